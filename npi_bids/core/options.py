@@ -1,0 +1,93 @@
+"""Options: a field says once what the command line, the checks and the sidecar need."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, field, fields
+from typing import Any
+
+from npi_bids.errors import SettingsError
+
+
+def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
+    """Declare a field of a settings class.
+
+    Parameters
+    ----------
+    default
+        Value when the user says nothing; a tuple makes an option that takes several values.
+    help
+        What it means, with its unit, in one phrase.
+    **facts
+        Any of: ``above``, ``at_least``, ``at_most``, ``below`` (bounds), ``choices``, ``flag``
+        (name on the command line where it differs from the field), ``aliases`` (more names),
+        ``metavar``, and ``result`` (False where the value does not shape the result).
+    """
+    unknown = set(facts) - {
+        *("above", "at_least", "at_most", "below"),
+        *("choices", "flag", "aliases", "metavar", "result"),
+    }
+    if unknown:
+        raise TypeError(f"Unknown facts of an option: {sorted(unknown)}.")
+    return field(default=default, metadata={"help": help, **facts})
+
+
+def check_options(settings: Any) -> None:
+    """Raise one SettingsError that names every option out of bounds, its value and its bound."""
+    problems = list(option_problems(settings))
+    if problems:
+        raise SettingsError(" ".join(problems))
+
+
+def option_problems(settings: Any) -> Iterator[str]:
+    """Yield one sentence for each field whose value is out of bounds; None is always in."""
+    for field_ in fields(settings):
+        value = getattr(settings, field_.name)
+        if value is None:
+            continue
+        name = "--" + field_.metadata.get("flag", field_.name.replace("_", "-"))
+        for item in value if isinstance(value, tuple) else (value,):
+            if (bound := _broken_bound(item, field_.metadata)) is not None:
+                yield f"{name} must be {bound}, not {item}."
+
+
+def _broken_bound(value: Any, facts: Any) -> str | None:
+    checks = (
+        ("above", lambda bound: value > bound, "above"),
+        ("at_least", lambda bound: value >= bound, "at least"),
+        ("at_most", lambda bound: value <= bound, "at most"),
+        ("below", lambda bound: value < bound, "below"),
+    )
+    for name, holds, words in checks:
+        bound = facts.get(name)
+        if bound is not None and not holds(bound):
+            return f"{words} {bound:g}"
+    choices: Sequence[Any] | None = facts.get("choices")
+    if choices is not None and value not in choices:
+        return "one of " + ", ".join(map(str, choices))
+    return None
+
+
+def result_fields(settings: Any) -> dict[str, Any]:
+    """Return the fields of a settings object that shape the result, by name."""
+    values = asdict(settings)
+    return {
+        field_.name: values[field_.name]
+        for field_ in fields(settings)
+        if field_.metadata.get("result", True)
+    }
+
+
+def configuration_hash(*settings: Any) -> str:
+    """Return a short hash of all fields that shape the result.
+
+    >>> from npi_bids.core.perturb import PerturbSettings
+    >>> a, b = PerturbSettings(strength=1.0), PerturbSettings(strength=2.0)
+    >>> configuration_hash(a) == configuration_hash(a), configuration_hash(a) == configuration_hash(b)
+    (True, False)
+    """
+    content = {type(item).__name__: result_fields(item) for item in settings}
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,185 @@
+"""The records that travel between the stages; each is checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.errors import InputDataError
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionSeries:
+    """Regional signals of one run, with all regions of the atlas in atlas order.
+
+    Attributes
+    ----------
+    data
+        Signals, shape (n_samples, n_regions); time runs down the rows, as in the TSV file.
+        A column of NaN is a region that is not covered; a row of NaN is a censored sample.
+    labels
+        Region names, in column order.
+    tr
+        Sampling period in seconds.
+    keep
+        Shape (n_samples,); False where the sample was censored.
+    """
+
+    data: Array
+    labels: tuple[str, ...]
+    tr: float
+    keep: Mask
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.data.shape[1] != len(self.labels):
+            raise InputDataError(
+                f"Signals have shape {self.data.shape} but there are {len(self.labels)} labels; "
+                "expected (n_samples, n_regions)."
+            )
+        if self.keep.shape != self.data.shape[:1]:
+            raise InputDataError(
+                f"The censoring mask has shape {self.keep.shape} for {len(self.data)} samples."
+            )
+        _check_unique(self.labels)
+        if not self.tr > 0:
+            raise InputDataError(f"The sampling period must be above 0 s, not {self.tr}.")
+        partly = ~np.isfinite(self.data[self.keep]).all(axis=0) & self.covered
+        if partly.any():
+            names = [self.labels[region] for region in np.flatnonzero(partly)][:5]
+            raise InputDataError(
+                f"{int(partly.sum())} region(s) have values that are not finite in samples that "
+                f"are kept, first {names}; expected a whole column of n/a (not covered) or none."
+            )
+
+    @property
+    def covered(self) -> Mask:
+        """Shape (n_regions,); False where the region has no signal at all."""
+        covered: Mask = ~np.isnan(self.data[self.keep]).all(axis=0)
+        return covered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Training pairs: ``n_lags`` past samples and the sample that follows them.
+
+    Attributes
+    ----------
+    history
+        Shape (n_windows, n_lags, n_regions); the most recent sample is last.
+    target
+        Shape (n_windows, n_regions).
+    position
+        Shape (n_windows,); index of the target sample, counted through all runs.
+    """
+
+    history: Array
+    target: Array
+    position: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def n_lags(self) -> int:
+        """Number of past samples in a window."""
+        return int(self.history.shape[1])
+
+    def take(self, chosen: Mask | slice) -> Windows:
+        """Return some of the windows."""
+        return Windows(self.history[chosen], self.target[chosen], self.position[chosen])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ECResult:
+    """A relation between regions: effective connectivity, a Jacobian, a correlation.
+
+    Attributes
+    ----------
+    matrix
+        Shape (n_regions, n_regions); ``matrix[source, target]`` is the mean change of *target*
+        one step after *source* was perturbed. This is the only orientation used in the code.
+        Rows and columns of NaN belong to regions that are not covered.
+    labels
+        Region names of rows and columns.
+    """
+
+    matrix: Array
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (len(self.labels), len(self.labels)):
+            raise InputDataError(
+                f"The matrix has shape {self.matrix.shape} but there are {len(self.labels)} "
+                "labels; expected (n_regions, n_regions)."
+            )
+        _check_unique(self.labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupEC:
+    """What a group of subjects shares, edge by edge.
+
+    Attributes
+    ----------
+    mean, sd, n_subjects
+        Shape (n_regions, n_regions), indexed ``[source, target]``: mean, sample standard
+        deviation (n - 1), and how many subjects have the edge. Edges that fewer than the wanted
+        number of subjects have are NaN in ``mean`` and ``sd``.
+    labels
+        Region names.
+    """
+
+    mean: Array
+    sd: Array
+    n_subjects: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a result says about itself; NaN where a figure cannot be had.
+
+    Attributes
+    ----------
+    r2, r2_persistence, r2_own_history
+        One-step prediction of held-out samples, mean over regions: the surrogate, the last
+        sample repeated, and each region's own last three samples.
+    model_fc_r
+        Correlation of the free-running surrogate's functional connectivity with the data's.
+    spectral_radius
+        Of the mean Jacobian of the most recent sample; stable below 1.
+    fc_r
+        Correlation of the EC with functional connectivity, off the diagonal.
+    antisymmetric_share
+        Share of the energy of the EC (off the diagonal) that lies in ``(E - E') / 2``.
+    n_windows, n_train, n_valid
+        Windows in all, for training, held out.
+    samples_per_parameter
+        ``n_windows / (n_regions * n_lags)``.
+    n_regions
+        Regions in the model.
+    """
+
+    r2: float
+    r2_persistence: float
+    r2_own_history: float
+    model_fc_r: float
+    spectral_radius: float
+    fc_r: float
+    antisymmetric_share: float
+    n_windows: int
+    n_train: int
+    n_valid: int
+    samples_per_parameter: float
+    n_regions: int
+
+
+def _check_unique(labels: tuple[str, ...]) -> None:
+    seen: set[str] = set()
+    if twice := sorted({label for label in labels if label in seen or seen.add(label)}):  # type: ignore[func-returns-value]
+        raise InputDataError(f"Region labels are not unique: {twice[:5]}.")

@@ -1,0 +1,186 @@
+"""What a surrogate is, which ones there are, and how they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+from npi_bids.core.options import check_options, option
+from npi_bids.core.records import Array, Windows
+from npi_bids.errors import SettingsError
+
+# The released settings of Luo et al. (2025): lags, epochs and step size differ between their
+# simulations and their analysis of the Human Connectome Project.
+_LUO2025: dict[str, Any] = {
+    "n_lags": 3,
+    "batch_size": 50,
+    "weight_decay": 5e-5,
+    "var_fit": "adam",
+    "refit": False,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "luo2025": {"surrogate": "mlp", "epochs": 80, "learning_rate": 2e-4, **_LUO2025},
+    "luo2025-hcp": {"surrogate": "mlp", "epochs": 100, "learning_rate": 1e-3, **_LUO2025},
+}
+
+
+class Surrogate(Protocol):
+    """A fitted one-step-ahead model of regional dynamics."""
+
+    @property
+    def n_lags(self) -> int:
+        """Number of past samples the model reads."""
+
+    @property
+    def n_regions(self) -> int:
+        """Number of regions the model predicts."""
+
+    def step(self, history: Array) -> Array:
+        """Predict the next sample.
+
+        Parameters
+        ----------
+        history
+            Shape (n_windows, n_lags, n_regions).
+
+        Returns
+        -------
+        Array
+            Shape (n_windows, n_regions). Each row depends on its own window alone.
+        """
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the fitted numbers by name, for storage."""
+
+
+@runtime_checkable
+class FastPerturbation(Protocol):
+    """A surrogate that answers perturbations faster than one call of ``step`` per region."""
+
+    def perturbed_change(self, history: Array, strength: float) -> Array:
+        """Return the mean change of the prediction, shape (source, target)."""
+
+    def mean_jacobian(self, history: Array) -> Array:
+        """Return the mean derivative by the most recent sample, shape (source, target)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How to train a surrogate.
+
+    ``None`` for ``n_lags`` and ``hidden`` means what fits the surrogate; :func:`resolve` says so.
+    """
+
+    surrogate: str = option(
+        "var",
+        "model of the regional dynamics: var (linear), mlp, cnn, rnn",
+        choices=("var", "mlp", "cnn", "rnn"),
+    )
+    n_lags: int | None = option(
+        None,
+        "past samples the surrogate reads (default: 1 for var by ridge, else 3)",
+        above=0,
+        flag="lags",
+        metavar="N",
+    )
+    hidden: int | None = option(
+        None,
+        "units of the first hidden layer (default: as published, 2 per region for mlp, 3 for "
+        "cnn, 2.5 for rnn)",
+        above=0,
+        metavar="N",
+    )
+    epochs: int = option(80, "passes over the training windows", above=0, metavar="N")
+    batch_size: int = option(50, "windows per training step", above=0, metavar="N")
+    learning_rate: float = option(2e-4, "step size of Adam", above=0, metavar="X")
+    weight_decay: float = option(5e-5, "L2 penalty of Adam", at_least=0, metavar="X")
+    var_fit: str = option(
+        "ridge",
+        "how var is fitted: ridge (penalty by leave-one-out) or adam (as published)",
+        choices=("ridge", "adam"),
+    )
+    train_fraction: float = option(
+        0.8, "share of the windows, first in time, that trains", above=0, below=1, metavar="X"
+    )
+    refit: bool = option(True, "fit again on all windows after the check on held-out ones")
+    seed: int = option(
+        0, "seed of weights, batches and free runs", at_least=0, flag="random-seed", metavar="N"
+    )
+    device: str = option(
+        "auto", "where torch computes: auto, cpu, cuda, cuda:1, ...", result=False
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainLog:
+    """What training saw: mean squared errors per epoch, on training and held-out windows.
+
+    ``details`` holds what else the fit decided, by name: the ridge penalty, for example.
+    """
+
+    train: tuple[float, ...]
+    valid: tuple[float, ...]
+    details: tuple[tuple[str, float], ...] = ()
+
+
+FitSurrogate = Callable[[Windows, Windows, TrainSettings], tuple[Surrogate, TrainLog]]
+
+
+def surrogates() -> dict[str, FitSurrogate]:
+    """Return the available surrogates by name: the one list of them in the project."""
+    from npi_bids.core.surrogates.cnn import fit_cnn
+    from npi_bids.core.surrogates.mlp import fit_mlp
+    from npi_bids.core.surrogates.rnn import fit_rnn
+    from npi_bids.core.surrogates.var import fit_var
+
+    return {"cnn": fit_cnn, "mlp": fit_mlp, "rnn": fit_rnn, "var": fit_var}
+
+
+def fit_surrogate(
+    train: Windows, valid: Windows, settings: TrainSettings
+) -> tuple[Surrogate, TrainLog]:
+    """Fit the surrogate that the settings name.
+
+    Raises
+    ------
+    SettingsError
+        There is no surrogate of that name.
+    """
+    known = surrogates()
+    if settings.surrogate not in known:
+        raise SettingsError(
+            f"Unknown surrogate {settings.surrogate!r}; choose one of {sorted(known)}."
+        )
+    return known[settings.surrogate](train, valid, settings)
+
+
+def resolve(settings: TrainSettings) -> TrainSettings:
+    """Return the settings with the lags that fit the surrogate, where the user gave none.
+
+    >>> resolve(TrainSettings(surrogate="mlp")).n_lags, resolve(TrainSettings()).n_lags
+    (3, 1)
+    """
+    if settings.n_lags is not None:
+        return settings
+    linear = settings.surrogate == "var" and settings.var_fit == "ridge"
+    return replace(settings, n_lags=1 if linear else 3)
+
+
+def preset(name: str, **chosen: Any) -> TrainSettings:
+    """Return the settings of a preset; what the caller names goes first.
+
+    >>> preset("luo2025", surrogate="rnn").learning_rate
+    0.0002
+
+    Raises
+    ------
+    SettingsError
+        There is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"Unknown preset {name!r}; choose one of {sorted(PRESETS)}.")
+    return TrainSettings(**{**PRESETS[name], **chosen})

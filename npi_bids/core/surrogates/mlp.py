@@ -1,0 +1,45 @@
+"""Multilayer perceptron: the surrogate of Luo et al. (2025)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from npi_bids.core.records import Windows
+from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
+from npi_bids.core.surrogates.network import SplitNetwork, fit_network
+
+
+class MLP(SplitNetwork):
+    """``n_lags N -> 2N -> int(0.8N) -> N`` with ReLU between, as released."""
+
+    def __init__(self, n_lags: int, n_regions: int, hidden: int | None) -> None:
+        super().__init__()
+        self.n_regions = n_regions
+        width = hidden or 2 * n_regions
+        self.first = nn.Linear(n_lags * n_regions, width)
+        self.second = nn.Linear(width, max(1, int(0.4 * width)))
+        self.third = nn.Linear(max(1, int(0.4 * width)), n_regions)
+
+    def preactivation(self, flat: Tensor) -> Tensor:
+        """Return the first layer before its ReLU."""
+        first: Tensor = self.first(flat)
+        return first
+
+    def columns(self) -> Tensor:
+        """Return the weights of the most recent sample, one row per region."""
+        return self.first.weight[:, -self.n_regions :].T
+
+    def hidden(self, preactivation: Tensor) -> Tensor:
+        """Return the second hidden layer."""
+        return torch.relu(self.second(torch.relu(preactivation)))
+
+    def readout(self, hidden: Tensor) -> Tensor:
+        """Return the prediction."""
+        predicted: Tensor = self.third(hidden)
+        return predicted
+
+
+def fit_mlp(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
+    """Train a two-hidden-layer network; shapes as in :func:`~.network.fit_network`."""
+    return fit_network(MLP, train, valid, settings)

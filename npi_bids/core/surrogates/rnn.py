@@ -1,0 +1,52 @@
+"""Recurrent network: the third surrogate of Luo et al. (2025)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from npi_bids.core.records import Windows
+from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
+from npi_bids.core.surrogates.network import SplitNetwork, fit_network
+
+
+class RNN(SplitNetwork):
+    """One step of a tanh RNN from the encoding of the last sample, as released.
+
+    Encoder ``N -> h -> h`` with ReLU between, h = int(2.5 N). The released code encodes the most
+    recent sample alone and feeds zeros to the recurrent layer, so earlier lags have no effect.
+    """
+
+    def __init__(self, n_lags: int, n_regions: int, hidden: int | None) -> None:  # noqa: ARG002 (same signature for all networks)
+        super().__init__()
+        self.n_regions = n_regions
+        width = hidden or int(2.5 * n_regions)
+        self.first = nn.Linear(n_regions, width)
+        self.second = nn.Linear(width, width)
+        self.recurrent = nn.RNN(input_size=1, hidden_size=width, batch_first=True)
+        self.third = nn.Linear(width, n_regions)
+
+    def preactivation(self, flat: Tensor) -> Tensor:
+        """Return the encoder's first layer, of the most recent sample, before its ReLU."""
+        first: Tensor = self.first(flat[:, -self.n_regions :])
+        return first
+
+    def columns(self) -> Tensor:
+        """Return the encoder's weights, one row per region."""
+        return self.first.weight.T
+
+    def hidden(self, preactivation: Tensor) -> Tensor:
+        """Return the state after one step with zero input."""
+        initial = self.second(torch.relu(preactivation))
+        weight, bias = self.recurrent.weight_hh_l0, self.recurrent.bias_hh_l0
+        return torch.tanh(nn.functional.linear(initial, weight, bias + self.recurrent.bias_ih_l0))
+
+    def readout(self, hidden: Tensor) -> Tensor:
+        """Return the prediction."""
+        predicted: Tensor = self.third(hidden)
+        return predicted
+
+
+def fit_rnn(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
+    """Train a recurrent network; shapes as in :func:`~.network.fit_network`."""
+    return fit_network(RNN, train, valid, settings)

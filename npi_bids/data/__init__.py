@@ -1,0 +1,1 @@
+"""Facts that ship with the package: atlases, region tables, references."""

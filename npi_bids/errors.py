@@ -1,0 +1,52 @@
+"""Errors that a user can act upon, each with the exit code of the command line.
+
+NPIError
+    SettingsError          2  the options contradict each other or the data
+    InputDataError         3  what the dataset holds cannot be used
+    NoUsableDataError      4  the data are sound, but too little of them is left
+    ConfigurationError     5  the output folder holds results of another configuration
+    ReportError            6  the results are complete, a report failed
+    SurrogateError         1  a surrogate could not be trained or is not fit for use
+"""
+
+from typing import ClassVar
+
+
+class NPIError(Exception):
+    """Base of every error that npi-bids raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsError(NPIError, ValueError):
+    """The options contradict each other or the data."""
+
+    exit_code = 2
+
+
+class InputDataError(NPIError, ValueError):
+    """What the dataset holds cannot be used."""
+
+    exit_code = 3
+
+
+class NoUsableDataError(InputDataError):
+    """The data are sound, but too little of them is left after the thresholds."""
+
+    exit_code = 4
+
+
+class ConfigurationError(NPIError, ValueError):
+    """The output folder holds results of another configuration."""
+
+    exit_code = 5
+
+
+class ReportError(NPIError, RuntimeError):
+    """The results are complete, but a report could not be written."""
+
+    exit_code = 6
+
+
+class SurrogateError(NPIError, RuntimeError):
+    """A surrogate could not be trained or is not fit for use."""

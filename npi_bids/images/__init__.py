@@ -1,0 +1,1 @@
+"""Images in, arrays out. Knows neither BIDS names nor Nipype."""

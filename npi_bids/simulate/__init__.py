@@ -1,0 +1,1 @@
+"""Systems whose effective connectivity is known, and datasets made from them."""
