@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, field, fields
 from typing import Any
@@ -53,16 +54,18 @@ def option_problems(settings: Any) -> Iterator[str]:
                 yield f"{name} must be {bound}, not {item}."
 
 
+_BOUNDS = (
+    ("above", operator.gt, "above"),
+    ("at_least", operator.ge, "at least"),
+    ("at_most", operator.le, "at most"),
+    ("below", operator.lt, "below"),
+)
+
+
 def _broken_bound(value: Any, facts: Any) -> str | None:
-    checks = (
-        ("above", lambda bound: value > bound, "above"),
-        ("at_least", lambda bound: value >= bound, "at least"),
-        ("at_most", lambda bound: value <= bound, "at most"),
-        ("below", lambda bound: value < bound, "below"),
-    )
-    for name, holds, words in checks:
+    for name, holds, words in _BOUNDS:
         bound = facts.get(name)
-        if bound is not None and not holds(bound):
+        if bound is not None and not holds(value, bound):
             return f"{words} {bound:g}"
     choices: Sequence[Any] | None = facts.get("choices")
     if choices is not None and value not in choices:
@@ -85,8 +88,8 @@ def configuration_hash(*settings: Any) -> str:
 
     >>> from npi_bids.core.perturb import PerturbSettings
     >>> a, b = PerturbSettings(strength=1.0), PerturbSettings(strength=2.0)
-    >>> configuration_hash(a) == configuration_hash(a), configuration_hash(a) == configuration_hash(b)
-    (True, False)
+    >>> configuration_hash(a) == configuration_hash(b)
+    False
     """
     content = {type(item).__name__: result_fields(item) for item in settings}
     text = json.dumps(content, sort_keys=True, default=str)

@@ -48,7 +48,7 @@ class RegionSeries:
         _check_unique(self.labels)
         if not self.tr > 0:
             raise InputDataError(f"The sampling period must be above 0 s, not {self.tr}.")
-        partly = ~np.isfinite(self.data[self.keep]).all(axis=0) & self.covered
+        partly: Mask = np.logical_and(~np.isfinite(self.data[self.keep]).all(axis=0), self.covered)
         if partly.any():
             names = [self.labels[region] for region in np.flatnonzero(partly)][:5]
             raise InputDataError(
@@ -59,7 +59,7 @@ class RegionSeries:
     @property
     def covered(self) -> Mask:
         """Shape (n_regions,); False where the region has no signal at all."""
-        covered: Mask = ~np.isnan(self.data[self.keep]).all(axis=0)
+        covered: Mask = np.logical_not(np.isnan(self.data[self.keep]).all(axis=0))
         return covered
 
 

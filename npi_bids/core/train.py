@@ -70,7 +70,7 @@ def train_network(
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch for a while and leave its global state as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.random.manual_seed(seed)
         yield
 
 

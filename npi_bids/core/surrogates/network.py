@@ -65,7 +65,7 @@ class NetworkSurrogate:
 
     def tensors(self) -> dict[str, Array]:
         """Return the weights by name."""
-        return {name: _array(value) for name, value in self.network.state_dict().items()}
+        return {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
 
     def perturbed_change(self, history: Array, strength: float) -> Array:
         """Return the mean change of the prediction, shape (source, target).
@@ -89,8 +89,9 @@ class NetworkSurrogate:
             for flat in self._chunks(history):
                 base = self.network.preactivation(flat)
                 slopes = [
-                    torch.func.jvp(self.network.hidden, (base,), (column.expand_as(base),))[1]
-                    .sum(dim=0, dtype=torch.float64)
+                    torch.func.jvp(self.network.hidden, (base,), (column.expand_as(base),))[1].sum(
+                        dim=0, dtype=torch.float64
+                    )
                     for column in columns
                 ]
                 total = total + torch.stack(slopes) if total.numel() else torch.stack(slopes)
@@ -112,7 +113,8 @@ class NetworkSurrogate:
     def _chunks(self, history: Array) -> tuple[Tensor, ...]:
         device = next(self.network.parameters()).device
         flat = torch.as_tensor(history, dtype=torch.float32, device=device).flatten(1)
-        return flat.split(_CHUNK)
+        chunks: tuple[Tensor, ...] = flat.split(_CHUNK)
+        return chunks
 
 
 def fit_network(

@@ -38,8 +38,9 @@ class RNN(SplitNetwork):
     def hidden(self, preactivation: Tensor) -> Tensor:
         """Return the state after one step with zero input."""
         initial = self.second(torch.relu(preactivation))
-        weight, bias = self.recurrent.weight_hh_l0, self.recurrent.bias_hh_l0
-        return torch.tanh(nn.functional.linear(initial, weight, bias + self.recurrent.bias_ih_l0))
+        zeros = initial.new_zeros(len(initial), 1, 1)
+        state: Tensor = self.recurrent(zeros, initial[None])[0][:, 0]
+        return state
 
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""

@@ -58,7 +58,8 @@ class VAR:
 
     def mean_jacobian(self, history: Array) -> Array:  # noqa: ARG002 (the same in every state)
         """Return the weights of the most recent sample, shape (source, target)."""
-        return self.weights[-1]
+        weights: Array = self.weights[-1]
+        return weights
 
 
 class LinearNetwork(SplitNetwork):

@@ -1,0 +1,143 @@
+"""Atlases by name: what the user wrote, the entities that follow, and what to say about each."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.names import parse_name
+from npi_bids.errors import InputDataError, SettingsError
+
+_IMAGE = re.compile(r"\.nii(\.gz)?$")
+# Volumes of the MMP go by many names, and most lie about without a table of regions.
+_MMP = re.compile(r"glasser|mmp", re.IGNORECASE)
+# Fields of the atlas table that belong to us and not into its BIDS description.
+_OURS = ("space", "segs", "scales", "about", "source", "cite")
+
+
+@dataclass(frozen=True, slots=True)
+class AtlasSpec:
+    """An atlas as the user asked for it.
+
+    Attributes
+    ----------
+    asked
+        The words on the command line.
+    name, seg, scale
+        Values of the entities ``atlas``, ``seg``, ``scale``; the last two may be empty.
+    path
+        File of the user's, or empty.
+    space
+        Template that the atlas is drawn in; ``unknown`` where a file of the user's does not say.
+    """
+
+    asked: str
+    name: str
+    seg: str = ""
+    scale: str = ""
+    path: str = ""
+    space: str = "unknown"
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """Entities that name the atlas in outputs."""
+        pairs = {"atlas": self.name, "seg": self.seg, "scale": self.scale}
+        return {key: value for key, value in pairs.items() if value}
+
+
+def locate(asked: str) -> AtlasSpec:
+    """Read what the user wrote: ``NAME[:seg-X][:scale-N]`` or the path of an image.
+
+    >>> locate("Schaefer2018:scale-200").entities
+    {'atlas': 'Schaefer2018', 'seg': '7Networks', 'scale': '200'}
+
+    Raises
+    ------
+    SettingsError
+        There is no such atlas, or it does not come in that scale.
+    InputDataError
+        The file does not exist.
+    """
+    if _IMAGE.search(asked) or "/" in asked:
+        return _own_file(asked)
+    name, *parts = asked.split(":")
+    table = known_atlases()
+    match = {known.lower(): known for known in table}.get(name.lower())
+    if match is None:
+        raise SettingsError(
+            f"--atlas {asked}: no atlas of that name; choose from {', '.join(table)} "
+            "(--list-atlases tells more), or give the path of an image."
+        )
+    chosen = dict(part.partition("-")[::2] for part in parts)
+    facts = table[match]
+    if unknown := sorted(set(chosen) - {"seg", "scale"}):
+        raise SettingsError(
+            f"--atlas {asked}: unknown part(s) {unknown}; use :seg-X and :scale-N."
+        )
+    seg = _choice(asked, "seg", chosen.get("seg"), facts.get("segs", []))
+    scale = _choice(asked, "scale", chosen.get("scale"), [str(n) for n in facts.get("scales", [])])
+    return AtlasSpec(asked, match, seg, scale, space=facts["space"])
+
+
+def known_atlases() -> dict[str, dict[str, Any]]:
+    """Return the facts of the named atlases, by name."""
+    table: dict[str, dict[str, Any]] = json.loads(
+        (files("npi_bids.data") / "atlases.json").read_text(encoding="utf-8")
+    )
+    return table
+
+
+def atlas_description(spec: AtlasSpec) -> dict[str, Any]:
+    """Return the content of ``atlas-<name>_description.json``."""
+    facts = known_atlases().get(spec.name)
+    if facts is None or spec.path:
+        facts = facts or {
+            "Name": spec.name,
+            "License": "not stated; the atlas is a file of the user's",
+            "Species": "Human",
+            "ReferencesAndLinks": ["not stated"],
+        }
+    return {
+        **{key: value for key, value in facts.items() if key not in _OURS},
+        "TemplateDrawnIn": spec.space,
+    }
+
+
+def _own_file(asked: str) -> AtlasSpec:
+    path = Path(asked).expanduser()
+    if not _IMAGE.search(path.name):
+        raise SettingsError(f"--atlas {asked}: expected a NIfTI image (.nii or .nii.gz).")
+    if not path.is_file():
+        raise InputDataError(f"--atlas: the file <{path}> does not exist.")
+    entities = parse_name(path.name).entities
+    stem = _IMAGE.sub("", path.name)
+    if _MMP.search(stem) and "atlas" not in entities:
+        space = known_atlases()["MMP"]["space"]
+        return AtlasSpec(asked, "MMP", path=str(path.resolve()), space=space)
+    name = entities.get("atlas") or re.sub(r"[^A-Za-z0-9]", "", stem)
+    return AtlasSpec(
+        asked,
+        name,
+        entities.get("seg", ""),
+        entities.get("scale", ""),
+        path=str(path.resolve()),
+        space=entities.get("tpl", entities.get("space", "unknown")),
+    )
+
+
+def _choice(asked: str, part: str, chosen: str | None, options: list[str]) -> str:
+    if not options:
+        if chosen is not None:
+            raise SettingsError(f"--atlas {asked}: this atlas comes in one {part} only.")
+        return ""
+    if chosen is None:
+        return options[0]
+    if chosen not in options:
+        raise SettingsError(
+            f"--atlas {asked}: {part} {chosen!r}; choose from {', '.join(options)}."
+        )
+    return chosen

@@ -1,0 +1,139 @@
+"""Files that describe the output dataset as a whole, as text by path."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.bids.atlases import AtlasSpec, atlas_description
+from npi_bids.bids.dataset import Dataset
+from npi_bids.bids.names import BIDSIGNORE
+
+BIDS_VERSION = "1.11.1"
+_CODE_URL = "https://github.com/npi-bids/npi-bids"
+_README = """# Effective connectivity by npi-bids
+
+Directed, signed effective connectivity (EC) of the whole brain, made by npi-bids {version} from
+preprocessed fMRI. Start with `sub-<label>.html` and `group.html`; `logs/CITATION.md` holds the
+methods text.
+
+- `sub-*/func/*_meas-npi_*_relmat.tsv`: EC, one row per source, one column per target.
+- `sub-*/func/*_timeseries.tsv`: regional signals, `*Outliers*` what was censored, `*Design*` what
+  was regressed out, `*Coverage_dseg.tsv` how much of each region the run covers.
+- `tpl-*/anat`: the atlases used. `tpl-*/func`: the group.
+- `derivatives/surrogates`: the fitted surrogates. `logs`: settings, quality and errors.
+
+`n/a` in a matrix means that the region was not covered. Nothing is ever filled in.
+"""
+
+
+def dataset_files(datasets: Sequence[Dataset], strategies: Mapping[str, str]) -> dict[str, str]:
+    """Return the text of the files at the root of the output dataset.
+
+    Parameters
+    ----------
+    datasets
+        The inputs.
+    strategies
+        Description of each denoising strategy, by its ``desc`` label.
+    """
+    return {
+        "dataset_description.json": _json(dataset_description(datasets)),
+        "README.md": _README.format(version=__version__),
+        ".bidsignore": "\n".join(BIDSIGNORE) + "\n",
+        "descriptions.tsv": _descriptions(strategies),
+        "descriptions.json": _json(
+            {
+                "Description": "What the values of the desc entity mean.",
+                "desc_id": {"Description": "Value of the desc entity, with its key."},
+                "description": {"Description": "What files with this value hold."},
+            }
+        ),
+        **_participants(datasets),
+    }
+
+
+def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Return the content of ``dataset_description.json``."""
+    own: dict[str, Any] = {"Name": "npi-bids", "Version": __version__, "CodeURL": _CODE_URL}
+    if container := os.environ.get("NPI_BIDS_CONTAINER"):
+        own["Container"] = {"Type": container.partition("://")[0], "Tag": container}
+    inherited = [
+        entry for dataset in datasets for entry in dataset.description.get("GeneratedBy", [])
+    ]
+    sources = [{"URL": dataset.root.as_uri()} for dataset in datasets]
+    content: dict[str, Any] = {
+        "Name": "Effective connectivity by npi-bids",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "License": _first(datasets, "License") or "not stated by the input dataset",
+        "GeneratedBy": [own, *inherited],
+        "SourceDatasets": sources,
+        "DatasetLinks": {dataset.link: dataset.root.as_uri() for dataset in datasets},
+    }
+    authors = _first(datasets, "Authors")
+    if isinstance(authors, list) and len(authors) > 1:
+        content["Authors"] = authors
+    return content
+
+
+def atlas_files(spec: AtlasSpec) -> dict[str, str]:
+    """Return the description of an atlas at the root of the dataset."""
+    return {f"atlas-{spec.name}_description.json": _json(atlas_description(spec))}
+
+
+def _descriptions(strategies: Mapping[str, str]) -> str:
+    variants = {
+        "": "{}",
+        "Coverage": "share of each region that the run covers",
+        "Outliers": "samples left out of regional signals cleaned by: {}",
+        "Design": "confounds regressed out: {}",
+        "Groupmean": "mean over subjects; signals cleaned by: {}",
+        "Groupsd": "standard deviation over subjects; signals cleaned by: {}",
+        "Groupn": "number of subjects; signals cleaned by: {}",
+        "Groupmax": "mean over subjects, strongest connection 1; signals cleaned by: {}",
+    }
+    rows = [
+        f"desc-{name}{variant}\t{text.format(about)}"
+        for name, about in strategies.items()
+        for variant, text in variants.items()
+    ]
+    return "\n".join(["desc_id\tdescription", *rows]) + "\n"
+
+
+def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """Copy ``participants.tsv`` of the input, and describe its columns where nobody did."""
+    for dataset in datasets:
+        path = dataset.root / "participants.tsv"
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8-sig")
+        columns = text.splitlines()[0].split("\t") if text else []
+        sidecar = path.with_suffix(".json")
+        known: dict[str, Any] = _read(sidecar)
+        described = {
+            column: known.get(column) or {"Description": "As in the input dataset."}
+            for column in columns
+        }
+        return {"participants.tsv": text, "participants.json": _json(described)}
+    return {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _first(datasets: Sequence[Dataset], field: str) -> Any:
+    return next((d.description[field] for d in datasets if d.description.get(field)), None)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,65 @@
+"""Sidecar metadata by the inheritance principle of BIDS."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.names import parse_name
+from npi_bids.errors import InputDataError
+
+Listings = dict[Path, list[str]]
+
+
+def list_names(folder: Path, listings: Listings) -> list[str]:
+    """Return the sorted names in a folder, which is read once and kept in ``listings``."""
+    if folder not in listings:
+        listings[folder] = sorted(os.listdir(folder))
+    return listings[folder]
+
+
+def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, Any]:
+    """Return the metadata of a file: every JSON from its root down that applies, nearest last.
+
+    A JSON applies where it has the file's suffix and no entity that the file has not.
+
+    Parameters
+    ----------
+    path
+        The file.
+    root
+        Of its dataset.
+    listings
+        Names in the folders seen so far; grows.
+
+    Raises
+    ------
+    InputDataError
+        A JSON that applies cannot be read.
+    """
+    name = parse_name(path.name)
+    folders = [path.parent]
+    while folders[-1] != root and folders[-1] != folders[-1].parent:
+        folders.append(folders[-1].parent)
+    found: dict[str, Any] = {}
+    for folder in reversed(folders):
+        candidates = []
+        for sidecar in list_names(folder, listings):
+            other = parse_name(sidecar)
+            if other.extension != ".json":
+                continue
+            if other.suffix == name.suffix and other.entities.items() <= name.entities.items():
+                candidates.append((len(other.entities), folder / sidecar))
+        for _, sidecar_path in sorted(candidates):
+            found.update(_read(sidecar_path))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputDataError(f"The sidecar <{path}> cannot be read as JSON: {error}.") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,136 @@
+"""Names of all files that npi-bids writes: the only table of them.
+
+``timeseries`` (BEP012) and ``relmat`` (BEP017) are drafts of the BIDS standard; when they change,
+this table changes and nothing else does. Coverage is a table of regions, which the standard calls
+``dseg.tsv``; outliers and design matrix are columns over time, which the draft calls
+``timeseries.tsv``. Fitted surrogates have no name in BIDS and stand in a folder of their own
+below ``derivatives/``, which the standard leaves alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from npi_bids.errors import InputDataError
+
+Entities = Mapping[str, str]
+
+# BIDS 1.11, with `meas` of BEP017 before `desc`.
+ENTITY_ORDER = (
+    *("sub", "ses", "tpl", "cohort", "task", "acq", "ce", "rec", "dir", "run", "echo", "part"),
+    *("chunk", "space", "hemi", "atlas", "seg", "scale", "res", "den", "label", "meas", "desc"),
+)
+SURROGATES = "derivatives/surrogates"
+UNITS = "logs/units"
+QUALITY_TABLE = "logs/quality.tsv"
+BIDSIGNORE = (
+    *("*_timeseries.tsv", "*_timeseries.json", "*_relmat.tsv", "*_relmat.json"),
+    *("*.html", "figures", "derivatives", "logs"),
+)
+MEASURES = ("npi", "jacobian", "pearsoncorrelation", "modelfc")
+_LABEL = re.compile(r"[A-Za-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    suffix: str
+    extension: str
+    variant: str = ""  # appended to desc
+    below: str = ""
+
+
+_KINDS = {
+    "timeseries": _Kind("timeseries", ".tsv"),
+    "coverage": _Kind("dseg", ".tsv", "Coverage"),
+    "outliers": _Kind("timeseries", ".tsv", "Outliers"),
+    "design": _Kind("timeseries", ".tsv", "Design"),
+    **{measure: _Kind("relmat", ".tsv") for measure in MEASURES},
+    "training": _Kind("training", ".tsv", below=SURROGATES),
+    "weights": _Kind("surrogate", ".safetensors", below=SURROGATES),
+    "groupmean": _Kind("relmat", ".tsv", "Groupmean"),
+    "groupsd": _Kind("relmat", ".tsv", "Groupsd"),
+    "groupn": _Kind("relmat", ".tsv", "Groupn"),
+    "groupmax": _Kind("relmat", ".tsv", "Groupmax"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BIDSName:
+    """What a file name says: entities, suffix, and extension with its dot."""
+
+    entities: dict[str, str]
+    suffix: str
+    extension: str
+
+
+def parse_name(path: PurePosixPath | str) -> BIDSName:
+    """Read a file name.
+
+    >>> parse_name("sub-01_task-rest_space-T1w_desc-preproc_bold.nii.gz").entities
+    {'sub': '01', 'task': 'rest', 'space': 'T1w', 'desc': 'preproc'}
+    """
+    stem, _, extension = PurePosixPath(path).name.partition(".")
+    *pairs, suffix = stem.split("_")
+    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+    return BIDSName(entities, suffix, f".{extension}" if extension else "")
+
+
+def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
+    """Return where an output lies, relative to the output dataset.
+
+    Parameters
+    ----------
+    kind
+        A measure, or one of timeseries, coverage, outliers, design, training, weights, and
+        groupmean, groupsd, groupn, groupmax (which need the measure in ``entities["meas"]``).
+    entities
+        Of the run or the model, atlas included.
+    desc
+        The denoising strategy.
+
+    >>> entities = {"sub": "01", "task": "rest", "atlas": "AAL"}
+    >>> str(output_path("npi", entities, "simple"))
+    'sub-01/func/sub-01_task-rest_atlas-AAL_meas-npi_desc-simple_relmat.tsv'
+    """
+    known = _KINDS[kind]
+    named = {**entities, "desc": desc + known.variant}
+    if kind in MEASURES:
+        named["meas"] = kind
+    return (
+        PurePosixPath(known.below)
+        / folder(named)
+        / (stem(named) + f"_{known.suffix}{known.extension}")
+    )
+
+
+def atlas_path(space: str, entities: Entities, suffix: str, extension: str) -> PurePosixPath:
+    """Return where a file of an atlas lies: its table of regions, its image."""
+    named = {"tpl": space, **entities}
+    return PurePosixPath(f"tpl-{space}", "anat", f"{stem(named)}_{suffix}{extension}")
+
+
+def folder(entities: Entities) -> PurePosixPath:
+    """Return the folder of a file with these entities."""
+    parts = [
+        f"{key}-{entities[key]}" for key in ("sub", "ses", "tpl", "cohort") if key in entities
+    ]
+    return PurePosixPath(*parts, "func")
+
+
+def stem(entities: Entities) -> str:
+    """Join entities in the order of the standard.
+
+    Raises
+    ------
+    InputDataError
+        An entity is unknown, or a value is not letters and digits.
+    """
+    if unknown := sorted(set(entities) - set(ENTITY_ORDER)):
+        raise InputDataError(f"Unknown entities: {unknown}.")
+    for key, value in entities.items():
+        if not _LABEL.fullmatch(value):
+            raise InputDataError(f"{key}-{value} is no BIDS label; only letters and digits are.")
+    return "_".join(f"{key}-{entities[key]}" for key in ENTITY_ORDER if key in entities)

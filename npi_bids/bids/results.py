@@ -1,0 +1,105 @@
+"""Read an output dataset back: which models it holds, and what became of every unit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.names import MEASURES, UNITS, output_path, parse_name, stem
+from npi_bids.errors import InputDataError
+
+DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    """What became of one unit and atlas.
+
+    ``entities`` are those of the model's files, atlas included; ``reason`` says in words why a
+    unit is excluded or failed; ``error`` is the class of the error, ``crash`` its file.
+    """
+
+    entities: dict[str, str]
+    desc: str
+    status: str
+    configuration: str
+    reason: str = ""
+    error: str = ""
+    crash: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the unit: its entities, joined."""
+        return stem({**self.entities, "desc": self.desc})
+
+    @property
+    def path(self) -> Path:
+        """Where the status lies, relative to the output dataset."""
+        return Path(UNITS) / f"{self.name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One fitted model in an output dataset.
+
+    Attributes
+    ----------
+    root
+        Of the output dataset.
+    entities, desc
+        Of its files.
+    sidecar
+        JSON of the EC matrix.
+    """
+
+    root: Path
+    entities: dict[str, str]
+    desc: str
+    sidecar: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    def path(self, kind: str) -> Path:
+        """Return the file of a measure (or of weights, training) of this model."""
+        return self.root / output_path(kind, self.entities, self.desc)
+
+
+def find_models(root: Path, subject: str = "*") -> Iterator[Model]:
+    """Yield the models of an output dataset, sorted by name.
+
+    Raises
+    ------
+    InputDataError
+        A sidecar is damaged.
+    """
+    pattern = f"sub-{subject}/**/func/*_meas-{MEASURES[0]}_*_relmat.json"
+    for path in sorted(root.glob(pattern)):
+        entities = dict(parse_name(path.name).entities)
+        desc = entities.pop("desc")
+        entities.pop("meas")
+        try:
+            sidecar = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputDataError(
+                f"<{path}> is damaged ({error}); delete it and run the participant level again."
+            ) from error
+        model = Model(root, entities, desc, sidecar)
+        if model.path(MEASURES[0]).is_file():
+            yield model
+
+
+def find_statuses(root: Path, subject: str = "*") -> list[UnitStatus]:
+    """Return what became of every unit of an output dataset, sorted by name."""
+    found = []
+    for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
+        try:
+            found.append(UnitStatus(**json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError) as error:
+            raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
+    return found
+
+
+def subjects_with_results(root: Path) -> list[str]:
+    """Return the subjects that an output dataset knows, sorted."""
+    return sorted({status.entities["sub"] for status in find_statuses(root)})

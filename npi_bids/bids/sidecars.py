@@ -1,0 +1,165 @@
+"""Fields of the JSON sidecars: the only list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from npi_bids.bids.names import Entities
+
+_AXES = [
+    {"Name": "source", "Description": "rows: the region that is perturbed"},
+    {"Name": "target", "Description": "columns: the region that responds"},
+]
+_PAIRS = [{"Name": "source", "Description": "rows"}, {"Name": "target", "Description": "columns"}]
+# Spaces of an individual; everything else is the name of a template.
+_INDIVIDUAL = ("T1w", "T2w", "func", "boldref", "individual", "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    name: str
+    description: str
+    units: str
+    directed: bool = True
+    diagonal: bool = True
+
+
+_MEASURES = {
+    "npi": _Measure(
+        "effective connectivity",
+        "Mean change of the target one sample after the source was perturbed in the surrogate "
+        "(neural perturbational inference, Luo et al. 2025, doi:10.1038/s41592-025-02654-x). "
+        "Negative means a negative net effect in the surrogate. The diagonal is set to 0.",
+        "standard deviations of the target",
+        diagonal=False,
+    ),
+    "jacobian": _Measure(
+        "effective connectivity",
+        "Mean derivative of the surrogate's prediction of the target by the most recent sample "
+        "of the source: the limit of the perturbation for small strength, per unit.",
+        "standard deviations of the target per standard deviation of the source",
+    ),
+    "pearsoncorrelation": _Measure(
+        "functional connectivity",
+        "Pearson correlation over all kept samples of the runs.",
+        "arbitrary",
+        directed=False,
+    ),
+    "modelfc": _Measure(
+        "functional connectivity of the surrogate",
+        "Pearson correlation of the free-running surrogate (1200 samples from zeros, noise of SD "
+        "0.1 on its input).",
+        "arbitrary",
+        directed=False,
+    ),
+}
+GROUP_VARIANTS = {
+    "groupmean": "Mean over subjects",
+    "groupsd": "Sample standard deviation over subjects",
+    "groupn": "Number of subjects that have the edge",
+    "groupmax": "Mean over subjects, scaled so that the strongest connection is 1",
+}
+
+
+def relmat_sidecar(
+    measure: str, facts: Mapping[str, Any], links: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the sidecar of one matrix of one model.
+
+    Parameters
+    ----------
+    measure
+        One of the measures of :mod:`npi_bids.bids.names`.
+    facts
+        What the fit says of itself: Surrogate, Training, Perturbation, Quality, Seed, Device,
+        SoftwareVersions, and more.
+    links
+        NodeFiles, Sources, SpatialReference, ConfigurationHash.
+    """
+    return {**measure_fields(measure), **links, **facts}
+
+
+def measure_fields(measure: str) -> dict[str, Any]:
+    """Return the fields that every matrix of a measure has."""
+    known = _MEASURES[measure]
+    return {
+        "Description": f"Relationship matrix: {known.name}.",
+        "RelationshipMeasure": known.name,
+        "MeasureDescription": known.description,
+        "MeasureUnits": known.units,
+        "Weighted": True,
+        "Directed": known.directed,
+        "ValidDiagonal": known.diagonal,
+        "NonNegative": False,
+        "StorageFormat": "Full",
+        "Software": "npi-bids",
+        "Axes": _AXES if known.directed else _PAIRS,
+    }
+
+
+def group_sidecar(
+    measure: str, variant: str, facts: Mapping[str, Any], links: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the sidecar of a matrix of a group; ``variant`` is one of ``GROUP_VARIANTS``."""
+    fields = measure_fields(measure)
+    what = GROUP_VARIANTS[variant]
+    units = {"groupn": "subjects", "groupmax": "arbitrary"}
+    return {
+        **fields,
+        "Description": f"{what}: {fields['RelationshipMeasure']}.",
+        "MeasureUnits": units.get(variant, fields["MeasureUnits"]),
+        "NonNegative": variant in ("groupsd", "groupn"),
+        **links,
+        **facts,
+    }
+
+
+def timeseries_sidecar(
+    kind: str, facts: Mapping[str, Any], links: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the sidecar of a table over time: timeseries, outliers or design."""
+    what = {
+        "timeseries": "Regional signals, one column per region of the atlas. A row of n/a is a "
+        "censored sample, a column of n/a a region that is not covered.",
+        "outliers": "1 for each sample that was left out: dummy scans and censored samples.",
+        "design": "The confounds that were regressed out of the regional signals, in one fit.",
+    }
+    about = facts if kind == "timeseries" else {}
+    tr = facts["RepetitionTime"]
+    return {
+        "Description": what[kind],
+        "SamplingFrequency": 1 / tr,
+        "StartTime": 0,
+        "RepetitionTime": tr,
+        **links,
+        **about,
+    }
+
+
+def coverage_sidecar(links: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sidecar of a coverage table, with its columns described."""
+    return {
+        "Description": "How much of each region of the atlas the run covers.",
+        **links,
+        "index": {"Description": "Value of the region in the atlas."},
+        "name": {"Description": "Name of the region."},
+        "n_voxels": {"Description": "Voxels (or summed weights) of the region on the run's grid."},
+        "coverage": {"Description": "Share of them that lie in the brain mask and hold signal."},
+        "covered": {"Description": "True where the coverage reaches the threshold."},
+    }
+
+
+def spatial_fields(entities: Entities) -> dict[str, Any]:
+    """Return SpatialReference and, where the name has ``res``, Resolution."""
+    space = entities.get("space", "")
+    reference = (
+        "orig" if space in _INDIVIDUAL else f"https://www.templateflow.org/browse/#tpl-{space}"
+    )
+    fields: dict[str, Any] = {"SpatialReference": reference}
+    if "res" in entities:
+        fields["Resolution"] = f"Resolution of the preprocessed run, res-{entities['res']}."
+    if "den" in entities:
+        fields["Density"] = f"Density of the preprocessed run, den-{entities['den']}."
+    return fields

@@ -1,0 +1,222 @@
+"""Extract the regional series of one run."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from npi_bids.core.options import check_options, option
+from npi_bids.core.records import Array, Mask, RegionSeries
+from npi_bids.errors import InputDataError, NoUsableDataError
+from npi_bids.images.confounds import Confounds, load_confounds
+from npi_bids.images.denoise import DenoiseSettings, find_strategy
+from npi_bids.images.parcellation import Parcellation, label_data, label_image
+from npi_bids.images.resample import region_sizes, to_grid
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageSettings:
+    """When a region counts as seen by the scan."""
+
+    min_coverage: float = option(
+        0.5,
+        "share of a region's voxels that must hold signal; below it the region is n/a",
+        above=0,
+        at_most=1,
+        metavar="X",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunFiles:
+    """The files of one run: image, brain mask, confounds, and its sampling period in seconds."""
+
+    bold: Path
+    mask: Path | None
+    confounds: Path | None
+    tr: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extracted:
+    """What came out of one run.
+
+    Attributes
+    ----------
+    series
+        All regions of the atlas in atlas order; n/a rows and columns are NaN.
+    coverage
+        One row per region: index, name, n_voxels (on the image grid), coverage, covered.
+    confounds
+        What was regressed, and which samples stayed.
+    """
+
+    series: RegionSeries
+    coverage: pd.DataFrame
+    confounds: Confounds
+
+
+def extract_run(
+    run: RunFiles,
+    parcellation: Parcellation,
+    denoise: DenoiseSettings,
+    coverage: CoverageSettings,
+) -> Extracted:
+    """Extract and clean the regional series of one run, in one fit of nilearn.
+
+    Parameters
+    ----------
+    run
+        Its files.
+    parcellation
+        The atlas, in any grid; it is resampled to the run's.
+    denoise, coverage
+        How to clean, and which regions count.
+
+    Raises
+    ------
+    InputDataError
+        A file cannot be read, or files do not fit together.
+    NoUsableDataError
+        Too few samples are left for the regressors.
+    """
+    image = _load_bold(run.bold)
+    n_samples = image.shape[3]
+    confounds = load_confounds(
+        run.confounds,
+        n_samples=n_samples,
+        tr=run.tr,
+        strategy=find_strategy(denoise),
+        dummy_scans=denoise.dummy_scans,
+    )
+    atlas = to_grid(parcellation, image)
+    seen = _voxels_with_signal(image, run.mask)
+    table = _measure_coverage(atlas, seen, parcellation, coverage.min_coverage)
+    covered = table["covered"].to_numpy(dtype=bool)
+    data = np.full((n_samples, len(table)), np.nan)
+    if confounds.keep.any() and covered.any():
+        _check_freedom(confounds, denoise, run)
+        inside = _restrict(atlas, seen, covered, parcellation)
+        # Both maskers return the regions in increasing order of their values, as the table has
+        # them, and _restrict left exactly the covered ones; any other number fails here.
+        data[np.ix_(confounds.keep, covered)] = _clean_signals(
+            image, inside, confounds, denoise, run.tr
+        )
+    _logger.info(
+        "%s: %d of %d samples kept, %d of %d regions covered",
+        run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
+    )  # fmt: skip
+    series = RegionSeries(data, parcellation.labels, run.tr, confounds.keep)
+    return Extracted(series, table, confounds)
+
+
+def _load_bold(path: Path) -> Any:
+    try:
+        image: Any = nib.load(path)
+        shape = image.shape
+        data = np.asarray(image.dataobj, dtype=np.float32) if len(shape) == 4 else None
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise InputDataError(
+            f"<{path}> cannot be read as an image: {error}. Is it complete? In a DataLad "
+            "dataset run `datalad get` on it."
+        ) from error
+    if data is None or shape[3] < 2:
+        raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
+    return nib.Nifti1Image(data, image.affine, image.header)
+
+
+def _voxels_with_signal(image: Any, mask: Path | None) -> Mask:
+    data = np.asarray(image.dataobj)
+    seen: Mask = np.isfinite(data).all(axis=3) & (data.min(axis=3) < data.max(axis=3))
+    if mask is None:
+        return seen
+    brain: Any = nib.load(mask)
+    if brain.shape[:3] != image.shape[:3] or not np.allclose(
+        brain.affine, image.affine, atol=1e-3
+    ):
+        raise InputDataError(
+            f"The mask <{mask}> has a grid of {brain.shape[:3]} that is not the grid of its run, "
+            f"{image.shape[:3]}; expected the mask of the same space and resolution."
+        )
+    inside: Mask = np.asarray(brain.dataobj).reshape(image.shape[:3]) > 0
+    return seen & inside
+
+
+def _measure_coverage(
+    atlas: Any, seen: Mask, parcellation: Parcellation, threshold: float
+) -> pd.DataFrame:
+    whole = region_sizes(atlas, parcellation)
+    data = np.asarray(atlas.dataobj)
+    held = data * (seen[..., None] if parcellation.probabilistic else seen)
+    part = region_sizes(nib.Nifti1Image(held, atlas.affine), parcellation)
+    share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    table = parcellation.table()[["index", "name"]]
+    return table.assign(
+        n_voxels=whole if parcellation.probabilistic else whole.astype(int),
+        coverage=share,
+        covered=(share >= threshold) & (part > 0),
+    )
+
+
+def _restrict(atlas: Any, seen: Mask, covered: Mask, parcellation: Parcellation) -> Any:
+    """Keep the covered regions, within the voxels that hold signal."""
+    if parcellation.probabilistic:
+        weights = np.asarray(atlas.dataobj)[..., covered] * seen[..., None]
+        return nib.Nifti1Image(weights, atlas.affine)
+    data = label_data(atlas, parcellation.name)
+    kept = np.asarray(parcellation.values)[covered]
+    return label_image(np.where(seen & np.isin(data, kept), data, 0), atlas.affine)
+
+
+def _clean_signals(
+    image: Any, regions: Any, confounds: Confounds, denoise: DenoiseSettings, tr: float
+) -> Array:
+    from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
+
+    options: dict[str, Any] = {
+        "standardize": "zscore_sample" if denoise.standardize == "zscore" else None,
+        "standardize_confounds": True,
+        "detrend": False,
+        "smoothing_fwhm": denoise.smoothing or None,
+        "t_r": tr,
+        "resampling_target": None,
+        "reports": False,
+    }
+    if denoise.low_pass:
+        options |= {"high_pass": denoise.high_pass, "low_pass": denoise.low_pass}
+    elif denoise.high_pass:
+        options |= {"high_pass": denoise.high_pass, "clean_args": {"filter": "cosine"}}
+    if len(regions.shape) == 4:
+        masker = NiftiMapsMasker(regions, **options)
+    else:
+        masker = NiftiLabelsMasker(regions, **options)
+    used = confounds.regressors.to_numpy(dtype=np.float64)
+    signals: Array = masker.fit_transform(
+        image,
+        confounds=used if used.shape[1] else None,
+        sample_mask=np.flatnonzero(confounds.keep),
+    ).astype(np.float64)
+    return signals
+
+
+def _check_freedom(confounds: Confounds, denoise: DenoiseSettings, run: RunFiles) -> None:
+    n_kept = int(confounds.keep.sum())
+    n_used = confounds.regressors.shape[1] + 1
+    if denoise.high_pass:
+        n_used += int(2 * len(confounds.keep) * run.tr * denoise.high_pass)
+    if n_kept <= n_used + 1:
+        raise NoUsableDataError(
+            f"<{run.bold}> keeps {n_kept} samples but {n_used} regressors are to be removed; no "
+            "signal would be left. Use a leaner --denoise strategy or a higher --fd-thresh."
+        )

@@ -1,0 +1,184 @@
+"""A parcellation: regions, their names and values, and the image that holds them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from npi_bids.errors import InputDataError
+
+# Names of the three files of a parcellation that was put into a folder.
+_IMAGE, _TABLE, _FACTS = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcellation:
+    """The regions of an atlas, checked.
+
+    Attributes
+    ----------
+    name
+        Name of the atlas, letters and digits.
+    labels
+        Region names in atlas order, unique.
+    values
+        The value of each region in a label image (increasing), or the position of its map,
+        counted from 1, in a 4D image.
+    space
+        Template that the atlas is drawn in, or ``"unknown"``.
+    image
+        3D label image, or 4D image of non-negative weights with one map per region.
+    networks
+        Network of each region, or empty.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    values: tuple[int, ...]
+    space: str
+    image: Any
+    networks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.values) or not self.labels:
+            raise InputDataError(
+                f"Atlas {self.name} has {len(self.labels)} names for {len(self.values)} values; "
+                "expected one name per region."
+            )
+        if twice := sorted({x for x in self.labels if self.labels.count(x) > 1})[:5]:
+            raise InputDataError(f"Atlas {self.name} has region names that repeat: {twice}.")
+        if any(b <= a for a, b in zip((0, *self.values), self.values, strict=False)):
+            raise InputDataError(
+                f"Atlas {self.name}: the values of the regions must be positive, whole, unique "
+                f"and increasing; found {self.values[:5]} ..."
+            )
+        if self.networks and len(self.networks) != len(self.labels):
+            raise InputDataError(
+                f"Atlas {self.name} names {len(self.networks)} networks for {len(self.labels)} "
+                "regions."
+            )
+        _check_image(self)
+
+    @property
+    def probabilistic(self) -> bool:
+        """True for a 4D image of weights, False for a label image."""
+        return len(self.image.shape) == 4
+
+    def table(self) -> pd.DataFrame:
+        """Return index, name and, where known, network of each region."""
+        columns: dict[str, Any] = {"index": self.values, "name": self.labels}
+        if self.networks:
+            columns["network"] = self.networks
+        return pd.DataFrame(columns)
+
+
+def label_data(image: Any, name: str) -> NDArray[np.int32]:
+    """Return the whole-number values of a label image, with a trailing singleton axis dropped.
+
+    Raises
+    ------
+    InputDataError
+        The image holds values that are not whole.
+    """
+    data = np.asanyarray(image.dataobj)
+    if data.ndim == 4 and data.shape[-1] == 1:
+        data = data[..., 0]
+    rounded = np.rint(data)
+    if not np.array_equal(data, rounded):
+        raise InputDataError(
+            f"Atlas {name} holds values that are not whole numbers; expected a label image "
+            "(or a 4D image with one map per region)."
+        )
+    whole: NDArray[np.int32] = rounded.astype(np.int32)
+    return whole
+
+
+def label_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
+    """Return a label image of 32-bit integers, as nibabel and nilearn read it everywhere."""
+    return nib.Nifti1Image(np.asarray(data, dtype=np.int32), affine)
+
+
+def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
+    """Write image, table and facts into a folder, for :func:`read_parcellation`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nib.save(parcellation.image, folder / _IMAGE)
+    parcellation.table().to_csv(folder / _TABLE, sep="\t", index=False)
+    facts = {"name": parcellation.name, "space": parcellation.space}
+    (folder / _FACTS).write_text(json.dumps(facts))
+
+
+def read_parcellation(folder: Path) -> Parcellation:
+    """Read back what :func:`save_parcellation` wrote.
+
+    Raises
+    ------
+    InputDataError
+        The folder does not hold a parcellation.
+    """
+    missing = [name for name in (_IMAGE, _TABLE, _FACTS) if not (folder / name).is_file()]
+    if missing:
+        raise InputDataError(f"<{folder}> does not hold a parcellation: no {missing}.")
+    table = pd.read_table(folder / _TABLE, dtype={"name": str}, keep_default_na=False)
+    facts = json.loads((folder / _FACTS).read_text())
+    return Parcellation(
+        name=facts["name"],
+        labels=tuple(table["name"]),
+        values=tuple(int(value) for value in table["index"]),
+        space=facts["space"],
+        image=nib.load(folder / _IMAGE),
+        networks=tuple(table["network"]) if "network" in table else (),
+    )
+
+
+def centres(parcellation: Parcellation) -> NDArray[np.float64]:
+    """Return the centre of each region in mm, shape (n_regions, 3); NaN where it has no voxel."""
+    affine = parcellation.image.affine
+    if parcellation.probabilistic:
+        weights = np.asarray(parcellation.image.dataobj, dtype=np.float64)
+        sums = weights.sum(axis=(0, 1, 2))
+        grid = np.indices(weights.shape[:3]).reshape(3, -1)
+        voxels = (grid @ weights.reshape(-1, weights.shape[3]) / sums).T
+    else:
+        data = label_data(parcellation.image, parcellation.name)
+        place = np.searchsorted(parcellation.values, data[data > 0])
+        counts = np.bincount(place, minlength=len(parcellation.values)).astype(float)
+        counts[counts == 0] = np.nan
+        voxels = np.stack(
+            [
+                np.bincount(place, weights=axis, minlength=len(parcellation.values)) / counts
+                for axis in np.nonzero(data > 0)
+            ],
+            axis=1,
+        )
+    mm: NDArray[np.float64] = nib.affines.apply_affine(affine, voxels)
+    return mm
+
+
+def _check_image(parcellation: Parcellation) -> None:
+    shape = parcellation.image.shape
+    if len(shape) == 4:
+        if shape[3] != len(parcellation.labels):
+            raise InputDataError(
+                f"Atlas {parcellation.name} has {shape[3]} maps for {len(parcellation.labels)} "
+                "names; expected one map per region."
+            )
+        return
+    if len(shape) != 3:
+        raise InputDataError(
+            f"Atlas {parcellation.name} is an image of shape {shape}; expected a 3D label image "
+            "or a 4D image with one map per region."
+        )
+    found = np.unique(label_data(parcellation.image, parcellation.name))
+    if extra := sorted(set(found.tolist()) - {0, *parcellation.values}):
+        raise InputDataError(
+            f"Atlas {parcellation.name}: the image holds {len(extra)} value(s) that no region "
+            f"has, first {extra[:5]}; expected 0 and the {len(parcellation.values)} values of "
+            "its table."
+        )

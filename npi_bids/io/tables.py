@@ -1,0 +1,94 @@
+"""Time series, relationship matrices and other tables as TSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from npi_bids.core.records import ECResult, RegionSeries
+from npi_bids.errors import InputDataError
+from npi_bids.io.files import replacing
+
+_DIGITS = "%.9g"
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table without an index; what is missing is ``n/a``."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=_DIGITS)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table written by :func:`write_table`; only ``n/a`` is missing.
+
+    Raises
+    ------
+    InputDataError
+        The file is missing or empty.
+    """
+    try:
+        return pd.read_table(path, na_values="n/a", keep_default_na=False)
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise InputDataError(f"<{path}> cannot be read as a table: {error}") from error
+
+
+def write_series(series: RegionSeries, path: Path) -> None:
+    """Write a ``timeseries.tsv``: one column per region, with its name; no index.
+
+    A row of ``n/a`` is a censored sample, a column of ``n/a`` a region that is not covered.
+    """
+    data = series.data.copy()
+    data[~series.keep] = np.nan
+    write_table(pd.DataFrame(data, columns=list(series.labels)), path)
+
+
+def read_series(path: Path, tr: float) -> RegionSeries:
+    """Read a ``timeseries.tsv``, all its regions included.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tr
+        Sampling period (s).
+
+    Raises
+    ------
+    InputDataError
+        A kept row of a covered region holds something that is not a number.
+    """
+    table = read_table(path)
+    try:
+        data = table.to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise InputDataError(f"<{path}> holds values that are not numbers: {error}") from error
+    keep = ~np.isnan(data).all(axis=1)
+    return RegionSeries(data, tuple(table.columns), tr, keep)
+
+
+def write_matrix(result: ECResult, path: Path) -> None:
+    """Write a ``relmat.tsv``: one row per source with its label first, one column per target."""
+    table = pd.DataFrame(result.matrix, columns=list(result.labels))
+    table.insert(0, "source", list(result.labels))
+    write_table(table, path)
+
+
+def read_matrix(path: Path) -> ECResult:
+    """Read a matrix written by :func:`write_matrix`, indexed ``[source, target]``.
+
+    Raises
+    ------
+    InputDataError
+        Rows and columns do not name the same regions in the same order.
+    """
+    table = read_table(path)
+    if table.columns[0] != "source" or list(table["source"].astype(str)) != list(
+        table.columns[1:]
+    ):
+        raise InputDataError(
+            f"<{path}> does not name the same regions in rows ('source') and columns."
+        )
+    matrix = table.drop(columns="source").to_numpy(dtype=np.float64)
+    return ECResult(matrix, tuple(table.columns[1:]))
