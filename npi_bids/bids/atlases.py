@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.names import parse_name
+from npi_bids.core.options import option
 from npi_bids.errors import InputDataError, SettingsError
 
 _IMAGE = re.compile(r"\.nii(\.gz)?$")
@@ -17,6 +18,22 @@ _IMAGE = re.compile(r"\.nii(\.gz)?$")
 _MMP = re.compile(r"glasser|mmp", re.IGNORECASE)
 # Fields of the atlas table that belong to us and not into its BIDS description.
 _OURS = ("space", "segs", "scales", "about", "source", "cite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtlasSettings:
+    """Which atlases to use."""
+
+    atlas: tuple[str, ...] = option(
+        ("Schaefer2018:scale-100",),
+        "one or more of NAME[:seg-X][:scale-N], or the path of an image with a table of names "
+        "beside it; see --list-atlases",
+        metavar="ATLAS",
+        result=False,
+    )
+    offline: bool = option(
+        False, "never touch the network; say what is missing instead", result=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

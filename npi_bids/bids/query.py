@@ -44,6 +44,16 @@ class QuerySettings:
         result=False,
     )
     res: str = option("auto", "resolution label of the images", metavar="LABEL", result=False)
+    derivatives: tuple[str, ...] = option(
+        (),
+        "datasets of derivatives to read instead of what bids_dir holds",
+        aliases=("d",),
+        metavar="NAME=PATH",
+        result=False,
+    )
+    skip_bids_validation: bool = option(
+        False, "accepted as other BIDS Apps have it; the input is not validated", result=False
+    )
     bids_filter_file: str = option(
         "", "JSON with filters of entities, under the key 'bold'", metavar="FILE", result=False
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,3 +163,84 @@ def spatial_fields(entities: Entities) -> dict[str, Any]:
     if "den" in entities:
         fields["Density"] = f"Density of the preprocessed run, den-{entities['den']}."
     return fields
+
+
+def run_facts(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a timeseries sidecar says of its run, from the summary of the extraction.
+
+    ``settings`` are the fields of the denoising and coverage options.
+    """
+    return {
+        "RepetitionTime": summary["tr"],
+        "NumberOfSamples": summary["n_samples"],
+        "SamplesKept": summary["n_kept"],
+        "DummyScans": summary["n_dummy"],
+        "SamplesCensored": summary["n_censored"],
+        "FramewiseDisplacementThreshold": settings["fd_thresh"],
+        "MeanFramewiseDisplacement": summary["mean_fd"],
+        "MaxFramewiseDisplacement": summary["max_fd"],
+        "Denoising": summary["strategy"],
+        "DenoisingDescription": summary["strategy_description"],
+        "Regressors": summary["regressors"],
+        "GlobalSignalRegression": settings["gsr"],
+        "HighPass": settings["high_pass"],
+        "LowPass": settings["low_pass"],
+        "SmoothingFWHM": settings["smoothing"],
+        "Standardize": settings["standardize"],
+        "MinimumCoverage": settings["min_coverage"],
+        "RegionsNotCovered": summary["regions_uncovered"],
+        "RegionsLost": summary["regions_lost"],
+        "AtlasSpace": summary["atlas_space"],
+    }
+
+
+def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a relmat sidecar says of its model, from the summary of the fit."""
+    perturbation = summary["perturbation"]
+    return {
+        "RepetitionTime": summary["tr"],
+        "Surrogate": summary["surrogate"],
+        "Training": summary["training"],
+        "Perturbation": {
+            "Strength": perturbation["strength"],
+            "Unit": "standard deviations of the source",
+            "Sign": perturbation["sign"],
+            "StepsAhead": 1,
+            "LagSeconds": summary["tr"],
+        },
+        "Quality": summary["quality"],
+        "RegionsInModel": summary["regions_in_model"],
+        "SamplesPerRun": summary["n_samples_per_run"],
+        "SamplesKeptPerRun": summary["n_kept_per_run"],
+        "WindowsPerRun": summary["n_windows_per_run"],
+        "Seed": summary["seed"],
+        "Device": summary["device"],
+        "SoftwareVersions": summary["versions"],
+    }
+
+
+def atlas_table_sidecar(space: str) -> dict[str, Any]:
+    """Return the sidecar of an atlas's table of regions."""
+    axes = {
+        axis: {"Description": f"{axis} of the region's centre", "Units": "mm"} for axis in "xyz"
+    }
+    return {
+        "Description": "Regions of the atlas, in the order of all matrices.",
+        **spatial_fields({"space": space}),
+        "index": {"Description": "Value of the region in the image (or number of its map)."},
+        "name": {"Description": "Name of the region."},
+        "network": {"Description": "Network that the region belongs to."},
+        **axes,
+    }
+
+
+def atlas_image_sidecar(space: str, size: list[float], labels: Sequence[str]) -> dict[str, Any]:
+    """Return the sidecar of an atlas's image; ``size`` of its voxels in mm."""
+    grid = " x ".join(f"{length:g}" for length in size)
+    return {
+        "Description": "The atlas as it was used, before it was resampled to each run's grid.",
+        **spatial_fields({"space": space}),
+        "Resolution": f"{grid} mm, the atlas's own grid",
+        "Manual": False,
+        "LabelMap": list(labels),
+    }

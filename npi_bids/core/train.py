@@ -53,7 +53,7 @@ def train_network(
         for batch in permuted.split(settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
             loss = nn.functional.mse_loss(network(learn.history[batch]), learn.target[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         errors.append((_error(network, learn), _error(network, check)))
         if errors[-1][0] != errors[-1][0] or errors[-1][0] == float("inf"):
@@ -67,10 +67,21 @@ def train_network(
 
 
 @contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let torch compute on this many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch for a while and leave its global state as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
 
 

@@ -51,6 +51,17 @@ def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Ma
     return shared, covered
 
 
+def check_time(runs: Sequence[RegionSeries], seconds: float) -> None:
+    """Raise a NoUsableDataError where the kept samples of all runs last less than ``seconds``."""
+    kept = sum(float(run.keep.sum()) * run.tr for run in runs)
+    if kept < seconds:
+        total = sum(len(run.keep) * run.tr for run in runs)
+        raise NoUsableDataError(
+            f"{kept:.0f} s of {total:.0f} s are left after censoring, in {len(runs)} run(s); "
+            f"--min-time asks for {seconds:.0f} s. Loosen the censoring threshold or --min-time."
+        )
+
+
 def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
     """Cut runs into (history, target) pairs.
 

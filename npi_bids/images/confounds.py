@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.records import Mask
+from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
 from npi_bids.images.denoise import Strategy
 
@@ -53,7 +53,7 @@ class Confounds:
     regressors: pd.DataFrame
     keep: Mask
     n_dummy: int
-    framewise_displacement: np.ndarray[tuple[int], np.dtype[np.float64]]
+    framewise_displacement: Array
 
 
 def read_confounds(path: Path, n_samples: int) -> pd.DataFrame:

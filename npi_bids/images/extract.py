@@ -11,41 +11,16 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.options import check_options, option
 from npi_bids.core.records import Array, Mask, RegionSeries
 from npi_bids.errors import InputDataError, NoUsableDataError
 from npi_bids.images.confounds import Confounds, load_confounds
-from npi_bids.images.denoise import DenoiseSettings, find_strategy
+from npi_bids.images.denoise import find_strategy
+from npi_bids.images.header import RunFiles, load_bold, sampling_period
+from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.images.parcellation import Parcellation, label_data, label_image
 from npi_bids.images.resample import region_sizes, to_grid
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoverageSettings:
-    """When a region counts as seen by the scan."""
-
-    min_coverage: float = option(
-        0.5,
-        "share of a region's voxels that must hold signal; below it the region is n/a",
-        above=0,
-        at_most=1,
-        metavar="X",
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RunFiles:
-    """The files of one run: image, brain mask, confounds, and its sampling period in seconds."""
-
-    bold: Path
-    mask: Path | None
-    confounds: Path | None
-    tr: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,12 +66,13 @@ def extract_run(
     NoUsableDataError
         Too few samples are left for the regressors.
     """
-    image = _load_bold(run.bold)
+    image = load_bold(run.bold)
+    tr = sampling_period(image, run)
     n_samples = image.shape[3]
     confounds = load_confounds(
         run.confounds,
         n_samples=n_samples,
-        tr=run.tr,
+        tr=tr,
         strategy=find_strategy(denoise),
         dummy_scans=denoise.dummy_scans,
     )
@@ -106,34 +82,19 @@ def extract_run(
     covered = table["covered"].to_numpy(dtype=bool)
     data = np.full((n_samples, len(table)), np.nan)
     if confounds.keep.any() and covered.any():
-        _check_freedom(confounds, denoise, run)
+        _check_freedom(confounds, denoise, tr, run.bold)
         inside = _restrict(atlas, seen, covered, parcellation)
         # Both maskers return the regions in increasing order of their values, as the table has
         # them, and _restrict left exactly the covered ones; any other number fails here.
         data[np.ix_(confounds.keep, covered)] = _clean_signals(
-            image, inside, confounds, denoise, run.tr
+            image, inside, confounds, denoise, tr
         )
     _logger.info(
         "%s: %d of %d samples kept, %d of %d regions covered",
         run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
     )  # fmt: skip
-    series = RegionSeries(data, parcellation.labels, run.tr, confounds.keep)
+    series = RegionSeries(data, parcellation.labels, tr, confounds.keep)
     return Extracted(series, table, confounds)
-
-
-def _load_bold(path: Path) -> Any:
-    try:
-        image: Any = nib.load(path)
-        shape = image.shape
-        data = np.asarray(image.dataobj, dtype=np.float32) if len(shape) == 4 else None
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise InputDataError(
-            f"<{path}> cannot be read as an image: {error}. Is it complete? In a DataLad "
-            "dataset run `datalad get` on it."
-        ) from error
-    if data is None or shape[3] < 2:
-        raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
-    return nib.Nifti1Image(data, image.affine, image.header)
 
 
 def _voxels_with_signal(image: Any, mask: Path | None) -> Mask:
@@ -210,13 +171,62 @@ def _clean_signals(
     return signals
 
 
-def _check_freedom(confounds: Confounds, denoise: DenoiseSettings, run: RunFiles) -> None:
+def _check_freedom(confounds: Confounds, denoise: DenoiseSettings, tr: float, bold: Path) -> None:
     n_kept = int(confounds.keep.sum())
     n_used = confounds.regressors.shape[1] + 1
     if denoise.high_pass:
-        n_used += int(2 * len(confounds.keep) * run.tr * denoise.high_pass)
+        n_used += int(2 * len(confounds.keep) * tr * denoise.high_pass)
     if n_kept <= n_used + 1:
         raise NoUsableDataError(
-            f"<{run.bold}> keeps {n_kept} samples but {n_used} regressors are to be removed; no "
+            f"<{bold}> keeps {n_kept} samples but {n_used} regressors are to be removed; no "
             "signal would be left. Use a leaner --denoise strategy or a higher --fd-thresh."
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What happened to one run, in plain values, for sidecars and reports.
+
+    ``regions_lost`` are covered in no part of the grid, ``regions_uncovered`` below the threshold
+    (lost ones included); framewise displacements in mm, NaN where the confounds do not say.
+    """
+
+    tr: float
+    n_samples: int
+    n_kept: int
+    n_dummy: int
+    n_censored: int
+    mean_fd: float
+    max_fd: float
+    strategy: str
+    strategy_description: str
+    regressors: tuple[str, ...]
+    regions_lost: tuple[str, ...]
+    regions_uncovered: tuple[str, ...]
+    atlas_space: str
+
+
+def summarise(
+    extracted: Extracted, parcellation: Parcellation, denoise: DenoiseSettings
+) -> RunSummary:
+    """Return what happened to a run."""
+    confounds, table = extracted.confounds, extracted.coverage
+    displacement = confounds.framewise_displacement
+    known = displacement[np.isfinite(displacement)]
+    strategy = find_strategy(denoise)
+    kept = int(confounds.keep.sum())
+    return RunSummary(
+        tr=extracted.series.tr,
+        n_samples=len(confounds.keep),
+        n_kept=kept,
+        n_dummy=confounds.n_dummy,
+        n_censored=len(confounds.keep) - kept - confounds.n_dummy,
+        mean_fd=float(known.mean()) if known.size else float("nan"),
+        max_fd=float(known.max()) if known.size else float("nan"),
+        strategy=strategy.name,
+        strategy_description=strategy.description,
+        regressors=tuple(map(str, confounds.regressors.columns)),
+        regions_lost=tuple(table["name"][table["coverage"] == 0]),
+        regions_uncovered=tuple(table["name"][~table["covered"]]),
+        atlas_space=parcellation.space,
+    )

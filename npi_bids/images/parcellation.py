@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,14 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
 def label_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
     """Return a label image of 32-bit integers, as nibabel and nilearn read it everywhere."""
     return nib.Nifti1Image(np.asarray(data, dtype=np.int32), affine)
+
+
+def digest(parcellation: Parcellation) -> str:
+    """Return a short hash of names, values and image."""
+    content = hashlib.sha256(parcellation.table().to_csv().encode())
+    content.update(np.ascontiguousarray(parcellation.image.dataobj).tobytes())
+    content.update(np.asarray(parcellation.image.affine, dtype=np.float64).tobytes())
+    return content.hexdigest()[:12]
 
 
 def save_parcellation(parcellation: Parcellation, folder: Path) -> None:

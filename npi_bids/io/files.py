@@ -18,7 +18,7 @@ from npi_bids.errors import InputDataError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and put it in its place when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{path.name}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial_", suffix=f"_{path.name}")
     os.close(handle)
     temporary = Path(name)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.records import ECResult, RegionSeries
+from npi_bids.core.records import Array, ECResult, RegionSeries
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
 
@@ -92,3 +92,43 @@ def read_matrix(path: Path) -> ECResult:
         )
     matrix = table.drop(columns="source").to_numpy(dtype=np.float64)
     return ECResult(matrix, tuple(table.columns[1:]))
+
+
+def write_run(
+    series: RegionSeries,
+    coverage: pd.DataFrame,
+    regressors: pd.DataFrame,
+    displacement: Array,
+    folder: Path,
+) -> dict[str, Path]:
+    """Write the tables of one run into a folder.
+
+    Parameters
+    ----------
+    series
+        Regional signals.
+    coverage
+        One row per region.
+    regressors
+        One row per sample; may have no columns.
+    displacement
+        Framewise displacement of each sample (mm); NaN where it is not known.
+    folder
+        Where to.
+
+    Returns
+    -------
+    dict
+        Paths of timeseries, coverage, outliers and design.
+    """
+    kinds = ("timeseries", "coverage", "outliers", "design")
+    paths = {kind: folder / f"{kind}.tsv" for kind in kinds}
+    write_series(series, paths["timeseries"])
+    write_table(coverage, paths["coverage"])
+    left_out = (~series.keep).astype(int)
+    motion = {"left_out": left_out, "framewise_displacement": displacement}
+    write_table(pd.DataFrame(motion), paths["outliers"])
+    # A table needs a column: the constant is part of every fit.
+    constant = pd.DataFrame({"constant": np.ones(len(series.keep), dtype=int)})
+    write_table(pd.concat([constant, regressors.reset_index(drop=True)], axis=1), paths["design"])
+    return paths

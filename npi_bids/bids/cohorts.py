@@ -1,0 +1,106 @@
+"""Which models of an output dataset make up a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.names import stem
+from npi_bids.bids.results import Model, find_models
+from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError
+
+_WITHIN_SUBJECT = ("sub", "ses", "run")
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The models that are averaged into one group.
+
+    Attributes
+    ----------
+    entities, desc
+        Of the group's files, without what differs within subjects.
+    subjects
+        Models by subject label; a subject with several sessions or runs has several, which are
+        averaged first.
+    """
+
+    entities: dict[str, str]
+    desc: str
+    subjects: dict[str, tuple[Model, ...]]
+
+    @property
+    def name(self) -> str:
+        """Entities, joined."""
+        return stem({**self.entities, "desc": self.desc})
+
+    @property
+    def space(self) -> str:
+        """Space of the images, which names the group's folder."""
+        return self.entities.get("space", "individual")
+
+
+def find_cohorts(root: Path, min_subjects: int) -> list[Cohort]:
+    """Sort the models of an output dataset into groups by task, atlas and what else names them.
+
+    Parameters
+    ----------
+    root
+        The output dataset.
+    min_subjects
+        Subjects that a group needs.
+
+    Raises
+    ------
+    NoUsableDataError
+        There are no models, or no group is large enough.
+    ConfigurationError
+        Models of one group were made with different settings.
+    InputDataError
+        Models of one group differ in their sampling period.
+    """
+    groups: dict[tuple[Any, ...], dict[str, list[Model]]] = {}
+    for model in find_models(root):
+        shared = {k: v for k, v in model.entities.items() if k not in _WITHIN_SUBJECT}
+        key = (tuple(shared.items()), model.desc)
+        groups.setdefault(key, {}).setdefault(model.entities["sub"], []).append(model)
+    cohorts = [
+        Cohort(dict(shared), desc, {sub: tuple(models) for sub, models in members.items()})
+        for (shared, desc), members in sorted(groups.items())
+    ]
+    if not cohorts:
+        raise NoUsableDataError(
+            f"<{root}> holds no effective connectivity of any subject; run the participant level "
+            "first, or see its reports for why there is none."
+        )
+    for cohort in cohorts:
+        _check_alike(cohort, "ConfigurationHash", ConfigurationError)
+        _check_alike(cohort, "RepetitionTime", InputDataError)
+    large = [cohort for cohort in cohorts if len(cohort.subjects) >= min_subjects]
+    if not large:
+        sizes = {cohort.name: len(cohort.subjects) for cohort in cohorts}
+        raise NoUsableDataError(
+            f"No group has {min_subjects} subjects (--min-subjects); found {sizes}."
+        )
+    return large
+
+
+def _check_alike(cohort: Cohort, field: str, error: type[Exception]) -> None:
+    """Refuse to mix models that differ in a field of their sidecars; say which have what."""
+    values: dict[Any, list[str]] = {}
+    for subject, models in cohort.subjects.items():
+        for model in models:
+            values.setdefault(_value(model.sidecar, field), []).append(f"sub-{subject}")
+    if len(values) > 1:
+        found = "; ".join(f"{value}: {', '.join(subs[:5])}" for value, subs in values.items())
+        raise error(
+            f"Group {cohort.name}: subjects differ in {field} and are never mixed ({found}). "
+            "Put them into separate output datasets, or run them again with the same settings."
+        )
+
+
+def _value(sidecar: Mapping[str, Any], field: str) -> Any:
+    value = sidecar.get(field)
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,195 @@
+"""The command line, generated from the settings classes."""
+
+from __future__ import annotations
+
+import sys
+import types
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from npi_bids import __version__
+from npi_bids.bids.atlases import AtlasSettings, known_atlases
+from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.units import CombineSettings
+from npi_bids.cli.settings import LEVELS, OutputSettings, Request
+from npi_bids.core.group import GroupSettings
+from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.surrogate import PRESETS, TrainSettings
+from npi_bids.errors import SettingsError
+from npi_bids.images.options import CoverageSettings, DenoiseSettings
+from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "queries": (QuerySettings,),
+    "parcellation": (AtlasSettings, CoverageSettings),
+    "denoising": (DenoiseSettings,),
+    "surrogate": (TrainSettings, CombineSettings),
+    "perturbation": (PerturbSettings,),
+    "group": (GroupSettings,),
+    "performance": (ResourceSettings,),
+    "output": (OutputSettings,),
+}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class _ListAtlases(Action):
+    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+        lines = ["Atlases for --atlas (or the path of an image with a table of names beside it):"]
+        for name, facts in known_atlases().items():
+            variants = [f":seg-{seg}" for seg in facts.get("segs", ())]
+            scales = facts.get("scales", ())
+            if scales:
+                variants.append(f":scale-{scales[0]} to {scales[-1]}")
+            lines.append(f"  {name:<14} {facts['about']}; {facts['source']}")
+            lines.append(f"  {'':<14} drawn in {facts['space']}; licence: {facts['License']}")
+            if variants:
+                lines.append(f"  {'':<14} {' '.join(variants)}")
+        sys.stdout.write("\n".join(lines) + "\n")
+        parser.exit(0)
+
+
+def build_parser() -> ArgumentParser:
+    """Build the parser: the BIDS-App positionals, then the options of each settings class."""
+    parser = ArgumentParser(
+        "npi-bids",
+        description="Directed, signed effective connectivity of the whole brain from "
+        "preprocessed fMRI, by perturbing a surrogate of each subject's regional dynamics.",
+        formatter_class=lambda prog: HelpFormatter(prog, max_help_position=30, width=100),
+        allow_abbrev=False,
+    )
+    parser.add_argument("bids_dir", type=Path, help="dataset of fMRIPrep derivatives (or a raw "
+                        "dataset that holds them)")  # fmt: skip
+    parser.add_argument("out_dir", type=Path, help="output dataset; made where it is missing")
+    parser.add_argument("levels", nargs="+", choices=LEVELS, metavar="{participant,group}",
+                        help="one level or both")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    for title, classes in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for settings in classes:
+            hints = get_type_hints(settings)
+            for field in fields(settings):
+                _add_option(group, field, hints[field.name])
+        if title == "parcellation":
+            group.add_argument("--list-atlases", action=_ListAtlases, nargs=0,
+                               help="list the named atlases and stop")  # fmt: skip
+        if title == "surrogate":
+            group.add_argument("--preset", choices=sorted(PRESETS), default=SUPPRESS,
+                               help="published settings of surrogate and training; options "
+                               "given beside it go first")  # fmt: skip
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Read the command line.
+
+    Raises
+    ------
+    SettingsError
+        Values are wrong; all of them are named together.
+    SystemExit
+        argparse's own: help, version, unknown options (exit code 2).
+    """
+    args = build_parser().parse_args([_with_dashes(word) for word in argv])
+    problems: list[str] = []
+    given = {cls: _read(args, cls, problems) for group in GROUPS.values() for cls in group}
+    presets = PRESETS.get(getattr(args, "preset", ""), {})
+    given[TrainSettings] = {**presets, **given[TrainSettings]}
+    made: dict[type, Any] = {}
+    for cls, values in given.items():
+        try:
+            made[cls] = cls(**values)
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    analysis = AnalysisSettings(
+        coverage=made[CoverageSettings],
+        denoise=made[DenoiseSettings],
+        combine=made[CombineSettings],
+        train=made[TrainSettings],
+        perturb=made[PerturbSettings],
+    )
+    return Request(
+        bids_dir=args.bids_dir,
+        out_dir=args.out_dir,
+        levels=tuple(level for level in LEVELS if level in args.levels),
+        query=made[QuerySettings],
+        atlases=made[AtlasSettings],
+        analysis=analysis,
+        group=made[GroupSettings],
+        resources=made[ResourceSettings],
+        output=made[OutputSettings],
+    )
+
+
+def flag(field: Field[Any]) -> str:
+    """Return the long flag of a field."""
+    return "--" + str(field.metadata.get("flag", field.name.replace("_", "-")))
+
+
+def _add_option(group: Any, field: Field[Any], hint: Any) -> None:
+    aliases = [f"-{a}" if len(a) == 1 else f"--{a}" for a in field.metadata.get("aliases", ())]
+    text = field.metadata["help"].replace("%", "%%")
+    options: dict[str, Any] = {"dest": field.name, "default": SUPPRESS}
+    if hint is bool and field.default is False:
+        options["action"] = "store_true"
+    else:
+        choices = field.metadata.get("choices")
+        options["metavar"] = "{" + ",".join(map(str, choices)) + "}" if choices else (
+            field.metadata.get("metavar", "VALUE")
+        )  # fmt: skip
+        if isinstance(field.default, tuple):
+            options["nargs"] = "+"
+        if field.default not in (None, "", ()):
+            shown = field.default
+            text += f" ({' '.join(shown) if isinstance(shown, tuple) else shown})"
+    group.add_argument(*aliases, flag(field), help=text, **options)
+
+
+def _read(args: Namespace, settings: type, problems: list[str]) -> dict[str, Any]:
+    """Convert the options of one settings class; what cannot be converted is a problem."""
+    hints = get_type_hints(settings)
+    values: dict[str, Any] = {}
+    for field in fields(settings):
+        if not hasattr(args, field.name):
+            continue
+        raw = getattr(args, field.name)
+        try:
+            values[field.name] = _convert(raw, hints[field.name])
+        except ValueError:
+            kind = _scalar(hints[field.name])
+            words = {int: "a whole number", float: "a number", bool: "yes or no"}[kind]
+            problems.append(f"{flag(field)} must be {words}, not {raw!r}.")
+    return values
+
+
+def _convert(raw: Any, hint: Any) -> Any:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, list):
+        return tuple(raw)
+    kind = _scalar(hint)
+    if kind is bool:
+        if raw.lower() not in _TRUE + _FALSE:
+            raise ValueError(raw)
+        return raw.lower() in _TRUE
+    return kind(raw)
+
+
+def _scalar(hint: Any) -> type:
+    """Return the plain type of a field: int for ``int | None``."""
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    kind: type = hint if isinstance(hint, type) else str
+    return kind
+
+
+def _with_dashes(word: str) -> str:
+    """Accept the underscore spellings of other BIDS Apps: ``--participant_label``."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value

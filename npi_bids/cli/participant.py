@@ -1,0 +1,210 @@
+"""The participant level: what is to be done, doing it, and what became of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.atlases import locate
+from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
+from npi_bids.bids.names import stem
+from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
+from npi_bids.bids.units import Unit, group_runs
+from npi_bids.cli.crashes import read_crashes
+from npi_bids.cli.dataset import named_datasets, write_dataset
+from npi_bids.cli.resources import choose_plugin
+from npi_bids.cli.settings import Request
+from npi_bids.errors import ConfigurationError
+from npi_bids.io.files import write_json
+from npi_bids.workflows.atlas import prepare_atlas, save_atlas
+from npi_bids.workflows.base import init_participant_wf, run_workflow
+from npi_bids.workflows.subject import PreparedAtlas, Task
+
+_logger = logging.getLogger(__name__)
+_GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the participant level is to do.
+
+    Attributes
+    ----------
+    datasets
+        The inputs.
+    tasks
+        Models to fit.
+    complete
+        Models that are there already, with this configuration.
+    refused
+        Models that cannot be fitted because of their input.
+    """
+
+    datasets: list[Dataset]
+    tasks: list[Task]
+    complete: list[UnitStatus]
+    refused: list[UnitStatus]
+
+
+def make_plan(request: Request, work_dir: Path) -> Plan:
+    """Find the runs, prepare the atlases, and see what is there already.
+
+    Raises
+    ------
+    NPIError
+        Nothing can be done; says why.
+    """
+    specs = [locate(asked) for asked in request.atlases.atlas]
+    datasets = find_datasets(request.bids_dir, named_datasets(request.query))
+    units = group_runs(find_runs(datasets, request.query), request.analysis.combine)
+    n_runs = sum(len(unit.runs) for unit in units)
+    subjects = {unit.entities["sub"] for unit in units}
+    _logger.info("Found %d run(s) of %d subject(s)", n_runs, len(subjects))
+    desc = request.analysis.denoise.label
+    out_dir = request.out_dir
+    if not request.output.dry_run:
+        write_dataset(out_dir, datasets, specs, request.analysis.denoise)
+    tasks = []
+    for spec in specs:
+        prepared = prepare_atlas(spec, work_dir / "atlases", offline=request.atlases.offline)
+        spaces = {unit.entities.get("space", "individual") for unit in units}
+        space = spec.space if spec.space != "unknown" else sorted(spaces)[0]
+        _warn_of_spaces(spec.name, spec.space, spaces)
+        atlas = PreparedAtlas(spec.entities, prepared, "")
+        if not request.output.dry_run:
+            atlas = save_atlas(spec, prepared, out_dir, space=space)
+        tasks += [_task(unit, atlas, desc) for unit in units]
+    return _sort_out(request, datasets, tasks)
+
+
+def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
+    """Run all tasks and return what became of every model of the plan.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    request
+        What the user asked for.
+    work_dir
+        Where intermediate results go.
+    run_dir
+        Folder of this run's logs and crash files.
+    """
+    out_dir = request.out_dir
+    for status in plan.refused:
+        write_json(out_dir / status.path, asdict(status))
+    if plan.tasks:
+        for task in plan.tasks:
+            (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
+        workflow = init_participant_wf(
+            tasks=plan.tasks,
+            settings=request.analysis,
+            out_dir=out_dir,
+            work_dir=work_dir,
+            n_threads=request.resources.omp_nthreads,
+        )
+        plugin = choose_plugin(request.resources)
+        _logger.info("Fitting %d model(s) with %s", len(plan.tasks), plugin.name)
+        run_workflow(workflow, plugin, run_dir, _Progress(len(plan.tasks)))
+    found = {status.name: status for status in find_statuses(out_dir)}
+    fresh = [found.get(task.name) or _failure(task, request, run_dir) for task in plan.tasks]
+    for status in fresh:
+        if status.status == FAILED:
+            write_json(out_dir / status.path, asdict(status))
+    return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+
+
+class _Progress:
+    """Say a line for each model that is done or has failed."""
+
+    def __init__(self, n_tasks: int) -> None:
+        self._n_tasks = n_tasks
+        self._n_done = 0
+
+    def __call__(self, node: Any, status: str) -> None:
+        unit = str(node.fullname).split(".")[2]
+        if status == "exception":
+            _logger.error("%s failed in %s", unit, node.name)
+        elif status == "end" and node.name == "save_model":
+            self._n_done += 1
+            _logger.info("[%d/%d] %s", self._n_done, self._n_tasks, unit)
+
+
+def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
+    """Estimate the memory: compressed 16-bit images unpack to about 5 times as 32-bit floats."""
+    sizes = [run.path.stat().st_size for run in unit.runs if not run.problem]
+    largest = max(sizes, default=0) / _GB
+    packed = any(run.path.suffix == ".gz" for run in unit.runs)
+    extract = 0.6 + largest * (12 if packed else 6)
+    return Task(unit, atlas, desc, extract_gb=extract, train_gb=0.8 + atlas.n_regions**2 * 2e-6)
+
+
+def _sort_out(request: Request, datasets: list[Dataset], tasks: list[Task]) -> Plan:
+    """Tell models that are there from models to fit, and refuse to mix configurations."""
+    wanted = {task.name for task in tasks}
+    configuration = request.analysis.configuration
+    done = set()
+    for model in find_models(request.out_dir):
+        name = stem({**model.entities, "desc": model.desc})
+        found = model.sidecar.get("ConfigurationHash")
+        replaced = request.output.overwrite and name in wanted
+        if found != configuration and not replaced:
+            raise ConfigurationError(
+                f"<{request.out_dir}> holds results of another configuration ({found}; this one "
+                f"is {configuration}), for example of {name}. Use another out_dir, or "
+                "--overwrite with all of its subjects and atlases."
+            )
+        if found == configuration and not replaced:
+            done.add(name)
+    statuses = {
+        status.name: status
+        for status in find_statuses(request.out_dir)
+        if status.status == DONE and status.configuration == configuration
+    }
+    complete = [statuses[name] for name in sorted(done & wanted & set(statuses))]
+    there = {status.name for status in complete}
+    todo = [task for task in tasks if task.name not in there]
+    refused = [
+        _status(task, request, FAILED, reason=task.unit.problems[0], error="InputDataError")
+        for task in todo
+        if task.unit.problems
+    ]
+    return Plan(datasets, [task for task in todo if not task.unit.problems], complete, refused)
+
+
+def _failure(task: Task, request: Request, run_dir: Path) -> UnitStatus:
+    name = task.name.replace("-", "_")
+    for crash in read_crashes(run_dir):
+        if f".{name}." in f"{crash.node}.":
+            path = crash.path.relative_to(request.out_dir)
+            return _status(
+                task, request, FAILED, reason=crash.message, error=crash.error, crash=str(path)
+            )
+    reason = (
+        "a worker process ended without a word, most likely killed for lack of memory; give "
+        "more memory, or fewer processes (--n-procs 1)"
+    )
+    return _status(task, request, FAILED, reason=reason)
+
+
+def _status(task: Task, request: Request, status: str, **facts: str) -> UnitStatus:
+    configuration = request.analysis.configuration
+    return UnitStatus(task.entities, task.desc, status, configuration, **facts)
+
+
+def _warn_of_spaces(name: str, drawn_in: str, spaces: set[str]) -> None:
+    for space in sorted(spaces - {drawn_in}):
+        if drawn_in == "unknown":
+            _logger.warning(
+                "Atlas %s does not say which template it is drawn in; it is taken to be %s, the "
+                "space of the images", name, space,
+            )  # fmt: skip
+        else:
+            _logger.warning(
+                "Atlas %s is drawn in %s but the images are in %s; regions will be off by some "
+                "millimetres, or meaningless where the images are in an individual's space",
+                name, drawn_in, space,
+            )  # fmt: skip

@@ -1,0 +1,81 @@
+"""What the machine gives: processes, memory, and the plugin that runs the nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from npi_bids.errors import SettingsError
+from npi_bids.workflows.base import Plugin
+from npi_bids.workflows.settings import ResourceSettings
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
+_GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+
+
+def choose_plugin(settings: ResourceSettings) -> Plugin:
+    """Return the plugin that runs the nodes: MultiProc, or what a file of the user's says.
+
+    Raises
+    ------
+    SettingsError
+        The memory has no unit, or the file cannot be read.
+    """
+    memory = memory_gb(settings)
+    if settings.nipype_plugin_file:
+        return _read_plugin(Path(settings.nipype_plugin_file))
+    args: dict[str, Any] = {
+        "n_procs": n_processes(settings),
+        "raise_insufficient": False,
+        # torch threads that were running when a process forks never wake up in the child.
+        "mp_context": "forkserver",
+    }
+    if memory is not None:
+        args["memory_gb"] = memory
+    return Plugin("MultiProc", args)
+
+
+def n_processes(settings: ResourceSettings) -> int:
+    """Return the processes at once: as asked, or all CPUs that this process may use."""
+    if settings.n_procs is not None:
+        return settings.n_procs
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_gb(settings: ResourceSettings) -> float | None:
+    """Return the memory to use at most, in GB, or None where the user did not say.
+
+    >>> memory_gb(ResourceSettings(mem="16G")), memory_gb(ResourceSettings(mem_mb=500))
+    (16.0, 0.5)
+
+    Raises
+    ------
+    SettingsError
+        The size has no unit.
+    """
+    if settings.mem_mb is not None:
+        return settings.mem_mb / 1000
+    if not settings.mem:
+        return None
+    match = _SIZE.fullmatch(settings.mem.strip())
+    if match is None:
+        raise SettingsError(f"--mem {settings.mem!r} needs a number and a unit, such as 16G.")
+    return float(match[1]) * _GB[match[2].upper()]
+
+
+def _read_plugin(path: Path) -> Plugin:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"--nipype-plugin-file <{path}> cannot be read: {error}") from error
+    if not isinstance(content, dict) or "plugin" not in content:
+        raise SettingsError(f"--nipype-plugin-file <{path}> must name a 'plugin'.")
+    return Plugin(str(content["plugin"]), dict(content.get("plugin_args") or {}))

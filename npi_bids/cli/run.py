@@ -1,0 +1,116 @@
+"""Entry point of ``npi-bids``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from npi_bids.cli.parser import parse
+from npi_bids.cli.settings import Request
+from npi_bids.errors import NPIError, SettingsError
+
+_logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the levels that were asked for, and return the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        request = parse(words)
+    except SettingsError as error:
+        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
+        sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
+        return error.exit_code
+    # Nipype phones home unless it is told not to before it is imported.
+    os.environ["NIPYPE_NO_ET"] = "1"
+    verbose = request.output.verbose
+    try:
+        return run_levels(request)
+    except KeyboardInterrupt:
+        sys.stderr.write("npi-bids: interrupted; run the same command again to go on.\n")
+        return 130
+    except NPIError as error:
+        if verbose:
+            raise
+        sys.stderr.write(f"npi-bids: {error}\n")
+        return error.exit_code
+
+
+def run_levels(request: Request) -> int:
+    """Run the levels of a request, one after the other, and return the exit code."""
+    from npi_bids.cli.dataset import check_out_dir, check_results
+    from npi_bids.cli.group import run_group
+    from npi_bids.cli.logs import print_table, start_logging, write_settings
+    from npi_bids.cli.pages import write_pages
+    from npi_bids.cli.participant import make_plan, run_plan
+
+    check_out_dir(request)
+    work_dir = Path(request.output.work_dir).resolve()
+    code = 0
+    if request.output.dry_run:
+        _print_plan(request, work_dir)
+        return 0
+    if "participant" not in request.levels or request.output.reports_only:
+        check_results(request.out_dir)
+    run_dir = start_logging(request.out_dir, request.output)
+    write_settings(request, run_dir)
+    if "participant" in request.levels and not request.output.reports_only:
+        plan = make_plan(request, work_dir)
+        statuses = run_plan(plan, request, work_dir, run_dir)
+        code = judge(statuses)
+    else:
+        from npi_bids.bids.results import find_statuses
+
+        plan, statuses = None, find_statuses(request.out_dir)
+    if "group" in request.levels and not request.output.reports_only:
+        code = code or run_group(request, work_dir, run_dir)
+    subjects = sorted({status.entities["sub"] for status in statuses})
+    if not write_pages(request, subjects, work_dir, run_dir):
+        code = code or 6
+    complete = [status.name for status in plan.complete] if plan else []
+    print_table(statuses, complete)
+    sys.stdout.write(_last_line(code, request, run_dir) + "\n")
+    return code
+
+
+def judge(statuses: Sequence[object]) -> int:
+    """Return the exit code that the fate of all models amounts to."""
+    from npi_bids.bids.results import DONE, FAILED, UnitStatus
+
+    known = [status for status in statuses if isinstance(status, UnitStatus)]
+    failed = [status for status in known if status.status == FAILED]
+    done = any(status.status == DONE for status in known)
+    if failed:
+        all_input = all(status.error == "InputDataError" for status in failed)
+        return 3 if all_input and not done else 1
+    return 0 if done or not known else 4
+
+
+def _print_plan(request: Request, work_dir: Path) -> None:
+    from npi_bids.cli.participant import make_plan
+
+    plan = make_plan(request, work_dir)
+    lines = [f"{len(plan.tasks)} model(s) to fit, {len(plan.complete)} complete:"]
+    lines += [f"  {task.name} ({len(task.unit.runs)} run(s))" for task in plan.tasks]
+    lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    lines.append(f"Configuration {request.analysis.configuration}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _last_line(code: int, request: Request, run_dir: Path) -> str:
+    words = {
+        0: "npi-bids finished successfully.",
+        1: "npi-bids finished, but some models failed; see the table and the crash files in "
+        f"{run_dir}.",
+        3: "npi-bids could not use the input; see the table.",
+        4: "npi-bids found no usable data after the thresholds; see the table.",
+        6: f"npi-bids finished, the results are complete, but a report failed; see {run_dir}.",
+    }
+    return f"{words.get(code, 'npi-bids stopped.')} Results: {request.out_dir}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Options of the command line itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from npi_bids.bids.atlases import AtlasSettings
+from npi_bids.bids.query import QuerySettings
+from npi_bids.core.group import GroupSettings
+from npi_bids.core.options import option
+from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
+
+LEVELS = ("participant", "group")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSettings:
+    """Where things go, and how much is said."""
+
+    work_dir: str = option(
+        "work", "folder for intermediate results", aliases=("w",), metavar="DIR", result=False
+    )
+    overwrite: bool = option(
+        False, "replace results of these units, whatever their configuration", result=False
+    )
+    dry_run: bool = option(False, "list the models that would be fitted, and stop", result=False)
+    reports_only: bool = option(False, "write the reports again from what is there", result=False)
+    verbose: bool = option(False, "say more", aliases=("v",), result=False)
+    quiet: bool = option(False, "say only what went wrong", aliases=("q",), result=False)
+    notrack: bool = option(
+        False, "accepted as other BIDS Apps have it; nothing is ever sent", result=False
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    bids_dir: Path
+    out_dir: Path
+    levels: tuple[str, ...]
+    query: QuerySettings
+    atlases: AtlasSettings
+    analysis: AnalysisSettings
+    group: GroupSettings
+    resources: ResourceSettings
+    output: OutputSettings

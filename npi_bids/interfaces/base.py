@@ -1,0 +1,24 @@
+"""What all interfaces of npi-bids share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
+
+from npi_bids import __version__
+
+
+class VersionedInputSpec(BaseInterfaceInputSpec):
+    """Inputs with the version of npi-bids, so that cached nodes of another one run again."""
+
+    version = traits.Str(__version__, usedefault=True, desc="version of npi-bids")
+
+
+class NPIInterface(SimpleInterface):
+    """An interface that calls one function of the library and handles its files."""
+
+    def _file(self, runtime: Any, name: str) -> Path:
+        """Return the path of an output file in the folder of the node."""
+        return Path(runtime.cwd) / name

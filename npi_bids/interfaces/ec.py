@@ -1,0 +1,61 @@
+"""Infer the effective connectivity of one subject from its regional series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, TraitedSpec, traits
+
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+
+
+class _InferECInputSpec(VersionedInputSpec):
+    series = InputMultiObject(
+        File(exists=True), mandatory=True, desc="timeseries.tsv of each run of the subject"
+    )
+    summaries = InputMultiObject(
+        File(exists=True), mandatory=True, desc="JSON of each run, in the same order"
+    )
+    train = traits.Dict(mandatory=True, desc="fields of TrainSettings")
+    perturb = traits.Dict(mandatory=True, desc="fields of PerturbSettings")
+    min_time = traits.Float(0.0, usedefault=True, desc="kept seconds that the model needs")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
+
+
+class _InferECOutputSpec(TraitedSpec):
+    files = OutputMultiObject(File(exists=True), desc="matrices, training curve and weights")
+    summary = File(exists=True, desc="JSON: what the fit says of itself, or why there is none")
+
+
+class InferEC(NPIInterface):
+    """Train a surrogate on a subject's runs and perturb it.
+
+    Too little data is an outcome and no error: the summary says so and there are no files.
+    """
+
+    input_spec = _InferECInputSpec
+    output_spec = _InferECOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.core.perturb import PerturbSettings
+        from npi_bids.core.pipeline import ec_of_runs
+        from npi_bids.core.surrogate import TrainSettings
+        from npi_bids.core.train import threads
+        from npi_bids.core.windows import check_time
+        from npi_bids.errors import NoUsableDataError
+        from npi_bids.io.subject import read_runs, write_exclusion, write_subject
+
+        folder = Path(runtime.cwd)
+        runs = read_runs(self.inputs.series, self.inputs.summaries)
+        train, perturb = TrainSettings(**self.inputs.train), PerturbSettings(**self.inputs.perturb)
+        try:
+            check_time(runs, self.inputs.min_time)
+            with threads(self.inputs.n_threads):
+                result = ec_of_runs(runs, train=train, perturb=perturb)
+            files, summary = write_subject(result, runs, perturb, folder)
+        except NoUsableDataError as error:
+            files, summary = write_exclusion(str(error), folder)
+        self._results.update(files=[str(path) for path in files], summary=str(summary))
+        return runtime

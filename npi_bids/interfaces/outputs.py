@@ -1,0 +1,153 @@
+"""Write results with their sidecars under their BIDS names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from npi_bids.bids import sidecars
+from npi_bids.bids.names import MEASURES, atlas_path, output_path
+from npi_bids.bids.results import DONE, EXCLUDED, UnitStatus
+from npi_bids.images.parcellation import Parcellation, centres
+from npi_bids.io.files import copy_file, replacing, write_json
+from npi_bids.io.tables import write_table
+
+Named = tuple[dict[str, str], str]  # entities and desc
+Facts = Mapping[str, Any]
+
+
+def save_run(
+    files: Sequence[Path], out_dir: Path, named: Named, *, facts: tuple[Facts, Facts], links: Facts
+) -> list[Path]:
+    """Save the tables of one run; each file is named after its kind.
+
+    Parameters
+    ----------
+    files
+        ``timeseries.tsv``, ``coverage.tsv``, ``outliers.tsv``, ``design.tsv``.
+    out_dir
+        Root of the output dataset.
+    named
+        Entities and ``desc``.
+    facts
+        Summary of the extraction, and fields of the options.
+    links
+        NodeFiles, Sources and the like.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    about = sidecars.run_facts(*facts)
+    where = {**sidecars.spatial_fields(named[0]), **links}
+    written = []
+    for path in files:
+        kind = path.stem
+        sidecar = (
+            sidecars.coverage_sidecar(where)
+            if kind == "coverage"
+            else sidecars.timeseries_sidecar(kind, about, where)
+        )
+        written += _save(path, out_dir / output_path(kind, *named), sidecar)
+    return written
+
+
+def save_model(
+    files: Sequence[Path], out_dir: Path, named: Named, *, facts: Facts, links: Facts
+) -> list[Path]:
+    """Save the files of one model, the EC matrix last but for the status of the unit.
+
+    Parameters
+    ----------
+    files
+        A matrix per measure, ``training.tsv``, ``weights.safetensors``; none where the unit is
+        excluded.
+    out_dir
+        Root of the output dataset.
+    named
+        Entities and ``desc``.
+    facts
+        Summary of the fit, or the reason why there is none.
+    links
+        NodeFiles, Sources, ConfigurationHash.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    written = []
+    if facts["status"] == DONE:
+        about = sidecars.model_facts(facts)
+        where = {**sidecars.spatial_fields(named[0]), **links}
+        for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
+            kind, target = path.stem, out_dir / output_path(path.stem, *named)
+            if kind in MEASURES:
+                written += _save(path, target, sidecars.relmat_sidecar(kind, about, where))
+            elif kind == "weights":
+                model = {"Labels": facts["labels"], **about, **links}
+                written += _save(path, target, model)
+            else:
+                copy_file(path, target)
+                written.append(target)
+    status = UnitStatus(
+        *named,
+        status=DONE if facts["status"] == DONE else EXCLUDED,
+        configuration=str(links["ConfigurationHash"]),
+        reason=str(facts.get("reason", "")),
+        error="NoUsableDataError" if facts["status"] == EXCLUDED else "",
+    )
+    write_json(out_dir / status.path, asdict(status))
+    return [*written, out_dir / status.path]
+
+
+def _save(path: Path, target: Path, sidecar: Facts) -> list[Path]:
+    """Copy a file after its sidecar, so that a file that is there is always described."""
+    described = target.with_suffix(".json")
+    write_json(described, sidecar)
+    copy_file(path, target)
+    return [described, target]
+
+
+def save_atlas(
+    parcellation: Parcellation, out_dir: Path, space: str, entities: dict[str, str]
+) -> str:
+    """Save the table and the image of an atlas as it was used, in its own grid.
+
+    Parameters
+    ----------
+    parcellation
+        The atlas.
+    out_dir
+        Root of the output dataset.
+    space
+        Template that names the files.
+    entities
+        ``atlas``, ``seg``, ``scale``.
+
+    Returns
+    -------
+    str
+        Where the table lies, relative to the output dataset.
+    """
+    table = atlas_path(space, entities, "dseg", ".tsv")
+    centres_mm = np.round(centres(parcellation), 1)
+    places = pd.DataFrame(centres_mm, columns=["x", "y", "z"])
+    write_json(out_dir / table.with_suffix(".json"), sidecars.atlas_table_sidecar(space))
+    write_table(pd.concat([parcellation.table(), places], axis=1), out_dir / table)
+    size = np.linalg.norm(parcellation.image.affine[:3, :3], axis=0)
+    resolution = f"{size.mean():.2f}".rstrip("0").rstrip(".").replace(".", "p")
+    kind = "probseg" if parcellation.probabilistic else "dseg"
+    image = atlas_path(space, {**entities, "res": resolution}, kind, ".nii.gz")
+    sidecar = out_dir / str(image).replace(".nii.gz", ".json")
+    write_json(sidecar, sidecars.atlas_image_sidecar(space, size.tolist(), parcellation.labels))
+    with replacing(out_dir / image) as temporary:
+        nib.save(parcellation.image, temporary)
+    return str(table)

@@ -1,0 +1,240 @@
+"""Gather what the reports show from the output dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npi_bids import __version__
+from npi_bids.bids.names import MEASURES, output_path, parse_name
+from npi_bids.bids.results import DONE, Model, UnitStatus, find_models, find_statuses
+from npi_bids.errors import ReportError
+from npi_bids.io.files import read_json, write_text
+from npi_bids.io.tables import read_matrix, read_table
+from npi_bids.reports import figures
+from npi_bids.reports.facts import QUALITY_NOTES, number
+from npi_bids.reports.page import subject_page
+from npi_bids.reports.records import Figure, ModelSection, Row, SubjectPage
+
+
+def write_subject_report(out_dir: Path, subject: str) -> Path:
+    """Write ``sub-<label>.html`` and its figures from what the output dataset holds.
+
+    Raises
+    ------
+    ReportError
+        The dataset knows nothing of the subject.
+    """
+    statuses = find_statuses(out_dir, subject)
+    if not statuses:
+        raise ReportError(f"<{out_dir}> knows nothing of sub-{subject}.")
+    models = {_key(model.entities, model.desc): model for model in find_models(out_dir, subject)}
+    sections = [
+        _section(out_dir, status, models.get(_key(status.entities, status.desc)))
+        for status in statuses
+    ]
+    methods = out_dir / "logs" / "CITATION.md"
+    text = methods.read_text(encoding="utf-8") if methods.is_file() else ""
+    page = SubjectPage(subject, __version__, tuple(sections), text)
+    path = out_dir / f"sub-{subject}.html"
+    write_text(path, subject_page(page))
+    return path
+
+
+def title_of(entities: Mapping[str, str]) -> str:
+    """Return the entities of a model in words, without the subject."""
+    return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
+
+
+def networks_of(out_dir: Path, sidecar: Mapping[str, Any]) -> list[str]:
+    """Return the network of each region from the table of regions, or nothing."""
+    table = read_table(out_dir / sidecar["NodeFiles"][0].removeprefix("bids::"))
+    return [str(name) for name in table["network"]] if "network" in table else []
+
+
+def save_figures(out_dir: Path, prefix: str, drawn: Sequence[Figure]) -> None:
+    """Save figures beside the page, for use elsewhere."""
+    folder = out_dir / prefix.split("_", maxsplit=1)[0] / "figures"
+    for figure in drawn:
+        write_text(folder / f"{prefix}_{figure.name}.svg", figure.svg)
+
+
+def _key(entities: Mapping[str, str], desc: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({**entities, "desc": desc}.items()))
+
+
+def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSection:
+    title = title_of(status.entities)
+    if status.status != DONE or model is None:
+        crash = out_dir / status.crash if status.crash else None
+        text = (
+            crash.read_text(encoding="utf-8", errors="replace")
+            if crash and crash.is_file()
+            else ""
+        )
+        return ModelSection(title, status.status, reason=status.reason, crash=text)
+    runs = _runs_of(out_dir, model)
+    drawn = _draw(out_dir, model, runs)
+    save_figures(out_dir, status.name, drawn)
+    paths = [model.path(measure) for measure in MEASURES]
+    paths += [path for path, _ in runs]
+    return ModelSection(
+        title,
+        status.status,
+        done=_done(model, runs),
+        quality=_quality(model, runs),
+        warnings=_warnings(model, runs),
+        figures=tuple(drawn),
+        files=tuple(p.relative_to(out_dir).as_posix() for p in paths if p.is_file()),
+    )
+
+
+Runs = list[tuple[Path, dict[str, Any]]]
+
+
+def _runs_of(out_dir: Path, model: Model) -> Runs:
+    """Return timeseries file and sidecar of each run behind a model."""
+    paths = [out_dir / uri.removeprefix("bids::") for uri in model.sidecar["Sources"]]
+    return [(path, read_json(path.with_suffix(".json"))) for path in paths]
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """Return another table of the same run."""
+    entities = dict(parse_name(path.name).entities)
+    desc = entities.pop("desc")
+    return path.parent / output_path(kind, entities, desc).name
+
+
+def _draw(out_dir: Path, model: Model, runs: Runs) -> list[Figure]:
+    networks = networks_of(out_dir, model.sidecar)
+    ec = read_matrix(model.path("npi")).matrix
+    fc = read_matrix(model.path("pearsoncorrelation")).matrix
+    quality = model.sidecar["Quality"]
+    order = "Regions are ordered by network. " if networks else ""
+    drawn = [
+        Figure(
+            "ec",
+            "Effective connectivity",
+            f"{order}Row: the source that is perturbed; column: the target that responds. The "
+            "colour scale ends at the 99th percentile; grey is not covered.",
+            figures.draw_matrix(ec, networks, title="EC by perturbation"),
+            "Matrix of effective connectivity, rows are sources, columns are targets",
+        ),
+        Figure(
+            "fc",
+            "Functional connectivity",
+            f"{order}Pearson correlation of the same signals.",
+            figures.draw_matrix(fc, networks, title="FC", directed=False, limit=1.0),
+            "Matrix of functional connectivity",
+        ),
+    ]
+    if model.path("modelfc").is_file():
+        simulated = read_matrix(model.path("modelfc")).matrix
+        drawn.append(
+            Figure(
+                "modelfc",
+                "Does the surrogate behave like the brain it was fitted to?",
+                "FC of the free-running surrogate against FC of the data, one point per pair.",
+                figures.draw_agreement(simulated, fc, quality["model_fc_r"] or float("nan")),
+                f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
+            )
+        )
+    curve = read_table(model.path("training"))
+    drawn.append(
+        Figure(
+            "training",
+            "Training",
+            "Mean squared error of the next sample, in training and in held-out windows.",
+            figures.draw_training(curve),
+        )
+    )
+    return [*drawn, *_draw_runs(runs)]
+
+
+def _draw_runs(runs: Runs) -> list[Figure]:
+    coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
+    motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
+    about = runs[0][1]
+    drawn = [
+        Figure(
+            "coverage",
+            "Coverage",
+            "Share of each region that the run covers; regions below the threshold are n/a.",
+            figures.draw_coverage(coverage, about["MinimumCoverage"]),
+        )
+    ]
+    if any(table["framewise_displacement"].notna().any() for table in motion):
+        drawn.append(
+            Figure(
+                "motion",
+                "Motion and censoring",
+                "Framewise displacement; shaded samples were left out. No window crosses them.",
+                figures.draw_motion(
+                    motion, about["FramewiseDisplacementThreshold"], about["RepetitionTime"]
+                ),
+            )
+        )
+    return drawn
+
+
+def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
+    sidecar, about = model.sidecar, runs[0][1]
+    training, push = sidecar["Training"], sidecar["Perturbation"]
+    return (
+        Row("runs", "\n".join(path.name.split("_space")[0] for path, _ in runs)),
+        Row("sampling period", f"{sidecar['RepetitionTime']:g} s"),
+        Row(
+            "samples kept",
+            f"{sum(sidecar['SamplesKeptPerRun'])} of {sum(sidecar['SamplesPerRun'])}",
+        ),
+        Row("windows per run", ", ".join(map(str, sidecar["WindowsPerRun"]))),
+        Row("denoising", about["Denoising"], f"{len(about['Regressors'])} regressors"),
+        Row("surrogate", sidecar["Surrogate"], f"{training['n_lags']} lag(s)"),
+        Row(
+            "perturbation",
+            f"{push['Sign']}, {push['Strength']:g} SD",
+            f"effect {push['LagSeconds']:g} s later",
+        ),
+        Row("seed, device", f"{sidecar['Seed']}, {sidecar['Device']}"),
+        Row("configuration", sidecar["ConfigurationHash"]),
+    )
+
+
+def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
+    quality = model.sidecar["Quality"]
+    rows = [Row(name, number(quality[key]), note) for key, name, note in QUALITY_NOTES]
+    fd = [about["MeanFramewiseDisplacement"] for _, about in runs]
+    known = [value for value in fd if value is not None]
+    rows.append(Row("mean FD", f"{number(np.mean(known)) if known else 'n/a'} mm"))
+    n_lost = len({name for _, about in runs for name in about["RegionsNotCovered"]})
+    rows.append(
+        Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")
+    )
+    return tuple(rows)
+
+
+def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
+    found = []
+    about = runs[0][1]
+    space = model.entities.get("space", "an individual's space")
+    if about["AtlasSpace"] not in (space, "unknown"):
+        found.append(
+            f"The atlas is drawn in {about['AtlasSpace']}, the images are in {space}: regions are "
+            "off by some millimetres, or meaningless if the space is an individual's."
+        )
+    if about["LowPass"]:
+        found.append("The signals are low-passed: direction is not recoverable from them.")
+    if about["GlobalSignalRegression"]:
+        found.append("The global signal was regressed out, which makes entries negative.")
+    quality = model.sidecar["Quality"]
+    if (quality["r2"] or 0) <= (quality["r2_own_history"] or 0):
+        found.append(
+            "The surrogate predicts held-out samples no better than each region's own past: "
+            "this map is not supported by prediction."
+        )
+    if quality["spectral_radius"] >= 1:
+        found.append("The surrogate is not stable (spectral radius of 1 or more).")
+    return tuple(found)

@@ -1,0 +1,239 @@
+"""Gather what the group's page and the methods text say from the output dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from npi_bids import __version__
+from npi_bids.bids.atlases import known_atlases
+from npi_bids.bids.names import QUALITY_TABLE
+from npi_bids.bids.results import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
+from npi_bids.errors import ReportError
+from npi_bids.interfaces.pages import networks_of, title_of
+from npi_bids.io.files import read_json, write_text
+from npi_bids.io.tables import read_matrix, write_table
+from npi_bids.reports import figures
+from npi_bids.reports.facts import number
+from npi_bids.reports.page import bibliography, group_page, methods_text
+from npi_bids.reports.records import Figure, GroupPage, GroupSection, Row
+
+_KINDS = {
+    "mlp": "multilayer perceptron",
+    "cnn": "convolutional network",
+    "rnn": "recurrent network",
+    "var": "vector autoregression (one linear layer)",
+}
+_SIGNS = {"positive": "raised", "negative": "lowered", "both": "raised and lowered in turn"}
+
+
+def write_texts(out_dir: Path) -> list[Path]:
+    """Write the table of quality, and methods text with references where there is a model."""
+    models = list(find_models(out_dir))
+    table = out_dir / QUALITY_TABLE
+    write_table(pd.DataFrame(quality_rows(out_dir, models)), table)
+    if not models:
+        return [table]
+    logs = out_dir / "logs"
+    write_text(logs / "CITATION.md", methods_text(_methods_facts(out_dir, models)))
+    write_text(logs / "CITATION.bib", bibliography())
+    return [table, logs / "CITATION.md", logs / "CITATION.bib"]
+
+
+def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]:
+    """Return one row per model of the dataset, those without a result included."""
+    by_name = {title_of(m.entities) + m.entities["sub"] + m.desc: m for m in models}
+    rows = []
+    for status in find_statuses(out_dir):
+        row: dict[str, Any] = {
+            "participant_id": f"sub-{status.entities['sub']}",
+            "model": title_of(status.entities),
+            "desc": status.desc,
+            "status": status.status,
+            "reason": status.reason or float("nan"),
+        }
+        model = by_name.get(title_of(status.entities) + status.entities["sub"] + status.desc)
+        if status.status == DONE and model is not None:
+            row |= model.sidecar["Quality"] | _motion(out_dir, model)
+        rows.append(row)
+    return rows
+
+
+def write_group_report(out_dir: Path) -> Path:
+    """Write ``group.html`` from what the output dataset holds.
+
+    Raises
+    ------
+    ReportError
+        There is no group.
+    """
+    means = sorted(out_dir.glob("tpl-*/func/*_meas-npi_*Groupmean_relmat.tsv"))
+    if not means:
+        raise ReportError(f"<{out_dir}> holds no group; run the group level.")
+    sections = tuple(_group_section(out_dir, path) for path in means)
+    included = {subject for path in means for subject in _sidecar(path)["Subjects"]}
+    methods = out_dir / "logs" / "CITATION.md"
+    page = GroupPage(
+        __version__,
+        sections,
+        tuple(_member(row, included) for row in quality_rows(out_dir, find_models(out_dir))),
+        methods.read_text(encoding="utf-8") if methods.is_file() else "",
+    )
+    path = out_dir / "group.html"
+    write_text(path, group_page(page))
+    return path
+
+
+def _group_section(out_dir: Path, mean: Path) -> GroupSection:
+    sidecar = _sidecar(mean)
+    networks = networks_of(out_dir, sidecar)
+    stem = mean.name
+    drawn = []
+    for measure, name, directed in (("npi", "EC", True), ("pearsoncorrelation", "FC", False)):
+        path = mean.with_name(stem.replace("meas-npi", f"meas-{measure}"))
+        if path.is_file():
+            matrix = read_matrix(path).matrix
+            svg = figures.draw_matrix(
+                matrix, networks, title=f"mean {name}", directed=directed,
+                limit=None if directed else 1.0,
+            )  # fmt: skip
+            caption = f"Mean {name} of {sidecar['NumberOfSubjects']} subjects."
+            drawn.append(Figure(f"group{measure}", f"Mean {name}", caption, svg))
+    sd = read_matrix(mean.with_name(stem.replace("Groupmean", "Groupsd"))).matrix
+    svg = figures.draw_matrix(sd, networks, title="SD of EC over subjects")
+    drawn.append(Figure("groupsd", "Spread", "Standard deviation of the EC over subjects.", svg))
+    rows = (
+        Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
+        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
+        Row("configuration", str(sidecar["ConfigurationHash"])),
+    )
+    files = sorted(
+        mean.parent.glob(stem.replace("meas-npi", "meas-*").replace("Groupmean", "Group*"))
+    )
+    title = stem.split("_meas")[0].replace("_", " ")
+    return GroupSection(
+        title, rows, tuple(drawn), tuple(p.relative_to(out_dir).as_posix() for p in files)
+    )
+
+
+def _member(row: dict[str, Any], included: set[str]) -> tuple[str, ...]:
+    sub = row["participant_id"]
+    inside = row["status"] == DONE and sub.removeprefix("sub-") in included
+    reason = row["reason"] if isinstance(row["reason"], str) else ""
+    figures_ = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
+    return (
+        sub,
+        row["model"],
+        "yes" if inside else "no",
+        *(number(row.get(key)) for key in figures_),
+        reason or ("" if inside else "no group is large enough"),
+    )
+
+
+def _motion(out_dir: Path, model: Model) -> dict[str, float]:
+    runs = _run_sidecars(out_dir, model)
+    known = [
+        run["MeanFramewiseDisplacement"]
+        for run in runs
+        if run["MeanFramewiseDisplacement"] is not None
+    ]
+    kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs)
+    return {
+        "mean_fd": float(np.mean(known)) if known else float("nan"),
+        "minutes_kept": kept / 60,
+        "regions_in_model": model.sidecar["RegionsInModel"],
+    }
+
+
+def _run_sidecars(out_dir: Path, model: Model) -> list[dict[str, Any]]:
+    paths = [out_dir / uri.removeprefix("bids::") for uri in model.sidecar["Sources"]]
+    return [read_json(path.with_suffix(".json")) for path in paths]
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    return read_json(path.with_suffix(".json"))
+
+
+def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
+    """Gather every number and word of the methods text from sidecars."""
+    statuses = find_statuses(out_dir)
+    first = models[0].sidecar
+    runs = [run for model in models for run in _run_sidecars(out_dir, model)]
+    quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
+               ("r2", "r2_own_history", "r2_persistence")}  # fmt: skip
+    group = [_sidecar(path) for path in out_dir.glob("tpl-*/func/*Groupmean_relmat.tsv")]
+    n_runs = {len(model.sidecar["Sources"]) for model in models}
+    training = first["Training"]
+    made = read_json(out_dir / "dataset_description.json")["GeneratedBy"][1:]
+    return {
+        "version": __version__,
+        "versions": first["SoftwareVersions"],
+        "n_models": len(models),
+        "n_subjects": len({model.entities["sub"] for model in models}),
+        "n_excluded": sum(status.status == EXCLUDED for status in statuses),
+        "n_failed": sum(status.status == FAILED for status in statuses),
+        "inputs": ", ".join(f"{x.get('Name')} {x.get('Version', '')}".strip() for x in made),
+        "spaces": _words(model.entities.get("space", "of the individual") for model in models),
+        "trs": _words(f"{model.sidecar['RepetitionTime']:g}" for model in models),
+        "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
+        "atlases": _words(_atlas_words(model) for model in models),
+        "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
+        "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
+        "denoise": _denoise_facts(runs),
+        "surrogate": first["Surrogate"],
+        "kinds": _KINDS,
+        "lags": training["n_lags"],
+        **{key: training[key] for key in
+           ("var_fit", "epochs", "batch_size", "learning_rate", "weight_decay", "refit")},
+        "train_share": f"{training['train_fraction']:.0%}",
+        "r2": quality["r2"],
+        "r2_own": quality["r2_own_history"],
+        "r2_persistence": quality["r2_persistence"],
+        "signs": _SIGNS,
+        "sign": first["Perturbation"]["Sign"],
+        "strength": f"{first['Perturbation']['Strength']:g}",
+        "seed": first["Seed"],
+        "group": {"min_subjects": group[0]["MinimumSubjects"]} if group else None,
+    }  # fmt: skip
+
+
+def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = runs[0]
+    kept = sum(run["SamplesKept"] for run in runs) / sum(run["NumberOfSamples"] for run in runs)
+    return {
+        "strategy": first["Denoising"],
+        "description": first["DenoisingDescription"],
+        "regressors": _spread(len(run["Regressors"]) for run in runs),
+        "high_pass": first["HighPass"],
+        "low_pass": first["LowPass"],
+        "gsr": first["GlobalSignalRegression"],
+        "smoothing": first["SmoothingFWHM"],
+        "fd_threshold": first["FramewiseDisplacementThreshold"],
+        "standardize": first["Standardize"],
+        "kept": f"{kept:.0%}",
+        "dummies": _spread(run["DummyScans"] for run in runs),
+        "censored": _spread(run["SamplesCensored"] for run in runs),
+    }
+
+
+def _atlas_words(model: Model) -> str:
+    parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
+    cite = known_atlases().get(parts[0], {}).get("cite")
+    return " ".join(parts) + (f" [@{cite}]" if cite else "")
+
+
+def _words(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _spread(values: Iterable[Any]) -> str:
+    """Write one number, or the range of several."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return "n/a"
+    low, high = min(known), max(known)
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"

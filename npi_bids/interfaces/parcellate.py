@@ -1,0 +1,64 @@
+"""Extract and clean the regional series of one run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import Directory, File, TraitedSpec, traits
+
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+
+
+class _ParcellateInputSpec(VersionedInputSpec):
+    bold = File(exists=True, mandatory=True, desc="4D image of preprocessed BOLD")
+    mask = File(exists=True, desc="brain mask on the grid of the image")
+    confounds = File(exists=True, desc="desc-confounds_timeseries.tsv")
+    tr = traits.Float(desc="sampling period that the sidecar states (s)")
+    atlas = Directory(exists=True, mandatory=True, desc="folder of a prepared parcellation")
+    denoise = traits.Dict(mandatory=True, desc="fields of DenoiseSettings")
+    coverage = traits.Dict(mandatory=True, desc="fields of CoverageSettings")
+
+
+class _ParcellateOutputSpec(TraitedSpec):
+    timeseries = File(exists=True, desc="timeseries.tsv, all regions in atlas order")
+    coverage = File(exists=True, desc="coverage of each region")
+    outliers = File(exists=True, desc="1 for each sample left out")
+    design = File(exists=True, desc="confounds that were regressed out")
+    summary = File(exists=True, desc="JSON: what happened to the run")
+
+
+class Parcellate(NPIInterface):
+    """Extract the regional series of one run, clean them, and measure coverage."""
+
+    input_spec = _ParcellateInputSpec
+    output_spec = _ParcellateOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.images.extract import extract_run, summarise
+        from npi_bids.images.header import RunFiles
+        from npi_bids.images.options import CoverageSettings, DenoiseSettings
+        from npi_bids.images.parcellation import read_parcellation
+        from npi_bids.io.files import write_json
+        from npi_bids.io.tables import write_run
+
+        given = self.inputs.get_traitsfree()
+        paths = {key: Path(given[key]) for key in ("bold", "mask", "confounds") if key in given}
+        parcellation = read_parcellation(Path(self.inputs.atlas))
+        denoise = DenoiseSettings(**self.inputs.denoise)
+        coverage = CoverageSettings(**self.inputs.coverage)
+        extracted = extract_run(
+            RunFiles(**paths, tr=given.get("tr")), parcellation, denoise, coverage
+        )
+        summary = self._file(runtime, "summary.json")
+        write_json(summary, asdict(summarise(extracted, parcellation, denoise)))
+        files = write_run(
+            extracted.series,
+            extracted.coverage,
+            extracted.confounds.regressors,
+            extracted.confounds.framewise_displacement,
+            Path(runtime.cwd),
+        )
+        self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
+        return runtime

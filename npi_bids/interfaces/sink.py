@@ -1,0 +1,88 @@
+"""Put results under their BIDS names into the output dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    Str,
+    TraitedSpec,
+    traits,
+)
+
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+
+RUN_TABLES = ("timeseries", "coverage", "outliers", "design")
+
+
+class _SinkInputSpec(VersionedInputSpec):
+    out_dir = Str(mandatory=True, desc="root of the output dataset")
+    entities = traits.Dict(mandatory=True, desc="entities of the outputs, atlas included")
+    desc = Str(mandatory=True, desc="label of the denoising strategy")
+    links = traits.Dict(mandatory=True, desc="NodeFiles, Sources, ConfigurationHash and the like")
+    summary = File(exists=True, mandatory=True, desc="JSON of the step that made the files")
+
+
+class _SinkOutputSpec(TraitedSpec):
+    out_files = OutputMultiObject(File(), desc="what was written, sidecars included")
+
+
+class _SaveRunInputSpec(_SinkInputSpec):
+    settings = traits.Dict(mandatory=True, desc="fields of the denoising and coverage options")
+    timeseries = File(exists=True, mandatory=True, desc="regional signals")
+    coverage = File(exists=True, mandatory=True, desc="coverage of each region")
+    outliers = File(exists=True, mandatory=True, desc="1 for each sample left out")
+    design = File(exists=True, mandatory=True, desc="confounds that were regressed out")
+
+
+class SaveRun(NPIInterface):
+    """Save the tables of one run: timeseries, coverage, outliers, design."""
+
+    input_spec = _SaveRunInputSpec
+    output_spec = _SinkOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.interfaces.outputs import save_run
+        from npi_bids.io.files import read_json
+
+        written = save_run(
+            [Path(getattr(self.inputs, kind)) for kind in RUN_TABLES],
+            Path(self.inputs.out_dir),
+            (self.inputs.entities, self.inputs.desc),
+            facts=(read_json(Path(self.inputs.summary)), self.inputs.settings),
+            links=self.inputs.links,
+        )
+        self._results["out_files"] = [str(path) for path in written]
+        return runtime
+
+
+class _SaveModelInputSpec(_SinkInputSpec):
+    files = InputMultiObject(File(exists=True), desc="files, each named after its kind")
+
+
+class SaveModel(NPIInterface):
+    """Save the matrices and the surrogate of one model, and last what became of its unit."""
+
+    input_spec = _SaveModelInputSpec
+    output_spec = _SinkOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.interfaces.outputs import save_model
+        from npi_bids.io.files import read_json
+
+        files = self.inputs.get_traitsfree().get("files", [])
+        written = save_model(
+            [Path(path) for path in files],
+            Path(self.inputs.out_dir),
+            (self.inputs.entities, self.inputs.desc),
+            facts=read_json(Path(self.inputs.summary)),
+            links=self.inputs.links,
+        )
+        self._results["out_files"] = [str(path) for path in written]
+        return runtime

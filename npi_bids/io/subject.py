@@ -1,0 +1,111 @@
+"""The files of one fitted model: matrices, training curve, weights, and what it says of itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from npi_bids import __version__
+from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.pipeline import SubjectEC
+from npi_bids.core.records import RegionSeries
+from npi_bids.core.train import find_device
+from npi_bids.io.files import read_json, write_json
+from npi_bids.io.tables import read_series, write_matrix, write_table
+from npi_bids.io.weights import write_tensors
+
+SUMMARY = "summary.json"
+_PACKAGES = ("numpy", "scipy", "torch", "nilearn", "nibabel", "nipype")
+
+
+def read_runs(series: Sequence[str], summaries: Sequence[str]) -> list[RegionSeries]:
+    """Read the series of a subject; the summary of each run knows its sampling period."""
+    return [
+        read_series(Path(path), tr=float(read_json(Path(summary))["tr"]))
+        for path, summary in zip(series, summaries, strict=True)
+    ]
+
+
+def write_subject(
+    result: SubjectEC, runs: Sequence[RegionSeries], perturb: PerturbSettings, folder: Path
+) -> tuple[list[Path], Path]:
+    """Write a fitted model into a folder.
+
+    Parameters
+    ----------
+    result
+        The model and what came out of it.
+    runs
+        The series it was fitted to.
+    perturb
+        How it was perturbed.
+    folder
+        Where to.
+
+    Returns
+    -------
+    files
+        ``<measure>.tsv`` of each measure, ``training.tsv`` and ``weights.safetensors``.
+    summary
+        JSON with the model's account of itself.
+    """
+    files = []
+    for measure, matrix in result.measures.items():
+        files.append(folder / f"{measure}.tsv")
+        write_matrix(matrix, files[-1])
+    files.append(folder / "training.tsv")
+    write_table(_curve(result), files[-1])
+    files.append(folder / "weights.safetensors")
+    write_tensors(result.surrogate.tensors(), files[-1])
+    summary = folder / SUMMARY
+    write_json(summary, {"status": "done", **_account(result, runs, perturb)})
+    return files, summary
+
+
+def write_exclusion(reason: str, folder: Path) -> tuple[list[Path], Path]:
+    """Write why there is no model."""
+    summary = folder / SUMMARY
+    write_json(summary, {"status": "excluded", "reason": reason})
+    return [], summary
+
+
+def _curve(result: SubjectEC) -> pd.DataFrame:
+    log = result.log
+    epochs = range(1, len(log.train) + 1)
+    return pd.DataFrame({"epoch": epochs, "train_mse": log.train, "held_out_mse": log.valid})
+
+
+def _account(
+    result: SubjectEC, runs: Sequence[RegionSeries], perturb: PerturbSettings
+) -> dict[str, Any]:
+    settings = result.settings
+    training = {
+        key: value
+        for key, value in asdict(settings).items()
+        if key not in ("surrogate", "seed", "device")
+    }
+    return {
+        "tr": runs[0].tr,
+        "labels": result.measures["npi"].labels,
+        "regions_in_model": int(result.covered.sum()),
+        "n_samples_per_run": [len(run.keep) for run in runs],
+        "n_kept_per_run": [int(run.keep.sum()) for run in runs],
+        "n_windows_per_run": result.n_windows_per_run,
+        "surrogate": settings.surrogate,
+        "training": {**training, **dict(result.log.details)},
+        "perturbation": asdict(perturb),
+        "quality": asdict(result.quality),
+        "seed": settings.seed,
+        "device": str(find_device(settings.device)),
+        "versions": {
+            "npi-bids": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+    }

@@ -1,0 +1,156 @@
+"""Figures as functions of arrays; each returns one SVG with its fonts as outlines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from npi_bids.core.measures import off_diagonal
+from npi_bids.core.records import Array
+
+# Blue to red through white, told apart by the colour-blind; grey is what is not covered.
+_SIGNED = "RdBu_r"
+_BLUE, _ORANGE, _GREY = "#2b6cb0", "#c05621", "#9aa5b1"
+_MAX_BRACKETS = 24
+
+
+def network_order(networks: Sequence[str]) -> list[int]:
+    """Return the order of regions by network, networks in the order of their first region."""
+    first = {name: place for place, name in reversed(list(enumerate(networks)))}
+    return sorted(range(len(networks)), key=lambda region: (first[networks[region]], region))
+
+
+def draw_matrix(
+    matrix: Array,
+    networks: Sequence[str],
+    *,
+    title: str,
+    directed: bool = True,
+    limit: float | None = None,
+) -> str:
+    """Draw a matrix with rows as sources and columns as targets, ordered by network.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n_regions, n_regions), indexed ``[source, target]``; NaN is drawn grey.
+    networks
+        Network of each region, or empty to keep the order of the atlas.
+    title
+        Above the matrix.
+    directed
+        Whether to name the axes source and target.
+    limit
+        End of the symmetric colour scale; the 99th percentile off the diagonal where None.
+    """
+    order = network_order(networks) if networks else list(range(len(matrix)))
+    shown = matrix[np.ix_(order, order)].copy()
+    np.fill_diagonal(shown, np.nan)
+    if limit is None:
+        entries = np.abs(off_diagonal(shown))
+        limit = float(np.nanpercentile(entries, 99)) if np.isfinite(entries).any() else 1.0
+    canvas, axes = _canvas(5.6, 5.0)
+    colours = mpl.colormaps[_SIGNED].with_extremes(bad="#d5dae0")
+    limit = limit or 1.0
+    drawn = axes.imshow(shown, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
+    bar = canvas.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend="both")
+    bar.ax.tick_params(labelsize=8)
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("target" if directed else "region")
+    axes.set_ylabel("source" if directed else "region")
+    _mark_networks(axes, [networks[region] for region in order] if networks else [])
+    return _svg(canvas)
+
+
+def draw_training(curve: pd.DataFrame) -> str:
+    """Draw the errors over epochs, or as points where the fit has no epochs."""
+    canvas, axes = _canvas(5.6, 3.2)
+    style = {"marker": "o"} if len(curve) < 2 else {}
+    axes.plot(curve["epoch"], curve["train_mse"], color=_BLUE, label="training", **style)
+    axes.plot(curve["epoch"], curve["held_out_mse"], color=_ORANGE, label="held out", **style)
+    axes.set_xlabel("epoch" if len(curve) > 1 else "closed-form fit")
+    if len(curve) < 2:
+        axes.set_xticks([])
+    axes.set_ylabel("mean squared error")
+    axes.legend(fontsize=8, frameon=False)
+    return _svg(canvas)
+
+
+def draw_agreement(model_fc: Array, fc: Array, r: float) -> str:
+    """Draw the free-running surrogate's FC against the data's, one point per pair."""
+    canvas, axes = _canvas(4.2, 4.0)
+    pairs = np.tril_indices(len(fc), -1)
+    axes.plot([-1, 1], [-1, 1], color=_GREY, linewidth=1)
+    axes.plot(fc[pairs], model_fc[pairs], ".", color=_BLUE, markersize=2, alpha=0.5,
+              rasterized=True)  # fmt: skip
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="FC of the data",
+             ylabel="FC of the surrogate")  # fmt: skip
+    axes.set_title(f"r = {r:.2f}", fontsize=11)
+    return _svg(canvas)
+
+
+def draw_coverage(coverage: Sequence[pd.DataFrame], threshold: float) -> str:
+    """Draw the coverage of each region, one line per run, lowest first."""
+    canvas, axes = _canvas(5.6, 2.8)
+    for run in coverage:
+        axes.plot(np.sort(run["coverage"]), color=_BLUE, alpha=max(0.2, 1 / len(coverage)))
+    axes.axhline(threshold, color=_ORANGE, linestyle="--", label=f"threshold {threshold:g}")
+    axes.set(ylim=(-0.03, 1.03), xlabel="regions, sorted by coverage", ylabel="share covered")
+    axes.legend(fontsize=8, frameon=False)
+    return _svg(canvas)
+
+
+def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float) -> str:
+    """Draw framewise displacement over time, run after run, with what was left out shaded."""
+    canvas, axes = _canvas(7.2, 2.4)
+    start = 0.0
+    for run in runs:
+        time = start + tr * np.arange(len(run))
+        axes.plot(time, run["framewise_displacement"], color=_BLUE, linewidth=0.8)
+        for sample in np.flatnonzero(run["left_out"]):
+            axes.axvspan(time[sample] - tr / 2, time[sample] + tr / 2, color=_ORANGE, alpha=0.3,
+                         linewidth=0)  # fmt: skip
+        start = time[-1] + tr
+        axes.axvline(start - tr / 2, color=_GREY, linewidth=0.8)
+    if threshold is not None:
+        axes.axhline(threshold, color=_ORANGE, linestyle="--", linewidth=1)
+    axes.set(xlabel="time (s), runs one after the other", ylabel="FD (mm)", xlim=(-tr, start))
+    return _svg(canvas)
+
+
+def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return canvas, axes
+
+
+def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
+    """Draw lines between networks, and name them along both axes where they are few."""
+    starts = [n for n, name in enumerate(ordered) if n == 0 or name != ordered[n - 1]]
+    for start in starts[1:]:
+        axes.axhline(start - 0.5, color="black", linewidth=0.3)
+        axes.axvline(start - 0.5, color="black", linewidth=0.3)
+    if not starts or len(starts) > _MAX_BRACKETS:
+        return
+    middles = [(a + b - 1) / 2 for a, b in zip(starts, [*starts[1:], len(ordered)], strict=True)]
+    names = [ordered[start] for start in starts]
+    axes.set_xticks(middles, names, rotation=90, fontsize=7)
+    axes.set_yticks(middles, names, fontsize=7)
+    axes.tick_params(length=0)
+
+
+def _svg(canvas: Canvas) -> str:
+    """Return the figure as SVG, the same bytes each time, without its XML head."""
+    buffer = io.StringIO()
+    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "npi-bids", "savefig.dpi": 150}
+    with mpl.rc_context(settings):
+        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "npi-bids"})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

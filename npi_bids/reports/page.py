@@ -1,0 +1,46 @@
+"""Render pages and texts from templates; all HTML stands in templates/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from npi_bids.reports.records import GroupPage, SubjectPage
+
+
+def subject_page(page: SubjectPage) -> str:
+    """Return the page of one subject: one file, no network."""
+    return _environment().get_template("subject.html.j2").render(page=page, css=_css())
+
+
+def group_page(page: GroupPage) -> str:
+    """Return the group's page: one file, no network."""
+    return _environment().get_template("group.html.j2").render(page=page, css=_css())
+
+
+def methods_text(facts: Mapping[str, Any]) -> str:
+    """Return the methods text in Markdown, with its numbers from ``facts``."""
+    text = _environment().get_template("methods.md.j2").render(**facts)
+    return text.strip() + "\n"
+
+
+def bibliography() -> str:
+    """Return the references of the methods text as BibTeX."""
+    return (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
+
+
+def _css() -> str:
+    return (files("npi_bids.reports.templates") / "report.css").read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("npi_bids.reports", "templates"),
+        autoescape=select_autoescape(("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,61 @@
+"""Prepare atlases before anything is scheduled, so that a missing one stops the run at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from npi_bids.bids.atlases import AtlasSpec
+from npi_bids.interfaces.atlas import PrepareAtlas, SaveAtlas
+from npi_bids.workflows.subject import PreparedAtlas
+
+
+def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> Path:
+    """Load and check an atlas in this process, and save it below a folder.
+
+    Parameters
+    ----------
+    spec
+        Which one.
+    folder
+        Where prepared atlases go.
+    offline
+        True where the network must not be touched.
+
+    Returns
+    -------
+    Path
+        Folder of the prepared parcellation, named after its content.
+
+    Raises
+    ------
+    InputDataError
+        The atlas is missing, damaged, or not what it should be.
+    """
+    interface = PrepareAtlas(name=spec.name, path=spec.path, space=spec.space, offline=offline)
+    interface.inputs.folder = str(folder.resolve())
+    if spec.name == "Schaefer2018" and not spec.path:
+        interface.inputs.n_regions = int(spec.scale)
+        interface.inputs.n_networks = int(spec.seg.removesuffix("Networks"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(interface.run(cwd=str(folder)).outputs.atlas)
+
+
+def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) -> PreparedAtlas:
+    """Save table and image of a prepared atlas into the output dataset.
+
+    Parameters
+    ----------
+    spec
+        Which one.
+    prepared
+        Folder of the prepared parcellation.
+    out_dir
+        Root of the output dataset.
+    space
+        Template that names the files.
+    """
+    interface = SaveAtlas(
+        atlas=str(prepared), out_dir=str(out_dir), space=space, entities=spec.entities
+    )
+    found = interface.run(cwd=str(prepared)).outputs
+    return PreparedAtlas(spec.entities, prepared, found.table, found.n_regions)

@@ -1,0 +1,88 @@
+"""Effective connectivity of one subject from its regional series."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.surrogate import TrainSettings
+from npi_bids.interfaces.ec import InferEC
+
+
+def init_ec_wf(
+    *,
+    train: TrainSettings,
+    perturb: PerturbSettings,
+    min_time: float = 0.0,
+    n_threads: int = 1,
+    mem_gb: float = 1.0,
+    name: str = "ec_wf",
+) -> Any:
+    """Build a workflow that infers the effective connectivity of one subject.
+
+    Workflow Graph
+        .. workflow::
+            :graph2use: orig
+            :simple_form: yes
+
+            from npi_bids.core.perturb import PerturbSettings
+            from npi_bids.core.surrogate import TrainSettings
+            from npi_bids.workflows.ec import init_ec_wf
+            wf = init_ec_wf(train=TrainSettings(), perturb=PerturbSettings())
+
+    Parameters
+    ----------
+    train
+        Which surrogate, and how to train it.
+    perturb
+        How to perturb it.
+    min_time
+        Seconds of kept samples that the model needs, all runs together.
+    n_threads
+        Threads that torch computes on.
+    mem_gb
+        Memory that training needs.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    series
+        ``timeseries.tsv`` of each run.
+    summaries
+        JSON of each run from :func:`~npi_bids.workflows.parcellate.init_parcellate_wf`, in the
+        same order.
+
+    Outputs
+    -------
+    files
+        A matrix per measure, indexed [source, target], the training curve and the weights.
+    summary
+        JSON: what the fit says of itself, or why there is none.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(["series", "summaries"]), name="inputnode")
+    outputnode = pe.Node(niu.IdentityInterface(["files", "summary"]), name="outputnode")
+    infer_ec = pe.Node(
+        InferEC(
+            train=asdict(train),
+            perturb=asdict(perturb),
+            min_time=min_time,
+            n_threads=n_threads,
+            use_gpu=train.device.startswith("cuda"),
+        ),
+        name="infer_ec",
+        mem_gb=mem_gb,
+        n_procs=n_threads,
+    )
+    workflow.connect([
+        (inputnode, infer_ec, [("series", "series"),
+                               ("summaries", "summaries")]),
+        (infer_ec, outputnode, [("files", "files"),
+                                ("summary", "summary")]),
+    ])  # fmt: skip
+    return workflow

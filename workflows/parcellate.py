@@ -1,0 +1,87 @@
+"""Regional series of one run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from npi_bids.images.options import CoverageSettings, DenoiseSettings
+from npi_bids.interfaces.parcellate import Parcellate
+
+
+def init_parcellate_wf(
+    *,
+    denoise: DenoiseSettings,
+    coverage: CoverageSettings,
+    mem_gb: float = 1.0,
+    name: str = "parcellate_wf",
+) -> Any:
+    """Build a workflow that extracts and cleans the regional series of one run.
+
+    Workflow Graph
+        .. workflow::
+            :graph2use: orig
+            :simple_form: yes
+
+            from npi_bids.images.options import CoverageSettings, DenoiseSettings
+            from npi_bids.workflows.parcellate import init_parcellate_wf
+            wf = init_parcellate_wf(denoise=DenoiseSettings(), coverage=CoverageSettings())
+
+    Parameters
+    ----------
+    denoise
+        How to clean the signals.
+    coverage
+        Which regions count as seen.
+    mem_gb
+        Memory that the extraction needs.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    bold
+        4D image of preprocessed BOLD.
+    mask
+        Its brain mask; may stay unset.
+    confounds
+        Its ``desc-confounds_timeseries.tsv``; may stay unset where the strategy needs none.
+    tr
+        Sampling period that the sidecar states (s); unset where it does not.
+    atlas
+        Folder of a prepared parcellation (:func:`npi_bids.workflows.atlas.prepare_atlas`).
+
+    Outputs
+    -------
+    timeseries
+        ``timeseries.tsv``, all regions in atlas order.
+    coverage
+        Table of the coverage of each region.
+    outliers
+        Table with 1 for each sample left out.
+    design
+        Table of the confounds that were regressed out.
+    summary
+        JSON: what happened to the run.
+    """
+    workflow = pe.Workflow(name=name)
+    given = ["bold", "mask", "confounds", "tr", "atlas"]
+    made = ["timeseries", "coverage", "outliers", "design", "summary"]
+    inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
+    outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")
+    parcellate = pe.Node(
+        Parcellate(denoise=asdict(denoise), coverage=asdict(coverage)),
+        name="parcellate",
+        mem_gb=mem_gb,
+    )
+    workflow.connect(inputnode, "bold", parcellate, "bold")
+    workflow.connect(
+        [
+            (inputnode, parcellate, [(field, field) for field in given[1:]]),
+            (parcellate, outputnode, [(field, field) for field in made]),
+        ]
+    )
+    return workflow

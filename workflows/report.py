@@ -1,0 +1,60 @@
+"""Reports and the texts that go with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from npi_bids.interfaces.report import ReportGroup, ReportSubject, WriteTexts
+
+
+def init_report_wf(
+    *,
+    subjects: list[str],
+    out_dir: Path,
+    work_dir: Path,
+    group: bool = False,
+    name: str = "report_wf",
+) -> Any:
+    """Build a workflow that writes all pages from what an output dataset holds.
+
+    Workflow Graph
+        texts -> sub_<label> for each subject, and texts -> group.
+
+    Parameters
+    ----------
+    subjects
+        Labels of the subjects that get a page.
+    out_dir
+        Root of the output dataset.
+    work_dir
+        Where intermediate results go.
+    group
+        Whether to write the group's page.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    None; everything is read from the output dataset.
+
+    Outputs
+    -------
+    None; everything goes into the output dataset.
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(work_dir))
+    texts = pe.Node(WriteTexts(out_dir=str(out_dir)), name="texts", mem_gb=0.5)
+    workflow.add_nodes([texts])
+    pages = [
+        pe.Node(
+            ReportSubject(out_dir=str(out_dir), subject=subject), name=f"sub_{subject}", mem_gb=0.8
+        )
+        for subject in subjects
+    ]
+    if group:
+        pages.append(pe.Node(ReportGroup(out_dir=str(out_dir)), name="group", mem_gb=0.8))
+    for page in pages:
+        workflow.connect(texts, "out_files", page, "after")
+    return workflow

@@ -1,0 +1,192 @@
+"""All units of one subject, from images to the output dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from npi_bids.bids.dataset import BoldRun
+from npi_bids.bids.names import stem
+from npi_bids.bids.units import Unit
+from npi_bids.interfaces.sink import RUN_TABLES
+from npi_bids.workflows.ec import init_ec_wf
+from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
+from npi_bids.workflows.parcellate import init_parcellate_wf
+from npi_bids.workflows.settings import AnalysisSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAtlas:
+    """An atlas that is ready for use.
+
+    Attributes
+    ----------
+    entities
+        ``atlas``, ``seg``, ``scale``.
+    folder
+        Of the prepared parcellation.
+    node_file
+        Table of its regions, relative to the output dataset.
+    n_regions
+        Number of regions.
+    """
+
+    entities: dict[str, str]
+    folder: Path
+    node_file: str
+    n_regions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One model to fit: a unit, an atlas, and the memory that its steps need (GB)."""
+
+    unit: Unit
+    atlas: PreparedAtlas
+    desc: str
+    extract_gb: float = 1.0
+    train_gb: float = 1.0
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """Entities of the model's files."""
+        return {**self.unit.entities, **self.atlas.entities}
+
+    @property
+    def name(self) -> str:
+        """Name of the model: its entities, joined."""
+        return stem({**self.entities, "desc": self.desc})
+
+
+def init_subject_wf(
+    *,
+    subject: str,
+    tasks: list[Task],
+    settings: AnalysisSettings,
+    out_dir: Path,
+    n_threads: int = 1,
+    name: str | None = None,
+) -> Any:
+    """Build a workflow with all models of one subject, side by side.
+
+    Workflow Graph
+        One :func:`init_unit_wf` per unit and atlas, not connected with each other.
+
+    Parameters
+    ----------
+    subject
+        Label of the subject.
+    tasks
+        Models to fit.
+    settings
+        What shapes the results.
+    out_dir
+        Root of the output dataset.
+    n_threads
+        Threads of each training.
+    name
+        Name of the workflow; ``sub_<label>_wf`` where None.
+
+    Inputs
+    ------
+    None; the tasks hold the files.
+
+    Outputs
+    -------
+    None; everything goes into the output dataset.
+    """
+    workflow = pe.Workflow(name=name or f"sub_{subject}_wf")
+    workflow.add_nodes([
+        init_unit_wf(task=task, settings=settings, out_dir=out_dir, n_threads=n_threads)
+        for task in tasks
+    ])  # fmt: skip
+    return workflow
+
+
+def init_unit_wf(
+    *, task: Task, settings: AnalysisSettings, out_dir: Path, n_threads: int = 1
+) -> Any:
+    """Build the workflow of one unit and atlas: extract each run, fit one model, save.
+
+    Workflow Graph
+        parcellate_<n>_wf -> save_run_<n>, and all of them -> series, summaries -> ec_wf ->
+        save_model.
+
+    Parameters
+    ----------
+    task
+        What to fit.
+    settings
+        What shapes the result.
+    out_dir
+        Root of the output dataset.
+    n_threads
+        Threads of the training.
+
+    Inputs
+    ------
+    None; the task holds the files.
+
+    Outputs
+    -------
+    None; everything goes into the output dataset.
+    """
+    workflow = pe.Workflow(name=task.name.replace("-", "_"))
+    runs = task.unit.runs
+    series = pe.Node(niu.Merge(len(runs)), name="series", mem_gb=0.1)
+    summaries = pe.Node(niu.Merge(len(runs)), name="summaries", mem_gb=0.1)
+    ec_wf = init_ec_wf(
+        train=settings.train,
+        perturb=settings.perturb,
+        min_time=settings.denoise.min_time,
+        n_threads=n_threads,
+        mem_gb=task.train_gb,
+    )
+    save_model = init_save_model_node(
+        [{**run.entities, **task.atlas.entities} for run in runs],
+        out_dir,
+        (task.entities, task.desc),
+        node_file=task.atlas.node_file,
+        configuration=settings.configuration,
+    )
+    for number, run in enumerate(runs, start=1):
+        parcellate_wf = _init_run_wf(run, task, settings, f"parcellate_{number}_wf")
+        save_run = init_save_run_node(
+            run,
+            out_dir,
+            ({**run.entities, **task.atlas.entities}, task.desc),
+            node_file=task.atlas.node_file,
+            settings=(settings.denoise, settings.coverage),
+            name=f"save_run_{number}",
+        )
+        workflow.connect([
+            (parcellate_wf, save_run, [(f"outputnode.{table}", table)
+                                       for table in ("summary", *RUN_TABLES)]),
+            (parcellate_wf, series, [("outputnode.timeseries", f"in{number}")]),
+            (parcellate_wf, summaries, [("outputnode.summary", f"in{number}")]),
+        ])  # fmt: skip
+    workflow.connect([
+        (series, ec_wf, [("out", "inputnode.series")]),
+        (summaries, ec_wf, [("out", "inputnode.summaries")]),
+        (ec_wf, save_model, [("outputnode.files", "files"),
+                             ("outputnode.summary", "summary")]),
+    ])  # fmt: skip
+    return workflow
+
+
+def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
+    workflow = init_parcellate_wf(
+        denoise=settings.denoise, coverage=settings.coverage, mem_gb=task.extract_gb, name=name
+    )
+    workflow.inputs.inputnode.bold = str(run.path)
+    workflow.inputs.inputnode.atlas = str(task.atlas.folder)
+    for field, value in (("mask", run.mask), ("confounds", run.confounds)):
+        if value is not None:
+            setattr(workflow.inputs.inputnode, field, str(value))
+    if run.tr is not None:
+        workflow.inputs.inputnode.tr = float(run.tr)
+    return workflow
