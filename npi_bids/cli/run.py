@@ -24,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = "\n".join(f"  {line}" for line in str(error).splitlines())
         sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
         return error.exit_code
-    # Nipype phones home unless it is told not to before it is imported.
-    os.environ["NIPYPE_NO_ET"] = "1"
+    prepare_nipype(Path(request.output.work_dir).resolve())
     verbose = request.output.verbose
     try:
         return run_levels(request)
@@ -41,39 +40,66 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
+    from npi_bids.bids.results import find_statuses
     from npi_bids.cli.dataset import check_out_dir, check_results
-    from npi_bids.cli.group import run_group
     from npi_bids.cli.logs import print_table, start_logging, write_settings
     from npi_bids.cli.pages import write_pages
     from npi_bids.cli.participant import make_plan, run_plan
 
     check_out_dir(request)
     work_dir = Path(request.output.work_dir).resolve()
-    code = 0
     if request.output.dry_run:
         _print_plan(request, work_dir)
         return 0
-    if "participant" not in request.levels or request.output.reports_only:
+    fits = "participant" in request.levels and not request.output.reports_only
+    if not fits:
         check_results(request.out_dir)
     run_dir = start_logging(request.out_dir, request.output)
     write_settings(request, run_dir)
-    if "participant" in request.levels and not request.output.reports_only:
+    code, complete = 0, []
+    if fits:
         plan = make_plan(request, work_dir)
         statuses = run_plan(plan, request, work_dir, run_dir)
-        code = judge(statuses)
+        code, complete = judge(statuses), [status.name for status in plan.complete]
     else:
-        from npi_bids.bids.results import find_statuses
-
-        plan, statuses = None, find_statuses(request.out_dir)
-    if "group" in request.levels and not request.output.reports_only:
-        code = code or run_group(request, work_dir, run_dir)
+        statuses = find_statuses(request.out_dir)
+    group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
     subjects = sorted({status.entities["sub"] for status in statuses})
-    if not write_pages(request, subjects, work_dir, run_dir):
-        code = code or 6
-    complete = [status.name for status in plan.complete] if plan else []
+    pages = write_pages(
+        request, subjects, work_dir, run_dir, group="group" in request.levels and not group_code
+    )
+    code = code or group_code or (0 if pages else 6)
     print_table(statuses, complete)
     sys.stdout.write(_last_line(code, request, run_dir) + "\n")
     return code
+
+
+def prepare_nipype(work_dir: Path) -> None:
+    """Keep Nipype, here and in its workers, from phoning home, chattering, and writing to HOME.
+
+    It reads its configuration when it is imported, from a folder that this names.
+    """
+    os.environ["NIPYPE_NO_ET"] = "1"
+    folder = work_dir / "nipype"
+    folder.mkdir(parents=True, exist_ok=True)
+    levels = "\n".join(f"{name}_level = CRITICAL" for name in ("workflow", "interface", "utils"))
+    (folder / "nipype.cfg").write_text(f"[logging]\n{levels}\n", encoding="utf-8")
+    os.environ["NIPYPE_CONFIG_DIR"] = str(folder)
+
+
+def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
+    """Run the group level on what there is; say why not where that cannot be."""
+    from npi_bids.cli.group import run_group
+
+    if request.output.reports_only:
+        return 0
+    try:
+        return run_group(request, work_dir, run_dir)
+    except NPIError as error:
+        if "participant" not in request.levels:
+            raise
+        _logger.error("Group level: %s", error)
+        return error.exit_code
 
 
 def judge(statuses: Sequence[object]) -> int:

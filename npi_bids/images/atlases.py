@@ -14,7 +14,7 @@ import numpy as np
 
 from npi_bids.errors import InputDataError
 from npi_bids.images.mmp import load_mmp
-from npi_bids.images.parcellation import Parcellation, label_data, label_image
+from npi_bids.images.parcellation import Parcellation, label_data, label_image, weights_image
 from npi_bids.images.spheres import load_spheres, sphere_atlases
 from npi_bids.images.tables import find_table, read_names
 
@@ -122,7 +122,7 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
             "rename it to atlas-NAME_dseg.nii.gz to use it as an atlas of your own."
         )
     if len(shape) == 4 and shape[3] > 1:
-        kept = nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+        kept = weights_image(np.asarray(image.dataobj), image.affine)
     else:
         kept = label_image(label_data(image, request.name), image.affine)
     return Parcellation(
@@ -199,12 +199,13 @@ def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
 
     found = _fetch(fetch_atlas_msdl, folder)
     labels = tuple(_text(label).strip() for label in found.labels)
+    image: Any = nib.load(found.maps)
     return Parcellation(
         name=request.name,
         labels=labels,
         values=tuple(range(1, len(labels) + 1)),
         space="MNI152NLin6Asym",
-        image=nib.load(found.maps),
+        image=weights_image(np.asarray(image.dataobj), image.affine),
         networks=tuple(_text(network).strip() for network in found.networks),
     )
 

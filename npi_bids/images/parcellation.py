@@ -103,7 +103,16 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
 
 def label_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
     """Return a label image of 32-bit integers, as nibabel and nilearn read it everywhere."""
-    return nib.Nifti1Image(np.asarray(data, dtype=np.int32), affine)
+    image = nib.Nifti1Image(np.asarray(data, dtype=np.int32), affine)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def weights_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
+    """Return a 4D image of weights as 32-bit floats; its fourth axis counts regions."""
+    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine)
+    image.header.set_xyzt_units("mm", "sec")
+    return image
 
 
 def digest(parcellation: Parcellation) -> str:

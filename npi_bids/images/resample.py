@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from npi_bids.images.parcellation import Parcellation, label_data, label_image
+from npi_bids.images.parcellation import Parcellation, label_data, label_image, weights_image
 
 
 def to_grid(parcellation: Parcellation, reference: Any) -> Any:
@@ -37,7 +37,7 @@ def to_grid(parcellation: Parcellation, reference: Any) -> Any:
     )
     if parcellation.probabilistic:
         weights = np.clip(np.asarray(resampled.dataobj, dtype=np.float32), 0, None)
-        return nib.Nifti1Image(weights, resampled.affine)
+        return weights_image(weights, resampled.affine)
     return label_image(label_data(resampled, parcellation.name), resampled.affine)
 
 

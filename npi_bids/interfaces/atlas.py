@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import Directory, Str, TraitedSpec, traits
 
-from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 
 class _PrepareAtlasInputSpec(VersionedInputSpec):
@@ -70,6 +70,6 @@ class SaveAtlas(NPIInterface):
         parcellation = read_parcellation(Path(self.inputs.atlas))
         self._results["n_regions"] = len(parcellation.labels)
         self._results["table"] = save_atlas(
-            parcellation, Path(self.inputs.out_dir), self.inputs.space, self.inputs.entities
+            parcellation, Path(self.inputs.out_dir), self.inputs.space, plain(self.inputs.entities)
         )
         return runtime

@@ -22,3 +22,12 @@ class NPIInterface(SimpleInterface):
     def _file(self, runtime: Any, name: str) -> Path:
         """Return the path of an output file in the folder of the node."""
         return Path(runtime.cwd) / name
+
+
+def plain(value: Any) -> Any:
+    """Return dicts and lists of traits as plain ones, which can be copied and written."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

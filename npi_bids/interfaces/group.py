@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
-from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 
 class _AverageInputSpec(VersionedInputSpec):
@@ -39,9 +39,9 @@ class AverageGroup(NPIInterface):
         written = save_group(
             {k: [Path(p) for p in paths] for k, paths in self.inputs.matrices.items()},
             Path(self.inputs.out_dir),
-            (self.inputs.entities, self.inputs.desc, self.inputs.measure),
+            (plain(self.inputs.entities), self.inputs.desc, self.inputs.measure),
             settings=GroupSettings(**self.inputs.settings),
-            links={**self.inputs.links, "Sources": list(self.inputs.sources)},
+            links={**plain(self.inputs.links), "Sources": list(self.inputs.sources)},
         )
         self._results["out_files"] = [str(path) for path in written]
         return runtime

@@ -142,16 +142,31 @@ def _draw(out_dir: Path, model: Model, runs: Runs) -> list[Figure]:
                 f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
             )
         )
-    curve = read_table(model.path("training"))
-    drawn.append(
+    return [*drawn, *_draw_fit(model), *_draw_runs(runs)]
+
+
+def _draw_fit(model: Model) -> list[Figure]:
+    names = {
+        "r2": "surrogate",
+        "r2_own_history": "each region's own past",
+        "r2_persistence": "last sample repeated",
+    }
+    quality = model.sidecar["Quality"]
+    known = {name: quality[key] for key, name in names.items() if quality[key] is not None}
+    drawn = [
         Figure(
-            "training",
-            "Training",
-            "Mean squared error of the next sample, in training and in held-out windows.",
-            figures.draw_training(curve),
+            "prediction",
+            "Does the surrogate predict?",
+            "Held-out samples, mean over regions; what the surrogate adds is connectivity.",
+            figures.draw_prediction(known),
+            "; ".join(f"{name}: R² {number(value)}" for name, value in known.items()),
         )
-    )
-    return [*drawn, *_draw_runs(runs)]
+    ]
+    curve = read_table(model.path("training"))
+    if len(curve) > 1:
+        caption = "Mean squared error of the next sample, in training and in held-out windows."
+        drawn.append(Figure("training", "Training", caption, figures.draw_training(curve)))
+    return drawn
 
 
 def _draw_runs(runs: Runs) -> list[Figure]:

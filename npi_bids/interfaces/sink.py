@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 RUN_TABLES = ("timeseries", "coverage", "outliers", "design")
 
@@ -53,9 +53,9 @@ class SaveRun(NPIInterface):
         written = save_run(
             [Path(getattr(self.inputs, kind)) for kind in RUN_TABLES],
             Path(self.inputs.out_dir),
-            (self.inputs.entities, self.inputs.desc),
-            facts=(read_json(Path(self.inputs.summary)), self.inputs.settings),
-            links=self.inputs.links,
+            (plain(self.inputs.entities), self.inputs.desc),
+            facts=(read_json(Path(self.inputs.summary)), plain(self.inputs.settings)),
+            links=plain(self.inputs.links),
         )
         self._results["out_files"] = [str(path) for path in written]
         return runtime
@@ -80,9 +80,9 @@ class SaveModel(NPIInterface):
         written = save_model(
             [Path(path) for path in files],
             Path(self.inputs.out_dir),
-            (self.inputs.entities, self.inputs.desc),
+            (plain(self.inputs.entities), self.inputs.desc),
             facts=read_json(Path(self.inputs.summary)),
-            links=self.inputs.links,
+            links=plain(self.inputs.links),
         )
         self._results["out_files"] = [str(path) for path in written]
         return runtime

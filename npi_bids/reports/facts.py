@@ -15,7 +15,7 @@ QUALITY_NOTES = (
     ("antisymmetric_share", "antisymmetric share", "energy of the map that has a direction"),
     ("spectral_radius", "spectral radius", "stable below 1"),
     ("samples_per_parameter", "samples per parameter", "windows / (regions x lags)"),
-    ("n_windows", "windows", "of them the first part trains, the rest checks"),
+    ("n_windows", "windows", "training and held out; those that would share samples are left out"),
 )
 
 

@@ -69,16 +69,25 @@ def draw_matrix(
 
 
 def draw_training(curve: pd.DataFrame) -> str:
-    """Draw the errors over epochs, or as points where the fit has no epochs."""
+    """Draw the errors of training and of held-out windows over epochs."""
     canvas, axes = _canvas(5.6, 3.2)
-    style = {"marker": "o"} if len(curve) < 2 else {}
-    axes.plot(curve["epoch"], curve["train_mse"], color=_BLUE, label="training", **style)
-    axes.plot(curve["epoch"], curve["held_out_mse"], color=_ORANGE, label="held out", **style)
-    axes.set_xlabel("epoch" if len(curve) > 1 else "closed-form fit")
-    if len(curve) < 2:
-        axes.set_xticks([])
-    axes.set_ylabel("mean squared error")
+    axes.plot(curve["epoch"], curve["train_mse"], color=_BLUE, label="training")
+    axes.plot(curve["epoch"], curve["held_out_mse"], color=_ORANGE, label="held out")
+    axes.set(xlabel="epoch", ylabel="mean squared error")
     axes.legend(fontsize=8, frameon=False)
+    return _svg(canvas)
+
+
+def draw_prediction(r2: dict[str, float]) -> str:
+    """Draw how well held-out samples are predicted, one bar per way to predict them."""
+    canvas, axes = _canvas(5.6, 0.6 + 0.5 * len(r2))
+    names = list(r2)[::-1]
+    values = [r2[name] for name in names]
+    bars = axes.barh(names, values, color=[_GREY] * (len(names) - 1) + [_BLUE])
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.margins(x=0.15)
+    axes.set_xlabel("R² of the next sample, held out")
     return _svg(canvas)
 
 
@@ -125,7 +134,7 @@ def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float
 
 
 def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
-    canvas = Canvas(figsize=(width, height), layout="constrained")
+    canvas = Canvas(figsize=(width, height), layout="compressed")
     axes = canvas.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return canvas, axes

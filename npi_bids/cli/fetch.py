@@ -1,0 +1,43 @@
+"""Entry point of ``npi-bids-fetch``: fill the atlas cache for machines without network."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+from npi_bids.errors import NPIError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch the named atlases into nilearn's cache (``$NILEARN_DATA`` or ``~/nilearn_data``)."""
+    parser = ArgumentParser("npi-bids-fetch", description=main.__doc__)
+    parser.add_argument("atlases", nargs="+", metavar="ATLAS", help="as for npi-bids --atlas")
+    parser.add_argument("--offline", action="store_true", help="only check what is there")
+    args = parser.parse_args(argv)
+    os.environ["NIPYPE_NO_ET"] = "1"
+    code = 0
+    with tempfile.TemporaryDirectory(prefix="npi-bids-fetch-") as scratch:
+        os.environ["NIPYPE_CONFIG_DIR"] = scratch
+        for asked in args.atlases:
+            try:
+                sys.stdout.write(f"{asked}: {_fetch(asked, Path(scratch), args.offline)}\n")
+            except NPIError as error:
+                sys.stderr.write(f"{asked}: {error}\n")
+                code = error.exit_code
+    return code
+
+
+def _fetch(asked: str, scratch: Path, offline: bool) -> str:
+    from npi_bids.bids.atlases import locate
+    from npi_bids.workflows.atlas import prepare_atlas
+
+    prepare_atlas(locate(asked), scratch, offline=offline)
+    return "ready"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

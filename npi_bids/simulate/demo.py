@@ -1,0 +1,86 @@
+"""The data set of ``npi-bids-demo``: three subjects, two runs each, with a known EC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from npi_bids.core.records import ECResult
+from npi_bids.images.parcellation import Parcellation, label_data, label_image
+from npi_bids.images.resample import to_grid
+from npi_bids.images.spheres import load_spheres
+from npi_bids.io.tables import write_matrix, write_table
+from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
+from npi_bids.simulate.rnn import random_network, simulate_rnn, true_ec
+
+N_REGIONS, N_SUBJECTS, N_RUNS, N_SAMPLES = 20, 3, 2, 600
+_SEED = 2025
+_TR = 1.0
+# The 4 mm grid of MNI152NLin6Asym.
+_SHAPE = (46, 55, 46)
+_AFFINE = np.array([[-4.0, 0, 0, 90], [0, 4, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1]])
+
+
+@dataclass(frozen=True, slots=True)
+class DemoData:
+    """What was written: the dataset, its atlas, and the true EC."""
+
+    dataset: Path
+    atlas: Path
+    truth: Path
+
+
+def write_demo(folder: Path) -> Iterator[DemoData]:
+    """Write the dataset, yielding after each run so that progress can be shown.
+
+    The subjects share one network; noise, in the network and in every voxel, is their own.
+
+    Parameters
+    ----------
+    folder
+        Where to; gets ``dataset/``, an atlas image with its table, and ``truth.tsv``.
+
+    Yields
+    ------
+    DemoData
+        The same each time; complete after the last.
+    """
+    rng = np.random.default_rng(_SEED)
+    system = random_network(N_REGIONS, rng)
+    series = simulate_rnn(system, n_runs=N_SUBJECTS * N_RUNS, n_samples=N_SAMPLES, rng=rng)
+    atlas = _atlas()
+    image = folder / "atlas-Dosenbach20_space-MNI152NLin6Asym_dseg.nii.gz"
+    written = DemoData(folder / "dataset", image, folder / "truth.tsv")
+    folder.mkdir(parents=True, exist_ok=True)
+    nib.save(atlas.image, image)
+    write_table(atlas.table(), folder / image.name.replace(".nii.gz", ".tsv"))
+    write_matrix(ECResult(true_ec(system, series, rng, every=20), atlas.labels), written.truth)
+    write_description(written.dataset, "npi-bids demo (simulated)")
+    for number, signals in enumerate(series):
+        subject, run = divmod(number, N_RUNS)
+        entities = {"sub": f"{subject + 1:02d}", "task": "rest", "run": str(run + 1)}
+        moved = (100 + 50 * number, 112 + 50 * number)
+        write_run(written.dataset, SimulatedRun(entities, signals, _TR, moved), atlas, rng)
+        yield written
+
+
+def _atlas() -> Parcellation:
+    """Return every eighth region of Dosenbach2010, on the 4 mm grid."""
+    whole = load_spheres("Dosenbach2010")
+    grid = nib.Nifti1Image(np.zeros(_SHAPE, dtype=np.uint8), _AFFINE)
+    data = label_data(to_grid(whole, grid), whole.name)
+    chosen = np.asarray(whole.values)[:: len(whole.values) // N_REGIONS][:N_REGIONS]
+    numbers = np.searchsorted(chosen, data).clip(0, N_REGIONS - 1)
+    data = np.where(np.isin(data, chosen), numbers + 1, 0)
+    return Parcellation(
+        name="Dosenbach20",
+        labels=tuple(whole.labels[value - 1] for value in chosen),
+        values=tuple(range(1, N_REGIONS + 1)),
+        space=whole.space,
+        image=label_image(data, _AFFINE),
+        networks=tuple(whole.networks[value - 1] for value in chosen),
+    )

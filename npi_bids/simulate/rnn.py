@@ -1,0 +1,118 @@
+"""The RNN benchmark of Luo et al. (2025): a noisy nonlinear network whose EC is known.
+
+``dx = (-x + W' tanh(x)) dt + sigma dB`` with ``W[source, target]`` drawn from N(0, 1/N) and a
+zero diagonal, seen once per TR (doi:10.1038/s41592-025-02654-x, Methods, "RNN").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npi_bids.core.records import Array
+from npi_bids.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RNNSystem:
+    """The network and how it is seen.
+
+    Attributes
+    ----------
+    weights
+        Shape (n_regions, n_regions), indexed ``[source, target]``, zero diagonal.
+    sigma
+        Size of the noise, per square root of a second.
+    dt, tr
+        Step of the integration and sampling period, in seconds.
+    """
+
+    weights: Array
+    sigma: float = 1.0
+    dt: float = 0.01
+    tr: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dt <= self.tr:
+            raise SettingsError(f"The step {self.dt} s must be above 0 and at most {self.tr} s.")
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the integration per sample."""
+        return round(self.tr / self.dt)
+
+
+def random_network(n_regions: int, rng: np.random.Generator) -> RNNSystem:
+    """Draw the weights of the benchmark: N(0, 1/N), no self-connections."""
+    weights = rng.standard_normal((n_regions, n_regions)) / np.sqrt(n_regions)
+    np.fill_diagonal(weights, 0.0)
+    return RNNSystem(weights)
+
+
+def simulate_rnn(
+    system: RNNSystem, *, n_runs: int, n_samples: int, rng: np.random.Generator
+) -> Array:
+    """Simulate independent runs.
+
+    Parameters
+    ----------
+    system
+        The network.
+    n_runs, n_samples
+        How many runs, and how long.
+    rng
+        Source of starting states and noise.
+
+    Returns
+    -------
+    Array
+        Shape (n_runs, n_samples, n_regions); the first sample comes 20 samples after the start.
+    """
+    n_dropped = 20
+    state = rng.standard_normal((n_runs, len(system.weights)))
+    series = np.empty((n_samples, *state.shape))
+    for sample in range(-n_dropped, n_samples):
+        state = _advance(system, state, rng.standard_normal((system.n_steps, *state.shape)))
+        if sample >= 0:
+            series[sample] = state
+    return series.transpose(1, 0, 2)
+
+
+def true_ec(system: RNNSystem, series: Array, rng: np.random.Generator, every: int = 200) -> Array:
+    """Return the effective connectivity by direct perturbation of the network.
+
+    From every ``every``-th state of the series the network runs for one TR twice, under the same
+    noise, the second time with the source raised by 1; the mean difference at the end is the EC.
+
+    Parameters
+    ----------
+    system
+        The network.
+    series
+        Shape (n_runs, n_samples, n_regions).
+    rng
+        Source of the noise.
+    every
+        Samples between two states.
+
+    Returns
+    -------
+    Array
+        Shape (n_regions, n_regions), indexed ``[source, target]``.
+    """
+    states = series[:, ::every].reshape(-1, series.shape[-1])
+    n_regions = series.shape[-1]
+    noise = rng.standard_normal((system.n_steps, len(states), 1, n_regions))
+    unperturbed = _advance(system, states[:, None], noise)
+    perturbed = _advance(system, states[:, None] + np.eye(n_regions), noise)
+    effect: Array = (perturbed - unperturbed).mean(axis=0)
+    return effect
+
+
+def _advance(system: RNNSystem, state: Array, noise: Array) -> Array:
+    """Integrate for one TR by Euler-Maruyama; ``noise`` has one entry per step."""
+    scale = system.sigma * np.sqrt(system.dt)
+    for kick in noise:
+        state = state + (np.tanh(state) @ system.weights - state) * system.dt + scale * kick
+    return state
