@@ -15,7 +15,7 @@ from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task, init_subject_wf
 
 # Measured: the default of 2 s between looks at the queue costs 1 s per node.
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,7 @@ def run_workflow(
     """
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution(crash_dir))
-    args = {**plugin.args, "status_callback": notify}
-    # Measured: the scheduler collects garbage at every pass; what is frozen is not looked at.
-    gc.collect()
-    gc.freeze()
+    args = {**plugin.args, "status_callback": _FreezeThen(notify)}
     try:
         workflow.run(plugin=plugin.name, plugin_args=args)
     except RuntimeError:
@@ -111,6 +108,25 @@ def run_workflow(
     finally:
         gc.unfreeze()
     return True
+
+
+class _FreezeThen:
+    """Freeze the garbage collector when the first job starts, then pass every call on.
+
+    Measured: the scheduler collects garbage at every pass, 15 ms with 600 nodes. The graph is
+    complete by the first call; what is frozen then is not looked at again.
+    """
+
+    def __init__(self, notify: Callable[[Any, str], None]) -> None:
+        self._notify = notify
+        self._frozen = False
+
+    def __call__(self, node: Any, status: str) -> None:
+        if not self._frozen:
+            gc.collect()
+            gc.freeze()
+            self._frozen = True
+        self._notify(node, status)
 
 
 def _execution(crash_dir: Path) -> dict[str, str]:

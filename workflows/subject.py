@@ -61,6 +61,11 @@ class Task:
         """Name of the model: its entities, joined."""
         return stem({**self.entities, "desc": self.desc})
 
+    @property
+    def node_name(self) -> str:
+        """Name of the model's workflow; Nipype allows no dashes."""
+        return self.name.replace("-", "_")
+
 
 def init_subject_wf(
     *,
@@ -135,7 +140,7 @@ def init_unit_wf(
     -------
     None; everything goes into the output dataset.
     """
-    workflow = pe.Workflow(name=task.name.replace("-", "_"))
+    workflow = pe.Workflow(name=task.node_name)
     runs = task.unit.runs
     series = pe.Node(niu.Merge(len(runs)), name="series", mem_gb=0.1)
     summaries = pe.Node(niu.Merge(len(runs)), name="summaries", mem_gb=0.1)

@@ -108,7 +108,7 @@ def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> lis
         )
         plugin = choose_plugin(request.resources)
         _logger.info("Fitting %d model(s) with %s", len(plan.tasks), plugin.name)
-        run_workflow(workflow, plugin, run_dir, _Progress(len(plan.tasks)))
+        run_workflow(workflow, plugin, run_dir, _Progress(plan.tasks))
     found = {status.name: status for status in find_statuses(out_dir)}
     fresh = [found.get(task.name) or _failure(task, request, run_dir) for task in plan.tasks]
     for status in fresh:
@@ -120,17 +120,19 @@ def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> lis
 class _Progress:
     """Say a line for each model that is done or has failed."""
 
-    def __init__(self, n_tasks: int) -> None:
-        self._n_tasks = n_tasks
-        self._n_done = 0
+    def __init__(self, tasks: list[Task]) -> None:
+        self._names = {task.node_name: task.name for task in tasks}
+        self._n_tasks = len(tasks)
+        self._n_over = 0
 
     def __call__(self, node: Any, status: str) -> None:
-        unit = str(node.fullname).split(".")[2]
+        unit = self._names[str(node.fullname).split(".")[2]]
         if status == "exception":
-            _logger.error("%s failed in %s", unit, node.name)
+            self._n_over += 1
+            _logger.error("[%d/%d] %s failed in %s", self._n_over, self._n_tasks, unit, node.name)
         elif status == "end" and node.name == "save_model":
-            self._n_done += 1
-            _logger.info("[%d/%d] %s", self._n_done, self._n_tasks, unit)
+            self._n_over += 1
+            _logger.info("[%d/%d] %s", self._n_over, self._n_tasks, unit)
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
@@ -138,7 +140,7 @@ def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
     sizes = [run.path.stat().st_size for run in unit.runs if not run.problem]
     largest = max(sizes, default=0) / _GB
     packed = any(run.path.suffix == ".gz" for run in unit.runs)
-    extract = 0.6 + largest * (12 if packed else 6)
+    extract = 1.5 + largest * (12 if packed else 6)
     return Task(unit, atlas, desc, extract_gb=extract, train_gb=0.8 + atlas.n_regions**2 * 2e-6)
 
 
@@ -176,9 +178,8 @@ def _sort_out(request: Request, datasets: list[Dataset], tasks: list[Task]) -> P
 
 
 def _failure(task: Task, request: Request, run_dir: Path) -> UnitStatus:
-    name = task.name.replace("-", "_")
     for crash in read_crashes(run_dir):
-        if f".{name}." in f"{crash.node}.":
+        if f".{task.node_name}." in f"{crash.node}.":
             path = crash.path.relative_to(request.out_dir)
             return _status(
                 task, request, FAILED, reason=crash.message, error=crash.error, crash=str(path)

@@ -148,8 +148,11 @@ def load_confounds(
     check_columns(table, strategy, tr, path)
     if dummy_scans != "auto":
         table = table.drop(columns=[name for name in table.columns if _DUMMY in str(name)])
-    regressors, keep = _ask_nilearn(table, path.with_suffix(".json"), strategy)
     flagged = table[[name for name in table.columns if _DUMMY in str(name)]].to_numpy(dtype=float)
+    if strategy.components:
+        regressors, keep = _ask_nilearn(table, path.with_suffix(".json"), strategy)
+    else:
+        regressors, keep = pd.DataFrame(index=range(n_samples)), ~flagged.any(axis=1)
     n_dummy = int(flagged.any(axis=1).sum()) if dummy_scans == "auto" else int(dummy_scans)
     if dummy_scans != "auto":
         keep[:n_dummy] = False
