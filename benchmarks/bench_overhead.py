@@ -86,7 +86,10 @@ def measure(folder: Path, n_units: int, n_procs: int) -> dict[str, float]:
     times: dict[str, float] = {}
     started = time.perf_counter()
     well = run_workflow(
-        workflow, Plugin("MultiProc", args), folder, lambda node, status: times.update({node.fullname: 0}) if status == "end" else None
+        workflow,
+        Plugin("MultiProc", args),
+        folder,
+        lambda node, status: times.update({node.fullname: 0}) if status == "end" else None,
     )
     wall = time.perf_counter() - started
     work = sum(_durations(folder / "work"))
@@ -106,9 +109,7 @@ def _durations(work: Path) -> list[float]:
     """Return the time that each node's interface took, from its stored result."""
     from nipype.utils.filemanip import loadpkl
 
-    return [
-        float(loadpkl(path).runtime.duration or 0) for path in work.rglob("result_*.pklz")
-    ]
+    return [float(loadpkl(path).runtime.duration or 0) for path in work.rglob("result_*.pklz")]
 
 
 if __name__ == "__main__":

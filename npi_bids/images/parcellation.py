@@ -179,6 +179,23 @@ def centres(parcellation: Parcellation) -> NDArray[np.float64]:
     return mm
 
 
+def table_with_centres(parcellation: Parcellation) -> pd.DataFrame:
+    """Return the table of regions with the centre of each (x, y, z in mm)."""
+    places = pd.DataFrame(np.round(centres(parcellation), 1), columns=["x", "y", "z"])
+    return pd.concat([parcellation.table(), places], axis=1)
+
+
+def voxel_size(parcellation: Parcellation) -> list[float]:
+    """Return the edges of a voxel in mm."""
+    edges: list[float] = np.linalg.norm(parcellation.image.affine[:3, :3], axis=0).tolist()
+    return edges
+
+
+def save_image(parcellation: Parcellation, path: Path) -> None:
+    """Write the image of an atlas."""
+    nib.save(parcellation.image, path)
+
+
 def _check_image(parcellation: Parcellation) -> None:
     shape = parcellation.image.shape
     if len(shape) == 4:

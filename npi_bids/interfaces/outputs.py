@@ -7,14 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-import pandas as pd
-
 from npi_bids.bids import sidecars
 from npi_bids.bids.names import MEASURES, atlas_path, output_path
 from npi_bids.bids.results import DONE, EXCLUDED, UnitStatus
-from npi_bids.images.parcellation import Parcellation, centres
+from npi_bids.images.parcellation import (
+    Parcellation,
+    save_image,
+    table_with_centres,
+    voxel_size,
+)
 from npi_bids.io.files import copy_file, replacing, write_json
 from npi_bids.io.tables import write_table
 
@@ -138,16 +139,14 @@ def save_atlas(
         Where the table lies, relative to the output dataset.
     """
     table = atlas_path(space, entities, "dseg", ".tsv")
-    centres_mm = np.round(centres(parcellation), 1)
-    places = pd.DataFrame(centres_mm, columns=["x", "y", "z"])
     write_json(out_dir / table.with_suffix(".json"), sidecars.atlas_table_sidecar(space))
-    write_table(pd.concat([parcellation.table(), places], axis=1), out_dir / table)
-    size = np.linalg.norm(parcellation.image.affine[:3, :3], axis=0)
-    resolution = f"{size.mean():.2f}".rstrip("0").rstrip(".").replace(".", "p")
+    write_table(table_with_centres(parcellation), out_dir / table)
+    size = voxel_size(parcellation)
+    resolution = f"{sum(size) / 3:.2f}".rstrip("0").rstrip(".").replace(".", "p")
     kind = "probseg" if parcellation.probabilistic else "dseg"
     image = atlas_path(space, {**entities, "res": resolution}, kind, ".nii.gz")
     sidecar = out_dir / str(image).replace(".nii.gz", ".json")
-    write_json(sidecar, sidecars.atlas_image_sidecar(space, size.tolist(), parcellation.labels))
+    write_json(sidecar, sidecars.atlas_image_sidecar(space, size, parcellation.labels))
     with replacing(out_dir / image) as temporary:
-        nib.save(parcellation.image, temporary)
+        save_image(parcellation, temporary)
     return str(table)

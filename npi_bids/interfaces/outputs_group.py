@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from npi_bids.bids import sidecars
 from npi_bids.bids.names import output_path
 from npi_bids.core.group import GroupSettings, average, scale_to_strongest
@@ -50,7 +48,7 @@ def save_group(
     found = {
         "groupmean": group.mean,
         "groupsd": group.sd,
-        "groupn": group.n_subjects.astype(np.float64),
+        "groupn": group.n_subjects * 1.0,
         "groupmax": scale_to_strongest(group.mean),
     }
     facts = {

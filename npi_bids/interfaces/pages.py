@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from npi_bids import __version__
 from npi_bids.bids.names import MEASURES, output_path, parse_name
@@ -223,7 +222,7 @@ def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
     rows = [Row(name, number(quality[key]), note) for key, name, note in QUALITY_NOTES]
     fd = [about["MeanFramewiseDisplacement"] for _, about in runs]
     known = [value for value in fd if value is not None]
-    rows.append(Row("mean FD", f"{number(np.mean(known)) if known else 'n/a'} mm"))
+    rows.append(Row("mean FD", f"{number(fmean(known)) if known else 'n/a'} mm"))
     n_lost = len({name for _, about in runs for name in about["RegionsNotCovered"]})
     rows.append(
         Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
@@ -16,7 +14,7 @@ from npi_bids.bids.results import DONE, EXCLUDED, FAILED, Model, find_models, fi
 from npi_bids.errors import ReportError
 from npi_bids.interfaces.pages import networks_of, title_of
 from npi_bids.io.files import read_json, write_text
-from npi_bids.io.tables import read_matrix, write_table
+from npi_bids.io.tables import read_matrix, write_rows
 from npi_bids.reports import figures
 from npi_bids.reports.facts import number
 from npi_bids.reports.page import bibliography, group_page, methods_text
@@ -35,7 +33,7 @@ def write_texts(out_dir: Path) -> list[Path]:
     """Write the table of quality, and methods text with references where there is a model."""
     models = list(find_models(out_dir))
     table = out_dir / QUALITY_TABLE
-    write_table(pd.DataFrame(quality_rows(out_dir, models)), table)
+    write_rows(quality_rows(out_dir, models), table)
     if not models:
         return [table]
     logs = out_dir / "logs"
@@ -143,7 +141,7 @@ def _motion(out_dir: Path, model: Model) -> dict[str, float]:
     ]
     kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs)
     return {
-        "mean_fd": float(np.mean(known)) if known else float("nan"),
+        "mean_fd": fmean(known) if known else float("nan"),
         "minutes_kept": kept / 60,
         "regions_in_model": model.sidecar["RegionsInModel"],
     }

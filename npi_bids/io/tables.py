@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table without an index; what is missing is ``n/a``."""
     with replacing(path) as temporary:
         table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=_DIGITS)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a table from one mapping per row; what a row lacks is ``n/a``."""
+    write_table(pd.DataFrame(list(rows)), path)
 
 
 def read_table(path: Path) -> pd.DataFrame:

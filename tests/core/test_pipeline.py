@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.pipeline import ec_of_runs
+from npi_bids.core.records import RegionSeries
+from npi_bids.core.surrogate import PRESETS, TrainSettings, preset
+from npi_bids.errors import InputDataError, SettingsError
+from tests.conftest import var_run
+
+VAR, PUSH = TrainSettings(device="cpu"), PerturbSettings()
+
+
+def test_rows_are_sources_in_data_whose_wiring_is_known(run, weights):
+    matrix = ec_of_runs([run], train=VAR, perturb=PUSH).measures["npi"].matrix
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(matrix[off], weights[off], atol=0.1)
+    assert matrix[0, 1] > 0.3 > abs(matrix[1, 0])
+
+
+def test_diagonal_of_the_map_is_zero_and_of_the_jacobian_is_not(run):
+    measures = ec_of_runs([run], train=VAR, perturb=PUSH).measures
+    assert (np.diag(measures["npi"].matrix) == 0).all()
+    assert (np.diag(measures["jacobian"].matrix) > 0.3).all()
+
+
+def test_uncovered_region_comes_back_as_nan_in_its_place(weights):
+    whole = var_run(weights, 400, seed=1)
+    data = whole.data.copy()
+    data[:, 1] = np.nan
+    gap = RegionSeries(data, whole.labels, whole.tr, whole.keep)
+    result = ec_of_runs([whole, gap], train=VAR, perturb=PUSH)
+    for measure in result.measures.values():
+        assert measure.labels == whole.labels
+        assert np.isnan(measure.matrix[1]).all()
+        assert np.isnan(measure.matrix[:, 1]).all()
+        assert np.isfinite(measure.matrix[np.ix_([0, 2, 3], [0, 2, 3])]).all()
+    assert result.quality.n_regions == 3
+
+
+def test_windows_are_counted_run_by_run(weights):
+    runs = [var_run(weights, 100, seed=1), var_run(weights, 50, seed=2)]
+    runs[1].keep[20] = False
+    assert ec_of_runs(runs, train=VAR, perturb=PUSH).n_windows_per_run == (99, 47)
+
+
+def test_mixed_tr_is_refused(weights):
+    runs = [var_run(weights, 100, seed=1), var_run(weights, 100, seed=2, tr=0.8)]
+    with pytest.raises(InputDataError, match="never pooled"):
+        ec_of_runs(runs, train=VAR, perturb=PUSH)
+
+
+@pytest.mark.parametrize("surrogate", ["var", "mlp"])
+def test_same_seed_same_result_and_another_seed_another(run, surrogate):
+    settings = TrainSettings(surrogate=surrogate, epochs=3, device="cpu", seed=3)
+    one, same, other = (
+        ec_of_runs([run], train=s, perturb=PUSH)
+        for s in (settings, settings, replace(settings, seed=4))
+    )
+    for name in one.measures:
+        np.testing.assert_array_equal(one.measures[name].matrix, same.measures[name].matrix)
+    assert (one.measures["modelfc"].matrix != other.measures["modelfc"].matrix).any()
+
+
+def test_quality_tells_a_driven_system_from_noise(run):
+    driven = ec_of_runs([run], train=VAR, perturb=PUSH).quality
+    rng = np.random.default_rng(0)
+    noise = RegionSeries(rng.standard_normal((400, 4)), run.labels, 2.0, np.ones(400, dtype=bool))
+    nothing = ec_of_runs([noise], train=VAR, perturb=PUSH).quality
+    assert driven.r2 > driven.r2_own_history > driven.r2_persistence
+    assert nothing.r2 < 0.02
+    assert driven.model_fc_r > 0.8
+    assert 0.3 < driven.spectral_radius < 0.7
+
+
+def test_presets_are_the_released_settings():
+    settings = preset("luo2025")
+    assert (settings.surrogate, settings.n_lags, settings.epochs) == ("mlp", 3, 80)
+    assert (settings.batch_size, settings.learning_rate, settings.weight_decay) == (50, 2e-4, 5e-5)
+    assert not settings.refit
+    assert preset("luo2025-hcp").learning_rate == 1e-3
+    with pytest.raises(SettingsError, match="luo2025"):
+        preset("luo2030")
+    assert set(PRESETS) == {"luo2025", "luo2025-hcp"}
