@@ -26,15 +26,20 @@ def to_grid(parcellation: Parcellation, reference: Any) -> Any:
         Labels by nearest neighbour, maps linearly (never negative).
     """
     from nilearn.image import resample_to_img
+    from nilearn.image.resampling import BoundingBoxError
 
-    grid = nib.Nifti1Image(np.zeros(reference.shape[:3], dtype=np.uint8), reference.affine)
-    resampled = resample_to_img(
-        parcellation.image,
-        grid,
-        interpolation="linear" if parcellation.probabilistic else "nearest",
-        force_resample=True,
-        copy_header=True,
-    )
+    shape = reference.shape[:3]
+    try:
+        resampled = resample_to_img(
+            parcellation.image,
+            nib.Nifti1Image(np.zeros(shape, dtype=np.uint8), reference.affine),
+            interpolation="linear" if parcellation.probabilistic else "nearest",
+            force_resample=True,
+            copy_header=True,
+        )
+    except BoundingBoxError:  # the run sees nothing of the atlas: every region is lost
+        whole = (*shape, len(parcellation.labels)) if parcellation.probabilistic else shape
+        resampled = nib.Nifti1Image(np.zeros(whole, dtype=np.int32), reference.affine)
     if parcellation.probabilistic:
         weights = np.clip(np.asarray(resampled.dataobj, dtype=np.float32), 0, None)
         return weights_image(weights, resampled.affine)
