@@ -1,0 +1,70 @@
+"""Run the real command on a tiny dataset."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from npi_bids.cli.run import main
+from tests.conftest import SHARED
+
+
+class Command:
+    """The command line in this process, with Nipype's Linear plugin: quick, and easy to watch."""
+
+    def __init__(self, folder, capsys):
+        self.folder, self.capsys = folder, capsys
+        (folder / "linear.yml").write_text("plugin: Linear\n")
+
+    def __call__(self, *words):
+        """Run, and return exit code, standard output and standard error."""
+        options = ["-w", self.folder / "work", "--nipype-plugin-file", self.folder / "linear.yml"]
+        code = main([str(word) for word in (*words, *options)])
+        return code, *self.capsys.readouterr()
+
+
+@pytest.fixture
+def npi_bids(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("NIPYPE_CONFIG_DIR", "NIPYPE_NO_ET"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    return Command(tmp_path, capsys)
+
+
+def run_command(*words, **options):
+    """Run npi-bids in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "npi_bids", *map(str, words)],
+        capture_output=True, text=True, check=False, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def results(tiny, tmp_path_factory):
+    """Return the outputs of both levels on the tiny dataset, run by MultiProc."""
+    folder = tmp_path_factory.mktemp("results")
+    done = run_command(
+        tiny.root, folder / "out", "participant", "group", "--atlas", tiny.atlas,
+        "--fd-thresh", "0.5", "--n-procs", "2", "-w", folder / "work", "--offline",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "out" / "stdout.txt").write_text(done.stdout)
+    shutil.move(folder / "out" / "stdout.txt", folder / "stdout.txt")
+    return folder / "out"
+
+
+def validate(dataset):
+    """Validate a dataset in both stages where the tools stand beside the project, else in one."""
+    bin_ = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}"}
+    script = SHARED / "tools" / "validate.sh"
+    words = ["bids-validator-deno", dataset, "--datasetTypes", "derivative", "--max-rows", "-1"]
+    words = ["bash", script, dataset] if script.is_file() else words
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout, done.stdout
+    assert "ERROR" not in done.stdout, done.stdout

@@ -1,0 +1,362 @@
+"""Reruns, conflicts, failures, and the same result however it is computed."""
+
+import json
+import os
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from npi_bids.bids.results import find_statuses
+from npi_bids.cli.run import judge
+from npi_bids.io.tables import read_matrix
+from tests.conftest import make_tiny, tiny_parcellation, write_atlas
+from tests.end_to_end.conftest import run_command, validate
+
+
+@pytest.fixture
+def data(tiny, tmp_path):
+    """Return a copy of the tiny dataset that the test may damage."""
+    return tiny.copy(tmp_path)
+
+
+def relmats(out):
+    return {path.relative_to(out): path.read_bytes() for path in out.glob("sub-*/func/*.tsv")}
+
+
+def bold(data, sub="02", run="1"):
+    return data.file(f"sub-{sub}/func/*run-{run}_*bold.nii.gz")
+
+
+def confounds(data, sub="02", run="1"):
+    return data.file(f"sub-{sub}/func/*run-{run}_*confounds_timeseries.tsv")
+
+
+def test_same_result_by_one_process_and_in_any_order(tiny, results, npi_bids, tmp_path):
+    code, *_ = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas,
+                        "--fd-thresh", "0.5", "--participant-label", "03", "01", "02")  # fmt: skip
+    assert code == 0
+    assert relmats(tmp_path / "out") == relmats(results)
+
+
+@pytest.mark.slow
+def test_same_network_by_one_process_and_by_two(tiny, tmp_path):
+    outputs = []
+    for n_procs in ("1", "2"):
+        out = tmp_path / n_procs
+        done = run_command(
+            tiny.root, out, "participant", "--atlas", tiny.atlas, "--surrogate", "mlp",
+            "--epochs", "5", "--n-procs", n_procs, "-w", tmp_path / f"w{n_procs}",
+            env={**os.environ, "PYTHONHASHSEED": n_procs},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        outputs.append(relmats(out))
+    assert outputs[0] == outputs[1]
+
+
+def test_finished_units_are_skipped(tiny, npi_bids, tmp_path):
+    words = (tiny.root, "out", "participant", "--atlas", tiny.atlas)
+    assert npi_bids(*words, "--participant-label", "01")[0] == 0
+    path = next((tmp_path / "out").glob("sub-01/func/*meas-npi*.tsv"))
+    before = path.stat().st_mtime_ns
+    code, out, err = npi_bids(*words)
+    assert code == 0
+    assert path.stat().st_mtime_ns == before
+    assert "complete" in out
+    assert "Fitting 2 model(s)" in err
+
+
+def test_another_configuration_is_exit_5_and_overwrite_replaces(tiny, npi_bids, tmp_path):
+    words = (tiny.root, "out", "participant", "--atlas", tiny.atlas)
+    one = ("--participant-label", "01")
+    assert npi_bids(*words, *one)[0] == 0
+    before = relmats(tmp_path / "out")
+    code, _, err = npi_bids(*words, "--strength", "2")
+    assert code == 5
+    assert "holds results of another configuration" in err
+    assert relmats(tmp_path / "out") == before
+    assert npi_bids(*words, *one, "--strength", "2", "--overwrite")[0] == 0
+    name, content = next((n, c) for n, c in before.items() if "meas-npi" in n.name)
+    assert (tmp_path / "out" / name).read_bytes() != content
+
+
+def test_another_atlas_may_join(tiny, npi_bids, tmp_path):
+    other = write_atlas(tmp_path, tiny_parcellation(), "atlas-Other_space-MNI152NLin6Asym_dseg")
+    assert npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas)[0] == 0
+    assert npi_bids(tiny.root, "out", "participant", "group", "--atlas", other)[0] == 0
+    groups = list((tmp_path / "out").glob("tpl-*/func/*meas-npi*Groupmean*.tsv"))
+    assert len(groups) == 2
+
+
+def test_one_failure_harms_no_other(data, npi_bids, tmp_path):
+    bold(data).write_bytes(b"no image")
+    code, out, err = npi_bids(data.root, "out", "participant", "group", "--atlas", data.atlas)
+    assert code == 1
+    assert "finished successfully" not in out
+    statuses = {status.entities["sub"]: status for status in find_statuses(tmp_path / "out")}
+    assert [statuses[sub].status for sub in ("01", "02", "03")] == ["done", "failed", "done"]
+    assert "cannot be read as an image" in statuses["02"].reason
+    assert (tmp_path / "out" / statuses["02"].crash).is_file()
+    assert not list((tmp_path / "out").glob("sub-02/func/*relmat*"))
+    page = (tmp_path / "out" / "sub-02.html").read_text()
+    assert "failed" in page
+    assert "cannot be read as an image" in page
+    group = (tmp_path / "out" / "group.html").read_text()
+    assert "cannot be read as an image" in group
+    sidecar = next((tmp_path / "out").glob("tpl-*/func/*meas-npi*Groupmean*.json"))
+    assert json.loads(sidecar.read_text())["Subjects"] == ["01", "03"]
+    validate(tmp_path / "out")
+
+
+def no_label(data):
+    return ["--participant-label", "09"]
+
+
+def no_atlas_names(data):
+    data.atlas.with_name(data.atlas.name.replace(".nii.gz", ".tsv")).unlink()
+    return []
+
+
+def raw_dataset(data):
+    for path in data.root.rglob("*preproc_bold.nii.gz"):
+        path.rename(path.with_name(path.name.split("_space")[0] + "_bold.nii.gz"))
+    (data.root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    return []
+
+
+def everywhere(change):
+    def damage(data):
+        for sub in ("01", "02", "03"):
+            for run in ("1", "2"):
+                change(data, sub, run)
+        return []
+
+    damage.__name__ = change.__name__
+    return damage
+
+
+@everywhere
+def missing_column(data, sub, run):
+    path = confounds(data, sub, run)
+    pd.read_table(path).drop(columns="csf").to_csv(path, sep="\t", index=False, na_rep="n/a")
+
+
+@everywhere
+def unreadable_image(data, sub, run):
+    bold(data, sub, run).write_bytes(b"")
+
+
+@everywhere
+def dangling_link(data, sub, run):
+    path = bold(data, sub, run)
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/MISSING")
+
+
+def tr_of(value):
+    @everywhere
+    def tr(data, sub, run):
+        path = bold(data, sub, run)
+        sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+        sidecar.write_text(json.dumps({"RepetitionTime": value}))
+
+    tr.__name__ = f"tr_{value}"
+    return tr
+
+
+@everywhere
+def no_confounds(data, sub, run):
+    confounds(data, sub, run).unlink()
+
+
+def all_censored(data):
+    return ["--fd-thresh", "0.000001", "--min-time", "0"]
+
+
+def too_short(data):
+    shutil.rmtree(data.root)
+    make_tiny(data.root.parent, n_samples=3)
+    return ["--denoise", "none", "--lags", "3", "--min-time", "0"]
+
+
+def below_min_time(data):
+    return ["--min-time", "100000"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "message"),
+    [
+        (no_label, 3, "no such subject"),
+        (no_atlas_names, 3, "no table of region names"),
+        (raw_dataset, 3, "not a dataset of fMRIPrep derivatives"),
+        (missing_column, 3, "lack 1 column(s) that the strategy 'simple' needs: csf"),
+        (unreadable_image, 3, "cannot be read as an image"),
+        (dangling_link, 3, "datalad get"),
+        (tr_of(0), 3, "RepetitionTime 0"),
+        (tr_of(2000), 3, "not milliseconds"),
+        (tr_of(3.0), 3, "3 s in its sidecar but 2 s in its header"),
+        (no_confounds, 3, "--denoise none to go without"),
+        (all_censored, 4, "is censored"),
+        (too_short, 4, "lower the number of lags"),
+        (below_min_time, 4, "--min-time asks for 100000 s"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_bad_input(data, npi_bids, tmp_path, damage, code, message):
+    options = damage(data)
+    words = ["--atlas", data.atlas, *options]
+    found, out, err = npi_bids(data.root, "out", "participant", *words)
+    assert found == code
+    assert message in " ".join((out + err).split())
+    assert "Traceback" not in err
+    assert "finished successfully" not in out
+    assert not list((tmp_path / "out").rglob("*relmat*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--strength", "0", "--lags", "x"], 2, "--lags must be a whole number"),
+        (["--atlas", "Nowhere"], 2, "no atlas of that name"),
+        (["--mem", "16"], 2, "16G"),
+        (["-d", "nothing"], 2, "NAME=PATH"),
+    ],
+)
+def test_bad_options(tiny, npi_bids, words, code, message):
+    found, _, err = npi_bids(tiny.root, "out", "participant", *words)
+    assert found == code
+    assert message in err
+
+
+def test_output_into_the_input_is_refused(data, npi_bids):
+    before = sorted(data.root.rglob("*"))
+    code, _, err = npi_bids(data.root, data.root, "participant", "--atlas", data.atlas)
+    assert code == 2
+    assert "is the input dataset" in err
+    assert sorted(data.root.rglob("*")) == before
+
+
+def test_group_alone_reads_only_the_output(results, npi_bids, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    for path in out.glob("tpl-*/func/*"):
+        path.unlink()
+    assert npi_bids("nowhere", out, "group")[0] == 0
+    one, other = (next(root.glob("tpl-*/func/*npi*Groupmean*.tsv")) for root in (results, out))
+    np.testing.assert_array_equal(read_matrix(one).matrix, read_matrix(other).matrix)
+
+
+def test_group_without_participants_says_so(npi_bids, tmp_path):
+    (tmp_path / "out").mkdir()
+    code, _, err = npi_bids("nowhere", "out", "group")
+    assert code == 3
+    assert "run the participant level first" in err
+
+
+def test_group_of_mixed_settings_is_refused(results, npi_bids, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    path = next(out.glob("sub-02/func/*meas-npi*.json"))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "ConfigurationHash": "other"}))
+    code, _, err = npi_bids("nowhere", out, "group")
+    assert code == 5
+    assert "other: sub-02" in err
+
+
+def test_a_report_that_fails_is_exit_6(results, npi_bids, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    next(out.glob("sub-02/func/*Coverage_dseg.tsv")).unlink()
+    code, stdout, err = npi_bids("nowhere", out, "group", "--reports-only")
+    assert code == 6
+    assert "the results are complete" in stdout
+
+
+def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):
+    code, out, _ = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas, "--dry-run")
+    assert code == 0
+    assert "3 model(s) to fit" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_input_is_left_alone(data, npi_bids):
+    before = {p: p.stat().st_mtime_ns for p in data.root.rglob("*")}
+    assert npi_bids(data.root, "out", "participant", "--atlas", data.atlas)[0] == 0
+    assert {p: p.stat().st_mtime_ns for p in data.root.rglob("*")} == before
+
+
+def test_forgotten_seed_would_show(tiny, npi_bids, tmp_path):
+    words = ("participant", "--atlas", tiny.atlas, "--surrogate", "mlp", "--epochs", "2",
+             "--participant-label", "01")  # fmt: skip
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert npi_bids(tiny.root, name, *words, "--random-seed", seed)[0] == 0
+    a, b, c = (relmats(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_sessions_are_pooled_or_kept_apart(tmp_path, npi_bids):
+    data = make_tiny(tmp_path, n_subjects=1)
+    for path in list((data.root / "sub-01" / "func").iterdir()):
+        for ses in ("a", "b"):
+            target = data.root / "sub-01" / f"ses-{ses}" / "func"
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target / path.name.replace("sub-01", f"sub-01_ses-{ses}"))
+    shutil.rmtree(data.root / "sub-01" / "func")
+    for combine, n_models in (("none", 4), ("runs", 2), ("sessions", 1)):
+        code, *_ = npi_bids(data.root, combine, "participant", "--atlas", data.atlas,
+                            "--combine", combine)  # fmt: skip
+        assert code == 0
+        assert len(list((tmp_path / combine).rglob("*meas-npi*.tsv"))) == n_models
+    validate(tmp_path / "runs")
+
+
+def test_individual_space_is_warned_of_and_valid(data, npi_bids, tmp_path):
+    for path in list(data.root.rglob("*space-MNI*")):
+        path.rename(path.with_name(path.name.replace("space-MNI152NLin6Asym_res-4", "space-T1w")))
+    code, _, err = npi_bids(data.root, "out", "participant", "group", "--atlas", data.atlas)
+    assert code == 0
+    assert "images are in T1w" in err
+    validate(tmp_path / "out")
+
+
+def test_participants_table_is_copied_and_described(data, npi_bids, tmp_path):
+    (data.root / "participants.tsv").write_text("participant_id\tage\nsub-01\t30\n")
+    code, *_ = npi_bids(data.root, "out", "participant", "--atlas", data.atlas,
+                        "--participant-label", "01")  # fmt: skip
+    assert code == 0
+    described = json.loads((tmp_path / "out" / "participants.json").read_text())
+    assert set(described) == {"participant_id", "age"}
+    validate(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("fates", "code"),
+    [
+        (["done", "done"], 0),
+        (["done", "excluded"], 0),
+        (["excluded"], 4),
+        (["failed:InputDataError", "done"], 1),
+        (["failed:InputDataError", "excluded"], 3),
+        (["failed:InputDataError", "failed:KeyError"], 1),
+    ],
+)
+def test_exit_code_follows_the_fate_of_all(fates, code):
+    from npi_bids.bids.results import UnitStatus
+
+    statuses = []
+    for number, fate in enumerate(fates):
+        status, _, error = fate.partition(":")
+        statuses.append(UnitStatus({"sub": str(number)}, "x", status, "c", error=error))
+    assert judge(statuses) == code
+
+
+def test_image_is_float32_and_never_resampled(tiny, npi_bids, tmp_path):
+    """The atlas comes to the grid of the images, so no image appears among the outputs."""
+    assert npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas)[0] == 0
+    images = list((tmp_path / "out").rglob("*.nii.gz"))
+    assert [path.parts[-3] for path in images] == ["tpl-MNI152NLin6Asym"]
+    assert nib.load(images[0]).shape == (9, 9, 9)

@@ -1,0 +1,115 @@
+import html.parser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from npi_bids.reports import figures
+from npi_bids.reports.facts import number
+from npi_bids.reports.page import bibliography, group_page, subject_page
+from npi_bids.reports.records import Figure, GroupPage, ModelSection, Row, SubjectPage
+
+MATRIX = np.array([[0.0, 1, np.nan], [-0.5, 0, 0.2], [np.nan, 0.1, 0]])
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects what a page refers to, and sees that every tag is closed."""
+
+    VOID = ("meta", "link", "br", "img", "input", "hr")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def check(text):
+    checker = Checker()
+    checker.feed(text)
+    assert not checker.open
+    outside = [link for link in checker.links if link.startswith(("http", "//"))]
+    assert not outside, outside
+    return checker
+
+
+def test_networks_keep_the_order_of_their_first_region():
+    assert figures.network_order(["b", "a", "b", "c", "a"]) == [0, 2, 1, 4, 3]
+
+
+def test_figures_are_the_same_bytes_each_time():
+    one, same = (figures.draw_matrix(MATRIX, ["a", "b", "a"], title="t") for _ in range(2))
+    assert one == same
+    assert one.startswith("<svg")
+
+
+@pytest.mark.parametrize("networks", [[], ["a", "b", "a"]])
+def test_matrix_with_nothing_in_it_can_be_drawn(networks):
+    assert "<svg" in figures.draw_matrix(np.full((3, 3), np.nan), networks, title="t")
+
+
+def test_other_figures():
+    curve = pd.DataFrame({"epoch": [1, 2], "train_mse": [1, 0.5], "held_out_mse": [1, 0.8]})
+    motion = pd.DataFrame({"left_out": [0, 1, 0], "framewise_displacement": [np.nan, 0.9, 0.1]})
+    coverage = pd.DataFrame({"coverage": [1.0, 0.4, 0.9]})
+    for svg in (
+        figures.draw_training(curve),
+        figures.draw_prediction({"surrogate": 0.4, "persistence": -0.2}),
+        figures.draw_agreement(MATRIX, MATRIX, 0.9),
+        figures.draw_coverage([coverage], 0.5),
+        figures.draw_motion([motion, motion], 0.5, 2.0),
+    ):
+        check(svg)
+
+
+def section(**facts):
+    drawn = Figure(
+        "ec", "EC", "Rows are sources.", figures.draw_matrix(MATRIX, [], title="t"), "EC"
+    )
+    return ModelSection("task-rest", "done", done=(Row("runs", "2"),), figures=(drawn,), **facts)
+
+
+def test_subject_page_is_whole_and_needs_no_network():
+    text = subject_page(SubjectPage("01", "0", (section(files=("sub-01/x.tsv",)),), "Methods"))
+    assert "sub-01/x.tsv" in check(text).links
+    assert 'lang="en"' in text
+
+
+def test_a_page_escapes_what_it_is_told():
+    failed = ModelSection("<b>", "failed", reason="a < b & c", crash="<script>alert(1)</script>")
+    text = subject_page(SubjectPage("01", "0", (failed,)))
+    assert "<script>" not in text
+    assert "a &lt; b &amp; c" in text
+
+
+def test_group_page_names_who_is_not_in():
+    member = ("sub-02", "task-rest", "no", "n/a", "n/a", "n/a", "n/a", "n/a", "too short")
+    text = group_page(GroupPage("0", (), (member,)))
+    check(text)
+    assert "too short" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "n/a"), (float("nan"), "n/a"), (3, "3"), (0.12345, "0.123"), (-1e-9, "-1e-09")],
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_every_reference_of_the_methods_text_is_in_the_bibliography():
+    import re
+    from importlib.resources import files
+
+    from npi_bids.bids.atlases import known_atlases
+
+    template = (files("npi_bids.reports.templates") / "methods.md.j2").read_text()
+    cited = set(re.findall(r"@(\w+)", template))
+    cited |= {facts["cite"] for facts in known_atlases().values()}
+    assert cited <= set(re.findall(r"@\w+\{(\w+),", bibliography()))
