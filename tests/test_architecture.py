@@ -37,7 +37,7 @@ FOREIGN = {
     "cli": {"rich", "tomli_w", "yaml"},
 }
 # What the upper layers may take from core and images: settings classes, and their machinery.
-SETTINGS_NAMES = {"option", "configuration_hash", "PRESETS"}
+SETTINGS_NAMES = {"option", "configuration_hash", "PRESETS", "resolve", "check_options"}
 SOURCES = sorted(
     path
     for folder in ("npi_bids", "workflows")

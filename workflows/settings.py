@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from npi_bids.bids.units import CombineSettings
-from npi_bids.core.options import configuration_hash, option
+from npi_bids.core.options import check_options, configuration_hash, option
 from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.surrogate import TrainSettings
+from npi_bids.core.surrogate import TrainSettings, resolve
+from npi_bids.errors import SettingsError
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
+_GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,12 @@ class AnalysisSettings:
     def configuration(self) -> str:
         """Short hash of all that shapes a result; one output dataset holds one of them."""
         return configuration_hash(
-            self.coverage, self.denoise, self.combine, self.train, self.perturb
+            self.coverage,
+            self.denoise,
+            self.denoise.strategy,
+            self.combine,
+            resolve(self.train),
+            self.perturb,
         )
 
 
@@ -56,3 +66,23 @@ class ResourceSettings:
         metavar="FILE",
         result=False,
     )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        _ = self.memory_gb
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Memory to use at most, in GB; None where the user did not say.
+
+        >>> ResourceSettings(mem="16G").memory_gb, ResourceSettings(mem_mb=500).memory_gb
+        (16.0, 0.5)
+        """
+        if self.mem_mb is not None:
+            return self.mem_mb / 1000
+        if not self.mem:
+            return None
+        match = _SIZE.fullmatch(self.mem.strip())
+        if match is None:
+            raise SettingsError(f"--mem {self.mem!r} needs a number and a unit, such as 16G.")
+        return float(match[1]) * _GB[match[2].upper()]

@@ -122,7 +122,8 @@ def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
             column: known.get(column) or {"Description": "As in the input dataset."}
             for column in columns
         }
-        return {"participants.tsv": text, "participants.json": _json(described)}
+        about = {"Description": "Participants, copied from the input dataset."}
+        return {"participants.tsv": text, "participants.json": _json({**about, **described})}
     return {}
 
 

@@ -58,6 +58,22 @@ class QuerySettings:
         "", "JSON with filters of entities, under the key 'bold'", metavar="FILE", result=False
     )
 
+    def __post_init__(self) -> None:
+        _ = self.datasets
+
+    @property
+    def datasets(self) -> dict[str, Path]:
+        """Datasets of derivatives by name, from ``-d NAME=PATH``."""
+        named = {}
+        for item in self.derivatives:
+            name, equals, path = item.partition("=")
+            if not equals or not name.isalnum():
+                raise SettingsError(
+                    f"-d {item}: expected NAME=PATH, the name in letters and digits."
+                )
+            named[name] = Path(path).expanduser()
+        return named
+
 
 class HasEntities(Protocol):
     """Anything with the entities of a file name."""

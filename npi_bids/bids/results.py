@@ -60,6 +60,11 @@ class Model:
     desc: str
     sidecar: dict[str, Any] = field(repr=False, default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Name of the model: the same as that of its unit."""
+        return stem({**self.entities, "desc": self.desc})
+
     def path(self, kind: str) -> Path:
         """Return the file of a measure (or of weights, training) of this model."""
         return self.root / output_path(kind, self.entities, self.desc)

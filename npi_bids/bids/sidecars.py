@@ -189,6 +189,7 @@ def run_facts(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[s
         "RegionsNotCovered": summary["regions_uncovered"],
         "RegionsLost": summary["regions_lost"],
         "AtlasSpace": summary["atlas_space"],
+        "Excluded": summary["excluded"] or None,
     }
 
 

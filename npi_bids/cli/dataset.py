@@ -8,28 +8,10 @@ from pathlib import Path
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.dataset import Dataset
 from npi_bids.bids.description import atlas_files, dataset_files
-from npi_bids.bids.query import QuerySettings
 from npi_bids.cli.settings import Request
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.images.options import DenoiseSettings
 from npi_bids.io.files import read_json, write_text
-
-
-def named_datasets(query: QuerySettings) -> dict[str, Path]:
-    """Read ``-d NAME=PATH``.
-
-    Raises
-    ------
-    SettingsError
-        A value has no name, or the name is not letters and digits.
-    """
-    named = {}
-    for item in query.derivatives:
-        name, equals, path = item.partition("=")
-        if not equals or not name.isalnum():
-            raise SettingsError(f"-d {item}: expected NAME=PATH, the name in letters and digits.")
-        named[name] = Path(path).expanduser()
-    return named
 
 
 def check_out_dir(request: Request) -> None:
@@ -41,7 +23,7 @@ def check_out_dir(request: Request) -> None:
         The output dataset is the input, or another tool's.
     """
     out_dir = request.out_dir.resolve()
-    inputs = [request.bids_dir, *named_datasets(request.query).values()]
+    inputs = [request.bids_dir, *request.query.datasets.values()]
     if out_dir in [path.resolve() for path in inputs] and request.levels != ("group",):
         raise SettingsError(
             f"out_dir <{request.out_dir}> is the input dataset; choose another folder, such as "

@@ -95,6 +95,10 @@ def parse(argv: Sequence[str]) -> Request:
     args = build_parser().parse_args([_with_dashes(word) for word in argv])
     problems: list[str] = []
     given = {cls: _read(args, cls, problems) for group in GROUPS.values() for cls in group}
+    # Nodes run in folders of their own, where a relative path would lead nowhere.
+    strategy = Path(given[DenoiseSettings].get("denoise", "")).expanduser()
+    if strategy.is_file():
+        given[DenoiseSettings]["denoise"] = str(strategy.absolute())
     presets = PRESETS.get(getattr(args, "preset", ""), {})
     given[TrainSettings] = {**presets, **given[TrainSettings]}
     made: dict[type, Any] = {}
@@ -113,8 +117,8 @@ def parse(argv: Sequence[str]) -> Request:
         perturb=made[PerturbSettings],
     )
     return Request(
-        bids_dir=args.bids_dir,
-        out_dir=args.out_dir,
+        bids_dir=args.bids_dir.expanduser().absolute(),
+        out_dir=args.out_dir.expanduser().absolute(),
         levels=tuple(level for level in LEVELS if level in args.levels),
         query=made[QuerySettings],
         atlases=made[AtlasSettings],

@@ -9,11 +9,10 @@ from typing import Any
 
 from npi_bids.bids.atlases import locate
 from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
-from npi_bids.bids.names import stem
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.units import Unit, group_runs
 from npi_bids.cli.crashes import read_crashes
-from npi_bids.cli.dataset import named_datasets, write_dataset
+from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
@@ -57,7 +56,7 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
         Nothing can be done; says why.
     """
     specs = [locate(asked) for asked in request.atlases.atlas]
-    datasets = find_datasets(request.bids_dir, named_datasets(request.query))
+    datasets = find_datasets(request.bids_dir, request.query.datasets)
     units = group_runs(find_runs(datasets, request.query), request.analysis.combine)
     n_runs = sum(len(unit.runs) for unit in units)
     subjects = {unit.entities["sub"] for unit in units}
@@ -150,7 +149,7 @@ def _sort_out(request: Request, datasets: list[Dataset], tasks: list[Task]) -> P
     configuration = request.analysis.configuration
     done = set()
     for model in find_models(request.out_dir):
-        name = stem({**model.entities, "desc": model.desc})
+        name = model.name
         found = model.sidecar.get("ConfigurationHash")
         replaced = request.output.overwrite and name in wanted
         if found != configuration and not replaced:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from npi_bids.errors import SettingsError
 from npi_bids.workflows.base import Plugin
 from npi_bids.workflows.settings import ResourceSettings
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
-_GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:
@@ -22,9 +18,8 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
     Raises
     ------
     SettingsError
-        The memory has no unit, or the file cannot be read.
+        The file cannot be read.
     """
-    memory = memory_gb(settings)
     if settings.nipype_plugin_file:
         return _read_plugin(Path(settings.nipype_plugin_file))
     args: dict[str, Any] = {
@@ -36,8 +31,8 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
         # results come one by one and a run that is killed has lost little.
         "scheduler": "mem_thread",
     }
-    if memory is not None:
-        args["memory_gb"] = memory
+    if settings.memory_gb is not None:
+        args["memory_gb"] = settings.memory_gb
     return Plugin("MultiProc", args)
 
 
@@ -48,27 +43,6 @@ def n_processes(settings: ResourceSettings) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def memory_gb(settings: ResourceSettings) -> float | None:
-    """Return the memory to use at most, in GB, or None where the user did not say.
-
-    >>> memory_gb(ResourceSettings(mem="16G")), memory_gb(ResourceSettings(mem_mb=500))
-    (16.0, 0.5)
-
-    Raises
-    ------
-    SettingsError
-        The size has no unit.
-    """
-    if settings.mem_mb is not None:
-        return settings.mem_mb / 1000
-    if not settings.mem:
-        return None
-    match = _SIZE.fullmatch(settings.mem.strip())
-    if match is None:
-        raise SettingsError(f"--mem {settings.mem!r} needs a number and a unit, such as 16G.")
-    return float(match[1]) * _GB[match[2].upper()]
 
 
 def _read_plugin(path: Path) -> Plugin:

@@ -152,7 +152,7 @@ def load_confounds(
     if strategy.components:
         regressors, keep = _ask_nilearn(table, path.with_suffix(".json"), strategy)
     else:
-        regressors, keep = pd.DataFrame(index=range(n_samples)), ~flagged.any(axis=1)
+        regressors, keep = pd.DataFrame(index=range(n_samples)), flagged.sum(axis=1) == 0
     n_dummy = int(flagged.any(axis=1).sum()) if dummy_scans == "auto" else int(dummy_scans)
     if dummy_scans != "auto":
         keep[:n_dummy] = False

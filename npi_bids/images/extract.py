@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from npi_bids.core.records import Array, Mask, RegionSeries
-from npi_bids.errors import InputDataError, NoUsableDataError
+from npi_bids.errors import InputDataError
 from npi_bids.images.confounds import Confounds, load_confounds
-from npi_bids.images.denoise import find_strategy
 from npi_bids.images.header import RunFiles, load_bold, sampling_period
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.images.parcellation import Parcellation, label_data, label_image
@@ -35,11 +34,14 @@ class Extracted:
         One row per region: index, name, n_voxels (on the image grid), coverage, covered.
     confounds
         What was regressed, and which samples stayed.
+    excluded
+        Why no sample of the run can be used, or empty.
     """
 
     series: RegionSeries
     coverage: pd.DataFrame
     confounds: Confounds
+    excluded: str = ""
 
 
 def extract_run(
@@ -63,8 +65,6 @@ def extract_run(
     ------
     InputDataError
         A file cannot be read, or files do not fit together.
-    NoUsableDataError
-        Too few samples are left for the regressors.
     """
     image = load_bold(run.bold)
     tr = sampling_period(image, run)
@@ -73,7 +73,7 @@ def extract_run(
         run.confounds,
         n_samples=n_samples,
         tr=tr,
-        strategy=find_strategy(denoise),
+        strategy=denoise.strategy,
         dummy_scans=denoise.dummy_scans,
     )
     atlas = to_grid(parcellation, image)
@@ -81,8 +81,11 @@ def extract_run(
     table = _measure_coverage(atlas, seen, parcellation, coverage.min_coverage)
     covered = table["covered"].to_numpy(dtype=bool)
     data = np.full((n_samples, len(table)), np.nan)
+    excluded = _lack_of_freedom(confounds, denoise, tr)
+    if excluded:
+        _logger.warning("%s is left out: %s", run.bold.name, excluded)
+        confounds = replace(confounds, keep=np.zeros_like(confounds.keep))
     if confounds.keep.any() and covered.any():
-        _check_freedom(confounds, denoise, tr, run.bold)
         inside = _restrict(atlas, seen, covered, parcellation)
         # Both maskers return the regions in increasing order of their values, as the table has
         # them, and _restrict left exactly the covered ones; any other number fails here.
@@ -94,7 +97,7 @@ def extract_run(
         run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
     )  # fmt: skip
     series = RegionSeries(data, parcellation.labels, tr, confounds.keep)
-    return Extracted(series, table, confounds)
+    return Extracted(series, table, confounds, excluded)
 
 
 def _voxels_with_signal(image: Any, mask: Path | None) -> Mask:
@@ -171,16 +174,19 @@ def _clean_signals(
     return signals
 
 
-def _check_freedom(confounds: Confounds, denoise: DenoiseSettings, tr: float, bold: Path) -> None:
+def _lack_of_freedom(confounds: Confounds, denoise: DenoiseSettings, tr: float) -> str:
+    """Say why the fit would leave no signal, or return an empty text."""
     n_kept = int(confounds.keep.sum())
     n_used = confounds.regressors.shape[1] + 1
     if denoise.high_pass:
         n_used += int(2 * len(confounds.keep) * tr * denoise.high_pass)
-    if n_kept <= n_used + 1:
-        raise NoUsableDataError(
-            f"<{bold}> keeps {n_kept} samples but {n_used} regressors are to be removed; no "
-            "signal would be left. Use a leaner --denoise strategy or a higher --fd-thresh."
-        )
+    if n_kept > n_used + 1:
+        return ""
+    return (
+        f"{n_kept} of {len(confounds.keep)} samples are kept but {n_used} regressors are to be "
+        "removed, which would leave no signal; use a leaner --denoise strategy or a higher "
+        "--fd-thresh"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +210,7 @@ class RunSummary:
     regions_lost: tuple[str, ...]
     regions_uncovered: tuple[str, ...]
     atlas_space: str
+    excluded: str
 
 
 def summarise(
@@ -213,7 +220,7 @@ def summarise(
     confounds, table = extracted.confounds, extracted.coverage
     displacement = confounds.framewise_displacement
     known = displacement[np.isfinite(displacement)]
-    strategy = find_strategy(denoise)
+    strategy = denoise.strategy
     kept = int(confounds.keep.sum())
     return RunSummary(
         tr=extracted.series.tr,
@@ -229,4 +236,5 @@ def summarise(
         regions_lost=tuple(table["name"][table["coverage"] == 0]),
         regions_uncovered=tuple(table["name"][~table["covered"]]),
         atlas_space=parcellation.space,
+        excluded=extracted.excluded,
     )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from npi_bids.core.options import check_options, option
 from npi_bids.errors import SettingsError
+
+if TYPE_CHECKING:
+    from npi_bids.images.denoise import Strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,7 @@ class DenoiseSettings:
         "none, simple (24 motion parameters, white matter, CSF, cosine high-pass), scrubbing, "
         "compcor, 24P, 36P, or a TOML file with a strategy",
         metavar="NAME|FILE",
+        result=False,  # what it stands for is hashed instead; see `strategy`
     )
     gsr: bool = option(False, "regress the global signal too (adds negative edges; not advised)")
     high_pass: float | None = option(
@@ -59,9 +64,14 @@ class DenoiseSettings:
             raise SettingsError(
                 f"--low-pass {self.low_pass:g} must be above --high-pass {self.high_pass:g}."
             )
+        _ = self.strategy
+
+    @property
+    def strategy(self) -> Strategy:
+        """What stands behind the name: the same wherever a file of the user's lies."""
         from npi_bids.images.denoise import find_strategy
 
-        find_strategy(self)
+        return find_strategy(self)
 
     @property
     def label(self) -> str:

@@ -56,6 +56,6 @@ class InferEC(NPIInterface):
                 result = ec_of_runs(runs, train=train, perturb=perturb)
             files, summary = write_subject(result, runs, perturb, folder)
         except NoUsableDataError as error:
-            files, summary = write_exclusion(str(error), folder)
+            files, summary = write_exclusion(str(error), self.inputs.summaries, folder)
         self._results.update(files=[str(path) for path in files], summary=str(summary))
         return runtime

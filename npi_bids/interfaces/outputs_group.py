@@ -48,7 +48,7 @@ def save_group(
     found = {
         "groupmean": group.mean,
         "groupsd": group.sd,
-        "groupn": group.n_subjects * 1.0,
+        "groupn": group.n_subjects.astype(float),
         "groupmax": scale_to_strongest(group.mean),
     }
     facts = {

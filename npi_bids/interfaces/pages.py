@@ -30,11 +30,8 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
     statuses = find_statuses(out_dir, subject)
     if not statuses:
         raise ReportError(f"<{out_dir}> knows nothing of sub-{subject}.")
-    models = {_key(model.entities, model.desc): model for model in find_models(out_dir, subject)}
-    sections = [
-        _section(out_dir, status, models.get(_key(status.entities, status.desc)))
-        for status in statuses
-    ]
+    models = {model.name: model for model in find_models(out_dir, subject)}
+    sections = [_section(out_dir, status, models.get(status.name)) for status in statuses]
     methods = out_dir / "logs" / "CITATION.md"
     text = methods.read_text(encoding="utf-8") if methods.is_file() else ""
     page = SubjectPage(subject, __version__, tuple(sections), text)
@@ -59,10 +56,6 @@ def save_figures(out_dir: Path, prefix: str, drawn: Sequence[Figure]) -> None:
     folder = out_dir / prefix.split("_", maxsplit=1)[0] / "figures"
     for figure in drawn:
         write_text(folder / f"{prefix}_{figure.name}.svg", figure.svg)
-
-
-def _key(entities: Mapping[str, str], desc: str) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted({**entities, "desc": desc}.items()))
 
 
 def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSection:
@@ -239,6 +232,11 @@ def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
             f"The atlas is drawn in {about['AtlasSpace']}, the images are in {space}: regions are "
             "off by some millimetres, or meaningless if the space is an individual's."
         )
+    found += [
+        f"Run {number} was left out: {sidecar['Excluded']}."
+        for number, (_, sidecar) in enumerate(runs, start=1)
+        if sidecar["Excluded"]
+    ]
     if about["LowPass"]:
         found.append("The signals are low-passed: direction is not recoverable from them.")
     if about["GlobalSignalRegression"]:

@@ -44,7 +44,7 @@ def write_texts(out_dir: Path) -> list[Path]:
 
 def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]:
     """Return one row per model of the dataset, those without a result included."""
-    by_name = {title_of(m.entities) + m.entities["sub"] + m.desc: m for m in models}
+    by_name = {model.name: model for model in models}
     rows = []
     for status in find_statuses(out_dir):
         row: dict[str, Any] = {
@@ -54,7 +54,7 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]
             "status": status.status,
             "reason": status.reason or float("nan"),
         }
-        model = by_name.get(title_of(status.entities) + status.entities["sub"] + status.desc)
+        model = by_name.get(status.name)
         if status.status == DONE and model is not None:
             row |= model.sidecar["Quality"] | _motion(out_dir, model)
         rows.append(row)

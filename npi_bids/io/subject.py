@@ -68,10 +68,14 @@ def write_subject(
     return files, summary
 
 
-def write_exclusion(reason: str, folder: Path) -> tuple[list[Path], Path]:
-    """Write why there is no model."""
+def write_exclusion(
+    reason: str, summaries: Sequence[str], folder: Path
+) -> tuple[list[Path], Path]:
+    """Write why there is no model, with what was said of each run before."""
+    runs = [str(read_json(Path(path)).get("excluded", "")) for path in summaries]
+    words = [reason, *(f"Run {n}: {text}." for n, text in enumerate(runs, start=1) if text)]
     summary = folder / SUMMARY
-    write_json(summary, {"status": "excluded", "reason": reason})
+    write_json(summary, {"status": "excluded", "reason": " ".join(words)})
     return [], summary
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
-from npi_bids.cli.resources import choose_plugin, memory_gb, n_processes
+from npi_bids.cli.resources import choose_plugin, n_processes
 from npi_bids.core.surrogate import TrainSettings
 from npi_bids.errors import SettingsError
 from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
@@ -42,7 +42,7 @@ def test_options_reach_their_fields():
     assert (train.n_lags, train.learning_rate, train.refit) == (5, 0.1, False)
     assert request.query.participant_label == ("01", "02")
     assert request.resources.n_procs == 3
-    assert memory_gb(request.resources) == 0.5
+    assert request.resources.memory_gb == 0.5
     assert request.analysis.denoise.gsr
     assert request.analysis.denoise.fd_thresh == 0.4
 
@@ -87,9 +87,9 @@ def test_help_loads_nothing_heavy(option):
 
 
 def test_memory_needs_a_unit():
-    assert memory_gb(ResourceSettings(mem="1.5 GB")) == 1.5
+    assert ResourceSettings(mem="1.5 GB").memory_gb == 1.5
     with pytest.raises(SettingsError, match="16G"):
-        memory_gb(ResourceSettings(mem="16"))
+        ResourceSettings(mem="16")
 
 
 def test_plugin_of_the_users(tmp_path):
@@ -118,6 +118,24 @@ def test_crash_files_tell_node_and_error(tmp_path):
     (crash,) = read_crashes(tmp_path)
     assert crash.node == "wf.sub_01_wf.unit.parcellate"
     assert (crash.error, crash.message) == ("InputDataError", "The file <a: b> is bad.")
+
+
+def test_relative_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('components = ["motion"]\n')
+    request = parse(["data", "out", "group", "--denoise", "mine.toml"])
+    assert (request.bids_dir, request.out_dir) == (tmp_path / "data", tmp_path / "out")
+    assert request.analysis.denoise.denoise == str(tmp_path / "mine.toml")
+
+
+def test_configuration_follows_the_content_of_a_strategy_and_not_its_place(tmp_path):
+    hashes = []
+    for folder, motion in (("a", "full"), ("b", "full"), ("c", "basic")):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "mine.toml"
+        path.write_text(f'components = ["motion"]\nmotion = "{motion}"\n')
+        hashes.append(parse([*POSITIONALS, "--denoise", str(path)]).analysis.configuration)
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_settings_are_frozen():

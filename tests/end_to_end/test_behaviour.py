@@ -92,7 +92,7 @@ def test_another_atlas_may_join(tiny, npi_bids, tmp_path):
 
 def test_one_failure_harms_no_other(data, npi_bids, tmp_path):
     bold(data).write_bytes(b"no image")
-    code, out, err = npi_bids(data.root, "out", "participant", "group", "--atlas", data.atlas)
+    code, out, _err = npi_bids(data.root, "out", "participant", "group", "--atlas", data.atlas)
     assert code == 1
     assert "finished successfully" not in out
     statuses = {status.entities["sub"]: status for status in find_statuses(tmp_path / "out")}
@@ -270,7 +270,7 @@ def test_a_report_that_fails_is_exit_6(results, npi_bids, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(results, out)
     next(out.glob("sub-02/func/*Coverage_dseg.tsv")).unlink()
-    code, stdout, err = npi_bids("nowhere", out, "group", "--reports-only")
+    code, stdout, _err = npi_bids("nowhere", out, "group", "--reports-only")
     assert code == 6
     assert "the results are complete" in stdout
 
@@ -329,7 +329,7 @@ def test_participants_table_is_copied_and_described(data, npi_bids, tmp_path):
                         "--participant-label", "01")  # fmt: skip
     assert code == 0
     described = json.loads((tmp_path / "out" / "participants.json").read_text())
-    assert set(described) == {"participant_id", "age"}
+    assert set(described) == {"Description", "participant_id", "age"}
     validate(tmp_path / "out")
 
 

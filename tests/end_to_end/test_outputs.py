@@ -15,7 +15,6 @@ from npi_bids.io.weights import read_tensors
 from tests.end_to_end.conftest import validate
 
 EXPECTED = Path(__file__).parent / "expected"
-NAME = "task-rest_space-MNI152NLin6Asym_atlas-Tiny_res-4"
 
 
 def listing(root):
@@ -124,7 +123,7 @@ def test_fitted_surrogate_can_be_read_back(results):
 
 def test_group_is_the_mean_of_its_subjects(results):
     maps = [read_matrix(path).matrix for path in sorted(results.glob("sub-*/func/*meas-npi*.tsv"))]
-    name = f"tpl-MNI152NLin6Asym/func/tpl-MNI152NLin6Asym_{NAME.replace('space-MNI152NLin6Asym_', '')}"
+    name = "tpl-MNI152NLin6Asym/func/tpl-MNI152NLin6Asym_task-rest_atlas-Tiny_res-4"
     group = {
         kind: read_matrix(results / f"{name}_meas-npi_desc-simple{kind}_relmat.tsv").matrix
         for kind in ("Groupmean", "Groupsd", "Groupn", "Groupmax")

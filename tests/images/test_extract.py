@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from npi_bids.errors import InputDataError, NoUsableDataError
+from npi_bids.errors import InputDataError
 from npi_bids.images.extract import extract_run, summarise
 from npi_bids.images.header import RunFiles
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
@@ -180,10 +180,11 @@ def test_mask_of_another_grid_is_refused(run, tmp_path):
         extract(RunFiles(run.bold, tmp_path / "m.nii", None, 2.0))
 
 
-def test_more_regressors_than_samples_is_too_little_data(run):
-    denoise = DenoiseSettings(dummy_scans="240")
-    with pytest.raises(NoUsableDataError, match="20 samples but 35 regressors"):
-        extract(run, denoise)
+def test_a_run_with_more_regressors_than_samples_is_left_out_and_says_so(run):
+    found = extract(run, DenoiseSettings(dummy_scans="240"))
+    assert "20 of 260 samples are kept but 35 regressors" in found.excluded
+    assert not found.series.keep.any()
+    assert np.isnan(found.series.data).all()
 
 
 def test_painted_series_come_back(shared_data, monkeypatch, tmp_path):
