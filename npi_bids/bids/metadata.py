@@ -46,15 +46,22 @@ def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, 
     found: dict[str, Any] = {}
     for folder in reversed(folders):
         candidates = []
-        for sidecar in list_names(folder, listings):
+        for sidecar in _sidecars(folder, listings):
             other = parse_name(sidecar)
-            if other.extension != ".json":
-                continue
             if other.suffix == name.suffix and other.entities.items() <= name.entities.items():
                 candidates.append((len(other.entities), folder / sidecar))
         for _, sidecar_path in sorted(candidates):
             found.update(_read(sidecar_path))
     return found
+
+
+def _sidecars(folder: Path, listings: Listings) -> list[str]:
+    """Return the names of the JSON files in a folder; a root holds thousands of other names."""
+    key = folder / "*.json"
+    if key not in listings:
+        names = list_names(folder, listings)
+        listings[key] = [name for name in names if name.endswith(".json")]
+    return listings[key]
 
 
 def _read(path: Path) -> dict[str, Any]:
