@@ -102,7 +102,7 @@ def _group_section(out_dir: Path, mean: Path) -> GroupSection:
             caption = f"Mean {name} of {sidecar['NumberOfSubjects']} subjects."
             drawn.append(Figure(f"group{measure}", f"Mean {name}", caption, svg))
     sd = read_matrix(mean.with_name(stem.replace("Groupmean", "Groupsd"))).matrix
-    svg = figures.draw_matrix(sd, networks, title="SD of EC over subjects")
+    svg = figures.draw_matrix(sd, networks, title="SD of EC over subjects", signed=False)
     drawn.append(Figure("groupsd", "Spread", "Standard deviation of the EC over subjects.", svg))
     rows = (
         Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),

@@ -32,6 +32,7 @@ def draw_matrix(
     *,
     title: str,
     directed: bool = True,
+    signed: bool = True,
     limit: float | None = None,
 ) -> str:
     """Draw a matrix with rows as sources and columns as targets, ordered by network.
@@ -46,8 +47,10 @@ def draw_matrix(
         Above the matrix.
     directed
         Whether to name the axes source and target.
+    signed
+        False for what is never negative, which gets a scale from 0 on.
     limit
-        End of the symmetric colour scale; the 99th percentile off the diagonal where None.
+        End of the colour scale; the 99th percentile off the diagonal where None.
     """
     order = network_order(networks) if networks else list(range(len(matrix)))
     shown = matrix[np.ix_(order, order)].copy()
@@ -56,10 +59,11 @@ def draw_matrix(
         entries = np.abs(off_diagonal(shown))
         limit = float(np.nanpercentile(entries, 99)) if np.isfinite(entries).any() else 1.0
     canvas, axes = _canvas(5.6, 5.0)
-    colours = mpl.colormaps[_SIGNED].with_extremes(bad="#d5dae0")
+    colours = mpl.colormaps[_SIGNED if signed else "viridis"].with_extremes(bad="#d5dae0")
     limit = limit or 1.0
-    drawn = axes.imshow(shown, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-    bar = canvas.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend="both")
+    low, extend = (-limit, "both") if signed else (0.0, "max")
+    drawn = axes.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+    bar = canvas.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend=extend)
     bar.ax.tick_params(labelsize=8)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("target" if directed else "region")
