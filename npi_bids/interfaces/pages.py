@@ -111,7 +111,7 @@ def _draw(out_dir: Path, model: Model, runs: Runs) -> list[Figure]:
             "ec",
             "Effective connectivity",
             f"{order}Row: the source that is perturbed; column: the target that responds. The "
-            "colour scale ends at the 99th percentile; grey: the diagonal and regions not covered.",
+            "colours end at the 99th percentile; grey: the diagonal and regions not covered.",
             figures.draw_matrix(ec, networks, title="EC by perturbation"),
             "Matrix of effective connectivity, rows are sources, columns are targets",
         ),
