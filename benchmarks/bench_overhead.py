@@ -19,7 +19,7 @@ import numpy as np
 from npi_bids.bids.dataset import find_datasets, find_runs
 from npi_bids.bids.query import QuerySettings
 from npi_bids.bids.units import CombineSettings, group_runs
-from npi_bids.cli.run import prepare_nipype
+from npi_bids.cli.run import prepare_workers
 from npi_bids.images.parcellation import Parcellation, label_image, save_parcellation
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 
@@ -60,7 +60,7 @@ def make_dataset(root: Path, n_units: int) -> Parcellation:
 
 def measure(folder: Path, n_units: int, n_procs: int) -> dict[str, float]:
     """Time the workflow of the participant level, and the work in its nodes."""
-    prepare_nipype(folder / "work")
+    prepare_workers(folder / "work", 1)
     from npi_bids.images.options import DenoiseSettings
     from npi_bids.workflows.base import Plugin, init_participant_wf, run_workflow
     from npi_bids.workflows.settings import AnalysisSettings

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.atlases import locate
 from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
+from npi_bids.bids.names import stem
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.units import Unit, group_runs
 from npi_bids.cli.crashes import read_crashes
@@ -58,10 +60,12 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
     specs = [locate(asked) for asked in request.atlases.atlas]
     datasets = find_datasets(request.bids_dir, request.query.datasets)
     units = group_runs(find_runs(datasets, request.query), request.analysis.combine)
+    desc = request.analysis.denoise.label
+    wanted = {stem({**u.entities, **s.entities, "desc": desc}) for u in units for s in specs}
+    done = _check_configuration(request, wanted)
     n_runs = sum(len(unit.runs) for unit in units)
     subjects = {unit.entities["sub"] for unit in units}
     _logger.info("Found %d run(s) of %d subject(s)", n_runs, len(subjects))
-    desc = request.analysis.denoise.label
     out_dir = request.out_dir
     if not request.output.dry_run:
         write_dataset(out_dir, datasets, specs, request.analysis.denoise)
@@ -75,7 +79,7 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
         if not request.output.dry_run:
             atlas = save_atlas(spec, prepared, out_dir, space=space)
         tasks += [_task(unit, atlas, desc) for unit in units]
-    return _sort_out(request, datasets, tasks)
+    return _sort_out(request, datasets, tasks, done)
 
 
 def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
@@ -113,7 +117,18 @@ def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> lis
     for status in fresh:
         if status.status == FAILED:
             write_json(out_dir / status.path, asdict(status))
+    _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+
+
+def judge(statuses: Sequence[UnitStatus]) -> int:
+    """Return the exit code that the fate of all models amounts to."""
+    failed = [status for status in statuses if status.status == FAILED]
+    done = any(status.status == DONE for status in statuses)
+    if failed:
+        all_input = all(status.error == "InputDataError" for status in failed)
+        return 3 if all_input and not done else 1
+    return 0 if done or not statuses else 4
 
 
 class _Progress:
@@ -143,9 +158,11 @@ def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
     return Task(unit, atlas, desc, extract_gb=extract, train_gb=0.8 + atlas.n_regions**2 * 2e-6)
 
 
-def _sort_out(request: Request, datasets: list[Dataset], tasks: list[Task]) -> Plan:
-    """Tell models that are there from models to fit, and refuse to mix configurations."""
-    wanted = {task.name for task in tasks}
+def _check_configuration(request: Request, wanted: set[str]) -> set[str]:
+    """Return the wanted models that are there, and refuse to mix configurations.
+
+    This comes before anything is written.
+    """
     configuration = request.analysis.configuration
     done = set()
     for model in find_models(request.out_dir):
@@ -160,12 +177,19 @@ def _sort_out(request: Request, datasets: list[Dataset], tasks: list[Task]) -> P
             )
         if found == configuration and not replaced:
             done.add(name)
+    return done & wanted
+
+
+def _sort_out(
+    request: Request, datasets: list[Dataset], tasks: list[Task], done: set[str]
+) -> Plan:
+    """Tell models that are there from models to fit, and those from what cannot be fitted."""
     statuses = {
         status.name: status
         for status in find_statuses(request.out_dir)
-        if status.status == DONE and status.configuration == configuration
+        if status.status == DONE and status.configuration == request.analysis.configuration
     }
-    complete = [statuses[name] for name in sorted(done & wanted & set(statuses))]
+    complete = [statuses[name] for name in sorted(done & set(statuses))]
     there = {status.name for status in complete}
     todo = [task for task in tasks if task.name not in there]
     refused = [
@@ -193,6 +217,17 @@ def _failure(task: Task, request: Request, run_dir: Path) -> UnitStatus:
 def _status(task: Task, request: Request, status: str, **facts: str) -> UnitStatus:
     configuration = request.analysis.configuration
     return UnitStatus(task.entities, task.desc, status, configuration, **facts)
+
+
+def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
+    n_regions = {task.name: task.atlas.n_regions for task in tasks}
+    for model in find_models(out_dir):
+        whole, kept = n_regions.get(model.name, 0), model.sidecar["RegionsInModel"]
+        if kept < whole:
+            _logger.warning(
+                "%s: %d of %d regions are not covered in every run and are n/a",
+                model.name, whole - kept, whole,
+            )  # fmt: skip
 
 
 def _warn_of_spaces(name: str, drawn_in: str, spaces: set[str]) -> None:

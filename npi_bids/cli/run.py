@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,18 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = "\n".join(f"  {line}" for line in str(error).splitlines())
         sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
         return error.exit_code
-    prepare_nipype(Path(request.output.work_dir).resolve())
-    verbose = request.output.verbose
     try:
+        prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
         return run_levels(request)
     except KeyboardInterrupt:
         sys.stderr.write("npi-bids: interrupted; run the same command again to go on.\n")
         return 130
-    except NPIError as error:
-        if verbose:
-            raise
+    except (NPIError, OSError) as error:
+        if request.output.verbose:
+            traceback.print_exc()
         sys.stderr.write(f"npi-bids: {error}\n")
-        return error.exit_code
+        return error.exit_code if isinstance(error, NPIError) else 1
 
 
 def run_levels(request: Request) -> int:
@@ -44,7 +44,7 @@ def run_levels(request: Request) -> int:
     from npi_bids.cli.dataset import check_out_dir, check_results
     from npi_bids.cli.logs import print_table, start_logging, write_settings
     from npi_bids.cli.pages import write_pages
-    from npi_bids.cli.participant import make_plan, run_plan
+    from npi_bids.cli.participant import judge, make_plan, run_plan
 
     check_out_dir(request)
     work_dir = Path(request.output.work_dir).resolve()
@@ -74,11 +74,15 @@ def run_levels(request: Request) -> int:
     return code
 
 
-def prepare_nipype(work_dir: Path) -> None:
-    """Keep Nipype, here and in its workers, from phoning home, chattering, and writing to HOME.
+def prepare_workers(work_dir: Path, n_threads: int) -> None:
+    """Set the environment that worker processes start in.
 
-    It reads its configuration when it is imported, from a folder that this names.
+    Nipype is kept from phoning home, chattering, and writing to HOME: it reads its configuration
+    when it is imported, from a folder that this names. Libraries of linear algebra read their
+    number of threads when they are loaded.
     """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(n_threads)
     os.environ["NIPYPE_NO_ET"] = "1"
     folder = work_dir / "nipype"
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,19 +104,6 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
             raise
         _logger.error("Group level: %s", error)
         return error.exit_code
-
-
-def judge(statuses: Sequence[object]) -> int:
-    """Return the exit code that the fate of all models amounts to."""
-    from npi_bids.bids.results import DONE, FAILED, UnitStatus
-
-    known = [status for status in statuses if isinstance(status, UnitStatus)]
-    failed = [status for status in known if status.status == FAILED]
-    done = any(status.status == DONE for status in known)
-    if failed:
-        all_input = all(status.error == "InputDataError" for status in failed)
-        return 3 if all_input and not done else 1
-    return 0 if done or not known else 4
 
 
 def _print_plan(request: Request, work_dir: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,12 +126,21 @@ def digest(parcellation: Parcellation) -> str:
 
 
 def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
-    """Write image, table and facts into a folder, for :func:`read_parcellation`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    nib.save(parcellation.image, folder / _IMAGE)
-    parcellation.table().to_csv(folder / _TABLE, sep="\t", index=False)
-    facts = {"name": parcellation.name, "space": parcellation.space}
-    (folder / _FACTS).write_text(json.dumps(facts))
+    """Write image, table and facts into a folder, for :func:`read_parcellation`.
+
+    The folder appears whole: another process that prepares the same atlas sees all of it or
+    nothing. One that is there already is kept.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial_") as scratch:
+        whole = Path(scratch) / folder.name
+        whole.mkdir()
+        nib.save(parcellation.image, whole / _IMAGE)
+        parcellation.table().to_csv(whole / _TABLE, sep="\t", index=False)
+        facts = {"name": parcellation.name, "space": parcellation.space}
+        (whole / _FACTS).write_text(json.dumps(facts))
+        with contextlib.suppress(OSError):  # it is there
+            whole.rename(folder)
 
 
 def read_parcellation(folder: Path) -> Parcellation:

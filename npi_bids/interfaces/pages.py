@@ -237,6 +237,10 @@ def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
         for number, (_, sidecar) in enumerate(runs, start=1)
         if sidecar["Excluded"]
     ]
+    lost = sorted({name for _, sidecar in runs for name in sidecar["RegionsNotCovered"]})
+    if lost:
+        names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")
+        found.append(f"{len(lost)} region(s) are not covered in every run and are n/a: {names}.")
     if about["LowPass"]:
         found.append("The signals are low-passed: direction is not recoverable from them.")
     if about["GlobalSignalRegression"]:

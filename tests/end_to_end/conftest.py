@@ -29,7 +29,10 @@ class Command:
 @pytest.fixture
 def npi_bids(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("NIPYPE_CONFIG_DIR", "NIPYPE_NO_ET"):
+    for name in (
+        *("NIPYPE_CONFIG_DIR", "NIPYPE_NO_ET"),
+        *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    ):
         monkeypatch.setenv(name, os.environ.get(name, "1"))
     return Command(tmp_path, capsys)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from npi_bids.bids.results import find_statuses
-from npi_bids.cli.run import judge
+from npi_bids.cli.participant import judge
 from npi_bids.io.tables import read_matrix
 from tests.conftest import make_tiny, tiny_parcellation, write_atlas
 from tests.end_to_end.conftest import run_command, validate
@@ -73,10 +73,12 @@ def test_another_configuration_is_exit_5_and_overwrite_replaces(tiny, npi_bids, 
     one = ("--participant-label", "01")
     assert npi_bids(*words, *one)[0] == 0
     before = relmats(tmp_path / "out")
-    code, _, err = npi_bids(*words, "--strength", "2")
+    described = (tmp_path / "out" / "descriptions.tsv").read_text()
+    code, _, err = npi_bids(*words, "--denoise", "24P")
     assert code == 5
     assert "holds results of another configuration" in err
     assert relmats(tmp_path / "out") == before
+    assert (tmp_path / "out" / "descriptions.tsv").read_text() == described
     assert npi_bids(*words, *one, "--strength", "2", "--overwrite")[0] == 0
     name, content = next((n, c) for n, c in before.items() if "meas-npi" in n.name)
     assert (tmp_path / "out" / name).read_bytes() != content
@@ -273,6 +275,15 @@ def test_a_report_that_fails_is_exit_6(results, npi_bids, tmp_path):
     code, stdout, _err = npi_bids("nowhere", out, "group", "--reports-only")
     assert code == 6
     assert "the results are complete" in stdout
+
+
+def test_an_out_dir_that_cannot_be_made_is_one_line(tiny, npi_bids, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = (tiny.root, tmp_path / "file" / "out", "participant", "--atlas", tiny.atlas)
+    code, _, err = npi_bids(*words)
+    assert code == 1
+    assert "Traceback" not in err
+    assert "file" in err
 
 
 def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):

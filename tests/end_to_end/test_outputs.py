@@ -174,6 +174,13 @@ def test_reports_stand_alone(results):
     assert {"ec.svg", "fc.svg", "modelfc.svg", "coverage.svg", "motion.svg"} <= figures
 
 
+def test_report_names_the_regions_that_are_not_covered(results):
+    assert (
+        "1 region(s) are not covered in every run and are n/a: E."
+        in (results / "sub-01.html").read_text()
+    )
+
+
 def test_terminal_tells_the_end(results):
     text = (results.parent / "stdout.txt").read_text()
     assert "npi-bids finished successfully." in text

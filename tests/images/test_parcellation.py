@@ -55,6 +55,14 @@ def test_parcellation_survives_the_disk(tmp_path):
     assert digest(back) == digest(TINY)
 
 
+def test_a_parcellation_that_is_there_is_kept(tmp_path):
+    save_parcellation(TINY, tmp_path / "a")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
+    save_parcellation(TINY, tmp_path / "a")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
 def test_digest_follows_names_and_image():
     renamed = replace(TINY, labels=("A", "B", "C", "X"))
     moved = replace(TINY, image=label_image(TINY.image.get_fdata(), 2 * np.eye(4)))

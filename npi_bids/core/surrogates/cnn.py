@@ -46,6 +46,11 @@ class CNN(SplitNetwork):
         """Return the channels after the ReLU, shape (n_windows, 3N, n_lags - 1)."""
         return torch.relu(preactivation)
 
+    def slopes(self, preactivation: Tensor) -> Tensor:
+        """Return the columns times how often each unit is active."""
+        active = (preactivation > 0).to(preactivation.dtype)
+        return self.columns() * active.sum(dim=0)
+
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction; the second convolution is linear and belongs here."""
         predicted: Tensor = self.third(self.second(hidden).flatten(1))

@@ -34,6 +34,13 @@ class MLP(SplitNetwork):
         """Return the second hidden layer."""
         return torch.relu(self.second(torch.relu(preactivation)))
 
+    def slopes(self, preactivation: Tensor) -> Tensor:
+        """Return ``W1 (W2 o D1' D2)``, where D1 and D2 tell which units are active when."""
+        first = (preactivation > 0).to(preactivation.dtype)
+        second = (self.second(torch.relu(preactivation)) > 0).to(preactivation.dtype)
+        slopes: Tensor = self.columns() @ (self.second.weight.T * (first.T @ second))
+        return slopes
+
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""
         predicted: Tensor = self.third(hidden)

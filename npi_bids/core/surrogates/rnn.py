@@ -42,6 +42,13 @@ class RNN(SplitNetwork):
         state: Tensor = self.recurrent(zeros, initial[None])[0][:, 0]
         return state
 
+    def slopes(self, preactivation: Tensor) -> Tensor:
+        """Return ``W1 ((Whh W2)' o D1' S)`` with the slopes S of tanh, 1 - h^2."""
+        active = (preactivation > 0).to(preactivation.dtype)
+        steep = 1 - self.hidden(preactivation) ** 2
+        through: Tensor = self.second.weight.T @ self.recurrent.weight_hh_l0.T  # type: ignore[operator]
+        return self.columns() @ (through * (active.T @ steep))
+
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""
         predicted: Tensor = self.third(hidden)

@@ -83,6 +83,10 @@ class LinearNetwork(SplitNetwork):
         """Return the prediction; there is no hidden layer."""
         return preactivation
 
+    def slopes(self, preactivation: Tensor) -> Tensor:
+        """Return the columns, once per window."""
+        return self.columns() * len(preactivation)
+
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""
         return hidden
