@@ -86,6 +86,11 @@ def find_datasets(bids_dir: Path, derivatives: dict[str, Path]) -> list[Dataset]
         return [own]
     below = sorted((bids_dir / "derivatives").glob("fmriprep*"))
     found = [path for path in below if _has_preprocessed(path)]
+    if len(found) > 1:
+        raise InputDataError(
+            f"<{bids_dir / 'derivatives'}> holds several datasets of fMRIPrep: "
+            f"{[path.name for path in found]}; choose with -d fmriprep=PATH."
+        )
     if found:
         return [_dataset(found[0], "preprocessed")]
     raise InputDataError(
@@ -114,7 +119,8 @@ def find_runs(datasets: list[Dataset], query: QuerySettings) -> list[BoldRun]:
     Raises
     ------
     InputDataError
-        Nothing matches, or a label that was asked for does not exist; says what there is.
+        Nothing matches, a label that was asked for does not exist (says what there is), or the
+        same run is there twice.
     """
     filters = read_filters(query)
     wanted = {label.removeprefix("sub-") for label in query.participant_label}
@@ -132,6 +138,7 @@ def find_runs(datasets: list[Dataset], query: QuerySettings) -> list[BoldRun]:
     chosen = keep_matching(found, query, filters)
     chosen = choose_space(chosen, query)
     listings: Listings = {}
+    _check_unique(chosen)
     runs = [_complete(run, listings) for run in chosen]
     return sorted(runs, key=lambda run: run.path.name)
 
@@ -191,6 +198,18 @@ def _check_participants(datasets: list[Dataset], wanted: set[str]) -> None:
             f"--participant-label {' '.join(missing)}: no such subject in "
             f"{[str(d.root) for d in datasets]}, which has {len(there)}: {shown}."
         )
+
+
+def _check_unique(runs: list[BoldRun]) -> None:
+    """Refuse the same run twice, from two datasets or in two formats."""
+    seen: dict[frozenset[tuple[str, str]], BoldRun] = {}
+    for run in runs:
+        other = seen.setdefault(frozenset(run.entities.items()), run)
+        if other is not run:
+            raise InputDataError(
+                f"<{run.path}> and <{other.path}> are the same run; its results would overwrite "
+                "each other. Name one dataset with -d, or remove one of the files."
+            )
 
 
 def _complete(run: BoldRun, listings: Listings) -> BoldRun:

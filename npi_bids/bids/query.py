@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from npi_bids.core.options import option
 from npi_bids.errors import InputDataError, SettingsError
+
+_logger = logging.getLogger(__name__)
 
 # Spaces in the order in which `--space auto` takes them; an atlas is drawn in the first.
 _PREFERRED = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
@@ -160,6 +163,7 @@ def choose_space(runs: Sequence[_Run], query: QuerySettings) -> list[_Run]:
     else:
         space = _best_space(runs)
     chosen = [run for run in runs if run.entities.get("space", "") == space]
+    _warn_of_others(runs, chosen, space)
     chosen = _without_single_echoes(chosen)
     resolutions = sorted({run.entities.get("res", "") for run in chosen})
     if query.res != "auto":
@@ -169,6 +173,21 @@ def choose_space(runs: Sequence[_Run], query: QuerySettings) -> list[_Run]:
             f"Runs in space {space} come in several resolutions: {resolutions}; choose with --res."
         )
     return chosen
+
+
+def _warn_of_others(runs: Sequence[_Run], chosen: Sequence[_Run], space: str) -> None:
+    """Say which runs are not there in the space that was chosen."""
+    have = {_key(run) for run in chosen}
+    others = {_key(run): run for run in runs if _key(run) not in have}
+    if others:
+        names = [
+            "_".join(f"{key}-{value}" for key, value in run.entities.items() if key != "space")
+            for run in list(others.values())[:5]
+        ]
+        _logger.warning(
+            "%d run(s) are not there in space %s and are left out, first %s; choose another with "
+            "--space", len(others), space or "(native)", ", ".join(names),
+        )  # fmt: skip
 
 
 def _best_space(runs: Sequence[_Run]) -> str:

@@ -147,6 +147,28 @@ def test_derivatives_below_a_raw_root_and_named_ones(root, tmp_path_factory):
     assert found.root == (raw / "derivatives" / "fmriprep-23").resolve()
 
 
+def test_several_derivatives_ask_for_a_choice(root, tmp_path_factory):
+    raw = tmp_path_factory.mktemp("raw")
+    for name in ("fmriprep-20", "fmriprep-23"):
+        shutil.copytree(root, raw / "derivatives" / name)
+    with pytest.raises(InputDataError, match=r"\['fmriprep-20', 'fmriprep-23'\]; choose with -d"):
+        find_datasets(raw, {})
+
+
+def test_the_same_run_twice_is_refused(root, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copy") / "b"
+    shutil.copytree(root, copy)
+    with pytest.raises(InputDataError, match="are the same run"):
+        find_runs(find_datasets(root, {"a": root, "b": copy}), QuerySettings())
+
+
+def test_runs_that_the_space_leaves_out_are_named(root, caplog):
+    next(root.rglob("sub-02_ses-b*run-2_space-MNI*bold.nii.gz")).unlink()
+    assert len(runs_of(root, space="MNI152NLin2009cAsym")) == 7
+    assert "1 run(s) are not there in space MNI152NLin2009cAsym" in caplog.text
+    assert "sub-02_ses-b_task-rest_run-2" in caplog.text
+
+
 def test_a_dangling_link_is_a_problem_of_its_run_alone(root):
     path = next(root.rglob("sub-02*run-2_space-MNI*bold.nii.gz"))
     path.unlink()

@@ -1,5 +1,6 @@
 """Run the real command on a tiny dataset."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -34,7 +35,12 @@ def npi_bids(tmp_path, capsys, monkeypatch):
         *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     ):
         monkeypatch.setenv(name, os.environ.get(name, "1"))
-    return Command(tmp_path, capsys)
+    yield Command(tmp_path, capsys)
+    logger = logging.getLogger("npi_bids")  # as a new process would find it
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = True
 
 
 def run_command(*words, **options):

@@ -286,6 +286,18 @@ def test_an_out_dir_that_cannot_be_made_is_one_line(tiny, npi_bids, tmp_path):
     assert "file" in err
 
 
+def test_paths_with_spaces_and_umlauts(tiny, tmp_path):
+    folder = tmp_path / "größe und tsv & co"
+    folder.mkdir()
+    data = tiny.copy(folder)
+    done = run_command(
+        data.root, folder / "out dir", "participant", "--atlas", data.atlas, "--n-procs", "1",
+        "-w", folder / "my work", "--participant-label", "01", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((folder / "out dir").glob("sub-01/func/*meas-npi*.tsv"))) == 1
+
+
 def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):
     code, out, _ = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas, "--dry-run")
     assert code == 0
