@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -232,12 +232,3 @@ def _matches(have: str | None, wanted: Any) -> bool:
 def _same(have: str, wanted: str) -> bool:
     """Compare two labels; ``run-01`` and ``run-1`` are the same run."""
     return have == wanted or (have.isdigit() and wanted.isdigit() and int(have) == int(wanted))
-
-
-def without_prefix(query: QuerySettings) -> QuerySettings:
-    """Return the query with ``sub-`` and ``ses-`` taken off its labels."""
-    return replace(
-        query,
-        participant_label=tuple(x.removeprefix("sub-") for x in query.participant_label),
-        session_label=tuple(x.removeprefix("ses-") for x in query.session_label),
-    )

@@ -103,8 +103,3 @@ def find_statuses(root: Path, subject: str = "*") -> list[UnitStatus]:
         except (ValueError, TypeError) as error:
             raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
     return found
-
-
-def subjects_with_results(root: Path) -> list[str]:
-    """Return the subjects that an output dataset knows, sorted."""
-    return sorted({status.entities["sub"] for status in find_statuses(root)})
