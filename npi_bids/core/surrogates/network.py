@@ -8,6 +8,7 @@ same numbers as one full pass per region, several times faster.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,10 @@ class SplitNetwork(nn.Module):
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the affine image of the hidden layer."""
         raise NotImplementedError
+
+    def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
+        """Return a function equal to ``hidden``, with what never changes worked out beforehand."""
+        return self.hidden
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return the derivative of the hidden layer by each region's last sample.
@@ -99,14 +104,15 @@ class NetworkSurrogate:
             return self._read_change(total / len(history))
 
     def _hidden_sums(self, base: Tensor, columns: Tensor) -> Tensor:
-        unperturbed = self.network.hidden(base).sum(dim=0, dtype=torch.float64)
+        hidden = self.network.prepared_hidden()
+        unperturbed = hidden(base).sum(dim=0, dtype=torch.float64)
         # Filled in place: small results kept between large scratch tensors would fragment the
         # heap, by 4 GB at 360 regions.
         moved = unperturbed.new_empty(len(columns), *unperturbed.shape)
         shifted = torch.empty_like(base)
         for source, column in enumerate(columns):
             torch.add(base, column, out=shifted)
-            torch.sum(self.network.hidden(shifted), dim=0, dtype=torch.float64, out=moved[source])
+            torch.sum(hidden(shifted), dim=0, dtype=torch.float64, out=moved[source])
         return moved - unperturbed
 
     def _read_change(self, change: Tensor) -> Array:

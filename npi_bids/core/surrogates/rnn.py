@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -38,21 +40,34 @@ class RNN(SplitNetwork):
     def hidden(self, preactivation: Tensor) -> Tensor:
         """Return the state after one step with zero input."""
         initial = self.second(torch.relu(preactivation))
-        zeros = initial.new_zeros(len(initial), 1, 1)
-        state: Tensor = self.recurrent(zeros, initial[None])[0][:, 0]
-        return state
+        weight, bias = self._recurrence()
+        return torch.tanh(nn.functional.linear(initial, weight, bias))
+
+    def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
+        """Return ``hidden`` with its two affine maps in a row made into one."""
+        weight, bias = self._recurrence()
+        both = weight @ self.second.weight
+        offset = weight @ self.second.bias + bias
+        return lambda preactivation: torch.tanh(
+            nn.functional.linear(torch.relu(preactivation), both, offset)
+        )
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return ``W1 ((Whh W2)' o D1' S)`` with the slopes S of tanh, 1 - h^2."""
         active = (preactivation > 0).to(preactivation.dtype)
         steep = 1 - self.hidden(preactivation) ** 2
-        through: Tensor = self.second.weight.T @ self.recurrent.weight_hh_l0.T  # type: ignore[operator]
+        through = self.second.weight.T @ self._recurrence()[0].T
         return self.columns() @ (through * (active.T @ steep))
 
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""
         predicted: Tensor = self.third(hidden)
         return predicted
+
+    def _recurrence(self) -> tuple[Tensor, Tensor]:
+        """Return weights and bias of one recurrent step with zero input."""
+        weights = dict(self.recurrent.named_parameters())
+        return weights["weight_hh_l0"], weights["bias_hh_l0"] + weights["bias_ih_l0"]
 
 
 def fit_rnn(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
