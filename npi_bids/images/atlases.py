@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -219,6 +220,8 @@ def _load_mmp(request: AtlasRequest, folder: Path | None) -> Parcellation:  # no
         try:
             pooch.retrieve(_MMP_URL, f"sha256:{_MMP_SHA256}", target.name, target.parent)
         except (OSError, ValueError) as error:
+            with contextlib.suppress(OSError):  # it holds something
+                target.parent.rmdir()
             raise InputDataError(
                 f"The MMP could not be fetched from {_MMP_URL} ({error}). Use a file of yours: "
                 "--atlas PATH/MNI_Glasser_HCP_v1.0.nii.gz."

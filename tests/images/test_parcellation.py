@@ -114,6 +114,23 @@ def test_missing_atlas_offline_says_how_to_prefetch(monkeypatch, tmp_path):
         load_atlas(request, offline=True)
 
 
+def test_failed_download_says_what_to_do_and_leaves_no_folder(monkeypatch, tmp_path):
+    def fail(*words, **_):
+        folder = words[3] if len(words) == 4 else tmp_path / "schaefer_2018"
+        folder.mkdir(parents=True)
+        raise ConnectionError("no route")
+
+    for name in ("NILEARN_DATA", "NILEARN_SHARED_DATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("nilearn.datasets.fetch_atlas_schaefer_2018", fail)
+    monkeypatch.setattr("pooch.retrieve", fail)
+    for request in (AtlasRequest("Schaefer2018", n_regions=100), AtlasRequest("MMP")):
+        with pytest.raises(InputDataError, match="no route"):
+            load_atlas(request, offline=False)
+        assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
+
+
 @pytest.mark.parametrize(
     ("request_", "n_regions", "first", "space"),
     [
