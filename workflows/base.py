@@ -11,6 +11,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
+from npi_bids.workflows.multiproc import SteadyMultiProcPlugin
 from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task, init_subject_wf
 
@@ -102,7 +103,10 @@ def run_workflow(
     workflow.config["execution"].update(_execution(crash_dir))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
     try:
-        workflow.run(plugin=plugin.name, plugin_args=args)
+        if plugin.name == "MultiProc":
+            workflow.run(plugin=SteadyMultiProcPlugin(plugin_args=args))
+        else:
+            workflow.run(plugin=plugin.name, plugin_args=args)
     except RuntimeError:
         return False  # Nipype raises when all is over; the crash files tell what failed
     finally:
