@@ -298,6 +298,17 @@ def test_paths_with_spaces_and_umlauts(tiny, tmp_path):
     assert len(list((folder / "out dir").glob("sub-01/func/*meas-npi*.tsv"))) == 1
 
 
+def test_an_interrupted_run_is_exit_130(tiny, npi_bids, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("npi_bids.cli.participant.run_workflow", interrupt)
+    code, out, err = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas)
+    assert code == 130
+    assert "run the same command again to go on" in err
+    assert "finished" not in out
+
+
 def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):
     code, out, _ = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas, "--dry-run")
     assert code == 0
