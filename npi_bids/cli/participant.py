@@ -13,7 +13,7 @@ from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
 from npi_bids.bids.names import stem
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.units import Unit, group_runs
-from npi_bids.cli.crashes import read_crashes
+from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
@@ -113,11 +113,16 @@ def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> lis
         _logger.info("Fitting %d model(s) with %s", len(plan.tasks), plugin.name)
         run_workflow(workflow, plugin, run_dir, _Progress(plan.tasks))
     found = {status.name: status for status in find_statuses(out_dir)}
-    fresh = [found.get(task.name) or _failure(task, request, run_dir) for task in plan.tasks]
+    crashes = {_unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
+    fresh = [
+        found.get(task.name) or _failure(task, request, crashes.get(task.node_name))
+        for task in plan.tasks
+    ]
     for status in fresh:
         if status.status == FAILED:
             write_json(out_dir / status.path, asdict(status))
-    _warn_of_lost_regions(out_dir, plan.tasks)
+    if plan.tasks:
+        _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
 
 
@@ -140,7 +145,7 @@ class _Progress:
         self._n_over = 0
 
     def __call__(self, node: Any, status: str) -> None:
-        unit = self._names[str(node.fullname).split(".")[2]]
+        unit = self._names[_unit_of(str(node.fullname))]
         if status == "exception":
             self._n_over += 1
             _logger.error("[%d/%d] %s failed in %s", self._n_over, self._n_tasks, unit, node.name)
@@ -200,13 +205,16 @@ def _sort_out(
     return Plan(datasets, [task for task in todo if not task.unit.problems], complete, refused)
 
 
-def _failure(task: Task, request: Request, run_dir: Path) -> UnitStatus:
-    for crash in read_crashes(run_dir):
-        if f".{task.node_name}." in f"{crash.node}.":
-            path = crash.path.relative_to(request.out_dir)
-            return _status(
-                task, request, FAILED, reason=crash.message, error=crash.error, crash=str(path)
-            )
+def _unit_of(node: str) -> str:
+    """Return the name of the unit's workflow from the full name of one of its nodes."""
+    parts = node.split(".")
+    return parts[2] if len(parts) > 2 else ""
+
+
+def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
+    if crash is not None:
+        path = str(crash.path.relative_to(request.out_dir))
+        return _status(task, request, FAILED, reason=crash.message, error=crash.error, crash=path)
     reason = (
         "a worker process ended without a word, most likely killed for lack of memory; give "
         "more memory, or fewer processes (--n-procs 1)"

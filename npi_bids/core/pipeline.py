@@ -10,7 +10,7 @@ import numpy as np
 from npi_bids.core.measures import functional_connectivity
 from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian
 from npi_bids.core.quality import assess
-from npi_bids.core.records import Array, ECResult, Mask, Quality, RegionSeries
+from npi_bids.core.records import Array, ECResult, Mask, Quality, RegionSeries, Windows
 from npi_bids.core.rollout import model_fc
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, fit_surrogate, resolve
 from npi_bids.core.windows import cut_windows, shared_regions, split_windows
@@ -35,7 +35,7 @@ class SubjectEC:
     covered
         Shape (n_regions of the atlas,); regions in the model.
     n_windows_per_run
-        Windows that each usable run gave.
+        Windows that each run gave, in the order of the runs.
     settings
         The training settings with every choice resolved.
     """
@@ -91,9 +91,8 @@ def ec_of_runs(
            [0. , 0. ]])
     """
     settings = resolve(train)
-    n_lags = settings.n_lags or 1
     shared, covered = shared_regions(runs)
-    windows = cut_windows(shared, n_lags)
+    windows = cut_windows(shared, settings.n_lags or 1)
     learn, check = split_windows(windows, settings.train_fraction)
     checked, log = fit_surrogate(learn, check, settings)
     surrogate = checked
@@ -122,7 +121,7 @@ def ec_of_runs(
         log=log,
         surrogate=surrogate,
         covered=covered,
-        n_windows_per_run=_count_windows(shared, n_lags),
+        n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
     )
 
@@ -133,11 +132,6 @@ def _all_regions(matrix: Array, covered: Mask) -> Array:
     return full
 
 
-def _count_windows(runs: Sequence[RegionSeries], n_lags: int) -> tuple[int, ...]:
-    longest = np.ones(n_lags + 1)
-    return tuple(
-        int((np.convolve(run.keep, longest, mode="valid") > n_lags).sum())
-        if len(run.keep) > n_lags
-        else 0
-        for run in runs
-    )
+def _count_windows(windows: Windows, runs: Sequence[RegionSeries]) -> tuple[int, ...]:
+    ends = np.cumsum([0, *(len(run.keep) for run in runs)])
+    return tuple(np.diff(np.searchsorted(windows.position, ends)).tolist())

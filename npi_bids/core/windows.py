@@ -17,7 +17,7 @@ def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Ma
     Parameters
     ----------
     runs
-        Series that share their labels; runs without any kept sample are left out.
+        Series that share their labels; runs without any kept sample say nothing of coverage.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Ma
             "--min-coverage."
         )
     labels = tuple(np.asarray(usable[0].labels, dtype=object)[covered])
-    shared = [RegionSeries(run.data[:, covered], labels, run.tr, run.keep) for run in usable]
+    shared = [RegionSeries(run.data[:, covered], labels, run.tr, run.keep) for run in runs]
     return shared, covered
 
 

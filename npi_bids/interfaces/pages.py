@@ -32,12 +32,16 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
         raise ReportError(f"<{out_dir}> knows nothing of sub-{subject}.")
     models = {model.name: model for model in find_models(out_dir, subject)}
     sections = [_section(out_dir, status, models.get(status.name)) for status in statuses]
-    methods = out_dir / "logs" / "CITATION.md"
-    text = methods.read_text(encoding="utf-8") if methods.is_file() else ""
-    page = SubjectPage(subject, __version__, tuple(sections), text)
+    page = SubjectPage(subject, __version__, tuple(sections), read_methods(out_dir))
     path = out_dir / f"sub-{subject}.html"
     write_text(path, subject_page(page))
     return path
+
+
+def read_methods(out_dir: Path) -> str:
+    """Return the methods text, or nothing where there is none yet."""
+    path = out_dir / "logs" / "CITATION.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def title_of(entities: Mapping[str, str]) -> str:
@@ -68,7 +72,7 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSec
             else ""
         )
         return ModelSection(title, status.status, reason=status.reason, crash=text)
-    runs = _runs_of(out_dir, model)
+    runs = runs_of(out_dir, model)
     drawn = _draw(out_dir, model, runs)
     save_figures(out_dir, status.name, drawn)
     paths = [model.path(measure) for measure in MEASURES]
@@ -87,7 +91,7 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSec
 Runs = list[tuple[Path, dict[str, Any]]]
 
 
-def _runs_of(out_dir: Path, model: Model) -> Runs:
+def runs_of(out_dir: Path, model: Model) -> Runs:
     """Return timeseries file and sidecar of each run behind a model."""
     paths = [out_dir / uri.removeprefix("bids::") for uri in model.sidecar["Sources"]]
     return [(path, read_json(path.with_suffix(".json"))) for path in paths]

@@ -9,10 +9,10 @@ from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
-from npi_bids.bids.names import QUALITY_TABLE
+from npi_bids.bids.names import QUALITY_TABLE, parse_name, stem
 from npi_bids.bids.results import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
 from npi_bids.errors import ReportError
-from npi_bids.interfaces.pages import networks_of, title_of
+from npi_bids.interfaces.pages import networks_of, read_methods, runs_of, title_of
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import read_matrix, write_rows
 from npi_bids.reports import figures
@@ -73,14 +73,10 @@ def write_group_report(out_dir: Path) -> Path:
     if not means:
         raise ReportError(f"<{out_dir}> holds no group; run the group level.")
     sections = tuple(_group_section(out_dir, path) for path in means)
-    included = {subject for path in means for subject in _sidecar(path)["Subjects"]}
-    methods = out_dir / "logs" / "CITATION.md"
-    page = GroupPage(
-        __version__,
-        sections,
-        tuple(_member(row, included) for row in quality_rows(out_dir, find_models(out_dir))),
-        methods.read_text(encoding="utf-8") if methods.is_file() else "",
-    )
+    included = {_name_of(uri) for path in means for uri in _sidecar(path)["Sources"]}
+    rows = zip(find_statuses(out_dir), quality_rows(out_dir, find_models(out_dir)), strict=True)
+    members = tuple(_member(row, inside=status.name in included) for status, row in rows)
+    page = GroupPage(__version__, sections, members, read_methods(out_dir))
     path = out_dir / "group.html"
     write_text(path, group_page(page))
     return path
@@ -89,10 +85,10 @@ def write_group_report(out_dir: Path) -> Path:
 def _group_section(out_dir: Path, mean: Path) -> GroupSection:
     sidecar = _sidecar(mean)
     networks = networks_of(out_dir, sidecar)
-    stem = mean.name
+    file_name = mean.name
     drawn = []
     for measure, name, directed in (("npi", "EC", True), ("pearsoncorrelation", "FC", False)):
-        path = mean.with_name(stem.replace("meas-npi", f"meas-{measure}"))
+        path = mean.with_name(file_name.replace("meas-npi", f"meas-{measure}"))
         if path.is_file():
             matrix = read_matrix(path).matrix
             svg = figures.draw_matrix(
@@ -101,7 +97,7 @@ def _group_section(out_dir: Path, mean: Path) -> GroupSection:
             )  # fmt: skip
             caption = f"Mean {name} of {sidecar['NumberOfSubjects']} subjects."
             drawn.append(Figure(f"group{measure}", f"Mean {name}", caption, svg))
-    sd = read_matrix(mean.with_name(stem.replace("Groupmean", "Groupsd"))).matrix
+    sd = read_matrix(mean.with_name(file_name.replace("Groupmean", "Groupsd"))).matrix
     svg = figures.draw_matrix(sd, networks, title="SD of EC over subjects", signed=False)
     drawn.append(Figure("groupsd", "Spread", "Standard deviation of the EC over subjects.", svg))
     rows = (
@@ -110,21 +106,25 @@ def _group_section(out_dir: Path, mean: Path) -> GroupSection:
         Row("configuration", str(sidecar["ConfigurationHash"])),
     )
     files = sorted(
-        mean.parent.glob(stem.replace("meas-npi", "meas-*").replace("Groupmean", "Group*"))
+        mean.parent.glob(file_name.replace("meas-npi", "meas-*").replace("Groupmean", "Group*"))
     )
-    title = stem.split("_meas")[0].replace("_", " ")
+    title = file_name.split("_meas")[0].replace("_", " ")
     return GroupSection(
         title, rows, tuple(drawn), tuple(p.relative_to(out_dir).as_posix() for p in files)
     )
 
 
-def _member(row: dict[str, Any], included: set[str]) -> tuple[str, ...]:
-    sub = row["participant_id"]
-    inside = row["status"] == DONE and sub.removeprefix("sub-") in included
+def _name_of(uri: str) -> str:
+    """Return the name of the model that a matrix belongs to."""
+    entities = parse_name(uri).entities
+    return stem({key: value for key, value in entities.items() if key != "meas"})
+
+
+def _member(row: dict[str, Any], *, inside: bool) -> tuple[str, ...]:
     reason = row["reason"] if isinstance(row["reason"], str) else ""
     figures_ = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
     return (
-        sub,
+        row["participant_id"],
         row["model"],
         "yes" if inside else "no",
         *(number(row.get(key)) for key in figures_),
@@ -148,8 +148,7 @@ def _motion(out_dir: Path, model: Model) -> dict[str, float]:
 
 
 def _run_sidecars(out_dir: Path, model: Model) -> list[dict[str, Any]]:
-    paths = [out_dir / uri.removeprefix("bids::") for uri in model.sidecar["Sources"]]
-    return [read_json(path.with_suffix(".json")) for path in paths]
+    return [sidecar for _, sidecar in runs_of(out_dir, model)]
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

@@ -46,6 +46,13 @@ def test_windows_are_counted_run_by_run(weights):
     assert ec_of_runs(runs, train=VAR, perturb=PUSH).n_windows_per_run == (99, 47)
 
 
+def test_a_run_that_is_wholly_censored_keeps_its_place_in_the_count(weights):
+    whole = var_run(weights, 100, seed=1)
+    nothing = RegionSeries(np.full((30, 4), np.nan), whole.labels, 2.0, np.zeros(30, dtype=bool))
+    result = ec_of_runs([whole, nothing, whole], train=VAR, perturb=PUSH)
+    assert result.n_windows_per_run == (99, 0, 99)
+
+
 def test_mixed_tr_is_refused(weights):
     runs = [var_run(weights, 100, seed=1), var_run(weights, 100, seed=2, tr=0.8)]
     with pytest.raises(InputDataError, match="never pooled"):

@@ -348,6 +348,18 @@ def test_sessions_are_pooled_or_kept_apart(tmp_path, npi_bids):
     validate(tmp_path / "runs")
 
 
+def test_group_page_tells_who_is_in_model_by_model(tiny, npi_bids, tmp_path):
+    """A subject that is in with one atlas is not in with another that it alone has."""
+    other = write_atlas(tmp_path, tiny_parcellation(), "atlas-Other_space-MNI152NLin6Asym_dseg")
+    words = (tiny.root, "out", "participant")
+    assert npi_bids(*words, "--atlas", tiny.atlas)[0] == 0
+    assert npi_bids(*words, "group", "--atlas", other, "--participant-label", "01")[0] == 0
+    page = (tmp_path / "out" / "group.html").read_text()
+    rows = [row for row in page.split("<tr>") if "<td><a href=" in row]
+    inside = {("Other" in row): "<td>yes</td>" in row for row in rows if "sub-01" in row}
+    assert inside == {True: False, False: True}
+
+
 def test_individual_space_is_warned_of_and_valid(data, npi_bids, tmp_path):
     for path in list(data.root.rglob("*space-MNI*")):
         path.rename(path.with_name(path.name.replace("space-MNI152NLin6Asym_res-4", "space-T1w")))
