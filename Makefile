@@ -12,7 +12,7 @@ demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)  # threads would fight for the cores
 
 lint: venv
 	$(BIN)/ruff format --check .
@@ -31,7 +31,8 @@ docs: venv
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
 bench: venv
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for name in accuracy speed calibration coverage finding overhead; do \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache demo

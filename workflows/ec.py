@@ -10,13 +10,15 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import TrainSettings
+from npi_bids.core.verdict import AssessSettings
 from npi_bids.interfaces.ec import InferEC
 
 
-def init_ec_wf(
+def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     *,
     train: TrainSettings,
     perturb: PerturbSettings,
+    assess: AssessSettings | None = None,
     min_time: float = 0.0,
     n_threads: int = 1,
     mem_gb: float = 1.0,
@@ -40,6 +42,8 @@ def init_ec_wf(
         Which surrogate, and how to train it.
     perturb
         How to perturb it.
+    assess
+        Which matrices to write, how sure they are, and the thresholds of the verdict.
     min_time
         Seconds of kept samples that the model needs, all runs together.
     n_threads
@@ -65,12 +69,15 @@ def init_ec_wf(
         JSON: what the fit says of itself, or why there is none.
     """
     workflow = pe.Workflow(name=name)
+    wanted = assess or AssessSettings()
     inputnode = pe.Node(niu.IdentityInterface(["series", "summaries"]), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files", "summary"]), name="outputnode")
     infer_ec = pe.Node(
         InferEC(
             train=asdict(train),
             perturb=asdict(perturb),
+            measures=asdict(wanted.measures),
+            verdict=asdict(wanted.verdict),
             min_time=min_time,
             n_threads=n_threads,
             use_gpu=train.device.startswith("cuda"),

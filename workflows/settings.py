@@ -9,6 +9,7 @@ from npi_bids.bids.units import CombineSettings
 from npi_bids.core.options import check_options, configuration_hash, option
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import TrainSettings, resolve
+from npi_bids.core.verdict import AssessSettings
 from npi_bids.errors import SettingsError
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
 
@@ -25,6 +26,7 @@ class AnalysisSettings:
     combine: CombineSettings = field(default_factory=CombineSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     perturb: PerturbSettings = field(default_factory=PerturbSettings)
+    assess: AssessSettings = field(default_factory=AssessSettings)
 
     @property
     def configuration(self) -> str:
@@ -36,6 +38,8 @@ class AnalysisSettings:
             self.combine,
             resolve(self.train),
             self.perturb,
+            self.assess.measures,
+            self.assess.verdict,
         )
 
 

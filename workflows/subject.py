@@ -147,6 +147,7 @@ def init_unit_wf(
     ec_wf = init_ec_wf(
         train=settings.train,
         perturb=settings.perturb,
+        assess=settings.assess,
         min_time=settings.denoise.min_time,
         n_threads=n_threads,
         mem_gb=task.train_gb,

@@ -30,7 +30,12 @@ BIDSIGNORE = (
     *("*_timeseries.tsv", "*_timeseries.json", "*_relmat.tsv", "*_relmat.json"),
     *("*.html", "figures", "derivatives", "logs"),
 )
-MEASURES = ("npi", "jacobian", "pearsoncorrelation", "modelfc")
+MEASURES = (
+    *("npi", "jacobian", "pearsoncorrelation", "modelfc"),
+    *("partialcorrelation", "laggedcorrelation", "ridgevar", "oriented"),
+)
+# How sure each entry of the map is; a group has spreads of its own instead.
+UNCERTAINTIES = ("npistderr", "npilower", "npiupper", "npip", "npiq")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -47,7 +52,7 @@ _KINDS = {
     "coverage": _Kind("dseg", ".tsv", "Coverage"),
     "outliers": _Kind("timeseries", ".tsv", "Outliers"),
     "design": _Kind("timeseries", ".tsv", "Design"),
-    **{measure: _Kind("relmat", ".tsv") for measure in MEASURES},
+    **{measure: _Kind("relmat", ".tsv") for measure in (*MEASURES, *UNCERTAINTIES)},
     "training": _Kind("training", ".tsv", below=SURROGATES),
     "weights": _Kind("surrogate", ".safetensors", below=SURROGATES),
     "groupmean": _Kind("relmat", ".tsv", "Groupmean"),
@@ -84,8 +89,9 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     Parameters
     ----------
     kind
-        A measure, or one of timeseries, coverage, outliers, design, training, weights, and
-        groupmean, groupsd, groupn, groupmax (which need the measure in ``entities["meas"]``).
+        A measure or an uncertainty, or one of timeseries, coverage, outliers, design, training,
+        weights, and groupmean, groupsd, groupn, groupmax (which need the measure in
+        ``entities["meas"]``).
     entities
         Of the run or the model, atlas included.
     desc
@@ -97,7 +103,7 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     """
     known = _KINDS[kind]
     named = {**entities, "desc": desc + known.variant}
-    if kind in MEASURES:
+    if kind in (*MEASURES, *UNCERTAINTIES):
         named["meas"] = kind
     return (
         PurePosixPath(known.below)

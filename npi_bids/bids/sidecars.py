@@ -3,58 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from npi_bids.bids.measures import measure_fields
 from npi_bids.bids.names import Entities
 
-_AXES = [
-    {"Name": "source", "Description": "rows: the region that is perturbed"},
-    {"Name": "target", "Description": "columns: the region that responds"},
-]
-_PAIRS = [{"Name": "source", "Description": "rows"}, {"Name": "target", "Description": "columns"}]
 # Spaces of an individual; everything else is the name of a template.
 _INDIVIDUAL = ("T1w", "T2w", "func", "boldref", "individual", "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Measure:
-    name: str
-    description: str
-    units: str
-    directed: bool = True
-    diagonal: bool = True
-
-
-_MEASURES = {
-    "npi": _Measure(
-        "effective connectivity",
-        "Mean change of the target one sample after the source was perturbed in the surrogate "
-        "(neural perturbational inference, Luo et al. 2025, doi:10.1038/s41592-025-02654-x). "
-        "Negative means a negative net effect in the surrogate. The diagonal is set to 0.",
-        "standard deviations of the target",
-        diagonal=False,
-    ),
-    "jacobian": _Measure(
-        "effective connectivity",
-        "Mean derivative of the surrogate's prediction of the target by the most recent sample "
-        "of the source: the limit of the perturbation for small strength, per unit.",
-        "standard deviations of the target per standard deviation of the source",
-    ),
-    "pearsoncorrelation": _Measure(
-        "functional connectivity",
-        "Pearson correlation over all kept samples of the runs.",
-        "arbitrary",
-        directed=False,
-    ),
-    "modelfc": _Measure(
-        "functional connectivity of the surrogate",
-        "Pearson correlation of the free-running surrogate (1200 samples from zeros, noise of SD "
-        "0.1 on its input).",
-        "arbitrary",
-        directed=False,
-    ),
-}
 GROUP_VARIANTS = {
     "groupmean": "Mean over subjects",
     "groupsd": "Sample standard deviation over subjects",
@@ -79,24 +36,6 @@ def relmat_sidecar(
         NodeFiles, Sources, SpatialReference, ConfigurationHash.
     """
     return {**measure_fields(measure), **links, **facts}
-
-
-def measure_fields(measure: str) -> dict[str, Any]:
-    """Return the fields that every matrix of a measure has."""
-    known = _MEASURES[measure]
-    return {
-        "Description": f"Relationship matrix: {known.name}.",
-        "RelationshipMeasure": known.name,
-        "MeasureDescription": known.description,
-        "MeasureUnits": known.units,
-        "Weighted": True,
-        "Directed": known.directed,
-        "ValidDiagonal": known.diagonal,
-        "NonNegative": False,
-        "StorageFormat": "Full",
-        "Software": "npi-bids",
-        "Axes": _AXES if known.directed else _PAIRS,
-    }
 
 
 def group_sidecar(
@@ -204,9 +143,17 @@ def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
             "Strength": perturbation["strength"],
             "Unit": "standard deviations of the source",
             "Sign": perturbation["sign"],
-            "StepsAhead": 1,
-            "LagSeconds": summary["tr"],
+            "Kind": perturbation["perturbation"],
+            "Sustained": perturbation["sustained"],
+            "StepsAhead": perturbation["steps_ahead"],
+            "LagSeconds": perturbation["steps_ahead"] * summary["tr"],
         },
+        "Verdict": summary["verdict"]["label"],
+        "VerdictReasons": summary["verdict"]["reasons"],
+        "VerdictThresholds": summary["thresholds"],
+        "DirectionSupported": summary["quality"]["direction_supported"],
+        "Hazards": summary["hazards"],
+        "Uncertainty": summary["uncertainty"],
         "Quality": summary["quality"],
         "RegionsInModel": summary["regions_in_model"],
         "SamplesPerRun": summary["n_samples_per_run"],

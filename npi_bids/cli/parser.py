@@ -16,8 +16,10 @@ from npi_bids.bids.query import QuerySettings
 from npi_bids.bids.units import CombineSettings
 from npi_bids.cli.settings import LEVELS, OutputSettings, Request
 from npi_bids.core.group import GroupSettings
+from npi_bids.core.measures import MeasureSettings
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import PRESETS, TrainSettings
+from npi_bids.core.verdict import AssessSettings, VerdictSettings
 from npi_bids.errors import SettingsError
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
@@ -28,6 +30,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "denoising": (DenoiseSettings,),
     "surrogate": (TrainSettings, CombineSettings),
     "perturbation": (PerturbSettings,),
+    "uncertainty": (MeasureSettings, VerdictSettings),
     "group": (GroupSettings,),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
@@ -115,6 +118,7 @@ def parse(argv: Sequence[str]) -> Request:
         combine=made[CombineSettings],
         train=made[TrainSettings],
         perturb=made[PerturbSettings],
+        assess=AssessSettings(measures=made[MeasureSettings], verdict=made[VerdictSettings]),
     )
     return Request(
         bids_dir=args.bids_dir.expanduser().absolute(),

@@ -8,8 +8,9 @@ import numpy as np
 
 from npi_bids.core.options import check_options, option
 from npi_bids.core.records import Array
+from npi_bids.core.response import respond_each, respond_randomised
 from npi_bids.core.surrogate import FastPerturbation, Surrogate
-from npi_bids.errors import SurrogateError
+from npi_bids.errors import SettingsError, SurrogateError
 
 # Step of the central difference that stands in where a surrogate has no derivative of its own.
 _SMALL = 1e-3
@@ -28,13 +29,33 @@ class PerturbSettings:
         "of lowering turned round (both)",
         choices=("positive", "negative", "both"),
     )
+    steps_ahead: int = option(
+        1, "samples after the perturbation at which its effect is read", above=0, metavar="N"
+    )
+    sustained: bool = option(
+        False, "hold the perturbation on until the effect is read, instead of one sample"
+    )
+    perturbation: str = option(
+        "single",
+        "perturb one region at a time (single), or a random half of them in every window "
+        "(randomised)",
+        choices=("single", "randomised"),
+    )
+    n_draws: int = option(20, "randomised: times that every window is used", above=0, metavar="N")
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.perturbation == "randomised" and (self.steps_ahead > 1 or self.sustained):
+            raise SettingsError(
+                "--perturbation randomised reads the next sample; it goes with neither "
+                "--steps-ahead nor --sustained."
+            )
 
 
-def infer_ec(surrogate: Surrogate, history: Array, settings: PerturbSettings) -> Array:
-    """Infer effective connectivity by perturbing one region at a time.
+def infer_ec(
+    surrogate: Surrogate, history: Array, settings: PerturbSettings, seed: int = 0
+) -> Array:
+    """Infer effective connectivity by perturbing the surrogate.
 
     The most recent sample of *source* is moved by ``strength`` in every window; the mean change
     of the prediction is the connectivity from *source* to every *target* (Luo et al. 2025,
@@ -49,7 +70,9 @@ def infer_ec(surrogate: Surrogate, history: Array, settings: PerturbSettings) ->
     history
         Shape (n_windows, n_lags, n_regions); states to perturb. Left untouched.
     settings
-        Size and sign.
+        Size, sign, and how long and how many at once.
+    seed
+        Of the random perturbations.
 
     Returns
     -------
@@ -73,7 +96,10 @@ def infer_ec(surrogate: Surrogate, history: Array, settings: PerturbSettings) ->
            [0. , 0.5]])
     """
     signs = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}[settings.sign]
-    changes = [sign * _change(surrogate, history, sign * settings.strength) for sign in signs]
+    changes = [
+        sign * _change(surrogate, history, sign * settings.strength, settings, seed)
+        for sign in signs
+    ]
     matrix: Array = np.mean(changes, axis=0)
     if not np.isfinite(matrix).all():
         raise SurrogateError(
@@ -135,7 +161,20 @@ def perturb_each(surrogate: Surrogate, history: Array, strength: float) -> Array
     return matrix
 
 
-def _change(surrogate: Surrogate, history: Array, strength: float) -> Array:
+def _change(
+    surrogate: Surrogate, history: Array, strength: float, settings: PerturbSettings, seed: int
+) -> Array:
+    if settings.perturbation == "randomised":
+        rng = np.random.default_rng(seed)
+        return respond_randomised(surrogate, history, strength, n_draws=settings.n_draws, rng=rng)
+    if settings.steps_ahead > 1:
+        return respond_each(
+            surrogate,
+            history,
+            strength,
+            steps=settings.steps_ahead,
+            sustained=settings.sustained,
+        )
     if isinstance(surrogate, FastPerturbation):
         return surrogate.perturbed_change(history, strength)
     return perturb_each(surrogate, history, strength)

@@ -7,12 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npi_bids.core.measures import functional_connectivity
+from npi_bids.core.evidence import direction_test
+from npi_bids.core.hazards import find_hazards
+from npi_bids.core.measures import (
+    MEASURE_NAMES,
+    functional_connectivity,
+    model_free_measures,
+)
 from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian
-from npi_bids.core.quality import assess
-from npi_bids.core.records import Array, ECResult, Mask, Quality, RegionSeries, Windows
+from npi_bids.core.quality import Fit, assess_fit, split_half
+from npi_bids.core.records import (
+    Array,
+    ECResult,
+    Mask,
+    Quality,
+    RegionSeries,
+    Uncertainty,
+    Verdict,
+    Windows,
+)
 from npi_bids.core.rollout import model_fc
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, fit_surrogate, resolve
+from npi_bids.core.uncertainty import KnowsErrors, bootstrap_error, intervals
+from npi_bids.core.verdict import AssessSettings, judge, supports_direction
 from npi_bids.core.windows import cut_windows, shared_regions, split_windows
 
 
@@ -24,10 +41,15 @@ class SubjectEC:
     ----------
     measures
         By name, over all regions of the atlas: ``npi`` (EC by perturbation, diagonal 0 as
-        published), ``jacobian``, ``pearsoncorrelation`` and, where the free run stays bounded,
-        ``modelfc``.
-    quality
-        What the result says about itself.
+        published) and what else was asked for; ``modelfc`` only where the free run stays bounded.
+        Standard errors, ends of the 95 % intervals, p and q of the map are ``npistderr``,
+        ``npilower``, ``npiupper``, ``npip``, ``npiq``, where they are known.
+    quality, verdict
+        What the result says about itself, and whether it can be trusted.
+    hazards
+        What is known to spoil maps and was seen in the signals, in words.
+    uncertainty
+        Where the standard errors come from: ``posterior``, ``bootstrap`` or nothing.
     log
         What training saw.
     surrogate
@@ -42,6 +64,9 @@ class SubjectEC:
 
     measures: dict[str, ECResult]
     quality: Quality
+    verdict: Verdict
+    hazards: tuple[str, ...]
+    uncertainty: str
     log: TrainLog
     surrogate: Surrogate
     covered: Mask
@@ -50,7 +75,12 @@ class SubjectEC:
 
 
 def ec_of_runs(
-    runs: Sequence[RegionSeries], *, train: TrainSettings, perturb: PerturbSettings
+    runs: Sequence[RegionSeries],
+    *,
+    train: TrainSettings,
+    perturb: PerturbSettings,
+    assess: AssessSettings | None = None,
+    regressors: Sequence[str] = (),
 ) -> SubjectEC:
     """Train one surrogate on all runs of a subject and perturb it in every observed state.
 
@@ -64,6 +94,10 @@ def ec_of_runs(
         How to train.
     perturb
         How to perturb.
+    assess
+        What is wanted beyond the map.
+    regressors
+        Names of what was regressed out of the series, for warnings.
 
     Returns
     -------
@@ -90,40 +124,114 @@ def ec_of_runs(
     array([[0. , 0.8],
            [0. , 0. ]])
     """
+    wanted = assess or AssessSettings()
     settings = resolve(train)
     shared, covered = shared_regions(runs)
     windows = cut_windows(shared, settings.n_lags or 1)
-    learn, check = split_windows(windows, settings.train_fraction)
-    checked, log = fit_surrogate(learn, check, settings)
-    surrogate = checked
-    if settings.refit:
-        surrogate, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings)
-    matrix = infer_ec(surrogate, windows.history, perturb)
-    np.fill_diagonal(matrix, 0.0)
-    jacobian = mean_jacobian(surrogate, windows.history)
-    fc = functional_connectivity(shared)
-    simulated = model_fc(surrogate, np.random.default_rng(settings.seed))
-    found = {"npi": matrix, "jacobian": jacobian, "pearsoncorrelation": fc}
-    if simulated is not None:
-        found["modelfc"] = simulated
+    fit, log = _fit(shared, windows, settings, perturb)
+    again = _Again(fit.surrogate, settings, perturb)
+    test = direction_test(windows, np.random.default_rng(settings.seed))
+    members: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
+    quality = assess_fit(
+        fit,
+        halves=split_half(windows, again.map_of),
+        members=[infer_ec(m, windows.history, perturb) for m in members]
+        if len(members) > 1
+        else [],
+        direction=test,
+        direction_supported=supports_direction(test, wanted.verdict),
+        runs=shared,
+    )
+    found = _measures(fit, shared, windows, wanted.measures.measures)
+    sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
+    if sure is not None:
+        parts = ("stderr", sure.standard_error), ("lower", sure.lower), ("upper", sure.upper)
+        found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
     labels = runs[0].labels
     return SubjectEC(
         measures={name: ECResult(_all_regions(m, covered), labels) for name, m in found.items()},
-        quality=assess(
-            checked=checked,
-            train=learn,
-            valid=check,
-            matrix=matrix,
-            jacobian=jacobian,
-            fc=fc,
-            simulated_fc=simulated,
-        ),
+        quality=quality,
+        verdict=judge(quality, wanted.verdict),
+        hazards=find_hazards(shared, regressors),
+        uncertainty=sure.method if sure else "",
         log=log,
-        surrogate=surrogate,
+        surrogate=fit.surrogate,
         covered=covered,
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Again:
+    """Fits other windows of the same subject as the subject was fitted, and maps them."""
+
+    surrogate: Surrogate
+    settings: TrainSettings
+    perturb: PerturbSettings
+
+    def map_of(self, windows: Windows) -> Array:
+        nothing = windows.take(slice(0, 0))
+        fitted, _ = fit_surrogate(windows, nothing, self.settings, self.surrogate)
+        matrix = infer_ec(fitted, windows.history, self.perturb, self.settings.seed)
+        np.fill_diagonal(matrix, 0.0)
+        return matrix
+
+
+def _fit(
+    runs: Sequence[RegionSeries],
+    windows: Windows,
+    settings: TrainSettings,
+    perturb: PerturbSettings,
+) -> tuple[Fit, TrainLog]:
+    learn, check = split_windows(windows, settings.train_fraction)
+    checked, log = fit_surrogate(learn, check, settings)
+    surrogate = checked
+    if settings.refit:
+        surrogate, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, checked)
+    matrix = infer_ec(surrogate, windows.history, perturb, settings.seed)
+    np.fill_diagonal(matrix, 0.0)
+    fit = Fit(
+        surrogate=surrogate,
+        checked=checked,
+        learn=learn,
+        check=check,
+        matrix=matrix,
+        jacobian=mean_jacobian(surrogate, windows.history),
+        fc=functional_connectivity(runs),
+        model_fc=model_fc(surrogate, np.random.default_rng(settings.seed)),
+    )
+    return fit, log
+
+
+def _measures(
+    fit: Fit, runs: Sequence[RegionSeries], windows: Windows, wanted: Sequence[str]
+) -> dict[str, Array]:
+    """Return the matrices that are wanted by the names of their files; the map always."""
+    free = model_free_measures()
+    own = {"jacobian": fit.jacobian, "modelfc": fit.model_fc, "fc": fit.fc}
+    found = {"npi": fit.matrix}
+    for name in wanted:
+        matrix = own[name] if name in own else free[name](runs, windows) if name in free else None
+        if matrix is not None:
+            found[MEASURE_NAMES[name]] = matrix
+    return found
+
+
+def _uncertainty(
+    fit: Fit, windows: Windows, again: _Again, n_bootstrap: int
+) -> Uncertainty | None:
+    """Return the bootstrap where it is wanted; the closed form where there is one; or nothing."""
+    if n_bootstrap:
+        rng = np.random.default_rng(again.settings.seed)
+        error = bootstrap_error(windows, again.map_of, n_bootstrap, rng)
+        return intervals(fit.matrix, error, "bootstrap")
+    push = again.perturb
+    plain = push.steps_ahead == 1 and push.perturbation == "single"
+    if plain and isinstance(fit.surrogate, KnowsErrors):
+        error = push.strength * fit.surrogate.weight_errors(windows)
+        return intervals(fit.matrix, error, "posterior")
+    return None
 
 
 def _all_regions(matrix: Array, covered: Mask) -> Array:

@@ -1,14 +1,64 @@
-"""What a result must say about itself."""
+"""What a result must say about itself: prediction, model FC, agreement, spectrum."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
-from npi_bids.core.measures import antisymmetric, off_diagonal, pearson
-from npi_bids.core.records import Array, Quality, Windows
+import numpy as np
+from scipy.signal import periodogram
+
+from npi_bids.core.evidence import DirectionTest, correlation_time
+from npi_bids.core.measures import (
+    antisymmetric,
+    correlation,
+    off_diagonal,
+    pearson,
+    symmetric,
+)
+from npi_bids.core.records import Array, Quality, RegionSeries, Windows
+from npi_bids.core.response import Linear
+from npi_bids.core.ridge import fit_ridge
 from npi_bids.core.surrogate import Surrogate
+from npi_bids.core.windows import split_windows
+from npi_bids.errors import NoUsableDataError, SurrogateError
 
 _OWN_LAGS = 3
+# Hz; what a low-pass filter of usual resting-state pipelines removes lies above.
+_HIGH_FREQUENCY = 0.15
+_SHORTEST = 32  # samples of a stretch whose spectrum says anything
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A fitted subject: what quality is judged on.
+
+    Attributes
+    ----------
+    surrogate, checked
+        Fitted on all windows, and on the training windows alone.
+    learn, check
+        Windows, none of whose samples are shared.
+    matrix, jacobian, fc
+        Map, mean Jacobian and functional connectivity, shape (n_regions, n_regions).
+    model_fc
+        Functional connectivity of the free run, or None where it diverged.
+    """
+
+    surrogate: Surrogate
+    checked: Surrogate
+    learn: Windows
+    check: Windows
+    matrix: Array
+    jacobian: Array
+    fc: Array
+    model_fc: Array | None
+
+    @property
+    def n_windows(self) -> int:
+        """Windows of both kinds."""
+        return len(self.learn) + len(self.check)
 
 
 def held_out_r2(predicted: Array, windows: Windows) -> float:
@@ -44,43 +94,142 @@ def own_history(train: Windows, valid: Windows) -> Array:
     return predicted
 
 
-def assess(  # noqa: PLR0913 (one figure per input; a record for one call would hide that)
+def agreement(maps: Sequence[Array]) -> tuple[float, float, float]:
+    """Return the mean correlation of all pairs of maps: all entries, symmetric, antisymmetric.
+
+    NaN where there are fewer than two maps, or a part is the same everywhere.
+    """
+    pairs = list(combinations(maps, 2))
+    if not pairs:
+        return (float("nan"),) * 3
+    whole, even, odd = (
+        float(np.mean([pearson(part(one), part(other)) for one, other in pairs]))
+        for part in (np.asarray, symmetric, antisymmetric)
+    )
+    return whole, even, odd
+
+
+def split_half(windows: Windows, map_of: Callable[[Windows], Array]) -> list[Array]:
+    """Return the maps of the first and the second half; none where a half is too short."""
+    try:
+        return [map_of(half) for half in split_windows(windows, 0.5)]
+    except (NoUsableDataError, SurrogateError):
+        return []
+
+
+def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
+    """Return the share of power above 0.15 Hz, mean over regions and over the longest stretches.
+
+    NaN where the sampling is too slow to hold such frequencies, or no stretch without a gap is
+    long enough.
+    """
+    tr = runs[0].tr
+    if 0.5 / tr < 1.1 * _HIGH_FREQUENCY:
+        return float("nan")
+    shares, weights = [], []
+    for run in runs:
+        stretch = max(_stretches(run), key=len, default=run.data[:0])
+        if len(stretch) < _SHORTEST:
+            continue
+        frequency, power = periodogram(stretch, fs=1 / tr, axis=0, detrend="constant")
+        total = np.maximum(power.sum(axis=0), 1e-300)
+        shares.append(float(np.mean(power[frequency > _HIGH_FREQUENCY].sum(axis=0) / total)))
+        weights.append(len(stretch))
+    return float(np.average(shares, weights=weights)) if shares else float("nan")
+
+
+def _stretches(run: RegionSeries) -> list[Array]:
+    edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
+    return [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
+    """Return the largest absolute eigenvalue: of the companion matrix where all lags are linear.
+
+    Elsewhere it is that of the mean Jacobian of the most recent sample.
+    """
+    matrix = jacobian
+    if isinstance(surrogate, Linear):
+        n_lags, n_regions, _ = surrogate.weights.shape
+        matrix = np.eye(n_lags * n_regions, k=n_regions)
+        matrix[:, :n_regions] = surrogate.weights[::-1].reshape(-1, n_regions)
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
+def assess_fit(
+    fit: Fit,
     *,
-    checked: Surrogate,
-    train: Windows,
-    valid: Windows,
-    matrix: Array,
-    jacobian: Array,
-    fc: Array,
-    simulated_fc: Array | None,
+    halves: Sequence[Array],
+    members: Sequence[Array],
+    direction: DirectionTest,
+    direction_supported: bool,
+    runs: Sequence[RegionSeries],
 ) -> Quality:
     """Put together the quality of one result.
 
     Parameters
     ----------
-    checked
-        Surrogate fitted on ``train`` alone.
-    train, valid
-        Windows, none of whose samples are shared.
-    matrix, jacobian, fc
-        EC, mean Jacobian and functional connectivity, shape (n_regions, n_regions).
-    simulated_fc
-        Functional connectivity of the free run, or None where it diverged.
+    fit
+        The fitted subject.
+    halves, members
+        Maps of the two halves, and of the members of the ensemble; may be empty.
+    direction, direction_supported
+        The test of time reversal, and whether it passes its thresholds.
+    runs
+        The series, for their spectrum.
     """
-    n_windows = len(train) + len(valid)
-    energy = float(np.sum(off_diagonal(matrix) ** 2))
-    directed = float(np.sum(off_diagonal(antisymmetric(matrix)) ** 2))
+    energy = float(np.sum(off_diagonal(fit.matrix) ** 2))
+    directed = float(np.sum(off_diagonal(antisymmetric(fit.matrix)) ** 2))
+    n_regions = fit.surrogate.n_regions
+    n_lags = int(getattr(fit.surrogate, "free_lags", fit.surrogate.n_lags))
+    everything = np.concatenate([fit.learn.target, fit.check.target])
+    position = np.concatenate([fit.learn.position, fit.check.position])
+    effective = fit.n_windows / correlation_time(everything, position)
+    split, seed = agreement(halves), agreement(members)
+    held_out_fc = correlation(fit.check.target)
+    model_fc = fit.model_fc if fit.model_fc is not None else np.full_like(fit.fc, np.nan)
     return Quality(
-        r2=held_out_r2(checked.step(valid.history), valid),
-        r2_persistence=held_out_r2(valid.history[:, -1], valid),
-        r2_own_history=held_out_r2(own_history(train, valid), valid),
-        model_fc_r=float("nan") if simulated_fc is None else pearson(simulated_fc, fc),
-        spectral_radius=float(np.abs(np.linalg.eigvals(jacobian)).max()),
-        fc_r=pearson(matrix, fc),
+        **_prediction(fit),
+        model_fc_r=pearson(model_fc, fit.fc),
+        model_fc_r_held_out=pearson(model_fc, held_out_fc),
+        fc_r_held_out=pearson(correlation(fit.learn.target), held_out_fc),
+        spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
+        fc_r=pearson(fit.matrix, fit.fc),
         antisymmetric_share=directed / energy if energy > 0 else float("nan"),
-        n_windows=n_windows,
-        n_train=len(train),
-        n_valid=len(valid),
-        samples_per_parameter=n_windows / (checked.n_lags * checked.n_regions),
-        n_regions=checked.n_regions,
+        r_split=split[0],
+        r_split_symmetric=split[1],
+        r_split_antisymmetric=split[2],
+        r_seed=seed[0],
+        r_seed_symmetric=seed[1],
+        r_seed_antisymmetric=seed[2],
+        direction_ratio=direction.ratio,
+        direction_p=direction.p,
+        direction_supported=direction_supported,
+        high_frequency_share=high_frequency_share(runs),
+        n_windows=fit.n_windows,
+        n_train=len(fit.learn),
+        n_valid=len(fit.check),
+        n_regions=n_regions,
+        effective_windows=effective,
+        samples_per_parameter=effective / (n_lags * n_regions),
+        minutes=fit.n_windows * runs[0].tr / 60,
     )
+
+
+def _prediction(fit: Fit) -> dict[str, float]:
+    """Return R2 of the surrogate and of simpler ones on held-out windows, and its skill."""
+    valid = fit.check
+    ridge = fit_ridge(fit.learn.history[:, -1], fit.learn.target)
+    predictions = {
+        "persistence": valid.history[:, -1],
+        "own_history": own_history(fit.learn, valid),
+        "ridge_var": valid.history[:, -1] @ ridge.weights + ridge.offset,
+    }
+    own = fit.checked.step(valid.history)
+    error = np.mean((own - valid.target) ** 2)
+    figures = {"r2": held_out_r2(own, valid)}
+    for name, predicted in predictions.items():
+        figures[f"r2_{name}"] = held_out_r2(predicted, valid)
+        simple = np.mean((predicted - valid.target) ** 2)
+        figures[f"skill_{name}"] = float(1 - error / simple) if simple > 0 else float("nan")
+    return figures

@@ -140,43 +140,117 @@ class GroupEC:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """What a result says about itself; NaN where a figure cannot be had.
 
     Attributes
     ----------
-    r2, r2_persistence, r2_own_history
+    r2, r2_persistence, r2_own_history, r2_ridge_var
         One-step prediction of held-out samples, mean over regions: the surrogate, the last
-        sample repeated, and each region's own last three samples.
+        sample repeated, each region's own last three samples, and a VAR of one lag by ridge.
+    skill_persistence, skill_own_history, skill_ridge_var
+        Share by which the surrogate's squared error is below that of each of the three.
     model_fc_r
         Correlation of the free-running surrogate's functional connectivity with the data's.
+    model_fc_r_held_out, fc_r_held_out
+        The same against held-out samples alone, and what the functional connectivity of the
+        training samples reaches there: the yardstick.
     spectral_radius
-        Of the mean Jacobian of the most recent sample; stable below 1.
+        Of the linear dynamics with all lags, or of the mean Jacobian; stable below 1.
     fc_r
         Correlation of the EC with functional connectivity, off the diagonal.
     antisymmetric_share
         Share of the energy of the EC (off the diagonal) that lies in ``(E - E') / 2``.
-    n_windows, n_train, n_valid
-        Windows in all, for training, held out.
-    samples_per_parameter
-        ``n_windows / (n_regions * n_lags)``.
-    n_regions
-        Regions in the model.
+    r_split, r_split_symmetric, r_split_antisymmetric
+        Agreement of the maps of the first and the second half: of all entries, and of the parts.
+    r_seed, r_seed_symmetric, r_seed_antisymmetric
+        Mean agreement of the maps of the members of an ensemble.
+    direction_ratio, direction_p, direction_supported
+        Energy of the antisymmetric lagged covariance over that of the same data with blocks of
+        time reversed at random, its p value, and whether both pass their thresholds.
+    high_frequency_share
+        Share of the signals' power above 0.15 Hz; NaN where sampling is too slow to tell.
+    n_windows, n_train, n_valid, n_regions
+        Windows in all, for training, held out; regions in the model.
+    effective_windows, samples_per_parameter
+        Windows that the same information would need if the signals were white, and these per
+        region and lag whose weights between regions are fitted.
+    minutes
+        Time that the windows cover.
     """
 
     r2: float
     r2_persistence: float
     r2_own_history: float
+    r2_ridge_var: float
+    skill_persistence: float
+    skill_own_history: float
+    skill_ridge_var: float
     model_fc_r: float
+    model_fc_r_held_out: float
+    fc_r_held_out: float
     spectral_radius: float
     fc_r: float
     antisymmetric_share: float
+    r_split: float
+    r_split_symmetric: float
+    r_split_antisymmetric: float
+    r_seed: float
+    r_seed_symmetric: float
+    r_seed_antisymmetric: float
+    direction_ratio: float
+    direction_p: float
+    direction_supported: bool
+    high_frequency_share: float
     n_windows: int
     n_train: int
     n_valid: int
-    samples_per_parameter: float
     n_regions: int
+    effective_windows: float
+    samples_per_parameter: float
+    minutes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How far a result can be trusted.
+
+    Attributes
+    ----------
+    label
+        ``pass``, ``caution`` or ``fail``.
+    reasons
+        In words, with the figure and its threshold; the gravest first. Empty for ``pass``.
+    """
+
+    label: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uncertainty:
+    """How sure every entry of a map is; all matrices are indexed ``[source, target]``.
+
+    Attributes
+    ----------
+    standard_error
+        Shape (n_regions, n_regions), in the unit of the map.
+    lower, upper
+        Ends of the 95 % interval.
+    p, q
+        Two-sided p of an entry of 0, and the same after Benjamini-Hochberg over all entries off
+        the diagonal.
+    method
+        ``posterior`` (closed form) or ``bootstrap``.
+    """
+
+    standard_error: Array
+    lower: Array
+    upper: Array
+    p: Array
+    q: Array
+    method: str
 
 
 def _check_unique(labels: tuple[str, ...]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 
 from npi_bids.core.measures import correlation
@@ -10,12 +12,21 @@ from npi_bids.core.surrogate import Surrogate
 from npi_bids.errors import SurrogateError
 
 
+@runtime_checkable
+class KnowsNoise(Protocol):
+    """A surrogate that models the noise of the dynamics too, not their mean alone."""
+
+    def noise_covariance(self) -> Array:
+        """Return the covariance of what the prediction leaves, shape (n_regions, n_regions)."""
+
+
 def free_run(
     surrogate: Surrogate, n_samples: int, rng: np.random.Generator, noise: float = 0.1
 ) -> Array:
-    """Run a surrogate on its own output, from zeros, with fresh noise on its input at each step.
+    """Run a surrogate on its own output, from zeros.
 
-    As released by Luo et al. (2025): 1200 samples, noise of SD 0.1 on the whole history.
+    As released by Luo et al. (2025) fresh noise of SD 0.1 is added to the whole history at each
+    step. A surrogate that models its own noise is driven by that instead: regions share it.
 
     Parameters
     ----------
@@ -26,7 +37,7 @@ def free_run(
     rng
         Source of the noise.
     noise
-        Its standard deviation, in the unit of the signals.
+        Its standard deviation, in the unit of the signals, where the surrogate has none.
 
     Returns
     -------
@@ -40,9 +51,16 @@ def free_run(
     """
     shape = (surrogate.n_lags, surrogate.n_regions)
     path = np.zeros((surrogate.n_lags + n_samples, surrogate.n_regions))
+    own: Array = np.zeros((surrogate.n_regions, surrogate.n_regions))
+    if isinstance(surrogate, KnowsNoise):
+        own[:], noise = np.linalg.cholesky(surrogate.noise_covariance()), 0.0
     for now in range(surrogate.n_lags, len(path)):
-        history = path[now - surrogate.n_lags : now] + noise * rng.standard_normal(shape)
+        history = path[now - surrogate.n_lags : now]
+        if noise:
+            history = history + noise * rng.standard_normal(shape)
         path[now] = surrogate.step(history[None])[0]
+        if not noise:
+            path[now] += own @ rng.standard_normal(shape[1])
         if not np.abs(path[now]).max() < 1e6:
             raise SurrogateError(
                 f"The free-running surrogate left every bound after {now - shape[0] + 1} samples."

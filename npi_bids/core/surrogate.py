@@ -13,7 +13,7 @@ from npi_bids.errors import SettingsError
 
 # The one list of surrogates: surrogates/<name>.py holds fit_<name>. They are imported when they
 # are asked for, because the command line reads this list and must not load torch.
-SURROGATES = ("var", "mlp", "cnn", "rnn")
+SURROGATES = ("hybrid", "mou", "var", "mlp", "cnn", "rnn")
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
 # simulations and their analysis of the Human Connectome Project.
@@ -28,6 +28,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "luo2025": {"surrogate": "mlp", "epochs": 80, "learning_rate": 2e-4, **_LUO2025},
     "luo2025-hcp": {"surrogate": "mlp", "epochs": 100, "learning_rate": 1e-3, **_LUO2025},
 }
+
+# Past samples that a surrogate reads where the user does not say; three elsewhere, as published.
+# The Ornstein-Uhlenbeck process uses the last one; the others serve whitening and own memory.
+_N_LAGS = {"hybrid": 4, "mou": 4}
 
 
 class Surrogate(Protocol):
@@ -74,17 +78,19 @@ class FastPerturbation(Protocol):
 class TrainSettings:
     """How to train a surrogate.
 
-    ``None`` for ``n_lags`` and ``hidden`` means what fits the surrogate; :func:`resolve` says so.
+    ``None`` means what fits the surrogate; :func:`resolve` says what that is.
     """
 
     surrogate: str = option(
-        "var",
-        "model of the regional dynamics: var (linear), mlp, cnn, rnn",
+        "hybrid",
+        "model of the regional dynamics: hybrid (the better of mou and var, and networks for "
+        "what is not linear), mou (Ornstein-Uhlenbeck), var (linear), mlp, cnn, rnn",
         choices=SURROGATES,
     )
     n_lags: int | None = option(
         None,
-        "past samples the surrogate reads (default: 1 for var by ridge, else 3)",
+        "past samples the surrogate reads (default: 4 for hybrid and mou, 1 for var by ridge, "
+        "else 3)",
         above=0,
         flag="lags",
         metavar="N",
@@ -96,14 +102,43 @@ class TrainSettings:
         above=0,
         metavar="N",
     )
-    epochs: int = option(80, "passes over the training windows", above=0, metavar="N")
+    epochs: int | None = option(
+        None,
+        "passes over the training windows, at most (default: 200 for hybrid, else 80)",
+        above=0,
+        metavar="N",
+    )
     batch_size: int = option(50, "windows per training step", above=0, metavar="N")
-    learning_rate: float = option(2e-4, "step size of Adam", above=0, metavar="X")
+    learning_rate: float | None = option(
+        None, "step size of Adam (default: 1e-3 for hybrid, else 2e-4)", above=0, metavar="X"
+    )
     weight_decay: float = option(5e-5, "L2 penalty of Adam", at_least=0, metavar="X")
+    n_seeds: int | None = option(
+        None,
+        "networks of different seeds to average (default: 4 for hybrid, else 1)",
+        above=0,
+        metavar="N",
+    )
+    patience: int | None = option(
+        None,
+        "stop training when the held-out error has not fallen for so many epochs, and keep the "
+        "best (default: 10 for hybrid, else never)",
+        at_least=0,
+        metavar="N",
+    )
+    skip: bool = option(
+        False, "mlp, cnn, rnn: add a linear layer from the past straight to the prediction"
+    )
     var_fit: str = option(
         "ridge",
         "how var is fitted: ridge (penalty by leave-one-out) or adam (as published)",
         choices=("ridge", "adam"),
+    )
+    whitening: str = option(
+        "auto",
+        "mou: take out the autoregression that all regions share (haemodynamics) before the fit; "
+        "auto: only where lagged samples of other regions predict nothing",
+        choices=("auto", "on", "off"),
     )
     train_fraction: float = option(
         0.8, "share of the windows, first in time, that trains", above=0, below=1, metavar="X"
@@ -126,15 +161,21 @@ class TrainSettings:
 class TrainLog:
     """What training saw: mean squared errors per epoch, on training and held-out windows.
 
-    ``details`` holds what else the fit decided, by name: the ridge penalty, for example.
+    ``details`` holds what else the fit decided, by name: the ridge penalty, for example;
+    ``best_epoch``, counted from 1, is the one whose weights were kept.
     """
 
     train: tuple[float, ...]
     valid: tuple[float, ...]
     details: tuple[tuple[str, float], ...] = ()
+    best_epoch: int = 1
 
 
-FitSurrogate = Callable[[Windows, Windows, TrainSettings], tuple[Surrogate, TrainLog]]
+# ``like``, the last one, is an earlier fit of the same subject (or None): what it chose from the
+# data (penalties, orders, number of epochs) is kept, which makes fits of parts comparable.
+FitSurrogate = Callable[
+    [Windows, Windows, TrainSettings, Surrogate | None], tuple[Surrogate, TrainLog]
+]
 
 
 def surrogates() -> dict[str, FitSurrogate]:
@@ -146,22 +187,29 @@ def surrogates() -> dict[str, FitSurrogate]:
 
 
 def fit_surrogate(
-    train: Windows, valid: Windows, settings: TrainSettings
+    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
 ) -> tuple[Surrogate, TrainLog]:
-    """Fit the surrogate that the settings name."""
-    return surrogates()[settings.surrogate](train, valid, settings)
+    """Fit the surrogate that the settings name; with the choices of ``like`` where it is given."""
+    return surrogates()[settings.surrogate](train, valid, resolve(settings), like)
 
 
 def resolve(settings: TrainSettings) -> TrainSettings:
-    """Return the settings with the lags that fit the surrogate, where the user gave none.
+    """Return the settings with what fits the surrogate, where the user gave nothing.
 
     >>> resolve(TrainSettings(surrogate="mlp")).n_lags, resolve(TrainSettings()).n_lags
-    (3, 1)
+    (3, 4)
     """
-    if settings.n_lags is not None:
-        return settings
-    linear = settings.surrogate == "var" and settings.var_fit == "ridge"
-    return replace(settings, n_lags=1 if linear else 3)
+    hybrid = settings.surrogate == "hybrid"
+    ridge = settings.surrogate == "var" and settings.var_fit == "ridge"
+    fitting: dict[str, Any] = {
+        "n_lags": 1 if ridge else _N_LAGS.get(settings.surrogate, 3),
+        "epochs": 200 if hybrid else 80,
+        "learning_rate": 1e-3 if hybrid else 2e-4,
+        "n_seeds": 4 if hybrid else 1,
+        "patience": 10 if hybrid else 0,
+    }
+    wanted = {name: value for name, value in fitting.items() if getattr(settings, name) is None}
+    return replace(settings, **wanted) if wanted else settings
 
 
 def preset(name: str, **chosen: Any) -> TrainSettings:

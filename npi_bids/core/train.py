@@ -2,68 +2,215 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from npi_bids.core.records import Windows
+from npi_bids.core.records import Array, Windows
 from npi_bids.core.surrogate import TrainLog, TrainSettings
 from npi_bids.errors import SettingsError, SurrogateError
 
+# Weights of a network below which several are trained together, and how many at most: above,
+# batched products are no faster than single ones, and memory counts.
+_SMALL = 100_000
+_MOST_TOGETHER = 64
 
-def train_network(
-    network: nn.Module, train: Windows, valid: Windows, settings: TrainSettings
-) -> TrainLog:
-    """Train in place with Adam on the mean squared error, for a fixed number of epochs.
 
-    Each epoch visits the windows in a new random order; the errors of an epoch are taken after
-    it, in evaluation mode (Luo et al. 2025, released code).
+Pair = tuple[Windows, Windows]
+
+
+def train_networks(
+    networks: Sequence[nn.Module],
+    pairs: Sequence[Pair],
+    settings: TrainSettings,
+    epochs: Sequence[int] | None = None,
+) -> list[TrainLog]:
+    """Train networks in place with Adam on the mean squared error (Luo et al. 2025).
+
+    Each epoch visits the windows in a new random order, which hangs on the seed and the place of
+    the network alone. Small networks alike in shape and data size are trained together, as one
+    batched matrix product a layer; large ones one after the other. Both give the same weights but
+    for rounding.
 
     Parameters
     ----------
-    network
-        Maps flat histories (n_windows, n_lags * n_regions) to (n_windows, n_regions); lies on
-        the device of the settings already.
-    train, valid
-        Windows to learn from, and held-out windows (may be empty).
+    networks
+        Each maps flat histories (n_windows, n_lags * n_regions) to (n_windows, n_regions); they
+        lie on the device of the settings already.
+    pairs
+        For each network the windows to learn from, and held-out windows (may be empty).
     settings
-        Epochs, batch size, step size, weight decay, seed and device.
+        Resolved. Epochs, batch size, step size, weight decay, patience and seed (of the first
+        network; the others count up from it).
+    epochs
+        For each network how many epochs to train, instead of what the settings say.
+
+    Returns
+    -------
+    list of TrainLog
+        Errors of each network per epoch.
 
     Raises
     ------
     SurrogateError
-        The loss became non-finite.
+        A loss became non-finite.
     """
-    device = next(network.parameters()).device
-    learn, check = (_tensors(windows, device) for windows in (train, valid))
-    optimizer = torch.optim.Adam(
-        network.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    order = torch.Generator().manual_seed(settings.seed)
-    errors: list[tuple[float, float]] = []
-    for epoch in range(settings.epochs):
-        network.train()
-        permuted = torch.randperm(len(train), generator=order).to(device)
-        for batch in permuted.split(settings.batch_size):
+    logs: list[TrainLog] = []
+    for chosen in _together(networks, pairs, epochs):
+        members = [networks[place] for place in chosen]
+        run = _Run(members, [pairs[place] for place in chosen], settings, chosen)
+        wanted = (settings.epochs or 1) if epochs is None else epochs[chosen[0]]
+        logs += run.train(wanted, settings.patience or 0 if epochs is None else 0)
+    return logs
+
+
+def _together(
+    networks: Sequence[nn.Module], pairs: Sequence[Pair], epochs: Sequence[int] | None
+) -> list[range]:
+    """Return runs of neighbours to train together: alike in all sizes, and small."""
+    groups: list[range] = []
+    sizes: list[Any] = []
+    for place, (network, (learn, check)) in enumerate(zip(networks, pairs, strict=True)):
+        shapes = tuple(parameter.shape for parameter in network.parameters())
+        n_weights = sum(shape.numel() for shape in shapes)
+        size = (type(network), shapes, len(learn), len(check), epochs and epochs[place])
+        small = n_weights <= _SMALL and not any(isinstance(m, nn.RNN) for m in network.modules())
+        if small and groups and sizes[-1] == size and len(groups[-1]) < _MOST_TOGETHER:
+            groups[-1] = range(groups[-1].start, place + 1)
+        else:
+            groups.append(range(place, place + 1))
+            sizes.append(size)
+    return groups
+
+
+class _Run:
+    """Networks that are trained together."""
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        pairs: Sequence[Pair],
+        settings: TrainSettings,
+        places: range,
+    ) -> None:
+        self.networks, self.settings = networks, settings
+        self.device = next(networks[0].parameters()).device
+        self.learn, self.check = (
+            _stack([pair[side] for pair in pairs], self.device) for side in (0, 1)
+        )
+        self.orders = [torch.Generator().manual_seed(settings.seed + place) for place in places]
+        self.alone = len(networks) == 1
+        self.parameters: dict[str, Tensor]
+        if self.alone:
+            self.parameters = dict(networks[0].named_parameters())
+        else:
+            stacked, _ = torch.func.stack_module_state(list(networks))
+            self.parameters = {name: p.detach().requires_grad_() for name, p in stacked.items()}
+
+    def train(self, epochs: int, patience: int) -> list[TrainLog]:
+        """Train for some epochs, or until no network has got better for ``patience`` of them."""
+        optimizer = torch.optim.Adam(
+            self.parameters.values(),
+            lr=self.settings.learning_rate or 0.0,
+            weight_decay=self.settings.weight_decay,
+            fused=True,
+        )
+        errors: list[tuple[Tensor, Tensor]] = []
+        best = torch.full((len(self.networks),), torch.inf, device=self.device)
+        kept = (
+            {name: p.detach().clone() for name, p in self.parameters.items()} if patience else {}
+        )
+        when = torch.zeros(len(self.networks), dtype=torch.long, device=self.device)
+        for epoch in range(epochs):
+            errors.append((self._epoch(optimizer), self._held_out()))
+            self._refuse_divergence(errors[-1][0], epoch)
+            if patience:
+                better = errors[-1][1] < best
+                best, when = (
+                    torch.where(better, errors[-1][1], best),
+                    when.masked_fill(better, epoch),
+                )
+                for name, parameter in self.parameters.items():
+                    mask = (
+                        better[0] if self.alone else better.view(-1, *[1] * (parameter.ndim - 1))
+                    )
+                    kept[name] = torch.where(mask, parameter.detach(), kept[name])
+                if epoch - int(when.max()) >= patience:
+                    break
+        self._finish(kept or self.parameters)
+        last = when if patience else torch.full_like(when, len(errors) - 1)
+        curves = [torch.stack(side).T.tolist() for side in zip(*errors, strict=True)]
+        return [
+            TrainLog(tuple(train), tuple(valid), best_epoch=int(at) + 1)
+            for train, valid, at in zip(*curves, last, strict=True)
+        ]
+
+    def _epoch(self, optimizer: torch.optim.Adam) -> Tensor:
+        """Take one pass over the windows; return the mean loss of each network on the way."""
+        n_windows = self.learn.target.shape[1]
+        orders = torch.stack([torch.randperm(n_windows, generator=g) for g in self.orders])
+        total = torch.zeros(len(self.networks), device=self.device)
+        rows = torch.arange(len(self.networks), device=self.device)[:, None]
+        for network in self.networks:
+            network.train()
+        for batch in orders.to(self.device).split(self.settings.batch_size, dim=1):
             optimizer.zero_grad(set_to_none=True)
-            loss = nn.functional.mse_loss(network(learn.history[batch]), learn.target[batch])
-            loss.backward()
+            predicted = self._predict(self.learn.history[rows, batch])
+            losses = ((predicted - self.learn.target[rows, batch]) ** 2).mean(dim=(1, 2))
+            losses.sum().backward()
             optimizer.step()
-        errors.append((_error(network, learn), _error(network, check)))
-        if errors[-1][0] != errors[-1][0] or errors[-1][0] == float("inf"):
+            total += losses.detach() * batch.shape[1]
+        return total / n_windows
+
+    def _held_out(self) -> Tensor:
+        if not self.check.target.shape[1]:
+            return torch.full((len(self.networks),), torch.nan, device=self.device)
+        with torch.no_grad():
+            predicted = self._predict(self.check.history)
+            return ((predicted - self.check.target) ** 2).mean(dim=(1, 2))
+
+    def _predict(self, flat: Tensor) -> Tensor:
+        """Predict for all networks, shape (n_networks, n_windows, n_regions)."""
+        if self.alone:
+            return self.networks[0](flat[0])[None]  # type: ignore[no-any-return]
+
+        def one(parameters: dict[str, Tensor], own: Tensor) -> Tensor:
+            predicted: Tensor = torch.func.functional_call(self.networks[0], parameters, (own,))
+            return predicted
+
+        together: Tensor = torch.func.vmap(one)(self.parameters, flat)
+        return together
+
+    def _finish(self, values: dict[str, Tensor]) -> None:
+        """Put the trained values into the networks."""
+        for place, network in enumerate(self.networks):
+            network.eval()
+            with torch.no_grad():
+                for name, parameter in network.named_parameters():
+                    value = values[name]
+                    parameter.copy_(value if self.alone else value[place])
+
+    def _refuse_divergence(self, losses: Tensor, epoch: int) -> None:
+        if not bool(torch.isfinite(losses).all()):
             raise SurrogateError(
-                f"The loss became {errors[-1][0]} at epoch {epoch + 1}; lower --learning-rate "
-                f"({settings.learning_rate:g}) or check the scale of the signals."
+                f"The loss became {losses.max():g} at epoch {epoch + 1}; lower --learning-rate "
+                f"({self.settings.learning_rate}) or check the scale of the signals."
             )
-    network.eval()
-    train_errors, valid_errors = zip(*errors, strict=True)
-    return TrainLog(train=train_errors, valid=valid_errors)
+
+
+def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
+    """Return the mean errors of several networks, as long as the shortest of their logs."""
+    n_epochs = min(len(log.train) for log in logs)
+    mean = [
+        tuple(sum(side[epoch] for side in sides) / len(logs) for epoch in range(n_epochs))
+        for sides in ([log.train for log in logs], [log.valid for log in logs])
+    ]
+    best = max(log.best_epoch for log in logs)
+    return TrainLog(mean[0], mean[1], best_epoch=min(best, n_epochs))
 
 
 @contextmanager
@@ -108,21 +255,22 @@ def find_device(name: str) -> torch.device:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tensors:
-    history: Tensor
-    target: Tensor
+    history: Tensor  # (n_networks, n_windows, n_lags * n_regions)
+    target: Tensor  # (n_networks, n_windows, n_regions)
 
 
-def _tensors(windows: Windows, device: torch.device) -> _Tensors:
+def _stack(windows: Sequence[Windows], device: torch.device) -> _Tensors:
+    """Return the windows of all networks; windows that they share are held once."""
+
+    def tensor(arrays: Sequence[Array]) -> Tensor:
+        made = {
+            id(array): torch.as_tensor(array, dtype=torch.float32, device=device).flatten(1)
+            for array in arrays
+        }
+        if len(made) == 1:
+            return made[id(arrays[0])].expand(len(arrays), -1, -1)
+        return torch.stack([made[id(array)] for array in arrays])
+
     return _Tensors(
-        torch.as_tensor(windows.history, dtype=torch.float32, device=device).flatten(1),
-        torch.as_tensor(windows.target, dtype=torch.float32, device=device),
+        tensor([part.history for part in windows]), tensor([part.target for part in windows])
     )
-
-
-def _error(network: nn.Module, windows: _Tensors) -> float:
-    if not len(windows.target):
-        return float("nan")
-    network.eval()
-    with torch.inference_mode():
-        predicted = network(windows.history)
-        return float(nn.functional.mse_loss(predicted, windows.target))

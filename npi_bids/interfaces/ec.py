@@ -19,6 +19,8 @@ class _InferECInputSpec(VersionedInputSpec):
     )
     train = traits.Dict(mandatory=True, desc="fields of TrainSettings")
     perturb = traits.Dict(mandatory=True, desc="fields of PerturbSettings")
+    measures = traits.Dict(usedefault=True, desc="fields of MeasureSettings")
+    verdict = traits.Dict(usedefault=True, desc="fields of VerdictSettings")
     min_time = traits.Float(0.0, usedefault=True, desc="kept seconds that the model needs")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
@@ -39,22 +41,31 @@ class InferEC(NPIInterface):
     output_spec = _InferECOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.core.measures import MeasureSettings
         from npi_bids.core.perturb import PerturbSettings
         from npi_bids.core.pipeline import ec_of_runs
         from npi_bids.core.surrogate import TrainSettings
         from npi_bids.core.train import threads
+        from npi_bids.core.verdict import AssessSettings, VerdictSettings
         from npi_bids.core.windows import check_time
         from npi_bids.errors import NoUsableDataError
-        from npi_bids.io.subject import read_runs, write_exclusion, write_subject
+        from npi_bids.io.subject import read_regressors, read_runs, write_exclusion, write_subject
 
         folder = Path(runtime.cwd)
         runs = read_runs(self.inputs.series, self.inputs.summaries)
         train, perturb = TrainSettings(**self.inputs.train), PerturbSettings(**self.inputs.perturb)
+        assess = AssessSettings(
+            measures=MeasureSettings(**self.inputs.measures),
+            verdict=VerdictSettings(**self.inputs.verdict),
+        )
+        regressors = read_regressors(self.inputs.summaries)
         try:
             check_time(runs, self.inputs.min_time)
             with threads(self.inputs.n_threads):
-                result = ec_of_runs(runs, train=train, perturb=perturb)
-            files, summary = write_subject(result, runs, perturb, folder)
+                result = ec_of_runs(
+                    runs, train=train, perturb=perturb, assess=assess, regressors=regressors
+                )
+            files, summary = write_subject(result, runs, perturb, assess, folder)
         except NoUsableDataError as error:
             files, summary = write_exclusion(str(error), self.inputs.summaries, folder)
         self._results.update(files=[str(path) for path in files], summary=str(summary))

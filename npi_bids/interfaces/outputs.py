@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids import sidecars
-from npi_bids.bids.names import MEASURES, atlas_path, output_path
+from npi_bids.bids.names import MEASURES, UNCERTAINTIES, atlas_path, output_path
 from npi_bids.bids.results import DONE, EXCLUDED, UnitStatus
 from npi_bids.images.parcellation import (
     Parcellation,
@@ -90,7 +90,7 @@ def save_model(
         where = {**sidecars.spatial_fields(named[0]), **links}
         for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
             kind, target = path.stem, out_dir / output_path(path.stem, *named)
-            if kind in MEASURES:
+            if kind in (*MEASURES, *UNCERTAINTIES):
                 written += _save(path, target, sidecars.relmat_sidecar(kind, about, where))
             elif kind == "weights":
                 model = {"Labels": facts["labels"], **about, **links}

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.bids.names import MEASURES, output_path, parse_name
+from npi_bids.bids.names import MEASURES, UNCERTAINTIES, output_path, parse_name
 from npi_bids.bids.results import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.errors import ReportError
 from npi_bids.io.files import read_json, write_text
@@ -17,6 +17,9 @@ from npi_bids.reports import figures
 from npi_bids.reports.facts import QUALITY_NOTES, number
 from npi_bids.reports.page import subject_page
 from npi_bids.reports.records import Figure, ModelSection, Row, SubjectPage
+
+# q below which a connection is shown as sure.
+_SURE = 0.05
 
 
 def write_subject_report(out_dir: Path, subject: str) -> Path:
@@ -75,11 +78,13 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSec
     runs = runs_of(out_dir, model)
     drawn = _draw(out_dir, model, runs)
     save_figures(out_dir, status.name, drawn)
-    paths = [model.path(measure) for measure in MEASURES]
+    paths = [model.path(kind) for kind in (*MEASURES, *UNCERTAINTIES)]
     paths += [path for path, _ in runs]
     return ModelSection(
         title,
         status.status,
+        verdict=str(model.sidecar["Verdict"]),
+        reasons=tuple(model.sidecar["VerdictReasons"]),
         done=_done(model, runs),
         quality=_quality(model, runs),
         warnings=_warnings(model, runs),
@@ -138,12 +143,27 @@ def _draw(out_dir: Path, model: Model, runs: Runs) -> list[Figure]:
                 f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
             )
         )
+    if model.path("npiq").is_file():
+        q = read_matrix(model.path("npiq")).matrix
+        svg, n_sure = figures.draw_sure(ec, q, networks, limit=_SURE)
+        drawn.append(
+            Figure(
+                "sure",
+                "Which connections are sure",
+                f"Entries of the map with q below {_SURE:g} (Benjamini-Hochberg over all "
+                f"entries; standard errors: {model.sidecar['Uncertainty']['Method']}); grey: the "
+                "others.",
+                svg,
+                f"{n_sure} connections with q below {_SURE:g}",
+            )
+        )
     return [*drawn, *_draw_fit(model), *_draw_runs(runs)]
 
 
 def _draw_fit(model: Model) -> list[Figure]:
     names = {
         "r2": "surrogate",
+        "r2_ridge_var": "ridge VAR",
         "r2_own_history": "each region's own past",
         "r2_persistence": "last sample repeated",
     }
@@ -206,7 +226,7 @@ def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
         Row("surrogate", sidecar["Surrogate"], f"{training['n_lags']} lag(s)"),
         Row(
             "perturbation",
-            f"{push['Sign']}, {push['Strength']:g} SD",
+            f"{push['Sign']}, {push['Strength']:g} SD, {push['Kind']}",
             f"effect {push['LagSeconds']:g} s later",
         ),
         Row("seed, device", f"{sidecar['Seed']}, {sidecar['Device']}"),
@@ -245,16 +265,4 @@ def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
     if lost:
         names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")
         found.append(f"{len(lost)} region(s) are not covered in every run and are n/a: {names}.")
-    if about["LowPass"]:
-        found.append("The signals are low-passed: direction is not recoverable from them.")
-    if about["GlobalSignalRegression"]:
-        found.append("The global signal was regressed out, which makes entries negative.")
-    quality = model.sidecar["Quality"]
-    if (quality["r2"] or 0) <= (quality["r2_own_history"] or 0):
-        found.append(
-            "The surrogate predicts held-out samples no better than each region's own past: "
-            "this map is not supported by prediction."
-        )
-    if quality["spectral_radius"] >= 1:
-        found.append("The surrogate is not stable (spectral radius of 1 or more).")
-    return tuple(found)
+    return (*found, *model.sidecar["Hazards"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -21,6 +22,8 @@ from npi_bids.reports.page import bibliography, group_page, methods_text
 from npi_bids.reports.records import Figure, GroupPage, GroupSection, Row
 
 _KINDS = {
+    "hybrid": "hybrid of a linear model and, where they lowered the held-out error, networks",
+    "mou": "Ornstein-Uhlenbeck process",
     "mlp": "multilayer perceptron",
     "cnn": "convolutional network",
     "rnn": "recurrent network",
@@ -56,6 +59,8 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]
         }
         model = by_name.get(status.name)
         if status.status == DONE and model is not None:
+            row["verdict"] = model.sidecar["Verdict"]
+            row["verdict_reasons"] = "; ".join(model.sidecar["VerdictReasons"]) or float("nan")
             row |= model.sidecar["Quality"] | _motion(out_dir, model)
         rows.append(row)
     return rows
@@ -127,6 +132,7 @@ def _member(row: dict[str, Any], *, inside: bool) -> tuple[str, ...]:
         row["participant_id"],
         row["model"],
         "yes" if inside else "no",
+        str(row.get("verdict", "n/a")),
         *(number(row.get(key)) for key in figures_),
         reason or ("" if inside else "no group is large enough"),
     )
@@ -161,7 +167,7 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
     first = models[0].sidecar
     runs = [run for model in models for run in _run_sidecars(out_dir, model)]
     quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
-               ("r2", "r2_own_history", "r2_persistence")}  # fmt: skip
+               ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
     group = [_sidecar(path) for path in out_dir.glob("tpl-*/func/*Groupmean_relmat.tsv")]
     n_runs = {len(model.sidecar["Sources"]) for model in models}
     training = first["Training"]
@@ -183,6 +189,7 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "denoise": _denoise_facts(runs),
         "surrogate": first["Surrogate"],
         "kinds": _KINDS,
+        **_trust_facts(models),
         "lags": training["n_lags"],
         **{key: training[key] for key in
            ("var_fit", "epochs", "batch_size", "learning_rate", "weight_decay", "refit")},
@@ -190,12 +197,32 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "r2": quality["r2"],
         "r2_own": quality["r2_own_history"],
         "r2_persistence": quality["r2_persistence"],
+        "r2_var": quality["r2_ridge_var"],
         "signs": _SIGNS,
         "sign": first["Perturbation"]["Sign"],
         "strength": f"{first['Perturbation']['Strength']:g}",
         "seed": first["Seed"],
         "group": {"min_subjects": group[0]["MinimumSubjects"]} if group else None,
     }  # fmt: skip
+
+
+def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
+    """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
+    training = [model.sidecar["Training"] for model in models]
+    uncertain = models[0].sidecar["Uncertainty"]
+    errors = {
+        "posterior": " Standard errors are those of the posterior, in closed form.",
+        "bootstrap": f" Standard errors are those of {uncertain['Resamples']} circular "
+        "moving-block resamples of the windows.",
+    }
+    return {
+        "n_var": sum(bool(found.get("linear_is_var")) for found in training),
+        "n_process": sum(not found.get("linear_is_var") for found in training),
+        "n_residual": sum(found.get("residual_networks", 0) > 0 for found in training),
+        "uncertainty": errors.get(uncertain["Method"], ""),
+        "verdicts": _counts(str(model.sidecar["Verdict"]) for model in models),
+        "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of {len(models)}",
+    }
 
 
 def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -221,6 +248,12 @@ def _atlas_words(model: Model) -> str:
     parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
     cite = known_atlases().get(parts[0], {}).get("cite")
     return " ".join(parts) + (f" [@{cite}]" if cite else "")
+
+
+def _counts(values: Iterable[str]) -> str:
+    """Write how often each value is there: ``2 pass, 1 fail``."""
+    found = Counter(values)
+    return ", ".join(f"{number_} {value}" for value, number_ in found.most_common())
 
 
 def _words(values: Iterable[str]) -> str:

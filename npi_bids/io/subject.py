@@ -16,6 +16,7 @@ from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.pipeline import SubjectEC
 from npi_bids.core.records import RegionSeries
 from npi_bids.core.train import find_device
+from npi_bids.core.verdict import AssessSettings
 from npi_bids.io.files import read_json, write_json
 from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.io.weights import write_tensors
@@ -32,8 +33,18 @@ def read_runs(series: Sequence[str], summaries: Sequence[str]) -> list[RegionSer
     ]
 
 
+def read_regressors(summaries: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of what was regressed out of any run."""
+    found = [name for path in summaries for name in read_json(Path(path)).get("regressors", ())]
+    return tuple(dict.fromkeys(found))
+
+
 def write_subject(
-    result: SubjectEC, runs: Sequence[RegionSeries], perturb: PerturbSettings, folder: Path
+    result: SubjectEC,
+    runs: Sequence[RegionSeries],
+    perturb: PerturbSettings,
+    assess: AssessSettings,
+    folder: Path,
 ) -> tuple[list[Path], Path]:
     """Write a fitted model into a folder.
 
@@ -45,6 +56,8 @@ def write_subject(
         The series it was fitted to.
     perturb
         How it was perturbed.
+    assess
+        How it was judged.
     folder
         Where to.
 
@@ -64,7 +77,7 @@ def write_subject(
     files.append(folder / "weights.safetensors")
     write_tensors(result.surrogate.tensors(), files[-1])
     summary = folder / SUMMARY
-    write_json(summary, {"status": "done", **_account(result, runs, perturb)})
+    write_json(summary, {"status": "done", **_account(result, runs, perturb, assess)})
     return files, summary
 
 
@@ -86,7 +99,10 @@ def _curve(result: SubjectEC) -> pd.DataFrame:
 
 
 def _account(
-    result: SubjectEC, runs: Sequence[RegionSeries], perturb: PerturbSettings
+    result: SubjectEC,
+    runs: Sequence[RegionSeries],
+    perturb: PerturbSettings,
+    assess: AssessSettings,
 ) -> dict[str, Any]:
     settings = result.settings
     training = {
@@ -105,6 +121,10 @@ def _account(
         "training": {**training, **dict(result.log.details)},
         "perturbation": asdict(perturb),
         "quality": asdict(result.quality),
+        "verdict": asdict(result.verdict),
+        "thresholds": asdict(assess.verdict),
+        "hazards": result.hazards,
+        "uncertainty": {"Method": result.uncertainty, "Resamples": assess.measures.n_bootstrap},
         "seed": settings.seed,
         "device": str(find_device(settings.device)),
         "versions": {

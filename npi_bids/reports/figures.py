@@ -72,6 +72,25 @@ def draw_matrix(
     return _svg(canvas)
 
 
+def draw_sure(
+    matrix: Array, q: Array, networks: Sequence[str], *, limit: float
+) -> tuple[str, int]:
+    """Draw the entries of a map whose q is below a limit, and count them.
+
+    Parameters
+    ----------
+    matrix, q
+        Shape (n_regions, n_regions), indexed ``[source, target]``.
+    networks
+        Network of each region, or empty.
+    limit
+        Largest q of what is shown.
+    """
+    sure = q < limit
+    shown = np.where(sure, matrix, np.nan)
+    return draw_matrix(shown, networks, title=f"EC, q < {limit:g}"), int(sure.sum())
+
+
 def draw_training(curve: pd.DataFrame) -> str:
     """Draw the errors of training and of held-out windows over epochs."""
     canvas, axes = _canvas(5.6, 3.2)

@@ -30,12 +30,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ModelSection:
-    """One model on a page: its fate, facts, figures and files."""
+    """One model on a page: its fate, verdict with reasons, facts, figures and files."""
 
     title: str
     status: str
     reason: str = ""
     crash: str = ""
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()
     done: tuple[Row, ...] = ()
     quality: tuple[Row, ...] = ()
     warnings: tuple[str, ...] = ()

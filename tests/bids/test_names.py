@@ -1,8 +1,17 @@
 import pytest
 
 from npi_bids.bids.atlases import atlas_description, known_atlases, locate
-from npi_bids.bids.names import ENTITY_ORDER, MEASURES, atlas_path, output_path, parse_name, stem
-from npi_bids.bids.sidecars import measure_fields, spatial_fields
+from npi_bids.bids.measures import measure_fields
+from npi_bids.bids.names import (
+    ENTITY_ORDER,
+    MEASURES,
+    UNCERTAINTIES,
+    atlas_path,
+    output_path,
+    parse_name,
+    stem,
+)
+from npi_bids.bids.sidecars import spatial_fields
 from npi_bids.errors import InputDataError, SettingsError
 
 ENTITIES = {
@@ -56,11 +65,14 @@ def test_what_is_no_label_is_refused():
         stem({"colour": "red"})
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+SYMMETRIC = {"pearsoncorrelation", "modelfc", "partialcorrelation"}
+
+
+@pytest.mark.parametrize("measure", [*MEASURES, *UNCERTAINTIES])
 def test_every_measure_is_described(measure):
     fields = measure_fields(measure)
-    assert fields["Directed"] == (measure in ("npi", "jacobian"))
-    assert fields["ValidDiagonal"] == (measure != "npi")
+    assert fields["Directed"] == (measure not in SYMMETRIC)
+    assert fields["ValidDiagonal"] == (not measure.startswith("npi"))
     assert [axis["Name"] for axis in fields["Axes"]] == ["source", "target"]
 
 

@@ -9,6 +9,8 @@ from npi_bids.core.surrogate import SURROGATES, TrainSettings, fit_surrogate
 from npi_bids.core.windows import cut_windows, split_windows
 
 CASES = [(name, "ridge") for name in SURROGATES] + [("var", "adam")]
+# These are found by solving a problem that has one answer, whatever the seed.
+SOLVED = {("var", "ridge"), ("mou", "ridge"), ("hybrid", "ridge")}
 
 
 def make_settings(name, var_fit, seed=0):
@@ -65,7 +67,7 @@ def test_same_seed_gives_same_model(windows, settings, unrelated_seed):
     np.testing.assert_array_equal(*predictions)
 
 
-@pytest.mark.parametrize(("name", "var_fit"), [case for case in CASES if case != ("var", "ridge")])
+@pytest.mark.parametrize(("name", "var_fit"), sorted(set(CASES) - SOLVED))
 def test_another_seed_gives_another_network(windows, name, var_fit):
     one, other = (
         fit_surrogate(*windows, make_settings(name, var_fit, seed))[0].step(windows[1].history)
@@ -104,6 +106,6 @@ def test_tensors_hold_every_fitted_number(model):
 
 def test_log_has_one_error_per_epoch(windows, settings):
     _, log = fit_surrogate(*windows, settings)
-    expected = 1 if settings.surrogate == "var" and settings.var_fit == "ridge" else 15
+    expected = 1 if (settings.surrogate, settings.var_fit) in SOLVED else 15
     assert len(log.train) == len(log.valid) == expected
     assert log.train[-1] <= log.train[0]

@@ -59,7 +59,7 @@ def test_same_network_by_one_process_and_by_two(tiny, tmp_path):
 def test_finished_units_are_skipped(tiny, npi_bids, tmp_path):
     words = (tiny.root, "out", "participant", "--atlas", tiny.atlas)
     assert npi_bids(*words, "--participant-label", "01")[0] == 0
-    path = next((tmp_path / "out").glob("sub-01/func/*meas-npi*.tsv"))
+    path = next((tmp_path / "out").glob("sub-01/func/*meas-npi_*.tsv"))
     before = path.stat().st_mtime_ns
     code, out, err = npi_bids(*words)
     assert code == 0
@@ -88,7 +88,7 @@ def test_another_atlas_may_join(tiny, npi_bids, tmp_path):
     other = write_atlas(tmp_path, tiny_parcellation(), "atlas-Other_space-MNI152NLin6Asym_dseg")
     assert npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas)[0] == 0
     assert npi_bids(tiny.root, "out", "participant", "group", "--atlas", other)[0] == 0
-    groups = list((tmp_path / "out").glob("tpl-*/func/*meas-npi*Groupmean*.tsv"))
+    groups = list((tmp_path / "out").glob("tpl-*/func/*meas-npi_*Groupmean*.tsv"))
     assert len(groups) == 2
 
 
@@ -107,7 +107,7 @@ def test_one_failure_harms_no_other(data, npi_bids, tmp_path):
     assert "cannot be read as an image" in page
     group = (tmp_path / "out" / "group.html").read_text()
     assert "cannot be read as an image" in group
-    sidecar = next((tmp_path / "out").glob("tpl-*/func/*meas-npi*Groupmean*.json"))
+    sidecar = next((tmp_path / "out").glob("tpl-*/func/*meas-npi_*Groupmean*.json"))
     assert json.loads(sidecar.read_text())["Subjects"] == ["01", "03"]
     validate(tmp_path / "out")
 
@@ -260,7 +260,7 @@ def test_group_without_participants_says_so(npi_bids, tmp_path):
 def test_group_of_mixed_settings_is_refused(results, npi_bids, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(results, out)
-    path = next(out.glob("sub-02/func/*meas-npi*.json"))
+    path = next(out.glob("sub-02/func/*meas-npi_*.json"))
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "ConfigurationHash": "other"}))
     code, _, err = npi_bids("nowhere", out, "group")
@@ -295,7 +295,7 @@ def test_paths_with_spaces_and_umlauts(tiny, tmp_path):
         "-w", folder / "my work", "--participant-label", "01", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((folder / "out dir").glob("sub-01/func/*meas-npi*.tsv"))) == 1
+    assert len(list((folder / "out dir").glob("sub-01/func/*meas-npi_*.tsv"))) == 1
 
 
 def test_an_interrupted_run_is_exit_130(tiny, npi_bids, monkeypatch):
@@ -344,7 +344,7 @@ def test_sessions_are_pooled_or_kept_apart(tmp_path, npi_bids):
         code, *_ = npi_bids(data.root, combine, "participant", "--atlas", data.atlas,
                             "--combine", combine)  # fmt: skip
         assert code == 0
-        assert len(list((tmp_path / combine).rglob("*meas-npi*.tsv"))) == n_models
+        assert len(list((tmp_path / combine).rglob("*meas-npi_*.tsv"))) == n_models
     validate(tmp_path / "runs")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 from npi_bids.bids.results import find_models, find_statuses
 from npi_bids.core.measures import pearson
@@ -51,7 +52,7 @@ def test_every_source_and_node_file_exists(results, tiny):
 
 @pytest.mark.parametrize("sub", ["01", "02", "03"])
 def test_rows_are_sources(results, tiny, sub):
-    found = read_matrix(next(results.glob(f"sub-{sub}/func/*meas-npi*.tsv")))
+    found = read_matrix(next(results.glob(f"sub-{sub}/func/*meas-npi_*.tsv")))
     assert found.labels == ("A", "B", "C", "D", "E")
     inside = found.matrix[:4, :4]
     assert pearson(inside, tiny.weights) > 0.9
@@ -65,7 +66,7 @@ def test_uncovered_region_is_na_everywhere_and_never_zero(results):
         matrix = read_matrix(path).matrix
         assert np.isnan(matrix[4]).all()
         assert np.isnan(matrix[:, 4]).all()
-        assert np.isfinite(matrix[:4, :4]).all()
+        assert np.isfinite(matrix[:4, :4][~np.eye(4, dtype=bool)]).all()
     for path in results.glob("tpl-*/func/*Groupmean_relmat.tsv"):
         assert np.isnan(read_matrix(path).matrix[4]).all()
     series = read_series(next(results.glob("sub-01/func/*desc-simple_timeseries.tsv")), 2.0)
@@ -88,10 +89,11 @@ def test_censored_samples_agree_in_all_tables(results):
 def test_windows_do_not_cross_gaps_or_runs(results):
     model = next(find_models(results, "01"))
     sidecar = model.sidecar
+    n_lags = sidecar["Training"]["n_lags"]
     expected = []
     for uri in sidecar["Sources"]:
         keep = read_series(results / uri.removeprefix("bids::"), 2.0).keep
-        expected.append(int((keep[1:] & keep[:-1]).sum()))
+        expected.append(int(sliding_window_view(keep, n_lags + 1).all(axis=1).sum()))
     assert sidecar["WindowsPerRun"] == expected
     assert len(expected) == 2
 
@@ -103,11 +105,16 @@ def test_sidecar_of_the_map_says_everything(results):
     )  # fmt: skip
     assert sidecar["Perturbation"] == {
         "Strength": 1.0, "Unit": "standard deviations of the source", "Sign": "positive",
-        "StepsAhead": 1, "LagSeconds": 2.0,
+        "Kind": "single", "Sustained": False, "StepsAhead": 1, "LagSeconds": 2.0,
     }  # fmt: skip
-    assert sidecar["Surrogate"] == "var"
-    assert sidecar["Training"]["n_lags"] == 1
-    assert sidecar["Training"]["ridge_penalty"] > 0
+    assert sidecar["Surrogate"] == "hybrid"
+    assert sidecar["Training"]["n_lags"] == 4
+    assert {"linear_is_var", "precision_symmetric", "residual_gain"} <= set(sidecar["Training"])
+    assert sidecar["Verdict"] in ("pass", "caution", "fail")
+    assert bool(sidecar["VerdictReasons"]) == (sidecar["Verdict"] != "pass")
+    assert sidecar["DirectionSupported"] is sidecar["Quality"]["direction_supported"]
+    assert sidecar["VerdictThresholds"]["direction_p"] == 0.01
+    assert sidecar["Uncertainty"] == {"Method": "posterior", "Resamples": 0}
     assert sidecar["Quality"]["r2"] > sidecar["Quality"]["r2_own_history"]
     assert {"numpy", "torch", "npi-bids"} <= set(sidecar["SoftwareVersions"])
     assert sidecar["RegionsInModel"] == 4
@@ -122,7 +129,9 @@ def test_fitted_surrogate_can_be_read_back(results):
 
 
 def test_group_is_the_mean_of_its_subjects(results):
-    maps = [read_matrix(path).matrix for path in sorted(results.glob("sub-*/func/*meas-npi*.tsv"))]
+    maps = [
+        read_matrix(path).matrix for path in sorted(results.glob("sub-*/func/*meas-npi_*.tsv"))
+    ]
     name = "tpl-MNI152NLin6Asym/func/tpl-MNI152NLin6Asym_task-rest_atlas-Tiny_res-4"
     group = {
         kind: read_matrix(results / f"{name}_meas-npi_desc-simple{kind}_relmat.tsv").matrix
@@ -158,7 +167,8 @@ def test_run_leaves_its_settings_as_toml(results, tiny):
 def test_methods_text_says_what_was_done(results):
     text = (results / "logs" / "CITATION.md").read_text()
     for words in ("3 model(s) of 3 participant(s)", "0.5 mm were censored", "34 regressors",
-                  "ridge", "sampling\nperiod of 2 s", "fitted to 2 run(s)", "Tiny"):  # fmt: skip
+                  "Ornstein-Uhlenbeck", "Direction was supported",
+                  "sampling\nperiod of 2 s", "fitted to 2 run(s)", "Tiny"):  # fmt: skip
         assert words in text, words
     assert "@article" in (results / "logs" / "CITATION.bib").read_text()
 

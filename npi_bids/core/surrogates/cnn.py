@@ -57,6 +57,8 @@ class CNN(SplitNetwork):
         return predicted
 
 
-def fit_cnn(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
+def fit_cnn(
+    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+) -> tuple[Surrogate, TrainLog]:
     """Train a convolution over time; shapes as in :func:`~.network.fit_network`."""
-    return fit_network(CNN, train, valid, settings)
+    return fit_network(CNN, train, valid, settings, like)

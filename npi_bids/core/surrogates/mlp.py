@@ -11,15 +11,30 @@ from npi_bids.core.surrogates.network import SplitNetwork, fit_network
 
 
 class MLP(SplitNetwork):
-    """``n_lags N -> 2N -> int(0.8N) -> N`` with ReLU between, as released."""
+    """``n_lags N -> 2N -> int(0.8N) -> N`` with ReLU between, as released.
 
-    def __init__(self, n_lags: int, n_regions: int, hidden: int | None) -> None:
+    ``second`` is another width of the second layer; ``zero`` lets the output start at zero.
+    """
+
+    def __init__(
+        self,
+        n_lags: int,
+        n_regions: int,
+        hidden: int | None,
+        *,
+        second: int | None = None,
+        zero: bool = False,
+    ) -> None:
         super().__init__()
         self.n_regions = n_regions
         width = hidden or 2 * n_regions
+        narrow = second or max(1, int(0.4 * width))
         self.first = nn.Linear(n_lags * n_regions, width)
-        self.second = nn.Linear(width, max(1, int(0.4 * width)))
-        self.third = nn.Linear(max(1, int(0.4 * width)), n_regions)
+        self.second = nn.Linear(width, narrow)
+        self.third = nn.Linear(narrow, n_regions)
+        if zero:
+            nn.init.zeros_(self.third.weight)
+            nn.init.zeros_(self.third.bias)
 
     def preactivation(self, flat: Tensor) -> Tensor:
         """Return the first layer before its ReLU."""
@@ -47,6 +62,8 @@ class MLP(SplitNetwork):
         return predicted
 
 
-def fit_mlp(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
+def fit_mlp(
+    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+) -> tuple[Surrogate, TrainLog]:
     """Train a two-hidden-layer network; shapes as in :func:`~.network.fit_network`."""
-    return fit_network(MLP, train, valid, settings)
+    return fit_network(MLP, train, valid, settings, like)

@@ -8,7 +8,8 @@ same numbers as one full pass per region, several times faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from npi_bids.core.records import Array, Windows
-from npi_bids.core.surrogate import TrainLog, TrainSettings
-from npi_bids.core.train import find_device, seeded, train_network
+from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
+from npi_bids.core.train import find_device, mean_log, seeded, train_networks
 
 # Windows that go through the network at once: few enough to stay in the cache of one core, which
 # is worth a factor of two at 360 regions.
@@ -25,11 +26,19 @@ _CHUNK = 512
 
 
 class SplitNetwork(nn.Module):
-    """A network in three parts; see the module's docstring."""
+    """A network in three parts; see the module's docstring.
+
+    ``skip`` is an optional linear layer from the history straight to the prediction.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip: nn.Linear | None = None
 
     def forward(self, flat: Tensor) -> Tensor:
         """Predict from flat histories, shape (n_windows, n_lags * n_regions)."""
-        return self.readout(self.hidden(self.preactivation(flat)))
+        predicted = self.readout(self.hidden(self.preactivation(flat)))
+        return predicted if self.skip is None else predicted + self.skip(flat)
 
     def preactivation(self, flat: Tensor) -> Tensor:
         """Return the affine image of the histories."""
@@ -64,82 +73,162 @@ class SplitNetwork(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkSurrogate:
-    """A trained network behind the :class:`~npi_bids.core.surrogate.Surrogate` protocol."""
+    """Trained networks behind the :class:`~npi_bids.core.surrogate.Surrogate` protocol.
 
-    network: SplitNetwork
+    Attributes
+    ----------
+    networks
+        Members of the ensemble, alike but for their seed; all answers are means over them.
+    n_lags, n_regions
+        Past samples read, regions predicted.
+    epochs
+        Passes over the data that each member had when it was best.
+    """
+
+    networks: tuple[SplitNetwork, ...]
     n_lags: int
     n_regions: int
+    epochs: tuple[int, ...]
+
+    @property
+    def members(self) -> tuple[NetworkSurrogate, ...]:
+        """The networks, each as a surrogate of its own."""
+        return tuple(
+            NetworkSurrogate((network,), self.n_lags, self.n_regions, (epochs,))
+            for network, epochs in zip(self.networks, self.epochs, strict=True)
+        )
 
     def step(self, history: Array) -> Array:
         """Predict the next sample."""
         with torch.inference_mode():
-            chunks = [self.network(flat) for flat in self._chunks(history)]
+            chunks = [
+                torch.stack([network(flat) for network in self.networks]).mean(dim=0)
+                for flat in self._chunks(history)
+            ]
         return _array(torch.cat(chunks))
 
     def tensors(self) -> dict[str, Array]:
-        """Return the weights by name."""
-        return {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
+        """Return the weights by name; of members after the first with their number before it."""
+        return {
+            f"{member}.{name}" if member else name: value.cpu().numpy()
+            for member, network in enumerate(self.networks)
+            for name, value in network.state_dict().items()
+        }
 
     def perturbed_change(self, history: Array, strength: float) -> Array:
         """Return the mean change of the prediction, shape (source, target).
 
         The mean over windows is taken in double precision, before the readout.
         """
+        chunks = self._chunks(history)
         with torch.inference_mode():
-            columns = strength * self.network.columns()
-            total = torch.zeros(0)
-            for flat in self._chunks(history):
-                base = self.network.preactivation(flat)
-                moved = self._hidden_sums(base, columns)
-                total = total + moved if total.numel() else moved
-            return self._read_change(total / len(history))
+            changes = [self._change(network, chunks, strength) for network in self.networks]
+        change: Array = np.mean(changes, axis=0) / len(history)
+        return change + strength * self._skipped()
 
     def mean_jacobian(self, history: Array) -> Array:
         """Return the mean derivative by the most recent sample, shape (source, target)."""
+        chunks = self._chunks(history)
         with torch.inference_mode():
-            total = torch.zeros(0)
-            for flat in self._chunks(history):
-                slopes = self.network.slopes(self.network.preactivation(flat)).double()
-                total = total + slopes if total.numel() else slopes
-            return self._read_change(total / len(history))
+            slopes = [
+                _read_change(network, _total(
+                    network.slopes(network.preactivation(flat)).double() for flat in chunks
+                ))
+                for network in self.networks
+            ]  # fmt: skip
+        jacobian: Array = np.mean(slopes, axis=0) / len(history)
+        return jacobian + self._skipped()
 
-    def _hidden_sums(self, base: Tensor, columns: Tensor) -> Tensor:
-        hidden = self.network.prepared_hidden()
-        unperturbed = hidden(base).sum(dim=0, dtype=torch.float64)
-        # Filled in place: small results kept between large scratch tensors would fragment the
-        # heap, by 4 GB at 360 regions.
-        moved = unperturbed.new_empty(len(columns), *unperturbed.shape)
-        shifted = torch.empty_like(base)
-        for source, column in enumerate(columns):
-            torch.add(base, column, out=shifted)
-            torch.sum(hidden(shifted), dim=0, dtype=torch.float64, out=moved[source])
-        return moved - unperturbed
+    def _change(self, network: SplitNetwork, chunks: tuple[Tensor, ...], strength: float) -> Array:
+        columns, hidden = strength * network.columns(), network.prepared_hidden()
+        sums = (_hidden_sums(hidden, network.preactivation(flat), columns) for flat in chunks)
+        return _read_change(network, _total(sums))
 
-    def _read_change(self, change: Tensor) -> Array:
-        change = change.to(torch.float32)
-        zero = self.network.readout(torch.zeros_like(change[:1]))
-        return _array(self.network.readout(change) - zero)
+    def _skipped(self) -> Array:
+        """Return the mean weights of the skip connections by the most recent sample."""
+        skips = [network.skip for network in self.networks if network.skip is not None]
+        if not skips:
+            return np.zeros((self.n_regions, self.n_regions))
+        weights: Array = np.mean(
+            [_array(skip.weight.detach()[:, -self.n_regions :].T) for skip in skips], axis=0
+        )
+        return weights
 
     def _chunks(self, history: Array) -> tuple[Tensor, ...]:
-        device = next(self.network.parameters()).device
+        device = next(self.networks[0].parameters()).device
         flat = torch.as_tensor(history, dtype=torch.float32, device=device).flatten(1)
         chunks: tuple[Tensor, ...] = flat.split(_CHUNK)
         return chunks
 
 
 def fit_network(
-    kind: type[SplitNetwork], train: Windows, valid: Windows, settings: TrainSettings
+    kind: Callable[[int, int, int | None], SplitNetwork],
+    train: Windows,
+    valid: Windows,
+    settings: TrainSettings,
+    like: Surrogate | None = None,
 ) -> tuple[NetworkSurrogate, TrainLog]:
-    """Make a network of that kind from the seed, train it, and put it behind the protocol.
+    """Make networks of that kind, one per seed, train them, and put them behind the protocol.
 
-    The class is called with the number of lags, of regions, and of hidden units (or None).
+    Parameters
+    ----------
+    kind
+        Called with the number of lags, of regions, and of hidden units (or None).
+    train, valid
+        Windows to learn from, and held-out windows (may be empty).
+    settings
+        Members have the seeds ``seed``, ``seed + 1``, ...
+    like
+        A fit whose numbers of epochs to keep, instead of stopping early.
     """
     _, n_lags, n_regions = train.history.shape
-    device = find_device(settings.device)
-    with seeded(settings.seed):
-        network = kind(n_lags, n_regions, settings.hidden).to(device)
-    log = train_network(network, train, valid, settings)
-    return NetworkSurrogate(network, n_lags, n_regions), log
+    networks = [
+        make_network(kind, n_lags, n_regions, settings, member)
+        for member in range(settings.n_seeds or 1)
+    ]
+    known = like.epochs if isinstance(like, NetworkSurrogate) else None
+    logs = train_networks(networks, [(train, valid)] * len(networks), settings, known)
+    epochs = tuple(log.best_epoch for log in logs)
+    return NetworkSurrogate(tuple(networks), n_lags, n_regions, epochs), mean_log(logs)
+
+
+def make_network(
+    kind: Callable[[int, int, int | None], SplitNetwork],
+    n_lags: int,
+    n_regions: int,
+    settings: TrainSettings,
+    member: int = 0,
+) -> SplitNetwork:
+    """Make one network from its seed, on its device."""
+    with seeded(settings.seed + member):
+        network = kind(n_lags, n_regions, settings.hidden)
+    if settings.skip:
+        network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
+        nn.init.zeros_(network.skip.weight)
+    return network.to(find_device(settings.device))
+
+
+def _hidden_sums(hidden: Callable[[Tensor], Tensor], base: Tensor, columns: Tensor) -> Tensor:
+    unperturbed = hidden(base).sum(dim=0, dtype=torch.float64)
+    # Filled in place: small results kept between large scratch tensors would fragment the
+    # heap, by 4 GB at 360 regions.
+    moved = unperturbed.new_empty(len(columns), *unperturbed.shape)
+    shifted = torch.empty_like(base)
+    for source, column in enumerate(columns):
+        torch.add(base, column, out=shifted)
+        torch.sum(hidden(shifted), dim=0, dtype=torch.float64, out=moved[source])
+    return moved - unperturbed
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, parts)
+
+
+def _read_change(network: SplitNetwork, change: Tensor) -> Array:
+    """Send a summed change of the hidden layer through the affine readout."""
+    change = change.to(torch.float32)
+    zero = network.readout(torch.zeros_like(change[:1]))
+    return _array(network.readout(change) - zero)
 
 
 def _array(tensor: Tensor) -> Array:

@@ -70,6 +70,8 @@ class RNN(SplitNetwork):
         return weights["weight_hh_l0"], weights["bias_hh_l0"] + weights["bias_ih_l0"]
 
 
-def fit_rnn(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
+def fit_rnn(
+    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+) -> tuple[Surrogate, TrainLog]:
     """Train a recurrent network; shapes as in :func:`~.network.fit_network`."""
-    return fit_network(RNN, train, valid, settings)
+    return fit_network(RNN, train, valid, settings, like)

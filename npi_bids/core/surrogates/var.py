@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
 
 from npi_bids.core.records import Array, Windows
+from npi_bids.core.ridge import fit_ridge
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
 from npi_bids.core.surrogates.network import SplitNetwork, fit_network
-from npi_bids.errors import SurrogateError
-
-# Penalties that leave-one-out chooses from, relative to the mean eigenvalue of the design.
-_PENALTIES = np.logspace(-6, 3, 37)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +23,13 @@ class VAR:
         Shape (n_lags, source, target); the most recent sample is last.
     offset
         Shape (target,).
+    penalty
+        Of the ridge regression that found them.
     """
 
     weights: Array
     offset: Array
+    penalty: float = field(default=0.0, kw_only=True)
 
     @property
     def n_lags(self) -> int:
@@ -41,11 +41,37 @@ class VAR:
         """Number of regions the model predicts."""
         return int(self.weights.shape[1])
 
+    @property
+    def free_lags(self) -> int:
+        """Lags whose weights between regions are fitted."""
+        between = self.weights * ~np.eye(self.n_regions, dtype=bool)
+        return max(1, int(np.any(between != 0, axis=(1, 2)).sum()))
+
     def step(self, history: Array) -> Array:
         """Predict the next sample."""
         flat = self.weights.reshape(-1, self.n_regions)
         predicted: Array = history.reshape(len(history), -1) @ flat + self.offset
         return predicted
+
+    def mse(self, windows: Windows) -> float:
+        """Return the mean squared one-step error, NaN where there are no windows."""
+        if not len(windows):
+            return float("nan")
+        return float(np.mean((self.step(windows.history) - windows.target) ** 2))
+
+    def weight_errors(self, windows: Windows) -> Array:
+        """Return the standard errors of the most recent weights, shape (source, target).
+
+        Posterior standard deviations of a ridge regression; ``penalty`` is its precision.
+        """
+        design = windows.history.reshape(len(windows), -1)
+        moment = np.cov(design, rowvar=False, bias=True) * len(windows)
+        spread = np.linalg.inv(np.atleast_2d(moment) + self.penalty * np.eye(len(moment)))
+        left = windows.target - self.step(windows.history)
+        n_free = max(len(windows) - float(np.trace(moment @ spread)) - 1, 1.0)
+        noise = (left**2).sum(axis=0) / n_free
+        errors: Array = np.sqrt(np.outer(np.diag(spread)[-self.n_regions :], noise))
+        return errors
 
     def tensors(self) -> dict[str, Array]:
         """Return weights and offset by name."""
@@ -92,25 +118,18 @@ class LinearNetwork(SplitNetwork):
         return hidden
 
 
-def fit_var(train: Windows, valid: Windows, settings: TrainSettings) -> tuple[Surrogate, TrainLog]:
+def fit_var(
+    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+) -> tuple[Surrogate, TrainLog]:
     """Fit by ridge regression with the penalty of least leave-one-out error, or by Adam."""
     if settings.var_fit == "adam":
-        return fit_network(LinearNetwork, train, valid, settings)
+        return fit_network(LinearNetwork, train, valid, settings, like)
     model, details = ridge_var(train)
-    errors = [
-        float(np.mean((model.step(windows.history) - windows.target) ** 2))
-        if len(windows)
-        else float("nan")
-        for windows in (train, valid)
-    ]
-    return model, TrainLog(train=(errors[0],), valid=(errors[1],), details=details)
+    return model, TrainLog((model.mse(train),), (model.mse(valid),), details)
 
 
 def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
     """Fit a VAR by ridge regression; one penalty for all targets, by exact leave-one-out.
-
-    The leave-one-out residual of window t is ``e_t / (1 - h_t)`` with the leverage ``h_t``, which
-    the eigenvectors of the Gram matrix give for all penalties at once.
 
     Parameters
     ----------
@@ -130,30 +149,7 @@ def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
         The signals do not vary.
     """
     n_windows, n_lags, n_regions = windows.history.shape
-    design = windows.history.reshape(n_windows, -1)
-    design_mean, target_mean = design.mean(axis=0), windows.target.mean(axis=0)
-    left, singular, right = np.linalg.svd(design - design_mean, full_matrices=False)
-    scale = float(np.mean(singular**2))
-    if not scale > 0 or n_windows < 3:
-        raise SurrogateError(
-            f"A VAR cannot be fitted to {n_windows} window(s) whose total variance is {scale:g}."
-        )
-    projected = left.T @ (windows.target - target_mean)
-    losses = [
-        _leave_one_out(left, singular, projected, windows.target - target_mean, penalty * scale)
-        for penalty in _PENALTIES
-    ]
-    best = int(np.argmin(losses))
-    penalty = float(_PENALTIES[best] * scale)
-    flat = right.T @ (projected * (singular / (singular**2 + penalty))[:, None])
-    model = VAR(flat.reshape(n_lags, n_regions, n_regions), target_mean - design_mean @ flat)
-    return model, (("ridge_penalty", penalty), ("leave_one_out_mse", losses[best]))
-
-
-def _leave_one_out(
-    left: Array, singular: Array, projected: Array, target: Array, penalty: float
-) -> float:
-    shrink = singular**2 / (singular**2 + penalty)
-    residual = target - left @ (shrink[:, None] * projected)
-    leverage = 1 / len(left) + (left**2) @ shrink  # 1/n is the share of the mean
-    return float(np.mean((residual / np.maximum(1 - leverage, 1e-9)[:, None]) ** 2))
+    fitted = fit_ridge(windows.history.reshape(n_windows, -1), windows.target)
+    weights = fitted.weights.reshape(n_lags, n_regions, n_regions)
+    model = VAR(weights, fitted.offset, penalty=fitted.penalty)
+    return model, (("ridge_penalty", fitted.penalty), ("leave_one_out_mse", fitted.mse))

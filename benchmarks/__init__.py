@@ -1,0 +1,1 @@
+"""Accuracy and speed, each a command that prints a table and writes JSON."""
