@@ -28,9 +28,12 @@ from npi_bids.core.records import (
 )
 from npi_bids.core.rollout import model_fc
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, fit_surrogate, resolve
+from npi_bids.core.train import threads, torch_threads
 from npi_bids.core.uncertainty import KnowsErrors, bootstrap_error, intervals
 from npi_bids.core.verdict import AssessSettings, judge, supports_direction
 from npi_bids.core.windows import cut_windows, shared_regions, split_windows
+
+_FEW_REGIONS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +127,19 @@ def ec_of_runs(
     array([[0. , 0.8],
            [0. , 0. ]])
     """
-    wanted = assess or AssessSettings()
+    # Products of small matrices are slower on two threads than on one.
+    few = bool(runs) and runs[0].data.shape[1] < _FEW_REGIONS
+    with threads(1 if few else torch_threads()):
+        return _ec_of_runs(runs, train, perturb, assess or AssessSettings(), regressors)
+
+
+def _ec_of_runs(
+    runs: Sequence[RegionSeries],
+    train: TrainSettings,
+    perturb: PerturbSettings,
+    wanted: AssessSettings,
+    regressors: Sequence[str],
+) -> SubjectEC:
     settings = resolve(train)
     shared, covered = shared_regions(runs)
     windows = cut_windows(shared, settings.n_lags or 1)

@@ -224,6 +224,11 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def torch_threads() -> int:
+    """Return how many threads torch computes on now."""
+    return int(torch.get_num_threads())
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch for a while and leave its global state as it was."""

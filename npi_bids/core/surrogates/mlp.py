@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +50,10 @@ class MLP(SplitNetwork):
     def hidden(self, preactivation: Tensor) -> Tensor:
         """Return the second hidden layer."""
         return torch.relu(self.second(torch.relu(preactivation)))
+
+    def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
+        """Return ``hidden`` that works in place."""
+        return lambda preactivation: torch.relu_(self.second(torch.relu_(preactivation)))
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return ``W1 (W2 o D1' D2)``, where D1 and D2 tell which units are active when."""

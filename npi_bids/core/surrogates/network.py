@@ -23,6 +23,7 @@ from npi_bids.core.train import find_device, mean_log, seeded, train_networks
 # Windows that go through the network at once: few enough to stay in the cache of one core, which
 # is worth a factor of two at 360 regions.
 _CHUNK = 512
+_CACHED = 512 * 720  # numbers
 
 
 class SplitNetwork(nn.Module):
@@ -60,7 +61,10 @@ class SplitNetwork(nn.Module):
         raise NotImplementedError
 
     def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
-        """Return a function equal to ``hidden``, with what never changes worked out beforehand."""
+        """Return a function equal to ``hidden``, with what never changes worked out beforehand.
+
+        It may overwrite what it is given.
+        """
         return self.hidden
 
     def slopes(self, preactivation: Tensor) -> Tensor:
@@ -118,7 +122,8 @@ class NetworkSurrogate:
     def perturbed_change(self, history: Array, strength: float) -> Array:
         """Return the mean change of the prediction, shape (source, target).
 
-        The mean over windows is taken in double precision, before the readout.
+        The mean over windows is taken before the readout: in single precision within a chunk of
+        windows, in double over the chunks.
         """
         chunks = self._chunks(history)
         with torch.inference_mode():
@@ -202,21 +207,25 @@ def make_network(
     """Make one network from its seed, on its device."""
     with seeded(settings.seed + member):
         network = kind(n_lags, n_regions, settings.hidden)
-    if settings.skip:
-        network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
-        nn.init.zeros_(network.skip.weight)
+        if settings.skip:
+            network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
+            nn.init.zeros_(network.skip.weight)
     return network.to(find_device(settings.device))
 
 
 def _hidden_sums(hidden: Callable[[Tensor], Tensor], base: Tensor, columns: Tensor) -> Tensor:
-    unperturbed = hidden(base).sum(dim=0, dtype=torch.float64)
+    unperturbed = hidden(base.clone()).sum(dim=0).double()
     # Filled in place: small results kept between large scratch tensors would fragment the
     # heap, by 4 GB at 360 regions.
     moved = unperturbed.new_empty(len(columns), *unperturbed.shape)
-    shifted = torch.empty_like(base)
-    for source, column in enumerate(columns):
-        torch.add(base, column, out=shifted)
-        torch.sum(hidden(shifted), dim=0, dtype=torch.float64, out=moved[source])
+    # Small networks take several sources at once, as many as fit the cache.
+    at_once = max(1, _CACHED // base.numel())
+    scratch = base.new_empty(at_once, *base.shape)
+    for start in range(0, len(columns), at_once):
+        some = columns[start : start + at_once]
+        shifted = torch.add(base, some[:, None], out=scratch[: len(some)])
+        after = hidden(shifted.flatten(0, 1)).unflatten(0, shifted.shape[:2])
+        moved[start : start + at_once] = after.sum(dim=1)
     return moved - unperturbed
 
 

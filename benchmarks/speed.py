@@ -1,0 +1,232 @@
+"""Speed against the published loops and against the matrix products alone, in one run.
+
+usage: python -m benchmarks.speed [--quick]
+
+All on one thread but for the last rows. Times of this machine are printed for orientation; the
+ratios are the result.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.published import jacobian_loop, map_loop, train_loop
+from benchmarks.systems import as_runs
+from benchmarks.table import save, show
+from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian
+from npi_bids.core.pipeline import ec_of_runs
+from npi_bids.core.records import Windows
+from npi_bids.core.surrogate import TrainSettings, fit_surrogate, preset, resolve
+from npi_bids.core.surrogates.mlp import MLP
+from npi_bids.core.surrogates.network import make_network
+from npi_bids.core.train import threads, train_networks
+from npi_bids.core.windows import cut_windows, split_windows
+from npi_bids.simulate.rnn import random_network, simulate_rnn
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def series(n_regions: int, n_runs: int, n_samples: int) -> list[Any]:
+    """Return runs of the RNN benchmark."""
+    rng = np.random.default_rng(0)
+    system = random_network(n_regions, rng)
+    return as_runs(
+        list(simulate_rnn(system, n_runs=n_runs, n_samples=n_samples, rng=rng)), system.tr
+    )
+
+
+def published_preset(n_regions: int, n_runs: int, n_samples: int, epochs: int) -> dict[str, float]:
+    """Compare the preset luo2025 with the published loops; the time of one epoch is scaled up."""
+    hcp = n_regions > 100
+    settings = resolve(preset("luo2025-hcp" if hcp else "luo2025", epochs=epochs, device="cpu"))
+    windows = cut_windows(series(n_regions, n_runs, n_samples), 3)
+    learn, check = split_windows(windows, 0.8)
+    rate = settings.learning_rate or 0.0
+    network = make_network(MLP, 3, n_regions, settings)
+    theirs = seconds(lambda: train_loop(network, learn, check, epochs=epochs, rate=rate))
+    ours = seconds(lambda: fit_surrogate(learn, check, settings))
+    floor = epochs * _training_floor(network, learn)
+    model, _ = fit_surrogate(learn, check, settings)
+    few = windows.take(slice(0, 40 if hcp else 400))
+    found = {
+        "training, published loop (s)": theirs,
+        "training, ours (s)": ours,
+        "training: times faster": theirs / ours,
+        "training: times the products alone": ours / floor,
+    }
+    fast = min(
+        seconds(lambda: infer_ec(model, windows.history, PerturbSettings())) for _ in range(2)
+    )
+    slow = min(seconds(lambda: map_loop(network, windows)) for _ in range(1 if hcp else 2))
+    jacobian = min(seconds(lambda: mean_jacobian(model, windows.history)) for _ in range(3))
+    per_window = seconds(lambda: jacobian_loop(network, few)) / len(few)
+    return found | {
+        "map, published loop (s)": slow,
+        "map, ours (s)": fast,
+        "map: times faster": slow / fast,
+        "map: times the products alone": fast / _map_floor(network, windows),
+        "Jacobian, autograd by window (s)": per_window * len(windows),
+        "Jacobian, ours (s)": jacobian,
+        "Jacobian: times faster": per_window * len(windows) / jacobian,
+    }
+
+
+def _training_floor(network: MLP, learn: Windows, batch: int = 50) -> float:
+    """Return the time of the matrix products of one epoch: forward, and twice that backward."""
+    shapes = [layer.weight.shape for layer in (network.first, network.second, network.third)]
+    n_batches = -(-len(learn) // batch)
+    total = 0.0
+    for place, (out, into) in enumerate(shapes):
+        left, weight, back = (
+            torch.randn(batch, into),
+            torch.randn(into, out),
+            torch.randn(batch, out),
+        )
+
+        def products(
+            a: Any = left, b: Any = weight, c: Any = back, first: bool = place == 0
+        ) -> None:
+            a @ b
+            a.T @ c
+            if not first:  # nothing flows back into the data
+                c @ b.T
+
+        total += min(seconds(lambda p=products: [p() for _ in range(n_batches)]) for _ in range(3))
+    return total
+
+
+def _map_floor(network: MLP, windows: Windows) -> float:
+    """Return the time of the one product that every window and region needs."""
+    into, out = network.second.weight.shape[1], network.second.weight.shape[0]
+    weight = torch.randn(into, out)
+    chunk = torch.randn(512, into)
+    n_chunks = len(windows) * windows.target.shape[1] / 512
+    return (
+        min(seconds(lambda: [chunk @ weight for _ in range(20)]) for _ in range(3)) / 20 * n_chunks
+    )
+
+
+def default_in_a_process(n_regions: int, n_runs: int, n_samples: int) -> dict[str, float]:
+    """Run the default with its verdict in a process of its own, for its peak memory."""
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.speed",
+        "--one",
+        *map(str, (n_regions, n_runs, n_samples)),
+    ]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    took, peak = map(float, text.split())
+    return {"default with verdict (s)": took, "peak memory (GB)": peak}
+
+
+def one(n_regions: int, n_runs: int, n_samples: int) -> None:
+    """Print time and peak memory of the default with its verdict."""
+    runs = series(n_regions, n_runs, n_samples)
+    with threads(1):
+        took = seconds(
+            lambda: ec_of_runs(runs, train=TrainSettings(device="cpu"), perturb=PerturbSettings())
+        )
+    print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+
+
+def together(n_networks: int, n_regions: int, n_samples: int) -> float:
+    """Return how many times faster many networks train together than one after the other."""
+    settings = resolve(preset("luo2025", epochs=3, device="cpu"))
+    pairs = [
+        split_windows(cut_windows(series(n_regions, 1, n_samples), 3), 0.8)
+        for _ in range(n_networks)
+    ]
+    took = []
+    for batched in (False, True):
+        networks = [make_network(MLP, 3, n_regions, settings, n) for n in range(n_networks)]
+        groups = [slice(0, None)] if batched else [slice(n, n + 1) for n in range(n_networks)]
+        took.append(
+            seconds(
+                lambda m=networks, g=groups: [train_networks(m[s], pairs[s], settings) for s in g]
+            )
+        )
+    return took[0] / took[1]
+
+
+def many_subjects(n_subjects: int) -> list[float]:
+    """Return the time per subject of N = 100, T = 300, in ten stretches of subjects."""
+    runs = series(100, 1, 300)
+    settings = TrainSettings(surrogate="var", device="cpu")
+    return [
+        seconds(
+            lambda: [
+                ec_of_runs(runs, train=settings, perturb=PerturbSettings())
+                for _ in range(n_subjects // 10)
+            ]
+        )
+        / (n_subjects // 10)
+        for _ in range(10)
+    ]
+
+
+def two_threads(n_regions: int) -> float:
+    """Return the time of the default on one thread over that on two."""
+    runs = series(n_regions, 2, 600)
+    settings = TrainSettings(device="cpu")
+
+    def work() -> None:
+        ec_of_runs(runs, train=settings, perturb=PerturbSettings())
+
+    took = []
+    for number in (1, 2):
+        with threads(number):
+            took.append(min(seconds(work) for _ in range(2)))
+    return took[0] / took[1]
+
+
+def main() -> int:
+    """Run the benchmark."""
+    if "--one" in sys.argv:
+        one(*map(int, sys.argv[-3:]))
+        return 0
+    quick = "--quick" in sys.argv
+    with threads(1):
+        small = published_preset(20, 1, 8000, 2 if quick else 10)
+        large = published_preset(*((100, 1, 1200, 1) if quick else (360, 4, 1170, 3)))
+    names = list(small)
+    show("Preset luo2025 against the published loops", ("N = 20", "N = 360"),
+         {name: (small[name], large[name]) for name in names})  # fmt: skip
+    default = default_in_a_process(*((100, 2, 600) if quick else (360, 4, 1200)))
+    epochs = 1 if quick else 3
+    whole = large["training, published loop (s)"] / epochs * 100 + large["map, published loop (s)"]
+    rows = {name: (value,) for name, value in default.items()}
+    rows["published training and map, 100 epochs (s)"] = (whole,)
+    with threads(1):
+        rows |= {
+            f"{n} networks together, N = {size}: times faster": (together(n, size, 1200),)
+            for n, size in ((4, 20), (16, 20), (4, 100))
+        }
+        each = many_subjects(20 if quick else 1000)
+    rows["subjects of N = 100: last tenth over first"] = (each[-1] / each[0],)
+    rows["subjects of N = 100: each (s)"] = (float(np.mean(each)),)
+    for size in (20, 100):
+        rows[f"two threads over one, N = {size}"] = (two_threads(size),)
+    if not quick:
+        huge = default_in_a_process(1000, 2, 600)
+        rows |= {f"N = 1000, 2 x 600: {name}": (value,) for name, value in huge.items()}
+    show("The default", ("",), rows)
+    print(f"written to {save('speed', {'N=20': small, 'N=360': large, 'default': rows})}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
