@@ -10,6 +10,7 @@ from sklearn.linear_model import LassoLarsIC
 
 from npi_bids.core.measures import (
     functional_connectivity,
+    kept_samples,
     lagged_correlation,
     oriented_correlation,
     partial_correlation,
@@ -53,8 +54,8 @@ def methods(*, published: Sequence[str] = ("mlp",), slow: bool = True) -> dict[s
         "impulse response": _on_windows(_impulse_response),
         "lag-1 correlation": _on_windows(lagged_correlation),
         "FC": functional_connectivity,
-        "partial correlation": partial_correlation,
-        "oriented": oriented_correlation,
+        "partial correlation": lambda runs: partial_correlation(kept_samples(runs)),
+        "oriented": lambda runs: oriented_correlation(kept_samples(runs)),
     }
     if slow and find_spec("statsmodels"):
         found["Granger"] = _granger

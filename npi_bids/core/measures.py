@@ -64,10 +64,15 @@ def functional_connectivity(runs: Sequence[RegionSeries]) -> Array:
     NoUsableDataError
         Fewer than three samples are kept.
     """
-    kept = np.concatenate([run.data[run.keep] for run in runs])
+    kept = kept_samples(runs)
     if len(kept) < 3:
         raise NoUsableDataError(f"{len(kept)} kept samples are too few for a correlation.")
     return correlation(kept)
+
+
+def kept_samples(runs: Sequence[RegionSeries]) -> Array:
+    """Return the kept samples of all runs, one run after the other."""
+    return np.concatenate([run.data[run.keep] for run in runs])
 
 
 def correlation(data: Array) -> Array:
@@ -110,7 +115,7 @@ def symmetric(matrix: Array) -> Array:
     return part
 
 
-def partial_correlation(runs: Sequence[RegionSeries]) -> Array:
+def partial_correlation(kept: Array) -> Array:
     """Return the correlation of each pair of regions with all others held fixed.
 
     The covariance is shrunk towards equal variances without correlation by the rule of Ledoit and
@@ -119,15 +124,14 @@ def partial_correlation(runs: Sequence[RegionSeries]) -> Array:
 
     Parameters
     ----------
-    runs
-        Series that share their regions, all covered, normalised run by run.
+    kept
+        Signals, shape (n_samples, n_regions), normalised run by run.
 
     Returns
     -------
     Array
         Shape (n_regions, n_regions), symmetric, 1 on the diagonal.
     """
-    kept = np.concatenate([run.data[run.keep] for run in runs])
     centred = kept - kept.mean(axis=0)
     n_samples, n_regions = centred.shape
     covariance = centred.T @ centred / n_samples
@@ -156,7 +160,7 @@ def ridge_var_weights(windows: Windows) -> Array:
     return fit_ridge(windows.history[:, -1], windows.target).weights
 
 
-def oriented_correlation(runs: Sequence[RegionSeries]) -> Array:
+def oriented_correlation(kept: Array) -> Array:
     """Return partial correlations, each in the direction that non-Gaussianity gives it.
 
     The strength is the partial correlation; the direction that of the robust skewness of
@@ -164,18 +168,22 @@ def oriented_correlation(runs: Sequence[RegionSeries]) -> Array:
     large values are seen in the receiver more than the other way round. Needs no lag, and holds
     only where regions are skewed.
 
+    Parameters
+    ----------
+    kept
+        Signals, shape (n_samples, n_regions), normalised run by run.
+
     Returns
     -------
     Array
         Shape (n_regions, n_regions), ``[source, target]``; one of each pair of entries is 0.
     """
-    kept = np.concatenate([run.data[run.keep] for run in runs])
     centred = (kept - kept.mean(axis=0)) / np.maximum(kept.std(axis=0), 1e-12)
     upright = centred * np.where((centred**3).mean(axis=0) < 0, -1.0, 1.0)
     bent = np.log(np.cosh(np.maximum(upright, 0)))
     crossed = bent.T @ upright / len(upright)
     sends: Array = correlation(upright) * (crossed - crossed.T) > 0
-    oriented: Array = np.where(sends, partial_correlation(runs), 0.0)
+    oriented: Array = np.where(sends, partial_correlation(kept), 0.0)
     np.fill_diagonal(oriented, 1.0)
     return oriented
 
@@ -187,8 +195,8 @@ def model_free_measures() -> dict[str, MeasureFunction]:
     """Return the measures that need no surrogate, by their name on the command line."""
     return {
         "fc": lambda runs, _: functional_connectivity(runs),
-        "partial": lambda runs, _: partial_correlation(runs),
+        "partial": lambda runs, _: partial_correlation(kept_samples(runs)),
         "lagged": lambda _, windows: lagged_correlation(windows),
         "var": lambda _, windows: ridge_var_weights(windows),
-        "oriented": lambda runs, _: oriented_correlation(runs),
+        "oriented": lambda runs, _: oriented_correlation(kept_samples(runs)),
     }

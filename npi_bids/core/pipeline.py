@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from npi_bids.core.measures import (
     model_free_measures,
 )
 from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian
-from npi_bids.core.quality import Fit, assess_fit, split_half
+from npi_bids.core.quality import Fit, assess_fit, split_half, split_oriented
 from npi_bids.core.records import (
     Array,
     ECResult,
@@ -157,6 +157,8 @@ def _ec_of_runs(
         direction_supported=supports_direction(test, wanted.verdict),
         runs=shared,
     )
+    if "oriented" in wanted.measures.measures:
+        quality = replace(quality, r_split_oriented=split_oriented(shared))
     found = _measures(fit, shared, windows, wanted.measures.measures)
     sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
     if sure is not None:

@@ -13,7 +13,9 @@ from npi_bids.core.evidence import DirectionTest, correlation_time
 from npi_bids.core.measures import (
     antisymmetric,
     correlation,
+    kept_samples,
     off_diagonal,
+    oriented_correlation,
     pearson,
     symmetric,
 )
@@ -115,6 +117,13 @@ def split_half(windows: Windows, map_of: Callable[[Windows], Array]) -> list[Arr
         return [map_of(half) for half in split_windows(windows, 0.5)]
     except (NoUsableDataError, SurrogateError):
         return []
+
+
+def split_oriented(runs: Sequence[RegionSeries]) -> float:
+    """Return how well the directions of the oriented map agree between the halves of the data."""
+    kept = kept_samples(runs)
+    halves = [oriented_correlation(half) for half in np.array_split(kept, 2)]
+    return agreement(halves)[2]
 
 
 def high_frequency_share(runs: Sequence[RegionSeries]) -> float:

@@ -164,6 +164,8 @@ class Quality:
         Share of the energy of the EC (off the diagonal) that lies in ``(E - E') / 2``.
     r_split, r_split_symmetric, r_split_antisymmetric
         Agreement of the maps of the first and the second half: of all entries, and of the parts.
+    r_split_oriented
+        Agreement of the antisymmetric part of the oriented map; NaN where it was not asked for.
     r_seed, r_seed_symmetric, r_seed_antisymmetric
         Mean agreement of the maps of the members of an ensemble.
     direction_ratio, direction_p, direction_supported
@@ -196,6 +198,7 @@ class Quality:
     r_split: float
     r_split_symmetric: float
     r_split_antisymmetric: float
+    r_split_oriented: float = float("nan")
     r_seed: float
     r_seed_symmetric: float
     r_seed_antisymmetric: float

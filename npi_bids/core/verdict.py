@@ -138,6 +138,12 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         CAUTION,
+        lambda q, s: q.r_split_oriented < s.good_direction_split,
+        "the directions of the oriented map do not repeat between the halves (r "
+        "{q.r_split_oriented:.2f}, {s.good_direction_split:g} wanted): do not read them",
+    ),
+    (
+        CAUTION,
         lambda q, s: q.model_fc_r < s.good_model_fc,
         "the free-running surrogate resembles the data weakly (model FC r {q.model_fc_r:.2f}, "
         "{s.good_model_fc:g} wanted)",

@@ -16,6 +16,7 @@ QUALITY_NOTES = (
     ("r_split", "r between halves", "maps of the first and the second half of the data"),
     ("r_split_symmetric", "r between halves, symmetric", "of the part without direction"),
     ("r_split_antisymmetric", "r between halves, antisymmetric", "of the part with direction"),
+    ("r_split_oriented", "r between halves, oriented", "of directions by skewness, on request"),
     ("r_seed", "r between seeds", "members of the ensemble; n/a: there is none"),
     (
         "direction_ratio",

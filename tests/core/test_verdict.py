@@ -61,7 +61,7 @@ def test_every_figure_is_there(result):
     values = {field.name: getattr(result.quality, field.name) for field in fields(Quality)}
     without = {name for name, value in values.items() if np.isnan(value)}
     # There is no ensemble where networks did not pay.
-    assert without == {"r_seed", "r_seed_symmetric", "r_seed_antisymmetric"}
+    assert without == {*("r_seed", "r_seed_symmetric", "r_seed_antisymmetric", "r_split_oriented")}
     assert values["skill_own_history"] == pytest.approx(
         1 - (1 - values["r2"]) / (1 - values["r2_own_history"]), abs=0.05
     )
@@ -93,6 +93,7 @@ def test_agreement_of_transposed_maps_is_in_the_symmetric_part_alone():
         ({"r_split": 0.4}, "caution", "agree weakly"),
         ({"direction_supported": False}, "caution", "Read the map as undirected"),
         ({"r_split_antisymmetric": 0.1}, "caution", "average subjects"),
+        ({"r_split_oriented": 0.1}, "caution", "do not read them"),
         ({"model_fc_r": 0.2}, "caution", "resembles the data weakly"),
         ({"samples_per_parameter": 0.5}, "caution", "little data"),
         ({"high_frequency_share": 0.001}, "fail", "low-passed"),
@@ -214,10 +215,10 @@ def test_partial_correlation_leaves_out_what_goes_through_others():
     a = rng.standard_normal(5000)
     b = a + rng.standard_normal(5000)
     c = b + rng.standard_normal(5000)
-    partial = partial_correlation([run_of(np.stack([a, b, c], axis=1))])
+    partial = partial_correlation(np.stack([a, b, c], axis=1))
     assert abs(partial[0, 2]) < 0.05
     assert partial[0, 1] > 0.3
-    assert np.isfinite(partial_correlation([run_of(rng.standard_normal((10, 30)))])).all()
+    assert np.isfinite(partial_correlation(rng.standard_normal((10, 30)))).all()
 
 
 def test_skewness_orients_a_chain():
@@ -225,7 +226,20 @@ def test_skewness_orients_a_chain():
     a = rng.exponential(size=5000)
     b = 0.8 * a + rng.exponential(size=5000)
     c = 0.8 * b + rng.exponential(size=5000)
-    oriented = oriented_correlation([run_of(np.stack([a, b, c], axis=1))])
+    oriented = oriented_correlation(np.stack([a, b, c], axis=1))
     assert oriented[0, 1] > 0.3
     assert oriented[1, 2] > 0.3
     assert oriented[1, 0] == oriented[2, 1] == 0
+
+
+def test_oriented_map_is_trusted_only_where_it_repeats(run):
+    asked = AssessSettings(measures=MeasureSettings(measures=("oriented",)))
+    found = ec_of_runs([run], train=VAR, perturb=PUSH, assess=asked)  # Gaussian: no orientation
+    assert "oriented" in found.measures
+    assert np.isfinite(found.quality.r_split_oriented)
+    rng = np.random.default_rng(0)
+    skewed = rng.exponential(size=(4000, 3)) - 1
+    skewed[:, 1] += 0.8 * skewed[:, 0]
+    skewed[:, 2] += 0.8 * skewed[:, 1]
+    repeated = ec_of_runs([run_of(skewed)], train=VAR, perturb=PUSH, assess=asked)
+    assert repeated.quality.r_split_oriented > 0.9

@@ -1,0 +1,63 @@
+"""Do 95 % intervals hold the truth, and do p values keep their level where nothing is connected.
+
+usage: python -m benchmarks.coverage [--quick]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from benchmarks.calibration import unconnected
+from benchmarks.systems import fresh_rnn
+from benchmarks.table import save, show
+from npi_bids.core.measures import MeasureSettings, off_diagonal
+from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.pipeline import ec_of_runs
+from npi_bids.core.surrogate import TrainSettings
+from npi_bids.core.train import threads
+from npi_bids.core.verdict import AssessSettings
+
+
+def main() -> int:
+    """Run the benchmark."""
+    quick = "--quick" in sys.argv
+    seeds = range(4000, 4003 if quick else 4020)
+    tried = {
+        "hybrid, posterior": ("hybrid", 0),
+        "var, posterior": ("var", 0),
+        "hybrid, bootstrap": ("hybrid", 20 if quick else 100),
+        "var, bootstrap": ("var", 20 if quick else 100),
+    }
+    rows: dict[str, list[float]] = {}
+    for name, (surrogate, n_bootstrap) in tried.items():
+        settings = TrainSettings(surrogate=surrogate, device="cpu")
+        assess = AssessSettings(measures=MeasureSettings(n_bootstrap=n_bootstrap))
+        rows[name] = []
+        for n_samples in (400, 1600, 8000, 0):
+            if n_bootstrap and n_samples == 8000:
+                rows[name].append(float("nan"))  # minutes a seed, and nothing new
+                continue
+            shares = []
+            for seed in seeds:
+                known = fresh_rnn(seed, n_samples) if n_samples else unconnected(seed)
+                with threads(1):
+                    found = ec_of_runs(
+                        known.runs, train=settings, perturb=PerturbSettings(), assess=assess
+                    ).measures
+                if n_samples:
+                    lower, upper = (found[f"npi{end}"].matrix for end in ("lower", "upper"))
+                    held = (lower <= known.truth) & (known.truth <= upper)
+                    shares.append(float(np.mean(off_diagonal(held.astype(float)))))
+                else:
+                    shares.append(float(np.mean(off_diagonal(found["npip"].matrix) < 0.05)))
+            rows[name].append(float(np.mean(shares)))
+    columns = ("400", "1600", "8000", "p < .05, none")
+    show(f"Coverage of 95 % intervals by samples, RNN, {len(seeds)} seeds", columns, rows)
+    print(f"written to {save('coverage', rows)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
