@@ -39,6 +39,8 @@ class Choices:
         Of the symmetric and of the antisymmetric part of the drift.
     evidence
         Of lagged influence, in the signals as they came.
+    n_windows
+        How many windows made the choices.
     error, var_error
         Held-out mean squared error with these choices, and that of a VAR of one lag by ridge
         regression with the same memory, on the same stretches.
@@ -48,6 +50,7 @@ class Choices:
     memory: tuple[float, ...]
     precision: tuple[float, float]
     evidence: LaggedEvidence
+    n_windows: int = 0
     error: float = float("nan")
     var_error: float = float("nan")
 
@@ -68,7 +71,7 @@ def choose(windows: Windows, whitening: str) -> Choices:
     shown = _evidence(windows, plain) if plain.whitening else evidence
     ratio = max(shown.symmetric - 1, 1e-2) / max(shown.antisymmetric - 1, 1e-3)
     ratio = float(np.clip(ratio, 1.0, _MAX_RATIO))
-    plain = replace(plain, precision=(1.0, ratio), evidence=evidence)
+    plain = replace(plain, precision=(1.0, ratio), evidence=evidence, n_windows=len(windows))
     parts = [windows.take(rows) for rows in _stretches(len(windows))]
     error, chosen = _least_error(parts, plain, 0, _PRECISIONS)
     if not plain.whitening:

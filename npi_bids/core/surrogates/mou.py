@@ -127,12 +127,13 @@ def fit_process(
     whitening
         auto, on or off.
     like
-        A fit whose choices to keep, and where to start.
+        A fit whose choices to keep; on more windows than it had they are made anew.
     """
     mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     scaled = _scaled(windows, mean, scale)
-    choices = like.choices if like else choose(scaled, whitening)
+    known = like is not None and len(windows) <= like.choices.n_windows
+    choices = like.choices if like and known else choose(scaled, whitening)
     past, future = pairs(scaled, choices)
     start = like.process if like else None
     process = fit_ou(second_moments(past, future), choices.precision, start)
