@@ -1,6 +1,6 @@
 """Speed of the perturbation: the fast way against one plain pass per region, in one run.
 
-usage: bench_perturbation.py [--n-regions N] [--n-windows T]
+usage: python -m benchmarks.perturbation [--n-regions N] [--n-windows T]
 """
 
 from __future__ import annotations
