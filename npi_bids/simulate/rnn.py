@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npi_bids.core.records import Array
-from npi_bids.errors import SettingsError
+from npi_bids.simulate.sampling import steps_per_sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +34,12 @@ class RNNSystem:
     tr: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.dt <= self.tr:
-            raise SettingsError(f"The step {self.dt} s must be above 0 and at most {self.tr} s.")
+        _ = self.n_steps
 
     @property
     def n_steps(self) -> int:
         """Steps of the integration per sample."""
-        return round(self.tr / self.dt)
+        return steps_per_sample(self.dt, self.tr)
 
 
 def random_network(n_regions: int, rng: np.random.Generator) -> RNNSystem:

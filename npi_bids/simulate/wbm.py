@@ -15,7 +15,7 @@ from math import factorial
 import numpy as np
 
 from npi_bids.core.records import Array
-from npi_bids.errors import SettingsError
+from npi_bids.simulate.sampling import steps_per_sample
 
 _WARM_UP = 40.0  # s until a run has forgotten where it started, BOLD included
 _RESPONSE = 20.0  # s after which the haemodynamic response is over
@@ -44,13 +44,12 @@ class WBMSystem:
     tr: float = 0.72
 
     def __post_init__(self) -> None:
-        if not 0 < self.dt <= self.tr:
-            raise SettingsError(f"The step {self.dt} s must be above 0 and at most {self.tr} s.")
+        _ = self.n_steps
 
     @property
     def n_steps(self) -> int:
         """Steps of the integration per sample."""
-        return round(self.tr / self.dt)
+        return steps_per_sample(self.dt, self.tr)
 
 
 def simulate_wbm(
