@@ -192,9 +192,8 @@ MeasureFunction = Callable[[Sequence[RegionSeries], Windows], Array]
 
 
 def model_free_measures() -> dict[str, MeasureFunction]:
-    """Return the measures that need no surrogate, by their name on the command line."""
+    """Return what is worked out on request alone, by its name on the command line."""
     return {
-        "fc": lambda runs, _: functional_connectivity(runs),
         "partial": lambda runs, _: partial_correlation(kept_samples(runs)),
         "lagged": lambda _, windows: lagged_correlation(windows),
         "var": lambda _, windows: ridge_var_weights(windows),

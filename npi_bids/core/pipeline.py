@@ -146,13 +146,12 @@ def _ec_of_runs(
     fit, log = _fit(shared, windows, settings, perturb)
     again = _Again(fit.surrogate, settings, perturb)
     test = direction_test(windows, np.random.default_rng(settings.seed))
-    members: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
+    several: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
+    members = several if len(several) > 1 else ()
     quality = assess_fit(
         fit,
         halves=split_half(windows, again.map_of),
-        members=[infer_ec(m, windows.history, perturb) for m in members]
-        if len(members) > 1
-        else [],
+        members=[_map(member, windows, perturb, settings.seed) for member in members],
         direction=test,
         direction_supported=supports_direction(test, wanted.verdict),
         runs=shared,
@@ -190,9 +189,14 @@ class _Again:
     def map_of(self, windows: Windows) -> Array:
         nothing = windows.take(slice(0, 0))
         fitted, _ = fit_surrogate(windows, nothing, self.settings, self.surrogate)
-        matrix = infer_ec(fitted, windows.history, self.perturb, self.settings.seed)
-        np.fill_diagonal(matrix, 0.0)
-        return matrix
+        return _map(fitted, windows, self.perturb, self.settings.seed)
+
+
+def _map(surrogate: Surrogate, windows: Windows, perturb: PerturbSettings, seed: int) -> Array:
+    """Perturb a surrogate in every observed state; the diagonal is 0, as published."""
+    matrix = infer_ec(surrogate, windows.history, perturb, seed)
+    np.fill_diagonal(matrix, 0.0)
+    return matrix
 
 
 def _fit(
@@ -206,14 +210,12 @@ def _fit(
     surrogate = checked
     if settings.refit:
         surrogate, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, checked)
-    matrix = infer_ec(surrogate, windows.history, perturb, settings.seed)
-    np.fill_diagonal(matrix, 0.0)
     fit = Fit(
         surrogate=surrogate,
         checked=checked,
         learn=learn,
         check=check,
-        matrix=matrix,
+        matrix=_map(surrogate, windows, perturb, settings.seed),
         jacobian=mean_jacobian(surrogate, windows.history),
         fc=functional_connectivity(runs),
         model_fc=model_fc(surrogate, np.random.default_rng(settings.seed)),

@@ -164,8 +164,8 @@ def pairs(windows: Windows, choices: Choices) -> tuple[Array, Array]:
 
 def _common_autoregression(windows: Windows) -> tuple[float, ...]:
     """Fit one autoregression to all regions; a longer one where it lowers the error enough."""
-    best, chosen = float(np.mean(windows.target**2)), ()
-    found: tuple[float, ...] = chosen
+    best = float(np.mean(windows.target**2))
+    found: tuple[float, ...] = ()
     for order in range(1, windows.n_lags):
         lagged = np.stack(
             [windows.history[:, -lag].ravel() for lag in range(1, order + 1)], axis=1
