@@ -82,6 +82,13 @@ def test_hybrid_keeps_the_process_and_no_network_where_dynamics_are_linear(proce
     assert details["residual_gain"] < 0.005
 
 
+def test_hybrid_fits_no_network_where_nothing_can_be_held_out(process):
+    windows = cut_windows([run_of(sampled(process, 11, 3))], 4)  # 7 windows: a fifth spans 5
+    model, log = fit_surrogate(windows, windows.take(slice(0, 0)), HYBRID)
+    assert not isinstance(model, Hybrid)
+    assert "residual_networks" not in dict(log.details)
+
+
 @pytest.mark.slow
 def test_hybrid_adds_networks_where_dynamics_are_not_linear():
     rng = np.random.default_rng(3)

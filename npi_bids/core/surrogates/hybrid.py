@@ -13,6 +13,7 @@ from npi_bids.core.surrogates.mlp import MLP
 from npi_bids.core.surrogates.mou import MOU, fit_process
 from npi_bids.core.surrogates.network import NetworkSurrogate, fit_network
 from npi_bids.core.surrogates.var import VAR, ridge_var
+from npi_bids.core.train import mean_log
 from npi_bids.core.windows import split_windows
 from npi_bids.errors import NoUsableDataError
 
@@ -108,7 +109,12 @@ def fit_hybrid(
     if isinstance(like, Hybrid | VAR):
         return _refit(train, valid, settings, like)
     if not len(valid):
-        checked, checked_log = fit_hybrid(*_split(train), settings)
+        try:
+            learn, check = split_windows(train, _CHECKED_SHARE)
+        except NoUsableDataError:  # too few to hold any out, so nothing can show that networks pay
+            linear, details = _fit_linear(train, settings)
+            return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
+        checked, checked_log = fit_hybrid(learn, check, settings)
         refitted, _ = fit_hybrid(train, valid, settings, checked)
         return refitted, checked_log
     linear, details = _fit_linear(train, settings)
@@ -118,13 +124,6 @@ def fit_hybrid(
     details = (*details, ("residual_gain", gain), ("residual_networks", n_networks))
     model: Surrogate = Hybrid(linear, residual) if residual else linear
     return model, replace(log, details=details)
-
-
-def _split(train: Windows) -> tuple[Windows, Windows]:
-    try:
-        return split_windows(train, _CHECKED_SHARE)
-    except NoUsableDataError:
-        return train, train  # too few to hold any out; then nothing can show that networks pay
 
 
 def _fit_linear(
@@ -185,10 +184,13 @@ def _fit_residual(
     """
     left, left_valid = (_left_over(linear, windows) for windows in (train, valid))
     plain = float(np.mean(left_valid.target**2))
+    n_seeds = settings.n_seeds or 1
     networks, log = fit_network(_zero_mlp, left, left_valid, replace(settings, n_seeds=1))
     gain = 1 - min(log.valid) / plain
-    if gain > _FIRST_GAIN and (settings.n_seeds or 1) > 1:
-        networks, log = fit_network(_zero_mlp, left, left_valid, settings)
+    if gain > _FIRST_GAIN and n_seeds > 1:
+        rest = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
+        others, others_log = fit_network(_zero_mlp, left, left_valid, rest)
+        networks, log = networks.joined(others), mean_log([log] + [others_log] * (n_seeds - 1))
         error = np.mean((networks.step(left_valid.history) - left_valid.target) ** 2)
         gain = 1 - float(error) / plain
     return (networks, log, gain) if gain > _RESIDUAL_GAIN else (None, None, gain)

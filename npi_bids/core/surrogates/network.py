@@ -102,6 +102,11 @@ class NetworkSurrogate:
             for network, epochs in zip(self.networks, self.epochs, strict=True)
         )
 
+    def joined(self, other: NetworkSurrogate) -> NetworkSurrogate:
+        """Return an ensemble of the members of both."""
+        networks, epochs = self.networks + other.networks, self.epochs + other.epochs
+        return NetworkSurrogate(networks, self.n_lags, self.n_regions, epochs)
+
     def step(self, history: Array) -> Array:
         """Predict the next sample."""
         with torch.inference_mode():
