@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 
 import numpy as np
 
 from benchmarks.methods import Method, methods
-from benchmarks.scores import score_graph, score_map
 from benchmarks.systems import (
     Known,
     as_runs,
@@ -33,6 +33,7 @@ from npi_bids.core.quality import held_out_r2, own_history
 from npi_bids.core.surrogate import SURROGATES, TrainSettings, fit_surrogate, preset, resolve
 from npi_bids.core.train import threads
 from npi_bids.core.windows import cut_windows, split_windows
+from npi_bids.simulate.score import score, score_graph
 
 _LENGTHS = (400, 800, 1600, 3200, 8000)
 Scores = dict[str, dict[str, list[float]]]
@@ -52,7 +53,11 @@ class Bench:
             for name, method in tried.items():
                 with threads(1):
                     matrix = method(known.runs)
-                scores = (score_graph if known.graph else score_map)(matrix, known.truth)
+                scores = (
+                    score_graph(matrix, known.truth)
+                    if known.graph
+                    else asdict(score(matrix, known.truth))
+                )
                 for key, value in scores.items():
                     found.setdefault(name, {}).setdefault(key, []).append(value)
         if not found:

@@ -30,7 +30,8 @@ FOREIGN = {
     "core": {"numpy", "scipy", "torch"},
     "images": {"numpy", "scipy", "nibabel", "nilearn", "pandas", "pooch"},
     "io": {"numpy", "pandas", "safetensors"},
-    "simulate": {"numpy", "scipy", "nibabel", "pandas"},
+    # neurolib is an optional extra, imported where a whole-brain model is asked for.
+    "simulate": {"numpy", "scipy", "nibabel", "pandas", "neurolib"},
     "reports": {"numpy", "pandas", "matplotlib", "jinja2", "nilearn"},
     "interfaces": {"nipype"},
     "workflows": {"nipype"},

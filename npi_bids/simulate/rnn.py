@@ -78,11 +78,17 @@ def simulate_rnn(
     return series.transpose(1, 0, 2)
 
 
-def true_ec(system: RNNSystem, series: Array, rng: np.random.Generator, every: int = 200) -> Array:
+def true_ec(
+    system: RNNSystem,
+    series: Array,
+    rng: np.random.Generator,
+    every: int = 200,
+    size: Array | float = 1.0,
+) -> Array:
     """Return the effective connectivity by direct perturbation of the network.
 
     From every ``every``-th state of the series the network runs for one TR twice, under the same
-    noise, the second time with the source raised by 1; the mean difference at the end is the EC.
+    noise, the second time with the source raised; the mean difference at the end is the EC.
 
     Parameters
     ----------
@@ -94,6 +100,8 @@ def true_ec(system: RNNSystem, series: Array, rng: np.random.Generator, every: i
         Source of the noise.
     every
         Samples between two states.
+    size
+        By how much each source is raised; one number, or shape (n_regions,).
 
     Returns
     -------
@@ -104,7 +112,7 @@ def true_ec(system: RNNSystem, series: Array, rng: np.random.Generator, every: i
     n_regions = series.shape[-1]
     noise = rng.standard_normal((system.n_steps, len(states), 1, n_regions))
     unperturbed = _advance(system, states[:, None], noise)
-    perturbed = _advance(system, states[:, None] + np.eye(n_regions), noise)
+    perturbed = _advance(system, states[:, None] + size * np.eye(n_regions), noise)
     effect: Array = (perturbed - unperturbed).mean(axis=0)
     return effect
 

@@ -43,3 +43,64 @@ def test_bold_is_the_delayed_smooth_image_of_the_gating(system):
 def test_a_step_longer_than_the_sampling_period_is_refused():
     with pytest.raises(SettingsError, match=r"at most 0\.72 s"):
         WBMSystem(np.zeros((2, 2)), dt=1.0)
+
+
+def slowly(system, noise, start, push=0.0, onset=0):
+    """Integrate one run step by step, by the book; return the gating, (n_steps, n_regions)."""
+    s, current = start.copy(), np.full(len(start), 0.3255)
+    gating = []
+    for step, kick in enumerate(noise):
+        eta = kick + (push if onset <= step < onset + round(0.1 / system.dt) else 0.0)
+        into = 0.55 * 0.2609 * s + system.coupling * 0.2609 * (system.connectome.T @ s) + current
+        x = 270 * into - 108
+        rate = x / (1 - np.exp(-0.154 * x))
+        s = s + system.dt * (0.641 * rate * (1 - s) - s / 0.1)
+        # tau0 dI = -(I - I0) dt + eta sqrt(tau0) sigma sqrt(dt)
+        drift = -(current - 0.3255) * system.dt
+        current = current + (drift + eta * np.sqrt(0.002 * system.dt) * system.sigma) / 0.002
+        gating.append(s)
+    return np.array(gating)
+
+
+def bold_at(gating, system, step):
+    """Convolve the gating with the response function, by its definition."""
+    ago = (step - np.arange(step + 1)) * system.dt
+    response = np.where(ago >= 2.25, (ago - 2.25) / 1.25 * np.exp(-(ago - 2.25) / 1.25), 0)
+    return system.dt * response @ gating[: step + 1]
+
+
+def test_bold_agrees_with_a_slow_implementation_of_the_equations():
+    rng = np.random.default_rng(5)
+    connectome = np.abs(rng.standard_normal((4, 4))) * (1 - np.eye(4)) * 0.05
+    system = WBMSystem(connectome)
+    fast = simulate_wbm(system, n_runs=1, n_samples=20, rng=np.random.default_rng(0))[0]
+    rng = np.random.default_rng(0)
+    start = 0.1 * rng.random((1, 4))[0]
+    n_warm_up = round(40 / 0.72)
+    noise = rng.standard_normal(((n_warm_up + 20) * 360, 1, 4))[:, 0]
+    gating = slowly(system, noise, start)
+    slow = [bold_at(gating, system, (n_warm_up + sample + 1) * 360 - 1) for sample in range(20)]
+    # The slow sum keeps the tail of the response beyond 20 s, a hundred-thousandth of it.
+    np.testing.assert_allclose(fast, slow, rtol=1e-4)
+    np.testing.assert_allclose(np.corrcoef(fast.T), np.corrcoef(np.transpose(slow)), atol=1e-4)
+
+
+def test_truth_of_twelve_regions_agrees_with_a_slow_implementation():
+    """Two whole runs for every source, with the same noise, and all of BOLD convolved."""
+    rng = np.random.default_rng(5)
+    connectome = np.abs(rng.standard_normal((12, 12))) * (1 - np.eye(12)) * 0.02
+    system = WBMSystem(connectome)
+    fast = true_ec(system, np.random.default_rng(0), n_states=1)
+    rng = np.random.default_rng(0)
+    start = 0.1 * rng.random((1, 12))[0]
+    n_warm, n_after = round(40 / 0.002), 5 * 360
+    noise = np.stack([rng.standard_normal((1, 12))[0] for _ in range(n_warm + n_after)])
+
+    def signal(push):
+        gating = slowly(system, noise, start, push, onset=n_warm)
+        return bold_at(gating, system, n_warm + n_after - 1)
+
+    plain = signal(0.0)
+    for source in range(12):
+        difference = signal(5 * np.eye(12)[source]) - plain
+        np.testing.assert_allclose(fast[source], difference, rtol=1e-3)

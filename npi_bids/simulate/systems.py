@@ -1,0 +1,221 @@
+"""The systems by name: draw one, run it, and say what its effective connectivity is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from npi_bids.core.options import check_options, option
+from npi_bids.core.records import Array
+from npi_bids.errors import SettingsError
+from npi_bids.simulate import brain, neuromatch, rnn, wbm
+from npi_bids.simulate.brain_models import KINDS
+from npi_bids.simulate.connectome import Connectome, random_connectome, read_connectome
+from npi_bids.simulate.linear import ou_system, simulate_linear, var_system
+
+_STATES = 400  # that the true effective connectivity is a mean over
+PER_DEVIATION = "standard deviations of the target per standard deviation of the source"
+_PULSE = "change of BOLD 3 to 6 s after a stimulus of 0.5 s, arbitrary units"
+_BOLD_CHANGE = "change of BOLD 3.6 s after a push of the input current, arbitrary units"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemSettings:
+    """Which system, and how large, strong, noisy and finely seen."""
+
+    n_regions: int = option(20, "number of regions", at_least=2, metavar="N")
+    coupling: float = option(
+        1.0, "strength of the connections, times the system's own", at_least=0, metavar="X"
+    )
+    noise: float = option(
+        1.0, "size of the noise that drives the system, times its own", above=0, metavar="X"
+    )
+    tr: float | None = option(
+        None, "sampling period in s (default: 0.72 for wbm, 2 for neurolib, else 1)", above=0,
+        metavar="X",
+    )  # fmt: skip
+    sc: str = option(
+        "",
+        "wbm and neurolib: structural connectivity, a TSV of [source, target] with names "
+        "(default: drawn at random)",
+        metavar="PATH",
+    )
+    sc_lengths: str = option("", "neurolib: lengths of the fibres in mm, a TSV", metavar="PATH")
+    seed: int = option(
+        0, "seed of the network and of all noise", at_least=0, flag="random-seed", metavar="N"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulation:
+    """Signals and what they were made from.
+
+    Attributes
+    ----------
+    series
+        Shape (n_runs, n_samples, n_regions).
+    truth
+        Shape (n_regions, n_regions), indexed ``[source, target]``, zero diagonal.
+    unit
+        Of the truth, in words.
+    labels
+        Region names.
+    tr
+        Sampling period (s).
+    """
+
+    series: Array
+    truth: Array
+    unit: str
+    labels: tuple[str, ...]
+    tr: float
+
+
+def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    """Draw a system and run it.
+
+    The network hangs on the seed alone; so the same seed with more runs or samples gives the same
+    network.
+
+    Parameters
+    ----------
+    system
+        One of ``SYSTEMS``.
+    settings
+        Its size, strength and so on.
+    n_runs, n_samples
+        How many independent runs, and how long.
+
+    Raises
+    ------
+    SettingsError
+        There is no such system, or it cannot be had with these settings.
+    """
+    if system not in SYSTEMS:
+        raise SettingsError(f"Unknown system {system!r}; choose one of {', '.join(SYSTEMS)}.")
+    return SYSTEMS[system](settings, n_runs, n_samples)
+
+
+def structure(settings: SystemSettings) -> Connectome:
+    """Return the structural connectivity that the settings name, or a random one."""
+    if settings.sc:
+        lengths = Path(settings.sc_lengths) if settings.sc_lengths else None
+        return read_connectome(Path(settings.sc), lengths)
+    return random_connectome(settings.n_regions, _generators(settings)[0])
+
+
+def _rnn(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    draws, noise = _generators(settings)
+    weights = settings.coupling * rnn.random_network(settings.n_regions, draws).weights
+    system = rnn.RNNSystem(weights, sigma=settings.noise, tr=settings.tr or 1.0)
+    series = rnn.simulate_rnn(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
+    size = series.std(axis=(0, 1))
+    every = max(1, n_runs * n_samples // _STATES)
+    truth = rnn.true_ec(system, series, noise, every=every, size=size)
+    return _directly(series, truth / size, system.tr)
+
+
+def _wbm(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    connectome = structure(settings)
+    _, noise = _generators(settings)
+    plain = wbm.WBMSystem(connectome.weights)
+    system = wbm.WBMSystem(
+        connectome.weights,
+        coupling=settings.coupling * plain.coupling,
+        sigma=settings.noise * plain.sigma,
+        tr=settings.tr or plain.tr,
+    )
+    truth = wbm.true_ec(system, noise, n_samples=max(1, round(3.6 / system.tr)))
+    series = wbm.simulate_wbm(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
+    return Simulation(series, _no_diagonal(truth), _BOLD_CHANGE, connectome.labels, system.tr)
+
+
+def _neuromatch(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    _, noise = _generators(settings)
+    legacy = np.random.RandomState(settings.seed)
+    weights = settings.coupling * neuromatch.sparse_network(settings.n_regions, legacy).T
+    state = np.zeros((n_runs, settings.n_regions))
+    series = np.empty((n_runs, n_samples, settings.n_regions))
+    for sample in range(-20, n_samples):
+        kicks = settings.noise * noise.standard_normal(state.shape)
+        state = expit(state @ weights + kicks)
+        if sample >= 0:
+            series[:, sample] = state
+    size = series.std(axis=(0, 1))
+    states = series.reshape(-1, settings.n_regions)[:: max(1, n_runs * n_samples // _STATES)]
+    kicks = settings.noise * noise.standard_normal(states.shape)
+    inputs = states @ weights + kicks
+    truth = np.stack([
+        (expit(inputs + push * row) - expit(inputs)).mean(axis=0)
+        for push, row in zip(size, weights, strict=True)
+    ])  # fmt: skip
+    return _directly(series, truth / size, settings.tr or 1.0)
+
+
+def _var(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    draws, noise = _generators(settings)
+    system = var_system(settings.n_regions, settings.coupling, draws)
+    series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
+    size = series.std(axis=(0, 1))
+    truth = size[:, None] * system.transition / size
+    return _directly(settings.noise * series, truth, settings.tr or 1.0)
+
+
+def _ou(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    draws, noise = _generators(settings)
+    tr = settings.tr or 1.0
+    system = ou_system(settings.n_regions, settings.coupling, tr, draws)
+    series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
+    size = series.std(axis=(0, 1))
+    return _directly(settings.noise * series, size[:, None] * system.transition / size, tr)
+
+
+def _brain(kind: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    connectome = structure(settings)
+    plain = brain.BrainSystem(kind, connectome, tr=settings.tr or 2.0)
+    system = plain.with_parameters({
+        plain.coupling: settings.coupling * plain.parameter(plain.coupling),
+        "sigma_ou": settings.noise * plain.parameter("sigma_ou"),
+    })  # fmt: skip
+    truth = brain.true_ec(system, seed=settings.seed)
+    runs = [
+        brain.simulate_brain(system, n_samples=n_samples, seed=settings.seed + 1000 * (run + 1))
+        for run in range(n_runs)
+    ]
+    return Simulation(np.array(runs), _no_diagonal(truth), _PULSE, connectome.labels, system.tr)
+
+
+# The one list of systems.
+SYSTEMS: dict[str, Callable[[SystemSettings, int, int], Simulation]] = {
+    "rnn": _rnn,
+    "wbm": _wbm,
+    "neuromatch": _neuromatch,
+    "var": _var,
+    "ou": _ou,
+    **{kind: partial(_brain, kind) for kind in KINDS},
+}
+
+
+def _generators(settings: SystemSettings) -> tuple[np.random.Generator, np.random.Generator]:
+    """Return the source of the network, and that of noise."""
+    first, second = np.random.SeedSequence(settings.seed).spawn(2)
+    return np.random.default_rng(first), np.random.default_rng(second)
+
+
+def _directly(series: Array, truth: Array, tr: float) -> Simulation:
+    labels = tuple(f"R{region + 1:03d}" for region in range(series.shape[-1]))
+    return Simulation(series, _no_diagonal(truth), PER_DEVIATION, labels, tr)
+
+
+def _no_diagonal(truth: Array) -> Array:
+    off = truth.copy()
+    np.fill_diagonal(off, 0.0)
+    return off
