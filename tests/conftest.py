@@ -119,7 +119,8 @@ def make_tiny(folder, n_subjects=3, n_runs=2, n_samples=260, tr=2.0):
         for number in range(1, n_runs + 1):
             entities = {"sub": f"{subject:02d}", "task": "rest", "run": str(number)}
             signals = var_run(weights, n_samples, seed=10 * subject + number).data
-            moved = (20, 24) if n_samples > 30 else (1, 2)
+            moved = np.zeros(n_samples, dtype=bool)
+            moved[slice(20, 24) if n_samples > 30 else slice(1, 2)] = True
             run = SimulatedRun(entities, signals, tr, moved)
             write_run(folder / "data", run, tiny_parcellation(), rng)
     return Tiny(folder / "data", write_atlas(folder, tiny_parcellation(5)), weights)

@@ -39,6 +39,7 @@ FOREIGN = {
     "workflows": {"nipype"},
     "cli": {"rich", "tomli_w", "yaml"},
 }
+SCRIPTS = ("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-simulate", "npi-validate")
 # What the upper layers may take from core and images: settings classes, and their machinery.
 SETTINGS_NAMES = {"option", "configuration_hash", "PRESETS", "resolve", "check_options"}
 SOURCES = sorted(
@@ -144,7 +145,7 @@ def test_workflows_link_points_to_the_top_level_folder():
 
 def test_console_scripts_exist():
     scripts = [e for e in entry_points(group="console_scripts") if e.value.startswith("npi_bids")]
-    assert {script.name for script in scripts} == {"npi-bids", "npi-bids-demo", "npi-bids-fetch"}
+    assert {script.name for script in scripts} == set(SCRIPTS)
     assert all(callable(script.load()) for script in scripts)
 
 

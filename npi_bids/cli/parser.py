@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-import types
-from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter
 from collections.abc import Sequence
-from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSettings, known_atlases
 from npi_bids.bids.query import QuerySettings
 from npi_bids.bids.units import CombineSettings
+from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
 from npi_bids.cli.settings import LEVELS, OutputSettings, Request
 from npi_bids.core.group import GroupSettings
 from npi_bids.core.measures import MeasureSettings
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings, VerdictSettings
-from npi_bids.errors import SettingsError
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
 
@@ -35,7 +33,6 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 class _ListAtlases(Action):
@@ -72,9 +69,7 @@ def build_parser() -> ArgumentParser:
     for title, classes in GROUPS.items():
         group = parser.add_argument_group(title)
         for settings in classes:
-            hints = get_type_hints(settings)
-            for field in fields(settings):
-                _add_option(group, field, hints[field.name])
+            add_options(group, settings)
         if title == "parcellation":
             group.add_argument("--list-atlases", action=_ListAtlases, nargs=0,
                                help="list the named atlases and stop")  # fmt: skip
@@ -95,23 +90,16 @@ def parse(argv: Sequence[str]) -> Request:
     SystemExit
         argparse's own: help, version, unknown options (exit code 2).
     """
-    args = build_parser().parse_args([_with_dashes(word) for word in argv])
+    args = build_parser().parse_args([with_dashes(word) for word in argv])
     problems: list[str] = []
-    given = {cls: _read(args, cls, problems) for group in GROUPS.values() for cls in group}
+    given = {cls: given_options(args, cls, problems) for group in GROUPS.values() for cls in group}
     # Nodes run in folders of their own, where a relative path would lead nowhere.
     strategy = Path(given[DenoiseSettings].get("denoise", "")).expanduser()
     if strategy.is_file():
         given[DenoiseSettings]["denoise"] = str(strategy.absolute())
     presets = PRESETS.get(getattr(args, "preset", ""), {})
     given[TrainSettings] = {**presets, **given[TrainSettings]}
-    made: dict[type, Any] = {}
-    for cls, values in given.items():
-        try:
-            made[cls] = cls(**values)
-        except SettingsError as error:
-            problems.append(str(error))
-    if problems:
-        raise SettingsError("\n".join(problems))
+    made = checked_settings(given, problems)
     analysis = AnalysisSettings(
         coverage=made[CoverageSettings],
         denoise=made[DenoiseSettings],
@@ -131,73 +119,3 @@ def parse(argv: Sequence[str]) -> Request:
         resources=made[ResourceSettings],
         output=made[OutputSettings],
     )
-
-
-def flag(field: Field[Any]) -> str:
-    """Return the long flag of a field."""
-    return "--" + str(field.metadata.get("flag", field.name.replace("_", "-")))
-
-
-def _add_option(group: Any, field: Field[Any], hint: Any) -> None:
-    aliases = [f"-{a}" if len(a) == 1 else f"--{a}" for a in field.metadata.get("aliases", ())]
-    text = field.metadata["help"].replace("%", "%%")
-    options: dict[str, Any] = {"dest": field.name, "default": SUPPRESS}
-    if hint is bool and field.default is False:
-        options["action"] = "store_true"
-    else:
-        choices = field.metadata.get("choices")
-        options["metavar"] = "{" + ",".join(map(str, choices)) + "}" if choices else (
-            field.metadata.get("metavar", "VALUE")
-        )  # fmt: skip
-        if isinstance(field.default, tuple):
-            options["nargs"] = "+"
-        if field.default not in (None, "", ()):
-            shown = field.default
-            text += f" ({' '.join(shown) if isinstance(shown, tuple) else shown})"
-    group.add_argument(*aliases, flag(field), help=text, **options)
-
-
-def _read(args: Namespace, settings: type, problems: list[str]) -> dict[str, Any]:
-    """Convert the options of one settings class; what cannot be converted is a problem."""
-    hints = get_type_hints(settings)
-    values: dict[str, Any] = {}
-    for field in fields(settings):
-        if not hasattr(args, field.name):
-            continue
-        raw = getattr(args, field.name)
-        try:
-            values[field.name] = _convert(raw, hints[field.name])
-        except ValueError:
-            kind = _scalar(hints[field.name])
-            words = {int: "a whole number", float: "a number", bool: "yes or no"}[kind]
-            problems.append(f"{flag(field)} must be {words}, not {raw!r}.")
-    return values
-
-
-def _convert(raw: Any, hint: Any) -> Any:
-    if isinstance(raw, bool):
-        return raw
-    if isinstance(raw, list):
-        return tuple(raw)
-    kind = _scalar(hint)
-    if kind is bool:
-        if raw.lower() not in _TRUE + _FALSE:
-            raise ValueError(raw)
-        return raw.lower() in _TRUE
-    return kind(raw)
-
-
-def _scalar(hint: Any) -> type:
-    """Return the plain type of a field: int for ``int | None``."""
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    kind: type = hint if isinstance(hint, type) else str
-    return kind
-
-
-def _with_dashes(word: str) -> str:
-    """Accept the underscore spellings of other BIDS Apps: ``--participant_label``."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value

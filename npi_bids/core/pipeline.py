@@ -240,17 +240,21 @@ def _measures(
 def _uncertainty(
     fit: Fit, windows: Windows, again: _Again, n_bootstrap: int
 ) -> Uncertainty | None:
-    """Return the bootstrap where it is wanted; the closed form where there is one; or nothing."""
+    """Return the bootstrap where it is wanted; the closed form where there is one; or nothing.
+
+    Resamples do not show the bias of a shrunken estimate, which the posterior allows for; where
+    both are known the larger error of each entry counts.
+    """
+    push = again.perturb
+    plain = push.steps_ahead == 1 and push.perturbation == "single"
+    closed = None
+    if plain and isinstance(fit.surrogate, KnowsErrors):
+        closed = push.strength * fit.surrogate.weight_errors(windows)
     if n_bootstrap:
         rng = np.random.default_rng(again.settings.seed)
         error = bootstrap_error(windows, again.map_of, n_bootstrap, rng)
-        return intervals(fit.matrix, error, "bootstrap")
-    push = again.perturb
-    plain = push.steps_ahead == 1 and push.perturbation == "single"
-    if plain and isinstance(fit.surrogate, KnowsErrors):
-        error = push.strength * fit.surrogate.weight_errors(windows)
-        return intervals(fit.matrix, error, "posterior")
-    return None
+        return intervals(fit.matrix, np.fmax(error, 0 if closed is None else closed), "bootstrap")
+    return None if closed is None else intervals(fit.matrix, closed, "posterior")
 
 
 def _all_regions(matrix: Array, covered: Mask) -> Array:

@@ -16,7 +16,7 @@ from npi_bids.core.records import Array
 
 # Blue to red through white, told apart by the colour-blind; grey is what is not covered.
 _SIGNED = "RdBu_r"
-_BLUE, _ORANGE, _GREY = "#2b6cb0", "#c05621", "#9aa5b1"
+BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
 _MAX_BRACKETS = 24
 
 
@@ -69,7 +69,7 @@ def draw_matrix(
     axes.set_xlabel("target" if directed else "region")
     axes.set_ylabel("source" if directed else "region")
     _mark_networks(axes, [networks[region] for region in order] if networks else [])
-    return _svg(canvas)
+    return svg_text(canvas)
 
 
 def draw_sure(
@@ -94,11 +94,11 @@ def draw_sure(
 def draw_training(curve: pd.DataFrame) -> str:
     """Draw the errors of training and of held-out windows over epochs."""
     canvas, axes = _canvas(5.6, 3.2)
-    axes.plot(curve["epoch"], curve["train_mse"], color=_BLUE, label="training")
-    axes.plot(curve["epoch"], curve["held_out_mse"], color=_ORANGE, label="held out")
+    axes.plot(curve["epoch"], curve["train_mse"], color=BLUE, label="training")
+    axes.plot(curve["epoch"], curve["held_out_mse"], color=ORANGE, label="held out")
     axes.set(xlabel="epoch", ylabel="mean squared error")
     axes.legend(fontsize=8, frameon=False)
-    return _svg(canvas)
+    return svg_text(canvas)
 
 
 def draw_prediction(r2: dict[str, float]) -> str:
@@ -106,36 +106,36 @@ def draw_prediction(r2: dict[str, float]) -> str:
     canvas, axes = _canvas(5.6, 0.6 + 0.5 * len(r2))
     names = list(r2)[::-1]
     values = [r2[name] for name in names]
-    bars = axes.barh(names, values, color=[_GREY] * (len(names) - 1) + [_BLUE])
+    bars = axes.barh(names, values, color=[GREY] * (len(names) - 1) + [BLUE])
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.margins(x=0.15)
     axes.set_xlabel("R² of the next sample, held out")
-    return _svg(canvas)
+    return svg_text(canvas)
 
 
 def draw_agreement(model_fc: Array, fc: Array, r: float) -> str:
     """Draw the free-running surrogate's FC against the data's, one point per pair."""
     canvas, axes = _canvas(4.2, 4.0)
     pairs = np.tril_indices(len(fc), -1)
-    axes.plot([-1, 1], [-1, 1], color=_GREY, linewidth=1)
-    axes.plot(fc[pairs], model_fc[pairs], ".", color=_BLUE, markersize=2, alpha=0.5,
+    axes.plot([-1, 1], [-1, 1], color=GREY, linewidth=1)
+    axes.plot(fc[pairs], model_fc[pairs], ".", color=BLUE, markersize=2, alpha=0.5,
               rasterized=True)  # fmt: skip
     axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="FC of the data",
              ylabel="FC of the surrogate")  # fmt: skip
     axes.set_title(f"r = {r:.2f}", fontsize=11)
-    return _svg(canvas)
+    return svg_text(canvas)
 
 
 def draw_coverage(coverage: Sequence[pd.DataFrame], threshold: float) -> str:
     """Draw the coverage of each region, one line per run, lowest first."""
     canvas, axes = _canvas(5.6, 2.8)
     for run in coverage:
-        axes.plot(np.sort(run["coverage"]), color=_BLUE, alpha=max(0.2, 1 / len(coverage)))
-    axes.axhline(threshold, color=_ORANGE, linestyle="--", label=f"threshold {threshold:g}")
+        axes.plot(np.sort(run["coverage"]), color=BLUE, alpha=max(0.2, 1 / len(coverage)))
+    axes.axhline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:g}")
     axes.set(ylim=(-0.03, 1.03), xlabel="regions, sorted by coverage", ylabel="share covered")
     axes.legend(fontsize=8, frameon=False)
-    return _svg(canvas)
+    return svg_text(canvas)
 
 
 def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float) -> str:
@@ -144,23 +144,32 @@ def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float
     start = 0.0
     for run in runs:
         time = start + tr * np.arange(len(run))
-        axes.plot(time, run["framewise_displacement"], color=_BLUE, linewidth=0.8)
+        axes.plot(time, run["framewise_displacement"], color=BLUE, linewidth=0.8)
         for sample in np.flatnonzero(run["left_out"]):
-            axes.axvspan(time[sample] - tr / 2, time[sample] + tr / 2, color=_ORANGE, alpha=0.3,
+            axes.axvspan(time[sample] - tr / 2, time[sample] + tr / 2, color=ORANGE, alpha=0.3,
                          linewidth=0)  # fmt: skip
         start = time[-1] + tr
-        axes.axvline(start - tr / 2, color=_GREY, linewidth=0.8)
+        axes.axvline(start - tr / 2, color=GREY, linewidth=0.8)
     if threshold is not None:
-        axes.axhline(threshold, color=_ORANGE, linestyle="--", linewidth=1)
+        axes.axhline(threshold, color=ORANGE, linestyle="--", linewidth=1)
     axes.set(xlabel="time (s), runs one after the other", ylabel="FD (mm)", xlim=(-tr, start))
-    return _svg(canvas)
+    return svg_text(canvas)
+
+
+def make_canvas(
+    width: float, height: float, n_rows: int = 1, n_columns: int = 1
+) -> tuple[Canvas, list[Any]]:
+    """Return a figure (inches) and its panels, row by row."""
+    canvas = Canvas(figsize=(width, height), layout="compressed")
+    panels = canvas.subplots(n_rows, n_columns, squeeze=False).ravel().tolist()
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return canvas, panels
 
 
 def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
-    canvas = Canvas(figsize=(width, height), layout="compressed")
-    axes = canvas.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return canvas, axes
+    canvas, panels = make_canvas(width, height)
+    return canvas, panels[0]
 
 
 def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
@@ -178,7 +187,7 @@ def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
     axes.tick_params(length=0)
 
 
-def _svg(canvas: Canvas) -> str:
+def svg_text(canvas: Canvas) -> str:
     """Return the figure as SVG, the same bytes each time, without its XML head."""
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "npi-bids", "savefig.dpi": 150}

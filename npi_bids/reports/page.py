@@ -13,12 +13,17 @@ from npi_bids.reports.records import GroupPage, SubjectPage
 
 def subject_page(page: SubjectPage) -> str:
     """Return the page of one subject: one file, no network."""
-    return _environment().get_template("subject.html.j2").render(page=page, css=_css())
+    return render("subject.html.j2", page)
 
 
 def group_page(page: GroupPage) -> str:
     """Return the group's page: one file, no network."""
-    return _environment().get_template("group.html.j2").render(page=page, css=_css())
+    return render("group.html.j2", page)
+
+
+def render(template: str, page: Any) -> str:
+    """Return a page from its template, with the one style sheet inside."""
+    return _environment().get_template(template).render(page=page, css=_css())
 
 
 def methods_text(facts: Mapping[str, Any]) -> str:

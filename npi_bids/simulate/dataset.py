@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.records import Array
+from npi_bids.core.records import Array, Mask
 from npi_bids.images.parcellation import Parcellation, label_data
 
 _BASELINE, _SIGNAL, _NOISE = 1000.0, 20.0, 20.0  # image units; the signal is 2 % of the baseline
@@ -32,13 +32,13 @@ class SimulatedRun:
     tr
         Sampling period (s).
     moved
-        Samples during which the head moves, as (first, last + 1).
+        Shape (n_samples,); True where the head moves.
     """
 
     entities: Mapping[str, str]
     signals: Array
     tr: float
-    moved: tuple[int, int]
+    moved: Mask
 
 
 def write_description(root: Path, name: str) -> None:
@@ -79,7 +79,10 @@ def write_run(
         The image.
     """
     stem = "_".join(f"{key}-{value}" for key, value in run.entities.items())
-    func = root / f"sub-{run.entities['sub']}" / "func"
+    func = root / f"sub-{run.entities['sub']}"
+    if "ses" in run.entities:
+        func /= f"ses-{run.entities['ses']}"
+    func /= "func"
     func.mkdir(parents=True, exist_ok=True)
     space = f"{stem}_space-{atlas.space}_res-4"
     motion = _motion(len(run.signals), run.moved, rng)
@@ -129,13 +132,11 @@ def _rim(inside: np.ndarray) -> np.ndarray:
     return grown
 
 
-def _motion(n_samples: int, moved: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Return six motion parameters: a slow drift, and one stretch of real movement."""
+def _motion(n_samples: int, moved: Mask, rng: np.random.Generator) -> Array:
+    """Return six motion parameters: a slow drift, and stretches of real movement."""
     drift = np.cumsum(0.01 * rng.standard_normal((n_samples, 6)), axis=0)
     drift[:, 3:] /= 50  # radians on a sphere of 50 mm
-    first, last = moved
-    jolt = 0.8 * rng.standard_normal((last - first, 3))
-    drift[first:last, :3] += jolt
+    drift[moved, :3] += 0.8 * rng.standard_normal((int(moved.sum()), 3))
     return drift
 
 

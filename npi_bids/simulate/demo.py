@@ -10,19 +10,14 @@ import nibabel as nib
 import numpy as np
 
 from npi_bids.core.records import ECResult
-from npi_bids.images.parcellation import Parcellation, label_data, label_image
-from npi_bids.images.resample import to_grid
-from npi_bids.images.spheres import load_spheres
 from npi_bids.io.tables import write_matrix, write_table
+from npi_bids.simulate.atlas import simulated_atlas
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 from npi_bids.simulate.rnn import random_network, simulate_rnn, true_ec
 
 N_REGIONS, N_SUBJECTS, N_RUNS, N_SAMPLES = 20, 3, 2, 600
 _SEED = 2025
 _TR = 1.0
-# The 4 mm grid of MNI152NLin6Asym.
-_SHAPE = (46, 55, 46)
-_AFFINE = np.array([[-4.0, 0, 0, 90], [0, 4, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,7 @@ def write_demo(folder: Path) -> Iterator[DemoData]:
     rng = np.random.default_rng(_SEED)
     system = random_network(N_REGIONS, rng)
     series = simulate_rnn(system, n_runs=N_SUBJECTS * N_RUNS, n_samples=N_SAMPLES, rng=rng)
-    atlas = _atlas()
+    atlas = simulated_atlas(N_REGIONS)
     image = folder / "atlas-Dosenbach20_space-MNI152NLin6Asym_dseg.nii.gz"
     written = DemoData(folder / "dataset", image, folder / "truth.tsv")
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,24 +58,7 @@ def write_demo(folder: Path) -> Iterator[DemoData]:
     for number, signals in enumerate(series):
         subject, run = divmod(number, N_RUNS)
         entities = {"sub": f"{subject + 1:02d}", "task": "rest", "run": str(run + 1)}
-        moved = (100 + 50 * number, 112 + 50 * number)
+        moved = np.zeros(N_SAMPLES, dtype=bool)
+        moved[100 + 50 * number : 112 + 50 * number] = True
         write_run(written.dataset, SimulatedRun(entities, signals, _TR, moved), atlas, rng)
         yield written
-
-
-def _atlas() -> Parcellation:
-    """Return every eighth region of Dosenbach2010, on the 4 mm grid."""
-    whole = load_spheres("Dosenbach2010")
-    grid = nib.Nifti1Image(np.zeros(_SHAPE, dtype=np.uint8), _AFFINE)
-    data = label_data(to_grid(whole, grid), whole.name)
-    chosen = np.asarray(whole.values)[:: len(whole.values) // N_REGIONS][:N_REGIONS]
-    numbers = np.searchsorted(chosen, data).clip(0, N_REGIONS - 1)
-    data = np.where(np.isin(data, chosen), numbers + 1, 0)
-    return Parcellation(
-        name="Dosenbach20",
-        labels=tuple(whole.labels[value - 1] for value in chosen),
-        values=tuple(range(1, N_REGIONS + 1)),
-        space=whole.space,
-        image=label_image(data, _AFFINE),
-        networks=tuple(whole.networks[value - 1] for value in chosen),
-    )

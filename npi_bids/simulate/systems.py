@@ -49,6 +49,9 @@ class SystemSettings:
     seed: int = option(
         0, "seed of the network and of all noise", at_least=0, flag="random-seed", metavar="N"
     )
+    noise_seed: int = option(
+        0, "another number gives the same network other noise", at_least=0, metavar="N"
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -104,6 +107,11 @@ def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int)
     return SYSTEMS[system](settings, n_runs, n_samples)
 
 
+def sampling_period(system: str, settings: SystemSettings) -> float:
+    """Return the TR in s: what the settings say, or the system's own."""
+    return settings.tr or (2.0 if system in KINDS else {"wbm": 0.72}.get(system, 1.0))
+
+
 def structure(settings: SystemSettings) -> Connectome:
     """Return the structural connectivity that the settings name, or a random one."""
     if settings.sc:
@@ -115,7 +123,7 @@ def structure(settings: SystemSettings) -> Connectome:
 def _rnn(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     draws, noise = _generators(settings)
     weights = settings.coupling * rnn.random_network(settings.n_regions, draws).weights
-    system = rnn.RNNSystem(weights, sigma=settings.noise, tr=settings.tr or 1.0)
+    system = rnn.RNNSystem(weights, sigma=settings.noise, tr=sampling_period("rnn", settings))
     series = rnn.simulate_rnn(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
     size = series.std(axis=(0, 1))
     every = max(1, n_runs * n_samples // _STATES)
@@ -131,7 +139,7 @@ def _wbm(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
         connectome.weights,
         coupling=settings.coupling * plain.coupling,
         sigma=settings.noise * plain.sigma,
-        tr=settings.tr or plain.tr,
+        tr=sampling_period("wbm", settings),
     )
     truth = wbm.true_ec(system, noise, n_samples=max(1, round(3.6 / system.tr)))
     series = wbm.simulate_wbm(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
@@ -157,7 +165,7 @@ def _neuromatch(settings: SystemSettings, n_runs: int, n_samples: int) -> Simula
         (expit(inputs + push * row) - expit(inputs)).mean(axis=0)
         for push, row in zip(size, weights, strict=True)
     ])  # fmt: skip
-    return _directly(series, truth / size, settings.tr or 1.0)
+    return _directly(series, truth / size, sampling_period("neuromatch", settings))
 
 
 def _var(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
@@ -166,12 +174,12 @@ def _var(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
     size = series.std(axis=(0, 1))
     truth = size[:, None] * system.transition / size
-    return _directly(settings.noise * series, truth, settings.tr or 1.0)
+    return _directly(settings.noise * series, truth, sampling_period("var", settings))
 
 
 def _ou(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     draws, noise = _generators(settings)
-    tr = settings.tr or 1.0
+    tr = sampling_period("ou", settings)
     system = ou_system(settings.n_regions, settings.coupling, tr, draws)
     series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
     size = series.std(axis=(0, 1))
@@ -180,16 +188,14 @@ def _ou(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
 
 def _brain(kind: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     connectome = structure(settings)
-    plain = brain.BrainSystem(kind, connectome, tr=settings.tr or 2.0)
+    plain = brain.BrainSystem(kind, connectome, tr=sampling_period(kind, settings))
     system = plain.with_parameters({
         plain.coupling: settings.coupling * plain.parameter(plain.coupling),
         "sigma_ou": settings.noise * plain.parameter("sigma_ou"),
     })  # fmt: skip
     truth = brain.true_ec(system, seed=settings.seed)
-    runs = [
-        brain.simulate_brain(system, n_samples=n_samples, seed=settings.seed + 1000 * (run + 1))
-        for run in range(n_runs)
-    ]
+    seeds = np.random.SeedSequence([settings.seed, settings.noise_seed]).generate_state(n_runs)
+    runs = [brain.simulate_brain(system, n_samples=n_samples, seed=int(seed)) for seed in seeds]
     return Simulation(np.array(runs), _no_diagonal(truth), _PULSE, connectome.labels, system.tr)
 
 
@@ -206,8 +212,8 @@ SYSTEMS: dict[str, Callable[[SystemSettings, int, int], Simulation]] = {
 
 def _generators(settings: SystemSettings) -> tuple[np.random.Generator, np.random.Generator]:
     """Return the source of the network, and that of noise."""
-    first, second = np.random.SeedSequence(settings.seed).spawn(2)
-    return np.random.default_rng(first), np.random.default_rng(second)
+    noise = [settings.seed, 1, settings.noise_seed]
+    return np.random.default_rng([settings.seed, 0]), np.random.default_rng(noise)
 
 
 def _directly(series: Array, truth: Array, tr: float) -> Simulation:

@@ -5,7 +5,8 @@ from dataclasses import fields
 import pytest
 
 from npi_bids.cli.crashes import read_crashes
-from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
+from npi_bids.cli.options import flag
+from npi_bids.cli.parser import GROUPS, build_parser, parse
 from npi_bids.cli.resources import choose_plugin, n_processes
 from npi_bids.core.surrogate import TrainSettings
 from npi_bids.errors import SettingsError

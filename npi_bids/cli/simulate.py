@@ -1,0 +1,94 @@
+"""Entry point of ``npi-simulate``: a dataset whose effective connectivity is known."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, HelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+
+from npi_bids import __version__
+from npi_bids.cli.options import add_options, make_settings, with_dashes
+from npi_bids.errors import NPIError
+
+_ABOUT = """
+systems:
+  rnn         noisy recurrent network, the benchmark of Luo et al. (2025)
+  wbm         reduced Wong-Wang regions on a connectome seen as BOLD, their second benchmark
+  neuromatch  sigmoid network of the Neuromatch lessons
+  var, ou     linear: vector autoregression, Ornstein-Uhlenbeck process; EC in closed form
+  aln, hopf, wc, fhn, ww
+              whole-brain models of neurolib on a connectome, seen through a balloon model
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Simulate, write, and say what to do next."""
+    from npi_bids.simulate.cohort import CohortSettings
+    from npi_bids.simulate.observe import ObserveSettings
+    from npi_bids.simulate.systems import SYSTEMS, SystemSettings
+
+    parser = ArgumentParser(
+        "npi-simulate",
+        description="Write a dataset that looks like fMRIPrep's output, from a system whose "
+        "effective connectivity is known, with the truth beside it.",
+        epilog=_ABOUT,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("system", choices=sorted(SYSTEMS), metavar="SYSTEM", help="see below")
+    parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    classes = SystemSettings, ObserveSettings, CohortSettings
+    titles = "the system", "what is recorded of it", "of whom"
+    for title, settings in zip(titles, classes, strict=True):
+        add_options(parser.add_argument_group(title), settings)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args([with_dashes(word) for word in words])
+    try:
+        made = make_settings(args, classes)
+        return _write(args.system, args.out, *(made[cls] for cls in classes))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"npi-simulate: interrupted; remove <{args.out}> before another try.\n")
+        return 130
+    except NPIError as error:
+        sys.stderr.write(f"npi-simulate: {error}\n")
+        return error.exit_code
+
+
+class _Formatter(HelpFormatter):
+    """Wide help whose epilog keeps its lines."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text.strip():
+            return text.strip("\n")
+        return super()._fill_text(text, width, indent)
+
+
+def _write(system: str, out: Path, settings: object, seen: object, cohort: object) -> int:
+    from npi_bids.simulate.cohort import write_cohort
+
+    sys.stdout.write(f"Simulating {system} ...\n")
+    sys.stdout.flush()
+    written = None
+    for written in write_cohort(out, system, settings, seen, cohort):  # type: ignore[arg-type]
+        if written.n_done:
+            sys.stdout.write(f"  run {written.n_done} of {written.n_runs} written\n")
+            sys.stdout.flush()
+    if written is None:
+        return 1
+    sys.stdout.write(f"Dataset: {written.dataset}\nAtlas:   {written.atlas}\n")
+    sys.stdout.write(f"Truth:   {written.truth}\n\nNext:\n")
+    results = out / "results"
+    sys.stdout.write(
+        f"  npi-bids {written.dataset} {results} participant group --atlas {written.atlas}\n"
+        f"  npi-validate {results} {written.truth}\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Entry point of ``npi-validate``: maps beside known connectivity, and what a scan can show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npi_bids import __version__
+from npi_bids.errors import InputDataError, NPIError
+
+if TYPE_CHECKING:
+    from npi_bids.simulate.validate import Comparison
+
+# What is shown of a comparison: heading and field.
+_COLUMNS = {
+    "map": "map",
+    "r": "r",
+    "Spearman": "spearman",
+    "r sym.": "r_symmetric",
+    "r antisym.": "r_antisymmetric",
+    "r transposed": "r_transposed",
+    "AUROC": "auroc",
+    "AUPRC": "auprc",
+    "sign": "sign",
+    "direction": "direction",
+    "slope": "slope",
+    "95 % hold": "intervals_hold",
+    "false pos.": "false_positives",
+    "verdict": "verdict",
+}
+_PER_DEVIATION = "standard deviations"
+_MOST_PANELS = 9
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare results with a truth, or (``npi-validate power``) plan a study."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words[:1] == ["power"]:
+            from npi_bids.cli.power import main as power
+
+            return power(words[1:])
+        return _compare(_parse(words))
+    except KeyboardInterrupt:
+        sys.stderr.write("npi-validate: interrupted.\n")
+        return 130
+    except NPIError as error:
+        sys.stderr.write(f"npi-validate: {error}\n")
+        return error.exit_code
+
+
+def _parse(words: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(
+        "npi-validate",
+        description="Compare effective connectivity with the truth of a simulation, regions "
+        "matched by name. 'npi-validate power --help': what a scan of some length can show.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("results", type=Path, metavar="RESULTS",
+                        help="out_dir of npi-bids, or one map as TSV")  # fmt: skip
+    parser.add_argument("truth", type=Path, metavar="TRUTH",
+                        help="TSV of [source, target], as npi-simulate writes it")  # fmt: skip
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path("npi-validation"),
+        metavar="DIR",
+        help="folder for table, JSON, figure and page (npi-validation)",
+    )
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    return parser.parse_args(words)
+
+
+def _compare(args: Namespace) -> int:
+    from npi_bids.io.tables import read_matrix
+
+    if not args.truth.is_file():
+        raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
+    truth = read_matrix(args.truth)
+    sidecar = args.truth.with_suffix(".json")
+    facts = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
+    unit = str(facts.get("Units", ""))
+    found = list(_comparisons(args.results, truth, unit))
+    if not found:
+        raise InputDataError(
+            f"<{args.results}> holds no map; expected a TSV, or a folder with "
+            "sub-*/**/func/*_meas-npi_*_relmat.tsv."
+        )
+    rows = [comparison.row() for comparison in found]
+    short = [{**row, "map": _short(row["map"])} for row in rows]
+    _print(short if len({row["map"] for row in short}) == len(rows) else rows)
+    _write(args.out, found, rows, (str(args.results), str(args.truth), unit))
+    return 0
+
+
+def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
+    from npi_bids.bids.results import find_models
+    from npi_bids.io.tables import read_matrix
+    from npi_bids.simulate.validate import compare
+
+    if results.is_file():
+        yield compare(results.name, read_matrix(results), truth)
+        return
+    scale = unit.startswith(_PER_DEVIATION)
+    for model in find_models(results):
+        wanted = {"lower": "npilower", "upper": "npiupper"} if scale else {}
+        files = {key: model.path(kind) for key, kind in {**wanted, "q": "npiq"}.items()}
+        sure = {key: read_matrix(path) for key, path in files.items() if path.is_file()}
+        verdict = str(model.sidecar.get("Verdict", ""))
+        found = read_matrix(model.path("npi"))
+        yield compare(model.name, found, truth, verdict=verdict, sure=sure)
+    for path in sorted(results.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv")):
+        name = path.name.removesuffix("_relmat.tsv")
+        yield compare(name, read_matrix(path), truth, kind="group")
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False)
+    for heading in _COLUMNS:
+        table.add_column(heading, justify="left" if heading == "map" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row[field]) for field in _COLUMNS.values()))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _write(
+    out: Path,
+    found: Sequence[Comparison],
+    rows: list[dict[str, Any]],
+    names: tuple[str, str, str],
+) -> None:
+    from npi_bids.io.tables import write_rows
+    from npi_bids.reports.records import Figure
+    from npi_bids.reports.validation import ValidationPage, draw_recovery, validation_page
+
+    results, truth, unit = names
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"Results": results, "Truth": truth, "Units": unit, "Version": __version__}
+    finite = [{k: None if v != v else v for k, v in row.items()} for row in rows]  # noqa: PLR0124
+    text = json.dumps(content | {"Maps": finite}, indent=2)
+    (out / "validation.json").write_text(text + "\n", encoding="utf-8")
+    write_rows(rows, out / "validation.tsv")
+    shown = [*(c for c in found if c.kind == "group"), *(c for c in found if c.kind != "group")]
+    pairs = {_short(c.name): (c.estimate, c.truth) for c in shown[:_MOST_PANELS]}
+    svg = draw_recovery(pairs, unit)
+    (out / "validation.svg").write_text(svg, encoding="utf-8")
+    figure = Figure(
+        "validation", "Estimate against truth",
+        "One point per connection; the line is the least-squares fit. "
+        + (f"The first {_MOST_PANELS} of {len(found)} maps." if len(found) > _MOST_PANELS else ""),
+        svg, "; ".join(f"{_short(c.name)}: r {c.recovery.r:.2f}" for c in shown[:_MOST_PANELS]),
+    )  # fmt: skip
+    page = ValidationPage(
+        __version__,
+        "Validation against known connectivity",
+        f"Maps of {results} beside {truth}. Regions are matched by name; the diagonal is left "
+        "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5).",
+        tuple(_COLUMNS),
+        tuple(tuple(_text(row[field]) for field in _COLUMNS.values()) for row in rows),
+        (figure,),
+    )
+    (out / "validation.html").write_text(validation_page(page), encoding="utf-8")
+    sys.stdout.write(f"Written: {out / 'validation.html'} (and .tsv, .json, .svg)\n")
+
+
+def _short(name: str) -> str:
+    """Return the entities that tell maps of one dataset apart."""
+    kept = [part for part in name.split("_") if part.split("-")[0] in ("sub", "ses", "run")]
+    return "_".join(kept) or "group mean"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

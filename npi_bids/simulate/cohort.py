@@ -1,0 +1,165 @@
+"""A simulation as a dataset that looks like fMRIPrep's output, with the truth beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from npi_bids.core.options import check_options, option
+from npi_bids.core.records import ECResult, RegionSeries
+from npi_bids.errors import InputDataError
+from npi_bids.io.tables import write_matrix, write_series, write_table
+from npi_bids.simulate.atlas import simulated_atlas
+from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
+from npi_bids.simulate.observe import Observed, ObserveSettings, observe
+from npi_bids.simulate.systems import (
+    Simulation,
+    SystemSettings,
+    sampling_period,
+    simulate,
+)
+
+_TRUTH = "desc-truth_relmat.tsv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortSettings:
+    """Who is simulated, for how long, and as what."""
+
+    n_subjects: int = option(3, "subjects; they share the network", above=0, metavar="N")
+    n_sessions: int = option(1, "sessions of each subject", above=0, metavar="N")
+    n_runs: int = option(2, "runs of each session", above=0, metavar="N")
+    minutes: float = option(10.0, "length of a run", above=0, metavar="X")
+    series_only: bool = option(
+        False, "write regional series as tables, without images and confounds"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written, and how far the work is."""
+
+    dataset: Path
+    atlas: Path
+    truth: Path
+    n_done: int
+    n_runs: int
+
+
+def write_cohort(
+    folder: Path,
+    system: str,
+    settings: SystemSettings,
+    seen: ObserveSettings,
+    cohort: CohortSettings,
+) -> Iterator[Written]:
+    """Simulate and write, yielding after the simulation and after each run.
+
+    Parameters
+    ----------
+    folder
+        Where to; gets ``dataset/``, an atlas image with its table, and ``desc-truth_relmat.tsv``
+        with a sidecar that holds every setting.
+    system
+        One of the systems.
+    settings, seen, cohort
+        The system, what is recorded of it, and of whom.
+
+    Raises
+    ------
+    InputDataError
+        The folder holds something already.
+    SettingsError
+        The system cannot be had with these settings.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputDataError(
+            f"<{folder}> is not empty; name another folder, or remove it first. A simulation is "
+            "never written over another."
+        )
+    made, observed = _simulate(system, settings, seen, cohort)
+    n_seen = int(observed.seen.sum())
+    own = tuple(np.array(made.labels)[observed.seen]) if settings.sc else ()
+    atlas = simulated_atlas(n_seen, own)
+    image = folder / f"atlas-{atlas.name}_space-{atlas.space}_dseg.nii.gz"
+    paths = folder / "dataset", image, folder / _TRUTH
+    folder.mkdir(parents=True, exist_ok=True)
+    nib.save(atlas.image, image)
+    write_table(atlas.table(), folder / image.name.replace(".nii.gz", ".tsv"))
+    truth = made.truth[np.ix_(observed.seen, observed.seen)]
+    write_matrix(ECResult(truth, atlas.labels), folder / _TRUTH)
+    _describe_truth(folder / _TRUTH, made, (system, settings, seen, cohort))
+    write_description(folder / "dataset", f"npi-simulate {system}")
+    runs = list(_entities(cohort))
+    yield Written(*paths, 0, len(runs))
+    rng = np.random.default_rng([settings.seed, 2])
+    for number, entities in enumerate(runs):
+        signals, keep = observed.series[number], observed.keep[number]
+        if cohort.series_only:
+            _write_table(folder, entities, RegionSeries(signals, atlas.labels, observed.tr, keep))
+        else:
+            run = SimulatedRun(entities, signals, observed.tr, ~keep)
+            write_run(folder / "dataset", run, atlas, rng)
+        yield Written(*paths, number + 1, len(runs))
+
+
+def _simulate(
+    system: str, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
+) -> tuple[Simulation, Observed]:
+    n_samples = round(60 * cohort.minutes / sampling_period(system, settings))
+    n_runs = cohort.n_subjects * cohort.n_sessions * cohort.n_runs
+    made = simulate(system, settings, n_runs, n_samples)
+    rng = np.random.default_rng([settings.seed, 1])
+    return made, observe(made.series, made.tr, seen, rng)
+
+
+def _entities(cohort: CohortSettings) -> Iterator[dict[str, str]]:
+    for subject in range(1, cohort.n_subjects + 1):
+        for session in range(1, cohort.n_sessions + 1):
+            for run in range(1, cohort.n_runs + 1):
+                entities = {"sub": f"{subject:02d}"}
+                if cohort.n_sessions > 1:
+                    entities["ses"] = f"{session:02d}"
+                entities["task"] = "rest"
+                if cohort.n_runs > 1:
+                    entities["run"] = str(run)
+                yield entities
+
+
+def _write_table(folder: Path, entities: dict[str, str], series: RegionSeries) -> None:
+    func = folder / "dataset" / f"sub-{entities['sub']}"
+    func = func / f"ses-{entities['ses']}" / "func" if "ses" in entities else func / "func"
+    func.mkdir(parents=True, exist_ok=True)
+    stem = "_".join(f"{key}-{value}" for key, value in entities.items())
+    path = func / f"{stem}_desc-simulated_timeseries.tsv"
+    data = series.data.copy()
+    data[~series.keep] = np.nan
+    write_series(RegionSeries(data, series.labels, series.tr, series.keep), path)
+    sidecar = {"SamplingFrequency": 1 / series.tr, "RepetitionTime": series.tr}
+    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n")
+
+
+def _describe_truth(
+    path: Path,
+    made: Simulation,
+    settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
+) -> None:
+    system, of_system, seen, cohort = settings
+    content = {
+        "Description": "True effective connectivity; rows are sources, columns are targets.",
+        "Units": made.unit,
+        "System": system,
+        "RepetitionTime": made.tr * seen.decimate,
+        "SystemSettings": asdict(of_system),
+        "ObserveSettings": asdict(seen),
+        "CohortSettings": asdict(cohort),
+    }
+    path.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
