@@ -18,6 +18,7 @@ class BrainKind:
     ``push`` is the size of the stimulus in the model's own units; ``pushed`` the parameter that
     takes it over time, or the starting state that it is added to. ``gain`` makes Hz of the model's
     activity. ``own`` are the parameters that put the model below its transition, with noise.
+    ``ranges`` are those that are fitted to a subject: coupling and excitability first.
     """
 
     module: str
@@ -28,20 +29,41 @@ class BrainKind:
     state_push: bool = False
     gain: float = 1.0
     own: Mapping[str, float] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-# aln: the parameters of neurolib's first example; the others lie just below theirs.
+# aln: the parameters of neurolib's first example; the others lie just below their oscillations.
 KINDS: dict[str, BrainKind] = {
-    "aln": BrainKind("aln", "ALNModel", "Ke_gl", "ext_exc_current", 0.5,
-                 own={"mue_ext_mean": 1.57, "mui_ext_mean": 1.6, "sigma_ou": 0.09, "b": 5.0}),
-    "hopf": BrainKind("hopf", "HopfModel", "K_gl", "x_ext", 0.05,
-                  own={"a": -0.01, "sigma_ou": 0.05, "K_gl": 0.6}),
-    "wc": BrainKind("wc", "WCModel", "K_gl", "exc_ext", 0.3,
-                own={"exc_ext": 0.45, "sigma_ou": 0.02, "K_gl": 3.0}),
-    "fhn": BrainKind("fhn", "FHNModel", "K_gl", "x_ext", 0.2,
-                 own={"x_ext": 0.3, "sigma_ou": 0.02, "K_gl": 0.6}),
-    "ww": BrainKind("ww", "WWModel", "K_gl", "ses_init", 0.1, state_push=True,
-                gain=1000.0, own={"sigma_ou": 0.01, "K_gl": 0.3}),
+    "aln": BrainKind(
+        "aln", "ALNModel", "Ke_gl", "ext_exc_current", 0.5,
+        own={"mue_ext_mean": 1.57, "mui_ext_mean": 1.6, "sigma_ou": 0.09, "b": 5.0},
+        ranges={"Ke_gl": (100.0, 400.0), "mue_ext_mean": (0.8, 3.5), "mui_ext_mean": (0.8, 3.5),
+                "sigma_ou": (0.02, 0.4), "signalV": (5.0, 80.0)},
+    ),
+    "hopf": BrainKind(
+        "hopf", "HopfModel", "K_gl", "x_ext", 0.05,
+        own={"a": -0.01, "sigma_ou": 0.05, "K_gl": 0.6},
+        ranges={"K_gl": (0.1, 3.0), "a": (-0.1, 0.05), "sigma_ou": (0.02, 0.3),
+                "signalV": (5.0, 80.0)},
+    ),
+    "wc": BrainKind(
+        "wc", "WCModel", "K_gl", "exc_ext", 0.3,
+        own={"exc_ext": 0.45, "sigma_ou": 0.02, "K_gl": 3.0},
+        ranges={"K_gl": (0.5, 8.0), "exc_ext": (0.2, 1.0), "sigma_ou": (0.005, 0.1),
+                "signalV": (5.0, 80.0)},
+    ),
+    "fhn": BrainKind(
+        "fhn", "FHNModel", "K_gl", "x_ext", 0.2,
+        own={"x_ext": 0.3, "sigma_ou": 0.02, "K_gl": 0.6},
+        ranges={"K_gl": (0.2, 3.0), "x_ext": (0.1, 0.8), "sigma_ou": (0.01, 0.1),
+                "signalV": (5.0, 80.0)},
+    ),
+    "ww": BrainKind(
+        "ww", "WWModel", "K_gl", "ses_init", 0.1, state_push=True, gain=1000.0,
+        own={"sigma_ou": 0.01, "K_gl": 0.3},
+        ranges={"K_gl": (0.05, 1.0), "exc_current": (0.3, 0.42), "sigma_ou": (0.002, 0.05),
+                "signalV": (5.0, 80.0)},
+    ),
 }  # fmt: skip
 
 
@@ -76,7 +98,9 @@ def make_model(
             "pip install 'npi-bids[neurolib]'."
         ) from error
     # Rows are targets in neurolib.
-    model = getattr(module, kind.name)(Cmat=weights.T / weights.max(), Dmat=lengths.T, seed=seed)
+    model = getattr(module, kind.name)(
+        Cmat=weights.T / (weights.max() or 1.0), Dmat=lengths.T, seed=seed
+    )
     for key, value in {**kind.own, **parameters}.items():
         if key not in model.params:
             known = sorted(k for k, v in model.params.items() if isinstance(v, float))

@@ -90,10 +90,10 @@ def score(estimate: Array, truth: Array) -> Recovery:
 
 
 def _same_sign(found: Array, true: Array) -> float:
-    """Return how often signs agree in the larger half of what is truly not 0."""
+    """Return how often signs agree in the larger half of what is truly not 0; 0 is half right."""
     size = np.abs(true)
     large = (size >= np.median(size)) & (size > 0)
-    same = np.sign(found[large]) == np.sign(true[large])
+    same = np.where(found[large] == 0, 0.5, np.sign(found[large]) == np.sign(true[large]))
     return float(np.mean(same)) if large.any() else float("nan")
 
 

