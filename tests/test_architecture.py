@@ -40,7 +40,7 @@ FOREIGN = {
     "cli": {"rich", "tomli_w", "yaml"},
 }
 SCRIPTS = ("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-simulate", "npi-validate")
-# What the upper layers may take from core and images: settings classes, and their machinery.
+# What the upper layers may take from core, images and simulate: settings, their machinery.
 SETTINGS_NAMES = {"option", "configuration_hash", "PRESETS", "resolve", "check_options"}
 SOURCES = sorted(
     path
@@ -79,7 +79,7 @@ def forbidden(own, module, names):
     if used == own or used in allowed or ".".join(rest.split(".")[:2]) in allowed:
         return None
     settings = names and all(n.endswith("Settings") or n in SETTINGS_NAMES for n in names)
-    if SETTINGS in allowed and used in ("core", "images") and settings:
+    if SETTINGS in allowed and used in ("core", "images", "simulate") and settings:
         return None
     return f"{own} must not import {names} from {rest}"
 

@@ -12,6 +12,7 @@ from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import TrainSettings
 from npi_bids.core.verdict import AssessSettings
 from npi_bids.interfaces.ec import InferEC
+from npi_bids.simulate.options import BrainSettings
 
 
 def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
@@ -19,6 +20,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     train: TrainSettings,
     perturb: PerturbSettings,
     assess: AssessSettings | None = None,
+    brain: BrainSettings | None = None,
     min_time: float = 0.0,
     n_threads: int = 1,
     mem_gb: float = 1.0,
@@ -44,6 +46,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
         How to perturb it.
     assess
         Which matrices to write, how sure they are, and the thresholds of the verdict.
+    brain
+        Which whole-brain model to fit, where ``train`` names the surrogate ``wbm``.
     min_time
         Seconds of kept samples that the model needs, all runs together.
     n_threads
@@ -78,6 +82,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             perturb=asdict(perturb),
             measures=asdict(wanted.measures),
             verdict=asdict(wanted.verdict),
+            brain=asdict(brain or BrainSettings()),
             min_time=min_time,
             n_threads=n_threads,
             use_gpu=train.device.startswith("cuda"),

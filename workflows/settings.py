@@ -12,6 +12,7 @@ from npi_bids.core.surrogate import TrainSettings, resolve
 from npi_bids.core.verdict import AssessSettings
 from npi_bids.errors import SettingsError
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
+from npi_bids.simulate.options import BrainSettings
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
@@ -27,11 +28,14 @@ class AnalysisSettings:
     train: TrainSettings = field(default_factory=TrainSettings)
     perturb: PerturbSettings = field(default_factory=PerturbSettings)
     assess: AssessSettings = field(default_factory=AssessSettings)
+    brain: BrainSettings = field(default_factory=BrainSettings)
 
     @property
     def configuration(self) -> str:
         """Short hash of all that shapes a result; one output dataset holds one of them."""
+        whole_brain = (self.brain,) if self.train.surrogate == "wbm" else ()
         return configuration_hash(
+            *whole_brain,
             self.coverage,
             self.denoise,
             self.denoise.strategy,

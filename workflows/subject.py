@@ -148,6 +148,7 @@ def init_unit_wf(
         train=settings.train,
         perturb=settings.perturb,
         assess=settings.assess,
+        brain=settings.brain,
         min_time=settings.denoise.min_time,
         n_threads=n_threads,
         mem_gb=task.train_gb,

@@ -54,6 +54,7 @@ _KINDS = {
     "design": _Kind("timeseries", ".tsv", "Design"),
     **{measure: _Kind("relmat", ".tsv") for measure in (*MEASURES, *UNCERTAINTIES)},
     "training": _Kind("training", ".tsv", below=SURROGATES),
+    "bifurcation": _Kind("bifurcation", ".tsv", below=SURROGATES),
     "weights": _Kind("surrogate", ".safetensors", below=SURROGATES),
     "groupmean": _Kind("relmat", ".tsv", "Groupmean"),
     "groupsd": _Kind("relmat", ".tsv", "Groupsd"),
@@ -90,7 +91,7 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     ----------
     kind
         A measure or an uncertainty, or one of timeseries, coverage, outliers, design, training,
-        weights, and groupmean, groupsd, groupn, groupmax (which need the measure in
+        bifurcation, weights, and groupmean, groupsd, groupn, groupmax (which need the measure in
         ``entities["meas"]``).
     entities
         Of the run or the model, atlas included.

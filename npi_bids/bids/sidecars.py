@@ -11,6 +11,12 @@ from npi_bids.bids.names import Entities
 # Spaces of an individual; everything else is the name of a template.
 _INDIVIDUAL = ("T1w", "T2w", "func", "boldref", "individual", "")
 
+_MECHANISTIC = (
+    "Mean change of the target's BOLD 3 to 6 s after the source was stimulated for 0.5 s in a "
+    "whole-brain model that was fitted to the subject's functional connectivity, in standard "
+    "deviations of the target's simulated BOLD. Directions come from the structural connectivity "
+    "and the model. The diagonal is set to 0."
+)
 
 GROUP_VARIANTS = {
     "groupmean": "Mean over subjects",
@@ -35,7 +41,9 @@ def relmat_sidecar(
     links
         NodeFiles, Sources, SpatialReference, ConfigurationHash.
     """
-    return {**measure_fields(measure), **links, **facts}
+    about = {"MeasureDescription": _MECHANISTIC} if measure == "npi" else {}
+    about = about if facts.get("Surrogate") == "wbm" else {}
+    return {**measure_fields(measure), **about, **links, **facts}
 
 
 def group_sidecar(
@@ -141,12 +149,14 @@ def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
         "Training": summary["training"],
         "Perturbation": {
             "Strength": perturbation["strength"],
-            "Unit": "standard deviations of the source",
+            "Unit": perturbation.get("unit", "standard deviations of the source"),
             "Sign": perturbation["sign"],
             "Kind": perturbation["perturbation"],
             "Sustained": perturbation["sustained"],
             "StepsAhead": perturbation["steps_ahead"],
-            "LagSeconds": perturbation["steps_ahead"] * summary["tr"],
+            "LagSeconds": perturbation.get(
+                "lag_seconds", perturbation["steps_ahead"] * summary["tr"]
+            ),
         },
         "Verdict": summary["verdict"]["label"],
         "VerdictReasons": summary["verdict"]["reasons"],

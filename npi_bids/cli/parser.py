@@ -20,6 +20,7 @@ from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings, VerdictSettings
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
+from npi_bids.simulate.options import BrainSettings
 from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
 
 GROUPS: dict[str, tuple[type, ...]] = {
@@ -27,12 +28,15 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "parcellation": (AtlasSettings, CoverageSettings),
     "denoising": (DenoiseSettings,),
     "surrogate": (TrainSettings, CombineSettings),
+    "whole-brain model": (BrainSettings,),
     "perturbation": (PerturbSettings,),
     "uncertainty": (MeasureSettings, VerdictSettings),
     "group": (GroupSettings,),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
+# Options that may be paths of files.
+_PATHS = ((DenoiseSettings, "denoise"), (BrainSettings, "sc"), (BrainSettings, "sc_lengths"))
 
 
 class _ListAtlases(Action):
@@ -94,9 +98,10 @@ def parse(argv: Sequence[str]) -> Request:
     problems: list[str] = []
     given = {cls: given_options(args, cls, problems) for group in GROUPS.values() for cls in group}
     # Nodes run in folders of their own, where a relative path would lead nowhere.
-    strategy = Path(given[DenoiseSettings].get("denoise", "")).expanduser()
-    if strategy.is_file():
-        given[DenoiseSettings]["denoise"] = str(strategy.absolute())
+    for settings, name in _PATHS:
+        path = Path(given[settings].get(name, "")).expanduser()
+        if path.is_file():
+            given[settings][name] = str(path.absolute())
     presets = PRESETS.get(getattr(args, "preset", ""), {})
     given[TrainSettings] = {**presets, **given[TrainSettings]}
     made = checked_settings(given, problems)
@@ -106,6 +111,7 @@ def parse(argv: Sequence[str]) -> Request:
         combine=made[CombineSettings],
         train=made[TrainSettings],
         perturb=made[PerturbSettings],
+        brain=made[BrainSettings],
         assess=AssessSettings(measures=made[MeasureSettings], verdict=made[VerdictSettings]),
     )
     return Request(

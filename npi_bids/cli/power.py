@@ -91,7 +91,7 @@ def _run(
     from rich.console import Console
     from rich.progress import Progress
 
-    from npi_bids.simulate.power import run_power
+    from npi_bids.simulate.power import needs, run_power, summarise
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("simulated subjects")
@@ -108,48 +108,6 @@ def _run(
     _print(summaries, needed, power.wanted)
     _write(args.out, rows, summaries, needed, (power, system, seen))
     return 0
-
-
-def summarise(rows: Sequence[PowerRow]) -> Iterator[Summary]:
-    """Yield mean and spread over subjects, and the mean map's accuracy, by TR, method, length."""
-    import numpy as np
-
-    def place(row: PowerRow) -> tuple[float, str, float]:
-        return row.tr, row.method, row.minutes
-
-    for (tr, method, minutes), group in groupby(sorted(rows, key=place), key=place):
-        found = list(group)
-        single = [row for row in found if row.subject]
-        group_row = next(row for row in found if not row.subject)
-        r = np.array([row.r for row in single])
-        yield {
-            "tr": tr,
-            "method": method,
-            "minutes": minutes,
-            "r": float(r.mean()),
-            "r_low": float(r.min()),
-            "r_high": float(r.max()),
-            "r_antisymmetric": float(np.mean([row.r_antisymmetric for row in single])),
-            "direction": float(np.mean([row.direction for row in single])),
-            "direction_low": float(np.min([row.direction for row in single])),
-            "direction_high": float(np.max([row.direction for row in single])),
-            "group_r": group_row.r,
-            "group_direction": group_row.direction,
-            "n_subjects": len(single),
-        }
-
-
-def needs(summaries: Sequence[Summary], wanted: float) -> Iterator[tuple[float, str, float]]:
-    """Yield TR, method, and the minutes that give the wanted accuracy."""
-    from npi_bids.simulate.power import needed_minutes
-
-    def place(row: Summary) -> tuple[float, str]:
-        return row["tr"], row["method"]
-
-    for (tr, method), group in groupby(summaries, key=place):
-        found = list(group)
-        minutes = [row["minutes"] for row in found]
-        yield tr, method, needed_minutes(minutes, [row["r"] for row in found], wanted)
 
 
 _HEADINGS = ("TR (s)", "method", "minutes", "r", "lowest to highest", "r antisym.", "direction",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,6 +36,16 @@ from npi_bids.core.windows import cut_windows, shared_regions, split_windows
 
 _FEW_REGIONS = 200
 
+# Columns of a table by name.
+Table = Mapping[str, Sequence[Any]]
+
+
+class Stored(Protocol):
+    """A fitted model whose numbers can be stored."""
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the fitted numbers by name."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectEC:
@@ -63,6 +74,9 @@ class SubjectEC:
         Windows that each run gave, in the order of the runs.
     settings
         The training settings with every choice resolved.
+    tables, account
+        What a model that is no surrogate writes beside its map, by the name of the file, and says
+        of itself instead of training and perturbation.
     """
 
     measures: dict[str, ECResult]
@@ -71,10 +85,12 @@ class SubjectEC:
     hazards: tuple[str, ...]
     uncertainty: str
     log: TrainLog
-    surrogate: Surrogate
+    surrogate: Stored
     covered: Mask
     n_windows_per_run: tuple[int, ...]
     settings: TrainSettings
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    account: Mapping[str, object] = field(default_factory=dict)
 
 
 def ec_of_runs(

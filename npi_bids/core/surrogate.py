@@ -14,6 +14,8 @@ from npi_bids.errors import SettingsError
 # The one list of surrogates: surrogates/<name>.py holds fit_<name>. They are imported when they
 # are asked for, because the command line reads this list and must not load torch.
 SURROGATES = ("hybrid", "mou", "var", "mlp", "cnn", "rnn")
+# A whole-brain model is no one-step predictor: it is fitted by npi_bids.simulate instead.
+WHOLE_BRAIN = "wbm"
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
 # simulations and their analysis of the Human Connectome Project.
@@ -84,8 +86,9 @@ class TrainSettings:
     surrogate: str = option(
         "hybrid",
         "model of the regional dynamics: hybrid (the better of mou and var, and networks for "
-        "what is not linear), mou (Ornstein-Uhlenbeck), var (linear), mlp, cnn, rnn",
-        choices=SURROGATES,
+        "what is not linear), mou (Ornstein-Uhlenbeck), var (linear), mlp, cnn, rnn; or wbm, a "
+        "whole-brain model on structural connectivity (--sc)",
+        choices=(*SURROGATES, WHOLE_BRAIN),
     )
     n_lags: int | None = option(
         None,

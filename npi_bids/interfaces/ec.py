@@ -21,6 +21,7 @@ class _InferECInputSpec(VersionedInputSpec):
     perturb = traits.Dict(mandatory=True, desc="fields of PerturbSettings")
     measures = traits.Dict(usedefault=True, desc="fields of MeasureSettings")
     verdict = traits.Dict(usedefault=True, desc="fields of VerdictSettings")
+    brain = traits.Dict(usedefault=True, desc="fields of BrainSettings, for the surrogate wbm")
     min_time = traits.Float(0.0, usedefault=True, desc="kept seconds that the model needs")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
@@ -41,10 +42,11 @@ class InferEC(NPIInterface):
     output_spec = _InferECOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.core.hazards import find_hazards
         from npi_bids.core.measures import MeasureSettings
         from npi_bids.core.perturb import PerturbSettings
         from npi_bids.core.pipeline import ec_of_runs
-        from npi_bids.core.surrogate import TrainSettings
+        from npi_bids.core.surrogate import WHOLE_BRAIN, TrainSettings
         from npi_bids.core.train import threads
         from npi_bids.core.verdict import AssessSettings, VerdictSettings
         from npi_bids.core.windows import check_time
@@ -61,12 +63,29 @@ class InferEC(NPIInterface):
         regressors = read_regressors(self.inputs.summaries)
         try:
             check_time(runs, self.inputs.min_time)
-            with threads(self.inputs.n_threads):
-                result = ec_of_runs(
-                    runs, train=train, perturb=perturb, assess=assess, regressors=regressors
-                )
+            if train.surrogate == WHOLE_BRAIN:
+                result = self._fit_brain(runs, train, find_hazards(runs, regressors), folder)
+            else:
+                with threads(self.inputs.n_threads):
+                    result = ec_of_runs(
+                        runs, train=train, perturb=perturb, assess=assess, regressors=regressors
+                    )
             files, summary = write_subject(result, runs, perturb, assess, folder)
         except NoUsableDataError as error:
             files, summary = write_exclusion(str(error), self.inputs.summaries, folder)
         self._results.update(files=[str(path) for path in files], summary=str(summary))
         return runtime
+
+    def _fit_brain(self, runs: Any, train: Any, hazards: Any, folder: Path) -> Any:
+        from npi_bids.interfaces.base import plain
+        from npi_bids.simulate.brain_subject import brain_of_runs
+        from npi_bids.simulate.options import BrainSettings
+
+        return brain_of_runs(
+            runs,
+            train=train,
+            brain=BrainSettings(**plain(self.inputs.brain)),
+            cache=folder.parent / "search",  # Nipype empties the folder of a node that runs again
+            hazards=hazards,
+            n_procs=self.inputs.n_threads,
+        )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from npi_bids import __version__
 from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.pipeline import SubjectEC
+from npi_bids.core.pipeline import SubjectEC, Table
 from npi_bids.core.records import RegionSeries
 from npi_bids.core.train import find_device
 from npi_bids.core.verdict import AssessSettings
@@ -64,7 +64,8 @@ def write_subject(
     Returns
     -------
     files
-        ``<measure>.tsv`` of each measure, ``training.tsv`` and ``weights.safetensors``.
+        ``<measure>.tsv`` of each measure, ``training.tsv``, other tables of the model, and
+        ``weights.safetensors``.
     summary
         JSON with the model's account of itself.
     """
@@ -72,8 +73,9 @@ def write_subject(
     for measure, matrix in result.measures.items():
         files.append(folder / f"{measure}.tsv")
         write_matrix(matrix, files[-1])
-    files.append(folder / "training.tsv")
-    write_table(_curve(result), files[-1])
+    for name, table in {"training": _curve(result), **result.tables}.items():
+        files.append(folder / f"{name}.tsv")
+        write_table(pd.DataFrame(table), files[-1])
     files.append(folder / "weights.safetensors")
     write_tensors(result.surrogate.tensors(), files[-1])
     summary = folder / SUMMARY
@@ -92,10 +94,10 @@ def write_exclusion(
     return [], summary
 
 
-def _curve(result: SubjectEC) -> pd.DataFrame:
+def _curve(result: SubjectEC) -> Table:
     log = result.log
     epochs = range(1, len(log.train) + 1)
-    return pd.DataFrame({"epoch": epochs, "train_mse": log.train, "held_out_mse": log.valid})
+    return {"epoch": epochs, "train_mse": log.train, "held_out_mse": log.valid}
 
 
 def _account(
@@ -132,4 +134,5 @@ def _account(
             "python": platform.python_version(),
             **{name: version(name) for name in _PACKAGES},
         },
+        **result.account,
     }

