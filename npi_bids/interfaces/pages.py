@@ -11,6 +11,7 @@ from npi_bids import __version__
 from npi_bids.bids.names import MEASURES, UNCERTAINTIES, output_path, parse_name
 from npi_bids.bids.results import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.errors import ReportError
+from npi_bids.interfaces.pages_brain import draw_brain
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.reports import figures
@@ -18,6 +19,7 @@ from npi_bids.reports.facts import QUALITY_NOTES, number
 from npi_bids.reports.page import subject_page
 from npi_bids.reports.records import Figure, ModelSection, Row, SubjectPage
 
+_UNITS = {"standard deviations of the source": "SD"}
 # q below which a connection is shown as sure.
 _SURE = 0.05
 
@@ -157,7 +159,8 @@ def _draw(out_dir: Path, model: Model, runs: Runs) -> list[Figure]:
                 f"{n_sure} connections with q below {_SURE:g}",
             )
         )
-    return [*drawn, *_draw_fit(model), *_draw_runs(runs)]
+    whole_brain = model.sidecar["Surrogate"] == "wbm"
+    return [*drawn, *(draw_brain(model) if whole_brain else _draw_fit(model)), *_draw_runs(runs)]
 
 
 def _draw_fit(model: Model) -> list[Figure]:
@@ -223,15 +226,23 @@ def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
         ),
         Row("windows per run", ", ".join(map(str, sidecar["WindowsPerRun"]))),
         Row("denoising", about["Denoising"], f"{len(about['Regressors'])} regressors"),
-        Row("surrogate", sidecar["Surrogate"], f"{training['n_lags']} lag(s)"),
+        Row("surrogate", sidecar["Surrogate"], _about_surrogate(training)),
         Row(
             "perturbation",
-            f"{push['Sign']}, {push['Strength']:g} SD, {push['Kind']}",
+            f"{push['Sign']}, {push['Strength']:g} {_UNITS.get(push['Unit'], push['Unit'])}, "
+            f"{push['Kind']}",
             f"effect {push['LagSeconds']:g} s later",
         ),
         Row("seed, device", f"{sidecar['Seed']}, {sidecar['Device']}"),
         Row("configuration", sidecar["ConfigurationHash"]),
     )
+
+
+def _about_surrogate(training: Mapping[str, Any]) -> str:
+    if "fitted" not in training:
+        return f"{training['n_lags']} lag(s)"
+    fitted = ", ".join(f"{name} {value:.3g}" for name, value in training["fitted"].items())
+    return f"{training['model']} of neurolib, {fitted or 'its own parameters'}"
 
 
 def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:

@@ -191,9 +191,11 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "kinds": _KINDS,
         **_trust_facts(models),
         "lags": training["n_lags"],
-        **{key: training[key] for key in
+        **{key: training.get(key) for key in
            ("var_fit", "epochs", "batch_size", "learning_rate", "weight_decay", "refit")},
-        "train_share": f"{training['train_fraction']:.0%}",
+        "train_share": f"{training.get('train_fraction', 0):.0%}",
+        "brain": training if first["Surrogate"] == "wbm" else None,
+        "brain_fit": _spread(m.sidecar["Quality"]["model_fc_r"] for m in models),
         "r2": quality["r2"],
         "r2_own": quality["r2_own_history"],
         "r2_persistence": quality["r2_persistence"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,12 @@ def brain_of_runs(
     series = [run.data[run.keep] for run in shared]
     target = brain_target(series, runs[0].tr)
 
+    number = count(1)
+
     def tell(found: Evaluation, total: int) -> None:
-        _logger.info("%s of %d simulations: r of FC %.2f", found.stage, total, found.r_fc)
+        _logger.info(
+            "simulation %d of %d (%s): r of FC %.2f", next(number), total, found.stage, found.r_fc
+        )
 
     tried = search(
         plain, target, brain, seed=train.seed, cache=cache, n_procs=n_procs, on_evaluation=tell
