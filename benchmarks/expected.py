@@ -16,16 +16,28 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.table import RESULTS
+from benchmarks.table import RESULTS, save, show
+from npi_bids import __version__
+from npi_bids.core.expected import (
+    TARGETS,
+    AccuracyTable,
+    error_quantiles,
+    figures_of,
+    predict,
+    spread_of,
+)
 from npi_bids.core.measures import antisymmetric, pearson
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.pipeline import ec_of_runs
+from npi_bids.core.records import Quality
 from npi_bids.core.surrogate import TrainSettings
 from npi_bids.core.train import threads
+from npi_bids.core.verdict import VerdictSettings, judge
 from npi_bids.errors import NPIError
 from npi_bids.simulate.observe import ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SystemSettings, simulate
@@ -133,9 +145,113 @@ def simulate_all(n_wanted: int, n_procs: int) -> None:
             sys.stderr.write(f"\r{count} of {len(todo)}")
 
 
+def fit() -> None:
+    """Check the prediction on kinds of systems that it did not see, and ship the table."""
+    rows = [row for row in read_rows() if "r" in row]
+    figures = np.array([figures_of(_numbers(row["quality"])) for row in rows])
+    reached = {target: np.array([row[target] for row in rows], dtype=float) for target in TARGETS}
+    usable = np.isfinite(figures).all(axis=1)
+    usable &= np.all([np.isfinite(values) for values in reached.values()], axis=0)
+    rows = [row for row, kept in zip(rows, usable, strict=True) if kept]
+    table = AccuracyTable(figures[usable], {t: v[usable] for t, v in reached.items()}, {})
+    kinds = np.array([row["kind"] for row in rows])
+    checks: dict[str, Any] = {}
+    for target in TARGETS:
+        expected = _unseen(table, kinds, target)
+        truth = table.accuracy[target]
+        checks[target] = _check(table, kinds, target, expected)
+        lines = {kind: _line(expected[kinds == kind], truth[kinds == kind])
+                 for kind in sorted(set(kinds))}  # fmt: skip
+        lines["all"] = _line(expected, truth)
+        held = checks[target]["held"]
+        lines = {kind: [*line, held[kind]] for kind, line in lines.items()}
+        show(f"{target}: kinds not seen", ("results", "r", "RMSE", "bias", "90 % hold"), lines)
+        checks[target]["quantiles"] = error_quantiles(expected, truth).tolist()
+    _show_verdicts(rows, _unseen(table, kinds, "r"), table.accuracy["r"])
+    content = {
+        "about": "Simulated maps: quality figures, and correlation with the true connectivity.",
+        "made by": "python -m benchmarks.expected",
+        "version": __version__,
+        "results by kind": {kind: int((kinds == kind).sum()) for kind in sorted(set(kinds))},
+        "correlation of expected and reached, kinds not seen": {
+            target: round(float(checks[target]["r"]), 3) for target in TARGETS
+        },
+        "errors": {
+            target: np.round(checks[target]["quantiles"], 4).tolist() for target in TARGETS
+        },
+        "figures": np.round(table.figures, 4).tolist(),
+        **{target: np.round(values, 4).tolist() for target, values in table.accuracy.items()},
+    }
+    path = Path(__file__).parents[1] / "npi_bids" / "data" / "expected.json"
+    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    print(f"written to {path} ({path.stat().st_size / 1000:.0f} kB)")
+    save("expected_checks", checks)
+
+
+def _numbers(quality: dict[str, Any]) -> dict[str, float]:
+    return {key: float("nan") if value is None else value for key, value in quality.items()}
+
+
+def _without(table: AccuracyTable, left_out: Any) -> AccuracyTable:
+    return AccuracyTable(
+        table.figures[~left_out], {t: v[~left_out] for t, v in table.accuracy.items()}, {}
+    )
+
+
+def _unseen(table: AccuracyTable, kinds: Any, target: str) -> Any:
+    """Return what is expected of each result by a table without its kind of system."""
+    expected = np.full(len(kinds), np.nan)
+    for kind in set(kinds):
+        out = kinds == kind
+        expected[out] = predict(_without(table, out), table.figures[out], target)
+    return expected
+
+
+def _check(table: AccuracyTable, kinds: Any, target: str, expected: Any) -> dict[str, Any]:
+    """Return how well intervals hold whose width comes from other kinds of systems alone."""
+    truth = table.accuracy[target]
+    inside = np.zeros(len(kinds), dtype=bool)
+    for kind in set(kinds):
+        out = kinds == kind
+        rest = _without(table, out)
+        errors = error_quantiles(_unseen(rest, kinds[~out], target), rest.accuracy[target])
+        own = AccuracyTable(rest.figures, rest.accuracy, {target: errors})
+        low, high = spread_of(own, expected[out], target).T
+        inside[out] = (truth[out] >= expected[out] + low) & (truth[out] <= expected[out] + high)
+    held = {kind: float(inside[kinds == kind].mean()) for kind in set(kinds)}
+    return {
+        "r": float(np.corrcoef(expected, truth)[0, 1]),
+        "held": {**held, "all": float(inside.mean())},
+    }
+
+
+def _line(expected: Any, truth: Any) -> list[float]:
+    error = expected - truth
+    return [len(truth), float(np.corrcoef(expected, truth)[0, 1]),
+            float(np.sqrt(np.mean(error**2))), float(error.mean())]  # fmt: skip
+
+
+def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> None:
+    """Show what verdicts the results get when their kind of system was not seen."""
+    settings = VerdictSettings()
+    found: dict[str, list[float]] = {"pass": [], "caution": [], "fail": []}
+    for row, value, reached in zip(rows, expected, truth, strict=True):
+        quality = Quality(**{**_numbers(row["quality"]), "expected_r": float(value)})  # type: ignore[arg-type]
+        found[judge(quality, settings).label].append(float(reached))
+    lines = {
+        label: [len(r), float(np.mean(r)), float(np.min(r)), sum(x < 0.4 for x in r)]
+        for label, r in found.items()
+        if r
+    }
+    show("Verdicts of kinds not seen", ("results", "mean r", "lowest r", "r < .4"), lines)
+
+
 def main() -> int:
     """Run what was asked for."""
     words = sys.argv[1:]
+    if words[:1] == ["fit"]:
+        fit()
+        return 0
     if words[:1] == ["simulate"]:
         n_procs = int(words[words.index("--n-procs") + 1]) if "--n-procs" in words else 1
         simulate_all(int(words[1]) if len(words) > 1 and words[1].isdigit() else 900, n_procs)

@@ -162,6 +162,8 @@ def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
         "VerdictReasons": summary["verdict"]["reasons"],
         "VerdictThresholds": summary["thresholds"],
         "DirectionSupported": summary["quality"]["direction_supported"],
+        "ExpectedR": _expected(summary["quality"], "expected_r"),
+        "ExpectedRAntisymmetric": _expected(summary["quality"], "expected_r_antisymmetric"),
         "Hazards": summary["hazards"],
         "Uncertainty": summary["uncertainty"],
         "Quality": summary["quality"],
@@ -172,6 +174,14 @@ def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
         "Seed": summary["seed"],
         "Device": summary["device"],
         "SoftwareVersions": summary["versions"],
+    }
+
+
+def _expected(quality: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an expected accuracy; None where nothing like the result was simulated."""
+    return {
+        "Value": quality[name],
+        "Interval90": [quality[f"{name}_lower"], quality[f"{name}_upper"]],
     }
 
 

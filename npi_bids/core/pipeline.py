@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from npi_bids.core.evidence import direction_test
+from npi_bids.core.expected import KNOWN_SURROGATES, expected_accuracy
 from npi_bids.core.hazards import find_hazards
 from npi_bids.core.measures import (
     MEASURE_NAMES,
@@ -174,6 +175,8 @@ def _ec_of_runs(
     )
     if "oriented" in wanted.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(shared))
+    if settings.surrogate in KNOWN_SURROGATES:
+        quality = _with_expected(quality)
     found = _measures(fit, shared, windows, wanted.measures.measures)
     sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
     if sure is not None:
@@ -271,6 +274,16 @@ def _uncertainty(
         error = bootstrap_error(windows, again.map_of, n_bootstrap, rng)
         return intervals(fit.matrix, np.fmax(error, 0 if closed is None else closed), "bootstrap")
     return None if closed is None else intervals(fit.matrix, closed, "posterior")
+
+
+def _with_expected(quality: Quality) -> Quality:
+    """Add what simulated maps of like quality reached."""
+    found = {
+        f"expected_{target}{end}": getattr(expected, name)
+        for target, expected in expected_accuracy(quality).items()
+        for end, name in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
+    }
+    return replace(quality, **found)
 
 
 def _all_regions(matrix: Array, covered: Mask) -> Array:

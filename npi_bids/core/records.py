@@ -180,6 +180,11 @@ class Quality:
         region and lag whose weights between regions are fitted.
     minutes
         Time that the windows cover.
+    expected_r, expected_r_lower, expected_r_upper
+        Correlation with the truth that simulated maps of like quality reached, and its 90 %
+        interval; NaN where nothing like it was simulated, or the surrogate is another.
+    expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
+        The same for the antisymmetric part.
     """
 
     r2: float
@@ -213,6 +218,12 @@ class Quality:
     effective_windows: float
     samples_per_parameter: float
     minutes: float
+    expected_r: float = float("nan")
+    expected_r_lower: float = float("nan")
+    expected_r_upper: float = float("nan")
+    expected_r_antisymmetric: float = float("nan")
+    expected_r_antisymmetric_lower: float = float("nan")
+    expected_r_antisymmetric_upper: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

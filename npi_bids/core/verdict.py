@@ -56,6 +56,17 @@ class VerdictSettings:
         metavar="X",
     )
 
+    min_expected: float = option(
+        0.4,
+        "fail if simulated maps of like quality agreed less with their truth (r)",
+        metavar="X",
+    )
+    good_expected: float = option(
+        0.92,
+        "caution if simulated maps of like quality agreed less with their truth (r)",
+        metavar="X",
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
 
@@ -112,6 +123,13 @@ _RULES: tuple[Rule, ...] = (
         "wanted)",
     ),
     (
+        FAIL,
+        lambda q, s: q.expected_r < s.min_expected,
+        "simulated maps of like quality reached an r of only {q.expected_r:.2f} with their truth "
+        "({q.expected_r_lower:.2f} to {q.expected_r_upper:.2f}; at least {s.min_expected:g} "
+        "wanted)",
+    ),
+    (
         CAUTION,
         lambda q, _: not q.direction_supported,
         "direction is not supported: the signals look the same with time reversed (ratio "
@@ -147,6 +165,12 @@ _RULES: tuple[Rule, ...] = (
         lambda q, s: q.model_fc_r < s.good_model_fc,
         "the free-running surrogate resembles the data weakly (model FC r {q.model_fc_r:.2f}, "
         "{s.good_model_fc:g} wanted)",
+    ),
+    (
+        CAUTION,
+        lambda q, s: s.min_expected <= q.expected_r < s.good_expected,
+        "simulated maps of like quality reached an r of {q.expected_r:.2f} with their truth "
+        "({q.expected_r_lower:.2f} to {q.expected_r_upper:.2f}; {s.good_expected:g} wanted)",
     ),
     (
         CAUTION,

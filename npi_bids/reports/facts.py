@@ -7,6 +7,18 @@ from typing import Any
 
 # Field of Quality, its name on the page, and what it means.
 QUALITY_NOTES = (
+    (
+        "expected_r",
+        "expected r with the truth",
+        "that simulated maps of like quality reached; holds only if the haemodynamic delays of "
+        "regions differ by less than about half a second, which the signals do not show; n/a: "
+        "nothing like it was simulated",
+    ),
+    ("expected_r_lower", "from", "lower end of its 90 % interval"),
+    ("expected_r_upper", "to", "upper end of its 90 % interval"),
+    ("expected_r_antisymmetric", "expected r, antisymmetric", "of the part with direction"),
+    ("expected_r_antisymmetric_lower", "from", "lower end of its 90 % interval"),
+    ("expected_r_antisymmetric_upper", "to", "upper end of its 90 % interval"),
     ("r2", "held-out R²", "one-step prediction of samples that did not train the surrogate"),
     ("r2_own_history", "R² of each region's own past", "three samples; to be exceeded"),
     ("r2_ridge_var", "R² of a ridge VAR", "the plain linear model of one lag"),
