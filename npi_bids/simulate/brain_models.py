@@ -37,8 +37,8 @@ KINDS: dict[str, BrainKind] = {
     "aln": BrainKind(
         "aln", "ALNModel", "Ke_gl", "ext_exc_current", 0.5,
         own={"mue_ext_mean": 1.57, "mui_ext_mean": 1.6, "sigma_ou": 0.09, "b": 5.0},
-        ranges={"Ke_gl": (100.0, 400.0), "mue_ext_mean": (0.8, 3.5), "mui_ext_mean": (0.8, 3.5),
-                "sigma_ou": (0.02, 0.4), "signalV": (5.0, 80.0)},
+        ranges={"Ke_gl": (150.0, 600.0), "mue_ext_mean": (1.4, 1.8), "mui_ext_mean": (1.4, 1.9),
+                "sigma_ou": (0.03, 0.2), "signalV": (5.0, 80.0)},
     ),
     "hopf": BrainKind(
         "hopf", "HopfModel", "K_gl", "x_ext", 0.05,

@@ -107,3 +107,14 @@ def test_global_signal_regression_is_survived():
 def test_moments_that_are_not_finite_are_refused():
     with pytest.raises(SurrogateError, match="not finite"):
         fit_ou(moments_of(np.full((5, 2), np.nan)), (1.0, 1.0))
+
+
+def test_innovation_of_a_region_that_forgets_within_a_sample_is_its_stationary_covariance():
+    """The plain block exponential loses all digits here."""
+    drift = np.diag([-45.0, -0.5, -30.0])
+    drift[1, 0], drift[0, 2] = 3.0, -2.0
+    process = OU(drift, np.array([80.0, 1.0, 60.0]))
+    stationary = solve_continuous_lyapunov(drift.T, -np.diag(process.diffusion))
+    expected = stationary - process.transition.T @ stationary @ process.transition
+    np.testing.assert_allclose(process.innovation, expected, rtol=1e-9, atol=1e-12)
+    np.linalg.cholesky(process.innovation)
