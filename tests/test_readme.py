@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from npi_bids.cli import power, simulate
 from npi_bids.cli.parser import build_parser
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, write_series
@@ -28,7 +29,8 @@ def test_workflow_example_runs(tmp_path, monkeypatch, weights):
 
 
 def test_every_flag_that_is_named_exists():
-    known = set(build_parser()._option_string_actions)
+    parsers = (build_parser(), simulate.build_parser()[0], power.build_parser()[0])
+    known = set().union(*(parser._option_string_actions for parser in parsers))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert named - known <= set()
 

@@ -25,6 +25,17 @@ Summary = dict[str, Any]
 
 def main(words: Sequence[str]) -> int:
     """Plan a study: simulate, infer, print a table, write a page."""
+    parser, classes = build_parser()
+    args = parser.parse_args([with_dashes(word) for word in words])
+    if args.like:
+        _take_over(args, args.like)
+    made = make_settings(args, classes)
+    power, system, seen = (made[cls] for cls in classes)
+    return _run(args, power, system, seen)
+
+
+def build_parser() -> tuple[ArgumentParser, tuple[type, ...]]:
+    """Return the parser, and the settings classes whose fields are its options."""
     from npi_bids.simulate.observe import ObserveSettings
     from npi_bids.simulate.power import PowerSettings
     from npi_bids.simulate.systems import SystemSettings
@@ -53,11 +64,7 @@ def main(words: Sequence[str]) -> int:
     for title, cls in zip(("study", "system", "what is recorded of it"), classes, strict=True):
         own = parser.add_argument_group(title)
         add_options(own, cls, without=("tr",) if cls is SystemSettings else ())
-    args = parser.parse_args([with_dashes(word) for word in words])
-    if args.like:
-        _take_over(args, args.like)
-    made = make_settings(args, classes)
-    return _run(args, made[PowerSettings], made[SystemSettings], made[ObserveSettings])
+    return parser, classes
 
 
 def _take_over(args: Namespace, out_dir: Path) -> None:

@@ -24,6 +24,22 @@ systems:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, write, and say what to do next."""
+    words = sys.argv[1:] if argv is None else argv
+    parser, classes = build_parser()
+    args = parser.parse_args([with_dashes(word) for word in words])
+    try:
+        made = make_settings(args, classes)
+        return _write(args.system, args.out, *(made[cls] for cls in classes))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"npi-simulate: interrupted; remove <{args.out}> before another try.\n")
+        return 130
+    except NPIError as error:
+        sys.stderr.write(f"npi-simulate: {error}\n")
+        return error.exit_code
+
+
+def build_parser() -> tuple[ArgumentParser, tuple[type, ...]]:
+    """Return the parser, and the settings classes whose fields are its options."""
     from npi_bids.simulate.cohort import CohortSettings
     from npi_bids.simulate.observe import ObserveSettings
     from npi_bids.simulate.systems import SYSTEMS, SystemSettings
@@ -43,17 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     titles = "the system", "what is recorded of it", "of whom"
     for title, settings in zip(titles, classes, strict=True):
         add_options(parser.add_argument_group(title), settings)
-    words = sys.argv[1:] if argv is None else argv
-    args = parser.parse_args([with_dashes(word) for word in words])
-    try:
-        made = make_settings(args, classes)
-        return _write(args.system, args.out, *(made[cls] for cls in classes))
-    except KeyboardInterrupt:
-        sys.stderr.write(f"npi-simulate: interrupted; remove <{args.out}> before another try.\n")
-        return 130
-    except NPIError as error:
-        sys.stderr.write(f"npi-simulate: {error}\n")
-        return error.exit_code
+    return parser, classes
 
 
 class _Formatter(HelpFormatter):

@@ -7,6 +7,7 @@ covariance ``Q = int_0^1 e^{F's} D e^{Fs} ds`` (Van Loan 1978, doi:10.1109/TAC.1
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,8 @@ class OU:
         region forgets within a sample.
         """
         n = len(self.drift)
-        n_doublings = max(0, int(np.ceil(np.log2(max(np.linalg.norm(self.drift, 1), 1e-300)))))
+        size = float(np.linalg.norm(self.drift, 1))
+        n_doublings = max(0, math.ceil(math.log2(size))) if size > 0 else 0
         step = 0.5**n_doublings
         block = np.zeros((2 * n, 2 * n))
         block[:n, :n], block[n:, n:] = -step * self.drift.T, step * self.drift
