@@ -93,8 +93,9 @@ def _compare(args: Namespace) -> int:
         )
     rows = [comparison.row() for comparison in found]
     short = [{**row, "map": _short(row["map"])} for row in rows]
-    _print(short if len({row["map"] for row in short}) == len(rows) else rows)
-    _write(args.out, found, rows, (str(args.results), str(args.truth), unit))
+    shown = short if len({row["map"] for row in short}) == len(rows) else rows
+    _print(shown)
+    _write(args.out, found, (rows, shown), (str(args.results), str(args.truth), unit))
     return 0
 
 
@@ -134,7 +135,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
 def _write(
     out: Path,
     found: Sequence[Comparison],
-    rows: list[dict[str, Any]],
+    tables: tuple[list[dict[str, Any]], list[dict[str, Any]]],
     names: tuple[str, str, str],
 ) -> None:
     from npi_bids.io.tables import write_rows
@@ -142,21 +143,22 @@ def _write(
     from npi_bids.reports.validation import ValidationPage, draw_recovery, validation_page
 
     results, truth, unit = names
+    rows, readable = tables
     out.mkdir(parents=True, exist_ok=True)
     content = {"Results": results, "Truth": truth, "Units": unit, "Version": __version__}
     finite = [{k: None if v != v else v for k, v in row.items()} for row in rows]  # noqa: PLR0124
     text = json.dumps(content | {"Maps": finite}, indent=2)
     (out / "validation.json").write_text(text + "\n", encoding="utf-8")
     write_rows(rows, out / "validation.tsv")
-    shown = [*(c for c in found if c.kind == "group"), *(c for c in found if c.kind != "group")]
-    pairs = {_short(c.name): (c.estimate, c.truth) for c in shown[:_MOST_PANELS]}
+    first = [*(c for c in found if c.kind == "group"), *(c for c in found if c.kind != "group")]
+    pairs = {_short(c.name): (c.estimate, c.truth) for c in first[:_MOST_PANELS]}
     svg = draw_recovery(pairs, unit)
     (out / "validation.svg").write_text(svg, encoding="utf-8")
     figure = Figure(
         "validation", "Estimate against truth",
         "One point per connection; the line is the least-squares fit. "
         + (f"The first {_MOST_PANELS} of {len(found)} maps." if len(found) > _MOST_PANELS else ""),
-        svg, "; ".join(f"{_short(c.name)}: r {c.recovery.r:.2f}" for c in shown[:_MOST_PANELS]),
+        svg, "; ".join(f"{_short(c.name)}: r {c.recovery.r:.2f}" for c in first[:_MOST_PANELS]),
     )  # fmt: skip
     page = ValidationPage(
         __version__,
@@ -164,7 +166,7 @@ def _write(
         f"Maps of {results} beside {truth}. Regions are matched by name; the diagonal is left "
         "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5).",
         tuple(_COLUMNS),
-        tuple(tuple(_text(row[field]) for field in _COLUMNS.values()) for row in rows),
+        tuple(tuple(_text(row[field]) for field in _COLUMNS.values()) for row in readable),
         (figure,),
     )
     (out / "validation.html").write_text(validation_page(page), encoding="utf-8")

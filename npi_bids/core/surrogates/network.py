@@ -21,9 +21,10 @@ from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
 from npi_bids.core.train import find_device, mean_log, seeded, train_networks
 
 # Windows that go through the network at once: few enough to stay in the cache of one core, which
-# is worth a factor of two at 360 regions.
-_CHUNK = 512
-_CACHED = 512 * 720  # numbers
+# is worth a factor of two at 360 regions; more for small networks, whose calls cost more than
+# their products.
+_CHUNK, _CHUNK_OF_SMALL, _FEW_REGIONS = 512, 1024, 100
+_CACHED = 160_000  # numbers of several sources that small networks take at once
 
 
 class SplitNetwork(nn.Module):
@@ -167,7 +168,8 @@ class NetworkSurrogate:
     def _chunks(self, history: Array) -> tuple[Tensor, ...]:
         device = next(self.networks[0].parameters()).device
         flat = torch.as_tensor(history, dtype=torch.float32, device=device).flatten(1)
-        chunks: tuple[Tensor, ...] = flat.split(_CHUNK)
+        size = _CHUNK_OF_SMALL if self.n_regions < _FEW_REGIONS else _CHUNK
+        chunks: tuple[Tensor, ...] = flat.split(size)
         return chunks
 
 
