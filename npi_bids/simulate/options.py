@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npi_bids.core.options import check_options, option
+from npi_bids.errors import SettingsError
 
 # Models of neurolib that can be fitted.
 BRAIN_MODELS = ("aln", "hopf", "wc", "fhn", "ww")
@@ -61,3 +62,8 @@ class BrainSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if abs(1 / self.step - round(1 / self.step)) > 1e-9:
+            raise SettingsError(
+                f"--wbm-step must divide 1 ms without remainder (0.1, 0.2, 0.25, 0.5), not "
+                f"{self.step:g}."
+            )

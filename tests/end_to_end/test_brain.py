@@ -12,7 +12,7 @@ from tests.end_to_end.conftest import validate
 pytest.importorskip("neurolib")
 QUICK = (
     *("--surrogate", "wbm", "--wbm-model", "hopf", "--wbm-grid", "2", "--wbm-minutes", "2.5"),
-    *("--wbm-population", "5", "--wbm-generations", "1", "--wbm-states", "1"),
+    *("--wbm-population", "5", "--wbm-generations", "1", "--wbm-states", "1", "--wbm-step", "0.2"),
 )
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from npi_bids.errors import NoUsableDataError
+from npi_bids.errors import NoUsableDataError, SettingsError
 from npi_bids.simulate.brain import BrainSystem, simulate_brain
 from npi_bids.simulate.brain_models import KINDS
 from npi_bids.simulate.connectome import random_connectome
@@ -26,7 +26,9 @@ def test_options_name_the_models_that_there_are():
 
 @pytest.fixture(scope="module")
 def plain():
-    return BrainSystem("hopf", random_connectome(6, np.random.default_rng(0)), tr=2.0)
+    return BrainSystem(
+        "hopf", random_connectome(6, np.random.default_rng(0)), tr=2.0, parameters={"dt": 0.2}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +97,8 @@ def test_cache_holds_plain_json(plain, target, tmp_path):
     stored = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert len(stored) == 5
     assert {"stage", "parameters", "r_fc", "ks_fcd", "fitness"} == set(stored[0])
+
+
+def test_a_step_that_does_not_divide_a_millisecond_is_refused():
+    with pytest.raises(SettingsError, match=r"--wbm-step.*0\.3"):
+        BrainSettings(step=0.3)
