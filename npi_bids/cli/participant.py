@@ -142,16 +142,20 @@ class _Progress:
     def __init__(self, tasks: list[Task]) -> None:
         self._names = {task.node_name: task.name for task in tasks}
         self._n_tasks = len(tasks)
-        self._n_over = 0
+        self._over: set[str] = set()  # several nodes of a model can fail, and some report twice
 
     def __call__(self, node: Any, status: str) -> None:
         unit = self._names[_unit_of(str(node.fullname))]
-        if status == "exception":
-            self._n_over += 1
-            _logger.error("[%d/%d] %s failed in %s", self._n_over, self._n_tasks, unit, node.name)
-        elif status == "end" and node.name == "save_model":
-            self._n_over += 1
-            _logger.info("[%d/%d] %s", self._n_over, self._n_tasks, unit)
+        failed = status == "exception"
+        if unit in self._over or not (failed or (status == "end" and node.name == "save_model")):
+            return
+        self._over.add(unit)
+        if failed:
+            _logger.error(
+                "[%d/%d] %s failed in %s", len(self._over), self._n_tasks, unit, node.name
+            )
+        else:
+            _logger.info("[%d/%d] %s", len(self._over), self._n_tasks, unit)
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:

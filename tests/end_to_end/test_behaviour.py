@@ -97,8 +97,10 @@ def test_another_atlas_may_join(tiny, npi_bids, tmp_path):
 
 def test_one_failure_harms_no_other(data, npi_bids, tmp_path):
     bold(data).write_bytes(b"no image")
-    code, out, _err = npi_bids(data.root, "out", "participant", "group", "--atlas", data.atlas)
+    code, out, err = npi_bids(data.root, "out", "participant", "group", "--atlas", data.atlas)
     assert code == 1
+    assert [f"[{n}/3]" in err for n in (1, 2, 3, 4)] == [True, True, True, False]
+    assert err.count("/3]") == 3
     assert "finished successfully" not in out
     statuses = {status.entities["sub"]: status for status in find_statuses(tmp_path / "out")}
     assert [statuses[sub].status for sub in ("01", "02", "03")] == ["done", "failed", "done"]
@@ -356,7 +358,8 @@ def test_group_page_tells_who_is_in_model_by_model(tiny, npi_bids, tmp_path):
     other = write_atlas(tmp_path, tiny_parcellation(), "atlas-Other_space-MNI152NLin6Asym_dseg")
     words = (tiny.root, "out", "participant")
     assert npi_bids(*words, *VAR, "--atlas", tiny.atlas)[0] == 0
-    assert npi_bids(*words, *VAR, "group", "--atlas", other, "--participant-label", "01")[0] == 0
+    one = ("--participant-label", "01", *VAR)
+    assert npi_bids(*words, "group", "--atlas", other, *one)[0] == 0
     page = (tmp_path / "out" / "group.html").read_text()
     rows = [row for row in page.split("<tr>") if "<td><a href=" in row]
     inside = {("Other" in row): "<td>yes</td>" in row for row in rows if "sub-01" in row}
