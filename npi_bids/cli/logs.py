@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterable
@@ -17,9 +18,7 @@ import tomli_w
 from npi_bids import __version__
 from npi_bids.bids.results import UnitStatus
 from npi_bids.cli.settings import OutputSettings, Request
-from npi_bids.io.files import write_text
-
-_LINE = "%(asctime)s %(levelname)-7s %(message)s"
+from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
 
 
 def start_logging(out_dir: Path, output: OutputSettings) -> Path:
@@ -38,12 +37,11 @@ def start_logging(out_dir: Path, output: OutputSettings) -> Path:
         logger.removeHandler(handler)
         handler.close()
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setLevel(
-        logging.ERROR if output.quiet else logging.DEBUG if output.verbose else logging.INFO
-    )
+    terminal.setLevel("ERROR" if output.quiet else "DEBUG" if output.verbose else "INFO")
+    os.environ[LOG_LEVEL] = logging.getLevelName(terminal.level)
     file = logging.FileHandler(folder / "npi-bids.log", encoding="utf-8")
     for handler in (terminal, file):
-        handler.setFormatter(logging.Formatter(_LINE, datefmt="%H:%M:%S"))
+        handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
         logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False

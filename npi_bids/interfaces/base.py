@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
 
 from npi_bids import __version__
+from npi_bids.io.files import LOG_LEVEL, LOG_LINE
 
 
 class VersionedInputSpec(BaseInterfaceInputSpec):
@@ -22,6 +26,22 @@ class NPIInterface(SimpleInterface):
     def _file(self, runtime: Any, name: str) -> Path:
         """Return the path of an output file in the folder of the node."""
         return Path(runtime.cwd) / name
+
+
+def speak() -> None:
+    """Let a process of its own say what it does, at the level that the command line set.
+
+    The main process has handlers already, and keeps them.
+    """
+    logger = logging.getLogger("npi_bids")
+    if logger.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
+    handler.setLevel(os.environ.get(LOG_LEVEL, "WARNING"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
 
 
 def plain(value: Any) -> Any:

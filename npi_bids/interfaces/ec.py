@@ -42,7 +42,6 @@ class InferEC(NPIInterface):
     output_spec = _InferECOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.core.hazards import find_hazards
         from npi_bids.core.measures import MeasureSettings
         from npi_bids.core.perturb import PerturbSettings
         from npi_bids.core.pipeline import ec_of_runs
@@ -64,7 +63,7 @@ class InferEC(NPIInterface):
         try:
             check_time(runs, self.inputs.min_time)
             if train.surrogate == WHOLE_BRAIN:
-                result = self._fit_brain(runs, train, find_hazards(runs, regressors), folder)
+                result = self._fit_brain(runs, train, regressors, folder)
             else:
                 with threads(self.inputs.n_threads):
                     result = ec_of_runs(
@@ -76,16 +75,17 @@ class InferEC(NPIInterface):
         self._results.update(files=[str(path) for path in files], summary=str(summary))
         return runtime
 
-    def _fit_brain(self, runs: Any, train: Any, hazards: Any, folder: Path) -> Any:
-        from npi_bids.interfaces.base import plain
+    def _fit_brain(self, runs: Any, train: Any, regressors: Any, folder: Path) -> Any:
+        from npi_bids.interfaces.base import plain, speak
         from npi_bids.simulate.brain_subject import brain_of_runs
         from npi_bids.simulate.options import BrainSettings
 
+        speak()  # the search takes hours
         return brain_of_runs(
             runs,
             train=train,
             brain=BrainSettings(**plain(self.inputs.brain)),
             cache=folder.parent / "search",  # Nipype empties the folder of a node that runs again
-            hazards=hazards,
+            regressors=regressors,
             n_procs=self.inputs.n_threads,
         )

@@ -247,7 +247,10 @@ def _about_surrogate(training: Mapping[str, Any]) -> str:
 
 def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
     quality = model.sidecar["Quality"]
-    rows = [Row(name, number(quality[key]), note) for key, name, note in QUALITY_NOTES]
+    # A whole-brain model predicts nothing, so most figures do not exist for it.
+    shown = [entry for entry in QUALITY_NOTES
+             if quality[entry[0]] is not None or model.sidecar["Surrogate"] != "wbm"]  # fmt: skip
+    rows = [Row(name, number(quality[key]), note) for key, name, note in shown]
     fd = [about["MeanFramewiseDisplacement"] for _, about in runs]
     known = [value for value in fd if value is not None]
     rows.append(Row("mean FD", f"{number(fmean(known)) if known else 'n/a'} mm"))

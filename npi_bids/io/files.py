@@ -13,6 +13,10 @@ from typing import Any
 
 from npi_bids.errors import InputDataError
 
+# How a message looks, and the environment variable that tells workers which are shown.
+LOG_LINE = "%(asctime)s %(levelname)-7s %(message)s"
+LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -46,7 +46,8 @@ def draw_landscape(table: pd.DataFrame) -> str | None:
                         vmax=limit)  # fmt: skip
     for (row, column), value in np.ndenumerate(square.to_numpy()):
         axes.text(column, row, "n/a" if np.isnan(value) else f"{value:.2f}", ha="center",
-                  va="center", fontsize=8)  # fmt: skip
+                  va="center", fontsize=8,
+                  color="white" if abs(value) > 0.6 * limit else "black")  # fmt: skip
     axes.set_xticks(range(len(square.columns)), [f"{v:.3g}" for v in square.columns])
     axes.set_yticks(range(len(square.index)), [f"{v:.3g}" for v in square.index])
     axes.set(xlabel=names[0], ylabel=names[1])

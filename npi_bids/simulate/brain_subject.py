@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from npi_bids.core.hazards import find_hazards
 from npi_bids.core.measures import antisymmetric, correlation, off_diagonal, pearson
 from npi_bids.core.pipeline import SubjectEC, Table
 from npi_bids.core.records import Array, ECResult, Mask, Quality, RegionSeries, Verdict
@@ -54,7 +55,7 @@ def brain_of_runs(
     train: TrainSettings,
     brain: BrainSettings,
     cache: Path,
-    hazards: tuple[str, ...] = (),
+    regressors: Sequence[str] = (),
     n_procs: int = 1,
 ) -> SubjectEC:
     """Fit a whole-brain model to the FC of a subject and stimulate every region of it.
@@ -69,8 +70,8 @@ def brain_of_runs(
         The model, its structural connectivity, and how to search its parameters.
     cache
         Folder of what was simulated; a search that was stopped goes on from it.
-    hazards
-        What is known to spoil maps and was seen.
+    regressors
+        Names of what was regressed out of the series, for warnings.
     n_procs
         Processes at once.
 
@@ -114,7 +115,7 @@ def brain_of_runs(
         measures={name: _on_atlas(matrix, covered, labels) for name, matrix in measures.items()},
         quality=quality,
         verdict=judge_brain(best),
-        hazards=hazards,
+        hazards=find_hazards(shared, regressors),
         uncertainty="",
         log=TrainLog((best.fitness,), (best.fitness,)),
         surrogate=FittedBrain(system),

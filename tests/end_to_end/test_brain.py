@@ -43,6 +43,7 @@ def test_mechanistic_map_follows_the_structure(tiny, npi_bids, tmp_path, sc):
     assert np.isnan(found.matrix[e]).all()  # not covered in the images
     sidecar = json.loads(path.with_suffix(".json").read_text())
     assert sidecar["Surrogate"] == "wbm"
+    assert sidecar["Hazards"] == []
     assert sidecar["Verdict"] in ("caution", "fail")
     assert "stimulated" in sidecar["MeasureDescription"]
     table = read_table(next((tmp_path / "out").rglob("*_training.tsv")))
