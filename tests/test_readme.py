@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npi_bids.cli import power, simulate
+from npi_bids.cli import plain, power, simulate
 from npi_bids.cli.parser import build_parser
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, write_series
@@ -17,7 +17,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 @pytest.mark.slow
 def test_workflow_example_runs(tmp_path, monkeypatch, weights):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
         write_series(var_run(weights, 400, seed=number), tmp_path / f"run-{number}_timeseries.tsv")
@@ -28,8 +28,20 @@ def test_workflow_example_runs(tmp_path, monkeypatch, weights):
     assert np.isfinite(found).all()
 
 
+def test_three_lines_of_python_are_enough(weights):
+    code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {"series": var_run(weights, 400, seed=1).data}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 (our own example)
+    assert names["result"].ec[0, 1] > 0.3 > abs(names["result"].ec[1, 0])
+
+
 def test_every_flag_that_is_named_exists():
-    parsers = (build_parser(), simulate.build_parser()[0], power.build_parser()[0])
+    parsers = (
+        build_parser(),
+        plain.build_parser(),
+        simulate.build_parser()[0],
+        power.build_parser()[0],
+    )
     known = set().union(*(parser._option_string_actions for parser in parsers))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert named - known <= set()

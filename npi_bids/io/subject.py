@@ -13,8 +13,8 @@ import pandas as pd
 
 from npi_bids import __version__
 from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.pipeline import SubjectEC, Table
 from npi_bids.core.records import RegionSeries
+from npi_bids.core.subject import SubjectEC, Table
 from npi_bids.core.train import find_device
 from npi_bids.core.verdict import AssessSettings
 from npi_bids.io.files import read_json, write_json

@@ -12,8 +12,8 @@ import numpy as np
 
 from npi_bids.core.hazards import find_hazards
 from npi_bids.core.measures import antisymmetric, correlation, off_diagonal, pearson
-from npi_bids.core.pipeline import SubjectEC, Table
 from npi_bids.core.records import Array, ECResult, Mask, Quality, RegionSeries, Verdict
+from npi_bids.core.subject import SubjectEC, Table
 from npi_bids.core.surrogate import TrainLog, TrainSettings
 from npi_bids.core.verdict import CAUTION, FAIL
 from npi_bids.core.windows import shared_regions

@@ -1,0 +1,110 @@
+"""Entry point of ``npi-ec``: effective connectivity of a table of regional series."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
+from npi_bids.core.measures import MeasureSettings
+from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.surrogate import PRESETS, TrainSettings
+from npi_bids.core.verdict import AssessSettings, VerdictSettings
+from npi_bids.errors import NPIError, SettingsError
+
+_CLASSES = TrainSettings, PerturbSettings, MeasureSettings, VerdictSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read tables, infer, write a matrix with a sidecar, and say how far it can be trusted."""
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args([with_dashes(word) for word in words])
+    try:
+        return _run(args)
+    except NPIError as error:
+        sys.stderr.write(f"npi-ec: {error}\n")
+        return error.exit_code
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser."""
+    parser = ArgumentParser(
+        "npi-ec",
+        description="Effective connectivity of regional series, without BIDS. Each table is one "
+        "run: a column per region with its name, a row per sample; a row of n/a is a censored "
+        "sample, a column of n/a a region that is not covered.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("series", nargs="+", type=Path, metavar="SERIES", help="TSV of each run")
+    parser.add_argument("--tr", type=float, required=True, metavar="X", help="sampling period (s)")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.tsv",
+                        help="matrix [source, target]; a sidecar and what --measures asks for go "
+                        "beside it")  # fmt: skip
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=SUPPRESS,
+                        help="published settings of surrogate and training")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    for title, cls in zip(("surrogate", "perturbation", "measures", "verdict"), _CLASSES,
+                          strict=True):  # fmt: skip
+        add_options(parser.add_argument_group(title), cls)
+    return parser
+
+
+def _run(args: Namespace) -> int:
+    from npi_bids.core.plain import ec
+    from npi_bids.io.tables import read_series, write_matrix
+
+    problems = [] if args.tr > 0 else [f"--tr must be above 0, not {args.tr:g}."]
+    if args.out.suffix != ".tsv":
+        problems.append(f"--out must end in .tsv, not {args.out.name!r}.")
+    given: dict[type, dict[str, Any]] = {
+        cls: given_options(args, cls, problems) for cls in _CLASSES
+    }
+    made = checked_settings(given, problems)
+    if made[TrainSettings].surrogate == "wbm":
+        raise SettingsError("--surrogate wbm needs an atlas and structure; use npi-bids.")
+    runs = [read_series(path, args.tr) for path in args.series]
+    names = {run.labels for run in runs}
+    if len(names) > 1:
+        raise SettingsError("The tables name other regions, or in another order.")
+    result = ec(
+        [run.data for run in runs],
+        args.tr,
+        labels=runs[0].labels,
+        preset=getattr(args, "preset", None),
+        perturb=made[PerturbSettings],
+        assess=AssessSettings(measures=made[MeasureSettings], verdict=made[VerdictSettings]),
+        **given[TrainSettings],
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for name, matrix in result.measures.items():
+        path = args.out if name == "npi" else args.out.with_name(f"{args.out.stem}_{name}.tsv")
+        write_matrix(matrix, path)
+    sidecar = {
+        "Description": "Effective connectivity; rows are sources, columns are targets.",
+        "RepetitionTime": args.tr,
+        "Surrogate": result.settings.surrogate,
+        "Verdict": result.verdict.label,
+        "VerdictReasons": result.verdict.reasons,
+        "Hazards": result.hazards,
+        "Quality": {k: None if v != v else v for k, v in asdict(result.quality).items()},  # noqa: PLR0124 (NaN)
+        "Training": {**asdict(result.settings), **dict(result.log.details)},
+        "Perturbation": asdict(made[PerturbSettings]),
+        "Version": __version__,
+    }
+    text = json.dumps(sidecar, indent=2, default=float)
+    args.out.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(f"Verdict: {result.verdict.label}\n")
+    sys.stdout.write("".join(f"  - {reason}\n" for reason in result.verdict.reasons))
+    sys.stdout.write("".join(f"  ! {hazard}\n" for hazard in result.hazards))
+    sys.stdout.write(f"Written: {args.out}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+
+from npi_bids.cli.plain import main
+from npi_bids.io.tables import read_matrix, write_series
+from tests.conftest import var_run
+
+
+@pytest.fixture
+def tables(tmp_path, weights):
+    paths = []
+    for number in (1, 2):
+        paths.append(str(tmp_path / f"run-{number}.tsv"))
+        write_series(var_run(weights, 300, seed=number), tmp_path / f"run-{number}.tsv")
+    return paths
+
+
+def test_tables_become_a_map_with_names_and_a_verdict(tables, tmp_path, capsys):
+    out = tmp_path / "new" / "ec.tsv"
+    words = [*tables, "--tr", "2", "-o", str(out), "--surrogate", "var", "--measures", "fc"]
+    assert main(words) == 0
+    found = read_matrix(out)
+    assert found.labels == ("A", "B", "C", "D")
+    assert found.matrix[0, 1] > 0.3 > abs(found.matrix[1, 0])
+    sidecar = json.loads(out.with_suffix(".json").read_text())
+    assert sidecar["Verdict"] in ("pass", "caution", "fail")
+    assert sidecar["Training"]["surrogate"] == "var"
+    assert f"Verdict: {sidecar['Verdict']}" in capsys.readouterr().out
+    fc = read_matrix(out.with_name("ec_pearsoncorrelation.tsv")).matrix
+    np.testing.assert_allclose(fc, fc.T)
+
+
+def test_all_wrong_options_are_named(tables, tmp_path, capsys):
+    words = [*tables, "--tr", "0", "-o", str(tmp_path / "ec.csv"), "--strength", "-1"]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "--tr must be above 0" in err
+    assert "must end in .tsv" in err
+    assert "--strength must be above 0" in err
+    assert not list(tmp_path.glob("ec*"))
+
+
+def test_tables_that_do_not_belong_together_are_refused(tables, tmp_path, weights, capsys):
+    text = (tmp_path / "run-2.tsv").read_text().replace("A\tB", "B\tA", 1)
+    (tmp_path / "run-2.tsv").write_text(text)
+    assert main([*tables, "--tr", "2", "-o", str(tmp_path / "ec.tsv")]) == 2
+    assert "other regions" in capsys.readouterr().err
+    assert main([str(tmp_path / "none.tsv"), "--tr", "2", "-o", str(tmp_path / "ec.tsv")]) == 3
+    assert "none.tsv" in capsys.readouterr().err
