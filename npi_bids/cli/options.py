@@ -32,7 +32,7 @@ def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[
         try:
             values[field.name] = _convert(raw, hints[field.name])
         except ValueError:
-            kind = _scalar(hints[field.name])
+            kind = scalar_of(hints[field.name])
             words = {int: "a whole number", float: "a number", bool: "yes or no"}[kind]
             problems.append(f"{flag(field)} must be {words}, not {raw!r}.")
     return values
@@ -103,7 +103,7 @@ def _convert(raw: Any, hint: Any) -> Any:
     if isinstance(raw, list):
         inner = get_args(hint)[0] if get_args(hint) else str
         return tuple(_convert(item, inner) for item in raw)
-    kind = _scalar(hint)
+    kind = scalar_of(hint)
     if kind is bool:
         if raw.lower() not in _TRUE + _FALSE:
             raise ValueError(raw)
@@ -111,7 +111,7 @@ def _convert(raw: Any, hint: Any) -> Any:
     return kind(raw)
 
 
-def _scalar(hint: Any) -> type:
+def scalar_of(hint: Any) -> type:
     """Return the plain type of a field: int for ``int | None`` and for a tuple of int."""
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))

@@ -12,6 +12,7 @@ from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSettings, known_atlases
 from npi_bids.bids.query import QuerySettings
 from npi_bids.bids.units import CombineSettings
+from npi_bids.cli.config import read_config
 from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
 from npi_bids.cli.settings import LEVELS, OutputSettings, Request
 from npi_bids.core.group import GroupSettings
@@ -97,6 +98,10 @@ def parse(argv: Sequence[str]) -> Request:
     args = build_parser().parse_args([with_dashes(word) for word in argv])
     problems: list[str] = []
     given = {cls: given_options(args, cls, problems) for group in GROUPS.values() for cls in group}
+    file = given[OutputSettings].get("config_file")
+    if file:
+        from_file = read_config(Path(file).expanduser(), list(given), problems)
+        given = {cls: {**from_file[cls], **values} for cls, values in given.items()}
     # Nodes run in folders of their own, where a relative path would lead nowhere.
     for settings, name in _PATHS:
         path = Path(given[settings].get(name, "")).expanduser()

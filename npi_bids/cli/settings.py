@@ -26,6 +26,13 @@ class OutputSettings:
     )
     dry_run: bool = option(False, "list the models that would be fitted, and stop", result=False)
     reports_only: bool = option(False, "write the reports again from what is there", result=False)
+    config_file: str = option(
+        "",
+        "TOML with options, as every run writes into out_dir/logs; options on the command line go "
+        "first",
+        metavar="TOML",
+        result=False,
+    )
     verbose: bool = option(False, "say more", aliases=("v",), result=False)
     quiet: bool = option(False, "say only what went wrong", aliases=("q",), result=False)
     notrack: bool = option(
