@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,10 +23,11 @@ _POLL_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """How Nipype runs nodes."""
+    """How Nipype runs nodes; all of them whatever fails, or (``stop``) up to the first crash."""
 
     name: str
     args: dict[str, Any]
+    stop: bool = False
 
 
 def init_participant_wf(
@@ -78,6 +81,26 @@ def init_participant_wf(
     return workflow
 
 
+def write_graph(workflow: Any, folder: Path) -> list[Path]:
+    """Write the graph of a workflow as ``workflow.dot``, and as SVG where graphviz is installed.
+
+    Parameters
+    ----------
+    workflow
+        Any workflow.
+    folder
+        Where to.
+    """
+    dot = folder / "workflow.dot"
+    workflow.write_hierarchical_dotfile(dotfilename=str(dot), colored=True, simple_form=True)
+    if shutil.which("dot") is None:
+        return [dot]
+    drawn = dot.with_suffix(".svg")
+    command = ["dot", "-Tsvg", str(dot), "-o", str(drawn)]
+    subprocess.run(command, check=True, timeout=300)  # noqa: S603 (graphviz on our own file)
+    return [dot, drawn]
+
+
 def run_workflow(
     workflow: Any, plugin: Plugin, crash_dir: Path, notify: Callable[[Any, str], None]
 ) -> bool:
@@ -100,7 +123,7 @@ def run_workflow(
         True where no node failed.
     """
     # A workflow keeps the configuration that was in force when it was built.
-    workflow.config["execution"].update(_execution(crash_dir))
+    workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
     try:
         if plugin.name == "MultiProc":
@@ -133,12 +156,12 @@ class _FreezeThen:
         self._notify(node, status)
 
 
-def _execution(crash_dir: Path) -> dict[str, str]:
+def _execution(crash_dir: Path, stop: bool) -> dict[str, str]:
     return {
         "crashdump_dir": str(crash_dir),
         "crashfile_format": "txt",
         "hash_method": "content",
-        "stop_on_first_crash": "false",
+        "stop_on_first_crash": str(stop).lower(),
         "poll_sleep_duration": str(_POLL_SECONDS),
         "check_version": "false",
         "remove_unnecessary_outputs": "false",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import write_json
 from npi_bids.workflows.atlas import prepare_atlas, save_atlas
-from npi_bids.workflows.base import init_participant_wf, run_workflow
+from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -102,16 +102,7 @@ def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> lis
     if plan.tasks:
         for task in plan.tasks:
             (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
-        workflow = init_participant_wf(
-            tasks=plan.tasks,
-            settings=request.analysis,
-            out_dir=out_dir,
-            work_dir=work_dir,
-            n_threads=request.resources.omp_nthreads,
-        )
-        plugin = choose_plugin(request.resources)
-        _logger.info("Fitting %d model(s) with %s", len(plan.tasks), plugin.name)
-        run_workflow(workflow, plugin, run_dir, _Progress(plan.tasks))
+        _fit(plan.tasks, request, work_dir, run_dir)
     found = {status.name: status for status in find_statuses(out_dir)}
     crashes = {_unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
@@ -124,6 +115,23 @@ def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> lis
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+
+
+def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
+    """Build the workflow of all tasks and run it."""
+    workflow = init_participant_wf(
+        tasks=tasks,
+        settings=request.analysis,
+        out_dir=request.out_dir,
+        work_dir=work_dir,
+        n_threads=request.resources.omp_nthreads,
+    )
+    if request.output.write_graph:
+        for path in write_graph(workflow, run_dir):
+            _logger.info("Graph of the workflow: %s", path)
+    plugin = replace(choose_plugin(request.resources), stop=request.output.stop_on_first_crash)
+    _logger.info("Fitting %d model(s) with %s", len(tasks), plugin.name)
+    run_workflow(workflow, plugin, run_dir, _Progress(tasks))
 
 
 def judge(statuses: Sequence[UnitStatus]) -> int:
@@ -219,6 +227,9 @@ def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     if crash is not None:
         path = str(crash.path.relative_to(request.out_dir))
         return _status(task, request, FAILED, reason=crash.message, error=crash.error, crash=path)
+    if request.output.stop_on_first_crash:
+        reason = "not run: another model failed before (--stop-on-first-crash); run it again"
+        return _status(task, request, FAILED, reason=reason)
     reason = (
         "a worker process ended without a word, most likely killed for lack of memory; give "
         "more memory, or fewer processes (--n-procs 1)"

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.bids.results import UnitStatus
 from npi_bids.cli.parser import parse
 from npi_bids.cli.settings import Request
 from npi_bids.errors import NPIError, SettingsError
@@ -43,7 +44,6 @@ def run_levels(request: Request) -> int:
     from npi_bids.bids.results import find_statuses
     from npi_bids.cli.dataset import check_out_dir, check_results
     from npi_bids.cli.logs import print_table, start_logging, write_settings
-    from npi_bids.cli.pages import write_pages
     from npi_bids.cli.participant import judge, make_plan, run_plan
 
     check_out_dir(request)
@@ -51,7 +51,8 @@ def run_levels(request: Request) -> int:
     if request.output.dry_run:
         _print_plan(request, work_dir)
         return 0
-    fits = "participant" in request.levels and not request.output.reports_only
+    again = request.output.reports_only or request.output.boilerplate_only
+    fits = "participant" in request.levels and not again
     if not fits:
         check_results(request.out_dir)
     run_dir = start_logging(request.out_dir, request.output)
@@ -64,14 +65,28 @@ def run_levels(request: Request) -> int:
     else:
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
-    subjects = sorted({status.entities["sub"] for status in statuses})
-    pages = write_pages(
-        request, subjects, work_dir, run_dir, group="group" in request.levels and not group_code
-    )
+    pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
     code = code or group_code or (0 if pages else 6)
     print_table(statuses, complete)
     sys.stdout.write(_last_line(code, request, run_dir) + "\n")
     return code
+
+
+def _write_pages(
+    request: Request, statuses: Sequence[UnitStatus], work_dir: Path, run_dir: Path, *, group: bool
+) -> bool:
+    """Write texts and pages, or the texts alone where these are wanted alone."""
+    from npi_bids.cli.pages import write_pages
+
+    texts_alone = request.output.boilerplate_only
+    subjects = sorted({status.entities["sub"] for status in statuses})
+    return write_pages(
+        request,
+        [] if texts_alone else subjects,
+        work_dir,
+        run_dir,
+        group=group and "group" in request.levels and not texts_alone,
+    )
 
 
 def prepare_workers(work_dir: Path, n_threads: int) -> None:
@@ -95,7 +110,7 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     """Run the group level on what there is; say why not where that cannot be."""
     from npi_bids.cli.group import run_group
 
-    if request.output.reports_only:
+    if request.output.reports_only or request.output.boilerplate_only:
         return 0
     try:
         return run_group(request, work_dir, run_dir)

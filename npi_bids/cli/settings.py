@@ -26,6 +26,17 @@ class OutputSettings:
     )
     dry_run: bool = option(False, "list the models that would be fitted, and stop", result=False)
     reports_only: bool = option(False, "write the reports again from what is there", result=False)
+    boilerplate_only: bool = option(
+        False, "write the methods text and the table of quality again, and stop", result=False
+    )
+    write_graph: bool = option(
+        False,
+        "write the graph of the workflow into the logs (as SVG too where graphviz is installed)",
+        result=False,
+    )
+    stop_on_first_crash: bool = option(
+        False, "stop at the first model that fails, instead of finishing the others", result=False
+    )
     config_file: str = option(
         "",
         "TOML with options, as every run writes into out_dir/logs; options on the command line go "

@@ -412,3 +412,40 @@ def test_image_is_float32_and_never_resampled(tiny, npi_bids, tmp_path):
     images = list((tmp_path / "out").rglob("*.nii.gz"))
     assert [path.parts[-3] for path in images] == ["tpl-MNI152NLin6Asym"]
     assert nib.load(images[0]).shape == (9, 9, 9)
+
+
+def test_texts_alone_are_written_again(results, npi_bids, tmp_path, tiny):
+    shutil.copytree(results, tmp_path / "out")
+    pages = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.html")}
+    text = tmp_path / "out" / "logs" / "CITATION.md"
+    content = text.read_text()
+    text.unlink()
+    for path in pages:
+        path.write_text("old")
+    code, *_ = npi_bids(tiny.root, "out", "participant", "group", "--boilerplate-only")
+    assert code == 0
+    assert text.read_text() == content
+    assert all(path.read_text() == "old" for path in pages)
+
+
+def test_graph_of_the_workflow_is_written(tiny, npi_bids, tmp_path):
+    words = (tiny.root, "out", "participant", "--atlas", tiny.atlas, "--participant-label", "01")
+    assert npi_bids(*words, "--write-graph", *VAR)[0] == 0
+    (graph,) = (tmp_path / "out").rglob("workflow.dot")
+    for name in ("infer_ec", "save_model", "parcellate"):
+        assert name in graph.read_text()
+
+
+def test_stopping_at_the_first_crash_leaves_the_others_for_a_rerun(data, npi_bids, tmp_path):
+    bold(data, "01").write_bytes(b"no image")
+    words = (data.root, "out", "participant", "--atlas", data.atlas, *VAR)
+    code, out, _ = npi_bids(*words, "--stop-on-first-crash")
+    assert code == 1
+    statuses = {s.entities["sub"]: s for s in find_statuses(tmp_path / "out")}
+    assert statuses["01"].status == "failed"
+    stopped = [s for sub, s in statuses.items() if sub != "01" and s.status == "failed"]
+    assert all("--stop-on-first-crash" in s.reason for s in stopped)
+    assert stopped, out
+    code, *_ = npi_bids(*words)
+    found = [s.status for s in find_statuses(tmp_path / "out")]
+    assert found == ["failed", "done", "done"]
