@@ -143,7 +143,13 @@ def _write_table(folder: Path, entities: dict[str, str], series: RegionSeries) -
     data = series.data.copy()
     data[~series.keep] = np.nan
     write_series(RegionSeries(data, series.labels, series.tr, series.keep), path)
-    sidecar = {"SamplingFrequency": 1 / series.tr, "RepetitionTime": series.tr}
+    sidecar = {
+        "Description": "Simulated regional signals, one column per region.",
+        "SamplingFrequency": 1 / series.tr,
+        "StartTime": 0,
+        "RepetitionTime": series.tr,
+        "Sources": [],
+    }
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n")
 
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from npi_bids import __version__
 from npi_bids.core.records import Array, Mask
 from npi_bids.images.parcellation import Parcellation, label_data
 
@@ -42,16 +44,40 @@ class SimulatedRun:
 
 
 def write_description(root: Path, name: str) -> None:
-    """Write ``dataset_description.json`` of a simulated derivative dataset."""
+    """Write ``dataset_description.json``, README and ``.bidsignore`` of a simulated dataset."""
     root.mkdir(parents=True, exist_ok=True)
     content = {
         "Name": name,
         "BIDSVersion": "1.11.1",
         "DatasetType": "derivative",
         "License": "CC0",
-        "GeneratedBy": [{"Name": "npi-bids simulation", "Description": "Not a scan."}],
+        "Authors": ["npi-bids", "simulation"],
+        "Acknowledgements": "Simulated; nobody was scanned.",
+        "HowToAcknowledge": "Cite npi-bids.",
+        "Funding": ["none"],
+        "EthicsApprovals": ["not needed: simulated"],
+        "ReferencesAndLinks": ["https://github.com/npi-bids/npi-bids"],
+        "Keywords": ["simulation", "effective connectivity"],
+        "GeneratedBy": [
+            {
+                "Name": "npi-bids simulation",
+                "Version": __version__,
+                "Description": "Not a scan.",
+                "CodeURL": "https://github.com/npi-bids/npi-bids",
+            }
+        ],
     }
     (root / "dataset_description.json").write_text(json.dumps(content, indent=2) + "\n")
+    (root / "README.md").write_text(_README.format(name=name))
+    # The table of regional series is a draft of the standard (BEP012).
+    (root / ".bidsignore").write_text("*_timeseries.tsv\n*_timeseries.json\n")
+
+
+_README = """# {name}
+
+Simulated by npi-bids: signals of a system whose effective connectivity is known, written as
+fMRIPrep writes its output. Nobody was scanned. The truth lies beside this dataset.
+"""
 
 
 def write_run(
@@ -94,14 +120,42 @@ def write_run(
     path = func / f"{space}_desc-preproc_bold.nii.gz"
     nib.save(image, path)
     brain = nib.Nifti1Image(mask.astype(np.uint8), atlas.image.affine)
+    brain.header.set_xyzt_units("mm", "sec")
     nib.save(brain, func / f"{space}_desc-brain_mask.nii.gz")
-    sidecar = {"RepetitionTime": run.tr, "TaskName": run.entities["task"], "SkullStripped": False}
-    (func / f"{space}_desc-preproc_bold.json").write_text(json.dumps(sidecar) + "\n")
+    _describe_images(root, path, run, atlas.space)
     table = func / f"{stem}_desc-confounds_timeseries.tsv"
     confounds = _confounds(motion, run.tr, rng)
     confounds.to_csv(table, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    table.with_suffix(".json").write_text("{}\n")
+    about = {"Description": "Simulated confounds.", "SamplingFrequency": 1 / run.tr}
+    _write_json(table.with_suffix(".json"), about | {"StartTime": 0, "Sources": []})
     return path
+
+
+def _describe_images(root: Path, path: Path, run: SimulatedRun, space: str) -> None:
+    """Write the sidecars of an image and of its mask."""
+    place = {
+        "SpatialReference": f"https://www.templateflow.org/browse/#tpl-{space}",
+        "Resolution": "4 mm",
+    }
+    image = {
+        "Description": "Simulated BOLD.",
+        "RepetitionTime": run.tr,
+        "TaskName": run.entities["task"],
+        "SkullStripped": False,
+        "Sources": [],
+    }
+    mask = {
+        "Description": "Where there is signal.",
+        "Type": "Brain",
+        "Sources": [f"bids::{path.relative_to(root).as_posix()}"],
+    }
+    stem = path.name.removesuffix("_desc-preproc_bold.nii.gz")
+    _write_json(path.with_name(f"{stem}_desc-preproc_bold.json"), image | place)
+    _write_json(path.with_name(f"{stem}_desc-brain_mask.json"), mask | place)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _paint(

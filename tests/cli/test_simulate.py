@@ -42,6 +42,7 @@ def test_dataset_truth_and_atlas_are_written_and_hang_on_the_seed(tmp_path, caps
         "sub-01_ses-01_task-rest_space-MNI152NLin6Asym_res-4_desc-preproc_bold.nii.gz"
     )
     assert len(images) == 4
+    validate(tmp_path / "one" / "dataset")
     assert main(["rnn", str(tmp_path / "two"), *words]) == 0
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert main(["rnn", str(tmp_path / "three"), *words, "--random-seed", "1"]) == 0
@@ -66,6 +67,7 @@ def test_series_alone_have_gaps_and_no_hidden_region(tmp_path):
     path = next((tmp_path / "out").rglob("*_timeseries.tsv"))
     series = read_series(path, tr=2.0)
     assert series.data.shape == (150, 6)
+    validate(tmp_path / "out" / "dataset")
     assert series.keep.mean() == pytest.approx(0.8, abs=0.02)
     assert read_matrix(tmp_path / "out" / "desc-truth_relmat.tsv").labels == series.labels
     assert json.loads(path.with_suffix(".json").read_text())["RepetitionTime"] == 2
