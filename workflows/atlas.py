@@ -9,7 +9,7 @@ from npi_bids.interfaces.atlas import PrepareAtlas, SaveAtlas
 from npi_bids.workflows.subject import PreparedAtlas
 
 
-def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> Path:
+def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAtlas:
     """Load and check an atlas in this process, and save it below a folder.
 
     Parameters
@@ -23,8 +23,8 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> Path:
 
     Returns
     -------
-    Path
-        Folder of the prepared parcellation, named after its content.
+    PreparedAtlas
+        Its folder is named after its content; it has no table in an output dataset yet.
 
     Raises
     ------
@@ -37,7 +37,8 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> Path:
         interface.inputs.n_regions = int(spec.scale)
         interface.inputs.n_networks = int(spec.seg.removesuffix("Networks"))
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(interface.run(cwd=str(folder)).outputs.atlas)
+    found = interface.run(cwd=str(folder)).outputs
+    return PreparedAtlas(spec.entities, Path(found.atlas), "", found.n_regions)
 
 
 def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) -> PreparedAtlas:

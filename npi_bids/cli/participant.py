@@ -71,13 +71,12 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
         write_dataset(out_dir, datasets, specs, request.analysis.denoise)
     tasks = []
     for spec in specs:
-        prepared = prepare_atlas(spec, work_dir / "atlases", offline=request.atlases.offline)
+        atlas = prepare_atlas(spec, work_dir / "atlases", offline=request.atlases.offline)
         spaces = {unit.entities.get("space", "individual") for unit in units}
         space = spec.space if spec.space != "unknown" else sorted(spaces)[0]
         _warn_of_spaces(spec.name, spec.space, spaces)
-        atlas = PreparedAtlas(spec.entities, prepared, "")
         if not request.output.dry_run:
-            atlas = save_atlas(spec, prepared, out_dir, space=space)
+            atlas = save_atlas(spec, atlas.folder, out_dir, space=space)
         tasks += [_task(unit, atlas, desc) for unit in units]
     return _sort_out(request, datasets, tasks, done)
 

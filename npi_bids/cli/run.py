@@ -123,11 +123,18 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 
 def _print_plan(request: Request, work_dir: Path) -> None:
     from npi_bids.cli.participant import make_plan
+    from npi_bids.core.surrogate import resolve
 
     plan = make_plan(request, work_dir)
     lines = [f"{len(plan.tasks)} model(s) to fit, {len(plan.complete)} complete:"]
-    lines += [f"  {task.name} ({len(task.unit.runs)} run(s))" for task in plan.tasks]
+    lines += [
+        f"  {task.name} ({len(task.unit.runs)} run(s), {task.atlas.n_regions} regions, up to "
+        f"{max(task.extract_gb, task.train_gb):.1f} GB)"
+        for task in plan.tasks
+    ]
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    train, denoise = resolve(request.analysis.train), request.analysis.denoise
+    lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -22,6 +22,7 @@ class _PrepareAtlasInputSpec(VersionedInputSpec):
 
 class _PrepareAtlasOutputSpec(TraitedSpec):
     atlas = Directory(exists=True, desc="folder of the prepared parcellation")
+    n_regions = traits.Int(desc="number of regions")
 
 
 class PrepareAtlas(NPIInterface):
@@ -40,7 +41,7 @@ class PrepareAtlas(NPIInterface):
         parcellation = load_atlas(request, offline=self.inputs.offline)
         folder = Path(self.inputs.folder) / f"{request.name}-{digest(parcellation)}"
         save_parcellation(parcellation, folder)
-        self._results["atlas"] = str(folder)
+        self._results.update(atlas=str(folder), n_regions=len(parcellation.labels))
         return runtime
 
 
