@@ -28,7 +28,7 @@ class VerdictSettings:
         metavar="X",
     )
     min_skill: float = option(
-        0.0, "fail if the skill over each region's own past is below", metavar="X"
+        -0.001, "fail if the skill over each region's own past is below", metavar="X"
     )
     good_skill: float = option(
         0.01, "caution if the skill over each region's own past is below", metavar="X"

@@ -1,5 +1,7 @@
 """The Ornstein-Uhlenbeck surrogate and the hybrid on systems whose EC is known in closed form."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,18 @@ def test_a_fit_like_another_keeps_its_choices(process):
     half, _ = fit_surrogate(windows.take(slice(0, 500)), nothing, MOU_SETTINGS, whole)
     assert half.choices == whole.choices
     assert (half.weights != whole.weights).any()
+
+
+def test_a_part_of_the_data_starts_afresh():
+    """Where data say nothing a fit stays where it starts: halves must not start from the whole."""
+    series = np.random.default_rng(0).standard_normal((1200, 4))
+    windows = cut_windows([run_of(series)], 4)
+    nothing = windows.take(slice(0, 0))
+    whole, _ = fit_surrogate(windows, nothing, MOU_SETTINGS)
+    moved = replace(whole, process=OU(whole.process.drift - 0.5, whole.process.diffusion))
+    half = windows.take(slice(0, 600))
+    one, other = (fit_surrogate(half, nothing, MOU_SETTINGS, x)[0] for x in (whole, moved))
+    np.testing.assert_array_equal(one.weights, other.weights)
 
 
 def test_posterior_errors_cover_the_truth(process):

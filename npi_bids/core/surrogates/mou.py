@@ -101,7 +101,7 @@ def fit_mou(
     settings
         ``n_lags - 1`` earlier samples are there for whitening or memory; ``whitening``.
     like
-        A fit of the same subject whose choices to keep; it is the starting point too.
+        A fit of the same subject whose choices to keep; with more windows, a place to start.
 
     Returns
     -------
@@ -135,7 +135,9 @@ def fit_process(
     known = like is not None and len(windows) <= like.choices.n_windows
     choices = like.choices if like and known else choose(scaled, whitening)
     past, future = pairs(scaled, choices)
-    start = like.process if like else None
+    # Parts of the data start afresh: where they say nothing the fit stays where it starts, and
+    # parts that start from the whole would agree for no reason.
+    start = like.process if like and not known else None
     process = fit_ou(second_moments(past, future), choices.precision, start)
     weights = _unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
