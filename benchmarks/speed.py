@@ -56,8 +56,15 @@ def published_preset(n_regions: int, n_runs: int, n_samples: int, epochs: int) -
     learn, check = split_windows(windows, 0.8)
     rate = settings.learning_rate or 0.0
     network = make_network(MLP, 3, n_regions, settings)
-    theirs = seconds(lambda: train_loop(network, learn, check, epochs=epochs, rate=rate))
-    ours = seconds(lambda: fit_surrogate(learn, check, settings))
+    # What torch does when it is first used takes a second, and is no part of either loop.
+    first = learn.take(slice(0, 100))
+    train_loop(network, first, first, epochs=1, rate=rate)
+    fit_surrogate(first, first, settings)
+    theirs = min(
+        seconds(lambda: train_loop(network, learn, check, epochs=epochs, rate=rate))
+        for _ in range(2)
+    )
+    ours = min(seconds(lambda: fit_surrogate(learn, check, settings)) for _ in range(2))
     floor = epochs * _training_floor(network, learn)
     model, _ = fit_surrogate(learn, check, settings)
     few = windows.take(slice(0, 40 if hcp else 400))

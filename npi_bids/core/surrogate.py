@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -172,6 +172,17 @@ class TrainLog:
     valid: tuple[float, ...]
     details: tuple[tuple[str, float], ...] = ()
     best_epoch: int = 1
+
+
+def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
+    """Return the mean errors of several networks, as long as the shortest of their logs."""
+    n_epochs = min(len(log.train) for log in logs)
+    mean = [
+        tuple(sum(side[epoch] for side in sides) / len(logs) for epoch in range(n_epochs))
+        for sides in ([log.train for log in logs], [log.valid for log in logs])
+    ]
+    best = max(log.best_epoch for log in logs)
+    return TrainLog(mean[0], mean[1], best_epoch=min(best, n_epochs))
 
 
 # ``like``, the last one, is an earlier fit of the same subject (or None): what it chose from the

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from npi_bids.core.descent import stack_of
 from npi_bids.core.records import Array, Windows
 from npi_bids.core.surrogate import TrainLog, TrainSettings
 from npi_bids.errors import SettingsError, SurrogateError
@@ -18,6 +20,7 @@ from npi_bids.errors import SettingsError, SurrogateError
 # batched products are no faster than single ones, and memory counts.
 _SMALL = 100_000
 _MOST_TOGETHER = 64
+_GATHERED = 64  # batches that are copied into order at once
 
 
 Pair = tuple[Windows, Windows]
@@ -103,9 +106,12 @@ class _Run:
             _stack([pair[side] for pair in pairs], self.device) for side in (0, 1)
         )
         self.orders = [torch.Generator().manual_seed(settings.seed + place) for place in places]
-        self.alone = len(networks) == 1
+        self.stack = stack_of(networks, _SMALL)
+        self.alone = len(networks) == 1 and self.stack is None
         self.parameters: dict[str, Tensor]
-        if self.alone:
+        if self.stack is not None:
+            self.parameters = self.stack.parameters
+        elif self.alone:
             self.parameters = dict(networks[0].named_parameters())
         else:
             stacked, _ = torch.func.stack_module_state(list(networks))
@@ -113,12 +119,7 @@ class _Run:
 
     def train(self, epochs: int, patience: int) -> list[TrainLog]:
         """Train for some epochs, or until no network has got better for ``patience`` of them."""
-        optimizer = torch.optim.Adam(
-            self.parameters.values(),
-            lr=self.settings.learning_rate or 0.0,
-            weight_decay=self.settings.weight_decay,
-            fused=True,
-        )
+        descend = self._descent()
         errors: list[tuple[Tensor, Tensor]] = []
         best = torch.full((len(self.networks),), torch.inf, device=self.device)
         kept = (
@@ -126,7 +127,7 @@ class _Run:
         )
         when = torch.zeros(len(self.networks), dtype=torch.long, device=self.device)
         for epoch in range(epochs):
-            errors.append((self._epoch(optimizer), self._held_out()))
+            errors.append((self._epoch(descend), self._held_out()))
             self._refuse_divergence(errors[-1][0], epoch)
             if patience:
                 better = errors[-1][1] < best
@@ -149,22 +150,43 @@ class _Run:
             for train, valid, at in zip(*curves, last, strict=True)
         ]
 
-    def _epoch(self, optimizer: torch.optim.Adam) -> Tensor:
+    def _epoch(self, descend: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Take one pass over the windows; return the mean loss of each network on the way."""
-        n_windows = self.learn.target.shape[1]
+        n_windows, size = self.learn.target.shape[1], self.settings.batch_size
         orders = torch.stack([torch.randperm(n_windows, generator=g) for g in self.orders])
-        total = torch.zeros(len(self.networks), device=self.device)
         rows = torch.arange(len(self.networks), device=self.device)[:, None]
+        losses, sizes = [], []
         for network in self.networks:
             network.train()
-        for batch in orders.to(self.device).split(self.settings.batch_size, dim=1):
+        for some in orders.to(self.device).split(_GATHERED * size, dim=1):
+            # Gathered for many steps at once; a step takes a slice, which costs nothing.
+            history, target = self.learn.history[rows, some], self.learn.target[rows, some]
+            for pair in zip(history.split(size, dim=1), target.split(size, dim=1), strict=True):
+                losses.append(descend(*pair))
+                sizes.append(pair[0].shape[1])
+        weights = torch.tensor(sizes, device=self.device) / n_windows
+        return weights @ torch.stack(losses)
+
+    def _descent(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a step of Adam: written out where it can be, else by automatic differentiation.
+
+        It takes a batch and returns the loss of each network before the step.
+        """
+        rate, decay = self.settings.learning_rate or 0.0, self.settings.weight_decay
+        if self.stack is not None:
+            return partial(self.stack.descend, rate=rate, weight_decay=decay)
+        optimizer = torch.optim.Adam(
+            self.parameters.values(), lr=rate, weight_decay=decay, fused=True
+        )
+
+        def descend(history: Tensor, target: Tensor) -> Tensor:
             optimizer.zero_grad(set_to_none=True)
-            predicted = self._predict(self.learn.history[rows, batch])
-            losses = ((predicted - self.learn.target[rows, batch]) ** 2).mean(dim=(1, 2))
+            losses = ((self._predict(history) - target) ** 2).mean(dim=(1, 2))
             losses.sum().backward()
             optimizer.step()
-            total += losses.detach() * batch.shape[1]
-        return total / n_windows
+            return losses.detach()
+
+        return descend
 
     def _held_out(self) -> Tensor:
         if not self.check.target.shape[1]:
@@ -175,6 +197,8 @@ class _Run:
 
     def _predict(self, flat: Tensor) -> Tensor:
         """Predict for all networks, shape (n_networks, n_windows, n_regions)."""
+        if self.stack is not None:
+            return self.stack.predict(flat)
         if self.alone:
             return self.networks[0](flat[0])[None]  # type: ignore[no-any-return]
 
@@ -200,17 +224,6 @@ class _Run:
                 f"The loss became {losses.max():g} at epoch {epoch + 1}; lower --learning-rate "
                 f"({self.settings.learning_rate}) or check the scale of the signals."
             )
-
-
-def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
-    """Return the mean errors of several networks, as long as the shortest of their logs."""
-    n_epochs = min(len(log.train) for log in logs)
-    mean = [
-        tuple(sum(side[epoch] for side in sides) / len(logs) for epoch in range(n_epochs))
-        for sides in ([log.train for log in logs], [log.valid for log in logs])
-    ]
-    best = max(log.best_epoch for log in logs)
-    return TrainLog(mean[0], mean[1], best_epoch=min(best, n_epochs))
 
 
 @contextmanager

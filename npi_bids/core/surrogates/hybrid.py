@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npi_bids.core.records import Array, Windows
-from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
+from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, mean_log
 from npi_bids.core.surrogates.choices import find_memory
 from npi_bids.core.surrogates.mlp import MLP
 from npi_bids.core.surrogates.mou import MOU, fit_process
 from npi_bids.core.surrogates.network import NetworkSurrogate, fit_network
 from npi_bids.core.surrogates.var import VAR, ridge_var
-from npi_bids.core.train import mean_log
 from npi_bids.core.windows import split_windows
 from npi_bids.errors import NoUsableDataError
 

@@ -38,6 +38,10 @@ class MLP(SplitNetwork):
             nn.init.zeros_(self.third.weight)
             nn.init.zeros_(self.third.bias)
 
+    def plain_layers(self) -> tuple[str, ...]:
+        """Return the names of the layers, with ReLU between; none where a skip joins them."""
+        return () if self.skip is not None else ("first", "second", "third")
+
     def preactivation(self, flat: Tensor) -> Tensor:
         """Return the first layer before its ReLU."""
         first: Tensor = self.first(flat)

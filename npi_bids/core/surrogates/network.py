@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from npi_bids.core.records import Array, Windows
-from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
-from npi_bids.core.train import find_device, mean_log, seeded, train_networks
+from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, mean_log
+from npi_bids.core.train import find_device, seeded, train_networks
 
 # Windows that go through the network at once: few enough to stay in the cache of one core, which
 # is worth a factor of two at 360 regions; more for small networks, whose calls cost more than
