@@ -152,6 +152,13 @@ class NetworkSurrogate:
 
     def _change(self, network: SplitNetwork, chunks: tuple[Tensor, ...], strength: float) -> Array:
         columns, hidden = strength * network.columns(), network.prepared_hidden()
+        fast = getattr(network, "hidden_sums", None)
+        if fast is not None and self.n_regions < _FEW_REGIONS:
+            bases = (network.preactivation(flat) for flat in chunks)
+            moved = (
+                fast(base, columns).double() - hidden(base).sum(dim=0).double() for base in bases
+            )
+            return _read_change(network, _total(moved))
         sums = (_hidden_sums(hidden, network.preactivation(flat), columns) for flat in chunks)
         return _read_change(network, _total(sums))
 
