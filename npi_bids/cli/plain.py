@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -57,6 +56,7 @@ def build_parser() -> ArgumentParser:
 
 def _run(args: Namespace) -> int:
     from npi_bids.core.plain import ec
+    from npi_bids.io.files import write_json
     from npi_bids.io.tables import read_series, write_matrix
 
     problems = [] if args.tr > 0 else [f"--tr must be above 0, not {args.tr:g}."]
@@ -92,13 +92,12 @@ def _run(args: Namespace) -> int:
         "Verdict": result.verdict.label,
         "VerdictReasons": result.verdict.reasons,
         "Hazards": result.hazards,
-        "Quality": {k: None if v != v else v for k, v in asdict(result.quality).items()},  # noqa: PLR0124 (NaN)
+        "Quality": asdict(result.quality),
         "Training": {**asdict(result.settings), **dict(result.log.details)},
         "Perturbation": asdict(made[PerturbSettings]),
         "Version": __version__,
     }
-    text = json.dumps(sidecar, indent=2, default=float)
-    args.out.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    write_json(args.out.with_suffix(".json"), sidecar)
     sys.stdout.write(f"Verdict: {result.verdict.label}\n")
     sys.stdout.write("".join(f"  - {reason}\n" for reason in result.verdict.reasons))
     sys.stdout.write("".join(f"  ! {hazard}\n" for hazard in result.hazards))

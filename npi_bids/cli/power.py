@@ -168,19 +168,18 @@ def _write(
     needed: Sequence[tuple[float, str, float]],
     settings: tuple[PowerSettings, SystemSettings, ObserveSettings],
 ) -> None:
+    from npi_bids.io.files import write_json, write_text
     from npi_bids.io.tables import write_rows
     from npi_bids.reports.validation import ValidationPage, validation_page
 
     power, system, seen = settings
     write_rows([asdict(row) for row in rows], out / "power.tsv")
     facts = {"Version": __version__, "Power": asdict(power), "System": asdict(system),
-             "Observe": asdict(seen), "Summaries": [
-                 {k: None if v != v else v for k, v in row.items()}  # noqa: PLR0124 (NaN)
-                 for row in summaries]}  # fmt: skip
-    (out / "power.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+             "Observe": asdict(seen), "Summaries": summaries}  # fmt: skip
+    write_json(out / "power.json", facts)
     figures = list(_figures(summaries, power.wanted))
     for figure in figures:
-        (out / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
+        write_text(out / f"{figure.name}.svg", figure.svg)
     effects = [f"{name} {value:g}" for name, value in asdict(seen).items()
                if value != getattr(type(seen)(), name)]  # fmt: skip
     page = ValidationPage(
@@ -197,7 +196,7 @@ def _write(
         tuple(figures),
         tuple(_need_text(need, power.wanted) for need in needed),
     )
-    (out / "power.html").write_text(validation_page(page), encoding="utf-8")
+    write_text(out / "power.html", validation_page(page))
     sys.stdout.write(f"Written: {out / 'power.html'} (and .tsv, .json, figures)\n")
 
 

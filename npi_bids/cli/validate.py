@@ -138,22 +138,20 @@ def _write(
     tables: tuple[list[dict[str, Any]], list[dict[str, Any]]],
     names: tuple[str, str, str],
 ) -> None:
+    from npi_bids.io.files import write_json, write_text
     from npi_bids.io.tables import write_rows
     from npi_bids.reports.records import Figure
     from npi_bids.reports.validation import ValidationPage, draw_recovery, validation_page
 
     results, truth, unit = names
     rows, readable = tables
-    out.mkdir(parents=True, exist_ok=True)
     content = {"Results": results, "Truth": truth, "Units": unit, "Version": __version__}
-    finite = [{k: None if v != v else v for k, v in row.items()} for row in rows]  # noqa: PLR0124
-    text = json.dumps(content | {"Maps": finite}, indent=2)
-    (out / "validation.json").write_text(text + "\n", encoding="utf-8")
+    write_json(out / "validation.json", content | {"Maps": rows})
     write_rows(rows, out / "validation.tsv")
     first = [*(c for c in found if c.kind == "group"), *(c for c in found if c.kind != "group")]
     pairs = {_short(c.name): (c.estimate, c.truth) for c in first[:_MOST_PANELS]}
     svg = draw_recovery(pairs, unit)
-    (out / "validation.svg").write_text(svg, encoding="utf-8")
+    write_text(out / "validation.svg", svg)
     figure = Figure(
         "validation", "Estimate against truth",
         "One point per connection; the line is the least-squares fit. "
@@ -169,7 +167,7 @@ def _write(
         tuple(tuple(_text(row[field]) for field in _COLUMNS.values()) for row in readable),
         (figure,),
     )
-    (out / "validation.html").write_text(validation_page(page), encoding="utf-8")
+    write_text(out / "validation.html", validation_page(page))
     sys.stdout.write(f"Written: {out / 'validation.html'} (and .tsv, .json, .svg)\n")
 
 

@@ -20,7 +20,6 @@ from npi_bids.core.quality import Fit, assess_fit, split_half, split_oriented
 from npi_bids.core.records import (
     Array,
     ECResult,
-    Mask,
     Quality,
     RegionSeries,
     Uncertainty,
@@ -32,7 +31,7 @@ from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, fit_surr
 from npi_bids.core.train import threads, torch_threads
 from npi_bids.core.uncertainty import KnowsErrors, bootstrap_error, intervals
 from npi_bids.core.verdict import AssessSettings, judge, supports_direction
-from npi_bids.core.windows import cut_windows, shared_regions, split_windows
+from npi_bids.core.windows import all_regions, cut_windows, shared_regions, split_windows
 
 _FEW_REGIONS = 200
 
@@ -127,7 +126,7 @@ def _ec_of_runs(
         found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
     labels = runs[0].labels
     return SubjectEC(
-        measures={name: ECResult(_all_regions(m, covered), labels) for name, m in found.items()},
+        measures={name: ECResult(all_regions(m, covered), labels) for name, m in found.items()},
         quality=quality,
         verdict=judge(quality, wanted.verdict),
         hazards=find_hazards(shared, regressors),
@@ -227,12 +226,6 @@ def _with_expected(quality: Quality) -> Quality:
         for end, name in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
     }
     return replace(quality, **found)
-
-
-def _all_regions(matrix: Array, covered: Mask) -> Array:
-    full = np.full((covered.size, covered.size), np.nan)
-    full[np.ix_(covered, covered)] = matrix
-    return full
 
 
 def _count_windows(windows: Windows, runs: Sequence[RegionSeries]) -> tuple[int, ...]:

@@ -152,6 +152,13 @@ def _stretches(run: RegionSeries) -> list[Array]:
     return [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
+def antisymmetric_share(matrix: Array) -> float:
+    """Return the share of a map's energy off the diagonal that has a direction, or NaN."""
+    energy = float(np.sum(off_diagonal(matrix) ** 2))
+    directed = float(np.sum(off_diagonal(antisymmetric(matrix)) ** 2))
+    return directed / energy if energy > 0 else float("nan")
+
+
 def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
     """Return the largest absolute eigenvalue: of the companion matrix where all lags are linear.
 
@@ -187,8 +194,6 @@ def assess_fit(
     runs
         The series, for their spectrum.
     """
-    energy = float(np.sum(off_diagonal(fit.matrix) ** 2))
-    directed = float(np.sum(off_diagonal(antisymmetric(fit.matrix)) ** 2))
     n_regions = fit.surrogate.n_regions
     n_lags = int(getattr(fit.surrogate, "free_lags", fit.surrogate.n_lags))
     everything = np.concatenate([fit.learn.target, fit.check.target])
@@ -204,7 +209,7 @@ def assess_fit(
         fc_r_held_out=pearson(correlation(fit.learn.target), held_out_fc),
         spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
         fc_r=pearson(fit.matrix, fit.fc),
-        antisymmetric_share=directed / energy if energy > 0 else float("nan"),
+        antisymmetric_share=antisymmetric_share(fit.matrix),
         r_split=split[0],
         r_split_symmetric=split[1],
         r_split_antisymmetric=split[2],

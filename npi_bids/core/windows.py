@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from npi_bids.core.records import Mask, RegionSeries, Windows
+from npi_bids.core.records import Array, Mask, RegionSeries, Windows
 from npi_bids.errors import InputDataError, NoUsableDataError
 
 
@@ -104,6 +104,13 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
         np.concatenate([piece.target for piece in pieces]),
         np.concatenate([piece.position for piece in pieces]),
     )
+
+
+def all_regions(matrix: Array, covered: Mask) -> Array:
+    """Return a matrix of the covered regions with all regions of the atlas, the others NaN."""
+    full = np.full((covered.size, covered.size), np.nan)
+    full[np.ix_(covered, covered)] = matrix
+    return full
 
 
 def split_windows(windows: Windows, fraction: float) -> tuple[Windows, Windows]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from npi_bids.core.hazards import find_hazards
-from npi_bids.core.measures import antisymmetric, correlation, off_diagonal, pearson
-from npi_bids.core.records import Array, ECResult, Mask, Quality, RegionSeries, Verdict
+from npi_bids.core.measures import correlation, pearson
+from npi_bids.core.quality import antisymmetric_share
+from npi_bids.core.records import Array, ECResult, Quality, RegionSeries, Verdict
 from npi_bids.core.subject import SubjectEC, Table
 from npi_bids.core.surrogate import TrainLog, TrainSettings
 from npi_bids.core.verdict import CAUTION, FAIL
-from npi_bids.core.windows import shared_regions
+from npi_bids.core.windows import all_regions, shared_regions
 from npi_bids.errors import InputDataError
 from npi_bids.simulate.brain import BrainSystem, activity, simulate_brain, true_ec
 from npi_bids.simulate.brain_models import KINDS
@@ -112,7 +113,7 @@ def brain_of_runs(
     measures = {"npi": effect, "pearsoncorrelation": target.fc, "modelfc": correlation(bold)}
     labels = runs[0].labels
     return SubjectEC(
-        measures={name: _on_atlas(matrix, covered, labels) for name, matrix in measures.items()},
+        measures={name: ECResult(all_regions(m, covered), labels) for name, m in measures.items()},
         quality=quality,
         verdict=judge_brain(best),
         hazards=find_hazards(shared, regressors),
@@ -211,12 +212,10 @@ def _search_table(tried: Sequence[Evaluation]) -> Table:
 def _quality(effect: Array, fc: Array, best: Evaluation, runs: Sequence[RegionSeries]) -> Quality:
     """Return the figures that a mechanistic map has; NaN where one speaks of prediction."""
     n_samples = sum(int(run.keep.sum()) for run in runs)
-    energy = float(np.sum(off_diagonal(effect) ** 2))
-    directed = float(np.sum(off_diagonal(antisymmetric(effect)) ** 2))
     known = {
         "model_fc_r": best.r_fc,
         "fc_r": pearson(effect, fc),
-        "antisymmetric_share": directed / energy if energy else float("nan"),
+        "antisymmetric_share": antisymmetric_share(effect),
         "direction_supported": False,
         "n_windows": n_samples,
         "n_train": n_samples,
@@ -250,9 +249,3 @@ def _account(brain: BrainSettings, best: Evaluation, n_tried: int) -> dict[str, 
             "lag_seconds": 4.5,
         },
     }
-
-
-def _on_atlas(matrix: Array, covered: Mask, labels: tuple[str, ...]) -> ECResult:
-    full = np.full((covered.size, covered.size), np.nan)
-    full[np.ix_(covered, covered)] = matrix
-    return ECResult(full, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from npi_bids.core.options import check_options, option
 from npi_bids.core.records import ECResult, RegionSeries
 from npi_bids.errors import InputDataError
+from npi_bids.io.files import write_json
 from npi_bids.io.tables import write_matrix, write_series, write_table
 from npi_bids.simulate.atlas import simulated_atlas
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
@@ -150,7 +150,7 @@ def _write_table(folder: Path, entities: dict[str, str], series: RegionSeries) -
         "RepetitionTime": series.tr,
         "Sources": [],
     }
-    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n")
+    write_json(path.with_suffix(".json"), sidecar)
 
 
 def _describe_truth(
@@ -168,4 +168,4 @@ def _describe_truth(
         "ObserveSettings": asdict(seen),
         "CohortSettings": asdict(cohort),
     }
-    path.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(path.with_suffix(".json"), content)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +13,7 @@ import pandas as pd
 from npi_bids import __version__
 from npi_bids.core.records import Array, Mask
 from npi_bids.images.parcellation import Parcellation, label_data
+from npi_bids.io.files import write_json
 
 _BASELINE, _SIGNAL, _NOISE = 1000.0, 20.0, 20.0  # image units; the signal is 2 % of the baseline
 _COSINE_PERIOD = 128.0
@@ -67,7 +66,7 @@ def write_description(root: Path, name: str) -> None:
             }
         ],
     }
-    (root / "dataset_description.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(root / "dataset_description.json", content)
     (root / "README.md").write_text(_README.format(name=name))
     # The table of regional series is a draft of the standard (BEP012).
     (root / ".bidsignore").write_text("*_timeseries.tsv\n*_timeseries.json\n")
@@ -127,7 +126,7 @@ def write_run(
     confounds = _confounds(motion, run.tr, rng)
     confounds.to_csv(table, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     about = {"Description": "Simulated confounds.", "SamplingFrequency": 1 / run.tr}
-    _write_json(table.with_suffix(".json"), about | {"StartTime": 0, "Sources": []})
+    write_json(table.with_suffix(".json"), about | {"StartTime": 0, "Sources": []})
     return path
 
 
@@ -150,12 +149,8 @@ def _describe_images(root: Path, path: Path, run: SimulatedRun, space: str) -> N
         "Sources": [f"bids::{path.relative_to(root).as_posix()}"],
     }
     stem = path.name.removesuffix("_desc-preproc_bold.nii.gz")
-    _write_json(path.with_name(f"{stem}_desc-preproc_bold.json"), image | place)
-    _write_json(path.with_name(f"{stem}_desc-brain_mask.json"), mask | place)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(path.with_name(f"{stem}_desc-preproc_bold.json"), image | place)
+    write_json(path.with_name(f"{stem}_desc-brain_mask.json"), mask | place)
 
 
 def _paint(

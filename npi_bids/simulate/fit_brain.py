@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from scipy.stats import ks_2samp, qmc
 from npi_bids.core.measures import correlation, pearson
 from npi_bids.core.records import Array
 from npi_bids.errors import NoUsableDataError, SurrogateError
+from npi_bids.io.files import write_text
 from npi_bids.simulate.brain import BrainSystem, simulate_brain
 from npi_bids.simulate.brain_models import KINDS
 from npi_bids.simulate.options import BrainSettings
@@ -245,9 +245,7 @@ def _evaluate(
         found = Evaluation(stage, dict(parameters), *fit_to(series, target, settings.fcd_weight))
     except SurrogateError:
         found = Evaluation(stage, dict(parameters), float("nan"), float("nan"), _FAILED)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(asdict(found)))
     return found
 
 

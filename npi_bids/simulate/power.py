@@ -23,6 +23,7 @@ from npi_bids.core.surrogate import TrainSettings, fit_surrogate, preset, resolv
 from npi_bids.core.train import threads
 from npi_bids.core.windows import cut_windows
 from npi_bids.errors import NPIError, SettingsError
+from npi_bids.io.files import replacing
 from npi_bids.simulate.observe import Observed, ObserveSettings, as_runs, observe
 from npi_bids.simulate.score import score
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period, simulate
@@ -224,9 +225,8 @@ def _work(task: _Task, cache: Path) -> None:
         for method in task.power.methods:
             with threads(1):
                 kept[f"{method} {minutes!r}"] = _map(method, runs, task.system.seed)
-    part = cache / f"{task.key()}.part.npz"
-    np.savez_compressed(part, **kept)
-    part.replace(cache / f"{task.key()}.npz")
+    with replacing(cache / f"{task.key()}.npz") as temporary:
+        np.savez_compressed(temporary, **kept)
 
 
 def _first(observed: Observed, n_samples: int) -> Observed:
