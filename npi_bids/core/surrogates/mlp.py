@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from npi_bids.core.records import Windows
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings
-from npi_bids.core.surrogates.network import SplitNetwork, fit_network
+from npi_bids.core.surrogates.network import FEW_REGIONS, SplitNetwork, fit_network
 
 
 class MLP(SplitNetwork):
@@ -60,10 +60,13 @@ class MLP(SplitNetwork):
         return lambda preactivation: torch.relu_(self.second(torch.relu_(preactivation)))
 
     def hidden_sums(self, preactivation: Tensor, columns: Tensor) -> Tensor:
-        """Return the hidden layer of every perturbed source, summed over windows.
+        """Return the hidden layer of every perturbed source, summed over windows, in double.
 
-        Units stand in rows and windows in columns, where adding one number to a unit is fast.
+        Units stand in rows and windows in columns, where adding one number to a unit is fast; in
+        large networks the product takes all the time.
         """
+        if self.n_regions >= FEW_REGIONS:
+            return super().hidden_sums(preactivation, columns)
         rows = preactivation.T.contiguous()
         weight, bias = self.second.weight, self.second.bias[:, None]
         moved, after = torch.empty_like(rows), rows.new_empty(len(weight), rows.shape[1])
@@ -72,7 +75,7 @@ class MLP(SplitNetwork):
             torch.add(rows, column[:, None], out=moved).clamp_min_(0)
             torch.addmm(bias, weight, moved, out=after).clamp_min_(0)
             sums.append(after.sum(dim=1))
-        return torch.stack(sums)
+        return torch.stack(sums).double()
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return ``W1 (W2 o D1' D2)``, where D1 and D2 tell which units are active when."""

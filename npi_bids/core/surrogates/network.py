@@ -23,7 +23,7 @@ from npi_bids.core.train import find_device, seeded, train_networks
 # Windows that go through the network at once: few enough to stay in the cache of one core, which
 # is worth a factor of two at 360 regions; more for small networks, whose calls cost more than
 # their products.
-_CHUNK, _CHUNK_OF_SMALL, _FEW_REGIONS = 512, 1024, 100
+_CHUNK, _CHUNK_OF_SMALL, FEW_REGIONS = 512, 1024, 100
 _CACHED = 160_000  # numbers of several sources that small networks take at once
 
 
@@ -67,6 +67,26 @@ class SplitNetwork(nn.Module):
         It may overwrite what it is given.
         """
         return self.hidden
+
+    def hidden_sums(self, preactivation: Tensor, columns: Tensor) -> Tensor:
+        """Return the hidden layer of every perturbed source, summed over windows, in double.
+
+        Shape (n_regions, *shape of one hidden layer); the pre-activation is left as it is.
+        """
+        hidden = self.prepared_hidden()
+        # Small networks take several sources at once, as many as fit the cache.
+        at_once = max(1, _CACHED // preactivation.numel())
+        scratch = preactivation.new_empty(at_once, *preactivation.shape)
+        # Filled in place: small results kept between large scratch tensors would fragment the
+        # heap, by 4 GB at 360 regions.
+        shape = hidden(preactivation[:1].clone()).shape[1:]
+        moved = preactivation.new_empty(len(columns), *shape, dtype=torch.float64)
+        for start in range(0, len(columns), at_once):
+            some = columns[start : start + at_once]
+            shifted = torch.add(preactivation, some[:, None], out=scratch[: len(some)])
+            after = hidden(shifted.flatten(0, 1)).unflatten(0, shifted.shape[:2])
+            moved[start : start + at_once] = after.sum(dim=1)
+        return moved
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return the derivative of the hidden layer by each region's last sample.
@@ -152,15 +172,11 @@ class NetworkSurrogate:
 
     def _change(self, network: SplitNetwork, chunks: tuple[Tensor, ...], strength: float) -> Array:
         columns, hidden = strength * network.columns(), network.prepared_hidden()
-        fast = getattr(network, "hidden_sums", None)
-        if fast is not None and self.n_regions < _FEW_REGIONS:
-            bases = (network.preactivation(flat) for flat in chunks)
-            moved = (
-                fast(base, columns).double() - hidden(base).sum(dim=0).double() for base in bases
-            )
-            return _read_change(network, _total(moved))
-        sums = (_hidden_sums(hidden, network.preactivation(flat), columns) for flat in chunks)
-        return _read_change(network, _total(sums))
+        bases = (network.preactivation(flat) for flat in chunks)
+        changes = (
+            network.hidden_sums(base, columns) - hidden(base).sum(dim=0).double() for base in bases
+        )
+        return _read_change(network, _total(changes))
 
     def _skipped(self) -> Array:
         """Return the mean weights of the skip connections by the most recent sample."""
@@ -175,7 +191,7 @@ class NetworkSurrogate:
     def _chunks(self, history: Array) -> tuple[Tensor, ...]:
         device = next(self.networks[0].parameters()).device
         flat = torch.as_tensor(history, dtype=torch.float32, device=device).flatten(1)
-        size = _CHUNK_OF_SMALL if self.n_regions < _FEW_REGIONS else _CHUNK
+        size = _CHUNK_OF_SMALL if self.n_regions < FEW_REGIONS else _CHUNK
         chunks: tuple[Tensor, ...] = flat.split(size)
         return chunks
 
@@ -225,22 +241,6 @@ def make_network(
             network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
             nn.init.zeros_(network.skip.weight)
     return network.to(find_device(settings.device))
-
-
-def _hidden_sums(hidden: Callable[[Tensor], Tensor], base: Tensor, columns: Tensor) -> Tensor:
-    unperturbed = hidden(base.clone()).sum(dim=0).double()
-    # Filled in place: small results kept between large scratch tensors would fragment the
-    # heap, by 4 GB at 360 regions.
-    moved = unperturbed.new_empty(len(columns), *unperturbed.shape)
-    # Small networks take several sources at once, as many as fit the cache.
-    at_once = max(1, _CACHED // base.numel())
-    scratch = base.new_empty(at_once, *base.shape)
-    for start in range(0, len(columns), at_once):
-        some = columns[start : start + at_once]
-        shifted = torch.add(base, some[:, None], out=scratch[: len(some)])
-        after = hidden(shifted.flatten(0, 1)).unflatten(0, shifted.shape[:2])
-        moved[start : start + at_once] = after.sum(dim=1)
-    return moved - unperturbed
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
