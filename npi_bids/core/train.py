@@ -106,7 +106,7 @@ class _Run:
             _stack([pair[side] for pair in pairs], self.device) for side in (0, 1)
         )
         self.orders = [torch.Generator().manual_seed(settings.seed + place) for place in places]
-        self.stack = stack_of(networks, _SMALL)
+        self.stack = stack_of(networks)
         self.alone = len(networks) == 1 and self.stack is None
         self.parameters: dict[str, Tensor]
         if self.stack is not None:

@@ -123,7 +123,7 @@ def test_gradients_that_are_written_out_are_those_of_autograd(n_networks):
     with seeded(0):
         networks = [MLP(2, 4, 7) for _ in range(n_networks)]
         inputs, targets = torch.randn(n_networks, 50, 8), torch.randn(n_networks, 50, 4)
-    stack = stack_of(networks, 10_000)
+    stack = stack_of(networks)
     parameters = [p for network in networks for p in network.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-2, weight_decay=1e-2)
     for _ in range(5):
@@ -146,10 +146,9 @@ def test_gradients_that_are_written_out_are_those_of_autograd(n_networks):
         )
 
 
-def test_only_small_plain_networks_are_stacked():
+def test_only_plain_networks_are_stacked():
     with seeded(0):
-        assert stack_of([MLP(2, 4, 7)], 10) is None
-        assert stack_of([CNN(3, 4, 7)], 10_000) is None
+        assert stack_of([CNN(3, 4, 7)]) is None
         skipping = MLP(2, 4, 7)
         skipping.skip = torch.nn.Linear(8, 4)
-    assert stack_of([skipping], 10_000) is None
+    assert stack_of([skipping]) is None
