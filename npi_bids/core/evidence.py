@@ -13,6 +13,7 @@ from npi_bids.core.records import Array, Windows
 from npi_bids.core.ridge import fit_ridge
 
 _N_FLIPS = 2000
+_FEWEST_FOR_DELAYS = 10  # regions
 _MAX_LAG = 100  # samples over which signals may hang together
 
 
@@ -50,6 +51,23 @@ class DirectionTest:
     ratio: float
     p: float
     n_blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelayFit:
+    """How far fixed delays of the regions explain the direction of their signals.
+
+    Attributes
+    ----------
+    share
+        Of the energy of the antisymmetric lagged covariance, less what as many free numbers
+        explain by chance.
+    sd
+        Spread of the delays over regions, in samples.
+    """
+
+    share: float
+    sd: float
 
 
 def correlation_time(signals: Array, position: NDArray[np.int64]) -> float:
@@ -168,3 +186,45 @@ def direction_test(windows: Windows, rng: np.random.Generator) -> DirectionTest:
         p=float((1 + np.sum(null >= observed)) / (1 + _N_FLIPS)),
         n_blocks=len(parts),
     )
+
+
+def fixed_delays(past: Array, target: Array, position: NDArray[np.int64]) -> DelayFit:
+    """Explain the antisymmetric lagged covariance by a delay of each region, as vessels make them.
+
+    Where region i shows what happens ``d_i`` samples late, the covariance of i now and j one
+    sample later is ``C_ij(1 + d_i - d_j)``. To first order its antisymmetric part is the system's
+    own plus ``(d_j - d_i) g_ij``, where g, the fall of the covariance around one lag, is half of
+    its symmetric part at no lag less that at two. The delays are those of least squares.
+
+    Parameters
+    ----------
+    past, target
+        Samples and the samples that follow, shape (n_windows, n_regions).
+    position
+        Shape (n_windows,); where the targets lie in time, increasing.
+
+    Returns
+    -------
+    DelayFit
+        NaN for fewer than ten regions, whose few pairs delays explain whatever drives them, and
+        where no two windows follow each other.
+    """
+    n_regions = past.shape[1]
+    joined = np.diff(position) == 1
+    if n_regions < _FEWEST_FOR_DELAYS or not joined.any():
+        return DelayFit(float("nan"), float("nan"))
+    scale = np.where(target.std(axis=0) > 0, target.std(axis=0), 1.0)
+    past, target = ((part - part.mean(axis=0)) / scale for part in (past, target))
+    now = (past.T @ past + target.T @ target) / (2 * len(past))
+    two_later = past[:-1][joined].T @ target[1:][joined] / joined.sum()
+    fall = (now - symmetric(two_later)) / 2
+    directed = antisymmetric(past.T @ target / len(past))
+    # Normal equations of the sum over pairs of (A_ij - (d_j - d_i) g_ij)^2: a Laplacian.
+    weight = fall**2
+    np.fill_diagonal(weight, 0.0)
+    laplacian = np.diag(weight.sum(axis=0)) - weight
+    delays = np.linalg.lstsq(laplacian, (directed * fall).sum(axis=0), rcond=None)[0]
+    rest = off_diagonal(directed - (delays[None, :] - delays[:, None]) * fall)
+    explained = 1 - float(np.sum(rest**2) / max(np.sum(off_diagonal(directed) ** 2), 1e-300))
+    chance = 2 / n_regions  # n - 1 delays for n (n - 1) / 2 pairs
+    return DelayFit((explained - chance) / (1 - chance), float(delays.std()))

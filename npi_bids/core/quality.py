@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy.signal import periodogram
 
-from npi_bids.core.evidence import DirectionTest, correlation_time
+from npi_bids.core.evidence import DirectionTest, correlation_time, fixed_delays
 from npi_bids.core.measures import (
     antisymmetric,
     correlation,
@@ -201,6 +201,8 @@ def assess_fit(
     effective = fit.n_windows / correlation_time(everything, position)
     split, seed = agreement(halves), agreement(members)
     held_out_fc = correlation(fit.check.target)
+    past = np.concatenate([fit.learn.history[:, -1], fit.check.history[:, -1]])
+    delays = fixed_delays(past, everything, position)
     model_fc = fit.model_fc if fit.model_fc is not None else np.full_like(fit.fc, np.nan)
     return Quality(
         **_prediction(fit),
@@ -219,6 +221,8 @@ def assess_fit(
         direction_ratio=direction.ratio,
         direction_p=direction.p,
         direction_supported=direction_supported,
+        delay_share=delays.share,
+        delay_sd=delays.sd * runs[0].tr,
         high_frequency_share=high_frequency_share(runs),
         n_windows=fit.n_windows,
         n_train=len(fit.learn),

@@ -171,6 +171,9 @@ class Quality:
     direction_ratio, direction_p, direction_supported
         Energy of the antisymmetric lagged covariance over that of the same data with blocks of
         time reversed at random, its p value, and whether both pass their thresholds.
+    delay_share, delay_sd
+        Share of that antisymmetric part which a fixed delay of each region would explain, beyond
+        what as many free numbers explain by chance, and the spread of the delays in seconds.
     high_frequency_share
         Share of the signals' power above 0.15 Hz; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
@@ -210,6 +213,8 @@ class Quality:
     direction_ratio: float
     direction_p: float
     direction_supported: bool
+    delay_share: float
+    delay_sd: float
     high_frequency_share: float
     n_windows: int
     n_train: int

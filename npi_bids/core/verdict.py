@@ -42,6 +42,15 @@ class VerdictSettings:
     good_direction_split: float = option(
         0.4, "caution if the antisymmetric parts of the two halves correlate less", metavar="X"
     )
+    max_delay_share: float = option(
+        1 / 3,
+        "caution if fixed delays of the regions explain more of the direction in the signals, and "
+        "spread over more than --max-delay-sd",
+        above=0,
+        below=1,
+        metavar="X",
+    )
+    max_delay_sd: float = option(1.0, "seconds, see --max-delay-share", above=0, metavar="SECONDS")
     good_model_fc: float = option(0.5, "caution if model FC and FC correlate less", metavar="X")
     min_high_frequency: float = option(
         0.02,
@@ -153,6 +162,18 @@ _RULES: tuple[Rule, ...] = (
         "direction repeats weakly between the halves (r {q.r_split_antisymmetric:.2f} of the "
         "antisymmetric part, {s.good_direction_split:g} wanted): single connections of one "
         "subject are mostly noise, average subjects",
+    ),
+    (
+        CAUTION,
+        lambda q, s: (
+            q.direction_supported
+            and q.delay_share > s.max_delay_share
+            and q.delay_sd > s.max_delay_sd
+        ),
+        "direction may be that of blood flow: {q.delay_share:.0%} of what tells the signals from "
+        "their time reversal is what regions with fixed delays would show (SD {q.delay_sd:.1f} s "
+        "over regions; more than {s.max_delay_share:.0%} and {s.max_delay_sd:g} s), as differing "
+        "haemodynamics make them. Do not read who drives whom",
     ),
     (
         CAUTION,

@@ -36,6 +36,8 @@ QUALITY_NOTES = (
         "antisymmetric lagged covariance over chance",
     ),
     ("direction_p", "direction p", "against the data with stretches of time reversed at random"),
+    ("delay_share", "direction like delays", "share that fixed delays of regions would explain"),
+    ("delay_sd", "SD of these delays", "seconds, over regions; blood flow differs by about one"),
     ("antisymmetric_share", "antisymmetric share", "energy of the map that has a direction"),
     ("model_fc_r", "model FC r", "free-running surrogate against data; n/a: it diverged"),
     ("model_fc_r_held_out", "model FC r, held out", "against held-out samples"),

@@ -6,6 +6,7 @@ import pytest
 from npi_bids.core.evidence import (
     correlation_time,
     direction_test,
+    fixed_delays,
     lagged_evidence,
     time_blocks,
 )
@@ -84,3 +85,27 @@ def test_blocks_cover_all_windows_once_and_respect_time():
     assert all(a.stop == b.start for a, b in pairwise(blocks))
     assert len(blocks) >= 6
     assert 100 in {block.start for block in blocks}  # the gap is a border
+
+
+def test_delays_of_regions_are_told_from_influence():
+    """Signals that are one smooth signal shown late, and a ring in which each drives the next."""
+    rng = np.random.default_rng(0)
+    late = np.array([1, 0, 1, 2, 3, 1, 0, 2, 1, 1])
+    shared = np.convolve(rng.standard_normal(6000), np.hanning(25), "same")
+    seen = np.column_stack([np.roll(shared, lag) for lag in late])
+    seen += 0.3 * rng.standard_normal(seen.shape)
+    by_delays = fixed_delays(seen[:-1], seen[1:], np.arange(1, 6000))
+    assert by_delays.share > 0.8
+    assert by_delays.sd == pytest.approx(late.std(), rel=0.15)
+    ring = 0.5 * np.eye(10) + 0.4 * np.roll(np.eye(10), 1, axis=1)
+    labels = tuple(f"R{number}" for number in range(10))
+    driven = cut_windows([var_run(ring, 6000, seed=1, labels=labels)], 1)
+    found = fixed_delays(driven.history[:, -1], driven.target, driven.position)
+    assert found.share < 0.05
+
+
+@pytest.mark.parametrize(("n_regions", "apart"), [(9, 1), (10, 2)])
+def test_delays_need_regions_and_neighbours_in_time(n_regions, apart):
+    rng = np.random.default_rng(0)
+    past, target = rng.standard_normal((2, 40, n_regions))
+    assert np.isnan(fixed_delays(past, target, apart * np.arange(40)).share)
