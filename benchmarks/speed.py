@@ -8,6 +8,7 @@ ratios are the result.
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -128,22 +129,25 @@ def _map_floor(network: MLP, windows: Windows) -> float:
 
 def default_in_a_process(n_regions: int, n_runs: int, n_samples: int) -> dict[str, float]:
     """Run the default with its verdict in a process of its own, for its peak memory."""
-    words = [
-        sys.executable,
-        "-m",
-        "benchmarks.speed",
-        "--one",
-        *map(str, (n_regions, n_runs, n_samples)),
-    ]
-    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    took, peak = map(float, text.split())
+    took, peak = _in_a_process(n_regions, n_runs, n_samples)
     return {"default with verdict (s)": took, "peak memory (GB)": peak}
 
 
-def one(n_regions: int, n_runs: int, n_samples: int) -> None:
+def _in_a_process(*sizes: int, n_threads: int = 1) -> tuple[float, float]:
+    """Return seconds and peak memory (GB), with the environment that the program gives workers."""
+    words = [sys.executable, "-m", "benchmarks.speed", "--one", *map(str, (*sizes, n_threads))]
+    prepared = {"OMP_NUM_THREADS": str(n_threads), "OPENBLAS_NUM_THREADS": "1"}
+    text = subprocess.run(
+        words, capture_output=True, text=True, check=True, env={**os.environ, **prepared}
+    ).stdout
+    took, peak = map(float, text.split())
+    return took, peak
+
+
+def one(n_regions: int, n_runs: int, n_samples: int, n_threads: int) -> None:
     """Print time and peak memory of the default with its verdict."""
     runs = series(n_regions, n_runs, n_samples)
-    with threads(1):
+    with threads(n_threads):
         took = seconds(
             lambda: ec_of_runs(runs, train=TrainSettings(device="cpu"), perturb=PerturbSettings())
         )
@@ -186,24 +190,18 @@ def many_subjects(n_subjects: int) -> list[float]:
 
 
 def two_threads(n_regions: int) -> float:
-    """Return the time of the default on one thread over that on two."""
-    runs = series(n_regions, 2, 600)
-    settings = TrainSettings(device="cpu")
-
-    def work() -> None:
-        ec_of_runs(runs, train=settings, perturb=PerturbSettings())
-
-    took = []
-    for number in (1, 2):
-        with threads(number):
-            took.append(min(seconds(work) for _ in range(2)))
+    """Return the time of the default on one thread over that on two, each in its own process."""
+    took = [
+        min(_in_a_process(n_regions, 2, 600, n_threads=number)[0] for _ in range(2))
+        for number in (1, 2)
+    ]
     return took[0] / took[1]
 
 
 def main() -> int:
     """Run the benchmark."""
     if "--one" in sys.argv:
-        one(*map(int, sys.argv[-3:]))
+        one(*map(int, sys.argv[-4:]))
         return 0
     quick = "--quick" in sys.argv
     with threads(1):
@@ -225,7 +223,7 @@ def main() -> int:
         each = many_subjects(20 if quick else 1000)
     rows["subjects of N = 100: last tenth over first"] = (each[-1] / each[0],)
     rows["subjects of N = 100: each (s)"] = (float(np.mean(each)),)
-    for size in (20, 100):
+    for size in (20, 100) if quick else (20, 100, 360):
         rows[f"two threads over one, N = {size}"] = (two_threads(size),)
     if not quick:
         huge = default_in_a_process(1000, 2, 600)

@@ -94,10 +94,12 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
 
     Nipype is kept from phoning home, chattering, and writing to HOME: it reads its configuration
     when it is imported, from a folder that this names. Libraries of linear algebra read their
-    number of threads when they are loaded.
+    number of threads when they are loaded; torch alone gets the threads, because its pool and that
+    of numpy wait for each other (two threads took twice the time of one).
     """
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(n_threads)
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
     os.environ["NIPYPE_NO_ET"] = "1"
     folder = work_dir / "nipype"
     folder.mkdir(parents=True, exist_ok=True)
