@@ -41,6 +41,19 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAt
     return PreparedAtlas(spec.entities, Path(found.atlas), "", found.n_regions)
 
 
+def save_regions(spec: AtlasSpec, labels: tuple[str, ...], out_dir: Path, *, space: str) -> str:
+    """Save the names of the regions of an atlas whose image is not at hand.
+
+    Returns
+    -------
+    str
+        Where the table lies, relative to the output dataset.
+    """
+    from npi_bids.interfaces.outputs import save_region_names
+
+    return save_region_names(labels, out_dir, space, spec.entities)
+
+
 def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) -> PreparedAtlas:
     """Save table and image of a prepared atlas into the output dataset.
 

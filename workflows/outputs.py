@@ -9,8 +9,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.dataset import BoldRun
 from npi_bids.bids.names import output_path
+from npi_bids.bids.runs import BoldRun
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.interfaces.sink import SaveModel, SaveRun
 
@@ -41,7 +41,7 @@ def init_save_run_node(
     name
         Name of the node.
     """
-    sources = [run.uri(path) for path in (run.path, run.mask, run.confounds) if path]
+    sources = [run.uri(path) for path in run.files]
     node = pe.Node(SaveRun(), name=name, mem_gb=0.1)
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = named

@@ -9,13 +9,15 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.dataset import BoldRun
+from npi_bids.bids.inputs import TIMESERIES
 from npi_bids.bids.names import stem
+from npi_bids.bids.runs import BoldRun
 from npi_bids.bids.units import Unit
 from npi_bids.interfaces.sink import RUN_TABLES
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
 from npi_bids.workflows.parcellate import init_parcellate_wf
+from npi_bids.workflows.series import init_series_wf
 from npi_bids.workflows.settings import AnalysisSettings
 
 
@@ -33,12 +35,15 @@ class PreparedAtlas:
         Table of its regions, relative to the output dataset.
     n_regions
         Number of regions.
+    labels
+        Names of the regions of series that were given; empty where there is an image.
     """
 
     entities: dict[str, str]
     folder: Path
     node_file: str
     n_regions: int = 0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,9 @@ def init_unit_wf(
 
 
 def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
+    """Build what makes regional series of a run, whatever it starts from."""
+    if run.kind == TIMESERIES:
+        return _init_given_wf(run, task, settings, name)
     workflow = init_parcellate_wf(
         denoise=settings.denoise, coverage=settings.coverage, mem_gb=task.extract_gb, name=name
     )
@@ -196,4 +204,20 @@ def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str
             setattr(workflow.inputs.inputnode, field, str(value))
     if run.tr is not None:
         workflow.inputs.inputnode.tr = float(run.tr)
+    return workflow
+
+
+def _init_given_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
+    workflow = init_series_wf(
+        labels=task.atlas.labels,
+        strategy=task.desc,
+        standardize=settings.denoise.standardize == "zscore",
+        name=name,
+    )
+    workflow.inputs.inputnode.series = str(run.path)
+    workflow.inputs.inputnode.space = run.entities.get("space", "unknown")
+    workflow.inputs.inputnode.tr = float(run.tr or 0)
+    for field, value in (("outliers", run.mask), ("motion", run.confounds)):
+        if value is not None:
+            setattr(workflow.inputs.inputnode, field, str(value))
     return workflow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,9 @@ from npi_bids.bids.names import parse_name
 from npi_bids.core.options import option
 from npi_bids.errors import InputDataError, SettingsError
 
-_IMAGE = re.compile(r"\.nii(\.gz)?$")
+_IMAGE = re.compile(r"\.nii(\.gz)?$|\.label\.gii$")
+_SURFACE = re.compile(r"\.dlabel\.nii$|\.label\.gii$")
+DEFAULT_ATLAS = "Schaefer2018:scale-100"
 # Volumes of the MMP go by many names, and most lie about without a table of regions.
 _MMP = re.compile(r"glasser|mmp", re.IGNORECASE)
 # Fields of the atlas table that belong to us and not into its BIDS description.
@@ -25,9 +28,10 @@ class AtlasSettings:
     """Which atlases to use."""
 
     atlas: tuple[str, ...] = option(
-        ("Schaefer2018:scale-100",),
+        (),
         "one or more of NAME[:seg-X][:scale-N], or the path of an image with a table of names "
-        "beside it; see --list-atlases",
+        "beside it; see --list-atlases (default: Schaefer2018:scale-100, or the parcellation of "
+        "regional series)",
         metavar="ATLAS",
         result=False,
     )
@@ -50,6 +54,8 @@ class AtlasSpec:
         File of the user's, or empty.
     space
         Template that the atlas is drawn in; ``unknown`` where a file of the user's does not say.
+    desc
+        For series that were given, how they were cleaned; as a label.
     """
 
     asked: str
@@ -58,6 +64,12 @@ class AtlasSpec:
     scale: str = ""
     path: str = ""
     space: str = "unknown"
+    desc: str = ""
+
+    @property
+    def surface(self) -> bool:
+        """Whether the atlas lies on the cortical surface (greyordinates)."""
+        return bool(_SURFACE.search(self.path))
 
     @property
     def entities(self) -> dict[str, str]:
@@ -98,6 +110,19 @@ def locate(asked: str) -> AtlasSpec:
     seg = _choice(asked, "seg", chosen.get("seg"), facts.get("segs", []))
     scale = _choice(asked, "scale", chosen.get("scale"), [str(n) for n in facts.get("scales", [])])
     return AtlasSpec(asked, match, seg, scale, space=facts["space"])
+
+
+def given_atlas(regions: Mapping[str, str]) -> AtlasSpec:
+    """Return the atlas that the entities of a table of regional series speak of."""
+    chosen = {key: re.sub(r"[^A-Za-z0-9]", "", value) for key, value in regions.items()}
+    return AtlasSpec(
+        asked=chosen["atlas"],
+        name=chosen["atlas"],
+        seg=chosen.get("seg", ""),
+        scale=chosen.get("scale", ""),
+        space=known_atlases().get(chosen["atlas"], {}).get("space", "unknown"),
+        desc=chosen.get("desc", "series"),
+    )
 
 
 def known_atlases() -> dict[str, dict[str, Any]]:

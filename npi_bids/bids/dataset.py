@@ -13,48 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
-from npi_bids.bids.names import parse_name
+from npi_bids.bids.inputs import DERIVATIVE_FOLDERS, choose_kind, kind_of, split_entities
+from npi_bids.bids.metadata import Listings
 from npi_bids.bids.query import QuerySettings, choose_space, keep_matching, read_filters
+from npi_bids.bids.runs import BoldRun, complete
 from npi_bids.errors import InputDataError
-
-_EXTENSIONS = (".nii", ".nii.gz")
-# Confounds belong to a run in all its spaces.
-_SPATIAL = ("space", "res", "den", "desc", "label")
-
-
-@dataclass(frozen=True, slots=True)
-class BoldRun:
-    """One preprocessed run.
-
-    Attributes
-    ----------
-    path
-        The 4D image.
-    entities
-        Of its name, without ``desc``.
-    dataset
-        Root of the dataset it lies in, and ``link``, its name in ``DatasetLinks``.
-    mask, confounds
-        Beside it, or None.
-    tr
-        RepetitionTime of the sidecar in seconds, or None where it does not say.
-    problem
-        Why the run cannot be used, or empty.
-    """
-
-    path: Path
-    entities: dict[str, str]
-    dataset: Path
-    link: str
-    mask: Path | None = None
-    confounds: Path | None = None
-    tr: float | None = None
-    problem: str = ""
-
-    def uri(self, path: Path) -> str:
-        """Return the BIDS URI of a file of the run's dataset."""
-        return f"bids:{self.link}:{path.relative_to(self.dataset).as_posix()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +29,14 @@ class Dataset:
     description: dict[str, Any] = field(default_factory=dict)
 
 
-def find_datasets(bids_dir: Path, derivatives: dict[str, Path]) -> list[Dataset]:
+def find_datasets(
+    bids_dir: Path, derivatives: dict[str, Path], input_type: str = "auto"
+) -> list[Dataset]:
     """Return the datasets of derivatives to search.
 
     Named ones (``-d NAME=PATH``) are taken where given. Otherwise ``bids_dir`` itself where it is
-    a derivative, or what lies below its ``derivatives/fmriprep*``.
+    a derivative, or what lies below its ``derivatives`` (``fmriprep*``, or what the type of input
+    is called).
 
     Raises
     ------
@@ -82,27 +48,32 @@ def find_datasets(bids_dir: Path, derivatives: dict[str, Path]) -> list[Dataset]
     if not bids_dir.is_dir():
         raise InputDataError(f"The dataset <{bids_dir}> does not exist.")
     own = _dataset(bids_dir, "preprocessed")
-    if own.description.get("DatasetType") == "derivative" or _has_preprocessed(bids_dir):
+    if own.description.get("DatasetType") == "derivative" or _has_runs(bids_dir):
         return [own]
-    below = sorted((bids_dir / "derivatives").glob("fmriprep*"))
-    found = [path for path in below if _has_preprocessed(path)]
-    if len(found) > 1:
-        raise InputDataError(
-            f"<{bids_dir / 'derivatives'}> holds several datasets of fMRIPrep: "
-            f"{[path.name for path in found]}; choose with -d fmriprep=PATH."
-        )
-    if found:
-        return [_dataset(found[0], "preprocessed")]
+    for pattern in DERIVATIVE_FOLDERS[input_type]:
+        below = sorted((bids_dir / "derivatives").glob(pattern))
+        found = [path for path in below if path.is_dir() and _has_runs(path)]
+        if len(found) > 1:
+            raise InputDataError(
+                f"<{bids_dir / 'derivatives'}> holds several datasets: "
+                f"{[path.name for path in found]}; choose with -d NAME=PATH."
+            )
+        if found:
+            return [_dataset(found[0], "preprocessed")]
     raise InputDataError(
         f"<{bids_dir}> is not a dataset of fMRIPrep derivatives: it holds no "
-        "*_desc-preproc_bold.nii.gz, its dataset_description.json does not say "
-        f'"DatasetType": "derivative", and <{bids_dir / "derivatives"}> holds no fmriprep '
-        "folder with any. Run fMRIPrep first, or name its output with -d fmriprep=PATH."
+        "*_desc-preproc_bold.nii.gz, *_bold.dtseries.nii, *_bold.func.gii or regional "
+        "*_timeseries.tsv, its dataset_description.json does not say "
+        f'"DatasetType": "derivative", and <{bids_dir / "derivatives"}> holds no '
+        f"{' or '.join(DERIVATIVE_FOLDERS[input_type])} folder with any. Run fMRIPrep first, or "
+        "name its output with -d fmriprep=PATH."
     )
 
 
-def find_runs(datasets: list[Dataset], query: QuerySettings) -> list[BoldRun]:
-    """Find the runs that a query asks for, in one space.
+def find_runs(
+    datasets: list[Dataset], query: QuerySettings, *, surface: bool = False
+) -> list[BoldRun]:
+    """Find the runs that a query asks for, of one kind and in one space.
 
     Parameters
     ----------
@@ -110,6 +81,9 @@ def find_runs(datasets: list[Dataset], query: QuerySettings) -> list[BoldRun]:
         Where to look.
     query
         What to keep.
+    surface
+        Whether the atlas lies on the cortical surface; tells which files to take where the query
+        does not.
 
     Returns
     -------
@@ -125,21 +99,28 @@ def find_runs(datasets: list[Dataset], query: QuerySettings) -> list[BoldRun]:
     filters = read_filters(query)
     wanted = {label.removeprefix("sub-") for label in query.participant_label}
     found = [
-        BoldRun(path, _entities(path), dataset.root, dataset.link)
+        _run_of(dataset, kind, path)
         for dataset in datasets
-        for path in _walk(dataset.root, wanted)
+        for kind, path in _walk(dataset.root, wanted)
     ]
     _check_participants(datasets, wanted)
     if not found:
         raise InputDataError(
-            f"No *_desc-preproc_bold.nii[.gz] in {[str(d.root) for d in datasets]}"
+            f"No *_desc-preproc_bold.nii[.gz], *_bold.dtseries.nii, *_bold.func.gii or regional "
+            f"*_timeseries.tsv in {[str(d.root) for d in datasets]}"
             + (f" for sub-{', sub-'.join(sorted(wanted))}." if wanted else ".")
         )
-    chosen = keep_matching(found, query, filters)
+    kind = choose_kind(
+        [run.kind for run in found],
+        input_type=query.input_type,
+        file_format=query.file_format,
+        surface=surface,
+    )
+    chosen = keep_matching([run for run in found if run.kind == kind], query, filters)
     chosen = choose_space(chosen, query)
     listings: Listings = {}
     _check_unique(chosen)
-    runs = [_complete(run, listings) for run in chosen]
+    runs = [complete(run, listings, query.repetition_time) for run in chosen]
     return sorted(runs, key=lambda run: run.path.name)
 
 
@@ -153,11 +134,13 @@ def subjects_of(root: Path) -> list[str]:
         )
 
 
-def _entities(path: Path) -> dict[str, str]:
-    return {key: value for key, value in parse_name(path.name).entities.items() if key != "desc"}
+def _run_of(dataset: Dataset, kind: str, path: Path) -> BoldRun:
+    entities, regions = split_entities(path, kind)
+    return BoldRun(path, entities, dataset.root, dataset.link, kind=kind, regions=regions)
 
 
-def _walk(root: Path, subjects: set[str]) -> Iterator[Path]:
+def _walk(root: Path, subjects: set[str]) -> Iterator[tuple[str, Path]]:
+    """Yield every file that can be a run, with its kind."""
     for subject in subjects_of(root):
         if subjects and subject not in subjects:
             continue
@@ -166,16 +149,12 @@ def _walk(root: Path, subjects: set[str]) -> Iterator[Path]:
         for folder in folders:
             func = folder / "func"
             if func.is_dir():
-                yield from (func / name for name in sorted(os.listdir(func)) if _is_bold(name))
+                for name in sorted(os.listdir(func)):
+                    if kind := kind_of(name):
+                        yield kind, func / name
 
 
-def _is_bold(name: str) -> bool:
-    return name.startswith("sub-") and any(
-        name.endswith(f"_desc-preproc_bold{extension}") for extension in _EXTENSIONS
-    )
-
-
-def _has_preprocessed(root: Path) -> bool:
+def _has_runs(root: Path) -> bool:
     return root.is_dir() and next(_walk(root, set()), None) is not None
 
 
@@ -204,52 +183,9 @@ def _check_unique(runs: list[BoldRun]) -> None:
     """Refuse the same run twice, from two datasets or in two formats."""
     seen: dict[frozenset[tuple[str, str]], BoldRun] = {}
     for run in runs:
-        other = seen.setdefault(frozenset(run.entities.items()), run)
+        other = seen.setdefault(frozenset((run.entities | run.regions).items()), run)
         if other is not run:
             raise InputDataError(
                 f"<{run.path}> and <{other.path}> are the same run; its results would overwrite "
                 "each other. Name one dataset with -d, or remove one of the files."
             )
-
-
-def _complete(run: BoldRun, listings: Listings) -> BoldRun:
-    """Add mask, confounds and sampling period, and say what is wrong with the run."""
-    beside = list_names(run.path.parent, listings)
-    tr = inherited_metadata(run.path, run.dataset, listings).get("RepetitionTime")
-    mask = _beside(run, beside, "mask", ("brain",), without=("desc", "label"))
-    confounds = _beside(run, beside, "timeseries", ("confounds",), without=_SPATIAL) or _beside(
-        run, beside, "regressors", ("confounds",), without=_SPATIAL
-    )
-    dangling = [path for path in (run.path, mask, confounds) if path and not path.exists()]
-    problem = ""
-    if dangling:
-        problem = (
-            f"<{dangling[0]}> is a link to a file that is not here; run `datalad get "
-            f"{dangling[0]}` first."
-        )
-    elif tr is not None and not (isinstance(tr, int | float) and 0 < tr <= 100):
-        problem = (
-            f"The sidecar of <{run.path}> says RepetitionTime {tr!r}; expected seconds, above 0 "
-            "and not milliseconds. Correct the JSON."
-        )
-    return BoldRun(run.path, run.entities, run.dataset, run.link, mask, confounds, tr, problem)
-
-
-def _beside(
-    run: BoldRun,
-    names: list[str],
-    suffix: str,
-    marks: tuple[str, ...],
-    *,
-    without: tuple[str, ...],
-) -> Path | None:
-    """Return the file beside a run that has its entities (less some) and this suffix."""
-    own = {key: value for key, value in run.entities.items() if key not in without}
-    for name in names:
-        if not name.endswith((f"_{suffix}.nii.gz", f"_{suffix}.nii", f"_{suffix}.tsv")):
-            continue
-        entities = dict(parse_name(name).entities)
-        mark = entities.pop("desc", None) or entities.pop("label", None)
-        if mark in marks and entities == own:
-            return run.path.with_name(name)
-    return None

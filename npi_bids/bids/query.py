@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from npi_bids.core.options import option
+from npi_bids.bids.inputs import FILE_FORMATS, INPUT_TYPES
+from npi_bids.core.options import check_options, option
 from npi_bids.errors import InputDataError, SettingsError
 
 _logger = logging.getLogger(__name__)
@@ -47,6 +48,25 @@ class QuerySettings:
         result=False,
     )
     res: str = option("auto", "resolution label of the images", metavar="LABEL", result=False)
+    input_type: str = option(
+        "auto",
+        "what to start from: images of fMRIPrep, or regional series (xcp_d, timeseries)",
+        choices=INPUT_TYPES,
+        result=False,
+    )
+    file_format: str = option(
+        "auto",
+        "which images to take; auto takes what fits the atlas",
+        choices=FILE_FORMATS,
+        result=False,
+    )
+    repetition_time: float | None = option(
+        None,
+        "sampling period in seconds of regional series whose sidecars do not state it",
+        above=0,
+        at_most=100,
+        metavar="SECONDS",
+    )
     derivatives: tuple[str, ...] = option(
         (),
         "datasets of derivatives to read instead of what bids_dir holds",
@@ -62,6 +82,7 @@ class QuerySettings:
     )
 
     def __post_init__(self) -> None:
+        check_options(self)
         _ = self.datasets
 
     @property

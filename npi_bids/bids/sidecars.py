@@ -185,6 +185,14 @@ def _expected(quality: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def region_names_sidecar(space: str) -> dict[str, Any]:
+    """Return the sidecar of a table of regions of which only the names are known."""
+    return {
+        "Description": "Regions of the series that were given, in the order of all matrices.",
+        **spatial_fields({"space": space}),
+    }
+
+
 def atlas_table_sidecar(space: str) -> dict[str, Any]:
     """Return the sidecar of an atlas's table of regions."""
     axes = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from npi_bids.bids.dataset import BoldRun
+from npi_bids.bids.runs import BoldRun
 from npi_bids.core.options import check_options, option
 
 # Entities that a pooled unit drops. Dropping any other makes files overwrite each other.

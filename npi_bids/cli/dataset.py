@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSpec
@@ -10,7 +10,6 @@ from npi_bids.bids.dataset import Dataset
 from npi_bids.bids.description import atlas_files, dataset_files
 from npi_bids.cli.settings import Request
 from npi_bids.errors import InputDataError, SettingsError
-from npi_bids.images.options import DenoiseSettings
 from npi_bids.io.files import read_json, write_text
 
 
@@ -52,11 +51,12 @@ def write_dataset(
     out_dir: Path,
     datasets: Sequence[Dataset],
     atlases: Sequence[AtlasSpec],
-    denoise: DenoiseSettings,
+    strategies: Mapping[str, str],
 ) -> None:
-    """Write the files that describe the output dataset, where they are missing or differ."""
-    extra = f", framewise displacement up to {denoise.fd_thresh} mm" if denoise.fd_thresh else ""
-    strategies = {denoise.label: f"signals cleaned with --denoise {denoise.denoise}{extra}"}
+    """Write the files that describe the output dataset, where they are missing or differ.
+
+    ``strategies`` say in words what each value of ``desc`` stands for.
+    """
     texts = dataset_files(datasets, strategies)
     for spec in atlases:
         texts |= atlas_files(spec)

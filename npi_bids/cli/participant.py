@@ -8,18 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.atlases import locate
-from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
+from npi_bids.bids.dataset import Dataset
 from npi_bids.bids.names import stem
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
-from npi_bids.bids.units import Unit, group_runs
+from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.inputs import Inputs, warn_of_spaces
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import write_json
-from npi_bids.workflows.atlas import prepare_atlas, save_atlas
 from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
@@ -33,6 +32,8 @@ class Plan:
 
     Attributes
     ----------
+    request
+        As the user gave it, but that cleaning options follow the kind of input.
     datasets
         The inputs.
     tasks
@@ -43,6 +44,7 @@ class Plan:
         Models that cannot be fitted because of their input.
     """
 
+    request: Request
     datasets: list[Dataset]
     tasks: list[Task]
     complete: list[UnitStatus]
@@ -57,44 +59,47 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
     NPIError
         Nothing can be done; says why.
     """
-    specs = [locate(asked) for asked in request.atlases.atlas]
-    datasets = find_datasets(request.bids_dir, request.query.datasets)
-    units = group_runs(find_runs(datasets, request.query), request.analysis.combine)
-    desc = request.analysis.denoise.label
-    wanted = {stem({**u.entities, **s.entities, "desc": desc}) for u in units for s in specs}
+    inputs = Inputs(request)
+    request, specs = inputs.request, inputs.specs
+    units = {spec: inputs.units(spec) for spec in specs}
+    wanted = {
+        stem({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
+        for spec in specs
+        for unit in units[spec]
+    }
     done = _check_configuration(request, wanted)
-    n_runs = sum(len(unit.runs) for unit in units)
-    subjects = {unit.entities["sub"] for unit in units}
+    n_runs = sum(len(unit.runs) for unit in units[specs[0]])
+    subjects = {run.entities["sub"] for run in inputs.runs}
     _logger.info("Found %d run(s) of %d subject(s)", n_runs, len(subjects))
-    out_dir = request.out_dir
     if not request.output.dry_run:
-        write_dataset(out_dir, datasets, specs, request.analysis.denoise)
+        strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
+        write_dataset(request.out_dir, inputs.datasets, specs, strategies)
     tasks = []
     for spec in specs:
-        atlas = prepare_atlas(spec, work_dir / "atlases", offline=request.atlases.offline)
-        spaces = {unit.entities.get("space", "individual") for unit in units}
+        atlas = inputs.prepare(spec, work_dir / "atlases")
+        spaces = {unit.entities.get("space", "individual") for unit in units[spec]}
         space = spec.space if spec.space != "unknown" else sorted(spaces)[0]
-        _warn_of_spaces(spec.name, spec.space, spaces)
+        if not inputs.given:
+            warn_of_spaces(spec, spaces)
         if not request.output.dry_run:
-            atlas = save_atlas(spec, atlas.folder, out_dir, space=space)
-        tasks += [_task(unit, atlas, desc) for unit in units]
-    return _sort_out(request, datasets, tasks, done)
+            atlas = inputs.save(spec, atlas, space=space)
+        tasks += [_task(unit, atlas, inputs.desc(spec)) for unit in units[spec]]
+    return _sort_out(request, inputs.datasets, tasks, done)
 
 
-def run_plan(plan: Plan, request: Request, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
+def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     """Run all tasks and return what became of every model of the plan.
 
     Parameters
     ----------
     plan
         What to do.
-    request
-        What the user asked for.
     work_dir
         Where intermediate results go.
     run_dir
         Folder of this run's logs and crash files.
     """
+    request = plan.request
     out_dir = request.out_dir
     for status in plan.refused:
         write_json(out_dir / status.path, asdict(status))
@@ -213,7 +218,8 @@ def _sort_out(
         for task in todo
         if task.unit.problems
     ]
-    return Plan(datasets, [task for task in todo if not task.unit.problems], complete, refused)
+    usable = [task for task in todo if not task.unit.problems]
+    return Plan(request, datasets, usable, complete, refused)
 
 
 def _unit_of(node: str) -> str:
@@ -249,19 +255,4 @@ def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
             _logger.warning(
                 "%s: %d of %d regions are not covered in every run and are n/a",
                 model.name, whole - kept, whole,
-            )  # fmt: skip
-
-
-def _warn_of_spaces(name: str, drawn_in: str, spaces: set[str]) -> None:
-    for space in sorted(spaces - {drawn_in}):
-        if drawn_in == "unknown":
-            _logger.warning(
-                "Atlas %s does not say which template it is drawn in; it is taken to be %s, the "
-                "space of the images", name, space,
-            )  # fmt: skip
-        else:
-            _logger.warning(
-                "Atlas %s is drawn in %s but the images are in %s; regions will be off by some "
-                "millimetres, or meaningless where the images are in an individual's space",
-                name, drawn_in, space,
             )  # fmt: skip

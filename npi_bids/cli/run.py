@@ -60,7 +60,7 @@ def run_levels(request: Request) -> int:
     code, complete = 0, []
     if fits:
         plan = make_plan(request, work_dir)
-        statuses = run_plan(plan, request, work_dir, run_dir)
+        statuses = run_plan(plan, work_dir, run_dir)
         code, complete = judge(statuses), [status.name for status in plan.complete]
     else:
         statuses = find_statuses(request.out_dir)
@@ -128,6 +128,7 @@ def _print_plan(request: Request, work_dir: Path) -> None:
     from npi_bids.core.surrogate import resolve
 
     plan = make_plan(request, work_dir)
+    request = plan.request
     lines = [f"{len(plan.tasks)} model(s) to fit, {len(plan.complete)} complete:"]
     lines += [
         f"  {task.name} ({len(task.unit.runs)} run(s), {task.atlas.n_regions} regions, up to "

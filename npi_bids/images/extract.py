@@ -213,6 +213,31 @@ class RunSummary:
     excluded: str
 
 
+def summarise_given(
+    series: RegionSeries, displacement: Array, strategy: str, space: str
+) -> RunSummary:
+    """Return what is known of a run whose regional series were given."""
+    known = displacement[np.isfinite(displacement)]
+    lost = ~np.asarray(np.isfinite(series.data).any(axis=0))
+    names = tuple(label for label, gone in zip(series.labels, lost, strict=True) if gone)
+    return RunSummary(
+        tr=series.tr,
+        n_samples=len(series.keep),
+        n_kept=int(series.keep.sum()),
+        n_dummy=0,
+        n_censored=int((~series.keep).sum()),
+        mean_fd=float(known.mean()) if known.size else float("nan"),
+        max_fd=float(known.max()) if known.size else float("nan"),
+        strategy=strategy,
+        strategy_description="regional series as they were found; nothing was regressed here",
+        regressors=(),
+        regions_lost=names,
+        regions_uncovered=names,
+        atlas_space=space,
+        excluded="",
+    )
+
+
 def summarise(
     extracted: Extracted, parcellation: Parcellation, denoise: DenoiseSettings
 ) -> RunSummary:

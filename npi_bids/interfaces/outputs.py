@@ -17,7 +17,7 @@ from npi_bids.images.parcellation import (
     voxel_size,
 )
 from npi_bids.io.files import copy_file, replacing, write_json
-from npi_bids.io.tables import write_table
+from npi_bids.io.tables import write_rows, write_table
 
 Named = tuple[dict[str, str], str]  # entities and desc
 Facts = Mapping[str, Any]
@@ -115,6 +115,17 @@ def _save(path: Path, target: Path, sidecar: Facts) -> list[Path]:
     write_json(described, sidecar)
     copy_file(path, target)
     return [described, target]
+
+
+def save_region_names(
+    labels: Sequence[str], out_dir: Path, space: str, entities: dict[str, str]
+) -> str:
+    """Save a table of regions of which only the names are known; as :func:`save_atlas`."""
+    table = atlas_path(space, entities, "dseg", ".tsv")
+    write_json(out_dir / table.with_suffix(".json"), sidecars.region_names_sidecar(space))
+    rows = [{"index": index, "name": label} for index, label in enumerate(labels, start=1)]
+    write_rows(rows, out_dir / table)
+    return str(table)
 
 
 def save_atlas(

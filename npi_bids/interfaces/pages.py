@@ -192,14 +192,16 @@ def _draw_runs(runs: Runs) -> list[Figure]:
     coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
     motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
     about = runs[0][1]
-    drawn = [
-        Figure(
-            "coverage",
-            "Coverage",
-            "Share of each region that the run covers; regions below the threshold are n/a.",
-            figures.draw_coverage(coverage, about["MinimumCoverage"]),
+    drawn = []
+    if any(table["coverage"].notna().any() for table in coverage):
+        drawn.append(
+            Figure(
+                "coverage",
+                "Coverage",
+                "Share of each region that the run covers; regions below the threshold are n/a.",
+                figures.draw_coverage(coverage, about["MinimumCoverage"]),
+            )
         )
-    ]
     if any(table["framewise_displacement"].notna().any() for table in motion):
         drawn.append(
             Figure(

@@ -184,6 +184,7 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "trs": _words(f"{model.sidecar['RepetitionTime']:g}" for model in models),
         "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
         "atlases": _words(_atlas_words(model) for model in models),
+        "given": all(run["Regressors"] == [] and run["Denoising"] != "none" for run in runs),
         "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
         "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
         "denoise": _denoise_facts(runs),

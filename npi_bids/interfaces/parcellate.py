@@ -21,7 +21,9 @@ class _ParcellateInputSpec(VersionedInputSpec):
     coverage = traits.Dict(mandatory=True, desc="fields of CoverageSettings")
 
 
-class _ParcellateOutputSpec(TraitedSpec):
+class ParcellateOutputSpec(TraitedSpec):
+    """What is known of a run, wherever its regional series come from."""
+
     timeseries = File(exists=True, desc="timeseries.tsv, all regions in atlas order")
     coverage = File(exists=True, desc="coverage of each region")
     outliers = File(exists=True, desc="1 for each sample left out")
@@ -33,7 +35,7 @@ class Parcellate(NPIInterface):
     """Extract the regional series of one run, clean them, and measure coverage."""
 
     input_spec = _ParcellateInputSpec
-    output_spec = _ParcellateOutputSpec
+    output_spec = ParcellateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.images.extract import extract_run, summarise

@@ -101,6 +101,23 @@ def read_matrix(path: Path) -> ECResult:
     return ECResult(matrix, tuple(table.columns[1:]))
 
 
+def write_given(series: RegionSeries, displacement: Array, folder: Path) -> dict[str, Path]:
+    """Write the tables of a run whose series were given; as :func:`write_run`.
+
+    A region is covered where it has values; of voxels nothing is known.
+    """
+    unknown = np.full(len(series.labels), np.nan)
+    coverage = pd.DataFrame({
+        "index": range(1, len(series.labels) + 1),
+        "name": series.labels,
+        "n_voxels": unknown,
+        "coverage": unknown,
+        "covered": ~np.isnan(series.data).all(axis=0),
+    })  # fmt: skip
+    nothing = pd.DataFrame(index=range(len(series.keep)))
+    return write_run(series, coverage, nothing, displacement, folder)
+
+
 def write_run(
     series: RegionSeries,
     coverage: pd.DataFrame,

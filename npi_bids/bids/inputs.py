@@ -1,0 +1,149 @@
+"""Kinds of input files: how each is known by its name, and which is taken."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from pathlib import PurePath
+
+from npi_bids.bids.names import ENTITY_ORDER, BIDSName, parse_name
+from npi_bids.errors import InputDataError
+
+NIFTI, CIFTI, GIFTI, TIMESERIES = "nifti", "cifti", "gifti", "timeseries"
+INPUT_TYPES = ("auto", "fmriprep", "xcp_d", "timeseries")
+FILE_FORMATS = ("auto", NIFTI, CIFTI, GIFTI)
+# Folders below `derivatives/` of a raw dataset that each type of input is looked for in.
+DERIVATIVE_FOLDERS = {
+    "auto": ("fmriprep*",),
+    "fmriprep": ("fmriprep*",),
+    "xcp_d": ("xcp*",),
+    "timeseries": ("giga_connectome*", "xcp*", "*"),
+}
+# Entities that say which regions the columns of a table of series are.
+ATLAS_ENTITIES = ("atlas", "seg", "scale", "desc")
+
+_ENDINGS = {
+    "_bold.nii.gz": NIFTI,
+    "_bold.nii": NIFTI,
+    "_bold.dtseries.nii": CIFTI,
+    "_bold.func.gii": GIFTI,
+    "_timeseries.tsv": TIMESERIES,
+}
+# Tables over time whose columns are no regions.
+_NO_SERIES = re.compile(r"confounds|.*(Outliers|Design|Coverage)$")
+# fMRIPrep 1.0 and 1.1 wrote `sub-01_task-rest_bold_space-MNI_preproc.nii.gz`.
+_OLD = re.compile(
+    r"(?P<run>sub-.*)_bold_space-(?P<space>[A-Za-z0-9]+)_(?P<kind>[a-z]+)(?P<ext>\..*)"
+)
+_OLD_KINDS = {
+    "preproc": "_desc-preproc_bold",
+    "brainmask": "_desc-brain_mask",
+}
+
+
+def modern_name(name: str) -> str:
+    """Return the name that a later fMRIPrep would give a file of version 1.0 or 1.1.
+
+    >>> modern_name("sub-01_task-rest_bold_space-T1w_preproc.nii.gz")
+    'sub-01_task-rest_space-T1w_desc-preproc_bold.nii.gz'
+    >>> modern_name("sub-01_task-rest_bold_confounds.tsv")
+    'sub-01_task-rest_desc-confounds_regressors.tsv'
+    """
+    if name.endswith("_bold_confounds.tsv"):
+        return name.replace("_bold_confounds.tsv", "_desc-confounds_regressors.tsv")
+    old = _OLD.fullmatch(name)
+    if old is None or old["kind"] not in _OLD_KINDS:
+        return name
+    return f"{old['run']}_space-{old['space']}{_OLD_KINDS[old['kind']]}{old['ext']}"
+
+
+def read_name(path: PurePath | str) -> BIDSName:
+    """Read a file name, also that of an old version."""
+    return parse_name(modern_name(PurePath(path).name))
+
+
+def kind_of(name: str) -> str | None:
+    """Return which kind of input a file is, by its name, or None.
+
+    Single hemispheres count by their left one.
+
+    >>> kind_of("sub-1_task-rest_space-fsLR_den-91k_bold.dtseries.nii")
+    'cifti'
+    >>> kind_of("sub-1_task-rest_desc-confounds_timeseries.tsv")
+    """
+    name = modern_name(name)
+    kind = next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
+    if kind is None or not name.startswith("sub-"):
+        return None
+    entities = parse_name(name).entities
+    desc = entities.get("desc")
+    wanted = {
+        NIFTI: desc == "preproc",
+        CIFTI: desc in (None, "preproc"),
+        GIFTI: desc in (None, "preproc") and entities.get("hemi") == "L",
+        TIMESERIES: not _NO_SERIES.fullmatch(desc or ""),
+    }
+    return kind if wanted[kind] else None
+
+
+def choose_kind(
+    there: Collection[str], *, input_type: str, file_format: str, surface: bool
+) -> str:
+    """Return the kind of input to read.
+
+    Parameters
+    ----------
+    there
+        Kind of each file that was found.
+    input_type, file_format
+        What the user asked for, or ``auto``.
+    surface
+        Whether the atlas lies on the cortical surface.
+
+    Raises
+    ------
+    InputDataError
+        There is no file of the kind that was asked for; says what there is.
+    """
+    counts = Counter(there)
+    if input_type in ("xcp_d", "timeseries"):
+        kind = TIMESERIES
+    elif file_format != "auto":
+        kind = file_format
+    elif surface:
+        kind = CIFTI if counts[CIFTI] or not counts[GIFTI] else GIFTI
+    elif input_type == "auto" and counts[TIMESERIES] and set(counts) == {TIMESERIES}:
+        kind = TIMESERIES
+    else:
+        kind = NIFTI
+    if not counts[kind]:
+        patterns = [f"*{ending}" for ending, known in _ENDINGS.items() if known == kind]
+        found = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "nothing else"
+        hints = {
+            CIFTI: "--file-format cifti with a dlabel atlas",
+            GIFTI: "--file-format gifti with a surface atlas",
+            TIMESERIES: "--input-type timeseries",
+        }
+        ways = " or ".join(hint for name, hint in hints.items() if counts[name] and name != kind)
+        raise InputDataError(
+            f"There is no preprocessed run of the kind {kind} ({', '.join(patterns)}); found "
+            f"{found}." + (f" Use {ways}." if ways else "")
+        )
+    return kind
+
+
+def split_entities(path: PurePath, kind: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the entities of a run, and those that say which regions its columns are.
+
+    An image has no such; of its name ``desc`` and ``hemi`` are left out. Entities that the outputs
+    cannot have (``stat-mean`` of XCP-D) are left out of a table's name.
+    """
+    entities = read_name(path).entities
+    if kind != TIMESERIES:
+        return {key: v for key, v in entities.items() if key not in ("desc", "hemi")}, {}
+    regions = {key: entities[key] for key in ATLAS_ENTITIES if key in entities}
+    if "atlas" not in regions:  # XCP-D names its atlases by `seg` alone
+        regions["atlas"] = regions.pop("seg", "custom")
+    known = {key: v for key, v in entities.items() if key in ENTITY_ORDER}
+    return {key: v for key, v in known.items() if key not in ATLAS_ENTITIES}, regions

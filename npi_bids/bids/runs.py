@@ -1,0 +1,178 @@
+"""One preprocessed run, and the files that lie beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeGuard
+
+from npi_bids.bids.inputs import GIFTI, NIFTI, TIMESERIES, modern_name, read_name
+from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
+
+# Confounds belong to a run in all its spaces.
+_SPATIAL = ("space", "res", "den", "desc", "label", "hemi")
+_SECONDS = (0.0, 100.0)  # what a repetition time can be; above, it counts milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class BoldRun:
+    """One preprocessed run.
+
+    Attributes
+    ----------
+    path
+        The 4D image, the greyordinates, the left hemisphere, or the table of regional series.
+    entities
+        Of its name, without ``desc``.
+    dataset
+        Root of the dataset it lies in, and ``link``, its name in ``DatasetLinks``.
+    mask, confounds
+        Beside it, or None. Beside a table of series, ``mask`` is the table of outliers and
+        ``confounds`` that of motion.
+    tr
+        RepetitionTime of the sidecar in seconds, or None where it does not say.
+    problem
+        Why the run cannot be used, or empty.
+    kind
+        ``nifti``, ``cifti``, ``gifti`` or ``timeseries``.
+    right
+        The right hemisphere where the run comes in two files.
+    regions
+        Entities that say which regions the columns of a table of series are.
+    """
+
+    path: Path
+    entities: dict[str, str]
+    dataset: Path
+    link: str
+    mask: Path | None = None
+    confounds: Path | None = None
+    tr: float | None = None
+    problem: str = ""
+    kind: str = NIFTI
+    right: Path | None = None
+    regions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that is read of the run."""
+        return tuple(path for path in (self.path, self.right, self.mask, self.confounds) if path)
+
+    def uri(self, path: Path) -> str:
+        """Return the BIDS URI of a file of the run's dataset."""
+        return f"bids:{self.link}:{path.relative_to(self.dataset).as_posix()}"
+
+
+def complete(run: BoldRun, listings: Listings, tr: float | None = None) -> BoldRun:
+    """Add what lies beside a run, and its sampling period, and say what is wrong with it.
+
+    Parameters
+    ----------
+    run
+        As its name says it.
+    listings
+        Names in the folders seen so far; grows.
+    tr
+        Sampling period (s) that the user gave for tables without a sidecar.
+    """
+    names = list_names(run.path.parent, listings)
+    found = _with_files(run, names)
+    stated = _repetition_time(run, listings)
+    if stated is None and run.kind == TIMESERIES:
+        stated = tr
+    return replace(
+        found,
+        tr=stated if _is_seconds(stated) else None,
+        problem=_problem(found, stated),
+    )
+
+
+def _with_files(run: BoldRun, names: list[str]) -> BoldRun:
+    """Add mask, confounds and right hemisphere, whichever the kind has."""
+    if run.kind == TIMESERIES:
+        return replace(
+            run,
+            mask=_find(run, names, "outliers", (None,), without=_SPATIAL),
+            confounds=_find(run, names, "motion", (None,), without=_SPATIAL),
+        )
+    confounds = _find(run, names, "timeseries", ("confounds",), without=_SPATIAL) or _find(
+        run, names, "regressors", ("confounds",), without=_SPATIAL
+    )
+    mask = right = None
+    if run.kind == NIFTI:
+        mask = _find(run, names, "mask", ("brain",), without=("desc", "label"))
+    if run.kind == GIFTI:
+        other = run.path.name.replace("_hemi-L_", "_hemi-R_")
+        right = run.path.with_name(other) if other in names else None
+    return replace(run, mask=mask, confounds=confounds, right=right)
+
+
+def _find(
+    run: BoldRun,
+    names: list[str],
+    suffix: str,
+    marks: tuple[str | None, ...],
+    *,
+    without: tuple[str, ...],
+) -> Path | None:
+    """Return the file beside a run that has its entities (less some) and this suffix."""
+    own = {key: value for key, value in run.entities.items() if key not in without}
+    for name in names:
+        if not name.endswith((".nii.gz", ".nii", ".tsv")) or suffix not in modern_name(name):
+            continue
+        other = read_name(name)
+        entities = dict(other.entities)
+        mark = entities.pop("desc", None) or entities.pop("label", None)
+        if other.suffix == suffix and mark in marks and entities == own:
+            return run.path.with_name(name)
+    return None
+
+
+def _repetition_time(run: BoldRun, listings: Listings) -> object:
+    """Return what the sidecars say; a table of series may leave it to the images beside it."""
+    said = inherited_metadata(run.path, run.dataset, listings)
+    if "RepetitionTime" in said or run.kind != TIMESERIES:
+        return said.get("RepetitionTime")
+    rate = said.get("SamplingFrequency")
+    if isinstance(rate, int | float) and rate > 0:
+        return 1 / rate
+    own = {key: value for key, value in run.entities.items() if key not in _SPATIAL}
+    for name in list_names(run.path.parent, listings):
+        other = read_name(name)
+        if (
+            other.suffix == "bold"
+            and name.endswith(".json")
+            and own.items() <= (other.entities.items())
+        ):
+            image = run.path.with_name(name).with_suffix(".nii.gz")
+            return inherited_metadata(image, run.dataset, listings).get("RepetitionTime")
+    return None
+
+
+def _is_seconds(tr: object) -> TypeGuard[float]:
+    return isinstance(tr, int | float) and _SECONDS[0] < tr <= _SECONDS[1]
+
+
+def _problem(run: BoldRun, tr: object) -> str:
+    dangling = [path for path in run.files if not path.exists()]
+    if dangling:
+        return (
+            f"<{dangling[0]}> is a link to a file that is not here; run `datalad get "
+            f"{dangling[0]}` first."
+        )
+    if tr is not None and not _is_seconds(tr):
+        return (
+            f"The sidecar of <{run.path}> says RepetitionTime {tr!r}; expected seconds, above 0 "
+            "and not milliseconds. Correct the JSON."
+        )
+    if tr is None and run.kind == TIMESERIES:
+        return (
+            f"The sampling period of <{run.path}> is unknown: no sidecar has a RepetitionTime or "
+            "SamplingFrequency for it. Add one, or give --repetition-time SECONDS."
+        )
+    if run.kind == GIFTI and run.right is None:
+        return (
+            f"<{run.path}> has no right hemisphere beside it; expected "
+            f"{run.path.name.replace('_hemi-L_', '_hemi-R_')}."
+        )
+    return ""

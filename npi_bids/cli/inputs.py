@@ -1,0 +1,172 @@
+"""What goes in: runs, atlases, and the models that follow from both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from npi_bids.bids.atlases import DEFAULT_ATLAS, AtlasSpec, given_atlas, locate
+from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
+from npi_bids.bids.inputs import TIMESERIES
+from npi_bids.bids.names import stem
+from npi_bids.bids.runs import BoldRun
+from npi_bids.bids.units import Unit, group_runs
+from npi_bids.cli.settings import Request
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.images.options import DenoiseSettings
+from npi_bids.io.given import region_names
+from npi_bids.workflows.atlas import prepare_atlas, save_atlas, save_regions
+from npi_bids.workflows.subject import PreparedAtlas
+
+_logger = logging.getLogger(__name__)
+
+# What is seen of the images; beside it the rest of DenoiseSettings applies to images alone.
+_APPLIES_TO_SERIES = ("min_time", "standardize")
+
+
+class Inputs:
+    """The datasets of a request, their runs as units, and the atlases.
+
+    Attributes
+    ----------
+    request
+        As the user gave it, but that cleaning options follow the kind of input.
+    datasets
+        Where runs were looked for.
+    specs
+        Atlases.
+    """
+
+    def __init__(self, request: Request) -> None:
+        query = request.query
+        chosen = request.atlases.atlas
+        asked = [locate(words) for words in chosen or (DEFAULT_ATLAS,)]
+        self.datasets: list[Dataset] = find_datasets(
+            request.bids_dir, query.datasets, query.input_type
+        )
+        self.runs = find_runs(self.datasets, query, surface=any(spec.surface for spec in asked))
+        self.given = self.runs[0].kind == TIMESERIES
+        if self.given:
+            self.request = replace(request, analysis=replace(
+                request.analysis, denoise=_series_settings(request.analysis.denoise)
+            ))  # fmt: skip
+            self.specs = _given_specs(self.runs, asked if chosen else [])
+        else:
+            self.request, self.specs = request, asked
+
+    @property
+    def cleaning(self) -> str:
+        """How the signals were cleaned, in words."""
+        denoise = self.request.analysis.denoise
+        if self.given:
+            return "regional series as they were found in the input"
+        limit = denoise.fd_thresh
+        most = f", framewise displacement up to {limit} mm" if limit else ""
+        return f"signals cleaned with --denoise {denoise.denoise}{most}"
+
+    def units(self, spec: AtlasSpec) -> list[Unit]:
+        """Return what models of one atlas are fitted to."""
+        runs: Sequence[BoldRun] = self.runs
+        if self.given:
+            runs = [run for run in runs if given_atlas(run.regions) == spec]
+        return group_runs(runs, self.request.analysis.combine)
+
+    def desc(self, spec: AtlasSpec) -> str:
+        """Return the label of how the signals of one atlas were cleaned."""
+        return spec.desc if self.given else self.request.analysis.denoise.label
+
+    def prepare(self, spec: AtlasSpec, folder: Path) -> PreparedAtlas:
+        """Load and check an atlas; raises where it is missing or damaged."""
+        if not self.given:
+            return prepare_atlas(spec, folder, offline=self.request.atlases.offline)
+        run = next(run for run in self.runs if given_atlas(run.regions) == spec)
+        labels = region_names(run.path, self._region_table(spec))
+        return PreparedAtlas(spec.entities, folder, "", len(labels), labels)
+
+    def save(self, spec: AtlasSpec, atlas: PreparedAtlas, *, space: str) -> PreparedAtlas:
+        """Save table and, where there is one, image of an atlas into the output dataset."""
+        out_dir = self.request.out_dir
+        if self.given:
+            return replace(atlas, node_file=save_regions(spec, atlas.labels, out_dir, space=space))
+        return save_atlas(spec, atlas.folder, out_dir, space=space)
+
+    def _region_table(self, spec: AtlasSpec) -> Path | None:
+        """Return the table of an atlas's regions in the datasets, if there is one."""
+        for dataset in self.datasets:
+            for pattern in ("atlases/atlas-{0}/*_dseg.tsv", "*atlas-{0}_*dseg.tsv",
+                            "tpl-*/anat/*_atlas-{0}_*dseg.tsv"):  # fmt: skip
+                found = sorted(dataset.root.glob(pattern.format(spec.name)))
+                if found:
+                    return found[0]
+        return None
+
+
+def _series_settings(asked: DenoiseSettings) -> DenoiseSettings:
+    """Return the settings for series that were cleaned before; refuse to clean them again."""
+    default = DenoiseSettings()
+    refused = [
+        f"--{name.replace('_', '-')}"
+        for name in ("gsr", "high_pass", "low_pass", "smoothing", "fd_thresh", "dummy_scans")
+        if getattr(asked, name) != getattr(default, name)
+    ]
+    if asked.denoise not in (default.denoise, "none"):
+        refused.insert(0, f"--denoise {asked.denoise}")
+    if refused:
+        raise SettingsError(
+            f"{', '.join(refused)}: regional series come as another program cleaned them; these "
+            "options are for images. Leave them out, or start from fMRIPrep's images "
+            "(--input-type fmriprep)."
+        )
+    kept = {name: getattr(asked, name) for name in _APPLIES_TO_SERIES}
+    return DenoiseSettings(denoise="none", **kept)
+
+
+def _given_specs(runs: Sequence[BoldRun], asked: Sequence[AtlasSpec]) -> list[AtlasSpec]:
+    """Return the atlases of given series: those that were asked for, or the only one.
+
+    Raises
+    ------
+    InputDataError
+        None or several are there; says which.
+    """
+    there = list(dict.fromkeys(given_atlas(run.regions) for run in runs))
+    names = ", ".join(sorted(stem({**spec.entities, "desc": spec.desc}) for spec in there))
+    if not asked:
+        if len(there) > 1:
+            raise InputDataError(
+                f"The regional series come in {len(there)} parcellations: {names}. Choose with "
+                "--atlas NAME (or several)."
+            )
+        return there
+    chosen = [spec for spec in there if any(_fits(spec, wish) for wish in asked)]
+    if not chosen:
+        raise InputDataError(
+            f"--atlas {' '.join(wish.asked for wish in asked)}: no series of that parcellation; "
+            f"found {names}."
+        )
+    return chosen
+
+
+def _fits(spec: AtlasSpec, wish: AtlasSpec) -> bool:
+    said = {key for key in ("seg", "scale") if f":{key}-" in wish.asked}
+    same = all(spec.entities.get(key) == wish.entities.get(key) for key in said)
+    return spec.name.lower() == wish.name.lower() and same
+
+
+def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
+    """Say where an atlas is drawn in another space than the images."""
+    name, drawn_in = spec.name, spec.space
+    for space in sorted(spaces - {drawn_in}):
+        if drawn_in == "unknown":
+            _logger.warning(
+                "Atlas %s does not say which template it is drawn in; it is taken to be %s, the "
+                "space of the images", name, space,
+            )  # fmt: skip
+        else:
+            _logger.warning(
+                "Atlas %s is drawn in %s but the images are in %s; regions will be off by some "
+                "millimetres, or meaningless where the images are in an individual's space",
+                name, drawn_in, space,
+            )  # fmt: skip

@@ -1,0 +1,186 @@
+"""Inputs that are no volumes of fMRIPrep, through the whole command."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from npi_bids.io.tables import read_matrix, read_table
+from tests.conftest import var_run
+from tests.end_to_end.conftest import validate
+
+VAR = ("--surrogate", "var")
+NAMES = ("LH_A", "LH_B", "RH_C", "RH_D")
+SPACE = "space-MNI152NLin2009cAsym"
+
+
+def describe(root, name="XCP-D"):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset_description.json").write_text(json.dumps({
+        "Name": "series", "BIDSVersion": "1.9.0", "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": name, "Version": "0.10.0"}],
+    }))  # fmt: skip
+
+
+def write_run(root, weights, subject, *, censored=(), names=NAMES, atlas="seg-4S4Parcels"):
+    """Write series as XCP-D does: censored rows are gone, and a table says which."""
+    func = root / f"sub-{subject}" / "func"
+    func.mkdir(parents=True, exist_ok=True)
+    run = var_run(weights, 260, int(subject), labels=names)
+    keep = np.ones(260, dtype=bool)
+    keep[list(censored)] = False
+    stem = f"sub-{subject}_task-rest"
+    table = pd.DataFrame(run.data[keep], columns=list(names))
+    table["RH_D" if "RH_D" in names else names[-1]] = (
+        np.nan if subject == "3" else table.iloc[:, -1]
+    )
+    path = func / f"{stem}_{SPACE}_{atlas}_stat-mean_timeseries.tsv"
+    table.to_csv(path, sep="\t", na_rep="n/a", index=False)
+    path.with_suffix(".json").write_text(json.dumps({"SamplingFrequency": 0.5}))
+    outliers = pd.DataFrame({"framewise_displacement": (~keep).astype(int)})
+    outliers.to_csv(func / f"{stem}_outliers.tsv", sep="\t", index=False)
+    motion = pd.DataFrame({"trans_x": np.zeros(260), "framewise_displacement": np.full(260, 0.1)})
+    motion.to_csv(func / f"{stem}_motion.tsv", sep="\t", index=False)
+    return path
+
+
+@pytest.fixture
+def xcp(tmp_path, weights):
+    root = tmp_path / "xcp_d"
+    describe(root)
+    write_run(root, weights, "1", censored=range(50, 60))
+    write_run(root, weights, "2")
+    return root
+
+
+def test_series_of_xcp_d_are_mapped(npi_bids, xcp, tmp_path, weights):
+    code, said, problems = npi_bids(xcp, tmp_path / "out", "participant", "group", *VAR)
+    assert code == 0, said + problems
+    stem = f"sub-1_task-rest_{SPACE}_atlas-4S4Parcels"
+    func = tmp_path / "out" / "sub-1" / "func"
+    ec = read_matrix(func / f"{stem}_meas-npi_desc-series_relmat.tsv")
+    assert ec.labels == NAMES
+    assert ec.matrix[0, 1] > 0.2 > abs(ec.matrix[1, 0])
+    assert ec.matrix[1, 2] < -0.2
+    series = read_table(func / f"{stem}_desc-series_timeseries.tsv")
+    assert len(series) == 260
+    assert series[50:60].isna().all(axis=None)
+    about = json.loads((func / f"{stem}_meas-npi_desc-series_relmat.json").read_text())
+    assert (about["RepetitionTime"], about["SamplesKeptPerRun"]) == (2.0, [250])
+    assert about["WindowsPerRun"][0] < 250 - 1
+    run = json.loads((func / f"{stem}_desc-series_timeseries.json").read_text())
+    assert run["MeanFramewiseDisplacement"] == pytest.approx(0.1)
+    assert len(run["Sources"]) == 3
+    assert "were taken as they were found" in (tmp_path / "out/logs/CITATION.md").read_text()
+    validate(tmp_path / "out")
+
+
+def test_series_are_not_cleaned_twice(npi_bids, xcp, tmp_path):
+    code, _, problems = npi_bids(
+        xcp, tmp_path / "out", "participant", *VAR, "--low-pass", "0.1", "--denoise", "36P"
+    )
+    assert code == 2
+    assert "--denoise 36P, --low-pass: regional series come as another program" in problems
+
+
+def test_a_region_without_values_is_not_covered(npi_bids, xcp, tmp_path, weights):
+    write_run(xcp, weights, "3")
+    code, said, problems = npi_bids(
+        xcp, tmp_path / "out", "participant", *VAR, "--participant-label", "3"
+    )
+    assert code == 0, said + problems
+    path = next((tmp_path / "out" / "sub-3").rglob("*meas-npi_*relmat.tsv"))
+    ec = read_matrix(path)
+    assert np.isnan(ec.matrix[3]).all()
+    assert np.isfinite(ec.matrix[:3, :3]).all()
+    assert "RH_D" in path.with_name(path.name.replace("_meas-npi", "").replace(
+        "relmat.tsv", "timeseries.json")).read_text()  # fmt: skip
+
+
+def _series(root, subject="1"):
+    return next(root.glob(f"sub-{subject}/func/*_timeseries.tsv"))
+
+
+def _no_period(root):
+    _series(root).with_suffix(".json").unlink()
+
+
+def _rows(root):
+    _edit(_series(root), lambda lines: lines[:-3])
+
+
+def _words(root):
+    _edit(_series(root), lambda lines: [lines[0], "a\tb\tc\td", *lines[2:]])
+
+
+def _gap(root):
+    path = _series(root)
+    table = pd.read_table(path)
+    table.loc[5, "LH_B"] = np.nan
+    table.to_csv(path, sep="\t", na_rep="n/a", index=False)
+
+
+def _twice(root):
+    for subject in "12":
+        path = _series(root, subject)
+        _edit(path, lambda lines: [lines[0].replace("LH_B", "LH_A"), *lines[1:]])
+
+
+def _columns(root):
+    _edit(_series(root, "2"), lambda lines: [line.rsplit("\t", 1)[0] for line in lines])
+
+
+def _table(root):
+    (root / "atlas-4S4Parcels_dseg.tsv").write_text("index\tlabel\n1\tA\n2\tB\n3\tC\n")
+
+
+def _second(root):
+    path = _series(root)
+    path.with_name(path.name.replace("4S4", "4S5")).write_bytes(path.read_bytes())
+
+
+def _edit(path, change):
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_no_period, "--repetition-time SECONDS"),
+        (_second, "come in 2 parcellations: atlas-4S4Parcels_desc-series"),
+        (_rows, "expected 260 rows, or 250 without the censored ones"),
+        (_words, "holds values that are not numbers"),
+        (_gap, "n/a in 1 of 250 samples of region LH_B"),
+        (_twice, "names regions twice"),
+        (_columns, "expected the same regions in all runs"),
+        (_table, "has 4 columns but the atlas"),
+    ],
+)
+def test_series_that_cannot_be_used_say_why(npi_bids, xcp, tmp_path, damage, words):
+    damage(xcp)
+    code, said, problems = npi_bids(xcp, tmp_path / "out", "participant", *VAR)
+    heard = " ".join((said + problems).split())
+    assert words in heard, heard
+    assert code in (1, 3)
+    assert not list(tmp_path.rglob("out/**/.partial_*"))
+
+
+def test_an_atlas_that_the_series_do_not_have_is_named(npi_bids, xcp, tmp_path):
+    code, _, problems = npi_bids(xcp, tmp_path / "out", "participant", *VAR, "--atlas", "AAL")
+    assert code == 3
+    assert "no series of that parcellation; found atlas-4S4Parcels" in problems
+
+
+def test_numbered_columns_take_their_names_from_the_atlas(npi_bids, tmp_path, weights):
+    root = tmp_path / "giga_connectome"
+    describe(root, "giga_connectome")
+    path = write_run(root, weights, "1", names=("1", "2", "3", "4"))
+    path.with_suffix(".json").write_text("{}")
+    (root / "atlas-4S4Parcels_dseg.tsv").write_text("index\tname\n1\tA\n2\tB\n3\tC\n4\tD\n")
+    code, said, problems = npi_bids(
+        root, tmp_path / "out", "participant", *VAR, "--input-type", "timeseries",
+        "--repetition-time", "2",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    assert read_matrix(next((tmp_path / "out").rglob("*npi_*relmat.tsv"))).labels == tuple("ABCD")
