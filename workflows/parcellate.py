@@ -44,7 +44,10 @@ def init_parcellate_wf(
     Inputs
     ------
     bold
-        4D image of preprocessed BOLD.
+        4D image of preprocessed BOLD, greyordinates (``dtseries.nii``), or a left hemisphere
+        (``func.gii``).
+    right
+        The right hemisphere where ``bold`` is the left one.
     mask
         Its brain mask; may stay unset.
     confounds
@@ -68,7 +71,7 @@ def init_parcellate_wf(
         JSON: what happened to the run.
     """
     workflow = pe.Workflow(name=name)
-    given = ["bold", "mask", "confounds", "tr", "atlas"]
+    given = ["bold", "right", "mask", "confounds", "tr", "atlas"]
     made = ["timeseries", "coverage", "outliers", "design", "summary"]
     inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")

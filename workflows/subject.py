@@ -199,7 +199,8 @@ def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str
     )
     workflow.inputs.inputnode.bold = str(run.path)
     workflow.inputs.inputnode.atlas = str(task.atlas.folder)
-    for field, value in (("mask", run.mask), ("confounds", run.confounds)):
+    given = (("right", run.right), ("mask", run.mask), ("confounds", run.confounds))
+    for field, value in given:
         if value is not None:
             setattr(workflow.inputs.inputnode, field, str(value))
     if run.tr is not None:

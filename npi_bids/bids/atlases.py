@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from npi_bids.bids.inputs import CIFTI, GIFTI
 from npi_bids.bids.names import parse_name
 from npi_bids.core.options import option
 from npi_bids.errors import InputDataError, SettingsError
@@ -17,6 +18,8 @@ from npi_bids.errors import InputDataError, SettingsError
 _IMAGE = re.compile(r"\.nii(\.gz)?$|\.label\.gii$")
 _SURFACE = re.compile(r"\.dlabel\.nii$|\.label\.gii$")
 DEFAULT_ATLAS = "Schaefer2018:scale-100"
+_SIDE = re.compile(r"[._-]?([lr]h|[LR]|left|right)$")
+_FSAVERAGE = re.compile(r"fsaverage\d?")
 # Volumes of the MMP go by many names, and most lie about without a table of regions.
 _MMP = re.compile(r"glasser|mmp", re.IGNORECASE)
 # Fields of the atlas table that belong to us and not into its BIDS description.
@@ -67,9 +70,11 @@ class AtlasSpec:
     desc: str = ""
 
     @property
-    def surface(self) -> bool:
-        """Whether the atlas lies on the cortical surface (greyordinates)."""
-        return bool(_SURFACE.search(self.path))
+    def surface(self) -> str:
+        """The kind of run that an atlas on the cortical surface fits; empty for a volume."""
+        if not _SURFACE.search(self.path):
+            return ""
+        return GIFTI if self.path.endswith(".gii") else CIFTI
 
     @property
     def entities(self) -> dict[str, str]:
@@ -152,23 +157,38 @@ def atlas_description(spec: AtlasSpec) -> dict[str, Any]:
 def _own_file(asked: str) -> AtlasSpec:
     path = Path(asked).expanduser()
     if not _IMAGE.search(path.name):
-        raise SettingsError(f"--atlas {asked}: expected a NIfTI image (.nii or .nii.gz).")
+        raise SettingsError(
+            f"--atlas {asked}: expected an image of labels (.nii, .nii.gz, .dlabel.nii or "
+            ".label.gii)."
+        )
     if not path.is_file():
         raise InputDataError(f"--atlas: the file <{path}> does not exist.")
     entities = parse_name(path.name).entities
-    stem = _IMAGE.sub("", path.name)
-    if _MMP.search(stem) and "atlas" not in entities:
+    stem = _IMAGE.sub("", _SURFACE.sub("", path.name))
+    surface = bool(_SURFACE.search(path.name))
+    known = _MMP.search(stem) and "atlas" not in entities
+    if known and not surface:
         space = known_atlases()["MMP"]["space"]
         return AtlasSpec(asked, "MMP", path=str(path.resolve()), space=space)
-    name = entities.get("atlas") or re.sub(r"[^A-Za-z0-9]", "", stem)
+    if surface and "hemi" not in entities:
+        stem = _SIDE.sub("", stem)
+    name = "MMP" if known else entities.get("atlas") or re.sub(r"[^A-Za-z0-9]", "", stem)
     return AtlasSpec(
         asked,
         name,
         entities.get("seg", ""),
         entities.get("scale", ""),
         path=str(path.resolve()),
-        space=entities.get("tpl", entities.get("space", "unknown")),
+        space=entities.get(
+            "tpl", entities.get("space", _surface_of(path) if surface else "unknown")
+        ),
     )
+
+
+def _surface_of(path: Path) -> str:
+    """Return the surface that a file without a space in its name most likely lies on."""
+    found = _FSAVERAGE.search(path.name)
+    return found[0] if found else "fsLR"
 
 
 def _choice(asked: str, part: str, chosen: str | None, options: list[str]) -> str:

@@ -71,7 +71,7 @@ def find_datasets(
 
 
 def find_runs(
-    datasets: list[Dataset], query: QuerySettings, *, surface: bool = False
+    datasets: list[Dataset], query: QuerySettings, *, surface: str = ""
 ) -> list[BoldRun]:
     """Find the runs that a query asks for, of one kind and in one space.
 
@@ -82,8 +82,8 @@ def find_runs(
     query
         What to keep.
     surface
-        Whether the atlas lies on the cortical surface; tells which files to take where the query
-        does not.
+        The kind of file that the atlas fits if it lies on the cortical surface; tells which to
+        take where the query does not.
 
     Returns
     -------

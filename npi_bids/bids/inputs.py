@@ -87,9 +87,7 @@ def kind_of(name: str) -> str | None:
     return kind if wanted[kind] else None
 
 
-def choose_kind(
-    there: Collection[str], *, input_type: str, file_format: str, surface: bool
-) -> str:
+def choose_kind(there: Collection[str], *, input_type: str, file_format: str, surface: str) -> str:
     """Return the kind of input to read.
 
     Parameters
@@ -99,7 +97,7 @@ def choose_kind(
     input_type, file_format
         What the user asked for, or ``auto``.
     surface
-        Whether the atlas lies on the cortical surface.
+        The kind that the atlas fits if it lies on the cortical surface, else empty.
 
     Raises
     ------
@@ -112,7 +110,8 @@ def choose_kind(
     elif file_format != "auto":
         kind = file_format
     elif surface:
-        kind = CIFTI if counts[CIFTI] or not counts[GIFTI] else GIFTI
+        other = GIFTI if surface == CIFTI else CIFTI
+        kind = surface if counts[surface] or not counts[other] else other
     elif input_type == "auto" and counts[TIMESERIES] and set(counts) == {TIMESERIES}:
         kind = TIMESERIES
     else:

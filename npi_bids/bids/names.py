@@ -106,6 +106,8 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     named = {**entities, "desc": desc + known.variant}
     if kind in (*MEASURES, *UNCERTAINTIES):
         named["meas"] = kind
+    if kind == "coverage":  # the standard knows no density of a table of regions
+        named.pop("den", None)
     return (
         PurePosixPath(known.below)
         / folder(named)

@@ -47,7 +47,12 @@ class QuerySettings:
         metavar="SPACE",
         result=False,
     )
-    res: str = option("auto", "resolution label of the images", metavar="LABEL", result=False)
+    res: str = option(
+        "auto",
+        "resolution label of volumes, or density label of greyordinates (91k)",
+        metavar="LABEL",
+        result=False,
+    )
     input_type: str = option(
         "auto",
         "what to start from: images of fMRIPrep, or regional series (xcp_d, timeseries)",
@@ -186,9 +191,10 @@ def choose_space(runs: Sequence[_Run], query: QuerySettings) -> list[_Run]:
     chosen = [run for run in runs if run.entities.get("space", "") == space]
     _warn_of_others(runs, chosen, space)
     chosen = _without_single_echoes(chosen)
-    resolutions = sorted({run.entities.get("res", "") for run in chosen})
+    entity = "den" if any("den" in run.entities for run in chosen) else "res"
+    resolutions = sorted({run.entities.get(entity, "") for run in chosen})
     if query.res != "auto":
-        return _filter(chosen, "res", [query.res], f"--res {query.res}")
+        return _filter(chosen, entity, [query.res], f"--res {query.res}")
     if len(resolutions) > 1 and len({_key(run) for run in chosen}) < len(chosen):
         raise InputDataError(
             f"Runs in space {space} come in several resolutions: {resolutions}; choose with --res."

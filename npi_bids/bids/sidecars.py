@@ -206,6 +206,17 @@ def atlas_table_sidecar(space: str) -> dict[str, Any]:
     }
 
 
+def grey_atlas_sidecar(space: str, n_grey: int, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the sidecar of an atlas of greyordinates."""
+    return {
+        "Description": "The atlas as it was used: the region of each greyordinate.",
+        **spatial_fields({"space": space}),
+        "Density": f"{n_grey} greyordinates",
+        "Manual": False,
+        "LabelMap": list(labels),
+    }
+
+
 def atlas_image_sidecar(space: str, size: list[float], labels: Sequence[str]) -> dict[str, Any]:
     """Return the sidecar of an atlas's image; ``size`` of its voxels in mm."""
     grid = " x ".join(f"{length:g}" for length in size)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from npi_bids.bids.atlases import DEFAULT_ATLAS, AtlasSpec, given_atlas, locate
 from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
-from npi_bids.bids.inputs import TIMESERIES
+from npi_bids.bids.inputs import CIFTI, GIFTI, TIMESERIES
 from npi_bids.bids.names import stem
 from npi_bids.bids.runs import BoldRun
 from npi_bids.bids.units import Unit, group_runs
@@ -46,7 +46,7 @@ class Inputs:
         self.datasets: list[Dataset] = find_datasets(
             request.bids_dir, query.datasets, query.input_type
         )
-        self.runs = find_runs(self.datasets, query, surface=any(spec.surface for spec in asked))
+        self.runs = find_runs(self.datasets, query, surface=max(spec.surface for spec in asked))
         self.given = self.runs[0].kind == TIMESERIES
         if self.given:
             self.request = replace(request, analysis=replace(
@@ -54,6 +54,7 @@ class Inputs:
             ))  # fmt: skip
             self.specs = _given_specs(self.runs, asked if chosen else [])
         else:
+            _check_kind(asked, self.runs[0].kind)
             self.request, self.specs = request, asked
 
     @property
@@ -101,6 +102,21 @@ class Inputs:
                 if found:
                     return found[0]
         return None
+
+
+def _check_kind(specs: Sequence[AtlasSpec], kind: str) -> None:
+    """Refuse an atlas that is drawn elsewhere than the runs are."""
+    for spec in specs:
+        if bool(spec.surface) != (kind in (CIFTI, GIFTI)):
+            lies = "lies on the surface" if spec.surface else "is a volume"
+            raise InputDataError(
+                f"--atlas {spec.asked} {lies}, but the runs are {kind}. Use "
+                + (
+                    "--file-format cifti or gifti, or a volume of the atlas."
+                    if spec.surface
+                    else "a .dlabel.nii or a pair of .label.gii, or --file-format nifti."
+                )
+            )
 
 
 def _series_settings(asked: DenoiseSettings) -> DenoiseSettings:

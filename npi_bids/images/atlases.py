@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from npi_bids.errors import InputDataError
+from npi_bids.images.grey_atlases import load_grey_atlas
 from npi_bids.images.mmp import load_mmp
 from npi_bids.images.parcellation import Parcellation, label_data, label_image, weights_image
 from npi_bids.images.spheres import load_spheres, sphere_atlases
@@ -106,6 +107,8 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
     InputDataError
         The image cannot be read, or has no names, or does not match them.
     """
+    if path.name.endswith((".dlabel.nii", ".label.gii")):
+        return load_grey_atlas(path, request.name, request.space)
     try:
         image: Any = nib.load(path)
         shape = image.shape

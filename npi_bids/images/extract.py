@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.records import Array, Mask, RegionSeries
-from npi_bids.errors import InputDataError
+from npi_bids.core.records import Array, RegionSeries
 from npi_bids.images.confounds import Confounds, load_confounds
-from npi_bids.images.header import RunFiles, load_bold, sampling_period
+from npi_bids.images.grey import GreyScan
+from npi_bids.images.header import RunFiles
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
-from npi_bids.images.parcellation import Parcellation, label_data, label_image
-from npi_bids.images.resample import region_sizes, to_grid
+from npi_bids.images.parcellation import Parcellation
+from npi_bids.images.volumes import VolumeScan
 
 _logger = logging.getLogger(__name__)
 
@@ -66,9 +64,8 @@ def extract_run(
     InputDataError
         A file cannot be read, or files do not fit together.
     """
-    image = load_bold(run.bold)
-    tr = sampling_period(image, run)
-    n_samples = image.shape[3]
+    scan = GreyScan(run, parcellation) if parcellation.grey else VolumeScan(run, parcellation)
+    tr, n_samples = scan.tr, scan.n_samples
     confounds = load_confounds(
         run.confounds,
         n_samples=n_samples,
@@ -76,9 +73,7 @@ def extract_run(
         strategy=denoise.strategy,
         dummy_scans=denoise.dummy_scans,
     )
-    atlas = to_grid(parcellation, image)
-    seen = _voxels_with_signal(image, run.mask)
-    table = _measure_coverage(atlas, seen, parcellation, coverage.min_coverage)
+    table = _measure_coverage(scan.sizes(), parcellation, coverage.min_coverage)
     covered = table["covered"].to_numpy(dtype=bool)
     data = np.full((n_samples, len(table)), np.nan)
     excluded = _lack_of_freedom(confounds, denoise, tr)
@@ -86,12 +81,8 @@ def extract_run(
         _logger.warning("%s is left out: %s", run.bold.name, excluded)
         confounds = replace(confounds, keep=np.zeros_like(confounds.keep))
     if confounds.keep.any() and covered.any():
-        inside = _restrict(atlas, seen, covered, parcellation)
-        # Both maskers return the regions in increasing order of their values, as the table has
-        # them, and _restrict left exactly the covered ones; any other number fails here.
-        data[np.ix_(confounds.keep, covered)] = _clean_signals(
-            image, inside, confounds, denoise, tr
-        )
+        means = scan.signals(covered, denoise.smoothing)
+        data[np.ix_(confounds.keep, covered)] = _clean_signals(means, confounds, denoise, tr)
     _logger.info(
         "%s: %d of %d samples kept, %d of %d regions covered",
         run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
@@ -100,30 +91,10 @@ def extract_run(
     return Extracted(series, table, confounds, excluded)
 
 
-def _voxels_with_signal(image: Any, mask: Path | None) -> Mask:
-    data = np.asarray(image.dataobj)
-    seen: Mask = np.isfinite(data).all(axis=3) & (data.min(axis=3) < data.max(axis=3))
-    if mask is None:
-        return seen
-    brain: Any = nib.load(mask)
-    if brain.shape[:3] != image.shape[:3] or not np.allclose(
-        brain.affine, image.affine, atol=1e-3
-    ):
-        raise InputDataError(
-            f"The mask <{mask}> has a grid of {brain.shape[:3]} that is not the grid of its run, "
-            f"{image.shape[:3]}; expected the mask of the same space and resolution."
-        )
-    inside: Mask = np.asarray(brain.dataobj).reshape(image.shape[:3]) > 0
-    return seen & inside
-
-
 def _measure_coverage(
-    atlas: Any, seen: Mask, parcellation: Parcellation, threshold: float
+    sizes: tuple[Array, Array], parcellation: Parcellation, threshold: float
 ) -> pd.DataFrame:
-    whole = region_sizes(atlas, parcellation)
-    data = np.asarray(atlas.dataobj)
-    held = data * (seen[..., None] if parcellation.probabilistic else seen)
-    part = region_sizes(nib.Nifti1Image(held, atlas.affine), parcellation)
+    whole, part = sizes
     share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
     table = parcellation.table()[["index", "name"]]
     return table.assign(
@@ -133,44 +104,28 @@ def _measure_coverage(
     )
 
 
-def _restrict(atlas: Any, seen: Mask, covered: Mask, parcellation: Parcellation) -> Any:
-    """Keep the covered regions, within the voxels that hold signal."""
-    if parcellation.probabilistic:
-        weights = np.asarray(atlas.dataobj)[..., covered] * seen[..., None]
-        return nib.Nifti1Image(weights, atlas.affine)
-    data = label_data(atlas, parcellation.name)
-    kept = np.asarray(parcellation.values)[covered]
-    return label_image(np.where(seen & np.isin(data, kept), data, 0), atlas.affine)
-
-
 def _clean_signals(
-    image: Any, regions: Any, confounds: Confounds, denoise: DenoiseSettings, tr: float
+    means: Array, confounds: Confounds, denoise: DenoiseSettings, tr: float
 ) -> Array:
-    from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
+    """Clean regional means as nilearn's maskers do, and return the samples that are kept."""
+    from nilearn.signal import clean
 
-    options: dict[str, Any] = {
-        "standardize": "zscore_sample" if denoise.standardize == "zscore" else None,
-        "standardize_confounds": True,
-        "detrend": False,
-        "smoothing_fwhm": denoise.smoothing or None,
-        "t_r": tr,
-        "resampling_target": None,
-        "reports": False,
-    }
+    options: dict[str, Any] = {}
     if denoise.low_pass:
-        options |= {"high_pass": denoise.high_pass, "low_pass": denoise.low_pass}
+        options = {"high_pass": denoise.high_pass, "low_pass": denoise.low_pass}
     elif denoise.high_pass:
-        options |= {"high_pass": denoise.high_pass, "clean_args": {"filter": "cosine"}}
-    if len(regions.shape) == 4:
-        masker = NiftiMapsMasker(regions, **options)
-    else:
-        masker = NiftiLabelsMasker(regions, **options)
+        options = {"high_pass": denoise.high_pass, "filter": "cosine"}
     used = confounds.regressors.to_numpy(dtype=np.float64)
-    signals: Array = masker.fit_transform(
-        image,
+    signals: Array = clean(
+        means,
         confounds=used if used.shape[1] else None,
         sample_mask=np.flatnonzero(confounds.keep),
-    ).astype(np.float64)
+        standardize="zscore_sample" if denoise.standardize == "zscore" else None,
+        standardize_confounds=True,
+        detrend=False,
+        t_r=tr,
+        **options,
+    )
     return signals
 
 

@@ -19,6 +19,7 @@ from npi_bids.errors import InputDataError
 
 # Names of the three files of a parcellation that was put into a folder.
 _IMAGE, _TABLE, _FACTS = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
+_GREY = "parcellation.dlabel.nii"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +38,8 @@ class Parcellation:
     space
         Template that the atlas is drawn in, or ``"unknown"``.
     image
-        3D label image, or 4D image of non-negative weights with one map per region.
+        3D label image, 4D image of non-negative weights with one map per region, or CIFTI image
+        of the labels of greyordinates.
     networks
         Network of each region, or empty.
     """
@@ -73,6 +75,11 @@ class Parcellation:
     def probabilistic(self) -> bool:
         """True for a 4D image of weights, False for a label image."""
         return len(self.image.shape) == 4
+
+    @property
+    def grey(self) -> bool:
+        """True for labels of greyordinates (surfaces, and voxels below them)."""
+        return isinstance(self.image, nib.Cifti2Image)
 
     def table(self) -> pd.DataFrame:
         """Return index, name and, where known, network of each region."""
@@ -121,7 +128,10 @@ def digest(parcellation: Parcellation) -> str:
     """Return a short hash of names, values and image."""
     content = hashlib.sha256(parcellation.table().to_csv().encode())
     content.update(np.ascontiguousarray(parcellation.image.dataobj).tobytes())
-    content.update(np.asarray(parcellation.image.affine, dtype=np.float64).tobytes())
+    if parcellation.grey:
+        content.update(parcellation.image.header.matrix.to_xml())
+    else:
+        content.update(np.asarray(parcellation.image.affine, dtype=np.float64).tobytes())
     return content.hexdigest()[:12]
 
 
@@ -135,7 +145,7 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial_") as scratch:
         whole = Path(scratch) / folder.name
         whole.mkdir()
-        nib.save(parcellation.image, whole / _IMAGE)
+        nib.save(parcellation.image, whole / (_GREY if parcellation.grey else _IMAGE))
         parcellation.table().to_csv(whole / _TABLE, sep="\t", index=False)
         facts = {"name": parcellation.name, "space": parcellation.space}
         (whole / _FACTS).write_text(json.dumps(facts))
@@ -151,7 +161,8 @@ def read_parcellation(folder: Path) -> Parcellation:
     InputDataError
         The folder does not hold a parcellation.
     """
-    missing = [name for name in (_IMAGE, _TABLE, _FACTS) if not (folder / name).is_file()]
+    image = _GREY if (folder / _GREY).is_file() else _IMAGE
+    missing = [name for name in (image, _TABLE, _FACTS) if not (folder / name).is_file()]
     if missing:
         raise InputDataError(f"<{folder}> does not hold a parcellation: no {missing}.")
     table = pd.read_table(folder / _TABLE, dtype={"name": str}, keep_default_na=False)
@@ -161,7 +172,7 @@ def read_parcellation(folder: Path) -> Parcellation:
         labels=tuple(table["name"]),
         values=tuple(int(value) for value in table["index"]),
         space=facts["space"],
-        image=nib.load(folder / _IMAGE),
+        image=nib.load(folder / image),
         networks=tuple(table["network"]) if "network" in table else (),
     )
 
@@ -191,7 +202,9 @@ def centres(parcellation: Parcellation) -> NDArray[np.float64]:
 
 
 def table_with_centres(parcellation: Parcellation) -> pd.DataFrame:
-    """Return the table of regions with the centre of each (x, y, z in mm)."""
+    """Return the table of regions with the centre of each (x, y, z in mm) where it has one."""
+    if parcellation.grey:  # a surface has vertices; where they are, only a brain's mesh tells
+        return parcellation.table()
     places = pd.DataFrame(np.round(centres(parcellation), 1), columns=["x", "y", "z"])
     return pd.concat([parcellation.table(), places], axis=1)
 
@@ -209,6 +222,9 @@ def save_image(parcellation: Parcellation, path: Path) -> None:
 
 def _check_image(parcellation: Parcellation) -> None:
     shape = parcellation.image.shape
+    if parcellation.grey:
+        _check_values(parcellation, np.asarray(parcellation.image.dataobj))
+        return
     if len(shape) == 4:
         if shape[3] != len(parcellation.labels):
             raise InputDataError(
@@ -221,7 +237,11 @@ def _check_image(parcellation: Parcellation) -> None:
             f"Atlas {parcellation.name} is an image of shape {shape}; expected a 3D label image "
             "or a 4D image with one map per region."
         )
-    found = np.unique(label_data(parcellation.image, parcellation.name))
+    _check_values(parcellation, label_data(parcellation.image, parcellation.name))
+
+
+def _check_values(parcellation: Parcellation, data: NDArray[Any]) -> None:
+    found = np.unique(data)
     if extra := sorted(set(found.tolist()) - {0, *parcellation.values}):
         raise InputDataError(
             f"Atlas {parcellation.name}: the image holds {len(extra)} value(s) that no region "

@@ -19,6 +19,7 @@ from npi_bids.images.parcellation import (
 from npi_bids.io.files import copy_file, replacing, write_json
 from npi_bids.io.tables import write_rows, write_table
 
+_DLABEL = ".dlabel.nii"
 Named = tuple[dict[str, str], str]  # entities and desc
 Facts = Mapping[str, Any]
 
@@ -152,6 +153,9 @@ def save_atlas(
     table = atlas_path(space, entities, "dseg", ".tsv")
     write_json(out_dir / table.with_suffix(".json"), sidecars.atlas_table_sidecar(space))
     write_table(table_with_centres(parcellation), out_dir / table)
+    if parcellation.grey:
+        _save_grey_atlas(parcellation, out_dir, space, entities)
+        return str(table)
     size = voxel_size(parcellation)
     resolution = f"{sum(size) / 3:.2f}".rstrip("0").rstrip(".").replace(".", "p")
     kind = "probseg" if parcellation.probabilistic else "dseg"
@@ -161,3 +165,15 @@ def save_atlas(
     with replacing(out_dir / image) as temporary:
         save_image(parcellation, temporary)
     return str(table)
+
+
+def _save_grey_atlas(
+    parcellation: Parcellation, out_dir: Path, space: str, entities: dict[str, str]
+) -> None:
+    """Save the labels of greyordinates, and how densely they lie."""
+    n_grey = parcellation.image.shape[1]
+    image = atlas_path(space, {**entities, "den": f"{round(n_grey / 1000)}k"}, "dseg", _DLABEL)
+    sidecar = out_dir / str(image).replace(_DLABEL, ".json")
+    write_json(sidecar, sidecars.grey_atlas_sidecar(space, n_grey, parcellation.labels))
+    with replacing(out_dir / image) as temporary:
+        save_image(parcellation, temporary)

@@ -13,6 +13,7 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
 
 class _ParcellateInputSpec(VersionedInputSpec):
     bold = File(exists=True, mandatory=True, desc="4D image of preprocessed BOLD")
+    right = File(exists=True, desc="right hemisphere, where bold is the left one (func.gii)")
     mask = File(exists=True, desc="brain mask on the grid of the image")
     confounds = File(exists=True, desc="desc-confounds_timeseries.tsv")
     tr = traits.Float(desc="sampling period that the sidecar states (s)")
@@ -46,7 +47,9 @@ class Parcellate(NPIInterface):
         from npi_bids.io.tables import write_run
 
         given = self.inputs.get_traitsfree()
-        paths = {key: Path(given[key]) for key in ("bold", "mask", "confounds") if key in given}
+        paths = {
+            key: Path(given[key]) for key in ("bold", "right", "mask", "confounds") if key in given
+        }
         parcellation = read_parcellation(Path(self.inputs.atlas))
         denoise = DenoiseSettings(**self.inputs.denoise)
         coverage = CoverageSettings(**self.inputs.coverage)

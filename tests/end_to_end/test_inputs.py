@@ -9,6 +9,7 @@ import pytest
 from npi_bids.io.tables import read_matrix, read_table
 from tests.conftest import var_run
 from tests.end_to_end.conftest import validate
+from tests.images.test_grey import N_VERTICES, axis, write_gifti, write_labels, write_series
 
 VAR = ("--surrogate", "var")
 NAMES = ("LH_A", "LH_B", "RH_C", "RH_D")
@@ -184,3 +185,77 @@ def test_numbered_columns_take_their_names_from_the_atlas(npi_bids, tmp_path, we
     )  # fmt: skip
     assert code == 0, said + problems
     assert read_matrix(next((tmp_path / "out").rglob("*npi_*relmat.tsv"))).labels == tuple("ABCD")
+
+
+def write_grey(root, weights, subject):
+    """Write greyordinates and both hemispheres of one run of the known system, and an atlas."""
+    func = root / f"sub-{subject}" / "func"
+    func.mkdir(parents=True)
+    run = var_run(weights, 260, int(subject)).data
+    rng = np.random.default_rng(int(subject))
+    data = np.repeat(run, 5, axis=1) + 0.1 * rng.standard_normal((260, 20))
+    models = axis(left=range(10), right=range(10), voxels=())
+    stem = func / f"sub-{subject}_task-rest"
+    write_series(f"{stem}_space-fsLR_den-91k_bold.dtseries.nii", models, data)
+    for side, half in (("L", data[:, :10]), ("R", data[:, 10:])):
+        padded = np.pad(half, ((0, 0), (0, N_VERTICES - 10)))
+        write_gifti(f"{stem}_hemi-{side}_space-fsaverage5_bold.func.gii", padded)
+    confounds = pd.DataFrame({"trans_x": rng.standard_normal(260)})
+    confounds.to_csv(f"{stem}_desc-confounds_timeseries.tsv", sep="\t", index=False)
+
+
+@pytest.fixture
+def grey(tmp_path, weights):
+    root = tmp_path / "fmriprep"
+    describe(root, "fMRIPrep")
+    write_grey(root, weights, "1")
+    values = np.repeat([1, 2, 3, 4], 5)
+    models = axis(left=range(10), right=range(10), voxels=())
+    write_labels(root.parent / "Parcels.dlabel.nii", models, values, dict(enumerate("ABCD", 1)))
+    for side, half in (("lh", [1] * 5 + [2] * 5), ("rh", [3] * 5 + [4] * 5)):
+        path = root.parent / f"Pair_fsaverage5_{side}.label.gii"
+        write_gifti(path, [half + [0] * (N_VERTICES - 10)], dict(enumerate("ABCD", 1)))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("atlas", "space", "source"),
+    [
+        ("Parcels.dlabel.nii", "space-fsLR_atlas-Parcels_den-91k", "bold.dtseries.nii"),
+        ("Pair_fsaverage5_lh.label.gii", "space-fsaverage5_atlas-Pairfsaverage5", "bold.func.gii"),
+    ],
+)
+def test_surfaces_are_mapped_with_an_atlas_of_theirs(
+    npi_bids, grey, tmp_path, atlas, space, source
+):
+    code, said, problems = npi_bids(
+        grey, tmp_path / "out", "participant", *VAR, "--atlas", tmp_path / atlas,
+        "--denoise", "none",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    path = tmp_path / f"out/sub-1/func/sub-1_task-rest_{space}_meas-npi_desc-none_relmat.tsv"
+    ec = read_matrix(path)
+    assert ec.labels == tuple("ABCD")
+    assert ec.matrix[0, 1] > 0.2 > abs(ec.matrix[1, 0])
+    about = json.loads(path.with_name(path.name.replace("_meas-npi", "").replace(
+        "relmat.tsv", "timeseries.json")).read_text())  # fmt: skip
+    assert about["Sources"][0].endswith(source)
+    assert len(about["Sources"]) == (3 if "gii" in source else 2)
+    validate(tmp_path / "out")
+
+
+def test_a_volume_atlas_does_not_fit_surfaces(npi_bids, grey, tiny, tmp_path):
+    code, _, problems = npi_bids(
+        grey, tmp_path / "out", "participant", *VAR, "--atlas", tiny.atlas, "--denoise", "none"
+    )
+    assert code == 3
+    assert "found 1 cifti, 1 gifti. Use --file-format cifti with a dlabel atlas" in problems
+
+
+def test_greyordinates_with_a_volume_atlas_say_so(npi_bids, grey, tiny, tmp_path):
+    code, _, problems = npi_bids(
+        grey, tmp_path / "out", "participant", *VAR, "--atlas", tiny.atlas, "--denoise", "none",
+        "--file-format", "cifti",
+    )  # fmt: skip
+    assert code == 3
+    assert "is a volume, but the runs are cifti" in problems

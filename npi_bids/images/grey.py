@@ -1,0 +1,223 @@
+"""Greyordinates: surfaces and voxels of CIFTI files, and pairs of GIFTI hemispheres.
+
+An atlas of greyordinates is a CIFTI image of labels whatever file it came from, so that all the
+rest handles one kind. Runs and atlases are matched structure by structure, by vertex and voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.cifti2.cifti2 import Cifti2Image
+from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
+from numpy.typing import NDArray
+
+from npi_bids.core.records import Array, Mask
+from npi_bids.errors import InputDataError
+from npi_bids.images.header import RunFiles, sampling_period
+from npi_bids.images.parcellation import Parcellation
+from npi_bids.images.volumes import READ_ERRORS, unreadable
+
+_HEMISPHERES = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
+
+
+class GreyScan:
+    """A run of greyordinates, with the label of each.
+
+    Attributes
+    ----------
+    n_samples, tr
+        Samples, and seconds between them.
+
+    Raises
+    ------
+    InputDataError
+        A file cannot be read, or run and atlas lie on different surfaces.
+    """
+
+    def __init__(self, run: RunFiles, parcellation: Parcellation) -> None:
+        if run.bold.name.endswith(".gii"):
+            self._data, axis, header = _read_hemispheres(run)
+        else:
+            self._data, axis, header = _read_cifti(run.bold)
+        self.n_samples, self.tr = len(self._data), sampling_period(header, run)
+        self._values = np.asarray(parcellation.values)
+        self._label = labels_at(axis, parcellation, run.bold)
+        self._whole = np.asarray(parcellation.image.dataobj).ravel()
+        finite = np.isfinite(self._data).all(axis=0)
+        self._seen = finite & (self._data.min(axis=0) < self._data.max(axis=0))
+
+    def sizes(self) -> tuple[Array, Array]:
+        """Return the size of each region in the atlas, and of its part that holds signal."""
+        whole, part = (
+            np.array([np.count_nonzero(labels == value) for value in self._values], dtype=float)
+            for labels in (self._whole, np.where(self._seen, self._label, 0))
+        )
+        return whole, part
+
+    def signals(self, covered: Mask, smoothing: float) -> Array:
+        """Return the means of some regions, shape (n_samples, n_covered).
+
+        Raises
+        ------
+        InputDataError
+            Smoothing is wanted, which needs the surfaces.
+        """
+        if smoothing:
+            raise InputDataError(
+                "--smoothing is for volumes; smooth greyordinates along the surface beforehand "
+                "(wb_command -cifti-smoothing), or leave it out."
+            )
+        means = [
+            self._data[:, self._seen & (self._label == value)].mean(axis=1, dtype=np.float64)
+            for value in self._values[covered]
+        ]
+        return np.column_stack(means)
+
+
+def labels_at(axis: BrainModelAxis, parcellation: Parcellation, path: Path) -> NDArray[np.int64]:
+    """Return the value of the atlas at each greyordinate of a run; 0 where it has none.
+
+    Raises
+    ------
+    InputDataError
+        The surfaces have other numbers of vertices, the voxels another grid, or nothing is
+        shared.
+    """
+    atlas = parcellation.image
+    values = np.asarray(atlas.dataobj).ravel().astype(np.int64)
+    there = {name: (values[part], model) for name, part, model in _structures(atlas)}
+    found = np.zeros(len(axis), dtype=np.int64)
+    for name, part, model in _iterate(axis):
+        if name not in there:
+            continue
+        own, other = there[name]
+        if name in axis.nvertices:
+            n_run, n_atlas = axis.nvertices[name], other.nvertices.get(name)
+            if n_run != n_atlas:
+                raise InputDataError(
+                    f"<{path}> has {n_run} vertices per hemisphere but the atlas "
+                    f"{parcellation.name} has {n_atlas}; expected the same surface (32492 are "
+                    "fsLR 32k, 10242 fsaverage5, 163842 fsaverage or fsLR 164k)."
+                )
+            lookup = np.zeros(n_run, dtype=np.int64)
+            lookup[other.vertex] = own
+            found[part] = lookup[model.vertex]
+        else:
+            found[part] = _voxel_labels(model, other, own, path)
+    if not found.any():
+        raise InputDataError(
+            f"<{path}> and the atlas {parcellation.name} share no greyordinate: the run has "
+            f"{[str(name) for name, _, _ in _iterate(axis)][:3]} ..., the atlas {list(there)[:3]}."
+        )
+    return found
+
+
+def build_atlas(
+    parts: list[tuple[str, NDArray[np.int64], int]] | BrainModelAxis, values: NDArray[np.int64]
+) -> Any:
+    """Return labels as a CIFTI image, from its axis or from whole surfaces.
+
+    Parameters
+    ----------
+    parts
+        An axis, or for each surface its structure, its vertices, and how many there are in all.
+    values
+        Label of each greyordinate, 0 for none.
+    """
+    if isinstance(parts, BrainModelAxis):
+        axis = parts
+    else:
+        axes = [
+            BrainModelAxis.from_surface(vertices, n_vertices, name)
+            for name, vertices, n_vertices in parts
+        ]
+        axis = axes[0]
+        for other in axes[1:]:
+            axis = axis + other
+    table = {int(value): (str(value), (0.0, 0.0, 0.0, 1.0)) for value in np.unique(values)}
+    labels = LabelAxis(["labels"], [table])
+    image = Cifti2Image(values[None].astype(np.float32), header=(labels, axis))
+    image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_LABELS")
+    return image
+
+
+def hemisphere_name(side: int) -> str:
+    """Return the CIFTI name of the left (0) or right (1) cortex."""
+    return _HEMISPHERES[side]
+
+
+def read_gifti(path: Path) -> Any:
+    """Read a GIFTI file; raises an InputDataError where it is none."""
+    try:
+        return nib.load(path)
+    except (*READ_ERRORS, SyntaxError) as error:  # expat's errors are neither
+        raise unreadable(path, error) from error
+    except Exception as error:
+        if type(error).__module__ == "xml.parsers.expat":
+            raise unreadable(path, error) from error
+        raise
+
+
+def _read_cifti(path: Path) -> tuple[NDArray[np.float32], BrainModelAxis, tuple[float, str]]:
+    try:
+        image: Any = nib.load(path)
+        axes = [image.header.get_axis(place) for place in range(image.ndim)]
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except (*READ_ERRORS, AttributeError) as error:
+        raise unreadable(path, error) from error
+    series, models = axes[0], axes[-1]
+    if not isinstance(models, BrainModelAxis) or not hasattr(series, "step") or len(data) < 2:
+        raise InputDataError(
+            f"<{path}> has axes {[type(axis).__name__ for axis in axes]} and shape {data.shape}; "
+            "expected a dense series (samples by greyordinates)."
+        )
+    return data, models, (float(series.step), "sec" if series.unit == "SECOND" else "")
+
+
+def _read_hemispheres(
+    run: RunFiles,
+) -> tuple[NDArray[np.float32], BrainModelAxis, tuple[float, str]]:
+    data, axes, step = [], [], 0.0
+    for path, name in zip((run.bold, run.right), _HEMISPHERES, strict=True):
+        if path is None:
+            raise InputDataError(f"<{run.bold}> has no right hemisphere beside it.")
+        image = read_gifti(path)
+        series = np.column_stack([array.data for array in image.darrays]).astype(np.float32)
+        data.append(series.T)
+        axes.append(BrainModelAxis.from_surface(np.arange(len(series)), len(series), name))
+        step = float(image.darrays[0].meta.get("TimeStep", 0) or 0)
+    if len(data[0]) != len(data[1]) or len(data[0]) < 2:
+        raise InputDataError(
+            f"<{run.bold}> has {len(data[0])} samples and its right hemisphere {len(data[1])}; "
+            "expected the same series of both."
+        )
+    return np.concatenate(data, axis=1), axes[0] + axes[1], (step, "msec" if step else "")
+
+
+def _structures(image: Any) -> Iterator[tuple[str, slice, BrainModelAxis]]:
+    return _iterate(image.header.get_axis(1))
+
+
+def _iterate(axis: BrainModelAxis) -> Iterator[tuple[str, slice, BrainModelAxis]]:
+    start = 0
+    for name, _, model in axis.iter_structures():
+        yield str(name), slice(start, start + len(model)), model
+        start += len(model)
+
+
+def _voxel_labels(
+    model: BrainModelAxis, atlas: BrainModelAxis, values: NDArray[np.int64], path: Path
+) -> NDArray[np.int64]:
+    if not np.allclose(model.affine, atlas.affine, atol=1e-3):
+        raise InputDataError(
+            f"The voxels of <{path}> lie on another grid than those of the atlas; expected the "
+            "same space and resolution (den-91k: 2 mm)."
+        )
+    places = map(tuple, atlas.voxel.tolist())
+    known = dict(zip(places, values.tolist(), strict=True))
+    return np.array([known.get(tuple(voxel), 0) for voxel in model.voxel.tolist()], dtype=np.int64)
