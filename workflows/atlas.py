@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.interfaces.atlas import PrepareAtlas, SaveAtlas
@@ -31,11 +32,12 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAt
     InputDataError
         The atlas is missing, damaged, or not what it should be.
     """
-    interface = PrepareAtlas(name=spec.name, path=spec.path, space=spec.space, offline=offline)
-    interface.inputs.folder = str(folder.resolve())
-    if spec.name == "Schaefer2018" and not spec.path:
-        interface.inputs.n_regions = int(spec.scale)
-        interface.inputs.n_networks = int(spec.seg.removesuffix("Networks"))
+    interface = PrepareAtlas(
+        name=spec.name,
+        requests=[_request(part) for part in spec.parts or (spec,)],
+        offline=offline,
+        folder=str(folder.resolve()),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     found = interface.run(cwd=str(folder)).outputs
     return PreparedAtlas(spec.entities, Path(found.atlas), "", found.n_regions)
@@ -73,3 +75,12 @@ def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) ->
     )
     found = interface.run(cwd=str(prepared)).outputs
     return PreparedAtlas(spec.entities, prepared, found.table, found.n_regions)
+
+
+def _request(spec: AtlasSpec) -> dict[str, Any]:
+    """Return the fields of an AtlasRequest."""
+    fields: dict[str, Any] = {"name": spec.name, "path": spec.path, "space": spec.space}
+    if spec.name == "Schaefer2018" and not spec.path:
+        fields["n_regions"] = int(spec.scale)
+        fields["n_networks"] = int(spec.seg.removesuffix("Networks"))
+    return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class AtlasSettings:
     atlas: tuple[str, ...] = option(
         (),
         "one or more of NAME[:seg-X][:scale-N], or the path of an image with a table of names "
-        "beside it; see --list-atlases (default: Schaefer2018:scale-100, or the parcellation of "
-        "regional series)",
+        "beside it, or several of these joined by +; see --list-atlases (default: "
+        "Schaefer2018:scale-100, or the parcellation of regional series)",
         metavar="ATLAS",
         result=False,
     )
@@ -59,6 +59,8 @@ class AtlasSpec:
         Template that the atlas is drawn in; ``unknown`` where a file of the user's does not say.
     desc
         For series that were given, how they were cleaned; as a label.
+    parts
+        The atlases that are put together (``A+B``); empty for a single one.
     """
 
     asked: str
@@ -68,6 +70,7 @@ class AtlasSpec:
     path: str = ""
     space: str = "unknown"
     desc: str = ""
+    parts: tuple[AtlasSpec, ...] = ()
 
     @property
     def surface(self) -> str:
@@ -96,6 +99,8 @@ def locate(asked: str) -> AtlasSpec:
     InputDataError
         The file does not exist.
     """
+    if "+" in asked and not Path(asked).expanduser().is_file():
+        return _combined(asked)
     if _IMAGE.search(asked) or "/" in asked:
         return _own_file(asked)
     name, *parts = asked.split(":")
@@ -140,6 +145,8 @@ def known_atlases() -> dict[str, dict[str, Any]]:
 
 def atlas_description(spec: AtlasSpec) -> dict[str, Any]:
     """Return the content of ``atlas-<name>_description.json``."""
+    if spec.parts:
+        return _description_of_parts(spec)
     facts = known_atlases().get(spec.name)
     if facts is None or spec.path:
         facts = facts or {
@@ -152,6 +159,31 @@ def atlas_description(spec: AtlasSpec) -> dict[str, Any]:
         **{key: value for key, value in facts.items() if key not in _OURS},
         "TemplateDrawnIn": spec.space,
     }
+
+
+def _description_of_parts(spec: AtlasSpec) -> dict[str, Any]:
+    """Put the descriptions of several atlases together, each under its name."""
+    about = [atlas_description(part) for part in spec.parts]
+    return {
+        "Name": " and ".join(str(facts["Name"]) for facts in about),
+        "License": "; ".join(f"{facts['Name']}: {facts['License']}" for facts in about),
+        "Species": "Human",
+        "ReferencesAndLinks": [link for facts in about for link in facts["ReferencesAndLinks"]],
+        "TemplateDrawnIn": spec.space,
+    }
+
+
+def _combined(asked: str) -> AtlasSpec:
+    parts = tuple(locate(part) for part in asked.split("+") if part)
+    spaces = [part.space for part in parts if part.space != "unknown"]
+    return replace(
+        parts[0],
+        asked=asked,
+        name="".join(part.name for part in parts),
+        path="",
+        space=(spaces or ["unknown"])[0],
+        parts=parts,
+    )
 
 
 def _own_file(asked: str) -> AtlasSpec:

@@ -15,7 +15,7 @@ from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.inputs import Inputs, warn_of_spaces
-from npi_bids.cli.resources import choose_plugin
+from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import write_json
@@ -23,7 +23,6 @@ from npi_bids.workflows.base import init_participant_wf, run_workflow, write_gra
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
-_GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +170,14 @@ class _Progress:
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
-    """Estimate the memory: compressed 16-bit images unpack to about 5 times as 32-bit floats."""
-    sizes = [run.path.stat().st_size for run in unit.runs if not run.problem]
-    largest = max(sizes, default=0) / _GB
-    packed = any(run.path.suffix == ".gz" for run in unit.runs)
-    extract = 1.5 + largest * (12 if packed else 6)
-    return Task(unit, atlas, desc, extract_gb=extract, train_gb=0.8 + atlas.n_regions**2 * 2e-6)
+    usable = [run.path for run in unit.runs if not run.problem]
+    return Task(
+        unit,
+        atlas,
+        desc,
+        extract_gb=extraction_memory(usable),
+        train_gb=training_memory(atlas.n_regions),
+    )
 
 
 def _check_configuration(request: Request, wanted: set[str]) -> set[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from npi_bids.errors import SettingsError
 from npi_bids.workflows.base import Plugin
 from npi_bids.workflows.settings import ResourceSettings
+
+_LIBRARIES_GB, _VOLUMES_GB = 0.5, 1.0
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:
@@ -56,3 +59,20 @@ def _read_plugin(path: Path) -> Plugin:
     if not isinstance(content, dict) or "plugin" not in content:
         raise SettingsError(f"--nipype-plugin-file <{path}> must name a 'plugin'.")
     return Plugin(str(content["plugin"]), dict(content.get("plugin_args") or {}))
+
+
+def extraction_memory(files: Sequence[Path]) -> float:
+    """Return how many GB the extraction of the largest of some runs takes, about.
+
+    Volumes are read a few at a time, whatever their number; greyordinates at once, and twice
+    (measured by ``python -m benchmarks.memory``).
+    """
+    grey = [path for path in files if path.name.endswith((".dtseries.nii", ".func.gii"))]
+    volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
+    largest = max((path.stat().st_size for path in grey), default=0) / 1e9
+    return _LIBRARIES_GB + (_VOLUMES_GB if volumes else 0.0) + 2.5 * largest
+
+
+def training_memory(n_regions: int) -> float:
+    """Return how many GB it takes to fit and judge one model, about."""
+    return _LIBRARIES_GB + 0.3 + n_regions**2 * 2e-6

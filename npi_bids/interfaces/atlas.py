@@ -12,10 +12,9 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 class _PrepareAtlasInputSpec(VersionedInputSpec):
     name = Str(mandatory=True, desc="name of the atlas")
-    n_regions = traits.Int(0, usedefault=True, desc="regions of Schaefer2018")
-    n_networks = traits.Int(7, usedefault=True, desc="networks of Schaefer2018")
-    path = Str("", usedefault=True, desc="image of the user's")
-    space = Str("unknown", usedefault=True, desc="template that the image is drawn in")
+    requests = traits.List(
+        traits.Dict, mandatory=True, desc="fields of AtlasRequest of each atlas to put together"
+    )
     offline = traits.Bool(False, usedefault=True, desc="never touch the network")
     folder = Str(mandatory=True, desc="where prepared atlases go")
 
@@ -26,20 +25,23 @@ class _PrepareAtlasOutputSpec(TraitedSpec):
 
 
 class PrepareAtlas(NPIInterface):
-    """Load an atlas as a checked parcellation and save it under a name made from its content."""
+    """Load an atlas as a checked parcellation and save it under a name made from its content.
+
+    Several requests become one atlas, see :func:`npi_bids.images.combine.combine`.
+    """
 
     input_spec = _PrepareAtlasInputSpec
     output_spec = _PrepareAtlasOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.images.atlases import AtlasRequest, load_atlas
+        from npi_bids.images.combine import combine
         from npi_bids.images.parcellation import digest, save_parcellation
 
-        given = self.inputs.get_traitsfree()
-        fields = ("name", "n_regions", "n_networks", "path", "space")
-        request = AtlasRequest(**{key: given[key] for key in fields})
-        parcellation = load_atlas(request, offline=self.inputs.offline)
-        folder = Path(self.inputs.folder) / f"{request.name}-{digest(parcellation)}"
+        requests = [AtlasRequest(**fields) for fields in plain(self.inputs.requests)]
+        loaded = [load_atlas(request, offline=self.inputs.offline) for request in requests]
+        parcellation = combine(loaded, self.inputs.name)
+        folder = Path(self.inputs.folder) / f"{self.inputs.name}-{digest(parcellation)}"
         save_parcellation(parcellation, folder)
         self._results.update(atlas=str(folder), n_regions=len(parcellation.labels))
         return runtime

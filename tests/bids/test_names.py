@@ -102,7 +102,7 @@ def test_atlases_by_name(asked, entities):
         ("Schaefer2018:scale-150", "scale '150'; choose from 100, 200"),
         ("AAL:scale-100", "one scale only"),
         ("AAL:size-3", "unknown part"),
-        ("some/where.txt", "expected a NIfTI image"),
+        ("some/where.txt", "expected an image of labels"),
     ],
 )
 def test_atlases_that_are_none(asked, message):

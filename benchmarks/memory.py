@@ -1,0 +1,96 @@
+"""Peak memory and time of extracting a run at 2 mm, against what the scheduler is told.
+
+usage: python -m benchmarks.memory [--quick]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from benchmarks.table import save, show
+from npi_bids.cli.resources import extraction_memory
+
+SHAPE, AFFINE = (91, 109, 91), np.diag([2.0, 2, 2, 1])
+_CHILD = """
+import sys, time
+from pathlib import Path
+from npi_bids.images.extract import extract_run
+from npi_bids.images.header import RunFiles
+from npi_bids.images.options import CoverageSettings, DenoiseSettings
+from npi_bids.images.parcellation import read_parcellation
+atlas = read_parcellation(Path(sys.argv[2]))
+import nilearn.maskers, torch
+
+def peak():
+    # Unlike ru_maxrss this does not begin at what the parent held.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e6
+
+before = peak()
+started = time.perf_counter()
+extract_run(RunFiles(Path(sys.argv[1]), tr=0.8), atlas, DenoiseSettings(denoise="none"),
+            CoverageSettings())
+print(time.perf_counter() - started, peak(), before)
+"""
+
+
+def make_run(path: Path, n_samples: int) -> None:
+    """Write a run with a brain of noise in 16-bit integers, as fMRIPrep packs them."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.indices(SHAPE)
+    brain = (x - 45) ** 2 / 33**2 + (y - 54) ** 2 / 42**2 + (z - 40) ** 2 / 33**2 < 1
+    data = np.zeros((*SHAPE, n_samples), dtype=np.int16)
+    for volume in range(n_samples):
+        data[brain, volume] = 1000 + 20 * rng.standard_normal(brain.sum())
+    image = nib.Nifti1Image(data, AFFINE)
+    image.header.set_zooms((2, 2, 2, 0.8))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+
+
+def make_atlas(folder: Path) -> None:
+    """Save an atlas of 100 blocks."""
+    from npi_bids.images.parcellation import Parcellation, label_image, save_parcellation
+
+    x, y, z = np.indices(SHAPE)
+    values = 1 + (x // 19) * 20 + (y // 28) * 5 + z // 19
+    inside = (x - 45) ** 2 / 33**2 + (y - 54) ** 2 / 42**2 + (z - 40) ** 2 / 33**2 < 1
+    values = np.where(inside, values, 0)
+    there, places = np.unique(values, return_inverse=True)
+    data = places.reshape(SHAPE)
+    labels = tuple(f"R{number}" for number in range(1, len(there)))
+    image = label_image(data, AFFINE)
+    known = Parcellation("Blocks", labels, tuple(range(1, len(there))), "MNI", image)
+    save_parcellation(known, folder)
+
+
+def main() -> int:
+    """Run the benchmark."""
+    n_samples = 100 if "--quick" in sys.argv else 1200
+    rows = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_atlas(folder / "atlas")
+        for extension in (".nii", ".nii.gz"):
+            path = folder / f"sub-1_task-rest_desc-preproc_bold{extension}"
+            make_run(path, n_samples)
+            words = [sys.executable, "-c", _CHILD, str(path), str(folder / "atlas")]
+            text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            took, peak, before = map(float, text.split())
+            told = extraction_memory([path])
+            rows[f"{n_samples} volumes, {extension}"] = (took, peak, before, told, told / peak)
+            path.unlink()
+    columns = ("seconds", "peak (GB)", "of that libraries", "scheduler told (GB)", "told / peak")
+    show("Extraction at 2 mm", columns, rows)
+    print(f"written to {save('memory', rows)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
