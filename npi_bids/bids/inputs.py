@@ -76,6 +76,11 @@ def kind_of(name: str) -> str | None:
     kind = next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
     if kind is None or not name.startswith("sub-"):
         return None
+    if name.count(".") > max(e.count(".") for e in _ENDINGS if name.endswith(e)):
+        raise InputDataError(
+            f"<{name}> has a dot before its extension, so that its entities cannot be read; "
+            "expected letters and digits only in each label. Rename the file."
+        )
     entities = parse_name(name).entities
     desc = entities.get("desc")
     wanted = {

@@ -66,7 +66,11 @@ def _sidecars(folder: Path, listings: Listings) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputDataError(f"The sidecar <{path}> cannot be read as JSON: {error}.") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise InputDataError(
+            f"The sidecar <{path}> holds {type(content).__name__}; expected a JSON object."
+        )
+    return content

@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 from npi_bids.bids.inputs import GIFTI, NIFTI, TIMESERIES, modern_name, read_name
 from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
+from npi_bids.errors import InputDataError
 
 # Confounds belong to a run in all its spaces.
 _SPATIAL = ("space", "res", "den", "desc", "label", "hemi")
@@ -77,7 +78,10 @@ def complete(run: BoldRun, listings: Listings, tr: float | None = None) -> BoldR
     """
     names = list_names(run.path.parent, listings)
     found = _with_files(run, names)
-    stated = _repetition_time(run, listings)
+    try:
+        stated = _repetition_time(run, listings)
+    except InputDataError as error:  # of this run; the others go on
+        return replace(found, problem=str(error))
     if stated is None and run.kind == TIMESERIES:
         stated = tr
     return replace(

@@ -107,6 +107,12 @@ def check_columns(table: pd.DataFrame, strategy: Strategy, tr: float, path: Path
             remedy += "; --high-pass 0.008 makes cosines here"
     if "compcor" in strategy.components and not any(c.startswith("a_comp_cor") for c in columns):
         missing.append("a_comp_cor_00")
+    words = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
+    if words:
+        raise InputDataError(
+            f"The confounds <{path}> hold values that are not numbers in the column(s) "
+            f"{words[:8]}; expected numbers or n/a."
+        )
     if missing:
         raise InputDataError(
             f"The confounds <{path}> lack {len(missing)} column(s) that the strategy "

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from npi_bids.core.records import Array, RegionSeries
+from npi_bids.errors import InputDataError
 from npi_bids.images.confounds import Confounds, load_confounds
 from npi_bids.images.grey import GreyScan
 from npi_bids.images.header import RunFiles
@@ -75,12 +76,19 @@ def extract_run(
     )
     table = _measure_coverage(scan.sizes(), parcellation, coverage.min_coverage)
     covered = table["covered"].to_numpy(dtype=bool)
+    if not covered.any():
+        raise InputDataError(
+            f"<{run.bold}> holds signal in no region of the atlas {parcellation.name}: at most "
+            f"{table['coverage'].max():.0%} of a region, at least {coverage.min_coverage:.0%} "
+            "wanted. Is the image empty, or in another space than the atlas? Leave the run out "
+            "with --bids-filter-file."
+        )
     data = np.full((n_samples, len(table)), np.nan)
     excluded = _lack_of_freedom(confounds, denoise, tr)
     if excluded:
         _logger.warning("%s is left out: %s", run.bold.name, excluded)
         confounds = replace(confounds, keep=np.zeros_like(confounds.keep))
-    if confounds.keep.any() and covered.any():
+    if confounds.keep.any():
         means = scan.signals(covered, denoise.smoothing)
         data[np.ix_(confounds.keep, covered)] = _clean_signals(means, confounds, denoise, tr)
     _logger.info(

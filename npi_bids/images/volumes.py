@@ -79,13 +79,15 @@ class VolumeScan:
             reports=False,
         )
         affine = self._image.affine
+        unseen = ~self._seen  # of no weight, and what is not finite there would spread
         # Maskers return the regions in increasing order of their values, as the atlas has them,
         # and _restrict left exactly the covered ones.
-        means = [
-            masker.fit_transform(nib.Nifti1Image(part, affine)).astype(np.float64)
-            for part in self._parts()
-        ]
-        return np.concatenate(means)
+        means = []
+        for part in self._parts():
+            if not smoothing:
+                part[unseen] = 0
+            means.append(masker.fit_transform(nib.Nifti1Image(part, affine)))
+        return np.concatenate(means).astype(np.float64)
 
     def _parts(self) -> Iterator[NDArray[np.float32]]:
         """Yield the volumes in order, some at a time, as 32-bit floats."""

@@ -43,10 +43,10 @@ def npi_bids(tmp_path, capsys, monkeypatch):
     logger.propagate = True
 
 
-def run_command(*words, **options):
-    """Run npi-bids in a process of its own."""
+def run_command(*words, prefix=(), **options):
+    """Run npi-bids in a process of its own, behind the words of another command."""
     return subprocess.run(
-        [sys.executable, "-m", "npi_bids", *map(str, words)],
+        [*prefix, sys.executable, "-m", "npi_bids", *map(str, words)],
         capture_output=True, text=True, check=False, **options,
     )  # fmt: skip
 
