@@ -17,6 +17,7 @@ from npi_bids.workflows.multiproc import SteadyMultiProcPlugin
 from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task, init_subject_wf
 
+WORKFLOW = "npi_bids_wf"
 # Measured: the default of 2 s between looks at the queue costs 1 s per node.
 _POLL_SECONDS = 0.005
 
@@ -37,7 +38,7 @@ def init_participant_wf(
     out_dir: Path,
     work_dir: Path,
     n_threads: int = 1,
-    name: str = "npi_bids_wf",
+    name: str = WORKFLOW,
 ) -> Any:
     """Build the workflow of the participant level, with one workflow per subject in it.
 

@@ -123,8 +123,8 @@ def init_unit_wf(
     """Build the workflow of one unit and atlas: extract each run, fit one model, save.
 
     Workflow Graph
-        parcellate_<n>_wf -> save_run_<n>, and all of them -> series, summaries -> ec_wf ->
-        save_model.
+        parcellate_<n>_wf -> save_run_<n> -> saved, and all of them -> series, summaries ->
+        ec_wf; both -> save_model.
 
     Parameters
     ----------
@@ -149,6 +149,8 @@ def init_unit_wf(
     runs = task.unit.runs
     series = pe.Node(niu.Merge(len(runs)), name="series", mem_gb=0.1)
     summaries = pe.Node(niu.Merge(len(runs)), name="summaries", mem_gb=0.1)
+    # The status of the unit is written last, and tells that all its files are there.
+    saved = pe.Node(niu.Merge(len(runs)), name="saved", mem_gb=0.1)
     ec_wf = init_ec_wf(
         train=settings.train,
         perturb=settings.perturb,
@@ -180,10 +182,12 @@ def init_unit_wf(
                                        for table in ("summary", *RUN_TABLES)]),
             (parcellate_wf, series, [("outputnode.timeseries", f"in{number}")]),
             (parcellate_wf, summaries, [("outputnode.summary", f"in{number}")]),
+            (save_run, saved, [("names", f"in{number}")]),
         ])  # fmt: skip
     workflow.connect([
         (series, ec_wf, [("out", "inputnode.series")]),
         (summaries, ec_wf, [("out", "inputnode.summaries")]),
+        (saved, save_model, [("out", "run_files")]),
         (ec_wf, save_model, [("outputnode.files", "files"),
                              ("outputnode.summary", "summary")]),
     ])  # fmt: skip

@@ -19,7 +19,8 @@ class UnitStatus:
     """What became of one unit and atlas.
 
     ``entities`` are those of the model's files, atlas included; ``reason`` says in words why a
-    unit is excluded or failed; ``error`` is the class of the error, ``crash`` its file.
+    unit is excluded or failed; ``error`` is the class of the error, ``crash`` its file; ``files``
+    are the sizes of what was written, by path relative to the output dataset.
     """
 
     entities: dict[str, str]
@@ -29,6 +30,14 @@ class UnitStatus:
     reason: str = ""
     error: str = ""
     crash: str = ""
+    files: dict[str, int] = field(default_factory=dict)
+
+    def is_whole(self, root: Path) -> bool:
+        """Tell whether all files are there, none of them cut off."""
+        try:
+            return all((root / name).stat().st_size == size for name, size in self.files.items())
+        except OSError:
+            return False
 
     @property
     def name(self) -> str:
@@ -70,8 +79,17 @@ class Model:
         return self.root / output_path(kind, self.entities, self.desc)
 
 
-def find_models(root: Path, subject: str = "*") -> Iterator[Model]:
+def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:
     """Yield the models of an output dataset, sorted by name.
+
+    Parameters
+    ----------
+    root
+        Of the output dataset.
+    subject
+        Label of one subject.
+    whole
+        Whether to pass over a model whose sidecar is damaged.
 
     Raises
     ------
@@ -86,6 +104,8 @@ def find_models(root: Path, subject: str = "*") -> Iterator[Model]:
         try:
             sidecar = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
+            if whole:
+                continue
             raise InputDataError(
                 f"<{path}> is damaged ({error}); delete it and run the participant level again."
             ) from error
@@ -94,12 +114,17 @@ def find_models(root: Path, subject: str = "*") -> Iterator[Model]:
             yield model
 
 
-def find_statuses(root: Path, subject: str = "*") -> list[UnitStatus]:
-    """Return what became of every unit of an output dataset, sorted by name."""
+def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> list[UnitStatus]:
+    """Return what became of every unit of an output dataset, sorted by name.
+
+    ``whole`` passes over those that are damaged, which are an InputDataError otherwise.
+    """
     found = []
     for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
         try:
             found.append(UnitStatus(**json.loads(path.read_text(encoding="utf-8"))))
         except (ValueError, TypeError) as error:
+            if whole:
+                continue
             raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
     return found

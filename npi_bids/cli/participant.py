@@ -19,7 +19,8 @@ from npi_bids.cli.resources import choose_plugin, extraction_memory, training_me
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import write_json
-from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
+from npi_bids.workflows.base import WORKFLOW, init_participant_wf, run_workflow, write_graph
+from npi_bids.workflows.cache import drop_damaged
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         write_json(out_dir / status.path, asdict(status))
     if plan.tasks:
         for task in plan.tasks:
+            drop_damaged(work_dir / WORKFLOW / f"sub_{task.entities['sub']}_wf" / task.node_name)
             (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
     found = {status.name: status for status in find_statuses(out_dir)}
@@ -187,7 +189,7 @@ def _check_configuration(request: Request, wanted: set[str]) -> set[str]:
     """
     configuration = request.analysis.configuration
     done = set()
-    for model in find_models(request.out_dir):
+    for model in find_models(request.out_dir, whole=True):
         name = model.name
         found = model.sidecar.get("ConfigurationHash")
         replaced = request.output.overwrite and name in wanted
@@ -208,8 +210,10 @@ def _sort_out(
     """Tell models that are there from models to fit, and those from what cannot be fitted."""
     statuses = {
         status.name: status
-        for status in find_statuses(request.out_dir)
-        if status.status == DONE and status.configuration == request.analysis.configuration
+        for status in find_statuses(request.out_dir, whole=True)
+        if status.status == DONE
+        and status.configuration == request.analysis.configuration
+        and status.is_whole(request.out_dir)
     }
     complete = [statuses[name] for name in sorted(done & set(statuses))]
     there = {status.name for status in complete}
@@ -243,7 +247,7 @@ def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     return _status(task, request, FAILED, reason=reason)
 
 
-def _status(task: Task, request: Request, status: str, **facts: str) -> UnitStatus:
+def _status(task: Task, request: Request, status: str, **facts: Any) -> UnitStatus:
     configuration = request.analysis.configuration
     return UnitStatus(task.entities, task.desc, status, configuration, **facts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,10 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
     """Write image, table and facts into a folder, for :func:`read_parcellation`.
 
     The folder appears whole: another process that prepares the same atlas sees all of it or
-    nothing. One that is there already is kept.
+    nothing. One that is there already is kept, unless a power cut left half of it.
     """
+    if folder.is_dir() and not _is_saved(parcellation, folder):
+        shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial_") as scratch:
         whole = Path(scratch) / folder.name
@@ -151,6 +154,13 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
         (whole / _FACTS).write_text(json.dumps(facts))
         with contextlib.suppress(OSError):  # it is there
             whole.rename(folder)
+
+
+def _is_saved(parcellation: Parcellation, folder: Path) -> bool:
+    try:
+        return digest(read_parcellation(folder)) == digest(parcellation)
+    except (InputDataError, OSError, EOFError, ValueError, KeyError):
+        return False
 
 
 def read_parcellation(folder: Path) -> Parcellation:

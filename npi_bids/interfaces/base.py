@@ -11,7 +11,10 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
 
 from npi_bids import __version__
-from npi_bids.io.files import LOG_LEVEL, LOG_LINE
+from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_json
+
+# Sizes of the files that a node has made, written last.
+SEAL = "_sizes.json"
 
 
 class VersionedInputSpec(BaseInterfaceInputSpec):
@@ -22,6 +25,13 @@ class VersionedInputSpec(BaseInterfaceInputSpec):
 
 class NPIInterface(SimpleInterface):
     """An interface that calls one function of the library and handles its files."""
+
+    def _post_run_hook(self, runtime: Any) -> Any:
+        """Write down how large each file is, so that one that is cut off later is known."""
+        folder = Path(runtime.cwd)
+        made = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "_"]
+        write_json(folder / SEAL, {path.name: path.stat().st_size for path in sorted(made)})
+        return runtime
 
     def _file(self, runtime: Any, name: str) -> Path:
         """Return the path of an output file in the folder of the node."""

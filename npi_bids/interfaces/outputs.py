@@ -62,7 +62,13 @@ def save_run(
 
 
 def save_model(
-    files: Sequence[Path], out_dir: Path, named: Named, *, facts: Facts, links: Facts
+    files: Sequence[Path],
+    out_dir: Path,
+    named: Named,
+    *,
+    facts: Facts,
+    links: Facts,
+    before: Sequence[Path] = (),
 ) -> list[Path]:
     """Save the files of one model, the EC matrix last but for the status of the unit.
 
@@ -79,6 +85,8 @@ def save_model(
         Summary of the fit, or the reason why there is none.
     links
         NodeFiles, Sources, ConfigurationHash.
+    before
+        What was saved of the runs; the status holds the sizes of these too.
 
     Returns
     -------
@@ -105,6 +113,10 @@ def save_model(
         configuration=str(links["ConfigurationHash"]),
         reason=str(facts.get("reason", "")),
         error="NoUsableDataError" if facts["status"] == EXCLUDED else "",
+        files={
+            path.relative_to(out_dir).as_posix(): path.stat().st_size
+            for path in (*before, *written)
+        },
     )
     write_json(out_dir / status.path, asdict(status))
     return [*written, out_dir / status.path]

@@ -29,6 +29,8 @@ class _SinkInputSpec(VersionedInputSpec):
 
 class _SinkOutputSpec(TraitedSpec):
     out_files = OutputMultiObject(File(), desc="what was written, sidecars included")
+    # Nipype takes files of equal content for equal, wherever they lie; a name is a name.
+    names = traits.List(Str, desc="the same, relative to the output dataset")
 
 
 class _SaveRunInputSpec(_SinkInputSpec):
@@ -58,11 +60,15 @@ class SaveRun(NPIInterface):
             links=plain(self.inputs.links),
         )
         self._results["out_files"] = [str(path) for path in written]
+        self._results["names"] = [
+            path.relative_to(self.inputs.out_dir).as_posix() for path in written
+        ]
         return runtime
 
 
 class _SaveModelInputSpec(_SinkInputSpec):
     files = InputMultiObject(File(exists=True), desc="files, each named after its kind")
+    run_files = traits.List(Str, desc="what was saved of the runs, relative to the dataset")
 
 
 class SaveModel(NPIInterface):
@@ -76,13 +82,18 @@ class SaveModel(NPIInterface):
         from npi_bids.interfaces.outputs import save_model
         from npi_bids.io.files import read_json
 
-        files = self.inputs.get_traitsfree().get("files", [])
+        given = self.inputs.get_traitsfree()
+        files, before = given.get("files", []), given.get("run_files", [])
         written = save_model(
             [Path(path) for path in files],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
             facts=read_json(Path(self.inputs.summary)),
             links=plain(self.inputs.links),
+            before=[Path(self.inputs.out_dir) / name for name in before],
         )
         self._results["out_files"] = [str(path) for path in written]
+        self._results["names"] = [
+            path.relative_to(self.inputs.out_dir).as_posix() for path in written
+        ]
         return runtime
