@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
+import hashlib
 import json
 import shutil
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from npi_bids.interfaces.base import SEAL
@@ -66,4 +71,48 @@ def _is_gzip(path: Path) -> bool:
                 pass
     except (OSError, EOFError, zlib.error):
         return False
+    return True
+
+
+@contextmanager
+def reserved(work_dir: Path, names: Iterable[str], own: str) -> Iterator[Path]:
+    """Give a folder for workflows that no other process uses for the same units.
+
+    Parameters
+    ----------
+    work_dir
+        Where intermediate results go.
+    names
+        Of the units to compute.
+    own
+        Name of a folder below ``work_dir`` for the case that another process computes one of
+        them already; it is removed at the end.
+
+    Yields
+    ------
+    Path
+        ``work_dir``, whose results are used again, or the folder of its own.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with (work_dir / "units.lock").open("a+b") as lock:
+        # One byte of a file stands for a unit: a thousand units need no thousand open files, and
+        # the system frees them whatever ends the process.
+        # Every unit is taken, also after one that is not free.
+        taken = [_take(lock.fileno(), name) for name in names]
+        free = all(taken)
+        folder = work_dir if free else work_dir / own
+        try:
+            yield folder
+        finally:
+            if not free:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take(lock: int, name: str) -> bool:
+    byte = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except OSError as error:
+        # Some file systems of clusters know no locks; then nobody can tell.
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
     return True

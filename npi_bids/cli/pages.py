@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 
 from npi_bids.cli.crashes import read_crashes
@@ -24,13 +25,12 @@ def write_pages(
     bool
         True where every page was written.
     """
-    workflow = init_report_wf(
-        subjects=subjects,
-        out_dir=request.out_dir,
-        work_dir=work_dir,
-        group=group,
-    )
-    well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
+    # Pages are always written anew, so that other processes must not share their folder.
+    with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
+        workflow = init_report_wf(
+            subjects=subjects, out_dir=request.out_dir, work_dir=Path(folder), group=group
+        )
+        well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
     if not well:
         for crash in read_crashes(run_dir):
             if "report_wf" in crash.node:

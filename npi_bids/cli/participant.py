@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.inputs import Inputs, warn_of_spaces
+from npi_bids.cli.progress import Progress, unit_of
 from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import write_json
 from npi_bids.workflows.base import WORKFLOW, init_participant_wf, run_workflow, write_graph
-from npi_bids.workflows.cache import drop_damaged
+from npi_bids.workflows.cache import drop_damaged, reserved
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -105,11 +107,10 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         write_json(out_dir / status.path, asdict(status))
     if plan.tasks:
         for task in plan.tasks:
-            drop_damaged(work_dir / WORKFLOW / f"sub_{task.entities['sub']}_wf" / task.node_name)
             (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
     found = {status.name: status for status in find_statuses(out_dir)}
-    crashes = {_unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
+    crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
         found.get(task.name) or _failure(task, request, crashes.get(task.node_name))
         for task in plan.tasks
@@ -124,19 +125,27 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
 
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
     """Build the workflow of all tasks and run it."""
-    workflow = init_participant_wf(
-        tasks=tasks,
-        settings=request.analysis,
-        out_dir=request.out_dir,
-        work_dir=work_dir,
-        n_threads=request.resources.omp_nthreads,
-    )
-    if request.output.write_graph:
-        for path in write_graph(workflow, run_dir):
-            _logger.info("Graph of the workflow: %s", path)
-    plugin = replace(choose_plugin(request.resources), stop=request.output.stop_on_first_crash)
-    _logger.info("Fitting %d model(s) with %s", len(tasks), plugin.name)
-    run_workflow(workflow, plugin, run_dir, _Progress(tasks))
+    names = {task.node_name: task.name for task in tasks}
+    with reserved(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder:
+        for task in tasks:
+            subject = f"sub_{task.entities['sub']}_wf"
+            drop_damaged(folder / WORKFLOW / subject / task.node_name)
+        workflow = init_participant_wf(
+            tasks=tasks,
+            settings=request.analysis,
+            out_dir=request.out_dir,
+            work_dir=folder,
+            n_threads=request.resources.omp_nthreads,
+        )
+        if request.output.write_graph:
+            for path in write_graph(workflow, run_dir):
+                _logger.info("Graph of the workflow: %s", path)
+        plugin = choose_plugin(request.resources)
+        _logger.info("Fitting %d model(s) with %s", len(tasks), plugin.name)
+        live = sys.stderr.isatty() and not request.output.quiet
+        with Progress(names, live=live) as progress:
+            stop = request.output.stop_on_first_crash
+            run_workflow(workflow, replace(plugin, stop=stop), run_dir, progress)
 
 
 def judge(statuses: Sequence[UnitStatus]) -> int:
@@ -147,28 +156,6 @@ def judge(statuses: Sequence[UnitStatus]) -> int:
         all_input = all(status.error == "InputDataError" for status in failed)
         return 3 if all_input and not done else 1
     return 0 if done or not statuses else 4
-
-
-class _Progress:
-    """Say a line for each model that is done or has failed."""
-
-    def __init__(self, tasks: list[Task]) -> None:
-        self._names = {task.node_name: task.name for task in tasks}
-        self._n_tasks = len(tasks)
-        self._over: set[str] = set()  # several nodes of a model can fail, and some report twice
-
-    def __call__(self, node: Any, status: str) -> None:
-        unit = self._names[_unit_of(str(node.fullname))]
-        failed = status == "exception"
-        if unit in self._over or not (failed or (status == "end" and node.name == "save_model")):
-            return
-        self._over.add(unit)
-        if failed:
-            _logger.error(
-                "[%d/%d] %s failed in %s", len(self._over), self._n_tasks, unit, node.name
-            )
-        else:
-            _logger.info("[%d/%d] %s", len(self._over), self._n_tasks, unit)
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
@@ -225,12 +212,6 @@ def _sort_out(
     ]
     usable = [task for task in todo if not task.unit.problems]
     return Plan(request, datasets, usable, complete, refused)
-
-
-def _unit_of(node: str) -> str:
-    """Return the name of the unit's workflow from the full name of one of its nodes."""
-    parts = node.split(".")
-    return parts[2] if len(parts) > 2 else ""
 
 
 def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:

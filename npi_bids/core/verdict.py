@@ -71,7 +71,7 @@ class VerdictSettings:
         metavar="X",
     )
     good_expected: float = option(
-        0.92,
+        0.93,
         "caution if simulated maps of like quality agreed less with their truth (r)",
         metavar="X",
     )
