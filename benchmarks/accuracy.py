@@ -9,7 +9,7 @@ PCMCI where statsmodels and tigramite are installed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -64,12 +64,16 @@ class Bench:
             print(f"\n{title}: no data")
             return
         columns = list(next(iter(found.values())))
-        rows = {
-            name: [f"{np.nanmean(s[c]):.3f}±{np.nanstd(s[c]):.3f}" for c in columns]
-            for name, s in found.items()
-        }
+        rows = {name: [_spread(s[c]) for c in columns] for name, s in found.items()}
         show(f"{title} ({len(next(iter(found.values()))[columns[0]])} systems)", columns, rows)
         self.results[title] = found
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Write mean and standard deviation, or n/a where no system has the figure."""
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    return f"{known.mean():.3f}±{known.std():.3f}" if known.size else "n/a"
 
 
 def released(bench: Bench) -> None:
@@ -196,6 +200,10 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
 def main() -> int:
     """Run the benchmark."""
     words = sys.argv[1:]
+    unknown = set(words) - {"--quick", "--slow", *SECTIONS}
+    if unknown:
+        sys.stderr.write(f"{__doc__}\n")
+        return 0 if unknown == {"--help"} else 2
     bench = Bench(quick="--quick" in words, slow="--slow" in words)
     chosen = [word for word in words if not word.startswith("-")] or list(SECTIONS)
     for name in chosen:

@@ -14,9 +14,12 @@ def show(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[Any]]) 
     """Print one table; numbers get three digits."""
     width = max(24, *(len(name) + 2 for name in rows)) if rows else 24
     print(f"\n{title}")
-    print(" " * width + "".join(f"{column:>12}" for column in columns))
+    widths = [max(12, len(column) + 2) for column in columns]
+    head = zip(columns, widths, strict=True)
+    print(" " * width + "".join(f"{column:>{wide}}" for column, wide in head))
     for name, values in rows.items():
-        print(f"{name:<{width}}" + "".join(f"{_text(value):>12}" for value in values), flush=True)
+        cells = (f"{_text(value):>{wide}}" for value, wide in zip(values, widths, strict=True))
+        print(f"{name:<{width}}" + "".join(cells), flush=True)
 
 
 def save(name: str, content: Any) -> Path:
