@@ -57,7 +57,12 @@ def make_dataset(root: Path, n_units: int) -> Parcellation:
     for unit in range(n_units):
         signals = rng.standard_normal((N_SAMPLES, N_REGIONS))
         entities = {"sub": f"{unit:04d}", "task": "rest"}
-        write_run(root, SimulatedRun(entities, signals, 2.0, (5, 6)), atlas, rng)
+        write_run(
+            root,
+            SimulatedRun(entities, signals, 2.0, np.isin(np.arange(N_SAMPLES), (5, 6))),
+            atlas,
+            rng,
+        )
     return atlas
 
 

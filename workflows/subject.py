@@ -147,10 +147,10 @@ def init_unit_wf(
     """
     workflow = pe.Workflow(name=task.node_name)
     runs = task.unit.runs
-    series = pe.Node(niu.Merge(len(runs)), name="series", mem_gb=0.1)
-    summaries = pe.Node(niu.Merge(len(runs)), name="summaries", mem_gb=0.1)
+    series = pe.Node(niu.Merge(len(runs)), name="series", run_without_submitting=True)
+    summaries = pe.Node(niu.Merge(len(runs)), name="summaries", run_without_submitting=True)
     # The status of the unit is written last, and tells that all its files are there.
-    saved = pe.Node(niu.Merge(len(runs)), name="saved", mem_gb=0.1)
+    saved = pe.Node(niu.Merge(len(runs)), name="saved", run_without_submitting=True)
     ec_wf = init_ec_wf(
         train=settings.train,
         perturb=settings.perturb,
