@@ -10,6 +10,7 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.bids.cohorts import Cohort
 from npi_bids.bids.names import MEASURES
+from npi_bids.bids.selection import SelectionSettings
 from npi_bids.core.group import GroupSettings
 from npi_bids.interfaces.group import AverageGroup
 
@@ -18,6 +19,7 @@ def init_group_wf(
     *,
     cohorts: list[Cohort],
     settings: GroupSettings,
+    selection: SelectionSettings | None = None,
     out_dir: Path,
     work_dir: Path,
     name: str = "group_wf",
@@ -33,6 +35,8 @@ def init_group_wf(
         The groups, from :func:`npi_bids.bids.cohorts.find_cohorts`.
     settings
         How to put subjects together.
+    selection
+        How the groups were made, for the sidecars.
     out_dir
         Root of the output dataset.
     work_dir
@@ -60,6 +64,8 @@ def init_group_wf(
             if len(files) >= settings.min_subjects:
                 node = _init_average_node(cohort, measure, files, out_dir)
                 node.inputs.settings = asdict(settings)
+                facts = (selection or SelectionSettings()).facts
+                node.inputs.links = {**node.inputs.links, **facts}
                 workflow.add_nodes([node])
     return workflow
 

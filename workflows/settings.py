@@ -68,6 +68,7 @@ class ResourceSettings:
     mem_mb: int | None = option(
         None, "memory to use at most, in MB", above=0, metavar="MB", result=False
     )
+    n_gpu_procs: int = option(1, "processes that share a GPU", above=0, metavar="N", result=False)
     nipype_plugin_file: str = option(
         "",
         "YAML or JSON with 'plugin' and 'plugin_args' of Nipype",

@@ -9,6 +9,7 @@ from typing import Any
 
 from npi_bids.bids.names import stem
 from npi_bids.bids.results import Model, find_models
+from npi_bids.bids.selection import Membership, SelectionSettings, select
 from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError
 
 _WITHIN_SUBJECT = ("sub", "ses", "run")
@@ -42,15 +43,24 @@ class Cohort:
         return self.entities.get("space", "individual")
 
 
-def find_cohorts(root: Path, min_subjects: int) -> list[Cohort]:
+def find_cohorts(
+    root: Path, settings: SelectionSettings, min_subjects: int
+) -> tuple[list[Cohort], list[Membership]]:
     """Sort the models of an output dataset into groups by task, atlas and what else names them.
 
     Parameters
     ----------
     root
         The output dataset.
+    settings
+        Who is left out, and how groups are made.
     min_subjects
         Subjects that a group needs.
+
+    Returns
+    -------
+    list of Cohort, list of Membership
+        The groups that are large enough, and of every model whether it is in one.
 
     Raises
     ------
@@ -62,15 +72,19 @@ def find_cohorts(root: Path, min_subjects: int) -> list[Cohort]:
         Models of one group differ in their sampling period.
     """
     groups: dict[tuple[Any, ...], dict[str, list[Model]]] = {}
-    for model in find_models(root):
+    members = select(find_models(root), root, settings)
+    for member in members:
+        model = member.model
         shared = {k: v for k, v in model.entities.items() if k not in _WITHIN_SUBJECT}
+        shared |= {"cohort": member.cohort} if member.cohort else {}
         key = (tuple(shared.items()), model.desc)
-        groups.setdefault(key, {}).setdefault(model.entities["sub"], []).append(model)
+        if not member.reason:
+            groups.setdefault(key, {}).setdefault(model.entities["sub"], []).append(model)
     cohorts = [
-        Cohort(dict(shared), desc, {sub: tuple(models) for sub, models in members.items()})
-        for (shared, desc), members in sorted(groups.items())
+        Cohort(dict(shared), desc, {sub: tuple(models) for sub, models in subjects.items()})
+        for (shared, desc), subjects in sorted(groups.items())
     ]
-    if not cohorts:
+    if not members:
         raise NoUsableDataError(
             f"<{root}> holds no effective connectivity of any subject; run the participant level "
             "first, or see its reports for why there is none."
@@ -81,10 +95,12 @@ def find_cohorts(root: Path, min_subjects: int) -> list[Cohort]:
     large = [cohort for cohort in cohorts if len(cohort.subjects) >= min_subjects]
     if not large:
         sizes = {cohort.name: len(cohort.subjects) for cohort in cohorts}
+        out = sum(bool(member.reason) for member in members)
         raise NoUsableDataError(
-            f"No group has {min_subjects} subjects (--min-subjects); found {sizes}."
+            f"No group has {min_subjects} subjects (--min-subjects); found {sizes}"
+            + (f", and {out} map(s) were left out." if out else ".")
         )
-    return large
+    return large, members
 
 
 def _check_alike(cohort: Cohort, field: str, error: type[Exception]) -> None:

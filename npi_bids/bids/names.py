@@ -26,6 +26,7 @@ ENTITY_ORDER = (
 SURROGATES = "derivatives/surrogates"
 UNITS = "logs/units"
 QUALITY_TABLE = "logs/quality.tsv"
+GROUP_TABLE = "logs/group.tsv"
 BIDSIGNORE = (
     *("*_timeseries.tsv", "*_timeseries.json", "*_relmat.tsv", "*_relmat.json"),
     *("*.html", "figures", "derivatives", "logs"),

@@ -82,6 +82,13 @@ class QuerySettings:
     skip_bids_validation: bool = option(
         False, "accepted as other BIDS Apps have it; the input is not validated", result=False
     )
+    bids_database_dir: str = option(
+        "",
+        "accepted as other BIDS Apps have it; the input is walked through, which takes a second "
+        "or two for 1000 subjects, and no database is kept",
+        metavar="DIR",
+        result=False,
+    )
     bids_filter_file: str = option(
         "", "JSON with filters of entities, under the key 'bold'", metavar="FILE", result=False
     )

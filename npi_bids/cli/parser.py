@@ -11,6 +11,7 @@ from typing import Any
 from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSettings, known_atlases
 from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.selection import SelectionSettings
 from npi_bids.bids.units import CombineSettings
 from npi_bids.cli.config import read_config
 from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
@@ -32,12 +33,15 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "whole-brain model": (BrainSettings,),
     "perturbation": (PerturbSettings,),
     "uncertainty": (MeasureSettings, VerdictSettings),
-    "group": (GroupSettings,),
+    "group": (GroupSettings, SelectionSettings),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
 # Options that may be paths of files.
-_PATHS = ((DenoiseSettings, "denoise"), (BrainSettings, "sc"), (BrainSettings, "sc_lengths"))
+_PATHS = (
+    *((DenoiseSettings, "denoise"), (BrainSettings, "sc"), (BrainSettings, "sc_lengths")),
+    (SelectionSettings, "exclude_file"),
+)
 
 
 class _ListAtlases(Action):
@@ -127,6 +131,7 @@ def parse(argv: Sequence[str]) -> Request:
         atlases=made[AtlasSettings],
         analysis=analysis,
         group=made[GroupSettings],
+        selection=made[SelectionSettings],
         resources=made[ResourceSettings],
         output=made[OutputSettings],
     )

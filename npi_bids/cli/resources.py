@@ -34,6 +34,8 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
         # results come one by one and a run that is killed has lost little.
         "scheduler": "mem_thread",
     }
+    if settings.n_gpu_procs > 1:
+        args["n_gpu_procs"] = settings.n_gpu_procs
     if settings.memory_gb is not None:
         args["memory_gb"] = settings.memory_gb
     return Plugin("MultiProc", args)

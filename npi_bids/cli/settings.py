@@ -7,6 +7,7 @@ from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSettings
 from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.selection import SelectionSettings
 from npi_bids.core.group import GroupSettings
 from npi_bids.core.options import option
 from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
@@ -20,6 +21,12 @@ class OutputSettings:
 
     work_dir: str = option(
         "work", "folder for intermediate results", aliases=("w",), metavar="DIR", result=False
+    )
+    output_layout: str = option(
+        "bids",
+        "accepted as other BIDS Apps have it; out_dir itself is the dataset of derivatives",
+        choices=("bids",),
+        result=False,
     )
     overwrite: bool = option(
         False, "replace results of these units, whatever their configuration", result=False
@@ -62,5 +69,6 @@ class Request:
     atlases: AtlasSettings
     analysis: AnalysisSettings
     group: GroupSettings
+    selection: SelectionSettings
     resources: ResourceSettings
     output: OutputSettings

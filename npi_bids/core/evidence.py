@@ -12,7 +12,6 @@ from npi_bids.core.measures import antisymmetric, off_diagonal, symmetric
 from npi_bids.core.records import Array, Windows
 from npi_bids.core.ridge import fit_ridge
 
-_N_FLIPS = 2000
 _FEWEST_FOR_DELAYS = 10  # regions
 _MAX_LAG = 100  # samples over which signals may hang together
 
@@ -142,7 +141,9 @@ def lagged_evidence(past: Array, target: Array, position: NDArray[np.int64]) -> 
     return LaggedEvidence(*ratios)
 
 
-def direction_test(windows: Windows, rng: np.random.Generator) -> DirectionTest:
+def direction_test(
+    windows: Windows, rng: np.random.Generator, n_null: int = 2000
+) -> DirectionTest:
     """Test whether the antisymmetric part of the lagged covariance is more than chance.
 
     Time reversal turns the sign of that part. Under the null of a process that looks the same in
@@ -156,6 +157,8 @@ def direction_test(windows: Windows, rng: np.random.Generator) -> DirectionTest:
         The most recent sample of the history and the target are used.
     rng
         Source of the random signs.
+    n_null
+        Draws of the null.
 
     Examples
     --------
@@ -178,12 +181,12 @@ def direction_test(windows: Windows, rng: np.random.Generator) -> DirectionTest:
         ]
     )
     gram = parts @ parts.T
-    signs = rng.choice([-1.0, 1.0], size=(_N_FLIPS, len(parts)))
+    signs = rng.choice([-1.0, 1.0], size=(n_null, len(parts)))
     null = np.einsum("fi,ij,fj->f", signs, gram, signs, optimize=True)
     observed = float(gram.sum())
     return DirectionTest(
         ratio=observed / max(float(np.trace(gram)), 1e-300),
-        p=float((1 + np.sum(null >= observed)) / (1 + _N_FLIPS)),
+        p=float((1 + np.sum(null >= observed)) / (1 + n_null)),
         n_blocks=len(parts),
     )
 

@@ -19,6 +19,11 @@ class GroupSettings:
     min_subjects: int = option(
         2, "edges that fewer subjects have are n/a in the group", above=0, metavar="N"
     )
+    normalize: str = option(
+        "max",
+        "write the mean scaled to its strongest connection too (max), or not (none)",
+        choices=("max", "none"),
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -42,6 +42,13 @@ class MeasureSettings:
         metavar="N",
     )
 
+    null: int = option(
+        2000,
+        "data sets with blocks of time reversed at random, for the test of direction",
+        at_least=99,
+        metavar="N",
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
 

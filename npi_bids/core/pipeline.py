@@ -104,7 +104,7 @@ def _ec_of_runs(
     windows = cut_windows(shared, settings.n_lags or 1)
     fit, log = _fit(shared, windows, settings, perturb)
     again = _Again(fit.surrogate, settings, perturb)
-    test = direction_test(windows, np.random.default_rng(settings.seed))
+    test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
     several: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
     members = several if len(several) > 1 else ()
     quality = assess_fit(

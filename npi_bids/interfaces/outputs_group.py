@@ -49,8 +49,9 @@ def save_group(
         "groupmean": group.mean,
         "groupsd": group.sd,
         "groupn": group.n_subjects.astype(float),
-        "groupmax": scale_to_strongest(group.mean),
     }
+    if settings.normalize == "max":
+        found["groupmax"] = scale_to_strongest(group.mean)
     facts = {
         "Subjects": sorted(matrices),
         "NumberOfSubjects": len(matrices),

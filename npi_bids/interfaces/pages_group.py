@@ -10,12 +10,12 @@ from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
-from npi_bids.bids.names import QUALITY_TABLE, parse_name, stem
+from npi_bids.bids.names import GROUP_TABLE, QUALITY_TABLE, parse_name, stem
 from npi_bids.bids.results import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
 from npi_bids.errors import ReportError
 from npi_bids.interfaces.pages import networks_of, read_methods, runs_of, title_of
 from npi_bids.io.files import read_json, write_text
-from npi_bids.io.tables import read_matrix, write_rows
+from npi_bids.io.tables import read_matrix, read_table, write_rows
 from npi_bids.reports import figures
 from npi_bids.reports.facts import number
 from npi_bids.reports.page import bibliography, group_page, methods_text
@@ -74,13 +74,17 @@ def write_group_report(out_dir: Path) -> Path:
     ReportError
         There is no group.
     """
-    means = sorted(out_dir.glob("tpl-*/func/*_meas-npi_*Groupmean_relmat.tsv"))
+    means = sorted(out_dir.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
     if not means:
         raise ReportError(f"<{out_dir}> holds no group; run the group level.")
     sections = tuple(_group_section(out_dir, path) for path in means)
     included = {_name_of(uri) for path in means for uri in _sidecar(path)["Sources"]}
     rows = zip(find_statuses(out_dir), quality_rows(out_dir, find_models(out_dir)), strict=True)
-    members = tuple(_member(row, inside=status.name in included) for status, row in rows)
+    left_out = _reasons(out_dir)
+    members = tuple(
+        _member(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
+        for status, row in rows
+    )
     page = GroupPage(__version__, sections, members, read_methods(out_dir))
     path = out_dir / "group.html"
     write_text(path, group_page(page))
@@ -125,8 +129,17 @@ def _name_of(uri: str) -> str:
     return stem({key: value for key, value in entities.items() if key != "meas"})
 
 
-def _member(row: dict[str, Any], *, inside: bool) -> tuple[str, ...]:
-    reason = row["reason"] if isinstance(row["reason"], str) else ""
+def _reasons(out_dir: Path) -> dict[str, str]:
+    """Return why the group level left models out, by their names."""
+    path = out_dir / GROUP_TABLE
+    if not path.is_file():
+        return {}
+    table = read_table(path).dropna(subset="reason")
+    return dict(zip(table["model"], table["reason"].astype(str), strict=True))
+
+
+def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, ...]:
+    reason = row["reason"] if isinstance(row["reason"], str) else left_out
     figures_ = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
     return (
         row["participant_id"],
@@ -168,7 +181,7 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
     runs = [run for model in models for run in _run_sidecars(out_dir, model)]
     quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
                ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
-    group = [_sidecar(path) for path in out_dir.glob("tpl-*/func/*Groupmean_relmat.tsv")]
+    group = [_sidecar(path) for path in out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")]
     n_runs = {len(model.sidecar["Sources"]) for model in models}
     training = first["Training"]
     made = read_json(out_dir / "dataset_description.json")["GeneratedBy"][1:]

@@ -8,6 +8,7 @@ import pytest
 from npi_bids.bids.cohorts import find_cohorts
 from npi_bids.bids.dataset import find_datasets, find_runs
 from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.selection import SelectionSettings
 from npi_bids.bids.units import CombineSettings, group_runs
 from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError, SettingsError
 
@@ -236,7 +237,10 @@ def test_groups_by_task_with_sessions_within_subjects(tmp_path):
         for ses in ("a", "b"):
             model(tmp_path, sub, ses=ses)
         model(tmp_path, sub, task="nback")
-    cohorts = {cohort.entities["task"]: cohort for cohort in find_cohorts(tmp_path, 2)}
+    cohorts = {
+        cohort.entities["task"]: cohort
+        for cohort in find_cohorts(tmp_path, SelectionSettings(), 2)[0]
+    }
     assert {key: len(c.subjects) for key, c in cohorts.items()} == {"rest": 2, "nback": 2}
     assert len(cohorts["rest"].subjects["1"]) == 2
 
@@ -245,19 +249,19 @@ def test_settings_are_never_mixed(tmp_path):
     model(tmp_path, "1")
     model(tmp_path, "2", configuration="xyz")
     with pytest.raises(ConfigurationError, match=r"ConfigurationHash.*abc: sub-1; xyz: sub-2"):
-        find_cohorts(tmp_path, 2)
+        find_cohorts(tmp_path, SelectionSettings(), 2)
 
 
 def test_sampling_periods_are_never_mixed(tmp_path):
     model(tmp_path, "1")
     model(tmp_path, "2", tr=0.8)
     with pytest.raises(InputDataError, match=r"RepetitionTime.*2.0: sub-1; 0.8: sub-2"):
-        find_cohorts(tmp_path, 2)
+        find_cohorts(tmp_path, SelectionSettings(), 2)
 
 
 def test_no_group_says_why(tmp_path):
     with pytest.raises(NoUsableDataError, match="participant level"):
-        find_cohorts(tmp_path, 2)
+        find_cohorts(tmp_path, SelectionSettings(), 2)
     model(tmp_path, "1")
     with pytest.raises(NoUsableDataError, match="No group has 2 subjects"):
-        find_cohorts(tmp_path, 2)
+        find_cohorts(tmp_path, SelectionSettings(), 2)

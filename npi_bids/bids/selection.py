@@ -1,0 +1,168 @@
+"""Which subjects of an output dataset belong to a group, and why others do not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.results import Model
+from npi_bids.core.options import check_options, option
+from npi_bids.errors import InputDataError, SettingsError
+
+_RANK = {"fail": 0, "caution": 1, "pass": 2}
+_NO_LABEL = re.compile(r"[^A-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionSettings:
+    """Who is in a group."""
+
+    group_by: str = option(
+        "", "column of participants.tsv; each of its values makes a group", metavar="COLUMN"
+    )
+    exclude_file: str = option(
+        "",
+        "subjects to leave out of the group, one label per line, a reason after a tab",
+        metavar="FILE",
+    )
+    min_verdict: str = option(
+        "fail",
+        "leave out maps with a lower verdict: fail (none), caution, pass",
+        choices=("fail", "caution", "pass"),
+    )
+    qc_max_mean_fd: float | None = option(
+        None,
+        "leave out maps whose runs have a higher mean framewise displacement",
+        above=0,
+        metavar="MM",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what a sidecar says of it."""
+        return {
+            "GroupedBy": self.group_by or None,
+            "ExclusionsFrom": Path(self.exclude_file).name or None,
+            "MinimumVerdict": self.min_verdict,
+            "MaximumMeanFramewiseDisplacement": self.qc_max_mean_fd,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Whether a model is in a group.
+
+    ``cohort`` is the label of the group that ``--group-by`` makes, or empty; ``reason`` says why
+    the model is left out, and is empty where it is in.
+    """
+
+    model: Model
+    cohort: str = ""
+    reason: str = ""
+
+
+def select(models: Iterable[Model], root: Path, settings: SelectionSettings) -> list[Membership]:
+    """Tell of each model whether it is in a group, and in which.
+
+    Parameters
+    ----------
+    models
+        Of an output dataset.
+    root
+        Of that dataset; its ``participants.tsv`` is read where a column of it makes the groups.
+    settings
+        Who is left out, and how groups are made.
+
+    Raises
+    ------
+    SettingsError
+        The column or the file of exclusions does not exist, or cannot be read.
+    """
+    excluded = read_exclusions(Path(settings.exclude_file)) if settings.exclude_file else {}
+    cohorts = _cohorts(root, settings.group_by) if settings.group_by else None
+    found = []
+    for model in models:
+        label = model.entities["sub"]
+        cohort = "" if cohorts is None else _NO_LABEL.sub("", cohorts.get(label, ""))
+        reason = excluded.get(label) or _why_not(model, settings)
+        if cohorts is not None and not cohort and not reason:
+            reason = f"participants.tsv has no {settings.group_by} of it"
+        found.append(Membership(model, cohort, reason))
+    return found
+
+
+def read_exclusions(path: Path) -> dict[str, str]:
+    """Return the reason of each subject that a file excludes, by label.
+
+    The file holds one label per line (with or without ``sub-``), and a reason after a tab where
+    there is one; a header that begins with ``participant_id`` is passed over.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--exclude-file <{path}> cannot be read: {error}.") from error
+    excluded = {}
+    for line in lines:
+        label, _, reason = line.strip().partition("\t")
+        if label and not label.startswith(("#", "participant_id")):
+            excluded[label.removeprefix("sub-")] = reason.strip() or "in the file of exclusions"
+    return excluded
+
+
+def mean_displacement(model: Model) -> float | None:
+    """Return the mean framewise displacement (mm) of a model's runs; None where none tells."""
+    known = []
+    for uri in model.sidecar.get("Sources", ()):
+        path = (model.root / str(uri).removeprefix("bids::")).with_suffix(".json")
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputDataError(
+                f"<{path}> cannot be read ({error}); run the participant level again."
+            ) from error
+        if about.get("MeanFramewiseDisplacement") is not None:
+            known.append(float(about["MeanFramewiseDisplacement"]))
+    return sum(known) / len(known) if known else None
+
+
+def _why_not(model: Model, settings: SelectionSettings) -> str:
+    verdict = str(model.sidecar.get("Verdict", "fail"))
+    if _RANK[verdict] < _RANK[settings.min_verdict]:
+        return f"verdict {verdict} (--min-verdict {settings.min_verdict})"
+    if settings.qc_max_mean_fd is None:
+        return ""
+    moved = mean_displacement(model)
+    if moved is None:
+        return "framewise displacement is not known (--qc-max-mean-fd)"
+    if moved > settings.qc_max_mean_fd:
+        return f"mean FD {moved:.2f} mm (--qc-max-mean-fd {settings.qc_max_mean_fd:g})"
+    return ""
+
+
+def _cohorts(root: Path, column: str) -> Mapping[str, str]:
+    path = root / "participants.tsv"
+    if not path.is_file():
+        raise SettingsError(
+            f"--group-by {column}: <{path}> does not exist; put a participants.tsv with that "
+            "column into the output dataset."
+        )
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    names = list(rows[0]) if rows else []
+    if column not in names or "participant_id" not in names:
+        raise SettingsError(f"--group-by {column}: <{path}> has the columns {names}.")
+    values = {row["participant_id"].removeprefix("sub-"): row[column] or "" for row in rows}
+    return {label: value for label, value in values.items() if value not in ("n/a", "")}
