@@ -7,12 +7,13 @@ checked here, and handed over under a name of its own in a scratch folder.
 
 from __future__ import annotations
 
+import json
 import math
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -187,10 +188,8 @@ def _ask_nilearn(
         scratch = Path(os.path.relpath(folder))
         stem = "sub-1_desc-confounds_timeseries"
         table.to_csv(scratch / f"{stem}.tsv", sep="\t", na_rep="n/a", index=False)
-        if sidecar.is_file():
-            shutil.copyfile(sidecar, scratch / f"{stem}.json")
-        else:
-            (scratch / f"{stem}.json").write_text("{}")
+        about = _read_sidecar(sidecar) if sidecar.is_file() else {}
+        (scratch / f"{stem}.json").write_text(json.dumps(about))
         regressors, kept = nilearn_load(
             str(scratch / "sub-1_desc-preproc_bold.nii.gz"),
             strategy=strategy.components,
@@ -210,6 +209,19 @@ def _ask_nilearn(
     if regressors is None:
         regressors = pd.DataFrame(index=range(len(table)))
     return regressors, keep
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    """Read what fMRIPrep says of its confounds; an object of objects."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputDataError(f"The sidecar <{path}> cannot be read as JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputDataError(
+            f"The sidecar <{path}> holds {type(content).__name__}; expected a JSON object."
+        )
+    return {name: about for name, about in content.items() if isinstance(about, dict)}
 
 
 def _check_finite(regressors: pd.DataFrame, keep: Mask, path: Path) -> None:

@@ -22,7 +22,11 @@ from npi_bids.images.parcellation import Parcellation, label_data, label_image
 from npi_bids.images.resample import region_sizes, to_grid
 
 _AT_ONCE = 40_000_000  # values in memory, 160 MB as 32-bit floats
-READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+READ_ERRORS = (
+    *(OSError, EOFError, ValueError, OverflowError, zlib.error),
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)
 
 
 class VolumeScan:
@@ -156,8 +160,14 @@ def open_image(path: Path) -> Any:
         shape = image.shape
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
-    if len(shape) != 4 or shape[3] < 2:
+    if len(shape) != 4 or shape[3] < 2 or min(shape) < 1:
         raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
+    affine = np.asarray(image.affine)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise InputDataError(
+            f"<{path}> does not say where its voxels lie: its affine is {affine.tolist()}. Is the "
+            "header damaged?"
+        )
     return image
 
 
@@ -170,4 +180,8 @@ def unreadable(path: Path, error: Exception) -> InputDataError:
 
 
 def _period_of_header(image: Any) -> tuple[float, str]:
-    return float(image.header.get_zooms()[3]), image.header.get_xyzt_units()[1]
+    try:
+        unit = image.header.get_xyzt_units()[1]
+    except KeyError:  # a code that the standard does not have
+        unit = "unknown"
+    return float(image.header.get_zooms()[3]), unit
