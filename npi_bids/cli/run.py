@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from npi_bids.cli.settings import Request
 from npi_bids.errors import NPIError, SettingsError
 
 _logger = logging.getLogger(__name__)
+
+# Sockets have names of 107 bytes at most; what Python appends takes less than 40.
+_LONGEST_SCRATCH = 65
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +99,8 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
     Nipype is kept from phoning home, chattering, and writing to HOME: it reads its configuration
     when it is imported, from a folder that this names. Libraries of linear algebra read their
     number of threads when they are loaded; torch alone gets the threads, because its pool and that
-    of numpy wait for each other (two threads took twice the time of one).
+    of numpy wait for each other (two threads took twice the time of one). Scratch files go into
+    the work folder, but where its name is too long for the sockets of worker processes.
     """
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -106,6 +111,11 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
     levels = "\n".join(f"{name}_level = CRITICAL" for name in ("workflow", "interface", "utils"))
     (folder / "nipype.cfg").write_text(f"[logging]\n{levels}\n", encoding="utf-8")
     os.environ["NIPYPE_CONFIG_DIR"] = str(folder)
+    os.environ["MPLCONFIGDIR"] = str(work_dir / "matplotlib")
+    scratch = work_dir / "tmp"
+    if len(str(scratch)) <= _LONGEST_SCRATCH:
+        scratch.mkdir(exist_ok=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
 
 
 def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:

@@ -21,6 +21,7 @@ import pandas as pd
 from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
 from npi_bids.images.denoise import Strategy
+from npi_bids.images.old_confounds import modern_confounds
 
 _MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
 _TISSUE = ("csf", "white_matter")
@@ -66,7 +67,7 @@ def read_confounds(path: Path, n_samples: int) -> pd.DataFrame:
         The file cannot be read as a table, or has another number of rows than the run samples.
     """
     try:
-        table = pd.read_table(path, na_values="n/a").rename(columns=str)
+        table = modern_confounds(pd.read_table(path, na_values="n/a").rename(columns=str))
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise InputDataError(f"The confounds <{path}> cannot be read: {error}") from error
     if len(table) != n_samples:
@@ -157,7 +158,13 @@ def load_confounds(
         table = table.drop(columns=[name for name in table.columns if _DUMMY in str(name)])
     flagged = table[[name for name in table.columns if _DUMMY in str(name)]].to_numpy(dtype=float)
     if strategy.components:
-        regressors, keep = _ask_nilearn(table, path.with_suffix(".json"), strategy)
+        try:
+            regressors, keep = _ask_nilearn(table, path.with_suffix(".json"), strategy)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise InputDataError(
+                f"The confounds <{path}> cannot be used with the strategy '{strategy.name}': "
+                f"{error}"
+            ) from error
     else:
         regressors, keep = pd.DataFrame(index=range(n_samples)), flagged.sum(axis=1) == 0
     n_dummy = int(flagged.any(axis=1).sum()) if dummy_scans == "auto" else int(dummy_scans)

@@ -265,3 +265,18 @@ def test_no_group_says_why(tmp_path):
     model(tmp_path, "1")
     with pytest.raises(NoUsableDataError, match="No group has 2 subjects"):
         find_cohorts(tmp_path, SelectionSettings(), 2)
+
+
+def test_names_of_the_first_versions_are_found(tmp_path):
+    """Those of fMRIPrep 1.0, whose suffix stood before the space."""
+    stem = "sub-1/func/sub-1_task-rest_run-1_bold"
+    touch(tmp_path, f"{stem}_space-MNI152NLin2009cAsym_preproc.nii.gz",
+          f"{stem}_space-MNI152NLin2009cAsym_brainmask.nii.gz", f"{stem}_confounds.tsv",
+          f"{stem}_space-T1w_preproc.nii.gz")  # fmt: skip
+    (run,) = runs_of(tmp_path)
+    assert run.entities == {
+        "sub": "1", "task": "rest", "run": "1", "space": "MNI152NLin2009cAsym",
+    }  # fmt: skip
+    assert run.path.name.endswith("_space-MNI152NLin2009cAsym_preproc.nii.gz")
+    assert run.mask.name.endswith("_brainmask.nii.gz")
+    assert run.confounds.name.endswith("_bold_confounds.tsv")

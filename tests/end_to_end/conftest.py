@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,14 @@ class Command:
 def npi_bids(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (
-        *("NIPYPE_CONFIG_DIR", "NIPYPE_NO_ET"),
+        *("NIPYPE_CONFIG_DIR", "NIPYPE_NO_ET", "MPLCONFIGDIR", "TMPDIR"),
         *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     ):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
+        if name in os.environ or name not in ("MPLCONFIGDIR", "TMPDIR"):
+            monkeypatch.setenv(name, os.environ.get(name, "1"))
+        else:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", tempfile.tempdir)
     yield Command(tmp_path, capsys)
     logger = logging.getLogger("npi_bids")  # as a new process would find it
     for handler in list(logger.handlers):

@@ -155,3 +155,29 @@ def test_a_strategy_of_the_users(tmp_path):
     path.write_text('component = ["motion"]\n')
     with pytest.raises(SettingsError, match="unknown field"):
         DenoiseSettings(denoise=str(path))
+
+
+def test_names_of_the_first_versions_are_understood(tmp_path, monkeypatch):
+    """A table of fMRIPrep 1.0 gives what the same table of 1.2 gives."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    names = ["csf", "white_matter", *(f"{k}_{a}" for k in ("trans", "rot") for a in "xyz")]
+    old = ["CSF", "WhiteMatter", "X", "Y", "Z", "RotX", "RotY", "RotZ"]
+    table = pd.DataFrame(rng.standard_normal((120, 8)), columns=names)
+    for name in names:
+        table[f"{name}_derivative1"] = table[name].diff()
+        table[f"{name}_power2"] = table[name] ** 2
+        table[f"{name}_derivative1_power2"] = table[name].diff() ** 2
+    table["cosine00"] = np.cos(np.arange(120) / 40)
+    new_path, old_path = tmp_path / "new.tsv", tmp_path / "old.tsv"
+    table.to_csv(new_path, sep="\t", index=False, na_rep="n/a")
+    before = table[names].rename(columns=dict(zip(names, old, strict=True)))
+    before["Cosine00"] = table["cosine00"]
+    before.to_csv(old_path, sep="\t", index=False, na_rep="n/a")
+    found = [
+        load_confounds(path, n_samples=120, tr=2.0, strategy=find_strategy(DenoiseSettings()),
+                       dummy_scans="auto").regressors
+        for path in (new_path, old_path)
+    ]  # fmt: skip
+    assert sorted(found[0].columns) == sorted(found[1].columns)
+    pd.testing.assert_frame_equal(found[0], found[1][found[0].columns], rtol=1e-6)
