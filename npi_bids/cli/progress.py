@@ -70,7 +70,7 @@ class Progress:
             words.append(f"{len(self._failed)} failed")
         if n_over:
             left = (self._clock() - self._started) / n_over * (len(self._names) - n_over)
-            words.append(f"about {_duration(left)} left")
+            words.append(f"about {duration(left)} left")
         return ", ".join(words)
 
     def _end(self, name: str, failed_in: str) -> None:
@@ -106,10 +106,10 @@ def _make_bar(n_models: int) -> tuple[Any, Any]:
     return bar, bar.add_task("models", total=n_models, state="starting")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Write a time as people say it.
 
-    >>> _duration(20), _duration(200), _duration(20_000)
+    >>> duration(20), duration(200), duration(20_000)
     ('20 s', '3 min', '5 h 33 min')
     """
     if seconds < 90:

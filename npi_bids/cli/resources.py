@@ -12,7 +12,7 @@ from npi_bids.errors import SettingsError
 from npi_bids.workflows.base import Plugin
 from npi_bids.workflows.settings import ResourceSettings
 
-_LIBRARIES_GB, _VOLUMES_GB = 0.5, 1.0
+_LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:

@@ -134,18 +134,28 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 
 
 def _print_plan(request: Request, work_dir: Path) -> None:
+    """Tell what would be done, and what it would take."""
     from npi_bids.cli.participant import make_plan
+    from npi_bids.cli.progress import duration
+    from npi_bids.cli.resources import n_processes
     from npi_bids.core.surrogate import resolve
+    from npi_bids.workflows.estimate import estimate
 
     plan = make_plan(request, work_dir)
     request = plan.request
+    estimates = [estimate(task, request.analysis) for task in plan.tasks]
     lines = [f"{len(plan.tasks)} model(s) to fit, {len(plan.complete)} complete:"]
-    lines += [
-        f"  {task.name} ({len(task.unit.runs)} run(s), {task.atlas.n_regions} regions, up to "
-        f"{max(task.extract_gb, task.train_gb):.1f} GB)"
-        for task in plan.tasks
-    ]
+    for task, found in zip(plan.tasks, estimates, strict=True):
+        weights = f"{found.parameters} weights, " if found.parameters else ""
+        lines.append(
+            f"  {task.name} ({len(task.unit.runs)} run(s), {found.samples} samples, "
+            f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
+            f"{found.memory_gb:.1f} GB, about {duration(found.seconds)})"
+        )
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    n_procs = n_processes(request.resources)
+    seconds = sum(found.seconds for found in estimates) / n_procs
+    lines.append(f"About {duration(seconds)} in all with {n_procs} process(es), reports besides")
     train, denoise = resolve(request.analysis.train), request.analysis.denoise
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
     lines.append(f"Configuration {request.analysis.configuration}")

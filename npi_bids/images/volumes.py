@@ -171,6 +171,20 @@ def open_image(path: Path) -> Any:
     return image
 
 
+def count_places(path: Path) -> tuple[int, int]:
+    """Return samples and places of an image from its header; 0 where it cannot be read."""
+    try:
+        image: Any = nib.load(path)
+        if path.name.endswith(".gii"):
+            return len(image.darrays), len(image.darrays[0].data)
+        shape = image.shape
+    except (*READ_ERRORS, IndexError):
+        return 0, 0
+    if path.name.endswith(".dtseries.nii"):
+        return int(shape[0]), int(shape[1])
+    return (int(shape[3]), int(np.prod(shape[:3]))) if len(shape) == 4 else (0, 0)
+
+
 def unreadable(path: Path, error: Exception) -> InputDataError:
     """Return the error for a file that is no image, or is cut off."""
     return InputDataError(

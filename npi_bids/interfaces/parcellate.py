@@ -67,3 +67,14 @@ class Parcellate(NPIInterface):
         )
         self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
         return runtime
+
+
+def count_values(path: Path) -> tuple[int, int]:
+    """Return samples and places (voxels, greyordinates, regions) of a run, from its header.
+
+    Both are 0 where the file cannot be read, which the run itself will say.
+    """
+    from npi_bids.images.volumes import count_places
+    from npi_bids.io.given import count_cells
+
+    return count_cells(path) if path.suffix == ".tsv" else count_places(path)

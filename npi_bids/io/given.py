@@ -75,6 +75,16 @@ def region_names(path: Path, atlas_table: Path | None = None) -> tuple[str, ...]
     return names
 
 
+def count_cells(path: Path) -> tuple[int, int]:
+    """Return rows and columns of a table of series; 0 where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            columns = len(file.readline().split(b"\t"))
+            return sum(1 for _ in file), columns
+    except OSError:
+        return 0, 0
+
+
 def read_given(
     path: Path,
     labels: tuple[str, ...],

@@ -318,7 +318,8 @@ def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):
     code, out, _ = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas, "--dry-run")
     assert code == 0
     assert "3 model(s) to fit" in out
-    assert "(2 run(s), 5 regions, up to 1.5 GB)" in out
+    assert "(2 run(s), 520 samples, 512 windows, 5 regions, 25 weights, up to 1.2 GB, about" in out
+    assert "in all with" in out
     assert "Denoising simple; surrogate hybrid, 4 lag(s)" in out
     assert not (tmp_path / "out").exists()
 

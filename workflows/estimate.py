@@ -1,0 +1,85 @@
+"""What a model will take, told before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from npi_bids.bids.inputs import TIMESERIES
+from npi_bids.core.surrogate import resolve
+from npi_bids.interfaces.parcellate import count_values
+from npi_bids.workflows.settings import AnalysisSettings
+from npi_bids.workflows.subject import Task
+
+_NETWORKS = ("mlp", "cnn", "rnn")
+# Seconds on one core, fitted to runs of 20 to 1000 regions (python -m benchmarks.speed).
+_READ = 3e-8  # per voxel and volume
+_PROCESS = (1.5, 0.013, 4.2e-7)  # per model, region, and region cubed
+_LINEAR = 2.3e-6  # per sample and region
+_EPOCH = (5.6e-6, 2e-9)  # per sample, and per sample and region squared
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one model will take.
+
+    Attributes
+    ----------
+    samples, windows
+        Before censoring, and what the surrogate learns from and is tested on, at most.
+    parameters
+        Weights between regions of the linear part, or None for networks alone.
+    memory_gb, seconds
+        Of the largest step, and of all steps on one core; about.
+    """
+
+    samples: int
+    windows: int
+    parameters: int | None
+    memory_gb: float
+    seconds: float
+
+
+def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
+    """Estimate what a model will take, from the headers of its runs alone.
+
+    Parameters
+    ----------
+    task
+        The model.
+    settings
+        What shapes the result.
+    """
+    train = resolve(settings.train)
+    n_regions, n_lags = task.atlas.n_regions, train.n_lags or 1
+    sizes = [count_values(run.path) for run in task.unit.runs]
+    samples = sum(n_samples for n_samples, _ in sizes)
+    networks = train.surrogate in _NETWORKS
+    return Estimate(
+        samples=samples,
+        windows=max(0, samples - n_lags * len(sizes)),
+        parameters=None
+        if networks
+        else n_regions**2 * (1 if train.surrogate == "mou" else n_lags),
+        memory_gb=max(task.extract_gb, task.train_gb),
+        seconds=_fitting(train.surrogate, samples, n_regions)
+        * (train.n_seeds or 1 if networks else 1)
+        * ((train.epochs or 80) if networks else 1)
+        + _READ * _values(task, sizes),
+    )
+
+
+def _fitting(surrogate: str, samples: int, n_regions: int) -> float:
+    """Return the seconds of a fit with its verdict; of an epoch for networks."""
+    if surrogate in _NETWORKS:
+        return samples * (_EPOCH[0] + _EPOCH[1] * n_regions**2)
+    if surrogate == "var":
+        return _LINEAR * samples * n_regions
+    base, each, cubed = _PROCESS
+    return base + each * n_regions + cubed * n_regions**3
+
+
+def _values(task: Task, sizes: Sequence[tuple[int, int]]) -> int:
+    if task.unit.runs[0].kind == TIMESERIES:
+        return 0
+    return sum(n_samples * n_places for n_samples, n_places in sizes)
