@@ -54,13 +54,12 @@ def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
     n_regions, n_lags = task.atlas.n_regions, train.n_lags or 1
     sizes = [count_values(run.path) for run in task.unit.runs]
     samples = sum(n_samples for n_samples, _ in sizes)
-    networks = train.surrogate in _NETWORKS
+    networks, lagged = train.surrogate in _NETWORKS, train.surrogate == "var"
     return Estimate(
         samples=samples,
         windows=max(0, samples - n_lags * len(sizes)),
-        parameters=None
-        if networks
-        else n_regions**2 * (1 if train.surrogate == "mou" else n_lags),
+        # The process has one matrix, whatever the lags that its moments come from.
+        parameters=None if networks else n_regions**2 * (n_lags if lagged else 1),
         memory_gb=max(task.extract_gb, task.train_gb),
         seconds=_fitting(train.surrogate, samples, n_regions)
         * (train.n_seeds or 1 if networks else 1)
