@@ -50,7 +50,7 @@ class VerdictSettings:
         below=1,
         metavar="X",
     )
-    max_delay_sd: float = option(1.0, "seconds, see --max-delay-share", above=0, metavar="SECONDS")
+    max_delay_sd: float = option(0.5, "seconds, see --max-delay-share", above=0, metavar="SECONDS")
     good_model_fc: float = option(0.5, "caution if model FC and FC correlate less", metavar="X")
     min_high_frequency: float = option(
         0.02,

@@ -452,3 +452,23 @@ def test_stopping_at_the_first_crash_leaves_the_others_for_a_rerun(data, npi_bid
     code, *_ = npi_bids(*words)
     found = [s.status for s in find_statuses(tmp_path / "out")]
     assert found == ["failed", "done", "done"]
+
+
+def test_runs_and_threads_and_quiet(npi_bids, tiny, tmp_path):
+    """Flags that only a whole run shows."""
+    words = ("participant", "--atlas", tiny.atlas, "--participant-label", "01", "--surrogate",
+             "var", "--run-id", "2", "--task-id", "rest", "--null", "99", "--omp-nthreads", "2",
+             "--quiet")  # fmt: skip
+    code, out, err = npi_bids(tiny.root, "out", *words)
+    assert code == 0, out + err
+    assert not err.strip()
+    about = json.loads(next((tmp_path / "out").glob("sub-01/func/*npi_*relmat.json")).read_text())
+    assert len(about["Sources"]) == 1
+    assert "run-2" in about["Sources"][0]
+    assert about["Quality"]["direction_p"] >= 0.01  # one in a hundred is the least
+    code, out, err = npi_bids(
+        tiny.root, "other", "participant", "--atlas", tiny.atlas, "--participant-label", "01",
+        "--run-id", "9",
+    )  # fmt: skip
+    assert code == 3
+    assert "--run-id 9: no run matches; found run: 1, 2" in err
