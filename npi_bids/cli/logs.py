@@ -65,7 +65,8 @@ def print_table(statuses: Iterable[UnitStatus], skipped: Iterable[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("participant", "model", "status", "reason", box=None, pad_edge=False)
+    table = Table("participant", "model", "status", box=None, pad_edge=False)
+    table.add_column("reason", overflow="fold")  # a path that is cut off helps nobody
     colours = {"done": "green", "excluded": "yellow", "failed": "red"}
     done_before = set(skipped)
     for status in statuses:
