@@ -56,6 +56,7 @@ _KINDS = {
     **{measure: _Kind("relmat", ".tsv") for measure in (*MEASURES, *UNCERTAINTIES)},
     "training": _Kind("training", ".tsv", below=SURROGATES),
     "bifurcation": _Kind("bifurcation", ".tsv", below=SURROGATES),
+    "responses": _Kind("responses", ".tsv", below=SURROGATES),
     "weights": _Kind("surrogate", ".safetensors", below=SURROGATES),
     "groupmean": _Kind("relmat", ".tsv", "Groupmean"),
     "groupsd": _Kind("relmat", ".tsv", "Groupsd"),
@@ -92,8 +93,8 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     ----------
     kind
         A measure or an uncertainty, or one of timeseries, coverage, outliers, design, training,
-        bifurcation, weights, and groupmean, groupsd, groupn, groupmax (which need the measure in
-        ``entities["meas"]``).
+        bifurcation, responses, weights, and groupmean, groupsd, groupn, groupmax (which need the
+        measure in ``entities["meas"]``).
     entities
         Of the run or the model, atlas included.
     desc

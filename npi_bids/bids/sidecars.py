@@ -153,6 +153,7 @@ def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
             "Sign": perturbation["sign"],
             "Kind": perturbation["perturbation"],
             "Sustained": perturbation["sustained"],
+            "Together": perturbation.get("together", ()),
             "StepsAhead": perturbation["steps_ahead"],
             "LagSeconds": perturbation.get(
                 "lag_seconds", perturbation["steps_ahead"] * summary["tr"]

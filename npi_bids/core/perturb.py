@@ -43,6 +43,13 @@ class PerturbSettings:
     )
     n_draws: int = option(20, "randomised: times that every window is used", above=0, metavar="N")
 
+    together: tuple[str, ...] = option(
+        (),
+        "sets of regions to perturb at once, their names joined by +; the responses go into a "
+        "table beside the surrogate",
+        metavar="A+B",
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
         if self.perturbation == "randomised" and (self.steps_ahead > 1 or self.sustained):

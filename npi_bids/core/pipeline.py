@@ -28,6 +28,7 @@ from npi_bids.core.records import (
 from npi_bids.core.rollout import model_fc
 from npi_bids.core.subject import SubjectEC
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, fit_surrogate, resolve
+from npi_bids.core.together import responses_together
 from npi_bids.core.train import threads, torch_threads
 from npi_bids.core.uncertainty import KnowsErrors, bootstrap_error, intervals
 from npi_bids.core.verdict import AssessSettings, judge, supports_direction
@@ -125,7 +126,13 @@ def _ec_of_runs(
         parts = ("stderr", sure.standard_error), ("lower", sure.lower), ("upper", sure.upper)
         found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
     labels = runs[0].labels
+    tables = {}
+    if perturb.together:
+        tables["responses"] = responses_together(
+            fit.surrogate, windows.history, perturb, labels, covered.tolist()
+        )
     return SubjectEC(
+        tables=tables,
         measures={name: ECResult(all_regions(m, covered), labels) for name, m in found.items()},
         quality=quality,
         verdict=judge(quality, wanted.verdict),

@@ -4,7 +4,8 @@ import pytest
 from npi_bids.core.perturb import PerturbSettings, infer_ec
 from npi_bids.core.response import respond, respond_each
 from npi_bids.core.surrogates.var import VAR
-from npi_bids.errors import SettingsError
+from npi_bids.core.together import responses_together
+from npi_bids.errors import InputDataError, SettingsError
 
 
 class Saturating:
@@ -91,3 +92,21 @@ def test_nothing_of_the_states_is_changed(history):
 def test_randomised_and_several_steps_exclude_each_other():
     with pytest.raises(SettingsError, match="goes with neither"):
         PerturbSettings(perturbation="randomised", steps_ahead=2)
+
+
+def test_regions_are_perturbed_together():
+    """In a chain a -> b -> c the responses to a and b add up; what is not covered is missing."""
+    weights = np.array([[[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.5]]])
+    chain = VAR(weights, np.zeros(3))
+    settings = PerturbSettings(strength=2.0, sign="both", together=("A+B", "C", "B+X"))
+    table = responses_together(
+        chain, np.zeros((4, 1, 3)), settings, ("A", "X", "B", "C"), (True, False, True, True)
+    )
+    assert table["sources"] == ["A+B", "C", "B+X"]
+    found = np.array([table[name] for name in "ABC"]).T
+    np.testing.assert_allclose(found[:2], 2 * np.array([[0.5, 1.5, 1.0], [0, 0, 0.5]]))
+    assert np.isnan(found[2]).all()
+    assert np.isnan(table["X"]).all()
+    with pytest.raises(InputDataError, match=r"no region \['Z'\]"):
+        responses_together(chain, np.zeros((4, 1, 3)), PerturbSettings(together=("A+Z",)),
+                           ("A", "B", "C"), (True,) * 3)  # fmt: skip

@@ -472,3 +472,19 @@ def test_runs_and_threads_and_quiet(npi_bids, tiny, tmp_path):
     )  # fmt: skip
     assert code == 3
     assert "--run-id 9: no run matches; found run: 1, 2" in err
+
+
+def test_sets_of_regions_are_perturbed_at_once(npi_bids, tiny, tmp_path):
+    words = ("participant", "--atlas", tiny.atlas, "--participant-label", "01", *VAR)
+    code, out, err = npi_bids(tiny.root, "out", *words, "--together", "A+B", "A+E")
+    assert code == 0, out + err
+    folder = tmp_path / "out" / "derivatives" / "surrogates" / "sub-01" / "func"
+    table = pd.read_table(next(folder.glob("*_responses.tsv")), na_values="n/a")
+    assert list(table["sources"]) == ["A+B", "A+E"]
+    ec = read_matrix(next((tmp_path / "out").glob("sub-01/func/*meas-npi_*relmat.tsv"))).matrix
+    assert table["C"][0] == pytest.approx(ec[0, 2] + ec[1, 2], abs=1e-6)
+    assert table.loc[1].drop("sources").isna().all()  # region E is never covered
+    validate(tmp_path / "out")
+    code, out, err = npi_bids(tiny.root, "other", *words, "--together", "A+Nowhere")
+    assert code == 3
+    assert "the atlas has no region ['Nowhere']" in " ".join((out + err).split())
