@@ -42,7 +42,7 @@ class Inputs:
     def __init__(self, request: Request) -> None:
         query = request.query
         chosen = request.atlases.atlas
-        asked = [locate(words) for words in chosen or (DEFAULT_ATLAS,)]
+        asked = [_wish(words) for words in chosen or (DEFAULT_ATLAS,)]
         self.datasets: list[Dataset] = find_datasets(
             request.bids_dir, query.datasets, query.input_type
         )
@@ -54,6 +54,7 @@ class Inputs:
             ))  # fmt: skip
             self.specs = _given_specs(self.runs, asked if chosen else [])
         else:
+            asked = [locate(words) for words in chosen or (DEFAULT_ATLAS,)]
             _check_kind(asked, self.runs[0].kind)
             self.request, self.specs = request, asked
 
@@ -102,6 +103,16 @@ class Inputs:
                 if found:
                     return found[0]
         return None
+
+
+def _wish(words: str) -> AtlasSpec:
+    """Read an atlas that may be known to the program that extracted the series alone."""
+    try:
+        return locate(words)
+    except SettingsError:
+        name, *parts = words.removeprefix("atlas-").split(":")
+        chosen = dict(part.partition("-")[::2] for part in parts)
+        return AtlasSpec(words, name, chosen.get("seg", ""), chosen.get("scale", ""))
 
 
 def _check_kind(specs: Sequence[AtlasSpec], kind: str) -> None:

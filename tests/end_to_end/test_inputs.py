@@ -167,6 +167,19 @@ def test_series_that_cannot_be_used_say_why(npi_bids, xcp, tmp_path, damage, wor
     assert not list(tmp_path.rglob("out/**/.partial_*"))
 
 
+def test_one_of_several_parcellations_is_chosen_by_its_name(npi_bids, xcp, tmp_path):
+    """The names are those of the program that extracted the series."""
+    for subject in "12":
+        path = _series(xcp, subject)
+        for old in (path, path.with_suffix(".json")):
+            old.with_name(old.name.replace("4S4", "4S5")).write_bytes(old.read_bytes())
+    code, out, err = npi_bids(xcp, tmp_path / "out", "participant", *VAR, "--atlas", "4S5Parcels")
+    assert code == 0, out + err
+    names = {path.name for path in (tmp_path / "out").rglob("*meas-npi_*relmat.tsv")}
+    assert len(names) == 2
+    assert all("_atlas-4S5Parcels_" in name for name in names)
+
+
 def test_an_atlas_that_the_series_do_not_have_is_named(npi_bids, xcp, tmp_path):
     code, _, problems = npi_bids(xcp, tmp_path / "out", "participant", *VAR, "--atlas", "AAL")
     assert code == 3
