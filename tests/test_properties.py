@@ -20,7 +20,7 @@ from npi_bids.io.given import region_names
 from npi_bids.io.tables import read_matrix, read_series, write_matrix, write_series
 
 settings.register_profile(
-    "here", deadline=None, derandomize=True, max_examples=150,
+    "here", deadline=None, derandomize=True, max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 settings.load_profile("here")

@@ -20,7 +20,7 @@ from npi_bids.cli.progress import Progress, unit_of
 from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
-from npi_bids.io.files import write_json
+from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.workflows.base import WORKFLOW, init_participant_wf, run_workflow, write_graph
 from npi_bids.workflows.cache import drop_damaged, reserved
 from npi_bids.workflows.subject import PreparedAtlas, Task
@@ -109,6 +109,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         for task in plan.tasks:
             (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
+    remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
     found = {status.name: status for status in find_statuses(out_dir)}
     crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +18,48 @@ from npi_bids.errors import InputDataError
 # How a message looks, and the environment variable that tells workers which are shown.
 LOG_LINE = "%(asctime)s %(levelname)-7s %(message)s"
 LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
+_PARTIAL = ".partial_"
+
+
+def _mark() -> str:
+    """Return how the name of a file in the making begins: it tells who makes it."""
+    host = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
+    return f"{_PARTIAL}{host}-{os.getpid()}_"
+
+
+def remove_leftovers(root: Path) -> int:
+    """Remove files in the making whose makers were killed, on this machine.
+
+    Returns
+    -------
+    int
+        How many were removed.
+    """
+    host = _mark().rpartition("-")[0]
+    removed = 0
+    for path in root.rglob(f"{_PARTIAL}*"):
+        maker, _, pid = path.name.split("_")[1].rpartition("-")
+        if f"{_PARTIAL}{maker}" == host and pid.isdigit() and not _is_alive(int(pid)):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and put it in its place when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial_", suffix=f"_{path.name}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_mark(), suffix=f"_{path.name}")
     os.close(handle)
     temporary = Path(name)
     try:

@@ -1,12 +1,13 @@
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
 from npi_bids.core.records import ECResult, RegionSeries
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import read_json, replacing, write_json
+from npi_bids.io.files import read_json, remove_leftovers, replacing, write_json
 from npi_bids.io.tables import read_matrix, read_series, read_table, write_matrix, write_series
 from npi_bids.io.weights import read_tensors, write_tensors
 
@@ -97,3 +98,18 @@ def test_damaged_files_are_named(tmp_path, reader):
     path.write_bytes(b"")
     with pytest.raises(InputDataError, match="damaged"):
         reader(path)
+
+
+def test_leftovers_of_dead_makers_are_removed_and_others_kept(tmp_path):
+    (tmp_path / "sub-1").mkdir()
+    with replacing(tmp_path / "sub-1" / "x.tsv") as mine:
+        dead = mine.with_name(mine.name.replace(f"-{os.getpid()}_", "-999999999_"))
+        elsewhere = mine.with_name(".partial_otherhost-999999999_abc_x.tsv")
+        for path in (dead, elsewhere):
+            path.write_text("half")
+        assert remove_leftovers(tmp_path) == 1
+        assert not dead.exists()
+        assert mine.exists()
+        assert elsewhere.exists()
+        mine.write_text("whole")
+    assert (tmp_path / "sub-1" / "x.tsv").read_text() == "whole"
