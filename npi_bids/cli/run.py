@@ -64,6 +64,7 @@ def run_levels(request: Request) -> int:
     code, complete = 0, []
     if fits:
         plan = make_plan(request, work_dir)
+        write_settings(plan.request, run_dir)  # cleaning follows the kind of input
         statuses = run_plan(plan, work_dir, run_dir)
         code, complete = judge(statuses), [status.name for status in plan.complete]
     else:
