@@ -11,8 +11,8 @@ QUALITY_NOTES = (
         "expected_r",
         "expected r with the truth",
         "that simulated maps of like quality reached; holds only if the haemodynamic delays of "
-        "regions differ by less than about half a second, which the signals show in part only (below); n/a: "
-        "nothing like it was simulated",
+        "regions differ by less than about half a second, which the signals show in part only "
+        "(below); n/a: nothing like it was simulated",
     ),
     ("expected_r_lower", "from", "lower end of its 90 % interval"),
     ("expected_r_upper", "to", "upper end of its 90 % interval"),
