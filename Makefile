@@ -4,7 +4,8 @@ UV := $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-PYTEST_ARGS ?=
+# Tests that take a minute each are left to `.ci/run`; `make test PYTEST_ARGS=` runs them too.
+PYTEST_ARGS ?= -m "not slow"
 
 .PHONY: demo test lint venv docs bench clean
 
