@@ -105,7 +105,7 @@ def test_sidecar_of_the_map_says_everything(results):
     )  # fmt: skip
     assert sidecar["Perturbation"] == {
         "Strength": 1.0, "Unit": "standard deviations of the source", "Sign": "positive",
-        "Kind": "single", "Sustained": False, "StepsAhead": 1, "LagSeconds": 2.0,
+        "Kind": "single", "Sustained": False, "Together": [], "StepsAhead": 1, "LagSeconds": 2.0,
     }  # fmt: skip
     assert sidecar["Surrogate"] == "hybrid"
     assert sidecar["Training"]["n_lags"] == 4
