@@ -27,6 +27,10 @@ from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
 
+# Models that Nipype is given at once: its scheduler looks at all nodes for each that ends, which
+# took 12 ms with 1200 nodes and 80 with 7000.
+_AT_ONCE = 150
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -125,28 +129,41 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
 
 
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
-    """Build the workflow of all tasks and run it."""
+    """Build workflows of all tasks, some at a time, and run them."""
     names = {task.node_name: task.name for task in tasks}
-    with reserved(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder:
-        for task in tasks:
-            subject = f"sub_{task.entities['sub']}_wf"
-            drop_damaged(folder / WORKFLOW / subject / task.node_name)
-        workflow = init_participant_wf(
-            tasks=tasks,
-            settings=request.analysis,
-            out_dir=request.out_dir,
-            work_dir=folder,
-            n_threads=request.resources.omp_nthreads,
-        )
-        if request.output.write_graph:
-            for path in write_graph(workflow, run_dir):
-                _logger.info("Graph of the workflow: %s", path)
-        plugin = choose_plugin(request.resources)
-        _logger.info("Fitting %d model(s) with %s", len(tasks), plugin.name)
-        live = sys.stderr.isatty() and not request.output.quiet
-        with Progress(names, live=live) as progress:
-            stop = request.output.stop_on_first_crash
-            run_workflow(workflow, replace(plugin, stop=stop), run_dir, progress)
+    live = sys.stderr.isatty() and not request.output.quiet
+    with (
+        reserved(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder,
+        Progress(names, live=live) as progress,
+    ):
+        for start in range(0, len(tasks), _AT_ONCE):
+            some = tasks[start : start + _AT_ONCE]
+            well = _fit_some(some, request, folder, run_dir, progress)
+            if request.output.stop_on_first_crash and not well:
+                break
+
+
+def _fit_some(
+    tasks: list[Task], request: Request, folder: Path, run_dir: Path, progress: Progress
+) -> bool:
+    """Build the workflow of some tasks and run it; return whether no node failed."""
+    for task in tasks:
+        subject = f"sub_{task.entities['sub']}_wf"
+        drop_damaged(folder / WORKFLOW / subject / task.node_name)
+    workflow = init_participant_wf(
+        tasks=tasks,
+        settings=request.analysis,
+        out_dir=request.out_dir,
+        work_dir=folder,
+        n_threads=request.resources.omp_nthreads,
+    )
+    if request.output.write_graph:
+        for path in write_graph(workflow, run_dir):
+            _logger.info("Graph of the workflow: %s", path)
+    plugin = choose_plugin(request.resources)
+    _logger.info("Fitting %d model(s) with %s", len(tasks), plugin.name)
+    stop = request.output.stop_on_first_crash
+    return run_workflow(workflow, replace(plugin, stop=stop), run_dir, progress)
 
 
 def judge(statuses: Sequence[UnitStatus]) -> int:

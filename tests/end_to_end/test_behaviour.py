@@ -488,3 +488,13 @@ def test_sets_of_regions_are_perturbed_at_once(npi_bids, tiny, tmp_path):
     code, out, err = npi_bids(tiny.root, "other", *words, "--together", "A+Nowhere")
     assert code == 3
     assert "the atlas has no region ['Nowhere']" in " ".join((out + err).split())
+
+
+def test_many_models_are_run_some_at_a_time(npi_bids, tiny, tmp_path, monkeypatch):
+    words = ("participant", "--atlas", tiny.atlas, *VAR)
+    assert npi_bids(tiny.root, "whole", *words)[0] == 0
+    monkeypatch.setattr("npi_bids.cli.participant._AT_ONCE", 2)
+    code, out, err = npi_bids(tiny.root, "parts", *words)
+    assert code == 0, out + err
+    assert [f"[{n}/3]" in err for n in (1, 2, 3)] == [True] * 3
+    assert relmats(tmp_path / "parts") == relmats(tmp_path / "whole")
