@@ -37,11 +37,15 @@ def remove_leftovers(root: Path) -> int:
     """
     host = _mark().rpartition("-")[0]
     removed = 0
-    for path in root.rglob(f"{_PARTIAL}*"):
-        maker, _, pid = path.name.split("_")[1].rpartition("-")
-        if f"{_PARTIAL}{maker}" == host and pid.isdigit() and not _is_alive(int(pid)):
-            path.unlink(missing_ok=True)
-            removed += 1
+    # Others may write here now: os.walk passes over what vanishes, where Path.rglob raises.
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if not name.startswith(host):
+                continue
+            pid = name.removeprefix(f"{host}-").partition("_")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                Path(folder, name).unlink(missing_ok=True)
+                removed += 1
     return removed
 
 

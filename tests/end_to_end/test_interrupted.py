@@ -146,7 +146,7 @@ def test_eight_at_once_do_not_harm_each_other(six, undisturbed, tmp_path):
         for label in labels
     ]  # fmt: skip
     said = [run.communicate(timeout=500)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0] * 8, said
+    assert [run.returncode for run in runs] == [0] * 8, "\n".join(said)
     assert contents(tmp_path / "out") == undisturbed
     assert not list((tmp_path / "out").rglob(".partial_*"))
     assert len(find_statuses(tmp_path / "out")) == 6
