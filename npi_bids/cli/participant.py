@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         for task in plan.tasks:
             (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
-    remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
+    with suppress(OSError):  # tidying up must not fail a run
+        remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
     found = {status.name: status for status in find_statuses(out_dir)}
     crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
