@@ -51,7 +51,7 @@ def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, 
             if other.suffix == name.suffix and other.entities.items() <= name.entities.items():
                 candidates.append((len(other.entities), folder / sidecar))
         for _, sidecar_path in sorted(candidates):
-            found.update(_read(sidecar_path))
+            found.update(read_sidecar(sidecar_path))
     return found
 
 
@@ -64,7 +64,14 @@ def _sidecars(folder: Path, listings: Listings) -> list[str]:
     return listings[key]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read one JSON sidecar.
+
+    Raises
+    ------
+    InputDataError
+        It cannot be read, or holds no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npi_bids.bids.metadata import read_sidecar
 from npi_bids.bids.names import MEASURES, UNITS, output_path, parse_name, stem
 from npi_bids.errors import InputDataError
 
@@ -77,6 +78,11 @@ class Model:
     def path(self, kind: str) -> Path:
         """Return the file of a measure (or of weights, training) of this model."""
         return self.root / output_path(kind, self.entities, self.desc)
+
+    def runs(self) -> list[tuple[Path, dict[str, Any]]]:
+        """Return timeseries file and sidecar of each run behind the model."""
+        paths = [self.root / uri.removeprefix("bids::") for uri in self.sidecar["Sources"]]
+        return [(path, read_sidecar(path.with_suffix(".json"))) for path in paths]
 
 
 def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from npi_bids.bids.results import Model
 from npi_bids.core.options import check_options, option
-from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.errors import SettingsError
 
 _RANK = {"fail": 0, "caution": 1, "pass": 2}
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
@@ -122,20 +122,11 @@ def read_exclusions(path: Path) -> dict[str, str]:
     return excluded
 
 
-def mean_displacement(model: Model) -> float | None:
-    """Return the mean framewise displacement (mm) of a model's runs; None where none tells."""
-    known = []
-    for uri in model.sidecar.get("Sources", ()):
-        path = (model.root / str(uri).removeprefix("bids::")).with_suffix(".json")
-        try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputDataError(
-                f"<{path}> cannot be read ({error}); run the participant level again."
-            ) from error
-        if about.get("MeanFramewiseDisplacement") is not None:
-            known.append(float(about["MeanFramewiseDisplacement"]))
-    return sum(known) / len(known) if known else None
+def mean_displacement(runs: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the mean framewise displacement (mm) over sidecars of runs; None if none tells."""
+    known = [run["MeanFramewiseDisplacement"] for run in runs]
+    known = [moved for moved in known if moved is not None]
+    return fmean(known) if known else None
 
 
 def _why_not(model: Model, settings: SelectionSettings) -> str:
@@ -144,7 +135,7 @@ def _why_not(model: Model, settings: SelectionSettings) -> str:
         return f"verdict {verdict} (--min-verdict {settings.min_verdict})"
     if settings.qc_max_mean_fd is None:
         return ""
-    moved = mean_displacement(model)
+    moved = mean_displacement(about for _, about in model.runs())
     if moved is None:
         return "framewise displacement is not known (--qc-max-mean-fd)"
     if moved > settings.qc_max_mean_fd:

@@ -12,7 +12,7 @@ from npi_bids.bids.names import MEASURES, UNCERTAINTIES, output_path, parse_name
 from npi_bids.bids.results import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.errors import ReportError
 from npi_bids.interfaces.pages_brain import draw_brain
-from npi_bids.io.files import read_json, write_text
+from npi_bids.io.files import write_text
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.reports import figures
 from npi_bids.reports.facts import QUALITY_NOTES, number
@@ -77,7 +77,7 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSec
             else ""
         )
         return ModelSection(title, status.status, reason=status.reason, crash=text)
-    runs = runs_of(out_dir, model)
+    runs = model.runs()
     drawn = _draw(out_dir, model, runs)
     save_figures(out_dir, status.name, drawn)
     paths = [model.path(kind) for kind in (*MEASURES, *UNCERTAINTIES)]
@@ -96,12 +96,6 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSec
 
 
 Runs = list[tuple[Path, dict[str, Any]]]
-
-
-def runs_of(out_dir: Path, model: Model) -> Runs:
-    """Return timeseries file and sidecar of each run behind a model."""
-    paths = [out_dir / uri.removeprefix("bids::") for uri in model.sidecar["Sources"]]
-    return [(path, read_json(path.with_suffix(".json"))) for path in paths]
 
 
 def _beside(path: Path, kind: str) -> Path:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
 from npi_bids.bids.names import GROUP_TABLE, QUALITY_TABLE, parse_name, stem
 from npi_bids.bids.results import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
+from npi_bids.bids.selection import mean_displacement
 from npi_bids.errors import ReportError
-from npi_bids.interfaces.pages import networks_of, read_methods, runs_of, title_of
+from npi_bids.interfaces.pages import networks_of, read_methods, title_of
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import read_matrix, read_table, write_rows
 from npi_bids.reports import figures
@@ -61,7 +61,7 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]
         if status.status == DONE and model is not None:
             row["verdict"] = model.sidecar["Verdict"]
             row["verdict_reasons"] = "; ".join(model.sidecar["VerdictReasons"]) or float("nan")
-            row |= model.sidecar["Quality"] | _motion(out_dir, model)
+            row |= model.sidecar["Quality"] | _motion(model)
         rows.append(row)
     return rows
 
@@ -151,23 +151,15 @@ def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, .
     )
 
 
-def _motion(out_dir: Path, model: Model) -> dict[str, float]:
-    runs = _run_sidecars(out_dir, model)
-    known = [
-        run["MeanFramewiseDisplacement"]
-        for run in runs
-        if run["MeanFramewiseDisplacement"] is not None
-    ]
+def _motion(model: Model) -> dict[str, float]:
+    runs = [sidecar for _, sidecar in model.runs()]
+    moved = mean_displacement(runs)
     kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs)
     return {
-        "mean_fd": fmean(known) if known else float("nan"),
+        "mean_fd": float("nan") if moved is None else moved,
         "minutes_kept": kept / 60,
         "regions_in_model": model.sidecar["RegionsInModel"],
     }
-
-
-def _run_sidecars(out_dir: Path, model: Model) -> list[dict[str, Any]]:
-    return [sidecar for _, sidecar in runs_of(out_dir, model)]
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -178,7 +170,7 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
     """Gather every number and word of the methods text from sidecars."""
     statuses = find_statuses(out_dir)
     first = models[0].sidecar
-    runs = [run for model in models for run in _run_sidecars(out_dir, model)]
+    runs = [run for model in models for _, run in model.runs()]
     quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
                ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
     group = [_sidecar(path) for path in out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")]
