@@ -29,7 +29,8 @@ class NPIInterface(SimpleInterface):
     def _post_run_hook(self, runtime: Any) -> Any:
         """Write down how large each file is, so that one that is cut off later is known."""
         folder = Path(runtime.cwd)
-        made = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "_"]
+        # Hidden files are in the making, and may be another process's where a folder is shared.
+        made = [path for path in folder.iterdir() if path.name[0] not in "_." and path.is_file()]
         write_json(folder / SEAL, {path.name: path.stat().st_size for path in sorted(made)})
         return runtime
 
