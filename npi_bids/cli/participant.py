@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 # Models that Nipype is given at once: its scheduler looks at all nodes for each that ends, which
 # took 12 ms with 1200 nodes and 80 with 7000.
-_AT_ONCE = 150
+AT_ONCE = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> 
         reserved(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder,
         Progress(names, live=live) as progress,
     ):
-        for start in range(0, len(tasks), _AT_ONCE):
-            some = tasks[start : start + _AT_ONCE]
+        for start in range(0, len(tasks), AT_ONCE):
+            some = tasks[start : start + AT_ONCE]
             well = _fit_some(some, request, folder, run_dir, progress)
             if request.output.stop_on_first_crash and not well:
                 break
