@@ -4,7 +4,7 @@
 this table changes and nothing else does. Coverage is a table of regions, which the standard calls
 ``dseg.tsv``; outliers and design matrix are columns over time, which the draft calls
 ``timeseries.tsv``. Fitted surrogates have no name in BIDS and stand in a folder of their own
-below ``derivatives/``, which the standard leaves alone.
+below ``derivatives/``, which the standard leaves alone; so do the long tables of a group.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ ENTITY_ORDER = (
     *("chunk", "space", "hemi", "atlas", "seg", "scale", "res", "den", "label", "meas", "desc"),
 )
 SURROGATES = "derivatives/surrogates"
+STATISTICS = "derivatives/statistics"
 UNITS = "logs/units"
 QUALITY_TABLE = "logs/quality.tsv"
 GROUP_TABLE = "logs/group.tsv"
@@ -37,6 +38,17 @@ MEASURES = (
 )
 # How sure each entry of the map is; a group has spreads of its own instead.
 UNCERTAINTIES = ("npistderr", "npilower", "npiupper", "npip", "npiq")
+# What is known of every edge of a group, and of every edge of a model over subjects.
+GROUP_KINDS = (
+    *("groupmean", "groupsd", "groupn", "groupmax", "groupt", "groupp", "groupq", "grouplower"),
+    *("groupupper", "groupsign", "groupinfluence", "groupmedian", "grouptrimmed", "groupicc"),
+    "groupmotion",
+)
+MODEL_KINDS = (
+    *("modeleffect", "modelstatistic", "modelp", "modelq", "modelpermuted", "modelfwe"),
+    *("modelnbs", "modeltfnbs"),
+)
+STATISTICS_TABLES = ("edges", "regions", "networks", "subjects", "components")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -58,10 +70,14 @@ _KINDS = {
     "bifurcation": _Kind("bifurcation", ".tsv", below=SURROGATES),
     "responses": _Kind("responses", ".tsv", below=SURROGATES),
     "weights": _Kind("surrogate", ".safetensors", below=SURROGATES),
-    "groupmean": _Kind("relmat", ".tsv", "Groupmean"),
-    "groupsd": _Kind("relmat", ".tsv", "Groupsd"),
-    "groupn": _Kind("relmat", ".tsv", "Groupn"),
-    "groupmax": _Kind("relmat", ".tsv", "Groupmax"),
+    "strength": _Kind("dseg", ".tsv", "Strength"),
+    "npinetworks": _Kind("relmat", ".tsv", "Networks"),
+    **{kind: _Kind("relmat", ".tsv", kind.capitalize()) for kind in GROUP_KINDS},
+    **{
+        kind: _Kind("relmat", ".tsv", kind.removeprefix("model").capitalize())
+        for kind in MODEL_KINDS
+    },
+    **{table: _Kind(table, ".tsv", below=STATISTICS) for table in STATISTICS_TABLES},
 }
 
 
@@ -92,9 +108,9 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     Parameters
     ----------
     kind
-        A measure or an uncertainty, or one of timeseries, coverage, outliers, design, training,
-        bifurcation, responses, weights, and groupmean, groupsd, groupn, groupmax (which need the
-        measure in ``entities["meas"]``).
+        A measure or an uncertainty, or one of timeseries, coverage, outliers, design, strength,
+        npinetworks, training, bifurcation, responses, weights; and what is known of groups and
+        models, which needs the measure in ``entities["meas"]``.
     entities
         Of the run or the model, atlas included.
     desc
@@ -108,7 +124,9 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     named = {**entities, "desc": desc + known.variant}
     if kind in (*MEASURES, *UNCERTAINTIES):
         named["meas"] = kind
-    if kind == "coverage":  # the standard knows no density of a table of regions
+    if kind == "npinetworks":
+        named["meas"] = "npi"
+    if kind in ("coverage", "strength"):  # the standard knows no density of a table of regions
         named.pop("den", None)
     return (
         PurePosixPath(known.below)
@@ -121,6 +139,17 @@ def atlas_path(space: str, entities: Entities, suffix: str, extension: str) -> P
     """Return where a file of an atlas lies: its table of regions, its image."""
     named = {"tpl": space, **entities}
     return PurePosixPath(f"tpl-{space}", "anat", f"{stem(named)}_{suffix}{extension}")
+
+
+def label_of(words: str) -> str:
+    """Return a label for what is tested, for use in ``desc``.
+
+    >>> label_of("patient - control"), label_of("group[T.patient]")
+    ('PatientMinusControl', 'GroupPatient')
+    """
+    spelled = words.replace("[T.", "[").replace("-", " minus ").replace("+", " plus ")
+    parts = re.split(r"[^A-Za-z0-9]+", spelled.replace("*", " times "))
+    return "".join(part[:1].upper() + part[1:] for part in parts)
 
 
 def folder(entities: Entities) -> PurePosixPath:

@@ -1,0 +1,175 @@
+"""From a table of participants and a formula to a design matrix and what is tested."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula
+from formulaic.errors import FormulaicError
+
+from npi_bids.core.glm import Contrast, Design
+from npi_bids.core.records import Array, Mask
+from npi_bids.errors import NoUsableDataError, SettingsError
+
+MOTION = "mean_fd"
+_CONSTANT = "Intercept"
+_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([^+\-\s][^+\-]*?)\s*(?=[+-]|$)")
+_LEVEL = re.compile(r"(?P<factor>.+)\[(?:T\.)?(?P<level>.+)\]")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltDesign:
+    """A design, and who is in it.
+
+    Attributes
+    ----------
+    design
+        Of the subjects that are in.
+    rows
+        Shape (n_subjects of the table,); True for those.
+    reasons
+        Of each subject that is left out, by its place in the table.
+    formula
+        As it was used, with what was added.
+    table
+        The columns of the formula, as they were used.
+    """
+
+    design: Design
+    rows: Mask
+    reasons: dict[int, str]
+    formula: str
+    table: pd.DataFrame
+
+
+def build_design(
+    table: pd.DataFrame,
+    formula: str,
+    contrasts: Sequence[str] = (),
+    *,
+    motion: bool = True,
+    blocks: str = "",
+) -> BuiltDesign:
+    """Build the design of a model over subjects.
+
+    Parameters
+    ----------
+    table
+        One row per subject, with the columns that the formula names.
+    formula
+        The right-hand side, such as ``group + age + sex``; ``1`` is the mean of all.
+    contrasts
+        What is tested: a column or factor (``group``), a level (``group[patient]``) or sums and
+        differences of levels and columns (``patient - control``). Everything but the constant
+        where empty, or the constant where nothing else is there.
+    motion
+        Whether ``mean_fd`` is added to a model that does not hold it, as a covariate that is not
+        tested by default; left out where it is not known for everybody, or does not vary.
+    blocks
+        Column within whose values alone subjects are exchanged; anywhere where empty.
+
+    Raises
+    ------
+    SettingsError
+        The formula cannot be read, a column is missing, or a contrast names nothing.
+    NoUsableDataError
+        Nobody has all columns.
+    """
+    parsed = _parse(formula)
+    needed = sorted({str(name) for name in parsed.required_variables}, key=formula.index)
+    if missing := [name for name in (*needed, *filter(None, [blocks])) if name not in table]:
+        raise SettingsError(
+            f"--model {formula!r}: no column {', '.join(missing)}; participants.tsv and the "
+            f"results have {', '.join(map(str, table.columns))}."
+        )
+    added = motion and MOTION not in needed and _can_add(table)
+    if added:
+        formula, needed = f"{formula} + {MOTION}", [*needed, MOTION]
+        parsed = _parse(formula)
+    rows, reasons = _complete(table, [*needed, *filter(None, [blocks])])
+    used = table.loc[rows, needed].copy()
+    if not len(used):
+        raise NoUsableDataError(f"--model {formula!r}: no subject has all of {', '.join(needed)}.")
+    for name in used.select_dtypes("number"):
+        # Centred, so that the constant is the mean subject and not the one without age.
+        used[name] = used[name] - used[name].mean()
+    model = parsed.get_model_matrix(used, na_action="raise")
+    columns = tuple(map(str, model.columns))
+    plain = np.asarray(model, dtype=np.float64)
+    default = [name for name in needed if not (added and name == MOTION)] or [_CONSTANT]
+    made = [_contrast(text, columns, used) for text in contrasts or default]
+    names = table.loc[rows, blocks].astype(str).to_numpy() if blocks else np.zeros(len(plain))
+    block = np.unique(names, return_inverse=True)[1].astype(np.float64)
+    return BuiltDesign(Design(plain, columns, tuple(made), block), rows, reasons, formula, used)
+
+
+def _parse(formula: str) -> Formula:
+    try:
+        return Formula(formula)
+    except (FormulaicError, SyntaxError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise SettingsError(
+            f"--model {formula!r} cannot be read ({first}); expected columns joined by +, such as "
+            "'group + age + sex'."
+        ) from error
+
+
+def _can_add(table: pd.DataFrame) -> bool:
+    return MOTION in table and bool(table[MOTION].notna().all()) and table[MOTION].nunique() > 1
+
+
+def _complete(table: pd.DataFrame, needed: Sequence[str]) -> tuple[Mask, dict[int, str]]:
+    if not needed:
+        return np.ones(len(table), dtype=bool), {}
+    missing = table[list(needed)].isna()
+    reasons = {
+        place: f"no {', '.join(row.index[row])} for --model"
+        for place, (_, row) in enumerate(missing.iterrows())
+        if row.any()
+    }
+    return ~missing.to_numpy().any(axis=1), reasons
+
+
+def _contrast(text: str, columns: tuple[str, ...], used: pd.DataFrame) -> Contrast:
+    if text in used and not pd.api.types.is_numeric_dtype(used[text]):
+        own = [name for name in columns if re.fullmatch(rf"{re.escape(text)}\[.+\]", name)]
+        return Contrast(own[0] if len(own) == 1 else text, _rows(own, columns))
+    rest, row = text.strip(), np.zeros(len(columns))
+    matches = list(_TERM.finditer(rest))
+    if "".join(match[0] for match in matches).strip() != rest:
+        raise SettingsError(f"--contrast {text!r} cannot be read; see --help.")
+    for match in matches:
+        sign, factor, name = match.groups()
+        weight = float(factor or 1) * (-1 if sign == "-" else 1)
+        row += weight * _column(name.strip(), columns, used, text)
+    if not row.any():
+        raise SettingsError(f"--contrast {text!r} tests nothing: all of its weights are 0.")
+    return Contrast(text, row[None])
+
+
+def _rows(names: Sequence[str], columns: tuple[str, ...]) -> Array:
+    rows: Array = np.array([[float(column == name) for column in columns] for name in names])
+    return rows
+
+
+def _column(name: str, columns: tuple[str, ...], used: pd.DataFrame, text: str) -> Array:
+    """Return the weights of one name: a column, or the level of a factor (0 for the first)."""
+    if name in columns:
+        return _rows([name], columns)[0]
+    match = _LEVEL.fullmatch(name)
+    factor, level = (match["factor"], match["level"]) if match else ("", name)
+    for known in used.select_dtypes(exclude="number"):
+        levels = set(used[known].astype(str))
+        if factor in ("", known) and level in levels:
+            own = f"{known}[T.{level}]"
+            return _rows([own], columns)[0] if own in columns else np.zeros(len(columns))
+    levels_ = {known: sorted(set(used[known].astype(str)))
+               for known in used.select_dtypes(exclude="number")}  # fmt: skip
+    raise SettingsError(
+        f"--contrast {text!r}: {name!r} is no column ({', '.join(columns)}) and no level "
+        f"({levels_})."
+    )

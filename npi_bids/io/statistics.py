@@ -1,0 +1,170 @@
+"""Long tables of what is known of the edges, regions, networks and subjects of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from npi_bids.core.describe import Description
+from npi_bids.core.permute import Component
+from npi_bids.core.records import Array
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.io.tables import read_table, write_table
+
+_PLACES = ("x", "y", "z")
+
+
+class Regions:
+    """The table of an atlas's regions, in the order of a map.
+
+    Attributes
+    ----------
+    labels
+        Names.
+    centres
+        Shape (n_regions, 3) in mm, or None where the atlas has none.
+    networks
+        Columns that put regions together: those whose names begin with ``network``, and those of
+        a table that the user gave.
+    """
+
+    def __init__(self, path: Path, labels: Sequence[str], further: str = "") -> None:
+        table = read_table(path)
+        table.index = pd.Index(table["name"].astype(str))
+        if missing := [label for label in labels if label not in table.index][:5]:
+            raise InputDataError(f"The table of regions <{path}> does not know {missing}.")
+        table = table.loc[list(labels)]
+        self.labels = tuple(labels)
+        known = all(place in table for place in _PLACES)
+        self.centres: Array | None = (
+            table[list(_PLACES)].to_numpy(dtype=np.float64) if known else None
+        )
+        self.networks: dict[str, list[str]] = {
+            str(name): table[name].fillna("none").astype(str).tolist()
+            for name in table.columns
+            if str(name).startswith("network")
+        }
+        if further:
+            self.networks |= _further(Path(further), self.labels)
+
+    @property
+    def network(self) -> list[str]:
+        """Network of each region in the first way to put them together; empty: there is none."""
+        return next(iter(self.networks.values()), [])
+
+
+def _further(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
+    try:
+        table = read_table(path)
+    except InputDataError as error:
+        raise SettingsError(f"--network-table: {error}") from error
+    if "name" not in table or len(table.columns) < 2:
+        raise SettingsError(
+            f"--network-table <{path}> has the columns {list(table.columns)}; expected name and "
+            "at least one more."
+        )
+    table.index = pd.Index(table["name"].astype(str))
+    if missing := [label for label in labels if label not in table.index]:
+        raise SettingsError(
+            f"--network-table <{path}> lacks {len(missing)} region(s), first {missing[:5]}."
+        )
+    chosen = table.loc[list(labels)].drop(columns=["name", "index"], errors="ignore")
+    return {str(name): chosen[name].fillna("none").astype(str).tolist() for name in chosen}
+
+
+def description_columns(found: Description, subjects: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a long table; who moves a mean most stands there by name."""
+    names = np.array([f"sub-{subject}" for subject in subjects], dtype=object)
+    who = np.where(np.isfinite(found.influence), names[found.influential], None)
+    columns = {
+        name: getattr(found, name)
+        for name in (
+            *("n", "mean", "sd", "standard_error", "lower", "upper", "t", "p", "q"),
+            *("sign_consistency", "median", "trimmed", "influence"),
+        )
+    }
+    return {**columns, "most_influential": who}
+
+
+def write_edges(
+    labels: Sequence[str],
+    columns: Mapping[str, Any],
+    path: Path,
+    *,
+    networks: Sequence[str] = (),
+    diagonal: bool = False,
+    first: Mapping[str, str] | None = None,
+) -> None:
+    """Write one row per edge: source, target, and what is known of it.
+
+    Parameters
+    ----------
+    labels
+        Of the regions or networks.
+    columns
+        Values of all edges, flat, row by row.
+    path
+        Where to.
+    networks
+        Network of each region, or empty.
+    diagonal
+        Whether the diagonal is a row too.
+    first
+        Columns that are the same in every row, before the others.
+    """
+    write_table(edge_table(labels, columns, networks, diagonal=diagonal, first=first), path)
+
+
+def edge_table(
+    labels: Sequence[str],
+    columns: Mapping[str, Any],
+    networks: Sequence[str] = (),
+    *,
+    diagonal: bool = False,
+    first: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Return the table that :func:`write_edges` writes."""
+    n = len(labels)
+    source, target = np.divmod(np.arange(n * n), n)
+    names = np.array(labels, dtype=object)
+    table: dict[str, Any] = {**(first or {}), "source": names[source], "target": names[target]}
+    if networks:
+        of = np.array(networks, dtype=object)
+        table |= {"source_network": of[source], "target_network": of[target]}
+    whole = pd.DataFrame(table | {name: np.ravel(value) for name, value in columns.items()})
+    return whole if diagonal else whole[source != target]
+
+
+def region_table(
+    regions: Regions, found: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Return one row per figure and region; ``found`` holds the columns by figure."""
+    parts = []
+    for figure, columns in found.items():
+        table: dict[str, Any] = {"figure": figure, "region": regions.labels}
+        if regions.network:
+            table["network"] = regions.network
+        parts.append(pd.DataFrame(table | dict(columns)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def component_table(labels: Sequence[str], components: Sequence[Component]) -> pd.DataFrame:
+    """Return one row per edge of every network that was found."""
+    rows = [
+        {
+            "component": number,
+            "sign": "positive" if component.sign > 0 else "negative",
+            "n_edges": component.size,
+            "p_fwe": component.p,
+            "source": labels[source],
+            "target": labels[target],
+        }
+        for number, component in enumerate(components, start=1)
+        for source, target in component.edges
+    ]
+    names = ["component", "sign", "n_edges", "p_fwe", "source", "target"]
+    return pd.DataFrame(rows, columns=names)
