@@ -34,7 +34,7 @@ MAY_IMPORT = {
 FOREIGN = {
     "core": {"numpy", "scipy", "torch"},
     "images": {"numpy", "scipy", "nibabel", "nilearn", "pandas", "pooch"},
-    "io": {"numpy", "pandas", "safetensors"},
+    "io": {"numpy", "pandas", "safetensors", "formulaic"},
     # neurolib is an optional extra, imported where a whole-brain model is asked for.
     "simulate": {"numpy", "scipy", "nibabel", "pandas", "neurolib"},
     "reports": {"numpy", "pandas", "matplotlib", "jinja2", "nilearn"},

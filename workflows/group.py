@@ -8,39 +8,42 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.cohorts import Cohort
+from npi_bids.bids.cohorts import Cohort, paired_models, subject_rows
 from npi_bids.bids.names import MEASURES
-from npi_bids.bids.selection import SelectionSettings
-from npi_bids.core.group import GroupSettings
-from npi_bids.interfaces.group import AverageGroup
+from npi_bids.core.group_options import GroupSettings
+from npi_bids.interfaces.group import AverageGroup, DescribeGroup, TestGroup
+from npi_bids.workflows.settings import GroupAnalysis
+
+MAP = MEASURES[0]
 
 
 def init_group_wf(
     *,
     cohorts: list[Cohort],
-    settings: GroupSettings,
-    selection: SelectionSettings | None = None,
+    settings: GroupAnalysis,
     out_dir: Path,
     work_dir: Path,
+    n_threads: int = 1,
     name: str = "group_wf",
 ) -> Any:
-    """Build a workflow that averages every measure of every group.
+    """Build a workflow that describes every group, averages its measures, and tests its maps.
 
     Workflow Graph
-        One node per group and measure, not connected with each other.
+        For each group: describe -> test (where a model is asked for), and beside them one node
+        per further measure.
 
     Parameters
     ----------
     cohorts
         The groups, from :func:`npi_bids.bids.cohorts.find_cohorts`.
     settings
-        How to put subjects together.
-    selection
-        How the groups were made, for the sidecars.
+        How to put subjects together, and what is tested.
     out_dir
         Root of the output dataset.
     work_dir
         Where intermediate results go.
+    n_threads
+        Threads of each test.
     name
         Name of the workflow.
 
@@ -54,40 +57,99 @@ def init_group_wf(
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     for cohort in cohorts:
-        for measure in MEASURES:
-            files = {
-                subject: [path for model in models if (path := model.path(measure)).is_file()]
-                for subject, models in cohort.subjects.items()
-            }
-            files = {subject: paths for subject, paths in files.items() if paths}
-            # The model FC of a surrogate that diverged is missing, and with it the group's.
-            if len(files) >= settings.min_subjects:
-                node = _init_average_node(cohort, measure, files, out_dir)
-                node.inputs.settings = asdict(settings)
-                facts = (selection or SelectionSettings()).facts
-                node.inputs.links = {**node.inputs.links, **facts}
-                workflow.add_nodes([node])
+        rows = subject_rows(cohort, out_dir)
+        describe = _init_describe_node(cohort, rows, settings.group)
+        nodes = {MAP: describe} | _init_average_nodes(cohort, settings.group)
+        for measure, node in nodes.items():
+            _set_target(node, cohort, _files(cohort, measure), out_dir, settings)
+        workflow.add_nodes(list(nodes.values()))
+        if settings.model.wanted:
+            test = _init_test_node(cohort, rows, settings, n_threads)
+            _set_target(test, cohort, _files(cohort, MAP), out_dir, settings)
+            workflow.add_nodes([test])
+            if not settings.model.paired:
+                workflow.connect(describe, "maps", test, "maps")
     return workflow
 
 
-def _init_average_node(
-    cohort: Cohort, measure: str, files: dict[str, list[Path]], out_dir: Path
+def _files(cohort: Cohort, kind: str) -> dict[str, list[Path]]:
+    """Return the files of each subject that has some."""
+    found = {
+        subject: [path for model in models if (path := model.path(kind)).is_file()]
+        for subject, models in cohort.subjects.items()
+    }
+    return {subject: paths for subject, paths in found.items() if paths}
+
+
+def _words(files: dict[str, list[Path]]) -> dict[str, list[str]]:
+    return {subject: [str(path) for path in paths] for subject, paths in files.items()}
+
+
+def _init_describe_node(
+    cohort: Cohort, rows: list[dict[str, Any]], settings: GroupSettings
 ) -> Any:
-    node = pe.Node(AverageGroup(), name=f"{cohort.name}_{measure}".replace("-", "_"), mem_gb=0.5)
+    node = pe.Node(DescribeGroup(rows=rows), name=_node_name(cohort, "describe"), mem_gb=1.5)
+    node.inputs.settings = asdict(settings)
+    node.inputs.matrices = _words(_files(cohort, MAP))
+    if settings.weights == "precision":
+        node.inputs.errors = _words(_files(cohort, "npistderr"))
+    return node
+
+
+def _init_average_nodes(cohort: Cohort, settings: GroupSettings) -> dict[str, Any]:
+    """Return a node for each measure beside the map that enough subjects have."""
+    nodes = {}
+    for measure in MEASURES[1:]:
+        files = _files(cohort, measure)
+        # The model FC of a surrogate that diverged is missing, and with it the group's.
+        if len(files) >= settings.min_subjects:
+            node = pe.Node(AverageGroup(), name=_node_name(cohort, measure), mem_gb=0.5)
+            node.inputs.matrices, node.inputs.measure = _words(files), measure
+            node.inputs.settings = asdict(settings)
+            nodes[measure] = node
+    return nodes
+
+
+def _init_test_node(
+    cohort: Cohort, rows: list[dict[str, Any]], settings: GroupAnalysis, n_threads: int
+) -> Any:
+    node = pe.Node(
+        TestGroup(rows=rows), name=_node_name(cohort, "test"), mem_gb=1.5, n_procs=n_threads
+    )
+    node.inputs.model, node.inputs.permute = asdict(settings.model), asdict(settings.permute)
+    node.inputs.network_table = settings.group.network_table
+    if settings.model.paired:
+        pairs, _ = paired_models(cohort, settings.model.paired)
+        node.inputs.pairs = {
+            subject: [str(model.path(MAP)) for model in both] for subject, both in pairs.items()
+        }
+        node.inputs.rows = [row for row in rows if row["participant_id"][4:] in pairs]
+    return node
+
+
+def _node_name(cohort: Cohort, step: str) -> str:
+    return f"{cohort.name}_{step}".replace("-", "_")
+
+
+def _set_target(
+    node: Any,
+    cohort: Cohort,
+    files: dict[str, list[Path]],
+    out_dir: Path,
+    settings: GroupAnalysis,
+) -> None:
+    """Tell a node where its files go and what their sidecars say of their origin."""
     root = out_dir.resolve()
-    node.inputs.matrices = {key: [str(path) for path in paths] for key, paths in files.items()}
-    node.inputs.sources = [
-        f"bids::{path.resolve().relative_to(root).as_posix()}"
-        for paths in files.values()
-        for path in paths
-    ]
-    node.inputs.measure = measure
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = cohort.entities, cohort.desc
     first = next(iter(cohort.subjects.values()))[0].sidecar
+    fields = ("NodeFiles", "ConfigurationHash", "RepetitionTime", "Surrogate")
     node.inputs.links = {
-        key: first[key]
-        for key in ("NodeFiles", "ConfigurationHash", "RepetitionTime", "Surrogate")
-        if key in first
+        **{key: first[key] for key in fields if key in first},
+        **settings.selection.facts,
+        "Sources": [
+            f"bids::{path.resolve().relative_to(root).as_posix()}"
+            for paths in files.values()
+            for path in paths
+        ],
     }
-    return node

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from npi_bids.bids.selection import SelectionSettings
 from npi_bids.bids.units import CombineSettings
+from npi_bids.core.group_options import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.core.options import check_options, configuration_hash, option
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import TrainSettings, resolve
@@ -45,6 +47,16 @@ class AnalysisSettings:
             self.assess.measures,
             self.assess.verdict,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupAnalysis:
+    """Everything that shapes the results of a group."""
+
+    group: GroupSettings = field(default_factory=GroupSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    permute: PermuteSettings = field(default_factory=PermuteSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

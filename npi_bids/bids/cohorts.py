@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from npi_bids.bids.names import stem
 from npi_bids.bids.results import Model, find_models
-from npi_bids.bids.selection import Membership, SelectionSettings, select
-from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError
+from npi_bids.bids.selection import (
+    VERDICTS,
+    Membership,
+    SelectionSettings,
+    mean_displacement,
+    read_participants,
+    select,
+)
+from npi_bids.errors import (
+    ConfigurationError,
+    InputDataError,
+    NoUsableDataError,
+    SettingsError,
+)
 
 _WITHIN_SUBJECT = ("sub", "ses", "run")
 
@@ -101,6 +114,74 @@ def find_cohorts(
             + (f", and {out} map(s) were left out." if out else ".")
         )
     return large, members
+
+
+def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
+    """Return what is known of each subject of a group: of the results, then of the participant.
+
+    Parameters
+    ----------
+    cohort
+        The group.
+    root
+        Output dataset; columns of its ``participants.tsv`` come after those of the results.
+    """
+    participants = read_participants(root)
+    columns = list(next(iter(participants.values()), {}))
+    rows = []
+    for subject, models in sorted(cohort.subjects.items()):
+        runs = [about for model in models for _, about in model.runs()]
+        quality = [model.sidecar["Quality"] for model in models]
+        verdicts = [str(model.sidecar["Verdict"]) for model in models]
+        own = participants.get(subject, {})
+        rows.append(
+            {
+                "participant_id": f"sub-{subject}",
+                "n_maps": len(models),
+                "mean_fd": mean_displacement(runs),
+                "minutes": sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs) / 60,
+                "verdict": min(verdicts, key=VERDICTS.index),
+                "r_split": _mean(found["r_split"] for found in quality),
+                "expected_r": _mean(found["expected_r"] for found in quality),
+                **{name: own.get(name) or "n/a" for name in columns if name != "participant_id"},
+            }
+        )
+    return rows
+
+
+def paired_models(
+    cohort: Cohort, sessions: tuple[str, ...]
+) -> tuple[dict[str, tuple[Model, Model]], dict[str, str]]:
+    """Return the maps of both sessions of each subject, and why others have none.
+
+    Raises
+    ------
+    SettingsError
+        No subject has both.
+    """
+    wanted = [session.removeprefix("ses-") for session in sessions]
+    pairs: dict[str, tuple[Model, Model]] = {}
+    reasons = {}
+    for subject, models in sorted(cohort.subjects.items()):
+        found = {model.entities.get("ses", ""): model for model in models}
+        if all(session in found for session in wanted):
+            pairs[subject] = (found[wanted[0]], found[wanted[1]])
+        else:
+            reasons[subject] = f"no map of both sessions {' and '.join(wanted)} (--paired)"
+    if not pairs:
+        there = sorted({m.entities.get("ses", "(none)") for ms in cohort.subjects.values()
+                        for m in ms})  # fmt: skip
+        raise SettingsError(
+            f"--paired {' '.join(sessions)}: no subject of {cohort.name} has a map of each; found "
+            f"sessions {', '.join(there)}. Sessions that are pooled (--combine sessions) have one "
+            "map."
+        )
+    return pairs, reasons
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _check_alike(cohort: Cohort, field: str, error: type[Exception]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSpec, atlas_description
 from npi_bids.bids.dataset import Dataset
-from npi_bids.bids.names import BIDSIGNORE
+from npi_bids.bids.group_sidecars import variant_words
+from npi_bids.bids.names import BIDSIGNORE, label_of
 
 BIDS_VERSION = "1.11.1"
 _CODE_URL = "https://github.com/npi-bids/npi-bids"
@@ -25,7 +26,8 @@ methods text.
 - `sub-*/func/*_timeseries.tsv`: regional signals, `*Outliers*` what was censored, `*Design*` what
   was regressed out, `*Coverage_dseg.tsv` how much of each region the run covers.
 - `tpl-*/anat`: the atlases used. `tpl-*/func`: the group.
-- `derivatives/surrogates`: the fitted surrogates. `logs`: settings, quality and errors.
+- `derivatives/surrogates`: the fitted surrogates. `derivatives/statistics`: long tables of the
+  group. `logs`: settings, quality and errors.
 
 `n/a` in a matrix means that the region was not covered. Nothing is ever filled in.
 """
@@ -95,10 +97,12 @@ def _descriptions(strategies: Mapping[str, str]) -> str:
         "Coverage": "share of each region that the run covers",
         "Outliers": "samples left out of regional signals cleaned by: {}",
         "Design": "confounds regressed out: {}",
-        "Groupmean": "mean over subjects; signals cleaned by: {}",
-        "Groupsd": "standard deviation over subjects; signals cleaned by: {}",
-        "Groupn": "number of subjects; signals cleaned by: {}",
-        "Groupmax": "mean over subjects, strongest connection 1; signals cleaned by: {}",
+        "Strength": "what the map says of each region; signals cleaned by: {}",
+        **{
+            name: f"{what[0].lower()}{what[1:]}; signals cleaned by: {{}}"
+            for name, what in variant_words().items()
+            if name.startswith("Group")
+        },
     }
     rows = [
         f"desc-{name}{variant}\t{text.format(about)}"
@@ -106,6 +110,23 @@ def _descriptions(strategies: Mapping[str, str]) -> str:
         for variant, text in variants.items()
     ]
     return "\n".join(["desc_id\tdescription", *rows]) + "\n"
+
+
+def descriptions_with(text: str, further: Mapping[str, str]) -> str:
+    """Return the table of descriptions with further values, in the place of older ones."""
+    lines = text.splitlines() or ["desc_id\tdescription"]
+    kept = [line for line in lines if line.partition("\t")[0] not in further]
+    return "\n".join([*kept, *(f"{key}\t{about}" for key, about in further.items())]) + "\n"
+
+
+def model_descriptions(desc: str, contrasts: Sequence[str]) -> dict[str, str]:
+    """Return what the values of ``desc`` of tests over subjects mean."""
+    return {
+        f"desc-{desc}{label_of(contrast)}{name}": f"{what}; tested: {contrast}"
+        for contrast in contrasts
+        for name, what in variant_words().items()
+        if not name.startswith("Group")
+    }
 
 
 def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:

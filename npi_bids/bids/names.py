@@ -71,7 +71,7 @@ _KINDS = {
     "responses": _Kind("responses", ".tsv", below=SURROGATES),
     "weights": _Kind("surrogate", ".safetensors", below=SURROGATES),
     "strength": _Kind("dseg", ".tsv", "Strength"),
-    "npinetworks": _Kind("relmat", ".tsv", "Networks"),
+    "npinetworks": _Kind("relmat", ".tsv"),
     **{kind: _Kind("relmat", ".tsv", kind.capitalize()) for kind in GROUP_KINDS},
     **{
         kind: _Kind("relmat", ".tsv", kind.removeprefix("model").capitalize())
@@ -122,10 +122,8 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     """
     known = _KINDS[kind]
     named = {**entities, "desc": desc + known.variant}
-    if kind in (*MEASURES, *UNCERTAINTIES):
+    if kind in (*MEASURES, *UNCERTAINTIES, "npinetworks"):
         named["meas"] = kind
-    if kind == "npinetworks":
-        named["meas"] = "npi"
     if kind in ("coverage", "strength"):  # the standard knows no density of a table of regions
         named.pop("den", None)
     return (

@@ -14,7 +14,7 @@ from npi_bids.bids.results import Model
 from npi_bids.core.options import check_options, option
 from npi_bids.errors import SettingsError
 
-_RANK = {"fail": 0, "caution": 1, "pass": 2}
+VERDICTS = ("fail", "caution", "pass")  # from the gravest to the best
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -33,7 +33,7 @@ class SelectionSettings:
     min_verdict: str = option(
         "fail",
         "leave out maps with a lower verdict: fail (none), caution, pass",
-        choices=("fail", "caution", "pass"),
+        choices=VERDICTS,
     )
     qc_max_mean_fd: float | None = option(
         None,
@@ -131,7 +131,7 @@ def mean_displacement(runs: Iterable[Mapping[str, Any]]) -> float | None:
 
 def _why_not(model: Model, settings: SelectionSettings) -> str:
     verdict = str(model.sidecar.get("Verdict", "fail"))
-    if _RANK[verdict] < _RANK[settings.min_verdict]:
+    if VERDICTS.index(verdict) < VERDICTS.index(settings.min_verdict):
         return f"verdict {verdict} (--min-verdict {settings.min_verdict})"
     if settings.qc_max_mean_fd is None:
         return ""
@@ -143,17 +143,38 @@ def _why_not(model: Model, settings: SelectionSettings) -> str:
     return ""
 
 
-def _cohorts(root: Path, column: str) -> Mapping[str, str]:
+def read_participants(root: Path, asked: str = "") -> dict[str, dict[str, str]]:
+    """Return the rows of ``participants.tsv`` by subject label; nothing where there is none.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or an option (``asked``, in words) needs it and it is not there.
+    """
     path = root / "participants.tsv"
     if not path.is_file():
+        if not asked:
+            return {}
         raise SettingsError(
-            f"--group-by {column}: <{path}> does not exist; put a participants.tsv with that "
-            "column into the output dataset."
+            f"{asked}: <{path}> does not exist; put a participants.tsv with that column into the "
+            "output dataset."
         )
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    names = list(rows[0]) if rows else []
-    if column not in names or "participant_id" not in names:
-        raise SettingsError(f"--group-by {column}: <{path}> has the columns {names}.")
-    values = {row["participant_id"].removeprefix("sub-"): row[column] or "" for row in rows}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"<{path}> cannot be read: {error}.") from error
+    if rows and "participant_id" not in rows[0]:
+        raise SettingsError(f"<{path}> has the columns {list(rows[0])}, and no participant_id.")
+    return {row["participant_id"].removeprefix("sub-"): row for row in rows}
+
+
+def _cohorts(root: Path, column: str) -> Mapping[str, str]:
+    rows = read_participants(root, f"--group-by {column}")
+    names = list(next(iter(rows.values()), {}))
+    if column not in names:
+        raise SettingsError(
+            f"--group-by {column}: <{root / 'participants.tsv'}> has the columns {names}."
+        )
+    values = {label: row[column] or "" for label, row in rows.items()}
     return {label: value for label, value in values.items() if value not in ("n/a", "")}

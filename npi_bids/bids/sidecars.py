@@ -18,13 +18,6 @@ _MECHANISTIC = (
     "and the model. The diagonal is set to 0."
 )
 
-GROUP_VARIANTS = {
-    "groupmean": "Mean over subjects",
-    "groupsd": "Sample standard deviation over subjects",
-    "groupn": "Number of subjects that have the edge",
-    "groupmax": "Mean over subjects, scaled so that the strongest connection is 1",
-}
-
 
 def relmat_sidecar(
     measure: str, facts: Mapping[str, Any], links: Mapping[str, Any]
@@ -44,23 +37,6 @@ def relmat_sidecar(
     about = {"MeasureDescription": _MECHANISTIC} if measure == "npi" else {}
     about = about if facts.get("Surrogate") == "wbm" else {}
     return {**measure_fields(measure), **about, **links, **facts}
-
-
-def group_sidecar(
-    measure: str, variant: str, facts: Mapping[str, Any], links: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the sidecar of a matrix of a group; ``variant`` is one of ``GROUP_VARIANTS``."""
-    fields = measure_fields(measure)
-    what = GROUP_VARIANTS[variant]
-    units = {"groupn": "subjects", "groupmax": "arbitrary"}
-    return {
-        **fields,
-        "Description": f"{what}: {fields['RelationshipMeasure']}.",
-        "MeasureUnits": units.get(variant, fields["MeasureUnits"]),
-        "NonNegative": variant in ("groupsd", "groupn"),
-        **links,
-        **facts,
-    }
 
 
 def timeseries_sidecar(
@@ -93,6 +69,43 @@ def coverage_sidecar(links: Mapping[str, Any]) -> dict[str, Any]:
         "n_voxels": {"Description": "Voxels (or summed weights) of the region on the run's grid."},
         "coverage": {"Description": "Share of them that lie in the brain mask and hold signal."},
         "covered": {"Description": "True where the coverage reaches the threshold."},
+    }
+
+
+def strength_sidecar(links: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sidecar of a table of what a map says of its regions."""
+    units = {"Units": "sum of the entries of the map"}
+    return {
+        "Description": "What the map of effective connectivity says of each region; n/a: not "
+        "covered. Positive and negative entries are summed together and apart.",
+        **links,
+        "network": {"Description": "Network that the region belongs to."},
+        "out_strength": {"Description": "Sum of what the region sends.", **units},
+        "in_strength": {"Description": "Sum of what the region receives.", **units},
+        **{
+            f"{way}_{sign}": {"Description": f"The same of {sign} entries alone.", **units}
+            for way in ("out", "in")
+            for sign in ("positive", "negative")
+        },
+        "net_flow": {"Description": "Absolute entries sent less those received.", **units},
+        "asymmetry": {"Description": "0: both ways are alike with all others; 1: one-way only."},
+        "hierarchy": {
+            "Description": "Trophic level: sources low, targets high (MacKay, Johnson and Sansom "
+            "2020, doi:10.1098/rsos.201138)."
+        },
+    }
+
+
+def networks_sidecar(facts: Mapping[str, Any], links: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sidecar of a map between networks."""
+    about = relmat_sidecar("npi", facts, links)
+    return {
+        **about,
+        "Description": "Relationship matrix: mean effective connectivity between networks.",
+        "MeasureDescription": "Mean of the map (meas-npi) over the pairs of regions of two "
+        "networks, regions with themselves left out; the networks are those of the table of "
+        "regions.",
+        "ValidDiagonal": True,
     }
 
 

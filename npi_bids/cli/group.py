@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from npi_bids.bids.cohorts import Cohort, find_cohorts
-from npi_bids.bids.names import GROUP_TABLE
+from npi_bids.bids.cohorts import Cohort, find_cohorts, paired_models
+from npi_bids.bids.description import descriptions_with, model_descriptions
+from npi_bids.bids.names import GROUP_TABLE, STATISTICS, label_of, parse_name
 from npi_bids.bids.selection import Membership
+from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
+from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.workflows.base import run_workflow
 from npi_bids.workflows.group import init_group_wf
@@ -26,20 +30,51 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     NPIError
         There are no results, too few subjects, or results that must not be mixed.
     """
-    cohorts, members = find_cohorts(request.out_dir, request.selection, request.group.min_subjects)
+    cohorts, members = find_cohorts(
+        request.out_dir, request.group.selection, request.group.group.min_subjects
+    )
     _say_who_is_in(members, request.out_dir)
     for cohort in cohorts:
         _logger.info("Averaging %d subject(s): %s", len(cohort.subjects), cohort.name)
+    for cohort in cohorts if request.group.model.paired else ():
+        for subject, reason in paired_models(cohort, request.group.model.paired)[1].items():
+            _logger.info("Left out of the test: sub-%s, %s", subject, reason)
     workflow = init_group_wf(
         cohorts=cohorts,
         settings=request.group,
-        selection=request.selection,
         out_dir=request.out_dir,
         work_dir=work_dir,
+        n_threads=request.resources.omp_nthreads,
     )
     _remove_others(request.out_dir, cohorts)
     well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
-    return 0 if well else 1
+    if not well:
+        return _say_what_failed(run_dir)
+    _describe_labels(request.out_dir)
+    return 0
+
+
+def _say_what_failed(run_dir: Path) -> int:
+    """Say what was wrong in words; the fault is the user's where the error is of options."""
+    crashes = [crash for crash in read_crashes(run_dir) if "group_wf" in crash.node]
+    for crash in crashes:
+        _logger.error("Group level: %s", crash.message)
+    wrong = {"SettingsError": 2, "NoUsableDataError": 4, "InputDataError": 3}
+    return max((wrong.get(crash.error, 1) for crash in crashes), default=1)
+
+
+def _describe_labels(out_dir: Path) -> None:
+    """Say in descriptions.tsv what the tests of this run are called."""
+    path = out_dir / "descriptions.tsv"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    further: dict[str, str] = {}
+    for sidecar in out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"):
+        contrast = read_json(sidecar)["Contrast"]
+        desc = parse_name(sidecar.name).entities["desc"]
+        further |= model_descriptions(
+            desc.removesuffix(f"{label_of(contrast)}Statistic"), [contrast]
+        )
+    write_text(path, descriptions_with(text, further))
 
 
 def _say_who_is_in(members: Sequence[Membership], out_dir: Path) -> None:
@@ -62,9 +97,10 @@ def _say_who_is_in(members: Sequence[Membership], out_dir: Path) -> None:
 
 def _remove_others(out_dir: Path, cohorts: Sequence[Cohort]) -> None:
     """Remove maps of an earlier run, whose groups may have had other members."""
-    for path in out_dir.glob("tpl-*/**/*_desc-*Group*_relmat.*"):
+    for path in out_dir.glob("tpl-*/**/func/*_relmat.*"):
         if path.is_file():
             path.unlink()
+    shutil.rmtree(out_dir / STATISTICS, ignore_errors=True)
     for folder in sorted(out_dir.glob("tpl-*/cohort-*/func")):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -16,14 +16,14 @@ from npi_bids.bids.units import CombineSettings
 from npi_bids.cli.config import read_config
 from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
 from npi_bids.cli.settings import LEVELS, OutputSettings, Request
-from npi_bids.core.group import GroupSettings
+from npi_bids.core.group_options import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.core.measures import MeasureSettings
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings, VerdictSettings
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.simulate.options import BrainSettings
-from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
+from npi_bids.workflows.settings import AnalysisSettings, GroupAnalysis, ResourceSettings
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "queries": (QuerySettings,),
@@ -33,14 +33,14 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "whole-brain model": (BrainSettings,),
     "perturbation": (PerturbSettings,),
     "uncertainty": (MeasureSettings, VerdictSettings),
-    "group": (GroupSettings, SelectionSettings),
+    "group": (GroupSettings, SelectionSettings, ModelSettings, PermuteSettings),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
 # Options that may be paths of files.
 _PATHS = (
     *((DenoiseSettings, "denoise"), (BrainSettings, "sc"), (BrainSettings, "sc_lengths")),
-    (SelectionSettings, "exclude_file"),
+    *((SelectionSettings, "exclude_file"), (GroupSettings, "network_table")),
 )
 
 
@@ -130,8 +130,12 @@ def parse(argv: Sequence[str]) -> Request:
         query=made[QuerySettings],
         atlases=made[AtlasSettings],
         analysis=analysis,
-        group=made[GroupSettings],
-        selection=made[SelectionSettings],
+        group=GroupAnalysis(
+            group=made[GroupSettings],
+            model=made[ModelSettings],
+            permute=made[PermuteSettings],
+            selection=made[SelectionSettings],
+        ),
         resources=made[ResourceSettings],
         output=made[OutputSettings],
     )

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSettings
 from npi_bids.bids.query import QuerySettings
-from npi_bids.bids.selection import SelectionSettings
-from npi_bids.core.group import GroupSettings
 from npi_bids.core.options import option
-from npi_bids.workflows.settings import AnalysisSettings, ResourceSettings
+from npi_bids.workflows.settings import AnalysisSettings, GroupAnalysis, ResourceSettings
 
 LEVELS = ("participant", "group")
 
@@ -68,7 +66,6 @@ class Request:
     query: QuerySettings
     atlases: AtlasSettings
     analysis: AnalysisSettings
-    group: GroupSettings
-    selection: SelectionSettings
+    group: GroupAnalysis
     resources: ResourceSettings
     output: OutputSettings

@@ -141,13 +141,13 @@ def _describe_block(x: Array, weight: Array, trim: float, min_subjects: int) -> 
         moved = np.abs(w * apart) / (1 - w)
         same = (np.sign(x) == np.sign(mean)) & has
         median, trimmed = _order_statistics(np.where(has, x, np.nan), n, trim)
-    half = student.ppf(0.975, np.maximum(n - 1, 1)) * error
+        half = student.ppf(0.975, np.maximum(n - 1, 1)) * error
+        found = {
+            "mean": mean, "sd": sd, "standard_error": error, "t": t, "p": p,
+            "lower": mean - half, "upper": mean + half, "sign_consistency": same.sum(axis=0) / n,
+            "influence": moved.max(axis=0) / error, "median": median, "trimmed": trimmed,
+        }  # fmt: skip
     single = n < 2
-    found = {
-        "mean": mean, "sd": sd, "standard_error": error, "t": t, "p": p,
-        "lower": mean - half, "upper": mean + half, "sign_consistency": same.sum(axis=0) / n,
-        "influence": moved.max(axis=0) / error, "median": median, "trimmed": trimmed,
-    }  # fmt: skip
     alone = ("sd", "standard_error", "t", "p", "lower", "upper", "influence")
     known = {
         name: np.where(enough & ~(single if name in alone else ~enough), value, np.nan)
@@ -214,6 +214,8 @@ def outliers(alike: Array) -> Mask:
     [False, False, False, False, True]
     """
     z = np.arctanh(np.clip(alike, -0.999999, 0.999999))
+    if not np.isfinite(z).any():
+        return np.zeros(z.shape, dtype=bool)
     centre = np.nanmedian(z)
     spread = _NORMAL_MAD * np.nanmedian(np.abs(z - centre))
     with np.errstate(invalid="ignore"):

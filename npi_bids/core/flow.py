@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from npi_bids.core.records import Array, ECResult
+from npi_bids.core.records import Array, ECResult, Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def flow_of(matrix: Array) -> Flow:
     off = matrix.copy()
     np.fill_diagonal(off, np.nan)
     has = np.isfinite(off)
-    covered = has.any(axis=1) | has.any(axis=0)
+    covered: Mask = np.logical_or(has.any(axis=1), has.any(axis=0))
     entries = np.where(has, off, 0.0)
     size = np.abs(entries)
     positive, negative = np.maximum(entries, 0), np.minimum(entries, 0)
@@ -87,7 +87,7 @@ def flow_of(matrix: Array) -> Flow:
     return Flow(**{name: np.where(covered, value, np.nan) for name, value in found.items()})
 
 
-def _trophic_levels(size: Array, covered: Array) -> Array:
+def _trophic_levels(size: Array, covered: Mask) -> Array:
     """Solve ``(diag(in + out) - W - W') h = in - out``; mean 0 over the covered regions."""
     level = np.full(len(size), np.nan)
     inside = np.flatnonzero(covered)

@@ -76,7 +76,8 @@ _Prior = tuple[float, float, float, float]
 
 def _priors(maps: Array, usable: Mask, design: Array, members: list[Mask]) -> list[_Prior]:
     """Return what the edges of each site share, by the method of moments."""
-    locations, scales = ([[] for _ in members] for _ in range(2))
+    locations: list[list[Array]] = [[] for _ in members]
+    scales: list[list[Array]] = [[] for _ in members]
     for edges in blocks_of(len(maps), maps.shape[1]):
         some = usable[edges]
         if not some.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -39,6 +40,18 @@ class MotionEffect:
     share_significant: float
     distance_r: float
     n_subjects: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a sidecar says of it."""
+        return {
+            "MotionEffect": {
+                "Subjects": self.n_subjects,
+                "MedianAbsoluteR": self.median_absolute_r,
+                "ShareOfEdgesWithQBelow05": self.share_significant,
+                "SpearmanWithDistance": self.distance_r,
+            }
+        }
 
 
 def motion_effect(maps: Array, displacement: Array, centres: Array | None) -> MotionEffect | None:

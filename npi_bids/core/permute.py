@@ -12,66 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
+from npi_bids.core.components import Component, components, threshold_free
 from npi_bids.core.describe import blocks_of
 from npi_bids.core.glm import Contrast, Design, Pieces, pieces_of
-from npi_bids.core.options import check_options, option
+from npi_bids.core.group_options import PermuteSettings
 from npi_bids.core.records import Array, Mask
 from npi_bids.errors import NoUsableDataError
 
-# Exponents of extent and height, and the step of the height: Baggio et al. 2018
-# (doi:10.1002/hbm.24007).
-_EXTENT, _HEIGHT, _STEP = 0.4, 3.0, 0.1
 _TOGETHER = 32  # permutations at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PermuteSettings:
-    """How tests over subjects are corrected for the number of edges."""
-
-    n_permutations: int = option(
-        1000,
-        "group: permutations (or turned signs) for tests that hold over the whole map; 0: none",
-        at_least=0,
-        metavar="N",
-    )
-    network_statistic: str = option(
-        "nbs",
-        "group: how connected edges are tested together: directed network-based statistic (nbs), "
-        "threshold-free (tfnbs), both, or none",
-        choices=("nbs", "tfnbs", "both", "none"),
-    )
-    nbs_threshold: float = option(
-        3.1, "group: t above which edges make up a network", above=0, metavar="T"
-    )
-    group_seed: int = option(0, "group: seed of the permutations", at_least=0, metavar="N")
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Component:
-    """A network of edges above the threshold.
-
-    Attributes
-    ----------
-    sign
-        1 or -1: of the statistic of its edges.
-    edges
-        Shape (n_edges, 2): source and target of each.
-    size
-        Number of edges.
-    p
-        Family-wise, of a network of that size.
-    """
-
-    sign: int
-    edges: NDArray[np.int64]
-    size: int
-    p: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +51,7 @@ class Permuted:
     n_tested: int = 0
 
 
-def permute(  # noqa: PLR0913 (data, its shape, and what is asked of it)
+def permute(
     maps: Array,
     n_regions: int,
     design: Design,
@@ -314,62 +263,3 @@ class _Networks:
         ]
         scores: Array = np.max(parts, axis=0)
         return scores
-
-
-def components(edges: NDArray[np.int64], n_regions: int) -> list[NDArray[np.int64]]:
-    """Return the networks that directed edges make up, each as pairs of source and target.
-
-    Regions belong together where edges join them, whichever way these point; the edges stay
-    directed.
-
-    Parameters
-    ----------
-    edges
-        Flat indices of a map of ``n_regions``.
-
-    >>> [part.tolist() for part in components(np.array([1, 3, 11]), 4)]
-    [[[0, 1], [0, 3], [2, 3]]]
-    """
-    if not edges.size:
-        return []
-    pairs = np.stack(np.divmod(edges, n_regions), axis=1)
-    member = _members(edges, n_regions)
-    order = np.argsort(member, kind="stable")
-    cuts = np.flatnonzero(np.diff(member[order])) + 1
-    return [pairs[part] for part in np.split(order, cuts)]
-
-
-def _members(edges: NDArray[np.int64], n_regions: int) -> NDArray[np.int64]:
-    """Return the number of the network of each edge."""
-    sources, targets = np.divmod(edges, n_regions)
-    graph = csr_array((np.ones(edges.size), (sources, targets)), shape=(n_regions, n_regions))
-    _, region = connected_components(graph, directed=True, connection="weak")
-    member: NDArray[np.int64] = region[sources]
-    return member
-
-
-def threshold_free(statistic: Array, edges: NDArray[np.int64], n_regions: int) -> Array:
-    """Return the threshold-free score of each edge (Baggio et al. 2018, doi:10.1002/hbm.24007).
-
-    The sum over heights h below the edge's statistic of ``extent^0.4 h^3 dh``, where the extent
-    is the number of edges of its network above h.
-
-    Parameters
-    ----------
-    statistic
-        Shape (n_edges,); what is below 0 scores 0.
-    edges
-        Flat indices of a map of ``n_regions``.
-    """
-    scores = np.zeros(statistic.size)
-    height = _STEP
-    inside = np.flatnonzero(statistic >= height)
-    while inside.size:
-        member = _members(edges[inside], n_regions)
-        extent = np.bincount(member)[member]
-        scores[inside] += extent**_EXTENT * height**_HEIGHT * _STEP
-        height += _STEP
-        inside = inside[statistic[inside] >= height]
-    return scores
-
-

@@ -10,6 +10,7 @@ from typing import Any
 from npi_bids.bids import sidecars
 from npi_bids.bids.names import MEASURES, UNCERTAINTIES, atlas_path, output_path
 from npi_bids.bids.results import DONE, EXCLUDED, UnitStatus
+from npi_bids.core.flow import flow_of, network_map
 from npi_bids.images.parcellation import (
     Parcellation,
     save_image,
@@ -17,7 +18,8 @@ from npi_bids.images.parcellation import (
     voxel_size,
 )
 from npi_bids.io.files import copy_file, replacing, write_json
-from npi_bids.io.tables import write_rows, write_table
+from npi_bids.io.statistics import Regions, flow_table
+from npi_bids.io.tables import read_matrix, write_matrix, write_rows, write_table
 
 _DLABEL = ".dlabel.nii"
 Named = tuple[dict[str, str], str]  # entities and desc
@@ -107,6 +109,7 @@ def save_model(
             else:
                 copy_file(path, target)
                 written.append(target)
+        written = [*_save_flow(files, out_dir, named, facts=about, links=where), *written]
     status = UnitStatus(
         *named,
         status=DONE if facts["status"] == DONE else EXCLUDED,
@@ -120,6 +123,25 @@ def save_model(
     )
     write_json(out_dir / status.path, asdict(status))
     return [*written, out_dir / status.path]
+
+
+def _save_flow(
+    files: Sequence[Path], out_dir: Path, named: Named, *, facts: Facts, links: Facts
+) -> list[Path]:
+    """Save what the map says of regions and, where they have networks, of these."""
+    ec = read_matrix(next(path for path in files if path.stem == MEASURES[0]))
+    table = out_dir / str(links["NodeFiles"][0]).removeprefix("bids::")
+    regions = Regions(table, ec.labels)
+    target = out_dir / output_path("strength", *named)
+    write_json(target.with_suffix(".json"), sidecars.strength_sidecar(links))
+    write_table(flow_table(regions, flow_of(ec.matrix)), target)
+    written = [target.with_suffix(".json"), target]
+    if regions.network:
+        target = out_dir / output_path("npinetworks", *named)
+        write_json(target.with_suffix(".json"), sidecars.networks_sidecar(facts, links))
+        write_matrix(network_map(ec, regions.network), target)
+        written += [target.with_suffix(".json"), target]
+    return written
 
 
 def _save(path: Path, target: Path, sidecar: Facts) -> list[Path]:

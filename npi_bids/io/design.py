@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +46,41 @@ class BuiltDesign:
     reasons: dict[int, str]
     formula: str
     table: pd.DataFrame
+
+    @property
+    def covariates(self) -> Array:
+        """Columns of the design but the constant."""
+        kept = [place for place, name in enumerate(self.design.columns) if name != _CONSTANT]
+        matrix: Array = self.design.matrix[:, kept]
+        return matrix
+
+
+def subject_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the table of subjects with numbers as numbers and ``n/a`` as missing.
+
+    >>> subject_frame([{"age": "31", "sex": "F"}, {"age": "n/a", "sex": "M"}])["age"].tolist()
+    [31.0, nan]
+    """
+    table = pd.DataFrame(list(rows)).replace({"n/a": None, "": None})
+    for name in table:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        if (numbers.notna() == table[name].notna()).all():
+            table[name] = numbers.astype(np.float64)
+        else:
+            table[name] = table[name].astype("str").where(table[name].notna())
+    return table
+
+
+def tested_rows(maps: Array, rows: Mask, path: Path) -> Array:
+    """Return the maps of some subjects; a copy on disk where they are not all of them."""
+    if rows.all():
+        return maps
+    chosen = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.float64, shape=(int(rows.sum()), maps.shape[1])
+    )
+    for place, row in enumerate(np.flatnonzero(rows)):
+        chosen[place] = maps[row]
+    return chosen
 
 
 def build_design(
@@ -131,7 +168,8 @@ def _complete(table: pd.DataFrame, needed: Sequence[str]) -> tuple[Mask, dict[in
         for place, (_, row) in enumerate(missing.iterrows())
         if row.any()
     }
-    return ~missing.to_numpy().any(axis=1), reasons
+    whole: Mask = np.logical_not(missing.to_numpy().any(axis=1))
+    return whole, reasons
 
 
 def _contrast(text: str, columns: tuple[str, ...], used: pd.DataFrame) -> Contrast:
@@ -159,14 +197,14 @@ def _rows(names: Sequence[str], columns: tuple[str, ...]) -> Array:
 def _column(name: str, columns: tuple[str, ...], used: pd.DataFrame, text: str) -> Array:
     """Return the weights of one name: a column, or the level of a factor (0 for the first)."""
     if name in columns:
-        return _rows([name], columns)[0]
+        return np.array(_rows([name], columns)[0])
     match = _LEVEL.fullmatch(name)
     factor, level = (match["factor"], match["level"]) if match else ("", name)
     for known in used.select_dtypes(exclude="number"):
         levels = set(used[known].astype(str))
         if factor in ("", known) and level in levels:
             own = f"{known}[T.{level}]"
-            return _rows([own], columns)[0] if own in columns else np.zeros(len(columns))
+            return np.array(_rows([own], columns)[0] if own in columns else [0.0] * len(columns))
     levels_ = {known: sorted(set(used[known].astype(str)))
                for known in used.select_dtypes(exclude="number")}  # fmt: skip
     raise SettingsError(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npi_bids.core.group import GroupSettings, align, average
+from npi_bids.core.group import align, average
+from npi_bids.core.group_options import GroupSettings
 from npi_bids.core.records import Array, ECResult
 from npi_bids.errors import NoUsableDataError
 from npi_bids.io.files import read_json, write_json
@@ -89,6 +90,21 @@ def write_stack(matrices: Mapping[str, Sequence[Path]], folder: Path) -> MapStac
         array.flush()
     facts = {"labels": list(labels), "subjects": subjects, "owner": owner}
     write_json(folder / _FACTS, facts)
+    return read_stack(folder)
+
+
+def write_differences(pairs: Mapping[str, tuple[Path, Path]], folder: Path) -> MapStack:
+    """Put the second map of each subject less the first on disk; as :func:`write_stack`."""
+    subjects = sorted(pairs)
+    labels = read_matrix(pairs[subjects[0]][0]).labels
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = _new(folder / _SUBJECTS, (len(subjects), len(labels) ** 2))
+    for number, subject in enumerate(subjects):
+        first, second = (align(read_matrix(path), labels).matrix for path in pairs[subject])
+        maps[number] = (second - first).ravel()
+    maps.flush()
+    owner = list(range(len(subjects)))
+    write_json(folder / _FACTS, {"labels": list(labels), "subjects": subjects, "owner": owner})
     return read_stack(folder)
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from npi_bids.core.components import Component
 from npi_bids.core.describe import Description
-from npi_bids.core.permute import Component
-from npi_bids.core.records import Array
+from npi_bids.core.flow import FLOW_FIELDS, Flow
+from npi_bids.core.glm import Estimate
+from npi_bids.core.permute import Permuted
+from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.tables import read_table, write_table
 
@@ -78,8 +81,10 @@ def _further(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
 
 def description_columns(found: Description, subjects: Sequence[str]) -> dict[str, Any]:
     """Return the columns of a long table; who moves a mean most stands there by name."""
-    names = np.array([f"sub-{subject}" for subject in subjects], dtype=object)
-    who = np.where(np.isfinite(found.influence), names[found.influential], None)
+    who = [
+        f"sub-{subjects[row]}" if known else None
+        for row, known in zip(found.influential, np.isfinite(found.influence), strict=True)
+    ]
     columns = {
         name: getattr(found, name)
         for name in (
@@ -87,7 +92,22 @@ def description_columns(found: Description, subjects: Sequence[str]) -> dict[str
             *("sign_consistency", "median", "trimmed", "influence"),
         )
     }
-    return {**columns, "most_influential": who}
+    return {**columns, "most_influential": np.array(who, dtype=object)}
+
+
+def estimate_columns(found: Estimate) -> dict[str, Any]:
+    """Return the columns of a long table of one contrast."""
+    names = ("n", "effect", "standard_error", "statistic", "p", "q")
+    return {name: getattr(found, name) for name in names}
+
+
+def permuted_columns(found: Permuted | None) -> dict[str, Any]:
+    """Return the columns that permutations add; none where there were none."""
+    if found is None:
+        return {}
+    columns = {"p_permuted": found.p, "p_fwe": found.p_fwe}
+    further = {"p_nbs": found.p_nbs, "p_tfnbs": found.p_tfnbs}
+    return columns | {name: p for name, p in further.items() if np.isfinite(p).any()}
 
 
 def write_edges(
@@ -139,9 +159,7 @@ def edge_table(
     return whole if diagonal else whole[source != target]
 
 
-def region_table(
-    regions: Regions, found: Mapping[str, Mapping[str, Any]]
-) -> pd.DataFrame:
+def region_table(regions: Regions, found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row per figure and region; ``found`` holds the columns by figure."""
     parts = []
     for figure, columns in found.items():
@@ -150,6 +168,44 @@ def region_table(
             table["network"] = regions.network
         parts.append(pd.DataFrame(table | dict(columns)))
     return pd.concat(parts, ignore_index=True)
+
+
+def flow_table(regions: Regions, flow: Flow) -> pd.DataFrame:
+    """Return one row per region, with what a map says of it."""
+    table: dict[str, Any] = {"index": range(1, len(regions.labels) + 1), "name": regions.labels}
+    if regions.network:
+        table["network"] = regions.network
+    return pd.DataFrame(table | {name: getattr(flow, name) for name in FLOW_FIELDS})
+
+
+def network_rows(
+    pairs: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]],
+) -> pd.DataFrame:
+    """Return one row per pair of networks; ``pairs`` holds names and columns by grouping."""
+    parts = [
+        edge_table(names, columns, diagonal=True, first={"grouping": grouping})
+        for grouping, (names, columns) in pairs.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> Array:
+    """Return one column of the subjects' table as numbers; NaN where it is not known."""
+    values = [row.get(name) for row in rows]
+    numbers: Array = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(
+        dtype=np.float64
+    )
+    return numbers
+
+
+def write_subjects(
+    rows: Sequence[Mapping[str, Any]], alike: Array, unlike: Mask, path: Path
+) -> None:
+    """Write one row per subject: what is known of it, and how like the others its map is."""
+    table = pd.DataFrame(list(rows))
+    table.insert(1, "r_with_others", alike)
+    table.insert(2, "outlier", unlike)
+    write_table(table, path)
 
 
 def component_table(labels: Sequence[str], components: Sequence[Component]) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from npi_bids.core.group import GroupSettings, align, average, scale_to_strongest
+from npi_bids.core.group import align, average, scale_to_strongest
+from npi_bids.core.group_options import GroupSettings
 from npi_bids.core.records import ECResult
 from npi_bids.errors import InputDataError, NoUsableDataError
 

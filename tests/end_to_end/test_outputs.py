@@ -63,6 +63,8 @@ def test_rows_are_sources(results, tiny, sub):
 
 def test_uncovered_region_is_na_everywhere_and_never_zero(results):
     for path in results.glob("sub-*/func/*_relmat.tsv"):
+        if "_meas-npinetworks_" in path.name:
+            continue
         matrix = read_matrix(path).matrix
         assert np.isnan(matrix[4]).all()
         assert np.isnan(matrix[:, 4]).all()
