@@ -120,6 +120,7 @@ def fit_ou(
     precision: tuple[float, float],
     start: OU | None = None,
     max_iterations: int = _MAX_ITERATIONS,
+    mean: Array | None = None,
 ) -> OU:
     """Fit drift and diffusion by maximum a posteriori.
 
@@ -138,6 +139,9 @@ def fit_ou(
         Where to start; uncoupled regions by default.
     max_iterations
         Steps at most; few do where only the prediction error is wanted.
+    mean
+        Drift that the prior is centred on, its diagonal included; where None the prior is centred
+        on uncoupled regions and says nothing of the diagonal.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def fit_ou(
     """
     if not all(np.isfinite(part).all() for part in (moments.past, moments.cross, moments.future)):
         raise SurrogateError("The second moments of the signals are not finite.")
-    problem = _Problem(moments, precision)
+    problem = _Problem(moments, precision, mean)
     first = problem.pack(start or problem.uncoupled())
     found = minimize(
         problem.value_and_gradient,
@@ -171,7 +175,10 @@ class _Problem:
     the precision of the prior added.
     """
 
-    def __init__(self, moments: Moments, precision: tuple[float, float]) -> None:
+    def __init__(
+        self, moments: Moments, precision: tuple[float, float], mean: Array | None = None
+    ) -> None:
+        self.mean = None if mean is None else torch.from_numpy(mean)
         n = self.n = len(moments.past)
         ridge = _RIDGE * np.eye(n)
         past, future = moments.past + ridge, moments.future + ridge
@@ -232,7 +239,10 @@ class _Problem:
         residual = future - crossed - crossed.T + transition.T @ past @ transition
         likelihood = torch.log(torch.diagonal(factor)).sum()
         likelihood = likelihood + torch.trace(torch.cholesky_solve(residual, factor)) / 2
-        between = drift - torch.diag(torch.diagonal(drift))
+        if self.mean is None:
+            between = drift - torch.diag(torch.diagonal(drift))
+        else:
+            between = drift - self.mean
         even, odd = (between + between.T) / 2, (between - between.T) / 2
         prior = self.precision[0] * (even**2).sum() + self.precision[1] * (odd**2).sum()
         return likelihood + prior / (2 * self.n_windows)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from npi_bids.core.options import check_options, option
 from npi_bids.core.records import Array, Windows
 from npi_bids.errors import SettingsError
+
+if TYPE_CHECKING:
+    from npi_bids.core.prior import GroupPrior
 
 # The one list of surrogates: surrogates/<name>.py holds fit_<name>. They are imported when they
 # are asked for, because the command line reads this list and must not load torch.
@@ -201,9 +204,20 @@ def surrogates() -> dict[str, FitSurrogate]:
 
 
 def fit_surrogate(
-    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+    train: Windows,
+    valid: Windows,
+    settings: TrainSettings,
+    like: Surrogate | None = None,
+    prior: GroupPrior | None = None,
 ) -> tuple[Surrogate, TrainLog]:
-    """Fit the surrogate that the settings name; with the choices of ``like`` where it is given."""
+    """Fit the surrogate that the settings name.
+
+    With the choices of ``like`` where it is given, and towards a group where a ``prior`` is.
+    """
+    if prior is not None:
+        from npi_bids.core.surrogates.shrunk import fit_shrunk
+
+        return fit_shrunk(train, valid, resolve(settings), prior, like)
     return surrogates()[settings.surrogate](train, valid, resolve(settings), like)
 
 

@@ -168,9 +168,9 @@ def _refit(
         linear, details = _one_lag_var(train, int(np.any(before.weights[:-1], axis=(1, 2)).sum()))
     if not isinstance(like, Hybrid):
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    left, left_valid = (_left_over(linear, windows) for windows in (train, valid))
+    left, left_valid = (left_over(linear, windows) for windows in (train, valid))
     settings = replace(settings, n_seeds=len(like.residual.networks))
-    residual, log = fit_network(_zero_mlp, left, left_valid, settings, like.residual)
+    residual, log = fit_network(zero_mlp, left, left_valid, settings, like.residual)
     return Hybrid(linear, residual), replace(log, details=details)
 
 
@@ -181,21 +181,21 @@ def _fit_residual(
 
     Returns the share by which the held-out error falls too.
     """
-    left, left_valid = (_left_over(linear, windows) for windows in (train, valid))
+    left, left_valid = (left_over(linear, windows) for windows in (train, valid))
     plain = float(np.mean(left_valid.target**2))
     n_seeds = settings.n_seeds or 1
-    networks, log = fit_network(_zero_mlp, left, left_valid, replace(settings, n_seeds=1))
+    networks, log = fit_network(zero_mlp, left, left_valid, replace(settings, n_seeds=1))
     gain = 1 - min(log.valid) / plain
     if gain > _FIRST_GAIN and n_seeds > 1:
         rest = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
-        others, others_log = fit_network(_zero_mlp, left, left_valid, rest)
+        others, others_log = fit_network(zero_mlp, left, left_valid, rest)
         networks, log = networks.joined(others), mean_log([log] + [others_log] * (n_seeds - 1))
         error = np.mean((networks.step(left_valid.history) - left_valid.target) ** 2)
         gain = 1 - float(error) / plain
     return (networks, log, gain) if gain > _RESIDUAL_GAIN else (None, None, gain)
 
 
-def _zero_mlp(n_lags: int, n_regions: int, hidden: int | None) -> MLP:
+def zero_mlp(n_lags: int, n_regions: int, hidden: int | None) -> MLP:
     """Make two hidden layers of twice the regions each, and an output that starts at zero."""
     width = hidden or 2 * n_regions
     return MLP(n_lags, n_regions, width, second=width, zero=True)
@@ -206,7 +206,7 @@ def _last(windows: Windows) -> Windows:
     return replace(windows, history=windows.history[:, -1:])
 
 
-def _left_over(linear: VAR, windows: Windows) -> Windows:
+def left_over(linear: VAR, windows: Windows) -> Windows:
     """Return windows whose target is what the linear part leaves."""
     target = windows.target - (linear.step(windows.history) if len(windows) else 0)
     return replace(_last(windows), target=target)

@@ -139,7 +139,7 @@ def fit_process(
     # parts that start from the whole would agree for no reason.
     start = like.process if like and not known else None
     process = fit_ou(second_moments(past, future), choices.precision, start)
-    weights = _unroll(process.transition, choices, windows.n_lags)
+    weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)
     model = MOU(weights, offset, process, choices, scale)
@@ -160,7 +160,7 @@ def _scaled(windows: Windows, mean: Array, scale: Array) -> Windows:
     )
 
 
-def _unroll(transition: Array, choices: Choices, n_lags: int) -> Array:
+def unroll(transition: Array, choices: Choices, n_lags: int) -> Array:
     """Return the weights of all lags, shape (n_lags, source, target), most recent last."""
     n_regions = len(transition)
     weights = np.zeros((n_lags, n_regions, n_regions))

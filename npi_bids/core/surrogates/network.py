@@ -9,7 +9,7 @@ same numbers as one full pass per region, several times faster.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from npi_bids.core.records import Array, Windows
 from npi_bids.core.surrogate import Surrogate, TrainLog, TrainSettings, mean_log
 from npi_bids.core.train import find_device, seeded, train_networks
+from npi_bids.errors import InputDataError
 
 # Windows that go through the network at once: few enough to stay in the cache of one core, which
 # is worth a factor of two at 360 regions; more for small networks, whose calls cost more than
@@ -202,6 +203,8 @@ def fit_network(
     valid: Windows,
     settings: TrainSettings,
     like: Surrogate | None = None,
+    *,
+    start: Mapping[str, Array] | None = None,
 ) -> tuple[NetworkSurrogate, TrainLog]:
     """Make networks of that kind, one per seed, train them, and put them behind the protocol.
 
@@ -215,12 +218,20 @@ def fit_network(
         Members have the seeds ``seed``, ``seed + 1``, ...
     like
         A fit whose numbers of epochs to keep, instead of stopping early.
+    start
+        Weights by name that every member starts from, instead of drawing them; 0 epochs leave
+        them as they are.
     """
     _, n_lags, n_regions = train.history.shape
     networks = [
         make_network(kind, n_lags, n_regions, settings, member)
         for member in range(settings.n_seeds or 1)
     ]
+    for network in networks if start else ():
+        load_weights(network, start or {})
+    if start and settings.epochs == 0:
+        nothing = TrainLog((float("nan"),), (float("nan"),))
+        return NetworkSurrogate(tuple(networks), n_lags, n_regions, (0,) * len(networks)), nothing
     known = like.epochs if isinstance(like, NetworkSurrogate) else None
     logs = train_networks(networks, [(train, valid)] * len(networks), settings, known)
     epochs = tuple(log.best_epoch for log in logs)
@@ -241,6 +252,28 @@ def make_network(
             network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
             nn.init.zeros_(network.skip.weight)
     return network.to(find_device(settings.device))
+
+
+def load_weights(network: SplitNetwork, weights: Mapping[str, Array]) -> None:
+    """Put weights into a network.
+
+    Raises
+    ------
+    InputDataError
+        They are those of another network.
+    """
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    if own != given:
+        unlike = sorted(name for name in own | given if own.get(name) != given.get(name))
+        raise InputDataError(
+            f"The pre-trained network is another one: {unlike[0]} has shape "
+            f"{given.get(unlike[0])}, expected {own.get(unlike[0])}. Pre-train with the same "
+            "--surrogate, --lags and --hidden."
+        )
+    network.load_state_dict(
+        {name: torch.as_tensor(np.asarray(value)) for name, value in weights.items()}
+    )
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
