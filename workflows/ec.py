@@ -22,6 +22,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     assess: AssessSettings | None = None,
     brain: BrainSettings | None = None,
     min_time: float = 0.0,
+    prior: tuple[str, str, bool] = ("", "", True),
     n_threads: int = 1,
     mem_gb: float = 1.0,
     name: str = "ec_wf",
@@ -50,6 +51,9 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
         Which whole-brain model to fit, where ``train`` names the surrogate ``wbm``.
     min_time
         Seconds of kept samples that the model needs, all runs together.
+    prior
+        File of a pre-trained surrogate (or nothing), label of the subject, and whether the
+        subject's own part of the group is taken out of it.
     n_threads
         Threads that torch computes on.
     mem_gb
@@ -84,6 +88,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             verdict=asdict(wanted.verdict),
             brain=asdict(brain or BrainSettings()),
             min_time=min_time,
+            subject=prior[1],
+            leave_out=prior[2],
             n_threads=n_threads,
             use_gpu=train.device.startswith("cuda"),
         ),
@@ -91,6 +97,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
         mem_gb=mem_gb,
         n_procs=n_threads,
     )
+    if prior[0]:
+        infer_ec.inputs.pretrained = prior[0]
     workflow.connect([
         (inputnode, infer_ec, [("series", "series"),
                                ("summaries", "summaries")]),

@@ -10,6 +10,7 @@ from npi_bids.bids.units import CombineSettings
 from npi_bids.core.group_options import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.core.options import check_options, configuration_hash, option
 from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.prior_options import PriorSettings
 from npi_bids.core.surrogate import TrainSettings, resolve
 from npi_bids.core.verdict import AssessSettings
 from npi_bids.errors import SettingsError
@@ -31,13 +32,18 @@ class AnalysisSettings:
     perturb: PerturbSettings = field(default_factory=PerturbSettings)
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
+    prior: PriorSettings = field(default_factory=PriorSettings)
+    # Of the pre-trained surrogates that are used: another one makes other results.
+    prior_digest: str = ""
 
     @property
     def configuration(self) -> str:
         """Short hash of all that shapes a result; one output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == "wbm" else ()
+        shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
         return configuration_hash(
             *whole_brain,
+            *shrunk,
             self.coverage,
             self.denoise,
             self.denoise.strategy,

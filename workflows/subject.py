@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Task:
     desc: str
     extract_gb: float = 1.0
     train_gb: float = 1.0
+    pretrained: str = ""  # file of the group's surrogate that the model is shrunk towards
 
     @property
     def entities(self) -> dict[str, str]:
@@ -153,6 +155,7 @@ def init_unit_wf(
         assess=settings.assess,
         brain=settings.brain,
         min_time=settings.denoise.min_time,
+        prior=(task.pretrained, task.entities["sub"], settings.prior.leave_subject_out),
         n_threads=n_threads,
         mem_gb=task.train_gb,
     )
@@ -167,7 +170,24 @@ def init_unit_wf(
     summaries = _Gathered(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
     # The status of the unit is written last, and tells that all its files are there.
     saved = _Gathered(workflow, "saved", (save_model, "run_files"), len(runs))
-    for number, run in enumerate(runs, start=1):
+    for number, (parcellate_wf, save_run) in enumerate(
+        connect_runs(workflow, task, settings, out_dir), start=1
+    ):
+        series.add(parcellate_wf, "outputnode.timeseries", number)
+        summaries.add(parcellate_wf, "outputnode.summary", number)
+        saved.add(save_run, "names", number)
+    workflow.connect([
+        (ec_wf, save_model, [("outputnode.files", "files"),
+                             ("outputnode.summary", "summary")]),
+    ])  # fmt: skip
+    return workflow
+
+
+def connect_runs(
+    workflow: Any, task: Task, settings: AnalysisSettings, out_dir: Path
+) -> Iterator[tuple[Any, Any]]:
+    """Add to a workflow what makes and saves the series of each run, and yield both parts."""
+    for number, run in enumerate(task.unit.runs, start=1):
         parcellate_wf = _init_run_wf(run, task, settings, f"parcellate_{number}_wf")
         save_run = init_save_run_node(
             run,
@@ -181,14 +201,7 @@ def init_unit_wf(
             (parcellate_wf, save_run, [(f"outputnode.{table}", table)
                                        for table in ("summary", *RUN_TABLES)]),
         ])  # fmt: skip
-        series.add(parcellate_wf, "outputnode.timeseries", number)
-        summaries.add(parcellate_wf, "outputnode.summary", number)
-        saved.add(save_run, "names", number)
-    workflow.connect([
-        (ec_wf, save_model, [("outputnode.files", "files"),
-                             ("outputnode.summary", "summary")]),
-    ])  # fmt: skip
-    return workflow
+        yield parcellate_wf, save_run
 
 
 class _Gathered:

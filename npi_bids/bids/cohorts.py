@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from npi_bids.bids.names import stem
+from npi_bids.bids.names import WITHIN_GROUP, stem
 from npi_bids.bids.results import Model, find_models
 from npi_bids.bids.selection import (
     VERDICTS,
@@ -24,8 +24,6 @@ from npi_bids.errors import (
     NoUsableDataError,
     SettingsError,
 )
-
-_WITHIN_SUBJECT = ("sub", "ses", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def find_cohorts(
     members = select(find_models(root), root, settings)
     for member in members:
         model = member.model
-        shared = {k: v for k, v in model.entities.items() if k not in _WITHIN_SUBJECT}
+        shared = {k: v for k, v in model.entities.items() if k not in WITHIN_GROUP}
         shared |= {"cohort": member.cohort} if member.cohort else {}
         key = (tuple(shared.items()), model.desc)
         if not member.reason:

@@ -25,6 +25,8 @@ ENTITY_ORDER = (
 )
 SURROGATES = "derivatives/surrogates"
 STATISTICS = "derivatives/statistics"
+PRETRAINED = "derivatives/pretrained"
+WITHIN_GROUP = ("sub", "ses", "run")  # entities that differ within a group
 UNITS = "logs/units"
 QUALITY_TABLE = "logs/quality.tsv"
 GROUP_TABLE = "logs/group.tsv"
@@ -131,6 +133,12 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
         / folder(named)
         / (stem(named) + f"_{known.suffix}{known.extension}")
     )
+
+
+def pretrained_path(entities: Entities, desc: str) -> PurePosixPath:
+    """Return where the pre-trained surrogate of the group of a model lies."""
+    shared = {key: value for key, value in entities.items() if key not in WITHIN_GROUP}
+    return PurePosixPath(PRETRAINED, stem({**shared, "desc": desc}) + "_surrogate.safetensors")
 
 
 def atlas_path(space: str, entities: Entities, suffix: str, extension: str) -> PurePosixPath:

@@ -172,6 +172,7 @@ def model_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
                 "lag_seconds", perturbation["steps_ahead"] * summary["tr"]
             ),
         },
+        **({"Pretrained": summary["pretrained"]} if "pretrained" in summary else {}),
         "Verdict": summary["verdict"]["label"],
         "VerdictReasons": summary["verdict"]["reasons"],
         "VerdictThresholds": summary["thresholds"],

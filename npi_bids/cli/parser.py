@@ -19,6 +19,7 @@ from npi_bids.cli.settings import LEVELS, OutputSettings, Request
 from npi_bids.core.group_options import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.core.measures import MeasureSettings
 from npi_bids.core.perturb import PerturbSettings
+from npi_bids.core.prior_options import PriorSettings
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings, VerdictSettings
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
@@ -29,7 +30,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "queries": (QuerySettings,),
     "parcellation": (AtlasSettings, CoverageSettings),
     "denoising": (DenoiseSettings,),
-    "surrogate": (TrainSettings, CombineSettings),
+    "surrogate": (TrainSettings, CombineSettings, PriorSettings),
     "whole-brain model": (BrainSettings,),
     "perturbation": (PerturbSettings,),
     "uncertainty": (MeasureSettings, VerdictSettings),
@@ -72,8 +73,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("bids_dir", type=Path, help="dataset of fMRIPrep derivatives (or a raw "
                         "dataset that holds them)")  # fmt: skip
     parser.add_argument("out_dir", type=Path, help="output dataset; made where it is missing")
-    parser.add_argument("levels", nargs="+", choices=LEVELS, metavar="{participant,group}",
-                        help="one level or both")  # fmt: skip
+    parser.add_argument("levels", nargs="+", choices=LEVELS,
+                        metavar="{pretrain,participant,group}",
+                        help="one level or several")  # fmt: skip
     parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
     for title, classes in GROUPS.items():
         group = parser.add_argument_group(title)
@@ -121,6 +123,7 @@ def parse(argv: Sequence[str]) -> Request:
         train=made[TrainSettings],
         perturb=made[PerturbSettings],
         brain=made[BrainSettings],
+        prior=made[PriorSettings],
         assess=AssessSettings(measures=made[MeasureSettings], verdict=made[VerdictSettings]),
     )
     return Request(

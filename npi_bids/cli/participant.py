@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.dataset import Dataset
 from npi_bids.bids.names import stem
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
@@ -17,6 +18,7 @@ from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.inputs import Inputs, warn_of_spaces
+from npi_bids.cli.pretrained import find_pretrained
 from npi_bids.cli.progress import Progress, unit_of
 from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
 from npi_bids.cli.settings import Request
@@ -81,17 +83,38 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
         write_dataset(request.out_dir, inputs.datasets, specs, strategies)
+    tasks = shrink(all_tasks(inputs, units, work_dir), request)
+    return _sort_out(request, inputs.datasets, tasks, done)
+
+
+def all_tasks(inputs: Inputs, units: Mapping[AtlasSpec, list[Unit]], work_dir: Path) -> list[Task]:
+    """Prepare the atlases, and return what could be fitted with each of them."""
     tasks = []
-    for spec in specs:
+    dry = inputs.request.output.dry_run
+    for spec in inputs.specs:
         atlas = inputs.prepare(spec, work_dir / "atlases")
         spaces = {unit.entities.get("space", "individual") for unit in units[spec]}
         space = spec.space if spec.space != "unknown" else sorted(spaces)[0]
         if not inputs.given:
             warn_of_spaces(spec, spaces)
-        if not request.output.dry_run:
+        if not dry:
             atlas = inputs.save(spec, atlas, space=space)
         tasks += [_task(unit, atlas, inputs.desc(spec)) for unit in units[spec]]
-    return _sort_out(request, inputs.datasets, tasks, done)
+    return tasks
+
+
+def shrink(tasks: Sequence[Task], request: Request) -> list[Task]:
+    """Tell each task which pre-trained surrogate it starts from, where one is asked for.
+
+    Raises
+    ------
+    InputDataError
+        There is none for a task, or it is not one for its atlas.
+    """
+    path = request.analysis.prior.pretrained
+    if not path:
+        return list(tasks)
+    return [replace(task, pretrained=str(find_pretrained(Path(path), task))) for task in tasks]
 
 
 def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:

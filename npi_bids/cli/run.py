@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from npi_bids.bids.results import UnitStatus
@@ -45,22 +46,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
-    from npi_bids.bids.results import find_statuses
     from npi_bids.cli.dataset import check_out_dir, check_results
-    from npi_bids.cli.logs import print_table, start_logging, write_settings
-    from npi_bids.cli.participant import judge, make_plan, run_plan
+    from npi_bids.cli.logs import start_logging, write_settings
+    from npi_bids.cli.pretrained import with_digest
 
     check_out_dir(request)
+    request = with_digest(request)
     work_dir = Path(request.output.work_dir).resolve()
     if request.output.dry_run:
         _print_plan(request, work_dir)
         return 0
     again = request.output.reports_only or request.output.boilerplate_only
     fits = "participant" in request.levels and not again
-    if not fits:
+    pretrains = "pretrain" in request.levels and not again
+    if not fits and not pretrains:
         check_results(request.out_dir)
     run_dir = start_logging(request.out_dir, request.output)
     write_settings(request, run_dir)
+    code = 0
+    if pretrains:
+        code, request = _pretrain(request, work_dir, run_dir)
+        if code > 1 or request.levels == ("pretrain",):
+            sys.stdout.write(_last_line(code, request, run_dir) + "\n")
+            return code
+    return max(code, _run_models(request, work_dir, run_dir, fits=fits))
+
+
+def _run_models(request: Request, work_dir: Path, run_dir: Path, *, fits: bool) -> int:
+    """Fit what is to be fitted, put groups together, write pages, and say how it went."""
+    from npi_bids.bids.results import find_statuses
+    from npi_bids.cli.logs import print_table, write_settings
+    from npi_bids.cli.participant import judge, make_plan, run_plan
+
     code, complete = 0, []
     if fits:
         plan = make_plan(request, work_dir)
@@ -75,6 +92,17 @@ def run_levels(request: Request) -> int:
     print_table(statuses, complete)
     sys.stdout.write(_last_line(code, request, run_dir) + "\n")
     return code
+
+
+def _pretrain(request: Request, work_dir: Path, run_dir: Path) -> tuple[int, Request]:
+    """Run the level pretrain; return its code, and the request that goes on from it."""
+    from npi_bids.cli.pretrain import run_pretrain
+    from npi_bids.cli.pretrained import with_digest
+
+    code = run_pretrain(request, work_dir, run_dir)
+    prior = replace(request.analysis.prior, pretrained=str(request.out_dir))
+    after = replace(request, analysis=replace(request.analysis, prior=prior))
+    return code, request if code > 1 else with_digest(after)
 
 
 def _write_pages(

@@ -10,7 +10,7 @@ from npi_bids.bids.query import QuerySettings
 from npi_bids.core.options import option
 from npi_bids.workflows.settings import AnalysisSettings, GroupAnalysis, ResourceSettings
 
-LEVELS = ("participant", "group")
+LEVELS = ("pretrain", "participant", "group")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,9 @@ def configuration_hash(*settings: Any) -> str:
     >>> configuration_hash(a) == configuration_hash(b)
     False
     """
-    content = {type(item).__name__: result_fields(item) for item in settings}
+    content = {
+        type(item).__name__: item if isinstance(item, str) else result_fields(item)
+        for item in settings
+    }
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -16,6 +16,7 @@ from npi_bids.core.measures import (
     model_free_measures,
 )
 from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian
+from npi_bids.core.prior import GroupPrior
 from npi_bids.core.quality import Fit, assess_fit, split_half, split_oriented
 from npi_bids.core.records import (
     Array,
@@ -44,6 +45,7 @@ def ec_of_runs(
     perturb: PerturbSettings,
     assess: AssessSettings | None = None,
     regressors: Sequence[str] = (),
+    prior: GroupPrior | None = None,
 ) -> SubjectEC:
     """Train one surrogate on all runs of a subject and perturb it in every observed state.
 
@@ -61,6 +63,9 @@ def ec_of_runs(
         What is wanted beyond the map.
     regressors
         Names of what was regressed out of the series, for warnings.
+    prior
+        What a group knows of the subject, over all regions. Agreement of halves is then that of
+        their deviations from the group's map, since what they share of the group says nothing.
 
     Returns
     -------
@@ -90,35 +95,37 @@ def ec_of_runs(
     # Products of small matrices are slower on two threads than on one.
     few = bool(runs) and runs[0].data.shape[1] < _FEW_REGIONS
     with threads(1 if few else torch_threads()):
-        return _ec_of_runs(runs, train, perturb, assess or AssessSettings(), regressors)
+        wanted = assess or AssessSettings()
+        return _ec_of_runs(runs, (train, perturb, wanted), regressors, prior)
 
 
 def _ec_of_runs(
     runs: Sequence[RegionSeries],
-    train: TrainSettings,
-    perturb: PerturbSettings,
-    wanted: AssessSettings,
+    asked: tuple[TrainSettings, PerturbSettings, AssessSettings],
     regressors: Sequence[str],
+    prior: GroupPrior | None,
 ) -> SubjectEC:
-    settings = resolve(train)
+    settings, perturb, wanted = resolve(asked[0]), asked[1], asked[2]
     shared, covered = shared_regions(runs)
     windows = cut_windows(shared, settings.n_lags or 1)
-    fit, log = _fit(shared, windows, settings, perturb)
-    again = _Again(fit.surrogate, settings, perturb)
+    prior = prior and prior.take(covered)
+    fit, log = _fit(shared, windows, settings, perturb, prior)
+    again = _Again(fit.surrogate, settings, perturb, prior)
     test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
     several: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
     members = several if len(several) > 1 else ()
     quality = assess_fit(
         fit,
-        halves=split_half(windows, again.map_of),
+        halves=split_half(windows, again.own_of),
         members=[_map(member, windows, perturb, settings.seed) for member in members],
         direction=test,
         direction_supported=supports_direction(test, wanted.verdict),
         runs=shared,
     )
+    quality = replace(quality, shrunk=prior is not None)
     if "oriented" in wanted.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(shared))
-    if settings.surrogate in KNOWN_SURROGATES:
+    if settings.surrogate in KNOWN_SURROGATES and prior is None:
         quality = _with_expected(quality)
     found = _measures(fit, shared, windows, wanted.measures.measures)
     sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
@@ -153,11 +160,23 @@ class _Again:
     surrogate: Surrogate
     settings: TrainSettings
     perturb: PerturbSettings
+    prior: GroupPrior | None = None
 
     def map_of(self, windows: Windows) -> Array:
         nothing = windows.take(slice(0, 0))
-        fitted, _ = fit_surrogate(windows, nothing, self.settings, self.surrogate)
+        fitted, _ = fit_surrogate(windows, nothing, self.settings, self.surrogate, self.prior)
         return _map(fitted, windows, self.perturb, self.settings.seed)
+
+    def own_of(self, windows: Windows) -> Array:
+        """Return the map, less that of the group where there is a prior."""
+        own = self.map_of(windows)
+        if self.prior is None:
+            return own
+        from npi_bids.core.surrogates.shrunk import group_surrogate
+
+        shared = group_surrogate(windows, self.settings, self.prior)
+        deviation: Array = own - _map(shared, windows, self.perturb, self.settings.seed)
+        return deviation
 
 
 def _map(surrogate: Surrogate, windows: Windows, perturb: PerturbSettings, seed: int) -> Array:
@@ -172,12 +191,14 @@ def _fit(
     windows: Windows,
     settings: TrainSettings,
     perturb: PerturbSettings,
+    prior: GroupPrior | None,
 ) -> tuple[Fit, TrainLog]:
     learn, check = split_windows(windows, settings.train_fraction)
-    checked, log = fit_surrogate(learn, check, settings)
+    checked, log = fit_surrogate(learn, check, settings, prior=prior)
     surrogate = checked
     if settings.refit:
-        surrogate, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, checked)
+        nothing = windows.take(slice(0, 0))
+        surrogate, _ = fit_surrogate(windows, nothing, settings, checked, prior)
     fit = Fit(
         surrogate=surrogate,
         checked=checked,

@@ -8,22 +8,26 @@ from itertools import pairwise
 
 import numpy as np
 
-from npi_bids.core.evidence import LaggedEvidence
 from npi_bids.core.ou import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.core.pretrain_networks import train_group_networks
 from npi_bids.core.prior import (
     GroupPrior,
-    fingerprint_of,
+    Tensors,
+    Total,
     fit_group_process,
     group_weights,
-    part_of,
+    joined,
+    scaled,
     scaled_pairs,
 )
 from npi_bids.core.records import Array, Mask, RegionSeries, Windows
-from npi_bids.core.surrogate import TrainSettings
+from npi_bids.core.surrogate import TrainSettings, resolve
 from npi_bids.core.surrogates.choices import Choices, choose, pairs
 from npi_bids.core.windows import cut_windows, shared_regions
 from npi_bids.errors import NoUsableDataError
 
+_MOST_FOLDS = 10
+_START = -0.7  # drift of a region alone, where a fit begins
 _FEWEST = 4  # subjects
 _CHOOSING = 8  # subjects of each half that the choices are made on
 _MAX_CHOOSING_REGIONS = 64
@@ -39,57 +43,50 @@ Subjects = Callable[[], Iterator[tuple[str, Sequence[RegionSeries]]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Member:
-    """One subject of a group.
-
-    Attributes
-    ----------
-    label
-        Of the subject.
-    fold
-        0 or 1; networks of a fold were trained without its subjects.
-    moments
-        Over the regions that it covers.
-    covered
-        Shape (n_regions of the atlas,).
-    """
-
-    label: str
-    fold: int
-    moments: Moments
-    covered: Mask
-
-    @property
-    def fingerprint(self) -> tuple[float, ...]:
-        """A few numbers that tell whether series are those that were seen here."""
-        return fingerprint_of(self.moments)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Pretrained:
     """What came out of a group.
 
     Attributes
     ----------
     prior
-        Over all regions of the atlas.
+        Of all subjects, over all regions of the atlas.
+    folds
+        Moments of each fold; a subject is left out with its fold, which is the subject alone where
+        there are ten subjects or fewer.
     members
-        Fold and fingerprint of each subject.
-    seen
-        Shape (n_regions,); regions that some subject covers.
+        Fold of each subject.
+    networks
+        Weights by name, trained on all subjects (``all``), and without the even (``0``) and the
+        odd folds (``1``); empty where networks do not pay.
     errors
         Held-out mean squared error of subjects: shrunk towards the group (process, and VAR), and
-        with the group's process as it is.
+        the group's process as it is.
     """
 
     prior: GroupPrior
-    members: dict[str, tuple[int, tuple[float, ...]]]
-    seen: Mask
+    folds: tuple[Total, ...]
+    members: dict[str, int]
+    networks: dict[str, Tensors]
     errors: dict[str, float]
 
+    def prior_of(self, subject: str, *, leave_out: bool) -> GroupPrior:
+        """Return the prior of a subject, without its own part of the group where that is wanted.
 
-def pretrain_linear(subjects: Subjects, settings: TrainSettings) -> Pretrained:
-    """Train the linear path on all subjects: pooled moments, and the precision of deviations.
+        Raises
+        ------
+        NoUsableDataError
+            Nobody else is left.
+        """
+        fold = self.members.get(subject)
+        if fold is None or not leave_out:
+            return replace(self.prior, networks=self.networks.get("all", {}))
+        rest = joined(self.folds).less(self.folds[fold])
+        networks = self.networks.get(str(fold % 2), {})
+        return replace(self.prior.refitted(rest), networks=networks, left_out=True)
+
+
+def pretrain(subjects: Subjects, settings: TrainSettings) -> Pretrained:
+    """Train one surrogate on all subjects: pooled moments, the precision of deviations, networks.
 
     Parameters
     ----------
@@ -97,7 +94,7 @@ def pretrain_linear(subjects: Subjects, settings: TrainSettings) -> Pretrained:
         Gives label and runs of each subject, as often as it is called; they are read one at a
         time.
     settings
-        Resolved; ``n_lags``, ``whitening``, and which linear part is wanted.
+        Which surrogate, and how to train it.
 
     Raises
     ------
@@ -106,77 +103,40 @@ def pretrain_linear(subjects: Subjects, settings: TrainSettings) -> Pretrained:
     InputDataError
         Subjects differ in regions or sampling period.
     """
+    settings = resolve(settings)
     n_lags = settings.n_lags or 1
     choices = _common_choices(subjects, n_lags, settings.whitening)
-    totals = [_Total(), _Total()]
-    members: dict[str, tuple[int, tuple[float, ...]]] = {}
-    checked: list[tuple[int, Windows, Mask]] = []
-    for number, (label, windows, covered) in enumerate(_windows(subjects, n_lags)):
-        fold = number % 2
-        moments = second_moments(*scaled_pairs(windows, choices))
-        member = Member(label, fold, moments, covered)
-        totals[fold].add(member)
-        members[label] = (fold, member.fingerprint)
-        if sum(known == fold for known, *_ in checked) < _CHOOSING:
-            checked.append((fold, windows, covered))
-    if len(members) < _FEWEST:
+    labels = [label for label, *_ in _windows(subjects, n_lags)]
+    if len(labels) < _FEWEST:
         raise NoUsableDataError(
-            f"{len(members)} subject(s) have usable data; pre-training needs {_FEWEST} at least."
+            f"{len(labels)} subject(s) have usable data; pre-training needs {_FEWEST} at least."
         )
-    whole = totals[0].joined(totals[1])
-    seen: Mask = np.diag(whole.counts) > 0
-    every: Mask = (whole.counts > 0)[np.ix_(seen, seen)].all(axis=1)
-    if not every.all():
-        seen[np.flatnonzero(seen)[~every]] = False  # never together with some other region
-    chosen, errors = _choose_precision(totals, checked, choices, seen)
-    moments = part_of(whole.moments, seen)
-    process = fit_group_process(moments)
+    n_folds = min(_MOST_FOLDS, len(labels))
+    members = {label: number % n_folds for number, label in enumerate(labels)}
+    folds: list[Total] = []
+    checked: list[tuple[int, Windows, Mask]] = []
+    for label, windows, covered in _windows(subjects, n_lags):
+        folds = folds or [Total.empty(covered.size) for _ in range(n_folds)]
+        fold = members[label]
+        folds[fold].add(second_moments(*scaled_pairs(windows, choices)), covered)
+        if sum(known % 2 == fold % 2 for known, *_ in checked) < _CHOOSING:
+            checked.append((fold, windows, covered))
+    whole = joined(folds)
+    chosen, errors = _choose_precision(folds, checked, choices)
     linear_is_var = settings.surrogate == "var" or (
         settings.surrogate == "hybrid" and errors["var"] < (1 - _VAR_GAIN) * errors["process"]
     )
-    prior = GroupPrior(
-        process=_all_regions(process, seen),
+    alone = np.eye(len(whole.counts))
+    start = GroupPrior(
+        process=OU(_START * alone, np.ones(len(alone))),
         choices=chosen.choices,
-        weights=_spread(group_weights(moments), seen),
+        weights=np.exp(_START) * alone,
         penalty=chosen.penalty,
         linear_is_var=linear_is_var,
-        moments=whole.moments,
-        counts=whole.counts,
     )
-    return Pretrained(prior, members, seen, errors)
-
-
-class _Total:
-    """Moments of all subjects so far; each entry over those that cover both regions."""
-
-    def __init__(self) -> None:
-        self.sums: Array = np.zeros((3, 0, 0))
-        self.counts: Array = np.zeros((0, 0))
-
-    def add(self, member: Member) -> None:
-        n = member.covered.size
-        if not self.counts.size:
-            self.sums, self.counts = np.zeros((3, n, n)), np.zeros((n, n))
-        inside = np.ix_(member.covered, member.covered)
-        moments = member.moments
-        for total, part in zip(
-            self.sums, (moments.past, moments.cross, moments.future), strict=True
-        ):
-            total[inside] += part * moments.n_windows
-        self.counts[inside] += moments.n_windows
-
-    def joined(self, other: _Total) -> _Total:
-        """Return the total of both."""
-        both = _Total()
-        both.sums, both.counts = self.sums + other.sums, self.counts + other.counts
-        return both
-
-    @property
-    def moments(self) -> Moments:
-        """Mean products; NaN where no subject covers both regions."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = self.sums / self.counts
-        return Moments(means[0], means[1], means[2], int(self.counts.max()))
+    prior = start.refitted(whole)
+    networks = train_group_networks(lambda: _windows(subjects, n_lags), prior, members, settings)
+    return Pretrained(prior, tuple(folds), members, networks, errors)
 
 
 def _windows(subjects: Subjects, n_lags: int) -> Iterator[tuple[str, Windows, Mask]]:
@@ -204,10 +164,9 @@ def _common_choices(subjects: Subjects, n_lags: int, whitening: str) -> Choices:
     start = 0
     for windows, covered in chosen:
         kept = shared[covered]
-        mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
-        histories.append(((windows.history - mean) / scale)[:, :, kept])
-        targets.append(((windows.target - mean) / scale)[:, kept])
+        whole = scaled(windows)
+        histories.append(whole.history[:, :, kept])
+        targets.append(whole.target[:, kept])
         positions.append(windows.position + start)
         start = int(positions[-1][-1]) + n_lags + 1  # no block joins two subjects
     pooled = Windows(np.concatenate(histories), np.concatenate(targets), np.concatenate(positions))
@@ -221,22 +180,23 @@ class _Chosen:
 
 
 def _choose_precision(
-    totals: Sequence[_Total],
+    parts: Sequence[Total],
     checked: Sequence[tuple[int, Windows, Mask]],
     choices: Choices,
-    seen: Mask,
 ) -> tuple[_Chosen, dict[str, float]]:
     """Choose how strongly subjects are held to the group, by their held-out error.
 
     The group is that of the other half of the subjects, so that nobody is held to himself.
     """
-    regions = np.flatnonzero(seen)
+    halves = [joined(parts[1::2]), joined(parts[0::2])]
+    regions = np.flatnonzero(halves[0].seen & halves[1].seen)
     if regions.size > _MAX_CHOOSING_REGIONS:
         regions = regions[np.linspace(0, regions.size - 1, _MAX_CHOOSING_REGIONS).astype(int)]
-    some = np.isin(np.arange(seen.size), regions)
-    others = [part_of(total.moments, some) for total in (totals[1], totals[0])]
+    some = np.isin(np.arange(len(parts[0].counts)), regions)
+    others = [half.moments(some) for half in halves]
+    groups = [(fit_group_process(other), group_weights(other)) for other in others]
     folds = [
-        _Fold(fit_group_process(others[fold]), group_weights(others[fold]), learn, check)
+        _Fold(*groups[fold % 2], learn, check)
         for fold, windows, covered in checked
         if covered[some].all()
         for learn, check in _stretches(windows, some[covered], choices)
@@ -253,9 +213,7 @@ def _choose_precision(
         "var": float(min(errors)),
         "group": float(np.mean([fold.check.error(fold.group.transition) for fold in folds])),
     }
-    evidence = LaggedEvidence(choices.evidence.symmetric, choices.evidence.antisymmetric)
-    made = replace(choices, precision=size, evidence=evidence, error=best,
-                   var_error=found["var"])  # fmt: skip
+    made = replace(choices, precision=size, error=best, var_error=found["var"])
     return _Chosen(made, float(_PENALTIES[int(np.argmin(errors))])), found
 
 
@@ -298,32 +256,11 @@ def _stretches(
     windows: Windows, kept: Mask, choices: Choices
 ) -> Iterator[tuple[Moments, Moments]]:
     """Yield moments to learn from and to check on: every second stretch of time, both ways."""
-    mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    scaled = Windows(
-        ((windows.history - mean) / scale)[:, :, kept],
-        ((windows.target - mean) / scale)[:, kept],
-        windows.position,
-    )
+    whole = scaled(windows)
+    inside = Windows(whole.history[:, :, kept], whole.target[:, kept], whole.position)
     bounds = np.linspace(0, len(windows), _N_PARTS + 1).astype(int)
     parts = [
-        second_moments(*pairs(scaled.take(slice(a, b)), choices)) for a, b in pairwise(bounds)
+        second_moments(*pairs(inside.take(slice(a, b)), choices)) for a, b in pairwise(bounds)
     ]
     for fold in (0, 1):
         yield pool(parts[1 - fold :: 2]), pool(parts[fold::2])
-
-
-def _all_regions(process: OU, seen: Mask) -> OU:
-    """Return a process of all regions; those that nobody covers are alone, like the others."""
-    own = float(np.mean(np.diag(process.drift)))
-    drift = own * np.eye(seen.size)
-    drift[np.ix_(seen, seen)] = process.drift
-    diffusion = np.full(seen.size, float(np.mean(process.diffusion)))
-    diffusion[seen] = process.diffusion
-    return OU(drift, diffusion)
-
-
-def _spread(weights: Array, seen: Mask) -> Array:
-    spread = float(np.mean(np.diag(weights))) * np.eye(seen.size)
-    spread[np.ix_(seen, seen)] = weights
-    return spread

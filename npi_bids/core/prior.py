@@ -7,40 +7,80 @@ the group's subjects best. Networks start from those that were trained on the gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from npi_bids.core.options import check_options, option
 from npi_bids.core.ou import OU, Moments, fit_ou
 from npi_bids.core.records import Array, Mask, Windows
 from npi_bids.core.surrogates.choices import Choices, pairs
-from npi_bids.errors import InputDataError
+from npi_bids.errors import InputDataError, NoUsableDataError
 
 Tensors = Mapping[str, Array]
-_SAME = 1e-5  # relative difference of moments that are those of the same series
+# The group has so much data that its own prior hardly matters; it keeps the fit from blowing up.
+_GROUP_PRECISION = (10.0, 10.0)
+_GROUP_PENALTY = 1.0  # windows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriorSettings:
-    """What a subject's surrogate starts from."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Total:
+    """Moments summed over subjects; each entry over those that cover both regions.
 
-    pretrained: str = option(
-        "",
-        "surrogate of a group from the level pretrain (its .safetensors, or the dataset that holds "
-        "it): each subject is shrunk towards it, and networks are fine-tuned from it",
-        metavar="PATH",
-        result=False,
+    Attributes
+    ----------
+    sums
+        Shape (3, n_regions, n_regions): products of past with past, of past with future, of
+        future with future.
+    counts
+        Shape (n_regions, n_regions); windows behind each entry.
+    """
+
+    sums: Array
+    counts: Array
+
+    @classmethod
+    def empty(cls, n_regions: int) -> Total:
+        """Return the total of nobody."""
+        return cls(np.zeros((3, n_regions, n_regions)), np.zeros((n_regions, n_regions)))
+
+    def add(self, moments: Moments, covered: Mask) -> None:
+        """Add a subject, in place."""
+        inside = np.ix_(covered, covered)
+        parts = moments.past, moments.cross, moments.future
+        for total, part in zip(self.sums, parts, strict=True):
+            total[inside] += part * moments.n_windows
+        self.counts[inside] += moments.n_windows
+
+    def less(self, other: Total) -> Total:
+        """Return what is left without a part."""
+        return Total(self.sums - other.sums, np.maximum(self.counts - other.counts, 0))
+
+    @property
+    def seen(self) -> Mask:
+        """Shape (n_regions,); regions that are known together with all others that are."""
+        seen: Mask = np.diag(self.counts) > 0
+        while seen.any():
+            missing = (self.counts[np.ix_(seen, seen)] == 0).sum(axis=1)
+            if not missing.any():
+                break
+            seen[np.flatnonzero(seen)[np.argmax(missing)]] = False
+        return seen
+
+    def moments(self, regions: Mask) -> Moments:
+        """Return mean products of some regions."""
+        inside = np.ix_(regions, regions)
+        counts = self.counts[inside]
+        past, cross, future = (part[inside] / counts for part in self.sums)
+        return Moments(past, cross, future, int(counts.max()))
+
+
+def joined(totals: Sequence[Total]) -> Total:
+    """Return the total of several parts."""
+    return Total(
+        np.sum([total.sums for total in totals], axis=0),
+        np.sum([total.counts for total in totals], axis=0),
     )
-    leave_subject_out: bool = option(
-        True,
-        "take a subject's own data out of the pre-trained surrogate before it is used for it",
-        metavar="yes|no",
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +99,7 @@ class GroupPrior:
     linear_is_var
         Whether the VAR predicts better than the process.
     networks
-        Weights by name, empty where networks do not pay; several sets where subjects are left out.
-    moments, counts
-        Of all subjects together, and how many windows are behind each entry; subjects differ in
-        the regions that they cover.
+        Weights by name; empty where networks do not pay.
     left_out
         Whether the subject's own data were taken out.
     """
@@ -73,15 +110,13 @@ class GroupPrior:
     penalty: float
     linear_is_var: bool
     networks: Tensors = field(default_factory=dict)
-    moments: Moments | None = None
-    counts: Array | None = None
     left_out: bool = False
 
     def take(self, covered: Mask) -> GroupPrior:
-        """Return what it says of some of the regions, the others unseen.
+        """Return what it says of some of the regions.
 
-        The mean of the prior is that of the drift with the other regions left out, which is what
-        it says of the direct influences between these.
+        The mean is the drift with the other regions left out: what it says of the direct
+        influences between these.
         """
         if covered.all():
             return self
@@ -91,55 +126,34 @@ class GroupPrior:
             process=OU(self.process.drift[inside], self.process.diffusion[covered]),
             weights=self.weights[inside],
             networks=restrict(self.networks, covered),
-            moments=None if self.moments is None else part_of(self.moments, covered),
-            counts=None if self.counts is None else self.counts[inside],
         )
 
-    def without(self, own: Moments) -> GroupPrior:
-        """Return the prior without a subject's own data, exactly for the linear path.
-
-        Parameters
-        ----------
-        own
-            Moments of the subject, as the group's were made.
+    def refitted(self, total: Total) -> GroupPrior:
+        """Return the same fitted to other subjects, such as all but one's own part of them.
 
         Raises
         ------
-        InputDataError
-            The group has no more data than the subject.
+        NoUsableDataError
+            Nobody is left.
         """
-        if self.moments is None or self.counts is None or self.counts.min() <= own.n_windows:
-            raise InputDataError(
-                "The pre-trained surrogate holds no data but the subject's own for some regions; "
-                "pre-train on other subjects, or use --leave-subject-out no."
+        seen = total.seen
+        if seen.sum() < 2:
+            raise NoUsableDataError(
+                "The pre-trained surrogate holds no data but the subject's own part of the group; "
+                "pre-train on more subjects, or use --leave-subject-out no."
             )
-        left = self.counts - own.n_windows
-        past, cross, future = (
-            (getattr(self.moments, name) * self.counts - getattr(own, name) * own.n_windows) / left
-            for name in ("past", "cross", "future")
-        )
-        rest = Moments(past, cross, future, int(left.max()))
-        return replace(
-            self,
-            process=fit_group_process(rest, self.process),
-            weights=group_weights(rest),
-            moments=rest,
-            counts=left,
-            left_out=True,
-        )
-
-
-def part_of(moments: Moments, regions: Mask) -> Moments:
-    """Return the moments of some of the regions."""
-    inside = np.ix_(regions, regions)
-    return Moments(
-        moments.past[inside], moments.cross[inside], moments.future[inside], moments.n_windows
-    )
-
-
-# The group has so much data that its own prior hardly matters; it keeps the fit from blowing up.
-_GROUP_PRECISION = (10.0, 10.0)
-_GROUP_PENALTY = 1.0  # windows
+        moments = total.moments(seen)
+        inside = np.ix_(seen, seen)
+        start = OU(self.process.drift[inside], self.process.diffusion[seen])
+        process = fit_group_process(moments, start)
+        weights = self.weights.copy()
+        weights[inside] = group_weights(moments)
+        drift, diffusion = self.process.drift.copy(), self.process.diffusion.copy()
+        alone = np.outer(~seen, np.ones(seen.size, dtype=bool))
+        off = (alone | alone.T) & ~np.eye(seen.size, dtype=bool)
+        drift[off] = weights[off] = 0.0  # of regions that nobody else covers nothing is known
+        drift[inside], diffusion[seen] = process.drift, process.diffusion
+        return replace(self, process=OU(drift, diffusion), weights=weights)
 
 
 def fit_group_process(moments: Moments, start: OU | None = None) -> OU:
@@ -149,41 +163,36 @@ def fit_group_process(moments: Moments, start: OU | None = None) -> OU:
 
 def group_weights(moments: Moments) -> Array:
     """Fit the VAR of a group to the moments of all its subjects."""
-    n = len(moments.past)
-    ridge = _GROUP_PENALTY / moments.n_windows * np.eye(n)
-    weights: Array = np.linalg.solve(moments.past + ridge, moments.cross)
+    ridge = np.eye(len(moments.past)) * (_GROUP_PENALTY / moments.n_windows)
+    weights: Array = np.asarray(
+        np.linalg.solve(moments.past + ridge, moments.cross), dtype=np.float64
+    )
     return weights
 
 
-def same_series(one: Moments, fingerprint: tuple[float, ...]) -> bool:
-    """Tell whether moments are those that a fingerprint was taken of."""
-    return bool(np.allclose(fingerprint_of(one), fingerprint, rtol=_SAME, atol=1e-9))
-
-
-def fingerprint_of(moments: Moments) -> tuple[float, ...]:
-    """Return a few numbers that other series would not have."""
-    order = np.arange(1, len(moments.past) + 1, dtype=float)
-    return (
-        float(moments.n_windows),
-        float(order @ moments.cross @ order / order.sum() ** 2),
-        float(order @ moments.past @ order / order.sum() ** 2),
+def scaled(windows: Windows) -> Windows:
+    """Return windows with every region z-scored."""
+    mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return Windows(
+        (windows.history - mean) / scale, (windows.target - mean) / scale, windows.position
     )
 
 
 def scaled_pairs(windows: Windows, choices: Choices) -> tuple[Array, Array]:
     """Return z-scored samples and what follows them, with the choices taken out."""
-    mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    scaled = Windows(
-        (windows.history - mean) / scale, (windows.target - mean) / scale, windows.position
-    )
-    return pairs(scaled, choices)
+    return pairs(scaled(windows), choices)
 
 
 def restrict(networks: Tensors, covered: Mask) -> Tensors:
     """Return networks that neither read nor predict some of the regions.
 
     A region that is not there is at its mean, which is 0: its weights are left out.
+
+    Raises
+    ------
+    InputDataError
+        The networks are of a kind that needs all regions.
     """
     kept = {}
     for name, value in networks.items():
@@ -192,7 +201,7 @@ def restrict(networks: Tensors, covered: Mask) -> Tensors:
             kept[name] = value[:, np.tile(covered, value.shape[1] // covered.size)]
         elif layer[0] == "third":
             kept[name] = value[covered]
-        elif layer[0] == "second":
+        elif layer[0] in ("first", "second"):
             kept[name] = value
         else:
             raise InputDataError(

@@ -221,6 +221,7 @@ def assess_fit(
         direction_ratio=direction.ratio,
         direction_p=direction.p,
         direction_supported=direction_supported,
+        shrunk=False,
         delay_share=delays.share,
         delay_sd=delays.sd * runs[0].tr,
         high_frequency_share=high_frequency_share(runs),

@@ -164,6 +164,9 @@ class Quality:
         Share of the energy of the EC (off the diagonal) that lies in ``(E - E') / 2``.
     r_split, r_split_symmetric, r_split_antisymmetric
         Agreement of the maps of the first and the second half: of all entries, and of the parts.
+        Of their deviations from the group's map where ``shrunk``.
+    shrunk
+        Whether the map is shrunk towards that of a group.
     r_split_oriented
         Agreement of the antisymmetric part of the oriented map; NaN where it was not asked for.
     r_seed, r_seed_symmetric, r_seed_antisymmetric
@@ -206,6 +209,7 @@ class Quality:
     r_split: float
     r_split_symmetric: float
     r_split_antisymmetric: float
+    shrunk: bool = False
     r_split_oriented: float = float("nan")
     r_seed: float
     r_seed_symmetric: float

@@ -127,7 +127,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         FAIL,
-        lambda q, s: q.r_split < s.min_split,
+        lambda q, s: not q.shrunk and q.r_split < s.min_split,
         "the maps of the two halves hardly agree (r {q.r_split:.2f}, at least {s.min_split:g} "
         "wanted)",
     ),
@@ -153,12 +153,16 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         CAUTION,
-        lambda q, s: s.min_split <= q.r_split < s.good_split,
+        lambda q, s: not q.shrunk and s.min_split <= q.r_split < s.good_split,
         "the maps of the two halves agree weakly (r {q.r_split:.2f}, {s.good_split:g} wanted)",
     ),
     (
         CAUTION,
-        lambda q, s: q.direction_supported and q.r_split_antisymmetric < s.good_direction_split,
+        lambda q, s: (
+            not q.shrunk
+            and q.direction_supported
+            and q.r_split_antisymmetric < s.good_direction_split
+        ),
         "direction repeats weakly between the halves (r {q.r_split_antisymmetric:.2f} of the "
         "antisymmetric part, {s.good_direction_split:g} wanted): single connections of one "
         "subject are mostly noise, average subjects",
@@ -174,6 +178,13 @@ _RULES: tuple[Rule, ...] = (
         "their time reversal is what regions with fixed delays would show (SD {q.delay_sd:.1f} s "
         "over regions; more than {s.max_delay_share:.0%} and {s.max_delay_sd:g} s), as differing "
         "haemodynamics make them. Do not read who drives whom",
+    ),
+    (
+        CAUTION,
+        lambda q, s: q.shrunk and not q.r_split >= s.good_split,
+        "what is the subject's own repeats weakly: the deviations of the two halves from the "
+        "group's map correlate at r {q.r_split:.2f} ({s.good_split:g} wanted). Read the map as "
+        "the group's, and compare subjects with care",
     ),
     (
         CAUTION,

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, TraitedSpec, traits
+from nipype.interfaces.base import (
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    Str,
+    TraitedSpec,
+    traits,
+)
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
 
@@ -22,6 +29,9 @@ class _InferECInputSpec(VersionedInputSpec):
     measures = traits.Dict(usedefault=True, desc="fields of MeasureSettings")
     verdict = traits.Dict(usedefault=True, desc="fields of VerdictSettings")
     brain = traits.Dict(usedefault=True, desc="fields of BrainSettings, for the surrogate wbm")
+    pretrained = File(exists=True, desc="surrogate of a group, .safetensors with its .json")
+    subject = Str("", usedefault=True, desc="label of the subject, to take out of the group")
+    leave_out = traits.Bool(True, usedefault=True, desc="whether it is taken out")
     min_time = traits.Float(0.0, usedefault=True, desc="kept seconds that the model needs")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
@@ -65,15 +75,37 @@ class InferEC(NPIInterface):
             if train.surrogate == WHOLE_BRAIN:
                 result = self._fit_brain(runs, train, regressors, folder)
             else:
+                prior = self._prior(runs, train)
                 with threads(self.inputs.n_threads):
                     result = ec_of_runs(
-                        runs, train=train, perturb=perturb, assess=assess, regressors=regressors
-                    )
+                        runs, train=train, perturb=perturb, assess=assess, regressors=regressors,
+                        prior=prior,
+                    )  # fmt: skip
+                result = self._with_origin(result, prior)
             files, summary = write_subject(result, runs, perturb, assess, folder)
         except NoUsableDataError as error:
             files, summary = write_exclusion(str(error), self.inputs.summaries, folder)
         self._results.update(files=[str(path) for path in files], summary=str(summary))
         return runtime
+
+    def _prior(self, runs: Any, train: Any) -> Any:
+        from npi_bids.io.pretrained import read_pretrained
+
+        path = self.inputs.get_traitsfree().get("pretrained")
+        if path is None:
+            return None
+        stored = read_pretrained(Path(path), runs[0].labels, runs[0].tr, train.surrogate)
+        return stored.prior_of(self.inputs.subject, leave_out=self.inputs.leave_out)
+
+    def _with_origin(self, result: Any, prior: Any) -> Any:
+        from dataclasses import replace
+
+        from npi_bids.io.pretrained import origin
+
+        if prior is None:
+            return result
+        about = {"pretrained": origin(Path(self.inputs.pretrained), left_out=prior.left_out)}
+        return replace(result, account={**result.account, **about})
 
     def _fit_brain(self, runs: Any, train: Any, regressors: Any, folder: Path) -> Any:
         from npi_bids.interfaces.base import plain, speak

@@ -110,7 +110,7 @@ def group_surrogate(windows: Windows, settings: TrainSettings, prior: GroupPrior
     return Hybrid(linear, _given(windows, settings, prior))
 
 
-def _with_networks(  # noqa: PLR0913 (a fit, its data, and where both come from)
+def _with_networks(
     linear: VAR,
     sides: tuple[Windows, Windows],
     settings: TrainSettings,

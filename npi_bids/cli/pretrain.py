@@ -1,0 +1,109 @@
+"""The level pretrain: one surrogate over all subjects, as a prior for each of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.names import pretrained_path
+from npi_bids.cli.crashes import read_crashes
+from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.inputs import Inputs
+from npi_bids.cli.participant import AT_ONCE, all_tasks
+from npi_bids.cli.progress import unit_of
+from npi_bids.cli.resources import choose_plugin
+from npi_bids.cli.settings import Request
+from npi_bids.errors import SettingsError
+from npi_bids.workflows.base import run_workflow
+from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
+from npi_bids.workflows.subject import Task
+
+_logger = logging.getLogger(__name__)
+_CODES = {"NoUsableDataError": 4, "InputDataError": 3}
+
+
+def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
+    """Extract the series of all subjects, train on them together, and return the exit code.
+
+    Raises
+    ------
+    NPIError
+        Nothing can be done; says why.
+    """
+    _check(request)
+    inputs = Inputs(request)
+    request = inputs.request
+    strategies = {inputs.desc(spec): inputs.cleaning for spec in inputs.specs}
+    write_dataset(request.out_dir, inputs.datasets, inputs.specs, strategies)
+    units = {spec: inputs.units(spec) for spec in inputs.specs}
+    tasks = all_tasks(inputs, units, work_dir)
+    for problem in (problem for task in tasks for problem in task.unit.problems):
+        _logger.error("Left out: %s", problem)
+    usable = [task for task in tasks if not task.unit.problems]
+    failed = _extract(usable, request, work_dir, run_dir)
+    kept = [task for task in usable if task.node_name not in failed]
+    if code := _train(kept, request, work_dir, run_dir):
+        return code
+    return 1 if len(kept) < len(tasks) else 0
+
+
+def _check(request: Request) -> None:
+    if request.analysis.train.surrogate == "wbm":
+        raise SettingsError("--surrogate wbm cannot be pre-trained; it is fitted by simulation.")
+    if request.analysis.prior.pretrained:
+        raise SettingsError("--pretrained cannot be given to the level pretrain, which makes it.")
+
+
+def _train(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> int:
+    """Train one surrogate for each group of subjects, and return the exit code."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(str(pretrained_path(task.entities, task.desc)), []).append(task)
+    for name, members in groups.items():
+        n_subjects = len({task.entities["sub"] for task in members})
+        _logger.info("Pre-training on %d subject(s): %s", n_subjects, name)
+    workflow = init_pretrain_wf(
+        groups=groups,
+        train=request.analysis.train,
+        out_dir=request.out_dir,
+        work_dir=work_dir,
+        n_threads=request.resources.omp_nthreads,
+    )
+    if run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None):
+        return 0
+    crashes = [crash for crash in read_crashes(run_dir) if "pretrain_wf" in crash.node]
+    for crash in crashes:
+        _logger.error("Pre-training: %s", crash.message)
+    return max((_CODES.get(crash.error, 1) for crash in crashes), default=1)
+
+
+def _extract(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> set[str]:
+    """Make the regional series of all runs; return the workflows of those that failed."""
+    progress = _Runs(sum(len(task.unit.runs) for task in tasks))
+    for start in range(0, len(tasks), AT_ONCE):
+        workflow = init_extract_wf(
+            tasks=tasks[start : start + AT_ONCE],
+            settings=request.analysis,
+            out_dir=request.out_dir,
+            work_dir=work_dir,
+        )
+        run_workflow(workflow, choose_plugin(request.resources), run_dir, progress)
+    failed = {unit_of(crash.node): crash for crash in read_crashes(run_dir)}
+    for name, crash in failed.items():
+        _logger.error("Left out: %s: %s", name, crash.message)
+    return set(failed)
+
+
+class _Runs:
+    """Say of each run that its series are there."""
+
+    def __init__(self, n_runs: int) -> None:
+        self.n_runs, self.n_done = n_runs, 0
+
+    def __call__(self, node: Any, status: str) -> None:
+        if status == "end" and str(node.name).startswith("save_run"):
+            self.n_done += 1
+            _logger.info("[%d/%d] series of %s", self.n_done, self.n_runs,
+                         unit_of(str(node.fullname)))  # fmt: skip

@@ -1,0 +1,83 @@
+"""Train one surrogate on the series of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import File, Str, TraitedSpec, traits
+
+from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
+
+
+class _PretrainInputSpec(VersionedInputSpec):
+    series = traits.Dict(mandatory=True, desc="timeseries.tsv of each subject, in the dataset")
+    out_dir = Str(mandatory=True, desc="root of the output dataset")
+    file = Str(mandatory=True, desc="where the surrogate goes, in the dataset")
+    train = traits.Dict(mandatory=True, desc="fields of TrainSettings")
+    facts = traits.Dict(mandatory=True, desc="further fields of the sidecar")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
+
+
+class _PretrainOutputSpec(TraitedSpec):
+    surrogate = File(exists=True, desc="the pre-trained surrogate")
+
+
+class PretrainGroup(NPIInterface):
+    """Train one surrogate on the series of all subjects of a group, and save it."""
+
+    input_spec = _PretrainInputSpec
+    output_spec = _PretrainOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.core.surrogate import TrainSettings
+        from npi_bids.core.train import threads
+
+        with threads(self.inputs.n_threads):
+            path = save_pretrained(
+                plain(self.inputs.series),
+                Path(self.inputs.out_dir),
+                self.inputs.file,
+                train=TrainSettings(**self.inputs.train),
+                facts=plain(self.inputs.facts),
+            )
+        self._results["surrogate"] = str(path)
+        return runtime
+
+
+def save_pretrained(
+    series: Mapping[str, Sequence[str]],
+    out_dir: Path,
+    file: str,
+    *,
+    train: Any,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Train on series of the output dataset; write the surrogate, and return where it lies."""
+    from npi_bids.bids.metadata import read_sidecar
+    from npi_bids.core.pretrain import pretrain
+    from npi_bids.core.surrogate import resolve
+    from npi_bids.io.pretrained import write_pretrained
+    from npi_bids.io.tables import read_series
+
+    def runs_of(paths: Sequence[str]) -> list[Any]:
+        found = [out_dir / path for path in paths]
+        about = [read_sidecar(path.with_suffix(".json")) for path in found]
+        return [
+            read_series(path, tr=float(sidecar["RepetitionTime"]))
+            for path, sidecar in zip(found, about, strict=True)
+        ]
+
+    def subjects() -> Iterator[tuple[str, list[Any]]]:
+        for subject in sorted(series):
+            yield subject, runs_of(series[subject])
+
+    found = pretrain(subjects, train)
+    first = runs_of(series[min(series)])[0]
+    path = out_dir / file
+    write_pretrained(
+        found, path, labels=first.labels, tr=first.tr, settings=resolve(train), facts=facts
+    )
+    return path

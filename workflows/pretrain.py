@@ -1,0 +1,125 @@
+"""One surrogate over all subjects of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from npi_bids.bids.names import output_path
+from npi_bids.core.surrogate import TrainSettings
+from npi_bids.interfaces.pretrain import PretrainGroup
+from npi_bids.workflows.base import WORKFLOW
+from npi_bids.workflows.settings import AnalysisSettings
+from npi_bids.workflows.subject import Task, connect_runs
+
+
+def init_extract_wf(
+    *,
+    tasks: Sequence[Task],
+    settings: AnalysisSettings,
+    out_dir: Path,
+    work_dir: Path,
+    name: str = WORKFLOW,
+) -> Any:
+    """Build a workflow that makes and saves the regional series of all runs, and no more.
+
+    Its nodes have the names that they have at the participant level, which finds their results.
+
+    Workflow Graph
+        parcellate_<n>_wf -> save_run_<n> for each run of each task.
+
+    Parameters
+    ----------
+    tasks
+        Whose runs are read.
+    settings
+        What shapes the series.
+    out_dir
+        Root of the output dataset.
+    work_dir
+        Where intermediate results go.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    None; the tasks hold the files.
+
+    Outputs
+    -------
+    None; everything goes into the output dataset.
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(work_dir))
+    ordered = sorted(tasks, key=lambda task: task.entities["sub"])
+    for subject, members in groupby(ordered, key=lambda task: task.entities["sub"]):
+        subject_wf = pe.Workflow(name=f"sub_{subject}_wf")
+        for task in members:
+            unit_wf = pe.Workflow(name=task.node_name)
+            for _ in connect_runs(unit_wf, task, settings, out_dir):
+                pass
+            subject_wf.add_nodes([unit_wf])
+        workflow.add_nodes([subject_wf])
+    return workflow
+
+
+def init_pretrain_wf(
+    *,
+    groups: Mapping[str, Sequence[Task]],
+    train: TrainSettings,
+    out_dir: Path,
+    work_dir: Path,
+    n_threads: int = 1,
+    name: str = "pretrain_wf",
+) -> Any:
+    """Build a workflow that trains one surrogate on the series of each group of subjects.
+
+    Workflow Graph
+        One node per group, not connected with each other.
+
+    Parameters
+    ----------
+    groups
+        Tasks by the file that their surrogate goes to, relative to the output dataset.
+    train
+        Which surrogate, and how to train it.
+    out_dir
+        Root of the output dataset, which holds the series.
+    work_dir
+        Where intermediate results go.
+    n_threads
+        Threads that torch computes on.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    None; the output dataset holds the series.
+
+    Outputs
+    -------
+    None; everything goes into the output dataset.
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(work_dir))
+    for number, (file, tasks) in enumerate(groups.items(), start=1):
+        node = pe.Node(PretrainGroup(), name=f"group_{number}", mem_gb=2.0, n_procs=n_threads)
+        series: dict[str, list[str]] = {}
+        for task in tasks:
+            paths = [
+                output_path("timeseries", {**run.entities, **task.atlas.entities}, task.desc)
+                for run in task.unit.runs
+            ]
+            series.setdefault(task.entities["sub"], []).extend(map(str, paths))
+        node.inputs.series, node.inputs.file, node.inputs.out_dir = series, file, str(out_dir)
+        node.inputs.train, node.inputs.n_threads = asdict(train), n_threads
+        node.inputs.facts = {
+            "Atlas": tasks[0].atlas.entities,
+            "NodeFiles": [f"bids::{tasks[0].atlas.node_file}"],
+            "Sources": [f"bids::{path}" for paths in series.values() for path in paths],
+        }
+        workflow.add_nodes([node])
+    return workflow
