@@ -34,7 +34,7 @@ MAY_IMPORT = {
 FOREIGN = {
     "core": {"numpy", "scipy", "torch"},
     "images": {"numpy", "scipy", "nibabel", "nilearn", "pandas", "pooch"},
-    "io": {"numpy", "pandas", "safetensors", "formulaic"},
+    "io": {"numpy", "scipy", "pandas", "safetensors", "formulaic", "networkx"},
     # neurolib is an optional extra, imported where a whole-brain model is asked for.
     "simulate": {"numpy", "scipy", "nibabel", "pandas", "neurolib"},
     "reports": {"numpy", "pandas", "matplotlib", "jinja2", "nilearn"},
@@ -44,7 +44,7 @@ FOREIGN = {
 }
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-ec"),
-    *("npi-simulate", "npi-validate"),
+    *("npi-export", "npi-simulate", "npi-validate"),
 )
 # What the upper layers may take from core, images and simulate: settings, their machinery.
 SETTINGS_NAMES = {"option", "configuration_hash", "PRESETS", "resolve", "check_options"}

@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from npi_bids.cli.power import main as power
 
             return power(words[1:])
+        if words[:1] == ["compare"]:
+            from npi_bids.cli.compare import main as compare
+
+            return compare(words[1:])
         return _compare(_parse(words))
     except KeyboardInterrupt:
         sys.stderr.write("npi-validate: interrupted.\n")
@@ -57,7 +61,8 @@ def _parse(words: Sequence[str]) -> Namespace:
     parser = ArgumentParser(
         "npi-validate",
         description="Compare effective connectivity with the truth of a simulation, regions "
-        "matched by name. 'npi-validate power --help': what a scan of some length can show.",
+        "matched by name. 'npi-validate power --help': what a scan of some length can show; "
+        "'npi-validate compare --help': two maps of any origin.",
         allow_abbrev=False,
     )
     parser.add_argument("results", type=Path, metavar="RESULTS",

@@ -32,7 +32,11 @@ def validation_page(page: ValidationPage) -> str:
     return render("validation.html.j2", page)
 
 
-def draw_recovery(pairs: Mapping[str, tuple[Array, Array]], unit: str) -> str:
+def draw_recovery(
+    pairs: Mapping[str, tuple[Array, Array]],
+    unit: str,
+    names: tuple[str, str] = ("truth", "estimate"),
+) -> str:
     """Draw estimate against truth, one panel per map.
 
     Parameters
@@ -41,6 +45,8 @@ def draw_recovery(pairs: Mapping[str, tuple[Array, Array]], unit: str) -> str:
         By title: estimates and true values of the same entries.
     unit
         Of the truth.
+    names
+        What stands along and up.
     """
     n_columns = min(3, len(pairs))
     n_rows = -(-len(pairs) // n_columns)
@@ -54,8 +60,8 @@ def draw_recovery(pairs: Mapping[str, tuple[Array, Array]], unit: str) -> str:
             ends = np.array([true.min(), true.max()])
             axes.plot(ends, slope * ends + offset, color=ORANGE, linewidth=1.2)
         axes.set_title(title, fontsize=9)
-        axes.set_xlabel("truth", fontsize=8)
-        axes.set_ylabel("estimate", fontsize=8)
+        axes.set_xlabel(names[0], fontsize=8)
+        axes.set_ylabel(names[1], fontsize=8)
         axes.tick_params(labelsize=7)
     for axes in panels[len(pairs) :]:
         axes.set_visible(False)

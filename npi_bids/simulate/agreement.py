@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from npi_bids.core.measures import antisymmetric, off_diagonal, pearson, symmetr
 from npi_bids.core.motion import distances
 from npi_bids.core.records import Array, ECResult
 from npi_bids.errors import InputDataError
+from npi_bids.io.statistics import Regions
 
 _BINS = 10  # of distance, each with as many pairs
 _FEWEST = 3  # regions
@@ -245,3 +247,35 @@ def _rotation(rng: np.random.Generator) -> Array:
     q = q * np.sign(np.diag(r))
     turned: Array = q if np.linalg.det(q) > 0 else q * np.array([1.0, 1.0, -1.0])
     return turned
+
+
+def compare_outside(
+    one: ECResult, other: ECResult, table: Path | None, *, n_null: int, seed: int
+) -> tuple[Agreement, tuple[Array, Array]]:
+    """Compare two maps by the names of their regions.
+
+    Parameters
+    ----------
+    one, other
+        The maps.
+    table
+        Of the regions, with name, x, y, z; there are no nulls without.
+    n_null, seed
+        Maps of each null, and their seed.
+
+    Returns
+    -------
+    Agreement
+        Of both.
+    entries
+        Those off the diagonal that both have, of the first and of the second.
+    """
+    a, b, names = shared_maps(one, other)
+    centres = None
+    if table is not None:
+        places = Regions(table, names).centres
+        centres = places if places is not None and np.isfinite(places).all() else None
+    found = agreement(a, b, centres, np.random.default_rng(seed), n_null)
+    flat = off_diagonal(a), off_diagonal(b)
+    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
+    return found, (flat[1][both], flat[0][both])

@@ -1,0 +1,90 @@
+"""Entry point of ``npi-export``: maps in the formats of other programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from npi_bids import __version__
+from npi_bids.errors import InputDataError, NPIError
+
+# As npi_bids.interfaces.export has them; said here so that --help loads nothing.
+_FORMATS = ("graphml", "brainnet", "mat", "npz", "pconn")
+_ALWAYS = ("graphml", "mat", "npz")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write maps as GraphML, BrainNet Viewer, MATLAB (BCT), NumPy or CIFTI pconn."""
+    args = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    os.environ["NIPYPE_NO_ET"] = "1"
+    try:
+        return _export(args)
+    except NPIError as error:
+        sys.stderr.write(f"npi-export: {error}\n")
+        return error.exit_code
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser."""
+    parser = ArgumentParser(
+        "npi-export",
+        description="Write maps of effective connectivity for other programs. Rows are sources "
+        "and columns are targets everywhere.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("maps", nargs="+", type=Path, metavar="MAP",
+                        help="*_relmat.tsv, or out_dir of npi-bids for all of its maps "
+                        "(meas-npi) of subjects and groups")  # fmt: skip
+    parser.add_argument("--to", nargs="+", choices=_FORMATS, default=list(_ALWAYS),
+                        metavar="FORMAT",
+                        help="graphml, brainnet (.node and .edge), mat (for the Brain "
+                        "Connectivity Toolbox), npz, pconn (greyordinates) "
+                        f"({' '.join(_ALWAYS)})")  # fmt: skip
+    parser.add_argument("-o", "--out", type=Path, default=Path("npi-export"), metavar="DIR",
+                        help="folder (npi-export)")  # fmt: skip
+    parser.add_argument("--regions", type=Path, metavar="TSV",
+                        help="table of the regions (name, network, x, y, z), where the map lies "
+                        "in no dataset")  # fmt: skip
+    parser.add_argument("--atlas", type=Path, metavar="DLABEL",
+                        help="atlas as .dlabel.nii, for pconn")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    return parser
+
+
+def _export(args: Namespace) -> int:
+    from npi_bids.workflows.export import export_matrix
+
+    for path in (args.regions, args.atlas):
+        if path is not None and not path.is_file():
+            raise InputDataError(f"<{path}> does not exist.")
+    for path in _maps(args.maps):
+        for written in export_matrix(
+            path, args.to, args.out, regions=args.regions, atlas=args.atlas
+        ):
+            sys.stdout.write(f"Written: {written}\n")
+    return 0
+
+
+def _maps(given: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            below = sorted(path.glob("sub-*/**/func/*_meas-npi_*_relmat.tsv"))
+            below += sorted(path.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
+            if not below:
+                raise InputDataError(f"<{path}> holds no map (*_meas-npi_*_relmat.tsv).")
+            found += below
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputDataError(
+                f"<{path}> does not exist; expected a *_relmat.tsv or an out_dir."
+            )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

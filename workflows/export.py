@@ -1,0 +1,7 @@
+"""Maps in the formats of other programs."""
+
+from __future__ import annotations
+
+from npi_bids.interfaces.export import FORMATS, export_matrix
+
+__all__ = ["FORMATS", "export_matrix"]
