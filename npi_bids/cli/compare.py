@@ -132,11 +132,7 @@ def _write(args: Namespace, found: Agreement, facts: dict[str, str], maps: Any) 
         f"{found.orientation[:1].upper()}{found.orientation[1:]}.",
         tuple(facts),
         (tuple(facts.values()),),
-        (
-            Figure(
-                "comparison", "B against A", "One point per connection.", svg, found.orientation
-            ),
-        ),
+        (figure,),
     )
     write_text(args.out / "comparison.html", validation_page(page))
     sys.stdout.write(f"Written: {args.out / 'comparison.html'} (and .tsv, .json, .svg)\n")

@@ -15,7 +15,7 @@ from npi_bids.core.harmonise import harmonise
 from npi_bids.core.permute import Permuted, permute, varying_edges
 from npi_bids.core.records import Array, ECResult
 from npi_bids.interfaces.outputs_group import GroupTarget
-from npi_bids.io.design import BuiltDesign, build_design, subject_frame, tested_rows
+from npi_bids.io.design import BuiltDesign, build_design, rows_of, subject_frame
 from npi_bids.io.stack import MapStack, new_maps
 from npi_bids.io.statistics import (
     Regions,
@@ -67,7 +67,7 @@ def save_tests(
         motion=asked.motion_covariate,
         blocks=asked.exchange_within or asked.harmonize,
     )
-    maps = tested_rows(stack.maps, built.rows, folder / "tested.npy")
+    maps = rows_of(stack.maps, built.rows, folder / "tested.npy")
     if asked.harmonize:
         sites = [str(row[asked.harmonize]) for row, inside in zip(rows, built.rows, strict=True)
                  if inside]  # fmt: skip

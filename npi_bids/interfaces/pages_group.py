@@ -210,7 +210,11 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "sign": first["Perturbation"]["Sign"],
         "strength": f"{first['Perturbation']['Strength']:g}",
         "seed": first["Seed"],
-        "group": {"min_subjects": group[0]["MinimumSubjects"]} if group else None,
+        "group": {"min_subjects": group[0]["MinimumSubjects"],
+                  "weights": group[0].get("Weights", "none")} if group else None,
+        "tests": [_sidecar(path) for path in
+                  sorted(out_dir.glob("tpl-*/**/func/*Statistic_relmat.tsv"))],
+        "pretrained": first.get("Pretrained"),
     }  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def subject_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def tested_rows(maps: Array, rows: Mask, path: Path) -> Array:
+def rows_of(maps: Array, rows: Mask, path: Path) -> Array:
     """Return the maps of some subjects; a copy on disk where they are not all of them."""
     if rows.all():
         return maps

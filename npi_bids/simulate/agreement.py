@@ -18,7 +18,7 @@ from npi_bids.core.records import Array, ECResult
 from npi_bids.errors import InputDataError
 from npi_bids.io.statistics import Regions
 
-_BINS = 10  # of distance, each with as many pairs
+_PAIRS_PER_BIN, _MOST_BINS = 20, 100  # of distance
 _FEWEST = 3  # regions
 # Parts of names that say nothing of the region.
 _NOISE = {"roi", "ctx", "7networks", "17networks", "label", "h"}
@@ -188,9 +188,10 @@ def shuffle_by_distance(centres: Array) -> Shuffle:
     """
     rows, columns = np.tril_indices(len(centres), -1)
     apart = distances(centres)[rows, columns]
-    edges = np.nanquantile(apart, np.linspace(0, 1, _BINS + 1)[1:-1])
+    n_bins = int(np.clip(apart.size // _PAIRS_PER_BIN, 1, _MOST_BINS))
+    edges = np.nanquantile(apart, np.linspace(0, 1, n_bins + 1)[1:-1])
     bins = np.searchsorted(edges, apart)
-    places = [np.flatnonzero(bins == number) for number in range(_BINS)]
+    places = [np.flatnonzero(bins == number) for number in range(n_bins)]
 
     def shuffle(matrix: Array, rng: np.random.Generator) -> Array:
         order = np.arange(rows.size)

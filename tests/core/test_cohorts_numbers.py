@@ -1,0 +1,122 @@
+"""Sites, visits and motion: what else is known of a group of maps."""
+
+import contextlib
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from neuroCombat import neuroCombat
+from scipy.stats import pearsonr
+
+from npi_bids.core import describe
+from npi_bids.core.harmonise import harmonise
+from npi_bids.core.motion import motion_effect
+from npi_bids.core.reliability import icc, reliability, split_half_of_group
+from npi_bids.errors import NoUsableDataError
+
+RNG = np.random.default_rng(0)
+SITES = ["b"] * 12 + ["a"] * 9
+
+
+def two_sites():
+    maps = RNG.standard_normal((21, 60))
+    maps[:12] = 1.8 * maps[:12] + 0.7 + 0.3 * RNG.standard_normal(60)
+    return maps, RNG.standard_normal(21)
+
+
+def test_sites_are_taken_out_as_neurocombat_does():
+    maps, age = two_sites()
+    table = pd.DataFrame({"batch": SITES, "age": age})
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = neuroCombat(maps.T, table, "batch", continuous_cols=["age"])["data"].T
+    out = np.empty_like(maps)
+    harmonise(maps, SITES, age[:, None], out)
+    np.testing.assert_allclose(out, known, atol=2e-4)
+
+
+def test_harmonised_edges_do_not_depend_on_their_neighbours_in_memory(monkeypatch):
+    maps, age = two_sites()
+    whole, parts = np.empty_like(maps), np.empty_like(maps)
+    harmonise(maps, SITES, age[:, None], whole)
+    monkeypatch.setattr(describe, "_NUMBERS_AT_ONCE", 100)
+    harmonise(maps, SITES, age[:, None], parts)
+    np.testing.assert_allclose(parts, whole, atol=1e-9)
+
+
+def test_what_some_subject_lacks_is_left_as_it_is():
+    maps, age = two_sites()
+    maps[2, 5], maps[:, 6] = np.nan, 0.0
+    out = np.empty_like(maps)
+    harmonise(maps, SITES, age[:, None], out)
+    np.testing.assert_array_equal(out[:, 5:7], maps[:, 5:7])
+
+
+def test_one_site_cannot_be_taken_out():
+    with pytest.raises(NoUsableDataError, match=r"Sites have {'a': 21} subjects"):
+        harmonise(two_sites()[0], ["a"] * 21, np.zeros((21, 0)), np.empty((21, 60)))
+
+
+def test_icc_is_that_of_shrout_and_fleiss():
+    """Their table 2: six targets, four judges; ICC(2,1) .29, ICC(3,1) .71."""
+    ratings = np.array([
+        [9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7],
+    ], dtype=float)  # fmt: skip
+    agreement, consistency = icc(ratings[:, :, None])
+    assert agreement[0] == pytest.approx(0.29, abs=0.005)
+    assert consistency[0] == pytest.approx(0.71, abs=0.005)
+
+
+def test_a_subject_is_known_again_by_its_map():
+    own = RNG.standard_normal((8, 1, 300))
+    visits = (own + 0.3 * RNG.standard_normal((8, 2, 300))).reshape(16, 300)
+    found = reliability(visits, np.repeat(np.arange(8), 2))
+    assert found.identification == 1.0
+    assert found.r_within > 0.8
+    assert abs(found.r_between) < 0.3
+    assert np.median(found.icc_agreement) > 0.8
+    strangers = reliability(RNG.standard_normal((16, 300)), np.repeat(np.arange(8), 2))
+    assert strangers.identification < 0.5
+
+
+def test_single_visits_say_nothing_of_reliability():
+    assert reliability(RNG.standard_normal((5, 10)), np.arange(5)) is None
+    assert reliability(RNG.standard_normal((4, 10)), np.array([0, 0, 1, 2])) is None
+
+
+def test_halves_of_a_group_agree_where_subjects_share_something():
+    shared = RNG.standard_normal(500)
+    alike, _ = split_half_of_group(shared + RNG.standard_normal((20, 500)), RNG)
+    unlike, _ = split_half_of_group(RNG.standard_normal((20, 500)), RNG)
+    assert alike > 0.8
+    assert abs(unlike) < 0.2
+    assert np.isnan(split_half_of_group(RNG.standard_normal((3, 5)), RNG)[0])
+
+
+def test_motion_shows_in_the_edges_that_it_moves():
+    moved = RNG.random(30)
+    maps = RNG.standard_normal((30, 16))
+    maps[:, 3] += 20 * moved
+    found = motion_effect(maps, moved, None)
+    known = pearsonr(moved, maps[:, 3])
+    assert found.r[3] == pytest.approx(known.statistic)
+    assert found.p[3] == pytest.approx(known.pvalue)
+    assert found.share_significant == pytest.approx(1 / 16)
+    assert np.isnan(found.distance_r)
+
+
+def test_motion_that_falls_with_distance_is_seen():
+    centres = RNG.standard_normal((6, 3)) * 40
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2).ravel()
+    moved = RNG.random(40)
+    maps = RNG.standard_normal((40, 36)) - np.outer(moved, apart) / 5
+    maps[:, ::7] = 0.0  # the diagonal
+    found = motion_effect(maps, moved, centres)
+    assert found.distance_r < -0.7
+    assert np.isnan(found.r[::7]).all()
+
+
+def test_unknown_or_equal_motion_gives_no_figure():
+    maps = RNG.standard_normal((6, 4))
+    assert motion_effect(maps, np.full(6, np.nan), None) is None
+    assert motion_effect(maps, np.ones(6), None) is None

@@ -1,0 +1,272 @@
+"""A study of two groups, from series to findings, by the real command."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from npi_bids.io.tables import read_matrix
+from tests.conftest import var_run
+from tests.end_to_end.conftest import validate
+
+LABELS = ("LH_Vis_1", "LH_Vis_2", "LH_Default_1", "RH_Vis_1", "RH_Vis_2", "RH_Default_1")
+PLANTED = ((0, 1), (1, 2), (0, 4))
+N_SUBJECTS, N_SAMPLES = 16, 240
+
+
+def write_study(folder, sessions=("",)):
+    """Write series of two groups; patients have a network of three directed edges more."""
+    rng = np.random.default_rng(0)
+    shared = 0.4 * np.eye(6)
+    shared[3, 0], shared[5, 2] = 0.3, -0.3
+    rows = []
+    for number in range(N_SUBJECTS):
+        patient, sub = number % 2 == 1, f"{number + 1:02d}"
+        rows.append({
+            "participant_id": f"sub-{sub}", "group": "patient" if patient else "control",
+            "age": round(20 + 40 * rng.random(), 1), "site": "ab"[number // 2 % 2],
+        })  # fmt: skip
+        for place, session in enumerate(sessions):
+            weights = shared.copy()
+            if patient and (len(sessions) == 1 or place):
+                weights[tuple(np.array(PLANTED).T)] = 0.35
+            run = var_run(weights, N_SAMPLES, seed=10 * number + place, labels=LABELS)
+            parts = [f"sub-{sub}", *([f"ses-{session}"] if session else [])]
+            func = folder.joinpath(*parts, "func")
+            func.mkdir(parents=True)
+            stem = "_".join([*parts, "task-rest_atlas-Six"])
+            pd.DataFrame(run.data, columns=LABELS).to_csv(
+                func / f"{stem}_timeseries.tsv", sep="\t", index=False
+            )
+            about = {"RepetitionTime": 2.0, "SamplingFrequency": 0.5, "StartTime": 0}
+            (func / f"{stem}_timeseries.json").write_text(json.dumps(about))
+    description = {"Name": "study", "BIDSVersion": "1.11.1", "DatasetType": "derivative",
+                   "GeneratedBy": [{"Name": "test"}]}  # fmt: skip
+    (folder / "dataset_description.json").write_text(json.dumps(description))
+    pd.DataFrame(rows).to_csv(folder / "participants.tsv", sep="\t", index=False)
+    return folder
+
+
+OPTIONS = ("--input-type", "timeseries", "--surrogate", "var", "--min-time", "60")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Return input and results of all subjects; a test that changes them takes a copy."""
+    from tests.end_to_end.conftest import run_command
+
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder / "in")
+    done = run_command(folder / "in", folder / "out", "participant", *OPTIONS,
+                       "-w", folder / "work", "--n-procs", "2", cwd=folder)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def out(fitted, tmp_path):
+    shutil.copytree(fitted / "out", tmp_path / "out")
+    return tmp_path / "out"
+
+
+def found(out, kind, contrast="GroupPatient"):
+    path = next(out.glob(f"tpl-*/func/*_desc-*{contrast}{kind}_relmat.tsv"))
+    return read_matrix(path), json.loads(path.with_suffix(".json").read_text())
+
+
+def table(out, kind, contrast="GroupPatient"):
+    return pd.read_table(next(out.glob(f"derivatives/statistics/**/*{contrast}_{kind}.tsv")))
+
+
+@pytest.mark.slow
+def test_the_planted_network_is_found_and_its_transpose_is_not(npi_bids, out):
+    code, said, problems = npi_bids(
+        "x", out, "group", "--model", "group + age", "--n-permutations", "199",
+        "--network-statistic", "both", "--nbs-threshold", "3",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    validate(out)
+    planted = tuple(np.array(PLANTED).T)
+    for kind in ("Nbs", "Tfnbs", "Fwe"):
+        p = found(out, kind)[0].matrix
+        assert (p[planted] <= 0.05).all(), kind
+        assert (p.T[planted] > 0.05).all(), kind
+    components = table(out, "components")
+    first = components[components["component"] == 1]
+    edges = {(LABELS.index(a), LABELS.index(b))
+             for a, b in zip(first["source"], first["target"], strict=True)}  # fmt: skip
+    assert set(PLANTED) <= edges
+    assert not {(b, a) for a, b in PLANTED} & edges
+    matrix, sidecar = found(out, "Statistic")
+    assert sidecar["Model"] == "group + age"  # framewise displacement is not known here
+    assert sidecar["Columns"] == ["Intercept", "group[T.patient]", "age"]
+    assert sidecar["Contrast"] == "group[T.patient]"
+    assert sidecar["NumberOfSubjects"] == N_SUBJECTS
+    assert found(out, "Statistic", "Age")[1]["Contrast"] == "age"
+    edges = table(out, "edges").set_index(["source", "target"])
+    np.testing.assert_allclose(
+        edges.loc[(LABELS[0], LABELS[1]), "statistic"], matrix.matrix[0, 1], rtol=1e-6
+    )
+    networks = table(out, "networks")
+    assert set(networks["grouping"]) == {"hemisphere"}
+    words = (out / "descriptions.tsv").read_text()
+    assert "GroupPatientNbs\t" in words
+
+
+def test_everything_known_of_a_group_is_written(npi_bids, out, tmp_path):
+    networks = pd.DataFrame({"name": LABELS, "network": [n.split("_")[1] for n in LABELS]})
+    networks.to_csv(tmp_path / "networks.tsv", sep="\t", index=False)
+    code, said, problems = npi_bids(
+        "x", out, "group", "--network-table", tmp_path / "networks.tsv", "--weights", "precision",
+        "--trim", "0.2",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    maps = [read_matrix(p).matrix for p in sorted(out.glob("sub-*/func/*meas-npi_*relmat.tsv"))]
+    errors = [
+        read_matrix(p).matrix for p in sorted(out.glob("sub-*/func/*meas-npistderr_*relmat.tsv"))
+    ]
+    weights = 1 / np.square(errors)
+    mean = np.sum(np.multiply(weights, maps), axis=0) / np.sum(weights, axis=0)
+    off = ~np.eye(6, dtype=bool)
+    wanted = read_matrix(next(out.glob("tpl-*/func/*meas-npi_*Groupmean_relmat.tsv"))).matrix
+    np.testing.assert_allclose(wanted[off], mean[off], rtol=1e-6)
+    statistics = next(out.glob("derivatives/statistics/**/*_networks.tsv"))
+    pairs = pd.read_table(statistics)
+    assert set(pairs["grouping"]) == {"network", "hemisphere"}
+    vision = pairs[(pairs["source"] == "Vis") & (pairs["target"] == "Default")].iloc[0]
+    blocks = [m[np.ix_([0, 1, 3, 4], [2, 5])].mean() for m in maps]
+    assert vision["mean"] == pytest.approx(np.mean(blocks), rel=1e-6)
+    subjects = pd.read_table(next(out.glob("derivatives/statistics/**/*_subjects.tsv")))
+    assert subjects["participant_id"].tolist() == [f"sub-{n:02d}" for n in range(1, 17)]
+    assert {"r_with_others", "outlier", "verdict", "age", "group"} <= set(subjects)
+    regions = pd.read_table(next(out.glob("derivatives/statistics/**/*_regions.tsv")))
+    sent = regions[(regions["figure"] == "out_strength") & (regions["region"] == LABELS[3])]
+    assert sent["mean"].item() == pytest.approx(np.mean([m[3][off[3]].sum() for m in maps]))
+    own = pd.read_table(next(out.glob("sub-01/func/*Strength_dseg.tsv"))).set_index("name")
+    assert own.loc[LABELS[3], "out_strength"] == pytest.approx(maps[0][3][off[3]].sum())
+
+
+def test_sites_are_taken_out_and_subjects_exchanged_within_them(npi_bids, out):
+    code, said, problems = npi_bids(
+        "x", out, "group", "--model", "group", "--harmonize", "site", "--n-permutations", "49",
+        "--contrast", "patient - control",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    _, sidecar = found(out, "Fwe", "PatientMinusControl")
+    assert sidecar["HarmonizedOver"] == sidecar["ExchangedWithin"] == "site"
+
+
+@pytest.mark.slow
+def test_sessions_are_compared_within_subjects(npi_bids, tmp_path):
+    write_study(tmp_path / "in", sessions=("pre", "post"))
+    code, said, problems = npi_bids(
+        tmp_path / "in", tmp_path / "out", "participant", "group", *OPTIONS, "--paired", "pre",
+        "post", "--model", "group", "--n-permutations", "99", "--nbs-threshold", "3",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    validate(tmp_path / "out")
+    p, sidecar = found(tmp_path / "out", "Nbs")
+    assert (p.matrix[tuple(np.array(PLANTED).T)] <= 0.05).all()
+    assert sidecar["Paired"] == ["pre", "post"]
+    mean = json.loads(
+        next((tmp_path / "out").glob("tpl-*/func/*meas-npi_*Groupmean_relmat.json")).read_text()
+    )
+    assert mean["Reliability"]["Subjects"] == N_SUBJECTS
+    assert mean["Reliability"]["MeanRWithin"] > 0.3
+    icc = next((tmp_path / "out").glob("tpl-*/func/*Groupicc_relmat.tsv"))
+    assert np.isfinite(read_matrix(icc).matrix[~np.eye(6, dtype=bool)]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--model", "diagnosis"), 2, "no column diagnosis"),
+        (("--model", "group + ("), 2, "cannot be read"),
+        (("--contrast", "age"), 2, "--contrast need(s) --model"),
+        (("--paired", "pre"), 2, "--paired takes two sessions"),
+        (("--paired", "pre", "post"), 2, "no subject of"),
+        (("--model", "group", "--harmonize", "scanner"), 2, "no column scanner"),
+        (("--network-table", "nowhere.tsv"), 2, "--network-table"),
+    ],
+)
+def test_what_cannot_be_tested_is_said(npi_bids, out, words, code, message):
+    found_code, said, problems = npi_bids("x", out, "group", *words)
+    assert message in " ".join((said + problems).split())
+    assert found_code == code
+
+
+def test_results_do_not_depend_on_the_processes(npi_bids, out, fitted):
+    from tests.end_to_end.conftest import run_command
+
+    words = ("--model", "group", "--n-permutations", "49")
+    assert npi_bids("x", out, "group", *words)[0] == 0
+    one = {p.name: p.read_bytes() for p in out.glob("tpl-*/func/*.tsv")}
+    done = run_command("x", out, "group", *words, "--n-procs", "2", "-w", out.parent / "w2")
+    assert done.returncode == 0, done.stderr
+    assert {p.name: p.read_bytes() for p in out.glob("tpl-*/func/*.tsv")} == one
+
+
+PRE = (*OPTIONS[:2], "--min-time", "60", "--surrogate", "mou")
+
+
+@pytest.mark.slow
+def test_pretraining_is_a_prior_for_each_subject(npi_bids, tmp_path):
+    study = write_study(tmp_path / "in")
+    code, said, problems = npi_bids(study, tmp_path / "out", "pretrain", *PRE)
+    assert code == 0, said + problems
+    path = next((tmp_path / "out").glob("derivatives/pretrained/*.safetensors"))
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert facts["NumberOfSubjects"] == N_SUBJECTS
+    for given in (tmp_path / "out", path):
+        code, said, problems = npi_bids(
+            study, tmp_path / "maps", "participant", *PRE, "--pretrained", given, "--overwrite",
+            "--participant-label", "01", "02",
+        )  # fmt: skip
+        assert code == 0, said + problems
+    validate(tmp_path / "maps")
+    sidecar = json.loads(
+        next((tmp_path / "maps").glob("sub-01/func/*meas-npi_*relmat.json")).read_text()
+    )
+    assert sidecar["Pretrained"]["SubjectLeftOut"] is True
+    assert sidecar["Pretrained"]["NumberOfSubjects"] == N_SUBJECTS
+    assert sidecar["Quality"]["shrunk"] is True
+    text = (tmp_path / "maps" / "logs" / "CITATION.md").read_text()
+    assert "pre-trained" in text
+    # Another prior is another configuration.
+    code, said, problems = npi_bids(study, tmp_path / "maps", "participant", *PRE)
+    assert code == 5, said + problems
+
+
+@pytest.mark.slow
+def test_what_is_no_prior_for_these_data_is_refused(npi_bids, tmp_path):
+    study = write_study(tmp_path / "in")
+    assert npi_bids(study, tmp_path / "out", "pretrain", *PRE)[0] == 0
+    path = next((tmp_path / "out").glob("derivatives/pretrained/*.safetensors"))
+    sidecar = path.with_suffix(".json")
+    whole, text = path.read_bytes(), sidecar.read_text()
+
+    def refused(given, message, code=3):
+        found_code, said, problems = npi_bids(
+            study, tmp_path / "maps", "participant", *PRE, "--pretrained", given,
+            "--participant-label", "01",
+        )  # fmt: skip
+        assert message in " ".join((said + problems).split())
+        assert found_code == code
+        assert not list((tmp_path / "maps").glob("sub-01/func/*relmat.tsv"))
+
+    refused(tmp_path / "nowhere", "does not exist")
+    refused(tmp_path / "in", "holds no task-rest_atlas-Six_desc-series_surrogate.safetensors")
+    refused(tmp_path / "in" / "participants.tsv", "expected a .safetensors file with its .json")
+    sidecar.write_text(json.dumps({"Description": "a subject's surrogate"}))
+    refused(path, "is no pre-trained surrogate of a group")
+    sidecar.write_text(text.replace('"Six"', '"Seven"'))
+    refused(path, "was made with the atlas atlas-Seven of 6 regions")
+    sidecar.write_text(text.replace("RH_Vis_1", "RH_Vis_9"))
+    refused(path, "was made with another atlas")
+    sidecar.write_text(text.replace('"RepetitionTime": 2.0', '"RepetitionTime": 0.8'))
+    refused(path, "has a sampling period of 0.8 s")
+    sidecar.write_text(text)
+    path.write_bytes(whole[:200])
+    refused(path, "cannot be read as safetensors")
