@@ -12,7 +12,7 @@ import pytest
 from npi_bids import __version__
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = (".py", ".json", ".toml", ".tsv", ".bib", ".j2", ".css", ".typed")
+SHIPPED = (".py", ".json", ".toml", ".tsv", ".bib", ".j2", ".css", ".js", ".typed")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterable
@@ -53,7 +54,11 @@ def start_logging(out_dir: Path, output: OutputSettings) -> Path:
 def write_settings(request: Request, folder: Path) -> None:
     """Write the settings of this run as TOML; options that are not set are left out."""
     content = {
-        "npi_bids": {"version": __version__, "configuration": request.analysis.configuration},
+        "npi_bids": {
+            "version": __version__,
+            "configuration": request.analysis.configuration,
+            "command": shlex.join(sys.argv),
+        },
         **_plain(asdict(request)),
     }
     write_text(folder / "settings.toml", tomli_w.dumps(content))

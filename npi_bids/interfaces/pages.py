@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,9 @@ from npi_bids.bids.names import MEASURES, UNCERTAINTIES, output_path, parse_name
 from npi_bids.bids.results import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.errors import ReportError
 from npi_bids.interfaces.pages_brain import draw_brain
+from npi_bids.interfaces.pages_map import MapOfModel
+from npi_bids.interfaces.pages_place import place_of, read_methods, title_of
+from npi_bids.interfaces.pages_quality import draw_signals, key_figures
 from npi_bids.io.files import write_text
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.reports import figures
@@ -20,8 +24,6 @@ from npi_bids.reports.page import subject_page
 from npi_bids.reports.records import Figure, ModelSection, Row, SubjectPage
 
 _UNITS = {"standard deviations of the source": "SD"}
-# q below which a connection is shown as sure.
-_SURE = 0.05
 
 
 def write_subject_report(out_dir: Path, subject: str) -> Path:
@@ -32,42 +34,37 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
     ReportError
         The dataset knows nothing of the subject.
     """
-    statuses = find_statuses(out_dir, subject)
+    everybody = find_statuses(out_dir)
+    statuses = [status for status in everybody if status.entities["sub"] == subject]
     if not statuses:
         raise ReportError(f"<{out_dir}> knows nothing of sub-{subject}.")
     models = {model.name: model for model in find_models(out_dir, subject)}
-    sections = [_section(out_dir, status, models.get(status.name)) for status in statuses]
-    page = SubjectPage(subject, __version__, tuple(sections), read_methods(out_dir))
+    sections = [
+        _section(out_dir, status, models.get(status.name), number)
+        for number, status in enumerate(statuses, start=1)
+    ]
+    pages = sorted({f"sub-{status.entities['sub']}" for status in everybody})
+    place = place_of(out_dir, pages, f"sub-{subject}")
+    page = SubjectPage(subject, __version__, tuple(sections), read_methods(out_dir), place)
     path = out_dir / f"sub-{subject}.html"
     write_text(path, subject_page(page))
     return path
 
 
-def read_methods(out_dir: Path) -> str:
-    """Return the methods text, or nothing where there is none yet."""
-    path = out_dir / "logs" / "CITATION.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def save_figures(out_dir: Path, prefix: str, drawn: Sequence[Figure]) -> tuple[Figure, ...]:
+    """Save figures for use elsewhere; return them with where they lie.
 
-
-def title_of(entities: Mapping[str, str]) -> str:
-    """Return the entities of a model in words, without the subject."""
-    return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
-
-
-def networks_of(out_dir: Path, sidecar: Mapping[str, Any]) -> list[str]:
-    """Return the network of each region from the table of regions, or nothing."""
-    table = read_table(out_dir / sidecar["NodeFiles"][0].removeprefix("bids::"))
-    return [str(name) for name in table["network"]] if "network" in table else []
-
-
-def save_figures(out_dir: Path, prefix: str, drawn: Sequence[Figure]) -> None:
-    """Save figures beside the page, for use elsewhere."""
-    folder = out_dir / prefix.split("_", maxsplit=1)[0] / "figures"
+    ``prefix`` is their path, relative to the dataset, up to the name of each.
+    """
+    saved = []
     for figure in drawn:
-        write_text(folder / f"{prefix}_{figure.name}.svg", figure.svg)
+        file = Path(f"{prefix}_{figure.name}.svg")
+        write_text(out_dir / file, figure.svg)
+        saved.append(replace(figure, file=file.as_posix()))
+    return tuple(saved)
 
 
-def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSection:
+def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int) -> ModelSection:
     title = title_of(status.entities)
     if status.status != DONE or model is None:
         crash = out_dir / status.crash if status.crash else None
@@ -78,19 +75,28 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None) -> ModelSec
         )
         return ModelSection(title, status.status, reason=status.reason, crash=text)
     runs = model.runs()
-    drawn = _draw(out_dir, model, runs)
-    save_figures(out_dir, status.name, drawn)
-    paths = [model.path(kind) for kind in (*MEASURES, *UNCERTAINTIES)]
+    shown = MapOfModel(out_dir, model, f"matrix-{number}")
+    whole_brain = model.sidecar["Surrogate"] == "wbm"
+    drawn = [*(draw_brain(model) if whole_brain else _draw_fit(model)), *_draw_runs(runs)]
+    paths = [model.path(kind) for kind in (*MEASURES, *UNCERTAINTIES, "strength", "npinetworks")]
     paths += [path for path, _ in runs]
+    prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
+    # Matrices are files alone: the page draws them itself, cell by cell.
+    save_figures(out_dir, prefix, shown.matrices())
     return ModelSection(
         title,
         status.status,
         verdict=str(model.sidecar["Verdict"]),
         reasons=tuple(model.sidecar["VerdictReasons"]),
+        key=key_figures(model, runs),
+        summary=shown.summary(),
+        view=shown.view(),
+        tables=(shown.strongest_table(),),
+        map_figures=save_figures(out_dir, prefix, shown.figures()),
         done=_done(model, runs),
         quality=_quality(model, runs),
         warnings=_warnings(model, runs),
-        figures=tuple(drawn),
+        figures=save_figures(out_dir, prefix, drawn),
         files=tuple(p.relative_to(out_dir).as_posix() for p in paths if p.is_file()),
     )
 
@@ -103,58 +109,6 @@ def _beside(path: Path, kind: str) -> Path:
     entities = dict(parse_name(path.name).entities)
     desc = entities.pop("desc")
     return path.parent / output_path(kind, entities, desc).name
-
-
-def _draw(out_dir: Path, model: Model, runs: Runs) -> list[Figure]:
-    networks = networks_of(out_dir, model.sidecar)
-    ec = read_matrix(model.path("npi")).matrix
-    fc = read_matrix(model.path("pearsoncorrelation")).matrix
-    quality = model.sidecar["Quality"]
-    order = "Regions are ordered by network. " if networks else ""
-    drawn = [
-        Figure(
-            "ec",
-            "Effective connectivity",
-            f"{order}Row: the source that is perturbed; column: the target that responds. The "
-            "colours end at the 99th percentile; grey: the diagonal and regions not covered.",
-            figures.draw_matrix(ec, networks, title="EC by perturbation"),
-            "Matrix of effective connectivity, rows are sources, columns are targets",
-        ),
-        Figure(
-            "fc",
-            "Functional connectivity",
-            f"{order}Pearson correlation of the same signals.",
-            figures.draw_matrix(fc, networks, title="FC", directed=False, limit=1.0),
-            "Matrix of functional connectivity",
-        ),
-    ]
-    if model.path("modelfc").is_file():
-        simulated = read_matrix(model.path("modelfc")).matrix
-        drawn.append(
-            Figure(
-                "modelfc",
-                "Does the surrogate behave like the brain it was fitted to?",
-                "FC of the free-running surrogate against FC of the data, one point per pair.",
-                figures.draw_agreement(simulated, fc, quality["model_fc_r"] or float("nan")),
-                f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
-            )
-        )
-    if model.path("npiq").is_file():
-        q = read_matrix(model.path("npiq")).matrix
-        svg, n_sure = figures.draw_sure(ec, q, networks, limit=_SURE)
-        drawn.append(
-            Figure(
-                "sure",
-                "Which connections are sure",
-                f"Entries of the map with q below {_SURE:g} (Benjamini-Hochberg over all "
-                f"entries; standard errors: {model.sidecar['Uncertainty']['Method']}); grey: the "
-                "others.",
-                svg,
-                f"{n_sure} connections with q below {_SURE:g}",
-            )
-        )
-    whole_brain = model.sidecar["Surrogate"] == "wbm"
-    return [*drawn, *(draw_brain(model) if whole_brain else _draw_fit(model)), *_draw_runs(runs)]
 
 
 def _draw_fit(model: Model) -> list[Figure]:
@@ -175,6 +129,18 @@ def _draw_fit(model: Model) -> list[Figure]:
             "; ".join(f"{name}: R² {number(value)}" for name, value in known.items()),
         )
     ]
+    if model.path("modelfc").is_file():
+        simulated = read_matrix(model.path("modelfc")).matrix
+        fc = read_matrix(model.path("pearsoncorrelation")).matrix
+        drawn.append(
+            Figure(
+                "modelfc",
+                "Does the surrogate behave like the brain it was fitted to?",
+                "FC of the free-running surrogate against FC of the data, one point per pair.",
+                figures.draw_agreement(simulated, fc, quality["model_fc_r"] or float("nan")),
+                f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
+            )
+        )
     curve = read_table(model.path("training"))
     if len(curve) > 1:
         caption = "Mean squared error of the next sample, in training and in held-out windows."
@@ -186,7 +152,7 @@ def _draw_runs(runs: Runs) -> list[Figure]:
     coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
     motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
     about = runs[0][1]
-    drawn = []
+    drawn = draw_signals(runs, motion)
     if any(table["coverage"].notna().any() for table in coverage):
         drawn.append(
             Figure(

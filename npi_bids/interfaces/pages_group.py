@@ -1,69 +1,36 @@
-"""Gather what the group's page and the methods text say from the output dataset."""
+"""Gather what the group's page shows from the output dataset."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.bids.atlases import known_atlases
-from npi_bids.bids.names import GROUP_TABLE, QUALITY_TABLE, parse_name, stem
-from npi_bids.bids.results import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
-from npi_bids.bids.selection import mean_displacement
+from npi_bids.bids.names import GROUP_TABLE, parse_name, stem
+from npi_bids.bids.results import find_models, find_statuses
 from npi_bids.errors import ReportError
-from npi_bids.interfaces.pages import networks_of, read_methods, title_of
+from npi_bids.interfaces.pages_cohort import cohort_section
+from npi_bids.interfaces.pages_place import place_of, read_methods
+from npi_bids.interfaces.pages_texts import quality_rows
 from npi_bids.io.files import read_json, write_text
-from npi_bids.io.tables import read_matrix, read_table, write_rows
-from npi_bids.reports import figures
+from npi_bids.io.tables import read_table
 from npi_bids.reports.facts import number
-from npi_bids.reports.page import bibliography, group_page, methods_text
-from npi_bids.reports.records import Figure, GroupPage, GroupSection, Row
+from npi_bids.reports.page import group_page
+from npi_bids.reports.records import Dot, GroupPage, SortedTable, Strip
 
-_KINDS = {
-    "hybrid": "hybrid of a linear model and, where they lowered the held-out error, networks",
-    "mou": "Ornstein-Uhlenbeck process",
-    "mlp": "multilayer perceptron",
-    "cnn": "convolutional network",
-    "rnn": "recurrent network",
-    "var": "vector autoregression (one linear layer)",
-}
-_SIGNS = {"positive": "raised", "negative": "lowered", "both": "raised and lowered in turn"}
-
-
-def write_texts(out_dir: Path) -> list[Path]:
-    """Write the table of quality, and methods text with references where there is a model."""
-    models = list(find_models(out_dir))
-    table = out_dir / QUALITY_TABLE
-    write_rows(quality_rows(out_dir, models), table)
-    if not models:
-        return [table]
-    logs = out_dir / "logs"
-    write_text(logs / "CITATION.md", methods_text(_methods_facts(out_dir, models)))
-    write_text(logs / "CITATION.bib", bibliography())
-    return [table, logs / "CITATION.md", logs / "CITATION.bib"]
-
-
-def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]:
-    """Return one row per model of the dataset, those without a result included."""
-    by_name = {model.name: model for model in models}
-    rows = []
-    for status in find_statuses(out_dir):
-        row: dict[str, Any] = {
-            "participant_id": f"sub-{status.entities['sub']}",
-            "model": title_of(status.entities),
-            "desc": status.desc,
-            "status": status.status,
-            "reason": status.reason or float("nan"),
-        }
-        model = by_name.get(status.name)
-        if status.status == DONE and model is not None:
-            row["verdict"] = model.sidecar["Verdict"]
-            row["verdict_reasons"] = "; ".join(model.sidecar["VerdictReasons"]) or float("nan")
-            row |= model.sidecar["Quality"] | _motion(model)
-        rows.append(row)
-    return rows
+_COLUMNS = ("participant", "model", "in the group", "verdict", "R²", "own past R²", "model FC r",
+            "mean FD (mm)", "minutes", "reason")  # fmt: skip
+_FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
+# Figures whose distribution is shown: heading, field, and threshold in the sidecars of the maps.
+_STRIPS = (
+    ("expected r with the truth", "expected_r", "good_expected"),
+    ("skill over own past", "skill_own_history", "good_skill"),
+    ("r between halves", "r_split", "good_split"),
+    ("model FC r", "model_fc_r", "good_model_fc"),
+    ("samples per parameter", "samples_per_parameter", "good_samples"),
+    ("mean FD (mm)", "mean_fd", ""),
+    ("minutes kept", "minutes_kept", ""),
+)
 
 
 def write_group_report(out_dir: Path) -> Path:
@@ -77,50 +44,29 @@ def write_group_report(out_dir: Path) -> Path:
     means = sorted(out_dir.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
     if not means:
         raise ReportError(f"<{out_dir}> holds no group; run the group level.")
-    sections = tuple(_group_section(out_dir, path) for path in means)
+    sections = tuple(
+        cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
+    )
     included = {_name_of(uri) for path in means for uri in _sidecar(path)["Sources"]}
-    rows = zip(find_statuses(out_dir), quality_rows(out_dir, find_models(out_dir)), strict=True)
+    models = list(find_models(out_dir))
+    rows = quality_rows(out_dir, models)
     left_out = _reasons(out_dir)
     members = tuple(
         _member(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
-        for status, row in rows
+        for status, row in zip(find_statuses(out_dir), rows, strict=True)
     )
-    page = GroupPage(__version__, sections, members, read_methods(out_dir))
+    links = tuple(f"{row['participant_id']}.html" for row in rows)
+    page = GroupPage(
+        __version__,
+        sections,
+        SortedTable("members", "Participants", _COLUMNS, members, links),
+        _strips(rows, models[0].sidecar["VerdictThresholds"] if models else {}),
+        read_methods(out_dir),
+        place_of(out_dir, (), ""),
+    )
     path = out_dir / "group.html"
     write_text(path, group_page(page))
     return path
-
-
-def _group_section(out_dir: Path, mean: Path) -> GroupSection:
-    sidecar = _sidecar(mean)
-    networks = networks_of(out_dir, sidecar)
-    file_name = mean.name
-    drawn = []
-    for measure, name, directed in (("npi", "EC", True), ("pearsoncorrelation", "FC", False)):
-        path = mean.with_name(file_name.replace("meas-npi", f"meas-{measure}"))
-        if path.is_file():
-            matrix = read_matrix(path).matrix
-            svg = figures.draw_matrix(
-                matrix, networks, title=f"mean {name}", directed=directed,
-                limit=None if directed else 1.0,
-            )  # fmt: skip
-            caption = f"Mean {name} of {sidecar['NumberOfSubjects']} subjects."
-            drawn.append(Figure(f"group{measure}", f"Mean {name}", caption, svg))
-    sd = read_matrix(mean.with_name(file_name.replace("Groupmean", "Groupsd"))).matrix
-    svg = figures.draw_matrix(sd, networks, title="SD of EC over subjects", signed=False)
-    drawn.append(Figure("groupsd", "Spread", "Standard deviation of the EC over subjects.", svg))
-    rows = (
-        Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
-        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
-        Row("configuration", str(sidecar["ConfigurationHash"])),
-    )
-    files = sorted(
-        mean.parent.glob(file_name.replace("meas-npi", "meas-*").replace("Groupmean", "Group*"))
-    )
-    title = file_name.split("_meas")[0].replace("_", " ")
-    return GroupSection(
-        title, rows, tuple(drawn), tuple(p.relative_to(out_dir).as_posix() for p in files)
-    )
 
 
 def _name_of(uri: str) -> str:
@@ -140,142 +86,40 @@ def _reasons(out_dir: Path) -> dict[str, str]:
 
 def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, ...]:
     reason = row["reason"] if isinstance(row["reason"], str) else left_out
-    figures_ = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
     return (
         row["participant_id"],
         row["model"],
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
-        *(number(row.get(key)) for key in figures_),
+        *(number(row.get(key)) for key in _FIGURES),
         reason or ("" if inside else "no group is large enough"),
     )
 
 
-def _motion(model: Model) -> dict[str, float]:
-    runs = [sidecar for _, sidecar in model.runs()]
-    moved = mean_displacement(runs)
-    kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs)
-    return {
-        "mean_fd": float("nan") if moved is None else moved,
-        "minutes_kept": kept / 60,
-        "regions_in_model": model.sidecar["RegionsInModel"],
-    }
+def _strips(rows: list[dict[str, Any]], wanted: dict[str, float]) -> tuple[Strip, ...]:
+    """Return how figures of quality are spread over the maps."""
+    strips = []
+    for title, field, threshold in _STRIPS:
+        known = [
+            (float(row[field]), row)
+            for row in rows
+            if row.get(field) is not None and row[field] == row[field]
+        ]
+        if not known:
+            continue
+        limit = wanted.get(threshold)
+        values = [value for value, _ in known] + ([limit] if limit is not None else [])
+        low, high = min(values), max(values)
+        span = (high - low) or 1.0
+        dots = tuple(
+            Dot(row["participant_id"], number(value), 100 * (value - low) / span,
+                str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
+            for value, row in known
+        )  # fmt: skip
+        at = None if limit is None else 100 * (limit - low) / span
+        strips.append(Strip(title, dots, number(low), number(high), at))
+    return tuple(strips)
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
     return read_json(path.with_suffix(".json"))
-
-
-def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
-    """Gather every number and word of the methods text from sidecars."""
-    statuses = find_statuses(out_dir)
-    first = models[0].sidecar
-    runs = [run for model in models for _, run in model.runs()]
-    quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
-               ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
-    group = [_sidecar(path) for path in out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")]
-    n_runs = {len(model.sidecar["Sources"]) for model in models}
-    training = first["Training"]
-    made = read_json(out_dir / "dataset_description.json")["GeneratedBy"][1:]
-    return {
-        "version": __version__,
-        "versions": first["SoftwareVersions"],
-        "n_models": len(models),
-        "n_subjects": len({model.entities["sub"] for model in models}),
-        "n_excluded": sum(status.status == EXCLUDED for status in statuses),
-        "n_failed": sum(status.status == FAILED for status in statuses),
-        "inputs": ", ".join(f"{x.get('Name')} {x.get('Version', '')}".strip() for x in made),
-        "spaces": _words(model.entities.get("space", "of the individual") for model in models),
-        "trs": _words(f"{model.sidecar['RepetitionTime']:g}" for model in models),
-        "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
-        "atlases": _words(_atlas_words(model) for model in models),
-        "given": all(run["Regressors"] == [] and run["Denoising"] != "none" for run in runs),
-        "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
-        "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
-        "denoise": _denoise_facts(runs),
-        "surrogate": first["Surrogate"],
-        "kinds": _KINDS,
-        **_trust_facts(models),
-        "lags": training["n_lags"],
-        **{key: training.get(key) for key in
-           ("var_fit", "epochs", "batch_size", "learning_rate", "weight_decay", "refit")},
-        "train_share": f"{training.get('train_fraction', 0):.0%}",
-        "brain": training if first["Surrogate"] == "wbm" else None,
-        "brain_fit": _spread(m.sidecar["Quality"]["model_fc_r"] for m in models),
-        "r2": quality["r2"],
-        "r2_own": quality["r2_own_history"],
-        "r2_persistence": quality["r2_persistence"],
-        "r2_var": quality["r2_ridge_var"],
-        "signs": _SIGNS,
-        "sign": first["Perturbation"]["Sign"],
-        "strength": f"{first['Perturbation']['Strength']:g}",
-        "seed": first["Seed"],
-        "group": {"min_subjects": group[0]["MinimumSubjects"],
-                  "weights": group[0].get("Weights", "none")} if group else None,
-        "tests": [_sidecar(path) for path in
-                  sorted(out_dir.glob("tpl-*/**/func/*Statistic_relmat.tsv"))],
-        "pretrained": first.get("Pretrained"),
-    }  # fmt: skip
-
-
-def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
-    """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
-    training = [model.sidecar["Training"] for model in models]
-    uncertain = models[0].sidecar["Uncertainty"]
-    errors = {
-        "posterior": " Standard errors are those of the posterior, in closed form.",
-        "bootstrap": f" Standard errors are those of {uncertain['Resamples']} circular "
-        "moving-block resamples of the windows.",
-    }
-    return {
-        "n_var": sum(bool(found.get("linear_is_var")) for found in training),
-        "n_process": sum(not found.get("linear_is_var") for found in training),
-        "n_residual": sum(found.get("residual_networks", 0) > 0 for found in training),
-        "uncertainty": errors.get(uncertain["Method"], ""),
-        "verdicts": _counts(str(model.sidecar["Verdict"]) for model in models),
-        "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of {len(models)}",
-    }
-
-
-def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    first = runs[0]
-    kept = sum(run["SamplesKept"] for run in runs) / sum(run["NumberOfSamples"] for run in runs)
-    return {
-        "strategy": first["Denoising"],
-        "description": first["DenoisingDescription"],
-        "regressors": _spread(len(run["Regressors"]) for run in runs),
-        "high_pass": first["HighPass"],
-        "low_pass": first["LowPass"],
-        "gsr": first["GlobalSignalRegression"],
-        "smoothing": first["SmoothingFWHM"],
-        "fd_threshold": first["FramewiseDisplacementThreshold"],
-        "standardize": first["Standardize"],
-        "kept": f"{kept:.0%}",
-        "dummies": _spread(run["DummyScans"] for run in runs),
-        "censored": _spread(run["SamplesCensored"] for run in runs),
-    }
-
-
-def _atlas_words(model: Model) -> str:
-    parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
-    cite = known_atlases().get(parts[0], {}).get("cite")
-    return " ".join(parts) + (f" [@{cite}]" if cite else "")
-
-
-def _counts(values: Iterable[str]) -> str:
-    """Write how often each value is there: ``2 pass, 1 fail``."""
-    found = Counter(values)
-    return ", ".join(f"{number_} {value}" for value, number_ in found.most_common())
-
-
-def _words(values: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
-
-
-def _spread(values: Iterable[Any]) -> str:
-    """Write one number, or the range of several."""
-    known = [float(value) for value in values if value is not None]
-    if not known:
-        return "n/a"
-    low, high = min(known), max(known)
-    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"

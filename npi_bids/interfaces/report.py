@@ -31,7 +31,7 @@ class WriteTexts(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.interfaces.pages_group import write_texts
+        from npi_bids.interfaces.pages_texts import write_texts
 
         written = write_texts(Path(self.inputs.out_dir))
         self._results["out_files"] = [str(path) for path in written]

@@ -14,7 +14,7 @@ from npi_bids.core.describe import Description
 from npi_bids.core.flow import FLOW_FIELDS, Flow
 from npi_bids.core.glm import Estimate
 from npi_bids.core.permute import Permuted
-from npi_bids.core.records import Array, Mask
+from npi_bids.core.records import Array, ECResult, Mask
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.tables import read_table, write_table
 
@@ -157,6 +157,51 @@ def edge_table(
         table |= {"source_network": of[source], "target_network": of[target]}
     whole = pd.DataFrame(table | {name: np.ravel(value) for name, value in columns.items()})
     return whole if diagonal else whole[source != target]
+
+
+def ranked(result: ECResult, number: int) -> list[tuple[str, str, float]]:
+    """Return the strongest connections: source, target, value; what is n/a is left out."""
+    off = result.matrix.copy()
+    np.fill_diagonal(off, np.nan)
+    flat = off.ravel()
+    known = np.flatnonzero(np.isfinite(flat) & (flat != 0))
+    order = known[np.argsort(-np.abs(flat[known]), kind="stable")][:number]
+    names, n = result.labels, len(result.labels)
+    return [(names[place // n], names[place % n], float(flat[place])) for place in order.tolist()]
+
+
+def edge_rows(
+    result: ECResult,
+    details: Mapping[str, Array],
+    networks: Sequence[str],
+    number: int,
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return columns and rows, as words, of the strongest connections of a map."""
+    place = {label: at for at, label in enumerate(result.labels)}
+    columns = ("source", "target", "value", *details, *(("networks",) if networks else ()))
+    rows = []
+    for source, target, value in ranked(result, number):
+        s, t = place[source], place[target]
+        found = [f"{value:.4g}", *(_words(matrix[s, t]) for matrix in details.values())]
+        between = [f"{networks[s]} → {networks[t]}"] if networks else []
+        rows.append((source, target, *found, *between))
+    return columns, tuple(rows)
+
+
+def table_cells(table: pd.DataFrame, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return some columns of a table as words."""
+    numbers = {name for name in columns if pd.api.types.is_float_dtype(table[name])}
+    return tuple(
+        tuple(
+            _words(value) if name in numbers else str(value)
+            for name, value in zip(columns, row, strict=True)
+        )
+        for row in table[list(columns)].itertuples(index=False)
+    )
+
+
+def _words(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "n/a"
 
 
 def region_table(regions: Regions, found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

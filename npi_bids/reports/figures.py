@@ -72,23 +72,10 @@ def draw_matrix(
     return svg_text(canvas)
 
 
-def draw_sure(
-    matrix: Array, q: Array, networks: Sequence[str], *, limit: float
-) -> tuple[str, int]:
-    """Draw the entries of a map whose q is below a limit, and count them.
-
-    Parameters
-    ----------
-    matrix, q
-        Shape (n_regions, n_regions), indexed ``[source, target]``.
-    networks
-        Network of each region, or empty.
-    limit
-        Largest q of what is shown.
-    """
-    sure = q < limit
-    shown = np.where(sure, matrix, np.nan)
-    return draw_matrix(shown, networks, title=f"EC, q < {limit:g}"), int(sure.sum())
+def only_sure(matrix: Array, q: Array, limit: float) -> Array:
+    """Return the entries of a map whose q is below a limit, the others NaN."""
+    sure: Array = np.where(q < limit, matrix, np.nan)
+    return sure
 
 
 def draw_training(curve: pd.DataFrame) -> str:

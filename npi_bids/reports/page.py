@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from npi_bids.reports.records import GroupPage, SubjectPage
+from npi_bids.reports.records import GroupPage, IndexPage, SubjectPage
 
 
 def subject_page(page: SubjectPage) -> str:
@@ -21,9 +21,15 @@ def group_page(page: GroupPage) -> str:
     return render("group.html.j2", page)
 
 
+def index_page(page: IndexPage) -> str:
+    """Return the page that lists all subjects: one file, no network."""
+    return render("index.html.j2", page)
+
+
 def render(template: str, page: Any) -> str:
-    """Return a page from its template, with the one style sheet inside."""
-    return _environment().get_template(template).render(page=page, css=_css())
+    """Return a page from its template, with the one style sheet and the one script inside."""
+    found = _environment().get_template(template)
+    return found.render(page=page, css=_asset("report.css"), script=_asset("report.js"))
 
 
 def methods_text(facts: Mapping[str, Any]) -> str:
@@ -37,8 +43,8 @@ def bibliography() -> str:
     return (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
 
 
-def _css() -> str:
-    return (files("npi_bids.reports.templates") / "report.css").read_text(encoding="utf-8")
+def _asset(name: str) -> str:
+    return (files("npi_bids.reports.templates") / name).read_text(encoding="utf-8")
 
 
 def _environment() -> Environment:

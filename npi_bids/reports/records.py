@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from npi_bids.reports.matrices import MatrixView
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A picture with what it shows and how to read it.
 
-    ``svg`` is the picture itself; ``name`` names its file; ``alt`` says it in words.
+    ``svg`` is the picture itself; ``name`` names its file; ``alt`` says it in words; ``file`` is
+    where it lies beside the page, for use elsewhere.
     """
 
     name: str
@@ -17,6 +20,7 @@ class Figure:
     caption: str
     svg: str = field(repr=False)
     alt: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,59 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A figure that decides how far a map can be trusted.
+
+    Attributes
+    ----------
+    name, value, wanted, note
+        What it is, what it came to, its threshold, and what it means in one line.
+    state
+        ``good``, ``caution``, ``bad`` or ``unknown``; told by a word as well as a colour.
+    """
+
+    name: str
+    value: str
+    wanted: str
+    note: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SortedTable:
+    """A table that a reader sorts and filters; ``links`` of the first column may be empty."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    links: tuple[str, ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One subject among others: where it stands (0 to 100), and its page."""
+
+    label: str
+    value: str
+    place: float
+    state: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The distribution of one figure over subjects, its ends, and where its threshold stands."""
+
+    title: str
+    dots: tuple[Dot, ...]
+    low: str
+    high: str
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSection:
     """One model on a page: its fate, verdict with reasons, facts, figures and files."""
 
@@ -38,11 +95,27 @@ class ModelSection:
     crash: str = ""
     verdict: str = ""
     reasons: tuple[str, ...] = ()
+    key: tuple[KeyFigure, ...] = ()
+    summary: tuple[str, ...] = ()
+    view: MatrixView | None = None
+    tables: tuple[SortedTable, ...] = ()
+    map_figures: tuple[Figure, ...] = ()
     done: tuple[Row, ...] = ()
     quality: tuple[Row, ...] = ()
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page stands: the pages before and after it, and what made all of them."""
+
+    before: str = ""
+    after: str = ""
+    group: bool = False
+    provenance: tuple[Row, ...] = ()
+    citation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +126,17 @@ class SubjectPage:
     version: str
     sections: tuple[ModelSection, ...]
     methods: str = ""
+    place: Place = field(default_factory=Place)
+
+
+@dataclass(frozen=True, slots=True)
+class TestSection:
+    """One test over subjects: what it asked, and what it found."""
+
+    title: str
+    rows: tuple[Row, ...]
+    view: MatrixView
+    tables: tuple[SortedTable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +147,28 @@ class GroupSection:
     rows: tuple[Row, ...]
     figures: tuple[Figure, ...]
     files: tuple[str, ...]
+    view: MatrixView | None = None
+    tables: tuple[SortedTable, ...] = ()
+    tests: tuple[TestSection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GroupPage:
-    """The group's page: groups, and who is in or why not."""
+    """The group's page: groups, how subjects are spread, and who is in or why not."""
 
     version: str
     sections: tuple[GroupSection, ...]
-    members: tuple[tuple[str, ...], ...]
+    members: SortedTable
+    strips: tuple[Strip, ...] = ()
     methods: str = ""
+    place: Place = field(default_factory=Place)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """The list of all subjects, with their figures of quality and flags."""
+
+    version: str
+    counts: tuple[tuple[str, int], ...]
+    models: SortedTable
+    place: Place = field(default_factory=Place)

@@ -1,0 +1,225 @@
+"""What the group's page shows of one group: its maps, its tables and its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.names import STATISTICS
+from npi_bids.core.records import ECResult
+from npi_bids.interfaces.pages import save_figures
+from npi_bids.interfaces.pages_map import LISTED, SURE, draw_places
+from npi_bids.io.files import read_json
+from npi_bids.io.statistics import Regions, edge_rows, table_cells
+from npi_bids.io.tables import read_matrix, read_table
+from npi_bids.reports import figures
+from npi_bids.reports.facts import number
+from npi_bids.reports.matrices import Layer, MatrixView
+from npi_bids.reports.records import Figure, GroupSection, Row, SortedTable, TestSection
+
+_DETAILS = ("lower", "upper", "t", "q")
+_PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
+
+
+def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
+    """Return what the page shows of one group, from its mean map."""
+    sidecar = read_json(mean.with_suffix(".json"))
+    ec = read_matrix(mean)
+    table = out_dir / str(sidecar["NodeFiles"][0]).removeprefix("bids::")
+    regions = Regions(table, ec.labels)
+    others = {
+        kind: read_matrix(path).matrix
+        for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")
+        if (path := _variant(mean, kind)).is_file()
+    }
+    title = mean.name.split("_meas")[0].replace("_", " ")
+    prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
+    drawn = draw_places(ec, regions, "group")
+    svg = figures.draw_matrix(ec.matrix, regions.network, title="mean EC")
+    drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
+    return GroupSection(
+        title,
+        _rows(sidecar),
+        save_figures(out_dir, prefix, drawn),
+        tuple(path.relative_to(out_dir).as_posix() for path in _files(out_dir, mean)),
+        _view(f"group-{place}", ec, regions.network, others, mean),
+        _tables(out_dir, mean, ec, regions, others, place),
+        tuple(
+            _test(out_dir, path, regions, f"test-{place}-{number_}")
+            for number_, path in enumerate(_tests(mean), start=1)
+        ),
+    )
+
+
+def _variant(mean: Path, kind: str) -> Path:
+    return mean.with_name(mean.name.replace("Groupmean", f"Group{kind}"))
+
+
+def _tests(mean: Path) -> list[Path]:
+    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
+    return sorted(mean.parent.glob(f"{stem}*Statistic_relmat.tsv"))
+
+
+def _files(out_dir: Path, mean: Path) -> list[Path]:
+    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
+    folder = out_dir / STATISTICS / mean.parent.relative_to(out_dir)
+    return [*sorted(mean.parent.glob(f"{stem}*.tsv")), *sorted(folder.glob(f"{stem}*.tsv"))]
+
+
+def _view(
+    name: str, ec: ECResult, networks: Sequence[str], others: dict[str, Any], mean: Path
+) -> MatrixView:
+    layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
+    if "q" in others:
+        sure = figures.only_sure(ec.matrix, others["q"], SURE)
+        layers.append(Layer("mean EC, sure", f"mean with q below {SURE:g}", sure))
+    titles = {
+        "t": ("t", "t of the mean", True), "sd": ("SD", "SD over subjects", False),
+        "sign": ("sign", "share of subjects with the sign of the mean", False),
+        "motion": ("QC-EC", "correlation with mean FD over subjects", True),
+        "icc": ("ICC", "ICC(2,1) over visits", True),
+    }  # fmt: skip
+    layers += [
+        Layer(short, words, others[kind], signed=signed)
+        for kind, (short, words, signed) in titles.items()
+        if kind in others
+    ]
+    fc = mean.with_name(mean.name.replace("_meas-npi_", "_meas-pearsoncorrelation_"))
+    if fc.is_file():
+        matrix = read_matrix(fc).matrix
+        layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
+                            limit=1.0))  # fmt: skip
+    details: dict[str, Any] = {kind: others[kind] for kind in _DETAILS if kind in others}
+    return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
+
+
+def _tables(
+    out_dir: Path,
+    mean: Path,
+    ec: ECResult,
+    regions: Regions,
+    others: dict[str, Any],
+    place: int,
+) -> tuple[SortedTable, ...]:
+    """Return the strongest connections, and pairs of networks."""
+    details: dict[str, Any] = {kind: others[kind] for kind in _DETAILS if kind in others}
+    columns, rows = edge_rows(ec, details, regions.network, LISTED)
+    found = [SortedTable(f"edges-{place}", f"The {len(rows)} strongest mean connections",
+                         columns, rows)]  # fmt: skip
+    shown: tuple[str, ...]
+    shown = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
+    pairs = _table(out_dir, mean, "networks")
+    if pairs is not None:
+        found.append(SortedTable(f"networks-{place}", "Pairs of networks", shown,
+                                 table_cells(pairs, shown)))  # fmt: skip
+    shown = ("region", "figure", "mean", "lower", "upper", "t", "q")
+    of_regions = _table(out_dir, mean, "regions")
+    if of_regions is not None:
+        kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
+        found.append(SortedTable(f"regions-{place}", "Regions: flow, hierarchy, asymmetry", shown,
+                                 table_cells(kept, shown)))  # fmt: skip
+    return tuple(found)
+
+
+def _table(out_dir: Path, matrix: Path, kind: str) -> Any:
+    """Return a long table that belongs to a matrix, or None."""
+    folder = out_dir / STATISTICS / matrix.parent.relative_to(out_dir)
+    name = matrix.name.removesuffix("_relmat.tsv")
+    name = name.removesuffix("Groupmean").removesuffix("Statistic")
+    path = folder / f"{name}_{kind}.tsv"
+    return read_table(path) if path.is_file() else None
+
+
+def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
+    """Return what is known of a group: who, how, motion, and how well it repeats."""
+    rows = [
+        Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
+        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
+        Row("weights", str(sidecar["Weights"])),
+        Row("configuration", str(sidecar["ConfigurationHash"])),
+    ]
+    halves = sidecar["SplitHalfOfSubjects"]
+    rows.append(
+        Row("r of halves of the subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",
+            "mean maps of random halves; n/a below four subjects")
+    )  # fmt: skip
+    moved = sidecar.get("MotionEffect")
+    if moved:
+        rows.append(
+            Row("QC-EC", f"median |r| {number(moved['MedianAbsoluteR'])}",
+                f"with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
+                f"{number(100 * moved['ShareOfEdgesWithQBelow05'])} % of the connections; with "
+                f"distance: {number(moved['SpearmanWithDistance'])}")
+        )  # fmt: skip
+    again = sidecar.get("Reliability")
+    if again:
+        rows.append(
+            Row("visits", f"median ICC(2,1) {number(again['MedianICC21'])}, ICC(3,1) "
+                f"{number(again['MedianICC31'])}",
+                f"{again['Subjects']} subjects with {again['Visits']} visits; "
+                f"{number(100 * again['IdentificationRate'])} % are known again by their map; r "
+                f"{number(again['MeanRWithin'])} within and {number(again['MeanRBetween'])} "
+                "between subjects")
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
+    """Return what one test over subjects found."""
+    sidecar = read_json(path.with_suffix(".json"))
+    statistic = read_matrix(path)
+    details = {
+        words: read_matrix(file).matrix
+        for kind, words in {"P": "p", "Q": "q", **_PERMUTED}.items()
+        if (file := path.with_name(path.name.replace("Statistic_", f"{kind}_"))).is_file()
+    }
+    signed = sidecar["Statistic"] == "t"
+    layers = [Layer(str(sidecar["Statistic"]), f"{sidecar['Statistic']} of {sidecar['Contrast']}",
+                    statistic.matrix, signed=signed)]  # fmt: skip
+    for words in ("p FWE", "p NBS", "p TFNBS"):
+        if words in details:
+            sure = figures.only_sure(statistic.matrix, details[words], SURE)
+            layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
+                                f"below {SURE:g}", sure, signed=signed))  # fmt: skip
+    columns, cells = edge_rows(statistic, details, regions.network, LISTED)
+    tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
+    parts = _table(out_dir, path, "components")
+    if parts is not None:
+        shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
+        tables.append(SortedTable(f"{name}-components", "Networks of edges above the threshold",
+                                  shown, table_cells(parts, shown)))  # fmt: skip
+    networks = _table(out_dir, path, "networks")
+    if networks is not None:
+        shown = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
+                                  "p_fwe") if c in networks)  # fmt: skip
+        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", shown,
+                                  table_cells(networks, shown)))  # fmt: skip
+    return TestSection(
+        f"Test: {sidecar['Contrast']}",
+        _test_rows(sidecar, details),
+        MatrixView(name, statistic.labels, regions.network, layers, details),
+        tuple(tables),
+    )
+
+
+def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, ...]:
+    covariates = "with mean FD as a covariate" if "mean_fd" in sidecar["Columns"] else (
+        "mean FD is no covariate"
+    )  # fmt: skip
+    left_out = "; ".join(f"{who}: {why}" for who, why in sidecar["LeftOut"].items())
+    found = [
+        f"{words}: {int((matrix <= SURE).sum())}"
+        for words, matrix in details.items()
+        if words not in ("p", "p permuted")
+    ]
+    return (
+        Row("model", sidecar["Model"], covariates),
+        Row("subjects", str(sidecar["NumberOfSubjects"]), left_out),
+        Row("connections at 0.05", ", ".join(found) or "none were corrected"),
+        Row(
+            "permutations",
+            str(sidecar["Permutations"]),
+            f"networks above {sidecar['Statistic']} {sidecar['NetworkThreshold']:g}",
+        ),
+    )

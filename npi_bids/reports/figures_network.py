@@ -1,0 +1,221 @@
+"""Figures of where connections lie: on the brain, and between networks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import PathPatch, Wedge
+from matplotlib.path import Path
+
+from npi_bids.core.records import Array
+from npi_bids.reports.figures import BLUE, ORANGE, make_canvas, svg_text
+
+_STRONGEST = 60  # connections that a connectome shows
+_MOST_NETWORKS = 24
+_GAP = 0.02  # of the circle, between networks
+
+
+def strongest(matrix: Array, number: int = _STRONGEST) -> Array:
+    """Return the strongest entries off the diagonal, in size; all others are 0.
+
+    What is not covered is 0 here, as it is no connection that could be drawn.
+    """
+    size = np.abs(matrix)
+    np.fill_diagonal(size, np.nan)
+    known = np.sort(size[np.isfinite(size)])
+    if not known.size:
+        return np.zeros_like(matrix)
+    least = known[-min(number, known.size)]
+    return np.where(np.isfinite(size) & (size >= least) & (size > 0), matrix, 0.0)
+
+
+def draw_on_brain(values: Array, centres: Array, *, title: str) -> str:
+    """Draw one number per region on a glass brain, as dots at its centre.
+
+    Parameters
+    ----------
+    values
+        Shape (n_regions,); regions that are not covered (NaN) are left out.
+    centres
+        Shape (n_regions, 3) in mm.
+    title
+        Above it.
+    """
+    from nilearn import plotting
+
+    known = np.isfinite(values) & np.isfinite(centres).all(axis=1)
+    canvas = Canvas(figsize=(9, 2.6))
+    if known.any():
+        limit = float(np.max(np.abs(values[known]))) or 1.0
+        plotting.plot_markers(
+            values[known], centres[known], node_size=18, node_cmap="RdBu_r", node_vmin=-limit,
+            node_vmax=limit, figure=canvas, display_mode="lyrz", colorbar=True,
+        )  # fmt: skip
+    canvas.suptitle(title, fontsize=10, y=1.02)
+    return svg_text(canvas)
+
+
+def draw_connectome(matrix: Array, centres: Array, number: int = _STRONGEST) -> str:
+    """Draw the strongest connections on a glass brain; arrows point from source to target."""
+    from nilearn import plotting
+
+    shown = strongest(matrix, number)
+    placed = np.isfinite(centres).all(axis=1)
+    canvas = Canvas(figsize=(9, 2.6))
+    inside = np.ix_(placed, placed)
+    limit = float(np.max(np.abs(shown))) or 1.0
+    with warnings.catch_warnings():
+        # It says that a matrix which is not symmetric is drawn as a directed graph: as wanted.
+        warnings.filterwarnings("ignore", message="'adjacency_matrix' is not symmetric")
+        plotting.plot_connectome(
+            shown[inside], centres[placed], node_size=8, node_color="#4a5568", figure=canvas,
+            display_mode="lyrz", colorbar=True, edge_vmin=-limit, edge_vmax=limit,
+            edge_cmap="RdBu_r",
+        )  # fmt: skip
+    return svg_text(canvas)
+
+
+def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
+    """Draw what networks send each other as ribbons in a circle; None where they are too many.
+
+    Parameters
+    ----------
+    flow
+        Shape (n_networks, n_networks), indexed ``[source, target]``, not negative; the diagonal
+        is left out. A ribbon has the colour of its source, is as wide as the flow at both ends,
+        and ends short of the circle at its target.
+    names
+        Of the networks.
+    """
+    n = len(names)
+    sizes = np.where(np.isfinite(flow), flow, 0.0)
+    np.fill_diagonal(sizes, 0.0)
+    total = float(sizes.sum())
+    if not 2 <= n <= _MOST_NETWORKS or total <= 0:
+        return None
+    canvas, (axes,) = make_canvas(6.2, 5.6)
+    share = (sizes.sum(axis=1) + sizes.sum(axis=0)) / (2 * total) * (1 - n * _GAP)
+    starts = np.concatenate([[0.0], np.cumsum(share + _GAP)])[:-1]
+    colours = [mpl.colormaps["tab20"](place % 20) for place in range(n)]
+    scale = (1 - n * _GAP) / (2 * total)
+    cursor = starts.copy()
+    for source in range(n):
+        for target in range(n):
+            width = sizes[source, target] * scale
+            if width > 0:
+                a, b = cursor[source], cursor[target] + (width if source == target else 0)
+                cursor[source] += width
+                cursor[target] += width
+                _ribbon(axes, (a, a + width), (b, b + width), colours[source])
+    for place, name in enumerate(names):
+        ends = 90 - 360 * (starts[place] + share[place]), 90 - 360 * starts[place]
+        axes.add_patch(Wedge((0, 0), 1.06, *ends, width=0.06, color=colours[place]))
+        _name(axes, (starts[place] + share[place] / 2), name)
+    axes.set(xlim=(-1.5, 1.5), ylim=(-1.35, 1.35), aspect="equal")
+    axes.axis("off")
+    return svg_text(canvas)
+
+
+def _point(place: float, radius: float) -> tuple[float, float]:
+    angle = np.pi / 2 - 2 * np.pi * place
+    return radius * float(np.cos(angle)), radius * float(np.sin(angle))
+
+
+def _arc(start: float, stop: float, radius: float) -> list[tuple[float, float]]:
+    steps = max(2, int(abs(stop - start) * 120))
+    return [_point(place, radius) for place in np.linspace(start, stop, steps)]
+
+
+def _ribbon(
+    axes: Any, sent: tuple[float, float], received: tuple[float, float], colour: Any
+) -> None:
+    """Draw a ribbon from one stretch of the circle to another, which it does not quite reach."""
+    out, back = _arc(*sent, 0.99), _arc(*received, 0.9)
+    points = [*out, (0.0, 0.0), back[0], *back[1:], (0.0, 0.0), out[0]]
+    codes = (
+        [Path.MOVETO] + [Path.LINETO] * (len(out) - 1) + [Path.CURVE3, Path.CURVE3]
+        + [Path.LINETO] * (len(back) - 1) + [Path.CURVE3, Path.CURVE3]
+    )  # fmt: skip
+    axes.add_patch(PathPatch(Path(points, codes), facecolor=colour, alpha=0.6, linewidth=0))
+
+
+def _name(axes: Any, place: float, name: str) -> None:
+    x, y = _point(place, 1.12)
+    side = "left" if x > 0.05 else "right" if x < -0.05 else "center"
+    axes.text(x, y, name, ha=side, va="center", fontsize=8)
+
+
+def draw_spectrum(
+    frequency: Array, power: Array, *, high_pass: float | None, low_pass: float | None
+) -> str:
+    """Draw the mean power spectrum of the regions, with the ends of what was kept.
+
+    Parameters
+    ----------
+    frequency, power
+        Shape (n_frequencies,); in Hz, and as a share of all power per Hz.
+    high_pass, low_pass
+        Hz, or None.
+    """
+    canvas, (axes,) = make_canvas(5.6, 3.0)
+    axes.plot(frequency, power, color=BLUE)
+    for edge, words in ((high_pass, "high-pass"), (low_pass, "low-pass"), (0.15, "0.15 Hz")):
+        if edge is not None and edge < frequency[-1]:
+            axes.axvline(edge, color=ORANGE, linestyle="--", linewidth=1)
+            axes.text(edge, axes.get_ylim()[1], f" {words}", fontsize=7, va="top")
+    axes.set(xlabel="frequency (Hz)", ylabel="share of power per Hz", yscale="log")
+    return svg_text(canvas)
+
+
+def draw_carpet(
+    runs: Sequence[Array], displacement: Sequence[Array], left_out: Sequence[Array], tr: float
+) -> str:
+    """Draw the cleaned signals of all regions over time, with motion and what was left out.
+
+    Parameters
+    ----------
+    runs
+        Signals of each run, shape (n_samples, n_regions); a row of NaN is censored.
+    displacement, left_out
+        Of each sample: framewise displacement in mm, and 1 where it was left out.
+    tr
+        Sampling period (s).
+    """
+    signals = np.concatenate(list(runs)).T
+    moved, gone = np.concatenate(list(displacement)), np.concatenate(list(left_out))
+    time = tr * np.arange(signals.shape[1])
+    canvas = Canvas(figsize=(9, 4.2), layout="compressed")
+    motion, carpet = canvas.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+    motion.plot(time, moved, color=BLUE, linewidth=0.8)
+    motion.fill_between(time, 0, 1, where=gone > 0, transform=motion.get_xaxis_transform(),
+                        color=ORANGE, alpha=0.3, linewidth=0, step="mid")  # fmt: skip
+    motion.set_ylabel("FD (mm)")
+    colours = mpl.colormaps["gray"].with_extremes(bad="#c05621")
+    carpet.imshow(signals, aspect="auto", cmap=colours, vmin=-2, vmax=2, interpolation="nearest",
+                  extent=(0, time[-1] + tr, len(signals), 0))  # fmt: skip
+    start = 0.0
+    for run in list(runs)[:-1]:
+        start += len(run) * tr
+        carpet.axvline(start, color=BLUE, linewidth=1)
+    carpet.set(xlabel="time (s), runs one after the other", ylabel="region")
+    return svg_text(canvas)
+
+
+def draw_points(groups: dict[str, Sequence[float]], xlabel: str, threshold: float | None) -> str:
+    """Draw the distribution of one figure, one point per subject and one row per verdict."""
+    canvas, (axes,) = make_canvas(5.6, 0.8 + 0.4 * len(groups))
+    rng = np.random.default_rng(0)
+    colours = {"pass": "#22543d", "caution": "#975a16", "fail": "#9b2c2c"}
+    for place, (name, values) in enumerate(groups.items()):
+        jitter = place + 0.25 * (rng.random(len(values)) - 0.5)
+        axes.plot(values, jitter, "o", color=colours.get(name, BLUE), markersize=4, alpha=0.7)
+    if threshold is not None:
+        axes.axvline(threshold, color=ORANGE, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set(xlabel=xlabel, ylim=(-0.6, len(groups) - 0.4))
+    return svg_text(canvas)

@@ -1,0 +1,267 @@
+"use strict";
+// Draws matrices that can be read cell by cell, and sorts and filters tables. No library.
+(function () {
+  const MISSING = -32768;
+
+  function unpack(packed) {
+    const raw = atob(packed.values);
+    const bytes = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+    const view = new DataView(bytes.buffer);
+    const found = new Float64Array(raw.length / 2);
+    for (let i = 0; i < found.length; i++) {
+      const whole = view.getInt16(2 * i, true);
+      found[i] = whole === MISSING ? NaN : whole * packed.step;
+    }
+    return found;
+  }
+
+  function antisymmetric(values, n) {
+    const found = new Float64Array(values.length);
+    for (let s = 0; s < n; s++) for (let t = 0; t < n; t++)
+      found[s * n + t] = (values[s * n + t] - values[t * n + s]) / 2;
+    return found;
+  }
+
+  // Blue, white, red: told apart by the colour-blind; the same ends as in the figures.
+  const SIGNED = [[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]];
+  const PLAIN = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+
+  function colour(value, limit, signed) {
+    if (Number.isNaN(value)) return [213, 218, 224];
+    const stops = signed ? SIGNED : PLAIN;
+    let place = signed ? (value / limit + 1) / 2 : value / limit;
+    place = Math.min(1, Math.max(0, place)) * (stops.length - 1);
+    const low = Math.min(Math.floor(place), stops.length - 2), share = place - low;
+    return stops[low].map((part, i) => part + share * (stops[low + 1][i] - part));
+  }
+
+  function text(value) {
+    return Number.isNaN(value) ? "n/a" : String(Number(value.toPrecision(3)));
+  }
+
+  class MatrixView {
+    constructor(root) {
+      this.root = root;
+      this.data = JSON.parse(root.querySelector("script").textContent);
+      this.n = this.data.labels.length;
+      this.order = this.data.order.length ? this.data.order : [...Array(this.n).keys()];
+      this.layers = this.data.layers.map((layer) => ({ ...layer, numbers: unpack(layer) }));
+      const first = this.layers[0];
+      if (first.directed) {
+        const numbers = antisymmetric(first.numbers, this.n);
+        this.layers.splice(1, 0, { name: "antisymmetric", title: "antisymmetric part of " +
+          first.title + ": (E - E') / 2", directed: true, signed: true, limit: first.limit, numbers });
+      }
+      this.details = Object.entries(this.data.details).map(([name, packed]) => [name, unpack(packed)]);
+      this.said = root.querySelector(".said");
+      this.cell = null;
+      this.build();
+      this.show(0);
+    }
+
+    build() {
+      const bar = this.root.querySelector(".layers");
+      this.layers.forEach((layer, place) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = layer.name;
+        button.dataset.layer = layer.name;
+        button.addEventListener("click", () => this.show(place));
+        bar.append(button);
+      });
+      this.canvas = this.root.querySelector("canvas");
+      this.canvas.addEventListener("mousemove", (event) => this.point(event));
+      this.canvas.addEventListener("click", (event) => this.point(event));
+      this.canvas.addEventListener("mouseleave", () => { this.cell = null; this.draw(); this.say(); });
+      this.canvas.addEventListener("keydown", (event) => this.step(event));
+    }
+
+    show(place) {
+      this.layer = this.layers[place];
+      this.root.querySelectorAll(".layers button").forEach((button, i) =>
+        button.setAttribute("aria-pressed", String(i === place)));
+      const limit = text(this.layer.limit);
+      this.root.querySelector(".scale-low").textContent = this.layer.signed ? "−" + limit : "0";
+      this.root.querySelector(".scale-high").textContent = limit;
+      this.root.querySelector(".scale").classList.toggle("plain", !this.layer.signed);
+      this.root.querySelector(".title").textContent = this.layer.title;
+      this.paint();
+      this.draw();
+      this.say();
+    }
+
+    paint() {
+      const n = this.n, image = new ImageData(n, n);
+      for (let row = 0; row < n; row++) for (let column = 0; column < n; column++) {
+        const source = this.order[row], target = this.order[column];
+        const value = source === target ? NaN : this.layer.numbers[source * n + target];
+        image.data.set([...colour(value, this.layer.limit, this.layer.signed), 255], 4 * (row * n + column));
+      }
+      this.picture = document.createElement("canvas");
+      this.picture.width = this.picture.height = n;
+      this.picture.getContext("2d").putImageData(image, 0, 0);
+    }
+
+    draw() {
+      const canvas = this.canvas, pen = canvas.getContext("2d");
+      const size = canvas.width, left = this.left = Math.round(size * 0.16);
+      const room = this.room = size - left;
+      pen.fillStyle = "#ffffff";
+      pen.fillRect(0, 0, size, size);
+      pen.imageSmoothingEnabled = this.n > room;
+      pen.drawImage(this.picture, left, left, room, room);
+      this.brackets(pen, left, room);
+      pen.fillStyle = "#1a202c";
+      pen.font = "600 22px system-ui, sans-serif";
+      pen.textAlign = "center";
+      pen.fillText(this.layer.directed ? "target" : "region", left + room / 2, 24);
+      pen.save();
+      pen.translate(24, left + room / 2);
+      pen.rotate(-Math.PI / 2);
+      pen.fillText(this.layer.directed ? "source" : "region", 0, 0);
+      pen.restore();
+      if (this.cell) {
+        const step = room / this.n;
+        pen.strokeStyle = "#000000";
+        pen.lineWidth = 3;
+        pen.strokeRect(left + this.cell[1] * step, left + this.cell[0] * step, Math.max(step, 4), Math.max(step, 4));
+      }
+    }
+
+    brackets(pen, left, room) {
+      if (!this.data.networks.length) return;
+      const names = this.order.map((region) => this.data.networks[region]);
+      const starts = names.map((name, i) => i === 0 || name !== names[i - 1] ? i : -1).filter((i) => i >= 0);
+      if (starts.length > 40) return;
+      const step = room / this.n;
+      pen.font = "18px system-ui, sans-serif";
+      pen.strokeStyle = "#1a202c";
+      pen.fillStyle = "#1a202c";
+      pen.lineWidth = 1;
+      starts.forEach((start, i) => {
+        const stop = i + 1 < starts.length ? starts[i + 1] : this.n;
+        const a = left + start * step, b = left + stop * step, middle = (a + b) / 2;
+        pen.beginPath();
+        pen.moveTo(a, left); pen.lineTo(a, left + room);
+        pen.moveTo(left, a); pen.lineTo(left + room, a);
+        pen.moveTo(left - 6, a + 2); pen.lineTo(left - 10, a + 2); pen.lineTo(left - 10, b - 2); pen.lineTo(left - 6, b - 2);
+        pen.moveTo(a + 2, left - 6); pen.lineTo(a + 2, left - 10); pen.lineTo(b - 2, left - 10); pen.lineTo(b - 2, left - 6);
+        pen.stroke();
+        if (stop - start < this.n / 60) return;
+        const name = names[start].length > 12 ? names[start].slice(0, 11) + "…" : names[start];
+        pen.textAlign = "right";
+        pen.fillText(name, left - 16, middle + 6);
+        pen.save();
+        pen.translate(middle + 6, left - 16);
+        pen.rotate(-Math.PI / 2);
+        pen.textAlign = "left";
+        pen.fillText(name, 0, 0);
+        pen.restore();
+      });
+    }
+
+    point(event) {
+      const box = this.canvas.getBoundingClientRect(), ratio = this.canvas.width / box.width;
+      const column = Math.floor(((event.clientX - box.left) * ratio - this.left) / this.room * this.n);
+      const row = Math.floor(((event.clientY - box.top) * ratio - this.left) / this.room * this.n);
+      const inside = row >= 0 && column >= 0 && row < this.n && column < this.n;
+      this.move(inside ? [row, column] : null);
+    }
+
+    step(event) {
+      const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+      const by = moves[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const [row, column] = this.cell || [0, 0];
+      const stay = (place) => Math.min(this.n - 1, Math.max(0, place));
+      this.move(this.cell ? [stay(row + by[0]), stay(column + by[1])] : [0, Math.min(1, this.n - 1)]);
+    }
+
+    move(cell) {
+      this.cell = cell;
+      this.draw();
+      this.say();
+    }
+
+    say() {
+      if (!this.cell) {
+        this.said.textContent = "Point at a cell, or go through the cells with the arrow keys.";
+        return;
+      }
+      const [source, target] = this.cell.map((place) => this.order[place]);
+      const at = source * this.n + target, labels = this.data.labels;
+      const words = [labels[source] + (this.layer.directed ? " → " : " – ") + labels[target] + ": " +
+        (source === target ? "n/a (diagonal)" : text(this.layer.numbers[at]))];
+      if (this.layer === this.layers[0] && source !== target) {
+        const known = Object.fromEntries(this.details.map(([name, numbers]) => [name, numbers[at]]));
+        if ("lower" in known) words.push("95 % interval " + text(known.lower) + " to " + text(known.upper));
+        for (const name of Object.keys(known))
+          if (name !== "lower" && name !== "upper") words.push(name + " " + text(known[name]));
+        if (this.layer.directed) words.push("reverse " + text(this.layer.numbers[target * this.n + source]));
+      }
+      this.said.textContent = words.join("; ");
+    }
+  }
+
+  function value(cell) {
+    const words = cell.textContent.trim(), number = parseFloat(words);
+    return Number.isNaN(number) ? words : number;
+  }
+
+  function sortable(table) {
+    table.querySelectorAll("thead th").forEach((head, column) => {
+      const button = head.querySelector("button");
+      if (!button) return;
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows].map((row) => [value(row.cells[column]), row]);
+        const missing = (x) => x === "n/a" || x === "";
+        rows.sort(([a], [b]) => {
+          if (missing(a) || missing(b)) return missing(a) - missing(b);
+          const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+          return up ? order : -order;
+        });
+        body.append(...rows.map(([, row]) => row));
+      });
+    });
+  }
+
+  function filterable(input) {
+    const table = document.getElementById(input.dataset.table);
+    const count = input.parentElement.querySelector(".count");
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of table.tBodies[0].rows) {
+        const line = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => line.includes(word));
+        shown += row.hidden ? 0 : 1;
+      }
+      count.textContent = shown + " of " + table.tBodies[0].rows.length;
+    });
+  }
+
+  function copyable(button) {
+    button.addEventListener("click", async () => {
+      const area = document.getElementById(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(area.textContent);
+      } catch (error) { // pages from files may not reach the clipboard: select it instead
+        getSelection().selectAllChildren(area);
+        document.execCommand("copy");
+      }
+      button.textContent = "Copied";
+    });
+  }
+
+  document.documentElement.classList.add("script");
+  document.querySelectorAll(".matrix").forEach((root) => new MatrixView(root));
+  document.querySelectorAll("table.sortable").forEach(sortable);
+  document.querySelectorAll("input[data-table]").forEach(filterable);
+  document.querySelectorAll("button[data-copy]").forEach(copyable);
+})();
