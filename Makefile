@@ -5,15 +5,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 # Tests that take a minute each are left to `.ci/run`; `make test PYTEST_ARGS=` runs them too.
-PYTEST_ARGS ?= -m "not slow"
+PYTEST_ARGS ?= -m "not slow and not browser"
 
-.PHONY: demo test lint venv docs bench clean
+.PHONY: demo test test-browser browser lint venv docs bench clean
 
 demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)  # threads would fight for the cores
+
+# What the tests of the pages need beside Python: Debian's Chromium, and axe-core.
+browser: venv
+	command -v chromium chromedriver >/dev/null || \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver)
+	test -f $(VENV)/node_modules/axe-core/axe.min.js || \
+	  npm install --silent --no-fund --no-audit --prefix $(VENV) axe-core@4
+
+test-browser: browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 lint: venv
 	$(BIN)/ruff format --check .

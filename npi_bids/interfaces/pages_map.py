@@ -160,9 +160,7 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
                 f"{prefix}{name}",
                 f"What each region {words}",
                 f"Sum of the connections that a region {words}, at its centre.",
-                figures_network.draw_on_brain(
-                    values, regions.centres, title=f"what regions {words[:-1]}"
-                ),
+                figures_network.draw_on_brain(values, regions.centres),
                 f"Glass brain with a dot per region, coloured by what it {words}",
             )
         )

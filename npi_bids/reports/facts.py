@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+_NOTHING = 1e-12  # what rounding leaves of a difference of equal numbers
+
 # Field of Quality, its name on the page, and what it means.
 QUALITY_NOTES = (
     (
@@ -54,11 +56,11 @@ QUALITY_NOTES = (
 def number(value: Any) -> str:
     """Write a number with three digits, or n/a.
 
-    >>> number(0.12345), number(1234), number(None)
-    ('0.123', '1234', 'n/a')
+    >>> number(0.12345), number(1234), number(None), number(2e-16)
+    ('0.123', '1234', 'n/a', '0')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "n/a"
     if isinstance(value, int):
         return str(value)
-    return f"{float(value):.3g}"
+    return "0" if abs(float(value)) < _NOTHING else f"{float(value):.3g}"

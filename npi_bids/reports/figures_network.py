@@ -34,7 +34,7 @@ def strongest(matrix: Array, number: int = _STRONGEST) -> Array:
     return np.where(np.isfinite(size) & (size >= least) & (size > 0), matrix, 0.0)
 
 
-def draw_on_brain(values: Array, centres: Array, *, title: str) -> str:
+def draw_on_brain(values: Array, centres: Array) -> str:
     """Draw one number per region on a glass brain, as dots at its centre.
 
     Parameters
@@ -43,8 +43,6 @@ def draw_on_brain(values: Array, centres: Array, *, title: str) -> str:
         Shape (n_regions,); regions that are not covered (NaN) are left out.
     centres
         Shape (n_regions, 3) in mm.
-    title
-        Above it.
     """
     from nilearn import plotting
 
@@ -56,7 +54,6 @@ def draw_on_brain(values: Array, centres: Array, *, title: str) -> str:
             values[known], centres[known], node_size=18, node_cmap="RdBu_r", node_vmin=-limit,
             node_vmax=limit, figure=canvas, display_mode="lyrz", colorbar=True,
         )  # fmt: skip
-    canvas.suptitle(title, fontsize=10, y=1.02)
     return svg_text(canvas)
 
 

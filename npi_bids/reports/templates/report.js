@@ -75,6 +75,7 @@
       this.canvas.addEventListener("click", (event) => this.point(event));
       this.canvas.addEventListener("mouseleave", () => { this.cell = null; this.draw(); this.say(); });
       this.canvas.addEventListener("keydown", (event) => this.step(event));
+      addEventListener("resize", () => this.draw());
     }
 
     show(place) {
@@ -106,6 +107,8 @@
     draw() {
       const canvas = this.canvas, pen = canvas.getContext("2d");
       const size = canvas.width, left = this.left = Math.round(size * 0.16);
+      // A page on a phone shrinks the canvas; letters keep their size on the screen.
+      this.letter = 13 * size / (canvas.clientWidth || size);
       const room = this.room = size - left;
       pen.fillStyle = "#ffffff";
       pen.fillRect(0, 0, size, size);
@@ -113,11 +116,11 @@
       pen.drawImage(this.picture, left, left, room, room);
       this.brackets(pen, left, room);
       pen.fillStyle = "#1a202c";
-      pen.font = "600 22px system-ui, sans-serif";
+      pen.font = "600 " + this.letter + "px system-ui, sans-serif";
       pen.textAlign = "center";
-      pen.fillText(this.layer.directed ? "target" : "region", left + room / 2, 24);
+      pen.fillText(this.layer.directed ? "target" : "region", left + room / 2, this.letter);
       pen.save();
-      pen.translate(24, left + room / 2);
+      pen.translate(this.letter, left + room / 2);
       pen.rotate(-Math.PI / 2);
       pen.fillText(this.layer.directed ? "source" : "region", 0, 0);
       pen.restore();
@@ -135,7 +138,9 @@
       const starts = names.map((name, i) => i === 0 || name !== names[i - 1] ? i : -1).filter((i) => i >= 0);
       if (starts.length > 40) return;
       const step = room / this.n;
-      pen.font = "18px system-ui, sans-serif";
+      const letter = 0.85 * this.letter;
+      const most = Math.max(3, Math.floor((left - 16 - 1.3 * this.letter) / (0.6 * letter)));
+      pen.font = letter + "px system-ui, sans-serif";
       pen.strokeStyle = "#1a202c";
       pen.fillStyle = "#1a202c";
       pen.lineWidth = 1;
@@ -148,12 +153,12 @@
         pen.moveTo(left - 6, a + 2); pen.lineTo(left - 10, a + 2); pen.lineTo(left - 10, b - 2); pen.lineTo(left - 6, b - 2);
         pen.moveTo(a + 2, left - 6); pen.lineTo(a + 2, left - 10); pen.lineTo(b - 2, left - 10); pen.lineTo(b - 2, left - 6);
         pen.stroke();
-        if (stop - start < this.n / 60) return;
-        const name = names[start].length > 12 ? names[start].slice(0, 11) + "…" : names[start];
+        if (b - a < letter) return;
+        const name = names[start].length > most ? names[start].slice(0, most - 1) + "…" : names[start];
         pen.textAlign = "right";
-        pen.fillText(name, left - 16, middle + 6);
+        pen.fillText(name, left - 14, middle + letter / 3);
         pen.save();
-        pen.translate(middle + 6, left - 16);
+        pen.translate(middle + letter / 3, left - 14);
         pen.rotate(-Math.PI / 2);
         pen.textAlign = "left";
         pen.fillText(name, 0, 0);
