@@ -54,7 +54,9 @@ def main() -> int:
     columns = ("max-T any", "NBS", "TFNBS any", "edges max-T", "edges NBS", "edges TFNBS",
                "reversed NBS", "others NBS")  # fmt: skip
     show(f"Power over {args.n_power} data sets of {N_SUBJECTS} subjects", columns, power)
-    save("inference", {"null": rows, "power": power, "limit": limit})
+    found = {name: {key: list(row) for key, row in table.items()} for name, table in
+             (("null", rows), ("power", power))}  # fmt: skip
+    save("inference", {**found, "limit": limit})
     within = all(value <= limit for row in rows.values() for value in np.delete(row, 3))
     return 0 if within else 1
 

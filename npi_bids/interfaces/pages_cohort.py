@@ -73,7 +73,8 @@ def _view(
     layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
     if "q" in others:
         sure = figures.only_sure(ec.matrix, others["q"], SURE)
-        layers.append(Layer("mean EC, sure", f"mean with q below {SURE:g}", sure))
+        title = f"mean with q below {SURE:g}"
+        layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
     titles = {
         "t": ("t", "t of the mean", True), "sd": ("SD", "SD over subjects", False),
         "sign": ("sign", "share of subjects with the sign of the mean", False),
@@ -181,7 +182,8 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
         if words in details:
             sure = figures.only_sure(statistic.matrix, details[words], SURE)
             layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
-                                f"below {SURE:g}", sure, signed=signed))  # fmt: skip
+                                f"below {SURE:g}", sure, signed=signed,
+                                below=(words, SURE)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
     tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
     parts = _table(out_dir, path, "components")

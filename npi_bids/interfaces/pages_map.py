@@ -39,7 +39,8 @@ class MapOfModel:
         layers = [Layer("EC", "effective connectivity by perturbation", self.ec.matrix)]
         if "npiq" in self.others:
             sure = self._sure()
-            layers.append(Layer("EC, sure", f"effective connectivity with q below {SURE:g}", sure))
+            title = f"effective connectivity with q below {SURE:g}"
+            layers.append(Layer("EC, sure", title, sure, below=("q", SURE)))
         for kind, name, title in (
             ("pearsoncorrelation", "FC", "functional connectivity of the data"),
             ("modelfc", "model FC", "functional connectivity of the free-running surrogate"),

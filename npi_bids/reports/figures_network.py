@@ -47,7 +47,7 @@ def draw_on_brain(values: Array, centres: Array) -> str:
     from nilearn import plotting
 
     known = np.isfinite(values) & np.isfinite(centres).all(axis=1)
-    canvas = Canvas(figsize=(9, 2.6))
+    canvas = Canvas(figsize=(11, 2.6))
     if known.any():
         limit = float(np.max(np.abs(values[known]))) or 1.0
         plotting.plot_markers(
@@ -63,7 +63,7 @@ def draw_connectome(matrix: Array, centres: Array, number: int = _STRONGEST) -> 
 
     shown = strongest(matrix, number)
     placed = np.isfinite(centres).all(axis=1)
-    canvas = Canvas(figsize=(9, 2.6))
+    canvas = Canvas(figsize=(11, 2.6))
     inside = np.ix_(placed, placed)
     limit = float(np.max(np.abs(shown))) or 1.0
     with warnings.catch_warnings():

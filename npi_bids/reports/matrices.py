@@ -32,6 +32,9 @@ class Layer:
         False for what is never negative.
     limit
         End of the colour scale; the 99th percentile off the diagonal where None.
+    below
+        Where the matrix is that of the first layer, but for entries whose detail of that name is
+        not below a limit: name and limit. It is then not packed again.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Layer:
     directed: bool = True
     signed: bool = True
     limit: float | None = None
+    below: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +86,7 @@ class MatrixView:
                     "directed": layer.directed,
                     "signed": layer.signed,
                     "limit": limit_of(layer),
-                    **pack(layer.matrix),
+                    **({"below": layer.below} if layer.below else pack(layer.matrix)),
                 }
                 for layer in self.layers
             ],

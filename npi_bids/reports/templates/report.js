@@ -46,7 +46,13 @@
       this.data = JSON.parse(root.querySelector("script").textContent);
       this.n = this.data.labels.length;
       this.order = this.data.order.length ? this.data.order : [...Array(this.n).keys()];
-      this.layers = this.data.layers.map((layer) => ({ ...layer, numbers: unpack(layer) }));
+      const details = this.data.details;
+      const whole = unpack(this.data.layers[0]);
+      this.layers = this.data.layers.map((layer) => {
+        if (!layer.below) return { ...layer, numbers: unpack(layer) };
+        const [name, limit] = layer.below, known = unpack(details[name]);
+        return { ...layer, numbers: whole.map((value, i) => known[i] < limit ? value : NaN) };
+      });
       const first = this.layers[0];
       if (first.directed) {
         const numbers = antisymmetric(first.numbers, this.n);

@@ -1,0 +1,132 @@
+"""Time and memory of the group level: 1000 subjects of 400 regions.
+
+Writes an output dataset with maps and sidecars of that many subjects (a few different ones, linked
+again and again), runs the real command on it in a process of its own, and prints seconds and the
+largest memory of any process. The figures to stay under are five minutes and 4 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.table import save
+from npi_bids.core.records import ECResult
+from npi_bids.io.tables import write_matrix
+
+_DIFFERENT = 40
+_MEASURES = ("npi", "pearsoncorrelation")
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n-subjects", type=int, default=1000)
+    parser.add_argument("--n-regions", type=int, default=400)
+    parser.add_argument("--options", nargs="*", default=[])
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_results(Path(folder) / "out", args.n_subjects, args.n_regions)
+        words = [sys.executable, "-m", "npi_bids", "nothing", "out", "group", "--n-procs", "2",
+                 *args.options]  # fmt: skip
+        started = time.perf_counter()
+        done = subprocess.run(words, cwd=folder, check=False, capture_output=True, text=True)
+        seconds = time.perf_counter() - started
+        size = (Path(folder) / "out" / "group.html").stat().st_size / 1e6
+    print(done.stdout[-300:] + done.stderr[-300:])
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    found = {"subjects": args.n_subjects, "regions": args.n_regions, "options": args.options,
+             "seconds": round(seconds, 1), "largest_gb": round(memory, 2),
+             "page_mb": round(size, 2), "code": done.returncode}  # fmt: skip
+    print(json.dumps(found, indent=1))
+    save("group_size" + ("_tested" if args.options else ""), found)
+    return 0 if done.returncode == 0 and seconds < 300 and memory < 4 else 1
+
+
+def write_results(out: Path, n_subjects: int, n_regions: int) -> None:
+    """Write what the participant level would have left of that many subjects."""
+    rng = np.random.default_rng(0)
+    labels = tuple(f"7Networks_{'LH' if n < n_regions // 2 else 'RH'}_N{n % 7}_{n}"
+                   for n in range(n_regions))  # fmt: skip
+    table = pd.DataFrame({"index": range(1, n_regions + 1), "name": labels,
+                          "network": [f"N{n % 7}" for n in range(n_regions)]})  # fmt: skip
+    table[["x", "y", "z"]] = rng.standard_normal((n_regions, 3)) * [35, 45, 30]
+    anat = out / "tpl-MNI152NLin6Asym" / "anat"
+    anat.mkdir(parents=True)
+    regions = "tpl-MNI152NLin6Asym/anat/tpl-MNI152NLin6Asym_atlas-Sim_dseg.tsv"
+    table.to_csv(out / regions, sep="\t", index=False)
+    about = {"Name": "x", "BIDSVersion": "1.11.1", "DatasetType": "derivative",
+             "GeneratedBy": [{"Name": "npi-bids"}]}  # fmt: skip
+    (out / "dataset_description.json").write_text(json.dumps(about))
+    shared = rng.standard_normal((n_regions, n_regions)) * 0.01
+    people = []
+    for subject in range(n_subjects):
+        sub = f"sub-{subject:04d}"
+        func = out / sub / "func"
+        func.mkdir(parents=True)
+        stem = f"{sub}_task-rest_space-MNI152NLin6Asym_atlas-Sim"
+        for measure in _MEASURES:
+            path = func / f"{stem}_meas-{measure}_desc-simple_relmat.tsv"
+            first = str(path).replace(sub, f"sub-{subject % _DIFFERENT:04d}")
+            if subject < _DIFFERENT:
+                own = shared + 0.01 * rng.standard_normal((n_regions, n_regions))
+                np.fill_diagonal(own, 0.0)
+                write_matrix(ECResult(own, labels), path)
+            else:
+                os.link(first, path)
+        series = f"{sub}/func/{stem}_desc-simple_timeseries"
+        (out / f"{series}.json").write_text(json.dumps(_of_run(rng)))
+        sidecar = json.dumps(_of_map(regions, f"{series}.tsv", rng))
+        (func / f"{stem}_meas-npi_desc-simple_relmat.json").write_text(sidecar)
+        status = {"entities": {"sub": sub[4:], "task": "rest", "space": "MNI152NLin6Asym",
+                               "atlas": "Sim"}, "desc": "simple", "status": "done",
+                  "configuration": "x"}  # fmt: skip
+        units = out / "logs" / "units"
+        units.mkdir(parents=True, exist_ok=True)
+        (units / f"{stem}_desc-simple.json").write_text(json.dumps(status))
+        people.append({"participant_id": sub, "group": "ab"[subject % 2],
+                       "age": 20 + subject % 50})  # fmt: skip
+    pd.DataFrame(people).to_csv(out / "participants.tsv", sep="\t", index=False)
+
+
+def _of_run(rng: np.random.Generator) -> dict[str, object]:
+    return {
+        "MeanFramewiseDisplacement": float(rng.random() / 4), "SamplesKept": 400,
+        "NumberOfSamples": 420, "RepetitionTime": 2.0, "RegionsNotCovered": [],
+        "Regressors": ["x"], "Denoising": "simple", "DenoisingDescription": "", "HighPass": None,
+        "LowPass": None, "GlobalSignalRegression": False, "SmoothingFWHM": 0,
+        "FramewiseDisplacementThreshold": None, "Standardize": "zscore", "DummyScans": 0,
+        "SamplesCensored": 20, "MinimumCoverage": 0.5,
+    }  # fmt: skip
+
+
+def _of_map(regions: str, series: str, rng: np.random.Generator) -> dict[str, object]:
+    from dataclasses import asdict, fields
+
+    from npi_bids.core.records import Quality
+    from npi_bids.core.verdict import VerdictSettings
+
+    quality = {field.name: float(rng.random()) for field in fields(Quality)}
+    return {
+        "NodeFiles": [f"bids::{regions}"], "Sources": [f"bids::{series}"], "Surrogate": "hybrid",
+        "ConfigurationHash": "x", "RepetitionTime": 2.0, "Verdict": "caution",
+        "VerdictReasons": [], "VerdictThresholds": asdict(VerdictSettings()), "Quality": quality,
+        "RegionsInModel": 400, "SoftwareVersions": {"nipype": "1", "nilearn": "1"}, "Seed": 0,
+        "Training": {"n_lags": 4, "epochs": 200}, "DirectionSupported": True,
+        "Uncertainty": {"Method": "posterior", "Resamples": 0},
+        "Perturbation": {"Sign": "positive", "Strength": 1.0},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
