@@ -58,45 +58,52 @@ def write_results(out: Path, n_subjects: int, n_regions: int) -> None:
     rng = np.random.default_rng(0)
     labels = tuple(f"7Networks_{'LH' if n < n_regions // 2 else 'RH'}_N{n % 7}_{n}"
                    for n in range(n_regions))  # fmt: skip
+    regions = "tpl-MNI152NLin6Asym/anat/tpl-MNI152NLin6Asym_atlas-Sim_dseg.tsv"
+    (out / regions).parent.mkdir(parents=True)
     table = pd.DataFrame({"index": range(1, n_regions + 1), "name": labels,
                           "network": [f"N{n % 7}" for n in range(n_regions)]})  # fmt: skip
     table[["x", "y", "z"]] = rng.standard_normal((n_regions, 3)) * [35, 45, 30]
-    anat = out / "tpl-MNI152NLin6Asym" / "anat"
-    anat.mkdir(parents=True)
-    regions = "tpl-MNI152NLin6Asym/anat/tpl-MNI152NLin6Asym_atlas-Sim_dseg.tsv"
     table.to_csv(out / regions, sep="\t", index=False)
     about = {"Name": "x", "BIDSVersion": "1.11.1", "DatasetType": "derivative",
              "GeneratedBy": [{"Name": "npi-bids"}]}  # fmt: skip
     (out / "dataset_description.json").write_text(json.dumps(about))
+    (out / "logs" / "units").mkdir(parents=True)
     shared = rng.standard_normal((n_regions, n_regions)) * 0.01
-    people = []
     for subject in range(n_subjects):
-        sub = f"sub-{subject:04d}"
-        func = out / sub / "func"
-        func.mkdir(parents=True)
-        stem = f"{sub}_task-rest_space-MNI152NLin6Asym_atlas-Sim"
-        for measure in _MEASURES:
-            path = func / f"{stem}_meas-{measure}_desc-simple_relmat.tsv"
-            first = str(path).replace(sub, f"sub-{subject % _DIFFERENT:04d}")
-            if subject < _DIFFERENT:
-                own = shared + 0.01 * rng.standard_normal((n_regions, n_regions))
-                np.fill_diagonal(own, 0.0)
-                write_matrix(ECResult(own, labels), path)
-            else:
-                os.link(first, path)
-        series = f"{sub}/func/{stem}_desc-simple_timeseries"
-        (out / f"{series}.json").write_text(json.dumps(_of_run(rng)))
-        sidecar = json.dumps(_of_map(regions, f"{series}.tsv", rng))
-        (func / f"{stem}_meas-npi_desc-simple_relmat.json").write_text(sidecar)
-        status = {"entities": {"sub": sub[4:], "task": "rest", "space": "MNI152NLin6Asym",
-                               "atlas": "Sim"}, "desc": "simple", "status": "done",
-                  "configuration": "x"}  # fmt: skip
-        units = out / "logs" / "units"
-        units.mkdir(parents=True, exist_ok=True)
-        (units / f"{stem}_desc-simple.json").write_text(json.dumps(status))
-        people.append({"participant_id": sub, "group": "ab"[subject % 2],
-                       "age": 20 + subject % 50})  # fmt: skip
+        _write_subject(out, subject, labels, regions, shared, rng)
+    people = {"participant_id": [f"sub-{n:04d}" for n in range(n_subjects)],
+              "group": ["ab"[n % 2] for n in range(n_subjects)],
+              "age": [20 + n % 50 for n in range(n_subjects)]}  # fmt: skip
     pd.DataFrame(people).to_csv(out / "participants.tsv", sep="\t", index=False)
+
+
+def _write_subject(
+    out: Path,
+    subject: int,
+    labels: tuple[str, ...],
+    regions: str,
+    shared: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    sub = f"sub-{subject:04d}"
+    func = out / sub / "func"
+    func.mkdir(parents=True)
+    stem = f"{sub}_task-rest_space-MNI152NLin6Asym_atlas-Sim"
+    for measure in _MEASURES:
+        path = func / f"{stem}_meas-{measure}_desc-simple_relmat.tsv"
+        if subject < _DIFFERENT:
+            own = shared + 0.01 * rng.standard_normal(shared.shape)
+            np.fill_diagonal(own, 0.0)
+            write_matrix(ECResult(own, labels), path)
+        else:
+            os.link(str(path).replace(sub, f"sub-{subject % _DIFFERENT:04d}"), path)
+    series = f"{sub}/func/{stem}_desc-simple_timeseries"
+    (out / f"{series}.json").write_text(json.dumps(_of_run(rng)))
+    sidecar = json.dumps(_of_map(regions, f"{series}.tsv", rng))
+    (func / f"{stem}_meas-npi_desc-simple_relmat.json").write_text(sidecar)
+    entities = {"sub": sub[4:], "task": "rest", "space": "MNI152NLin6Asym", "atlas": "Sim"}
+    status = {"entities": entities, "desc": "simple", "status": "done", "configuration": "x"}
+    (out / "logs" / "units" / f"{stem}_desc-simple.json").write_text(json.dumps(status))
 
 
 def _of_run(rng: np.random.Generator) -> dict[str, object]:

@@ -73,7 +73,7 @@ def make_ou(n_regions: int, n_subjects: int, n_samples: int, own: float) -> Grou
     series, truth = [], []
     for subject in range(n_subjects):
         different = own * sparse_drift(n_regions, 1.2, np.random.default_rng(100 + subject))
-        drift = _RATE * (shared + different - np.eye(n_regions))
+        drift = _RATE * ((shared + different) / np.sqrt(1 + own**2) - np.eye(n_regions))
         stationary = solve_continuous_lyapunov(drift.T, -np.eye(n_regions))
         transition = expm(drift)
         system = LinearSystem(transition, stationary - transition.T @ stationary @ transition)

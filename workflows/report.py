@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.interfaces.report import ReportGroup, ReportSubject, WriteTexts
+from npi_bids.interfaces.report import ReportGroup, ReportIndex, ReportSubject, WriteTexts
 
 
 def init_report_wf(
@@ -21,7 +21,7 @@ def init_report_wf(
     """Build a workflow that writes all pages from what an output dataset holds.
 
     Workflow Graph
-        texts -> sub_<label> for each subject, and texts -> group.
+        texts -> sub_<label> for each subject, texts -> index, and texts -> group.
 
     Parameters
     ----------
@@ -53,6 +53,8 @@ def init_report_wf(
         )
         for subject in subjects
     ]
+    if pages:
+        pages.append(pe.Node(ReportIndex(out_dir=str(out_dir)), name="index", mem_gb=0.5))
     if group:
         pages.append(pe.Node(ReportGroup(out_dir=str(out_dir)), name="group", mem_gb=0.8))
     for page in pages:

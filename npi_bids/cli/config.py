@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from npi_bids.cli.options import flag, scalar_of
 
 # What a run writes about itself that is no option.
-_NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy")
+_NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest")
 
 
 def read_config(

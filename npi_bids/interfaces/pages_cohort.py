@@ -40,7 +40,7 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
     return GroupSection(
         title,
-        _rows(sidecar),
+        (*_rows(sidecar), *_unlike(_table(out_dir, mean, "subjects"))),
         save_figures(out_dir, prefix, drawn),
         tuple(path.relative_to(out_dir).as_posix() for path in _files(out_dir, mean)),
         _view(f"group-{place}", ec, regions.network, others, mean),
@@ -91,7 +91,9 @@ def _view(
         matrix = read_matrix(fc).matrix
         layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
                             limit=1.0))  # fmt: skip
-    details: dict[str, Any] = {kind: others[kind] for kind in _DETAILS if kind in others}
+    details: dict[str, Any] = {kind: others[kind] for kind in ("t", "q") if kind in others}
+    if "upper" in others:
+        details["half"] = others["upper"] - ec.matrix
     return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
 
 
@@ -164,6 +166,15 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
                 "between subjects")
         )  # fmt: skip
     return tuple(rows)
+
+
+def _unlike(subjects: Any) -> tuple[Row, ...]:
+    """Name the subjects whose maps are unlike the others'."""
+    if subjects is None:
+        return ()
+    names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
+    note = "their map correlates with the mean of the others three robust SD less than usual"
+    return (Row("unlike the others", ", ".join(names) or "nobody", note),)
 
 
 def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:

@@ -47,8 +47,9 @@ class MapOfModel:
         ):
             if kind in self.others:
                 layers.append(Layer(name, title, self.others[kind], directed=False, limit=1.0))
-        details = {word: self.others[kind] for kind, word in _DETAILS.items()
-                   if kind in self.others}  # fmt: skip
+        details = {"q": self.others["npiq"]} if "npiq" in self.others else {}
+        if "npiupper" in self.others:
+            details["half"] = self.others["npiupper"] - self.ec.matrix
         unit = "SD of the target"
         return MatrixView(self.name, self.ec.labels, self.networks, layers, details, unit)
 

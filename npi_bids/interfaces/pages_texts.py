@@ -34,15 +34,21 @@ def write_texts(out_dir: Path) -> list[Path]:
     """Write the table of quality, and methods text with references where there is a model."""
     models = list(find_models(out_dir))
     table = out_dir / QUALITY_TABLE
-    rows = quality_rows(out_dir, models)
-    write_rows(rows, table)
-    write_text(out_dir / "index.html", index_page(_index(out_dir, rows)))
+    write_rows(quality_rows(out_dir, models), table)
     if not models:
         return [table]
     logs = out_dir / "logs"
     write_text(logs / "CITATION.md", methods_text(_methods_facts(out_dir, models)))
     write_text(logs / "CITATION.bib", bibliography())
     return [table, logs / "CITATION.md", logs / "CITATION.bib"]
+
+
+def write_index(out_dir: Path) -> Path:
+    """Write ``index.html``, the list of all subjects."""
+    path = out_dir / "index.html"
+    rows = quality_rows(out_dir, find_models(out_dir))
+    write_text(path, index_page(_index(out_dir, rows)))
+    return path
 
 
 def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]:

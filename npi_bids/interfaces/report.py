@@ -53,6 +53,20 @@ class ReportSubject(NPIInterface):
         return runtime
 
 
+class ReportIndex(NPIInterface):
+    """Write the page that lists all subjects."""
+
+    input_spec = _ReportInputSpec
+    output_spec = _ReportOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.interfaces.pages_texts import write_index
+
+        self._results["out_files"] = [str(write_index(Path(self.inputs.out_dir)))]
+        return runtime
+
+
 class ReportGroup(NPIInterface):
     """Write the group's page."""
 

@@ -59,7 +59,8 @@ class MatrixView:
     layers
         What can be looked at, the first one first.
     details
-        Further matrices that are told of each entry, by their names: ``lower``, ``upper``, ``q``.
+        Further matrices that are told of each entry, by their names, such as ``q``; ``half`` is
+        half of the width of the 95 % interval.
     unit
         Of the first layer.
     """

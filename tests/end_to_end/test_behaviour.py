@@ -364,7 +364,7 @@ def test_group_page_tells_who_is_in_model_by_model(tiny, npi_bids, tmp_path):
     one = ("--participant-label", "01", *VAR)
     assert npi_bids(*words, "group", "--atlas", other, *one)[0] == 0
     page = (tmp_path / "out" / "group.html").read_text()
-    rows = [row for row in page.split("<tr>") if "<td><a href=" in row]
+    rows = [row for row in page.split("<tr>") if '<th scope="row"><a href=' in row]
     inside = {("Other" in row): "<td>yes</td>" in row for row in rows if "sub-01" in row}
     assert inside == {True: False, False: True}
 
@@ -493,7 +493,7 @@ def test_sets_of_regions_are_perturbed_at_once(npi_bids, tiny, tmp_path):
 def test_many_models_are_run_some_at_a_time(npi_bids, tiny, tmp_path, monkeypatch):
     words = ("participant", "--atlas", tiny.atlas, *VAR)
     assert npi_bids(tiny.root, "whole", *words)[0] == 0
-    monkeypatch.setattr("npi_bids.cli.participant._AT_ONCE", 2)
+    monkeypatch.setattr("npi_bids.cli.participant.AT_ONCE", 2)
     code, out, err = npi_bids(tiny.root, "parts", *words)
     assert code == 0, out + err
     assert [f"[{n}/3]" in err for n in (1, 2, 3)] == [True] * 3

@@ -1,13 +1,24 @@
 import html.parser
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.reports import figures
+from npi_bids.reports import figures, figures_network
 from npi_bids.reports.facts import number
-from npi_bids.reports.page import bibliography, group_page, subject_page
-from npi_bids.reports.records import Figure, GroupPage, ModelSection, Row, SubjectPage
+from npi_bids.reports.matrices import Layer, MatrixView, pack, unpack
+from npi_bids.reports.page import bibliography, group_page, index_page, subject_page
+from npi_bids.reports.records import (
+    Figure,
+    GroupPage,
+    IndexPage,
+    KeyFigure,
+    ModelSection,
+    Row,
+    SortedTable,
+    SubjectPage,
+)
 
 MATRIX = np.array([[0.0, 1, np.nan], [-0.5, 0, 0.2], [np.nan, 0.1, 0]])
 
@@ -34,7 +45,7 @@ def check(text):
     checker = Checker()
     checker.feed(text)
     assert not checker.open
-    outside = [link for link in checker.links if link.startswith(("http", "//"))]
+    outside = [link for link in checker.links if link and link.startswith(("http", "//"))]
     assert not outside, outside
     return checker
 
@@ -84,15 +95,80 @@ def test_subject_page_is_whole_and_needs_no_network():
 def test_a_page_escapes_what_it_is_told():
     failed = ModelSection("<b>", "failed", reason="a < b & c", crash="<script>alert(1)</script>")
     text = subject_page(SubjectPage("01", "0", (failed,)))
-    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>alert" not in text
     assert "a &lt; b &amp; c" in text
 
 
 def test_group_page_names_who_is_not_in():
     member = ("sub-02", "task-rest", "no", "n/a", "n/a", "n/a", "n/a", "n/a", "too short")
-    text = group_page(GroupPage("0", (), (member,)))
-    check(text)
+    columns = ("participant", *"bcdefgh", "reason")
+    table = SortedTable("members", "Participants", columns, (member,), ("sub-02.html",))
+    text = group_page(GroupPage("0", (), table))
+    assert "sub-02.html" in check(text).links
     assert "too short" in text
+
+
+def test_the_list_of_subjects_leads_to_their_pages():
+    table = SortedTable("s", "All", ("participant", "verdict"), (("sub-02", "pass"),),
+                        ("sub-02.html",))  # fmt: skip
+    text = index_page(IndexPage("0", (("pass", 1),), table))
+    assert "sub-02.html" in check(text).links
+    assert "1 pass" in text
+
+
+def test_packed_matrices_keep_three_digits_and_what_is_missing():
+    matrix = np.random.default_rng(0).standard_normal((7, 7))
+    matrix[2, 3] = np.nan
+    np.testing.assert_allclose(unpack(pack(matrix), 7), matrix, atol=2e-4)
+    assert np.isnan(unpack(pack(np.full((2, 2), np.nan)), 2)).all()
+    assert (unpack(pack(np.zeros((2, 2))), 2) == 0).all()
+
+
+def test_a_name_cannot_end_the_data_of_a_page():
+    labels = ("</script><script>alert(1)</script>", "B", "C")
+    view = MatrixView("m", labels, ["a", "b", "a"], [Layer("EC", "t", MATRIX)], {"q": MATRIX})
+    section_ = ModelSection("task-rest", "done", view=view)
+    text = subject_page(SubjectPage("01", "0", (section_,)))
+    assert "<script>alert" not in text
+    content = json.loads(view.data)
+    assert content["labels"][0] == labels[0]
+    assert content["order"] == [0, 2, 1]
+
+
+def test_key_figures_say_in_words_what_colours_say():
+    key = tuple(KeyFigure(state, "1", "2", "why", state)
+                for state in ("good", "caution", "bad", "unknown"))  # fmt: skip
+    text = subject_page(SubjectPage("01", "0", (ModelSection("t", "done", key=key),)))
+    for words in ("✓ good", "! caution", "✗ bad", "not known"):
+        assert words in text
+
+
+def test_the_strongest_connections_are_kept_in_size():
+    matrix = np.array([[9.0, -3, np.nan], [1, 9, 2], [0.5, 0, 9]])
+    kept = figures_network.strongest(matrix, 2)
+    assert kept.tolist() == [[0, -3, 0], [0, 0, 2], [0, 0, 0]]
+    assert (figures_network.strongest(np.full((2, 2), np.nan)) == 0).all()
+
+
+def test_figures_of_networks_and_signals():
+    flow = np.array([[5.0, 1, 0.2], [0.1, 0, 0.4], [np.nan, 0.3, 0]])
+    centres = np.array([[-20.0, 0, 30], [20, -40, 10], [0, 10, 50]])
+    rng = np.random.default_rng(0)
+    runs = [rng.standard_normal((20, 3)), rng.standard_normal((10, 3))]
+    runs[0][4] = np.nan
+    motion = [np.full(20, np.nan), np.full(10, 0.1)]
+    for svg in (
+        figures_network.draw_chord(flow, ("a", "b", "c")),
+        figures_network.draw_connectome(MATRIX, centres),
+        figures_network.draw_on_brain(np.array([1.0, np.nan, -2]), centres),
+        figures_network.draw_spectrum(np.arange(1, 9) / 20, np.ones(8), high_pass=0.01,
+                                      low_pass=None),
+        figures_network.draw_carpet(runs, motion, [np.zeros(20), np.zeros(10)], 2.0),
+    ):  # fmt: skip
+        check(svg)
+    assert figures_network.draw_chord(flow[:1, :1], ("a",)) is None
+    assert figures_network.draw_chord(np.zeros((2, 2)), ("a", "b")) is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@
       this.said = root.querySelector(".said");
       this.cell = null;
       this.build();
+      this.companions = this.layers.filter((layer) => !layer.directed).map((layer) => this.companion(layer));
       this.show(0);
     }
 
@@ -84,6 +85,32 @@
       addEventListener("resize", () => this.draw());
     }
 
+    // Functional connectivity stands beside, small, with the same cell marked.
+    companion(layer) {
+      const box = document.createElement("div"), title = document.createElement("p");
+      const canvas = document.createElement("canvas");
+      title.textContent = layer.name;
+      canvas.width = canvas.height = 500;
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", layer.title + ", in the same order");
+      canvas.addEventListener("mousemove", (event) => {
+        const box_ = canvas.getBoundingClientRect(), n = this.n;
+        const at = (place, size) => Math.min(n - 1, Math.max(0, Math.floor(place / size * n)));
+        this.move([at(event.clientY - box_.top, box_.height), at(event.clientX - box_.left, box_.width)]);
+      });
+      box.append(title, canvas);
+      this.root.querySelector(".companions").append(box);
+      const picture = this.picture_of(layer);
+      return () => {
+        const pen = canvas.getContext("2d"), step = 500 / this.n;
+        pen.imageSmoothingEnabled = this.n > 500;
+        pen.drawImage(picture, 0, 0, 500, 500);
+        if (!this.cell) return;
+        pen.lineWidth = 2;
+        pen.strokeRect(this.cell[1] * step - 1, this.cell[0] * step - 1, Math.max(step, 5), Math.max(step, 5));
+      };
+    }
+
     show(place) {
       this.layer = this.layers[place];
       this.root.querySelectorAll(".layers button").forEach((button, i) =>
@@ -93,24 +120,26 @@
       this.root.querySelector(".scale-high").textContent = limit;
       this.root.querySelector(".scale").classList.toggle("plain", !this.layer.signed);
       this.root.querySelector(".title").textContent = this.layer.title;
-      this.paint();
+      this.picture = this.picture_of(this.layer);
       this.draw();
       this.say();
     }
 
-    paint() {
+    picture_of(layer) {
       const n = this.n, image = new ImageData(n, n);
       for (let row = 0; row < n; row++) for (let column = 0; column < n; column++) {
         const source = this.order[row], target = this.order[column];
-        const value = source === target ? NaN : this.layer.numbers[source * n + target];
-        image.data.set([...colour(value, this.layer.limit, this.layer.signed), 255], 4 * (row * n + column));
+        const value = source === target ? NaN : layer.numbers[source * n + target];
+        image.data.set([...colour(value, layer.limit, layer.signed), 255], 4 * (row * n + column));
       }
-      this.picture = document.createElement("canvas");
-      this.picture.width = this.picture.height = n;
-      this.picture.getContext("2d").putImageData(image, 0, 0);
+      const picture = document.createElement("canvas");
+      picture.width = picture.height = n;
+      picture.getContext("2d").putImageData(image, 0, 0);
+      return picture;
     }
 
     draw() {
+      this.companions.forEach((paint) => paint());
       const canvas = this.canvas, pen = canvas.getContext("2d");
       const size = canvas.width, left = this.left = Math.round(size * 0.16);
       // A page on a phone shrinks the canvas; letters keep their size on the screen.
@@ -207,9 +236,9 @@
         (source === target ? "n/a (diagonal)" : text(this.layer.numbers[at]))];
       if (this.layer === this.layers[0] && source !== target) {
         const known = Object.fromEntries(this.details.map(([name, numbers]) => [name, numbers[at]]));
-        if ("lower" in known) words.push("95 % interval " + text(known.lower) + " to " + text(known.upper));
-        for (const name of Object.keys(known))
-          if (name !== "lower" && name !== "upper") words.push(name + " " + text(known[name]));
+        const value = this.layer.numbers[at];
+        if ("half" in known) words.push("95 % interval " + text(value - known.half) + " to " + text(value + known.half));
+        for (const name of Object.keys(known)) if (name !== "half") words.push(name + " " + text(known[name]));
         if (this.layer.directed) words.push("reverse " + text(this.layer.numbers[target * this.n + source]));
       }
       this.said.textContent = words.join("; ");
