@@ -53,7 +53,7 @@ def init_report_wf(
         )
         for subject in subjects
     ]
-    if pages:
+    if pages or group:
         pages.append(pe.Node(ReportIndex(out_dir=str(out_dir)), name="index", mem_gb=0.5))
     if group:
         pages.append(pe.Node(ReportGroup(out_dir=str(out_dir)), name="group", mem_gb=0.8))

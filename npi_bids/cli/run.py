@@ -112,10 +112,12 @@ def _write_pages(
     from npi_bids.cli.pages import write_pages
 
     texts_alone = request.output.boilerplate_only
+    # The group level changes nothing of a subject, whose page takes seconds.
+    group_alone = request.levels == ("group",) and not request.output.reports_only
     subjects = sorted({status.entities["sub"] for status in statuses})
     return write_pages(
         request,
-        [] if texts_alone else subjects,
+        [] if texts_alone or group_alone else subjects,
         work_dir,
         run_dir,
         group=group and "group" in request.levels and not texts_alone,
