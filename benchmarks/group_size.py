@@ -33,23 +33,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-subjects", type=int, default=1000)
     parser.add_argument("--n-regions", type=int, default=400)
-    parser.add_argument("--options", nargs="*", default=[])
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()  # further options go to npi-bids
     with tempfile.TemporaryDirectory() as folder:
         write_results(Path(folder) / "out", args.n_subjects, args.n_regions)
         words = [sys.executable, "-m", "npi_bids", "nothing", "out", "group", "--n-procs", "2",
-                 *args.options]  # fmt: skip
+                 *options]  # fmt: skip
         started = time.perf_counter()
         done = subprocess.run(words, cwd=folder, check=False, capture_output=True, text=True)
         seconds = time.perf_counter() - started
         size = (Path(folder) / "out" / "group.html").stat().st_size / 1e6
     print(done.stdout[-300:] + done.stderr[-300:])
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    found = {"subjects": args.n_subjects, "regions": args.n_regions, "options": args.options,
+    found = {"subjects": args.n_subjects, "regions": args.n_regions, "options": options,
              "seconds": round(seconds, 1), "largest_gb": round(memory, 2),
              "page_mb": round(size, 2), "code": done.returncode}  # fmt: skip
     print(json.dumps(found, indent=1))
-    save("group_size" + ("_tested" if args.options else ""), found)
+    save("group_size" + ("_tested" if options else ""), found)
     return 0 if done.returncode == 0 and seconds < 300 and memory < 4 else 1
 
 

@@ -91,7 +91,7 @@ def _view(
         matrix = read_matrix(fc).matrix
         layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
                             limit=1.0))  # fmt: skip
-    details: dict[str, Any] = {kind: others[kind] for kind in ("t", "q") if kind in others}
+    details: dict[str, Any] = {kind: others[kind] for kind in ("q",) if kind in others}
     if "upper" in others:
         details["half"] = others["upper"] - ec.matrix
     return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
