@@ -67,12 +67,14 @@ def init_parcellate_wf(
         Table with 1 for each sample left out.
     design
         Table of the confounds that were regressed out.
+    raw
+        Regional signals before they were cleaned, in SD, with three digits.
     summary
         JSON: what happened to the run.
     """
     workflow = pe.Workflow(name=name)
     given = ["bold", "right", "mask", "confounds", "tr", "atlas"]
-    made = ["timeseries", "coverage", "outliers", "design", "summary"]
+    made = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
     inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")
     parcellate = pe.Node(

@@ -57,12 +57,12 @@ def init_series_wf(
 
     Outputs
     -------
-    timeseries, coverage, outliers, design, summary
+    timeseries, coverage, outliers, design, raw, summary
         As :func:`~npi_bids.workflows.parcellate.init_parcellate_wf` has them.
     """
     workflow = pe.Workflow(name=name)
     given = ["series", "outliers", "motion", "tr", "space"]
-    made = ["timeseries", "coverage", "outliers", "design", "summary"]
+    made = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
     inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")
     read = pe.Node(

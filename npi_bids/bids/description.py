@@ -96,6 +96,7 @@ def _descriptions(strategies: Mapping[str, str]) -> str:
         "": "{}",
         "Coverage": "share of each region that the run covers",
         "Outliers": "samples left out of regional signals cleaned by: {}",
+        "Raw": "regional signals before they were cleaned by: {}",
         "Design": "confounds regressed out: {}",
         "Strength": "what the map says of each region; signals cleaned by: {}",
         **{

@@ -67,6 +67,7 @@ _KINDS = {
     "coverage": _Kind("dseg", ".tsv", "Coverage"),
     "outliers": _Kind("timeseries", ".tsv", "Outliers"),
     "design": _Kind("timeseries", ".tsv", "Design"),
+    "raw": _Kind("timeseries", ".tsv", "Raw"),
     **{measure: _Kind("relmat", ".tsv") for measure in (*MEASURES, *UNCERTAINTIES)},
     "training": _Kind("training", ".tsv", below=SURROGATES),
     "bifurcation": _Kind("bifurcation", ".tsv", below=SURROGATES),
@@ -110,9 +111,9 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     Parameters
     ----------
     kind
-        A measure or an uncertainty, or one of timeseries, coverage, outliers, design, strength,
-        npinetworks, training, bifurcation, responses, weights; and what is known of groups and
-        models, which needs the measure in ``entities["meas"]``.
+        A measure or an uncertainty, or one of timeseries, coverage, outliers, design, raw,
+        strength, npinetworks, training, bifurcation, responses, weights; and what is known of
+        groups and models, which needs the measure in ``entities["meas"]``.
     entities
         Of the run or the model, atlas included.
     desc

@@ -42,11 +42,13 @@ def relmat_sidecar(
 def timeseries_sidecar(
     kind: str, facts: Mapping[str, Any], links: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the sidecar of a table over time: timeseries, outliers or design."""
+    """Return the sidecar of a table over time: timeseries, outliers, design or raw."""
     what = {
         "timeseries": "Regional signals, one column per region of the atlas. A row of n/a is a "
         "censored sample, a column of n/a a region that is not covered.",
         "outliers": "1 for each sample that was left out: dummy scans and censored samples.",
+        "raw": "Regional signals before they were cleaned, in standard deviations, with three "
+        "digits, for people to look at.",
         "design": "The confounds that were regressed out of the regional signals, in one fit.",
     }
     about = facts if kind == "timeseries" else {}

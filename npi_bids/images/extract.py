@@ -33,6 +33,8 @@ class Extracted:
         One row per region: index, name, n_voxels (on the image grid), coverage, covered.
     confounds
         What was regressed, and which samples stayed.
+    raw
+        Means of the regions before they were cleaned, in SD, shape of the series; all samples.
     excluded
         Why no sample of the run can be used, or empty.
     """
@@ -40,6 +42,7 @@ class Extracted:
     series: RegionSeries
     coverage: pd.DataFrame
     confounds: Confounds
+    raw: Array
     excluded: str = ""
 
 
@@ -83,7 +86,7 @@ def extract_run(
             "wanted. Is the image empty, or in another space than the atlas? Leave the run out "
             "with --bids-filter-file."
         )
-    data = np.full((n_samples, len(table)), np.nan)
+    data, raw = (np.full((n_samples, len(table)), np.nan) for _ in range(2))
     excluded = _lack_of_freedom(confounds, denoise, tr)
     if excluded:
         _logger.warning("%s is left out: %s", run.bold.name, excluded)
@@ -91,12 +94,14 @@ def extract_run(
     if confounds.keep.any():
         means = scan.signals(covered, denoise.smoothing)
         data[np.ix_(confounds.keep, covered)] = _clean_signals(means, confounds, denoise, tr)
+        spread = means.std(axis=0)
+        raw[:, covered] = (means - means.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
     _logger.info(
         "%s: %d of %d samples kept, %d of %d regions covered",
         run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
     )  # fmt: skip
     series = RegionSeries(data, parcellation.labels, tr, confounds.keep)
-    return Extracted(series, table, confounds, excluded)
+    return Extracted(series, table, confounds, raw, excluded)
 
 
 def _measure_coverage(

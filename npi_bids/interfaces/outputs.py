@@ -34,7 +34,7 @@ def save_run(
     Parameters
     ----------
     files
-        ``timeseries.tsv``, ``coverage.tsv``, ``outliers.tsv``, ``design.tsv``.
+        ``timeseries.tsv``, ``coverage.tsv``, ``outliers.tsv``, ``design.tsv``, ``raw.tsv``.
     out_dir
         Root of the output dataset.
     named

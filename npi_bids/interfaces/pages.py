@@ -152,7 +152,8 @@ def _draw_runs(runs: Runs) -> list[Figure]:
     coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
     motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
     about = runs[0][1]
-    drawn = draw_signals(runs, motion)
+    before = [read_table(_beside(path, "raw")).to_numpy(dtype=float) for path, _ in runs]
+    drawn = draw_signals(runs, motion, before)
     if any(table["coverage"].notna().any() for table in coverage):
         drawn.append(
             Figure(

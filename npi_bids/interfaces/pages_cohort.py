@@ -18,6 +18,7 @@ from npi_bids.reports.facts import number
 from npi_bids.reports.matrices import Layer, MatrixView
 from npi_bids.reports.records import Figure, GroupSection, Row, SortedTable, TestSection
 
+_MOST_ROWS = 500
 _DETAILS = ("lower", "upper", "t", "q")
 _PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
 
@@ -200,8 +201,11 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
     parts = _table(out_dir, path, "components")
     if parts is not None:
         shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
-        tables.append(SortedTable(f"{name}-components", "Networks of edges above the threshold",
-                                  shown, table_cells(parts, shown)))  # fmt: skip
+        title = "Networks of edges above the threshold"
+        if len(parts) > _MOST_ROWS:  # all of them are in the table of the dataset
+            title += f", the first {_MOST_ROWS} of {len(parts)} edges"
+        cells = table_cells(parts.head(_MOST_ROWS), shown)
+        tables.append(SortedTable(f"{name}-components", title, shown, cells))
     networks = _table(out_dir, path, "networks")
     if networks is not None:
         shown = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",

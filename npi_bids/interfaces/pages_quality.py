@@ -100,8 +100,8 @@ def _coverage(model: Model, about: Sequence[dict[str, Any]]) -> KeyFigure:
     )  # fmt: skip
 
 
-def draw_signals(runs: Runs, motion: Sequence[Any]) -> list[Figure]:
-    """Return carpet and spectrum of the cleaned signals."""
+def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> list[Figure]:
+    """Return the carpet before and after cleaning, and the spectrum after it."""
     about = runs[0][1]
     tr = float(about["RepetitionTime"])
     series = [read_series(path, tr) for path, _ in runs]
@@ -109,15 +109,15 @@ def draw_signals(runs: Runs, motion: Sequence[Any]) -> list[Figure]:
         Figure(
             "carpet",
             "Signals, motion and censoring",
-            "Cleaned signals of all regions in SD, from -2 (black) to 2 (white); orange: "
-            "censored. Above, framewise displacement; shaded samples were left out.",
+            "Framewise displacement, shaded where samples were left out; signals of all regions "
+            "before cleaning, and after it, in SD from -2 (black) to 2 (white); orange: censored.",
             figures_network.draw_carpet(
-                [run.data for run in series],
+                [before, [run.data for run in series]],
                 [table["framewise_displacement"].to_numpy(dtype=float) for table in motion],
                 [table["left_out"].to_numpy(dtype=float) for table in motion],
                 tr,
             ),
-            "Carpet plot of the cleaned signals under framewise displacement",
+            "Carpet plot of the signals before and after cleaning, under framewise displacement",
         )
     ]
     spectrum = mean_spectrum(series)

@@ -29,6 +29,7 @@ class ParcellateOutputSpec(TraitedSpec):
     coverage = File(exists=True, desc="coverage of each region")
     outliers = File(exists=True, desc="1 for each sample left out")
     design = File(exists=True, desc="confounds that were regressed out")
+    raw = File(exists=True, desc="regional signals before they were cleaned, in SD")
     summary = File(exists=True, desc="JSON: what happened to the run")
 
 
@@ -62,7 +63,7 @@ class Parcellate(NPIInterface):
             extracted.series,
             extracted.coverage,
             extracted.confounds.regressors,
-            extracted.confounds.framewise_displacement,
+            (extracted.confounds.framewise_displacement, extracted.raw),
             Path(runtime.cwd),
         )
         self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})

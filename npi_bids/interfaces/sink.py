@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
-RUN_TABLES = ("timeseries", "coverage", "outliers", "design")
+RUN_TABLES = ("timeseries", "coverage", "outliers", "design", "raw")
 
 
 class _SinkInputSpec(VersionedInputSpec):
@@ -39,10 +39,11 @@ class _SaveRunInputSpec(_SinkInputSpec):
     coverage = File(exists=True, mandatory=True, desc="coverage of each region")
     outliers = File(exists=True, mandatory=True, desc="1 for each sample left out")
     design = File(exists=True, mandatory=True, desc="confounds that were regressed out")
+    raw = File(exists=True, mandatory=True, desc="regional signals before they were cleaned")
 
 
 class SaveRun(NPIInterface):
-    """Save the tables of one run: timeseries, coverage, outliers, design."""
+    """Save the tables of one run: timeseries, coverage, outliers, design, raw."""
 
     input_spec = _SaveRunInputSpec
     output_spec = _SinkOutputSpec

@@ -16,10 +16,10 @@ from npi_bids.io.files import replacing
 _DIGITS = "%.9g"
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
+def write_table(table: pd.DataFrame, path: Path, digits: str = _DIGITS) -> None:
     """Write a table without an index; what is missing is ``n/a``."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=_DIGITS)
+        table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=digits)
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -115,14 +115,14 @@ def write_given(series: RegionSeries, displacement: Array, folder: Path) -> dict
         "covered": ~np.isnan(series.data).all(axis=0),
     })  # fmt: skip
     nothing = pd.DataFrame(index=range(len(series.keep)))
-    return write_run(series, coverage, nothing, displacement, folder)
+    return write_run(series, coverage, nothing, (displacement, series.data), folder)
 
 
 def write_run(
     series: RegionSeries,
     coverage: pd.DataFrame,
     regressors: pd.DataFrame,
-    displacement: Array,
+    seen: tuple[Array, Array],
     folder: Path,
 ) -> dict[str, Path]:
     """Write the tables of one run into a folder.
@@ -135,17 +135,19 @@ def write_run(
         One row per region.
     regressors
         One row per sample; may have no columns.
-    displacement
-        Framewise displacement of each sample (mm); NaN where it is not known.
+    seen
+        Framewise displacement of each sample (mm), NaN where it is not known; and the signals
+        before they were cleaned, shape of the series.
     folder
         Where to.
 
     Returns
     -------
     dict
-        Paths of timeseries, coverage, outliers and design.
+        Paths of timeseries, coverage, outliers, design and raw.
     """
-    kinds = ("timeseries", "coverage", "outliers", "design")
+    kinds = ("timeseries", "coverage", "outliers", "design", "raw")
+    displacement, raw = seen
     paths = {kind: folder / f"{kind}.tsv" for kind in kinds}
     write_series(series, paths["timeseries"])
     write_table(coverage, paths["coverage"])
@@ -155,4 +157,6 @@ def write_run(
     # A table needs a column: the constant is part of every fit.
     constant = pd.DataFrame({"constant": np.ones(len(series.keep), dtype=int)})
     write_table(pd.concat([constant, regressors.reset_index(drop=True)], axis=1), paths["design"])
+    # For people to look at: three digits are enough, and half the size.
+    write_table(pd.DataFrame(raw, columns=list(series.labels)), paths["raw"], digits="%.3g")
     return paths

@@ -170,49 +170,40 @@ def draw_spectrum(
 
 
 def draw_carpet(
-    runs: Sequence[Array], displacement: Sequence[Array], left_out: Sequence[Array], tr: float
+    stages: Sequence[Sequence[Array]],
+    displacement: Sequence[Array],
+    left_out: Sequence[Array],
+    tr: float,
 ) -> str:
-    """Draw the cleaned signals of all regions over time, with motion and what was left out.
+    """Draw the signals of all regions over time, with motion and what was left out.
 
     Parameters
     ----------
-    runs
-        Signals of each run, shape (n_samples, n_regions); a row of NaN is censored.
+    stages
+        Before cleaning and after it: signals of each run, shape (n_samples, n_regions); a row of
+        NaN is censored.
     displacement, left_out
         Of each sample: framewise displacement in mm, and 1 where it was left out.
     tr
         Sampling period (s).
     """
-    signals = np.concatenate(list(runs)).T
     moved, gone = np.concatenate(list(displacement)), np.concatenate(list(left_out))
-    time = tr * np.arange(signals.shape[1])
-    canvas = Canvas(figsize=(9, 4.2), layout="compressed")
-    motion, carpet = canvas.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+    time = tr * np.arange(len(moved))
+    canvas = Canvas(figsize=(9, 6), layout="compressed")
+    motion, *carpets = canvas.subplots(3, 1, sharex=True, height_ratios=(1, 2.2, 2.2))
     motion.plot(time, moved, color=BLUE, linewidth=0.8)
     motion.fill_between(time, 0, 1, where=gone > 0, transform=motion.get_xaxis_transform(),
                         color=ORANGE, alpha=0.3, linewidth=0, step="mid")  # fmt: skip
     motion.set_ylabel("FD (mm)")
     colours = mpl.colormaps["gray"].with_extremes(bad="#c05621")
-    carpet.imshow(signals, aspect="auto", cmap=colours, vmin=-2, vmax=2, interpolation="nearest",
-                  extent=(0, time[-1] + tr, len(signals), 0))  # fmt: skip
-    start = 0.0
-    for run in list(runs)[:-1]:
-        start += len(run) * tr
-        carpet.axvline(start, color=BLUE, linewidth=1)
-    carpet.set(xlabel="time (s), runs one after the other", ylabel="region")
-    return svg_text(canvas)
-
-
-def draw_points(groups: dict[str, Sequence[float]], xlabel: str, threshold: float | None) -> str:
-    """Draw the distribution of one figure, one point per subject and one row per verdict."""
-    canvas, (axes,) = make_canvas(5.6, 0.8 + 0.4 * len(groups))
-    rng = np.random.default_rng(0)
-    colours = {"pass": "#22543d", "caution": "#975a16", "fail": "#9b2c2c"}
-    for place, (name, values) in enumerate(groups.items()):
-        jitter = place + 0.25 * (rng.random(len(values)) - 0.5)
-        axes.plot(values, jitter, "o", color=colours.get(name, BLUE), markersize=4, alpha=0.7)
-    if threshold is not None:
-        axes.axvline(threshold, color=ORANGE, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(groups)), list(groups))
-    axes.set(xlabel=xlabel, ylim=(-0.6, len(groups) - 0.4))
+    ends = np.cumsum([len(run) * tr for run in stages[0]])[:-1]
+    for axes, runs, name in zip(carpets, stages, ("before", "after"), strict=True):
+        signals = np.concatenate(list(runs)).T
+        axes.imshow(signals, aspect="auto", cmap=colours, vmin=-2, vmax=2,
+                    interpolation="nearest", extent=(0, time[-1] + tr, len(signals), 0),
+                    )  # fmt: skip
+        axes.set_ylabel(f"region, {name}")
+        for end in ends:
+            axes.axvline(end, color=BLUE, linewidth=1)
+    carpets[-1].set_xlabel("time (s), runs one after the other")
     return svg_text(canvas)

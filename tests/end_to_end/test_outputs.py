@@ -86,6 +86,11 @@ def test_censored_samples_agree_in_all_tables(results):
     design = pd.read_table(str(path).replace("desc-simple_", "desc-simpleDesign_"))
     assert list(design.columns[1:]) == sidecar["Regressors"]
     assert len(design.columns) == 1 + 24 + 2 + 8
+    raw = pd.read_table(str(path).replace("desc-simple_", "desc-simpleRaw_"), na_values="n/a")
+    assert list(raw.columns) == list("ABCDE")
+    assert raw["E"].isna().all()  # not covered
+    assert raw[list("ABCD")].notna().all().all()  # censored samples included
+    np.testing.assert_allclose(raw[list("ABCD")].std(ddof=0), 1, atol=0.01)
 
 
 def test_windows_do_not_cross_gaps_or_runs(results):

@@ -164,7 +164,7 @@ def test_figures_of_networks_and_signals():
         figures_network.draw_on_brain(np.array([1.0, np.nan, -2]), centres),
         figures_network.draw_spectrum(np.arange(1, 9) / 20, np.ones(8), high_pass=0.01,
                                       low_pass=None),
-        figures_network.draw_carpet(runs, motion, [np.zeros(20), np.zeros(10)], 2.0),
+        figures_network.draw_carpet([runs, runs], motion, [np.zeros(20), np.zeros(10)], 2.0),
     ):  # fmt: skip
         check(svg)
     assert figures_network.draw_chord(flow[:1, :1], ("a",)) is None
