@@ -143,8 +143,14 @@ def _draw_fit(model: Model) -> list[Figure]:
         )
     curve = read_table(model.path("training"))
     if len(curve) > 1:
-        caption = "Mean squared error of the next sample, in training and in held-out windows."
-        drawn.append(Figure("training", "Training", caption, figures.draw_training(curve)))
+        caption = (
+            "Mean squared error of the next sample, in training and in held-out windows; grey: "
+            "other ways to predict the held-out ones (about 1 - R²)."
+        )
+        baselines = {name: value for name, value in known.items() if name != "surrogate"}
+        drawn.append(
+            Figure("training", "Training", caption, figures.draw_training(curve, baselines))
+        )
     return drawn
 
 

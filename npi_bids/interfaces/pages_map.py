@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from npi_bids.bids.results import Model
-from npi_bids.core.flow import flow_of, network_map
+from npi_bids.core.flow import Flow, flow_of, network_map
 from npi_bids.core.records import Array, ECResult
+from npi_bids.images.surface import on_surface
 from npi_bids.io.statistics import Regions, edge_rows, ranked
 from npi_bids.io.tables import read_matrix
 from npi_bids.reports import figures, figures_network
@@ -84,6 +85,11 @@ class MapOfModel:
                 f"their truth (90 %: {number(quality['expected_r_lower'])} to "
                 f"{number(quality['expected_r_upper'])})."
             )
+        if self.regions.centres is None and _mesh_atlas(self.regions) is None:
+            lines.append(
+                "The atlas lies on a surface of which no mesh is at hand (fsaverage5 alone is): "
+                "nothing is drawn on the brain."
+            )
         return tuple(lines)
 
     def strongest_table(self) -> SortedTable:
@@ -140,9 +146,9 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
                     "Ribbons between networks; the table of networks has the numbers",
                 )
             )
-    if regions.centres is None:
-        return drawn
     strength = flow_of(ec.matrix)
+    if regions.centres is None:
+        return [*drawn, *_draw_surface(regions, strength, prefix)]
     drawn.append(
         Figure(
             f"{prefix}connectome",
@@ -167,6 +173,37 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
             )
         )
     return drawn
+
+
+def _draw_surface(regions: Regions, strength: Flow, prefix: str) -> list[Figure]:
+    """Return what regions send and receive on the cortex, where there is a mesh of it."""
+    atlas = _mesh_atlas(regions)
+    drawn = []
+    for name, values, words in (
+        ("brain", strength.out_strength, "sends"),
+        ("brainin", strength.in_strength, "receives"),
+    ):
+        sides = on_surface(atlas, regions.labels, values) if atlas else None
+        if sides is not None:
+            drawn.append(
+                Figure(
+                    f"{prefix}{name}",
+                    f"What each region {words}",
+                    f"Sum of the connections that a region {words}, on fsaverage5.",
+                    figures_network.draw_on_surface(sides),
+                    f"Cortical surface, coloured by what each region {words}",
+                )
+            )
+    return drawn
+
+
+def _mesh_atlas(regions: Regions) -> Path | None:
+    """Return the atlas of a map where it lies on a surface of which a mesh is at hand."""
+    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
+    for atlas in sorted(regions.path.parent.glob(stem)):
+        if on_surface(atlas, (), []) is not None:
+            return atlas
+    return None
 
 
 def ranked_regions(labels: tuple[str, ...], net: Array) -> tuple[str, str]:

@@ -26,6 +26,8 @@ class Regions:
 
     Attributes
     ----------
+    path
+        Where the table lies.
     labels
         Names.
     centres
@@ -36,6 +38,7 @@ class Regions:
     """
 
     def __init__(self, path: Path, labels: Sequence[str], further: str = "") -> None:
+        self.path = path
         table = read_table(path)
         table.index = pd.Index(table["name"].astype(str))
         if missing := [label for label in labels if label not in table.index][:5]:

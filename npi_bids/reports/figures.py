@@ -78,11 +78,22 @@ def only_sure(matrix: Array, q: Array, limit: float) -> Array:
     return sure
 
 
-def draw_training(curve: pd.DataFrame) -> str:
-    """Draw the errors of training and of held-out windows over epochs."""
+def draw_training(curve: pd.DataFrame, baselines: dict[str, float] | None = None) -> str:
+    """Draw the errors of training and of held-out windows over epochs.
+
+    Parameters
+    ----------
+    curve
+        ``epoch``, ``train_mse``, ``held_out_mse``.
+    baselines
+        R² of other ways to predict the held-out windows, by name; signals have a variance of 1,
+        so that their error is about ``1 - R²``.
+    """
     canvas, axes = _canvas(5.6, 3.2)
     axes.plot(curve["epoch"], curve["train_mse"], color=BLUE, label="training")
     axes.plot(curve["epoch"], curve["held_out_mse"], color=ORANGE, label="held out")
+    for style, (name, r2) in zip(("--", "-.", ":"), (baselines or {}).items(), strict=False):
+        axes.axhline(1 - r2, color=GREY, linestyle=style, linewidth=1, label=name)
     axes.set(xlabel="epoch", ylabel="mean squared error")
     axes.legend(fontsize=8, frameon=False)
     return svg_text(canvas)

@@ -57,6 +57,35 @@ def draw_on_brain(values: Array, centres: Array) -> str:
     return svg_text(canvas)
 
 
+def draw_on_surface(sides: dict[str, Array]) -> str:
+    """Draw one number per vertex on fsaverage5, from outside and from inside.
+
+    Parameters
+    ----------
+    sides
+        ``left`` and ``right``, shape (10242,); NaN is drawn grey.
+    """
+    from nilearn import datasets, plotting
+
+    mesh = datasets.load_fsaverage("fsaverage5")["inflated"]
+    known = np.concatenate([values[np.isfinite(values)] for values in sides.values()])
+    limit = float(np.max(np.abs(known), initial=0.0)) or 1.0
+    canvas = Canvas(figsize=(9, 2.6), layout="compressed")
+    panels = canvas.subplots(1, 4, subplot_kw={"projection": "3d"})
+    views = [(side, view) for side in ("left", "right") for view in ("lateral", "medial")]
+    for axes, (side, view) in zip(panels, views, strict=True):
+        plotting.plot_surf(
+            mesh.parts[side], sides[side], hemi=side, view=view, cmap="RdBu_r", vmin=-limit,
+            vmax=limit, axes=axes, figure=canvas, colorbar=False, engine="matplotlib",
+        )  # fmt: skip
+        for drawn in axes.collections:
+            drawn.set_rasterized(True)  # twenty thousand triangles are no vector figure
+        axes.set_title(f"{side}, {view}", fontsize=8)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-limit, limit), mpl.colormaps["RdBu_r"])
+    canvas.colorbar(scale, ax=list(panels), fraction=0.02)
+    return svg_text(canvas)
+
+
 def draw_connectome(matrix: Array, centres: Array, number: int = _STRONGEST) -> str:
     """Draw the strongest connections on a glass brain; arrows point from source to target."""
     from nilearn import plotting

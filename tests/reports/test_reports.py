@@ -70,7 +70,7 @@ def test_other_figures():
     motion = pd.DataFrame({"left_out": [0, 1, 0], "framewise_displacement": [np.nan, 0.9, 0.1]})
     coverage = pd.DataFrame({"coverage": [1.0, 0.4, 0.9]})
     for svg in (
-        figures.draw_training(curve),
+        figures.draw_training(curve, {"own past": 0.3}),
         figures.draw_prediction({"surrogate": 0.4, "persistence": -0.2}),
         figures.draw_agreement(MATRIX, MATRIX, 0.9),
         figures.draw_coverage([coverage], 0.5),
