@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from npi_bids.interfaces.export import FORMATS, export_matrix
+from npi_bids.interfaces.export import FORMATS, export_matrix, table_of
 
-__all__ = ["FORMATS", "export_matrix"]
+__all__ = ["FORMATS", "export_matrix", "table_of"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npi_bids import __version__
+from npi_bids.cli.validate import words_of
 from npi_bids.errors import InputDataError
 
 if TYPE_CHECKING:
@@ -64,7 +66,9 @@ def build_parser() -> ArgumentParser:
 def _run(args: Namespace) -> int:
     from npi_bids.io.outside import read_outside
     from npi_bids.simulate.agreement import compare_outside
+    from npi_bids.workflows.export import table_of
 
+    os.environ["NIPYPE_NO_ET"] = "1"
     for path in (args.one, args.other, *filter(None, [args.regions])):
         if not path.is_file():
             raise InputDataError(f"<{path}> does not exist.")
@@ -72,7 +76,7 @@ def _run(args: Namespace) -> int:
         read_outside(path, rows=rows, column=args.column)
         for path, rows in zip((args.one, args.other), args.rows, strict=True)
     )
-    table = args.regions or _regions_of(args.one) or _regions_of(args.other)
+    table = args.regions or table_of(args.one) or table_of(args.other)
     found, maps = compare_outside(one, other, table, n_null=args.n_null, seed=args.random_seed)
     facts = _facts(found)
     for heading, value in facts.items():
@@ -86,27 +90,7 @@ def _run(args: Namespace) -> int:
 
 def _facts(found: Agreement) -> dict[str, str]:
     values = asdict(found)
-    return {heading: _text(values[name]) for name, heading in _SHOWN.items()}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
-    return str(value)
-
-
-def _regions_of(path: Path) -> Path | None:
-    """Return the table of regions of a map in a dataset of npi-bids, where it lies in one."""
-    from npi_bids.io.files import read_json
-
-    sidecar = path.with_suffix(".json")
-    roots = [folder for folder in path.resolve().parents
-             if (folder / "dataset_description.json").is_file()]  # fmt: skip
-    if not sidecar.is_file() or not roots:
-        return None
-    files = read_json(sidecar).get("NodeFiles") or [""]
-    table = roots[0] / str(files[0]).removeprefix("bids::")
-    return table if table.is_file() else None
+    return {heading: words_of(values[name]) for name, heading in _SHOWN.items()}
 
 
 def _write(args: Namespace, found: Agreement, facts: dict[str, str], maps: Any) -> None:

@@ -88,7 +88,7 @@ def _compare(args: Namespace) -> int:
         raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
-    facts = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
+    facts = json.loads(sidecar.readwords_of(encoding="utf-8")) if sidecar.is_file() else {}
     unit = str(facts.get("Units", ""))
     found = list(_comparisons(args.results, truth, unit))
     if not found:
@@ -133,7 +133,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     for heading in _COLUMNS:
         table.add_column(heading, justify="left" if heading == "map" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(_text(row[field]) for field in _COLUMNS.values()))
+        table.add_row(*(words_of(row[field]) for field in _COLUMNS.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -143,7 +143,7 @@ def _write(
     tables: tuple[list[dict[str, Any]], list[dict[str, Any]]],
     names: tuple[str, str, str],
 ) -> None:
-    from npi_bids.io.files import write_json, write_text
+    from npi_bids.io.files import write_json
     from npi_bids.io.tables import write_rows
     from npi_bids.reports.records import Figure
     from npi_bids.reports.validation import ValidationPage, draw_recovery, validation_page
@@ -169,7 +169,7 @@ def _write(
         f"Maps of {results} beside {truth}. Regions are matched by name; the diagonal is left "
         "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5).",
         tuple(_COLUMNS),
-        tuple(tuple(_text(row[field]) for field in _COLUMNS.values()) for row in readable),
+        tuple(tuple(words_of(row[field]) for field in _COLUMNS.values()) for row in readable),
         (figure,),
     )
     write_text(out / "validation.html", validation_page(page))
@@ -182,7 +182,8 @@ def _short(name: str) -> str:
     return "_".join(kept) or "group mean"
 
 
-def _text(value: Any) -> str:
+def words_of(value: Any) -> str:
+    """Write a figure with three digits; what is missing is n/a."""
     if isinstance(value, float):
         return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
     return str(value)

@@ -45,8 +45,7 @@ def export_matrix(
         A file is missing, or the format cannot hold the map.
     """
     result = read_matrix(path)
-    root = dataset_of(path)
-    table = regions or _table_of(path, root)
+    table = regions or table_of(path)
     known = Regions(table, result.labels) if table else None
     stem = path.name.removesuffix(".tsv").removesuffix("_relmat")
     written = []
@@ -69,21 +68,16 @@ def export_matrix(
     return written
 
 
-def dataset_of(path: Path) -> Path | None:
-    """Return the root of the dataset that a file lies in, or None."""
-    for folder in path.resolve().parents:
-        if (folder / "dataset_description.json").is_file():
-            return folder
-    return None
-
-
-def _table_of(path: Path, root: Path | None) -> Path | None:
+def table_of(path: Path) -> Path | None:
+    """Return the table of regions of a map that lies in a dataset of npi-bids, or None."""
     sidecar = path.with_suffix(".json")
-    if root is None or not sidecar.is_file():
+    roots = [folder for folder in path.resolve().parents
+             if (folder / "dataset_description.json").is_file()]  # fmt: skip
+    if not roots or not sidecar.is_file():
         return None
-    files = read_json(sidecar).get("NodeFiles") or []
-    table = root / str(files[0]).removeprefix("bids::") if files else None
-    return table if table is not None and table.is_file() else None
+    files = read_json(sidecar).get("NodeFiles") or [""]
+    table = roots[0] / str(files[0]).removeprefix("bids::")
+    return table if table.is_file() else None
 
 
 def _dlabel_of(table: Path | None) -> Path:
