@@ -143,7 +143,7 @@ def _write(
     tables: tuple[list[dict[str, Any]], list[dict[str, Any]]],
     names: tuple[str, str, str],
 ) -> None:
-    from npi_bids.io.files import write_json
+    from npi_bids.io.files import write_json, write_text
     from npi_bids.io.tables import write_rows
     from npi_bids.reports.records import Figure
     from npi_bids.reports.validation import ValidationPage, draw_recovery, validation_page
