@@ -88,7 +88,7 @@ def _compare(args: Namespace) -> int:
         raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
-    facts = json.loads(sidecar.readwords_of(encoding="utf-8")) if sidecar.is_file() else {}
+    facts = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
     unit = str(facts.get("Units", ""))
     found = list(_comparisons(args.results, truth, unit))
     if not found:
