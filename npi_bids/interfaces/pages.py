@@ -17,8 +17,9 @@ from npi_bids.interfaces.pages_map import MapOfModel
 from npi_bids.interfaces.pages_place import place_of, read_methods, title_of
 from npi_bids.interfaces.pages_quality import draw_signals, key_figures
 from npi_bids.io.files import write_text
+from npi_bids.io.statistics import Regions, least_coverage
 from npi_bids.io.tables import read_matrix, read_table
-from npi_bids.reports import figures
+from npi_bids.reports import figures, figures_network
 from npi_bids.reports.facts import QUALITY_NOTES, number
 from npi_bids.reports.page import subject_page
 from npi_bids.reports.records import Figure, ModelSection, Row, SubjectPage
@@ -77,7 +78,10 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int
     runs = model.runs()
     shown = MapOfModel(out_dir, model, f"matrix-{number}")
     whole_brain = model.sidecar["Surrogate"] == "wbm"
-    drawn = [*(draw_brain(model) if whole_brain else _draw_fit(model)), *_draw_runs(runs)]
+    drawn = [
+        *(draw_brain(model) if whole_brain else _draw_fit(model)),
+        *_draw_runs(runs, shown.regions),
+    ]
     paths = [model.path(kind) for kind in (*MEASURES, *UNCERTAINTIES, "strength", "npinetworks")]
     paths += [path for path, _ in runs]
     prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
@@ -154,7 +158,7 @@ def _draw_fit(model: Model) -> list[Figure]:
     return drawn
 
 
-def _draw_runs(runs: Runs) -> list[Figure]:
+def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
     coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
     motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
     about = runs[0][1]
@@ -169,6 +173,18 @@ def _draw_runs(runs: Runs) -> list[Figure]:
                 figures.draw_coverage(coverage, about["MinimumCoverage"]),
             )
         )
+        if regions.centres is not None:
+            drawn.append(
+                Figure(
+                    "coveragebrain",
+                    "Coverage on the brain",
+                    "Share of each region that the run covers, the least of all runs.",
+                    figures_network.draw_on_brain(
+                        least_coverage(coverage), regions.centres, signed=False
+                    ),
+                    "Glass brain with a dot per region, coloured by its coverage",
+                )
+            )
     if any(table["framewise_displacement"].notna().any() for table in motion):
         drawn.append(
             Figure(

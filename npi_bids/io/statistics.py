@@ -237,6 +237,12 @@ def network_rows(
     return pd.concat(parts, ignore_index=True)
 
 
+def least_coverage(runs: Sequence[pd.DataFrame]) -> Array:
+    """Return the least coverage of each region over the tables of some runs."""
+    least: Array = np.min([run["coverage"].to_numpy(dtype=np.float64) for run in runs], axis=0)
+    return least
+
+
 def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> Array:
     """Return one column of the subjects' table as numbers; NaN where it is not known."""
     values = [row.get(name) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from npi_bids.core.records import Array
 _SIGNED = "RdBu_r"
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
 _MAX_BRACKETS = 24
+_OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
 
 
 def network_order(networks: Sequence[str]) -> list[int]:
@@ -192,4 +194,6 @@ def svg_text(canvas: Canvas) -> str:
     with mpl.rc_context(settings):
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "npi-bids"})
     text = buffer.getvalue()
+    # A hundredth of a point is finer than any screen or printer, and outlines are long.
+    text = _OUTLINE.sub(lambda found: _LONG.sub(r"\1", found[0]), text)
     return text[text.index("<svg") :]

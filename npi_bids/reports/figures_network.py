@@ -34,7 +34,7 @@ def strongest(matrix: Array, number: int = _STRONGEST) -> Array:
     return np.where(np.isfinite(size) & (size >= least) & (size > 0), matrix, 0.0)
 
 
-def draw_on_brain(values: Array, centres: Array) -> str:
+def draw_on_brain(values: Array, centres: Array, *, signed: bool = True) -> str:
     """Draw one number per region on a glass brain, as dots at its centre.
 
     Parameters
@@ -43,6 +43,8 @@ def draw_on_brain(values: Array, centres: Array) -> str:
         Shape (n_regions,); regions that are not covered (NaN) are left out.
     centres
         Shape (n_regions, 3) in mm.
+    signed
+        False for shares, which go from 0 to 1.
     """
     from nilearn import plotting
 
@@ -51,8 +53,9 @@ def draw_on_brain(values: Array, centres: Array) -> str:
     if known.any():
         limit = float(np.max(np.abs(values[known]))) or 1.0
         plotting.plot_markers(
-            values[known], centres[known], node_size=18, node_cmap="RdBu_r", node_vmin=-limit,
-            node_vmax=limit, figure=canvas, display_mode="lyrz", colorbar=True,
+            values[known], centres[known], node_size=18,
+            node_cmap="RdBu_r" if signed else "viridis", node_vmin=-limit if signed else 0.0,
+            node_vmax=limit if signed else 1.0, figure=canvas, display_mode="lyrz", colorbar=True,
         )  # fmt: skip
     return svg_text(canvas)
 
