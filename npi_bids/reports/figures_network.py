@@ -73,8 +73,9 @@ def draw_on_surface(sides: dict[str, Array]) -> str:
     mesh = datasets.load_fsaverage("fsaverage5")["inflated"]
     known = np.concatenate([values[np.isfinite(values)] for values in sides.values()])
     limit = float(np.max(np.abs(known), initial=0.0)) or 1.0
-    canvas = Canvas(figsize=(9, 2.6), layout="compressed")
+    canvas = Canvas(figsize=(9, 2.6))
     panels = canvas.subplots(1, 4, subplot_kw={"projection": "3d"})
+    canvas.subplots_adjust(left=0.01, right=0.88, top=0.92, bottom=0.02, wspace=0.02)
     views = [(side, view) for side in ("left", "right") for view in ("lateral", "medial")]
     for axes, (side, view) in zip(panels, views, strict=True):
         plotting.plot_surf(
@@ -85,7 +86,7 @@ def draw_on_surface(sides: dict[str, Array]) -> str:
             drawn.set_rasterized(True)  # twenty thousand triangles are no vector figure
         axes.set_title(f"{side}, {view}", fontsize=8)
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-limit, limit), mpl.colormaps["RdBu_r"])
-    canvas.colorbar(scale, ax=list(panels), fraction=0.02)
+    canvas.colorbar(scale, cax=canvas.add_axes((0.91, 0.15, 0.012, 0.7)))
     return svg_text(canvas)
 
 
@@ -221,8 +222,10 @@ def draw_carpet(
     """
     moved, gone = np.concatenate(list(displacement)), np.concatenate(list(left_out))
     time = tr * np.arange(len(moved))
-    canvas = Canvas(figsize=(9, 6), layout="compressed")
+    # Placed by hand: an automatic layout of images differs by what a process drew before.
+    canvas = Canvas(figsize=(9, 6))
     motion, *carpets = canvas.subplots(3, 1, sharex=True, height_ratios=(1, 2.2, 2.2))
+    canvas.subplots_adjust(left=0.09, right=0.98, top=0.98, bottom=0.09, hspace=0.08)
     motion.plot(time, moved, color=BLUE, linewidth=0.8)
     motion.fill_between(time, 0, 1, where=gone > 0, transform=motion.get_xaxis_transform(),
                         color=ORANGE, alpha=0.3, linewidth=0, step="mid")  # fmt: skip
