@@ -287,15 +287,11 @@
   }
 
   function copyable(button) {
-    button.addEventListener("click", async () => {
+    button.addEventListener("click", () => {
+      // Pages from files may not reach the clipboard otherwise; what is selected can be copied.
       const area = document.getElementById(button.dataset.copy);
-      try {
-        await navigator.clipboard.writeText(area.textContent);
-      } catch (error) { // pages from files may not reach the clipboard: select it instead
-        getSelection().selectAllChildren(area);
-        document.execCommand("copy");
-      }
-      button.textContent = "Copied";
+      getSelection().selectAllChildren(area);
+      button.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it with the keyboard";
     });
   }
 
