@@ -94,7 +94,7 @@ class VolumeScan:
         return np.concatenate(means).astype(np.float64)
 
     def _parts(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the volumes in order, some at a time, as 32-bit floats."""
+        """Yield the volumes in order, some at a time, as 32-bit floats that may be written to."""
         voxels = int(np.prod(self._image.shape[:3]))
         step = max(1, _AT_ONCE // voxels)
         for start in range(0, self.n_samples, step):
@@ -103,7 +103,8 @@ class VolumeScan:
                 part = np.asarray(self._image.dataobj[..., start:stop], dtype=np.float32)
             except READ_ERRORS as error:
                 raise unreadable(self._run.bold, error) from error
-            yield part
+            # What nibabel reads unscaled lies on the file's bytes, read-only.
+            yield np.require(part, requirements="W")
 
     def _voxels_with_signal(self) -> Mask:
         shape = self._image.shape[:3]

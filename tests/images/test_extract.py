@@ -53,6 +53,15 @@ def test_series_are_the_means_of_their_voxels_in_atlas_order(run):
     assert found.series.labels == (*LABELS, "E")
 
 
+def test_an_unscaled_float32_image_is_read_in_several_parts(run, tmp_path, monkeypatch):
+    whole = extract(run).series.data
+    bold = write(tmp_path / "bold.nii.gz", nib.load(run.bold).get_fdata())
+    assert nib.load(bold).dataobj.slope == 1
+    monkeypatch.setattr("npi_bids.images.volumes._AT_ONCE", 9**3 * 100)  # three parts
+    parts = extract(RunFiles(bold, run.mask, None, 2.0)).series.data
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+
+
 def test_region_outside_the_mask_is_nan_and_not_zero(run):
     found = extract(run)
     assert np.isnan(found.series.data[:, 4]).all()
