@@ -8,8 +8,9 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.cohorts import Cohort, paired_models, subject_rows
+from npi_bids.bids.cohorts import Cohort, paired_models, subject_rows, tested_rows
 from npi_bids.bids.names import MEASURES
+from npi_bids.bids.pretraining import pretrained_on
 from npi_bids.core.group_options import GroupSettings
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, TestGroup
 from npi_bids.workflows.settings import GroupAnalysis
@@ -123,7 +124,7 @@ def _init_test_node(
         node.inputs.pairs = {
             subject: [str(model.path(MAP)) for model in both] for subject, both in pairs.items()
         }
-        node.inputs.rows = [row for row in rows if row["participant_id"][4:] in pairs]
+        node.inputs.rows = tested_rows(cohort, rows, settings.model.paired)
     return node
 
 
@@ -142,10 +143,12 @@ def _set_target(
     root = out_dir.resolve()
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = cohort.entities, cohort.desc
-    first = next(iter(cohort.subjects.values()))[0].sidecar
+    sidecars = [model.sidecar for models in cohort.subjects.values() for model in models]
+    first, on = sidecars[0], pretrained_on(sidecars)
     fields = ("NodeFiles", "ConfigurationHash", "RepetitionTime", "Surrogate")
     node.inputs.links = {
         **{key: first[key] for key in fields if key in first},
+        **({"PretrainedOn": on} if on else {}),
         **settings.selection.facts,
         "Sources": [
             f"bids::{path.resolve().relative_to(root).as_posix()}"

@@ -114,6 +114,29 @@ def find_cohorts(
     return large, members
 
 
+# What the results say of each subject, by the names of its columns.
+RESULT_COLUMNS = (
+    *("participant_id", "n_maps", "mean_fd", "minutes", "verdict", "r_split", "expected_r"),
+)
+# What the table of subjects has beside these.
+_OF_THE_TABLE = ("r_with_others", "outlier")
+
+
+def participant_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Return the columns of ``participants.tsv`` by the names that the group level gives them.
+
+    A column that is called like one of the results keeps its values under another name.
+
+    >>> participant_columns(["participant_id", "age", "mean_fd"])
+    {'age': 'age', 'participants_mean_fd': 'mean_fd'}
+    """
+    return {
+        f"participants_{name}" if name in (*RESULT_COLUMNS, *_OF_THE_TABLE) else name: name
+        for name in columns
+        if name != "participant_id"
+    }
+
+
 def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
     """Return what is known of each subject of a group: of the results, then of the participant.
 
@@ -125,7 +148,7 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
         Output dataset; columns of its ``participants.tsv`` come after those of the results.
     """
     participants = read_participants(root)
-    columns = list(next(iter(participants.values()), {}))
+    columns = participant_columns(next(iter(participants.values()), {}))
     rows = []
     for subject, models in sorted(cohort.subjects.items()):
         runs = [about for model in models for _, about in model.runs()]
@@ -141,10 +164,30 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
                 "verdict": min(verdicts, key=VERDICTS.index),
                 "r_split": _mean(found["r_split"] for found in quality),
                 "expected_r": _mean(found["expected_r"] for found in quality),
-                **{name: own.get(name) or "n/a" for name in columns if name != "participant_id"},
+                **{name: own.get(column) or "n/a" for name, column in columns.items()},
             }
         )
     return rows
+
+
+def tested_rows(
+    cohort: Cohort, rows: list[dict[str, Any]], sessions: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Return the rows of the subjects that are tested: those with both sessions, if any are asked.
+
+    Parameters
+    ----------
+    cohort
+        The group.
+    rows
+        As :func:`subject_rows` returns them.
+    sessions
+        First and second, or none.
+    """
+    if not sessions:
+        return rows
+    pairs, _ = paired_models(cohort, sessions)
+    return [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
 
 
 def paired_models(

@@ -12,7 +12,7 @@ from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSpec, atlas_description
 from npi_bids.bids.dataset import Dataset
 from npi_bids.bids.group_sidecars import variant_words
-from npi_bids.bids.names import BIDSIGNORE, label_of
+from npi_bids.bids.names import BIDSIGNORE
 
 BIDS_VERSION = "1.11.1"
 _CODE_URL = "https://github.com/npi-bids/npi-bids"
@@ -120,11 +120,13 @@ def descriptions_with(text: str, further: Mapping[str, str]) -> str:
     return "\n".join([*kept, *(f"{key}\t{about}" for key, about in further.items())]) + "\n"
 
 
-def model_descriptions(desc: str, contrasts: Sequence[str]) -> dict[str, str]:
-    """Return what the values of ``desc`` of tests over subjects mean."""
+def model_descriptions(desc: str, contrast: str) -> dict[str, str]:
+    """Return what the values of ``desc`` of a test over subjects mean.
+
+    ``desc`` is that of the test's files without what they hold, such as ``simpleTestAge``.
+    """
     return {
-        f"desc-{desc}{label_of(contrast)}{name}": f"{what}; tested: {contrast}"
-        for contrast in contrasts
+        f"desc-{desc}{name}": f"{what}; tested: {contrast}"
         for name, what in variant_words().items()
         if not name.startswith("Group")
     }

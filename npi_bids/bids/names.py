@@ -10,7 +10,7 @@ below ``derivatives/``, which the standard leaves alone; so do the long tables o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -51,6 +51,8 @@ MODEL_KINDS = (
     *("modelnbs", "modeltfnbs"),
 )
 STATISTICS_TABLES = ("edges", "regions", "networks", "subjects", "components")
+TEST = "Test"  # how the label of a contrast begins
+_LONGEST_LABEL = 60
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -156,7 +158,34 @@ def label_of(words: str) -> str:
     """
     spelled = words.replace("[T.", "[").replace("-", " minus ").replace("+", " plus ")
     parts = re.split(r"[^A-Za-z0-9]+", spelled.replace("*", " times "))
-    return "".join(part[:1].upper() + part[1:] for part in parts)
+    return "".join(part[:1].upper() + part[1:] for part in parts)[:_LONGEST_LABEL]
+
+
+def contrast_labels(contrasts: Sequence[str]) -> dict[str, str]:
+    """Return the label of every contrast of a model, as it stands in ``desc`` before the kind.
+
+    No two names that follow from them differ in case alone, nor from those of the group: what is
+    spelled like another gets a number.
+
+    >>> contrast_labels(["group[T.patient]", "age", "Age"])
+    {'group[T.patient]': 'TestGroupPatient', 'age': 'TestAge', 'Age': 'TestAge2'}
+    """
+    used = {_KINDS[kind].variant.lower() for kind in GROUP_KINDS}
+    labels = {}
+    for contrast in contrasts:
+        first = label = f"{TEST}{label_of(contrast)}"
+        number = 1
+        while used & (names := _names_of_test(label)):
+            number += 1
+            label = f"{first}{number}"
+        used |= names
+        labels[contrast] = label
+    return labels
+
+
+def _names_of_test(label: str) -> set[str]:
+    """Return what follows from the label of a contrast, in small letters."""
+    return {label.lower(), *((label + _KINDS[kind].variant).lower() for kind in MODEL_KINDS)}
 
 
 def folder(entities: Entities) -> PurePosixPath:

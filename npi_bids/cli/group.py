@@ -7,19 +7,104 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from npi_bids.bids.cohorts import Cohort, find_cohorts, paired_models
+from npi_bids.bids.cohorts import (
+    RESULT_COLUMNS,
+    Cohort,
+    find_cohorts,
+    paired_models,
+    participant_columns,
+    subject_rows,
+    tested_rows,
+)
+from npi_bids.bids.dataset import find_datasets
 from npi_bids.bids.description import descriptions_with, model_descriptions
-from npi_bids.bids.names import GROUP_TABLE, STATISTICS, label_of, parse_name
-from npi_bids.bids.selection import Membership
+from npi_bids.bids.names import GROUP_TABLE, STATISTICS, parse_name
+from npi_bids.bids.selection import Membership, read_participants
 from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
+from npi_bids.errors import InputDataError, NoUsableDataError, NPIError, SettingsError
+from npi_bids.io.design import build_model, check_columns
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.workflows.base import run_workflow
 from npi_bids.workflows.group import init_group_wf
 
 _logger = logging.getLogger(__name__)
+
+_IN_WORDS = (SettingsError, NoUsableDataError, InputDataError)
+
+
+def check_model(request: Request) -> None:
+    """Check the formula of a model and its columns before any subject is fitted.
+
+    Columns are those of the ``participants.tsv`` that the output dataset will have.
+
+    Raises
+    ------
+    SettingsError
+        The formula cannot be read, or names a column that is not there.
+    """
+    if not request.group.model.wanted:
+        return
+    query = request.query
+    datasets = find_datasets(request.bids_dir, query.datasets, query.input_type)
+    roots = [*(dataset.root for dataset in datasets), request.out_dir]
+    tables = [root for root in roots if (root / "participants.tsv").is_file()]
+    first = next(iter(read_participants(tables[0]).values()), {}) if tables else {}
+    check_columns(request.group.model, [*RESULT_COLUMNS, *participant_columns(first)])
+
+
+def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
+    """Return the groups and who is in them, and see that their models can be tested.
+
+    Raises
+    ------
+    NPIError
+        There are no results, too few subjects, results that must not be mixed, or a model that
+        cannot be tested.
+    """
+    cohorts, members = find_cohorts(
+        request.out_dir, request.group.selection, request.group.group.min_subjects
+    )
+    for cohort in cohorts if request.group.model.wanted else ():
+        try:
+            _check_design(cohort, request)
+        except NPIError as error:
+            if len(cohorts) == 1:
+                raise
+            raise type(error)(f"Group {cohort.name}: {error}") from error
+    return cohorts, members
+
+
+def _check_design(cohort: Cohort, request: Request) -> None:
+    """Build the design of a group as its test will, and say what it is."""
+    model = request.group.model
+    rows = tested_rows(cohort, subject_rows(cohort, request.out_dir), model.paired)
+    built = build_model(rows, model)
+    _logger.info(
+        "Model of %s: %s, over %d of %d subjects; columns: %s; tested: %s",
+        cohort.name, built.formula, int(built.rows.sum()), len(rows),
+        ", ".join(built.design.columns), ", ".join(c.name for c in built.design.contrasts),
+    )  # fmt: skip
+    for place, reason in built.reasons.items():
+        _logger.info("Left out of the test: %s, %s", rows[place]["participant_id"], reason)
+
+
+def describe_plan(request: Request) -> str:
+    """Return in words what the group level would do with the results that are there.
+
+    Raises
+    ------
+    NPIError
+        As :func:`plan_group`.
+    """
+    cohorts, members = plan_group(request)
+    left_out = sum(bool(member.reason) for member in members)
+    lines = [f"{len(cohorts)} group(s), {left_out} map(s) left out:"]
+    lines += [f"  {cohort.name} ({len(cohort.subjects)} subjects)" for cohort in cohorts]
+    model = request.group.model.wanted
+    return "\n".join([*lines, f"Model {model!r} can be tested" if model else "No model to test"])
 
 
 def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
@@ -28,11 +113,9 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     Raises
     ------
     NPIError
-        There are no results, too few subjects, or results that must not be mixed.
+        As :func:`plan_group`; nothing has been computed or removed then.
     """
-    cohorts, members = find_cohorts(
-        request.out_dir, request.group.selection, request.group.group.min_subjects
-    )
+    cohorts, members = plan_group(request)
     _say_who_is_in(members, request.out_dir)
     for cohort in cohorts:
         _logger.info("Averaging %d subject(s): %s", len(cohort.subjects), cohort.name)
@@ -57,10 +140,14 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 def _say_what_failed(run_dir: Path) -> int:
     """Say what was wrong in words; the fault is the user's where the error is of options."""
     crashes = [crash for crash in read_crashes(run_dir) if "group_wf" in crash.node]
+    codes = {error.__name__: error.exit_code for error in _IN_WORDS}
     for crash in crashes:
-        _logger.error("Group level: %s", crash.message)
-    wrong = {"SettingsError": 2, "NoUsableDataError": 4, "InputDataError": 3}
-    return max((wrong.get(crash.error, 1) for crash in crashes), default=1)
+        if crash.error in codes:
+            _logger.error("Group level: %s", crash.message)
+        else:
+            _logger.error("Group level: an error that was not foreseen (%s); see <%s>, and please "
+                          "report it.", crash.error or "unknown", crash.path)  # fmt: skip
+    return max((codes.get(crash.error, 1) for crash in crashes), default=1)
 
 
 def _describe_labels(out_dir: Path) -> None:
@@ -71,9 +158,7 @@ def _describe_labels(out_dir: Path) -> None:
     for sidecar in out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"):
         contrast = read_json(sidecar)["Contrast"]
         desc = parse_name(sidecar.name).entities["desc"]
-        further |= model_descriptions(
-            desc.removesuffix(f"{label_of(contrast)}Statistic"), [contrast]
-        )
+        further |= model_descriptions(desc.removesuffix("Statistic"), contrast)
     write_text(path, descriptions_with(text, further))
 
 

@@ -53,12 +53,16 @@ def run_levels(request: Request) -> int:
     check_out_dir(request)
     request = with_digest(request)
     work_dir = Path(request.output.work_dir).resolve()
-    if request.output.dry_run:
-        _print_plan(request, work_dir)
-        return 0
     again = request.output.reports_only or request.output.boilerplate_only
     fits = "participant" in request.levels and not again
     pretrains = "pretrain" in request.levels and not again
+    if "group" in request.levels and (fits or pretrains):
+        from npi_bids.cli.group import check_model
+
+        check_model(request)
+    if request.output.dry_run:
+        _print_plans(request, work_dir)
+        return 0
     if not fits and not pretrains:
         check_results(request.out_dir)
     run_dir = start_logging(request.out_dir, request.output)
@@ -164,8 +168,23 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         return error.exit_code
 
 
-def _print_plan(request: Request, work_dir: Path) -> None:
-    """Tell what would be done, and what it would take."""
+def _print_plans(request: Request, work_dir: Path) -> None:
+    """Tell what the levels would do; the group level where its results are there."""
+    there = request.levels == ("group",)
+    if there:
+        from npi_bids.cli.dataset import check_results
+
+        check_results(request.out_dir)
+    else:
+        there = not _print_plan(request, work_dir)
+    if there and "group" in request.levels:
+        from npi_bids.cli.group import describe_plan
+
+        sys.stdout.write(describe_plan(request) + "\n")
+
+
+def _print_plan(request: Request, work_dir: Path) -> int:
+    """Tell what would be fitted and what it would take; return how many models that are."""
     from npi_bids.cli.participant import make_plan
     from npi_bids.cli.progress import duration
     from npi_bids.cli.resources import n_processes
@@ -191,6 +210,7 @@ def _print_plan(request: Request, work_dir: Path) -> None:
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
+    return len(plan.tasks)
 
 
 def _last_line(code: int, request: Request, run_dir: Path) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npi_bids.core.describe import Description, describe
-from npi_bids.core.flow import flow_stack, groupings, network_stack
+from npi_bids.core.describe import TESTS_OF_ZERO, Description, describe, without
+from npi_bids.core.flow import ONE_SIGNED, flow_stack, groupings, network_stack
 from npi_bids.core.records import Array
 from npi_bids.core.reliability import Reliability, reliability, split_half_of_group
 
@@ -75,8 +75,11 @@ def describe_maps(maps: Array, weighing: Weighing) -> MapDescription:
 
 
 def describe_regions(maps: Array, n_regions: int, weighing: Weighing) -> dict[str, Description]:
-    """Describe what the maps say of regions; by figure, over subjects."""
-    return {
+    """Describe what the maps say of regions; by figure, over subjects.
+
+    Figures that have one sign whatever the map is are not tested against 0.
+    """
+    described = {
         figure: describe(
             values,
             weights=weighing.weights,
@@ -84,6 +87,10 @@ def describe_regions(maps: Array, n_regions: int, weighing: Weighing) -> dict[st
             min_subjects=weighing.min_subjects,
         )
         for figure, values in flow_stack(maps, n_regions).items()
+    }
+    return {
+        figure: without(description, TESTS_OF_ZERO) if figure in ONE_SIGNED else description
+        for figure, description in described.items()
     }
 
 

@@ -6,8 +6,9 @@ time, so that memory does not grow with the number of subjects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,17 @@ class Description:
     influential: NDArray[np.int64]
     median: Array
     trimmed: Array
+
+
+DescriptionT = TypeVar("DescriptionT", bound=Description)
+# What rests on independent subjects, and what of it is a test of a mean of 0.
+INFERENCE = ("standard_error", "t", "p", "q", "lower", "upper", "sign_consistency")
+TESTS_OF_ZERO = ("t", "p", "q", "sign_consistency")
+
+
+def without(found: DescriptionT, names: Sequence[str]) -> DescriptionT:
+    """Return a description in which some fields are NaN, because they do not hold."""
+    return replace(found, **{name: np.full(found.mean.shape, np.nan) for name in names})
 
 
 def blocks_of(n_rows: int, n_edges: int) -> Iterator[slice]:

@@ -43,6 +43,8 @@ class Flow:
 
 
 FLOW_FIELDS = tuple(field.name for field in fields(Flow))
+# Never negative, or never positive, whatever the map is: their mean is not 0 by chance either.
+ONE_SIGNED = ("out_positive", "out_negative", "in_positive", "in_negative", "asymmetry")
 
 
 def flow_of(matrix: Array) -> Flow:

@@ -64,17 +64,19 @@ class Design:
 
     def __post_init__(self) -> None:
         n_rows, n_columns = self.matrix.shape
-        rank = np.linalg.matrix_rank(self.matrix, tol=_SINGULAR * np.abs(self.matrix).max())
+        if n_rows - n_columns < 1:
+            raise NoUsableDataError(
+                f"{n_rows} subjects are too few for a model of {n_columns} columns "
+                f"({', '.join(self.columns)}); at least {n_columns + 1} are needed."
+            )
+        # Columns of unit length, so that the unit of a column decides nothing.
+        scaled = self.matrix / np.linalg.norm(self.matrix, axis=0).clip(1e-300)
+        rank = np.linalg.matrix_rank(scaled, tol=_SINGULAR)
         if rank < n_columns:
             raise SettingsError(
                 f"The columns of the model depend on each other: {', '.join(self.columns)} have "
                 f"rank {rank} over {n_rows} subjects. Leave one out, or merge levels that say the "
                 "same."
-            )
-        if n_rows - n_columns < 1:
-            raise NoUsableDataError(
-                f"{n_rows} subjects are too few for a model of {n_columns} columns "
-                f"({', '.join(self.columns)}); at least {n_columns + 1} are needed."
             )
 
 
@@ -144,7 +146,8 @@ def _fit(y: Array, x: Array, contrast: Contrast) -> Array:
     nothing = np.full((5, y.shape[1]), np.nan)
     nothing[4] = len(y)
     free = len(y) - x.shape[1]
-    if free < 1 or np.linalg.matrix_rank(x, tol=_SINGULAR * np.abs(x).max()) < x.shape[1]:
+    scaled = x / np.linalg.norm(x, axis=0).clip(1e-300)
+    if free < 1 or np.linalg.matrix_rank(scaled, tol=_SINGULAR) < x.shape[1]:
         return nothing
     pieces = pieces_of(x, contrast)
     centred = y - y.mean(axis=0)
@@ -199,3 +202,21 @@ def pieces_of(x: Array, contrast: Contrast) -> Pieces:
     without = x @ null_space(contrast.matrix)
     nuisance = np.linalg.qr(without)[0] if without.shape[1] else np.zeros((len(x), 0))
     return Pieces(effect, spread, basis, nuisance)
+
+
+def untested(found: Estimate) -> Estimate:
+    """Return the effects alone, of a contrast whose test does not hold."""
+    nothing = np.full(found.effect.shape, np.nan)
+    return Estimate(found.effect, nothing, nothing, nothing, nothing, found.n)
+
+
+def depends_on_mean(design: Design, contrast: Contrast) -> bool:
+    """Tell whether a contrast changes with the mean of all maps, as a test of the mean does.
+
+    >>> design = Design(np.array([[1.0, -1], [1, 0], [1, 2]]), ("one", "age"), (), np.zeros(3))
+    >>> mean, age = Contrast("one", np.array([[1.0, 0]])), Contrast("age", np.array([[0, 1.0]]))
+    >>> depends_on_mean(design, mean), depends_on_mean(design, age)
+    (True, False)
+    """
+    moved = contrast.matrix @ np.linalg.pinv(design.matrix).sum(axis=1)
+    return bool(np.abs(moved).max() > _SINGULAR)

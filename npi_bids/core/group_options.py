@@ -47,15 +47,19 @@ class ModelSettings:
 
     formula: str = option(
         "",
-        "group: what explains the maps, such as 'group + age + sex'; columns of participants.tsv, "
-        "and mean_fd, minutes, r_split of the results; 1 is the mean",
+        "group: what explains the maps, such as 'group + age + sex' or 'age*group': columns of "
+        "participants.tsv, and mean_fd, minutes, r_split of the results (between backticks where "
+        "the name is not a plain word), with + - * : ( ) ** and 0 or 1 (the mean), C(column), "
+        'C(column, Treatment("level")), I(arithmetic), and the functions log, log2, log10, exp, '
+        "sqrt, abs, center, scale; continuous columns are centred after they are evaluated",
         flag="model",
         metavar="FORMULA",
     )
     contrast: tuple[str, ...] = option(
         (),
-        "group: what is tested of --model: a column, a factor, or levels such as "
-        "'patient - control' (default: each column and factor)",
+        "group: what is tested of --model: a column, a factor, an interaction such as age:group, "
+        "or a difference of levels such as 'patient - control', whose weights sum to 0 (default: "
+        "every term of the model)",
         metavar="CONTRAST",
     )
     paired: tuple[str, ...] = option(

@@ -41,14 +41,8 @@ def harmonise(maps: Array, sites: Sequence[str], covariates: Array, out: Array) 
     NoUsableDataError
         There is one site alone, or a site with a single subject.
     """
-    names = sorted(set(sites))
-    members = [np.array([site == name for site in sites]) for name in names]
-    counts = [int(rows.sum()) for rows in members]
-    if len(names) < 2 or min(counts) < 2:
-        raise NoUsableDataError(
-            f"Sites have {dict(zip(names, counts, strict=True))} subjects; to take sites out, two "
-            "sites of two subjects each are needed at least."
-        )
+    check_sites(sites)
+    members = [np.array([site == name for site in sites]) for name in sorted(set(sites))]
     design = np.column_stack([*members, covariates]).astype(float)
     usable = varying_edges(maps)
     priors = _priors(maps, usable, design, members)
@@ -58,6 +52,16 @@ def harmonise(maps: Array, sites: Sequence[str], covariates: Array, out: Array) 
         if some.any():
             block[:, some] = _adjust(block[:, some], design, members, priors)
         out[:, edges] = block
+
+
+def check_sites(sites: Sequence[str]) -> None:
+    """Raise a NoUsableDataError unless there are two sites at least, each of two subjects."""
+    counts = {name: list(sites).count(name) for name in sorted(set(sites))}
+    if len(counts) < 2 or min(counts.values()) < 2:
+        raise NoUsableDataError(
+            f"Sites have {counts} subjects; to take sites out, two sites of two subjects each are "
+            "needed at least."
+        )
 
 
 def _standardise(block: Array, design: Array, n_sites: int) -> tuple[Array, Array, Array]:

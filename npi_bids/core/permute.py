@@ -1,8 +1,8 @@
 """Family-wise inference on directed maps by permutation: max-T, and networks of edges.
 
 Residuals of the nuisance part are exchanged (Freedman and Lane 1983; Winkler et al. 2014,
-doi:10.1016/j.neuroimage.2014.01.060), or their signs are turned where only the mean of the
-subjects is tested. Networks are components of *directed* edges: an edge and its opposite are two.
+doi:10.1016/j.neuroimage.2014.01.060), or their signs are changed where the mean of the subjects is
+tested. Networks are components of *directed* edges: an edge and its opposite are two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from npi_bids.core.components import Component, components, threshold_free
 from npi_bids.core.describe import blocks_of
-from npi_bids.core.glm import Contrast, Design, Pieces, pieces_of
+from npi_bids.core.glm import Contrast, Design, Pieces, depends_on_mean, pieces_of
 from npi_bids.core.group_options import PermuteSettings
 from npi_bids.core.records import Array, Mask
 from npi_bids.errors import NoUsableDataError
@@ -108,6 +108,12 @@ def permute(
     )
 
 
+def nothing_permuted(n_regions: int) -> Permuted:
+    """Return the result of a contrast that was not tested: nothing is known of any edge."""
+    nothing = np.full((n_regions, n_regions), np.nan)
+    return Permuted(nothing, nothing, nothing, nothing)
+
+
 def varying_edges(maps: Array) -> Mask:
     """Return which edges all subjects have, and in which they differ."""
     found = np.zeros(maps.shape[1], dtype=bool)
@@ -139,8 +145,8 @@ class _Run:
         self.design, self.contrast = design, contrast
         self.pieces: Pieces = pieces_of(design.matrix, contrast)
         self.free = design.matrix.shape[0] - design.matrix.shape[1]
-        # Where nothing but the mean is in the model there is nobody to exchange.
-        self.flips = not self.pieces.nuisance.shape[1]
+        # The mean of all is the same in whatever order they stand, but not with signs changed.
+        self.flips = depends_on_mean(design, contrast)
 
     def spread(self, values: Array) -> Array:
         """Return a matrix with the values of the tested edges, NaN elsewhere."""

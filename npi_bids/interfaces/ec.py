@@ -104,7 +104,8 @@ class InferEC(NPIInterface):
 
         if prior is None:
             return result
-        about = {"pretrained": origin(Path(self.inputs.pretrained), left_out=prior.left_out)}
+        path, subject = Path(self.inputs.pretrained), self.inputs.subject
+        about = {"pretrained": origin(path, subject=subject, left_out=prior.left_out)}
         return replace(result, account={**result.account, **about})
 
     def _fit_brain(self, runs: Any, train: Any, regressors: Any, folder: Path) -> Any:

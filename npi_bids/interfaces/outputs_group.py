@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.group_sidecars import group_sidecar
+import pandas as pd
+
+from npi_bids.bids.group_sidecars import group_sidecar, table_sidecar
 from npi_bids.bids.names import output_path
+from npi_bids.bids.pretraining import why_not_tested
 from npi_bids.bids.sidecars import spatial_fields
 from npi_bids.core.cohort import (
     Weighing,
@@ -17,25 +20,34 @@ from npi_bids.core.cohort import (
     describe_regions,
     repeated,
 )
-from npi_bids.core.describe import likeness, outliers
+from npi_bids.core.describe import INFERENCE, Description, likeness, outliers, without
+from npi_bids.core.flow import ONE_SIGNED
 from npi_bids.core.group import average, scale_to_strongest
 from npi_bids.core.group_options import GroupSettings
 from npi_bids.core.motion import motion_effect
 from npi_bids.core.records import ECResult
-from npi_bids.io.files import write_json
+from npi_bids.io.files import check_case, write_json
 from npi_bids.io.stack import MapStack, write_stack
 from npi_bids.io.statistics import (
     Regions,
     column_of,
     description_columns,
+    edge_table,
     network_rows,
     region_table,
-    write_edges,
-    write_subjects,
+    subject_table,
 )
 from npi_bids.io.tables import read_matrix, write_matrix, write_table
 
 Matrices = Mapping[str, Sequence[Path]]
+# What the sidecar of a table of regions says of figures that are not tested against 0.
+NOT_AGAINST_ZERO = {
+    "NotTestedAgainstZero": {
+        "Figures": list(ONE_SIGNED),
+        "Reason": "These have one sign whatever the map is, so that their mean always differs "
+        "from 0; differences between subjects are tested.",
+    }
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +69,25 @@ class GroupTarget:
     desc: str
     links: Mapping[str, Any]
 
+    @property
+    def pretrained_on(self) -> str:
+        """On whom the surrogates behind the maps were pre-trained; empty: they were not."""
+        return str(self.links.get("PretrainedOn", ""))
+
     def path(self, kind: str, measure: str = "npi", suffix: str = "") -> Path:
-        """Return where a file goes; ``suffix`` is added to ``desc``."""
+        """Return where a file goes; ``suffix`` is added to ``desc``.
+
+        Raises
+        ------
+        InputDataError
+            A file is there whose name differs only in capital letters.
+        """
         space = self.entities.get("space", "individual")
         shared = {key: value for key, value in self.entities.items() if key != "space"}
         named = {"tpl": space, **shared, "meas": measure}
-        return self.out_dir / output_path(kind, named, self.desc + suffix)
+        path = self.out_dir / output_path(kind, named, self.desc + suffix)
+        check_case(path, self.out_dir)
+        return path
 
     def save(self, kind: str, matrix: ECResult, facts: Mapping[str, Any], **where: str) -> Path:
         """Write a matrix with its sidecar."""
@@ -71,6 +96,16 @@ class GroupTarget:
         sidecar = group_sidecar(where.get("measure", "npi"), kind, about, self.links)
         write_json(path.with_suffix(".json"), sidecar)
         write_matrix(matrix, path)
+        return path
+
+    def save_table(
+        self, kind: str, table: pd.DataFrame, facts: Mapping[str, Any], *, suffix: str = ""
+    ) -> Path:
+        """Write a long table with its sidecar."""
+        path = self.path(kind, suffix=suffix)
+        about = {"Sources": self.links["Sources"], **facts}
+        write_json(path.with_suffix(".json"), table_sidecar(kind, list(map(str, table)), about))
+        write_table(table, path)
         return path
 
     @property
@@ -136,41 +171,54 @@ def save_description(
     quality = column_of(rows, "r_split") if settings.weights == "quality" else None
     precise = write_stack(errors, folder / "errors").maps if errors else None
     weighing = Weighing(quality, precise, settings.trim, settings.min_subjects)
+    reason = why_not_tested(target.pretrained_on, mean=True)
     found = describe_maps(stack.maps, weighing)
+    found = without(found, INFERENCE) if reason else found
     moved = motion_effect(stack.maps, column_of(rows, "mean_fd"), regions.centres)
+    if moved and why_not_tested(target.pretrained_on, mean=False):
+        moved = replace(moved, share_significant=float("nan"))
     again = repeated(stack.maps, stack.visits, stack.owner)
-    facts = _facts(stack.subjects, settings) | again.facts
-    facts |= moved.facts if moved else {}
+    members = _facts(stack.subjects, settings) | ({"NotTested": reason} if reason else {})
+    facts = members | again.facts | (moved.facts if moved else {})
     kinds = found.kinds() | again.kinds() | ({"groupmotion": moved.r} if moved else {})
     if settings.normalize == "max":
         kinds["groupmax"] = scale_to_strongest(stack.square(found.mean).matrix).ravel()
     for kind, values in kinds.items():
         target.save(kind, stack.square(values), facts)
     columns = description_columns(found, stack.subjects)
-    write_edges(stack.labels, columns, target.path("edges"), networks=regions.network)
-    _save_regions(stack, regions, target, weighing)
+    target.save_table("edges", edge_table(stack.labels, columns, regions.network), members)
+    _save_regions(stack, regions, target, weighing, members)
     alike = likeness(stack.maps)
-    write_subjects(rows, alike, outliers(alike), target.path("subjects"))
+    target.save_table("subjects", subject_table(rows, alike, outliers(alike)), members)
     return folder / "maps"
 
 
 def _save_regions(
-    stack: MapStack, regions: Regions, target: GroupTarget, weighing: Weighing
+    stack: MapStack,
+    regions: Regions,
+    target: GroupTarget,
+    weighing: Weighing,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write what is known of regions and of pairs of networks."""
+
+    def columns_of(found: Description) -> dict[str, Any]:
+        known = without(found, INFERENCE) if "NotTested" in facts else found
+        return description_columns(known, stack.subjects)
+
     of_regions = {
-        figure: description_columns(found, stack.subjects)
+        figure: columns_of(found)
         for figure, found in describe_regions(stack.maps, stack.n_regions, weighing).items()
     }
-    write_table(region_table(regions, of_regions), target.path("regions"))
+    target.save_table("regions", region_table(regions, of_regions), {**facts, **NOT_AGAINST_ZERO})
     pairs = {
-        grouping: (names, description_columns(found, stack.subjects))
+        grouping: (names, columns_of(found))
         for grouping, names, found in describe_networks(
             stack.maps, stack.labels, regions.networks, weighing
         )
     }
     if pairs:
-        write_table(network_rows(pairs), target.path("networks"))
+        target.save_table("networks", network_rows(pairs), facts)
 
 
 def _facts(subjects: Sequence[str], settings: GroupSettings) -> dict[str, Any]:

@@ -7,26 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.names import label_of
-from npi_bids.core.flow import flow_stack, groupings, network_stack
-from npi_bids.core.glm import Contrast, Design, Estimate, estimate
+import numpy as np
+
+from npi_bids.bids.names import contrast_labels
+from npi_bids.bids.pretraining import why_not_tested
+from npi_bids.core.flow import ONE_SIGNED, flow_stack, groupings, network_stack
+from npi_bids.core.glm import Contrast, Design, Estimate, depends_on_mean, estimate, untested
 from npi_bids.core.group_options import ModelSettings, PermuteSettings
 from npi_bids.core.harmonise import harmonise
-from npi_bids.core.permute import Permuted, permute, varying_edges
+from npi_bids.core.permute import Permuted, nothing_permuted, permute, varying_edges
 from npi_bids.core.records import Array, ECResult
-from npi_bids.interfaces.outputs_group import GroupTarget
-from npi_bids.io.design import BuiltDesign, build_design, rows_of, subject_frame
+from npi_bids.interfaces.outputs_group import NOT_AGAINST_ZERO, GroupTarget
+from npi_bids.io.design import BuiltDesign, build_model, rows_of, sites_of
 from npi_bids.io.stack import MapStack, new_maps
 from npi_bids.io.statistics import (
     Regions,
     component_table,
+    edge_table,
     estimate_columns,
     network_rows,
     permuted_columns,
     region_table,
-    write_edges,
 )
-from npi_bids.io.tables import write_table
 
 
 def save_tests(
@@ -60,33 +62,23 @@ def save_tests(
         Names of what was tested.
     """
     asked, correct = settings
-    built = build_design(
-        subject_frame(rows),
-        asked.wanted,
-        asked.contrast,
-        motion=asked.motion_covariate,
-        blocks=asked.exchange_within or asked.harmonize,
-    )
+    built = build_model(rows, asked)
     maps = rows_of(stack.maps, built.rows, folder / "tested.npy")
     if asked.harmonize:
-        sites = [str(row[asked.harmonize]) for row, inside in zip(rows, built.rows, strict=True)
-                 if inside]  # fmt: skip
         clean = new_maps(folder / "harmonised.npy", maps)
-        harmonise(maps, sites, built.covariates, clean)
+        harmonise(maps, sites_of(rows, built, asked.harmonize), built.covariates, clean)
         maps = clean
-    test = _Test(
-        maps,
-        Regions(target.regions_file, stack.labels, network_table),
-        built.design,
-        correct,
-        target,
-    )
+    regions = Regions(target.regions_file, stack.labels, network_table)
+    test = _Test(maps, regions, built.design, correct, target)
     facts = _facts(built, rows, settings)
-    for contrast in built.design.contrasts:
-        test.save_edges(contrast, facts)
-        test.save_regions(contrast)
-        test.save_networks(contrast)
-    return [contrast.name for contrast in built.design.contrasts]
+    contrasts = built.design.contrasts
+    for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
+        contrast = next(contrast for contrast in contrasts if contrast.name == name)
+        about = facts | test.facts_of(contrast, paired=bool(asked.paired))
+        test.save_edges(contrast, label, about)
+        test.save_regions(contrast, label, about)
+        test.save_networks(contrast, label, about)
+    return [contrast.name for contrast in contrasts]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,69 +91,95 @@ class _Test:
     correct: PermuteSettings
     target: GroupTarget
 
-    def save_edges(self, contrast: Contrast, facts: Mapping[str, Any]) -> None:
-        """Test every edge, and networks of edges."""
-        labels, suffix = self.regions.labels, label_of(contrast.name)
-        n = len(labels)
-        found = estimate(self.maps, self.design, contrast)
-        drawn = None
-        if self.correct.n_permutations:
-            drawn = permute(self.maps, n, self.design, contrast, self.correct)
-        about = {
-            **facts,
+    def facts_of(self, contrast: Contrast, *, paired: bool) -> dict[str, Any]:
+        """Return what sidecars say of a contrast, and why it is not tested where it is not."""
+        of_mean = depends_on_mean(self.design, contrast)
+        reason = why_not_tested(self.target.pretrained_on, mean=of_mean and not paired)
+        drawn = self.correct.n_permutations and not reason
+        return {
             "Contrast": contrast.name,
             "ContrastWeights": contrast.matrix.tolist(),
             "Statistic": contrast.kind,
-            "EdgesPermuted": drawn.n_tested if drawn else None,
+            "Permutations": self.correct.n_permutations if drawn else 0,
+            "PermutedBy": ("changes of sign" if of_mean else "exchange of residuals")
+            if drawn
+            else None,
+            **({"NotTested": reason} if reason else {}),
         }
-        for kind, values in _kinds(found, drawn).items():
+
+    def save_edges(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+        """Test every edge, and networks of edges."""
+        labels, wanted = self.regions.labels, self.correct.network_statistic
+        n = len(labels)
+        found = self._estimate(self.maps, contrast, facts)
+        drawn = None
+        if self.correct.n_permutations:
+            drawn = (
+                nothing_permuted(n)
+                if "NotTested" in facts
+                else permute(self.maps, n, self.design, contrast, self.correct)
+            )
+        about = {**facts, "EdgesPermuted": drawn.n_tested if drawn else None}
+        for kind, values in _kinds(found, drawn, wanted).items():
             matrix = ECResult(values.reshape(n, n), labels)
-            self.target.save(kind, matrix, about, suffix=suffix)
-        columns = estimate_columns(found) | permuted_columns(drawn)
-        path = self.target.path("edges", suffix=suffix)
-        write_edges(labels, columns, path, networks=self.regions.network)
+            self.target.save(kind, matrix, about, suffix=label)
+        columns = estimate_columns(found) | permuted_columns(drawn, wanted)
+        table = edge_table(labels, columns, self.regions.network)
+        self.target.save_table("edges", table, about, suffix=label)
         if drawn is not None and drawn.components:
             table = component_table(labels, drawn.components)
-            write_table(table, self.target.path("components", suffix=suffix))
+            self.target.save_table("components", table, about, suffix=label)
 
-    def save_regions(self, contrast: Contrast) -> None:
-        """Test what the maps say of regions."""
-        flows = flow_stack(self.maps, len(self.regions.labels))
-        columns = {
-            figure: estimate_columns(estimate(values, self.design, contrast))
-            for figure, values in flows.items()
-        }
-        path = self.target.path("regions", suffix=label_of(contrast.name))
-        write_table(region_table(self.regions, columns), path)
+    def save_regions(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+        """Test what the maps say of regions; figures of one sign are not tested against 0."""
+        of_mean = depends_on_mean(self.design, contrast)
+        columns = {}
+        for figure, values in flow_stack(self.maps, len(self.regions.labels)).items():
+            found = self._estimate(values, contrast, facts)
+            one_signed = of_mean and figure in ONE_SIGNED
+            columns[figure] = estimate_columns(untested(found) if one_signed else found)
+        about = {**facts, **(NOT_AGAINST_ZERO if of_mean else {})}
+        table = region_table(self.regions, columns)
+        self.target.save_table("regions", table, about, suffix=label)
 
-    def save_networks(self, contrast: Contrast) -> None:
+    def save_networks(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
         """Test pairs of networks, with permutations of their own."""
         plain = replace(self.correct, network_statistic="none")
         pairs = {}
         labels = self.regions.labels
         for grouping, networks in groupings(labels, self.regions.networks).items():
             values, names = network_stack(self.maps, labels, networks)
-            columns = estimate_columns(estimate(values, self.design, contrast))
+            columns = estimate_columns(self._estimate(values, contrast, facts))
             if plain.n_permutations and varying_edges(values).any():
-                drawn = permute(values, len(names), self.design, contrast, plain, diagonal=True)
+                n = len(names)
+                drawn = (
+                    nothing_permuted(n)
+                    if "NotTested" in facts
+                    else permute(values, n, self.design, contrast, plain, diagonal=True)
+                )
                 columns |= permuted_columns(drawn)
             pairs[grouping] = (names, columns)
         if pairs:
-            path = self.target.path("networks", suffix=label_of(contrast.name))
-            write_table(network_rows(pairs), path)
+            self.target.save_table("networks", network_rows(pairs), facts, suffix=label)
+
+    def _estimate(self, values: Array, contrast: Contrast, facts: Mapping[str, Any]) -> Estimate:
+        found = estimate(values, self.design, contrast)
+        return untested(found) if "NotTested" in facts else found
 
 
-def _kinds(found: Estimate, drawn: Permuted | None) -> dict[str, Array]:
+def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, Array]:
+    """Return what is written as a matrix, by kind; an F test has no effect."""
     kinds = {
         "modeleffect": found.effect, "modelstatistic": found.statistic, "modelp": found.p,
         "modelq": found.q,
     }  # fmt: skip
+    if not np.isfinite(found.effect).any():
+        kinds.pop("modeleffect")
     if drawn is not None:
-        kinds |= {
-            "modelpermuted": drawn.p, "modelfwe": drawn.p_fwe, "modelnbs": drawn.p_nbs,
-            "modeltfnbs": drawn.p_tfnbs,
-        }  # fmt: skip
-    return {kind: values for kind, values in kinds.items() if (values == values).any()}  # noqa: PLR0124 (NaN)
+        kinds |= {"modelpermuted": drawn.p, "modelfwe": drawn.p_fwe}
+        kinds |= {"modelnbs": drawn.p_nbs} if networks in ("nbs", "both") else {}
+        kinds |= {"modeltfnbs": drawn.p_tfnbs} if networks in ("tfnbs", "both") else {}
+    return kinds
 
 
 def _facts(
@@ -182,7 +200,6 @@ def _facts(
         "Paired": list(asked.paired) or None,
         "HarmonizedOver": asked.harmonize or None,
         "ExchangedWithin": asked.exchange_within or asked.harmonize or None,
-        "Permutations": correct.n_permutations,
         "NetworkStatistic": correct.network_statistic,
         "NetworkThreshold": correct.nbs_threshold,
         "Seed": correct.group_seed,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.names import STATISTICS
+from npi_bids.bids.names import STATISTICS, TEST
 from npi_bids.core.records import ECResult
 from npi_bids.interfaces.pages import save_figures
 from npi_bids.interfaces.pages_map import LISTED, SURE, draw_places
@@ -20,6 +20,7 @@ from npi_bids.reports.records import Figure, GroupSection, Row, SortedTable, Tes
 
 _MOST_ROWS = 500
 _DETAILS = ("lower", "upper", "t", "q")
+_TESTED = ("t", "q", "lower", "upper", "sign")  # what is n/a where the mean is not tested
 _PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
 
 
@@ -34,6 +35,9 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
         for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")
         if (path := _variant(mean, kind)).is_file()
     }
+    tested = read_json(_variant(mean, "t").with_suffix(".json"))
+    if "NotTested" in tested:
+        others = {kind: values for kind, values in others.items() if kind not in _TESTED}
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     drawn = draw_places(ec, regions, "group")
@@ -50,6 +54,8 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
             _test(out_dir, path, regions, f"test-{place}-{number_}")
             for number_, path in enumerate(_tests(mean), start=1)
         ),
+        tested.get("NotTested", ""),
+        tested.get("FewSubjects", ""),
     )
 
 
@@ -59,7 +65,7 @@ def _variant(mean: Path, kind: str) -> Path:
 
 def _tests(mean: Path) -> list[Path]:
     stem = mean.name.removesuffix("Groupmean_relmat.tsv")
-    return sorted(mean.parent.glob(f"{stem}*Statistic_relmat.tsv"))
+    return sorted(mean.parent.glob(f"{stem}{TEST}*Statistic_relmat.tsv"))
 
 
 def _files(out_dir: Path, mean: Path) -> list[Path]:
@@ -153,7 +159,7 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
         rows.append(
             Row("QC-EC", f"median |r| {number(moved['MedianAbsoluteR'])}",
                 f"with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
-                f"{number(100 * moved['ShareOfEdgesWithQBelow05'])} % of the connections; with "
+                f"{_percent(moved['ShareOfEdgesWithQBelow05'])} of the connections; with "
                 f"distance: {number(moved['SpearmanWithDistance'])}")
         )  # fmt: skip
     again = sidecar.get("Reliability")
@@ -169,6 +175,10 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def _percent(share: float | None) -> str:
+    return "n/a" if share is None else f"{number(100 * share)} %"
+
+
 def _unlike(subjects: Any) -> tuple[Row, ...]:
     """Name the subjects whose maps are unlike the others'."""
     if subjects is None:
@@ -181,6 +191,8 @@ def _unlike(subjects: Any) -> tuple[Row, ...]:
 def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
     """Return what one test over subjects found."""
     sidecar = read_json(path.with_suffix(".json"))
+    if "NotTested" in sidecar:
+        return _untested(path, sidecar, regions, name)
     statistic = read_matrix(path)
     details = {
         words: read_matrix(file).matrix
@@ -217,6 +229,22 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
         _test_rows(sidecar, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
         tuple(tables),
+        caution=sidecar.get("FewSubjects", ""),
+    )
+
+
+def _untested(path: Path, sidecar: dict[str, Any], regions: Regions, name: str) -> TestSection:
+    """Return what is known of a contrast that was not tested: its effects, without any p."""
+    effects = path.with_name(path.name.replace("Statistic_", "Effect_"))
+    matrix = read_matrix(effects if effects.is_file() else path)
+    layer = Layer("effect", f"effect of {sidecar['Contrast']}", matrix.matrix)
+    columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
+    return TestSection(
+        f"Contrast: {sidecar['Contrast']}",
+        _test_rows(sidecar, {}),
+        MatrixView(name, matrix.labels, regions.network, [layer], {}),
+        (SortedTable(f"{name}-edges", "The largest effects, not tested", columns, cells),),
+        not_tested=str(sidecar["NotTested"]),
     )
 
 
@@ -233,7 +261,11 @@ def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, .
     return (
         Row("model", sidecar["Model"], covariates),
         Row("subjects", str(sidecar["NumberOfSubjects"]), left_out),
-        Row("connections at 0.05", ", ".join(found) or "none were corrected"),
+        Row(
+            "connections at 0.05",
+            ", ".join(found)
+            or ("not tested" if "NotTested" in sidecar else "none were corrected"),
+        ),
         Row(
             "permutations",
             str(sidecar["Permutations"]),

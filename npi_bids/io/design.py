@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulaic import Formula
-from formulaic.errors import FormulaicError
+from formulaic import Formula as ColumnFormula
 
-from npi_bids.core.glm import Contrast, Design
+from npi_bids.core.glm import Design
+from npi_bids.core.group_options import ModelSettings
+from npi_bids.core.harmonise import check_sites
 from npi_bids.core.records import Array, Mask
 from npi_bids.errors import NoUsableDataError, SettingsError
+from npi_bids.io.contrasts import Columns, Part
+from npi_bids.io.formula import CONSTANT, Factor, Formula, parse_formula
 
 MOTION = "mean_fd"
 _CONSTANT = "Intercept"
-_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([^+\-\s][^+\-]*?)\s*(?=[+-]|$)")
-_LEVEL = re.compile(r"(?P<factor>.+)\[(?:T\.)?(?P<level>.+)\]")
+_SUBJECT = "participant_id"
+_NAME = re.compile(r"f(\d+)(?:\[(T\.)?(\d+)\])?")
+_FITTED = 1 - 1e-8  # leverage of a subject that the model fits whatever its map is
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,15 +41,12 @@ class BuiltDesign:
         Of each subject that is left out, by its place in the table.
     formula
         As it was used, with what was added.
-    table
-        The columns of the formula, as they were used.
     """
 
     design: Design
     rows: Mask
     reasons: dict[int, str]
     formula: str
-    table: pd.DataFrame
 
     @property
     def covariates(self) -> Array:
@@ -83,6 +84,67 @@ def rows_of(maps: Array, rows: Mask, path: Path) -> Array:
     return chosen
 
 
+def build_model(rows: Sequence[Mapping[str, Any]], settings: ModelSettings) -> BuiltDesign:
+    """Build the design of the model that was asked for, over the rows of the subjects.
+
+    Raises
+    ------
+    SettingsError
+        As :func:`build_design`.
+    NoUsableDataError
+        As :func:`build_design`; or sites that cannot be harmonised.
+    """
+    table = subject_frame(rows)
+    check_columns(settings, list(map(str, table.columns)))
+    built = build_design(
+        table,
+        settings.wanted,
+        settings.contrast,
+        motion=settings.motion_covariate,
+        blocks=settings.exchange_within or settings.harmonize,
+    )
+    if settings.harmonize:
+        sites = sites_of(rows, built, settings.harmonize)
+        check_sites(sites)
+        _check_sites_apart(built, sites, settings.harmonize)
+    return built
+
+
+def _check_sites_apart(built: BuiltDesign, sites: Sequence[str], column: str) -> None:
+    """Refuse to take out sites that explain the same as the model does."""
+    dummies = np.array([[float(site == name) for name in sorted(set(sites))] for site in sites])
+    both = np.column_stack([dummies, built.design.matrix])
+    both = both / np.linalg.norm(both, axis=0)
+    if np.linalg.matrix_rank(both, tol=1e-8) < both.shape[1] - 1:
+        raise SettingsError(
+            f"--harmonize {column!r} takes out what --model {built.formula!r} is to explain: the "
+            f"values of {column} tell those of {', '.join(built.design.columns)} in part. Leave "
+            "one of them out."
+        )
+
+
+def sites_of(rows: Sequence[Mapping[str, Any]], built: BuiltDesign, column: str) -> list[str]:
+    """Return the site of each subject of a design."""
+    return [str(row[column]) for row, inside in zip(rows, built.rows, strict=True) if inside]
+
+
+def check_columns(settings: ModelSettings, columns: Sequence[str]) -> None:
+    """Check the formula of a model, and that the columns that it names are known.
+
+    Raises
+    ------
+    SettingsError
+        The formula cannot be read, or names a column that is not there.
+    """
+    _check_known(parse_formula(settings.wanted), columns)
+    named = {"exchange-within": settings.exchange_within, "harmonize": settings.harmonize}
+    for option, column in named.items():
+        if column and column not in columns:
+            raise SettingsError(
+                f"--{option} {column!r}: no column {column}; {_there_are(columns)}."
+            )
+
+
 def build_design(
     table: pd.DataFrame,
     formula: str,
@@ -98,11 +160,13 @@ def build_design(
     table
         One row per subject, with the columns that the formula names.
     formula
-        The right-hand side, such as ``group + age + sex``; ``1`` is the mean of all.
+        The right-hand side, such as ``group + age + sex``, as
+        :func:`~npi_bids.io.formula.parse_formula` reads it; ``1`` is the mean of all.
     contrasts
-        What is tested: a column or factor (``group``), a level (``group[patient]``) or sums and
-        differences of levels and columns (``patient - control``). Everything but the constant
-        where empty, or the constant where nothing else is there.
+        What is tested, as :meth:`~npi_bids.io.contrasts.Columns.contrasts` reads it: a column, a
+        factor (``group``), an interaction (``age:group``), or differences of levels
+        (``patient - control``). Every term but the constant where empty, or the constant where
+        nothing else is there.
     motion
         Whether ``mean_fd`` is added to a model that does not hold it, as a covariate that is not
         tested by default; left out where it is not known for everybody, or does not vary.
@@ -112,47 +176,69 @@ def build_design(
     Raises
     ------
     SettingsError
-        The formula cannot be read, a column is missing, or a contrast names nothing.
+        The formula cannot be read, a column is missing or cannot be used, what it holds cannot be
+        told apart, or a contrast cannot be tested.
     NoUsableDataError
-        Nobody has all columns.
+        Nobody has all columns, or too few subjects have.
+
+    Notes
+    -----
+    Factors are evaluated on the data as they are (``I(1/age)`` is one over the age). What is
+    centred are the continuous factors of the design: interactions are the products of centred
+    columns, so that main effects are those at the mean of what they interact with. Where an
+    interaction has all of its main effects, which is asked for, this leaves the fit as it is.
     """
-    parsed = _parse(formula)
-    needed = sorted({str(name) for name in parsed.required_variables}, key=formula.index)
-    if missing := [name for name in (*needed, *filter(None, [blocks])) if name not in table]:
-        raise SettingsError(
-            f"--model {formula!r}: no column {', '.join(missing)}; participants.tsv and the "
-            f"results have {', '.join(map(str, table.columns))}."
-        )
-    added = motion and MOTION not in needed and _can_add(table)
+    parsed = parse_formula(formula)
+    _check_known(parsed, list(map(str, table.columns)))
+    if blocks and blocks not in table:
+        there = _there_are(list(table.columns))
+        raise SettingsError(f"--exchange-within or --harmonize: no column {blocks}; {there}.")
+    added = motion and MOTION not in parsed.columns and _can_add(table)
     if added:
-        formula, needed = f"{formula} + {MOTION}", [*needed, MOTION]
-        parsed = _parse(formula)
-    rows, reasons = _complete(table, [*needed, *filter(None, [blocks])])
-    used = table.loc[rows, needed].copy()
-    if not len(used):
-        raise NoUsableDataError(f"--model {formula!r}: no subject has all of {', '.join(needed)}.")
-    for name in used.select_dtypes("number"):
-        # Centred, so that the constant is the mean subject and not the one without age.
-        used[name] = used[name] - used[name].mean()
-    model = parsed.get_model_matrix(used, na_action="raise")
-    columns = tuple(map(str, model.columns))
-    plain = np.asarray(model, dtype=np.float64)
-    default = [name for name in needed if not (added and name == MOTION)] or [_CONSTANT]
-    made = [_contrast(text, columns, used) for text in contrasts or default]
-    names = table.loc[rows, blocks].astype(str).to_numpy() if blocks else np.zeros(len(plain))
+        parsed = parse_formula(f"{formula} + {MOTION}")
+    needed = list(dict.fromkeys([*parsed.columns, *filter(None, [blocks])]))
+    rows, reasons = _complete(table, needed)
+    if not rows.any():
+        raise NoUsableDataError(
+            f"--model {parsed.text!r}: no subject has all of {', '.join(needed)}."
+        )
+    inside = table.loc[rows].reset_index(drop=True)
+    values = _evaluate(parsed, inside)
+    matrix, columns = _matrix(parsed, values, len(inside))
+    names = inside[blocks].astype(str).to_numpy() if blocks else np.zeros(len(inside))
     block = np.unique(names, return_inverse=True)[1].astype(np.float64)
-    return BuiltDesign(Design(plain, columns, tuple(made), block), rows, reasons, formula, used)
+    design = Design(matrix, columns.names, (), block)
+    _check_fit(design, parsed, inside)
+    tested = columns.contrasts(contrasts, untested=MOTION if added else "")
+    return BuiltDesign(replace(design, contrasts=tested), rows, reasons, parsed.text)
 
 
-def _parse(formula: str) -> Formula:
-    try:
-        return Formula(formula)
-    except (FormulaicError, SyntaxError, ValueError) as error:
-        first = str(error).splitlines()[0]
+def _there_are(columns: Sequence[str]) -> str:
+    return f"participants.tsv and the results have {', '.join(map(str, columns))}"
+
+
+def _check_known(parsed: Formula, columns: Sequence[str]) -> None:
+    """Refuse columns that are missing or have the name of the constant, and missing terms."""
+    if missing := [name for name in parsed.columns if name not in columns]:
         raise SettingsError(
-            f"--model {formula!r} cannot be read ({first}); expected columns joined by +, such as "
-            "'group + age + sex'."
-        ) from error
+            f"--model {parsed.text!r}: no column {', '.join(missing)}; {_there_are(columns)}."
+        )
+    if reserved := [name for name in parsed.columns if name.lower() == "intercept"]:
+        raise SettingsError(
+            f"--model {parsed.text!r}: a column cannot be called {reserved[0]!r}, which is the "
+            "constant of the model; rename it in participants.tsv ('1' is the mean of all)."
+        )
+    terms = {frozenset(term) for term in parsed.terms}
+    for term in parsed.terms:
+        for left_out in term if len(term) > 1 else ():
+            below = tuple(place for place in term if place != left_out)
+            if frozenset(below) not in terms:
+                factors = "*".join(parsed.factors[place].name for place in term)
+                raise SettingsError(
+                    f"--model {parsed.text!r} holds {parsed.term_name(term)} without "
+                    f"{parsed.term_name(below)}, so that the interaction could not be told from "
+                    f"it; write {factors}, which holds both."
+                )
 
 
 def _can_add(table: pd.DataFrame) -> bool:
@@ -172,42 +258,164 @@ def _complete(table: pd.DataFrame, needed: Sequence[str]) -> tuple[Mask, dict[in
     return whole, reasons
 
 
-def _contrast(text: str, columns: tuple[str, ...], used: pd.DataFrame) -> Contrast:
-    if text in used and not pd.api.types.is_numeric_dtype(used[text]):
-        own = [name for name in columns if re.fullmatch(rf"{re.escape(text)}\[.+\]", name)]
-        return Contrast(own[0] if len(own) == 1 else text, _rows(own, columns))
-    rest, row = text.strip(), np.zeros(len(columns))
-    matches = list(_TERM.finditer(rest))
-    if "".join(match[0] for match in matches).strip() != rest:
-        raise SettingsError(f"--contrast {text!r} cannot be read; see --help.")
-    for match in matches:
-        sign, factor, name = match.groups()
-        weight = float(factor or 1) * (-1 if sign == "-" else 1)
-        row += weight * _column(name.strip(), columns, used, text)
-    if not row.any():
-        raise SettingsError(f"--contrast {text!r} tests nothing: all of its weights are 0.")
-    return Contrast(text, row[None])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Values:
+    """A factor over subjects: numbers, or numbers of levels with their names."""
+
+    numbers: Array
+    levels: tuple[str, ...] = ()
 
 
-def _rows(names: Sequence[str], columns: tuple[str, ...]) -> Array:
-    rows: Array = np.array([[float(column == name) for column in columns] for name in names])
-    return rows
+def _evaluate(parsed: Formula, table: pd.DataFrame) -> list[_Values]:
+    """Evaluate the factors of a formula on the data as they are."""
+    used = {place for term in parsed.terms for place in term}
+    if not any(term == CONSTANT for term in parsed.terms) and not any(
+        _has_levels(parsed.factors[place], table) for place in used
+    ):
+        raise SettingsError(
+            f"--model {parsed.text!r} has no constant, so that the mean of the maps would count "
+            "as noise; leave out '0 +' or '- 1'."
+        )
+    values = []
+    for place, factor in enumerate(parsed.factors):
+        if place not in used:
+            values.append(_Values(np.zeros(len(table))))
+        elif _has_levels(factor, table):
+            values.append(_levels(parsed, factor, table))
+        else:
+            values.append(_numbers(parsed, factor, table))
+    return values
 
 
-def _column(name: str, columns: tuple[str, ...], used: pd.DataFrame, text: str) -> Array:
-    """Return the weights of one name: a column, or the level of a factor (0 for the first)."""
-    if name in columns:
-        return np.array(_rows([name], columns)[0])
-    match = _LEVEL.fullmatch(name)
-    factor, level = (match["factor"], match["level"]) if match else ("", name)
-    for known in used.select_dtypes(exclude="number"):
-        levels = set(used[known].astype(str))
-        if factor in ("", known) and level in levels:
-            own = f"{known}[T.{level}]"
-            return np.array(_rows([own], columns)[0] if own in columns else [0.0] * len(columns))
-    levels_ = {known: sorted(set(used[known].astype(str)))
-               for known in used.select_dtypes(exclude="number")}  # fmt: skip
-    raise SettingsError(
-        f"--contrast {text!r}: {name!r} is no column ({', '.join(columns)}) and no level "
-        f"({levels_})."
+def _has_levels(factor: Factor, table: pd.DataFrame) -> bool:
+    words = not pd.api.types.is_numeric_dtype(table[factor.columns[0]]) if factor.plain else False
+    return factor.categorical or words
+
+
+def _numbers(parsed: Formula, factor: Factor, table: pd.DataFrame) -> _Values:
+    """Evaluate a continuous factor, and refuse what cannot be fitted."""
+    for name in factor.columns:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise SettingsError(
+                f"--model {parsed.text!r}: {factor.name} needs numbers, and the column {name} "
+                f"holds words, such as {table[name].iloc[0]!r}."
+            )
+        _refuse_infinite(parsed, name, table[name].to_numpy(dtype=np.float64), table)
+    if not factor.columns:
+        raise SettingsError(
+            f"--model {parsed.text!r}: {factor.name} names no column, and is the same for all."
+        )
+    data = {name: table[name].to_numpy(dtype=np.float64) for name in factor.columns}
+    numbers = factor.expression.evaluate(data, len(table))
+    _refuse_infinite(parsed, factor.name, numbers, table)
+    # Sizes of the numbers themselves: what is left after rounding is no variation.
+    if np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+        raise SettingsError(
+            f"--model {parsed.text!r}: {factor.name} is {numbers[0]:g} for all {len(table)} "
+            "subjects of the model, so that nothing can be said of it; leave it out."
+        )
+    return _Values(numbers)
+
+
+def _refuse_infinite(parsed: Formula, name: str, numbers: Array, table: pd.DataFrame) -> None:
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if bad.size:
+        shown = ", ".join(f"{numbers[row]:g} of {_who(table, row)}" for row in bad[:3])
+        raise SettingsError(
+            f"--model {parsed.text!r}: {name} is not finite for {bad.size} of {len(table)} "
+            f"subjects ({shown}); correct participants.tsv, write n/a where it is not known, or "
+            "choose another function."
+        )
+
+
+def _who(table: pd.DataFrame, row: int) -> str:
+    return str(table[_SUBJECT].iloc[row]) if _SUBJECT in table else f"subject {row + 1}"
+
+
+def _levels(parsed: Formula, factor: Factor, table: pd.DataFrame) -> _Values:
+    """Return the levels of a factor, the reference first; each needs two subjects."""
+    name = factor.columns[0]
+    column = table[name]
+    if pd.api.types.is_numeric_dtype(column):
+        _refuse_infinite(parsed, name, column.to_numpy(dtype=np.float64), table)
+        numbers = sorted(column.unique())
+        words = [_number_word(value) for value in column]
+        levels = [_number_word(value) for value in numbers]
+    else:
+        words = [str(value) for value in column]
+        levels = sorted(set(words))
+    if len(levels) < 2:
+        raise SettingsError(
+            f"--model {parsed.text!r}: {name} has one level alone, {levels[0]!r}, among the "
+            f"{len(table)} subjects of the model; leave it out, or see who was left out."
+        )
+    single = [level for level in levels if words.count(level) == 1]
+    if single:
+        who = ", ".join(f"{word!r}: {_who(table, words.index(word))}" for word in single[:3])
+        raise SettingsError(
+            f"--model {parsed.text!r}: {len(single)} of the {len(levels)} levels of {name} have a "
+            f"single subject ({who}), which the model would fit exactly; merge levels, or exclude "
+            "these subjects."
+        )
+    if factor.reference is not None:
+        if factor.reference not in levels:
+            raise SettingsError(
+                f"--model {parsed.text!r}: {name} has no level {factor.reference!r}; it has "
+                f"{', '.join(levels)}."
+            )
+        levels = [factor.reference, *(level for level in levels if level != factor.reference)]
+    numbers_ = np.array([levels.index(word) for word in words], dtype=np.float64)
+    return _Values(numbers_, tuple(levels))
+
+
+def _number_word(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _matrix(parsed: Formula, values: Sequence[_Values], n_rows: int) -> tuple[Array, Columns]:
+    """Return the matrix of a design, and what its columns are made of.
+
+    Names of factors and levels are replaced by numbers, so that nothing of what a user wrote is
+    left for formulaic to read; it works out which columns factors and interactions need.
+    """
+    frame = {}
+    for place, factor in enumerate(values):
+        if factor.levels:
+            names = [str(number) for number in range(len(factor.levels))]
+            words = [str(int(number)) for number in factor.numbers]
+            frame[f"f{place}"] = pd.Categorical(words, categories=names)
+        else:
+            frame[f"f{place}"] = factor.numbers - factor.numbers.mean()
+    terms = [":".join(f"f{place}" for place in term) for term in parsed.terms if term]
+    constant = "1" if CONSTANT in parsed.terms else "0"
+    model = ColumnFormula(" + ".join([constant, *terms])).get_model_matrix(
+        pd.DataFrame(frame, index=range(n_rows)), na_action="raise"
     )
+    levels = tuple(factor.levels for factor in values)
+    columns = Columns(parsed, levels, tuple(map(_parts, model.columns)))
+    return np.asarray(model, dtype=np.float64), columns
+
+
+def _parts(name: str) -> tuple[Part, ...]:
+    """Read the name of a column as formulaic has it, such as ``f0[T.1]:f2``."""
+    if name == "Intercept":
+        return ()
+    matches = [_NAME.fullmatch(part) for part in name.split(":")]
+    return tuple(
+        Part(int(match[1]), None if match[3] is None else int(match[3]), match[2] is not None)
+        for match in matches
+        if match is not None
+    )
+
+
+def _check_fit(design: Design, parsed: Formula, table: pd.DataFrame) -> None:
+    """Refuse a design that fits some subject exactly, whatever its map is."""
+    basis = np.linalg.qr(design.matrix)[0]
+    exact = np.flatnonzero((basis**2).sum(axis=1) > _FITTED)
+    if exact.size:
+        who = ", ".join(_who(table, row) for row in exact[:3])
+        raise SettingsError(
+            f"--model {parsed.text!r} fits {exact.size} of {len(table)} subjects exactly ({who}), "
+            "because nobody else has the same levels of its factors. Leave out an interaction, "
+            "merge levels, or exclude these subjects."
+        )

@@ -77,6 +77,34 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_case(path: Path, root: Path) -> None:
+    """Refuse a path that differs from one that is there in nothing but capital letters.
+
+    On file systems that do not tell them apart, one would overwrite the other.
+
+    Parameters
+    ----------
+    path
+        Where something is to be written.
+    root
+        Folder of the dataset; what is below it is compared.
+
+    Raises
+    ------
+    InputDataError
+        There is such a path; names both.
+    """
+    folder = root
+    for name in path.relative_to(root).parts:
+        there = os.listdir(folder) if folder.is_dir() else []
+        if twins := [other for other in there if other != name and other.lower() == name.lower()]:
+            raise InputDataError(
+                f"<{folder / name}> differs from <{folder / twins[0]}> only in capital letters, "
+                "which not every file system tells apart; rename what they are called after."
+            )
+        folder /= name
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text atomically, as UTF-8."""
     with replacing(path) as temporary:

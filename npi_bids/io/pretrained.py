@@ -151,13 +151,24 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
         ) from error
 
 
-def origin(path: Path, *, left_out: bool) -> dict[str, Any]:
-    """Return what a sidecar says of the pre-trained surrogate behind a result."""
+def origin(path: Path, *, subject: str, left_out: bool) -> dict[str, Any]:
+    """Return what a sidecar says of the pre-trained surrogate behind a result.
+
+    Parameters
+    ----------
+    path
+        The surrogate.
+    subject
+        Label of the subject of the result.
+    left_out
+        Whether its own part of the group was taken out.
+    """
     facts = read_facts(path)
     return {
         "File": path.name,
         "Digest": digest(path),
         "NumberOfSubjects": facts["NumberOfSubjects"],
+        "SubjectIncluded": subject in facts["Subjects"],
         "SubjectLeftOut": left_out,
         "Folds": facts["Folds"],
         "PrecisionSymmetric": facts["Choices"]["precision"][0],

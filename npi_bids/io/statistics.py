@@ -16,7 +16,7 @@ from npi_bids.core.glm import Estimate
 from npi_bids.core.permute import Permuted
 from npi_bids.core.records import Array, ECResult, Mask
 from npi_bids.errors import InputDataError, SettingsError
-from npi_bids.io.tables import read_table, write_table
+from npi_bids.io.tables import read_table
 
 _PLACES = ("x", "y", "z")
 
@@ -104,42 +104,16 @@ def estimate_columns(found: Estimate) -> dict[str, Any]:
     return {name: getattr(found, name) for name in names}
 
 
-def permuted_columns(found: Permuted | None) -> dict[str, Any]:
-    """Return the columns that permutations add; none where there were none."""
+def permuted_columns(found: Permuted | None, networks: str = "none") -> dict[str, Any]:
+    """Return the columns that permutations add; none where there were none.
+
+    ``networks`` is the statistic of networks that was asked for.
+    """
     if found is None:
         return {}
     columns = {"p_permuted": found.p, "p_fwe": found.p_fwe}
-    further = {"p_nbs": found.p_nbs, "p_tfnbs": found.p_tfnbs}
-    return columns | {name: p for name, p in further.items() if np.isfinite(p).any()}
-
-
-def write_edges(
-    labels: Sequence[str],
-    columns: Mapping[str, Any],
-    path: Path,
-    *,
-    networks: Sequence[str] = (),
-    diagonal: bool = False,
-    first: Mapping[str, str] | None = None,
-) -> None:
-    """Write one row per edge: source, target, and what is known of it.
-
-    Parameters
-    ----------
-    labels
-        Of the regions or networks.
-    columns
-        Values of all edges, flat, row by row.
-    path
-        Where to.
-    networks
-        Network of each region, or empty.
-    diagonal
-        Whether the diagonal is a row too.
-    first
-        Columns that are the same in every row, before the others.
-    """
-    write_table(edge_table(labels, columns, networks, diagonal=diagonal, first=first), path)
+    columns |= {"p_nbs": found.p_nbs} if networks in ("nbs", "both") else {}
+    return columns | ({"p_tfnbs": found.p_tfnbs} if networks in ("tfnbs", "both") else {})
 
 
 def edge_table(
@@ -150,7 +124,21 @@ def edge_table(
     diagonal: bool = False,
     first: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Return the table that :func:`write_edges` writes."""
+    """Return one row per edge: source, target, and what is known of it.
+
+    Parameters
+    ----------
+    labels
+        Of the regions or networks.
+    columns
+        Values of all edges, flat, row by row.
+    networks
+        Network of each region, or empty.
+    diagonal
+        Whether the diagonal is a row too.
+    first
+        Columns that are the same in every row, before the others.
+    """
     n = len(labels)
     source, target = np.divmod(np.arange(n * n), n)
     names = np.array(labels, dtype=object)
@@ -252,14 +240,12 @@ def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> Array:
     return numbers
 
 
-def write_subjects(
-    rows: Sequence[Mapping[str, Any]], alike: Array, unlike: Mask, path: Path
-) -> None:
-    """Write one row per subject: what is known of it, and how like the others its map is."""
+def subject_table(rows: Sequence[Mapping[str, Any]], alike: Array, unlike: Mask) -> pd.DataFrame:
+    """Return one row per subject: what is known of it, and how like the others its map is."""
     table = pd.DataFrame(list(rows))
     table.insert(1, "r_with_others", alike)
     table.insert(2, "outlier", unlike)
-    write_table(table, path)
+    return table
 
 
 def component_table(labels: Sequence[str], components: Sequence[Component]) -> pd.DataFrame:

@@ -131,17 +131,22 @@ class SubjectPage:
 
 @dataclass(frozen=True, slots=True)
 class TestSection:
-    """One test over subjects: what it asked, and what it found."""
+    """One test over subjects: what it asked, and what it found.
+
+    ``not_tested`` says why the test does not hold, ``caution`` what to bear in mind of it.
+    """
 
     title: str
     rows: tuple[Row, ...]
     view: MatrixView
     tables: tuple[SortedTable, ...]
+    not_tested: str = ""
+    caution: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSection:
-    """One group on the group's page."""
+    """One group on the group's page; ``not_tested`` and ``caution`` are those of its mean."""
 
     title: str
     rows: tuple[Row, ...]
@@ -150,6 +155,8 @@ class GroupSection:
     view: MatrixView | None = None
     tables: tuple[SortedTable, ...] = ()
     tests: tuple[TestSection, ...] = ()
+    not_tested: str = ""
+    caution: str = ""
 
 
 @dataclass(frozen=True, slots=True)

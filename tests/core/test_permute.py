@@ -142,3 +142,18 @@ def test_threshold_free_scores_are_sums_over_heights():
     high = (0.2**3 + 0.3**3) * 0.1
     np.testing.assert_allclose(scores, [2**0.4 * low + high, 2**0.4 * low, low], rtol=1e-6)
     assert (threshold_free(np.array([-1.0, 0, 0.05]), edges, 5) == 0).all()
+
+
+def test_a_mean_beside_a_covariate_is_tested_by_changes_of_sign():
+    """Exchanging residuals would leave the mean of all subjects as it is."""
+    rng = np.random.default_rng(0)
+    age = rng.standard_normal(24)
+    matrix = np.column_stack([np.ones(24), age - age.mean()])
+    mean = Contrast("Intercept", np.array([[1.0, 0.0]]))
+    design = Design(matrix, ("Intercept", "age"), (mean,), np.zeros(24))
+    maps = rng.standard_normal((24, 9))
+    maps[:, 1] += 2.0  # from the first region to the second, and not back
+    settings = PermuteSettings(n_permutations=499, network_statistic="none")
+    found = permute(maps, 3, design, mean, settings)
+    assert found.p_fwe[0, 1] == pytest.approx(1 / 500)
+    assert found.p_fwe[1, 0] > 0.05
