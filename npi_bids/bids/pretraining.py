@@ -10,9 +10,9 @@ SAME, OTHERS, UNKNOWN = "subjects of this group", "other subjects", "unknown sub
 _REASONS = {
     SAME: "The surrogates were pre-trained on subjects of this group, or on subjects that have "
     "the same labels. Each map is shrunk towards what the maps of the others share, so that "
-    "subjects are not independent: t, p, q, intervals and the share of equal signs would make noise look "
-    "certain. Fit the subjects without --pretrained to test them; agreement between subjects is "
-    "inflated here as well.",
+    "subjects are not independent: t, p, q, intervals and the share of equal signs would make "
+    "noise look certain. Fit the subjects without --pretrained to test them. Agreement between "
+    "subjects is inflated, too.",
     UNKNOWN: "The sidecars of the maps do not say on which subjects the surrogates were "
     "pre-trained. If these are subjects of this group, they are not independent of each other, "
     "and tests would make noise look certain. Fit the subjects again to know, or without "
@@ -43,7 +43,7 @@ def pretrained_on(sidecars: Iterable[Mapping[str, Any]]) -> str:
     >>> pretrained_on([{"Pretrained": {"SubjectIncluded": False}}])
     'other subjects'
     """
-    stated = [sidecar["Pretrained"] for sidecar in sidecars if sidecar.get("Pretrained")]
+    stated = [s["Pretrained"] for s in sidecars if s.get("Pretrained") is not None]
     included = {
         facts.get("SubjectIncluded", facts.get("SubjectLeftOut") or None) for facts in stated
     }

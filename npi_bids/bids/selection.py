@@ -177,4 +177,21 @@ def _cohorts(root: Path, column: str) -> Mapping[str, str]:
             f"--group-by {column}: <{root / 'participants.tsv'}> has the columns {names}."
         )
     values = {label: row[column] or "" for label, row in rows.items()}
-    return {label: value for label, value in values.items() if value not in ("n/a", "")}
+    known = {label: value for label, value in values.items() if value not in ("n/a", "")}
+    _check_cohort_labels(sorted(set(known.values())), column)
+    return known
+
+
+def _check_cohort_labels(values: Iterable[str], column: str) -> None:
+    """Refuse values that make the same label of a group, or none at all."""
+    spelled: dict[str, str] = {}
+    for value in values:
+        label = _NO_LABEL.sub("", value).lower()
+        if not label or label in spelled:
+            other = f" and {spelled[label]!r} make" if label else " makes"
+            raise SettingsError(
+                f"--group-by {column}: {value!r}{other} the label {label!r} of a group, which "
+                "needs letters or digits of its own (capital letters do not count); rename the "
+                "values in participants.tsv."
+            )
+        spelled[label] = value

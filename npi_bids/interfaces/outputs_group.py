@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from npi_bids.bids.group_sidecars import group_sidecar, table_sidecar
 from npi_bids.bids.names import output_path
 from npi_bids.bids.pretraining import why_not_tested
@@ -37,7 +35,7 @@ from npi_bids.io.statistics import (
     region_table,
     subject_table,
 )
-from npi_bids.io.tables import read_matrix, write_matrix, write_table
+from npi_bids.io.tables import Table, read_matrix, write_matrix, write_table
 
 Matrices = Mapping[str, Sequence[Path]]
 # What the sidecar of a table of regions says of figures that are not tested against 0.
@@ -99,7 +97,7 @@ class GroupTarget:
         return path
 
     def save_table(
-        self, kind: str, table: pd.DataFrame, facts: Mapping[str, Any], *, suffix: str = ""
+        self, kind: str, table: Table, facts: Mapping[str, Any], *, suffix: str = ""
     ) -> Path:
         """Write a long table with its sidecar."""
         path = self.path(kind, suffix=suffix)

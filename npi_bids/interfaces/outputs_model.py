@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from npi_bids.bids.names import contrast_labels
 from npi_bids.bids.pretraining import why_not_tested
 from npi_bids.core.flow import ONE_SIGNED, flow_stack, groupings, network_stack
@@ -121,6 +119,8 @@ class _Test:
             )
         about = {**facts, "EdgesPermuted": drawn.n_tested if drawn else None}
         for kind, values in _kinds(found, drawn, wanted).items():
+            if kind == "modeleffect" and contrast.kind == "F":
+                continue  # of several columns there is no one effect
             matrix = ECResult(values.reshape(n, n), labels)
             self.target.save(kind, matrix, about, suffix=label)
         columns = estimate_columns(found) | permuted_columns(drawn, wanted)
@@ -168,13 +168,11 @@ class _Test:
 
 
 def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, Array]:
-    """Return what is written as a matrix, by kind; an F test has no effect."""
+    """Return what is written as a matrix, by kind."""
     kinds = {
         "modeleffect": found.effect, "modelstatistic": found.statistic, "modelp": found.p,
         "modelq": found.q,
     }  # fmt: skip
-    if not np.isfinite(found.effect).any():
-        kinds.pop("modeleffect")
     if drawn is not None:
         kinds |= {"modelpermuted": drawn.p, "modelfwe": drawn.p_fwe}
         kinds |= {"modelnbs": drawn.p_nbs} if networks in ("nbs", "both") else {}

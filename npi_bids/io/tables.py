@@ -13,6 +13,7 @@ from npi_bids.core.records import Array, ECResult, RegionSeries
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
 
+Table = pd.DataFrame
 _DIGITS = "%.9g"
 
 

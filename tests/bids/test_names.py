@@ -4,13 +4,19 @@ from npi_bids.bids.atlases import atlas_description, known_atlases, locate
 from npi_bids.bids.measures import measure_fields
 from npi_bids.bids.names import (
     ENTITY_ORDER,
+    GROUP_KINDS,
     MEASURES,
+    MODEL_KINDS,
+    STATISTICS_TABLES,
     UNCERTAINTIES,
     atlas_path,
+    contrast_labels,
     output_path,
     parse_name,
     stem,
 )
+from npi_bids.bids.pretraining import OTHERS, SAME, UNKNOWN, pretrained_on, why_not_tested
+from npi_bids.bids.selection import SelectionSettings, select
 from npi_bids.bids.sidecars import spatial_fields
 from npi_bids.errors import InputDataError, SettingsError
 
@@ -128,3 +134,59 @@ def test_every_atlas_is_described(name):
     assert {"Name", "License", "Authors", "ReferencesAndLinks", "TemplateDrawnIn"} <= set(
         described
     )
+
+
+HOSTILE = (
+    *("group", "Group", "GROUP", "groups", "p", "Q", "t", "n", "mean", "sd", "sign", "max"),
+    *("lower", "test", "Test", "effect", "Effect", "statistic", "x", "xtf", "Xtf", "xTF", "x tf"),
+    *("age", "Age", "age2", "AGE", "µ", "年齢", "-", "groupt", "groupmean", "Intercept", "nbs"),
+    *("group[T.p]", "p - q", "P - Q", "pMinusQ", "I(1/age)", "x" * 300, "x" * 299 + "y"),
+)
+
+
+def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
+    labels = contrast_labels(HOSTILE)
+    assert list(labels) == list(HOSTILE)
+    entities = {"tpl": "X", "atlas": "A", "meas": "npi"}
+    names = [output_path(kind, entities, "d") for kind in GROUP_KINDS]
+    names += [output_path(table, entities, "d") for table in STATISTICS_TABLES]
+    for label in labels.values():
+        names += [output_path(kind, entities, f"d{label}") for kind in MODEL_KINDS]
+        names += [output_path(table, entities, f"d{label}") for table in STATISTICS_TABLES]
+    lower = [str(name).lower() for name in names]
+    twins = {name for name in lower if lower.count(name) > 1}
+    assert not twins
+    assert max(len(name.name) for name in names) < 255
+
+
+@pytest.mark.parametrize(
+    ("facts", "on"),
+    [
+        ([{}, {}], ""),
+        ([{"Pretrained": {"SubjectIncluded": False}}] * 2, OTHERS),
+        ([{"Pretrained": {"SubjectIncluded": i}} for i in (False, True)], SAME),
+        # Sidecars of before this was written down.
+        ([{"Pretrained": {"SubjectLeftOut": True}}], SAME),
+        ([{"Pretrained": {"SubjectLeftOut": False}}], UNKNOWN),
+        ([{"Pretrained": {"SubjectIncluded": False}}, {"Pretrained": {}}], UNKNOWN),
+    ],
+)
+def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(facts, on):
+    assert pretrained_on(facts) == on
+    assert bool(why_not_tested(on, mean=True)) == bool(on)
+    assert bool(why_not_tested(on, mean=False)) == (on in (SAME, UNKNOWN))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("a", "A"), "'a' and 'A' make the label 'a'"),
+        (("healthy control", "healthycontrol"), "make the label 'healthycontrol'"),
+        (("+", "a"), r"'\+' makes the label ''"),
+    ],
+)
+def test_groups_whose_labels_would_be_one_are_refused(tmp_path, values, message):
+    rows = "".join(f"sub-{n:02d}\t{value}\n" for n, value in enumerate(values))
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tarm\n{rows}")
+    with pytest.raises(SettingsError, match=message):
+        select([], tmp_path, SelectionSettings(group_by="arm"))

@@ -10,6 +10,8 @@ from neuroCombat import neuroCombat
 from scipy.stats import pearsonr
 
 from npi_bids.core import describe
+from npi_bids.core.cohort import Weighing, describe_regions
+from npi_bids.core.flow import ONE_SIGNED, flow_stack
 from npi_bids.core.harmonise import harmonise
 from npi_bids.core.motion import motion_effect
 from npi_bids.core.reliability import icc, reliability, split_half_of_group
@@ -120,3 +122,23 @@ def test_unknown_or_equal_motion_gives_no_figure():
     maps = RNG.standard_normal((6, 4))
     assert motion_effect(maps, np.full(6, np.nan), None) is None
     assert motion_effect(maps, np.ones(6), None) is None
+
+
+def test_figures_of_one_sign_are_not_tested_against_zero():
+    """Noise has an asymmetry, too: its mean always differs from 0."""
+    maps = RNG.standard_normal((12, 36))
+    described = describe_regions(maps, 6, Weighing(None, None, 0.1, 2))
+    one_signed = {"out_positive", "out_negative", "in_positive", "in_negative", "asymmetry"}
+    for figure, found in described.items():
+        assert np.isfinite(found.mean).all()
+        assert np.isfinite(found.lower).all()
+        for name in ("t", "p", "q", "sign_consistency"):
+            known = np.isfinite(getattr(found, name))
+            assert known.all() if figure not in one_signed else not known.any(), (figure, name)
+
+
+def test_every_figure_that_cannot_change_its_sign_is_known_as_such():
+    maps = RNG.standard_normal((40, 36))
+    for figure, values in flow_stack(maps, 6).items():
+        one_signed = (values >= 0).all() or (values <= 0).all()
+        assert one_signed == (figure in ONE_SIGNED), figure

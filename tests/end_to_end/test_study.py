@@ -189,12 +189,203 @@ def test_sessions_are_compared_within_subjects(npi_bids, tmp_path):
         (("--paired", "pre", "post"), 2, "no subject of"),
         (("--model", "group", "--harmonize", "scanner"), 2, "no column scanner"),
         (("--network-table", "nowhere.tsv"), 2, "--network-table"),
+        (("--model", "big"), 2, "big is not finite for 1 of 16 subjects (inf of sub-01)"),
+        (("--model", "one"), 2, "one has one level alone, 'F'"),
+        (("--model", "single"), 2, "have a single subject ('X': sub-01)"),
+        (("--model", "age | C"), 2, "at '|': there are no random or grouped effects"),
+        (("--model", "np.log(age)"), 2, "at '.': attributes are not read"),
+        (("--model", "{age}"), 2, "at '{': Python code is not evaluated"),
+        (("--model", "Intercept"), 2, "a column cannot be called 'Intercept'"),
+        (("--model", "age + twice"), 2, "depend on each other"),
+        (("--model", "group", "--contrast", "patient"), 2, "of group sum to 1"),
+        (("--model", "group + site + arm", "--contrast", "a - b"), 2, "write site[a] or arm[a]"),
+        (("--model", "group + arm", "--harmonize", "arm"), 2, "takes out what --model"),
     ],
 )
 def test_what_cannot_be_tested_is_said(npi_bids, out, words, code, message):
-    found_code, said, problems = npi_bids("x", out, "group", *words)
-    assert message in " ".join((said + problems).split())
-    assert found_code == code
+    add_columns(
+        out, big=["inf", *range(15)], one=["F"] * 16, single=["X", *"YZYZYZYZYZYZYZY"],
+        C=range(16), np=range(16), Intercept=range(16), arm=["ab"[n // 4 % 2] for n in range(16)],
+        twice=lambda table: 2 * table["age"],
+    )  # fmt: skip
+    before = {path for path in out.rglob("*") if "logs" not in path.parts}
+    for further in ((), ("--dry-run",)):
+        if further and "--network-table" in words:
+            continue  # read when the group is described
+        found_code, said, problems = npi_bids("x", out, "group", *words, *further)
+        text = " ".join((said + problems).split())
+        assert message in text
+        assert found_code == code
+        for foreign in ("Traceback", "formulaic", "matmul", "Evaluating", "Trait", "numpy"):
+            assert foreign not in text
+    if "--network-table" not in words:  # found before anything is computed
+        assert {path for path in out.rglob("*") if "logs" not in path.parts} == before
+
+
+def add_columns(out, **columns):
+    """Add columns to the participants of an output dataset."""
+    path = out / "participants.tsv"
+    table = pd.read_table(path).assign(**columns)
+    table.to_csv(path, sep="\t", index=False)
+    sidecar = path.with_suffix(".json")
+    about = json.loads(sidecar.read_text()) | {name: {"Description": "x"} for name in columns}
+    sidecar.write_text(json.dumps(about))
+
+
+def test_what_can_be_tested_is_told_by_the_dry_run(npi_bids, out):
+    add_columns(out, C=np.arange(16.0) ** 2, np=np.arange(16.0))
+    code, said, problems = npi_bids("x", out, "group", "--model", "C + np", "--dry-run")
+    assert code == 0, problems
+    assert "Model 'C + np' can be tested" in said
+    assert not list(out.glob("tpl-*/func/*Statistic*"))
+
+
+@pytest.mark.parametrize(
+    "levels", [("participant", "group"), ("pretrain", "participant", "group")]
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_model_is_checked_before_any_subject_is_fitted(npi_bids, fitted, tmp_path, levels, dry):
+    for model, message in (("agee", "no column agee"), ("age + {", "at '{'")):
+        code, said, problems = npi_bids(
+            fitted / "in", tmp_path / "out", *levels, *OPTIONS, "--model", model, *dry
+        )
+        assert code == 2
+        assert message in " ".join((said + problems).split())
+        assert not list(tmp_path.glob("out/sub-*"))
+
+
+def test_names_that_follow_from_columns_do_not_meet_those_of_the_group(npi_bids, out):
+    """A column of numbers called group made GroupP, which is Groupp on many file systems."""
+    hostile = {name: np.random.default_rng(n).random(16)
+               for n, name in enumerate(("Group", "P", "Q", "mean", "Mean", "n", "Sign"))}  # fmt: skip
+    add_columns(out, **hostile)
+    model = "group + Group + P + Q + mean + Mean + n + Sign"
+    code, said, problems = npi_bids("x", out, "group", "--model", model, "--n-permutations", "9")
+    assert code == 0, said + problems
+    validate(out)
+    files = [str(path.relative_to(out)).lower() for path in out.rglob("*") if path.is_file()]
+    assert len(files) == len(set(files))
+    contrasts = {
+        json.loads(path.read_text())["Contrast"]
+        for path in out.glob("tpl-*/func/*Statistic_relmat.json")
+    }
+    assert contrasts == {"group[T.patient]", *hostile}
+    words = (out / "descriptions.tsv").read_text()
+    for path in out.glob("tpl-*/func/*Test*_relmat.tsv"):
+        assert f"desc-{path.stem.split('_desc-')[1].split('_')[0]}\t" in words
+
+
+def pretrained(out, **facts):
+    """State in the sidecars of all maps on whom the surrogates were pre-trained."""
+    about = {"NumberOfSubjects": 9, "Folds": 9, "PrecisionSymmetric": 1.0, "SubjectLeftOut": False,
+             "PrecisionAntisymmetric": 1.0}  # fmt: skip
+    for path in out.glob("sub-*/func/*_relmat.json"):
+        sidecar = json.loads(path.read_text())
+        path.write_text(json.dumps({**sidecar, "Pretrained": about | facts}))
+
+
+TESTS = ("Groupt", "Groupp", "Groupq", "Grouplower", "Groupupper", "Groupsign")
+TESTS_OF_MODEL = ("Statistic", "P", "Q", "Permuted", "Fwe", "Nbs", "Tfnbs")
+
+
+def known(out, name):
+    """Tell whether any connection of a matrix of the group has a value."""
+    path = next(out.glob(f"tpl-*/func/*meas-npi_desc-*{name}_relmat.tsv"))
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    off = ~np.eye(6, dtype=bool)
+    return np.isfinite(read_matrix(path).matrix[off]).any(), sidecar.get("NotTested", "")
+
+
+@pytest.mark.parametrize(
+    ("facts", "mean", "contrast"),
+    [
+        ({"SubjectIncluded": True}, False, False),
+        ({}, False, False),
+        ({"SubjectIncluded": False}, False, True),
+    ],
+)
+def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean, contrast):
+    pretrained(out, **facts)
+    code, said, problems = npi_bids(
+        "x", out, "group", "--model", "group", "--contrast", "group", "Intercept",
+        "--n-permutations", "19", "--network-statistic", "both",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    for name in TESTS:
+        assert (known(out, name)[0], not known(out, name)[1]) == (mean, mean), name
+    for name in TESTS_OF_MODEL:
+        for label, tested in (("TestIntercept", mean), ("TestGroupPatient", contrast)):
+            assert known(out, f"{label}{name}")[0] == tested, (label, name)
+            assert bool(known(out, f"{label}{name}")[1]) != tested
+    for name in ("Groupmean", "Groupsd", "Groupmedian", "TestGroupPatientEffect"):
+        assert known(out, name) == (True, ""), name
+    for kind in ("edges", "regions", "networks"):
+        described = pd.read_table(next(out.glob(f"derivatives/**/*desc-series_{kind}.tsv")))
+        assert described[["t", "p", "q", "lower", "upper"]].isna().all().all()
+        assert described["mean"].notna().any()
+        tested = table(out, kind)
+        assert tested["p"].notna().any() == contrast
+    page = (out / "group.html").read_text()
+    assert "The mean of the maps is not tested" in page
+    assert ("This contrast is not tested" in page) == (not (mean and contrast))
+    assert "connections at 0.05" in page
+
+
+def test_few_subjects_are_marked_beside_every_p(npi_bids, out, tmp_path):
+    path = tmp_path / "exclude.tsv"
+    path.write_text("".join(f"{n:02d}\n" for n in range(9, 17)))
+    words = ("--model", "group", "--n-permutations", "19", "--exclude-file", str(path))
+    assert npi_bids("x", out, "group", *words)[0] == 0
+    for name in (*TESTS, "GroupPatientStatistic", "GroupPatientP", "GroupPatientFwe"):
+        found_ = next(out.glob(f"tpl-*/func/*meas-npi_desc-*{name}_relmat.json"))
+        assert json.loads(found_.read_text())["FewSubjects"].startswith("n = 8: p values")
+    mean = next(out.glob("tpl-*/func/*meas-npi_desc-*Groupmean_relmat.json"))
+    assert "FewSubjects" not in json.loads(mean.read_text())
+    tables = [json.loads(p.read_text()) for p in out.glob("derivatives/statistics/**/*edges.json")]
+    assert len(tables) == 2
+    assert all(about["FewSubjects"] for about in tables)
+    assert (out / "group.html").read_text().count("n = 8: p values") == 2
+    assert npi_bids("x", out, "group", *words[:4])[0] == 0
+    assert "p values and intervals rest on few" not in (out / "group.html").read_text()
+
+
+@pytest.mark.slow
+def test_noise_is_not_certain_because_it_was_pretrained(npi_bids, tmp_path):
+    """Eight subjects of unconnected regions: q < .05 for 72 % of connections was written."""
+    study = write_noise(tmp_path / "in")
+    code, said, problems = npi_bids(
+        study, tmp_path / "out", "pretrain", "participant", "group", *PRE, "--model", "1",
+        "--n-permutations", "49",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    out = tmp_path / "out"
+    validate(out)
+    for name in TESTS:
+        assert known(out, name)[0] is np.False_, name
+        assert "pre-trained on subjects of this group" in known(out, name)[1]
+    for path in out.glob("derivatives/statistics/**/*.tsv"):
+        columns = pd.read_table(path)
+        for name in ("p", "q", "p_fwe", "p_nbs", "p_permuted", "t", "statistic"):
+            assert columns.get(name, pd.Series(dtype=float)).isna().all(), (path, name)
+    assert known(out, "Groupmean")[0]
+    page = (out / "group.html").read_text()
+    assert 'class="verdict fail"' in page
+    assert "no statistic and no p value holds" in (out / "logs" / "CITATION.md").read_text()
+
+
+def write_noise(folder):
+    """Write series of eight subjects whose regions have nothing to do with each other."""
+    write_study(folder)
+    rng = np.random.default_rng(5)
+    for path in folder.glob("sub-*/func/*_timeseries.tsv"):
+        if int(path.name[4:6]) > 8:
+            shutil.rmtree(path.parents[1])
+            continue
+        data = rng.standard_normal((N_SAMPLES, 6))
+        for now in range(1, len(data)):
+            data[now] += 0.5 * data[now - 1]
+        pd.DataFrame(data, columns=LABELS).to_csv(path, sep="\t", index=False)
+    return folder
 
 
 def test_results_do_not_depend_on_the_processes(npi_bids, out, fitted):
