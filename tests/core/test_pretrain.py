@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
+from npi_bids.core.describe import describe
 from npi_bids.core.measures import antisymmetric, pearson
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.pipeline import ec_of_runs
@@ -9,9 +11,11 @@ from npi_bids.core.prior import restrict
 from npi_bids.core.records import RegionSeries
 from npi_bids.core.surrogate import TrainSettings, fit_surrogate, resolve
 from npi_bids.core.surrogates.shrunk import group_linear
+from npi_bids.core.verdict import AssessSettings
 from npi_bids.core.windows import cut_windows
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
 from npi_bids.simulate.linear import LinearSystem, simulate_linear, sparse_drift
+from tests.conftest import var_run
 
 N, N_SUBJECTS = 8, 8
 LABELS = tuple("ABCDEFGH")
@@ -182,3 +186,27 @@ def test_what_cannot_be_pretrained_is_said(found):
     with pytest.raises(SettingsError, match="holds no networks for --surrogate mlp"):
         fit_surrogate(windows, windows.take(slice(0, 0)), TrainSettings(surrogate="mlp"),
                       prior=found.prior)  # fmt: skip
+
+
+def noise_subjects(rng, prefix, n_subjects):
+    """Return series of subjects whose ten regions have nothing to do with each other."""
+    return {f"{prefix}{n}": [var_run(0.5 * np.eye(10), 360, int(rng.integers(1 << 30)), tr=1.0,
+                                     labels=tuple("abcdefghij"))]
+            for n in range(n_subjects)}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_maps_share_the_noise_of_those_they_were_pretrained_on():
+    """Why the mean of such maps is not tested, but differences of them are."""
+    rng = np.random.default_rng(0)
+    others, members = noise_subjects(rng, "a", 8), noise_subjects(rng, "b", 16)
+    train = TrainSettings(surrogate="mou")
+    fitted = pretrain(lambda: iter(others.items()), train)
+    maps = np.array([
+        ec_of_runs(runs, train=train, perturb=PerturbSettings(), assess=AssessSettings(),
+                   prior=fitted.prior_of(subject, leave_out=True)).ec.ravel()
+        for subject, runs in members.items()
+    ])  # fmt: skip
+    off = ~np.eye(10, dtype=bool).ravel()
+    assert np.mean(describe(maps[:8]).q[off] < 0.05) > 0.2
+    assert np.mean(ttest_ind(maps[:8, off], maps[8:, off]).pvalue < 0.05) < 0.12

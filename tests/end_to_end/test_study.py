@@ -256,8 +256,8 @@ def test_a_model_is_checked_before_any_subject_is_fitted(npi_bids, fitted, tmp_p
 
 def test_names_that_follow_from_columns_do_not_meet_those_of_the_group(npi_bids, out):
     """A column of numbers called group made GroupP, which is Groupp on many file systems."""
-    hostile = {name: np.random.default_rng(n).random(16)
-               for n, name in enumerate(("Group", "P", "Q", "mean", "Mean", "n", "Sign"))}  # fmt: skip
+    names = ("Group", "P", "Q", "mean", "Mean", "n", "Sign")
+    hostile = {name: np.random.default_rng(n).random(16) for n, name in enumerate(names)}
     add_columns(out, **hostile)
     model = "group + Group + P + Q + mean + Mean + n + Sign"
     code, said, problems = npi_bids("x", out, "group", "--model", model, "--n-permutations", "9")
