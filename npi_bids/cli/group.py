@@ -67,6 +67,7 @@ def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
     cohorts, members = find_cohorts(
         request.out_dir, request.group.selection, request.group.group.min_subjects
     )
+    _say_what_is_renamed(request.out_dir)
     for cohort in cohorts if request.group.model.wanted else ():
         try:
             _check_design(cohort, request)
@@ -75,6 +76,17 @@ def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
                 raise
             raise type(error)(f"Group {cohort.name}: {error}") from error
     return cohorts, members
+
+
+def _say_what_is_renamed(out_dir: Path) -> None:
+    """Say which columns of participants have the name of one of the results."""
+    first = next(iter(read_participants(out_dir).values()), {})
+    for name, column in participant_columns(first).items():
+        if name != column:
+            _logger.warning(
+                "participants.tsv has a column %s, and so have the results; it is called %s here",
+                column, name,
+            )  # fmt: skip
 
 
 def _check_design(cohort: Cohort, request: Request) -> None:

@@ -149,6 +149,8 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
         Row("weights", str(sidecar["Weights"])),
         Row("configuration", str(sidecar["ConfigurationHash"])),
     ]
+    if on := sidecar.get("PretrainedOn"):
+        rows.append(Row("surrogates pre-trained on", str(on)))
     halves = sidecar["SplitHalfOfSubjects"]
     rows.append(
         Row("r of halves of the subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",

@@ -232,6 +232,16 @@ def add_columns(out, **columns):
     sidecar.write_text(json.dumps(about))
 
 
+def test_a_column_of_the_name_of_a_result_is_not_taken_for_it(npi_bids, out):
+    add_columns(out, minutes=[17.0 + n % 5 for n in range(16)])
+    code, said, problems = npi_bids("x", out, "group", "--model", "participants_minutes")
+    assert code == 0, said + problems
+    assert "it is called participants_minutes here" in " ".join((said + problems).split())
+    subjects = table(out, "subjects", "series")
+    assert (subjects["minutes"] == 8).all()
+    assert subjects["participants_minutes"].tolist()[:3] == [17, 18, 19]
+
+
 def test_what_can_be_tested_is_told_by_the_dry_run(npi_bids, out):
     add_columns(out, C=np.arange(16.0) ** 2, np=np.arange(16.0))
     code, said, problems = npi_bids("x", out, "group", "--model", "C + np", "--dry-run")
@@ -329,6 +339,7 @@ def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean,
     assert "The mean of the maps is not tested" in page
     assert ("This contrast is not tested" in page) == (not (mean and contrast))
     assert "connections at 0.05" in page
+    assert "surrogates pre-trained on" in page
 
 
 def test_few_subjects_are_marked_beside_every_p(npi_bids, out, tmp_path):
