@@ -112,7 +112,7 @@ class PermuteSettings:
 
     n_permutations: int = option(
         1000,
-        "group: permutations (or turned signs) for tests that hold over the whole map; 0: none",
+        "group: permutations (or changes of sign) for tests that hold over the whole map; 0: none",
         at_least=0,
         metavar="N",
     )

@@ -94,8 +94,8 @@ class Columns:
         """
         terms = [self.formula.term_name(term) for term in self.formula.terms if term]
         default = [name for name in terms if name != untested] or ["Intercept"]
-        made = (self._contrast(text) for text in texts or default)
-        return tuple({contrast.name: contrast for contrast in made}.values())
+        contrasts = (self._contrast(text) for text in texts or default)
+        return tuple({contrast.name: contrast for contrast in contrasts}.values())
 
     def _part_name(self, part: Part) -> str:
         name = self.formula.factors[part.factor].name
@@ -252,12 +252,14 @@ class Columns:
         if not text or match is None or not (first or match[1]):
             return
         weight = float(match[2] or 1) * (-1 if match[1] == "-" else 1)
-        rest, count = text[match.end() :], 0
+        remainder, count = text[match.end() :], 0
         for name in self._meanings:
-            end = _NEXT.match(rest, len(name)) if name and rest.startswith(name) else None
+            if not name or not remainder.startswith(name):
+                continue
+            end = _NEXT.match(remainder, len(name))
             if end is None:
                 continue
-            further = rest[end.end() :]
+            further = remainder[end.end() :]
             tails: Iterator[list[tuple[float, str]]] = (
                 self._readings(further, first=False) if further else iter([[]])
             )

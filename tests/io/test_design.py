@@ -305,3 +305,28 @@ def test_formula_and_columns_can_be_checked_before_there_are_maps(settings, mess
     check_columns(ModelSettings(formula="log(age) + mean_fd"), ["age", "mean_fd"])
     with pytest.raises(SettingsError, match=message):
         check_columns(settings, ["age", "mean_fd"])
+
+
+PARTS = (
+    *("age", "dose", "group", "sex", "site", "C(site)", "+", "-", "*", ":", "**", "2", "0", "1"),
+    *("(", ")", "C(", "I(", "log(", "`", ".", "{", "|", "~", "/", "'x'", ",", "Treatment("),
+    *("nobody", "3.5", "1e9", " ", "\n", "é", "[", "]", "T.", "patient", "control", "Intercept"),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.filterwarnings("error")
+def test_any_words_are_a_model_or_are_refused_in_ours(seed):
+    rng = np.random.default_rng(seed)
+
+    def words():
+        return "".join(rng.choice(PARTS, rng.integers(1, 9)))
+
+    refused = 0
+    for _ in range(150):
+        for formula, contrast in ((words(), ()), ("age*group + sex + C(site)", [words()])):
+            try:
+                assert build_design(MANY, formula, contrast).design.contrasts
+            except (SettingsError, NoUsableDataError):
+                refused += 1
+    assert 0 < refused < 300
