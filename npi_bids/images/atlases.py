@@ -126,6 +126,12 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
             "rename it to atlas-NAME_dseg.nii.gz to use it as an atlas of your own."
         )
     if len(shape) == 4 and shape[3] > 1:
+        if list(table["index"]) != list(range(1, len(table) + 1)):
+            raise InputDataError(
+                f"The atlas <{path}> has one map per region, but its table numbers them "
+                f"{', '.join(map(str, table['index'][:5]))} ...; expected 1 to {len(table)}, the "
+                "places of the maps in the image."
+            )
         kept = weights_image(np.asarray(image.dataobj), image.affine)
     else:
         kept = label_image(label_data(image, request.name), image.affine)

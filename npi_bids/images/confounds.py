@@ -22,6 +22,7 @@ from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
 from npi_bids.images.denoise import Strategy
 from npi_bids.images.old_confounds import modern_confounds
+from npi_bids.io.tables import read_numbers
 
 _MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
 _TISSUE = ("csf", "white_matter")
@@ -66,10 +67,7 @@ def read_confounds(path: Path, n_samples: int) -> pd.DataFrame:
     InputDataError
         The file cannot be read as a table, or has another number of rows than the run samples.
     """
-    try:
-        table = modern_confounds(pd.read_table(path, na_values="n/a").rename(columns=str))
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputDataError(f"The confounds <{path}> cannot be read: {error}") from error
+    table = modern_confounds(read_numbers(path, finite=False))
     if len(table) != n_samples:
         raise InputDataError(
             f"The confounds <{path}> have {len(table)} rows but the run has {n_samples} samples; "
@@ -109,12 +107,6 @@ def check_columns(table: pd.DataFrame, strategy: Strategy, tr: float, path: Path
             remedy += "; --high-pass 0.008 makes cosines here"
     if "compcor" in strategy.components and not any(c.startswith("a_comp_cor") for c in columns):
         missing.append("a_comp_cor_00")
-    words = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
-    if words:
-        raise InputDataError(
-            f"The confounds <{path}> hold values that are not numbers in the column(s) "
-            f"{words[:8]}; expected numbers or n/a."
-        )
     if missing:
         raise InputDataError(
             f"The confounds <{path}> lack {len(missing)} column(s) that the strategy "

@@ -182,9 +182,17 @@ class RunSummary:
 
 
 def summarise_given(
-    series: RegionSeries, displacement: Array, strategy: str, space: str
+    series: RegionSeries,
+    displacement: Array,
+    strategy: str,
+    space: str,
+    *,
+    matched_by: str = "name",
 ) -> RunSummary:
-    """Return what is known of a run whose regional series were given."""
+    """Return what is known of a run whose regional series were given.
+
+    ``matched_by`` says how columns were assigned to regions: by name, index or position.
+    """
     known = displacement[np.isfinite(displacement)]
     lost = ~np.asarray(np.isfinite(series.data).any(axis=0))
     names = tuple(label for label, gone in zip(series.labels, lost, strict=True) if gone)
@@ -197,7 +205,12 @@ def summarise_given(
         mean_fd=float(known.mean()) if known.size else float("nan"),
         max_fd=float(known.max()) if known.size else float("nan"),
         strategy=strategy,
-        strategy_description="regional series as they were found; nothing was regressed here",
+        strategy_description="regional series as they were found; nothing was regressed here"
+        + (
+            ""
+            if matched_by == "name"
+            else f". Columns are only numbered and were assigned to the regions by {matched_by}"
+        ),
         regressors=(),
         regions_lost=names,
         regions_uncovered=names,

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from npi_bids.core.records import check_region_names
 from npi_bids.errors import InputDataError
+from npi_bids.io.tables import read_table
 
 # Names of the three files of a parcellation that was put into a folder.
 _IMAGE, _TABLE, _FACTS = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
@@ -58,8 +60,7 @@ class Parcellation:
                 f"Atlas {self.name} has {len(self.labels)} names for {len(self.values)} values; "
                 "expected one name per region."
             )
-        if twice := sorted({x for x in self.labels if self.labels.count(x) > 1})[:5]:
-            raise InputDataError(f"Atlas {self.name} has region names that repeat: {twice}.")
+        check_region_names(self.labels, f"Atlas {self.name}")
         if any(b <= a for a, b in zip((0, *self.values), self.values, strict=False)):
             raise InputDataError(
                 f"Atlas {self.name}: the values of the regions must be positive, whole, unique "
@@ -175,7 +176,7 @@ def read_parcellation(folder: Path) -> Parcellation:
     missing = [name for name in (image, _TABLE, _FACTS) if not (folder / name).is_file()]
     if missing:
         raise InputDataError(f"<{folder}> does not hold a parcellation: no {missing}.")
-    table = pd.read_table(folder / _TABLE, dtype={"name": str}, keep_default_na=False)
+    table = read_table(folder / _TABLE, text=("name", "network")).fillna({"network": ""})
     facts = json.loads((folder / _FACTS).read_text())
     return Parcellation(
         name=facts["name"],

@@ -317,7 +317,7 @@ def label_that_climbs(data):
         (atlas_values(more_values), "value(s) that no region has, first [77]"),
         (atlas_values(floats), "values that are not whole numbers"),
         (atlas_values(negative), "value(s) that no region has, first [-2]"),
-        (table_with(lambda table: table.assign(name="A")), "region names that repeat: ['A']"),
+        (table_with(lambda table: table.assign(name="A")), "region names that repeat: A"),
         (table_with(lambda table: table.iloc[:-1]), "that no region has, first [5]"),
         (table_with(lambda table: table.assign(index=1.5)), "'index' that is not a whole number"),
         (table_with(lambda table: table.rename(columns={"name": "colour"})), "expected 'index'"),
