@@ -19,6 +19,8 @@ from npi_bids.errors import NoUsableDataError, SettingsError
 
 MOTION = "mean_fd"
 _CONSTANT = "Intercept"
+# What programs write for a missing value, where BIDS has n/a.
+_MISSING_WORDS = {"na", "nan", "n/a", "#n/a", "null", "none", ".", "-", "?"}
 _TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([^+\-\s][^+\-]*?)\s*(?=[+-]|$)")
 _LEVEL = re.compile(r"(?P<factor>.+)\[(?:T\.)?(?P<level>.+)\]")
 
@@ -69,6 +71,64 @@ def subject_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         else:
             table[name] = table[name].astype("str").where(table[name].notna())
     return table
+
+
+def check_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuse columns of a model in which it is not clear what is a number and what is missing.
+
+    Parameters
+    ----------
+    table
+        One row per subject, from :func:`subject_frame`.
+    names
+        Columns of the model; those that the user declared factors (``C(site)``) left out.
+
+    Raises
+    ------
+    SettingsError
+        A column holds words among numbers, or words that most likely stand for a missing value.
+    """
+    for name in names:
+        column = table[name].dropna()
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        words = column.astype("str")
+        missing = sorted({word for word in words if word.casefold() in _MISSING_WORDS})
+        if missing:
+            raise SettingsError(
+                f"--model: the column {name} of participants.tsv holds {', '.join(missing)}; "
+                "write n/a where a value is missing."
+            )
+        numeric = pd.to_numeric(words, errors="coerce").notna()
+        if numeric.any():
+            others = list(dict.fromkeys(words[~numeric]))
+            raise SettingsError(
+                f"--model: the column {name} of participants.tsv holds {int(numeric.sum())} "
+                f"numbers and {int((~numeric).sum())} words ({', '.join(others[:5])}); expected "
+                f"numbers alone, with n/a where one is missing. If these are levels of a factor, "
+                f"write C({name})."
+            )
+
+
+def describe_columns(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Say of each column of a model how it is used: as a number or as a factor, and what it lacks.
+
+    >>> describe_columns(subject_frame([{"age": "31", "sex": "F"}, {"age": "n/a", "sex": "M"}]),
+    ...                  ["age", "sex"])
+    ['age: numeric, 31 to 31, 1 missing', 'sex: factor with the levels F (1), M (1)']
+    """
+    texts = []
+    for name in names:
+        column = table[name].dropna()
+        n_missing = len(table) - len(column)
+        if pd.api.types.is_numeric_dtype(column):
+            text = f"{name}: numeric, {column.min():g} to {column.max():g}"
+        else:
+            counts = column.astype("str").value_counts().sort_index()
+            levels = ", ".join(f"{level} ({count})" for level, count in counts.items())
+            text = f"{name}: factor with the levels {levels}"
+        texts.append(text + (f", {n_missing} missing" if n_missing else ""))
+    return texts
 
 
 def rows_of(maps: Array, rows: Mask, path: Path) -> Array:

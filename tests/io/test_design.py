@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from npi_bids.errors import SettingsError
-from npi_bids.io.design import build_design, rows_of, subject_frame
+from npi_bids.io.design import (
+    build_design,
+    check_columns,
+    describe_columns,
+    rows_of,
+    subject_frame,
+)
 
 ROWS = [
     {"participant_id": f"sub-{n}", "mean_fd": 0.1 * n, "group": "patient" if n % 2 else "control",
@@ -87,3 +93,23 @@ def test_maps_of_those_who_are_in_are_copied_row_by_row(tmp_path):
     found = rows_of(maps, keep, tmp_path / "some.npy")
     np.testing.assert_array_equal(found, maps[keep])
     assert rows_of(maps, np.ones(4, dtype=bool), tmp_path / "none.npy") is maps
+
+
+@pytest.mark.parametrize("word", ["NA", "NaN", "N/A", "None"])
+def test_a_word_for_a_missing_value_makes_no_factor(word):
+    rows = [{"age": str(20 + n)} for n in range(9)] + [{"age": word}]
+    with pytest.raises(SettingsError, match=f"age of participants.tsv holds {word}; write n/a"):
+        check_columns(subject_frame(rows), ["age"])
+
+
+def test_a_column_that_is_half_numbers_is_refused_with_its_words():
+    rows = [{"age": str(20 + n)} for n in range(9)] + [{"age": "25y"}]
+    with pytest.raises(SettingsError, match=r"9 numbers and 1 words \(25y\).*write C\(age\)"):
+        check_columns(subject_frame(rows), ["age"])
+    check_columns(TABLE, ["age", "sex", "group"])
+
+
+def test_it_is_told_how_each_column_is_used():
+    assert describe_columns(TABLE, ["sex", "mean_fd"]) == [
+        "sex: factor with the levels F (6), M (6)", "mean_fd: numeric, 0 to 1.1",
+    ]  # fmt: skip
