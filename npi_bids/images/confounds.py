@@ -168,9 +168,10 @@ def global_signal_problem(confounds: Confounds, brain_mean: Array) -> str:
     """Say where the global signal of the table is not that of the image, or return an empty text.
 
     The global signal of fMRIPrep is the mean of the preprocessed image within its brain mask, so
-    that its changes from sample to sample correlate with those of the image by more than 0.9 also
-    after resampling to another space. Those of two runs correlate by less than 0.4 in 999 of 1000
-    cases from 64 changes on. Changes, since all scans drift alike.
+    that its changes from sample to sample are nearly those of the image, also after resampling to
+    another space. Changes of two runs are unrelated: with 64 of them, the fewest that are looked
+    at, r exceeds 0.5 by chance in less than 1 of 1000 runs. The signals themselves would not do,
+    since all scans drift alike.
 
     Parameters
     ----------

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.cifti2.cifti2 import Cifti2Image
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, SeriesAxis
@@ -24,9 +23,9 @@ from npi_bids.images.header import RunFiles, sampling_period
 from npi_bids.images.opening import (
     CIFTI_ERRORS,
     READ_ERRORS,
-    check_gifti,
     is_wide,
     load_image,
+    read_gifti,
     unreadable,
 )
 from npi_bids.images.parcellation import Parcellation
@@ -181,17 +180,6 @@ def hemisphere_name(side: int) -> str:
     return _HEMISPHERES[side]
 
 
-def read_gifti(path: Path) -> Any:
-    """Read a GIFTI file; raises an InputDataError where it is none."""
-    check_gifti(path)
-    try:
-        image: Any = nib.load(path)
-        _ = image.darrays, image.labeltable
-    except (*READ_ERRORS, *CIFTI_ERRORS) as error:
-        raise unreadable(path, error) from error
-    return image
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Values:
     """All samples as 32-bit floats, less a level of each greyordinate where these would round."""
@@ -236,7 +224,7 @@ def _read_cifti(path: Path) -> tuple[_Values, BrainModelAxis, tuple[float, str]]
     series, models, shape = axes[0], axes[-1], image.shape
     if not isinstance(models, BrainModelAxis) or not isinstance(series, SeriesAxis):
         shape = ()
-    if len(shape) != 2 or shape[0] < 2:
+    if len(shape) != 2 or shape[0] < 2 or shape[1] != len(models):
         raise InputDataError(
             f"<{path}> has axes {[type(axis).__name__ for axis in axes]} and shape {image.shape}; "
             "expected a dense series (samples by greyordinates)."

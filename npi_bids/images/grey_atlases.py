@@ -11,8 +11,8 @@ from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
-from npi_bids.images.grey import build_atlas, hemisphere_name, read_gifti
-from npi_bids.images.opening import read_dlabel
+from npi_bids.images.grey import build_atlas, hemisphere_name
+from npi_bids.images.opening import read_dlabel, read_gifti
 from npi_bids.images.parcellation import Parcellation
 
 # Both hemispheres of a pair, as the makers of atlases name them.

@@ -11,6 +11,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 import nibabel as nib
 import numpy as np
+from nibabel.cifti2.cifti2 import Cifti2HeaderError
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
@@ -21,7 +22,10 @@ READ_ERRORS = (
     nib.spatialimages.HeaderDataError,
 )
 # What nibabel raises on damaged XML of CIFTI and GIFTI beside those.
-CIFTI_ERRORS = (AttributeError, KeyError, TypeError, IndexError, AssertionError)
+CIFTI_ERRORS = (
+    *(AttributeError, KeyError, TypeError, IndexError, AssertionError, NotImplementedError),
+    Cifti2HeaderError,
+)
 # Deflate stores at most 258 bytes in 2 bits: https://zlib.net/zlib_tech.html.
 _DEFLATE = 1032
 # Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
@@ -121,6 +125,17 @@ def is_wide(image: Any) -> bool:
     scaled = (getattr(image.dataobj, "slope", 1), getattr(image.dataobj, "inter", 0)) != (1, 0)
     kind = image.get_data_dtype()
     return scaled or not np.can_cast(kind, np.float32)
+
+
+def read_gifti(path: Path) -> Any:
+    """Read a GIFTI file; raises an InputDataError where it is none, or lies of its size."""
+    check_gifti(path)
+    try:
+        image: Any = nib.load(path)
+        _ = image.darrays, image.labeltable
+    except (*READ_ERRORS, *CIFTI_ERRORS) as error:
+        raise unreadable(path, error) from error
+    return image
 
 
 def check_gifti(path: Path) -> None:

@@ -19,7 +19,14 @@ from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
 from npi_bids.images.damage import Extent, Survey
 from npi_bids.images.header import RunFiles, sampling_period
-from npi_bids.images.opening import READ_ERRORS, is_wide, load_image, read_data, unreadable
+from npi_bids.images.opening import (
+    READ_ERRORS,
+    is_wide,
+    load_image,
+    read_data,
+    read_gifti,
+    unreadable,
+)
 from npi_bids.images.parcellation import Parcellation, label_data, label_image
 from npi_bids.images.resample import region_sizes, to_grid
 
@@ -230,17 +237,22 @@ def open_image(path: Path) -> Any:
 
 
 def count_places(path: Path) -> tuple[int, int]:
-    """Return samples and places of an image from its header; 0 where it cannot be read."""
-    try:
-        image: Any = nib.load(path)
-        if path.name.endswith(".gii"):
-            return len(image.darrays), len(image.darrays[0].data)
-        shape = image.shape
-    except (*READ_ERRORS, IndexError):
-        return 0, 0
+    """Return samples and places (voxels, greyordinates, vertices) of a run, from its header.
+
+    Raises
+    ------
+    InputDataError
+        The file cannot be read, or is no run.
+    """
+    if path.name.endswith(".gii"):
+        arrays = read_gifti(path).darrays
+        shape = np.column_stack([array.data for array in arrays[:1]]).shape if arrays else (0,)
+        return (len(arrays), shape[0]) if len(arrays) != 1 else (shape[-1], shape[0])
     if path.name.endswith(".dtseries.nii"):
-        return int(shape[0]), int(shape[1])
-    return (int(shape[3]), math.prod(shape[:3])) if len(shape) == 4 else (0, 0)
+        shape = load_image(path).shape
+        return int(shape[0]), int(shape[-1])
+    shape = open_image(path).shape
+    return int(shape[3]), math.prod(shape[:3])
 
 
 def _period_of_header(image: Any) -> tuple[float, str]:
