@@ -24,7 +24,7 @@ def period_problem(tr: object) -> str:
     >>> period_problem(2.0)
     ''
     >>> period_problem(2000)
-    'must be at most 20 s, not 2000. Is it in milliseconds (2 s)?'
+    'must be in seconds, not milliseconds, and at most 20, not 2000 (2000 ms are 2 s).'
     """
     if isinstance(tr, bool) or not isinstance(tr, Real):
         return f"must be a number of seconds, not {tr!r}."
@@ -36,8 +36,10 @@ def period_problem(tr: object) -> str:
         return f"must be above 0 s, not {seconds:g}."
     if seconds <= LONGEST_TR:
         return ""
-    hint = f" ({seconds / 1000:g} s)" if seconds <= 1000 * LONGEST_TR else ""
-    return f"must be at most {LONGEST_TR:g} s, not {seconds:g}. Is it in milliseconds{hint}?"
+    hint = f" ({seconds:g} ms are {seconds / 1000:g} s)" if seconds <= 1000 * LONGEST_TR else ""
+    return (
+        f"must be in seconds, not milliseconds, and at most {LONGEST_TR:g}, not {seconds:g}{hint}."
+    )
 
 
 def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002

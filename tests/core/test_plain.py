@@ -69,3 +69,9 @@ def test_what_cannot_be_used_is_refused(series, options, error, words):
 def test_other_names_are_no_attributes():
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = npi_bids.nothing
+
+
+@pytest.mark.parametrize("tr", ["2", True, None, 0.0, 2000, 100.0])
+def test_a_sampling_period_that_cannot_be_is_refused(weights, tr):
+    with pytest.raises(SettingsError, match="The sampling period tr must be"):
+        npi_bids.ec(var_run(weights, 300, seed=1).data, tr, surrogate="var")
