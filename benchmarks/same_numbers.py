@@ -148,8 +148,8 @@ def _images(root: Path) -> None:
     atlases = ("Schaefer2018:scale-100", "AAL", "MSDL", "Dosenbach2010")
     _npi_bids(
         root, _SHARED / "composite_fmriprep_bold", root / "images", "participant", "group",
-        "--atlas", *atlases, "--denoise", root / "motion.toml", "--high-pass", "0.008", "--model", "1",
-        "--n-permutations", "20",
+        "--atlas", *atlases, "--denoise", root / "motion.toml", "--high-pass", "0.008",
+        "--model", "1", "--n-permutations", "20",
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from npi_bids.core.options import period_problem
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.pipeline import ec_of_runs
 from npi_bids.core.records import Array, Mask, RegionSeries
@@ -15,6 +16,8 @@ from npi_bids.core.subject import SubjectEC
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings
 from npi_bids.errors import InputDataError, SettingsError
+
+__all__ = ("ec", "period_problem")
 
 
 def ec(
@@ -75,6 +78,8 @@ def ec(
     >>> bool(result.ec[0, 2] > 0.4), result.measures["npi"].labels
     (True, ('A', 'B', 'C'))
     """
+    if problem := period_problem(tr):
+        raise SettingsError(f"The sampling period tr {problem}")
     runs: list[Any] = list(series) if isinstance(series, list | tuple) else [series]
     if labels is None and all(hasattr(run, "columns") for run in runs):
         runs, labels = _by_name(runs)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from npi_bids.core.records import check_region_names
 from npi_bids.errors import InputDataError
+from npi_bids.images.opening import load_image, read_data
 from npi_bids.io.tables import read_table
 
 # Names of the three files of a parcellation that was put into a folder.
@@ -99,7 +100,10 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
     InputDataError
         The image holds values that are not whole.
     """
-    data = np.asanyarray(image.dataobj)
+    return _whole_labels(np.asanyarray(image.dataobj), name)
+
+
+def _whole_labels(data: NDArray[Any], name: str) -> NDArray[np.int32]:
     if data.ndim == 4 and data.shape[-1] == 1:
         data = data[..., 0]
     rounded = np.rint(data)
@@ -110,6 +114,18 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
         )
     whole: NDArray[np.int32] = rounded.astype(np.int32)
     return whole
+
+
+def read_labels(path: Path, name: str) -> Any:
+    """Read a label image from a file, as 32-bit integers on its own grid.
+
+    Raises
+    ------
+    InputDataError
+        The file cannot be read, or holds values that are not whole.
+    """
+    image = load_image(path)
+    return label_image(_whole_labels(read_data(path, image), name), image.affine)
 
 
 def label_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:

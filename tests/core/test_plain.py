@@ -94,3 +94,9 @@ def test_columns_of_data_frames_are_matched_by_name(weights):
     np.testing.assert_array_equal(found.ec, expected.ec)
     with pytest.raises(InputDataError, match="Run 2 has other regions than the first: A, Q"):
         npi_bids.ec([runs[0], runs[1].rename(columns={"A": "Q"})], tr=2.0)
+
+
+@pytest.mark.parametrize("tr", ["2", True, None, 0.0, 2000, 100.0])
+def test_a_sampling_period_that_cannot_be_is_refused(weights, tr):
+    with pytest.raises(SettingsError, match="The sampling period tr must be"):
+        npi_bids.ec(var_run(weights, 300, seed=1).data, tr, surrogate="var")
