@@ -683,7 +683,7 @@ _LOST_VOLUME = ("zeros", "nan", "spike")
 
 def _judge_image(case: ImageCase, folder: Path) -> str:
     labels, data = _true_volumes()
-    offset = 0.0 if case.dtype in ("f4", "c8") else case.offset  # which these cannot write
+    offset = case.offset if case.dtype in ("f8", "i4") else 0.0  # others would round the signal
     data = _damage_volumes(case, labels, data + offset)
     if case.dtype[0] in "iu" and not np.isfinite(data).all():
         return RIGHT  # whole numbers hold no NaN
@@ -712,7 +712,7 @@ def _judge_image(case: ImageCase, folder: Path) -> str:
 
 
 def _damage_volumes(case: ImageCase, labels: Any, data: Any) -> Any:
-    value = {"zeros": 0.0, "nan": np.nan, "spike": 50 * (data.mean() + 1)}.get(case.damage)
+    value = {"zeros": 0.0, "nan": np.nan, "spike": data.mean() + 2000}.get(case.damage)
     if value is not None:
         data[..., case.volume] = value
     if case.damage in ("nan outside", "zero outside"):
