@@ -112,7 +112,7 @@ def _of_run(rng: np.random.Generator) -> dict[str, object]:
         "Regressors": ["x"], "Denoising": "simple", "DenoisingDescription": "", "HighPass": None,
         "LowPass": None, "GlobalSignalRegression": False, "SmoothingFWHM": 0,
         "FramewiseDisplacementThreshold": None, "Standardize": "zscore", "DummyScans": 0,
-        "SamplesCensored": 20, "MinimumCoverage": 0.5,
+        "SamplesCensored": 20, "SamplesDamaged": 0, "Hazards": [], "MinimumCoverage": 0.5,
     }  # fmt: skip
 
 

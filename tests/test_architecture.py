@@ -14,8 +14,8 @@ SETTINGS = "settings classes"
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
-    "images": {"errors", "core"},
-    "bids": {"errors", "core.options"},
+    "images": {"errors", "core", "io"},
+    "bids": {"errors", "core.options", "io"},
     "io": {"errors", "core"},
     # Simulated datasets are painted on an atlas and written as images and tables.
     "simulate": {"errors", "core", "images", "io"},

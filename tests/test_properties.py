@@ -16,7 +16,7 @@ from npi_bids.bids.selection import read_exclusions
 from npi_bids.core.records import ECResult, RegionSeries
 from npi_bids.core.windows import cut_windows, split_windows
 from npi_bids.errors import NPIError
-from npi_bids.io.given import region_names
+from npi_bids.io.given import shared_regions_of_tables
 from npi_bids.io.tables import read_matrix, read_series, write_matrix, write_series
 
 settings.register_profile(
@@ -138,7 +138,7 @@ def test_series_are_read_back_as_they_were_written(labels, keep, data):
         path = Path(folder) / "x_timeseries.tsv"
         write_series(run, path)
         again = read_series(path, 2.0)
-        names = region_names(path)
+        names = shared_regions_of_tables([path]).labels
     assert again.labels == tuple(labels)
     assert names == tuple(labels)
     np.testing.assert_array_equal(again.keep, run.keep)
@@ -163,7 +163,7 @@ def test_any_table_of_series_is_read_or_refused(content):
         path = Path(folder) / "x_timeseries.tsv"
         path.write_bytes(content)
         try:
-            names = region_names(path)
+            names = shared_regions_of_tables([path]).labels
         except NPIError:
             return
     assert len(names) > 1

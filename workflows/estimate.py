@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from npi_bids.bids.inputs import TIMESERIES
 from npi_bids.core.surrogate import resolve
+from npi_bids.errors import InputDataError
 from npi_bids.interfaces.parcellate import count_values
 from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task
@@ -31,6 +32,8 @@ class Estimate:
         Weights between regions of the linear part, or None for networks alone.
     memory_gb, seconds
         Of the largest step, and of all steps on one core; about.
+    problems
+        Why runs cannot be read, in words.
     """
 
     samples: int
@@ -38,6 +41,7 @@ class Estimate:
     parameters: int | None
     memory_gb: float
     seconds: float
+    problems: tuple[str, ...] = ()
 
 
 def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
@@ -52,7 +56,12 @@ def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
     """
     train = resolve(settings.train)
     n_regions, n_lags = task.atlas.n_regions, train.n_lags or 1
-    sizes = [count_values(run.path) for run in task.unit.runs]
+    sizes, problems = [], []
+    for run in task.unit.runs:
+        try:
+            sizes.append(count_values(run.path))
+        except InputDataError as error:
+            problems.append(str(error))
     samples = sum(n_samples for n_samples, _ in sizes)
     networks, lagged = train.surrogate in _NETWORKS, train.surrogate == "var"
     return Estimate(
@@ -65,6 +74,7 @@ def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
         * (train.n_seeds or 1 if networks else 1)
         * ((train.epochs or 80) if networks else 1)
         + _READ * _values(task, sizes),
+        problems=tuple(problems),
     )
 
 

@@ -14,6 +14,7 @@ from npi_bids.interfaces.series import ReadSeries
 def init_series_wf(
     *,
     labels: Sequence[str],
+    indices: Sequence[int] = (),
     strategy: str,
     standardize: bool = True,
     name: str = "series_wf",
@@ -34,7 +35,9 @@ def init_series_wf(
     Parameters
     ----------
     labels
-        Names of the regions, in the order of the columns.
+        Names of the regions, by which columns are known.
+    indices
+        Of each region in the table of its atlas, by which numbered columns are known.
     strategy
         What the series say of their cleaning.
     standardize
@@ -66,7 +69,12 @@ def init_series_wf(
     inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")
     read = pe.Node(
-        ReadSeries(labels=list(labels), strategy=strategy, standardize=standardize),
+        ReadSeries(
+            labels=list(labels),
+            indices=list(indices),
+            strategy=strategy,
+            standardize=standardize,
+        ),
         name="read_series",
         mem_gb=0.3,
     )

@@ -38,6 +38,8 @@ class PreparedAtlas:
         Number of regions.
     labels
         Names of the regions of series that were given; empty where there is an image.
+    indices
+        Of these regions in the table of their atlas; empty where there is none.
     """
 
     entities: dict[str, str]
@@ -45,6 +47,7 @@ class PreparedAtlas:
     node_file: str
     n_regions: int = 0
     labels: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,7 @@ def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str
 def _init_given_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
     workflow = init_series_wf(
         labels=task.atlas.labels,
+        indices=task.atlas.indices,
         strategy=task.desc,
         standardize=settings.denoise.standardize == "zscore",
         name=name,

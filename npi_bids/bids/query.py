@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from npi_bids.bids.inputs import FILE_FORMATS, INPUT_TYPES
-from npi_bids.core.options import check_options, option
+from npi_bids.core.options import option, option_problems, period_problem
 from npi_bids.errors import InputDataError, SettingsError
 
 _logger = logging.getLogger(__name__)
@@ -68,8 +68,6 @@ class QuerySettings:
     repetition_time: float | None = option(
         None,
         "sampling period in seconds of regional series whose sidecars do not state it",
-        above=0,
-        at_most=100,
         metavar="SECONDS",
     )
     derivatives: tuple[str, ...] = option(
@@ -94,7 +92,11 @@ class QuerySettings:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        problems = list(option_problems(self))
+        if self.repetition_time is not None and (problem := period_problem(self.repetition_time)):
+            problems.append(f"--repetition-time {problem}")
+        if problems:
+            raise SettingsError(" ".join(problems))
         _ = self.datasets
 
     @property

@@ -8,11 +8,11 @@ from typing import TypeGuard
 
 from npi_bids.bids.inputs import GIFTI, NIFTI, TIMESERIES, modern_name, read_name
 from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
+from npi_bids.core.options import period_problem
 from npi_bids.errors import InputDataError
 
 # Confounds belong to a run in all its spaces.
 _SPATIAL = ("space", "res", "den", "desc", "label", "hemi")
-_SECONDS = (0.0, 100.0)  # what a repetition time can be; above, it counts milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _repetition_time(run: BoldRun, listings: Listings) -> object:
     if "RepetitionTime" in said or run.kind != TIMESERIES:
         return said.get("RepetitionTime")
     rate = said.get("SamplingFrequency")
-    if isinstance(rate, int | float) and rate > 0:
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
         return 1 / rate
     own = {key: value for key, value in run.entities.items() if key not in _SPATIAL}
     for name in list_names(run.path.parent, listings):
@@ -154,7 +154,7 @@ def _repetition_time(run: BoldRun, listings: Listings) -> object:
 
 
 def _is_seconds(tr: object) -> TypeGuard[float]:
-    return isinstance(tr, int | float) and _SECONDS[0] < tr <= _SECONDS[1]
+    return tr is not None and not period_problem(tr)
 
 
 def _problem(run: BoldRun, tr: object) -> str:
@@ -166,8 +166,8 @@ def _problem(run: BoldRun, tr: object) -> str:
         )
     if tr is not None and not _is_seconds(tr):
         return (
-            f"The sidecar of <{run.path}> says RepetitionTime {tr!r}; expected seconds, above 0 "
-            "and not milliseconds. Correct the JSON."
+            f"The sidecar of <{run.path}> says RepetitionTime {tr!r}. It {period_problem(tr)} "
+            "Correct the JSON."
         )
     if tr is None and run.kind == TIMESERIES:
         return (

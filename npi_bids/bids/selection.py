@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +12,9 @@ from typing import Any
 
 from npi_bids.bids.results import Model
 from npi_bids.core.options import check_options, option
-from npi_bids.errors import SettingsError
+from npi_bids.errors import InputDataError, SettingsError
+
+_logger = logging.getLogger(__name__)
 
 VERDICTS = ("fail", "caution", "pass")  # from the gravest to the best
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
@@ -88,6 +90,8 @@ def select(models: Iterable[Model], root: Path, settings: SelectionSettings) -> 
     """
     excluded = read_exclusions(Path(settings.exclude_file)) if settings.exclude_file else {}
     cohorts = _cohorts(root, settings.group_by) if settings.group_by else None
+    models = list(models)
+    _check_exclusions(excluded, {model.entities["sub"] for model in models})
     found = []
     for model in models:
         label = model.entities["sub"]
@@ -103,23 +107,54 @@ def read_exclusions(path: Path) -> dict[str, str]:
     """Return the reason of each subject that a file excludes, by label.
 
     The file holds one label per line (with or without ``sub-``), and a reason after a tab where
-    there is one; a header that begins with ``participant_id`` is passed over.
+    there is one; blanks around both are no part of them. A first line that begins with
+    ``participant_id``, empty lines and lines that begin with ``#`` are skipped.
 
     Raises
     ------
     SettingsError
-        The file cannot be read.
+        The file cannot be read, or a line does not begin with a label.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--exclude-file <{path}> cannot be read: {error}.") from error
     excluded = {}
-    for line in lines:
-        label, _, reason = line.strip().partition("\t")
-        if label and not label.startswith(("#", "participant_id")):
-            excluded[label.removeprefix("sub-")] = reason.strip() or "in the file of exclusions"
+    for number, line in enumerate(lines, start=1):
+        label, _, reason = (part.strip() for part in line.strip().partition("\t"))
+        header = number == 1 and label.startswith("participant_id")
+        if not label or label.startswith("#") or header:
+            continue
+        label = label.removeprefix("sub-")
+        if _NO_LABEL.search(label) or not label:
+            raise SettingsError(
+                f"--exclude-file <{path}>, line {number}: {label!r} is no label of a participant; "
+                "expected one label per line (letters and digits, with or without sub-), and a "
+                "reason after a tab where there is one."
+            )
+        excluded[label] = reason or "in the file of exclusions"
     return excluded
+
+
+def _check_exclusions(excluded: Mapping[str, str], there: Collection[str]) -> None:
+    """Warn of labels that no map has; refuse those that are most likely misspelt."""
+    known = {_loosely(label): label for label in there}
+    absent = [label for label in excluded if label not in there]
+    for label in absent:
+        if match := known.get(_loosely(label)):
+            raise SettingsError(
+                f"--exclude-file: there is no sub-{label}, but a sub-{match}. Write the label as "
+                "it stands in the dataset, so that the participant is left out."
+            )
+    if absent:
+        _logger.warning(
+            "--exclude-file names %d participant(s) without a map, who exclude nobody: sub-%s",
+            len(absent), ", sub-".join(absent[:20]),
+        )  # fmt: skip
+
+
+def _loosely(label: str) -> str:
+    return label.casefold().lstrip("0")
 
 
 def mean_displacement(runs: Iterable[Mapping[str, Any]]) -> float | None:
@@ -149,7 +184,9 @@ def read_participants(root: Path, asked: str = "") -> dict[str, dict[str, str]]:
     Raises
     ------
     SettingsError
-        The file cannot be read, or an option (``asked``, in words) needs it and it is not there.
+        An option (``asked``, in words) needs the file and it is not there.
+    InputDataError
+        The file is no table of participants, or has several rows of one.
     """
     path = root / "participants.tsv"
     if not path.is_file():
@@ -159,14 +196,24 @@ def read_participants(root: Path, asked: str = "") -> dict[str, dict[str, str]]:
             f"{asked}: <{path}> does not exist; put a participants.tsv with that column into the "
             "output dataset."
         )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"<{path}> cannot be read: {error}.") from error
-    if rows and "participant_id" not in rows[0]:
-        raise SettingsError(f"<{path}> has the columns {list(rows[0])}, and no participant_id.")
-    return {row["participant_id"].removeprefix("sub-"): row for row in rows}
+    from npi_bids.io.tables import read_cells
+
+    cells = read_cells(path)
+    if "participant_id" not in cells.names:
+        raise InputDataError(
+            f"<{path}> has the columns {', '.join(cells.names)}; expected a participant_id."
+        )
+    rows = [(row["participant_id"].removeprefix("sub-"), {**row}) for row in cells.records()]
+    labels = [label for label, _ in rows]
+    if "" in labels or "n/a" in labels:
+        line = next(n for n, label in enumerate(labels, start=2) if label in ("", "n/a"))
+        raise InputDataError(f"<{path}> has no participant_id in line {line}.")
+    if repeated := sorted({label for label in labels if labels.count(label) > 1})[:5]:
+        raise InputDataError(
+            f"<{path}> has several rows of sub-{', sub-'.join(repeated)}; expected one row per "
+            "participant. Which of them is right?"
+        )
+    return dict(rows)
 
 
 def _cohorts(root: Path, column: str) -> Mapping[str, str]:

@@ -136,6 +136,7 @@ def run_facts(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[s
         "SamplesKept": summary["n_kept"],
         "DummyScans": summary["n_dummy"],
         "SamplesCensored": summary["n_censored"],
+        "SamplesDamaged": summary["n_damaged"],
         "FramewiseDisplacementThreshold": settings["fd_thresh"],
         "MeanFramewiseDisplacement": summary["mean_fd"],
         "MaxFramewiseDisplacement": summary["max_fd"],
@@ -151,6 +152,7 @@ def run_facts(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[s
         "RegionsNotCovered": summary["regions_uncovered"],
         "RegionsLost": summary["regions_lost"],
         "AtlasSpace": summary["atlas_space"],
+        "Hazards": summary["hazards"],
         "Excluded": summary["excluded"] or None,
     }
 

@@ -24,7 +24,7 @@ from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
 from npi_bids.errors import InputDataError, NoUsableDataError, NPIError, SettingsError
-from npi_bids.io.design import build_model, check_columns
+from npi_bids.io.design import build_model, check_formula
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.workflows.base import run_workflow
@@ -52,7 +52,7 @@ def check_model(request: Request) -> None:
     roots = [*(dataset.root for dataset in datasets), request.out_dir]
     tables = [root for root in roots if (root / "participants.tsv").is_file()]
     first = next(iter(read_participants(tables[0]).values()), {}) if tables else {}
-    check_columns(request.group.model, [*RESULT_COLUMNS, *participant_columns(first)])
+    check_formula(request.group.model, [*RESULT_COLUMNS, *participant_columns(first)])
 
 
 def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
@@ -99,6 +99,8 @@ def _check_design(cohort: Cohort, request: Request) -> None:
         cohort.name, built.formula, int(built.rows.sum()), len(rows),
         ", ".join(built.design.columns), ", ".join(c.name for c in built.design.contrasts),
     )  # fmt: skip
+    for column in built.columns:
+        _logger.info("Column %s", column)
     for place, reason in built.reasons.items():
         _logger.info("Left out of the test: %s, %s", rows[place]["participant_id"], reason)
 

@@ -16,7 +16,7 @@ from npi_bids.bids.units import Unit, group_runs
 from npi_bids.cli.settings import Request
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.images.options import DenoiseSettings
-from npi_bids.io.given import region_names
+from npi_bids.io.given import shared_regions_of_tables
 from npi_bids.workflows.atlas import prepare_atlas, save_atlas, save_regions
 from npi_bids.workflows.subject import PreparedAtlas
 
@@ -83,9 +83,10 @@ class Inputs:
         """Load and check an atlas; raises where it is missing or damaged."""
         if not self.given:
             return prepare_atlas(spec, folder, offline=self.request.atlases.offline)
-        run = next(run for run in self.runs if given_atlas(run.regions) == spec)
-        labels = region_names(run.path, self._region_table(spec))
-        return PreparedAtlas(spec.entities, folder, "", len(labels), labels)
+        paths = [run.path for run in self.runs if given_atlas(run.regions) == spec]
+        regions = shared_regions_of_tables(paths, self._region_table(spec))
+        labels, indices = regions.labels, regions.indices
+        return PreparedAtlas(spec.entities, folder, "", len(labels), labels, indices)
 
     def save(self, spec: AtlasSpec, atlas: PreparedAtlas, *, space: str) -> PreparedAtlas:
         """Save table and, where there is one, image of an atlas into the output dataset."""

@@ -55,11 +55,12 @@ def build_parser() -> ArgumentParser:
 
 
 def _run(args: Namespace) -> int:
-    from npi_bids.core.plain import ec
+    from npi_bids.core.plain import ec, period_problem
     from npi_bids.io.files import write_json
     from npi_bids.io.tables import read_series, write_matrix
 
-    problems = [] if args.tr > 0 else [f"--tr must be above 0, not {args.tr:g}."]
+    problem = period_problem(args.tr)
+    problems = [f"--tr {problem}"] if problem else []
     if args.out.suffix != ".tsv":
         problems.append(f"--out must end in .tsv, not {args.out.name!r}.")
     given: dict[type, dict[str, Any]] = {

@@ -67,11 +67,12 @@ def extraction_memory(files: Sequence[Path]) -> float:
     """Return how many GB the extraction of the largest of some runs takes, about.
 
     Volumes are read a few at a time, whatever their number; greyordinates at once, and twice
-    (measured by ``python -m benchmarks.memory``).
+    (measured by ``python -m benchmarks.memory``), both hemispheres of a pair.
     """
     grey = [path for path in files if path.name.endswith((".dtseries.nii", ".func.gii"))]
     volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
-    largest = max((path.stat().st_size for path in grey), default=0) / 1e9
+    sizes = [path.stat().st_size * (2 if path.name.endswith(".gii") else 1) for path in grey]
+    largest = max(sizes, default=0) / 1e9
     return _LIBRARIES_GB + (_VOLUMES_GB if volumes else 0.0) + 2.5 * largest
 
 

@@ -202,6 +202,7 @@ def _print_plan(request: Request, work_dir: Path) -> int:
             f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
             f"{found.memory_gb:.1f} GB, about {duration(found.seconds)})"
         )
+        lines += [f"    will fail: {problem}" for problem in found.problems]
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
     seconds = sum(found.seconds for found in estimates) / n_procs

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, field, fields
+from numbers import Real
 from typing import Any
 
 from npi_bids.errors import SettingsError
+
+# Seconds per volume of the slowest protocols (sparse sampling of auditory studies) are 10 to 20;
+# what is above counts milliseconds.
+LONGEST_TR = 20.0
+
+
+def period_problem(tr: object) -> str:
+    """Say what a sampling period must be where a value cannot be one in seconds; else nothing.
+
+    >>> period_problem(2.0)
+    ''
+    >>> period_problem(2000)
+    'must be in seconds, not milliseconds, and at most 20, not 2000 (2000 ms are 2 s).'
+    """
+    if isinstance(tr, bool) or not isinstance(tr, Real):
+        return f"must be a number of seconds, not {tr!r}."
+    try:
+        seconds = float(tr)
+    except OverflowError:  # an integer of more than 300 digits
+        seconds = math.inf
+    if not seconds > 0:
+        return f"must be above 0 s, not {seconds:g}."
+    if seconds <= LONGEST_TR:
+        return ""
+    hint = f" ({seconds:g} ms are {seconds / 1000:g} s)" if seconds <= 1000 * LONGEST_TR else ""
+    return (
+        f"must be in seconds, not milliseconds, and at most {LONGEST_TR:g}, not {seconds:g}{hint}."
+    )
 
 
 def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from npi_bids.core.options import period_problem
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.pipeline import ec_of_runs
 from npi_bids.core.records import Array, Mask, RegionSeries
@@ -15,6 +16,8 @@ from npi_bids.core.subject import SubjectEC
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings
 from npi_bids.errors import InputDataError, SettingsError
+
+__all__ = ("ec", "period_problem")
 
 
 def ec(
@@ -36,10 +39,12 @@ def ec(
     ----------
     series
         Shape (n_samples, n_regions), time down the rows; or a list of such arrays, one per run.
+        Columns of data frames are matched by name.
     tr
         Sampling period (s).
     labels
-        Region names; ``R001`` and so on where None.
+        Region names in the order of the columns. Where None, those of data frames, or ``R001``
+        and so on.
     preset
         ``luo2025`` or ``luo2025-hcp``, the published settings.
     perturb
@@ -73,7 +78,11 @@ def ec(
     >>> bool(result.ec[0, 2] > 0.4), result.measures["npi"].labels
     (True, ('A', 'B', 'C'))
     """
-    runs = series if isinstance(series, list | tuple) else [series]
+    if problem := period_problem(tr):
+        raise SettingsError(f"The sampling period tr {problem}")
+    runs: list[Any] = list(series) if isinstance(series, list | tuple) else [series]
+    if labels is None and all(hasattr(run, "columns") for run in runs):
+        runs, labels = _by_name(runs)
     records = [_run(number, run, tr, labels) for number, run in enumerate(runs, start=1)]
     if preset is not None and preset not in PRESETS:
         raise SettingsError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
@@ -90,7 +99,21 @@ def ec(
     )
 
 
+def _by_name(runs: list[Any]) -> tuple[list[Any], list[str]]:
+    """Return the columns of data frames in the order of the first, and their names."""
+    first = list(runs[0].columns)
+    for number, run in enumerate(runs, start=1):
+        if differing := sorted(map(str, set(first) ^ set(run.columns)))[:5]:
+            raise InputDataError(
+                f"Run {number} has other regions than the first: {', '.join(differing)} are in "
+                "one of them alone."
+            )
+    return [run[first] for run in runs], [str(name) for name in first]
+
+
 def _run(number: int, run: ArrayLike, tr: float, labels: Sequence[str] | None) -> RegionSeries:
+    if np.iscomplexobj(run):
+        raise InputDataError(f"Run {number} holds complex numbers; expected real signals.")
     try:
         data: Array = np.array(run, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -109,8 +132,17 @@ def _run(number: int, run: ArrayLike, tr: float, labels: Sequence[str] | None) -
         f"R{region + 1:03d}" for region in range(data.shape[1])
     )  # fmt: skip
     keep: Mask = np.logical_not(np.isnan(data).all(axis=1))
+    kept = data[keep]
+    wrong = ~np.isfinite(kept)
+    partly = np.flatnonzero(wrong.any(axis=0) & ~np.isnan(kept).all(axis=0))
+    if partly.size:
+        raise InputDataError(
+            f"Run {number} has {int(wrong[:, partly[0]].sum())} of {len(kept)} samples of region "
+            f"{names[partly[0]]} that are not finite (regions of this kind: {partly.size}); "
+            "expected NaN in whole rows (a censored sample) or whole columns (a region that is "
+            "not covered)."
+        )
     with np.errstate(invalid="ignore", divide="ignore"):
-        kept = data[keep]
         spread = kept.std(axis=0)
         scaled = (data - kept.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
     return RegionSeries(scaled, names, tr, keep)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +14,7 @@ from npi_bids.errors import InputDataError
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_ONE_LINE = re.compile(r"[^\t\n\r\v\f\x00-\x1f\x7f\u2028\u2029]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +49,7 @@ class RegionSeries:
             raise InputDataError(
                 f"The censoring mask has shape {self.keep.shape} for {len(self.data)} samples."
             )
-        _check_unique(self.labels)
+        check_region_names(self.labels, "A table of signals")
         if not self.tr > 0:
             raise InputDataError(f"The sampling period must be above 0 s, not {self.tr}.")
         partly: Mask = np.logical_and(~np.isfinite(self.data[self.keep]).all(axis=0), self.covered)
@@ -117,7 +121,7 @@ class ECResult:
                 f"The matrix has shape {self.matrix.shape} but there are {len(self.labels)} "
                 "labels; expected (n_regions, n_regions)."
             )
-        _check_unique(self.labels)
+        check_region_names(self.labels, "A matrix")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,7 +280,28 @@ class Uncertainty:
     method: str
 
 
-def _check_unique(labels: tuple[str, ...]) -> None:
-    seen: set[str] = set()
-    if twice := sorted({label for label in labels if label in seen or seen.add(label)}):  # type: ignore[func-returns-value]
-        raise InputDataError(f"Region labels are not unique: {twice[:5]}.")
+def check_region_names(labels: Sequence[str], owner: str) -> None:
+    """Refuse names of regions that no table can hold, or that repeat.
+
+    Parameters
+    ----------
+    labels
+        The names.
+    owner
+        What they belong to, to begin the message with.
+
+    Raises
+    ------
+    InputDataError
+        A name is empty, ``n/a`` (which stands for a missing value), holds a tab or a line break,
+        begins or ends with a blank, or repeats.
+    """
+    for number, label in enumerate(labels, start=1):
+        if label in ("", "n/a") or label != label.strip() or not _ONE_LINE.fullmatch(label):
+            raise InputDataError(
+                f"{owner} calls region {number} {label!r}; expected a name of one line, without "
+                "tabs and without blanks at its ends, that is not n/a."
+            )
+    counts = Counter(labels)
+    if repeated := [label for label, count in counts.items() if count > 1][:5]:
+        raise InputDataError(f"{owner} has region names that repeat: {', '.join(repeated)}.")

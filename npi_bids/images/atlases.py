@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-
 from npi_bids.errors import InputDataError
 from npi_bids.images.grey_atlases import load_grey_atlas
 from npi_bids.images.mmp import load_mmp
-from npi_bids.images.parcellation import Parcellation, label_data, label_image, weights_image
+from npi_bids.images.opening import load_image, read_data
+from npi_bids.images.parcellation import Parcellation, read_labels, weights_image
 from npi_bids.images.spheres import load_spheres, sphere_atlases
 from npi_bids.images.tables import find_table, read_names
 
@@ -109,11 +107,8 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
     """
     if path.name.endswith((".dlabel.nii", ".label.gii")):
         return load_grey_atlas(path, request.name, request.space)
-    try:
-        image: Any = nib.load(path)
-        shape = image.shape
-    except (OSError, nib.filebasedimages.ImageFileError) as error:
-        raise InputDataError(f"The atlas <{path}> cannot be read as an image: {error}") from error
+    image = load_image(path)
+    shape = image.shape
     try:
         table = read_names(find_table(path))
     except InputDataError:
@@ -126,9 +121,20 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
             "rename it to atlas-NAME_dseg.nii.gz to use it as an atlas of your own."
         )
     if len(shape) == 4 and shape[3] > 1:
-        kept = weights_image(np.asarray(image.dataobj), image.affine)
+        if list(table["index"]) != list(range(1, len(table) + 1)):
+            raise InputDataError(
+                f"The atlas <{path}> has one map per region, but its table numbers them "
+                f"{', '.join(map(str, table['index'][:5]))} ...; expected 1 to {len(table)}, the "
+                "places of the maps in the image."
+            )
+        if shape[3] != len(table):
+            raise InputDataError(
+                f"The atlas <{path}> has {shape[3]} maps but its table names {len(table)} "
+                "regions; expected one map per region."
+            )
+        kept = weights_image(read_data(path, image), image.affine)
     else:
-        kept = label_image(label_data(image, request.name), image.affine)
+        kept = read_labels(path, request.name)
     return Parcellation(
         name=request.name,
         labels=tuple(table["name"]),
@@ -203,13 +209,14 @@ def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
 
     found = _fetch(fetch_atlas_msdl, folder)
     labels = tuple(_text(label).strip() for label in found.labels)
-    image: Any = nib.load(found.maps)
+    path = Path(found.maps)
+    image = load_image(path)
     return Parcellation(
         name=request.name,
         labels=labels,
         values=tuple(range(1, len(labels) + 1)),
         space="MNI152NLin6Asym",
-        image=weights_image(np.asarray(image.dataobj), image.affine),
+        image=weights_image(read_data(path, image), image.affine),
         networks=tuple(_text(network).strip() for network in found.networks),
     )
 
@@ -240,8 +247,7 @@ def _labelled(
     values: tuple[int, ...],
     drawn: tuple[str, tuple[str, ...]],
 ) -> Parcellation:
-    image: Any = nib.load(maps)
-    kept = label_image(label_data(image, request.name), image.affine)
+    kept = read_labels(Path(maps), request.name)
     return Parcellation(request.name, labels, values, drawn[0], kept, drawn[1])
 
 

@@ -22,6 +22,7 @@ from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
 from npi_bids.images.denoise import Strategy
 from npi_bids.images.old_confounds import modern_confounds
+from npi_bids.io.tables import read_numbers
 
 _MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
 _TISSUE = ("csf", "white_matter")
@@ -34,6 +35,8 @@ _SUFFIXES = {
 _DUMMY = "non_steady_state"
 # fMRIPrep's cosines have a cut-off of 128 s: a run this many seconds long has none.
 _COSINE_PERIOD = 128.0
+# Correlation of the table's global signal with the image's, below which they are of two runs.
+_SAME_RUN, _FEWEST_CHANGES = 0.5, 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +53,15 @@ class Confounds:
         Samples dropped at the start.
     framewise_displacement
         Shape (n_samples,), in mm; NaN where the table does not say.
+    global_signal
+        Shape (n_samples,), in the unit of the image; NaN where the table does not say.
     """
 
     regressors: pd.DataFrame
     keep: Mask
     n_dummy: int
     framewise_displacement: Array
+    global_signal: Array
 
 
 def read_confounds(path: Path, n_samples: int) -> pd.DataFrame:
@@ -66,10 +72,7 @@ def read_confounds(path: Path, n_samples: int) -> pd.DataFrame:
     InputDataError
         The file cannot be read as a table, or has another number of rows than the run samples.
     """
-    try:
-        table = modern_confounds(pd.read_table(path, na_values="n/a").rename(columns=str))
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputDataError(f"The confounds <{path}> cannot be read: {error}") from error
+    table = modern_confounds(read_numbers(path, finite=False))
     if len(table) != n_samples:
         raise InputDataError(
             f"The confounds <{path}> have {len(table)} rows but the run has {n_samples} samples; "
@@ -84,42 +87,104 @@ def check_columns(table: pd.DataFrame, strategy: Strategy, tr: float, path: Path
     Raises
     ------
     InputDataError
-        Columns are missing, cosine columns included.
+        Columns are missing, cosine columns included, or hold no numbers.
     """
-    needed = {
-        "motion": [name + end for end in _SUFFIXES[strategy.motion] for name in _MOTION],
-        "wm_csf": [name + end for end in _SUFFIXES[strategy.wm_csf] for name in _TISSUE],
-        "global_signal": ["global_signal" + end for end in _SUFFIXES[strategy.global_signal]],
-        "scrub": ["framewise_displacement"]
-        + ["std_dvars"] * math.isfinite(strategy.std_dvars_threshold),
-    }
+    columns = [str(column) for column in table.columns]
     missing = [
         column
-        for component in strategy.components
-        for column in needed.get(component, ())
+        for wanted in _needed_columns(strategy).values()
+        for column in wanted
         if column not in table
     ]
     remedy = "choose another --denoise strategy, or run fMRIPrep with these confounds"
-    columns = [str(column) for column in table.columns]
     cosines = any(column.startswith("cosine") for column in columns)
     if "high_pass" in strategy.components and not cosines:
         n_expected = math.floor(2 * len(table) * tr / _COSINE_PERIOD)
         if n_expected:
             missing += [f"cosine{number:02d}" for number in range(n_expected)]
             remedy += "; --high-pass 0.008 makes cosines here"
-    if "compcor" in strategy.components and not any(c.startswith("a_comp_cor") for c in columns):
+    if "compcor" in strategy.components and not any(map(_is_compcor, columns)):
         missing.append("a_comp_cor_00")
-    words = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
-    if words:
-        raise InputDataError(
-            f"The confounds <{path}> hold values that are not numbers in the column(s) "
-            f"{words[:8]}; expected numbers or n/a."
-        )
     if missing:
         raise InputDataError(
             f"The confounds <{path}> lack {len(missing)} column(s) that the strategy "
             f"'{strategy.name}' needs: {', '.join(missing)}; {remedy}."
         )
+
+
+def check_variation(table: pd.DataFrame, strategy: Strategy, path: Path) -> None:
+    """Raise an error where all confounds of one component of the strategy are constant.
+
+    A constant regressor removes nothing. A single constant column may be real (a tissue that the
+    field of view lacks); six motion parameters, or both tissues, that never change are not.
+
+    Raises
+    ------
+    InputDataError
+        All columns of a component are constant; names them.
+    """
+    used = _needed_columns(strategy)
+    if "compcor" in strategy.components:
+        used["compcor"] = [name for name in table.columns if _is_compcor(str(name))]
+    used = used | {"scrub": used["scrub"][:1]} if "scrub" in used else used
+    for component, names in used.items():
+        values = table[names].to_numpy(dtype=np.float64)
+        known = values[:, np.isfinite(values).any(axis=0)]
+        if known.size and (np.nanmin(known, axis=0) == np.nanmax(known, axis=0)).all():
+            raise InputDataError(
+                f"The confounds <{path}> are constant in every column of the component "
+                f"'{component}' that the strategy '{strategy.name}' needs: "
+                f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}; expected values that "
+                "change over the run, since constant ones remove nothing. Was the table filled "
+                "with zeros? Choose another --denoise strategy to go without."
+            )
+
+
+def _needed_columns(strategy: Strategy) -> dict[str, list[str]]:
+    """Return the columns whose names are known beforehand, by component of the strategy."""
+    columns = {
+        "motion": [name + end for end in _SUFFIXES[strategy.motion] for name in _MOTION],
+        "wm_csf": [name + end for end in _SUFFIXES[strategy.wm_csf] for name in _TISSUE],
+        "global_signal": ["global_signal" + end for end in _SUFFIXES[strategy.global_signal]],
+        "scrub": ["framewise_displacement"]
+        + ["std_dvars"] * math.isfinite(strategy.std_dvars_threshold),
+    }
+    return {name: columns[name] for name in columns if name in strategy.components}
+
+
+def _is_compcor(name: str) -> bool:
+    return name.startswith("a_comp_cor")
+
+
+def global_signal_problem(confounds: Confounds, brain_mean: Array) -> str:
+    """Say where the global signal of the table is not that of the image, or return an empty text.
+
+    The global signal of fMRIPrep is the mean of the preprocessed image within its brain mask, so
+    that its changes from sample to sample are nearly those of the image, also after resampling to
+    another space. Changes of two runs are unrelated: with 64 of them, the fewest that are looked
+    at, r exceeds 0.5 by chance in less than 1 of 1000 runs. The signals themselves would not do,
+    since all scans drift alike.
+
+    Parameters
+    ----------
+    confounds
+        Of the run, with the samples that are kept.
+    brain_mean
+        Shape (n_samples,); mean of the image within its mask, NaN where it is not known.
+    """
+    usable = confounds.keep & np.isfinite(confounds.global_signal) & np.isfinite(brain_mean)
+    pairs = usable[1:] & usable[:-1]
+    stated, measured = np.diff(confounds.global_signal)[pairs], np.diff(brain_mean)[pairs]
+    if pairs.sum() < _FEWEST_CHANGES or not (np.ptp(stated) > 0 and np.ptp(measured) > 0):
+        return ""
+    r = float(np.corrcoef(stated, measured)[0, 1])
+    if r >= _SAME_RUN:
+        return ""
+    return (
+        f"The global signal of the confounds correlates with the mean of the image in its mask by "
+        f"r = {r:.2f} (changes from sample to sample); expected nearly 1. Are they the confounds "
+        "of another run, or was the image processed further?"
+    )
 
 
 def load_confounds(
@@ -154,6 +219,7 @@ def load_confounds(
         return _without_table(n_samples, dummy_scans)
     table = read_confounds(path, n_samples)
     check_columns(table, strategy, tr, path)
+    check_variation(table, strategy, path)
     if dummy_scans != "auto":
         table = table.drop(columns=[name for name in table.columns if _DUMMY in str(name)])
     flagged = table[[name for name in table.columns if _DUMMY in str(name)]].to_numpy(dtype=float)
@@ -172,16 +238,19 @@ def load_confounds(
         keep[:n_dummy] = False
     _check_finite(regressors, keep, path)
     absent = pd.Series(np.full(n_samples, np.nan))
-    displacement = table.get("framewise_displacement", absent)
-    return Confounds(regressors, keep, n_dummy, displacement.to_numpy(dtype=np.float64))
+    displacement, signal = (
+        table.get(name, absent).to_numpy(dtype=np.float64)
+        for name in ("framewise_displacement", "global_signal")
+    )
+    return Confounds(regressors, keep, n_dummy, displacement, signal)
 
 
 def _without_table(n_samples: int, dummy_scans: str) -> Confounds:
     n_dummy = 0 if dummy_scans == "auto" else int(dummy_scans)
     keep = np.ones(n_samples, dtype=bool)
     keep[:n_dummy] = False
-    nothing = pd.DataFrame(index=range(n_samples))
-    return Confounds(nothing, keep, n_dummy, np.full(n_samples, np.nan))
+    nothing, unknown = pd.DataFrame(index=range(n_samples)), np.full(n_samples, np.nan)
+    return Confounds(nothing, keep, n_dummy, unknown, unknown)
 
 
 def _ask_nilearn(
@@ -190,6 +259,8 @@ def _ask_nilearn(
     from nilearn.interfaces.fmriprep import load_confounds as nilearn_load
 
     keep = np.ones(len(table), dtype=bool)
+    if "std_dvars" not in table:  # nilearn reads it even where it censors nothing
+        table = table.assign(std_dvars=0.0)
     with tempfile.TemporaryDirectory(prefix="confounds_", dir=Path.cwd()) as folder:
         # A relative path: nilearn replaces "tsv" anywhere in the path to find the JSON.
         scratch = Path(os.path.relpath(folder))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.records import Array, RegionSeries
+from npi_bids.core.records import Array, Mask, RegionSeries
 from npi_bids.errors import InputDataError
-from npi_bids.images.confounds import Confounds, load_confounds
+from npi_bids.images.confounds import Confounds, global_signal_problem, load_confounds
+from npi_bids.images.damage import MOST_DAMAGED, far_samples
 from npi_bids.images.grey import GreyScan
 from npi_bids.images.header import RunFiles
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
@@ -35,15 +36,22 @@ class Extracted:
         What was regressed, and which samples stayed.
     raw
         Means of the regions before they were cleaned, in SD, shape of the series; all samples.
+    damaged
+        Shape (n_samples,); samples left out because the image is damaged there (constant, not
+        finite, far from those around them), and for no other reason.
     excluded
         Why no sample of the run can be used, or empty.
+    hazards
+        What may have spoilt the series, in words.
     """
 
     series: RegionSeries
     coverage: pd.DataFrame
     confounds: Confounds
     raw: Array
+    damaged: Mask
     excluded: str = ""
+    hazards: tuple[str, ...] = ()
 
 
 def extract_run(
@@ -77,31 +85,100 @@ def extract_run(
         strategy=denoise.strategy,
         dummy_scans=denoise.dummy_scans,
     )
-    table = _measure_coverage(scan.sizes(), parcellation, coverage.min_coverage)
+    reading = _read_regions(scan, (run, parcellation), confounds.keep, denoise, coverage)
+    table, means, damaged = reading.coverage, reading.means, reading.damaged & confounds.keep
     covered = table["covered"].to_numpy(dtype=bool)
-    if not covered.any():
-        raise InputDataError(
-            f"<{run.bold}> holds signal in no region of the atlas {parcellation.name}: at most "
-            f"{table['coverage'].max():.0%} of a region, at least {coverage.min_coverage:.0%} "
-            "wanted. Is the image empty, or in another space than the atlas? Leave the run out "
-            "with --bids-filter-file."
-        )
-    data, raw = (np.full((n_samples, len(table)), np.nan) for _ in range(2))
+    if damaged.any():
+        confounds = replace(confounds, keep=confounds.keep & ~damaged)
+    hazard = global_signal_problem(confounds, reading.brain_mean)
     excluded = _lack_of_freedom(confounds, denoise, tr)
+    for problem in filter(None, (hazard, excluded and f"left out: {excluded}")):
+        _logger.warning("%s: %s", run.bold.name, problem)
     if excluded:
-        _logger.warning("%s is left out: %s", run.bold.name, excluded)
         confounds = replace(confounds, keep=np.zeros_like(confounds.keep))
+    data, raw = (np.full((n_samples, len(table)), np.nan) for _ in range(2))
     if confounds.keep.any():
-        means = scan.signals(covered, denoise.smoothing)
         data[np.ix_(confounds.keep, covered)] = _clean_signals(means, confounds, denoise, tr)
-        spread = means.std(axis=0)
-        raw[:, covered] = (means - means.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
+        raw[:, covered] = _in_sd(means, ~reading.damaged)
     _logger.info(
         "%s: %d of %d samples kept, %d of %d regions covered",
         run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
     )  # fmt: skip
     series = RegionSeries(data, parcellation.labels, tr, confounds.keep)
-    return Extracted(series, table, confounds, raw, excluded)
+    hazards = (hazard,) if hazard else ()
+    return Extracted(series, table, confounds, raw, damaged, excluded, hazards)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """Coverage, regional means (n_samples, n_covered), damaged samples, mean within the mask."""
+
+    coverage: pd.DataFrame
+    means: Array
+    damaged: Mask
+    brain_mean: Array
+
+
+def _read_regions(
+    scan: VolumeScan | GreyScan,
+    where: tuple[RunFiles, Parcellation],
+    keep: Mask,
+    denoise: DenoiseSettings,
+    coverage: CoverageSettings,
+) -> _Reading:
+    """Read the regional means of a run; again without samples that turn out to be damaged."""
+    run, parcellation = where
+    survey = scan.survey(keep)
+    damaged = survey.damaged
+    for last in (False, True):
+        table = _measure_coverage(scan.sizes(), parcellation, coverage.min_coverage)
+        covered = table["covered"].to_numpy(dtype=bool)
+        if not covered.any():
+            raise InputDataError(_no_signal(run, parcellation, table, coverage))
+        means = scan.signals(covered, denoise.smoothing)
+        far = far_samples(means, keep & ~damaged)
+        if last or not far.any():
+            break
+        damaged = damaged | far
+        scan.survey(keep & ~damaged)
+    _tell_of_damage(damaged, run)
+    return _Reading(table, means, damaged, survey.brain_mean)
+
+
+def _tell_of_damage(damaged: Mask, run: RunFiles) -> None:
+    if not damaged.any():
+        return
+    numbers = np.flatnonzero(damaged)
+    listed = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+    words = (
+        f"{len(numbers)} of {len(damaged)} samples are constant, not finite, or far from those "
+        f"around them (counted from 0: {listed})"
+    )
+    if len(numbers) > MOST_DAMAGED * len(damaged):
+        raise InputDataError(
+            f"<{run.bold}> is damaged: {words}; expected at most a third. Was it copied or "
+            "converted completely? Leave the run out with --bids-filter-file."
+        )
+    _logger.warning("%s: %s; they are censored", run.bold.name, words)
+
+
+def _no_signal(
+    run: RunFiles, parcellation: Parcellation, table: pd.DataFrame, coverage: CoverageSettings
+) -> str:
+    return (
+        f"<{run.bold}> holds signal in no region of the atlas {parcellation.name}: at most "
+        f"{table['coverage'].max():.0%} of a region, at least {coverage.min_coverage:.0%} "
+        "wanted. Is the image empty, or in another space than the atlas? Leave the run out "
+        "with --bids-filter-file."
+    )
+
+
+def _in_sd(means: Array, sound: Mask) -> Array:
+    """Return regional means in SD over the sound samples; NaN where there is no other."""
+    centre, spread = means[sound].mean(axis=0), means[sound].std(axis=0)
+    scaled: Array = (means - centre) / np.where(spread > 0, spread, np.nan)
+    scaled[~sound] = np.nan
+    return scaled
 
 
 def _measure_coverage(
@@ -163,6 +240,7 @@ class RunSummary:
 
     ``regions_lost`` are covered in no part of the grid, ``regions_uncovered`` below the threshold
     (lost ones included); framewise displacements in mm, NaN where the confounds do not say.
+    ``n_damaged`` of the censored samples are so because the image is damaged there.
     """
 
     tr: float
@@ -170,6 +248,7 @@ class RunSummary:
     n_kept: int
     n_dummy: int
     n_censored: int
+    n_damaged: int
     mean_fd: float
     max_fd: float
     strategy: str
@@ -179,12 +258,21 @@ class RunSummary:
     regions_uncovered: tuple[str, ...]
     atlas_space: str
     excluded: str
+    hazards: tuple[str, ...]
 
 
 def summarise_given(
-    series: RegionSeries, displacement: Array, strategy: str, space: str
+    series: RegionSeries,
+    displacement: Array,
+    strategy: str,
+    space: str,
+    *,
+    matched_by: str = "name",
 ) -> RunSummary:
-    """Return what is known of a run whose regional series were given."""
+    """Return what is known of a run whose regional series were given.
+
+    ``matched_by`` says how columns were assigned to regions: by name, index or position.
+    """
     known = displacement[np.isfinite(displacement)]
     lost = ~np.asarray(np.isfinite(series.data).any(axis=0))
     names = tuple(label for label, gone in zip(series.labels, lost, strict=True) if gone)
@@ -194,15 +282,22 @@ def summarise_given(
         n_kept=int(series.keep.sum()),
         n_dummy=0,
         n_censored=int((~series.keep).sum()),
+        n_damaged=0,
         mean_fd=float(known.mean()) if known.size else float("nan"),
         max_fd=float(known.max()) if known.size else float("nan"),
         strategy=strategy,
-        strategy_description="regional series as they were found; nothing was regressed here",
+        strategy_description="regional series as they were found; nothing was regressed here"
+        + (
+            ""
+            if matched_by == "name"
+            else f". Columns are only numbered and were assigned to the regions by {matched_by}"
+        ),
         regressors=(),
         regions_lost=names,
         regions_uncovered=names,
         atlas_space=space,
         excluded="",
+        hazards=(),
     )
 
 
@@ -221,6 +316,7 @@ def summarise(
         n_kept=kept,
         n_dummy=confounds.n_dummy,
         n_censored=len(confounds.keep) - kept - confounds.n_dummy,
+        n_damaged=int(extracted.damaged.sum()),
         mean_fd=float(known.mean()) if known.size else float("nan"),
         max_fd=float(known.max()) if known.size else float("nan"),
         strategy=strategy.name,
@@ -230,4 +326,5 @@ def summarise(
         regions_uncovered=tuple(table["name"][~table["covered"]]),
         atlas_space=parcellation.space,
         excluded=extracted.excluded,
+        hazards=extracted.hazards,
     )

@@ -7,22 +7,30 @@ rest handles one kind. Runs and atlases are matched structure by structure, by v
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.parsers.expat import ExpatError  # an exception alone; the files are read by nibabel
 
-import nibabel as nib
 import numpy as np
 from nibabel.cifti2.cifti2 import Cifti2Image
-from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
+from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, SeriesAxis
 from numpy.typing import NDArray
 
 from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
+from npi_bids.images.damage import Extent, Survey
 from npi_bids.images.header import RunFiles, sampling_period
+from npi_bids.images.opening import (
+    CIFTI_ERRORS,
+    READ_ERRORS,
+    is_wide,
+    load_image,
+    read_gifti,
+    unreadable,
+)
 from npi_bids.images.parcellation import Parcellation
-from npi_bids.images.volumes import READ_ERRORS, unreadable
 
+_AT_ONCE = 20_000_000  # values in memory, beside all of them as 32-bit floats
 _HEMISPHERES = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
 
 
@@ -42,20 +50,39 @@ class GreyScan:
 
     def __init__(self, run: RunFiles, parcellation: Parcellation) -> None:
         if run.bold.name.endswith(".gii"):
-            self._data, axis, header = _read_hemispheres(run)
+            self._values, axis, header = _read_hemispheres(run)
         else:
-            self._data, axis, header = _read_cifti(run.bold)
-        self.n_samples, self.tr = len(self._data), sampling_period(header, run)
-        self._values = np.asarray(parcellation.values)
+            self._values, axis, header = _read_cifti(run.bold)
+        self.n_samples, self.tr = len(self._values.data), sampling_period(header, run)
+        self._regions = np.asarray(parcellation.values)
         self._label = labels_at(axis, parcellation, run.bold)
         self._whole = np.asarray(parcellation.image.dataobj).ravel()
-        finite = np.isfinite(self._data).all(axis=0)
-        self._seen = finite & (self._data.min(axis=0) < self._data.max(axis=0))
+        self.survey(np.ones(self.n_samples, dtype=bool))
+
+    def survey(self, keep: Mask) -> Survey:
+        """Return which samples are damaged, and find the greyordinates that hold signal.
+
+        Parameters
+        ----------
+        keep
+            Shape (n_samples,); the samples that greyordinates are judged on, less the damaged.
+        """
+        damaged = self._values.extent.damaged
+        counted = keep if keep.sum() > 1 else np.ones_like(keep)
+        seen = [
+            np.isfinite(part).all(axis=0) & (part.min(axis=0) < part.max(axis=0))
+            for part in (
+                self._values.data[:, columns][counted & ~damaged]
+                for columns in _steps(*self._values.data.shape)
+            )
+        ]
+        self._seen: Mask = np.concatenate(seen)
+        return Survey(damaged, np.full(self.n_samples, np.nan))
 
     def sizes(self) -> tuple[Array, Array]:
         """Return the size of each region in the atlas, and of its part that holds signal."""
         whole, part = (
-            np.array([np.count_nonzero(labels == value) for value in self._values], dtype=float)
+            np.array([np.count_nonzero(labels == value) for value in self._regions], dtype=float)
             for labels in (self._whole, np.where(self._seen, self._label, 0))
         )
         return whole, part
@@ -73,10 +100,11 @@ class GreyScan:
                 "--smoothing is for volumes; smooth greyordinates along the surface beforehand "
                 "(wb_command -cifti-smoothing), or leave it out."
             )
-        means = [
-            self._data[:, self._seen & (self._label == value)].mean(axis=1, dtype=np.float64)
-            for value in self._values[covered]
-        ]
+        means = []
+        for value in self._regions[covered]:
+            places = np.flatnonzero(self._seen & (self._label == value))
+            mean = self._values.data[:, places].mean(axis=1, dtype=np.float64)
+            means.append(mean + self._values.level[places].mean())
         return np.column_stack(means)
 
 
@@ -152,48 +180,100 @@ def hemisphere_name(side: int) -> str:
     return _HEMISPHERES[side]
 
 
-def read_gifti(path: Path) -> Any:
-    """Read a GIFTI file; raises an InputDataError where it is none."""
-    try:
-        return nib.load(path)
-    except (*READ_ERRORS, ExpatError) as error:
-        raise unreadable(path, error) from error
+@dataclass(frozen=True, slots=True, eq=False)
+class _Values:
+    """All samples as 32-bit floats, less a level of each greyordinate where these would round."""
+
+    data: NDArray[np.float32]
+    level: Array
+    extent: Extent
 
 
-def _read_cifti(path: Path) -> tuple[NDArray[np.float32], BrainModelAxis, tuple[float, str]]:
+def _steps(n_samples: int, n_grey: int) -> Iterator[slice]:
+    """Yield some greyordinates at a time: of a file, those lie side by side."""
+    step = max(1, _AT_ONCE // n_samples)
+    for start in range(0, n_grey, step):
+        yield slice(start, min(start + step, n_grey))
+
+
+def _take(raw: Any, shape: tuple[int, int], *, wide: bool) -> _Values:
+    """Read samples by greyordinates from an array, or from a file."""
+    extent, level = Extent(shape[0]), np.zeros(shape[1])
+    for columns in _steps(*shape):
+        part = np.asanyarray(raw[:, columns])
+        for sample, values in enumerate(part):
+            extent.add(sample, values)
+    sound = np.flatnonzero(~extent.damaged & ~extent.flat)
+    if wide and sound.size:
+        first = np.asarray(raw[int(sound[0]), :], dtype=np.float64).ravel()
+        level = np.where(np.isfinite(first), first, 0)
+    data = np.empty(shape, dtype=np.float32)
+    for columns in _steps(*shape):
+        part = np.asanyarray(raw[:, columns])
+        with np.errstate(over="ignore"):  # becomes infinite, and does not count
+            data[:, columns] = part - level[columns] if wide else part
+    return _Values(data, level, extent)
+
+
+def _read_cifti(path: Path) -> tuple[_Values, BrainModelAxis, tuple[float, str]]:
+    image = load_image(path)
     try:
-        image: Any = nib.load(path)
         axes = [image.header.get_axis(place) for place in range(image.ndim)]
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except (*READ_ERRORS, AttributeError) as error:
+    except (*READ_ERRORS, *CIFTI_ERRORS) as error:
         raise unreadable(path, error) from error
-    series, models = axes[0], axes[-1]
-    if not isinstance(models, BrainModelAxis) or not hasattr(series, "step") or len(data) < 2:
+    series, models, shape = axes[0], axes[-1], image.shape
+    if not isinstance(models, BrainModelAxis) or not isinstance(series, SeriesAxis):
+        shape = ()
+    if len(shape) != 2 or shape[0] < 2 or shape[1] != len(models):
         raise InputDataError(
-            f"<{path}> has axes {[type(axis).__name__ for axis in axes]} and shape {data.shape}; "
+            f"<{path}> has axes {[type(axis).__name__ for axis in axes]} and shape {image.shape}; "
             "expected a dense series (samples by greyordinates)."
         )
-    return data, models, (float(series.step), "sec" if series.unit == "SECOND" else "")
+    try:
+        values = _take(image.dataobj, shape, wide=is_wide(image))
+    except READ_ERRORS as error:
+        raise unreadable(path, error) from error
+    return values, models, (float(series.step), "sec" if series.unit == "SECOND" else "")
 
 
-def _read_hemispheres(
-    run: RunFiles,
-) -> tuple[NDArray[np.float32], BrainModelAxis, tuple[float, str]]:
+def _read_hemispheres(run: RunFiles) -> tuple[_Values, BrainModelAxis, tuple[float, str]]:
     data, axes, step = [], [], 0.0
     for path, name in zip((run.bold, run.right), _HEMISPHERES, strict=True):
         if path is None:
             raise InputDataError(f"<{run.bold}> has no right hemisphere beside it.")
-        image = read_gifti(path)
-        series = np.column_stack([array.data for array in image.darrays]).astype(np.float32)
-        data.append(series.T)
-        axes.append(BrainModelAxis.from_surface(np.arange(len(series)), len(series), name))
-        step = float(image.darrays[0].meta.get("TimeStep", 0) or 0)
+        series, step = _read_side(path)
+        data.append(series)
+        n_vertices = series.shape[1]
+        axes.append(BrainModelAxis.from_surface(np.arange(n_vertices), n_vertices, name))
     if len(data[0]) != len(data[1]) or len(data[0]) < 2:
         raise InputDataError(
             f"<{run.bold}> has {len(data[0])} samples and its right hemisphere {len(data[1])}; "
             "expected the same series of both."
         )
-    return np.concatenate(data, axis=1), axes[0] + axes[1], (step, "msec" if step else "")
+    whole = np.concatenate(data, axis=1)
+    del data
+    wide = not np.can_cast(whole.dtype, np.float32)
+    shape = (len(whole), whole.shape[1])
+    return _take(whole, shape, wide=wide), axes[0] + axes[1], (step, "msec" if step else "")
+
+
+def _read_side(path: Path) -> tuple[NDArray[Any], float]:
+    """Return samples by vertices of one hemisphere, and the TimeStep of its header or 0."""
+    arrays = read_gifti(path).darrays
+    if not arrays or len({len(np.atleast_1d(array.data)) for array in arrays}) != 1:
+        shapes = sorted({array.data.shape for array in arrays})
+        raise InputDataError(
+            f"<{path}> has {len(arrays)} data arrays of the shapes {shapes[:3]}; expected one per "
+            "sample, with a value for each vertex."
+        )
+    stated = arrays[0].meta.get("TimeStep", 0) or 0
+    try:
+        step = float(stated)
+    except ValueError as error:
+        raise InputDataError(
+            f"<{path}> states a TimeStep of {stated!r}; expected milliseconds."
+        ) from error
+    return np.column_stack([array.data for array in arrays]).T, step
 
 
 def _structures(image: Any) -> Iterator[tuple[str, slice, BrainModelAxis]]:

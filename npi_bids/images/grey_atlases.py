@@ -6,15 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
-from npi_bids.images.grey import build_atlas, hemisphere_name, read_gifti
+from npi_bids.images.grey import build_atlas, hemisphere_name
+from npi_bids.images.opening import read_dlabel, read_gifti
 from npi_bids.images.parcellation import Parcellation
-from npi_bids.images.volumes import READ_ERRORS, unreadable
 
 # Both hemispheres of a pair, as the makers of atlases name them.
 _SIDES = (("lh", "rh"), ("hemi-L", "hemi-R"), (".L.", ".R."), ("_L.", "_R."), ("left", "right"))
@@ -70,12 +69,7 @@ def load_grey_atlas(path: Path, name: str, space: str) -> Parcellation:
 
 
 def _read_dlabel(path: Path) -> tuple[BrainModelAxis, NDArray[np.int64], Named]:
-    try:
-        image: Any = nib.load(path)
-        maps, models = (image.header.get_axis(place) for place in (0, 1))
-        data = np.asarray(image.dataobj)[0]
-    except (*READ_ERRORS, AttributeError) as error:
-        raise unreadable(path, error) from error
+    maps, models, data = read_dlabel(path)
     if not isinstance(maps, LabelAxis) or not isinstance(models, BrainModelAxis):
         raise InputDataError(
             f"<{path}> has axes {type(maps).__name__} and {type(models).__name__}; expected the "
@@ -92,6 +86,8 @@ def _read_pair(
     parts, values, named, above = [], [], [], 0
     for side, file in enumerate(_pair(path)):
         image = read_gifti(file)
+        if not image.darrays:
+            raise InputDataError(f"<{file}> has no data array; expected the label of each vertex.")
         data = np.asarray(image.darrays[0].data).ravel().astype(np.int64)
         table = image.labeltable.get_labels_as_dict()
         parts.append((hemisphere_name(side), np.arange(len(data)), len(data)))

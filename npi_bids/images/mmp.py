@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
-from npi_bids.images.parcellation import Parcellation, label_data, label_image
+from npi_bids.images.parcellation import Parcellation, label_data, label_image, read_labels
 
 _N_SIDE = 180
 SPACE = "MNI152NLin2009aAsym"
@@ -29,7 +29,7 @@ def load_mmp(path: Path) -> Parcellation:
     InputDataError
         The values are none of the three known numberings.
     """
-    image: Any = nib.load(path)
+    image = read_labels(path, "MMP")
     data = label_data(image, "MMP")
     return Parcellation(
         name="MMP",

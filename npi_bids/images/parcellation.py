@@ -16,7 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from npi_bids.core.records import check_region_names
 from npi_bids.errors import InputDataError
+from npi_bids.images.opening import load_image, read_data
+from npi_bids.io.tables import read_table
 
 # Names of the three files of a parcellation that was put into a folder.
 _IMAGE, _TABLE, _FACTS = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
@@ -58,8 +61,7 @@ class Parcellation:
                 f"Atlas {self.name} has {len(self.labels)} names for {len(self.values)} values; "
                 "expected one name per region."
             )
-        if twice := sorted({x for x in self.labels if self.labels.count(x) > 1})[:5]:
-            raise InputDataError(f"Atlas {self.name} has region names that repeat: {twice}.")
+        check_region_names(self.labels, f"Atlas {self.name}")
         if any(b <= a for a, b in zip((0, *self.values), self.values, strict=False)):
             raise InputDataError(
                 f"Atlas {self.name}: the values of the regions must be positive, whole, unique "
@@ -98,7 +100,10 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
     InputDataError
         The image holds values that are not whole.
     """
-    data = np.asanyarray(image.dataobj)
+    return _whole_labels(np.asanyarray(image.dataobj), name)
+
+
+def _whole_labels(data: NDArray[Any], name: str) -> NDArray[np.int32]:
     if data.ndim == 4 and data.shape[-1] == 1:
         data = data[..., 0]
     rounded = np.rint(data)
@@ -109,6 +114,18 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
         )
     whole: NDArray[np.int32] = rounded.astype(np.int32)
     return whole
+
+
+def read_labels(path: Path, name: str) -> Any:
+    """Read a label image from a file, as 32-bit integers on its own grid.
+
+    Raises
+    ------
+    InputDataError
+        The file cannot be read, or holds values that are not whole.
+    """
+    image = load_image(path)
+    return label_image(_whole_labels(read_data(path, image), name), image.affine)
 
 
 def label_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
@@ -175,7 +192,7 @@ def read_parcellation(folder: Path) -> Parcellation:
     missing = [name for name in (image, _TABLE, _FACTS) if not (folder / name).is_file()]
     if missing:
         raise InputDataError(f"<{folder}> does not hold a parcellation: no {missing}.")
-    table = pd.read_table(folder / _TABLE, dtype={"name": str}, keep_default_na=False)
+    table = read_table(folder / _TABLE, text=("name", "network")).fillna({"network": ""})
     facts = json.loads((folder / _FACTS).read_text())
     return Parcellation(
         name=facts["name"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +11,7 @@ from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, ParcelsAxis
 
 from npi_bids.core.records import ECResult
 from npi_bids.errors import InputDataError
-from npi_bids.images.volumes import READ_ERRORS, unreadable
+from npi_bids.images.opening import read_dlabel
 
 
 def write_pconn(result: ECResult, atlas: Path, path: Path) -> None:
@@ -39,14 +38,10 @@ def write_pconn(result: ECResult, atlas: Path, path: Path) -> None:
 
 
 def _parcels(atlas: Path, labels: tuple[str, ...]) -> ParcelsAxis:
-    try:
-        image: Any = nib.load(atlas)
-        names, models = (image.header.get_axis(place) for place in (0, 1))
-        values = np.asarray(image.dataobj)[0].astype(int)
-    except (*READ_ERRORS, AttributeError) as error:
-        raise unreadable(atlas, error) from error
+    names, models, values = read_dlabel(atlas)
     if not isinstance(names, LabelAxis) or not isinstance(models, BrainModelAxis):
         raise InputDataError(f"<{atlas}> is no atlas of labels; expected a .dlabel.nii.")
+    values = np.rint(values).astype(int)
     value_of = {name: value for value, (name, _) in names.label[0].items()}
     if missing := [label for label in labels if label not in value_of][:5]:
         raise InputDataError(f"The atlas <{atlas}> has no region {missing}; use the map's own.")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
 
 from npi_bids.core.records import Array
-from npi_bids.images.volumes import READ_ERRORS, unreadable
+from npi_bids.images.opening import read_dlabel
 
 # Vertices of a hemisphere of the one mesh that nilearn ships: fsaverage5.
 MESH_VERTICES = 10242
@@ -41,14 +39,10 @@ def on_surface(
     InputDataError
         The atlas cannot be read.
     """
-    try:
-        image: Any = nib.load(atlas)
-        names, models = (image.header.get_axis(place) for place in (0, 1))
-        data = np.asarray(image.dataobj)[0].astype(int)
-    except (*READ_ERRORS, AttributeError) as error:
-        raise unreadable(atlas, error) from error
+    names, models, data = read_dlabel(atlas)
     if not isinstance(names, LabelAxis) or not isinstance(models, BrainModelAxis):
         return None
+    data = np.rint(data).astype(int)
     known = dict(zip(labels, values, strict=True))
     lookup = {value: known.get(name, np.nan) for value, (name, _) in names.label[0].items()}
     found = {}

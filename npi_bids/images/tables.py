@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from npi_bids.errors import InputDataError
+from npi_bids.io.tables import read_cells
 
 _EXTENSIONS = (".tsv", ".csv", ".txt", ".lut")
 _INDEX = ("index", "value", "label_index", "id", "region_id")
 _NAME = ("name", "label", "region", "regions", "roi", "labelname")
 _NETWORK = ("network", "network_label", "networks")
+_BACKGROUND = "background"
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+# ITK-SNAP: index, red, green, blue, alpha, visible, mesh, "name".
+_ITK_SNAP = re.compile(r'(\d+)(?:\s+\S+){6}\s+"(.+)"')
 _RESOLUTION = re.compile(r"_res-[A-Za-z0-9]+")
 
 
@@ -43,58 +49,84 @@ def find_table(image: Path) -> Path:
 def read_names(path: Path) -> pd.DataFrame:
     """Read a table of region names.
 
-    Takes a TSV or CSV with a header, a look-up table (``index name r g b [a]``), or a plain list
-    with one name per line, whose regions are numbered from 1.
+    Takes a TSV or CSV with a header, a look-up table (``index name [r g b [a]]``, as FreeSurfer
+    and ITK-SNAP write them), or a plain list with one name per line. Regions without an index are
+    numbered from 1 in their order, after a background is dropped, as nilearn's lists have it.
 
     Returns
     -------
     DataFrame
         Columns ``index`` and ``name``, and ``network`` where the table has it; without the
-        background (index 0), in increasing order of the index.
+        background, in increasing order of the index.
 
     Raises
     ------
     InputDataError
-        Nothing can be made of the file.
+        The file is none of these.
     """
-    if path.suffix in (".tsv", ".csv"):
-        table = _read_with_header(path)
-    else:
-        table = pd.DataFrame(_read_lines(path), columns=["index", "name"])
+    with_header = path.suffix in (".tsv", ".csv")
+    table = _read_with_header(path) if with_header else _read_look_up_table(path)
     if table.empty:
         raise InputDataError(f"<{path}> names no region.")
-    table["index"] = pd.to_numeric(table["index"], errors="coerce")
-    if table["index"].isna().any() or (table["index"] % 1 != 0).any():
-        raise InputDataError(f"<{path}> has an 'index' that is not a whole number.")
-    table = table[table["index"] != 0].astype({"index": int}).sort_values("index")
-    return table.reset_index(drop=True)
+    index = pd.to_numeric(table["index"], errors="coerce")
+    wrong = index.isna() | (index % 1 != 0)
+    if wrong.any():
+        raise InputDataError(
+            f"<{path}> has the index {table['index'][wrong].iloc[0]!r} for the region "
+            f"{table['name'][wrong].iloc[0]!r}; expected a whole number."
+        )
+    table["index"] = index.astype(int)
+    return table[table["index"] != 0].sort_values("index").reset_index(drop=True)
 
 
 def _read_with_header(path: Path) -> pd.DataFrame:
-    separator = "\t" if path.suffix == ".tsv" else ","
-    table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    lower = {column.lower(): column for column in table.columns}
+    cells = read_cells(path, separator="\t" if path.suffix == ".tsv" else ",")
+    lower = {column.lower(): place for place, column in enumerate(cells.names)}
     index, name, network = (
         next((lower[word] for word in words if word in lower), None)
         for words in (_INDEX, _NAME, _NETWORK)
     )
     if name is None:
         raise InputDataError(
-            f"<{path}> has the columns {list(table.columns)[:8]}; expected 'index' and 'name'."
+            f"<{path}> has the columns {', '.join(cells.names[:8])}; expected 'index' and 'name'."
         )
-    numbers = table[index] if index else pd.Series(range(1, len(table) + 1)).astype(str)
-    columns = {"index": numbers, "name": table[name]}
-    if network:
-        columns["network"] = table[network]
+    rows = cells.rows
+    if index is None:
+        rows = [row for row in rows if row[name].lower() != _BACKGROUND]
+        numbers = [str(number) for number in range(1, len(rows) + 1)]
+    else:
+        numbers = [row[index] for row in rows]
+    columns = {"index": numbers, "name": [row[name] for row in rows]}
+    if network is not None:
+        columns["network"] = [row[network] for row in rows]
     return pd.DataFrame(columns)
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+def _read_look_up_table(path: Path) -> pd.DataFrame:
+    """Read lines of index, name and colour; the name may hold blanks and end in a number."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputDataError(f"<{path}> cannot be read as text: {error}.") from error
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if len(words) > 1 and words[0].isdigit():
-            yield words[0], words[1]
-        else:
-            yield str(number), line
+    words = [line.split() for line in lines]
+    if not all(len(line) > 1 and line[0].isdigit() for line in words):
+        names = [line for line in lines if line.lower() != _BACKGROUND]
+        return pd.DataFrame({"index": range(1, len(names) + 1), "name": names})
+    if quoted := [_ITK_SNAP.fullmatch(line) for line in lines]:
+        matches = [match for match in quoted if match]
+        if len(matches) == len(lines):
+            return pd.DataFrame(
+                {"index": [match[1] for match in matches], "name": [match[2] for match in matches]}
+            )
+    # A colour stands at the end of every line or of none; a name may end in numbers of its own.
+    n_colours = min(_count_numbers_at_end(line[1:]) for line in words)
+    n_colours = min(n_colours, 4) if n_colours >= 3 else 0
+    names = [" ".join(line[1 : len(line) - n_colours]) for line in words]
+    return pd.DataFrame({"index": [line[0] for line in words], "name": names})
+
+
+def _count_numbers_at_end(words: Sequence[str]) -> int:
+    numbers = itertools.takewhile(lambda word: _NUMBER.fullmatch(word), reversed(words))
+    return min(len(list(numbers)), len(words) - 1)

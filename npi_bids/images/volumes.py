@@ -6,7 +6,7 @@ in memory at once. Each volume is averaged by nilearn on its own, which changes 
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 
 from npi_bids.core.records import Array, Mask
 from npi_bids.errors import InputDataError
+from npi_bids.images.damage import Extent, Survey
 from npi_bids.images.header import RunFiles, sampling_period
+from npi_bids.images.opening import (
+    READ_ERRORS,
+    is_wide,
+    load_image,
+    read_data,
+    read_gifti,
+    unreadable,
+)
 from npi_bids.images.parcellation import Parcellation, label_data, label_image
 from npi_bids.images.resample import region_sizes, to_grid
 
-_AT_ONCE = 40_000_000  # values in memory, 160 MB as 32-bit floats
-READ_ERRORS = (
-    *(OSError, EOFError, ValueError, OverflowError, zlib.error),
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-)
+_AT_ONCE = 40_000_000  # values in memory, 160 MB as 32-bit floats; half as many that are wider
 
 
 class VolumeScan:
@@ -48,8 +52,30 @@ class VolumeScan:
         self._run, self._parcellation = run, parcellation
         self.n_samples = int(self._image.shape[3])
         self.tr = sampling_period(_period_of_header(self._image), run)
+        self._shape: tuple[int, ...] = self._image.shape[:3]
+        self._inside = self._read_mask()
         self._atlas = to_grid(parcellation, self._image)
-        self._seen = self._voxels_with_signal()
+        # A value that is subtracted from each voxel before 32-bit floats would round it away.
+        self._level: Array | None = None
+        self._seen: Mask = np.zeros(self._shape, dtype=bool)
+
+    def survey(self, keep: Mask) -> Survey:
+        """Look at all volumes once: which are damaged, and which voxels hold signal.
+
+        Parameters
+        ----------
+        keep
+            Shape (n_samples,); the volumes that voxels are judged on, less the damaged ones.
+        """
+        counted = keep if keep.sum() > 1 else np.ones_like(keep)
+        if is_wide(self._image):
+            self._level = self._first_sound_volume(counted)
+        extent = self._look(counted)
+        if (extent.damaged & ~extent.flat & counted).any():  # known from all volumes alone
+            self._look(counted & ~extent.damaged)
+        known = self._run.mask is not None
+        mean = extent.mean if known else np.full(self.n_samples, np.nan)
+        return Survey(extent.damaged, mean)
 
     def sizes(self) -> tuple[Array, Array]:
         """Return the size of each region on the grid, and of its part that holds signal."""
@@ -82,57 +108,98 @@ class VolumeScan:
             resampling_target=None,
             reports=False,
         )
-        affine = self._image.affine
-        unseen = ~self._seen  # of no weight, and what is not finite there would spread
+        # Voxels without signal have no weight, but what is not finite there would spread. To a
+        # filter, the surroundings of the mask count too.
+        unseen = self._inside & ~self._seen if smoothing else ~self._seen
         # Maskers return the regions in increasing order of their values, as the atlas has them,
         # and _restrict left exactly the covered ones.
-        means = []
-        for part in self._parts():
-            if not smoothing:
-                part[unseen] = 0
-            means.append(masker.fit_transform(nib.Nifti1Image(part, affine)))
-        return np.concatenate(means).astype(np.float64)
+        means = [
+            self._average(self._narrow(self._read(*part)), unseen, masker)
+            for part in self._steps()
+        ]
+        if self._level is None:
+            return np.concatenate(means)
+        level = self._average(self._level[..., None].copy(), unseen, masker)
+        return np.concatenate(means) + level
 
-    def _parts(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the volumes in order, some at a time, as 32-bit floats that may be written to."""
-        voxels = int(np.prod(self._image.shape[:3]))
-        step = max(1, _AT_ONCE // voxels)
-        for start in range(0, self.n_samples, step):
-            stop = min(start + step, self.n_samples)
-            try:
-                part = np.asarray(self._image.dataobj[..., start:stop], dtype=np.float32)
-            except READ_ERRORS as error:
-                raise unreadable(self._run.bold, error) from error
-            # What nibabel reads unscaled lies on the file's bytes, read-only.
-            yield np.require(part, requirements="W")
+    def _average(self, part: NDArray[Any], unseen: Mask, masker: Any) -> Array:
+        part[unseen] = 0
+        part[~np.isfinite(part)] = 0  # in volumes that are left out, and outside the mask
+        means: Array = masker.fit_transform(nib.Nifti1Image(part, self._image.affine))
+        return means.astype(np.float64)
 
-    def _voxels_with_signal(self) -> Mask:
-        shape = self._image.shape[:3]
-        low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
-        finite: Mask = np.ones(shape, dtype=bool)
-        for part in self._parts():
-            finite &= np.isfinite(part).all(axis=3)
-            np.minimum(low, part.min(axis=3), out=low)
-            np.maximum(high, part.max(axis=3), out=high)
-        seen: Mask = finite & (low < high)
-        return seen if self._run.mask is None else seen & self._inside(self._run.mask)
-
-    def _inside(self, mask: Path) -> Mask:
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
         try:
-            brain: Any = nib.load(mask)
-            data = np.asarray(brain.dataobj)
+            return np.asanyarray(self._image.dataobj[..., start:stop])
         except READ_ERRORS as error:
-            raise unreadable(mask, error) from error
-        shape = self._image.shape[:3]
-        if data.shape[:3] != shape or not np.allclose(brain.affine, self._image.affine, atol=1e-3):
+            raise unreadable(self._run.bold, error) from error
+
+    def _steps(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last volume (exclusive) of each part."""
+        at_once = _AT_ONCE // 2 if is_wide(self._image) else _AT_ONCE
+        step = max(1, at_once // math.prod(self._shape))
+        for start in range(0, self.n_samples, step):
+            yield start, min(start + step, self.n_samples)
+
+    def _narrow(self, part: NDArray[Any]) -> NDArray[np.float32]:
+        """Return 32-bit floats that may be written to."""
+        if self._level is not None:
+            part = np.require(part, dtype=np.float64, requirements="W")
+            part -= self._level[..., None]
+        with np.errstate(over="ignore"):  # becomes infinite, and does not count
+            # What nibabel reads unscaled lies on the file's bytes, read-only.
+            return np.require(part, dtype=np.float32, requirements="W")
+
+    def _look(self, counted: Mask) -> Extent:
+        """Measure each volume within the mask, and find the voxels that vary over some of them."""
+        places = np.flatnonzero(self._inside.ravel(order="F"))
+        level = None if self._level is None else self._level.ravel(order="F")[places]
+        low, high = (np.full(places.size, end, dtype=np.float32) for end in (np.inf, -np.inf))
+        extent = Extent(self.n_samples)
+        for start, stop in self._steps():
+            part = self._read(start, stop).reshape(-1, stop - start, order="F")
+            for sample in range(start, stop):
+                values = part[:, sample - start].take(places)
+                extent.add(sample, values)
+                if counted[sample] and extent.low[sample] < extent.high[sample]:
+                    if level is not None:
+                        values = values - level
+                    with np.errstate(over="ignore"):
+                        values = values.astype(np.float32)
+                    np.minimum(low, values, out=low)
+                    np.maximum(high, values, out=high)
+            del part
+        seen = np.zeros(self._inside.size, dtype=bool)
+        # What is not finite in some volume has made one of the ends not finite.
+        seen[places] = np.isfinite(low) & np.isfinite(high) & (low < high)
+        self._seen = seen.reshape(self._shape, order="F")
+        return extent
+
+    def _first_sound_volume(self, counted: Mask) -> Array:
+        for sample in np.flatnonzero(counted).tolist():
+            volume = self._read(sample, sample + 1)[..., 0].astype(np.float64)
+            extent = Extent(1)
+            extent.add(0, volume[self._inside])
+            if not extent.flat.any():
+                return np.where(np.isfinite(volume), volume, 0)
+        return np.zeros(self._shape)
+
+    def _read_mask(self) -> Mask:
+        """Return where the mask is above 0, everywhere without one."""
+        path, shape = self._run.mask, self._shape
+        if path is None:
+            return np.ones(shape, dtype=bool)
+        brain = load_image(path)
+        same = brain.shape[:3] == shape and math.prod(brain.shape[3:]) == 1
+        if not same or not np.allclose(brain.affine, self._image.affine, atol=1e-3):
             raise InputDataError(
-                f"The mask <{mask}> has a grid of {data.shape[:3]} that is not the grid of its "
+                f"The mask <{path}> has a grid of {brain.shape} that is not the grid of its "
                 f"run, {shape}; expected the mask of the same space and resolution."
             )
-        inside: Mask = data.reshape(shape) > 0
+        inside: Mask = read_data(path, brain).reshape(shape) > 0
         if not inside.any():
             raise InputDataError(
-                f"The mask <{mask}> is 0 everywhere; expected the brain mask of the run. Did "
+                f"The mask <{path}> is 0 everywhere; expected the brain mask of the run. Did "
                 "preprocessing fail?"
             )
         return inside
@@ -156,11 +223,8 @@ def open_image(path: Path) -> Any:
     InputDataError
         The file cannot be read, or is not 4D.
     """
-    try:
-        image: Any = nib.load(path, keep_file_open=True)
-        shape = image.shape
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from error
+    image = load_image(path, keep_open=True)
+    shape = image.shape
     if len(shape) != 4 or shape[3] < 2 or min(shape) < 1:
         raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
     affine = np.asarray(image.affine)
@@ -173,25 +237,22 @@ def open_image(path: Path) -> Any:
 
 
 def count_places(path: Path) -> tuple[int, int]:
-    """Return samples and places of an image from its header; 0 where it cannot be read."""
-    try:
-        image: Any = nib.load(path)
-        if path.name.endswith(".gii"):
-            return len(image.darrays), len(image.darrays[0].data)
-        shape = image.shape
-    except (*READ_ERRORS, IndexError):
-        return 0, 0
+    """Return samples and places (voxels, greyordinates, vertices) of a run, from its header.
+
+    Raises
+    ------
+    InputDataError
+        The file cannot be read, or is no run.
+    """
+    if path.name.endswith(".gii"):
+        arrays = read_gifti(path).darrays
+        shape = np.column_stack([array.data for array in arrays[:1]]).shape if arrays else (0,)
+        return (len(arrays), shape[0]) if len(arrays) != 1 else (shape[-1], shape[0])
     if path.name.endswith(".dtseries.nii"):
-        return int(shape[0]), int(shape[1])
-    return (int(shape[3]), int(np.prod(shape[:3]))) if len(shape) == 4 else (0, 0)
-
-
-def unreadable(path: Path, error: Exception) -> InputDataError:
-    """Return the error for a file that is no image, or is cut off."""
-    return InputDataError(
-        f"<{path}> cannot be read as an image: {error}. Is it complete? In a DataLad dataset run "
-        "`datalad get` on it."
-    )
+        shape = load_image(path).shape
+        return int(shape[0]), int(shape[-1])
+    shape = open_image(path).shape
+    return int(shape[3]), math.prod(shape[:3])
 
 
 def _period_of_header(image: Any) -> tuple[float, str]:

@@ -52,6 +52,8 @@ class InferEC(NPIInterface):
     output_spec = _InferECOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from dataclasses import replace
+
         from npi_bids.core.measures import MeasureSettings
         from npi_bids.core.perturb import PerturbSettings
         from npi_bids.core.pipeline import ec_of_runs
@@ -60,7 +62,13 @@ class InferEC(NPIInterface):
         from npi_bids.core.verdict import AssessSettings, VerdictSettings
         from npi_bids.core.windows import check_time
         from npi_bids.errors import NoUsableDataError
-        from npi_bids.io.subject import read_regressors, read_runs, write_exclusion, write_subject
+        from npi_bids.io.subject import (
+            read_hazards,
+            read_regressors,
+            read_runs,
+            write_exclusion,
+            write_subject,
+        )
 
         folder = Path(runtime.cwd)
         runs = read_runs(self.inputs.series, self.inputs.summaries)
@@ -82,6 +90,8 @@ class InferEC(NPIInterface):
                         prior=prior,
                     )  # fmt: skip
                 result = self._with_origin(result, prior)
+            hazards = (*result.hazards, *read_hazards(self.inputs.summaries))
+            result = replace(result, hazards=hazards)
             files, summary = write_subject(result, runs, perturb, assess, folder)
         except NoUsableDataError as error:
             files, summary = write_exclusion(str(error), self.inputs.summaries, folder)

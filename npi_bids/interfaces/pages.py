@@ -260,6 +260,13 @@ def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
         for number, (_, sidecar) in enumerate(runs, start=1)
         if sidecar["Excluded"]
     ]
+    found += [
+        f"Run {number}: {sidecar['SamplesDamaged']} of {sidecar['NumberOfSamples']} samples were "
+        "left out because the image is damaged there (constant, not finite, or far from the "
+        "samples around them)."
+        for number, (_, sidecar) in enumerate(runs, start=1)
+        if sidecar["SamplesDamaged"]
+    ]
     lost = sorted({name for _, sidecar in runs for name in sidecar["RegionsNotCovered"]})
     if lost:
         names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")

@@ -218,6 +218,7 @@ def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "kept": f"{kept:.0%}",
         "dummies": _spread(run["DummyScans"] for run in runs),
         "censored": _spread(run["SamplesCensored"] for run in runs),
+        "n_damaged": sum(run["SamplesDamaged"] for run in runs),
     }
 
 

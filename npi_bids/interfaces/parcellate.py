@@ -73,7 +73,10 @@ class Parcellate(NPIInterface):
 def count_values(path: Path) -> tuple[int, int]:
     """Return samples and places (voxels, greyordinates, regions) of a run, from its header.
 
-    Both are 0 where the file cannot be read, which the run itself will say.
+    Raises
+    ------
+    InputDataError
+        An image cannot be read, or its header cannot be true.
     """
     from npi_bids.images.volumes import count_places
     from npi_bids.io.given import count_cells

@@ -25,6 +25,8 @@ _CONSTANT = "Intercept"
 _SUBJECT = "participant_id"
 _NAME = re.compile(r"f(\d+)(?:\[(T\.)?(\d+)\])?")
 _FITTED = 1 - 1e-8  # leverage of a subject that the model fits whatever its map is
+# What programs write for a missing value, where BIDS has n/a.
+_MISSING_WORDS = {"na", "nan", "n/a", "#n/a", "null", "none", ".", "-", "?"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,12 +43,15 @@ class BuiltDesign:
         Of each subject that is left out, by its place in the table.
     formula
         As it was used, with what was added.
+    columns
+        How each column of the table is used, in words.
     """
 
     design: Design
     rows: Mask
     reasons: dict[int, str]
     formula: str
+    columns: tuple[str, ...] = ()
 
     @property
     def covariates(self) -> Array:
@@ -72,6 +77,64 @@ def subject_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return table
 
 
+def check_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuse columns of a model in which it is not clear what is a number and what is missing.
+
+    Parameters
+    ----------
+    table
+        One row per subject, from :func:`subject_frame`.
+    names
+        Columns of the model; those that the user declared factors (``C(site)``) left out.
+
+    Raises
+    ------
+    SettingsError
+        A column holds words among numbers, or words that most likely stand for a missing value.
+    """
+    for name in names:
+        column = table[name].dropna()
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        words = column.astype("str")
+        missing = sorted({word for word in words if word.casefold() in _MISSING_WORDS})
+        if missing:
+            raise SettingsError(
+                f"--model: the column {name} of participants.tsv holds {', '.join(missing)}; "
+                "write n/a where a value is missing."
+            )
+        numeric = pd.to_numeric(words, errors="coerce").notna()
+        if numeric.any():
+            others = list(dict.fromkeys(words[~numeric]))
+            raise SettingsError(
+                f"--model: the column {name} of participants.tsv holds {int(numeric.sum())} "
+                f"numbers and {int((~numeric).sum())} words ({', '.join(others[:5])}); expected "
+                f"numbers alone, with n/a where one is missing. If these are levels of a factor, "
+                f"write C({name})."
+            )
+
+
+def describe_columns(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Say of each column of a model how it is used: as a number or as a factor, and what it lacks.
+
+    >>> describe_columns(subject_frame([{"age": "31", "sex": "F"}, {"age": "n/a", "sex": "M"}]),
+    ...                  ["age", "sex"])
+    ['age: numeric, 31 to 31, 1 missing', 'sex: factor with the levels F (1), M (1)']
+    """
+    texts = []
+    for name in names:
+        column = table[name].dropna()
+        n_missing = len(table) - len(column)
+        if pd.api.types.is_numeric_dtype(column):
+            text = f"{name}: numeric, {column.min():g} to {column.max():g}"
+        else:
+            counts = column.astype("str").value_counts().sort_index()
+            levels = ", ".join(f"{level} ({count})" for level, count in counts.items())
+            text = f"{name}: factor with the levels {levels}"
+        texts.append(text + (f", {n_missing} missing" if n_missing else ""))
+    return texts
+
+
 def rows_of(maps: Array, rows: Mask, path: Path) -> Array:
     """Return the maps of some subjects; a copy on disk where they are not all of them."""
     if rows.all():
@@ -95,7 +158,7 @@ def build_model(rows: Sequence[Mapping[str, Any]], settings: ModelSettings) -> B
         As :func:`build_design`; or sites that cannot be harmonised.
     """
     table = subject_frame(rows)
-    check_columns(settings, list(map(str, table.columns)))
+    check_formula(settings, list(map(str, table.columns)))
     built = build_design(
         table,
         settings.wanted,
@@ -128,7 +191,7 @@ def sites_of(rows: Sequence[Mapping[str, Any]], built: BuiltDesign, column: str)
     return [str(row[column]) for row, inside in zip(rows, built.rows, strict=True) if inside]
 
 
-def check_columns(settings: ModelSettings, columns: Sequence[str]) -> None:
+def check_formula(settings: ModelSettings, columns: Sequence[str]) -> None:
     """Check the formula of a model, and that the columns that it names are known.
 
     Raises
@@ -196,6 +259,7 @@ def build_design(
     added = motion and MOTION not in parsed.columns and _can_add(table)
     if added:
         parsed = parse_formula(f"{formula} + {MOTION}")
+    check_columns(table, _not_declared(parsed))
     needed = list(dict.fromkeys([*parsed.columns, *filter(None, [blocks])]))
     rows, reasons = _complete(table, needed)
     if not rows.any():
@@ -210,7 +274,8 @@ def build_design(
     design = Design(matrix, columns.names, (), block)
     _check_fit(design, parsed, inside)
     tested = columns.contrasts(contrasts, untested=MOTION if added else "")
-    return BuiltDesign(replace(design, contrasts=tested), rows, reasons, parsed.text)
+    used = tuple(describe_columns(_with_levels(parsed, table, blocks), needed))
+    return BuiltDesign(replace(design, contrasts=tested), rows, reasons, parsed.text, used)
 
 
 def _there_are(columns: Sequence[str]) -> str:
@@ -239,6 +304,25 @@ def _check_known(parsed: Formula, columns: Sequence[str]) -> None:
                     f"{parsed.term_name(below)}, so that the interaction could not be told from "
                     f"it; write {factors}, which holds both."
                 )
+
+
+def _not_declared(parsed: Formula) -> list[str]:
+    """Return the columns of which the formula does not say, by C(), that they hold levels."""
+    used = {place for term in parsed.terms for place in term}
+    factors = [factor for place, factor in enumerate(parsed.factors) if place in used]
+    names = (name for factor in factors if not factor.categorical for name in factor.columns)
+    return list(dict.fromkeys(names))
+
+
+def _with_levels(parsed: Formula, table: pd.DataFrame, blocks: str) -> pd.DataFrame:
+    """Return the table with words in place of numbers that are used as levels."""
+    names = {factor.columns[0] for factor in parsed.factors if factor.categorical}
+    words = {
+        name: table[name].map(_number_word, na_action="ignore")
+        for name in (names | {blocks}) & set(table)
+        if pd.api.types.is_numeric_dtype(table[name])
+    }
+    return table.assign(**words)
 
 
 def _can_add(table: pd.DataFrame) -> bool:

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from npi_bids.core.records import Array, Mask, RegionSeries
+from npi_bids.core.records import Array, Mask, RegionSeries, check_region_names
 from npi_bids.errors import InputDataError
+from npi_bids.io.tables import read_cells, read_column_names, read_numbers
+
+_logger = logging.getLogger(__name__)
 
 # First columns of tables that count samples instead of showing a region.
 _COUNTERS = ("", "time", "index", "sample", "volume", "frame", "unnamed: 0")
 _INDEX, _NAME = ("index", "label_index"), ("name", "label", "region")
+_FD = "framewise_displacement"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRegions:
+    """The regions that the tables of series of one atlas share.
+
+    Attributes
+    ----------
+    labels
+        Their names, in the order of the results.
+    indices
+        Of each region in the table of its atlas, by which columns that are only numbered are
+        known; empty where there is no such table.
+    """
+
+    labels: tuple[str, ...]
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenSeries:
-    """Series of one run as they were found.
+    """Series of one run.
 
     Attributes
     ----------
@@ -26,53 +50,53 @@ class GivenSeries:
         Samples that are left out are NaN, and have their place in time.
     displacement
         Framewise displacement of each sample in mm; NaN where it is not known.
+    matched_by
+        How columns were assigned to regions: ``name``, ``index`` or ``position``.
     """
 
     series: RegionSeries
     displacement: Array
+    matched_by: str = "name"
 
 
-def region_names(path: Path, atlas_table: Path | None = None) -> tuple[str, ...]:
-    """Return the names of the regions of a table of series.
+def shared_regions_of_tables(
+    paths: Sequence[Path], atlas_table: Path | None = None
+) -> SeriesRegions:
+    """Return the regions that tables of series show.
+
+    The names in the table of the atlas decide where a header has them too, or where headers only
+    number their columns; otherwise the names that the most tables have, in the order of the first
+    of these. A table with other names is refused when it is read.
 
     Parameters
     ----------
-    path
-        The table; its header names the regions, or numbers them.
+    paths
+        All tables of one atlas.
     atlas_table
-        Table of the atlas's regions (columns index and name or label), which names columns that
-        are only numbered.
+        Table of the atlas's regions, with columns index and name (or label, region).
 
     Raises
     ------
     InputDataError
-        The table cannot be read, names a region twice, or has another number of columns than the
-        atlas has regions.
+        No table can be read; or the most common header repeats a name, has fewer than two, is a
+        row of numbers, or another number of columns than the atlas has regions.
     """
-    names = _header(path)
-    if atlas_table is not None:
-        table = _lower(_read(atlas_table))
-        name = next((column for column in _NAME if column in table), None)
-        if name is not None:
-            index = next((column for column in _INDEX if column in table), None)
-            table = table[pd.to_numeric(table[index], errors="coerce") != 0] if index else table
-            known = tuple(table[name].astype(str))
-            if len(known) != len(names):
-                raise InputDataError(
-                    f"<{path}> has {len(names)} columns but the atlas <{atlas_table}> has "
-                    f"{len(known)} regions; expected one column per region. Is it the table of "
-                    "another atlas?"
-                )
-            if all(column.isdigit() for column in names):
-                names = known
-    if twice := sorted({name for name in names if names.count(name) > 1})[:5]:
-        raise InputDataError(f"<{path}> names regions twice: {twice}; expected unique names.")
-    if len(names) < 2:
-        raise InputDataError(
-            f"<{path}> has {len(names)} column(s) of regions; expected one per region, separated "
-            "by tabs, with their names in the first row."
-        )
-    return names
+    headers: dict[Path, tuple[str, ...]] = {}
+    errors: list[InputDataError] = []
+    for path in paths:
+        try:
+            headers[path] = _region_columns(path)
+        except InputDataError as error:  # of this table; it fails alone when it is read
+            errors.append(error)
+    if not headers:
+        raise errors[0]
+    counts = Counter(frozenset(names) for names in headers.values())
+    path, names = max(headers.items(), key=lambda item: counts[frozenset(item[1])])
+    _check_header(path, names)
+    check_region_names(names, f"<{path}>")
+    if atlas_table is None:
+        return SeriesRegions(names)
+    return _regions_of_atlas(atlas_table, path, names)
 
 
 def count_cells(path: Path) -> tuple[int, int]:
@@ -87,7 +111,7 @@ def count_cells(path: Path) -> tuple[int, int]:
 
 def read_given(
     path: Path,
-    labels: tuple[str, ...],
+    regions: SeriesRegions,
     tr: float,
     *,
     outliers: Path | None = None,
@@ -96,12 +120,15 @@ def read_given(
 ) -> GivenSeries:
     """Read the series of one run, and put samples that were taken out back in their place.
 
+    Columns are assigned to regions by name. Columns that are only numbered are assigned by the
+    index in the table of the atlas, or by position where they count 0, 1, ... or 1, 2, ...
+
     Parameters
     ----------
     path
         One column per region, one row per sample; ``n/a`` is missing.
-    labels
-        Names of the regions, in the order of the columns.
+    regions
+        Of the atlas; the result has them in this order.
     tr
         Sampling period (s).
     outliers
@@ -115,32 +142,107 @@ def read_given(
     Raises
     ------
     InputDataError
-        A value is not a number, the number of columns or rows does not fit, or a region is known
-        in some samples only.
+        A value is not a number, the table shows other regions or has another number of rows, or a
+        region is known in some samples only.
     """
-    table = _read(path)
-    if len(table.columns) != len(labels):
-        raise InputDataError(
-            f"<{path}> has {len(table.columns)} columns but the first run of its atlas has "
-            f"{len(labels)}; expected the same regions in all runs."
-        )
-    try:
-        data = table.to_numpy(dtype=np.float64)
-    except ValueError as error:
-        raise InputDataError(f"<{path}> holds values that are not numbers: {error}") from error
-    data = np.where(np.isfinite(data), data, np.nan)
+    names = _region_columns(path)
+    places, matched_by = _match_columns(path, names, regions)
+    table = read_numbers(path)
+    data = table[[names[place] for place in places]].to_numpy(dtype=np.float64)
     if outliers is not None:
-        data = _in_place(data, _first_column(outliers) > 0, path, outliers)
+        data = _in_place(data, _read_censored(outliers), path, outliers)
     keep = np.asarray(np.isfinite(data).any(axis=1))
-    _check_whole(data[keep], labels, path)
+    _check_whole(data[keep], regions.labels, path)
     if standardize:
         data = _standardised(data, keep)
     displacement = np.full(len(data), np.nan)
     if motion is not None:
-        moved = _read(motion).get("framewise_displacement")
-        if moved is not None and len(moved) == len(data):
-            displacement = pd.to_numeric(moved, errors="coerce").to_numpy(dtype=np.float64)
-    return GivenSeries(RegionSeries(data, labels, tr, keep), displacement)
+        displacement = _read_displacement(motion, displacement)
+    return GivenSeries(RegionSeries(data, regions.labels, tr, keep), displacement, matched_by)
+
+
+def _region_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns, without a first one that counts samples."""
+    names = read_column_names(path)
+    return names[1:] if names[0].lower() in _COUNTERS and len(names) > 2 else names
+
+
+def _check_header(path: Path, names: tuple[str, ...]) -> None:
+    if len(names) < 2:
+        raise InputDataError(
+            f"<{path}> has {len(names)} column of regions; expected one per region, separated by "
+            "tabs, with their names in the first row."
+        )
+    if not _are_numbered(names) and all(_is_number(name) for name in names):
+        raise InputDataError(
+            f"<{path}> has numbers in its first row ({', '.join(names[:3])} ...) instead of the "
+            "names of the regions; add a first row with the name of each column."
+        )
+
+
+def _regions_of_atlas(table: Path, path: Path, names: tuple[str, ...]) -> SeriesRegions:
+    """Return the names of an atlas's table where they, or their number, are those of a header."""
+    cells = read_cells(table)
+    lower = {name.lower(): place for place, name in enumerate(cells.names)}
+    index = next((lower[word] for word in _INDEX if word in lower), None)
+    rows = [row for row in cells.rows if index is None or row[index] not in ("0", "0.0")]
+    columns = [tuple(row[lower[word]] for row in rows) for word in _NAME if word in lower]
+    if not columns:
+        return SeriesRegions(names)
+    if len(rows) != len(names):
+        raise InputDataError(
+            f"<{path}> has {len(names)} columns but the atlas <{table}> has {len(rows)} regions; "
+            "expected one column per region. Is it the table of another atlas?"
+        )
+    numbers = [row[index] if index is not None else str(n) for n, row in enumerate(rows, 1)]
+    indices = tuple(map(int, numbers)) if all(number.isdigit() for number in numbers) else ()
+    if _are_numbered(names):
+        check_region_names(columns[0], f"<{table}>")
+        return SeriesRegions(columns[0], indices or tuple(range(1, len(rows) + 1)))
+    for labels in columns:
+        if set(labels) == set(names):
+            return SeriesRegions(labels, indices)
+    return SeriesRegions(names)
+
+
+def _match_columns(
+    path: Path, names: tuple[str, ...], regions: SeriesRegions
+) -> tuple[list[int], str]:
+    """Return the column of each region, and how it was found."""
+    labels = regions.labels
+    if set(names) == set(labels):
+        return [names.index(label) for label in labels], "name"
+    if len(names) == len(labels) and regions.indices and _are_numbered(names):
+        numbers = [int(name) for name in names]
+        if set(numbers) == set(regions.indices):
+            return [numbers.index(index) for index in regions.indices], "index"
+        if numbers in (list(range(len(names))), list(range(1, len(names) + 1))):
+            return list(range(len(names))), "position"
+    _check_header(path, names)
+    absent = [label for label in labels if label not in set(names)]
+    unknown = [name for name in names if name not in set(labels)]
+    raise InputDataError(
+        f"<{path}> does not show the regions of the other tables of its atlas: "
+        + "; ".join(
+            f"{len(differing)} {what} ({', '.join(differing[:5])}"
+            f"{', ...' if len(differing) > 5 else ''})"
+            for what, differing in (("missing", absent), ("unknown", unknown))
+            if differing
+        )
+        + f". Expected one column for each of the {len(labels)} regions, in any order."
+    )
+
+
+def _are_numbered(names: Sequence[str]) -> bool:
+    return all(name.isdecimal() and name.isascii() for name in names)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _in_place(data: Array, censored: Mask, path: Path, outliers: Path) -> Array:
@@ -166,8 +268,8 @@ def _check_whole(kept: Array, labels: tuple[str, ...], path: Path) -> None:
     if part.size:
         raise InputDataError(
             f"<{path}> has n/a in {missing[:, part[0]].sum()} of {len(kept)} samples of region "
-            f"{labels[part[0]]} ({part.size} such region(s)); expected n/a in whole rows (a "
-            "censored sample) or whole columns (a region that is not covered)."
+            f"{labels[part[0]]} (regions of this kind: {part.size}); expected n/a in whole rows "
+            "(a censored sample) or whole columns (a region that is not covered)."
         )
 
 
@@ -180,31 +282,29 @@ def _standardised(data: Array, keep: Mask) -> Array:
     return scaled
 
 
-def _first_column(path: Path) -> Array:
-    table = _read(path)
-    column = table.get("framewise_displacement", table.iloc[:, 0])
-    values: Array = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+def _read_censored(path: Path) -> Mask:
+    """Return which samples a table of outliers marks: any value but 0."""
+    table = read_numbers(path)
+    marks = table[_FD] if _FD in table else table.iloc[:, 0]
+    if marks.isna().any():
+        raise InputDataError(
+            f"<{path}> has n/a in column {marks.name!r}, line {int(marks.isna().argmax()) + 2}; "
+            "expected 1 for a censored sample and 0 for one that is kept."
+        )
+    censored: Mask = marks.to_numpy(dtype=np.float64) != 0
+    return censored
+
+
+def _read_displacement(path: Path, unknown: Array) -> Array:
+    """Return the framewise displacement of a table of motion; unknown where it has none."""
+    table = read_numbers(path, [_FD])
+    if _FD not in table:
+        return unknown
+    if len(table) != len(unknown):
+        _logger.warning(
+            "<%s> has %d rows for %d samples; framewise displacement of this run is n/a",
+            path, len(table), len(unknown),
+        )  # fmt: skip
+        return unknown
+    values: Array = pd.to_numeric(table[_FD]).to_numpy(dtype=np.float64)
     return values
-
-
-def _header(path: Path) -> tuple[str, ...]:
-    """Return the first row, which pandas would make unique, without a column that counts."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            names = tuple(file.readline().rstrip("\r\n").split("\t"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputDataError(f"<{path}> cannot be read as a table: {error}") from error
-    return names[1:] if names[0].lower() in _COUNTERS and len(names) > 2 else names
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_table(path, na_values="n/a", encoding="utf-8-sig")
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputDataError(f"<{path}> cannot be read as a table: {error}") from error
-    first = str(table.columns[0]).lower() if len(table.columns) else ""
-    return table.iloc[:, 1:] if first in _COUNTERS and len(table.columns) > 2 else table
-
-
-def _lower(table: pd.DataFrame) -> pd.DataFrame:
-    return table.rename(columns=str.lower)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from npi_bids.core.records import Array, ECResult
 from npi_bids.errors import InputDataError
+from npi_bids.io.tables import MISSING, Cells, read_cells
 
 _SOURCE = ("source", "stimulated", "stim", "from")
 _TARGET = ("target", "recorded", "response", "rec", "to")
@@ -36,7 +36,7 @@ def read_outside(path: Path, *, rows: str = "source", column: str = "") -> ECRes
     """
     try:
         found = _read_archive(path) if path.suffix == ".npz" else _read_text(path, column)
-    except (OSError, ValueError, KeyError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputDataError(
             f"<{path}> cannot be read as a map ({error}); expected a table with names of regions "
             "in its first row and first column, a list with columns source, target and a value, "
@@ -56,35 +56,67 @@ def _read_archive(path: Path) -> ECResult:
 
 
 def _read_text(path: Path, column: str) -> ECResult:
-    table = pd.read_csv(
-        path, sep=None, engine="python", na_values="n/a", encoding="utf-8-sig", comment="#"
-    )
-    names = {str(name).lower(): name for name in table.columns}
-    source = next((names[name] for name in _SOURCE if name in names), None)
-    target = next((names[name] for name in _TARGET if name in names), None)
+    cells = read_cells(path, _separator(path), comment="#")
+    lower = {name.lower(): place for place, name in enumerate(cells.names)}
+    source = next((lower[name] for name in _SOURCE if name in lower), None)
+    target = next((lower[name] for name in _TARGET if name in lower), None)
     if source is not None and target is not None and source != target:
-        return _from_pairs(table, str(source), str(target), column)
-    labels = tuple(table.iloc[:, 0].astype(str))
-    if labels != tuple(map(str, table.columns[1:])):
-        unlike = sorted(set(labels) ^ set(map(str, table.columns[1:])))[:4]
-        raise ValueError(f"rows and columns have other names: {unlike}")
-    return ECResult(table.iloc[:, 1:].to_numpy(dtype=np.float64), labels)
+        return _from_pairs(cells, source, target, column)
+    labels = tuple(row[0] for row in cells.rows)
+    if labels != cells.names[1:]:
+        unlike = sorted(set(labels) ^ set(cells.names[1:]))[:4]
+        differing = (
+            f"other names: {', '.join(unlike)}" if unlike else "the same names in another order"
+        )
+        raise ValueError(f"rows and columns have {differing}")
+    numbers = [[_number(cell) for cell in row[1:]] for row in cells.rows]
+    return ECResult(np.array(numbers).reshape(len(labels), len(labels)), labels)
 
 
-def _from_pairs(table: pd.DataFrame, source: str, target: str, column: str) -> ECResult:
-    numbers = [
-        str(name)
-        for name in table.columns
-        if name not in (source, target) and pd.api.types.is_numeric_dtype(table[name])
+def _from_pairs(cells: Cells, source: int, target: int, column: str) -> ECResult:
+    numeric = [
+        name
+        for place, name in enumerate(cells.names)
+        if place not in (source, target) and all(_is_number(row[place]) for row in cells.rows)
     ]
-    value = column or next(iter(numbers), "")
-    if value not in table.columns:
-        raise ValueError(f"there is no column {value!r}; columns of numbers are {numbers}")
-    both = table[[source, target]].astype(str)
-    if both.duplicated().any():
-        raise ValueError(f"{int(both.duplicated().sum())} pair(s) are there twice")
-    labels = tuple(dict.fromkeys([*both[source], *both[target]]))
+    value = column or next(iter(numeric), "")
+    if value not in cells.names:
+        raise ValueError(
+            f"there is no column {value!r}; columns of numbers are {', '.join(numeric) or 'none'}"
+        )
+    pairs = [(row[source], row[target]) for row in cells.rows]
+    if len(set(pairs)) < len(pairs):
+        raise ValueError(f"{len(pairs) - len(set(pairs))} pair(s) are there twice")
+    labels = tuple(dict.fromkeys([a for a, _ in pairs] + [b for _, b in pairs]))
     place = {label: number for number, label in enumerate(labels)}
     matrix = np.full((len(labels), len(labels)), np.nan)
-    matrix[both[source].map(place), both[target].map(place)] = table[value].to_numpy(np.float64)
+    where = cells.names.index(value)
+    for (a, b), row in zip(pairs, cells.rows, strict=True):
+        matrix[place[a], place[b]] = _number(row[where])
     return ECResult(matrix, labels)
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the cells of a table: what stands most often in its first row."""
+    if path.suffix == ".tsv":
+        return "\t"
+    with path.open(encoding="utf-8-sig") as file:
+        first = next((line for line in file if not line.startswith("#")), "")
+    return max(("\t", ",", ";", " "), key=first.count)
+
+
+def _number(cell: str) -> float:
+    if cell in MISSING:
+        return np.nan
+    value = float(cell)
+    if not np.isfinite(value):
+        raise ValueError(f"{cell!r} is no finite number; write n/a for a missing value")
+    return value
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        _number(cell)
+    except ValueError:
+        return False
+    return True

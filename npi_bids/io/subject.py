@@ -39,6 +39,15 @@ def read_regressors(summaries: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
+    """Return what may have spoilt the series of each run, with the number of the run."""
+    return tuple(
+        f"Run {number}: {hazard}"
+        for number, path in enumerate(summaries, start=1)
+        for hazard in read_json(Path(path)).get("hazards", ())
+    )
+
+
 def write_subject(
     result: SubjectEC,
     runs: Sequence[RegionSeries],

@@ -113,7 +113,8 @@ def write_run(
     motion = _motion(len(run.signals), run.moved, rng)
     regions = label_data(atlas.image, atlas.name)
     mask = _rim(regions > 0)
-    image = nib.Nifti1Image(_paint(run, atlas, (regions, mask), motion, rng), atlas.image.affine)
+    data = _paint(run, atlas, (regions, mask), motion, rng)
+    image = nib.Nifti1Image(data, atlas.image.affine)
     image.header.set_zooms((*image.header.get_zooms()[:3], run.tr))
     image.header.set_xyzt_units("mm", "sec")
     path = func / f"{space}_desc-preproc_bold.nii.gz"
@@ -123,7 +124,7 @@ def write_run(
     nib.save(brain, func / f"{space}_desc-brain_mask.nii.gz")
     _describe_images(root, path, run, atlas.space)
     table = func / f"{stem}_desc-confounds_timeseries.tsv"
-    confounds = _confounds(motion, run.tr, rng)
+    confounds = _confounds(motion, run.tr, data[mask].mean(axis=0, dtype=np.float64), rng)
     confounds.to_csv(table, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     about = {"Description": "Simulated confounds.", "SamplingFrequency": 1 / run.tr}
     write_json(table.with_suffix(".json"), about | {"StartTime": 0, "Sources": []})
@@ -189,7 +190,9 @@ def _motion(n_samples: int, moved: Mask, rng: np.random.Generator) -> Array:
     return drift
 
 
-def _confounds(motion: Array, tr: float, rng: np.random.Generator) -> pd.DataFrame:
+def _confounds(
+    motion: Array, tr: float, global_signal: Array, rng: np.random.Generator
+) -> pd.DataFrame:
     """Return the columns of fMRIPrep that the common strategies need."""
     n_samples = len(motion)
     columns: dict[str, Array] = dict(zip(_AXES, motion.T, strict=True))
@@ -197,6 +200,7 @@ def _confounds(motion: Array, tr: float, rng: np.random.Generator) -> pd.DataFra
         columns[name] = _BASELINE + np.convolve(
             rng.standard_normal(n_samples + 4), np.ones(5), "valid"
         )
+    columns["global_signal"] = global_signal
     full: dict[str, Array] = {}
     for name, values in columns.items():
         slope = np.r_[np.nan, np.diff(values)]

@@ -180,10 +180,17 @@ def test_a_dangling_link_is_a_problem_of_its_run_alone(root):
     assert path.name in problems[0]
 
 
-@pytest.mark.parametrize("tr", [0, -1, 2000, "two"])
+@pytest.mark.parametrize("tr", [0, -1, 2000, "two", True, False, 20.5])
 def test_a_tr_that_cannot_be_is_a_problem(root, tr):
     (root / "task-rest_bold.json").write_text(json.dumps({"RepetitionTime": tr}))
     assert all(f"RepetitionTime {tr!r}" in run.problem for run in runs_of(root))
+    assert all(run.tr is None for run in runs_of(root))
+
+
+def test_a_tr_in_milliseconds_is_told_as_such(root):
+    (root / "task-rest_bold.json").write_text('{"RepetitionTime": 2000}')
+    words = "must be in seconds, not milliseconds, and at most 20, not 2000 (2000 ms are 2 s)."
+    assert all(words in run.problem for run in runs_of(root))
 
 
 def test_damaged_sidecar_is_named(root):

@@ -63,6 +63,15 @@ def test_all_errors_are_listed_together():
         assert words in str(error.value)
 
 
+def test_a_repetition_time_in_milliseconds_is_refused_as_such():
+    with pytest.raises(SettingsError) as error:
+        parse([*POSITIONALS, "--repetition-time", "800", "--lags", "0"])
+    words = "--repetition-time must be in seconds, not milliseconds, and at most 20, not 800"
+    assert words in str(error.value)
+    assert "--lags must be above 0" in str(error.value)
+    assert parse([*POSITIONALS, "--repetition-time", "20"]).query.repetition_time == 20
+
+
 @pytest.mark.parametrize("words", [["/bids"], [*POSITIONALS, "--no-such-flag"], ["/b", "/o", "x"]])
 def test_usage_errors_are_exit_2(words, capsys):
     with pytest.raises(SystemExit) as error:

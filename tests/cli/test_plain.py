@@ -42,6 +42,15 @@ def test_all_wrong_options_are_named(tables, tmp_path, capsys):
     assert not list(tmp_path.glob("ec*"))
 
 
+@pytest.mark.parametrize("tr", ["2000", "100", "nan", "-1"])
+def test_a_sampling_period_in_milliseconds_is_refused(tables, tmp_path, capsys, tr):
+    assert main([*tables, "--tr", tr, "-o", str(tmp_path / "ec.tsv")]) == 2
+    err = capsys.readouterr().err
+    assert "npi-ec: --tr must be " in err
+    assert ("in seconds, not milliseconds" in err) == (tr in ("2000", "100"))
+    assert not list(tmp_path.glob("ec*"))
+
+
 def test_tables_that_do_not_belong_together_are_refused(tables, tmp_path, weights, capsys):
     text = (tmp_path / "run-2.tsv").read_text().replace("A\tB", "B\tA", 1)
     (tmp_path / "run-2.tsv").write_text(text)

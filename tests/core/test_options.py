@@ -1,8 +1,9 @@
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
-from npi_bids.core.options import check_options, configuration_hash, option
+from npi_bids.core.options import check_options, configuration_hash, option, period_problem
 from npi_bids.core.surrogate import TrainSettings
 from npi_bids.errors import SettingsError
 
@@ -34,3 +35,28 @@ def test_hash_follows_the_settings_and_not_the_device():
     settings = TrainSettings()
     assert configuration_hash(settings) != configuration_hash(replace(settings, seed=1))
     assert configuration_hash(settings) == configuration_hash(replace(settings, device="cpu"))
+
+
+@pytest.mark.parametrize("tr", [0.05, 1, 2.0, 20, np.float32(0.72), np.int64(2)])
+def test_seconds_are_a_sampling_period(tr):
+    assert period_problem(tr) == ""
+
+
+@pytest.mark.parametrize(
+    ("tr", "words"),
+    [
+        ("2", "must be a number of seconds, not '2'"),
+        (True, "must be a number of seconds, not True"),
+        (None, "must be a number of seconds, not None"),
+        ([2.0], "must be a number of seconds"),
+        (0, "must be above 0 s, not 0"),
+        (-2.0, "must be above 0 s"),
+        (float("nan"), "must be above 0 s, not nan"),
+        (21, "at most 20, not 21 (21 ms are 0.021 s)."),
+        (720, "not milliseconds, and at most 20, not 720 (720 ms are 0.72 s)."),
+        (float("inf"), "must be in seconds, not milliseconds, and at most 20, not inf."),
+        (10**400, "at most 20, not inf."),
+    ],
+)
+def test_what_is_no_sampling_period_is_told(tr, words):
+    assert words in period_problem(tr)

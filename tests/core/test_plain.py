@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 import npi_bids
@@ -56,6 +57,19 @@ def test_presets_and_options_are_those_of_the_app(weights):
         (np.zeros(5), {}, InputDataError, r"shape \(5,\); expected \(n_samples"),
         ([["a", "b"]], {}, InputDataError, "no array of numbers"),
         (np.ones((3, 50)), {"labels": list("ABC")}, InputDataError, "transpose"),
+        (np.ones((30, 3)) * 1j, {}, InputDataError, "complex"),
+        (
+            np.where(np.arange(90).reshape(30, 3) == 40, np.nan, 1.0),
+            {},
+            InputDataError,
+            "1 of 30 samples of region R002",
+        ),
+        (
+            np.where(np.arange(90).reshape(30, 3) == 40, np.inf, 1.0),
+            {"labels": list("ABC")},
+            InputDataError,
+            "1 of 30 samples of region B",
+        ),
         (np.eye(4), {"surrogat": "var"}, SettingsError, r"\['surrogat'\]; the options"),
         (np.eye(4), {"preset": "hcp"}, SettingsError, "Unknown preset 'hcp'"),
         (np.eye(2), {}, NoUsableDataError, "windows|samples"),
@@ -69,3 +83,20 @@ def test_what_cannot_be_used_is_refused(series, options, error, words):
 def test_other_names_are_no_attributes():
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = npi_bids.nothing
+
+
+def test_columns_of_data_frames_are_matched_by_name(weights):
+    runs = [pd.DataFrame(var_run(weights, 300, seed=seed).data, columns=list("ABCD"))
+            for seed in (1, 2)]  # fmt: skip
+    expected = npi_bids.ec(runs, tr=2.0, surrogate="var")
+    assert expected.measures["npi"].labels == tuple("ABCD")
+    found = npi_bids.ec([runs[0], runs[1][list("DBCA")]], tr=2.0, surrogate="var")
+    np.testing.assert_array_equal(found.ec, expected.ec)
+    with pytest.raises(InputDataError, match="Run 2 has other regions than the first: A, Q"):
+        npi_bids.ec([runs[0], runs[1].rename(columns={"A": "Q"})], tr=2.0)
+
+
+@pytest.mark.parametrize("tr", ["2", True, None, 0.0, 2000, 100.0])
+def test_a_sampling_period_that_cannot_be_is_refused(weights, tr):
+    with pytest.raises(SettingsError, match="The sampling period tr must be"):
+        npi_bids.ec(var_run(weights, 300, seed=1).data, tr, surrogate="var")

@@ -22,7 +22,7 @@ def test_a_gap_in_a_covered_region_is_refused():
     ("labels", "tr", "message"),
     [
         (("A",), 1.0, "1 labels"),
-        (("A", "A"), 1.0, r"not unique: \['A'\]"),
+        (("A", "A"), 1.0, "names that repeat: A"),
         (("A", "B"), 0.0, "above 0 s"),
     ],
 )

@@ -155,6 +155,37 @@ def infinite_tr(data):
     sidecar(data, b'{"RepetitionTime": Infinity}')
 
 
+def true_as_tr(data):
+    sidecar(data, b'{"RepetitionTime": true}')
+
+
+def tr_in_milliseconds(data):
+    sidecar(data, b'{"RepetitionTime": 2000}')
+
+
+def confounds_of_zeros(data):
+    retable(confounds(data), lambda table: table * 0)
+
+
+def complex_numbers(data):
+    rewrite(bold(data), lambda values: values.astype(np.complex64))
+
+
+def many_volumes_lost(data):
+    def change(values):
+        values[..., ::2] = 0
+        return values
+
+    rewrite(bold(data), change)
+
+
+def header_of_another_size(data):
+    path = bold(data)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:50] = np.array([3000, 3000, 3000, 3000], dtype="<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
 def confounds_without_run(data):
     path = confounds(data)
     path.rename(path.with_name(path.name.replace("_run-1", "")))
@@ -183,6 +214,12 @@ TABLE = [
     (list_as_json, "expected a JSON object"),
     (words_as_tr, "RepetitionTime 'two'"),
     (infinite_tr, "RepetitionTime inf"),
+    (true_as_tr, "RepetitionTime True. It must be a number of seconds"),
+    (tr_in_milliseconds, "in seconds, not milliseconds, and at most 20, not 2000"),
+    (confounds_of_zeros, "are constant in every column of the component 'motion'"),
+    (complex_numbers, "holds complex numbers; expected real numbers"),
+    (many_volumes_lost, "is damaged: 130 of 260 samples are constant"),
+    (header_of_another_size, "voxels per volume according to its header"),
     (confounds_without_run, "there is no confounds table for this run"),
 ]
 
@@ -268,6 +305,55 @@ def test_what_can_be_used_is_used_and_the_rest_is_missing(data, npi_bids, tmp_pa
     validate(tmp_path / "out")
 
 
+def lost_volumes(data):
+    def change(values):
+        values[..., [100, 101]] = 0
+        return values
+
+    rewrite(bold(data), change)
+
+
+def test_lost_volumes_are_censored_and_counted(data, npi_bids, tmp_path):
+    lost_volumes(data)
+    code, out, err = npi_bids(
+        data.root, "out", "participant", "--atlas", data.atlas, *VAR, "--participant-label", "02"
+    )
+    assert code == 0, out + err
+    assert "2 of 260 samples are constant, not finite, or far" in " ".join((out + err).split())
+    series = sorted((tmp_path / "out").glob("sub-02/func/*_timeseries.json"))
+    series = [json.loads(path.read_text()) for path in series if "run-1" in path.name]
+    told = next(about for about in series if "SamplesDamaged" in about)
+    assert (told["SamplesDamaged"], told["SamplesCensored"], told["Hazards"]) == (2, 2, [])
+    page = " ".join((tmp_path / "out" / "sub-02.html").read_text().split())
+    assert "Run 1: 2 of 260 samples were left out because the image is damaged" in page
+    methods = " ".join((tmp_path / "out" / "logs" / "CITATION.md").read_text().split())
+    assert "Of the censored samples, 2 were damaged in the image" in methods
+    validate(tmp_path / "out")
+
+
+def test_confounds_of_another_run_are_a_hazard(data, npi_bids, tmp_path):
+    """Nothing else in the table of another run tells that it is one."""
+    path = confounds(data)
+    shutil.copy(path.with_name(path.name.replace("run-1", "run-2")), path)
+    code, out, err = npi_bids(
+        data.root, "out", "participant", "--atlas", data.atlas, *VAR, "--participant-label", "02"
+    )
+    assert code == 0, out + err
+    words = "The global signal of the confounds correlates with the mean of the image"
+    assert words in " ".join((out + err).split())
+    ec = next((tmp_path / "out").glob("sub-02/func/*meas-npi_*relmat.json"))
+    (hazard,) = json.loads(ec.read_text())["Hazards"]
+    assert hazard.startswith(f"Run 1: {words}")
+    runs = {
+        number: json.loads(next((tmp_path / "out").glob(
+            f"sub-02/func/*_run-{number}_*desc-simple_timeseries.json")).read_text())
+        for number in "12"
+    }  # fmt: skip
+    assert len(runs["1"]["Hazards"]) == 1
+    assert runs["2"]["Hazards"] == []
+    assert words in " ".join((tmp_path / "out" / "sub-02.html").read_text().split())
+
+
 def atlas_values(change):
     def damage(data):
         rewrite(data.atlas, change)
@@ -317,7 +403,7 @@ def label_that_climbs(data):
         (atlas_values(more_values), "value(s) that no region has, first [77]"),
         (atlas_values(floats), "values that are not whole numbers"),
         (atlas_values(negative), "value(s) that no region has, first [-2]"),
-        (table_with(lambda table: table.assign(name="A")), "region names that repeat: ['A']"),
+        (table_with(lambda table: table.assign(name="A")), "region names that repeat: A"),
         (table_with(lambda table: table.iloc[:-1]), "that no region has, first [5]"),
         (table_with(lambda table: table.assign(index=1.5)), "'index' that is not a whole number"),
         (table_with(lambda table: table.rename(columns={"name": "colour"})), "expected 'index'"),

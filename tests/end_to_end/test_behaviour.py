@@ -314,6 +314,15 @@ def test_an_interrupted_run_is_exit_130(tiny, npi_bids, monkeypatch):
     assert "finished" not in out
 
 
+def test_dry_run_tells_which_image_cannot_be_read(tiny, npi_bids, tmp_path):
+    data = tiny.copy(tmp_path)
+    data.file("sub-02/func/*bold.nii.gz").write_bytes(b"no image")
+    code, out, _ = npi_bids(data.root, "out", "participant", "--atlas", data.atlas, "--dry-run")
+    assert code == 0
+    assert out.count("will fail: ") == 1
+    assert "bold.nii.gz> cannot be read as an image" in out
+
+
 def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):
     code, out, _ = npi_bids(tiny.root, "out", "participant", "--atlas", tiny.atlas, "--dry-run")
     assert code == 0

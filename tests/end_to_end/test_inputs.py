@@ -132,6 +132,14 @@ def _columns(root):
     _edit(_series(root, "2"), lambda lines: [line.rsplit("\t", 1)[0] for line in lines])
 
 
+def _other_names(root):
+    _edit(_series(root, "2"), lambda lines: ["Q0\tQ1\tQ2\tQ3", *lines[1:]])
+
+
+def _trailing_tabs(root):
+    _edit(_series(root, "2"), lambda lines: [lines[0], *(f"{line}\t" for line in lines[1:])])
+
+
 def _table(root):
     (root / "atlas-4S4Parcels_dseg.tsv").write_text("index\tlabel\n1\tA\n2\tB\n3\tC\n")
 
@@ -151,10 +159,12 @@ def _edit(path, change):
         (_no_period, "--repetition-time SECONDS"),
         (_second, "come in 2 parcellations: atlas-4S4Parcels_desc-series"),
         (_rows, "expected 260 rows, or 250 without the censored ones"),
-        (_words, "holds values that are not numbers"),
+        (_words, "holds 'a' in column 'LH_A', line 2"),
+        (_trailing_tabs, "4 columns in its header but 5 cells in line 2 (260 such rows)"),
         (_gap, "n/a in 1 of 250 samples of region LH_B"),
-        (_twice, "names regions twice"),
-        (_columns, "expected the same regions in all runs"),
+        (_twice, "several columns of the same name: LH_A"),
+        (_columns, "does not show the regions of the other tables of its atlas: 1 missing (RH_D)"),
+        (_other_names, "4 missing (LH_A, LH_B, RH_C, RH_D); 4 unknown (Q0, Q1, Q2, Q3)"),
         (_table, "has 4 columns but the atlas"),
     ],
 )
@@ -165,6 +175,26 @@ def test_series_that_cannot_be_used_say_why(npi_bids, xcp, tmp_path, damage, wor
     assert words in heard, heard
     assert code in (1, 3)
     assert not list(tmp_path.rglob("out/**/.partial_*"))
+
+
+def test_series_are_matched_by_name_within_and_across_subjects(npi_bids, tmp_path, weights):
+    root = tmp_path / "xcp_d"
+    describe(root)
+    write_run(root, weights, "1")
+    path = write_run(root, weights, "2")
+    code, said, problems = npi_bids(root, tmp_path / "before", "participant", *VAR)
+    assert code == 0, said + problems
+    table = pd.read_table(path)
+    table[["RH_C", "LH_B", "RH_D", "LH_A"]].to_csv(path, sep="\t", na_rep="n/a", index=False)
+    code, said, problems = npi_bids(root, tmp_path / "after", "participant", *VAR)
+    assert code == 0, said + problems
+    for subject in "12":
+        pattern = f"sub-{subject}/func/*meas-npi_*relmat.tsv"
+        before, after = (
+            read_matrix(next((tmp_path / name).glob(pattern))) for name in ("before", "after")
+        )
+        assert after.labels == NAMES
+        np.testing.assert_array_equal(after.matrix, before.matrix)
 
 
 def test_one_of_several_parcellations_is_chosen_by_its_name(npi_bids, xcp, tmp_path):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from npi_bids.errors import InputDataError, SettingsError
-from npi_bids.images.confounds import load_confounds
+from npi_bids.images.confounds import Confounds, global_signal_problem, load_confounds
 from npi_bids.images.denoise import find_strategy
 from npi_bids.images.options import DenoiseSettings
 
@@ -181,3 +181,73 @@ def test_names_of_the_first_versions_are_understood(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert sorted(found[0].columns) == sorted(found[1].columns)
     pd.testing.assert_frame_equal(found[0], found[1][found[0].columns], rtol=1e-6)
+
+
+def constant(*names):
+    return lambda table: table.assign(**dict.fromkeys(names, 0.0))
+
+
+MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+EXPANSIONS = ("", "_derivative1", "_power2", "_derivative1_power2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "words"),
+    [
+        ({}, [m + e for m in MOTION for e in EXPANSIONS], "'motion' .*trans_x, trans_y"),
+        ({}, ["csf", "white_matter"], "'wm_csf' .*: csf, white_matter;"),
+        ({"gsr": True}, ["global_signal"], "'global_signal' .*: global_signal;"),
+        ({"fd_thresh": 0.5}, ["framewise_displacement"], "'scrub' .*: framewise_displacement;"),
+    ],
+)
+def test_a_component_that_never_changes_is_refused(table, settings, names, words):
+    edit(table, constant(*names))
+    with pytest.raises(InputDataError, match=f"constant in every column .*{words}"):
+        load(table, DenoiseSettings(**settings))
+
+
+def test_single_columns_may_be_constant(table):
+    """A tissue may lie outside the field of view, and no sample need be an outlier."""
+    edit(table, constant("csf", "rot_z", "motion_outlier00", "non_steady_state_outlier00"))
+    found = load(table)
+    assert np.isfinite(found.regressors.to_numpy()).all()
+    assert found.keep.all()
+
+
+def test_constant_confounds_that_are_not_used_do_no_harm(table):
+    edit(table, constant(*MOTION, "csf", "white_matter"))
+    assert load(table, DenoiseSettings(denoise="none")).keep.all()
+
+
+def test_displacement_censors_without_std_dvars(table):
+    whole = load(table, DenoiseSettings(fd_thresh=0.5))
+    edit(table, lambda t: t.drop(columns="std_dvars"))
+    found = load(table, DenoiseSettings(fd_thresh=0.5))
+    np.testing.assert_array_equal(found.keep, whole.keep)
+    assert (~found.keep).any()
+    assert list(found.regressors.columns) == list(whole.regressors.columns)
+
+
+def test_scrubbing_names_the_column_that_it_needs(table):
+    edit(table, lambda t: t.drop(columns="std_dvars"))
+    with pytest.raises(InputDataError, match=r"lack 1 column\(s\) .*'scrubbing' needs: std_dvars"):
+        load(table, DenoiseSettings(denoise="scrubbing"))
+
+
+def test_the_global_signal_of_another_run_is_told():
+    rng = np.random.default_rng(0)
+    drift = np.cumsum(rng.standard_normal(300))
+    image, other = (drift + 3 * rng.standard_normal(300) for _ in range(2))
+    resampled = image + 0.5 * rng.standard_normal(300)
+
+    def problem(table, keep=slice(None)):
+        kept = np.zeros(300, dtype=bool)
+        kept[keep] = True
+        nothing = pd.DataFrame(index=range(300))
+        return global_signal_problem(
+            Confounds(nothing, kept, 0, np.full(300, np.nan), table), image
+        )
+
+    assert np.corrcoef(image, other)[0, 1] > 0.6  # all scans drift
+    assert "correlates with the mean of the image in its mask by r = 0.21 " in problem(other)
+    assert problem(resampled) == problem(np.full(300, np.nan)) == problem(other, slice(40)) == ""

@@ -160,7 +160,17 @@ def test_sampling_period(run, tmp_path, stated, header, unit, expected):
 
 @pytest.mark.parametrize(
     ("stated", "header", "message"),
-    [(2.0, 3.0, "2 s in its sidecar but 3 s in its header"), (None, 0.0, "RepetitionTime")],
+    [
+        (2.0, 3.0, "2 s in its sidecar but 3 s in its header"),
+        (None, 0.0, "RepetitionTime"),
+        (
+            None,
+            50.0,
+            r"header of .* must be in seconds, .* at most 20, not 50.*says 50 \(unit: sec\)",
+        ),
+        (None, 21000.0, r"header of .* must be in seconds, .* at most 20, not 21"),
+        (2000.0, 2.0, r"RepetitionTime of .* must be in seconds, .* not 2000"),
+    ],
 )
 def test_sampling_period_in_doubt_is_an_error(run, tmp_path, stated, header, message):
     path = write(tmp_path / "b.nii.gz", nib.load(run.bold).get_fdata(), header)

@@ -27,7 +27,7 @@ TINY = tiny_parcellation()
     ("change", "message"),
     [
         ({"labels": ("A", "B", "C")}, "3 names for 4 values"),
-        ({"labels": ("A", "B", "C", "A")}, r"repeat: \['A'\]"),
+        ({"labels": ("A", "B", "C", "A")}, "repeat: A"),
         ({"values": (1, 2, 4, 3)}, "increasing"),
         ({"values": (0, 1, 2, 3)}, "positive"),
         ({"values": (1, 2, 3, 9)}, r"value\(s\) that no region has, first \[4\]"),
@@ -244,3 +244,45 @@ def test_a_table_that_names_nothing_is_refused(tmp_path, text):
     (tmp_path / "a.tsv").write_text(text)
     with pytest.raises(InputDataError):
         read_names(tmp_path / "a.tsv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("a.tsv", "name\nBackground\nA\nB\n", ["A", "B"]),
+        ("a.csv", 'index,label\n0,Background\n1,"Pole, left"\n2,B\n', ["Pole, left", "B"]),
+        ("a.txt", "Background\nFrontal Pole\nB\n", ["Frontal Pole", "B"]),
+        ("a.lut", "0 Background 0 0 0 0\n1 Frontal Pole 9 8 7 0\n2 Area 2 1 1 1 0\n",
+         ["Frontal Pole", "Area 2"]),
+        ("a.lut", "1 Area 44\n2 Area 45\n", ["Area 44", "Area 45"]),
+        ("a.txt", '1 255 0 0 1 1 1 "Frontal Pole"\n2 0 255 0 1 1 1 "B"\n', ["Frontal Pole", "B"]),
+    ],
+)  # fmt: skip
+def test_names_of_regions_are_whole_and_the_background_is_none(tmp_path, name, text, names):
+    (tmp_path / name).write_text(text)
+    table = read_names(tmp_path / name)
+    assert list(table["name"]) == names
+    assert list(table["index"]) == [1, 2]
+
+
+def test_a_background_with_the_index_of_a_region_moves_no_name(tmp_path):
+    (tmp_path / "a.tsv").write_text("index\tname\n2\tB\n0\tBackground\n1\tA\n")
+    assert list(read_names(tmp_path / "a.tsv")["name"]) == ["A", "B"]
+
+
+def test_maps_are_numbered_by_their_place_in_the_image(tmp_path):
+    weights = np.random.default_rng(0).random((4, 4, 4, 3)).astype(np.float32)
+    path = tmp_path / "atlas-Maps_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(weights, np.eye(4)), path)
+    table = path.with_name("atlas-Maps_dseg.tsv")
+    table.write_text("index\tname\n10\tA\n3\tB\n5\tC\n")
+    with pytest.raises(InputDataError, match=r"numbers them 3, 5, 10 ...; expected 1 to 3"):
+        load_file(path, AtlasRequest("Maps", path=str(path)))
+    table.write_text("index\tname\n2\tA\n1\tB\n3\tC\n")
+    assert load_file(path, AtlasRequest("Maps", path=str(path))).labels == ("B", "A", "C")
+
+
+@pytest.mark.parametrize("name", ["n/a", "", "A\tB", "A\nB", " A"])
+def test_a_name_that_no_table_can_hold_is_refused_before_the_fit(name):
+    with pytest.raises(InputDataError, match="calls region 2"):
+        replace(tiny_parcellation(), labels=("A", name, "C", "D"))

@@ -10,6 +10,8 @@ from npi_bids.io.design import (
     build_design,
     build_model,
     check_columns,
+    check_formula,
+    describe_columns,
     rows_of,
     subject_frame,
 )
@@ -302,9 +304,9 @@ def test_sites_that_tell_the_groups_are_not_taken_out():
     ],
 )
 def test_formula_and_columns_can_be_checked_before_there_are_maps(settings, message):
-    check_columns(ModelSettings(formula="log(age) + mean_fd"), ["age", "mean_fd"])
+    check_formula(ModelSettings(formula="log(age) + mean_fd"), ["age", "mean_fd"])
     with pytest.raises(SettingsError, match=message):
-        check_columns(settings, ["age", "mean_fd"])
+        check_formula(settings, ["age", "mean_fd"])
 
 
 PARTS = (
@@ -330,3 +332,34 @@ def test_any_words_are_a_model_or_are_refused_in_ours(seed):
             except (SettingsError, NoUsableDataError):
                 refused += 1
     assert 0 < refused < 300
+
+
+@pytest.mark.parametrize("word", ["NA", "NaN", "N/A", "None"])
+def test_a_word_for_a_missing_value_makes_no_factor(word):
+    rows = [{"age": str(20 + n)} for n in range(9)] + [{"age": word}]
+    with pytest.raises(SettingsError, match=f"age of participants.tsv holds {word}; write n/a"):
+        check_columns(subject_frame(rows), ["age"])
+
+
+def test_a_column_that_is_half_numbers_is_refused_with_its_words():
+    rows = [{"age": str(20 + n)} for n in range(9)] + [{"age": "25y"}]
+    with pytest.raises(SettingsError, match=r"9 numbers and 1 words \(25y\).*write C\(age\)"):
+        check_columns(subject_frame(rows), ["age"])
+    check_columns(TABLE, ["age", "sex", "group"])
+
+
+def test_it_is_told_how_each_column_is_used():
+    assert describe_columns(TABLE, ["sex", "mean_fd"]) == [
+        "sex: factor with the levels F (6), M (6)", "mean_fd: numeric, 0 to 1.1",
+    ]  # fmt: skip
+
+
+def test_words_among_numbers_are_a_factor_where_the_formula_says_so():
+    table = MANY.assign(dose=[str(n % 3) if n % 4 else "high" for n in range(N)])
+    with pytest.raises(SettingsError, match=r"numbers and 10 words \(high\).*write C\(dose\)"):
+        build_design(table, "dose", motion=False)
+    built = build_design(table, "C(dose)", motion=False)
+    assert built.design.columns[1:] == ("C(dose)[T.1]", "C(dose)[T.2]", "C(dose)[T.high]")
+    assert built.columns[0].startswith("dose: factor with the levels 0 (")
+    numbers = build_design(MANY, "C(site)", motion=False).columns
+    assert numbers[0].startswith("site: factor with the levels 1 (")

@@ -8,7 +8,16 @@ import pytest
 from npi_bids.core.records import ECResult, RegionSeries
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json, remove_leftovers, replacing, write_json
-from npi_bids.io.tables import read_matrix, read_series, read_table, write_matrix, write_series
+from npi_bids.io.tables import (
+    read_cells,
+    read_column_names,
+    read_matrix,
+    read_numbers,
+    read_series,
+    read_table,
+    write_matrix,
+    write_series,
+)
 from npi_bids.io.weights import read_tensors, write_tensors
 
 
@@ -113,3 +122,69 @@ def test_leftovers_of_dead_makers_are_removed_and_others_kept(tmp_path):
         assert elsewhere.exists()
         mine.write_text("whole")
     assert (tmp_path / "sub-1" / "x.tsv").read_text() == "whole"
+
+
+READERS = (read_cells, read_table, read_numbers)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\tb\n1\t2\t\n", "2 columns in its header but 3 cells in line 2.*tab at the end"),
+        (b"a\tb\n1\t2\n3\n", "1 cells in line 3"),
+        (b"a\tb\n\n1\t2\n", "1 cells in line 2"),
+        (b"a\ta\n1\t2\n", "several columns of the same name: a"),
+        (b"a\t\tb\n1\t2\t3\n", "no name for column 2"),
+        (b"", "no first row"),
+        (b"\n\n", "no first row"),
+        (b"a\x00b\n1\n", "binary"),
+        (b"\xff\xfe\n", "cannot be read"),
+    ],
+)
+def test_a_table_whose_rows_and_columns_are_not_clear_is_refused(
+    tmp_path, reader, content, message
+):
+    (tmp_path / "t.tsv").write_bytes(content)
+    with pytest.raises(InputDataError, match=message):
+        reader(tmp_path / "t.tsv")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_the_first_column_is_never_taken_for_an_index(tmp_path, reader):
+    (tmp_path / "t.tsv").write_bytes(b"\xef\xbb\xbfa\tb\t\r\n1\t2\t\r\n")
+    found = reader(tmp_path / "t.tsv")
+    names = found.names if reader is read_cells else tuple(found.columns)
+    assert names == read_column_names(tmp_path / "t.tsv") == ("a", "b")
+    assert (found.rows if reader is read_cells else found.to_numpy().tolist()) in (
+        [["1", "2"]], [[1, 2]],
+    )  # fmt: skip
+
+
+def test_a_quote_is_a_character_of_a_tsv_and_quotes_a_cell_of_a_csv(tmp_path):
+    (tmp_path / "t.tsv").write_text('id\tnote\tage\n1\t"left\t20\n2\tok"\t30\n')
+    assert read_table(tmp_path / "t.tsv")["age"].tolist() == [20, 30]
+    (tmp_path / "t.csv").write_text('id,note\n1,"a, b"\n')
+    assert read_cells(tmp_path / "t.csv", ",").rows == [["1", "a, b"]]
+
+
+def test_only_n_a_and_empty_cells_are_missing(tmp_path):
+    (tmp_path / "t.tsv").write_text("a\tb\tc\n n/a \tNA\t\n1\tnull\t2\n")
+    table = read_table(tmp_path / "t.tsv")
+    assert table["a"].isna().tolist() == table["c"].isna().tolist() == [True, False]
+    assert table["b"].tolist() == ["NA", "null"]
+
+
+@pytest.mark.parametrize("word", ["x", "nan", "NA", "1,5", "True", "12y"])
+def test_a_word_among_numbers_is_named_with_its_line(tmp_path, word):
+    (tmp_path / "t.tsv").write_text(f"a\tb\n1\t2\n3\t{word}\n")
+    with pytest.raises(InputDataError, match=f"'{word}' in column 'b', line 3"):
+        read_numbers(tmp_path / "t.tsv")
+    assert read_numbers(tmp_path / "t.tsv", ["a"])["b"].astype(str).tolist()[1] == word
+
+
+def test_an_infinite_number_is_refused_unless_it_is_allowed(tmp_path):
+    (tmp_path / "t.tsv").write_text("a\n1\n-inf\n")
+    with pytest.raises(InputDataError, match="'-inf' in column 'a', line 3"):
+        read_numbers(tmp_path / "t.tsv")
+    assert read_numbers(tmp_path / "t.tsv", finite=False)["a"].tolist() == [1, -math.inf]
