@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from npi_bids.bids.results import UnitStatus
+from npi_bids.cli.entry import run_command
 from npi_bids.cli.parser import parse
 from npi_bids.cli.settings import Request
 from npi_bids.errors import NPIError, SettingsError
@@ -24,38 +24,35 @@ _LONGEST_SCRATCH = 65
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the levels that were asked for, and return the exit code."""
-    words = sys.argv[1:] if argv is None else argv
+    return run_command("npi-bids", _run, argv)
+
+
+def _run(words: Sequence[str]) -> int:
+    from npi_bids.cli.dataset import check_folders
+
     try:
         request = parse(words)
     except SettingsError as error:
         lines = "\n".join(f"  {line}" for line in str(error).splitlines())
         sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
         return error.exit_code
-    try:
-        prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
-        return run_levels(request)
-    except KeyboardInterrupt:
-        sys.stderr.write("npi-bids: interrupted; run the same command again to go on.\n")
-        return 130
-    except (NPIError, OSError) as error:
-        if request.output.verbose:
-            traceback.print_exc()
-        sys.stderr.write(f"npi-bids: {error}\n")
-        return error.exit_code if isinstance(error, NPIError) else 1
+    check_folders(request)
+    prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
+    return run_levels(request)
 
 
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
-    from npi_bids.cli.dataset import check_out_dir, check_results
+    from npi_bids.cli.dataset import check_results
     from npi_bids.cli.logs import start_logging, write_settings
     from npi_bids.cli.pretrained import with_digest
+    from npi_bids.cli.resources import choose_plugin
 
-    check_out_dir(request)
+    choose_plugin(request.resources)  # which says now what is wrong with a file
     request = with_digest(request)
     work_dir = Path(request.output.work_dir).resolve()
     if request.output.dry_run:
-        _print_plan(request, work_dir)
-        return 0
+        return _print_plan(request, work_dir)
     again = request.output.reports_only or request.output.boilerplate_only
     fits = "participant" in request.levels and not again
     pretrains = "pretrain" in request.levels and not again
@@ -67,7 +64,8 @@ def run_levels(request: Request) -> int:
     if pretrains:
         code, request = _pretrain(request, work_dir, run_dir)
         if code > 1 or request.levels == ("pretrain",):
-            sys.stdout.write(_last_line(code, request, run_dir) + "\n")
+            failed = "the pre-training failed" + _REASONS.get(code, "") if code else ""
+            sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
             return code
     return max(code, _run_models(request, work_dir, run_dir, fits=fits))
 
@@ -88,9 +86,10 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, *, fits: bool) 
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
     pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
+    failed = _failures(code, group_code)
     code = code or group_code or (0 if pages else 6)
     print_table(statuses, complete)
-    sys.stdout.write(_last_line(code, request, run_dir) + "\n")
+    sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
 
@@ -164,9 +163,9 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         return error.exit_code
 
 
-def _print_plan(request: Request, work_dir: Path) -> None:
-    """Tell what would be done, and what it would take."""
-    from npi_bids.cli.participant import make_plan
+def _print_plan(request: Request, work_dir: Path) -> int:
+    """Tell what would be done, what it would take, and return the code of what is refused."""
+    from npi_bids.cli.participant import judge, make_plan
     from npi_bids.cli.progress import duration
     from npi_bids.cli.resources import n_processes
     from npi_bids.core.surrogate import resolve
@@ -183,6 +182,8 @@ def _print_plan(request: Request, work_dir: Path) -> None:
             f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
             f"{found.memory_gb:.1f} GB, about {duration(found.seconds)})"
         )
+    if plan.refused:
+        lines.append(f"{len(plan.refused)} model(s) that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
     seconds = sum(found.seconds for found in estimates) / n_procs
@@ -191,18 +192,39 @@ def _print_plan(request: Request, work_dir: Path) -> None:
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
+    code = judge([*plan.refused, *plan.complete])
+    return 1 if code and plan.tasks else code
 
 
-def _last_line(code: int, request: Request, run_dir: Path) -> str:
-    words = {
-        0: "npi-bids finished successfully.",
-        1: "npi-bids finished, but some models failed; see the table and the crash files in "
-        f"{run_dir}.",
-        3: "npi-bids could not use the input; see the table.",
-        4: "npi-bids found no usable data after the thresholds; see the table.",
-        6: f"npi-bids finished, the results are complete, but a report failed; see {run_dir}.",
-    }
-    return f"{words.get(code, 'npi-bids stopped.')} Results: {request.out_dir}"
+# Why something failed, by exit code.
+_REASONS = {
+    2: ", because its options cannot be used",
+    3: ", because the input cannot be used",
+    4: ", because no usable data, or too little of them, are left after the thresholds",
+    5: ", because out_dir holds results of several configurations",
+}
+
+
+def _failures(models: int, group: int) -> str:
+    """Say what failed and why, from the exit codes of the models and of the group level."""
+    said = []
+    if models:
+        what = "some models failed" if models == 1 else "no model could be fitted"
+        said.append(what + _REASONS.get(models, ""))
+    if group:
+        said.append("the group level failed" + _REASONS.get(group, ""))
+    return "; ".join(said)
+
+
+def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
+    """Return how it went in one sentence; ``failed`` says what failed."""
+    words = f"npi-bids finished, but {failed}; see the table, and the log and crash files in "
+    words += f"{run_dir}."
+    if code == 0:
+        words = "npi-bids finished successfully."
+    elif not failed:
+        words = f"npi-bids finished, the results are complete, but a report failed; see {run_dir}."
+    return f"{words} Results: {request.out_dir}"
 
 
 if __name__ == "__main__":
