@@ -36,7 +36,7 @@ def check_folders(request: Request) -> None:
     for option, folder in (("out_dir", out_dir), ("--work-dir", work_dir)):
         _check_folder(option, folder)
         nested = option != "out_dir" and _below(folder, out_dir)
-        for root in [] if nested else inputs:
+        for root in [] if nested else sorted(inputs, key=lambda root: root != folder):
             _check_apart(option, folder, root)
     _check_maker(out_dir)
 

@@ -181,7 +181,7 @@ def test_an_unreadable_session_spoils_what_pools_it(root):
 
 def test_only_phase_images_are_refused_in_words(tmp_path):
     touch(tmp_path, "sub-1/func/sub-1_task-x_part-phase_desc-preproc_bold.nii.gz")
-    with pytest.raises(InputDataError, match="None of the 1 run.s. found holds magnitudes"):
+    with pytest.raises(InputDataError, match=r"None of the 1 run\(s\) found holds magnitudes"):
         runs_of(tmp_path)
 
 
@@ -207,7 +207,7 @@ def test_true_is_no_repetition_time(root):
 def test_names_that_are_no_text_can_be_shown(root):
     folder = os.fsencode(root) + b"/sub-\xff/func"
     try:
-        os.makedirs(folder)
+        os.makedirs(folder)  # noqa: PTH103 (a name of bytes)
     except OSError:
         pytest.skip("the file system takes text alone")
     os.close(os.open(folder + b"/sub-\xff_" + STEM.encode() + b".nii.gz", os.O_CREAT))

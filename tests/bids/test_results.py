@@ -22,7 +22,7 @@ def write_model(root, sidecar):
      "", "bids::", None, 3, [], "bids::a\0b"],
 )  # fmt: skip
 def test_no_reference_leaves_its_dataset(tmp_path, uri):
-    with pytest.raises(InputDataError, match="expected a URI such as bids::"):
+    with pytest.raises(InputDataError, match=r"expected a URI such as bids::"):
         path_of(uri, tmp_path)
 
 
@@ -34,7 +34,7 @@ def test_references_within_the_dataset_are_followed(tmp_path):
 
 @pytest.mark.parametrize("files", [None, [], "bids::a.tsv", [None], ["bids::../a"]])
 def test_a_damaged_list_of_regions_is_refused_in_words(tmp_path, files):
-    with pytest.raises(InputDataError, match="refers to"):
+    with pytest.raises(InputDataError, match=r"refers to"):
         regions_file({"NodeFiles": files}, tmp_path)
 
 
@@ -42,14 +42,14 @@ def test_a_damaged_list_of_regions_is_refused_in_words(tmp_path, files):
 def test_damaged_sources_are_refused_in_words(tmp_path, sources):
     write_model(tmp_path, json.dumps({"Sources": sources}))
     (model,) = find_models(tmp_path)
-    with pytest.raises(InputDataError, match="Sources|refers to"):
+    with pytest.raises(InputDataError, match=r"Sources|refers to"):
         model.runs()
 
 
 @pytest.mark.parametrize("text", ["[1]", "null", "{", "[" * 100_000])
 def test_a_damaged_sidecar_of_a_result_is_named(tmp_path, text):
     write_model(tmp_path, text)
-    with pytest.raises(InputDataError, match="relmat.json>.*delete it and run"):
+    with pytest.raises(InputDataError, match=r"relmat.json>.*delete it and run"):
         list(find_models(tmp_path))
     assert not list(find_models(tmp_path, whole=True))
 
@@ -67,7 +67,7 @@ def test_a_damaged_status_is_named_or_passed_over(tmp_path, content):
     path = tmp_path / "logs" / "units" / "sub-1_desc-a.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
-    with pytest.raises(InputDataError, match="sub-1_desc-a.json> is damaged"):
+    with pytest.raises(InputDataError, match=r"sub-1_desc-a.json> is damaged"):
         find_statuses(tmp_path)
     assert find_statuses(tmp_path, whole=True) == []
 
