@@ -115,7 +115,12 @@ def shrink(tasks: Sequence[Task], request: Request) -> list[Task]:
     path = request.analysis.prior.pretrained
     if not path:
         return list(tasks)
-    return [replace(task, pretrained=str(find_pretrained(Path(path), task))) for task in tasks]
+    return [
+        task
+        if task.unit.problems
+        else replace(task, pretrained=str(find_pretrained(Path(path), task)))
+        for task in tasks
+    ]
 
 
 def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
