@@ -3,6 +3,8 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from npi_bids.bids.dataset import find_datasets, find_runs
 from npi_bids.bids.inputs import FOLDER
@@ -19,6 +21,22 @@ def touch(root, *names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}" if name.endswith(".json") else "")
+
+
+PARTS = st.sampled_from(
+    [*("sub-02", "sub-03", "task-rest", "run-1", "run-01", "run-²", "ses-1", "acq-1.5", "proc-x"),
+     *("space-MNI152NLin6Asym", "space-T1w", "space-a.b", "desc-preproc", "desc-a.b", "hemi-L"),
+     *("atlas-A", "seg-B+", "res-2", "part-phase", "echo-1", "x", "", "-", "a-", "-b", "task-"),
+     *("Run-1", "sub-", "..", "\n", "run-1-2", "stat-mean", "stat-a.b", "task-čas")]
+)  # fmt: skip
+ENDINGS = st.sampled_from(
+    ["_bold.nii.gz", "_bold.nii", "_timeseries.tsv", "_bold.dtseries.nii", "_bold.func.gii",
+     "_mask.nii.gz", "_bold.json"]
+)  # fmt: skip
+NAMES = st.lists(
+    st.tuples(st.lists(PARTS, max_size=6), ENDINGS, st.sampled_from(["", "{", "[1]", "{}"])),
+    max_size=4,
+)
 
 
 def runs_of(root, **query):
@@ -61,6 +79,23 @@ def test_a_name_that_cannot_be_used_is_a_problem_of_its_subject_alone(root, name
     assert name in runs["02"].problem
     assert (runs["01"].problem, runs["03"].problem) == ("", "")
     assert len(runs_of(root)) == 3
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(NAMES)
+def test_no_name_in_one_folder_stops_another_subject(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("names")
+    touch(root, *(f"sub-{sub}/func/sub-{sub}_{STEM}.nii.gz" for sub in ("01", "03")))
+    touch(root, "sub-02/func/README")
+    for parts, ending, content in names:
+        path = root / "sub-02/func" / ("_".join(["sub-02", *parts]) + ending)
+        path.write_text(content)
+    runs = runs_of(root)
+    assert {run.entities["sub"] for run in runs if not run.problem} >= {"01", "03"}
+    for combine in ("none", "runs", "sessions"):
+        for unit in group_runs(runs, CombineSettings(combine=combine)):
+            assert UnitStatus(unit.entities, "simple", "failed", "x").path.name
+            assert not unit.problems or unit.entities["sub"] == "02"
 
 
 def test_what_lies_in_another_session_is_refused(root):
