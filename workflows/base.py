@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nipype.pipeline import engine as pe
+from nipype.pipeline import plugins
 
 from npi_bids.workflows.multiproc import SteadyMultiProcPlugin
 from npi_bids.workflows.settings import AnalysisSettings
@@ -29,6 +30,12 @@ class Plugin:
     name: str
     args: dict[str, Any]
     stop: bool = False
+
+
+def plugin_names() -> list[str]:
+    """Return the names of the plugins of Nipype, sorted."""
+    names = [name for name in dir(plugins) if name.endswith("Plugin")]
+    return sorted({"MultiProc", *(name.removesuffix("Plugin") for name in names)})
 
 
 def init_participant_wf(

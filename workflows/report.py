@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from nipype.pipeline import engine as pe
 
 from npi_bids.interfaces.report import ReportGroup, ReportIndex, ReportSubject, WriteTexts
+
+# A subject that is refused for its label has a page too; nodes have names of letters and digits.
+_NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
 def init_report_wf(
@@ -49,7 +53,9 @@ def init_report_wf(
     workflow.add_nodes([texts])
     pages = [
         pe.Node(
-            ReportSubject(out_dir=str(out_dir), subject=subject), name=f"sub_{subject}", mem_gb=0.8
+            ReportSubject(out_dir=str(out_dir), subject=subject),
+            name=f"sub_{_NO_LABEL.sub(_code, subject)}",
+            mem_gb=0.8,
         )
         for subject in subjects
     ]
@@ -60,3 +66,7 @@ def init_report_wf(
     for page in pages:
         workflow.connect(texts, "out_files", page, "after")
     return workflow
+
+
+def _code(character: re.Match[str]) -> str:
+    return f"_{ord(character[0]):x}_"

@@ -11,7 +11,7 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from npi_bids.bids.inputs import TIMESERIES
-from npi_bids.bids.names import stem
+from npi_bids.bids.names import unit_name
 from npi_bids.bids.runs import BoldRun
 from npi_bids.bids.units import Unit
 from npi_bids.interfaces.sink import RUN_TABLES
@@ -69,7 +69,7 @@ class Task:
     @property
     def name(self) -> str:
         """Name of the model: its entities, joined."""
-        return stem({**self.entities, "desc": self.desc})
+        return unit_name({**self.entities, "desc": self.desc})
 
     @property
     def node_name(self) -> str:

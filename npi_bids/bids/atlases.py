@@ -115,7 +115,7 @@ def locate(asked: str) -> AtlasSpec:
     facts = table[match]
     if unknown := sorted(set(chosen) - {"seg", "scale"}):
         raise SettingsError(
-            f"--atlas {asked}: unknown part(s) {unknown}; use :seg-X and :scale-N."
+            f"--atlas {asked}: unknown part(s) {', '.join(unknown)}; use :seg-X and :scale-N."
         )
     seg = _choice(asked, "seg", chosen.get("seg"), facts.get("segs", []))
     scale = _choice(asked, "scale", chosen.get("scale"), [str(n) for n in facts.get("scales", [])])

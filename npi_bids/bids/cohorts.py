@@ -105,10 +105,10 @@ def find_cohorts(
         _check_alike(cohort, "RepetitionTime", InputDataError)
     large = [cohort for cohort in cohorts if len(cohort.subjects) >= min_subjects]
     if not large:
-        sizes = {cohort.name: len(cohort.subjects) for cohort in cohorts}
+        sizes = ", ".join(f"{len(cohort.subjects)} of {cohort.name}" for cohort in cohorts)
         out = sum(bool(member.reason) for member in members)
         raise NoUsableDataError(
-            f"No group has {min_subjects} subjects (--min-subjects); found {sizes}"
+            f"No group has {min_subjects} subjects (--min-subjects); found {sizes or 'none'}"
             + (f", and {out} map(s) were left out." if out else ".")
         )
     return large, members

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,13 @@ from npi_bids.bids.atlases import AtlasSpec, atlas_description
 from npi_bids.bids.dataset import Dataset
 from npi_bids.bids.group_sidecars import variant_words
 from npi_bids.bids.names import BIDSIGNORE
+from npi_bids.errors import InputDataError
+
+_logger = logging.getLogger(__name__)
 
 BIDS_VERSION = "1.11.1"
 _CODE_URL = "https://github.com/npi-bids/npi-bids"
+_NOT_STATED = "not stated by the input dataset"
 _README = """# Effective connectivity by npi-bids
 
 Directed, signed effective connectivity (EC) of the whole brain, made by npi-bids {version} from
@@ -64,22 +69,27 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
     own: dict[str, Any] = {"Name": "npi-bids", "Version": __version__, "CodeURL": _CODE_URL}
     if container := os.environ.get("NPI_BIDS_CONTAINER"):
         own["Container"] = {"Type": container.partition("://")[0], "Tag": container}
-    inherited = [
-        entry for dataset in datasets for entry in dataset.description.get("GeneratedBy", [])
-    ]
+    for dataset in datasets:
+        if dataset.description.get("GeneratedBy", []) != dataset.generators:
+            _logger.warning(
+                "GeneratedBy in the dataset_description.json of <%s> is no list of objects with a "
+                "Name; what is none is left out of that of the results", dataset.root,
+            )  # fmt: skip
+    inherited = [entry for dataset in datasets for entry in dataset.generators]
+    license_ = _first(datasets, "License")
     sources = [{"URL": dataset.root.as_uri()} for dataset in datasets]
     content: dict[str, Any] = {
         "Name": "Effective connectivity by npi-bids",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": _first(datasets, "License") or "not stated by the input dataset",
+        "License": license_ if isinstance(license_, str) else _NOT_STATED,
         "GeneratedBy": [own, *inherited],
         "SourceDatasets": sources,
         "DatasetLinks": {dataset.link: dataset.root.as_uri() for dataset in datasets},
     }
     # The validator warns of fewer than two authors, and nobody is to be made up.
     authors = _first(datasets, "Authors")
-    known = authors if isinstance(authors, list) else ["not stated by the input dataset"]
+    known = [str(name) for name in authors] if isinstance(authors, list) else [_NOT_STATED]
     content["Authors"] = (
         known if len(known) > 1 else [*known, f"npi-bids {__version__} (software)"]
     )
@@ -138,7 +148,12 @@ def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
         path = dataset.root / "participants.tsv"
         if not path.is_file():
             continue
-        text = path.read_text(encoding="utf-8-sig")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputDataError(
+                f"<{path}> cannot be read: {error}. Save it as UTF-8, as BIDS asks for."
+            ) from error
         columns = text.splitlines()[0].split("\t") if text else []
         sidecar = path.with_suffix(".json")
         known: dict[str, Any] = _read(sidecar)
@@ -153,8 +168,8 @@ def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+        content = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 
-from npi_bids.bids.names import ENTITY_ORDER, BIDSName, parse_name
+from npi_bids.bids.names import ENTITY_ORDER, BIDSName, is_label, parse_name, printable
 from npi_bids.errors import InputDataError
 
 NIFTI, CIFTI, GIFTI, TIMESERIES = "nifti", "cifti", "gifti", "timeseries"
+FOLDER = "folder"  # a folder that cannot be read, in the place of the runs that it may hold
 INPUT_TYPES = ("auto", "fmriprep", "xcp_d", "timeseries")
 FILE_FORMATS = ("auto", NIFTI, CIFTI, GIFTI)
 # Folders below `derivatives/` of a raw dataset that each type of input is looked for in.
@@ -72,24 +73,89 @@ def kind_of(name: str) -> str | None:
     'cifti'
     >>> kind_of("sub-1_task-rest_desc-confounds_timeseries.tsv")
     """
-    name = modern_name(name)
-    kind = next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
-    if kind is None or not name.startswith("sub-"):
+    modern = modern_name(name)
+    kind = next((kind for ending, kind in _ENDINGS.items() if modern.endswith(ending)), None)
+    if kind is None or not modern.startswith("sub-"):
         return None
-    if name.count(".") > max(e.count(".") for e in _ENDINGS if name.endswith(e)):
-        raise InputDataError(
-            f"<{name}> has a dot before its extension, so that its entities cannot be read; "
-            "expected letters and digits only in each label. Rename the file."
-        )
-    entities = parse_name(name).entities
+    entities = dict(_pairs(name))
     desc = entities.get("desc")
-    wanted = {
+    usable = {
         NIFTI: desc == "preproc",
         CIFTI: desc in (None, "preproc"),
         GIFTI: desc in (None, "preproc") and entities.get("hemi") == "L",
         TIMESERIES: not _NO_SERIES.fullmatch(desc or ""),
     }
-    return kind if wanted[kind] else None
+    return kind if usable[kind] else None
+
+
+def _pairs(name: str) -> list[tuple[str, str]]:
+    """Return entity and label of each part of the name of an input, as they are written.
+
+    A part without a key has an empty one. The extension is told by the known endings, so that a
+    label with a dot is read whole.
+    """
+    name = modern_name(name)
+    end = max((len(ending) for ending in _ENDINGS if name.endswith(ending)), default=0)
+    parts = name[: len(name) - end].split("_") if end else name.partition(".")[0].split("_")[:-1]
+    return [(key, label) if dash else ("", part) for part in parts
+            for key, dash, label in [part.partition("-")]]  # fmt: skip
+
+
+def name_problem(path: PurePath, kind: str, folders: Mapping[str, str]) -> str:
+    """Return why the name of an input cannot be used, or nothing.
+
+    Parameters
+    ----------
+    path
+        Of the input.
+    kind
+        As :func:`kind_of` says.
+    folders
+        Labels of the folders it lies in, by entity: ``sub`` and, where there is one, ``ses``.
+    """
+    shown, pairs = printable(path), _pairs(path.name)
+    keys = [key for key, _ in pairs]
+    entities = dict(pairs)
+    for key, label in pairs:
+        problem = _part_problem(key, label, kind) or (
+            f"has the entity {printable(key)} twice" if keys.count(key) > 1 else ""
+        )
+        if problem:
+            return f"The name of <{shown}> {problem}. Rename the file."
+    for key in ("sub", "ses"):
+        if entities.get(key) != folders.get(key):
+            named, lies = (
+                f"{key}-{printable(found[key])}" if key in found else f"no {key} entity"
+                for found in (entities, folders)
+            )
+            lies = lies if key in folders else f"a folder without {key}-<label>"
+            return (
+                f"The file <{shown}> has {named} in its name but lies in {lies}; expected the "
+                "same label in both. Move or rename the file."
+            )
+    return ""
+
+
+def _part_problem(key: str, label: str, kind: str) -> str:
+    """Return what is wrong with one entity of a name, or nothing."""
+    if not key:
+        return (
+            f"has the part '{printable(label)}'; expected pairs of entity and label, such as "
+            "task-rest"
+        )
+    if key not in ENTITY_ORDER:
+        # XCP-D writes stat-mean; the outputs leave it out.
+        return "" if kind == TIMESERIES and is_label(label) else (
+            f"has the unknown entity '{printable(key)}'; expected some of "
+            f"{', '.join(ENTITY_ORDER)}"
+        )  # fmt: skip
+    loose = kind == TIMESERIES and key in ATLAS_ENTITIES and "." not in label
+    if is_label(label) or (loose and label):
+        return ""
+    return (
+        f"has {key}-{printable(label)}, which is no BIDS label; expected letters (A-Z, a-z) and "
+        "digits only"
+    )
 
 
 def choose_kind(there: Collection[str], *, input_type: str, file_format: str, surface: str) -> str:
@@ -143,7 +209,7 @@ def split_entities(path: PurePath, kind: str) -> tuple[dict[str, str], dict[str,
     An image has no such; of its name ``desc`` and ``hemi`` are left out. Entities that the outputs
     cannot have (``stat-mean`` of XCP-D) are left out of a table's name.
     """
-    entities = read_name(path).entities
+    entities = dict(_pairs(path.name))
     if kind != TIMESERIES:
         return {key: v for key, v in entities.items() if key not in ("desc", "hemi")}, {}
     regions = {key: entities[key] for key in ATLAS_ENTITIES if key in entities}

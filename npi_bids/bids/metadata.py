@@ -65,7 +65,7 @@ def _sidecars(folder: Path, listings: Listings) -> list[str]:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read one JSON sidecar.
+    """Read a JSON file that holds an object, such as a sidecar; a BOM is passed over.
 
     Raises
     ------
@@ -74,10 +74,16 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputDataError(f"The sidecar <{path}> cannot be read as JSON: {error}.") from error
-    if not isinstance(content, dict):
+    except RecursionError as error:
         raise InputDataError(
-            f"The sidecar <{path}> holds {type(content).__name__}; expected a JSON object."
+            f"The file <{path}> cannot be read as JSON: it is nested too deeply. Correct it."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputDataError(f"The file <{path}> cannot be read as JSON: {error}.") from error
+    if not isinstance(content, dict):
+        kinds = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+        raise InputDataError(
+            f"The file <{path}> holds {kinds.get(type(content), 'a number')}; expected a JSON "
+            "object, in braces."
         )
     return content

@@ -54,6 +54,7 @@ STATISTICS_TABLES = ("edges", "regions", "networks", "subjects", "components")
 TEST = "Test"  # how the label of a contrast begins
 _LONGEST_LABEL = 60
 _LABEL = re.compile(r"[A-Za-z0-9]+")
+_NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +205,54 @@ def stem(entities: Entities) -> str:
     InputDataError
         An entity is unknown, or a value is not letters and digits.
     """
+    name = "_".join(f"{key}-{value}" for key, value in entities.items())
     if unknown := sorted(set(entities) - set(ENTITY_ORDER)):
-        raise InputDataError(f"Unknown entities: {unknown}.")
+        raise InputDataError(
+            f"The name {name} has unknown entities: {', '.join(unknown)}; expected some of "
+            f"{', '.join(ENTITY_ORDER)}."
+        )
     for key, value in entities.items():
-        if not _LABEL.fullmatch(value):
-            raise InputDataError(f"{key}-{value} is no BIDS label; only letters and digits are.")
+        if not is_label(value):
+            raise InputDataError(
+                f"In the name {name}, {key}-{value} is no BIDS label; only letters and digits are."
+            )
     return "_".join(f"{key}-{entities[key]}" for key in ENTITY_ORDER if key in entities)
+
+
+def is_label(value: str) -> bool:
+    """Tell whether a value can be a label of BIDS: letters of ASCII and digits.
+
+    >>> is_label("01"), is_label("1.5"), is_label("Žofie")
+    (True, False, False)
+    """
+    return _LABEL.fullmatch(value) is not None
+
+
+def unit_name(entities: Entities) -> str:
+    """Join entities as :func:`stem` does, also those of an input that is refused for its name.
+
+    What no label may hold is percent-encoded: the result is the name of a file on every system,
+    and never that of another label.
+
+    >>> unit_name({"task": "rest", "sub": "Žofie"})
+    'sub-%C5%BDofie_task-rest'
+    """
+
+    def encoded(match: re.Match[str]) -> str:
+        return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
+
+    return "_".join(
+        f"{key}-{_NO_LABEL.sub(encoded, entities[key])}" for key in ENTITY_ORDER if key in entities
+    )
+
+
+def printable(text: object) -> str:
+    r"""Return a text for messages; bytes that are no text, line ends and the like as escapes.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in str(text)
+    )

@@ -139,7 +139,9 @@ def read_filters(query: QuerySettings) -> dict[str, Any]:
         return {}
     path = Path(query.bids_filter_file)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise SettingsError(f"--bids-filter-file <{path}> is nested too deeply.") from error
     except (OSError, ValueError) as error:
         raise SettingsError(f"--bids-filter-file <{path}> cannot be read: {error}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("bold", {}), dict):
@@ -168,6 +170,11 @@ def keep_matching(
         An option leaves nothing; names what there is instead.
     """
     kept = [run for run in runs if run.entities.get("part", "mag") == "mag"]
+    if not kept:
+        raise InputDataError(
+            f"None of the {len(runs)} run(s) found holds magnitudes; expected names without part, "
+            "or with part-mag."
+        )
     wanted = {
         "ses": ("--session-label", [label.removeprefix("ses-") for label in query.session_label]),
         "task": ("--task-id", [label.removeprefix("task-") for label in query.task_id]),
@@ -177,8 +184,21 @@ def keep_matching(
         if labels:
             kept = _filter(kept, entity, labels, f"{flag} {' '.join(labels)}")
     for entity, value in filters.items():
-        kept = _filter(kept, entity, value, f"--bids-filter-file, {entity} = {value!r}")
+        kept = _filter(kept, entity, value, f"--bids-filter-file, {entity} = {_words(value)}")
     return kept
+
+
+def may_hold(folder: HasEntities, query: QuerySettings) -> bool:
+    """Tell whether a folder that cannot be read may hold runs that the options ask for."""
+    labels = [label.removeprefix("ses-") for label in query.session_label]
+    session = folder.entities.get("ses")
+    return not labels or session is None or session in labels
+
+
+def _words(value: Any) -> str:
+    """Write the value of a filter as the file has it."""
+    special = {id(_NONE): "null", id(_ANY): "any label"}
+    return special.get(id(value)) or json.dumps(value, ensure_ascii=False)
 
 
 def choose_space(runs: Sequence[_Run], query: QuerySettings) -> list[_Run]:
@@ -205,8 +225,9 @@ def choose_space(runs: Sequence[_Run], query: QuerySettings) -> list[_Run]:
     if query.res != "auto":
         return _filter(chosen, entity, [query.res], f"--res {query.res}")
     if len(resolutions) > 1 and len({_key(run) for run in chosen}) < len(chosen):
+        found = ", ".join(resolution or "(none)" for resolution in resolutions)
         raise InputDataError(
-            f"Runs in space {space} come in several resolutions: {resolutions}; choose with --res."
+            f"Runs in space {space} come in several resolutions: {found}; choose with --res."
         )
     return chosen
 
@@ -267,4 +288,4 @@ def _matches(have: str | None, wanted: Any) -> bool:
 
 def _same(have: str, wanted: str) -> bool:
     """Compare two labels; ``run-01`` and ``run-1`` are the same run."""
-    return have == wanted or (have.isdigit() and wanted.isdigit() and int(have) == int(wanted))
+    return have == wanted or (have.isdecimal() and wanted.isdecimal() and int(have) == int(wanted))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import glob
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.metadata import read_sidecar
-from npi_bids.bids.names import MEASURES, UNITS, output_path, parse_name, stem
+from npi_bids.bids.names import MEASURES, UNITS, output_path, parse_name, stem, unit_name
+from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
 
 DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
@@ -21,7 +23,8 @@ class UnitStatus:
 
     ``entities`` are those of the model's files, atlas included; ``reason`` says in words why a
     unit is excluded or failed; ``error`` is the class of the error, ``crash`` its file; ``files``
-    are the sizes of what was written, by path relative to the output dataset.
+    are the sizes of what was written, by path relative to the output dataset; ``source`` is the
+    input because of which the unit was refused (a folder ends in ``/``).
     """
 
     entities: dict[str, str]
@@ -32,6 +35,25 @@ class UnitStatus:
     error: str = ""
     crash: str = ""
     files: dict[str, int] = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.desc, self.status, self.reason, self.error, self.crash, self.source)
+        entities = self.entities if isinstance(self.entities, dict) else {}
+        if "sub" not in entities or not all(
+            isinstance(text, str) for text in (*texts, *entities, *entities.values())
+        ):
+            raise TypeError("a field is no text, or there is no subject")
+        if not isinstance(self.files, dict):
+            raise TypeError("'files' is no object")
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the input because of which the unit was refused is gone, or can be read now."""
+        if not self.source:
+            return False
+        readable = self.source.endswith("/") and os.access(self.source, os.R_OK | os.X_OK)
+        return readable or not os.path.lexists(self.source)
 
     def is_whole(self, root: Path) -> bool:
         """Tell whether all files are there, none of them cut off."""
@@ -43,7 +65,7 @@ class UnitStatus:
     @property
     def name(self) -> str:
         """Name of the unit: its entities, joined."""
-        return stem({**self.entities, "desc": self.desc})
+        return unit_name({**self.entities, "desc": self.desc})
 
     @property
     def path(self) -> Path:
@@ -80,9 +102,32 @@ class Model:
         return self.root / output_path(kind, self.entities, self.desc)
 
     def runs(self) -> list[tuple[Path, dict[str, Any]]]:
-        """Return timeseries file and sidecar of each run behind the model."""
-        paths = [self.root / uri.removeprefix("bids::") for uri in self.sidecar["Sources"]]
+        """Return timeseries file and sidecar of each run behind the model.
+
+        Raises
+        ------
+        InputDataError
+            The sidecar does not name them, or names files outside the dataset.
+        """
+        sources = self.sidecar.get("Sources")
+        if not isinstance(sources, list) or not sources:
+            raise InputDataError(
+                f"The sidecar of <{self.path(MEASURES[0])}> has no list of Sources. "
+                "Delete it and run the participant level again."
+            )
+        paths = [path_of(uri, self.root) for uri in sources]
         return [(path, read_sidecar(path.with_suffix(".json"))) for path in paths]
+
+    @property
+    def regions_file(self) -> Path:
+        """Table of the regions.
+
+        Raises
+        ------
+        InputDataError
+            The sidecar does not name it, or names a file outside the dataset.
+        """
+        return regions_file(self.sidecar, self.root)
 
 
 def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:
@@ -102,18 +147,19 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
     InputDataError
         A sidecar is damaged.
     """
+    subject = subject if subject == "*" else glob.escape(subject)
     pattern = f"sub-{subject}/**/func/*_meas-{MEASURES[0]}_*_relmat.json"
     for path in sorted(root.glob(pattern)):
         entities = dict(parse_name(path.name).entities)
         desc = entities.pop("desc")
         entities.pop("meas")
         try:
-            sidecar = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            sidecar = read_sidecar(path)
+        except InputDataError as error:
             if whole:
                 continue
             raise InputDataError(
-                f"<{path}> is damaged ({error}); delete it and run the participant level again."
+                f"{error} The result is damaged; delete it and run the participant level again."
             ) from error
         model = Model(root, entities, desc, sidecar)
         if model.path(MEASURES[0]).is_file():
@@ -126,11 +172,13 @@ def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> lis
     ``whole`` passes over those that are damaged, which are an InputDataError otherwise.
     """
     found = []
+    known = {entry.name for entry in fields(UnitStatus)}
     for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
         try:
-            found.append(UnitStatus(**json.loads(path.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError) as error:
-            if whole:
-                continue
-            raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
+            content = read_sidecar(path)
+            # A later version may say more.
+            found.append(UnitStatus(**{k: v for k, v in content.items() if k in known}))
+        except (InputDataError, TypeError) as error:
+            if not whole:
+                raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
     return found

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
 
-from npi_bids.bids.inputs import GIFTI, NIFTI, TIMESERIES, modern_name, read_name
+from npi_bids.bids.inputs import FOLDER, GIFTI, NIFTI, TIMESERIES, modern_name, read_name
 from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
+from npi_bids.bids.names import printable
 from npi_bids.core.options import period_problem
-from npi_bids.errors import InputDataError
+from npi_bids.errors import NPIError
 
 # Confounds belong to a run in all its spaces.
 _SPATIAL = ("space", "res", "den", "desc", "label", "hemi")
@@ -22,7 +24,8 @@ class BoldRun:
     Attributes
     ----------
     path
-        The 4D image, the greyordinates, the left hemisphere, or the table of regional series.
+        The 4D image, the greyordinates, the left hemisphere, or the table of regional series;
+        of a folder that cannot be read, the folder.
     entities
         Of its name, without ``desc``.
     dataset
@@ -35,11 +38,15 @@ class BoldRun:
     problem
         Why the run cannot be used, or empty.
     kind
-        ``nifti``, ``cifti``, ``gifti`` or ``timeseries``.
+        ``nifti``, ``cifti``, ``gifti``, ``timeseries``, or ``folder`` where a folder that cannot
+        be read stands for the runs in it.
     right
         The right hemisphere where the run comes in two files.
     regions
         Entities that say which regions the columns of a table of series are.
+    misnamed
+        Whether the problem is the name, so that ``entities`` and ``regions`` hold what of it can
+        be read.
     """
 
     path: Path
@@ -53,11 +60,17 @@ class BoldRun:
     kind: str = NIFTI
     right: Path | None = None
     regions: dict[str, str] = field(default_factory=dict)
+    misnamed: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that is read of the run."""
         return tuple(path for path in (self.path, self.right, self.mask, self.confounds) if path)
+
+    @property
+    def source(self) -> str:
+        """Path of what is read, for messages; that of a folder ends in ``/``."""
+        return printable(self.path) + ("/" if self.kind == FOLDER else "")
 
     def uri(self, path: Path) -> str:
         """Return the BIDS URI of a file of the run's dataset."""
@@ -76,18 +89,25 @@ def complete(run: BoldRun, listings: Listings, tr: float | None = None) -> BoldR
     tr
         Sampling period (s) that the user gave for tables without a sidecar.
     """
-    names = list_names(run.path.parent, listings)
-    found = _with_files(run, names)
+    if run.problem:
+        return run
     try:
-        stated = _repetition_time(run, listings)
-    except InputDataError as error:  # of this run; the others go on
-        return replace(found, problem=str(error))
+        return _complete(run, listings, tr)
+    except NPIError as error:  # of this run; the others go on
+        return replace(run, problem=str(error))
+    except (OSError, ValueError, RecursionError) as error:
+        return replace(run, problem=f"What lies beside <{run.path}> cannot be read: {error}.")
+
+
+def _complete(run: BoldRun, listings: Listings, tr: float | None) -> BoldRun:
+    found = _with_files(run, list_names(run.path.parent, listings))
+    stated = _repetition_time(run, listings)
     if stated is None and run.kind == TIMESERIES:
         stated = tr
     return replace(
         found,
         tr=stated if _is_seconds(stated) else None,
-        problem=_problem(found, stated),
+        problem=_files_problem(found) or _problem(found, stated),
     )
 
 
@@ -157,13 +177,21 @@ def _is_seconds(tr: object) -> TypeGuard[float]:
     return tr is not None and not period_problem(tr)
 
 
+def _files_problem(run: BoldRun) -> str:
+    """Return what keeps a file of a run from being read, as far as that shows without reading."""
+    for path in run.files:
+        if not path.exists():
+            return (
+                f"<{path}> is a link to a file that is not here; run `datalad get {path}` first."
+            )
+        if path.is_dir():
+            return f"<{path}> is a folder; expected a file of that name. Rename or remove it."
+        if not os.access(path, os.R_OK):
+            return f"<{path}> cannot be read: permission denied. Change its permissions."
+    return ""
+
+
 def _problem(run: BoldRun, tr: object) -> str:
-    dangling = [path for path in run.files if not path.exists()]
-    if dangling:
-        return (
-            f"<{dangling[0]}> is a link to a file that is not here; run `datalad get "
-            f"{dangling[0]}` first."
-        )
     if tr is not None and not _is_seconds(tr):
         return (
             f"The sidecar of <{run.path}> says RepetitionTime {tr!r}. It {period_problem(tr)} "

@@ -34,8 +34,8 @@ def read_config(
     """
     found: dict[type, dict[str, Any]] = {cls: {} for cls in classes}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"--config-file <{path}> cannot be read as TOML: {error}.")
         return found
     known: dict[str, tuple[type, Any]] = {}

@@ -2,45 +2,128 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.dataset import Dataset
+from npi_bids.bids.dataset import Dataset, find_datasets
 from npi_bids.bids.description import atlas_files, dataset_files
 from npi_bids.cli.settings import Request
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import read_json, write_text
 
+_DESCRIPTION = "dataset_description.json"
+_SUGGESTED = {"out_dir": "npi-bids", "--work-dir": "work"}
 
-def check_out_dir(request: Request) -> None:
+
+def check_folders(request: Request) -> None:
     """Refuse to write into an input, or into a dataset that is not ours.
+
+    This comes before anything is written, also of a dry run. An output dataset may lie in the
+    folder ``derivatives`` of an input dataset, as the standard has it, or hold its input in
+    ``sourcedata``; work folders lie outside of inputs, or in such an output dataset.
 
     Raises
     ------
     SettingsError
-        The output dataset is the input, or another tool's.
+        ``out_dir`` or the work folder is a file, lies in an input dataset or holds one; or
+        ``out_dir`` is another tool's.
     """
-    out_dir = request.out_dir.resolve()
-    inputs = [request.bids_dir, *request.query.datasets.values()]
-    if out_dir in [path.resolve() for path in inputs] and request.levels != ("group",):
+    out_dir, work_dir = (_real(path) for path in (request.out_dir, request.output.work_dir))
+    inputs = _inputs(request)
+    for option, folder in (("out_dir", out_dir), ("--work-dir", work_dir)):
+        _check_folder(option, folder)
+        nested = option != "out_dir" and _below(folder, out_dir)
+        for root in [] if nested else sorted(inputs, key=lambda root: root != folder):
+            _check_apart(option, folder, root)
+    _check_maker(out_dir)
+
+
+def _real(path: Path | str) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _inputs(request: Request) -> list[Path]:
+    """Return the datasets that a request reads, and what links in them lead to."""
+    if request.levels == ("group",):
+        return []  # it reads out_dir alone
+    query = request.query
+    roots = list(query.datasets.values())
+    if (request.bids_dir / _DESCRIPTION).is_file() or any(request.bids_dir.glob("sub-*")):
+        roots.append(request.bids_dir)
+    with suppress(InputDataError):  # which is said when the runs are looked for
+        found = find_datasets(request.bids_dir, query.datasets, query.input_type)
+        roots += [dataset.root for dataset in found]
+    links = [path for root in roots for path in root.glob("sub-*") if path.is_symlink()]
+    return list(dict.fromkeys(_real(path) for path in (*roots, *links)))
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    """Refuse a file in the place of a folder, or of one that it would lie in."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise SettingsError(f"{option} <{folder}>: <{there}> is no folder; choose another.")
+
+
+def _check_apart(option: str, folder: Path, root: Path) -> None:
+    """Refuse a folder in an input dataset, or around it, but where the standard has it so."""
+    inside, around = _below(folder, root), _below(root, folder)
+    usual = root / "derivatives" / "npi-bids"
+    if inside == ():
         raise SettingsError(
-            f"out_dir <{request.out_dir}> is the input dataset; choose another folder, such as "
-            f"<{request.out_dir / 'derivatives' / 'npi-bids'}>."
+            f"{option} <{folder}> is the input dataset, to which nothing is written; choose "
+            "another folder" + (f", such as <{usual}>." if option == "out_dir" else ".")
         )
-    path = out_dir / "dataset_description.json"
-    if path.is_file():
-        makers = [entry.get("Name") for entry in read_json(path).get("GeneratedBy", [])]
-        if "npi-bids" not in makers:
-            raise SettingsError(
-                f"out_dir <{request.out_dir}> holds a dataset made by {makers}; choose another "
-                "folder."
-            )
+    allowed = option == "out_dir" and inside and inside[0] == "derivatives" and len(inside) > 1
+    if inside and not allowed:
+        raise SettingsError(
+            f"{option} <{folder}> lies in the input dataset <{root}>, to which nothing is "
+            "written; choose a folder outside of it"
+            + (f", or <{usual}>." if option == "out_dir" else ".")
+        )
+    if around and not (option == "out_dir" and around[0] == "sourcedata"):
+        raise SettingsError(
+            f"{option} <{folder}> holds the input dataset <{root}>, beside which it would write; "
+            f"choose a folder of its own, such as <{folder / _SUGGESTED[option]}>."
+        )
+
+
+def _below(folder: Path, root: Path) -> tuple[str, ...] | None:
+    """Return the names that lead from a root to a folder; None where it does not lie there.
+
+    Folders are compared as the system knows them, so that case, links and mounts do not matter.
+    """
+    names: list[str] = []
+    for parent in (folder, *folder.parents):
+        if parent == root or (parent.exists() and root.exists() and parent.samefile(root)):
+            return tuple(reversed(names))
+        names.append(parent.name)
+    return None
+
+
+def _check_maker(out_dir: Path) -> None:
+    path = out_dir / _DESCRIPTION
+    if not path.is_file():
+        return
+    try:
+        makers = [entry["Name"] for entry in Dataset(out_dir, "", read_json(path)).generators]
+    except InputDataError as error:
+        raise SettingsError(
+            f"out_dir <{out_dir}> holds a dataset of which it is not known what made it: {error} "
+            "Choose another folder."
+        ) from error
+    if "npi-bids" not in makers:
+        names = " and ".join(map(str, makers)) or "something that its GeneratedBy does not name"
+        raise SettingsError(
+            f"out_dir <{out_dir}> holds a dataset made by {names}; choose another folder."
+        )
 
 
 def check_results(out_dir: Path) -> None:
     """Raise an InputDataError where there is no output dataset to read."""
-    if not (out_dir / "dataset_description.json").is_file():
+    if not (out_dir / _DESCRIPTION).is_file():
         raise InputDataError(
             f"The group level reads <{out_dir}>, which holds no results of npi-bids; run the "
             "participant level first."

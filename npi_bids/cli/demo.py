@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.cli.entry import run_command
 from npi_bids.errors import InputDataError
 
 # What is run: name, options. The released surrogate stands beside ours on the same data.
@@ -17,10 +18,14 @@ _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data, run participant and group level twice, and print how well it went."""
+    return run_command("npi-bids-demo", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
     parser = ArgumentParser("npi-bids-demo", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for data and results")
     parser.add_argument("--n-procs", default=None, help="processes at once")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     started = time.monotonic()
     code = run_demo(args.out, args.n_procs)
     if code == 0:

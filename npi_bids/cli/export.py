@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.errors import InputDataError, NPIError
+from npi_bids.cli.entry import run_command
+from npi_bids.errors import InputDataError
 
 # As npi_bids.interfaces.export has them; said here so that --help loads nothing.
 _FORMATS = ("graphml", "brainnet", "mat", "npz", "pconn")
@@ -18,13 +19,13 @@ _ALWAYS = ("graphml", "mat", "npz")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write maps as GraphML, BrainNet Viewer, MATLAB (BCT), NumPy or CIFTI pconn."""
-    args = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    return run_command("npi-export", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
+    args = build_parser().parse_args(words)
     os.environ["NIPYPE_NO_ET"] = "1"
-    try:
-        return _export(args)
-    except NPIError as error:
-        sys.stderr.write(f"npi-export: {error}\n")
-        return error.exit_code
+    return _export(args)
 
 
 def build_parser() -> ArgumentParser:

@@ -9,15 +9,20 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.cli.entry import run_command
 from npi_bids.errors import NPIError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch the named atlases into nilearn's cache (``$NILEARN_DATA`` or ``~/nilearn_data``)."""
+    return run_command("npi-bids-fetch", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
     parser = ArgumentParser("npi-bids-fetch", description=main.__doc__)
     parser.add_argument("atlases", nargs="+", metavar="ATLAS", help="as for npi-bids --atlas")
     parser.add_argument("--offline", action="store_true", help="only check what is there")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     os.environ["NIPYPE_NO_ET"] = "1"
     code = 0
     with tempfile.TemporaryDirectory(prefix="npi-bids-fetch-") as scratch:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from npi_bids.bids.atlases import DEFAULT_ATLAS, AtlasSpec, given_atlas, locate
 from npi_bids.bids.dataset import Dataset, find_datasets, find_runs
-from npi_bids.bids.inputs import CIFTI, GIFTI, TIMESERIES
+from npi_bids.bids.inputs import CIFTI, FOLDER, GIFTI, TIMESERIES
 from npi_bids.bids.names import stem
 from npi_bids.bids.runs import BoldRun
 from npi_bids.bids.units import Unit, group_runs
@@ -47,7 +48,8 @@ class Inputs:
             request.bids_dir, query.datasets, query.input_type
         )
         self.runs = find_runs(self.datasets, query, surface=max(spec.surface for spec in asked))
-        self.given = self.runs[0].kind == TIMESERIES
+        kinds = {run.kind for run in self.runs} - {FOLDER}
+        self.given = TIMESERIES in kinds
         if self.given:
             self.request = replace(request, analysis=replace(
                 request.analysis, denoise=_series_settings(request.analysis.denoise)
@@ -55,7 +57,7 @@ class Inputs:
             self.specs = _given_specs(self.runs, asked if chosen else [])
         else:
             asked = [locate(words) for words in chosen or (DEFAULT_ATLAS,)]
-            _check_kind(asked, self.runs[0].kind)
+            _check_kind(asked, kinds)
             self.request, self.specs = request, asked
 
     @property
@@ -72,8 +74,15 @@ class Inputs:
         """Return what models of one atlas are fitted to."""
         runs: Sequence[BoldRun] = self.runs
         if self.given:
-            runs = [run for run in runs if given_atlas(run.regions) == spec]
+            runs = [run for run in runs if self._has_regions(run, spec)]
         return group_runs(runs, self.request.analysis.combine)
+
+    def _has_regions(self, run: BoldRun, spec: AtlasSpec) -> bool:
+        """Tell whether a run has the regions of an atlas, as far as its name can be read."""
+        if run.kind == FOLDER:
+            return True
+        own = given_atlas(run.regions)
+        return own == spec or (run.misnamed and own not in self.specs)
 
     def desc(self, spec: AtlasSpec) -> str:
         """Return the label of how the signals of one atlas were cleaned."""
@@ -83,7 +92,8 @@ class Inputs:
         """Load and check an atlas; raises where it is missing or damaged."""
         if not self.given:
             return prepare_atlas(spec, folder, offline=self.request.atlases.offline)
-        paths = [run.path for run in self.runs if given_atlas(run.regions) == spec]
+        runs = [run for unit in self.units(spec) for run in unit.runs if not run.problem]
+        paths = [run.path for run in runs]
         regions = shared_regions_of_tables(paths, self._region_table(spec))
         labels, indices = regions.labels, regions.indices
         return PreparedAtlas(spec.entities, folder, "", len(labels), labels, indices)
@@ -116,9 +126,9 @@ def _wish(words: str) -> AtlasSpec:
         return AtlasSpec(words, name, chosen.get("seg", ""), chosen.get("scale", ""))
 
 
-def _check_kind(specs: Sequence[AtlasSpec], kind: str) -> None:
+def _check_kind(specs: Sequence[AtlasSpec], kinds: Collection[str]) -> None:
     """Refuse an atlas that is drawn elsewhere than the runs are."""
-    for spec in specs:
+    for spec, kind in product(specs, kinds):
         if bool(spec.surface) != (kind in (CIFTI, GIFTI)):
             lies = "lies on the surface" if spec.surface else "is a volume"
             raise InputDataError(
@@ -159,7 +169,9 @@ def _given_specs(runs: Sequence[BoldRun], asked: Sequence[AtlasSpec]) -> list[At
     InputDataError
         None or several are there; says which.
     """
-    there = list(dict.fromkeys(given_atlas(run.regions) for run in runs))
+    named = [run for run in runs if run.kind != FOLDER]
+    sound = [run for run in named if not run.misnamed] or named
+    there = list(dict.fromkeys(given_atlas(run.regions) for run in sound))
     names = ", ".join(sorted(stem({**spec.entities, "desc": spec.desc}) for spec in there))
     if not asked:
         if len(there) > 1:

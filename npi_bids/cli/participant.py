@@ -12,7 +12,7 @@ from typing import Any
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.dataset import Dataset
-from npi_bids.bids.names import stem
+from npi_bids.bids.names import printable, unit_name
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
@@ -72,7 +72,7 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
     request, specs = inputs.request, inputs.specs
     units = {spec: inputs.units(spec) for spec in specs}
     wanted = {
-        stem({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
+        unit_name({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
         for spec in specs
         for unit in units[spec]
     }
@@ -93,7 +93,8 @@ def all_tasks(inputs: Inputs, units: Mapping[AtlasSpec, list[Unit]], work_dir: P
     dry = inputs.request.output.dry_run
     for spec in inputs.specs:
         atlas = inputs.prepare(spec, work_dir / "atlases")
-        spaces = {unit.entities.get("space", "individual") for unit in units[spec]}
+        sound = [unit for unit in units[spec] if not unit.problems] or units[spec]
+        spaces = {unit.entities.get("space", "individual") for unit in sound}
         space = spec.space if spec.space != "unknown" else sorted(spaces)[0]
         if not inputs.given:
             warn_of_spaces(spec, spaces)
@@ -114,7 +115,12 @@ def shrink(tasks: Sequence[Task], request: Request) -> list[Task]:
     path = request.analysis.prior.pretrained
     if not path:
         return list(tasks)
-    return [replace(task, pretrained=str(find_pretrained(Path(path), task))) for task in tasks]
+    return [
+        task
+        if task.unit.problems
+        else replace(task, pretrained=str(find_pretrained(Path(path), task)))
+        for task in tasks
+    ]
 
 
 def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
@@ -131,15 +137,17 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     """
     request = plan.request
     out_dir = request.out_dir
+    _forget_outdated(out_dir)
     for status in plan.refused:
-        write_json(out_dir / status.path, asdict(status))
+        _logger.error("%s: %s", status.name, status.reason)
+        _write_status(status, out_dir)
     if plan.tasks:
         for task in plan.tasks:
             (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
     with suppress(OSError):  # tidying up must not fail a run
         remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
-    found = {status.name: status for status in find_statuses(out_dir)}
+    found = {status.name: status for status in find_statuses(out_dir, whole=True)}
     crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
         found.get(task.name) or _failure(task, request, crashes.get(task.node_name))
@@ -147,10 +155,24 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     ]
     for status in fresh:
         if status.status == FAILED:
-            write_json(out_dir / status.path, asdict(status))
+            _write_status(status, out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+
+
+def _forget_outdated(out_dir: Path) -> None:
+    """Remove what earlier runs said of inputs that are not there any more, or can be read now."""
+    for status in find_statuses(out_dir, whole=True):
+        if status.status == FAILED and status.is_outdated:
+            (out_dir / status.path).unlink(missing_ok=True)
+
+
+def _write_status(status: UnitStatus, out_dir: Path) -> None:
+    try:
+        write_json(out_dir / status.path, asdict(status))
+    except OSError as error:  # such as a name that is too long; the others go on
+        _logger.error("The status of %s cannot be written: %s", status.name, error)
 
 
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
@@ -193,12 +215,13 @@ def _fit_some(
 
 def judge(statuses: Sequence[UnitStatus]) -> int:
     """Return the exit code that the fate of all models amounts to."""
-    failed = [status for status in statuses if status.status == FAILED]
+    errors = {status.error for status in statuses if status.status == FAILED}
     done = any(status.status == DONE for status in statuses)
-    if failed:
-        all_input = all(status.error == "InputDataError" for status in failed)
-        return 3 if all_input and not done else 1
-    return 0 if done or not statuses else 4
+    if not errors:
+        return 0 if done or not statuses else 4
+    if done or errors - {"InputDataError", "NoUsableDataError"}:
+        return 1
+    return 3 if "InputDataError" in errors else 4
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
@@ -249,7 +272,14 @@ def _sort_out(
     there = {status.name for status in complete}
     todo = [task for task in tasks if task.name not in there]
     refused = [
-        _status(task, request, FAILED, reason=task.unit.problems[0], error="InputDataError")
+        _status(
+            task,
+            request,
+            FAILED,
+            reason=printable(" ".join(task.unit.problems)),
+            error="InputDataError",
+            source=task.unit.source,
+        )
         for task in todo
         if task.unit.problems
     ]
@@ -278,9 +308,9 @@ def _status(task: Task, request: Request, status: str, **facts: Any) -> UnitStat
 
 def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
     n_regions = {task.name: task.atlas.n_regions for task in tasks}
-    for model in find_models(out_dir):
-        whole, kept = n_regions.get(model.name, 0), model.sidecar["RegionsInModel"]
-        if kept < whole:
+    for model in find_models(out_dir, whole=True):
+        whole, kept = n_regions.get(model.name, 0), model.sidecar.get("RegionsInModel")
+        if isinstance(kept, int) and kept < whole:
             _logger.warning(
                 "%s: %d of %d regions are not covered in every run and are n/a",
                 model.name, whole - kept, whole,

@@ -10,25 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
+from npi_bids.cli.entry import run_command
 from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
 from npi_bids.core.measures import MeasureSettings
 from npi_bids.core.perturb import PerturbSettings
 from npi_bids.core.surrogate import PRESETS, TrainSettings
 from npi_bids.core.verdict import AssessSettings, VerdictSettings
-from npi_bids.errors import NPIError, SettingsError
+from npi_bids.errors import SettingsError
 
 _CLASSES = TrainSettings, PerturbSettings, MeasureSettings, VerdictSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read tables, infer, write a matrix with a sidecar, and say how far it can be trusted."""
-    words = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args([with_dashes(word) for word in words])
-    try:
-        return _run(args)
-    except NPIError as error:
-        sys.stderr.write(f"npi-ec: {error}\n")
-        return error.exit_code
+    return run_command("npi-ec", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
+    return _run(build_parser().parse_args([with_dashes(word) for word in words]))
 
 
 def build_parser() -> ArgumentParser:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -83,8 +82,7 @@ def _take_over(args: Namespace, out_dir: Path) -> None:
         "trs": [str(sidecar["RepetitionTime"])],
         "minutes": [str(value) for value in grid],
     }
-    source = out_dir / str(sidecar["Sources"][0]).removeprefix("bids::")
-    of_run = json.loads(source.with_suffix(".json").read_text(encoding="utf-8"))
+    of_run = models[0].runs()[0][1]
     if of_run.get("LowPass"):
         found["filter_high"] = str(of_run["LowPass"])
     for name, value in found.items():

@@ -42,6 +42,8 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
     for problem in (problem for task in tasks for problem in task.unit.problems):
         _logger.error("Left out: %s", problem)
     usable = [task for task in tasks if not task.unit.problems]
+    if not usable:
+        return 3
     failed = _extract(usable, request, work_dir, run_dir)
     kept = [task for task in usable if task.node_name not in failed]
     if code := _train(kept, request, work_dir, run_dir):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.errors import SettingsError
-from npi_bids.workflows.base import Plugin
+from npi_bids.workflows.base import Plugin, plugin_names
 from npi_bids.workflows.settings import ResourceSettings
 
 _LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
@@ -21,7 +21,7 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
     Raises
     ------
     SettingsError
-        The file cannot be read.
+        The file cannot be read, names no plugin of Nipype, or has arguments that are none.
     """
     if settings.nipype_plugin_file:
         return _read_plugin(Path(settings.nipype_plugin_file))
@@ -54,13 +54,24 @@ def _read_plugin(path: Path) -> Plugin:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError(f"--nipype-plugin-file <{path}> cannot be read: {error}") from error
     if not isinstance(content, dict) or "plugin" not in content:
         raise SettingsError(f"--nipype-plugin-file <{path}> must name a 'plugin'.")
-    return Plugin(str(content["plugin"]), dict(content.get("plugin_args") or {}))
+    name, args = content["plugin"], content.get("plugin_args") or {}
+    if name not in (known := plugin_names()):
+        raise SettingsError(
+            f"--nipype-plugin-file <{path}>: there is no plugin {name}; choose from "
+            f"{', '.join(known)}."
+        )
+    if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
+        raise SettingsError(
+            f"--nipype-plugin-file <{path}>: 'plugin_args' must hold names with values, such as "
+            "{'n_procs': 4}."
+        )
+    return Plugin(name, args)
 
 
 def extraction_memory(files: Sequence[Path]) -> float:

@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from npi_bids.bids.results import UnitStatus
+from npi_bids.cli.entry import run_command
 from npi_bids.cli.parser import parse
 from npi_bids.cli.settings import Request
 from npi_bids.errors import NPIError, SettingsError
@@ -24,33 +24,31 @@ _LONGEST_SCRATCH = 65
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the levels that were asked for, and return the exit code."""
-    words = sys.argv[1:] if argv is None else argv
+    return run_command("npi-bids", _run, argv)
+
+
+def _run(words: Sequence[str]) -> int:
+    from npi_bids.cli.dataset import check_folders
+
     try:
         request = parse(words)
     except SettingsError as error:
         lines = "\n".join(f"  {line}" for line in str(error).splitlines())
         sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
         return error.exit_code
-    try:
-        prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
-        return run_levels(request)
-    except KeyboardInterrupt:
-        sys.stderr.write("npi-bids: interrupted; run the same command again to go on.\n")
-        return 130
-    except (NPIError, OSError) as error:
-        if request.output.verbose:
-            traceback.print_exc()
-        sys.stderr.write(f"npi-bids: {error}\n")
-        return error.exit_code if isinstance(error, NPIError) else 1
+    check_folders(request)
+    prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
+    return run_levels(request)
 
 
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
-    from npi_bids.cli.dataset import check_out_dir, check_results
+    from npi_bids.cli.dataset import check_results
     from npi_bids.cli.logs import start_logging, write_settings
     from npi_bids.cli.pretrained import with_digest
+    from npi_bids.cli.resources import choose_plugin
 
-    check_out_dir(request)
+    choose_plugin(request.resources)  # which says now what is wrong with a file
     request = with_digest(request)
     work_dir = Path(request.output.work_dir).resolve()
     again = request.output.reports_only or request.output.boilerplate_only
@@ -61,8 +59,7 @@ def run_levels(request: Request) -> int:
 
         check_model(request)
     if request.output.dry_run:
-        _print_plans(request, work_dir)
-        return 0
+        return _print_plans(request, work_dir)
     if not fits and not pretrains:
         check_results(request.out_dir)
     run_dir = start_logging(request.out_dir, request.output)
@@ -71,7 +68,8 @@ def run_levels(request: Request) -> int:
     if pretrains:
         code, request = _pretrain(request, work_dir, run_dir)
         if code > 1 or request.levels == ("pretrain",):
-            sys.stdout.write(_last_line(code, request, run_dir) + "\n")
+            failed = "the pre-training failed" + _REASONS.get(code, "") if code else ""
+            sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
             return code
     return max(code, _run_models(request, work_dir, run_dir, fits=fits))
 
@@ -92,9 +90,10 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, *, fits: bool) 
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
     pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
+    failed = _failures(code, group_code)
     code = code or group_code or (0 if pages else 6)
     print_table(statuses, complete)
-    sys.stdout.write(_last_line(code, request, run_dir) + "\n")
+    sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
 
@@ -168,24 +167,35 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         return error.exit_code
 
 
-def _print_plans(request: Request, work_dir: Path) -> None:
-    """Tell what the levels would do; the group level where its results are there."""
-    there = request.levels == ("group",)
+def _print_plans(request: Request, work_dir: Path) -> int:
+    """Tell what the levels would do; return the exit code of what is refused.
+
+    The group level is told of where its results are there.
+    """
+    code, there = 0, request.levels == ("group",)
     if there:
         from npi_bids.cli.dataset import check_results
 
         check_results(request.out_dir)
     else:
-        there = not _print_plan(request, work_dir)
+        code, n_models = _print_plan(request, work_dir)
+        there = not n_models and not code
     if there and "group" in request.levels:
         from npi_bids.cli.group import describe_plan
 
         sys.stdout.write(describe_plan(request) + "\n")
+    return code
 
 
-def _print_plan(request: Request, work_dir: Path) -> int:
-    """Tell what would be fitted and what it would take; return how many models that are."""
-    from npi_bids.cli.participant import make_plan
+def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
+    """Tell what would be fitted and what it would take.
+
+    Returns
+    -------
+    tuple
+        The exit code of what is refused, and how many models would be fitted.
+    """
+    from npi_bids.cli.participant import judge, make_plan
     from npi_bids.cli.progress import duration
     from npi_bids.cli.resources import n_processes
     from npi_bids.core.surrogate import resolve
@@ -203,6 +213,8 @@ def _print_plan(request: Request, work_dir: Path) -> int:
             f"{found.memory_gb:.1f} GB, about {duration(found.seconds)})"
         )
         lines += [f"    will fail: {problem}" for problem in found.problems]
+    if plan.refused:
+        lines.append(f"{len(plan.refused)} model(s) that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
     seconds = sum(found.seconds for found in estimates) / n_procs
@@ -211,19 +223,39 @@ def _print_plan(request: Request, work_dir: Path) -> int:
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
-    return len(plan.tasks)
+    code = judge([*plan.refused, *plan.complete])
+    return 1 if code and plan.tasks else code, len(plan.tasks)
 
 
-def _last_line(code: int, request: Request, run_dir: Path) -> str:
-    words = {
-        0: "npi-bids finished successfully.",
-        1: "npi-bids finished, but some models failed; see the table and the crash files in "
-        f"{run_dir}.",
-        3: "npi-bids could not use the input; see the table.",
-        4: "npi-bids found no usable data after the thresholds; see the table.",
-        6: f"npi-bids finished, the results are complete, but a report failed; see {run_dir}.",
-    }
-    return f"{words.get(code, 'npi-bids stopped.')} Results: {request.out_dir}"
+# Why something failed, by exit code.
+_REASONS = {
+    2: ", because its options cannot be used",
+    3: ", because the input cannot be used",
+    4: ", because no usable data, or too little of them, are left after the thresholds",
+    5: ", because out_dir holds results of several configurations",
+}
+
+
+def _failures(models: int, group: int) -> str:
+    """Say what failed and why, from the exit codes of the models and of the group level."""
+    said = []
+    if models:
+        what = "some models failed" if models == 1 else "no model could be fitted"
+        said.append(what + _REASONS.get(models, ""))
+    if group:
+        said.append("the group level failed" + _REASONS.get(group, ""))
+    return "; ".join(said)
+
+
+def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
+    """Return how it went in one sentence; ``failed`` says what failed."""
+    words = f"npi-bids finished, but {failed}; see the table, and the log and crash files in "
+    words += f"{run_dir}."
+    if code == 0:
+        words = "npi-bids finished successfully."
+    elif not failed:
+        words = f"npi-bids finished, the results are complete, but a report failed; see {run_dir}."
+    return f"{words} Results: {request.out_dir}"
 
 
 if __name__ == "__main__":

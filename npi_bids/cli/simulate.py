@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from npi_bids import __version__
+from npi_bids.cli.entry import run_command
 from npi_bids.cli.options import add_options, make_settings, with_dashes
-from npi_bids.errors import NPIError
 
 _ABOUT = """
 systems:
@@ -24,7 +24,10 @@ systems:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, write, and say what to do next."""
-    words = sys.argv[1:] if argv is None else argv
+    return run_command("npi-simulate", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
     parser, classes = build_parser()
     args = parser.parse_args([with_dashes(word) for word in words])
     try:
@@ -33,9 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"npi-simulate: interrupted; remove <{args.out}> before another try.\n")
         return 130
-    except NPIError as error:
-        sys.stderr.write(f"npi-simulate: {error}\n")
-        return error.exit_code
 
 
 def build_parser() -> tuple[ArgumentParser, tuple[type, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npi_bids import __version__
-from npi_bids.errors import InputDataError, NPIError
+from npi_bids.cli.entry import run_command
+from npi_bids.errors import InputDataError
 
 if TYPE_CHECKING:
     from npi_bids.simulate.validate import Comparison
@@ -38,23 +38,19 @@ _MOST_PANELS = 9
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare results with a truth, or (``npi-validate power``) plan a study."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if words[:1] == ["power"]:
-            from npi_bids.cli.power import main as power
+    return run_command("npi-validate", _main, argv)
 
-            return power(words[1:])
-        if words[:1] == ["compare"]:
-            from npi_bids.cli.compare import main as compare
 
-            return compare(words[1:])
-        return _compare(_parse(words))
-    except KeyboardInterrupt:
-        sys.stderr.write("npi-validate: interrupted.\n")
-        return 130
-    except NPIError as error:
-        sys.stderr.write(f"npi-validate: {error}\n")
-        return error.exit_code
+def _main(words: Sequence[str]) -> int:
+    if words[:1] == ["power"]:
+        from npi_bids.cli.power import main as power
+
+        return power(words[1:])
+    if words[:1] == ["compare"]:
+        from npi_bids.cli.compare import main as compare
+
+        return compare(words[1:])
+    return _compare(_parse(words))
 
 
 def _parse(words: Sequence[str]) -> Namespace:
@@ -82,13 +78,14 @@ def _parse(words: Sequence[str]) -> Namespace:
 
 
 def _compare(args: Namespace) -> int:
+    from npi_bids.io.files import read_json
     from npi_bids.io.tables import read_matrix
 
     if not args.truth.is_file():
         raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
-    facts = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.is_file() else {}
+    facts = read_json(sidecar) if sidecar.is_file() else {}
     unit = str(facts.get("Units", ""))
     found = list(_comparisons(args.results, truth, unit))
     if not found:

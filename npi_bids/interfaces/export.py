@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.bids.uris import regions_file
 from npi_bids.errors import InputDataError
 from npi_bids.images.pconn import write_pconn
 from npi_bids.io.exports import WRITERS
@@ -75,8 +76,10 @@ def table_of(path: Path) -> Path | None:
              if (folder / "dataset_description.json").is_file()]  # fmt: skip
     if not roots or not sidecar.is_file():
         return None
-    files = read_json(sidecar).get("NodeFiles") or [""]
-    table = roots[0] / str(files[0]).removeprefix("bids::")
+    facts = read_json(sidecar)
+    if not facts.get("NodeFiles"):
+        return None
+    table = regions_file(facts, roots[0])
     return table if table.is_file() else None
 
 

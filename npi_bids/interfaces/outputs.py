@@ -10,6 +10,7 @@ from typing import Any
 from npi_bids.bids import sidecars
 from npi_bids.bids.names import MEASURES, UNCERTAINTIES, atlas_path, output_path
 from npi_bids.bids.results import DONE, EXCLUDED, UnitStatus
+from npi_bids.bids.uris import regions_file
 from npi_bids.core.flow import flow_of, network_map
 from npi_bids.images.parcellation import (
     Parcellation,
@@ -130,8 +131,7 @@ def _save_flow(
 ) -> list[Path]:
     """Save what the map says of regions and, where they have networks, of these."""
     ec = read_matrix(next(path for path in files if path.stem == MEASURES[0]))
-    table = out_dir / str(links["NodeFiles"][0]).removeprefix("bids::")
-    regions = Regions(table, ec.labels)
+    regions = Regions(regions_file(links, out_dir), ec.labels)
     target = out_dir / output_path("strength", *named)
     write_json(target.with_suffix(".json"), sidecars.strength_sidecar(links))
     write_table(flow_table(regions, flow_of(ec.matrix)), target)

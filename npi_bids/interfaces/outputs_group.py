@@ -11,6 +11,7 @@ from npi_bids.bids.group_sidecars import group_sidecar, table_sidecar
 from npi_bids.bids.names import output_path
 from npi_bids.bids.pretraining import why_not_tested
 from npi_bids.bids.sidecars import spatial_fields
+from npi_bids.bids.uris import regions_file
 from npi_bids.core.cohort import (
     Weighing,
     describe_maps,
@@ -109,7 +110,7 @@ class GroupTarget:
     @property
     def regions_file(self) -> Path:
         """Table of the regions."""
-        return self.out_dir / str(self.links["NodeFiles"][0]).removeprefix("bids::")
+        return regions_file(self.links, self.out_dir)
 
 
 def save_averages(

@@ -76,7 +76,7 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int
         )
         return ModelSection(title, status.status, reason=status.reason, crash=text)
     runs = model.runs()
-    shown = MapOfModel(out_dir, model, f"matrix-{number}")
+    shown = MapOfModel(model, f"matrix-{number}")
     whole_brain = model.sidecar["Surrogate"] == "wbm"
     drawn = [
         *(draw_brain(model) if whole_brain else _draw_fit(model)),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.names import STATISTICS, TEST
+from npi_bids.bids.uris import regions_file
 from npi_bids.core.records import ECResult
 from npi_bids.interfaces.pages import save_figures
 from npi_bids.interfaces.pages_map import LISTED, SURE, draw_places
@@ -28,8 +29,7 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     """Return what the page shows of one group, from its mean map."""
     sidecar = read_json(mean.with_suffix(".json"))
     ec = read_matrix(mean)
-    table = out_dir / str(sidecar["NodeFiles"][0]).removeprefix("bids::")
-    regions = Regions(table, ec.labels)
+    regions = Regions(regions_file(sidecar, out_dir), ec.labels)
     others = {
         kind: read_matrix(path).matrix
         for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")

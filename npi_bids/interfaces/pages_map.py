@@ -23,11 +23,10 @@ _DETAILS = {"npilower": "lower", "npiupper": "upper", "npiq": "q"}
 class MapOfModel:
     """The map of a model, and the pictures of it."""
 
-    def __init__(self, out_dir: Path, model: Model, name: str) -> None:
+    def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
         self.ec = read_matrix(model.path("npi"))
-        table = out_dir / model.sidecar["NodeFiles"][0].removeprefix("bids::")
-        self.regions = Regions(table, self.ec.labels)
+        self.regions = Regions(model.regions_file, self.ec.labels)
         self.networks = self.regions.network
         self.others = {
             kind: read_matrix(model.path(kind)).matrix

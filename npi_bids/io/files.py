@@ -125,8 +125,8 @@ def read_json(path: Path) -> dict[str, Any]:
         The file is missing or does not hold a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputDataError(f"<{path}> cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputDataError(f"<{path}> holds {type(content).__name__}; expected a JSON object.")

@@ -71,7 +71,7 @@ def shared_regions_of_tables(
     Parameters
     ----------
     paths
-        All tables of one atlas.
+        All tables of one atlas; none where no run of it can be used.
     atlas_table
         Table of the atlas's regions, with columns index and name (or label, region).
 
@@ -89,7 +89,9 @@ def shared_regions_of_tables(
         except InputDataError as error:  # of this table; it fails alone when it is read
             errors.append(error)
     if not headers:
-        raise errors[0]
+        if errors:
+            raise errors[0]
+        return SeriesRegions(())
     counts = Counter(frozenset(names) for names in headers.values())
     path, names = max(headers.items(), key=lambda item: counts[frozenset(item[1])])
     _check_header(path, names)

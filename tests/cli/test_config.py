@@ -55,8 +55,17 @@ def test_all_that_is_wrong_is_named_together(tmp_path):
     assert "must be true or false, not 1" in text
 
 
+@pytest.mark.parametrize("value", ["[[1]]", "[{a = 1}]", "1979-05-27", "true"])
+@pytest.mark.parametrize("name", ["atlas", "lags", "surrogate", "participant-label", "n-procs"])
+def test_values_of_another_type_are_refused_in_words(tmp_path, name, value):
+    with pytest.raises(SettingsError, match=f"'{name}' in .* must be"):
+        parse_with(tmp_path, f"{name} = {value}\n")
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read as TOML"):
         parse_with(tmp_path, "surrogate = ")
+    with pytest.raises(SettingsError, match="cannot be read as TOML"):
+        parse_with(tmp_path, "atlas = " + "[" * 100_000)
     with pytest.raises(SettingsError, match="cannot be read as TOML"):
         parse([*BASE, "--config-file", str(tmp_path / "none.toml")])

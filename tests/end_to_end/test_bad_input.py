@@ -191,6 +191,17 @@ def confounds_without_run(data):
     path.rename(path.with_name(path.name.replace("_run-1", "")))
 
 
+def two_files(data):
+    path = bold(data)
+    shutil.copy(path, path.with_name(path.name.replace(".nii.gz", ".nii")))
+
+
+def label_that_climbs(data):
+    """Give a run an acquisition whose label is a path, as a broken tool might."""
+    path = bold(data)
+    path.rename(path.with_name(path.name.replace("task-rest", "task-rest_acq-..")))
+
+
 TABLE = [
     (truncated, "cannot be read as an image"),
     (truncated_inside, "cannot be read as an image"),
@@ -221,6 +232,8 @@ TABLE = [
     (many_volumes_lost, "is damaged: 130 of 260 samples are constant"),
     (header_of_another_size, "voxels per volume according to its header"),
     (confounds_without_run, "there is no confounds table for this run"),
+    (two_files, "are the same run"),
+    (label_that_climbs, "has acq-.., which is no BIDS label"),
 ]
 
 
@@ -386,17 +399,6 @@ def damaged_atlas(data):
     data.atlas.write_bytes(b"no image")
 
 
-def two_files(data):
-    path = bold(data)
-    shutil.copy(path, path.with_name(path.name.replace(".nii.gz", ".nii")))
-
-
-def label_that_climbs(data):
-    """Give a run an acquisition whose label is a path, as a broken tool might."""
-    path = bold(data)
-    path.rename(path.with_name(path.name.replace("task-rest", "task-rest_acq-..")))
-
-
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -408,8 +410,6 @@ def label_that_climbs(data):
         (table_with(lambda table: table.assign(index=1.5)), "'index' that is not a whole number"),
         (table_with(lambda table: table.rename(columns={"name": "colour"})), "expected 'index'"),
         (damaged_atlas, "cannot be read as an image"),
-        (two_files, "are the same run"),
-        (label_that_climbs, "has a dot before its extension"),
     ],
 )
 def test_what_all_share_is_an_error_before_anything_is_written(

@@ -286,9 +286,9 @@ def test_an_out_dir_that_cannot_be_made_is_one_line(tiny, npi_bids, tmp_path):
     (tmp_path / "file").write_text("")
     words = (tiny.root, tmp_path / "file" / "out", "participant", "--atlas", tiny.atlas)
     code, _, err = npi_bids(*words)
-    assert code == 1
+    assert code == 2
     assert "Traceback" not in err
-    assert "file" in err
+    assert f"<{tmp_path / 'file'}> is no folder" in err
 
 
 def test_paths_with_spaces_and_umlauts(tiny, tmp_path):

@@ -1,0 +1,63 @@
+"""BIDS URIs: where the file of a dataset lies that a sidecar names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from npi_bids.bids.names import printable
+from npi_bids.errors import InputDataError
+
+_OWN = "bids::"
+
+
+def path_of(uri: object, root: Path) -> Path:
+    """Return the path of a file that a sidecar of the same dataset names.
+
+    Links are followed wherever they lead; they are the dataset's own.
+
+    Parameters
+    ----------
+    uri
+        As the JSON has it: ``bids::sub-01/func/...``, or a path relative to the dataset.
+    root
+        Of the dataset.
+
+    Raises
+    ------
+    InputDataError
+        It is no such URI, names another dataset, or leaves this one.
+
+    >>> path_of("bids::sub-01/func/a.tsv", Path("out")).as_posix()
+    'out/sub-01/func/a.tsv'
+    """
+    wrong = ""
+    name = uri.removeprefix(_OWN) if isinstance(uri, str) else ""
+    path = PurePosixPath(name)
+    if not isinstance(uri, str):
+        wrong = "is no string"
+    elif not path.parts or not name.isprintable():
+        wrong = "names no file"
+    elif ":" in path.parts[0]:
+        wrong = "names another dataset"
+    elif path.is_absolute() or ".." in path.parts:
+        wrong = "leaves the dataset"
+    if wrong:
+        raise InputDataError(
+            f"A sidecar of <{root}> refers to {printable(uri)}, which {wrong}; expected a URI "
+            "such as bids::sub-01/func/NAME."
+        )
+    return root / path
+
+
+def regions_file(sidecar: Mapping[str, Any], root: Path) -> Path:
+    """Return the table of the regions of a matrix, by the sidecar of the matrix.
+
+    Raises
+    ------
+    InputDataError
+        The sidecar does not name it, or names a file outside the dataset.
+    """
+    files = sidecar.get("NodeFiles")
+    return path_of(files[0] if isinstance(files, list) and files else None, root)

@@ -1,0 +1,99 @@
+"""What every command does about errors, expected or not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from npi_bids.errors import NPIError
+
+_ISSUES = "https://github.com/npi-bids/npi-bids/issues"
+
+
+def run_command(
+    name: str, function: Callable[[list[str]], int], argv: Sequence[str] | None = None
+) -> int:
+    """Run a command and return its exit code; no error reaches the user as a traceback.
+
+    An error that nobody expected is told in one sentence, with where its traceback is: in the log
+    of the run where there is one, else in a file of the system's folder for temporary files. With
+    ``-v`` tracebacks are shown too.
+
+    Parameters
+    ----------
+    name
+        What the user calls the command.
+    function
+        Takes the words of the command line and returns the exit code.
+    argv
+        The words; those of this process where None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return function(words)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted; run the same command again to go on.\n")
+        return 130
+    except (NPIError, OSError) as error:
+        _keep_traceback(error, words)
+        sys.stderr.write(f"{name}: {error}\n")
+        return error.exit_code if isinstance(error, NPIError) else 1
+    except Exception as error:  # noqa: BLE001 (the last handler; what comes here is a bug)
+        path = _keep_traceback(error, words) or _crash_file(name, error)
+        sys.stderr.write(_sentence(name, error, path))
+        return 1
+    finally:
+        _close_log()
+
+
+def _sentence(name: str, error: Exception, path: Path | None) -> str:
+    where = f"the traceback is in <{path}>" if path else "its traceback could not be written"
+    if isinstance(error, MemoryError):
+        return (
+            f"{name}: there is not enough memory (MemoryError: {error}); {where}. Give more "
+            "memory, or check the size of the input.\n"
+        )
+    return (
+        f"{name}: stopped by an unexpected error, {type(error).__name__}: {error}; {where}. This "
+        f"is a bug: please report it with that file at {_ISSUES}.\n"
+    )
+
+
+def _keep_traceback(error: Exception, words: Sequence[str]) -> Path | None:
+    """Write the traceback into the log of the run and return its path; None where none is open."""
+    logger = logging.getLogger("npi_bids")
+    files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    if files:  # the terminal shows this level with -v alone
+        logger.debug("The run ended with an error", exc_info=error)
+        return Path(files[0].baseFilename)
+    if {"-v", "--verbose"} & set(words):
+        traceback.print_exception(error)
+    return None
+
+
+def _crash_file(name: str, error: Exception) -> Path | None:
+    """Write the traceback into a file of its own; never into the current folder."""
+    folder = Path(tempfile.gettempdir())
+    try:
+        if folder.samefile(os.curdir):
+            return None
+        handle, path = tempfile.mkstemp(prefix=f"{name}_crash_", suffix=".txt", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return None
+    return Path(path)
+
+
+def _close_log() -> None:
+    """Close the log file of the run, so that nothing that follows goes into it."""
+    logger = logging.getLogger("npi_bids")
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,136 @@
+"""Nothing is written into an input."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from npi_bids.bids.query import QuerySettings
+from npi_bids.cli.dataset import check_folders
+from npi_bids.errors import SettingsError
+
+RUN = "sub-01/func/sub-01_task-rest_space-MNI152NLin6Asym_desc-preproc_bold.nii.gz"
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Return a folder with a raw dataset, whose derivatives do not say what they are."""
+    root = tmp_path / "study"
+    touch(root / "raw/sub-01/func/sub-01_task-rest_bold.nii.gz")
+    (root / "raw/dataset_description.json").write_text('{"DatasetType": "raw"}')
+    touch(root / "raw/derivatives/fmriprep" / RUN)
+    return root
+
+
+def check(bids_dir, out_dir, work_dir, *, levels=("participant",), **query):
+    return check_folders(
+        SimpleNamespace(
+            bids_dir=bids_dir,
+            out_dir=out_dir,
+            levels=levels,
+            query=QuerySettings(**query),
+            output=SimpleNamespace(work_dir=str(work_dir)),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("raw", "is the input dataset"),
+        ("raw/sub-01", "lies in the input dataset"),
+        ("raw/sub-01/func", "lies in the input dataset"),
+        ("raw/new", "lies in the input dataset"),
+        ("raw/derivatives", "lies in the input dataset"),
+        ("raw/derivatives/fmriprep", "is the input dataset"),
+        ("raw/derivatives/fmriprep/sub-01", "lies in the input dataset"),
+        ("raw/x/../sub-01", "lies in the input dataset"),
+        ("link/sub-01", "lies in the input dataset"),
+        (".", "holds the input dataset"),
+        ("raw/dataset_description.json", "is no folder"),
+        ("raw/dataset_description.json/out", "is no folder"),
+    ],
+)
+def test_no_folder_is_taken_in_or_around_an_input(study, folder, words):
+    (study / "link").symlink_to("raw")
+    with pytest.raises(SettingsError, match=f"out_dir.*{words}"):
+        check(study / "raw", study / folder, study / "work")
+    with pytest.raises(SettingsError, match=f"--work-dir.*{words}"):
+        check(study / "raw", study / "out", study / folder)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["out", "raw/derivatives/npi-bids", "raw/derivatives/fmriprep/derivatives/npi-bids", "rawer",
+     "raw/derivatives/group/npi-bids"],
+)  # fmt: skip
+def test_folders_of_their_own_are_taken(study, folder):
+    check(study / "raw", study / folder, study / "work")
+    check(study / "raw", study / folder, study / folder / "work")
+
+
+def test_a_work_folder_among_the_derivatives_is_refused(study):
+    with pytest.raises(SettingsError, match=r"--work-dir.*lies in the input dataset"):
+        check(study / "raw", study / "out", study / "raw/derivatives/work")
+
+
+def test_named_datasets_are_inputs_too(study):
+    other = study / "other"
+    touch(other / RUN)
+    named = {"derivatives": (f"mine={other}",)}
+    with pytest.raises(SettingsError, match=r"out_dir.*lies in the input dataset"):
+        check(study / "raw", other / "new", study / "work", **named)
+    with pytest.raises(SettingsError, match=r"out_dir.*is the input dataset"):
+        check(study, other, study / "work", **named)
+    # A folder that is no dataset and is not read is no input.
+    check(study, study / "out", study / "work", **named)
+
+
+def test_what_a_link_in_an_input_leads_to_is_the_input(study):
+    (study / "raw/sub-01").rename(study / "store")
+    (study / "raw/sub-01").symlink_to("../store")
+    with pytest.raises(SettingsError, match=r"out_dir.*lies in the input dataset"):
+        check(study / "raw", study / "store/out", study / "work")
+
+
+def test_results_may_hold_their_input_as_source_data(study):
+    out = study / "out"
+    touch(out / "sourcedata/fmriprep" / RUN)
+    check(out / "sourcedata/fmriprep", out, study / "work")
+    with pytest.raises(SettingsError, match=r"holds the input dataset"):
+        check(out / "sourcedata/fmriprep", out, out)
+
+
+def test_the_group_level_has_no_input(study):
+    (study / "raw/dataset_description.json").write_text('{"GeneratedBy": [{"Name": "npi-bids"}]}')
+    check(study / "raw", study / "raw", study / "work", levels=("group",))
+
+
+@pytest.mark.parametrize(
+    "made", [{"Name": "x"}, ["npi-bids"], None, [None], "npi-bids", [{"Name": "fMRIPrep"}], [{}]]
+)
+def test_a_dataset_of_something_else_is_refused_in_words(study, made):
+    (study / "out").mkdir()
+    (study / "out/dataset_description.json").write_text(json.dumps({"GeneratedBy": made}))
+    with pytest.raises(SettingsError, match=r"holds a dataset made by"):
+        check(study / "raw", study / "out", study / "work")
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "null"])
+def test_a_dataset_that_cannot_be_told_is_refused_in_words(study, text):
+    (study / "out").mkdir()
+    (study / "out/dataset_description.json").write_text(text)
+    with pytest.raises(SettingsError, match=r"not known what made it"):
+        check(study / "raw", study / "out", study / "work")
+
+
+def test_our_own_dataset_is_taken(study):
+    (study / "out").mkdir()
+    text = '\ufeff{"GeneratedBy": [{"Name": "npi-bids"}, {"Name": "fMRIPrep"}]}'
+    (study / "out/dataset_description.json").write_text(text, encoding="utf-8")
+    check(study / "raw", study / "out", study / "work")

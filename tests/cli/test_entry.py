@@ -1,0 +1,105 @@
+"""No traceback reaches a user, whatever happens."""
+
+import logging
+import tempfile
+
+import pytest
+
+from npi_bids.cli import demo, entry, export, fetch, plain, run, simulate, validate
+from npi_bids.errors import InputDataError, NoUsableDataError
+
+MAINS = {
+    "npi-bids": run, "npi-simulate": simulate, "npi-export": export, "npi-validate": validate,
+    "npi-ec": plain, "npi-bids-fetch": fetch, "npi-bids-demo": demo,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def raising(error):
+    def function(_):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), RecursionError("deep"), KeyError("x"), ZeroDivisionError()]
+)
+def test_an_unexpected_error_is_one_sentence_with_the_place_of_its_traceback(
+    capsys, temporary, error
+):
+    assert entry.run_command("npi-x", raising(error), []) == 1
+    err = capsys.readouterr().err
+    (file,) = temporary.iterdir()
+    assert err.startswith(f"npi-x: stopped by an unexpected error, {type(error).__name__}")
+    assert str(file) in err
+    assert "npi-bids/issues" in err
+    assert err.count("\n") == 1
+    assert "Traceback" in file.read_text()
+    assert "in raising" in file.read_text() or "in function" in file.read_text()
+
+
+def test_no_memory_is_no_bug(capsys):
+    assert entry.run_command("npi-x", raising(MemoryError("3 GB")), []) == 1
+    err = capsys.readouterr().err
+    assert "not enough memory" in err
+    assert "issues" not in err
+
+
+def test_the_traceback_goes_into_the_log_of_the_run(capsys, tmp_path, temporary):
+    logger = logging.getLogger("npi_bids")
+    level = logger.level
+
+    def function(_):
+        logger.addHandler(logging.FileHandler(tmp_path / "run.log"))
+        logger.setLevel(logging.DEBUG)
+        raise ValueError("odd")
+
+    try:
+        assert entry.run_command("npi-x", function, []) == 1
+    finally:
+        logger.setLevel(level)
+    assert str(tmp_path / "run.log") in capsys.readouterr().err
+    assert "ValueError: odd" in (tmp_path / "run.log").read_text()
+    assert not list(temporary.iterdir())
+    assert not any(isinstance(h, logging.FileHandler) for h in logger.handlers)
+
+
+def test_a_traceback_that_cannot_be_written_is_not_written_elsewhere(
+    capsys, temporary, monkeypatch
+):
+    monkeypatch.chdir(temporary)
+    assert entry.run_command("npi-x", raising(ValueError("odd")), []) == 1
+    assert "its traceback could not be written" in capsys.readouterr().err
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputDataError("a"), 3), (NoUsableDataError("a"), 4), (OSError(28, "No space left"), 1),
+     (KeyboardInterrupt(), 130)],
+)  # fmt: skip
+def test_expected_errors_have_their_codes_and_no_traceback(capsys, temporary, error, code):
+    assert entry.run_command("npi-x", raising(error), []) == code
+    assert "Traceback" not in capsys.readouterr().err
+    assert not list(temporary.iterdir())
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(capsys):
+    assert entry.run_command("npi-x", raising(InputDataError("a")), ["-v"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_every_command_has_the_last_handler(capsys, monkeypatch, name):
+    module = MAINS[name]
+    monkeypatch.setattr(module, "_run" if name == "npi-bids" else "_main", raising(ValueError()))
+    assert module.main([]) == 1
+    assert capsys.readouterr().err.startswith(f"{name}: stopped by an unexpected error")
