@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from npi_bids.bids.inputs import TIMESERIES
 from npi_bids.core.surrogate import resolve
 from npi_bids.errors import InputDataError
-from npi_bids.interfaces.parcellate import count_values
+from npi_bids.interfaces.parcellate import count_values, largest_volume
 from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task
+
+__all__ = ("Estimate", "estimate", "largest_volume")
 
 _NETWORKS = ("mlp", "cnn", "rnn")
 # Seconds on one core, fitted to runs of 20 to 1000 regions (python -m benchmarks.speed).

@@ -26,6 +26,7 @@ from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.workflows.base import WORKFLOW, init_participant_wf, run_workflow, write_graph
 from npi_bids.workflows.cache import drop_damaged, reserved
+from npi_bids.workflows.estimate import largest_volume
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -230,7 +231,7 @@ def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
         unit,
         atlas,
         desc,
-        extract_gb=extraction_memory(usable),
+        extract_gb=extraction_memory(usable, largest_volume(usable)),
         train_gb=training_memory(atlas.n_regions),
     )
 

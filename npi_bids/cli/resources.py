@@ -13,6 +13,7 @@ from npi_bids.workflows.base import Plugin, plugin_names
 from npi_bids.workflows.settings import ResourceSettings
 
 _LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
+_VOXEL_GB = 60e-9  # of a volume that is larger than the parts that are read at once
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:
@@ -74,9 +75,18 @@ def _read_plugin(path: Path) -> Plugin:
     return Plugin(name, args)
 
 
-def extraction_memory(files: Sequence[Path]) -> float:
+def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
     """Return how many GB the extraction of the largest of some runs takes, about.
 
+    Parameters
+    ----------
+    files
+        Image of each run.
+    n_voxels
+        Of the largest volume.
+
+    Notes
+    -----
     Volumes are read a few at a time, whatever their number; greyordinates at once, and twice
     (measured by ``python -m benchmarks.memory``), both hemispheres of a pair.
     """
@@ -84,7 +94,8 @@ def extraction_memory(files: Sequence[Path]) -> float:
     volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
     sizes = [path.stat().st_size * (2 if path.name.endswith(".gii") else 1) for path in grey]
     largest = max(sizes, default=0) / 1e9
-    return _LIBRARIES_GB + (_VOLUMES_GB if volumes else 0.0) + 2.5 * largest
+    in_parts = max(_VOLUMES_GB, _VOXEL_GB * n_voxels) if volumes else 0.0
+    return _LIBRARIES_GB + in_parts + 2.5 * largest
 
 
 def training_memory(n_regions: int) -> float:

@@ -1,14 +1,19 @@
-"""The files of a run, and its sampling period."""
+"""The files of a run, its sampling period, and the size of its volumes."""
 
 from __future__ import annotations
 
+import gzip
 import math
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from npi_bids.core.options import period_problem
 from npi_bids.errors import InputDataError
 
+# Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
+MOST_VOXELS = 100_000_000
 # A header without a unit, or with a wrong one, that states more than this counts milliseconds:
 # nothing is sampled every 0.1 s or faster nor every 100 s. In between no unit can be told.
 _MILLISECONDS = 100.0
@@ -68,3 +73,23 @@ def sampling_period(header: tuple[float, str], run: RunFiles) -> float:
             "in its header; correct the one that is wrong."
         )
     return float(run.tr)
+
+
+def count_voxels(path: Path) -> int:
+    """Return the voxels of a volume from the first bytes of a NIfTI file, at most MOST_VOXELS.
+
+    Much faster than to open the image, for thousands of runs; 0 where the bytes are none of NIfTI.
+    """
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            start = file.read(80)
+        for order in "<>":
+            kind = struct.unpack(f"{order}i", start[:4])[0]
+            if kind in (348, 540):  # bytes of a header of NIfTI-1 and NIfTI-2
+                dims = start[40:56] if kind == 348 else start[16:80]
+                sizes = struct.unpack(f"{order}8{'h' if kind == 348 else 'q'}", dims)[1:4]
+                n_voxels: int = math.prod(sizes)
+                return min(max(0, n_voxels), MOST_VOXELS)
+    except (OSError, EOFError, zlib.error, struct.error):
+        pass
+    return 0

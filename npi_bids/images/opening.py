@@ -15,6 +15,7 @@ from nibabel.cifti2.cifti2 import Cifti2HeaderError
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
+from npi_bids.images.header import MOST_VOXELS
 
 READ_ERRORS = (
     *(OSError, EOFError, ValueError, OverflowError, zlib.error, ExpatError),
@@ -28,8 +29,6 @@ CIFTI_ERRORS = (
 )
 # Deflate stores at most 258 bytes in 2 bits: https://zlib.net/zlib_tech.html.
 _DEFLATE = 1032
-# Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
-_MOST_VOXELS = 100_000_000
 # Bytes that GIFTI may unpack to, at most, beside this many times those on disk. Series of 32-bit
 # floats take about as many packed as unpacked.
 _GIFTI_BYTES, _GIFTI_TIMES = 50_000_000, 20
@@ -62,10 +61,10 @@ def load_image(path: Path, *, keep_open: bool = False) -> Any:
             f"<{path}> holds {named}; expected real numbers, such as the magnitude of the signal."
         )
     n_voxels = math.prod(shape[:3])
-    if n_voxels > _MOST_VOXELS and len(shape) > 2:
+    if n_voxels > MOST_VOXELS and len(shape) > 2:
         raise InputDataError(
             f"<{path}> has {n_voxels:.3g} voxels per volume according to its header, shape "
-            f"{shape}; expected at most {_MOST_VOXELS:.3g}. Is the header damaged?"
+            f"{shape}; expected at most {MOST_VOXELS:.3g}. Is the header damaged?"
         )
     _check_size(path, image)
     return image

@@ -58,6 +58,7 @@ class VolumeScan:
         # A value that is subtracted from each voxel before 32-bit floats would round it away.
         self._level: Array | None = None
         self._seen: Mask = np.zeros(self._shape, dtype=bool)
+        self._broken = self._seen  # not finite in some volume that counts
 
     def survey(self, keep: Mask) -> Survey:
         """Look at all volumes once: which are damaged, and which voxels hold signal.
@@ -108,23 +109,24 @@ class VolumeScan:
             resampling_target=None,
             reports=False,
         )
-        # Voxels without signal have no weight, but what is not finite there would spread. To a
-        # filter, the surroundings of the mask count too.
-        unseen = self._inside & ~self._seen if smoothing else ~self._seen
         # Maskers return the regions in increasing order of their values, as the atlas has them,
         # and _restrict left exactly the covered ones.
         means = [
-            self._average(self._narrow(self._read(*part)), unseen, masker)
+            self._average(self._narrow(self._read(*part)), masker, smoothing)
             for part in self._steps()
         ]
         if self._level is None:
             return np.concatenate(means)
-        level = self._average(self._level[..., None].copy(), unseen, masker)
+        level = self._average(self._level[..., None].copy(order="F"), masker, smoothing)
         return np.concatenate(means) + level
 
-    def _average(self, part: NDArray[Any], unseen: Mask, masker: Any) -> Array:
-        part[unseen] = 0
-        part[~np.isfinite(part)] = 0  # in volumes that are left out, and outside the mask
+    def _average(self, part: NDArray[Any], masker: Any, smoothing: float) -> Array:
+        if smoothing:  # spreads what is not finite; 0 at all times, it leaves no trace over time
+            part[self._broken] = 0
+        finite = np.isfinite(part)
+        if not finite.all():  # in voxels of no weight, and in volumes that are left out
+            part[~finite] = 0
+        del finite
         means: Array = masker.fit_transform(nib.Nifti1Image(part, self._image.affine))
         return means.astype(np.float64)
 
@@ -169,11 +171,16 @@ class VolumeScan:
                     np.minimum(low, values, out=low)
                     np.maximum(high, values, out=high)
             del part
-        seen = np.zeros(self._inside.size, dtype=bool)
         # What is not finite in some volume has made one of the ends not finite.
-        seen[places] = np.isfinite(low) & np.isfinite(high) & (low < high)
-        self._seen = seen.reshape(self._shape, order="F")
+        finite = np.isfinite(low) & np.isfinite(high)
+        self._seen = self._on_grid(places[finite & (low < high)])
+        self._broken = self._on_grid(places[~finite])
         return extent
+
+    def _on_grid(self, places: NDArray[np.intp]) -> Mask:
+        mask = np.zeros(math.prod(self._shape), dtype=bool)
+        mask[places] = True
+        return mask.reshape(self._shape, order="F")
 
     def _first_sound_volume(self, counted: Mask) -> Array:
         for sample in np.flatnonzero(counted).tolist():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,17 @@ class Parcellate(NPIInterface):
         )
         self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
         return runtime
+
+
+def largest_volume(paths: Sequence[Path]) -> int:
+    """Return the voxels of the largest volume of some runs, from their headers; 0 without any."""
+    from npi_bids.images.header import count_voxels
+
+    volumes = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
+    return max(
+        (count_voxels(path) for path in volumes if not path.name.endswith(".dtseries.nii")),
+        default=0,
+    )
 
 
 def count_values(path: Path) -> tuple[int, int]:

@@ -12,11 +12,12 @@ import pytest
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.cifti2.cifti2_axes import BrainModelAxis
 
+from npi_bids.cli.resources import extraction_memory
 from npi_bids.errors import InputDataError
 from npi_bids.images.atlases import AtlasRequest, load_file
 from npi_bids.images.extract import extract_run
 from npi_bids.images.grey_atlases import load_grey_atlas
-from npi_bids.images.header import RunFiles
+from npi_bids.images.header import MOST_VOXELS, RunFiles, count_voxels
 from npi_bids.images.mmp import load_mmp
 from npi_bids.images.opening import load_image
 from npi_bids.images.options import CoverageSettings, DenoiseSettings
@@ -272,3 +273,23 @@ def test_damaged_headers_of_volumes_are_refused_or_read(tmp_path, run, seed, lit
 
 def test_a_sound_image_is_opened(run):
     assert load_image(run.bold).shape == (9, 9, 9, 260)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz"])
+@pytest.mark.parametrize("order", "<>")
+def test_voxels_are_counted_from_the_first_bytes(tmp_path, kind, name, order):
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.int16)
+    data = np.zeros((5, 6, 7, 2), dtype=np.int16)
+    nib.save(kind(data, SQUARE, header), tmp_path / name)
+    assert count_voxels(tmp_path / name) == 210
+
+
+def test_voxels_of_what_is_no_image_are_none_and_never_too_many(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no image")
+    (tmp_path / "a.nii").write_bytes(b"no image" * 100)
+    found = [count_voxels(tmp_path / name) for name in ("a.nii", "a.nii.gz", "none.nii")]
+    assert found == [0, 0, 0]
+    assert count_voxels(lying(tmp_path / "b.nii", HUGE)) == MOST_VOXELS
+    assert extraction_memory([tmp_path / "b.nii"], MOST_VOXELS) == pytest.approx(6.5)
