@@ -479,7 +479,7 @@ def test_an_unreadable_folder_is_named(data, tmp_path):
     folder = data.root / "sub-02" / "func"
     for path in [tmp_path, *tmp_path.rglob("*")]:
         path.chmod(0o777 if path.is_dir() else 0o666)
-    for parent in tmp_path.parents[:3]:
+    for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
     folder.chmod(0)
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
