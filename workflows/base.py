@@ -126,14 +126,18 @@ def run_workflow(
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
+    steady = SteadyMultiProcPlugin(plugin_args=args) if plugin.name == "MultiProc" else None
     try:
-        if plugin.name == "MultiProc":
-            workflow.run(plugin=SteadyMultiProcPlugin(plugin_args=args))
-        else:
+        if steady is None:
             workflow.run(plugin=plugin.name, plugin_args=args)
+        else:
+            workflow.run(plugin=steady)
     except RuntimeError:
         return False  # Nipype raises when all is over; the crash files tell what failed
     finally:
+        # Nothing runs on after a first crash that ends the run, or after an interrupt.
+        if steady is not None:
+            steady.end()
         gc.unfreeze()
     return True
 

@@ -9,12 +9,14 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
 # What is run: name, options. The released surrogate stands beside ours on the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
 
 
+@interruptible("npi-bids-demo", "run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data, run participant and group level twice, and print how well it went."""
     parser = ArgumentParser("npi-bids-demo", description=__doc__)

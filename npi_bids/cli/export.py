@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from npi_bids import __version__
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError, NPIError
 
 # As npi_bids.interfaces.export has them; said here so that --help loads nothing.
@@ -16,6 +17,7 @@ _FORMATS = ("graphml", "brainnet", "mat", "npz", "pconn")
 _ALWAYS = ("graphml", "mat", "npz")
 
 
+@interruptible("npi-export", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write maps as GraphML, BrainNet Viewer, MATLAB (BCT), NumPy or CIFTI pconn."""
     args = build_parser().parse_args(sys.argv[1:] if argv is None else argv)

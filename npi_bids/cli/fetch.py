@@ -9,9 +9,11 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError
 
 
+@interruptible("npi-bids-fetch", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch the named atlases into nilearn's cache (``$NILEARN_DATA`` or ``~/nilearn_data``)."""
     parser = ArgumentParser("npi-bids-fetch", description=main.__doc__)

@@ -10,11 +10,14 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from npi_bids.bids.results import UnitStatus
-from npi_bids.cli.parser import parse
-from npi_bids.cli.settings import Request
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError, SettingsError
+
+if TYPE_CHECKING:
+    from npi_bids.bids.results import UnitStatus
+    from npi_bids.cli.settings import Request
 
 _logger = logging.getLogger(__name__)
 
@@ -22,8 +25,11 @@ _logger = logging.getLogger(__name__)
 _LONGEST_SCRATCH = 65
 
 
+@interruptible("npi-bids", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the levels that were asked for, and return the exit code."""
+    from npi_bids.cli.parser import parse
+
     words = sys.argv[1:] if argv is None else argv
     try:
         request = parse(words)
@@ -34,9 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
         return run_levels(request)
-    except KeyboardInterrupt:
-        sys.stderr.write("npi-bids: interrupted; run the same command again to go on.\n")
-        return 130
     except (NPIError, OSError) as error:
         if request.output.verbose:
             traceback.print_exc()

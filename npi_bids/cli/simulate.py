@@ -9,6 +9,7 @@ from pathlib import Path
 
 from npi_bids import __version__
 from npi_bids.cli.options import add_options, make_settings, with_dashes
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError
 
 _ABOUT = """
@@ -22,6 +23,7 @@ systems:
 """
 
 
+@interruptible("npi-simulate", "nothing was written; run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, write, and say what to do next."""
     words = sys.argv[1:] if argv is None else argv
@@ -30,9 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         made = make_settings(args, classes)
         return _write(args.system, args.out, *(made[cls] for cls in classes))
-    except KeyboardInterrupt:
-        sys.stderr.write(f"npi-simulate: interrupted; remove <{args.out}> before another try.\n")
-        return 130
     except NPIError as error:
         sys.stderr.write(f"npi-simulate: {error}\n")
         return error.exit_code

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npi_bids import __version__
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError, NPIError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _PER_DEVIATION = "standard deviations"
 _MOST_PANELS = 9
 
 
+@interruptible("npi-validate", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare results with a truth, or (``npi-validate power``) plan a study."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -49,9 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return compare(words[1:])
         return _compare(_parse(words))
-    except KeyboardInterrupt:
-        sys.stderr.write("npi-validate: interrupted.\n")
-        return 130
     except NPIError as error:
         sys.stderr.write(f"npi-validate: {error}\n")
         return error.exit_code
