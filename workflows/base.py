@@ -13,6 +13,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
+from npi_bids.workflows.cache import drop_damaged
 from npi_bids.workflows.multiproc import SteadyMultiProcPlugin
 from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task, init_subject_wf
@@ -123,6 +124,8 @@ def run_workflow(
     bool
         True where no node failed.
     """
+    root = Path(workflow.base_dir) / workflow.name
+    drop_damaged(root.joinpath(*name.split(".")) for name in workflow.list_node_names())
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}

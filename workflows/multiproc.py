@@ -28,6 +28,10 @@ _LOST = (
     "machine ran out of memory; give more memory, use fewer processes (--n-procs 1) or a smaller "
     "atlas\n"
 )
+_NO_PROCESS = (
+    "OSError: no process could be started to run this step ({}); use fewer processes (--n-procs) "
+    "or raise the limit of processes (ulimit -u)\n"
+)
 # Pools that are tried before a node fails for want of a process.
 _ATTEMPTS = 3
 # Longest time between looks at the queue. A job that ends is noticed at once.
@@ -86,7 +90,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             if alone:
                 pool.shutdown(wait=False)  # the one job still runs
             return
-        self._fail(taskid, format_exception(error))
+        self._fail(taskid, [*format_exception(error), _NO_PROCESS.format(error)])
+
+    def _clear_task(self, taskid: int) -> None:
+        self._task_obj.pop(taskid, None)
+        del self._submitted[taskid]
 
     def _give_up(self, pool: ProcessPoolExecutor) -> None:
         """Make a new pool in the place of one that is broken; what it still runs is lost."""

@@ -24,8 +24,8 @@ from npi_bids.cli.resources import choose_plugin, extraction_memory, training_me
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import remove_leftovers, write_json
-from npi_bids.workflows.base import WORKFLOW, init_participant_wf, run_workflow, write_graph
-from npi_bids.workflows.cache import drop_damaged, reserved
+from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
+from npi_bids.workflows.cache import reserved
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -172,9 +172,6 @@ def _fit_some(
     tasks: list[Task], request: Request, folder: Path, run_dir: Path, progress: Progress
 ) -> bool:
     """Build the workflow of some tasks and run it; return whether no node failed."""
-    for task in tasks:
-        subject = f"sub_{task.entities['sub']}_wf"
-        drop_damaged(folder / WORKFLOW / subject / task.node_name)
     workflow = init_participant_wf(
         tasks=tasks,
         settings=request.analysis,

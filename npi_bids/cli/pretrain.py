@@ -17,6 +17,7 @@ from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
 from npi_bids.errors import SettingsError
 from npi_bids.workflows.base import run_workflow
+from npi_bids.workflows.cache import reserved
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 
@@ -42,10 +43,12 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
     for problem in (problem for task in tasks for problem in task.unit.problems):
         _logger.error("Left out: %s", problem)
     usable = [task for task in tasks if not task.unit.problems]
-    failed = _extract(usable, request, work_dir, run_dir)
-    kept = [task for task in usable if task.node_name not in failed]
-    if code := _train(kept, request, work_dir, run_dir):
-        return code
+    names = sorted(task.node_name for task in usable)
+    with reserved(work_dir, names, f"parallel_{run_dir.name}") as folder:
+        failed = _extract(usable, request, folder, run_dir)
+        kept = [task for task in usable if task.node_name not in failed]
+        if code := _train(kept, request, folder, run_dir):
+            return code
     return 1 if len(kept) < len(tasks) else 0
 
 

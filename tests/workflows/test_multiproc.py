@@ -107,7 +107,8 @@ def test_a_pool_that_cannot_start_a_process_fails_the_node_in_words(tmp_path, mo
     assert not well
     assert fates == {"work": "exception"}
     (crash,) = read_crashes(tmp_path / "crash")
-    assert crash.error == "BlockingIOError"
+    assert crash.error == "OSError"
+    assert "no process could be started" in crash.message
 
 
 def sleeps_then_writes(path):
