@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["NIPYPE_NO_ET"] = "1"
     try:
         return _export(args)
-    except NPIError as error:
+    except (NPIError, OSError) as error:
         sys.stderr.write(f"npi-export: {error}\n")
-        return error.exit_code
+        return error.exit_code if isinstance(error, NPIError) else 1
 
 
 def build_parser() -> ArgumentParser:
@@ -57,16 +57,18 @@ def build_parser() -> ArgumentParser:
 
 
 def _export(args: Namespace) -> int:
+    from npi_bids.io.files import replacing_folder
     from npi_bids.workflows.export import export_matrix
 
     for path in (args.regions, args.atlas):
         if path is not None and not path.is_file():
             raise InputDataError(f"<{path}> does not exist.")
-    for path in _maps(args.maps):
-        for written in export_matrix(
-            path, args.to, args.out, regions=args.regions, atlas=args.atlas
-        ):
-            sys.stdout.write(f"Written: {written}\n")
+    written: list[Path] = []
+    with replacing_folder(args.out) as folder:
+        for path in _maps(args.maps):
+            files = export_matrix(path, args.to, folder, regions=args.regions, atlas=args.atlas)
+            written += [args.out / file.name for file in files]
+    sys.stdout.write("".join(f"Written: {path}\n" for path in written))
     return 0
 
 

@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         made = make_settings(args, classes)
         return _write(args.system, args.out, *(made[cls] for cls in classes))
-    except NPIError as error:
+    except (NPIError, OSError) as error:
         sys.stderr.write(f"npi-simulate: {error}\n")
-        return error.exit_code
+        return error.exit_code if isinstance(error, NPIError) else 1
 
 
 def build_parser() -> tuple[ArgumentParser, tuple[type, ...]]:

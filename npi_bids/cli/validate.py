@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return compare(words[1:])
         return _compare(_parse(words))
-    except NPIError as error:
+    except (NPIError, OSError) as error:
         sys.stderr.write(f"npi-validate: {error}\n")
-        return error.exit_code
+        return error.exit_code if isinstance(error, NPIError) else 1
 
 
 def _parse(words: Sequence[str]) -> Namespace:
@@ -81,6 +81,7 @@ def _parse(words: Sequence[str]) -> Namespace:
 
 
 def _compare(args: Namespace) -> int:
+    from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_matrix
 
     if not args.truth.is_file():
@@ -99,7 +100,9 @@ def _compare(args: Namespace) -> int:
     short = [{**row, "map": _short(row["map"])} for row in rows]
     shown = short if len({row["map"] for row in short}) == len(rows) else rows
     _print(shown)
-    _write(args.out, found, (rows, shown), (str(args.results), str(args.truth), unit))
+    with replacing_folder(args.out) as folder:
+        _write(folder, found, (rows, shown), (str(args.results), str(args.truth), unit))
+    sys.stdout.write(f"Written: {args.out / 'validation.html'} (and .tsv, .json, .svg)\n")
     return 0
 
 
@@ -172,7 +175,6 @@ def _write(
         (figure,),
     )
     write_text(out / "validation.html", validation_page(page))
-    sys.stdout.write(f"Written: {out / 'validation.html'} (and .tsv, .json, .svg)\n")
 
 
 def _short(name: str) -> str:

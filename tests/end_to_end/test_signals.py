@@ -174,3 +174,58 @@ def test_a_library_that_swallows_the_interrupt_does_not_stop_the_end(tmp_path):
     _, err = run.communicate(timeout=9)
     assert run.returncode == 128 + signal.SIGTERM
     assert err == "this: ended by SIGTERM; do that.\n"
+
+
+def files(folder):
+    """Return every file, hidden ones included, but for times that archives hold."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".html", ".npz", ".svg", ".mat", ".gz")
+    }
+
+
+def simulation(folder):
+    return "npi_bids.cli.simulate", ("var", folder / "out", "--n-subjects", "8", "--n-runs", "2",
+                                     "--n-regions", "6", "--minutes", "5")  # fmt: skip
+
+
+def power(folder):
+    return "npi_bids.cli.validate", ("power", "--n-subjects", "4", "--minutes", "2", "4",
+                                     "--n-regions", "6", "--methods", "var", "fc",
+                                     "--n-procs", "2", "-o", folder / "out")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(simulation, signal.SIGTERM), (simulation, signal.SIGKILL), (power, signal.SIGTERM)],
+)
+def test_a_command_that_was_ended_shows_no_half_and_the_next_run_is_the_same(
+    tmp_path, command, number
+):
+    module, arguments = command(tmp_path / "whole")
+    started = time.monotonic()
+    start(module, *arguments, mark="whole").communicate(timeout=100)
+    took = time.monotonic() - started
+    whole = files(tmp_path / "whole" / "out")
+    assert whole
+    module, arguments = command(tmp_path / "ended")
+    for share in (0.5, 0.8, 0.95):
+        mark = f"{os.getpid()}-{number}-{share}"
+        run = start(module, *arguments, mark=mark)
+        time.sleep(share * took)
+        run.send_signal(number)
+        _, err = run.communicate(timeout=20)
+        assert "Traceback" not in err
+        assert not none_left(mark)
+        shown = files(tmp_path / "ended" / "out") if (tmp_path / "ended" / "out").exists() else {}
+        assert set(shown) in (set(), set(whole))
+        if run.returncode == 0:
+            break
+    else:
+        run = start(module, *arguments, mark="last")
+        _, err = run.communicate(timeout=100)
+        assert run.returncode == 0, err
+    assert files(tmp_path / "ended" / "out") == whole
+    assert os.listdir(tmp_path / "ended") == ["out"]
