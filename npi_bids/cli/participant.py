@@ -5,24 +5,27 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.dataset import Dataset
-from npi_bids.bids.names import stem
+from npi_bids.bids.names import CLAIM, stem
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.group import remove_groups
 from npi_bids.cli.inputs import Inputs, warn_of_spaces
 from npi_bids.cli.pretrained import find_pretrained
 from npi_bids.cli.progress import Progress, unit_of
 from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
+from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
 from npi_bids.workflows.cache import reserved
@@ -60,8 +63,11 @@ class Plan:
     refused: list[UnitStatus]
 
 
-def make_plan(request: Request, work_dir: Path) -> Plan:
+def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None) -> Plan:
     """Find the runs, prepare the atlases, and see what is there already.
+
+    The output dataset is claimed for the configuration until ``claims`` are closed; without them
+    nothing is claimed.
 
     Raises
     ------
@@ -76,7 +82,12 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
         for spec in specs
         for unit in units[spec]
     }
-    done = _check_configuration(request, wanted)
+    check = partial(_check_configuration, request, wanted)
+    if claims is not None:
+        path = request.out_dir / CLAIM
+        claims.enter_context(claimed(path, request.analysis.configuration, check))
+        remove_groups(request.out_dir, request.analysis.configuration)
+    done = check()
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
     subjects = {run.entities["sub"] for run in inputs.runs}
     _logger.info("Found %d run(s) of %d subject(s)", n_runs, len(subjects))
@@ -139,13 +150,20 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         _fit(plan.tasks, request, work_dir, run_dir)
     with suppress(OSError):  # tidying up must not fail a run
         remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
-    found = {status.name: status for status in find_statuses(out_dir)}
+    configuration = request.analysis.configuration
+    found = {
+        status.name: status
+        for status in find_statuses(out_dir)
+        if status.configuration == configuration
+    }
     crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
         found.get(task.name) or _failure(task, request, crashes.get(task.node_name))
         for task in plan.tasks
     ]
     for status in fresh:
+        if status.error == ConfigurationError.__name__:
+            raise ConfigurationError(status.reason)
         if status.status == FAILED:
             write_json(out_dir / status.path, asdict(status))
     if plan.tasks:

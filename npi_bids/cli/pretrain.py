@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.names import pretrained_path
+from npi_bids.bids.names import CLAIM, pretrained_path
 from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.inputs import Inputs
@@ -16,6 +16,7 @@ from npi_bids.cli.progress import unit_of
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
 from npi_bids.errors import SettingsError
+from npi_bids.io.claim import claimed
 from npi_bids.workflows.base import run_workflow
 from npi_bids.workflows.cache import reserved
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
@@ -36,6 +37,13 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
     _check(request)
     inputs = Inputs(request)
     request = inputs.request
+    # Models of another configuration may be there, which was pre-trained before.
+    with claimed(request.out_dir / CLAIM, request.analysis.configuration, lambda: None):
+        return _pretrain(inputs, request, work_dir, run_dir)
+
+
+def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -> int:
+    """Extract and train, and return the exit code."""
     strategies = {inputs.desc(spec): inputs.cleaning for spec in inputs.specs}
     write_dataset(request.out_dir, inputs.datasets, inputs.specs, strategies)
     units = {spec: inputs.units(spec) for spec in inputs.specs}

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,18 +73,23 @@ def run_levels(request: Request) -> int:
         if code > 1 or request.levels == ("pretrain",):
             sys.stdout.write(_last_line(code, request, run_dir) + "\n")
             return code
-    return max(code, _run_models(request, work_dir, run_dir, fits=fits))
+    with ExitStack() as claims:
+        fitting = claims if fits else None
+        return max(code, _run_models(request, work_dir, run_dir, fitting))
 
 
-def _run_models(request: Request, work_dir: Path, run_dir: Path, *, fits: bool) -> int:
-    """Fit what is to be fitted, put groups together, write pages, and say how it went."""
+def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitStack | None) -> int:
+    """Fit what is to be fitted, put groups together, write pages, and say how it went.
+
+    ``claims`` hold the output dataset for what is fitted; None where nothing is.
+    """
     from npi_bids.bids.results import find_statuses
     from npi_bids.cli.logs import print_table, write_settings
     from npi_bids.cli.participant import judge, make_plan, run_plan
 
     code, complete = 0, []
-    if fits:
-        plan = make_plan(request, work_dir)
+    if claims is not None:
+        plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning follows the kind of input
         statuses = run_plan(plan, work_dir, run_dir)
         code, complete = judge(statuses), [status.name for status in plan.complete]

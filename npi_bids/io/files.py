@@ -24,7 +24,7 @@ LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
 _PARTIAL = ".partial_"
 
 
-def _mark() -> str:
+def partial_name() -> str:
     """Return how the name of a file in the making begins: it tells who makes it."""
     host = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
     return f"{_PARTIAL}{host}-{os.getpid()}_"
@@ -49,7 +49,7 @@ def remove_leftovers(root: Path) -> int:
 
 def _remove_leftover(path: Path) -> bool:
     """Remove a file or folder in the making where its maker, on this machine, is dead."""
-    host = _mark().rpartition("-")[0]
+    host = partial_name().rpartition("-")[0]
     pid = path.name.removeprefix(f"{host}-").partition("_")[0]
     if not path.name.startswith(host) or not pid.isdigit() or _is_alive(int(pid)):
         return False
@@ -74,13 +74,13 @@ def _is_alive(pid: int) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and put it in its place when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_mark(), suffix=f"_{path.name}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_name(), suffix=f"_{path.name}")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         # mkstemp makes private files; results are as readable as the user's umask says.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -115,10 +115,10 @@ def replacing_folder(path: Path, *, new: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_attempts(path)
     place = path if _must_stay(path) else path.parent
-    temporary = Path(tempfile.mkdtemp(dir=place, prefix=_mark(), suffix=f"_{path.name}"))
+    temporary = Path(tempfile.mkdtemp(dir=place, prefix=partial_name(), suffix=f"_{path.name}"))
     try:
         yield temporary
-        temporary.chmod(path.stat().st_mode if path.is_dir() else 0o777 & ~_umask())
+        temporary.chmod(path.stat().st_mode if path.is_dir() else 0o777 & ~current_umask())
         _put_into_place(temporary, path, new=new)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -165,7 +165,8 @@ def _move_files(folder: Path, path: Path) -> None:
             entry.replace(target)
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """Return the mask of permissions of new files, which can only be read by setting it."""
     umask = os.umask(0)
     os.umask(umask)
     return umask
