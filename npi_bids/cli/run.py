@@ -30,6 +30,7 @@ _LONGEST_SCRATCH = 65
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the levels that were asked for, and return the exit code."""
     from npi_bids.cli.parser import parse
+    from npi_bids.cli.workdir import prepare_work_dir
 
     words = sys.argv[1:] if argv is None else argv
     try:
@@ -39,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
         return error.exit_code
     try:
-        prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
+        work_dir = Path(request.output.work_dir).resolve()
+        prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)
+        prepare_workers(work_dir, request.resources.omp_nthreads)
         return run_levels(request)
     except (NPIError, OSError) as error:
         if request.output.verbose:
