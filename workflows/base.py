@@ -14,6 +14,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 from nipype.pipeline import plugins
 
+from npi_bids.workflows.cache import drop_damaged
 from npi_bids.workflows.multiproc import SteadyMultiProcPlugin
 from npi_bids.workflows.settings import AnalysisSettings
 from npi_bids.workflows.subject import Task, init_subject_wf
@@ -130,17 +131,23 @@ def run_workflow(
     bool
         True where no node failed.
     """
+    root = Path(workflow.base_dir) / workflow.name
+    drop_damaged(root.joinpath(*name.split(".")) for name in workflow.list_node_names())
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
+    steady = SteadyMultiProcPlugin(plugin_args=args) if plugin.name == "MultiProc" else None
     try:
-        if plugin.name == "MultiProc":
-            workflow.run(plugin=SteadyMultiProcPlugin(plugin_args=args))
-        else:
+        if steady is None:
             workflow.run(plugin=plugin.name, plugin_args=args)
+        else:
+            workflow.run(plugin=steady)
     except RuntimeError:
         return False  # Nipype raises when all is over; the crash files tell what failed
     finally:
+        # Nothing runs on after a first crash that ends the run, or after an interrupt.
+        if steady is not None:
+            steady.end()
         gc.unfreeze()
     return True
 

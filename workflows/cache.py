@@ -7,6 +7,7 @@ import fcntl
 import gzip
 import hashlib
 import json
+import pickletools
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,32 +18,34 @@ from npi_bids.interfaces.base import SEAL
 
 # Files of a node that Nipype writes; their names begin with this, as that of the seal does.
 _OWN = "_"
+# Class of Nipype's results, which a pickle of one names in its first few opcodes.
+_RESULT, _HEAD = "InterfaceResult", 6
 
 
-def drop_damaged(folder: Path) -> int:
-    """Remove the folders of nodes below a folder whose results are not whole.
+def drop_damaged(nodes: Iterable[Path]) -> int:
+    """Remove the folders of nodes whose results are not whole.
 
     A power cut leaves files that are cut off. Nipype takes a result as cached by what went into
     it, so that half a file would go into all that follows.
 
     Parameters
     ----------
-    folder
-        Of a workflow; may be missing.
+    nodes
+        Folders of nodes; may be missing.
 
     Returns
     -------
     int
         Folders that were removed.
     """
-    damaged = [path.parent for path in folder.rglob("result_*.pklz") if not _whole(path.parent)]
+    damaged = [node for node in nodes if any(node.glob("result_*.pklz")) and not _whole(node)]
     for node in damaged:
         shutil.rmtree(node, ignore_errors=True)
     return len(damaged)
 
 
 def _whole(node: Path) -> bool:
-    if not all(_is_gzip(path) for path in node.glob("*.pklz")):
+    if not all(_is_pickle(path) for path in node.glob("*.pklz")):
         return False
     results = {path.name for path in node.iterdir() if path.is_file()}
     results = {
@@ -63,15 +66,20 @@ def _whole(node: Path) -> bool:
     )
 
 
-def _is_gzip(path: Path) -> bool:
-    """Tell whether a compressed file can be read to its end, without making anything of it."""
+def _is_pickle(path: Path) -> bool:
+    """Tell whether a compressed pickle is well formed, without making anything of it.
+
+    A node's result must be one of Nipype's, too: anything else ends the whole run when the next
+    node reads it.
+    """
     try:
         with gzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error):
+            content = file.read()
+        arguments = [argument for _, argument, _ in pickletools.genops(content)]
+    except (OSError, EOFError, zlib.error, ValueError, UnicodeError):
         return False
-    return True
+    is_result = path.name.startswith("result_")
+    return not is_result or _RESULT in arguments[:_HEAD]
 
 
 @contextmanager

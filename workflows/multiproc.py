@@ -1,26 +1,41 @@
-"""Nipype's MultiProc, made to survive a worker that is killed.
+"""Nipype's MultiProc, made to survive worker processes that are killed.
 
 When the kernel kills a worker for lack of memory, the whole pool of processes is broken: Nipype's
 own plugin then waits for ever. Here every node that was lost is tried once more, alone in a
 process of its own and one after another; a node that is lost again has failed, and the others go
-on.
+on. The fork server, which starts the workers, is replaced when it was killed. Workers end with
+this process, whatever ends it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import threading
+from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing.process import BaseProcess
+from traceback import format_exception
 from typing import Any
 
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
+
+from npi_bids.interfaces.workers import prepare_worker
 
 _LOST = (
     "MemoryError: the process that ran this step was killed, twice, most likely because the "
     "machine ran out of memory; give more memory, use fewer processes (--n-procs 1) or a smaller "
     "atlas\n"
 )
+_NO_PROCESS = (
+    "OSError: no process could be started to run this step ({}); use fewer processes (--n-procs) "
+    "or raise the limit of processes (ulimit -u)\n"
+)
+# Pools that are tried before a node fails for want of a process.
+_ATTEMPTS = 3
+# Longest time between looks at the queue. A job that ends is noticed at once.
+_WAIT_SECONDS = 0.2
 
 
 class SteadyMultiProcPlugin(MultiProcPlugin):
@@ -29,36 +44,85 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
     def __init__(self, plugin_args: dict[str, Any] | None = None) -> None:
         super().__init__(plugin_args=plugin_args)
         self.pool: ProcessPoolExecutor
+        self.pool.shutdown(wait=False)  # Nipype's workers would not end with this process
+        # The workers of each pool, which a pool that is shut down knows no more.
+        self._processes: list[Mapping[int, BaseProcess]] = []
+        self.pool = self._new_pool(self.processors)
         self._submitted: dict[int, tuple[Any, bool]] = {}
         self._lost: set[int] = set()
         self._tried_again: set[int] = set()
         self._alone: int | None = None
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Kill all workers, whatever they are doing, and wait for nothing."""
+        for processes in self._processes:
+            for process in list(processes.values()):
+                process.kill()
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
         if getattr(node.interface, "terminal_output", "") == "stream":
             node.interface.terminal_output = "allatonce"
         self._submitted[self._taskid] = (node, updatehash)
-        try:
-            future = self.pool.submit(run_node, node, updatehash, self._taskid)
-        except BrokenProcessPool:
-            self.pool = self._new_pool(self.processors)
-            future = self.pool.submit(run_node, node, updatehash, self._taskid)
-        self._task_obj[self._taskid] = future
-        future.add_done_callback(partial(self._collect, self._taskid))
+        self._start(self._taskid)
         return int(self._taskid)
+
+    def _start(self, taskid: int, *, alone: bool = False) -> None:
+        """Give a task to the pool, or to a process of its own, in a new pool where that fails.
+
+        A pool is broken when one of its workers was killed. Where the fork server was killed,
+        the connection to it fails in one of several ways until its end has been noticed.
+        """
+        error: Exception | None = None
+        node, updatehash = self._submitted[taskid]
+        for _ in range(_ATTEMPTS):
+            pool = self._new_pool(1) if alone else self.pool
+            try:
+                future = pool.submit(run_node, node, updatehash, taskid)
+            except (BrokenProcessPool, OSError, EOFError) as problem:
+                error = problem
+                self._give_up(pool)
+                continue
+            self._task_obj[taskid] = future
+            future.add_done_callback(partial(self._collect, taskid))
+            if alone:
+                pool.shutdown(wait=False)  # the one job still runs
+            return
+        self._fail(taskid, [*format_exception(error), _NO_PROCESS.format(error)])
+
+    def _clear_task(self, taskid: int) -> None:
+        self._task_obj.pop(taskid, None)
+        del self._submitted[taskid]
+
+    def _give_up(self, pool: ProcessPoolExecutor) -> None:
+        """Make a new pool in the place of one that is broken; what it still runs is lost."""
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        if pool is self.pool:
+            self.pool = self._new_pool(self.processors)
+
+    def _fail(self, taskid: int, traceback: list[str]) -> None:
+        self._taskresult[taskid] = {"result": None, "traceback": traceback}
+        if self._alone == taskid:
+            self._alone = None
+        self._ended.set()
 
     def _collect(self, taskid: int, future: Future[dict[str, Any]]) -> None:
         """Keep a result; called in a thread of the pool, so it only takes notes."""
-        error = future.exception()
-        if error is None:
+        if future.cancelled():
+            self._lost.add(taskid)
+        elif (error := future.exception()) is None:
             self._taskresult[taskid] = future.result()
         elif isinstance(error, BrokenProcessPool):
             self._lost.add(taskid)
         else:
-            self._taskresult[taskid] = {"result": None, "traceback": [repr(error) + "\n"]}
+            self._fail(taskid, [repr(error) + "\n"])
         if self._alone == taskid:
             self._alone = None
+        self._ended.set()
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
         """Return the result of a task, None while it runs; give a lost one its second try."""
@@ -71,17 +135,24 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             self._alone = taskid
             self._lost.discard(taskid)
             self._tried_again.add(taskid)
-            pool = self._new_pool(1)
-            node, updatehash = self._submitted[taskid]
-            future = pool.submit(run_node, node, updatehash, taskid)
-            future.add_done_callback(partial(self._collect, taskid))
-            pool.shutdown(wait=False)  # the one job still runs
+            self._start(taskid, alone=True)
         return None
 
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        """Submit what can run; then wait until a job ends, which costs no time of the CPU."""
+        n_before = self.proc_done.sum()
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        # What was found in the work folder is done at once, and others may follow it.
+        if self.pending_tasks and self.proc_done.sum() == n_before:
+            self._ended.wait(_WAIT_SECONDS)
+        self._ended.clear()
+
     def _new_pool(self, n_processes: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
+        pool = ProcessPoolExecutor(
             max_workers=n_processes,
-            initializer=process_initializer,
+            initializer=prepare_worker,
             initargs=(self._cwd,),
             mp_context=multiprocessing.get_context(self.plugin_args.get("mp_context")),
         )
+        self._processes.append(pool._processes)
+        return pool

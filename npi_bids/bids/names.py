@@ -30,6 +30,7 @@ WITHIN_GROUP = ("sub", "ses", "run")  # entities that differ within a group
 UNITS = "logs/units"
 QUALITY_TABLE = "logs/quality.tsv"
 GROUP_TABLE = "logs/group.tsv"
+CLAIM = "logs/configuration.json"
 BIDSIGNORE = (
     *("*_timeseries.tsv", "*_timeseries.json", "*_relmat.tsv", "*_relmat.json"),
     *("*.html", "figures", "derivatives", "logs"),

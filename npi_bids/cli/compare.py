@@ -64,6 +64,7 @@ def build_parser() -> ArgumentParser:
 
 
 def _run(args: Namespace) -> int:
+    from npi_bids.io.files import replacing_folder
     from npi_bids.io.outside import read_outside
     from npi_bids.simulate.agreement import compare_outside
     from npi_bids.workflows.export import table_of
@@ -84,7 +85,9 @@ def _run(args: Namespace) -> int:
     if table is None:
         sys.stdout.write("No nulls: the places of the regions are not known; give --regions.\n")
     sys.stdout.write(f"Orientation: {found.orientation}.\n")
-    _write(args, found, facts, maps)
+    with replacing_folder(args.out) as folder:
+        _write(args, found, facts, maps, folder)
+    sys.stdout.write(f"Written: {args.out / 'comparison.html'} (and .tsv, .json, .svg)\n")
     return 0
 
 
@@ -93,7 +96,9 @@ def _facts(found: Agreement) -> dict[str, str]:
     return {heading: words_of(values[name]) for name, heading in _SHOWN.items()}
 
 
-def _write(args: Namespace, found: Agreement, facts: dict[str, str], maps: Any) -> None:
+def _write(
+    args: Namespace, found: Agreement, facts: dict[str, str], maps: Any, folder: Path
+) -> None:
     from npi_bids.io.files import write_json, write_text
     from npi_bids.io.tables import write_rows
     from npi_bids.reports.records import Figure
@@ -103,10 +108,10 @@ def _write(args: Namespace, found: Agreement, facts: dict[str, str], maps: Any) 
              "RowsOfB": args.rows[1]}  # fmt: skip
     settings = {"NullMaps": args.n_null, "Seed": args.random_seed, "Version": __version__}
     about = {"Orientation": found.orientation, **asdict(found)}
-    write_json(args.out / "comparison.json", names | settings | about)
-    write_rows([names | about], args.out / "comparison.tsv")
+    write_json(folder / "comparison.json", names | settings | about)
+    write_rows([names | about], folder / "comparison.tsv")
     svg = draw_recovery({"B against A": maps}, "", names=("A", "B"))
-    write_text(args.out / "comparison.svg", svg)
+    write_text(folder / "comparison.svg", svg)
     caption = "One point per connection."
     figure = Figure("comparison", "B against A", caption, svg, found.orientation)
     page = ValidationPage(
@@ -118,5 +123,4 @@ def _write(args: Namespace, found: Agreement, facts: dict[str, str], maps: Any) 
         (tuple(facts.values()),),
         (figure,),
     )
-    write_text(args.out / "comparison.html", validation_page(page))
-    sys.stdout.write(f"Written: {args.out / 'comparison.html'} (and .tsv, .json, .svg)\n")
+    write_text(folder / "comparison.html", validation_page(page))

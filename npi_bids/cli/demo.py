@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from npi_bids.cli.entry import run_command
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
 # What is run: name, options. The released surrogate stands beside ours on the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
 
 
+@interruptible("npi-bids-demo", "run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data, run participant and group level twice, and print how well it went."""
     return run_command("npi-bids-demo", _main, argv)

@@ -36,9 +36,6 @@ def run_command(
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return function(words)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: interrupted; run the same command again to go on.\n")
-        return 130
     except (NPIError, OSError) as error:
         _keep_traceback(error, words)
         sys.stderr.write(f"{name}: {error}\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from npi_bids import __version__
 from npi_bids.cli.entry import run_command
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
 # As npi_bids.interfaces.export has them; said here so that --help loads nothing.
@@ -17,6 +18,7 @@ _FORMATS = ("graphml", "brainnet", "mat", "npz", "pconn")
 _ALWAYS = ("graphml", "mat", "npz")
 
 
+@interruptible("npi-export", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write maps as GraphML, BrainNet Viewer, MATLAB (BCT), NumPy or CIFTI pconn."""
     return run_command("npi-export", _main, argv)
@@ -56,16 +58,18 @@ def build_parser() -> ArgumentParser:
 
 
 def _export(args: Namespace) -> int:
+    from npi_bids.io.files import replacing_folder
     from npi_bids.workflows.export import export_matrix
 
     for path in (args.regions, args.atlas):
         if path is not None and not path.is_file():
             raise InputDataError(f"<{path}> does not exist.")
-    for path in _maps(args.maps):
-        for written in export_matrix(
-            path, args.to, args.out, regions=args.regions, atlas=args.atlas
-        ):
-            sys.stdout.write(f"Written: {written}\n")
+    written: list[Path] = []
+    with replacing_folder(args.out) as folder:
+        for path in _maps(args.maps):
+            files = export_matrix(path, args.to, folder, regions=args.regions, atlas=args.atlas)
+            written += [args.out / file.name for file in files]
+    sys.stdout.write("".join(f"Written: {path}\n" for path in written))
     return 0
 
 

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from npi_bids.cli.entry import run_command
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError
 
 
+@interruptible("npi-bids-fetch", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch the named atlases into nilearn's cache (``$NILEARN_DATA`` or ``~/nilearn_data``)."""
     return run_command("npi-bids-fetch", _main, argv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from npi_bids.bids.cohorts import (
@@ -18,12 +19,20 @@ from npi_bids.bids.cohorts import (
 )
 from npi_bids.bids.dataset import find_datasets
 from npi_bids.bids.description import descriptions_with, model_descriptions
-from npi_bids.bids.names import GROUP_TABLE, STATISTICS, parse_name
+from npi_bids.bids.names import CLAIM, GROUP_TABLE, STATISTICS, parse_name
+from npi_bids.bids.results import find_models
 from npi_bids.bids.selection import Membership, read_participants
 from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
-from npi_bids.errors import InputDataError, NoUsableDataError, NPIError, SettingsError
+from npi_bids.errors import (
+    ConfigurationError,
+    InputDataError,
+    NoUsableDataError,
+    NPIError,
+    SettingsError,
+)
+from npi_bids.io.claim import claimed
 from npi_bids.io.design import build_model, check_formula
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
@@ -143,12 +152,43 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         work_dir=work_dir,
         n_threads=request.resources.omp_nthreads,
     )
-    _remove_others(request.out_dir, cohorts)
-    well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
-    if not well:
-        return _say_what_failed(run_dir)
-    _describe_labels(request.out_dir)
+    _logger.debug("Groups to write: %s", [cohort.name for cohort in cohorts])
+    configuration = _configuration(cohorts)
+    check = partial(_check_unchanged, request.out_dir, configuration)
+    with claimed(request.out_dir / CLAIM, configuration, check):
+        remove_groups(request.out_dir)
+        well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
+        if not well:
+            return _say_what_failed(run_dir)
+        _describe_labels(request.out_dir)
     return 0
+
+
+def _configuration(cohorts: Sequence[Cohort]) -> str:
+    """Return the configuration of the models of all groups, which is one."""
+    found = {
+        str(model.sidecar.get("ConfigurationHash"))
+        for cohort in cohorts
+        for models in cohort.subjects.values()
+        for model in models
+    }
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"The groups hold models of several configurations ({', '.join(sorted(found))}); run "
+            "the participant level again with --overwrite for all subjects and atlases."
+        )
+    return found.pop()
+
+
+def _check_unchanged(out_dir: Path, configuration: str) -> None:
+    """Refuse maps that another run replaced since they were found."""
+    now = {str(model.sidecar.get("ConfigurationHash")) for model in find_models(out_dir)}
+    if now != {configuration}:
+        raise ConfigurationError(
+            f"<{out_dir}> holds models of {', '.join(sorted(now))}; the groups were found with "
+            f"{configuration}. Another run has replaced models meanwhile; run the group level "
+            "again when it has ended."
+        )
 
 
 def _say_what_failed(run_dir: Path) -> int:
@@ -194,14 +234,32 @@ def _say_who_is_in(members: Sequence[Membership], out_dir: Path) -> None:
             _logger.info("Left out of the group: %s, %s", member.model.name, member.reason)
 
 
-def _remove_others(out_dir: Path, cohorts: Sequence[Cohort]) -> None:
-    """Remove maps of an earlier run, whose groups may have had other members."""
+def remove_groups(out_dir: Path, configuration: str = "") -> None:
+    """Remove the results of groups, whose members may have been others.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset.
+    configuration
+        Of the results to keep, where all or none are kept; nothing is kept without it.
+    """
+    sidecars = out_dir.glob("tpl-*/**/func/*_relmat.json")
+    if configuration and all(_is_of(path, configuration) for path in sidecars):
+        return
     for path in out_dir.glob("tpl-*/**/func/*_relmat.*"):
         if path.is_file():
             path.unlink()
     shutil.rmtree(out_dir / STATISTICS, ignore_errors=True)
+    (out_dir / "group.html").unlink(missing_ok=True)
     for folder in sorted(out_dir.glob("tpl-*/cohort-*/func")):
         if not any(folder.iterdir()):
             folder.rmdir()
             folder.parent.rmdir()
-    _logger.debug("Groups to write: %s", [cohort.name for cohort in cohorts])
+
+
+def _is_of(sidecar: Path, configuration: str) -> bool:
+    try:
+        return bool(read_json(sidecar).get("ConfigurationHash") == configuration)
+    except InputDataError:  # cut off by a power cut
+        return False

@@ -5,27 +5,30 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.dataset import Dataset
-from npi_bids.bids.names import printable, unit_name
+from npi_bids.bids.names import CLAIM, printable, unit_name
 from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.units import Unit
 from npi_bids.cli.crashes import Crash, read_crashes
 from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.group import remove_groups
 from npi_bids.cli.inputs import Inputs, warn_of_spaces
 from npi_bids.cli.pretrained import find_pretrained
 from npi_bids.cli.progress import Progress, unit_of
 from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
 from npi_bids.cli.settings import Request
 from npi_bids.errors import ConfigurationError
+from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
-from npi_bids.workflows.base import WORKFLOW, init_participant_wf, run_workflow, write_graph
-from npi_bids.workflows.cache import drop_damaged, reserved
+from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
+from npi_bids.workflows.cache import reserved
 from npi_bids.workflows.estimate import largest_volume
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
@@ -61,8 +64,11 @@ class Plan:
     refused: list[UnitStatus]
 
 
-def make_plan(request: Request, work_dir: Path) -> Plan:
+def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None) -> Plan:
     """Find the runs, prepare the atlases, and see what is there already.
+
+    The output dataset is claimed for the configuration until ``claims`` are closed; without them
+    nothing is claimed.
 
     Raises
     ------
@@ -77,7 +83,12 @@ def make_plan(request: Request, work_dir: Path) -> Plan:
         for spec in specs
         for unit in units[spec]
     }
-    done = _check_configuration(request, wanted)
+    check = partial(_check_configuration, request, wanted)
+    if claims is not None:
+        path = request.out_dir / CLAIM
+        claims.enter_context(claimed(path, request.analysis.configuration, check))
+        remove_groups(request.out_dir, request.analysis.configuration)
+    done = check()
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
     subjects = {run.entities["sub"] for run in inputs.runs}
     _logger.info("Found %d run(s) of %d subject(s)", n_runs, len(subjects))
@@ -148,13 +159,20 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         _fit(plan.tasks, request, work_dir, run_dir)
     with suppress(OSError):  # tidying up must not fail a run
         remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
-    found = {status.name: status for status in find_statuses(out_dir, whole=True)}
+    configuration = request.analysis.configuration
+    found = {
+        status.name: status
+        for status in find_statuses(out_dir, whole=True)
+        if status.configuration == configuration
+    }
     crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
         found.get(task.name) or _failure(task, request, crashes.get(task.node_name))
         for task in plan.tasks
     ]
     for status in fresh:
+        if status.error == ConfigurationError.__name__:
+            raise ConfigurationError(status.reason)
         if status.status == FAILED:
             _write_status(status, out_dir)
     if plan.tasks:
@@ -195,9 +213,6 @@ def _fit_some(
     tasks: list[Task], request: Request, folder: Path, run_dir: Path, progress: Progress
 ) -> bool:
     """Build the workflow of some tasks and run it; return whether no node failed."""
-    for task in tasks:
-        subject = f"sub_{task.entities['sub']}_wf"
-        drop_damaged(folder / WORKFLOW / subject / task.node_name)
     workflow = init_participant_wf(
         tasks=tasks,
         settings=request.analysis,

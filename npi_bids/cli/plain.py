@@ -12,15 +12,12 @@ from typing import Any
 from npi_bids import __version__
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.options import add_options, checked_settings, given_options, with_dashes
-from npi_bids.core.measures import MeasureSettings
-from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.surrogate import PRESETS, TrainSettings
-from npi_bids.core.verdict import AssessSettings, VerdictSettings
+from npi_bids.cli.signals import interruptible
+from npi_bids.core.surrogate import PRESETS
 from npi_bids.errors import SettingsError
 
-_CLASSES = TrainSettings, PerturbSettings, MeasureSettings, VerdictSettings
 
-
+@interruptible("npi-ec", "run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Read tables, infer, write a matrix with a sidecar, and say how far it can be trusted."""
     return run_command("npi-ec", _main, argv)
@@ -47,14 +44,25 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--preset", choices=sorted(PRESETS), default=SUPPRESS,
                         help="published settings of surrogate and training")  # fmt: skip
     parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
-    for title, cls in zip(("surrogate", "perturbation", "measures", "verdict"), _CLASSES,
+    for title, cls in zip(("surrogate", "perturbation", "measures", "verdict"), _classes(),
                           strict=True):  # fmt: skip
         add_options(parser.add_argument_group(title), cls)
     return parser
 
 
+def _classes() -> tuple[type, ...]:
+    """Return the settings classes whose fields are options."""
+    from npi_bids.core.measures import MeasureSettings
+    from npi_bids.core.perturb import PerturbSettings
+    from npi_bids.core.surrogate import TrainSettings
+    from npi_bids.core.verdict import VerdictSettings
+
+    return TrainSettings, PerturbSettings, MeasureSettings, VerdictSettings
+
+
 def _run(args: Namespace) -> int:
     from npi_bids.core.plain import ec, period_problem
+    from npi_bids.core.verdict import AssessSettings
     from npi_bids.io.files import write_json
     from npi_bids.io.tables import read_series, write_matrix
 
@@ -63,10 +71,11 @@ def _run(args: Namespace) -> int:
     if args.out.suffix != ".tsv":
         problems.append(f"--out must end in .tsv, not {args.out.name!r}.")
     given: dict[type, dict[str, Any]] = {
-        cls: given_options(args, cls, problems) for cls in _CLASSES
+        cls: given_options(args, cls, problems) for cls in _classes()
     }
     made = checked_settings(given, problems)
-    if made[TrainSettings].surrogate == "wbm":
+    train, perturb, measures, verdict = (made[cls] for cls in _classes())
+    if train.surrogate == "wbm":
         raise SettingsError("--surrogate wbm needs an atlas and structure; use npi-bids.")
     runs = [read_series(path, args.tr) for path in args.series]
     names = {run.labels for run in runs}
@@ -77,9 +86,9 @@ def _run(args: Namespace) -> int:
         args.tr,
         labels=runs[0].labels,
         preset=getattr(args, "preset", None),
-        perturb=made[PerturbSettings],
-        assess=AssessSettings(measures=made[MeasureSettings], verdict=made[VerdictSettings]),
-        **given[TrainSettings],
+        perturb=perturb,
+        assess=AssessSettings(measures=measures, verdict=verdict),
+        **given[type(train)],
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for name, matrix in result.measures.items():
@@ -94,7 +103,7 @@ def _run(args: Namespace) -> int:
         "Hazards": result.hazards,
         "Quality": asdict(result.quality),
         "Training": {**asdict(result.settings), **dict(result.log.details)},
-        "Perturbation": asdict(made[PerturbSettings]),
+        "Perturbation": asdict(perturb),
         "Version": __version__,
     }
     write_json(args.out.with_suffix(".json"), sidecar)

@@ -96,6 +96,7 @@ def _run(
     from rich.console import Console
     from rich.progress import Progress
 
+    from npi_bids.io.files import replacing_folder
     from npi_bids.simulate.power import needs, run_power, summarise
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -111,7 +112,9 @@ def _run(
     summaries = list(summarise(rows))
     needed = list(needs(summaries, power.wanted))
     _print(summaries, needed, power.wanted)
-    _write(args.out, rows, summaries, needed, (power, system, seen))
+    with replacing_folder(args.out) as folder:
+        _write(folder, rows, summaries, needed, (power, system, seen))
+    sys.stdout.write(f"Written: {args.out / 'power.html'} (and .tsv, .json, figures)\n")
     return 0
 
 
@@ -195,7 +198,6 @@ def _write(
         tuple(_need_text(need, power.wanted) for need in needed),
     )
     write_text(out / "power.html", validation_page(page))
-    sys.stdout.write(f"Written: {out / 'power.html'} (and .tsv, .json, figures)\n")
 
 
 def _figures(summaries: Sequence[Summary], wanted: float) -> Iterator[Any]:

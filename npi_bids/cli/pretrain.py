@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.names import pretrained_path
+from npi_bids.bids.names import CLAIM, pretrained_path
 from npi_bids.cli.crashes import read_crashes
 from npi_bids.cli.dataset import write_dataset
 from npi_bids.cli.inputs import Inputs
@@ -16,7 +16,9 @@ from npi_bids.cli.progress import unit_of
 from npi_bids.cli.resources import choose_plugin
 from npi_bids.cli.settings import Request
 from npi_bids.errors import SettingsError
+from npi_bids.io.claim import claimed
 from npi_bids.workflows.base import run_workflow
+from npi_bids.workflows.cache import reserved
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 
@@ -35,6 +37,13 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
     _check(request)
     inputs = Inputs(request)
     request = inputs.request
+    # Models of another configuration may be there, which was pre-trained before.
+    with claimed(request.out_dir / CLAIM, request.analysis.configuration, lambda: None):
+        return _pretrain(inputs, request, work_dir, run_dir)
+
+
+def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -> int:
+    """Extract and train, and return the exit code."""
     strategies = {inputs.desc(spec): inputs.cleaning for spec in inputs.specs}
     write_dataset(request.out_dir, inputs.datasets, inputs.specs, strategies)
     units = {spec: inputs.units(spec) for spec in inputs.specs}
@@ -44,10 +53,12 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
     usable = [task for task in tasks if not task.unit.problems]
     if not usable:
         return 3
-    failed = _extract(usable, request, work_dir, run_dir)
-    kept = [task for task in usable if task.node_name not in failed]
-    if code := _train(kept, request, work_dir, run_dir):
-        return code
+    names = sorted(task.node_name for task in usable)
+    with reserved(work_dir, names, f"parallel_{run_dir.name}") as folder:
+        failed = _extract(usable, request, folder, run_dir)
+        kept = [task for task in usable if task.node_name not in failed]
+        if code := _train(kept, request, folder, run_dir):
+            return code
     return 1 if len(kept) < len(tasks) else 0
 
 

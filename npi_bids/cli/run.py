@@ -7,14 +7,18 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from npi_bids.bids.results import UnitStatus
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.parser import parse
-from npi_bids.cli.settings import Request
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError, SettingsError
+
+if TYPE_CHECKING:
+    from npi_bids.bids.results import UnitStatus
+    from npi_bids.cli.settings import Request
 
 _logger = logging.getLogger(__name__)
 
@@ -22,6 +26,7 @@ _logger = logging.getLogger(__name__)
 _LONGEST_SCRATCH = 65
 
 
+@interruptible("npi-bids", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the levels that were asked for, and return the exit code."""
     return run_command("npi-bids", _run, argv)
@@ -29,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     from npi_bids.cli.dataset import check_folders
+    from npi_bids.cli.parser import parse
+    from npi_bids.cli.workdir import prepare_work_dir
 
     try:
         request = parse(words)
@@ -37,7 +44,9 @@ def _run(words: Sequence[str]) -> int:
         sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
         return error.exit_code
     check_folders(request)
-    prepare_workers(Path(request.output.work_dir).resolve(), request.resources.omp_nthreads)
+    work_dir = Path(request.output.work_dir).resolve()
+    prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)
+    prepare_workers(work_dir, request.resources.omp_nthreads)
     return run_levels(request)
 
 
@@ -71,18 +80,23 @@ def run_levels(request: Request) -> int:
             failed = "the pre-training failed" + _REASONS.get(code, "") if code else ""
             sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
             return code
-    return max(code, _run_models(request, work_dir, run_dir, fits=fits))
+    with ExitStack() as claims:
+        fitting = claims if fits else None
+        return max(code, _run_models(request, work_dir, run_dir, fitting))
 
 
-def _run_models(request: Request, work_dir: Path, run_dir: Path, *, fits: bool) -> int:
-    """Fit what is to be fitted, put groups together, write pages, and say how it went."""
+def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitStack | None) -> int:
+    """Fit what is to be fitted, put groups together, write pages, and say how it went.
+
+    ``claims`` hold the output dataset for what is fitted; None where nothing is.
+    """
     from npi_bids.bids.results import find_statuses
     from npi_bids.cli.logs import print_table, write_settings
     from npi_bids.cli.participant import judge, make_plan, run_plan
 
     code, complete = 0, []
-    if fits:
-        plan = make_plan(request, work_dir)
+    if claims is not None:
+        plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning follows the kind of input
         statuses = run_plan(plan, work_dir, run_dir)
         code, complete = judge(statuses), [status.name for status in plan.complete]

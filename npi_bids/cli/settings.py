@@ -20,6 +20,12 @@ class OutputSettings:
     work_dir: str = option(
         "work", "folder for intermediate results", aliases=("w",), metavar="DIR", result=False
     )
+    trust_work_dir: bool = option(
+        False,
+        "use a work folder that belongs to, or can be written by, other users, who could run "
+        "programs as you through it",
+        result=False,
+    )
     output_layout: str = option(
         "bids",
         "accepted as other BIDS Apps have it; out_dir itself is the dataset of derivatives",

@@ -10,6 +10,7 @@ from pathlib import Path
 from npi_bids import __version__
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.options import add_options, make_settings, with_dashes
+from npi_bids.cli.signals import interruptible
 
 _ABOUT = """
 systems:
@@ -22,6 +23,7 @@ systems:
 """
 
 
+@interruptible("npi-simulate", "nothing was written; run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, write, and say what to do next."""
     return run_command("npi-simulate", _main, argv)
@@ -30,12 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(words: Sequence[str]) -> int:
     parser, classes = build_parser()
     args = parser.parse_args([with_dashes(word) for word in words])
-    try:
-        made = make_settings(args, classes)
-        return _write(args.system, args.out, *(made[cls] for cls in classes))
-    except KeyboardInterrupt:
-        sys.stderr.write(f"npi-simulate: interrupted; remove <{args.out}> before another try.\n")
-        return 130
+    made = make_settings(args, classes)
+    return _write(args.system, args.out, *(made[cls] for cls in classes))
 
 
 def build_parser() -> tuple[ArgumentParser, tuple[type, ...]]:

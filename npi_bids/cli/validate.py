@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from npi_bids import __version__
 from npi_bids.cli.entry import run_command
+from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _PER_DEVIATION = "standard deviations"
 _MOST_PANELS = 9
 
 
+@interruptible("npi-validate", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare results with a truth, or (``npi-validate power``) plan a study."""
     return run_command("npi-validate", _main, argv)
@@ -78,7 +80,7 @@ def _parse(words: Sequence[str]) -> Namespace:
 
 
 def _compare(args: Namespace) -> int:
-    from npi_bids.io.files import read_json
+    from npi_bids.io.files import read_json, replacing_folder
     from npi_bids.io.tables import read_matrix
 
     if not args.truth.is_file():
@@ -97,7 +99,9 @@ def _compare(args: Namespace) -> int:
     short = [{**row, "map": _short(row["map"])} for row in rows]
     shown = short if len({row["map"] for row in short}) == len(rows) else rows
     _print(shown)
-    _write(args.out, found, (rows, shown), (str(args.results), str(args.truth), unit))
+    with replacing_folder(args.out) as folder:
+        _write(folder, found, (rows, shown), (str(args.results), str(args.truth), unit))
+    sys.stdout.write(f"Written: {args.out / 'validation.html'} (and .tsv, .json, .svg)\n")
     return 0
 
 
@@ -170,7 +174,6 @@ def _write(
         (figure,),
     )
     write_text(out / "validation.html", validation_page(page))
-    sys.stdout.write(f"Written: {out / 'validation.html'} (and .tsv, .json, .svg)\n")
 
 
 def _short(name: str) -> str:

@@ -80,9 +80,13 @@ class SaveModel(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.bids.names import CLAIM
         from npi_bids.interfaces.outputs import save_model
+        from npi_bids.io.claim import check_claim
         from npi_bids.io.files import read_json
 
+        configuration = str(self.inputs.links["ConfigurationHash"])
+        check_claim(Path(self.inputs.out_dir) / CLAIM, configuration)
         given = self.inputs.get_traitsfree()
         files, before = given.get("files", []), given.get("run_files", [])
         written = save_model(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import math
 import os
 import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,32 +24,40 @@ LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
 _PARTIAL = ".partial_"
 
 
-def _mark() -> str:
+def partial_name() -> str:
     """Return how the name of a file in the making begins: it tells who makes it."""
     host = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
     return f"{_PARTIAL}{host}-{os.getpid()}_"
 
 
 def remove_leftovers(root: Path) -> int:
-    """Remove files in the making whose makers were killed, on this machine.
+    """Remove files and folders in the making whose makers were killed, on this machine.
 
     Returns
     -------
     int
         How many were removed.
     """
-    host = _mark().rpartition("-")[0]
     removed = 0
     # Others may write here now: os.walk passes over what vanishes, where Path.rglob raises.
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if not name.startswith(host):
-                continue
-            pid = name.removeprefix(f"{host}-").partition("_")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
-                Path(folder, name).unlink(missing_ok=True)
-                removed += 1
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            removed += _remove_leftover(Path(folder, name))
+        folders[:] = [name for name in folders if not name.startswith(_PARTIAL)]
     return removed
+
+
+def _remove_leftover(path: Path) -> bool:
+    """Remove a file or folder in the making where its maker, on this machine, is dead."""
+    host = partial_name().rpartition("-")[0]
+    pid = path.name.removeprefix(f"{host}-").partition("_")[0]
+    if not path.name.startswith(host) or not pid.isdigit() or _is_alive(int(pid)):
+        return False
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return True
 
 
 def _is_alive(pid: int) -> bool:
@@ -63,15 +74,13 @@ def _is_alive(pid: int) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and put it in its place when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_mark(), suffix=f"_{path.name}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_name(), suffix=f"_{path.name}")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         # mkstemp makes private files; results are as readable as the user's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -103,6 +112,92 @@ def check_case(path: Path, root: Path) -> None:
                 "which not every file system tells apart; rename what they are called after."
             )
         folder /= name
+
+
+@contextmanager
+def replacing_folder(path: Path, *, new: bool = False) -> Iterator[Path]:
+    """Give a temporary folder, and put what it holds into ``path`` when all went well.
+
+    A folder that is missing or empty appears at once, with all of its files. In one that holds
+    files already, each file is put in its place by itself. What processes that were killed left
+    of an earlier attempt is removed.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    new
+        Whether ``path`` must be missing or empty at the end.
+
+    Yields
+    ------
+    Path
+        A hidden folder beside ``path``, or in it where there cannot be one beside it.
+
+    Raises
+    ------
+    OSError
+        A folder that must be new holds files.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_attempts(path)
+    place = path if _must_stay(path) else path.parent
+    temporary = Path(tempfile.mkdtemp(dir=place, prefix=partial_name(), suffix=f"_{path.name}"))
+    try:
+        yield temporary
+        temporary.chmod(path.stat().st_mode if path.is_dir() else 0o777 & ~current_umask())
+        _put_into_place(temporary, path, new=new)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_attempts(path: Path) -> None:
+    """Remove what processes that were killed left of a folder in the making."""
+    path = path.resolve()
+    for folder in (path.parent, path):
+        for leftover in folder.glob(f"{_PARTIAL}*_{glob.escape(path.name)}"):
+            _remove_leftover(leftover)
+
+
+def _must_stay(path: Path) -> bool:
+    """Tell whether a folder is there that no other can take the place of.
+
+    It is mounted, as in a container, or somebody is in it.
+    """
+    if not path.is_dir():
+        return False
+    mounted = path.stat().st_dev != path.parent.stat().st_dev
+    return mounted or not os.access(path.parent, os.W_OK) or Path.cwd().is_relative_to(path)
+
+
+def _put_into_place(folder: Path, path: Path, *, new: bool) -> None:
+    if folder.parent != path:
+        try:
+            folder.rename(path)
+            return
+        except OSError as error:
+            if new and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    elif new and any(entry != folder for entry in path.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+    _move_files(folder, path)
+
+
+def _move_files(folder: Path, path: Path) -> None:
+    for entry in sorted(folder.iterdir()):
+        target = path / entry.name
+        if entry.is_dir() and target.is_dir():
+            _move_files(entry, target)
+        else:
+            entry.replace(target)
+
+
+def current_umask() -> int:
+    """Return the mask of permissions of new files, which can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from npi_bids.core.options import check_options, option
 from npi_bids.core.records import ECResult, RegionSeries
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import write_json
+from npi_bids.images.parcellation import Parcellation
+from npi_bids.io.files import remove_attempts, replacing_folder, write_json
 from npi_bids.io.tables import write_matrix, write_series, write_table
 from npi_bids.simulate.atlas import simulated_atlas
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
@@ -80,35 +81,49 @@ def write_cohort(
     SettingsError
         The system cannot be had with these settings.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise InputDataError(
-            f"<{folder}> is not empty; name another folder, or remove it first. A simulation is "
-            "never written over another."
-        )
+    _check_empty(folder)
     made, observed = _simulate(system, settings, seen, cohort)
     n_seen = int(observed.seen.sum())
     own = tuple(np.array(made.labels)[observed.seen]) if settings.sc else ()
     atlas = simulated_atlas(n_seen, own)
-    image = folder / f"atlas-{atlas.name}_space-{atlas.space}_dseg.nii.gz"
-    paths = folder / "dataset", image, folder / _TRUTH
-    folder.mkdir(parents=True, exist_ok=True)
-    nib.save(atlas.image, image)
-    write_table(atlas.table(), folder / image.name.replace(".nii.gz", ".tsv"))
-    truth = made.truth[np.ix_(observed.seen, observed.seen)]
-    write_matrix(ECResult(truth, atlas.labels), folder / _TRUTH)
-    _describe_truth(folder / _TRUTH, made, (system, settings, seen, cohort))
-    write_description(folder / "dataset", f"npi-simulate {system}")
-    runs = list(_entities(cohort))
-    yield Written(*paths, 0, len(runs))
-    rng = np.random.default_rng([settings.seed, 2])
-    for number, entities in enumerate(runs):
+    image = f"atlas-{atlas.name}_space-{atlas.space}_dseg.nii.gz"
+    paths = folder / "dataset", folder / image, folder / _TRUTH
+    with replacing_folder(folder, new=True) as partial:
+        nib.save(atlas.image, partial / image)
+        write_table(atlas.table(), partial / image.replace(".nii.gz", ".tsv"))
+        truth = made.truth[np.ix_(observed.seen, observed.seen)]
+        write_matrix(ECResult(truth, atlas.labels), partial / _TRUTH)
+        _describe_truth(partial / _TRUTH, made, (system, settings, seen, cohort))
+        write_description(partial / "dataset", f"npi-simulate {system}")
+        for n_done in _write_runs(partial, atlas, observed, cohort, settings.seed):
+            yield Written(*paths, n_done, observed.series.shape[0])
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that holds files, but for what a simulation that was killed left."""
+    if folder.is_dir():
+        remove_attempts(folder)
+        if any(folder.iterdir()):
+            raise InputDataError(
+                f"<{folder}> is not empty; name another folder, or remove it first. A simulation "
+                "is never written over another."
+            )
+
+
+def _write_runs(
+    folder: Path, atlas: Parcellation, observed: Observed, cohort: CohortSettings, seed: int
+) -> Iterator[int]:
+    """Write the runs, and yield how many are written, from 0 on."""
+    yield 0
+    rng = np.random.default_rng([seed, 2])
+    for number, entities in enumerate(_entities(cohort)):
         signals, keep = observed.series[number], observed.keep[number]
         if cohort.series_only:
             _write_table(folder, entities, RegionSeries(signals, atlas.labels, observed.tr, keep))
         else:
             run = SimulatedRun(entities, signals, observed.tr, ~keep)
             write_run(folder / "dataset", run, atlas, rng)
-        yield Written(*paths, number + 1, len(runs))
+        yield number + 1
 
 
 def _simulate(

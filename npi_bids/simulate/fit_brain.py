@@ -21,6 +21,7 @@ from npi_bids.core.measures import correlation, pearson
 from npi_bids.core.records import Array
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.io.files import write_text
+from npi_bids.io.lifeline import end_with_parent
 from npi_bids.simulate.brain import BrainSystem, simulate_brain
 from npi_bids.simulate.brain_models import KINDS
 from npi_bids.simulate.options import BrainSettings
@@ -140,7 +141,11 @@ def search(  # noqa: PLR0913 (what to fit, and where and how)
     n_rounds = 0 if settings.search == "grid" else settings.generations + 1
     total = 1 + n_grid + n_rounds * settings.population
     tried: list[Evaluation] = []
-    pool = ProcessPoolExecutor(n_procs, mp_context=get_context("spawn")) if n_procs > 1 else None
+    pool = (
+        ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
+        if n_procs > 1
+        else None
+    )
 
     def evaluate(stage: str, candidates: Iterable[Mapping[str, float]]) -> list[float]:
         work = partial(_evaluate, (plain, target, settings, seed), cache, stage)

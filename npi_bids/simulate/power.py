@@ -23,7 +23,8 @@ from npi_bids.core.surrogate import TrainSettings, fit_surrogate, preset, resolv
 from npi_bids.core.train import threads
 from npi_bids.core.windows import cut_windows
 from npi_bids.errors import NPIError, SettingsError
-from npi_bids.io.files import replacing
+from npi_bids.io.files import remove_leftovers, replacing
+from npi_bids.io.lifeline import end_with_parent
 from npi_bids.simulate.observe import Observed, ObserveSettings, as_runs, observe
 from npi_bids.simulate.score import score
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period, simulate
@@ -128,6 +129,7 @@ def run_power(
         for subject in range(1, power.n_subjects + 1)
     ]
     cache.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(cache)
     missing = [task for task in tasks if not (cache / f"{task.key()}.npz").is_file()]
     on_done(len(tasks) - len(missing), len(tasks))
     for count, _ in enumerate(_compute(missing, cache, n_procs), start=1):
@@ -203,7 +205,8 @@ def _compute(missing: Sequence[_Task], cache: Path, n_procs: int) -> Iterator[No
             _work(task, cache)
             yield
         return
-    with ProcessPoolExecutor(n_procs, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(n_procs, context, initializer=end_with_parent) as pool:
         for future in as_completed([pool.submit(_work, task, cache) for task in missing]):
             future.result()
             yield

@@ -83,9 +83,8 @@ def test_a_traceback_that_cannot_be_written_is_not_written_elsewhere(
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(InputDataError("a"), 3), (NoUsableDataError("a"), 4), (OSError(28, "No space left"), 1),
-     (KeyboardInterrupt(), 130)],
-)  # fmt: skip
+    [(InputDataError("a"), 3), (NoUsableDataError("a"), 4), (OSError(28, "No space left"), 1)],
+)
 def test_expected_errors_have_their_codes_and_no_traceback(capsys, temporary, error, code):
     assert entry.run_command("npi-x", raising(error), []) == code
     assert "Traceback" not in capsys.readouterr().err
@@ -103,3 +102,12 @@ def test_every_command_has_the_last_handler(capsys, monkeypatch, name):
     monkeypatch.setattr(module, "_run" if name == "npi-bids" else "_main", raising(ValueError()))
     assert module.main([]) == 1
     assert capsys.readouterr().err.startswith(f"{name}: stopped by an unexpected error")
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_every_command_is_interrupted_in_words(capsys, monkeypatch, name):
+    module = MAINS[name]
+    target = "_run" if name == "npi-bids" else "_main"
+    monkeypatch.setattr(module, target, raising(KeyboardInterrupt()))
+    assert module.main([]) == 130
+    assert capsys.readouterr().err.startswith(f"{name}: interrupted; ")

@@ -72,3 +72,68 @@ def test_a_node_that_is_killed_once_is_tried_again(tmp_path):
     well, fates = run(tmp_path, nodes)
     assert well
     assert set(fates.values()) == {"end"}
+
+
+def fork_server_killed_once(path):
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getppid(), signal.SIGKILL)  # which started this worker
+        time.sleep(10)
+    return path
+
+
+@pytest.mark.slow
+def test_a_fork_server_that_is_killed_is_replaced(tmp_path):
+    nodes = [
+        node(fork_server_killed_once, "unlucky", str(tmp_path / "mark")),
+        *(node(work, f"work{n}", n) for n in range(12)),
+    ]
+    well, fates = run(tmp_path, nodes)
+    assert well
+    assert set(fates.values()) == {"end"}
+
+
+def test_a_pool_that_cannot_start_a_process_fails_the_node_in_words(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", refuse)
+    well, fates = run(tmp_path, [node(work, "work", 1)])
+    assert not well
+    assert fates == {"work": "exception"}
+    (crash,) = read_crashes(tmp_path / "crash")
+    assert crash.error == "OSError"
+    assert "no process could be started" in crash.message
+
+
+def sleeps_then_writes(path):
+    import time
+    from pathlib import Path
+
+    time.sleep(1.5)
+    Path(path).touch()
+    return path
+
+
+def fails(x):
+    raise ValueError(x)
+
+
+@pytest.mark.slow
+def test_nothing_runs_on_after_the_crash_that_stops_a_run(tmp_path):
+    import time
+    from dataclasses import replace
+
+    workflow = pe.Workflow("wf", base_dir=str(tmp_path / "work"))
+    workflow.add_nodes([
+        node(sleeps_then_writes, "sleeper", str(tmp_path / "late")), node(fails, "fails", 1)
+    ])  # fmt: skip
+    stopping = replace(MULTIPROC, stop=True)
+    assert not run_workflow(workflow, stopping, tmp_path / "crash", lambda *_: None)
+    time.sleep(2)
+    assert not (tmp_path / "late").exists()

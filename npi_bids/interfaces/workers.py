@@ -1,0 +1,19 @@
+"""Worker processes that run the nodes of workflows."""
+
+from __future__ import annotations
+
+from nipype.pipeline.plugins.multiproc import process_initializer
+
+from npi_bids.io.lifeline import end_with_parent
+
+
+def prepare_worker(cwd: str) -> None:
+    """Prepare a worker process as Nipype does, and let it end with the process that started it.
+
+    Parameters
+    ----------
+    cwd
+        Folder to work in.
+    """
+    end_with_parent()
+    process_initializer(cwd)

@@ -1,0 +1,38 @@
+"""Worker processes that never outlive the process that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def end_with_parent() -> None:
+    """Let this worker process end as soon as the process that started it has ended.
+
+    A parent that is killed cannot end its workers, and a fork server between them lives as long
+    as they do. A thread waits for the pipe to the parent, which the system closes whatever ends
+    the parent; on Linux the kernel also ends the worker with the fork server. Interrupts from the
+    keyboard reach the parent too, which ends its workers itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A worker that was forked has the handlers of its parent, and would write to its pipe.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
