@@ -64,7 +64,7 @@ def _run(args: Namespace) -> int:
     from npi_bids.core.plain import ec, period_problem
     from npi_bids.core.verdict import AssessSettings
     from npi_bids.io.files import write_json
-    from npi_bids.io.tables import read_series, write_matrix
+    from npi_bids.io.tables import read_series, with_regions_of, write_matrix
 
     problem = period_problem(args.tr)
     problems = [f"--tr {problem}"] if problem else []
@@ -78,9 +78,9 @@ def _run(args: Namespace) -> int:
     if train.surrogate == "wbm":
         raise SettingsError("--surrogate wbm needs an atlas and structure; use npi-bids.")
     runs = [read_series(path, args.tr) for path in args.series]
-    names = {run.labels for run in runs}
-    if len(names) > 1:
-        raise SettingsError("The tables name other regions, or in another order.")
+    runs = [
+        with_regions_of(runs[0], run, path) for run, path in zip(runs, args.series, strict=True)
+    ]
     result = ec(
         [run.data for run in runs],
         args.tr,

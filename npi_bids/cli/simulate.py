@@ -6,11 +6,17 @@ import sys
 from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from npi_bids import __version__
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.options import add_options, make_settings, with_dashes
 from npi_bids.cli.signals import interruptible
+
+if TYPE_CHECKING:
+    from npi_bids.simulate.cohort import CohortSettings
+    from npi_bids.simulate.observe import ObserveSettings
+    from npi_bids.simulate.systems import SystemSettings
 
 _ABOUT = """
 systems:
@@ -72,13 +78,15 @@ class _Formatter(HelpFormatter):
         return super()._fill_text(text, width, indent)
 
 
-def _write(system: str, out: Path, settings: object, seen: object, cohort: object) -> int:
+def _write(
+    system: str, out: Path, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
+) -> int:
     from npi_bids.simulate.cohort import write_cohort
 
     sys.stdout.write(f"Simulating {system} ...\n")
     sys.stdout.flush()
     written = None
-    for written in write_cohort(out, system, settings, seen, cohort):  # type: ignore[arg-type]
+    for written in write_cohort(out, system, settings, seen, cohort):
         if written.n_done:
             sys.stdout.write(f"  run {written.n_done} of {written.n_runs} written\n")
             sys.stdout.flush()
@@ -87,8 +95,10 @@ def _write(system: str, out: Path, settings: object, seen: object, cohort: objec
     sys.stdout.write(f"Dataset: {written.dataset}\nAtlas:   {written.atlas}\n")
     sys.stdout.write(f"Truth:   {written.truth}\n\nNext:\n")
     results = out / "results"
+    # Tables of series come in one parcellation, which needs no name.
+    atlas = "" if cohort.series_only else f" --atlas {written.atlas}"
     sys.stdout.write(
-        f"  npi-bids {written.dataset} {results} participant group --atlas {written.atlas}\n"
+        f"  npi-bids {written.dataset} {results} participant group{atlas}\n"
         f"  npi-validate {results} {written.truth}\n"
     )
     return 0

@@ -288,6 +288,33 @@ def read_series(path: Path, tr: float) -> RegionSeries:
     return RegionSeries(data, tuple(table.columns), tr, keep)
 
 
+def with_regions_of(first: RegionSeries, other: RegionSeries, path: Path) -> RegionSeries:
+    """Return series with their columns in the order of those of another run.
+
+    Parameters
+    ----------
+    first
+        The run whose order counts.
+    other
+        Series of the same regions in any order.
+    path
+        Where they come from, for the message.
+
+    Raises
+    ------
+    InputDataError
+        The regions are not the same; says which differ.
+    """
+    if differing := sorted(set(first.labels) ^ set(other.labels)):
+        raise InputDataError(
+            f"<{path}> has other regions than the first table: {', '.join(differing[:5])}"
+            f"{', ...' if len(differing) > 5 else ''} are in one of them alone. Expected the same "
+            "regions in all tables, in any order."
+        )
+    order = [other.labels.index(label) for label in first.labels]
+    return RegionSeries(other.data[:, order], first.labels, other.tr, other.keep)
+
+
 def write_matrix(result: ECResult, path: Path) -> None:
     """Write a ``relmat.tsv``: one row per source with its label first, one column per target."""
     table = pd.DataFrame(result.matrix, columns=list(result.labels))

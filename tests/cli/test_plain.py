@@ -51,10 +51,22 @@ def test_a_sampling_period_in_milliseconds_is_refused(tables, tmp_path, capsys, 
     assert not list(tmp_path.glob("ec*"))
 
 
-def test_tables_that_do_not_belong_together_are_refused(tables, tmp_path, weights, capsys):
-    text = (tmp_path / "run-2.tsv").read_text().replace("A\tB", "B\tA", 1)
+def test_tables_are_matched_by_name(tables, tmp_path):
+    words = ["--tr", "2", "--surrogate", "var"]
+    assert main([*tables, *words, "-o", str(tmp_path / "before.tsv")]) == 0
+    rows = [line.split("\t") for line in (tmp_path / "run-2.tsv").read_text().splitlines()]
+    text = "\n".join("\t".join(row[place] for place in (3, 1, 0, 2)) for row in rows) + "\n"
     (tmp_path / "run-2.tsv").write_text(text)
-    assert main([*tables, "--tr", "2", "-o", str(tmp_path / "ec.tsv")]) == 2
-    assert "other regions" in capsys.readouterr().err
+    assert main([*tables, *words, "-o", str(tmp_path / "after.tsv")]) == 0
+    before, after = (read_matrix(tmp_path / f"{name}.tsv") for name in ("before", "after"))
+    assert after.labels == before.labels
+    np.testing.assert_array_equal(after.matrix, before.matrix)
+
+
+def test_tables_that_do_not_belong_together_are_refused(tables, tmp_path, capsys):
+    text = (tmp_path / "run-2.tsv").read_text().replace("A\tB", "Q\tB", 1)
+    (tmp_path / "run-2.tsv").write_text(text)
+    assert main([*tables, "--tr", "2", "-o", str(tmp_path / "ec.tsv")]) == 3
+    assert "run-2.tsv> has other regions than the first table: A, Q" in capsys.readouterr().err
     assert main([str(tmp_path / "none.tsv"), "--tr", "2", "-o", str(tmp_path / "ec.tsv")]) == 3
     assert "none.tsv" in capsys.readouterr().err

@@ -73,6 +73,32 @@ def test_series_alone_have_gaps_and_no_hidden_region(tmp_path):
     assert json.loads(path.with_suffix(".json").read_text())["RepetitionTime"] == 2
 
 
+@pytest.mark.parametrize("kind", [(), ("--series-only",)])
+def test_the_command_that_is_named_next_finds_what_was_written(
+    tmp_path, capsys, monkeypatch, kind
+):
+    from npi_bids.cli.run import main as npi_bids
+
+    monkeypatch.chdir(tmp_path)
+    size = (
+        "--n-regions",
+        "4",
+        "--minutes",
+        "5",
+        "--n-subjects",
+        "1",
+        "--n-runs",
+        "1",
+        "--tr",
+        "2",
+    )
+    assert main(["var", "out", *size, *kind]) == 0
+    said = capsys.readouterr().out
+    words = next(line for line in said.splitlines() if "  npi-bids " in line).split()[1:]
+    assert npi_bids([*words, "--dry-run", "-w", "work"]) == 0, capsys.readouterr().err
+    assert "1 model(s) to fit" in capsys.readouterr().out
+
+
 def test_many_regions_get_patches(tmp_path):
     words = ["--n-regions", "200", "--minutes", "0.2", "--n-subjects", "1", "--n-runs", "1"]
     assert main(["ou", str(tmp_path / "out"), *words]) == 0
