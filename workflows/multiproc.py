@@ -21,7 +21,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-from npi_bids.interfaces.workers import prepare_worker
+from npi_bids.interfaces.workers import prepare_pools, prepare_worker
 
 _LOST = (
     "MemoryError: the process that ran this step was killed, twice, most likely because the "
@@ -42,6 +42,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
     """Run nodes in several processes; what a killed worker takes with it is tried again."""
 
     def __init__(self, plugin_args: dict[str, Any] | None = None) -> None:
+        prepare_pools()
         super().__init__(plugin_args=plugin_args)
         self.pool: ProcessPoolExecutor
         self.pool.shutdown(wait=False)  # Nipype's workers would not end with this process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nipype.pipeline.plugins.multiproc import process_initializer
 
-from npi_bids.io.lifeline import end_with_parent
+from npi_bids.io.lifeline import end_with_parent, start_tracker
 
 
 def prepare_worker(cwd: str) -> None:
@@ -17,3 +17,8 @@ def prepare_worker(cwd: str) -> None:
     """
     end_with_parent()
     process_initializer(cwd)
+
+
+def prepare_pools() -> None:
+    """Start what pools of processes share, before the first of them is made."""
+    start_tracker()

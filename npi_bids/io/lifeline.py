@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import resource_tracker
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -36,3 +37,17 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def start_tracker() -> None:
+    """Start Python's tracker of semaphores, so that a terminal that is closed does not end it.
+
+    It ignores the other signals that ask a process to end. Where it ends before the processes
+    that use it, Python starts another one, which knows nothing and shows tracebacks.
+    """
+    # A process inherits what is blocked; nothing that arrives here meanwhile is lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -24,7 +24,7 @@ from npi_bids.core.train import threads
 from npi_bids.core.windows import cut_windows
 from npi_bids.errors import NPIError, SettingsError
 from npi_bids.io.files import remove_leftovers, replacing
-from npi_bids.io.lifeline import end_with_parent
+from npi_bids.io.lifeline import end_with_parent, start_tracker
 from npi_bids.simulate.observe import Observed, ObserveSettings, as_runs, observe
 from npi_bids.simulate.score import score
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period, simulate
@@ -205,6 +205,7 @@ def _compute(missing: Sequence[_Task], cache: Path, n_procs: int) -> Iterator[No
             _work(task, cache)
             yield
         return
+    start_tracker()
     context = get_context("spawn")
     with ProcessPoolExecutor(n_procs, context, initializer=end_with_parent) as pool:
         for future in as_completed([pool.submit(_work, task, cache) for task in missing]):

@@ -78,6 +78,21 @@ def trains(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", ENDED)
+def test_a_signal_to_all_processes_shows_no_traceback(four, tmp_path, number):
+    """As a terminal sends it that is closed, and Ctrl-C."""
+    mark = f"{os.getpid()}-all-{number}"
+    run = start("npi_bids", *words(four, tmp_path), mark=mark)
+    wait_for(lambda: trains(tmp_path) or run.poll() is not None)
+    os.killpg(run.pid, number)
+    _, err = run.communicate(timeout=10)
+    assert run.returncode == 128 + number
+    assert not none_left(mark)
+    assert "Traceback" not in err
+    assert "leaked" not in err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [*ENDED, signal.SIGKILL])
 def test_no_process_outlives_the_command_and_the_next_run_goes_on(
     four, undisturbed, tmp_path, number
