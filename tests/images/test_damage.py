@@ -148,6 +148,23 @@ def test_smoothing_keeps_damage_to_its_volume(run, tmp_path):
     np.testing.assert_allclose(found.data[found.keep][:, :4], np.delete(sound, LOST, 0), rtol=1e-5)
 
 
+def test_smoothing_does_not_spread_a_voxel_that_is_lost_at_times(run, tmp_path):
+    """The gap leaves no step in the series of the voxels around it."""
+
+    def at_times(data):
+        data[2, 2, 2, 10:20] = np.nan
+        return data
+
+    def always(data):
+        data[2, 2, 2] = 0
+        return data
+
+    smooth = DenoiseSettings(denoise="none", smoothing=8.0)
+    runs = [rewritten(run, tmp_path / f"{d.__name__}.nii.gz", d) for d in (at_times, always)]
+    first, second = (extract(item, smooth).series.data for item in runs)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
 def test_voxels_that_vary_in_a_damaged_volume_alone_hold_no_signal(run, tmp_path):
     def dead(data):
         data[1:4, 1:4, 1:4] = 500  # region A
