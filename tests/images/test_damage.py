@@ -226,6 +226,17 @@ def test_real_runs_lose_no_volume(shared_data):
         assert not far_samples(means, np.ones(len(means), dtype=bool)).any(), path
 
 
+def test_kept_volumes_that_are_all_damaged_are_no_signal(run, tmp_path):
+    def all_but_dummies(data):
+        data[..., 3:8] = 0
+        return data
+
+    denoise = DenoiseSettings(denoise="none", dummy_scans="3")
+    short = rewritten(run, tmp_path / "bold.nii.gz", lambda data: all_but_dummies(data)[..., :8])
+    with pytest.raises(InputDataError, match="holds signal in no region"):
+        extract(RunFiles(short.bold, short.mask, None, 2.0), denoise)
+
+
 @pytest.fixture
 def grey(tmp_path):
     values = np.concatenate([np.repeat(1, 20), np.repeat(2, 20), [3, 3, 3]])
@@ -247,3 +258,12 @@ def test_damaged_samples_of_greyordinates_are_left_out(grey, tmp_path, value):
     expected = np.delete(sound[:, :20].mean(axis=1), 30)
     kept = np.delete(found.series.data[:, 0], 30)
     np.testing.assert_allclose(kept, expected, rtol=1e-6)
+
+
+def test_kept_samples_of_greyordinates_that_are_all_damaged_are_no_signal(grey, tmp_path):
+    data = np.random.default_rng(1).standard_normal((8, 43))
+    data[3:] = 0
+    write_series(tmp_path / "b.dtseries.nii", axis(), data)
+    denoise = DenoiseSettings(denoise="none", dummy_scans="3")
+    with pytest.raises(InputDataError, match="holds signal in no region"):
+        extract_run(RunFiles(tmp_path / "b.dtseries.nii"), grey, denoise, CoverageSettings())
