@@ -68,15 +68,13 @@ class GreyScan:
             Shape (n_samples,); the samples that greyordinates are judged on, less the damaged.
         """
         damaged = self._values.extent.damaged
-        counted = keep if keep.sum() > 1 else np.ones_like(keep)
-        seen = [
-            np.isfinite(part).all(axis=0) & (part.min(axis=0) < part.max(axis=0))
-            for part in (
-                self._values.data[:, columns][counted & ~damaged]
-                for columns in _steps(*self._values.data.shape)
-            )
-        ]
-        self._seen: Mask = np.concatenate(seen)
+        rows = (keep if keep.sum() > 1 else np.ones_like(keep)) & ~damaged
+        shape = self._values.data.shape
+        self._seen: Mask = np.zeros(shape[1], dtype=bool)
+        for columns in _steps(*shape) if rows.any() else ():
+            part = self._values.data[:, columns][rows]
+            low, high = part.min(axis=0), part.max(axis=0)
+            self._seen[columns] = np.isfinite(low) & np.isfinite(high) & (low < high)
         return Survey(damaged, np.full(self.n_samples, np.nan))
 
     def sizes(self) -> tuple[Array, Array]:

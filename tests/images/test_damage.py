@@ -148,6 +148,23 @@ def test_smoothing_keeps_damage_to_its_volume(run, tmp_path):
     np.testing.assert_allclose(found.data[found.keep][:, :4], np.delete(sound, LOST, 0), rtol=1e-5)
 
 
+def test_smoothing_does_not_spread_a_voxel_that_is_lost_at_times(run, tmp_path):
+    """The gap leaves no step in the series of the voxels around it."""
+
+    def at_times(data):
+        data[2, 2, 2, 10:20] = np.nan
+        return data
+
+    def always(data):
+        data[2, 2, 2] = 0
+        return data
+
+    smooth = DenoiseSettings(denoise="none", smoothing=8.0)
+    runs = [rewritten(run, tmp_path / f"{d.__name__}.nii.gz", d) for d in (at_times, always)]
+    first, second = (extract(item, smooth).series.data for item in runs)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
 def test_voxels_that_vary_in_a_damaged_volume_alone_hold_no_signal(run, tmp_path):
     def dead(data):
         data[1:4, 1:4, 1:4] = 500  # region A
@@ -209,6 +226,17 @@ def test_real_runs_lose_no_volume(shared_data):
         assert not far_samples(means, np.ones(len(means), dtype=bool)).any(), path
 
 
+def test_kept_volumes_that_are_all_damaged_are_no_signal(run, tmp_path):
+    def all_but_dummies(data):
+        data[..., 3:8] = 0
+        return data
+
+    denoise = DenoiseSettings(denoise="none", dummy_scans="3")
+    short = rewritten(run, tmp_path / "bold.nii.gz", lambda data: all_but_dummies(data)[..., :8])
+    with pytest.raises(InputDataError, match="holds signal in no region"):
+        extract(RunFiles(short.bold, short.mask, None, 2.0), denoise)
+
+
 @pytest.fixture
 def grey(tmp_path):
     values = np.concatenate([np.repeat(1, 20), np.repeat(2, 20), [3, 3, 3]])
@@ -230,3 +258,12 @@ def test_damaged_samples_of_greyordinates_are_left_out(grey, tmp_path, value):
     expected = np.delete(sound[:, :20].mean(axis=1), 30)
     kept = np.delete(found.series.data[:, 0], 30)
     np.testing.assert_allclose(kept, expected, rtol=1e-6)
+
+
+def test_kept_samples_of_greyordinates_that_are_all_damaged_are_no_signal(grey, tmp_path):
+    data = np.random.default_rng(1).standard_normal((8, 43))
+    data[3:] = 0
+    write_series(tmp_path / "b.dtseries.nii", axis(), data)
+    denoise = DenoiseSettings(denoise="none", dummy_scans="3")
+    with pytest.raises(InputDataError, match="holds signal in no region"):
+        extract_run(RunFiles(tmp_path / "b.dtseries.nii"), grey, denoise, CoverageSettings())
