@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,8 +33,8 @@ _NO_PROCESS = (
     "OSError: no process could be started to run this step ({}); use fewer processes (--n-procs) "
     "or raise the limit of processes (ulimit -u)\n"
 )
-# Pools that are tried before a node fails for want of a process.
-_ATTEMPTS = 3
+# Seconds between attempts to start a process; a fork server that was killed ends within the first.
+_PAUSES = (0.1, 0.3, 1.0, 0.0)
 # Longest time between looks at the queue. A job that ends is noticed at once.
 _WAIT_SECONDS = 0.2
 
@@ -78,13 +79,14 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         """
         error: Exception | None = None
         node, updatehash = self._submitted[taskid]
-        for _ in range(_ATTEMPTS):
+        for pause in _PAUSES:
             pool = self._new_pool(1) if alone else self.pool
             try:
                 future = pool.submit(run_node, node, updatehash, taskid)
             except (BrokenProcessPool, OSError, EOFError) as problem:
                 error = problem
                 self._give_up(pool)
+                time.sleep(pause)
                 continue
             self._task_obj[taskid] = future
             future.add_done_callback(partial(self._collect, taskid))

@@ -81,15 +81,18 @@ class _Formatter(HelpFormatter):
 def _write(
     system: str, out: Path, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
 ) -> int:
-    from npi_bids.simulate.cohort import write_cohort
+    from npi_bids.simulate.cohort import find_cohort, write_cohort
 
-    sys.stdout.write(f"Simulating {system} ...\n")
-    sys.stdout.flush()
-    written = None
-    for written in write_cohort(out, system, settings, seen, cohort):
-        if written.n_done:
-            sys.stdout.write(f"  run {written.n_done} of {written.n_runs} written\n")
-            sys.stdout.flush()
+    written = find_cohort(out, system, settings, seen, cohort)
+    if written is not None:
+        sys.stdout.write("This simulation is complete already; nothing was written.\n")
+    else:
+        sys.stdout.write(f"Simulating {system} ...\n")
+        sys.stdout.flush()
+        for written in write_cohort(out, system, settings, seen, cohort):
+            if written.n_done:
+                sys.stdout.write(f"  run {written.n_done} of {written.n_runs} written\n")
+                sys.stdout.flush()
     if written is None:
         return 1
     sys.stdout.write(f"Dataset: {written.dataset}\nAtlas:   {written.atlas}\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +15,7 @@ from npi_bids.core.options import check_options, option
 from npi_bids.core.records import ECResult, RegionSeries
 from npi_bids.errors import InputDataError
 from npi_bids.images.parcellation import Parcellation
-from npi_bids.io.files import remove_attempts, replacing_folder, write_json
+from npi_bids.io.files import read_json, remove_attempts, replacing_folder, write_json
 from npi_bids.io.tables import write_matrix, write_series, write_table
 from npi_bids.simulate.atlas import simulated_atlas
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
@@ -99,6 +101,34 @@ def write_cohort(
             yield Written(*paths, n_done, observed.series.shape[0])
 
 
+def find_cohort(
+    folder: Path,
+    system: str,
+    settings: SystemSettings,
+    seen: ObserveSettings,
+    cohort: CohortSettings,
+) -> Written | None:
+    """Return the simulation that a folder holds already, None where it is another or not whole.
+
+    Parameters
+    ----------
+    folder, system, settings, seen, cohort
+        As :func:`write_cohort` takes them.
+    """
+    dataset, truth = folder / "dataset", folder / _TRUTH
+    atlases = sorted(folder.glob("atlas-*_dseg.nii.gz"))
+    n_runs = len(list(_entities(cohort)))
+    names = "*_timeseries.tsv" if cohort.series_only else "*_bold.nii.gz"
+    whole = len(atlases) == 1 and len(list(dataset.rglob(names))) == n_runs
+    if not whole or not truth.is_file() or not truth.with_suffix(".json").is_file():
+        return None
+    there = read_json(truth.with_suffix(".json"))
+    expected = json.loads(json.dumps(_settings_fields((system, settings, seen, cohort))))
+    if any(there.get(key) != value for key, value in expected.items()):
+        return None
+    return Written(dataset, atlases[0], truth, n_runs, n_runs)
+
+
 def _check_empty(folder: Path) -> None:
     """Refuse a folder that holds files, but for what a simulation that was killed left."""
     if folder.is_dir():
@@ -173,14 +203,23 @@ def _describe_truth(
     made: Simulation,
     settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
 ) -> None:
-    system, of_system, seen, cohort = settings
     content = {
         "Description": "True effective connectivity; rows are sources, columns are targets.",
         "Units": made.unit,
+        "RepetitionTime": made.tr * settings[2].decimate,
+        **_settings_fields(settings),
+    }
+    write_json(path.with_suffix(".json"), content)
+
+
+def _settings_fields(
+    settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
+) -> dict[str, Any]:
+    """Return the fields of the truth's sidecar that say how it was made."""
+    system, of_system, seen, cohort = settings
+    return {
         "System": system,
-        "RepetitionTime": made.tr * seen.decimate,
         "SystemSettings": asdict(of_system),
         "ObserveSettings": asdict(seen),
         "CohortSettings": asdict(cohort),
     }
-    write_json(path.with_suffix(".json"), content)

@@ -123,6 +123,21 @@ def test_nothing_is_overwritten_and_wrong_options_are_named_together(tmp_path, c
     assert "not stable" in capsys.readouterr().err
 
 
+def test_a_simulation_that_is_complete_is_not_made_again_and_another_is_refused(tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["var", str(out), "--n-regions", "4", "--minutes", "1", "--series-only"]
+    assert main(words) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert main([*words, "--random-seed", "1"]) == 3
+    next(out.rglob("*_timeseries.tsv")).unlink()
+    assert main(words) == 3
+    assert "never written over another" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_truth_comes_back_through_images_and_the_whole_program(tmp_path, capsys):
     """The one line of the README: simulate, infer, validate."""
