@@ -116,7 +116,8 @@ def check_variation(table: pd.DataFrame, strategy: Strategy, path: Path) -> None
     """Raise an error where all confounds of one component of the strategy are constant.
 
     A constant regressor removes nothing. A single constant column may be real (a tissue that the
-    field of view lacks); six motion parameters, or both tissues, that never change are not.
+    field of view lacks); six motion parameters, or both tissues, that never change are not. A
+    framewise displacement is compared with a threshold: of it only zeros everywhere are refused.
 
     Raises
     ------
@@ -130,7 +131,8 @@ def check_variation(table: pd.DataFrame, strategy: Strategy, path: Path) -> None
     for component, names in used.items():
         values = table[names].to_numpy(dtype=np.float64)
         known = values[:, np.isfinite(values).any(axis=0)]
-        if known.size and (np.nanmin(known, axis=0) == np.nanmax(known, axis=0)).all():
+        constant = known.size and (np.nanmin(known, axis=0) == np.nanmax(known, axis=0)).all()
+        if constant and (component != "scrub" or not np.nanmax(known)):
             raise InputDataError(
                 f"The confounds <{path}> are constant in every column of the component "
                 f"'{component}' that the strategy '{strategy.name}' needs: "

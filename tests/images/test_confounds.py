@@ -214,6 +214,11 @@ def test_single_columns_may_be_constant(table):
     assert found.keep.all()
 
 
+def test_a_displacement_that_is_large_throughout_censors_every_sample(table):
+    edit(table, lambda t: t.assign(framewise_displacement=3.0))
+    assert not load(table, DenoiseSettings(fd_thresh=0.5)).keep.any()
+
+
 def test_constant_confounds_that_are_not_used_do_no_harm(table):
     edit(table, constant(*MOTION, "csf", "white_matter"))
     assert load(table, DenoiseSettings(denoise="none")).keep.all()
