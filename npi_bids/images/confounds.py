@@ -11,6 +11,7 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -263,13 +264,18 @@ def _ask_nilearn(
     keep = np.ones(len(table), dtype=bool)
     if "std_dvars" not in table:  # nilearn reads it even where it censors nothing
         table = table.assign(std_dvars=0.0)
-    with tempfile.TemporaryDirectory(prefix="confounds_", dir=Path.cwd()) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="confounds_", dir=Path.cwd()) as folder,
+        warnings.catch_warnings(),
+    ):
         # A relative path: nilearn replaces "tsv" anywhere in the path to find the JSON.
         scratch = Path(os.path.relpath(folder))
         stem = "sub-1_desc-confounds_timeseries"
         table.to_csv(scratch / f"{stem}.tsv", sep="\t", na_rep="n/a", index=False)
         about = _read_sidecar(sidecar) if sidecar.is_file() else {}
         (scratch / f"{stem}.json").write_text(json.dumps(about))
+        # A run without a kept sample is excluded later, in our words.
+        warnings.filterwarnings("ignore", message="All volumes were marked", module=".*")
         regressors, kept = nilearn_load(
             str(scratch / "sub-1_desc-preproc_bold.nii.gz"),
             strategy=strategy.components,
