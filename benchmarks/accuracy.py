@@ -28,12 +28,13 @@ from benchmarks.systems import (
     zscored,
 )
 from benchmarks.table import save, show
-from npi_bids.core.measures import antisymmetric, pearson, symmetric
-from npi_bids.core.quality import held_out_r2, own_history
-from npi_bids.core.surrogate import SURROGATES, TrainSettings, fit_surrogate, preset, resolve
-from npi_bids.core.train import threads
-from npi_bids.core.windows import cut_windows, split_windows
-from npi_bids.simulate.score import score, score_graph
+from npi_bids.assessment.quality import held_out_r2, own_history
+from npi_bids.matrices import antisymmetric, pearson, symmetric
+from npi_bids.surrogates.base import SURROGATES, TrainSettings, preset, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.training import threads
+from npi_bids.surrogates.windows import cut_windows, split_windows
+from npi_bids.validate.scores import score, score_graph
 
 _LENGTHS = (400, 800, 1600, 3200, 8000)
 Scores = dict[str, dict[str, list[float]]]
@@ -161,7 +162,8 @@ def real(bench: Bench) -> None:
 
 
 def _halves(halves: list[list], settings: TrainSettings) -> dict[str, float]:  # type: ignore[type-arg]
-    from npi_bids.core.perturb import PerturbSettings, infer_ec
+    from npi_bids.connectivity.perturbation import infer_ec
+    from npi_bids.connectivity.settings import PerturbSettings
 
     maps, figures = [], []
     cut = [cut_windows(runs, 4) for runs in halves]

@@ -324,7 +324,7 @@ def _hole(grid: Grid, data: st.DataObject) -> None:
 
 
 def _judge_series(grid: Grid, folder: Path) -> str:
-    from npi_bids.io.given import SeriesRegions, read_given
+    from npi_bids.io.tables import SeriesRegions, read_given
 
     path = grid.write(folder / "x_timeseries.tsv")
     found = read_given(path, SeriesRegions(_LABELS, (1, 2, 3, 4)), 2.0, standardize=False)
@@ -349,8 +349,8 @@ def _confounds_grid() -> Grid:
 
 
 def _confounds(path: Path) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
-    from npi_bids.images.confounds import load_confounds
-    from npi_bids.images.denoise import Strategy
+    from npi_bids.parcellation.confounds import load_confounds
+    from npi_bids.parcellation.denoising import Strategy
 
     strategy = Strategy(
         name="test", components=("motion", "wm_csf", "scrub"), motion="basic", fd_threshold=0.5
@@ -412,8 +412,8 @@ def _age_in_words(grid: Grid, data: st.DataObject) -> None:
 
 
 def _judge_participants(grid: Grid, folder: Path) -> str:
-    from npi_bids.bids.selection import read_participants
-    from npi_bids.io.design import build_design, subject_frame
+    from npi_bids.group.design import build_design, subject_frame
+    from npi_bids.group.selection import read_participants
 
     grid.write(folder / "participants.tsv")
     rows = read_participants(folder)
@@ -443,8 +443,8 @@ def _exclusion_lists(draw: st.DrawFn) -> tuple[list[str], bool]:
 
 
 def _judge_exclusions(case: tuple[list[str], bool], folder: Path) -> str:
-    from npi_bids.bids.results import Model
-    from npi_bids.bids.selection import SelectionSettings, select
+    from npi_bids.bids.derivatives import Model
+    from npi_bids.group.selection import SelectionSettings, select
 
     lines, wrong = case
     path = folder / "exclude.tsv"
@@ -503,7 +503,7 @@ def _atlas_tables(draw: st.DrawFn) -> tuple[str, str, bool]:
 
 
 def _judge_atlas(case: tuple[str, str, bool], folder: Path) -> str:
-    from npi_bids.images.atlases import AtlasRequest, load_file
+    from npi_bids.parcellation.atlases import AtlasRequest, load_file
 
     name, text, good = case
     data = np.zeros((4, 4, 4), dtype=np.int16)
@@ -530,7 +530,7 @@ _HOSTILE = (
 
 
 def _study() -> pd.DataFrame:
-    from npi_bids.io.design import subject_frame
+    from npi_bids.group.design import subject_frame
 
     rng = np.random.default_rng(3)
     return subject_frame(
@@ -562,7 +562,7 @@ _FORMULAS = st.one_of(
 
 
 def _judge_formula(formula: str, folder: Path) -> str:
-    from npi_bids.io.design import build_design
+    from npi_bids.group.design import build_design
 
     table = _study()
     built = build_design(table, formula, motion=False)
@@ -722,10 +722,10 @@ def _damage_volumes(case: ImageCase, labels: Any, data: Any) -> Any:
 
 def _extract(path: Path, labels: Any) -> Any:
     """Return the series of the three regions."""
-    from npi_bids.images.extract import extract_run
-    from npi_bids.images.header import RunFiles
-    from npi_bids.images.options import CoverageSettings, DenoiseSettings
-    from npi_bids.images.parcellation import Parcellation, label_image
+    from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+    from npi_bids.parcellation.extraction import extract_run
+    from npi_bids.parcellation.parcellation import Parcellation, label_image
+    from npi_bids.parcellation.run_files import RunFiles
 
     atlas = Parcellation("X", tuple("ABC"), (1, 2, 3), "unknown", label_image(labels, _AFFINE))
     denoise = DenoiseSettings(denoise="none", min_time=0)

@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.systems import SHARED
 from benchmarks.table import RESULTS, save, show
-from npi_bids.simulate.brain import BrainSystem
-from npi_bids.simulate.connectome import Connectome
-from npi_bids.simulate.fit_brain import best_of, brain_target, search
-from npi_bids.simulate.options import BrainSettings
+from npi_bids.whole_brain.connectome import Connectome
+from npi_bids.whole_brain.models import BrainSystem
+from npi_bids.whole_brain.search import best_of, brain_target, search
+from npi_bids.whole_brain.settings import BrainSettings
 
 
 def main() -> int:

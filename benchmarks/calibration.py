@@ -21,11 +21,11 @@ from benchmarks.systems import (
     with_delays,
 )
 from benchmarks.table import save, show
-from npi_bids.core.measures import antisymmetric, pearson
-from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.pipeline import ec_of_runs
-from npi_bids.core.surrogate import TrainSettings
-from npi_bids.core.train import threads
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.inference import ec_of_runs
+from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.training import threads
 
 _FIGURES = (
     *("skill_own_history", "r_split", "r_split_antisymmetric", "direction_ratio", "direction_p"),

@@ -12,12 +12,13 @@ import numpy as np
 from benchmarks.calibration import unconnected
 from benchmarks.systems import fresh_rnn
 from benchmarks.table import save, show
-from npi_bids.core.measures import MeasureSettings, off_diagonal
-from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.pipeline import ec_of_runs
-from npi_bids.core.surrogate import TrainSettings
-from npi_bids.core.train import threads
-from npi_bids.core.verdict import AssessSettings
+from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.connectivity.measures import MeasureSettings
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.inference import ec_of_runs
+from npi_bids.matrices import off_diagonal
+from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.training import threads
 
 
 def main() -> int:

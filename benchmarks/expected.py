@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.table import RESULTS, save, show
 from npi_bids import __version__
-from npi_bids.core.expected import (
+from npi_bids.assessment.expected_accuracy import (
     TARGETS,
     AccuracyTable,
     error_quantiles,
@@ -31,16 +31,16 @@ from npi_bids.core.expected import (
     predict,
     spread_of,
 )
-from npi_bids.core.measures import antisymmetric, pearson
-from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.pipeline import ec_of_runs
-from npi_bids.core.records import Quality
-from npi_bids.core.surrogate import TrainSettings
-from npi_bids.core.train import threads
-from npi_bids.core.verdict import VerdictSettings, judge
+from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import NPIError
-from npi_bids.simulate.observe import ObserveSettings, as_runs, observe
+from npi_bids.inference import ec_of_runs
+from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.records import Quality
+from npi_bids.simulate.observation import ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SystemSettings, simulate
+from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.training import threads
 
 ROWS = RESULTS / "expected.jsonl"
 _KINDS = ("rnn", "rnn", "rnn", "var", "ou", "ou", "neuromatch", "wbm", "wbm")

@@ -8,8 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from npi_bids.bids.dataset import find_datasets, find_runs
-from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 
 SPACES = ("space-MNI152NLin2009cAsym_res-2", "space-MNI152NLin6Asym_res-2", "space-T1w")
 

@@ -23,13 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.table import save
-from npi_bids.bids.dataset import find_datasets, find_runs
-from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 from npi_bids.errors import NPIError
-from npi_bids.images.extract import extract_run
-from npi_bids.images.header import RunFiles
-from npi_bids.images.options import CoverageSettings, DenoiseSettings
-from npi_bids.images.parcellation import Parcellation, label_image
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.extraction import extract_run
+from npi_bids.parcellation.parcellation import Parcellation, label_image
+from npi_bids.parcellation.run_files import RunFiles
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 
 _HEADER = 352  # bytes of a NIfTI header and its extension flag

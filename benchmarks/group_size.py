@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.table import save
-from npi_bids.core.records import ECResult
 from npi_bids.io.tables import write_matrix
+from npi_bids.records import ECResult
 
 _DIFFERENT = 40
 _MEASURES = ("npi", "pearsoncorrelation")
@@ -119,8 +119,8 @@ def _of_run(rng: np.random.Generator) -> dict[str, object]:
 def _of_map(regions: str, series: str, rng: np.random.Generator) -> dict[str, object]:
     from dataclasses import asdict, fields
 
-    from npi_bids.core.records import Quality
-    from npi_bids.core.verdict import VerdictSettings
+    from npi_bids.assessment.verdict import VerdictSettings
+    from npi_bids.records import Quality
 
     quality = {field.name: float(rng.random()) for field in fields(Quality)}
     return {

@@ -15,11 +15,11 @@ import numpy as np
 from scipy.stats import binom
 
 from benchmarks.table import save, show
-from npi_bids.core.flow import network_stack
-from npi_bids.core.glm import Contrast, Design, estimate
-from npi_bids.core.group_options import PermuteSettings
-from npi_bids.core.permute import Permuted, permute
-from npi_bids.core.records import Array
+from npi_bids.connectivity.network_measures import network_stack
+from npi_bids.group.glm import Contrast, Design, estimate
+from npi_bids.group.permutation import Permuted, permute
+from npi_bids.group.settings import PermuteSettings
+from npi_bids.records import Array
 
 N_REGIONS, N_SUBJECTS, LEVEL = 15, 24, 0.05
 PLANTED = ((0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (0, 6), (0, 7), (0, 8))

@@ -17,16 +17,16 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.table import save, show
-from npi_bids.cli.resources import extraction_memory
+from npi_bids.cli.execution import extraction_memory
 
 SHAPE, AFFINE = (91, 109, 91), np.diag([2.0, 2, 2, 1])
 _CHILD = """
 import sys, time
 from pathlib import Path
-from npi_bids.images.extract import extract_run
-from npi_bids.images.header import RunFiles
-from npi_bids.images.options import CoverageSettings, DenoiseSettings
-from npi_bids.images.parcellation import read_parcellation
+from npi_bids.parcellation.extraction import extract_run
+from npi_bids.parcellation.run_files import RunFiles
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.parcellation import read_parcellation
 atlas = read_parcellation(Path(sys.argv[2]))
 import nilearn.maskers, torch
 
@@ -60,7 +60,7 @@ def make_run(path: Path, n_samples: int, dtype: type = np.int16) -> None:
 
 def make_atlas(folder: Path) -> None:
     """Save an atlas of 100 blocks."""
-    from npi_bids.images.parcellation import Parcellation, label_image, save_parcellation
+    from npi_bids.parcellation.parcellation import Parcellation, label_image, save_parcellation
 
     x, y, z = np.indices(SHAPE)
     values = 1 + (x // 19) * 20 + (y // 28) * 5 + z // 19

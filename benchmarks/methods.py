@@ -8,17 +8,19 @@ from importlib.util import find_spec
 import numpy as np
 from sklearn.linear_model import LassoLarsIC
 
-from npi_bids.core.measures import (
+from npi_bids.connectivity.measures import (
     functional_connectivity,
     kept_samples,
     lagged_correlation,
     oriented_correlation,
     partial_correlation,
 )
-from npi_bids.core.perturb import PerturbSettings, infer_ec
-from npi_bids.core.records import Array, RegionSeries, Windows
-from npi_bids.core.surrogate import TrainSettings, fit_surrogate, preset, resolve
-from npi_bids.core.windows import cut_windows, split_windows
+from npi_bids.connectivity.perturbation import infer_ec
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.records import Array, RegionSeries, Windows
+from npi_bids.surrogates.base import TrainSettings, preset, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.windows import cut_windows, split_windows
 
 Method = Callable[[Sequence[RegionSeries]], Array]
 

@@ -19,11 +19,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from npi_bids.bids.dataset import find_datasets, find_runs
-from npi_bids.bids.query import QuerySettings
-from npi_bids.bids.units import CombineSettings, group_runs
+from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
+from npi_bids.bids.runs import CombineSettings, group_runs
 from npi_bids.cli.run import prepare_workers
-from npi_bids.images.parcellation import Parcellation, label_image, save_parcellation
+from npi_bids.parcellation.parcellation import Parcellation, label_image, save_parcellation
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 
 N_REGIONS, N_SAMPLES = 8, 60
@@ -69,11 +68,12 @@ def make_dataset(root: Path, n_units: int) -> Parcellation:
 def measure(folder: Path, n_units: int, n_procs: int) -> dict[str, float]:
     """Time the workflow of the participant level, and the work in its nodes."""
     prepare_workers(folder / "work", 1)
+    from npi_bids.analysis import AnalysisSettings
+    from npi_bids.cli.execution import Plugin, run_workflow
     from npi_bids.cli.participant import AT_ONCE
-    from npi_bids.core.surrogate import TrainSettings
-    from npi_bids.images.options import DenoiseSettings
-    from npi_bids.workflows.base import Plugin, init_participant_wf, run_workflow
-    from npi_bids.workflows.settings import AnalysisSettings
+    from npi_bids.parcellation.denoising import DenoiseSettings
+    from npi_bids.surrogates.base import TrainSettings
+    from npi_bids.workflows.participant import init_participant_wf
     from npi_bids.workflows.subject import PreparedAtlas, Task
 
     atlas = make_dataset(folder / "data", n_units)

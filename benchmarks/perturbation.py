@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian, perturb_each
-from npi_bids.core.records import Array, Windows
-from npi_bids.core.surrogate import SURROGATES, fit_surrogate, preset
-from npi_bids.core.train import threads
+from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian, perturb_each
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.records import Array, Windows
+from npi_bids.surrogates.base import SURROGATES, preset
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.training import threads
 
 
 def main() -> int:

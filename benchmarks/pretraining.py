@@ -18,14 +18,15 @@ import numpy as np
 from scipy.linalg import expm, solve_continuous_lyapunov
 
 from benchmarks.table import save, show
-from npi_bids.core.measures import pearson
-from npi_bids.core.pretrain import pretrain
-from npi_bids.core.records import Array, RegionSeries
-from npi_bids.core.surrogate import TrainSettings, fit_surrogate, resolve
-from npi_bids.core.surrogates.shrunk import group_linear
-from npi_bids.core.windows import cut_windows
+from npi_bids.matrices import pearson
+from npi_bids.records import Array, RegionSeries
 from npi_bids.simulate.linear import LinearSystem, simulate_linear, sparse_drift
 from npi_bids.simulate.rnn import RNNSystem, simulate_rnn, true_ec
+from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.group_prior import group_linear
+from npi_bids.surrogates.pretraining import pretrain
+from npi_bids.surrogates.windows import cut_windows
 
 _SCORED = 20  # subjects, at most
 _RATE = -np.log(0.5)

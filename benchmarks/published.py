@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from npi_bids.core.records import Array, Windows
+from npi_bids.records import Array, Windows
 
 _BATCH = 50
 

@@ -22,15 +22,16 @@ import torch
 from benchmarks.published import jacobian_loop, map_loop, train_loop
 from benchmarks.systems import as_runs
 from benchmarks.table import save, show
-from npi_bids.core.perturb import PerturbSettings, infer_ec, mean_jacobian
-from npi_bids.core.pipeline import ec_of_runs
-from npi_bids.core.records import Windows
-from npi_bids.core.surrogate import TrainSettings, fit_surrogate, preset, resolve
-from npi_bids.core.surrogates.mlp import MLP
-from npi_bids.core.surrogates.network import make_network
-from npi_bids.core.train import threads, train_networks
-from npi_bids.core.windows import cut_windows, split_windows
+from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.inference import ec_of_runs
+from npi_bids.records import Windows
 from npi_bids.simulate.rnn import random_network, simulate_rnn
+from npi_bids.surrogates.base import TrainSettings, preset, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.networks import MLP, make_network
+from npi_bids.surrogates.training import threads, train_networks
+from npi_bids.surrogates.windows import cut_windows, split_windows
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.signal import butter, filtfilt
 
-from npi_bids.core.records import Array, RegionSeries
+from npi_bids.records import Array, RegionSeries
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn
 from npi_bids.simulate.rnn import true_ec as true_rnn
 from npi_bids.simulate.wbm import WBMSystem, simulate_wbm

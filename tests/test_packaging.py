@@ -81,7 +81,7 @@ def test_program_starts_from_a_clean_install(built, tmp_path, kind):
         check=True, capture_output=True,
     )  # fmt: skip
     where = subprocess.run(
-        [python, "-c", "import npi_bids.workflows.base as b; print(b.__file__)"],
+        [python, "-c", "import npi_bids.workflows.participant as b; print(b.__file__)"],
         check=True, capture_output=True, text=True, cwd=tmp_path,
     ).stdout  # fmt: skip
     assert str(site) in where

@@ -10,14 +10,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from npi_bids.bids.inputs import kind_of, modern_name, split_entities
-from npi_bids.bids.names import ENTITY_ORDER, output_path, parse_name, stem
-from npi_bids.bids.selection import read_exclusions
-from npi_bids.core.records import ECResult, RegionSeries
-from npi_bids.core.windows import cut_windows, split_windows
+from npi_bids.bids.layout import kind_of, modern_name, split_entities
+from npi_bids.bids.outputs import ENTITY_ORDER, output_path, parse_name, stem
 from npi_bids.errors import NPIError
-from npi_bids.io.given import shared_regions_of_tables
-from npi_bids.io.tables import read_matrix, read_series, write_matrix, write_series
+from npi_bids.group.selection import read_exclusions
+from npi_bids.io.tables import (
+    read_matrix,
+    read_series,
+    shared_regions_of_tables,
+    write_matrix,
+    write_series,
+)
+from npi_bids.records import ECResult, RegionSeries
+from npi_bids.surrogates.windows import cut_windows, split_windows
 
 settings.register_profile(
     "here", deadline=None, derandomize=True, max_examples=60,

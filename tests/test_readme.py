@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npi_bids.cli import plain, power, simulate
+from npi_bids.cli import ec as plain
+from npi_bids.cli import simulate
+from npi_bids.cli import validate as power
 from npi_bids.cli.parser import build_parser
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, write_series

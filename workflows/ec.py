@@ -8,11 +8,11 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.surrogate import TrainSettings
-from npi_bids.core.verdict import AssessSettings
+from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.interfaces.ec import InferEC
-from npi_bids.simulate.options import BrainSettings
+from npi_bids.surrogates.base import TrainSettings
+from npi_bids.whole_brain.settings import BrainSettings
 
 
 def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
@@ -34,9 +34,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             :graph2use: orig
             :simple_form: yes
 
-            from npi_bids.core.perturb import PerturbSettings
-            from npi_bids.core.surrogate import TrainSettings
-            from npi_bids.workflows.ec import init_ec_wf
+            from npi_bids.connectivity.settings import PerturbSettings
+            from npi_bids.surrogates.base import TrainSettings
             wf = init_ec_wf(train=TrainSettings(), perturb=PerturbSettings())
 
     Parameters

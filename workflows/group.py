@@ -8,12 +8,12 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.cohorts import Cohort, paired_models, subject_rows, tested_rows
-from npi_bids.bids.names import MEASURES
-from npi_bids.bids.pretraining import pretrained_on
-from npi_bids.core.group_options import GroupSettings
+from npi_bids.analysis import GroupAnalysis
+from npi_bids.bids.outputs import MEASURES
+from npi_bids.group.cohorts import Cohort, paired_models, subject_rows, tested_rows
+from npi_bids.group.pretraining import pretrained_on
+from npi_bids.group.settings import GroupSettings
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, TestGroup
-from npi_bids.workflows.settings import GroupAnalysis
 
 MAP = MEASURES[0]
 
@@ -36,7 +36,7 @@ def init_group_wf(
     Parameters
     ----------
     cohorts
-        The groups, from :func:`npi_bids.bids.cohorts.find_cohorts`.
+        The groups, from :func:`npi_bids.group.cohorts.find_cohorts`.
     settings
         How to put subjects together, and what is tested.
     out_dir

@@ -9,10 +9,10 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.names import output_path
+from npi_bids.bids.outputs import output_path
 from npi_bids.bids.runs import BoldRun
-from npi_bids.images.options import CoverageSettings, DenoiseSettings
 from npi_bids.interfaces.sink import SaveModel, SaveRun
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 
 
 def init_save_run_node(

@@ -8,7 +8,12 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.interfaces.report import ReportGroup, ReportIndex, ReportSubject, WriteTexts
+from npi_bids.interfaces.report import (
+    ReportGroup,
+    ReportIndex,
+    ReportSubject,
+    WriteTexts,
+)
 
 # A subject that is refused for its label has a page too; nodes have names of letters and digits.
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")

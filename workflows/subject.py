@@ -10,16 +10,13 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.inputs import TIMESERIES
-from npi_bids.bids.names import unit_name
-from npi_bids.bids.runs import BoldRun
-from npi_bids.bids.units import Unit
+from npi_bids.analysis import AnalysisSettings
+from npi_bids.bids.outputs import unit_name
+from npi_bids.bids.runs import TIMESERIES, BoldRun, Unit
 from npi_bids.interfaces.sink import RUN_TABLES
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
-from npi_bids.workflows.parcellate import init_parcellate_wf
-from npi_bids.workflows.series import init_series_wf
-from npi_bids.workflows.settings import AnalysisSettings
+from npi_bids.workflows.parcellate import init_parcellate_wf, init_series_wf
 
 
 @dataclass(frozen=True, slots=True)

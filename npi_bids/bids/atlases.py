@@ -10,10 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.inputs import CIFTI, GIFTI
-from npi_bids.bids.names import parse_name
-from npi_bids.core.options import option
+from npi_bids.bids.outputs import parse_name
+from npi_bids.bids.runs import CIFTI, GIFTI
 from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.settings import option
 
 _IMAGE = re.compile(r"\.nii(\.gz)?$|\.label\.gii$")
 _SURFACE = re.compile(r"\.dlabel\.nii$|\.label\.gii$")

@@ -11,9 +11,9 @@ from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSpec, atlas_description
-from npi_bids.bids.dataset import Dataset
-from npi_bids.bids.group_sidecars import variant_words
-from npi_bids.bids.names import BIDSIGNORE
+from npi_bids.bids.layout import Dataset
+from npi_bids.bids.outputs import BIDSIGNORE
+from npi_bids.bids.sidecars import variant_words
 from npi_bids.errors import InputDataError
 
 _logger = logging.getLogger(__name__)

@@ -1,20 +1,19 @@
-"""One preprocessed run, and the files that lie beside it."""
+"""Group runs into units: what one model is fitted to."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard
 
-from npi_bids.bids.inputs import FOLDER, GIFTI, NIFTI, TIMESERIES, modern_name, read_name
-from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
-from npi_bids.bids.names import printable
-from npi_bids.core.options import period_problem
-from npi_bids.errors import NPIError
+from npi_bids.bids.outputs import ENTITY_ORDER, printable
+from npi_bids.settings import check_options, option
 
-# Confounds belong to a run in all its spaces.
-_SPATIAL = ("space", "res", "den", "desc", "label", "hemi")
+NIFTI, CIFTI, GIFTI, TIMESERIES = "nifti", "cifti", "gifti", "timeseries"
+FOLDER = "folder"  # a folder that cannot be read, in the place of the runs that it may hold
+# Entities that a pooled unit drops. Dropping any other makes files overwrite each other.
+_POOLED = {"none": (), "runs": ("run",), "sessions": ("run", "ses")}
+_SAME_TR = 1e-4  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,134 +76,81 @@ class BoldRun:
         return f"bids:{self.link}:{path.relative_to(self.dataset).as_posix()}"
 
 
-def complete(run: BoldRun, listings: Listings, tr: float | None = None) -> BoldRun:
-    """Add what lies beside a run, and its sampling period, and say what is wrong with it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombineSettings:
+    """Which runs share a model."""
 
-    Parameters
+    combine: str = option(
+        "runs",
+        "what one model is fitted to: each run (none), all runs of a session and task (runs), "
+        "all runs and sessions of a task (sessions)",
+        choices=tuple(_POOLED),
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The runs that one model is fitted to.
+
+    Attributes
     ----------
-    run
-        As its name says it.
-    listings
-        Names in the folders seen so far; grows.
-    tr
-        Sampling period (s) that the user gave for tables without a sidecar.
+    entities
+        What all runs share, by name, without what is pooled.
+    runs
+        In the order of their names.
     """
-    if run.problem:
-        return run
-    try:
-        return _complete(run, listings, tr)
-    except NPIError as error:  # of this run; the others go on
-        return replace(run, problem=str(error))
-    except (OSError, ValueError, RecursionError) as error:
-        return replace(run, problem=f"What lies beside <{run.path}> cannot be read: {error}.")
+
+    entities: dict[str, str]
+    runs: tuple[BoldRun, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the unit cannot be used; a unit never goes on without one of its runs."""
+        found = tuple(dict.fromkeys(run.problem for run in self.runs if run.problem))
+        return found or _mixed(self.runs)
+
+    @property
+    def source(self) -> str:
+        """The input because of which the unit cannot be used, or nothing."""
+        return next((run.source for run in self.runs if run.problem), "")
 
 
-def _complete(run: BoldRun, listings: Listings, tr: float | None) -> BoldRun:
-    found = _with_files(run, list_names(run.path.parent, listings))
-    stated = _repetition_time(run, listings)
-    if stated is None and run.kind == TIMESERIES:
-        stated = tr
-    return replace(
-        found,
-        tr=stated if _is_seconds(stated) else None,
-        problem=_files_problem(found) or _problem(found, stated),
+def group_runs(runs: Sequence[BoldRun], settings: CombineSettings) -> list[Unit]:
+    """Group runs into units, in the order of subject, session and the other entities."""
+    dropped = _POOLED[settings.combine]
+    groups: dict[tuple[tuple[str, str], ...], list[BoldRun]] = {}
+    for run in runs:
+        if run.kind != FOLDER:
+            groups.setdefault(_shared(run, dropped), []).append(run)
+    # What a folder would add is not known, so that nothing is pooled without it.
+    for folder in (run for run in runs if run.kind == FOLDER):
+        own = _shared(folder, dropped)
+        affected = [key for key in groups if set(key) >= set(own)]
+        for key in affected or [own]:
+            groups.setdefault(key, []).append(folder)
+    return [Unit(dict(shared), tuple(members)) for shared, members in groups.items()]
+
+
+def _shared(run: BoldRun, dropped: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (key, run.entities[key])
+        for key in ENTITY_ORDER
+        if key in run.entities and key not in dropped
     )
 
 
-def _with_files(run: BoldRun, names: list[str]) -> BoldRun:
-    """Add mask, confounds and right hemisphere, whichever the kind has."""
-    if run.kind == TIMESERIES:
-        return replace(
-            run,
-            mask=_find(run, names, "outliers", (None,), without=_SPATIAL),
-            confounds=_find(run, names, "motion", (None,), without=_SPATIAL),
-        )
-    confounds = _find(run, names, "timeseries", ("confounds",), without=_SPATIAL) or _find(
-        run, names, "regressors", ("confounds",), without=_SPATIAL
-    )
-    mask = right = None
-    if run.kind == NIFTI:
-        mask = _find(run, names, "mask", ("brain",), without=("desc", "label"))
-    if run.kind == GIFTI:
-        other = run.path.name.replace("_hemi-L_", "_hemi-R_")
-        right = run.path.with_name(other) if other in names else None
-    return replace(run, mask=mask, confounds=confounds, right=right)
-
-
-def _find(
-    run: BoldRun,
-    names: list[str],
-    suffix: str,
-    marks: tuple[str | None, ...],
-    *,
-    without: tuple[str, ...],
-) -> Path | None:
-    """Return the file beside a run that has its entities (less some) and this suffix."""
-    own = {key: value for key, value in run.entities.items() if key not in without}
-    for name in names:
-        if not name.endswith((".nii.gz", ".nii", ".tsv")) or suffix not in modern_name(name):
-            continue
-        other = read_name(name)
-        entities = dict(other.entities)
-        mark = entities.pop("desc", None) or entities.pop("label", None)
-        if other.suffix == suffix and mark in marks and entities == own:
-            return run.path.with_name(name)
-    return None
-
-
-def _repetition_time(run: BoldRun, listings: Listings) -> object:
-    """Return what the sidecars say; a table of series may leave it to the images beside it."""
-    said = inherited_metadata(run.path, run.dataset, listings)
-    if "RepetitionTime" in said or run.kind != TIMESERIES:
-        return said.get("RepetitionTime")
-    rate = said.get("SamplingFrequency")
-    if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
-        return 1 / rate
-    own = {key: value for key, value in run.entities.items() if key not in _SPATIAL}
-    for name in list_names(run.path.parent, listings):
-        other = read_name(name)
-        if (
-            other.suffix == "bold"
-            and name.endswith(".json")
-            and own.items() <= (other.entities.items())
-        ):
-            image = run.path.with_name(name).with_suffix(".nii.gz")
-            return inherited_metadata(image, run.dataset, listings).get("RepetitionTime")
-    return None
-
-
-def _is_seconds(tr: object) -> TypeGuard[float]:
-    return tr is not None and not period_problem(tr)
-
-
-def _files_problem(run: BoldRun) -> str:
-    """Return what keeps a file of a run from being read, as far as that shows without reading."""
-    for path in run.files:
-        if not path.exists():
+def _mixed(runs: Sequence[BoldRun]) -> tuple[str, ...]:
+    """Say where the sidecars of runs that would be pooled state different sampling periods."""
+    known = [run for run in runs if run.tr is not None]
+    for run in known:
+        first = known[0]
+        if abs((run.tr or 0) - (first.tr or 0)) > _SAME_TR:
             return (
-                f"<{path}> is a link to a file that is not here; run `datalad get {path}` first."
+                f"Runs differ in their sampling period: {first.tr:g} s of <{first.path}> and "
+                f"{run.tr:g} s of <{run.path}>; runs of different TR are never pooled. Choose "
+                "with --task-id or --run-id, or fit each run (--combine none).",
             )
-        if path.is_dir():
-            return f"<{path}> is a folder; expected a file of that name. Rename or remove it."
-        if not os.access(path, os.R_OK):
-            return f"<{path}> cannot be read: permission denied. Change its permissions."
-    return ""
-
-
-def _problem(run: BoldRun, tr: object) -> str:
-    if tr is not None and not _is_seconds(tr):
-        return (
-            f"The sidecar of <{run.path}> says RepetitionTime {tr!r}. It {period_problem(tr)} "
-            "Correct the JSON."
-        )
-    if tr is None and run.kind == TIMESERIES:
-        return (
-            f"The sampling period of <{run.path}> is unknown: no sidecar has a RepetitionTime or "
-            "SamplingFrequency for it. Add one, or give --repetition-time SECONDS."
-        )
-    if run.kind == GIFTI and run.right is None:
-        return (
-            f"<{run.path}> has no right hemisphere beside it; expected "
-            f"{run.path.name.replace('_hemi-L_', '_hemi-R_')}."
-        )
-    return ""
+    return ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from npi_bids.bids.names import printable
+from npi_bids.bids.outputs import printable
 from npi_bids.errors import InputDataError
 
 _OWN = "bids::"

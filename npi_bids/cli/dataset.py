@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.dataset import Dataset, find_datasets
 from npi_bids.bids.description import atlas_files, dataset_files
-from npi_bids.cli.settings import Request
+from npi_bids.bids.layout import Dataset, find_datasets
+from npi_bids.cli.parser import Request
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import read_json, write_text
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import InputDataError
+from npi_bids.errors import (
+    InputDataError,
+)
 
 # What is run: name, options. The released surrogate stands beside ours on the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
@@ -39,7 +41,7 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     """Write the data set, run the real command on it, and print what came out."""
     from npi_bids.io.tables import read_matrix
     from npi_bids.simulate.demo import N_RUNS, N_SUBJECTS, write_demo
-    from npi_bids.simulate.score import score
+    from npi_bids.validate.scores import score
 
     steps = write_demo(out)
     data = next(steps)

@@ -40,7 +40,7 @@ def _main(words: Sequence[str]) -> int:
 
 def _fetch(asked: str, scratch: Path, offline: bool) -> str:
     from npi_bids.bids.atlases import locate
-    from npi_bids.workflows.atlas import prepare_atlas
+    from npi_bids.cli.atlases import prepare_atlas
 
     prepare_atlas(locate(asked), scratch, offline=offline)
     return "ready"

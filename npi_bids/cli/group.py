@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from npi_bids.bids.cohorts import (
+from npi_bids.bids.derivatives import find_models
+from npi_bids.bids.description import descriptions_with, model_descriptions
+from npi_bids.bids.layout import find_datasets
+from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, STATISTICS, parse_name
+from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
+from npi_bids.cli.parser import Request
+from npi_bids.errors import (
+    ConfigurationError,
+    InputDataError,
+    NoUsableDataError,
+    NPIError,
+    SettingsError,
+)
+from npi_bids.group.cohorts import (
     RESULT_COLUMNS,
     Cohort,
     find_cohorts,
@@ -17,26 +30,11 @@ from npi_bids.bids.cohorts import (
     subject_rows,
     tested_rows,
 )
-from npi_bids.bids.dataset import find_datasets
-from npi_bids.bids.description import descriptions_with, model_descriptions
-from npi_bids.bids.names import CLAIM, GROUP_TABLE, STATISTICS, parse_name
-from npi_bids.bids.results import find_models
-from npi_bids.bids.selection import Membership, read_participants
-from npi_bids.cli.crashes import read_crashes
-from npi_bids.cli.resources import choose_plugin
-from npi_bids.cli.settings import Request
-from npi_bids.errors import (
-    ConfigurationError,
-    InputDataError,
-    NoUsableDataError,
-    NPIError,
-    SettingsError,
-)
+from npi_bids.group.design import build_model, check_formula
+from npi_bids.group.selection import Membership, read_participants
 from npi_bids.io.claim import claimed
-from npi_bids.io.design import build_model, check_formula
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
-from npi_bids.workflows.base import run_workflow
 from npi_bids.workflows.group import init_group_wf
 
 _logger = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ import logging
 import os
 import shlex
 import sys
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +18,11 @@ from uuid import uuid4
 import tomli_w
 
 from npi_bids import __version__
-from npi_bids.bids.results import UnitStatus
-from npi_bids.cli.settings import OutputSettings, Request
+from npi_bids.bids.derivatives import UnitStatus
+from npi_bids.cli.parser import OutputSettings, Request
 from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
+
+_logger = logging.getLogger(__name__)
 
 
 def start_logging(out_dir: Path, output: OutputSettings) -> Path:
@@ -95,3 +98,110 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+class Progress:
+    """Count models that are done or have failed, as Nipype tells of its nodes.
+
+    Parameters
+    ----------
+    names
+        Name of each model by the name of its workflow.
+    live
+        Whether to keep a line with what is done, running and failed, and the time left, at the
+        bottom of the terminal.
+    clock
+        Seconds; for tests.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        *,
+        live: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._names, self._clock = names, clock
+        self._over: set[str] = set()  # several nodes of a model can fail, and some report twice
+        self._failed: set[str] = set()
+        self._running: set[str] = set()
+        self._started = clock()
+        self._bar: Any = None
+        self._task: Any = None
+        if live:
+            self._bar, self._task = _make_bar(len(names))
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take note of a node that starts, ends or fails."""
+        unit = unit_of(str(node.fullname))
+        name, failed = self._names[unit], status == "exception"
+        if status == "start":
+            self._running.add(name)
+        elif failed or (status == "end" and node.name == "save_model"):
+            self._end(name, node.name if failed else "")
+        self._show()
+
+    def state(self) -> str:
+        """Return what is done, running and failed, and the time left."""
+        n_over = len(self._over)
+        words = [f"{n_over - len(self._failed)} of {len(self._names)} done"]
+        words.append(f"{len(self._running)} running")
+        if self._failed:
+            words.append(f"{len(self._failed)} failed")
+        if n_over:
+            left = (self._clock() - self._started) / n_over * (len(self._names) - n_over)
+            words.append(f"about {duration(left)} left")
+        return ", ".join(words)
+
+    def _end(self, name: str, failed_in: str) -> None:
+        self._running.discard(name)
+        if name in self._over:
+            return
+        self._over.add(name)
+        place = f"[{len(self._over)}/{len(self._names)}]"
+        if failed_in:
+            self._failed.add(name)
+            _logger.error("%s %s failed in %s", place, name, failed_in)
+        else:
+            _logger.info("%s %s", place, name)
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=len(self._over), state=self.state())
+
+
+def unit_of(node: str) -> str:
+    """Return the name of the unit's workflow from the full name of one of its nodes."""
+    parts = node.split(".")
+    return parts[2] if len(parts) > 2 else ""
+
+
+def _make_bar(n_models: int) -> tuple[Any, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn()
+    bar = Bar(*columns, console=Console(file=sys.stderr), transient=True)
+    return bar, bar.add_task("models", total=n_models, state="starting")
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    >>> duration(20), duration(200), duration(20_000)
+    ('20 s', '3 min', '5 h 33 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

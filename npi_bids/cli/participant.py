@@ -12,24 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.dataset import Dataset
-from npi_bids.bids.names import CLAIM, printable, unit_name
-from npi_bids.bids.results import DONE, FAILED, UnitStatus, find_models, find_statuses
-from npi_bids.bids.units import Unit
-from npi_bids.cli.crashes import Crash, read_crashes
+from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, find_statuses
+from npi_bids.bids.layout import Dataset
+from npi_bids.bids.outputs import CLAIM, printable, unit_name
+from npi_bids.bids.runs import Unit
 from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.estimates import largest_volume
+from npi_bids.cli.execution import (
+    Crash,
+    choose_plugin,
+    extraction_memory,
+    read_crashes,
+    run_workflow,
+    training_memory,
+    write_graph,
+)
 from npi_bids.cli.group import remove_groups
-from npi_bids.cli.inputs import Inputs, warn_of_spaces
-from npi_bids.cli.pretrained import find_pretrained
-from npi_bids.cli.progress import Progress, unit_of
-from npi_bids.cli.resources import choose_plugin, extraction_memory, training_memory
-from npi_bids.cli.settings import Request
+from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
+from npi_bids.cli.logs import Progress, unit_of
+from npi_bids.cli.parser import Request
+from npi_bids.cli.work_folder import reserved
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
-from npi_bids.workflows.base import init_participant_wf, run_workflow, write_graph
-from npi_bids.workflows.cache import reserved
-from npi_bids.workflows.estimate import largest_volume
+from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)

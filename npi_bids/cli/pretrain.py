@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.names import CLAIM, pretrained_path
-from npi_bids.cli.crashes import read_crashes
+from npi_bids.bids.outputs import CLAIM, pretrained_path
 from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.inputs import Inputs
+from npi_bids.cli.logs import unit_of
+from npi_bids.cli.parser import Request
 from npi_bids.cli.participant import AT_ONCE, all_tasks
-from npi_bids.cli.progress import unit_of
-from npi_bids.cli.resources import choose_plugin
-from npi_bids.cli.settings import Request
+from npi_bids.cli.work_folder import reserved
 from npi_bids.errors import SettingsError
 from npi_bids.io.claim import claimed
-from npi_bids.workflows.base import run_workflow
-from npi_bids.workflows.cache import reserved
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 

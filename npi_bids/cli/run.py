@@ -13,17 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npi_bids.cli.entry import run_command
+from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
+from npi_bids.cli.parser import Request
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError, SettingsError
-
-if TYPE_CHECKING:
-    from npi_bids.bids.results import UnitStatus
-    from npi_bids.cli.settings import Request
+from npi_bids.workflows.report import init_report_wf
 
 _logger = logging.getLogger(__name__)
-
 # Sockets have names of 107 bytes at most; what Python appends takes less than 40.
 _LONGEST_SCRATCH = 65
+# Why something failed, by exit code.
+_REASONS = {
+    2: ", because its options cannot be used",
+    3: ", because the input cannot be used",
+    4: ", because no usable data, or too little of them, are left after the thresholds",
+    5: ", because out_dir holds results of several configurations",
+}
+
+
+if TYPE_CHECKING:
+    from npi_bids.bids.derivatives import UnitStatus
+    from npi_bids.cli.parser import Request
 
 
 @interruptible("npi-bids", "run the same command again to go on.")
@@ -35,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     from npi_bids.cli.dataset import check_folders
     from npi_bids.cli.parser import parse
-    from npi_bids.cli.workdir import prepare_work_dir
+    from npi_bids.cli.work_folder import prepare_work_dir
 
     try:
         request = parse(words)
@@ -53,9 +63,9 @@ def _run(words: Sequence[str]) -> int:
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
     from npi_bids.cli.dataset import check_results
+    from npi_bids.cli.execution import choose_plugin
+    from npi_bids.cli.inputs import with_digest
     from npi_bids.cli.logs import start_logging, write_settings
-    from npi_bids.cli.pretrained import with_digest
-    from npi_bids.cli.resources import choose_plugin
 
     choose_plugin(request.resources)  # which says now what is wrong with a file
     request = with_digest(request)
@@ -90,7 +100,7 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
 
     ``claims`` hold the output dataset for what is fitted; None where nothing is.
     """
-    from npi_bids.bids.results import find_statuses
+    from npi_bids.bids.derivatives import find_statuses
     from npi_bids.cli.logs import print_table, write_settings
     from npi_bids.cli.participant import judge, make_plan, run_plan
 
@@ -113,8 +123,8 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
 
 def _pretrain(request: Request, work_dir: Path, run_dir: Path) -> tuple[int, Request]:
     """Run the level pretrain; return its code, and the request that goes on from it."""
+    from npi_bids.cli.inputs import with_digest
     from npi_bids.cli.pretrain import run_pretrain
-    from npi_bids.cli.pretrained import with_digest
 
     code = run_pretrain(request, work_dir, run_dir)
     prior = replace(request.analysis.prior, pretrained=str(request.out_dir))
@@ -126,8 +136,6 @@ def _write_pages(
     request: Request, statuses: Sequence[UnitStatus], work_dir: Path, run_dir: Path, *, group: bool
 ) -> bool:
     """Write texts and pages, or the texts alone where these are wanted alone."""
-    from npi_bids.cli.pages import write_pages
-
     texts_alone = request.output.boilerplate_only
     # The group level changes nothing of a subject, whose page takes seconds.
     group_alone = request.levels == ("group",) and not request.output.reports_only
@@ -209,11 +217,11 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     tuple
         The exit code of what is refused, and how many models would be fitted.
     """
+    from npi_bids.cli.estimates import estimate
+    from npi_bids.cli.execution import n_processes
+    from npi_bids.cli.logs import duration
     from npi_bids.cli.participant import judge, make_plan
-    from npi_bids.cli.progress import duration
-    from npi_bids.cli.resources import n_processes
-    from npi_bids.core.surrogate import resolve
-    from npi_bids.workflows.estimate import estimate
+    from npi_bids.surrogates.base import resolve
 
     plan = make_plan(request, work_dir)
     request = plan.request
@@ -241,15 +249,6 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     return 1 if code and plan.tasks else code, len(plan.tasks)
 
 
-# Why something failed, by exit code.
-_REASONS = {
-    2: ", because its options cannot be used",
-    3: ", because the input cannot be used",
-    4: ", because no usable data, or too little of them, are left after the thresholds",
-    5: ", because out_dir holds results of several configurations",
-}
-
-
 def _failures(models: int, group: int) -> str:
     """Say what failed and why, from the exit codes of the models and of the group level."""
     said = []
@@ -274,3 +273,26 @@ def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def write_pages(
+    request: Request, subjects: list[str], work_dir: Path, run_dir: Path, *, group: bool
+) -> bool:
+    """Write the report of each subject, the methods text, and the group's report where wanted.
+
+    Returns
+    -------
+    bool
+        True where every page was written.
+    """
+    # Pages are always written anew, so that other processes must not share their folder.
+    with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
+        workflow = init_report_wf(
+            subjects=subjects, out_dir=request.out_dir, work_dir=Path(folder), group=group
+        )
+        well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
+    if not well:
+        for crash in read_crashes(run_dir):
+            if "report_wf" in crash.node:
+                _logger.error("Report %s failed: %s", crash.node, crash.message)
+    return well

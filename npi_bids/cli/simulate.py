@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from npi_bids import __version__
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.options import add_options, make_settings, with_dashes
+from npi_bids.cli.parser import add_options, make_settings, with_dashes
 from npi_bids.cli.signals import interruptible
 
 if TYPE_CHECKING:
-    from npi_bids.simulate.cohort import CohortSettings
-    from npi_bids.simulate.observe import ObserveSettings
+    from npi_bids.simulate.dataset import CohortSettings
+    from npi_bids.simulate.observation import ObserveSettings
     from npi_bids.simulate.systems import SystemSettings
 
 _ABOUT = """
@@ -44,8 +44,8 @@ def _main(words: Sequence[str]) -> int:
 
 def build_parser() -> tuple[ArgumentParser, tuple[type, ...]]:
     """Return the parser, and the settings classes whose fields are its options."""
-    from npi_bids.simulate.cohort import CohortSettings
-    from npi_bids.simulate.observe import ObserveSettings
+    from npi_bids.simulate.dataset import CohortSettings
+    from npi_bids.simulate.observation import ObserveSettings
     from npi_bids.simulate.systems import SYSTEMS, SystemSettings
 
     parser = ArgumentParser(
@@ -81,7 +81,7 @@ class _Formatter(HelpFormatter):
 def _write(
     system: str, out: Path, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
 ) -> int:
-    from npi_bids.simulate.cohort import find_cohort, write_cohort
+    from npi_bids.simulate.dataset import find_cohort, write_cohort
 
     written = find_cohort(out, system, settings, seen, cohort)
     if written is not None:

@@ -27,16 +27,15 @@ class _PrepareAtlasOutputSpec(TraitedSpec):
 class PrepareAtlas(NPIInterface):
     """Load an atlas as a checked parcellation and save it under a name made from its content.
 
-    Several requests become one atlas, see :func:`npi_bids.images.combine.combine`.
+    Several requests become one atlas, see :func:`npi_bids.parcellation.atlases.combine`.
     """
 
     input_spec = _PrepareAtlasInputSpec
     output_spec = _PrepareAtlasOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.images.atlases import AtlasRequest, load_atlas
-        from npi_bids.images.combine import combine
-        from npi_bids.images.parcellation import digest, save_parcellation
+        from npi_bids.parcellation.atlases import AtlasRequest, combine, load_atlas
+        from npi_bids.parcellation.parcellation import digest, save_parcellation
 
         requests = [AtlasRequest(**fields) for fields in plain(self.inputs.requests)]
         loaded = [load_atlas(request, offline=self.inputs.offline) for request in requests]
@@ -67,8 +66,8 @@ class SaveAtlas(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.images.parcellation import read_parcellation
-        from npi_bids.interfaces.outputs import save_atlas
+        from npi_bids.bids.writing import save_atlas
+        from npi_bids.parcellation.parcellation import read_parcellation
 
         parcellation = read_parcellation(Path(self.inputs.atlas))
         self._results["n_regions"] = len(parcellation.labels)

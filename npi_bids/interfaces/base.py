@@ -11,7 +11,11 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
 
 from npi_bids import __version__
-from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_json
+from npi_bids.io.files import (
+    LOG_LEVEL,
+    LOG_LINE,
+    write_json,
+)
 
 # Sizes of the files that a node has made, written last.
 SEAL = "_sizes.json"

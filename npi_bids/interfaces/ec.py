@@ -54,21 +54,21 @@ class InferEC(NPIInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from dataclasses import replace
 
-        from npi_bids.core.measures import MeasureSettings
-        from npi_bids.core.perturb import PerturbSettings
-        from npi_bids.core.pipeline import ec_of_runs
-        from npi_bids.core.surrogate import WHOLE_BRAIN, TrainSettings
-        from npi_bids.core.train import threads
-        from npi_bids.core.verdict import AssessSettings, VerdictSettings
-        from npi_bids.core.windows import check_time
-        from npi_bids.errors import NoUsableDataError
-        from npi_bids.io.subject import (
+        from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+        from npi_bids.bids.model_files import (
             read_hazards,
             read_regressors,
             read_runs,
             write_exclusion,
             write_subject,
         )
+        from npi_bids.connectivity.measures import MeasureSettings
+        from npi_bids.connectivity.settings import PerturbSettings
+        from npi_bids.errors import NoUsableDataError
+        from npi_bids.inference import ec_of_runs
+        from npi_bids.surrogates.base import WHOLE_BRAIN, TrainSettings
+        from npi_bids.surrogates.training import threads
+        from npi_bids.surrogates.windows import check_time
 
         folder = Path(runtime.cwd)
         runs = read_runs(self.inputs.series, self.inputs.summaries)
@@ -99,7 +99,7 @@ class InferEC(NPIInterface):
         return runtime
 
     def _prior(self, runs: Any, train: Any) -> Any:
-        from npi_bids.io.pretrained import read_pretrained
+        from npi_bids.surrogates.storage import read_pretrained
 
         path = self.inputs.get_traitsfree().get("pretrained")
         if path is None:
@@ -110,7 +110,7 @@ class InferEC(NPIInterface):
     def _with_origin(self, result: Any, prior: Any) -> Any:
         from dataclasses import replace
 
-        from npi_bids.io.pretrained import origin
+        from npi_bids.surrogates.storage import origin
 
         if prior is None:
             return result
@@ -120,8 +120,8 @@ class InferEC(NPIInterface):
 
     def _fit_brain(self, runs: Any, train: Any, regressors: Any, folder: Path) -> Any:
         from npi_bids.interfaces.base import plain, speak
-        from npi_bids.simulate.brain_subject import brain_of_runs
-        from npi_bids.simulate.options import BrainSettings
+        from npi_bids.whole_brain.inference import brain_of_runs
+        from npi_bids.whole_brain.settings import BrainSettings
 
         speak()  # the search takes hours
         return brain_of_runs(

@@ -33,7 +33,7 @@ class _GroupInterface(NPIInterface):
     _always_run = True
 
     def _target(self) -> Any:
-        from npi_bids.interfaces.outputs_group import GroupTarget
+        from npi_bids.group.analysis import GroupTarget
 
         given = self.inputs
         return GroupTarget(
@@ -52,8 +52,8 @@ class AverageGroup(_GroupInterface):
     output_spec = _AverageOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.core.group_options import GroupSettings
-        from npi_bids.interfaces.outputs_group import save_averages
+        from npi_bids.group.analysis import save_averages
+        from npi_bids.group.settings import GroupSettings
 
         matrices = self._paths(self.inputs.matrices)
         settings = GroupSettings(**self.inputs.settings)
@@ -80,8 +80,8 @@ class DescribeGroup(_GroupInterface):
     output_spec = _DescribeOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.core.group_options import GroupSettings
-        from npi_bids.interfaces.outputs_group import save_description
+        from npi_bids.group.analysis import save_description
+        from npi_bids.group.settings import GroupSettings
 
         folder = save_description(
             self._paths(self.inputs.matrices),
@@ -116,9 +116,9 @@ class TestGroup(_GroupInterface):
     output_spec = _TestOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.core.group_options import ModelSettings, PermuteSettings
-        from npi_bids.interfaces.outputs_model import save_tests
-        from npi_bids.io.stack import read_stack, write_differences
+        from npi_bids.group.inference import save_tests
+        from npi_bids.group.map_stack import read_stack, write_differences
+        from npi_bids.group.settings import ModelSettings, PermuteSettings
 
         folder = Path(runtime.cwd)
         pairs = self._paths(self.inputs.pairs)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import Directory, File, TraitedSpec, traits
+from nipype.interfaces.base import Directory, File, Str, TraitedSpec, traits
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
 
@@ -41,12 +41,12 @@ class Parcellate(NPIInterface):
     output_spec = ParcellateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.images.extract import extract_run, summarise
-        from npi_bids.images.header import RunFiles
-        from npi_bids.images.options import CoverageSettings, DenoiseSettings
-        from npi_bids.images.parcellation import read_parcellation
         from npi_bids.io.files import write_json
         from npi_bids.io.tables import write_run
+        from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+        from npi_bids.parcellation.extraction import extract_run, summarise
+        from npi_bids.parcellation.parcellation import read_parcellation
+        from npi_bids.parcellation.run_files import RunFiles
 
         given = self.inputs.get_traitsfree()
         paths = {
@@ -73,7 +73,7 @@ class Parcellate(NPIInterface):
 
 def largest_volume(paths: Sequence[Path]) -> int:
     """Return the voxels of the largest volume of some runs, from their headers; 0 without any."""
-    from npi_bids.images.header import count_voxels
+    from npi_bids.parcellation.run_files import count_voxels
 
     volumes = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
     return max(
@@ -90,7 +90,53 @@ def count_values(path: Path) -> tuple[int, int]:
     InputDataError
         An image cannot be read, or its header cannot be true.
     """
-    from npi_bids.images.volumes import count_places
-    from npi_bids.io.given import count_cells
+    from npi_bids.io.tables import count_cells
+    from npi_bids.parcellation.volumes import count_places
 
     return count_cells(path) if path.suffix == ".tsv" else count_places(path)
+
+
+class _ReadSeriesInputSpec(VersionedInputSpec):
+    series = File(exists=True, mandatory=True, desc="timeseries.tsv, one column per region")
+    outliers = File(exists=True, desc="table with 1 for each censored sample")
+    motion = File(exists=True, desc="table with framewise_displacement")
+    tr = traits.Float(mandatory=True, desc="sampling period (s)")
+    labels = traits.List(Str, mandatory=True, desc="names of the regions")
+    indices = traits.List(traits.Int, desc="index of each region in the table of its atlas")
+    space = Str("unknown", usedefault=True, desc="template of the images")
+    strategy = Str(mandatory=True, desc="what the series say of their cleaning")
+    standardize = traits.Bool(True, usedefault=True, desc="bring regions to SD 1")
+
+
+class ReadSeries(NPIInterface):
+    """Read the regional series of one run, and check them."""
+
+    input_spec = _ReadSeriesInputSpec
+    output_spec = ParcellateOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.io.files import write_json
+        from npi_bids.io.tables import SeriesRegions, read_given, write_given
+        from npi_bids.parcellation.extraction import summarise_given
+
+        given = self.inputs.get_traitsfree()
+        others = {key: Path(given[key]) for key in ("outliers", "motion") if key in given}
+        read = read_given(
+            Path(self.inputs.series),
+            SeriesRegions(tuple(self.inputs.labels), tuple(given.get("indices", ()))),
+            self.inputs.tr,
+            **others,
+            standardize=self.inputs.standardize,
+        )
+        summary = self._file(runtime, "summary.json")
+        about = summarise_given(
+            read.series,
+            read.displacement,
+            self.inputs.strategy,
+            self.inputs.space,
+            matched_by=read.matched_by,
+        )
+        write_json(summary, asdict(about))
+        files = write_given(read.series, read.displacement, Path(runtime.cwd))
+        self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
+        return runtime

@@ -32,8 +32,8 @@ class PretrainGroup(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.core.surrogate import TrainSettings
-        from npi_bids.core.train import threads
+        from npi_bids.surrogates.base import TrainSettings
+        from npi_bids.surrogates.training import threads
 
         with threads(self.inputs.n_threads):
             path = save_pretrained(
@@ -56,11 +56,11 @@ def save_pretrained(
     facts: Mapping[str, Any],
 ) -> Path:
     """Train on series of the output dataset; write the surrogate, and return where it lies."""
-    from npi_bids.bids.metadata import read_sidecar
-    from npi_bids.core.pretrain import pretrain
-    from npi_bids.core.surrogate import resolve
-    from npi_bids.io.pretrained import write_pretrained
+    from npi_bids.bids.layout import read_sidecar
     from npi_bids.io.tables import read_series
+    from npi_bids.surrogates.base import resolve
+    from npi_bids.surrogates.pretraining import pretrain
+    from npi_bids.surrogates.storage import write_pretrained
 
     def runs_of(paths: Sequence[str]) -> list[Any]:
         found = [out_dir / path for path in paths]

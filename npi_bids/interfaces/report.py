@@ -31,7 +31,7 @@ class WriteTexts(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.interfaces.pages_texts import write_texts
+        from npi_bids.reports.methods import write_texts
 
         written = write_texts(Path(self.inputs.out_dir))
         self._results["out_files"] = [str(path) for path in written]
@@ -46,7 +46,7 @@ class ReportSubject(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.interfaces.pages import write_subject_report
+        from npi_bids.reports.subject import write_subject_report
 
         written = write_subject_report(Path(self.inputs.out_dir), self.inputs.subject)
         self._results["out_files"] = [str(written)]
@@ -61,7 +61,7 @@ class ReportIndex(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.interfaces.pages_texts import write_index
+        from npi_bids.reports.methods import write_index
 
         self._results["out_files"] = [str(write_index(Path(self.inputs.out_dir)))]
         return runtime
@@ -75,7 +75,7 @@ class ReportGroup(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.interfaces.pages_group import write_group_report
+        from npi_bids.reports.group import write_group_report
 
         written = write_group_report(Path(self.inputs.out_dir))
         self._results["out_files"] = [str(written)]

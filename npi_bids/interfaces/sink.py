@@ -50,7 +50,7 @@ class SaveRun(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.interfaces.outputs import save_run
+        from npi_bids.bids.writing import save_run
         from npi_bids.io.files import read_json
 
         written = save_run(
@@ -80,8 +80,8 @@ class SaveModel(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.bids.names import CLAIM
-        from npi_bids.interfaces.outputs import save_model
+        from npi_bids.bids.outputs import CLAIM
+        from npi_bids.bids.writing import save_model
         from npi_bids.io.claim import check_claim
         from npi_bids.io.files import read_json
 

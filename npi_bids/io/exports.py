@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import networkx as nx
+import nibabel as nib
 import numpy as np
+from nibabel.cifti2.cifti2 import Cifti2Image
+from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, ParcelsAxis
 from scipy.io import savemat
 
-from npi_bids.core.records import Array, ECResult
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
+from npi_bids.io.images import read_dlabel
+from npi_bids.records import Array, ECResult
 
 Centres = Array | None
 
@@ -103,9 +107,46 @@ def write_brainnet(
 
 
 Writer = Callable[[ECResult, Sequence[str], Centres, Path], None]
+
 WRITERS: dict[str, tuple[str, Writer]] = {
     "graphml": (".graphml", write_graphml),
     "brainnet": (".node", write_brainnet),
     "mat": (".mat", write_mat),
     "npz": (".npz", write_npz),
 }
+
+
+def write_pconn(result: ECResult, atlas: Path, path: Path) -> None:
+    """Write a map as ``.pconn.nii``: rows are sources, columns are targets.
+
+    Parameters
+    ----------
+    result
+        The map.
+    atlas
+        ``dlabel.nii`` whose labels are the regions of the map.
+    path
+        ``*.pconn.nii``.
+
+    Raises
+    ------
+    InputDataError
+        The atlas cannot be read, or lacks a region.
+    """
+    axis = _parcels(atlas, result.labels)
+    image = Cifti2Image(result.matrix.astype(np.float32), header=(axis, axis))
+    image.nifti_header.set_intent("ConnParcels", name="ConnParcels")
+    nib.save(image, path)
+
+
+def _parcels(atlas: Path, labels: tuple[str, ...]) -> ParcelsAxis:
+    names, models, values = read_dlabel(atlas)
+    if not isinstance(names, LabelAxis) or not isinstance(models, BrainModelAxis):
+        raise InputDataError(f"<{atlas}> is no atlas of labels; expected a .dlabel.nii.")
+    values = np.rint(values).astype(int)
+    value_of = {name: value for value, (name, _) in names.label[0].items()}
+    if missing := [label for label in labels if label not in value_of][:5]:
+        raise InputDataError(f"The atlas <{atlas}> has no region {missing}; use the map's own.")
+    parcels = [(label, models[np.flatnonzero(values == value_of[label])]) for label in labels]
+    axis: ParcelsAxis = ParcelsAxis.from_brain_models(parcels)
+    return axis

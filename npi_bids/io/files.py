@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from npi_bids.errors import InputDataError
+from npi_bids.errors import (
+    InputDataError,
+)
 
 # How a message looks, and the environment variable that tells workers which are shown.
 LOG_LINE = "%(asctime)s %(levelname)-7s %(message)s"

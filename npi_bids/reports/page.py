@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from npi_bids.reports.records import GroupPage, IndexPage, SubjectPage
+from npi_bids.reports.components import GroupPage, IndexPage, SubjectPage
 
 
 def subject_page(page: SubjectPage) -> str:

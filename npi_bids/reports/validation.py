@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from npi_bids.core.records import Array
-from npi_bids.reports.figures import BLUE, GREY, ORANGE, make_canvas, svg_text
+from npi_bids.records import Array
+from npi_bids.reports.components import Figure
+from npi_bids.reports.figures_signals import BLUE, GREY, ORANGE, make_canvas, svg_text
 from npi_bids.reports.page import render
-from npi_bids.reports.records import Figure
 
 
 @dataclass(frozen=True, slots=True)

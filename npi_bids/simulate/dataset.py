@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from npi_bids import __version__
-from npi_bids.core.records import Array, Mask
-from npi_bids.images.parcellation import Parcellation, label_data
-from npi_bids.io.files import write_json
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.io.files import read_json, remove_attempts, replacing_folder, write_json
+from npi_bids.io.tables import write_matrix, write_series, write_table
+from npi_bids.parcellation.atlases import load_spheres
+from npi_bids.parcellation.parcellation import Parcellation, label_data, label_image
+from npi_bids.parcellation.resampling import to_grid
+from npi_bids.records import Array, ECResult, Mask, RegionSeries
+from npi_bids.settings import check_options, option
+from npi_bids.simulate.observation import Observed, ObserveSettings, observe
+from npi_bids.simulate.systems import Simulation, SystemSettings, sampling_period, simulate
 
 _BASELINE, _SIGNAL, _NOISE = 1000.0, 20.0, 20.0  # image units; the signal is 2 % of the baseline
 _COSINE_PERIOD = 128.0
+_README = """# {name}
+
+Simulated by npi-bids: signals of a system whose effective connectivity is known, written as
+fMRIPrep writes its output. Nobody was scanned. The truth lies beside this dataset.
+"""
+# The 4 mm grid of MNI152NLin6Asym.
+_SHAPE = (46, 55, 46)
+_AFFINE = np.array([[-4.0, 0, 0, 90], [0, 4, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1]])
+_SPHERES = "Dosenbach2010"
+_CENTRE, _RADII = np.array([0.0, -18.0, 8.0]), np.array([66.0, 86.0, 58.0])  # of a brain (mm)
+_MOST = 2000
+_TRUTH = "desc-truth_relmat.tsv"
+
 _AXES = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 
 
@@ -70,13 +93,6 @@ def write_description(root: Path, name: str) -> None:
     (root / "README.md").write_text(_README.format(name=name))
     # The table of regional series is a draft of the standard (BEP012).
     (root / ".bidsignore").write_text("*_timeseries.tsv\n*_timeseries.json\n")
-
-
-_README = """# {name}
-
-Simulated by npi-bids: signals of a system whose effective connectivity is known, written as
-fMRIPrep writes its output. Nobody was scanned. The truth lies beside this dataset.
-"""
 
 
 def write_run(
@@ -218,3 +234,265 @@ def _confounds(
     for order in range(1, int(2 * n_samples * tr / _COSINE_PERIOD) + 1):
         full[f"cosine{order - 1:02d}"] = np.cos(np.pi * order * centre / n_samples)
     return pd.DataFrame(full)
+
+
+def simulated_atlas(n_regions: int, labels: tuple[str, ...] = ()) -> Parcellation:
+    """Return an atlas of so many regions: spheres of Dosenbach2010, or patches if there are more.
+
+    Parameters
+    ----------
+    n_regions
+        Up to 160 regions are taken from the spheres, evenly over their list; beyond, a
+        brain-shaped ellipsoid is cut into patches of like size.
+    labels
+        Names of the regions; those of the spheres, or numbers by hemisphere, where empty.
+
+    Raises
+    ------
+    SettingsError
+        There is no room for so many regions.
+    """
+    if n_regions > _MOST:
+        raise SettingsError(f"{n_regions} regions do not fit on a 4 mm grid; at most {_MOST} do.")
+    whole = load_spheres(_SPHERES)
+    if n_regions > len(whole.values):
+        data, found, networks = _patches(n_regions)
+        name, space = f"Patches{n_regions}", whole.space
+    else:
+        data, chosen = _spheres(whole, n_regions)
+        found = tuple(whole.labels[value - 1] for value in chosen)
+        networks = tuple(whole.networks[value - 1] for value in chosen)
+        name, space = f"Dosenbach{n_regions}", whole.space
+    return Parcellation(
+        name=name,
+        labels=labels or found,
+        values=tuple(range(1, n_regions + 1)),
+        space=space,
+        image=label_image(data, _AFFINE),
+        networks=networks,
+    )
+
+
+def _spheres(whole: Parcellation, n_regions: int) -> tuple[Array, Array]:
+    grid = nib.Nifti1Image(np.zeros(_SHAPE, dtype=np.uint8), _AFFINE)
+    data = label_data(to_grid(whole, grid), whole.name)
+    values = np.asarray(whole.values)
+    chosen = values[:: len(values) // n_regions][:n_regions]
+    numbers = np.searchsorted(chosen, data).clip(0, n_regions - 1)
+    return np.where(np.isin(data, chosen), numbers + 1, 0), chosen
+
+
+def _patches(n_regions: int) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    """Cut an ellipsoid into patches around evenly spread centres (Lloyd's algorithm)."""
+    rng = np.random.default_rng(n_regions)
+    voxels = np.argwhere(np.ones(_SHAPE, dtype=bool))
+    places = voxels @ _AFFINE[:3, :3].T + _AFFINE[:3, 3]
+    inside = (((places - _CENTRE) / _RADII) ** 2).sum(axis=1) < 1
+    voxels, places = voxels[inside], places[inside]
+    centres = places[rng.choice(len(places), n_regions, replace=False)]
+    for _ in range(10):
+        nearest = cKDTree(centres).query(places)[1]
+        sizes = np.maximum(np.bincount(nearest, minlength=n_regions), 1)
+        sums = [np.bincount(nearest, places[:, axis], n_regions) for axis in range(3)]
+        centres = np.stack(sums, axis=1) / sizes[:, None]
+    centres = centres[np.lexsort((centres[:, 1], centres[:, 0] > 0))]
+    data = np.zeros(_SHAPE)
+    data[tuple(voxels.T)] = cKDTree(centres).query(places)[1] + 1
+    sides = tuple("L" if x <= 0 else "R" for x in centres[:, 0])
+    labels = tuple(f"{side}_{number:04d}" for number, side in enumerate(sides, start=1))
+    return data, labels, sides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortSettings:
+    """Who is simulated, for how long, and as what."""
+
+    n_subjects: int = option(3, "subjects; they share the network", above=0, metavar="N")
+    n_sessions: int = option(1, "sessions of each subject", above=0, metavar="N")
+    n_runs: int = option(2, "runs of each session", above=0, metavar="N")
+    minutes: float = option(10.0, "length of a run", above=0, metavar="X")
+    series_only: bool = option(
+        False, "write regional series as tables, without images and confounds"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written, and how far the work is."""
+
+    dataset: Path
+    atlas: Path
+    truth: Path
+    n_done: int
+    n_runs: int
+
+
+def write_cohort(
+    folder: Path,
+    system: str,
+    settings: SystemSettings,
+    seen: ObserveSettings,
+    cohort: CohortSettings,
+) -> Iterator[Written]:
+    """Simulate and write, yielding after the simulation and after each run.
+
+    Parameters
+    ----------
+    folder
+        Where to; gets ``dataset/``, an atlas image with its table, and ``desc-truth_relmat.tsv``
+        with a sidecar that holds every setting.
+    system
+        One of the systems.
+    settings, seen, cohort
+        The system, what is recorded of it, and of whom.
+
+    Raises
+    ------
+    InputDataError
+        The folder holds something already.
+    SettingsError
+        The system cannot be had with these settings.
+    """
+    _check_empty(folder)
+    made, observed = _simulate(system, settings, seen, cohort)
+    n_seen = int(observed.seen.sum())
+    own = tuple(np.array(made.labels)[observed.seen]) if settings.sc else ()
+    atlas = simulated_atlas(n_seen, own)
+    image = f"atlas-{atlas.name}_space-{atlas.space}_dseg.nii.gz"
+    paths = folder / "dataset", folder / image, folder / _TRUTH
+    with replacing_folder(folder, new=True) as partial:
+        nib.save(atlas.image, partial / image)
+        write_table(atlas.table(), partial / image.replace(".nii.gz", ".tsv"))
+        truth = made.truth[np.ix_(observed.seen, observed.seen)]
+        write_matrix(ECResult(truth, atlas.labels), partial / _TRUTH)
+        _describe_truth(partial / _TRUTH, made, (system, settings, seen, cohort))
+        write_description(partial / "dataset", f"npi-simulate {system}")
+        for n_done in _write_runs(partial, atlas, observed, cohort, settings.seed):
+            yield Written(*paths, n_done, observed.series.shape[0])
+
+
+def find_cohort(
+    folder: Path,
+    system: str,
+    settings: SystemSettings,
+    seen: ObserveSettings,
+    cohort: CohortSettings,
+) -> Written | None:
+    """Return the simulation that a folder holds already, None where it is another or not whole.
+
+    Parameters
+    ----------
+    folder, system, settings, seen, cohort
+        As :func:`write_cohort` takes them.
+    """
+    dataset, truth = folder / "dataset", folder / _TRUTH
+    atlases = sorted(folder.glob("atlas-*_dseg.nii.gz"))
+    n_runs = len(list(_entities(cohort)))
+    names = "*_timeseries.tsv" if cohort.series_only else "*_bold.nii.gz"
+    whole = len(atlases) == 1 and len(list(dataset.rglob(names))) == n_runs
+    if not whole or not truth.is_file() or not truth.with_suffix(".json").is_file():
+        return None
+    there = read_json(truth.with_suffix(".json"))
+    expected = json.loads(json.dumps(_settings_fields((system, settings, seen, cohort))))
+    if any(there.get(key) != value for key, value in expected.items()):
+        return None
+    return Written(dataset, atlases[0], truth, n_runs, n_runs)
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that holds files, but for what a simulation that was killed left."""
+    if folder.is_dir():
+        remove_attempts(folder)
+        if any(folder.iterdir()):
+            raise InputDataError(
+                f"<{folder}> is not empty; name another folder, or remove it first. A simulation "
+                "is never written over another."
+            )
+
+
+def _write_runs(
+    folder: Path, atlas: Parcellation, observed: Observed, cohort: CohortSettings, seed: int
+) -> Iterator[int]:
+    """Write the runs, and yield how many are written, from 0 on."""
+    yield 0
+    rng = np.random.default_rng([seed, 2])
+    for number, entities in enumerate(_entities(cohort)):
+        signals, keep = observed.series[number], observed.keep[number]
+        if cohort.series_only:
+            _write_table(folder, entities, RegionSeries(signals, atlas.labels, observed.tr, keep))
+        else:
+            run = SimulatedRun(entities, signals, observed.tr, ~keep)
+            write_run(folder / "dataset", run, atlas, rng)
+        yield number + 1
+
+
+def _simulate(
+    system: str, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
+) -> tuple[Simulation, Observed]:
+    n_samples = round(60 * cohort.minutes / sampling_period(system, settings))
+    n_runs = cohort.n_subjects * cohort.n_sessions * cohort.n_runs
+    made = simulate(system, settings, n_runs, n_samples)
+    rng = np.random.default_rng([settings.seed, 1])
+    return made, observe(made.series, made.tr, seen, rng)
+
+
+def _entities(cohort: CohortSettings) -> Iterator[dict[str, str]]:
+    for subject in range(1, cohort.n_subjects + 1):
+        for session in range(1, cohort.n_sessions + 1):
+            for run in range(1, cohort.n_runs + 1):
+                entities = {"sub": f"{subject:02d}"}
+                if cohort.n_sessions > 1:
+                    entities["ses"] = f"{session:02d}"
+                entities["task"] = "rest"
+                if cohort.n_runs > 1:
+                    entities["run"] = str(run)
+                yield entities
+
+
+def _write_table(folder: Path, entities: dict[str, str], series: RegionSeries) -> None:
+    func = folder / "dataset" / f"sub-{entities['sub']}"
+    func = func / f"ses-{entities['ses']}" / "func" if "ses" in entities else func / "func"
+    func.mkdir(parents=True, exist_ok=True)
+    stem = "_".join(f"{key}-{value}" for key, value in entities.items())
+    path = func / f"{stem}_desc-simulated_timeseries.tsv"
+    data = series.data.copy()
+    data[~series.keep] = np.nan
+    write_series(RegionSeries(data, series.labels, series.tr, series.keep), path)
+    sidecar = {
+        "Description": "Simulated regional signals, one column per region.",
+        "SamplingFrequency": 1 / series.tr,
+        "StartTime": 0,
+        "RepetitionTime": series.tr,
+        "Sources": [],
+    }
+    write_json(path.with_suffix(".json"), sidecar)
+
+
+def _describe_truth(
+    path: Path,
+    made: Simulation,
+    settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
+) -> None:
+    content = {
+        "Description": "True effective connectivity; rows are sources, columns are targets.",
+        "Units": made.unit,
+        "RepetitionTime": made.tr * settings[2].decimate,
+        **_settings_fields(settings),
+    }
+    write_json(path.with_suffix(".json"), content)
+
+
+def _settings_fields(
+    settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
+) -> dict[str, Any]:
+    """Return the fields of the truth's sidecar that say how it was made."""
+    system, of_system, seen, cohort = settings
+    return {
+        "System": system,
+        "SystemSettings": asdict(of_system),
+        "ObserveSettings": asdict(seen),
+        "CohortSettings": asdict(cohort),
+    }

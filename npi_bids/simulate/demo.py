@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from npi_bids.core.records import ECResult
 from npi_bids.io.tables import write_matrix, write_table
-from npi_bids.simulate.atlas import simulated_atlas
-from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
+from npi_bids.parcellation.parcellation import save_image
+from npi_bids.records import ECResult
+from npi_bids.simulate.dataset import SimulatedRun, simulated_atlas, write_description, write_run
 from npi_bids.simulate.rnn import random_network, simulate_rnn, true_ec
 
 N_REGIONS, N_SUBJECTS, N_RUNS, N_SAMPLES = 20, 3, 2, 600
@@ -51,7 +50,7 @@ def write_demo(folder: Path) -> Iterator[DemoData]:
     image = folder / "atlas-Dosenbach20_space-MNI152NLin6Asym_dseg.nii.gz"
     written = DemoData(folder / "dataset", image, folder / "truth.tsv")
     folder.mkdir(parents=True, exist_ok=True)
-    nib.save(atlas.image, image)
+    save_image(atlas, image)
     write_table(atlas.table(), folder / image.name.replace(".nii.gz", ".tsv"))
     write_matrix(ECResult(true_ec(system, series, rng, every=20), atlas.labels), written.truth)
     write_description(written.dataset, "npi-bids demo (simulated)")

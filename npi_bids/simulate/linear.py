@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import expm, solve_continuous_lyapunov
 
-from npi_bids.core.records import Array
 from npi_bids.errors import SettingsError
+from npi_bids.records import Array
 
 _WARM_UP = 200  # samples until a stable system has forgotten where it started
 _SPARSITY = 0.2  # share of the pairs that are connected in one direction

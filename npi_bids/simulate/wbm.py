@@ -14,8 +14,8 @@ from math import factorial
 
 import numpy as np
 
-from npi_bids.core.records import Array
-from npi_bids.simulate.sampling import steps_per_sample
+from npi_bids.records import Array
+from npi_bids.simulate.observation import steps_per_sample
 
 _WARM_UP = 40.0  # s until a run has forgotten where it started, BOLD included
 _RESPONSE = 20.0  # s after which the haemodynamic response is over

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from npi_bids.bids.dataset import find_datasets, find_runs
-from npi_bids.bids.inputs import FOLDER
-from npi_bids.bids.query import QuerySettings
-from npi_bids.bids.results import UnitStatus
-from npi_bids.bids.units import CombineSettings, group_runs
+from npi_bids.bids.derivatives import UnitStatus
+from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
+from npi_bids.bids.runs import FOLDER, CombineSettings, group_runs
 from npi_bids.errors import InputDataError
 
 STEM = "task-rest_run-1_space-MNI152NLin6Asym_desc-preproc_bold"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from npi_bids.bids.query import QuerySettings
+from npi_bids.bids.layout import QuerySettings
 from npi_bids.cli.dataset import check_folders
 from npi_bids.errors import SettingsError
 

@@ -5,7 +5,8 @@ import tempfile
 
 import pytest
 
-from npi_bids.cli import demo, entry, export, fetch, plain, run, simulate, validate
+from npi_bids.cli import demo, entry, export, fetch, run, simulate, validate
+from npi_bids.cli import ec as plain
 from npi_bids.errors import InputDataError, NoUsableDataError
 
 MAINS = {

@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 
 import pytest
 
+from npi_bids.assessment.verdict import VerdictSettings, judge, supports_direction
+from npi_bids.cli.execution import choose_plugin
 from npi_bids.cli.parser import GROUPS, build_parser, parse
-from npi_bids.cli.resources import choose_plugin
-from npi_bids.core.evidence import DirectionTest
-from npi_bids.core.records import Quality
-from npi_bids.core.verdict import VerdictSettings, judge, supports_direction
+from npi_bids.records import Quality
+from npi_bids.surrogates.lagged_evidence import DirectionTest
 
 SOUND = Quality(
     r2=0.5, r2_persistence=0.1, r2_own_history=0.3, r2_ridge_var=0.4, skill_persistence=0.4,

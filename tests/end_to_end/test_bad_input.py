@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.bids.results import find_statuses
+from npi_bids.bids.derivatives import find_statuses
 from tests.end_to_end.conftest import run_command, validate
 
 VAR = ("--surrogate", "var")
@@ -464,7 +464,7 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(data, npi_bids, tmp_pa
             raise OSError(28, "No space left on device", str(target))
         whole(source, target)
 
-    monkeypatch.setattr("npi_bids.interfaces.outputs.copy_file", full)
+    monkeypatch.setattr("npi_bids.bids.writing.copy_file", full)
     code, out, err = npi_bids(data.root, "out", "participant", "--atlas", data.atlas, *VAR)
     assert code == 1
     assert "No space left on device" in " ".join((out + err).split())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.bids.results import find_statuses
+from npi_bids.bids.derivatives import find_statuses
 from npi_bids.cli.participant import judge
 from npi_bids.io.tables import read_matrix
 from tests.conftest import make_tiny, tiny_parcellation, write_atlas
@@ -409,7 +409,7 @@ def test_participants_table_is_copied_and_described(data, npi_bids, tmp_path):
     ],
 )
 def test_exit_code_follows_the_fate_of_all(fates, code):
-    from npi_bids.bids.results import UnitStatus
+    from npi_bids.bids.derivatives import UnitStatus
 
     statuses = []
     for number, fate in enumerate(fates):

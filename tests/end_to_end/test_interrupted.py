@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from npi_bids.bids.results import find_statuses
+from npi_bids.bids.derivatives import find_statuses
 from tests.conftest import make_tiny
 from tests.end_to_end.conftest import validate
 

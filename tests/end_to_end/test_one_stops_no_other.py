@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from npi_bids.bids.results import find_statuses
+from npi_bids.bids.derivatives import find_statuses
 from tests.conftest import var_run
 from tests.end_to_end.conftest import run_command
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from npi_bids.bids.results import find_models, find_statuses
-from npi_bids.core.measures import pearson
+from npi_bids.bids.derivatives import find_models, find_statuses
 from npi_bids.io.tables import read_matrix, read_series
-from npi_bids.io.weights import read_tensors
+from npi_bids.matrices import pearson
+from npi_bids.surrogates.storage import read_tensors
 from tests.end_to_end.conftest import validate
 
 EXPECTED = Path(__file__).parent / "expected"

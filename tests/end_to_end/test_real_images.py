@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.images.parcellation import label_image, weights_image
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, read_series
+from npi_bids.parcellation.parcellation import label_image, weights_image
 from npi_bids.simulate import dataset
 from tests.conftest import LABELS, var_run
 from tests.end_to_end.conftest import validate

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from npi_bids.cli.validate import main
-from npi_bids.core.records import ECResult
 from npi_bids.io.tables import read_table, write_matrix
-from npi_bids.simulate.power import needed_minutes
+from npi_bids.records import ECResult
+from npi_bids.validate.power import needed_minutes
 
 LABELS = tuple("ABCDEF")
 

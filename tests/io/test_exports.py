@@ -8,11 +8,10 @@ import pytest
 from scipy.io import loadmat
 
 from npi_bids.cli.export import main
-from npi_bids.core.records import ECResult
 from npi_bids.errors import InputDataError
-from npi_bids.io.outside import read_outside
-from npi_bids.io.tables import write_matrix
-from tests.images.test_grey import axis, write_labels
+from npi_bids.io.tables import read_outside, write_matrix
+from npi_bids.records import ECResult
+from tests.parcellation.test_cifti import axis, write_labels
 
 LABELS = ("A", "B", "C")
 MATRIX = np.array([[0.0, 0.5, np.nan], [-0.25, 0.0, 1.5], [np.nan, 0.0, 0.0]])

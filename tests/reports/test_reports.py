@@ -5,11 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.reports import figures, figures_network
-from npi_bids.reports.facts import number
-from npi_bids.reports.matrices import Layer, MatrixView, pack, unpack
-from npi_bids.reports.page import bibliography, group_page, index_page, subject_page
-from npi_bids.reports.records import (
+from npi_bids.reports import figures_connectivity as figures_network
+from npi_bids.reports import figures_signals as figures
+from npi_bids.reports.components import (
     Figure,
     GroupPage,
     IndexPage,
@@ -18,7 +16,10 @@ from npi_bids.reports.records import (
     Row,
     SortedTable,
     SubjectPage,
+    number,
 )
+from npi_bids.reports.figures_connectivity import Layer, MatrixView, pack, unpack
+from npi_bids.reports.page import bibliography, group_page, index_page, subject_page
 
 MATRIX = np.array([[0.0, 1, np.nan], [-0.5, 0, 0.2], [np.nan, 0.1, 0]])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from npi_bids.core.response import randomised_effect
+from npi_bids.connectivity.responses import randomised_effect
 from npi_bids.simulate.neuromatch import simulate_randomised, sparse_network, two_neurons
 
 

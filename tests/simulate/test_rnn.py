@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from npi_bids.core.measures import pearson
 from npi_bids.errors import SettingsError
+from npi_bids.matrices import pearson
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
-from npi_bids.simulate.score import score
+from npi_bids.validate.scores import score
 
 
 def test_uncoupled_network_is_an_ornstein_uhlenbeck_process():

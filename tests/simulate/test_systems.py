@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from npi_bids.core.measures import antisymmetric, pearson
-from npi_bids.core.records import ECResult
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.tables import write_matrix
-from npi_bids.simulate.connectome import random_connectome, read_connectome
+from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.records import ECResult
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, simulate
+from npi_bids.whole_brain.connectome import random_connectome, read_connectome
 
 FAST = ("rnn", "neuromatch", "var", "ou")
 

@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.bids.dataset import find_datasets, find_runs
-from npi_bids.bids.query import QuerySettings
-from npi_bids.bids.units import CombineSettings, group_runs
-from npi_bids.core.perturb import PerturbSettings
-from npi_bids.core.surrogate import TrainSettings
-from npi_bids.images.options import CoverageSettings, DenoiseSettings
-from npi_bids.images.parcellation import save_parcellation
+from npi_bids.analysis import AnalysisSettings
+from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
+from npi_bids.bids.runs import CombineSettings, group_runs
+from npi_bids.cli.execution import Plugin, run_workflow
+from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, read_series
-from npi_bids.workflows.base import Plugin, init_participant_wf, run_workflow
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.parcellation import save_parcellation
+from npi_bids.surrogates.base import TrainSettings
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.parcellate import init_parcellate_wf
-from npi_bids.workflows.settings import AnalysisSettings
+from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
 from tests.conftest import tiny_parcellation
 

@@ -1,0 +1,91 @@
+"""What is known to spoil maps and can be seen in the signals or in how they were cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from npi_bids.records import (
+    Array,
+    RegionSeries,
+)
+
+# Largest standard deviation of a region over the smallest, within a run, that passes as equal.
+_UNEQUAL = 1.5
+# Two regions whose correlation is closer to 1 or -1 than this have the same signal; signals are
+# linearly dependent where an eigenvalue of their correlations is smaller. Tables of nine digits
+# and images of 32-bit floats round signals by 1e-7 at most, which gives eigenvalues of 1e-14.
+_SAME = 1e-8
+_SHOWN = 3
+
+
+def find_hazards(runs: Sequence[RegionSeries], regressors: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return a sentence for each hazard, with what it cost where the truth was known.
+
+    The figures are of ridge VARs on a benchmark of 20 regions and 4800 samples, where clean data
+    give r .97 for the map and .97 for its antisymmetric part.
+
+    Parameters
+    ----------
+    runs
+        Series of the covered regions.
+    regressors
+        Names of what was regressed out of them.
+    """
+    found = []
+    if any(name.startswith("global_signal") for name in regressors):
+        found.append(
+            "The global signal was regressed out: r of the map fell from .97 to .92 on a "
+            "benchmark, and negative entries rose from 50 to 62 %. Do not read signs as such."
+        )
+    spreads = [run.data[run.keep].std(axis=0) for run in runs if run.keep.any()]
+    ratios = [float(s.max() / s.min()) if s.min() > 0 else np.inf for s in spreads]
+    if ratios and max(ratios) > _UNEQUAL:
+        found.append(
+            f"Regions differ in their standard deviation by up to {max(ratios):.2g} times: "
+            "without normalisation r of the map fell from .97 to .65 on a benchmark. Use "
+            "--standardize zscore, or read entries in the unit of each region."
+        )
+    found += _find_dependence(runs, len(regressors))
+    return tuple(found)
+
+
+def _find_dependence(runs: Sequence[RegionSeries], n_regressors: int) -> list[str]:
+    """Say which regions share their signal, or else that signals depend on each other linearly."""
+    kept = [run.data[run.keep] for run in runs if run.keep.any()]
+    scaled = [(data - data.mean(axis=0)) / _spread(data) for data in kept]
+    signals = np.concatenate(scaled) if scaled else np.zeros((0, 0))
+    n_samples, n_regions = signals.shape
+    if n_samples < 2 or n_regions < 2:
+        return []
+    correlation = signals.T @ signals / n_samples
+    labels = runs[0].labels
+    pairs = [
+        (labels[a], labels[b], "1" if correlation[a, b] > 0 else "-1")
+        for a, b in zip(*np.triu_indices(n_regions, 1), strict=True)
+        if abs(correlation[a, b]) > 1 - _SAME
+    ]
+    if pairs:
+        named = "; ".join(f"{a} and {b} (r = {sign})" for a, b, sign in pairs[:_SHOWN])
+        more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+        return [
+            f"Regions have the same signal: {named}{more}. Their connections cannot be told "
+            "apart, and those of other regions with them are shared out arbitrarily. Merge the "
+            "regions, or correct the atlas."
+        ]
+    n_free = n_samples - len(kept) * (1 + n_regressors)
+    n_dependent = int(np.sum(np.linalg.eigvalsh(correlation) < _SAME))
+    if n_dependent and n_free > n_regions:
+        return [
+            f"The signals of {n_regions} regions are linearly dependent (rank "
+            f"{n_regions - n_dependent}), as after the mean of all regions was removed from each. "
+            "Single connections are not determined by such data; the prior of the surrogate "
+            "shares them out. Do not remove the mean of the regions."
+        ]
+    return []
+
+
+def _spread(data: Array) -> Array:
+    spread: Array = data.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)

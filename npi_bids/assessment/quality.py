@@ -1,0 +1,287 @@
+"""What a result must say about itself: prediction, model FC, agreement, spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.signal import periodogram, welch
+
+from npi_bids.connectivity.measures import kept_samples, oriented_correlation
+from npi_bids.connectivity.responses import Linear
+from npi_bids.errors import NoUsableDataError, SurrogateError
+from npi_bids.matrices import antisymmetric, correlation, off_diagonal, pearson, symmetric
+from npi_bids.records import Array, Quality, RegionSeries, Windows
+from npi_bids.surrogates.base import Surrogate
+from npi_bids.surrogates.lagged_evidence import DirectionTest, correlation_time, fixed_delays
+from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.windows import split_windows
+
+_OWN_LAGS = 3
+# Hz; what a low-pass filter of usual resting-state pipelines removes lies above.
+_HIGH_FREQUENCY = 0.15
+_SHORTEST = 32  # samples of a stretch whose spectrum says anything
+_SEGMENT = 128  # samples, at most
+_SHORTEST_STRETCH = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A fitted subject: what quality is judged on.
+
+    Attributes
+    ----------
+    surrogate, checked
+        Fitted on all windows, and on the training windows alone.
+    learn, check
+        Windows, none of whose samples are shared.
+    matrix, jacobian, fc
+        Map, mean Jacobian and functional connectivity, shape (n_regions, n_regions).
+    model_fc
+        Functional connectivity of the free run, or None where it diverged.
+    """
+
+    surrogate: Surrogate
+    checked: Surrogate
+    learn: Windows
+    check: Windows
+    matrix: Array
+    jacobian: Array
+    fc: Array
+    model_fc: Array | None
+
+    @property
+    def n_windows(self) -> int:
+        """Windows of both kinds."""
+        return len(self.learn) + len(self.check)
+
+
+def held_out_r2(predicted: Array, windows: Windows) -> float:
+    """Return the share of variance explained in held-out windows, mean over regions."""
+    target = windows.target
+    spread = ((target - target.mean(axis=0)) ** 2).sum(axis=0)
+    error = ((target - predicted) ** 2).sum(axis=0)
+    varies = spread > 0
+    if not varies.any():
+        return float("nan")
+    return float(np.mean(1 - error[varies] / spread[varies]))
+
+
+def own_history(train: Windows, valid: Windows) -> Array:
+    """Predict each region from its own past alone, by least squares.
+
+    Reads up to three samples, fewer where the windows hold fewer.
+
+    Returns
+    -------
+    Array
+        Predictions for the held-out windows, shape (n_windows, n_regions).
+    """
+    lags = min(_OWN_LAGS, train.n_lags)
+    predicted = np.empty_like(valid.target)
+    for region in range(train.target.shape[1]):
+        past, later = (
+            np.column_stack([np.ones(len(part)), part.history[:, -lags:, region]])
+            for part in (train, valid)
+        )
+        weights = np.linalg.lstsq(past, train.target[:, region], rcond=None)[0]
+        predicted[:, region] = later @ weights
+    return predicted
+
+
+def agreement(maps: Sequence[Array]) -> tuple[float, float, float]:
+    """Return the mean correlation of all pairs of maps: all entries, symmetric, antisymmetric.
+
+    NaN where there are fewer than two maps, or a part is the same everywhere.
+    """
+    pairs = list(combinations(maps, 2))
+    if not pairs:
+        return (float("nan"),) * 3
+    whole, even, odd = (
+        float(np.mean([pearson(part(one), part(other)) for one, other in pairs]))
+        for part in (np.asarray, symmetric, antisymmetric)
+    )
+    return whole, even, odd
+
+
+def split_half(windows: Windows, map_of: Callable[[Windows], Array]) -> list[Array]:
+    """Return the maps of the first and the second half; none where a half is too short."""
+    try:
+        return [map_of(half) for half in split_windows(windows, 0.5)]
+    except (NoUsableDataError, SurrogateError):
+        return []
+
+
+def split_oriented(runs: Sequence[RegionSeries]) -> float:
+    """Return how well the directions of the oriented map agree between the halves of the data."""
+    kept = kept_samples(runs)
+    halves = [oriented_correlation(half) for half in np.array_split(kept, 2)]
+    return agreement(halves)[2]
+
+
+def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
+    """Return the share of power above 0.15 Hz, mean over regions and over the longest stretches.
+
+    NaN where the sampling is too slow to hold such frequencies, or no stretch without a gap is
+    long enough.
+    """
+    tr = runs[0].tr
+    if 0.5 / tr < 1.1 * _HIGH_FREQUENCY:
+        return float("nan")
+    shares, weights = [], []
+    for run in runs:
+        stretch = max(_stretches(run), key=len, default=run.data[:0])
+        if len(stretch) < _SHORTEST:
+            continue
+        frequency, power = periodogram(stretch, fs=1 / tr, axis=0, detrend="constant")
+        total = np.maximum(power.sum(axis=0), 1e-300)
+        shares.append(float(np.mean(power[frequency > _HIGH_FREQUENCY].sum(axis=0) / total)))
+        weights.append(len(stretch))
+    return float(np.average(shares, weights=weights)) if shares else float("nan")
+
+
+def _stretches(run: RegionSeries) -> list[Array]:
+    edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
+    return [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def antisymmetric_share(matrix: Array) -> float:
+    """Return the share of a map's energy off the diagonal that has a direction, or NaN."""
+    energy = float(np.sum(off_diagonal(matrix) ** 2))
+    directed = float(np.sum(off_diagonal(antisymmetric(matrix)) ** 2))
+    return directed / energy if energy > 0 else float("nan")
+
+
+def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
+    """Return the largest absolute eigenvalue: of the companion matrix where all lags are linear.
+
+    Elsewhere it is that of the mean Jacobian of the most recent sample.
+    """
+    matrix = jacobian
+    if isinstance(surrogate, Linear):
+        n_lags, n_regions, _ = surrogate.weights.shape
+        matrix = np.eye(n_lags * n_regions, k=n_regions)
+        matrix[:, :n_regions] = surrogate.weights[::-1].reshape(-1, n_regions)
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
+def assess_fit(
+    fit: Fit,
+    *,
+    halves: Sequence[Array],
+    members: Sequence[Array],
+    direction: DirectionTest,
+    direction_supported: bool,
+    runs: Sequence[RegionSeries],
+) -> Quality:
+    """Put together the quality of one result.
+
+    Parameters
+    ----------
+    fit
+        The fitted subject.
+    halves, members
+        Maps of the two halves, and of the members of the ensemble; may be empty.
+    direction, direction_supported
+        The test of time reversal, and whether it passes its thresholds.
+    runs
+        The series, for their spectrum.
+    """
+    n_regions = fit.surrogate.n_regions
+    n_lags = int(getattr(fit.surrogate, "free_lags", fit.surrogate.n_lags))
+    everything = np.concatenate([fit.learn.target, fit.check.target])
+    position = np.concatenate([fit.learn.position, fit.check.position])
+    effective = fit.n_windows / correlation_time(everything, position)
+    split, seed = agreement(halves), agreement(members)
+    held_out_fc = correlation(fit.check.target)
+    past = np.concatenate([fit.learn.history[:, -1], fit.check.history[:, -1]])
+    delays = fixed_delays(past, everything, position)
+    model_fc = fit.model_fc if fit.model_fc is not None else np.full_like(fit.fc, np.nan)
+    return Quality(
+        **_prediction(fit),
+        model_fc_r=pearson(model_fc, fit.fc),
+        model_fc_r_held_out=pearson(model_fc, held_out_fc),
+        fc_r_held_out=pearson(correlation(fit.learn.target), held_out_fc),
+        spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
+        fc_r=pearson(fit.matrix, fit.fc),
+        antisymmetric_share=antisymmetric_share(fit.matrix),
+        r_split=split[0],
+        r_split_symmetric=split[1],
+        r_split_antisymmetric=split[2],
+        r_seed=seed[0],
+        r_seed_symmetric=seed[1],
+        r_seed_antisymmetric=seed[2],
+        direction_ratio=direction.ratio,
+        direction_p=direction.p,
+        direction_supported=direction_supported,
+        shrunk=False,
+        delay_share=delays.share,
+        delay_sd=delays.sd * runs[0].tr,
+        high_frequency_share=high_frequency_share(runs),
+        n_windows=fit.n_windows,
+        n_train=len(fit.learn),
+        n_valid=len(fit.check),
+        n_regions=n_regions,
+        effective_windows=effective,
+        samples_per_parameter=effective / (n_lags * n_regions),
+        minutes=fit.n_windows * runs[0].tr / 60,
+    )
+
+
+def _prediction(fit: Fit) -> dict[str, float]:
+    """Return R2 of the surrogate and of simpler ones on held-out windows, and its skill."""
+    valid = fit.check
+    ridge = fit_ridge(fit.learn.history[:, -1], fit.learn.target)
+    predictions = {
+        "persistence": valid.history[:, -1],
+        "own_history": own_history(fit.learn, valid),
+        "ridge_var": valid.history[:, -1] @ ridge.weights + ridge.offset,
+    }
+    own = fit.checked.step(valid.history)
+    error = np.mean((own - valid.target) ** 2)
+    figures = {"r2": held_out_r2(own, valid)}
+    for name, predicted in predictions.items():
+        figures[f"r2_{name}"] = held_out_r2(predicted, valid)
+        simple = np.mean((predicted - valid.target) ** 2)
+        figures[f"skill_{name}"] = float(1 - error / simple) if simple > 0 else float("nan")
+    return figures
+
+
+def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
+    """Return frequencies (Hz) and the mean share of power per Hz of the covered regions.
+
+    Welch's method on the longest stretch of each run without a gap; None where all are shorter
+    than 32 samples.
+
+    Parameters
+    ----------
+    runs
+        Series of one sampling period.
+
+    Returns
+    -------
+    frequency, power
+        Shape (n_frequencies,), without 0 Hz.
+    """
+    stretches = [_longest(run) for run in runs]
+    usable = [stretch for stretch in stretches if len(stretch) >= _SHORTEST_STRETCH]
+    if not usable:
+        return None
+    segment = min(_SEGMENT, *map(len, usable))
+    spectra, weights = [], []
+    for stretch in usable:
+        frequency, power = welch(stretch, fs=1 / runs[0].tr, nperseg=segment, axis=0)
+        total = np.maximum(power.sum(axis=0), 1e-300) * (frequency[1] - frequency[0])
+        spectra.append((power / total).mean(axis=1))
+        weights.append(len(stretch))
+    mean: Array = np.average(spectra, axis=0, weights=weights)
+    return frequency[1:], mean[1:]
+
+
+def _longest(run: RegionSeries) -> Array:
+    edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
+    pieces = [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    longest: Array = max(pieces, key=len, default=run.data[:0])
+    return longest[:, run.covered] if len(longest) else longest

@@ -1,0 +1,110 @@
+"""How sure the entries of a map are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control, norm
+
+from npi_bids.errors import SurrogateError
+from npi_bids.records import Array, Uncertainty, Windows
+from npi_bids.surrogates.lagged_evidence import time_blocks
+
+_QUANTILE = 1.96
+
+
+@runtime_checkable
+class KnowsErrors(Protocol):
+    """A surrogate whose weights have standard errors in closed form."""
+
+    def weight_errors(self, windows: Windows) -> Array:
+        """Return those of the most recent sample's weights, shape (source, target)."""
+
+
+def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
+    """Return normal 95 % intervals, p and q of every entry off the diagonal.
+
+    Parameters
+    ----------
+    matrix, standard_error
+        Shape (n_regions, n_regions), indexed ``[source, target]``.
+    method
+        Where the standard errors come from.
+
+    Returns
+    -------
+    Uncertainty
+        NaN on the diagonal, which is no connection.
+    """
+    error = standard_error.copy()
+    np.fill_diagonal(error, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * norm.sf(np.abs(matrix / error))
+    p[error == 0] = np.nan
+    tested = np.isfinite(p)
+    q = np.full_like(p, np.nan)
+    if tested.any():
+        q[tested] = false_discovery_control(p[tested])
+    half = _QUANTILE * error
+    return Uncertainty(error, matrix - half, matrix + half, p, q, method)
+
+
+def bootstrap_error(
+    windows: Windows,
+    map_of: Callable[[Windows], Array],
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Return the standard deviation of maps over circular moving-block resamples of the windows.
+
+    Blocks keep what neighbouring windows share (Künsch 1989, doi:10.1214/aos/1176347265; circular:
+    Politis and Romano 1992). A window holds its own history, so none crosses a gap.
+
+    Parameters
+    ----------
+    windows
+        To resample.
+    map_of
+        Fits a map to resampled windows.
+    n_bootstrap
+        Resamples, two at least.
+    rng
+        Source of the resamples.
+
+    Returns
+    -------
+    Array
+        Shape (n_regions, n_regions).
+
+    Raises
+    ------
+    SurrogateError
+        Fits to resamples diverged.
+    """
+    lengths = [rows.stop - rows.start for rows in time_blocks(windows.target, windows.position)]
+    mean, squares = np.zeros((2, windows.target.shape[1], windows.target.shape[1]))
+    for number in range(1, n_bootstrap + 1):
+        rows = circular_blocks(len(windows), max(lengths), rng)
+        try:
+            found = map_of(Windows(windows.history[rows], windows.target[rows], windows.position))
+        except SurrogateError as error:
+            raise SurrogateError(f"Resample {number} of --n-bootstrap: {error}") from error
+        change = found - mean
+        mean = mean + change / number
+        squares = squares + change * (found - mean)
+    spread: Array = np.sqrt(squares / max(n_bootstrap - 1, 1))
+    return spread
+
+
+def circular_blocks(n_windows: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw blocks of neighbours, the last followed by the first, until there are enough.
+
+    >>> circular_blocks(5, 3, np.random.default_rng(0)).shape
+    (5,)
+    """
+    starts = rng.integers(0, n_windows, size=-(-n_windows // length))
+    rows: NDArray[np.int64] = (starts[:, None] + np.arange(length)).ravel()[:n_windows]
+    return rows % n_windows

@@ -1,0 +1,184 @@
+"""Read an output dataset back: which models it holds, and what became of every unit."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.layout import read_sidecar
+from npi_bids.bids.outputs import MEASURES, UNITS, output_path, parse_name, stem, unit_name
+from npi_bids.bids.uris import path_of, regions_file
+from npi_bids.errors import InputDataError
+
+DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    """What became of one unit and atlas.
+
+    ``entities`` are those of the model's files, atlas included; ``reason`` says in words why a
+    unit is excluded or failed; ``error`` is the class of the error, ``crash`` its file; ``files``
+    are the sizes of what was written, by path relative to the output dataset; ``source`` is the
+    input because of which the unit was refused (a folder ends in ``/``).
+    """
+
+    entities: dict[str, str]
+    desc: str
+    status: str
+    configuration: str
+    reason: str = ""
+    error: str = ""
+    crash: str = ""
+    files: dict[str, int] = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.desc, self.status, self.reason, self.error, self.crash, self.source)
+        entities = self.entities if isinstance(self.entities, dict) else {}
+        if "sub" not in entities or not all(
+            isinstance(text, str) for text in (*texts, *entities, *entities.values())
+        ):
+            raise TypeError("a field is no text, or there is no subject")
+        if not isinstance(self.files, dict):
+            raise TypeError("'files' is no object")
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the input because of which the unit was refused is gone, or can be read now."""
+        if not self.source:
+            return False
+        readable = self.source.endswith("/") and os.access(self.source, os.R_OK | os.X_OK)
+        return readable or not os.path.lexists(self.source)
+
+    def is_whole(self, root: Path) -> bool:
+        """Tell whether all files are there, none of them cut off."""
+        try:
+            return all((root / name).stat().st_size == size for name, size in self.files.items())
+        except OSError:
+            return False
+
+    @property
+    def name(self) -> str:
+        """Name of the unit: its entities, joined."""
+        return unit_name({**self.entities, "desc": self.desc})
+
+    @property
+    def path(self) -> Path:
+        """Where the status lies, relative to the output dataset."""
+        return Path(UNITS) / f"{self.name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One fitted model in an output dataset.
+
+    Attributes
+    ----------
+    root
+        Of the output dataset.
+    entities, desc
+        Of its files.
+    sidecar
+        JSON of the EC matrix.
+    """
+
+    root: Path
+    entities: dict[str, str]
+    desc: str
+    sidecar: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the model: the same as that of its unit."""
+        return stem({**self.entities, "desc": self.desc})
+
+    def path(self, kind: str) -> Path:
+        """Return the file of a measure (or of weights, training) of this model."""
+        return self.root / output_path(kind, self.entities, self.desc)
+
+    def runs(self) -> list[tuple[Path, dict[str, Any]]]:
+        """Return timeseries file and sidecar of each run behind the model.
+
+        Raises
+        ------
+        InputDataError
+            The sidecar does not name them, or names files outside the dataset.
+        """
+        sources = self.sidecar.get("Sources")
+        if not isinstance(sources, list) or not sources:
+            raise InputDataError(
+                f"The sidecar of <{self.path(MEASURES[0])}> has no list of Sources. "
+                "Delete it and run the participant level again."
+            )
+        paths = [path_of(uri, self.root) for uri in sources]
+        return [(path, read_sidecar(path.with_suffix(".json"))) for path in paths]
+
+    @property
+    def regions_file(self) -> Path:
+        """Table of the regions.
+
+        Raises
+        ------
+        InputDataError
+            The sidecar does not name it, or names a file outside the dataset.
+        """
+        return regions_file(self.sidecar, self.root)
+
+
+def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:
+    """Yield the models of an output dataset, sorted by name.
+
+    Parameters
+    ----------
+    root
+        Of the output dataset.
+    subject
+        Label of one subject.
+    whole
+        Whether to pass over a model whose sidecar is damaged.
+
+    Raises
+    ------
+    InputDataError
+        A sidecar is damaged.
+    """
+    subject = subject if subject == "*" else glob.escape(subject)
+    pattern = f"sub-{subject}/**/func/*_meas-{MEASURES[0]}_*_relmat.json"
+    for path in sorted(root.glob(pattern)):
+        entities = dict(parse_name(path.name).entities)
+        desc = entities.pop("desc")
+        entities.pop("meas")
+        try:
+            sidecar = read_sidecar(path)
+        except InputDataError as error:
+            if whole:
+                continue
+            raise InputDataError(
+                f"{error} The result is damaged; delete it and run the participant level again."
+            ) from error
+        model = Model(root, entities, desc, sidecar)
+        if model.path(MEASURES[0]).is_file():
+            yield model
+
+
+def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> list[UnitStatus]:
+    """Return what became of every unit of an output dataset, sorted by name.
+
+    ``whole`` passes over those that are damaged, which are an InputDataError otherwise.
+    """
+    found = []
+    known = {entry.name for entry in fields(UnitStatus)}
+    for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
+        try:
+            content = read_sidecar(path)
+            # A later version may say more.
+            found.append(UnitStatus(**{k: v for k, v in content.items() if k in known}))
+        except (InputDataError, TypeError) as error:
+            if not whole:
+                raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
+    return found

@@ -1,0 +1,224 @@
+"""Write results with their sidecars under their BIDS names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from npi_bids.bids import sidecars
+from npi_bids.bids.derivatives import DONE, EXCLUDED, UnitStatus
+from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, atlas_path, output_path
+from npi_bids.bids.uris import regions_file
+from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, flow_of, network_map
+from npi_bids.io.files import copy_file, replacing, write_json
+from npi_bids.io.region_tables import Regions
+from npi_bids.io.tables import read_matrix, write_matrix, write_rows, write_table
+from npi_bids.parcellation.parcellation import (
+    Parcellation,
+    save_image,
+    table_with_centres,
+    voxel_size,
+)
+
+_DLABEL = ".dlabel.nii"
+Named = tuple[dict[str, str], str]  # entities and desc
+
+Facts = Mapping[str, Any]
+
+
+def save_run(
+    files: Sequence[Path], out_dir: Path, named: Named, *, facts: tuple[Facts, Facts], links: Facts
+) -> list[Path]:
+    """Save the tables of one run; each file is named after its kind.
+
+    Parameters
+    ----------
+    files
+        ``timeseries.tsv``, ``coverage.tsv``, ``outliers.tsv``, ``design.tsv``, ``raw.tsv``.
+    out_dir
+        Root of the output dataset.
+    named
+        Entities and ``desc``.
+    facts
+        Summary of the extraction, and fields of the options.
+    links
+        NodeFiles, Sources and the like.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    about = sidecars.run_facts(*facts)
+    where = {**sidecars.spatial_fields(named[0]), **links}
+    written = []
+    for path in files:
+        kind = path.stem
+        sidecar = (
+            sidecars.coverage_sidecar(where)
+            if kind == "coverage"
+            else sidecars.timeseries_sidecar(kind, about, where)
+        )
+        written += _save(path, out_dir / output_path(kind, *named), sidecar)
+    return written
+
+
+def save_model(
+    files: Sequence[Path],
+    out_dir: Path,
+    named: Named,
+    *,
+    facts: Facts,
+    links: Facts,
+    before: Sequence[Path] = (),
+) -> list[Path]:
+    """Save the files of one model, the EC matrix last but for the status of the unit.
+
+    Parameters
+    ----------
+    files
+        A matrix per measure, ``training.tsv``, ``weights.safetensors``; none where the unit is
+        excluded.
+    out_dir
+        Root of the output dataset.
+    named
+        Entities and ``desc``.
+    facts
+        Summary of the fit, or the reason why there is none.
+    links
+        NodeFiles, Sources, ConfigurationHash.
+    before
+        What was saved of the runs; the status holds the sizes of these too.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    written = []
+    if facts["status"] == DONE:
+        about = sidecars.model_facts(facts)
+        where = {**sidecars.spatial_fields(named[0]), **links}
+        for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
+            kind, target = path.stem, out_dir / output_path(path.stem, *named)
+            if kind in (*MEASURES, *UNCERTAINTIES):
+                written += _save(path, target, sidecars.relmat_sidecar(kind, about, where))
+            elif kind == "weights":
+                model = {"Labels": facts["labels"], **about, **links}
+                written += _save(path, target, model)
+            else:
+                copy_file(path, target)
+                written.append(target)
+        written = [*_save_flow(files, out_dir, named, facts=about, links=where), *written]
+    status = UnitStatus(
+        *named,
+        status=DONE if facts["status"] == DONE else EXCLUDED,
+        configuration=str(links["ConfigurationHash"]),
+        reason=str(facts.get("reason", "")),
+        error="NoUsableDataError" if facts["status"] == EXCLUDED else "",
+        files={
+            path.relative_to(out_dir).as_posix(): path.stat().st_size
+            for path in (*before, *written)
+        },
+    )
+    write_json(out_dir / status.path, asdict(status))
+    return [*written, out_dir / status.path]
+
+
+def _save_flow(
+    files: Sequence[Path], out_dir: Path, named: Named, *, facts: Facts, links: Facts
+) -> list[Path]:
+    """Save what the map says of regions and, where they have networks, of these."""
+    ec = read_matrix(next(path for path in files if path.stem == MEASURES[0]))
+    regions = Regions(regions_file(links, out_dir), ec.labels)
+    target = out_dir / output_path("strength", *named)
+    write_json(target.with_suffix(".json"), sidecars.strength_sidecar(links))
+    write_table(flow_table(regions, flow_of(ec.matrix)), target)
+    written = [target.with_suffix(".json"), target]
+    if regions.network:
+        target = out_dir / output_path("npinetworks", *named)
+        write_json(target.with_suffix(".json"), sidecars.networks_sidecar(facts, links))
+        write_matrix(network_map(ec, regions.network), target)
+        written += [target.with_suffix(".json"), target]
+    return written
+
+
+def _save(path: Path, target: Path, sidecar: Facts) -> list[Path]:
+    """Copy a file after its sidecar, so that a file that is there is always described."""
+    described = target.with_suffix(".json")
+    write_json(described, sidecar)
+    copy_file(path, target)
+    return [described, target]
+
+
+def save_region_names(
+    labels: Sequence[str], out_dir: Path, space: str, entities: dict[str, str]
+) -> str:
+    """Save a table of regions of which only the names are known; as :func:`save_atlas`."""
+    table = atlas_path(space, entities, "dseg", ".tsv")
+    write_json(out_dir / table.with_suffix(".json"), sidecars.region_names_sidecar(space))
+    rows = [{"index": index, "name": label} for index, label in enumerate(labels, start=1)]
+    write_rows(rows, out_dir / table)
+    return str(table)
+
+
+def save_atlas(
+    parcellation: Parcellation, out_dir: Path, space: str, entities: dict[str, str]
+) -> str:
+    """Save the table and the image of an atlas as it was used, in its own grid.
+
+    Parameters
+    ----------
+    parcellation
+        The atlas.
+    out_dir
+        Root of the output dataset.
+    space
+        Template that names the files.
+    entities
+        ``atlas``, ``seg``, ``scale``.
+
+    Returns
+    -------
+    str
+        Where the table lies, relative to the output dataset.
+    """
+    table = atlas_path(space, entities, "dseg", ".tsv")
+    write_json(out_dir / table.with_suffix(".json"), sidecars.atlas_table_sidecar(space))
+    write_table(table_with_centres(parcellation), out_dir / table)
+    if parcellation.grey:
+        _save_grey_atlas(parcellation, out_dir, space, entities)
+        return str(table)
+    size = voxel_size(parcellation)
+    resolution = f"{sum(size) / 3:.2f}".rstrip("0").rstrip(".").replace(".", "p")
+    kind = "probseg" if parcellation.probabilistic else "dseg"
+    image = atlas_path(space, {**entities, "res": resolution}, kind, ".nii.gz")
+    sidecar = out_dir / str(image).replace(".nii.gz", ".json")
+    write_json(sidecar, sidecars.atlas_image_sidecar(space, size, parcellation.labels))
+    with replacing(out_dir / image) as temporary:
+        save_image(parcellation, temporary)
+    return str(table)
+
+
+def _save_grey_atlas(
+    parcellation: Parcellation, out_dir: Path, space: str, entities: dict[str, str]
+) -> None:
+    """Save the labels of greyordinates, and how densely they lie."""
+    n_grey = parcellation.image.shape[1]
+    image = atlas_path(space, {**entities, "den": f"{round(n_grey / 1000)}k"}, "dseg", _DLABEL)
+    sidecar = out_dir / str(image).replace(_DLABEL, ".json")
+    write_json(sidecar, sidecars.grey_atlas_sidecar(space, n_grey, parcellation.labels))
+    with replacing(out_dir / image) as temporary:
+        save_image(parcellation, temporary)
+
+
+def flow_table(regions: Regions, flow: Flow) -> pd.DataFrame:
+    """Return one row per region, with what a map says of it."""
+    table: dict[str, Any] = {"index": range(1, len(regions.labels) + 1), "name": regions.labels}
+    if regions.network:
+        table["network"] = regions.network
+    return pd.DataFrame(table | {name: getattr(flow, name) for name in FLOW_FIELDS})

@@ -1,0 +1,86 @@
+"""Prepare atlases before anything is scheduled, so that a missing one stops the run at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.atlases import AtlasSpec
+from npi_bids.interfaces.atlas import PrepareAtlas, SaveAtlas
+from npi_bids.workflows.subject import PreparedAtlas
+
+
+def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAtlas:
+    """Load and check an atlas in this process, and save it below a folder.
+
+    Parameters
+    ----------
+    spec
+        Which one.
+    folder
+        Where prepared atlases go.
+    offline
+        True where the network must not be touched.
+
+    Returns
+    -------
+    PreparedAtlas
+        Its folder is named after its content; it has no table in an output dataset yet.
+
+    Raises
+    ------
+    InputDataError
+        The atlas is missing, damaged, or not what it should be.
+    """
+    interface = PrepareAtlas(
+        name=spec.name,
+        requests=[_request(part) for part in spec.parts or (spec,)],
+        offline=offline,
+        folder=str(folder.resolve()),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    found = interface.run(cwd=str(folder)).outputs
+    return PreparedAtlas(spec.entities, Path(found.atlas), "", found.n_regions)
+
+
+def save_regions(spec: AtlasSpec, labels: tuple[str, ...], out_dir: Path, *, space: str) -> str:
+    """Save the names of the regions of an atlas whose image is not at hand.
+
+    Returns
+    -------
+    str
+        Where the table lies, relative to the output dataset.
+    """
+    from npi_bids.bids.writing import save_region_names
+
+    return save_region_names(labels, out_dir, space, spec.entities)
+
+
+def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) -> PreparedAtlas:
+    """Save table and image of a prepared atlas into the output dataset.
+
+    Parameters
+    ----------
+    spec
+        Which one.
+    prepared
+        Folder of the prepared parcellation.
+    out_dir
+        Root of the output dataset.
+    space
+        Template that names the files.
+    """
+    interface = SaveAtlas(
+        atlas=str(prepared), out_dir=str(out_dir), space=space, entities=spec.entities
+    )
+    found = interface.run(cwd=str(prepared)).outputs
+    return PreparedAtlas(spec.entities, prepared, found.table, found.n_regions)
+
+
+def _request(spec: AtlasSpec) -> dict[str, Any]:
+    """Return the fields of an AtlasRequest."""
+    fields: dict[str, Any] = {"name": spec.name, "path": spec.path, "space": spec.space}
+    if spec.name == "Schaefer2018" and not spec.path:
+        fields["n_regions"] = int(spec.scale)
+        fields["n_networks"] = int(spec.seg.removesuffix("Networks"))
+    return fields

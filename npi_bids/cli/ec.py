@@ -1,0 +1,118 @@
+"""Entry point of ``npi-ec``: effective connectivity of a table of regional series."""
+
+from __future__ import annotations
+
+import sys
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.cli.entry import run_command
+from npi_bids.cli.parser import add_options, checked_settings, given_options, with_dashes
+from npi_bids.cli.signals import interruptible
+from npi_bids.errors import SettingsError
+from npi_bids.surrogates.base import PRESETS
+
+
+@interruptible("npi-ec", "run the same command again.")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read tables, infer, write a matrix with a sidecar, and say how far it can be trusted."""
+    return run_command("npi-ec", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
+    return _run(build_parser().parse_args([with_dashes(word) for word in words]))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser."""
+    parser = ArgumentParser(
+        "npi-ec",
+        description="Effective connectivity of regional series, without BIDS. Each table is one "
+        "run: a column per region with its name, a row per sample; a row of n/a is a censored "
+        "sample, a column of n/a a region that is not covered.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("series", nargs="+", type=Path, metavar="SERIES", help="TSV of each run")
+    parser.add_argument("--tr", type=float, required=True, metavar="X", help="sampling period (s)")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.tsv",
+                        help="matrix [source, target]; a sidecar and what --measures asks for go "
+                        "beside it")  # fmt: skip
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=SUPPRESS,
+                        help="published settings of surrogate and training")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    for title, cls in zip(("surrogate", "perturbation", "measures", "verdict"), _classes(),
+                          strict=True):  # fmt: skip
+        add_options(parser.add_argument_group(title), cls)
+    return parser
+
+
+def _classes() -> tuple[type, ...]:
+    """Return the settings classes whose fields are options."""
+    from npi_bids.assessment.verdict import VerdictSettings
+    from npi_bids.connectivity.measures import MeasureSettings
+    from npi_bids.connectivity.settings import PerturbSettings
+    from npi_bids.surrogates.base import TrainSettings
+
+    return TrainSettings, PerturbSettings, MeasureSettings, VerdictSettings
+
+
+def _run(args: Namespace) -> int:
+    from npi_bids.assessment.verdict import AssessSettings
+    from npi_bids.inference import ec, period_problem
+    from npi_bids.io.files import write_json
+    from npi_bids.io.tables import read_series, with_regions_of, write_matrix
+
+    problem = period_problem(args.tr)
+    problems = [f"--tr {problem}"] if problem else []
+    if args.out.suffix != ".tsv":
+        problems.append(f"--out must end in .tsv, not {args.out.name!r}.")
+    given: dict[type, dict[str, Any]] = {
+        cls: given_options(args, cls, problems) for cls in _classes()
+    }
+    made = checked_settings(given, problems)
+    train, perturb, measures, verdict = (made[cls] for cls in _classes())
+    if train.surrogate == "wbm":
+        raise SettingsError("--surrogate wbm needs an atlas and structure; use npi-bids.")
+    runs = [read_series(path, args.tr) for path in args.series]
+    runs = [
+        with_regions_of(runs[0], run, path) for run, path in zip(runs, args.series, strict=True)
+    ]
+    result = ec(
+        [run.data for run in runs],
+        args.tr,
+        labels=runs[0].labels,
+        preset=getattr(args, "preset", None),
+        perturb=perturb,
+        assess=AssessSettings(measures=measures, verdict=verdict),
+        **given[type(train)],
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for name, matrix in result.measures.items():
+        path = args.out if name == "npi" else args.out.with_name(f"{args.out.stem}_{name}.tsv")
+        write_matrix(matrix, path)
+    sidecar = {
+        "Description": "Effective connectivity; rows are sources, columns are targets.",
+        "RepetitionTime": args.tr,
+        "Surrogate": result.settings.surrogate,
+        "Verdict": result.verdict.label,
+        "VerdictReasons": result.verdict.reasons,
+        "Hazards": result.hazards,
+        "Quality": asdict(result.quality),
+        "Training": {**asdict(result.settings), **dict(result.log.details)},
+        "Perturbation": asdict(perturb),
+        "Version": __version__,
+    }
+    write_json(args.out.with_suffix(".json"), sidecar)
+    sys.stdout.write(f"Verdict: {result.verdict.label}\n")
+    sys.stdout.write("".join(f"  - {reason}\n" for reason in result.verdict.reasons))
+    sys.stdout.write("".join(f"  ! {hazard}\n" for hazard in result.hazards))
+    sys.stdout.write(f"Written: {args.out}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

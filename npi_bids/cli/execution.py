@@ -1,0 +1,248 @@
+"""Read Nipype's crash files: which node failed, and with what words."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npi_bids.analysis import ResourceSettings
+from npi_bids.cli.multiproc import SteadyMultiProcPlugin
+from npi_bids.cli.work_folder import drop_damaged
+from npi_bids.errors import SettingsError
+from npi_bids.workflows.participant import plugin_names
+
+_NODE = re.compile(r"^Node: (\S+)", re.MULTILINE)
+_ERROR = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt|Warning)): ?(.*)$")
+_LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
+_VOXEL_GB = 60e-9  # of a volume that is larger than the parts that are read at once
+# Measured: the default of 2 s between looks at the queue costs 1 s per node.
+_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One failed node: its full name, the class of the error, its words, and the file."""
+
+    node: str
+    error: str
+    message: str
+    path: Path
+
+
+def read_crashes(folder: Path) -> list[Crash]:
+    """Return the crashes that a run left, in the order of time."""
+    crashes = []
+    for path in sorted(folder.glob("crash-*.txt")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        node = _NODE.search(text)
+        error, message = _last_error(text)
+        crashes.append(Crash(node[1] if node else path.name, error, message, path))
+    return crashes
+
+
+def _last_error(text: str) -> tuple[str, str]:
+    """Return the error that a crash file ends with; chained ones stand before it."""
+    found = ("", "the crash file does not say")
+    for line in text.splitlines():
+        match = _ERROR.match(line.strip())
+        if match and match[1] != "NodeExecutionError":
+            found = (match[1], match[2])
+    return found
+
+
+def choose_plugin(settings: ResourceSettings) -> Plugin:
+    """Return the plugin that runs the nodes: MultiProc, or what a file of the user's says.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, names no plugin of Nipype, or has arguments that are none.
+    """
+    if settings.nipype_plugin_file:
+        return _read_plugin(Path(settings.nipype_plugin_file))
+    args: dict[str, Any] = {
+        "n_procs": n_processes(settings),
+        "raise_insufficient": False,
+        # torch threads that were running when a process forks never wake up in the child.
+        "mp_context": "forkserver",
+        # Small jobs first: what finishes a model goes before what begins the next, so that
+        # results come one by one and a run that is killed has lost little.
+        "scheduler": "mem_thread",
+    }
+    if settings.n_gpu_procs > 1:
+        args["n_gpu_procs"] = settings.n_gpu_procs
+    if settings.memory_gb is not None:
+        args["memory_gb"] = settings.memory_gb
+    return Plugin("MultiProc", args)
+
+
+def n_processes(settings: ResourceSettings) -> int:
+    """Return the processes at once: as asked, or all CPUs that this process may use."""
+    if settings.n_procs is not None:
+        return settings.n_procs
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_plugin(path: Path) -> Plugin:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise SettingsError(f"--nipype-plugin-file <{path}> cannot be read: {error}") from error
+    if not isinstance(content, dict) or "plugin" not in content:
+        raise SettingsError(f"--nipype-plugin-file <{path}> must name a 'plugin'.")
+    name, args = content["plugin"], content.get("plugin_args") or {}
+    if name not in (known := plugin_names()):
+        raise SettingsError(
+            f"--nipype-plugin-file <{path}>: there is no plugin {name}; choose from "
+            f"{', '.join(known)}."
+        )
+    if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
+        raise SettingsError(
+            f"--nipype-plugin-file <{path}>: 'plugin_args' must hold names with values, such as "
+            "{'n_procs': 4}."
+        )
+    return Plugin(name, args)
+
+
+def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
+    """Return how many GB the extraction of the largest of some runs takes, about.
+
+    Parameters
+    ----------
+    files
+        Image of each run.
+    n_voxels
+        Of the largest volume.
+
+    Notes
+    -----
+    Volumes are read a few at a time, whatever their number; greyordinates at once, and twice
+    (measured by ``python -m benchmarks.memory``), both hemispheres of a pair.
+    """
+    grey = [path for path in files if path.name.endswith((".dtseries.nii", ".func.gii"))]
+    volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
+    sizes = [path.stat().st_size * (2 if path.name.endswith(".gii") else 1) for path in grey]
+    largest = max(sizes, default=0) / 1e9
+    in_parts = max(_VOLUMES_GB, _VOXEL_GB * n_voxels) if volumes else 0.0
+    return _LIBRARIES_GB + in_parts + 2.5 * largest
+
+
+def training_memory(n_regions: int) -> float:
+    """Return how many GB it takes to fit and judge one model, about."""
+    return _LIBRARIES_GB + 0.3 + n_regions**2 * 2e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """How Nipype runs nodes; all of them whatever fails, or (``stop``) up to the first crash."""
+
+    name: str
+    args: dict[str, Any]
+    stop: bool = False
+
+
+def write_graph(workflow: Any, folder: Path) -> list[Path]:
+    """Write the graph of a workflow as ``workflow.dot``, and as SVG where graphviz is installed.
+
+    Parameters
+    ----------
+    workflow
+        Any workflow.
+    folder
+        Where to.
+    """
+    dot = folder / "workflow.dot"
+    workflow.write_hierarchical_dotfile(dotfilename=str(dot), colored=True, simple_form=True)
+    if shutil.which("dot") is None:
+        return [dot]
+    drawn = dot.with_suffix(".svg")
+    command = ["dot", "-Tsvg", str(dot), "-o", str(drawn)]
+    subprocess.run(command, check=True, timeout=300)  # noqa: S603 (graphviz on our own file)
+    return [dot, drawn]
+
+
+def run_workflow(
+    workflow: Any, plugin: Plugin, crash_dir: Path, notify: Callable[[Any, str], None]
+) -> bool:
+    """Run a workflow to its end, whatever fails on the way.
+
+    Parameters
+    ----------
+    workflow
+        The workflow.
+    plugin
+        How to run it.
+    crash_dir
+        Where crash files go.
+    notify
+        Called with a node and ``start``, ``end`` or ``exception``, where the plugin can.
+
+    Returns
+    -------
+    bool
+        True where no node failed.
+    """
+    root = Path(workflow.base_dir) / workflow.name
+    drop_damaged(root.joinpath(*name.split(".")) for name in workflow.list_node_names())
+    # A workflow keeps the configuration that was in force when it was built.
+    workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
+    args = {**plugin.args, "status_callback": _FreezeThen(notify)}
+    steady = SteadyMultiProcPlugin(plugin_args=args) if plugin.name == "MultiProc" else None
+    try:
+        if steady is None:
+            workflow.run(plugin=plugin.name, plugin_args=args)
+        else:
+            workflow.run(plugin=steady)
+    except RuntimeError:
+        return False  # Nipype raises when all is over; the crash files tell what failed
+    finally:
+        # Nothing runs on after a first crash that ends the run, or after an interrupt.
+        if steady is not None:
+            steady.end()
+        gc.unfreeze()
+    return True
+
+
+class _FreezeThen:
+    """Freeze the garbage collector when the first job starts, then pass every call on.
+
+    Measured: the scheduler collects garbage at every pass, 15 ms with 600 nodes. The graph is
+    complete by the first call; what is frozen then is not looked at again.
+    """
+
+    def __init__(self, notify: Callable[[Any, str], None]) -> None:
+        self._notify = notify
+        self._frozen = False
+
+    def __call__(self, node: Any, status: str) -> None:
+        if not self._frozen:
+            gc.collect()
+            gc.freeze()
+            self._frozen = True
+        self._notify(node, status)
+
+
+def _execution(crash_dir: Path, stop: bool) -> dict[str, str]:
+    return {
+        "crashdump_dir": str(crash_dir),
+        "crashfile_format": "txt",
+        "hash_method": "content",
+        "stop_on_first_crash": str(stop).lower(),
+        "poll_sleep_duration": str(_POLL_SECONDS),
+        "check_version": "false",
+        "remove_unnecessary_outputs": "false",
+        "create_report": "false",
+    }

@@ -1,0 +1,1 @@
+"""Virtual perturbation of a surrogate, and other matrices of connectivity."""

@@ -1,0 +1,93 @@
+"""Let a surrogate run freely."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from npi_bids.errors import SurrogateError
+from npi_bids.matrices import correlation
+from npi_bids.records import Array
+from npi_bids.surrogates.base import Surrogate
+
+
+@runtime_checkable
+class KnowsNoise(Protocol):
+    """A surrogate that models the noise of the dynamics too, not their mean alone."""
+
+    def noise_covariance(self) -> Array:
+        """Return the covariance of what the prediction leaves, shape (n_regions, n_regions)."""
+
+
+def free_run(
+    surrogate: Surrogate, n_samples: int, rng: np.random.Generator, noise: float = 0.1
+) -> Array:
+    """Run a surrogate on its own output, from zeros.
+
+    As released by Luo et al. (2025) fresh noise of SD 0.1 is added to the whole history at each
+    step. A surrogate that models its own noise is driven by that instead: regions share it.
+
+    Parameters
+    ----------
+    surrogate
+        Fitted model.
+    n_samples
+        Length of the run.
+    rng
+        Source of the noise.
+    noise
+        Its standard deviation, in the unit of the signals, where the surrogate has none.
+
+    Returns
+    -------
+    Array
+        Shape (n_samples, n_regions).
+
+    Raises
+    ------
+    SurrogateError
+        The run left every bound.
+    """
+    shape = (surrogate.n_lags, surrogate.n_regions)
+    path = np.zeros((surrogate.n_lags + n_samples, surrogate.n_regions))
+    own: Array = np.zeros((surrogate.n_regions, surrogate.n_regions))
+    if isinstance(surrogate, KnowsNoise):
+        own[:], noise = np.linalg.cholesky(surrogate.noise_covariance()), 0.0
+    for now in range(surrogate.n_lags, len(path)):
+        history = path[now - surrogate.n_lags : now]
+        if noise:
+            history = history + noise * rng.standard_normal(shape)
+        path[now] = surrogate.step(history[None])[0]
+        if not noise:
+            path[now] += own @ rng.standard_normal(shape[1])
+        if not np.abs(path[now]).max() < 1e6:
+            raise SurrogateError(
+                f"The free-running surrogate left every bound after {now - shape[0] + 1} samples."
+            )
+    return path[surrogate.n_lags :]
+
+
+def model_fc(
+    surrogate: Surrogate, rng: np.random.Generator, n_samples: int = 1200
+) -> Array | None:
+    """Return the functional connectivity of the free-running surrogate, or None if it diverges.
+
+    Parameters
+    ----------
+    surrogate
+        Fitted model.
+    rng
+        Source of the noise.
+    n_samples
+        Length of the free run.
+
+    Returns
+    -------
+    Array or None
+        Shape (n_regions, n_regions).
+    """
+    try:
+        return correlation(free_run(surrogate, n_samples, rng))
+    except SurrogateError:
+        return None

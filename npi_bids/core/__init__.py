@@ -1,1 +1,0 @@
-"""Arrays in, arrays out: numpy, scipy and torch, nothing else."""

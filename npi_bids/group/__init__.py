@@ -1,0 +1,1 @@
+"""The group level: who belongs to a group, what it shares, and what is tested."""

@@ -1,0 +1,243 @@
+"""Which models of an output dataset make up a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from npi_bids.bids.derivatives import Model, find_models
+from npi_bids.bids.outputs import WITHIN_GROUP, stem
+from npi_bids.errors import (
+    ConfigurationError,
+    InputDataError,
+    NoUsableDataError,
+    SettingsError,
+)
+from npi_bids.group.selection import (
+    VERDICTS,
+    Membership,
+    SelectionSettings,
+    mean_displacement,
+    read_participants,
+    select,
+)
+
+# What the results say of each subject, by the names of its columns.
+RESULT_COLUMNS = (
+    *("participant_id", "n_maps", "mean_fd", "minutes", "verdict", "r_split", "expected_r"),
+)
+# What the table of subjects has beside these.
+_OF_THE_TABLE = ("r_with_others", "outlier")
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The models that are averaged into one group.
+
+    Attributes
+    ----------
+    entities, desc
+        Of the group's files, without what differs within subjects.
+    subjects
+        Models by subject label; a subject with several sessions or runs has several, which are
+        averaged first.
+    """
+
+    entities: dict[str, str]
+    desc: str
+    subjects: dict[str, tuple[Model, ...]]
+
+    @property
+    def name(self) -> str:
+        """Entities, joined."""
+        return stem({**self.entities, "desc": self.desc})
+
+    @property
+    def space(self) -> str:
+        """Space of the images, which names the group's folder."""
+        return self.entities.get("space", "individual")
+
+
+def find_cohorts(
+    root: Path, settings: SelectionSettings, min_subjects: int
+) -> tuple[list[Cohort], list[Membership]]:
+    """Sort the models of an output dataset into groups by task, atlas and what else names them.
+
+    Parameters
+    ----------
+    root
+        The output dataset.
+    settings
+        Who is left out, and how groups are made.
+    min_subjects
+        Subjects that a group needs.
+
+    Returns
+    -------
+    list of Cohort, list of Membership
+        The groups that are large enough, and of every model whether it is in one.
+
+    Raises
+    ------
+    NoUsableDataError
+        There are no models, or no group is large enough.
+    ConfigurationError
+        Models of one group were made with different settings.
+    InputDataError
+        Models of one group differ in their sampling period.
+    """
+    groups: dict[tuple[Any, ...], dict[str, list[Model]]] = {}
+    members = select(find_models(root), root, settings)
+    for member in members:
+        model = member.model
+        shared = {k: v for k, v in model.entities.items() if k not in WITHIN_GROUP}
+        shared |= {"cohort": member.cohort} if member.cohort else {}
+        key = (tuple(shared.items()), model.desc)
+        if not member.reason:
+            groups.setdefault(key, {}).setdefault(model.entities["sub"], []).append(model)
+    cohorts = [
+        Cohort(dict(shared), desc, {sub: tuple(models) for sub, models in subjects.items()})
+        for (shared, desc), subjects in sorted(groups.items())
+    ]
+    if not members:
+        raise NoUsableDataError(
+            f"<{root}> holds no effective connectivity of any subject; run the participant level "
+            "first, or see its reports for why there is none."
+        )
+    for cohort in cohorts:
+        _check_alike(cohort, "ConfigurationHash", ConfigurationError)
+        _check_alike(cohort, "RepetitionTime", InputDataError)
+    large = [cohort for cohort in cohorts if len(cohort.subjects) >= min_subjects]
+    if not large:
+        sizes = ", ".join(f"{len(cohort.subjects)} of {cohort.name}" for cohort in cohorts)
+        out = sum(bool(member.reason) for member in members)
+        raise NoUsableDataError(
+            f"No group has {min_subjects} subjects (--min-subjects); found {sizes or 'none'}"
+            + (f", and {out} map(s) were left out." if out else ".")
+        )
+    return large, members
+
+
+def participant_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Return the columns of ``participants.tsv`` by the names that the group level gives them.
+
+    A column that is called like one of the results keeps its values under another name.
+
+    >>> participant_columns(["participant_id", "age", "mean_fd"])
+    {'age': 'age', 'participants_mean_fd': 'mean_fd'}
+    """
+    return {
+        f"participants_{name}" if name in (*RESULT_COLUMNS, *_OF_THE_TABLE) else name: name
+        for name in columns
+        if name != "participant_id"
+    }
+
+
+def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
+    """Return what is known of each subject of a group: of the results, then of the participant.
+
+    Parameters
+    ----------
+    cohort
+        The group.
+    root
+        Output dataset; columns of its ``participants.tsv`` come after those of the results.
+    """
+    participants = read_participants(root)
+    columns = participant_columns(next(iter(participants.values()), {}))
+    rows = []
+    for subject, models in sorted(cohort.subjects.items()):
+        runs = [about for model in models for _, about in model.runs()]
+        quality = [model.sidecar["Quality"] for model in models]
+        verdicts = [str(model.sidecar["Verdict"]) for model in models]
+        own = participants.get(subject, {})
+        rows.append(
+            {
+                "participant_id": f"sub-{subject}",
+                "n_maps": len(models),
+                "mean_fd": mean_displacement(runs),
+                "minutes": sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs) / 60,
+                "verdict": min(verdicts, key=VERDICTS.index),
+                "r_split": _mean(found["r_split"] for found in quality),
+                "expected_r": _mean(found["expected_r"] for found in quality),
+                **{name: own.get(column) or "n/a" for name, column in columns.items()},
+            }
+        )
+    return rows
+
+
+def tested_rows(
+    cohort: Cohort, rows: list[dict[str, Any]], sessions: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Return the rows of the subjects that are tested: those with both sessions, if any are asked.
+
+    Parameters
+    ----------
+    cohort
+        The group.
+    rows
+        As :func:`subject_rows` returns them.
+    sessions
+        First and second, or none.
+    """
+    if not sessions:
+        return rows
+    pairs, _ = paired_models(cohort, sessions)
+    return [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
+
+
+def paired_models(
+    cohort: Cohort, sessions: tuple[str, ...]
+) -> tuple[dict[str, tuple[Model, Model]], dict[str, str]]:
+    """Return the maps of both sessions of each subject, and why others have none.
+
+    Raises
+    ------
+    SettingsError
+        No subject has both.
+    """
+    wanted = [session.removeprefix("ses-") for session in sessions]
+    pairs: dict[str, tuple[Model, Model]] = {}
+    reasons = {}
+    for subject, models in sorted(cohort.subjects.items()):
+        found = {model.entities.get("ses", ""): model for model in models}
+        if all(session in found for session in wanted):
+            pairs[subject] = (found[wanted[0]], found[wanted[1]])
+        else:
+            reasons[subject] = f"no map of both sessions {' and '.join(wanted)} (--paired)"
+    if not pairs:
+        there = sorted({m.entities.get("ses", "(none)") for ms in cohort.subjects.values()
+                        for m in ms})  # fmt: skip
+        raise SettingsError(
+            f"--paired {' '.join(sessions)}: no subject of {cohort.name} has a map of each; found "
+            f"sessions {', '.join(there)}. Sessions that are pooled (--combine sessions) have one "
+            "map."
+        )
+    return pairs, reasons
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _check_alike(cohort: Cohort, field: str, error: type[Exception]) -> None:
+    """Refuse to mix models that differ in a field of their sidecars; say which have what."""
+    values: dict[Any, list[str]] = {}
+    for subject, models in cohort.subjects.items():
+        for model in models:
+            values.setdefault(_value(model.sidecar, field), []).append(f"sub-{subject}")
+    if len(values) > 1:
+        found = "; ".join(f"{value}: {', '.join(subs[:5])}" for value, subs in values.items())
+        raise error(
+            f"Group {cohort.name}: subjects differ in {field} and are never mixed ({found}). "
+            "Put them into separate output datasets, or run them again with the same settings."
+        )
+
+
+def _value(sidecar: Mapping[str, Any], field: str) -> Any:
+    value = sidecar.get(field)
+    return round(value, 4) if isinstance(value, float) else value

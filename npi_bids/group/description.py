@@ -1,0 +1,383 @@
+"""What maps of subjects have in common, edge by edge, and who is unlike the others.
+
+Maps come as one array with a row per subject, which may lie on disk: it is read some edges at a
+time, so that memory does not grow with the number of subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student
+
+from npi_bids.connectivity.network_measures import (
+    ONE_SIGNED,
+    flow_stack,
+    groupings,
+    network_stack,
+)
+from npi_bids.group.map_stack import blocks_of
+from npi_bids.group.reliability import Reliability, reliability, split_half_of_group
+from npi_bids.records import Array, Mask
+
+_OUTLYING = 3.0  # robust standard deviations below the median
+_NORMAL_MAD = 1.4826  # times the median absolute deviation is the SD of a normal distribution
+# What rests on independent subjects, and what of it is a test of a mean of 0.
+INFERENCE = ("standard_error", "t", "p", "q", "lower", "upper", "sign_consistency")
+TESTS_OF_ZERO = ("t", "p", "q", "sign_consistency")
+# What of a description is written as a matrix, by the kind of the file.
+_KINDS = {
+    "groupmean": "mean", "groupsd": "sd", "groupn": "n", "groupt": "t", "groupp": "p",
+    "groupq": "q", "grouplower": "lower", "groupupper": "upper",
+    "groupsign": "sign_consistency", "groupinfluence": "influence", "groupmedian": "median",
+    "grouptrimmed": "trimmed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Description:
+    """What subjects share; every array has shape (n_edges,), NaN where too few have the edge.
+
+    Attributes
+    ----------
+    mean, sd, n
+        Mean, sample standard deviation, and number of subjects that have the edge.
+    standard_error, t, p, q
+        Of the mean; two-sided p of a mean of 0, and q of Benjamini and Hochberg over all edges.
+    lower, upper
+        Ends of the 95 % interval of the mean.
+    sign_consistency
+        Share of the subjects whose entry has the sign of the mean.
+    influence
+        Largest change of the mean when one subject is left out, in standard errors.
+    influential
+        Row of that subject.
+    median, trimmed
+        Median, and mean without the lowest and highest share of the subjects.
+    """
+
+    mean: Array
+    sd: Array
+    n: Array
+    standard_error: Array
+    t: Array
+    p: Array
+    q: Array
+    lower: Array
+    upper: Array
+    sign_consistency: Array
+    influence: Array
+    influential: NDArray[np.int64]
+    median: Array
+    trimmed: Array
+
+
+DescriptionT = TypeVar("DescriptionT", bound=Description)
+
+
+def without(found: DescriptionT, names: Sequence[str]) -> DescriptionT:
+    """Return a description in which some fields are NaN, because they do not hold."""
+    return replace(found, **{name: np.full(found.mean.shape, np.nan) for name in names})
+
+
+def describe(
+    maps: Array,
+    *,
+    weights: Array | None = None,
+    errors: Array | None = None,
+    trim: float = 0.1,
+    min_subjects: int = 2,
+) -> Description:
+    """Describe maps edge by edge, over the subjects that have the edge.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_edges); NaN where a subject lacks the edge.
+    weights
+        Shape (n_subjects,), not negative; equal where None.
+    errors
+        Shape (n_subjects, n_edges); standard errors of the entries. Where they are given, entries
+        count by one over their square, times ``weights``.
+    trim
+        Share of the subjects that the trimmed mean leaves out on either side.
+    min_subjects
+        Subjects that an edge needs.
+
+    Notes
+    -----
+    The standard error of a weighted mean is that of the weighted deviations,
+    ``sqrt(sum w^2 (x - m)^2) / sum w``, times ``sqrt(n / (n - 1))``, which is the usual one where
+    weights are equal.
+
+    Examples
+    --------
+    >>> found = describe(np.array([[1.0, 0.0], [2.0, 1.0], [3.0, -1.0]]))
+    >>> found.mean, found.sd, found.n
+    (array([2., 0.]), array([1., 1.]), array([3., 3.]))
+    """
+    n_rows, n_edges = maps.shape
+    parts = []
+    for edges in blocks_of(n_rows, n_edges):
+        weight = np.ones(n_rows) if weights is None else weights
+        block = np.asarray(maps[:, edges], dtype=np.float64)
+        spread = weight[:, None] * np.ones(block.shape[1])
+        if errors is not None:
+            spread = spread / np.asarray(errors[:, edges], dtype=np.float64) ** 2
+        parts.append(_describe_block(block, spread, trim, min_subjects))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Description(q=adjust(joined["p"]), **joined)
+
+
+def adjust(p: Array) -> Array:
+    """Return q values of Benjamini and Hochberg; NaN stays NaN and counts as no test."""
+    q = np.full(p.shape, np.nan)
+    tested = np.isfinite(p)
+    if tested.any():
+        q[tested] = false_discovery_control(p[tested])
+    return q
+
+
+def _describe_block(x: Array, weight: Array, trim: float, min_subjects: int) -> dict[str, Array]:
+    has = np.isfinite(x) & np.isfinite(weight) & (weight > 0)
+    n = has.sum(axis=0).astype(float)
+    enough = n >= min_subjects
+    w = np.where(has, weight, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        w = w / w.sum(axis=0)
+        mean = np.where(has, w * x, 0.0).sum(axis=0)
+        apart = np.where(has, x - mean, 0.0)
+        unbiased = n / (n - 1)
+        sd = np.sqrt((w * apart**2).sum(axis=0) * unbiased)
+        error = np.sqrt((w**2 * apart**2).sum(axis=0) * unbiased)
+        t = mean / error
+        p = 2 * student.sf(np.abs(t), n - 1)
+        moved = np.abs(w * apart) / (1 - w)
+        same = (np.sign(x) == np.sign(mean)) & has
+        median, trimmed = _order_statistics(np.where(has, x, np.nan), n, trim)
+        half = student.ppf(0.975, np.maximum(n - 1, 1)) * error
+        found = {
+            "mean": mean, "sd": sd, "standard_error": error, "t": t, "p": p,
+            "lower": mean - half, "upper": mean + half, "sign_consistency": same.sum(axis=0) / n,
+            "influence": moved.max(axis=0) / error, "median": median, "trimmed": trimmed,
+        }  # fmt: skip
+    single = n < 2
+    alone = ("sd", "standard_error", "t", "p", "lower", "upper", "influence")
+    known = {
+        name: np.where(enough & ~(single if name in alone else ~enough), value, np.nan)
+        for name, value in found.items()
+    }
+    # Without spread there is no test: 0 over 0 on the diagonal is no finding.
+    for name in ("t", "p", "influence"):
+        known[name] = np.where(error > 0, known[name], np.nan)
+    return {**known, "n": n, "influential": np.where(has, moved, -1).argmax(axis=0)}
+
+
+def _order_statistics(x: Array, n: Array, trim: float) -> tuple[Array, Array]:
+    """Return median and trimmed mean of the columns; missing values count for nothing."""
+    ordered = np.sort(x, axis=0)  # NaN last
+    rank = np.arange(len(x))[:, None]
+    left_out = np.floor(trim * n)
+    inner = (rank >= left_out) & (rank < n - left_out)
+    trimmed: Array = np.where(inner, ordered, 0.0).sum(axis=0) / inner.sum(axis=0)
+    low, high = ((n - 1) // 2).astype(int), (n // 2).astype(int)
+    columns = np.arange(x.shape[1])
+    low, high = np.maximum(low, 0), np.minimum(high, len(x) - 1)
+    median: Array = (ordered[low, columns] + ordered[high, columns]) / 2
+    return median, trimmed
+
+
+def likeness(maps: Array) -> Array:
+    """Return the correlation of each subject's map with the mean of all the others.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_edges); edges that a subject lacks are left out for it.
+
+    Returns
+    -------
+    Array
+        Shape (n_subjects,); NaN where there is nobody to compare with.
+    """
+    n_rows, n_edges = maps.shape
+    sums = np.zeros((6, n_rows))
+    for edges in blocks_of(n_rows, n_edges):
+        x = np.asarray(maps[:, edges], dtype=np.float64)
+        has = np.isfinite(x)
+        known = np.where(has, x, 0.0)
+        others = has.sum(axis=0) - has
+        use = has & (others > 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(use, (known.sum(axis=0) - known) / others, 0.0)
+        x = np.where(use, known, 0.0)
+        products = use.astype(float), x, mean, x * x, mean * mean, x * mean
+        sums += np.array([product.sum(axis=1) for product in products])
+    n, a, b, aa, bb, ab = sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r: Array = (n * ab - a * b) / np.sqrt((n * aa - a * a) * (n * bb - b * b))
+    return r
+
+
+def outliers(alike: Array) -> Mask:
+    """Tell which subjects are less like the others than chance makes them.
+
+    Fisher-transformed likeness more than three robust standard deviations below the median.
+
+    >>> outliers(np.array([0.8, 0.82, 0.79, 0.81, 0.1])).tolist()
+    [False, False, False, False, True]
+    """
+    z = np.arctanh(np.clip(alike, -0.999999, 0.999999))
+    if not np.isfinite(z).any():
+        return np.zeros(z.shape, dtype=bool)
+    centre = np.nanmedian(z)
+    spread = _NORMAL_MAD * np.nanmedian(np.abs(z - centre))
+    with np.errstate(invalid="ignore"):
+        unlike: Mask = z < centre - _OUTLYING * max(float(spread), 1e-12)
+    return unlike
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighing:
+    """How subjects count.
+
+    Attributes
+    ----------
+    quality
+        Shape (n_subjects,), from 0 to 1; alike where None. Unknown counts as the mean.
+    errors
+        Standard errors of the entries, shape of the maps, or None.
+    trim, min_subjects
+        As :func:`~npi_bids.group.description.describe` has them.
+    """
+
+    quality: Array | None
+    errors: Array | None
+    trim: float
+    min_subjects: int
+
+    @property
+    def weights(self) -> Array | None:
+        """Weights of the subjects, a hundredth at least."""
+        if self.quality is None:
+            return None
+        known = np.clip(self.quality, 0.01, 1.0)
+        mean = float(np.nanmean(known)) if np.isfinite(known).any() else 1.0
+        weights: Array = np.where(np.isfinite(known), known, mean)
+        return weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapDescription(Description):
+    """A description of maps."""
+
+    def kinds(self) -> dict[str, Array]:
+        """Return what is written as a matrix, by the kind of its file."""
+        return {kind: getattr(self, name) for kind, name in _KINDS.items()}
+
+
+def describe_maps(maps: Array, weighing: Weighing) -> MapDescription:
+    """Describe the edges of a group; the diagonal, which is no connection, is not tested."""
+    found = describe(
+        maps,
+        weights=weighing.weights,
+        errors=weighing.errors,
+        trim=weighing.trim,
+        min_subjects=weighing.min_subjects,
+    )
+    return MapDescription(*(getattr(found, name) for name in Description.__dataclass_fields__))
+
+
+def describe_regions(maps: Array, n_regions: int, weighing: Weighing) -> dict[str, Description]:
+    """Describe what the maps say of regions; by figure, over subjects.
+
+    Figures that have one sign whatever the map is are not tested against 0.
+    """
+    described = {
+        figure: describe(
+            values,
+            weights=weighing.weights,
+            trim=weighing.trim,
+            min_subjects=weighing.min_subjects,
+        )
+        for figure, values in flow_stack(maps, n_regions).items()
+    }
+    return {
+        figure: without(description, TESTS_OF_ZERO) if figure in ONE_SIGNED else description
+        for figure, description in described.items()
+    }
+
+
+def describe_networks(
+    maps: Array,
+    labels: tuple[str, ...],
+    columns: Mapping[str, Sequence[str]],
+    weighing: Weighing,
+) -> Iterator[tuple[str, tuple[str, ...], Description]]:
+    """Yield each way to put regions together, its networks, and their pairs over subjects."""
+    for grouping, networks in groupings(labels, columns).items():
+        pairs, names = network_stack(maps, labels, networks)
+        yield (
+            grouping,
+            names,
+            describe(
+                pairs,
+                weights=weighing.weights,
+                trim=weighing.trim,
+                min_subjects=weighing.min_subjects,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeated:
+    """How well a group repeats: over visits of its subjects, and over halves of them."""
+
+    visits: Reliability | None
+    halves: tuple[float, float]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a sidecar says of it."""
+        found: dict[str, Any] = {
+            "SplitHalfOfSubjects": {"Mean": self.halves[0], "SD": self.halves[1]}
+        }
+        if self.visits is not None:
+            found["Reliability"] = {
+                "Subjects": self.visits.n_subjects,
+                "Visits": self.visits.n_visits,
+                "MedianICC21": _median(self.visits.icc_agreement),
+                "MedianICC31": _median(self.visits.icc_consistency),
+                "IdentificationRate": self.visits.identification,
+                "MeanRWithin": self.visits.r_within,
+                "MeanRBetween": self.visits.r_between,
+            }
+        return found
+
+    def kinds(self) -> dict[str, Array]:
+        """Return what is written as a matrix, by the kind of its file."""
+        return {} if self.visits is None else {"groupicc": self.visits.icc_agreement}
+
+
+def repeated(maps: Array, visits: Array, owner: NDArray[np.int64]) -> Repeated:
+    """Measure how well a group repeats.
+
+    Parameters
+    ----------
+    maps
+        One per subject, shape (n_subjects, n_edges).
+    visits, owner
+        All maps, and the number of the subject of each.
+    """
+    found = reliability(visits, owner) if len(visits) > len(maps) else None
+    return Repeated(found, split_half_of_group(maps, np.random.default_rng(0)))
+
+
+def _median(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")

@@ -1,0 +1,223 @@
+"""General linear models of every edge over subjects: estimates, t or F, and parametric p.
+
+Edges are columns and subjects are rows; designs come from :mod:`npi_bids.group.design`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import null_space
+from scipy.stats import f as fisher
+from scipy.stats import t as student
+
+from npi_bids.errors import NoUsableDataError, SettingsError
+from npi_bids.group.description import adjust
+from npi_bids.group.map_stack import blocks_of
+from npi_bids.records import Array, Mask
+
+_SINGULAR = 1e-8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast:
+    """What is tested: ``matrix @ coefficients = 0``.
+
+    Attributes
+    ----------
+    name
+        In words, such as ``age`` or ``patient - control``.
+    matrix
+        Shape (n_rows, n_columns of the design); one row is a t test, several are an F test.
+    """
+
+    name: str
+    matrix: Array
+
+    @property
+    def kind(self) -> str:
+        """``t`` or ``F``."""
+        return "t" if len(self.matrix) == 1 else "F"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """What explains the subjects' maps.
+
+    Attributes
+    ----------
+    matrix
+        Shape (n_subjects, n_columns).
+    columns
+        Their names.
+    contrasts
+        What is tested.
+    blocks
+        Shape (n_subjects,); subjects are exchanged within a block alone.
+    """
+
+    matrix: Array
+    columns: tuple[str, ...]
+    contrasts: tuple[Contrast, ...]
+    blocks: Array
+
+    def __post_init__(self) -> None:
+        n_rows, n_columns = self.matrix.shape
+        if n_rows - n_columns < 1:
+            raise NoUsableDataError(
+                f"{n_rows} subjects are too few for a model of {n_columns} columns "
+                f"({', '.join(self.columns)}); at least {n_columns + 1} are needed."
+            )
+        # Columns of unit length, so that the unit of a column decides nothing.
+        scaled = self.matrix / np.linalg.norm(self.matrix, axis=0).clip(1e-300)
+        rank = np.linalg.matrix_rank(scaled, tol=_SINGULAR)
+        if rank < n_columns:
+            raise SettingsError(
+                f"The columns of the model depend on each other: {', '.join(self.columns)} have "
+                f"rank {rank} over {n_rows} subjects. Leave one out, or merge levels that say the "
+                "same."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """A contrast of every edge; arrays have shape (n_edges,), NaN where it cannot be tested.
+
+    Attributes
+    ----------
+    effect, standard_error
+        Of a t test; NaN for an F test.
+    statistic
+        t or F.
+    p, q
+        Parametric, two-sided for t; q of Benjamini and Hochberg over all edges.
+    n
+        Subjects behind the edge.
+    """
+
+    effect: Array
+    standard_error: Array
+    statistic: Array
+    p: Array
+    q: Array
+    n: Array
+
+
+def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
+    """Fit every edge by least squares, over the subjects that have it.
+
+    Edges that the same subjects have are fitted together. Where the subjects that are left no
+    longer tell the columns of the design apart, the edge is NaN.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_edges), may lie on disk; NaN where a subject lacks the edge.
+    design, contrast
+        What explains, and what is tested.
+    """
+    n_rows, n_edges = maps.shape
+    found = np.full((5, n_edges), np.nan)
+    for edges in blocks_of(n_rows, n_edges):
+        block = np.asarray(maps[:, edges], dtype=np.float64)
+        has = np.isfinite(block)
+        whole = has.all(axis=0)
+        part = np.full((5, block.shape[1]), np.nan)
+        part[:, whole] = _fit(block[:, whole], design.matrix, contrast)
+        for columns in _alike(has, np.flatnonzero(~whole)):
+            rows = has[:, columns[0]]
+            part[:, columns] = _fit(block[np.ix_(rows, columns)], design.matrix[rows], contrast)
+        found[:, edges] = part
+    effect, error, statistic, p, n = found
+    return Estimate(effect, error, statistic, p, adjust(p), n)
+
+
+def _alike(has: Mask, columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the columns in groups that the same subjects have."""
+    groups: dict[bytes, list[int]] = {}
+    for column, packed in zip(columns, np.packbits(has[:, columns], axis=0).T, strict=True):
+        groups.setdefault(packed.tobytes(), []).append(int(column))
+    return [np.array(members) for members in groups.values()]
+
+
+def _fit(y: Array, x: Array, contrast: Contrast) -> Array:
+    """Return effect, standard error, statistic, p and n of edges that the same subjects have."""
+    nothing = np.full((5, y.shape[1]), np.nan)
+    nothing[4] = len(y)
+    free = len(y) - x.shape[1]
+    scaled = x / np.linalg.norm(x, axis=0).clip(1e-300)
+    if free < 1 or np.linalg.matrix_rank(scaled, tol=_SINGULAR) < x.shape[1]:
+        return nothing
+    pieces = pieces_of(x, contrast)
+    centred = y - y.mean(axis=0)
+    constant = (centred**2).sum(axis=0) <= 1e-24 * np.maximum((y**2).sum(axis=0), 1e-300)
+    effect = pieces.effect @ y
+    left = y - pieces.basis @ (pieces.basis.T @ y)
+    noise = (left**2).sum(axis=0) / free
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if contrast.kind == "t":
+            error = np.sqrt(noise * pieces.spread[0, 0])
+            statistic = effect[0] / error
+            p = 2 * student.sf(np.abs(statistic), free)
+            found = np.array([effect[0], error, statistic, p, nothing[4]])
+        else:
+            rows = len(contrast.matrix)
+            weighed = np.linalg.solve(pieces.spread, effect)
+            statistic = (effect * weighed).sum(axis=0) / rows / noise
+            p = fisher.sf(statistic, rows, free)
+            found = np.array([nothing[0], nothing[1], statistic, p, nothing[4]])
+    found[2:4, constant] = np.nan
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """What a design makes of data, worked out once.
+
+    Attributes
+    ----------
+    effect
+        Shape (n_rows of the contrast, n_subjects): its product with data is the effect.
+    spread
+        Shape (n_rows, n_rows): covariance of the effect for unit noise.
+    basis
+        Shape (n_subjects, n_columns), orthonormal: what the design can explain.
+    nuisance
+        The same of what it can explain without the effect.
+    """
+
+    effect: Array
+    spread: Array
+    basis: Array
+    nuisance: Array
+
+
+def pieces_of(x: Array, contrast: Contrast) -> Pieces:
+    """Split a design into effect and nuisance, as Freedman and Lane permute it."""
+    inverse = np.linalg.pinv(x)
+    effect = contrast.matrix @ inverse
+    spread = contrast.matrix @ (inverse @ inverse.T) @ contrast.matrix.T
+    basis, _ = np.linalg.qr(x)
+    without = x @ null_space(contrast.matrix)
+    nuisance = np.linalg.qr(without)[0] if without.shape[1] else np.zeros((len(x), 0))
+    return Pieces(effect, spread, basis, nuisance)
+
+
+def untested(found: Estimate) -> Estimate:
+    """Return the effects alone, of a contrast whose test does not hold."""
+    nothing = np.full(found.effect.shape, np.nan)
+    return Estimate(found.effect, nothing, nothing, nothing, nothing, found.n)
+
+
+def depends_on_mean(design: Design, contrast: Contrast) -> bool:
+    """Tell whether a contrast changes with the mean of all maps, as a test of the mean does.
+
+    >>> design = Design(np.array([[1.0, -1], [1, 0], [1, 2]]), ("one", "age"), (), np.zeros(3))
+    >>> mean, age = Contrast("one", np.array([[1.0, 0]])), Contrast("age", np.array([[0, 1.0]]))
+    >>> depends_on_mean(design, mean), depends_on_mean(design, age)
+    (True, False)
+    """
+    moved = contrast.matrix @ np.linalg.pinv(design.matrix).sum(axis=1)
+    return bool(np.abs(moved).max() > _SINGULAR)

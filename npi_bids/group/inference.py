@@ -1,0 +1,209 @@
+"""Test what explains the maps of a group, and write it under BIDS names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from npi_bids.bids.outputs import contrast_labels
+from npi_bids.connectivity.network_measures import (
+    ONE_SIGNED,
+    flow_stack,
+    groupings,
+    network_stack,
+)
+from npi_bids.group.analysis import NOT_AGAINST_ZERO, GroupTarget
+from npi_bids.group.design import BuiltDesign, build_model, rows_of, sites_of
+from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, estimate, untested
+from npi_bids.group.harmonization import harmonise
+from npi_bids.group.map_stack import MapStack, new_maps
+from npi_bids.group.permutation import Permuted, nothing_permuted, permute, varying_edges
+from npi_bids.group.pretraining import why_not_tested
+from npi_bids.group.settings import ModelSettings, PermuteSettings
+from npi_bids.group.tables import (
+    component_table,
+    edge_table,
+    estimate_columns,
+    network_rows,
+    permuted_columns,
+    region_table,
+)
+from npi_bids.io.region_tables import Regions
+from npi_bids.records import Array, ECResult
+
+
+def save_tests(
+    stack: MapStack,
+    rows: Sequence[Mapping[str, Any]],
+    target: GroupTarget,
+    settings: tuple[ModelSettings, PermuteSettings],
+    folder: Path,
+    network_table: str = "",
+) -> list[str]:
+    """Test every contrast of a model: edges, networks of edges, pairs of networks, regions.
+
+    Parameters
+    ----------
+    stack
+        Maps of the group (or differences of two sessions), one per subject.
+    rows
+        What is known of each subject, in the order of the stack.
+    target
+        Where to.
+    settings
+        What is tested, and how it is corrected.
+    folder
+        Where arrays may lie.
+    network_table
+        Further networks.
+
+    Returns
+    -------
+    list of str
+        Names of what was tested.
+    """
+    asked, correct = settings
+    built = build_model(rows, asked)
+    maps = rows_of(stack.maps, built.rows, folder / "tested.npy")
+    if asked.harmonize:
+        clean = new_maps(folder / "harmonised.npy", maps)
+        harmonise(maps, sites_of(rows, built, asked.harmonize), built.covariates, clean)
+        maps = clean
+    regions = Regions(target.regions_file, stack.labels, network_table)
+    test = _Test(maps, regions, built.design, correct, target)
+    facts = _facts(built, rows, settings)
+    contrasts = built.design.contrasts
+    for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
+        contrast = next(contrast for contrast in contrasts if contrast.name == name)
+        about = facts | test.facts_of(contrast, paired=bool(asked.paired))
+        test.save_edges(contrast, label, about)
+        test.save_regions(contrast, label, about)
+        test.save_networks(contrast, label, about)
+    return [contrast.name for contrast in contrasts]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Test:
+    """The maps of a group, what explains them, and where the answers go."""
+
+    maps: Array
+    regions: Regions
+    design: Design
+    correct: PermuteSettings
+    target: GroupTarget
+
+    def facts_of(self, contrast: Contrast, *, paired: bool) -> dict[str, Any]:
+        """Return what sidecars say of a contrast, and why it is not tested where it is not."""
+        of_mean = depends_on_mean(self.design, contrast)
+        reason = why_not_tested(self.target.pretrained_on, mean=of_mean and not paired)
+        drawn = self.correct.n_permutations and not reason
+        return {
+            "Contrast": contrast.name,
+            "ContrastWeights": contrast.matrix.tolist(),
+            "Statistic": contrast.kind,
+            "Permutations": self.correct.n_permutations if drawn else 0,
+            "PermutedBy": ("changes of sign" if of_mean else "exchange of residuals")
+            if drawn
+            else None,
+            **({"NotTested": reason} if reason else {}),
+        }
+
+    def save_edges(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+        """Test every edge, and networks of edges."""
+        labels, wanted = self.regions.labels, self.correct.network_statistic
+        n = len(labels)
+        found = self._estimate(self.maps, contrast, facts)
+        drawn = None
+        if self.correct.n_permutations:
+            drawn = (
+                nothing_permuted(n)
+                if "NotTested" in facts
+                else permute(self.maps, n, self.design, contrast, self.correct)
+            )
+        about = {**facts, "EdgesPermuted": drawn.n_tested if drawn else None}
+        for kind, values in _kinds(found, drawn, wanted).items():
+            if kind == "modeleffect" and contrast.kind == "F":
+                continue  # of several columns there is no one effect
+            matrix = ECResult(values.reshape(n, n), labels)
+            self.target.save(kind, matrix, about, suffix=label)
+        columns = estimate_columns(found) | permuted_columns(drawn, wanted)
+        table = edge_table(labels, columns, self.regions.network)
+        self.target.save_table("edges", table, about, suffix=label)
+        if drawn is not None and drawn.components:
+            table = component_table(labels, drawn.components)
+            self.target.save_table("components", table, about, suffix=label)
+
+    def save_regions(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+        """Test what the maps say of regions; figures of one sign are not tested against 0."""
+        of_mean = depends_on_mean(self.design, contrast)
+        columns = {}
+        for figure, values in flow_stack(self.maps, len(self.regions.labels)).items():
+            found = self._estimate(values, contrast, facts)
+            one_signed = of_mean and figure in ONE_SIGNED
+            columns[figure] = estimate_columns(untested(found) if one_signed else found)
+        about = {**facts, **(NOT_AGAINST_ZERO if of_mean else {})}
+        table = region_table(self.regions, columns)
+        self.target.save_table("regions", table, about, suffix=label)
+
+    def save_networks(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+        """Test pairs of networks, with permutations of their own."""
+        plain = replace(self.correct, network_statistic="none")
+        pairs = {}
+        labels = self.regions.labels
+        for grouping, networks in groupings(labels, self.regions.networks).items():
+            values, names = network_stack(self.maps, labels, networks)
+            columns = estimate_columns(self._estimate(values, contrast, facts))
+            if plain.n_permutations and varying_edges(values).any():
+                n = len(names)
+                drawn = (
+                    nothing_permuted(n)
+                    if "NotTested" in facts
+                    else permute(values, n, self.design, contrast, plain, diagonal=True)
+                )
+                columns |= permuted_columns(drawn)
+            pairs[grouping] = (names, columns)
+        if pairs:
+            self.target.save_table("networks", network_rows(pairs), facts, suffix=label)
+
+    def _estimate(self, values: Array, contrast: Contrast, facts: Mapping[str, Any]) -> Estimate:
+        found = estimate(values, self.design, contrast)
+        return untested(found) if "NotTested" in facts else found
+
+
+def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, Array]:
+    """Return what is written as a matrix, by kind."""
+    kinds = {
+        "modeleffect": found.effect, "modelstatistic": found.statistic, "modelp": found.p,
+        "modelq": found.q,
+    }  # fmt: skip
+    if drawn is not None:
+        kinds |= {"modelpermuted": drawn.p, "modelfwe": drawn.p_fwe}
+        kinds |= {"modelnbs": drawn.p_nbs} if networks in ("nbs", "both") else {}
+        kinds |= {"modeltfnbs": drawn.p_tfnbs} if networks in ("tfnbs", "both") else {}
+    return kinds
+
+
+def _facts(
+    built: BuiltDesign,
+    rows: Sequence[Mapping[str, Any]],
+    settings: tuple[ModelSettings, PermuteSettings],
+) -> dict[str, Any]:
+    asked, correct = settings
+    inside = [str(row["participant_id"]) for row, keep in zip(rows, built.rows, strict=True)
+              if keep]  # fmt: skip
+    return {
+        "Model": built.formula,
+        "Columns": list(built.design.columns),
+        "Subjects": [name.removeprefix("sub-") for name in inside],
+        "NumberOfSubjects": len(inside),
+        "LeftOut": {str(rows[place]["participant_id"]): why
+                    for place, why in built.reasons.items()},
+        "Paired": list(asked.paired) or None,
+        "HarmonizedOver": asked.harmonize or None,
+        "ExchangedWithin": asked.exchange_within or asked.harmonize or None,
+        "NetworkStatistic": correct.network_statistic,
+        "NetworkThreshold": correct.nbs_threshold,
+        "Seed": correct.group_seed,
+    }  # fmt: skip

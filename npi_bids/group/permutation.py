@@ -1,0 +1,351 @@
+"""Networks that directed edges make up, with a threshold and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from npi_bids.errors import (
+    NoUsableDataError,
+)
+from npi_bids.group.glm import Contrast, Design, Pieces, depends_on_mean, pieces_of
+from npi_bids.group.map_stack import blocks_of
+from npi_bids.group.settings import PermuteSettings
+from npi_bids.records import Array, Mask
+
+# Exponents of extent and height, and the step of the height: Baggio et al. 2018
+# (doi:10.1002/hbm.24007).
+_EXTENT, _HEIGHT, _STEP = 0.4, 3.0, 0.1
+_TOGETHER = 32  # permutations at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Component:
+    """A network of edges above the threshold.
+
+    Attributes
+    ----------
+    sign
+        1 or -1: of the statistic of its edges.
+    edges
+        Shape (n_edges, 2): source and target of each.
+    size
+        Number of edges.
+    p
+        Family-wise, of a network of that size.
+    """
+
+    sign: int
+    edges: NDArray[np.int64]
+    size: int
+    p: float
+
+
+def components(edges: NDArray[np.int64], n_regions: int) -> list[NDArray[np.int64]]:
+    """Return the networks that directed edges make up, each as pairs of source and target.
+
+    Regions belong together where edges join them, whichever way these point; the edges stay
+    directed.
+
+    Parameters
+    ----------
+    edges
+        Flat indices of a map of ``n_regions``.
+
+    >>> [part.tolist() for part in components(np.array([1, 3, 11]), 4)]
+    [[[0, 1], [0, 3], [2, 3]]]
+    """
+    if not edges.size:
+        return []
+    pairs = np.stack(np.divmod(edges, n_regions), axis=1)
+    member = _members(edges, n_regions)
+    order = np.argsort(member, kind="stable")
+    cuts = np.flatnonzero(np.diff(member[order])) + 1
+    return [pairs[part] for part in np.split(order, cuts)]
+
+
+def _members(edges: NDArray[np.int64], n_regions: int) -> NDArray[np.int64]:
+    """Return the number of the network of each edge."""
+    sources, targets = np.divmod(edges, n_regions)
+    graph = csr_array((np.ones(edges.size), (sources, targets)), shape=(n_regions, n_regions))
+    _, region = connected_components(graph, directed=True, connection="weak")
+    member: NDArray[np.int64] = region[sources]
+    return member
+
+
+def threshold_free(statistic: Array, edges: NDArray[np.int64], n_regions: int) -> Array:
+    """Return the threshold-free score of each edge (Baggio et al. 2018, doi:10.1002/hbm.24007).
+
+    The sum over heights h below the edge's statistic of ``extent^0.4 h^3 dh``, where the extent
+    is the number of edges of its network above h.
+
+    Parameters
+    ----------
+    statistic
+        Shape (n_edges,); what is below 0 scores 0.
+    edges
+        Flat indices of a map of ``n_regions``.
+    """
+    scores = np.zeros(statistic.size)
+    height = _STEP
+    inside = np.flatnonzero(statistic >= height)
+    while inside.size:
+        member = _members(edges[inside], n_regions)
+        extent = np.bincount(member)[member]
+        scores[inside] += extent**_EXTENT * height**_HEIGHT * _STEP
+        height += _STEP
+        inside = inside[statistic[inside] >= height]
+    return scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Permuted:
+    """What permutations say of one contrast; matrices are indexed ``[source, target]``.
+
+    Attributes
+    ----------
+    p
+        Of each edge by itself, two-sided.
+    p_fwe
+        Of each edge, family-wise by the largest statistic of each permutation.
+    p_nbs, p_tfnbs
+        Family-wise, of the network that the edge is in; and of its threshold-free score. NaN where
+        it was not asked for; 1 outside of networks.
+    components
+        Networks above the threshold, the largest first.
+    n_permutations, n_tested
+        How many; and how many edges all subjects have, which are those that are tested.
+    """
+
+    p: Array
+    p_fwe: Array
+    p_nbs: Array
+    p_tfnbs: Array
+    components: tuple[Component, ...] = field(default=())
+    n_permutations: int = 0
+    n_tested: int = 0
+
+
+def permute(
+    maps: Array,
+    n_regions: int,
+    design: Design,
+    contrast: Contrast,
+    settings: PermuteSettings,
+    *,
+    diagonal: bool = False,
+) -> Permuted:
+    """Test one contrast of all edges together.
+
+    Edges that a subject lacks are not tested, and are NaN.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_regions * n_regions), may lie on disk.
+    n_regions
+        Of the maps.
+    design, contrast
+        What explains, and what is tested.
+    settings
+        How many permutations, and which networks.
+    diagonal
+        Whether the diagonal is tested too, as it is of maps between networks.
+
+    Raises
+    ------
+    NoUsableDataError
+        No edge is there in all subjects.
+    """
+    tested = varying_edges(maps)
+    if not diagonal:
+        tested[np.arange(n_regions) * (n_regions + 1)] = False
+    edges = np.flatnonzero(tested)
+    if not edges.size:
+        raise NoUsableDataError("No edge is there in all subjects, so that none can be permuted.")
+    run = _Run(maps, edges, n_regions, design, contrast)
+    observed = run.statistics([_Shuffle(np.arange(len(maps)), np.ones(len(maps)))])[0]
+    networks = _Networks(run, settings, observed)
+    beyond, largest = np.ones(edges.size), []
+    for statistics in run.permuted(settings):
+        for statistic in statistics:
+            beyond += np.abs(statistic) >= np.abs(observed) - 1e-12
+            largest.append(float(np.max(np.abs(statistic))))
+            networks.count(statistic)
+    # Counted by search: a table of permutations and edges would take gigabytes.
+    below = np.searchsorted(np.sort(largest), np.abs(observed) - 1e-12)
+    n = len(largest) + 1
+    above = n - below
+    p_nbs, p_tfnbs, components = networks.results()
+    spread = run.spread
+    return Permuted(
+        spread(beyond / n), spread(above / n), p_nbs, p_tfnbs, components, n - 1, edges.size
+    )
+
+
+def nothing_permuted(n_regions: int) -> Permuted:
+    """Return the result of a contrast that was not tested: nothing is known of any edge."""
+    nothing = np.full((n_regions, n_regions), np.nan)
+    return Permuted(nothing, nothing, nothing, nothing)
+
+
+def varying_edges(maps: Array) -> Mask:
+    """Return which edges all subjects have, and in which they differ."""
+    found = np.zeros(maps.shape[1], dtype=bool)
+    for edges in blocks_of(*maps.shape):
+        block = np.asarray(maps[:, edges])
+        with np.errstate(invalid="ignore"):
+            found[edges] = np.isfinite(block).all(axis=0) & (np.ptp(block, axis=0) > 0)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shuffle:
+    order: NDArray[np.int64]
+    signs: Array
+
+
+class _Run:
+    """The statistics of one contrast for shuffled subjects, some edges at a time."""
+
+    def __init__(
+        self,
+        maps: Array,
+        edges: NDArray[np.int64],
+        n_regions: int,
+        design: Design,
+        contrast: Contrast,
+    ) -> None:
+        self.maps, self.edges, self.n_regions = maps, edges, n_regions
+        self.design, self.contrast = design, contrast
+        self.pieces: Pieces = pieces_of(design.matrix, contrast)
+        self.free = design.matrix.shape[0] - design.matrix.shape[1]
+        # The mean of all is the same in whatever order they stand, but not with signs changed.
+        self.flips = depends_on_mean(design, contrast)
+
+    def spread(self, values: Array) -> Array:
+        """Return a matrix with the values of the tested edges, NaN elsewhere."""
+        matrix = np.full(self.n_regions**2, np.nan)
+        matrix[self.edges] = values
+        return matrix.reshape(self.n_regions, self.n_regions)
+
+    def permuted(self, settings: PermuteSettings) -> Iterator[Array]:
+        """Yield statistics, shape (n_permutations at once, n_edges)."""
+        rng = np.random.default_rng(settings.group_seed)
+        for start in range(0, settings.n_permutations, _TOGETHER):
+            number = min(_TOGETHER, settings.n_permutations - start)
+            yield self.statistics([self._shuffle(rng) for _ in range(number)])
+
+    def _shuffle(self, rng: np.random.Generator) -> _Shuffle:
+        n = len(self.maps)
+        if self.flips:
+            return _Shuffle(np.arange(n), rng.choice([-1.0, 1.0], size=n))
+        order = np.arange(n)
+        for block in np.unique(self.design.blocks):
+            rows = np.flatnonzero(self.design.blocks == block)
+            order[rows] = rng.permutation(rows)
+        return _Shuffle(order, np.ones(n))
+
+    def statistics(self, shuffles: list[_Shuffle]) -> Array:
+        """Return t or F of every shuffle and edge."""
+        found = np.empty((len(shuffles), self.edges.size))
+        rows = np.concatenate([self.pieces.effect, self.pieces.basis.T])
+        turned = np.stack([self._turn(rows, shuffle) for shuffle in shuffles])
+        n_effects = len(self.pieces.effect)
+        weigh = np.linalg.inv(self.pieces.spread)
+        for start, block in self._residuals(len(shuffles)):
+            products = turned @ block
+            effect, explained = products[:, :n_effects], products[:, n_effects:]
+            left = (block**2).sum(axis=0) - (explained**2).sum(axis=1)
+            noise = np.maximum(left, 1e-300) / self.free
+            if self.contrast.kind == "t":
+                part = effect[:, 0] / np.sqrt(noise * self.pieces.spread[0, 0])
+            else:
+                part = np.einsum("pie,ij,pje->pe", effect, weigh, effect) / n_effects / noise
+            found[:, start : start + block.shape[1]] = part
+        return found
+
+    @staticmethod
+    def _turn(rows: Array, shuffle: _Shuffle) -> Array:
+        """Return the rows so that they meet shuffled data where they would have met the data."""
+        turned = np.empty_like(rows)
+        turned[:, shuffle.order] = rows * shuffle.signs
+        return turned
+
+    def _residuals(self, n_shuffles: int) -> Iterator[tuple[int, Array]]:
+        """Yield what the nuisance leaves of some edges, and where they stand."""
+        nuisance = self.pieces.nuisance
+        rows = len(self.maps) + n_shuffles * (nuisance.shape[1] + 3)
+        for some in blocks_of(rows, self.edges.size):
+            block = _columns(self.maps, self.edges[some])
+            yield some.start, block - nuisance @ (nuisance.T @ block)
+
+
+def _columns(maps: Array, edges: NDArray[np.int64]) -> Array:
+    """Return some edges; they are read in one stretch, which a disk gives faster than pieces."""
+    stretch = np.asarray(maps[:, edges[0] : edges[-1] + 1], dtype=np.float64)
+    chosen: Array = stretch if stretch.shape[1] == edges.size else stretch[:, edges - edges[0]]
+    return chosen
+
+
+class _Networks:
+    """Counts how often networks of shuffled data reach those of the data."""
+
+    def __init__(self, run: _Run, settings: PermuteSettings, observed: Array) -> None:
+        self.run, self.settings, self.observed = run, settings, observed
+        wanted = settings.network_statistic
+        self.nbs, self.free = wanted in ("nbs", "both"), wanted in ("tfnbs", "both")
+        self.signs = (1, -1) if run.contrast.kind == "t" else (1,)
+        self.found = [
+            component for sign in self.signs for component in self._components(observed, sign)
+        ] if self.nbs else []  # fmt: skip
+        self.scores = self._scores(observed) if self.free else np.zeros(observed.size)
+        self.largest: list[int] = []
+        self.highest: list[float] = []
+
+    def count(self, statistic: Array) -> None:
+        """Take note of one shuffle."""
+        if self.nbs:
+            sizes = [c.size for sign in self.signs for c in self._components(statistic, sign)]
+            self.largest.append(max(sizes, default=0))
+        if self.free:
+            self.highest.append(float(self._scores(statistic).max()))
+
+    def results(self) -> tuple[Array, Array, tuple[Component, ...]]:
+        """Return p of networks and of scores by edge, and the networks."""
+        n = self.run.n_regions
+        p_nbs = np.full((n, n), np.nan)
+        p_free = self.run.spread(np.full(self.observed.size, np.nan))
+        judged = []
+        if self.nbs:
+            p_nbs = self.run.spread(np.ones(self.observed.size))
+            for found in sorted(self.found, key=lambda c: -c.size):
+                reached = 1 + sum(size >= found.size for size in self.largest)
+                p = reached / (1 + len(self.largest))
+                p_nbs[tuple(found.edges.T)] = p
+                judged.append(Component(found.sign, found.edges, found.size, p))
+        if self.free:
+            below = np.searchsorted(np.sort(self.highest), self.scores - 1e-12)
+            n_all = 1 + len(self.highest)
+            p_free = self.run.spread((n_all - below) / n_all)
+        return p_nbs, p_free, tuple(judged)
+
+    def _components(self, statistic: Array, sign: int) -> list[Component]:
+        strong = self.run.edges[sign * statistic > self.settings.nbs_threshold]
+        return [
+            Component(sign, edges, len(edges), float("nan"))
+            for edges in components(strong, self.run.n_regions)
+        ]
+
+    def _scores(self, statistic: Array) -> Array:
+        parts = [
+            threshold_free(sign * statistic, self.run.edges, self.run.n_regions)
+            for sign in self.signs
+        ]
+        scores: Array = np.max(parts, axis=0)
+        return scores

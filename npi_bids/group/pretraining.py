@@ -1,0 +1,68 @@
+"""Which tests over a group hold where the surrogates of its subjects were pre-trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+SAME, OTHERS, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
+_REASONS = {
+    SAME: "The surrogates were pre-trained on subjects of this group, or on subjects that have "
+    "the same labels. Each map is shrunk towards what the maps of the others share, so that "
+    "subjects are not independent: t, p, q, intervals and the share of equal signs would make "
+    "noise look certain. Fit the subjects without --pretrained to test them. Agreement between "
+    "subjects is inflated, too.",
+    UNKNOWN: "The sidecars of the maps do not say on which subjects the surrogates were "
+    "pre-trained. If these are subjects of this group, they are not independent of each other, "
+    "and tests would make noise look certain. Fit the subjects again to know, or without "
+    "--pretrained to test them.",
+}
+_REASON_OF_MEAN = (
+    "The surrogates were pre-trained on other subjects, and every map is shrunk towards the mean "
+    "of those. All maps share it, noise included, so that a test of their mean against 0 would "
+    "find it whatever these subjects have. Differences between subjects and between sessions are "
+    "tested; fit the subjects without --pretrained to test their mean."
+)
+
+
+def pretrained_on(sidecars: Iterable[Mapping[str, Any]]) -> str:
+    """Return on whom the surrogates behind some maps were pre-trained; empty: they were not.
+
+    Parameters
+    ----------
+    sidecars
+        Of the maps of a group.
+
+    Returns
+    -------
+    str
+        ``SAME`` where it was one of the group's subjects at least, ``OTHERS``, ``UNKNOWN`` or
+        empty.
+
+    >>> pretrained_on([{"Pretrained": {"SubjectIncluded": False}}])
+    'other subjects'
+    """
+    stated = [s["Pretrained"] for s in sidecars if s.get("Pretrained") is not None]
+    included = {
+        facts.get("SubjectIncluded", facts.get("SubjectLeftOut") or None) for facts in stated
+    }
+    if not stated:
+        return ""
+    if True in included:
+        return SAME
+    return OTHERS if included == {False} else UNKNOWN
+
+
+def why_not_tested(on: str, *, mean: bool) -> str:
+    """Return why a test does not hold, in words; empty where it does.
+
+    Parameters
+    ----------
+    on
+        On whom the surrogates were pre-trained, as :func:`pretrained_on` says it.
+    mean
+        Whether the mean of the maps is tested against 0, and not differences between them.
+    """
+    if on == OTHERS:
+        return _REASON_OF_MEAN if mean else ""
+    return _REASONS.get(on, "")

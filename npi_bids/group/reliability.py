@@ -1,0 +1,144 @@
+"""How well maps repeat over visits: per edge, per subject, and as a fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.group.map_stack import blocks_of
+from npi_bids.records import Array
+
+_SPLITS = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reliability:
+    """Agreement of the visits of the same subjects.
+
+    Attributes
+    ----------
+    icc_agreement, icc_consistency
+        Shape (n_edges,): ICC(2,1) and ICC(3,1) of Shrout and Fleiss 1979
+        (doi:10.1037/0033-2909.86.2.420), over the subjects with all visits.
+    identification
+        Share of the maps that are most like another visit of the same subject (Finn et al. 2015,
+        doi:10.1038/nn.4135), over the first two visits and both ways.
+    r_within, r_between
+        Mean correlation of two visits of one subject, and of visits of two subjects.
+    n_subjects, n_visits
+        Behind the numbers.
+    """
+
+    icc_agreement: Array
+    icc_consistency: Array
+    identification: float
+    r_within: float
+    r_between: float
+    n_subjects: int
+    n_visits: int
+
+
+def reliability(maps: Array, owner: NDArray[np.int64]) -> Reliability | None:
+    """Measure how well maps repeat; None where fewer than two subjects have two visits.
+
+    Every subject enters with as many visits as the ones with the fewest (but two) have.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_maps, n_edges), visits of a subject in the order of time; may lie on disk.
+    owner
+        Shape (n_maps,); number of the subject.
+    """
+    rows = [np.flatnonzero(owner == subject) for subject in np.unique(owner)]
+    repeated = [own for own in rows if len(own) > 1]
+    if len(repeated) < 2:
+        return None
+    n_visits = min(map(len, repeated))
+    order = np.array([own[:n_visits] for own in repeated])
+    agreement, consistency = (np.full(maps.shape[1], np.nan) for _ in range(2))
+    for edges in blocks_of(order.size, maps.shape[1]):
+        block = np.asarray(maps[:, edges], dtype=np.float64)[order]
+        agreement[edges], consistency[edges] = icc(block)
+    alike = _similarity(maps, order[:, :2].T.ravel())
+    n = len(order)
+    across = alike[:n, n:]  # first visits in rows, second in columns
+    hits = [across.argmax(axis=axis) == np.arange(n) for axis in (0, 1)]
+    off = ~np.eye(n, dtype=bool)
+    return Reliability(
+        agreement,
+        consistency,
+        float(np.mean(hits)),
+        float(np.mean(np.diag(across))),
+        float(np.mean(across[off])),
+        n,
+        n_visits,
+    )
+
+
+def icc(values: Array) -> tuple[Array, Array]:
+    """Return ICC(2,1) and ICC(3,1) of values of shape (n_subjects, n_visits, n_edges).
+
+    An edge that a visit lacks, or that does not vary, is NaN.
+    """
+    n, k = values.shape[:2]
+    grand = values.mean(axis=(0, 1))
+    subjects, visits = values.mean(axis=1), values.mean(axis=0)
+    of_subjects = k * ((subjects - grand) ** 2).sum(axis=0) / (n - 1)
+    of_visits = n * ((visits - grand) ** 2).sum(axis=0) / (k - 1)
+    left = values - subjects[:, None] - visits[None] + grand
+    error = (left**2).sum(axis=(0, 1)) / ((n - 1) * (k - 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = of_subjects + (k - 1) * error
+        agreement: Array = (of_subjects - error) / (spread + k * (of_visits - error) / n)
+        consistency: Array = (of_subjects - error) / spread
+    flat = ~(of_subjects + error > 0)
+    agreement[flat], consistency[flat] = np.nan, np.nan
+    return agreement, consistency
+
+
+def _similarity(maps: Array, rows: NDArray[np.int64]) -> Array:
+    """Return the correlations of some maps over the edges that all of them have."""
+    gram = np.zeros((rows.size, rows.size))
+    sums, count = np.zeros(rows.size), 0
+    for edges in blocks_of(*maps.shape):
+        block = np.asarray(maps[:, edges], dtype=np.float64)[rows]
+        block = block[:, np.isfinite(block).all(axis=0)]
+        gram += block @ block.T
+        sums += block.sum(axis=1)
+        count += block.shape[1]
+    covariance = gram - np.outer(sums, sums) / max(count, 1)
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    similarity: Array = covariance / np.outer(scale, scale)
+    return similarity
+
+
+def split_half_of_group(maps: Array, rng: np.random.Generator) -> tuple[float, float]:
+    """Return how the mean maps of random halves of the subjects agree: mean and SD of r.
+
+    NaN for fewer than four subjects.
+    """
+    n = len(maps)
+    if n < 4:
+        return float("nan"), float("nan")
+    halves = np.stack([_half(n, rng) for _ in range(_SPLITS)])
+    sums = np.zeros((6, _SPLITS))
+    for edges in blocks_of(n, maps.shape[1]):
+        block = np.asarray(maps[:, edges], dtype=np.float64)
+        block = block[:, np.isfinite(block).all(axis=0)]
+        a, b = halves @ block, (1 - halves) @ block
+        a, b = a / halves.sum(axis=1)[:, None], b / (n - halves.sum(axis=1))[:, None]
+        ones = np.ones_like(a)
+        sums += np.array([part.sum(axis=1) for part in (ones, a, b, a * a, b * b, a * b)])
+    count, a, b, aa, bb, ab = sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = (count * ab - a * b) / np.sqrt((count * aa - a * a) * (count * bb - b * b))
+    return float(np.mean(r)), float(np.std(r))
+
+
+def _half(n: int, rng: np.random.Generator) -> Array:
+    chosen = np.zeros(n)
+    chosen[rng.permutation(n)[: n // 2]] = 1
+    return chosen

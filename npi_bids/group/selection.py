@@ -1,0 +1,243 @@
+"""Which subjects of an output dataset belong to a group, and why others do not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from npi_bids.bids.derivatives import Model
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.settings import check_options, option
+
+_logger = logging.getLogger(__name__)
+VERDICTS = ("fail", "caution", "pass")  # from the gravest to the best
+_NO_LABEL = re.compile(r"[^A-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionSettings:
+    """Who is in a group."""
+
+    group_by: str = option(
+        "", "column of participants.tsv; each of its values makes a group", metavar="COLUMN"
+    )
+    exclude_file: str = option(
+        "",
+        "subjects to leave out of the group, one label per line, a reason after a tab",
+        metavar="FILE",
+    )
+    min_verdict: str = option(
+        "fail",
+        "leave out maps with a lower verdict: fail (none), caution, pass",
+        choices=VERDICTS,
+    )
+    qc_max_mean_fd: float | None = option(
+        None,
+        "leave out maps whose runs have a higher mean framewise displacement",
+        above=0,
+        metavar="MM",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what a sidecar says of it."""
+        return {
+            "GroupedBy": self.group_by or None,
+            "ExclusionsFrom": Path(self.exclude_file).name or None,
+            "MinimumVerdict": self.min_verdict,
+            "MaximumMeanFramewiseDisplacement": self.qc_max_mean_fd,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Whether a model is in a group.
+
+    ``cohort`` is the label of the group that ``--group-by`` makes, or empty; ``reason`` says why
+    the model is left out, and is empty where it is in.
+    """
+
+    model: Model
+    cohort: str = ""
+    reason: str = ""
+
+
+def select(models: Iterable[Model], root: Path, settings: SelectionSettings) -> list[Membership]:
+    """Tell of each model whether it is in a group, and in which.
+
+    Parameters
+    ----------
+    models
+        Of an output dataset.
+    root
+        Of that dataset; its ``participants.tsv`` is read where a column of it makes the groups.
+    settings
+        Who is left out, and how groups are made.
+
+    Raises
+    ------
+    SettingsError
+        The column or the file of exclusions does not exist, or cannot be read.
+    """
+    excluded = read_exclusions(Path(settings.exclude_file)) if settings.exclude_file else {}
+    cohorts = _cohorts(root, settings.group_by) if settings.group_by else None
+    models = list(models)
+    _check_exclusions(excluded, {model.entities["sub"] for model in models})
+    found = []
+    for model in models:
+        label = model.entities["sub"]
+        cohort = "" if cohorts is None else _NO_LABEL.sub("", cohorts.get(label, ""))
+        reason = excluded.get(label) or _why_not(model, settings)
+        if cohorts is not None and not cohort and not reason:
+            reason = f"participants.tsv has no {settings.group_by} of it"
+        found.append(Membership(model, cohort, reason))
+    return found
+
+
+def read_exclusions(path: Path) -> dict[str, str]:
+    """Return the reason of each subject that a file excludes, by label.
+
+    The file holds one label per line (with or without ``sub-``), and a reason after a tab where
+    there is one; blanks around both are no part of them. A first line that begins with
+    ``participant_id``, empty lines and lines that begin with ``#`` are skipped.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or a line does not begin with a label.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--exclude-file <{path}> cannot be read: {error}.") from error
+    excluded = {}
+    for number, line in enumerate(lines, start=1):
+        label, _, reason = (part.strip() for part in line.strip().partition("\t"))
+        header = number == 1 and label.startswith("participant_id")
+        if not label or label.startswith("#") or header:
+            continue
+        label = label.removeprefix("sub-")
+        if _NO_LABEL.search(label) or not label:
+            raise SettingsError(
+                f"--exclude-file <{path}>, line {number}: {label!r} is no label of a participant; "
+                "expected one label per line (letters and digits, with or without sub-), and a "
+                "reason after a tab where there is one."
+            )
+        excluded[label] = reason or "in the file of exclusions"
+    return excluded
+
+
+def _check_exclusions(excluded: Mapping[str, str], there: Collection[str]) -> None:
+    """Warn of labels that no map has; refuse those that are most likely misspelt."""
+    known = {_loosely(label): label for label in there}
+    absent = [label for label in excluded if label not in there]
+    for label in absent:
+        if match := known.get(_loosely(label)):
+            raise SettingsError(
+                f"--exclude-file: there is no sub-{label}, but a sub-{match}. Write the label as "
+                "it stands in the dataset, so that the participant is left out."
+            )
+    if absent:
+        _logger.warning(
+            "--exclude-file names %d participant(s) without a map, who exclude nobody: sub-%s",
+            len(absent), ", sub-".join(absent[:20]),
+        )  # fmt: skip
+
+
+def _loosely(label: str) -> str:
+    return label.casefold().lstrip("0")
+
+
+def mean_displacement(runs: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the mean framewise displacement (mm) over sidecars of runs; None if none tells."""
+    known = [run["MeanFramewiseDisplacement"] for run in runs]
+    known = [moved for moved in known if moved is not None]
+    return fmean(known) if known else None
+
+
+def _why_not(model: Model, settings: SelectionSettings) -> str:
+    verdict = str(model.sidecar.get("Verdict", "fail"))
+    if VERDICTS.index(verdict) < VERDICTS.index(settings.min_verdict):
+        return f"verdict {verdict} (--min-verdict {settings.min_verdict})"
+    if settings.qc_max_mean_fd is None:
+        return ""
+    moved = mean_displacement(about for _, about in model.runs())
+    if moved is None:
+        return "framewise displacement is not known (--qc-max-mean-fd)"
+    if moved > settings.qc_max_mean_fd:
+        return f"mean FD {moved:.2f} mm (--qc-max-mean-fd {settings.qc_max_mean_fd:g})"
+    return ""
+
+
+def read_participants(root: Path, asked: str = "") -> dict[str, dict[str, str]]:
+    """Return the rows of ``participants.tsv`` by subject label; nothing where there is none.
+
+    Raises
+    ------
+    SettingsError
+        An option (``asked``, in words) needs the file and it is not there.
+    InputDataError
+        The file is no table of participants, or has several rows of one.
+    """
+    path = root / "participants.tsv"
+    if not path.is_file():
+        if not asked:
+            return {}
+        raise SettingsError(
+            f"{asked}: <{path}> does not exist; put a participants.tsv with that column into the "
+            "output dataset."
+        )
+    from npi_bids.io.tables import read_cells
+
+    cells = read_cells(path)
+    if "participant_id" not in cells.names:
+        raise InputDataError(
+            f"<{path}> has the columns {', '.join(cells.names)}; expected a participant_id."
+        )
+    rows = [(row["participant_id"].removeprefix("sub-"), {**row}) for row in cells.records()]
+    labels = [label for label, _ in rows]
+    if "" in labels or "n/a" in labels:
+        line = next(n for n, label in enumerate(labels, start=2) if label in ("", "n/a"))
+        raise InputDataError(f"<{path}> has no participant_id in line {line}.")
+    if repeated := sorted({label for label in labels if labels.count(label) > 1})[:5]:
+        raise InputDataError(
+            f"<{path}> has several rows of sub-{', sub-'.join(repeated)}; expected one row per "
+            "participant. Which of them is right?"
+        )
+    return dict(rows)
+
+
+def _cohorts(root: Path, column: str) -> Mapping[str, str]:
+    rows = read_participants(root, f"--group-by {column}")
+    names = list(next(iter(rows.values()), {}))
+    if column not in names:
+        raise SettingsError(
+            f"--group-by {column}: <{root / 'participants.tsv'}> has the columns {names}."
+        )
+    values = {label: row[column] or "" for label, row in rows.items()}
+    known = {label: value for label, value in values.items() if value not in ("n/a", "")}
+    _check_cohort_labels(sorted(set(known.values())), column)
+    return known
+
+
+def _check_cohort_labels(values: Iterable[str], column: str) -> None:
+    """Refuse values that make the same label of a group, or none at all."""
+    spelled: dict[str, str] = {}
+    for value in values:
+        label = _NO_LABEL.sub("", value).lower()
+        if not label or label in spelled:
+            other = f" and {spelled[label]!r} make" if label else " makes"
+            raise SettingsError(
+                f"--group-by {column}: {value!r}{other} the label {label!r} of a group, which "
+                "needs letters or digits of its own (capital letters do not count); rename the "
+                "values in participants.tsv."
+            )
+        spelled[label] = value

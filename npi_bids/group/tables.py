@@ -1,0 +1,191 @@
+"""Long tables of what is known of the edges, regions, networks and subjects of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from npi_bids.group.description import Description
+from npi_bids.group.glm import Estimate
+from npi_bids.group.permutation import Component, Permuted
+from npi_bids.io.region_tables import Regions
+from npi_bids.records import Array, ECResult, Mask
+
+
+def description_columns(found: Description, subjects: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a long table; who moves a mean most stands there by name."""
+    who = [
+        f"sub-{subjects[row]}" if known else None
+        for row, known in zip(found.influential, np.isfinite(found.influence), strict=True)
+    ]
+    columns = {
+        name: getattr(found, name)
+        for name in (
+            *("n", "mean", "sd", "standard_error", "lower", "upper", "t", "p", "q"),
+            *("sign_consistency", "median", "trimmed", "influence"),
+        )
+    }
+    return {**columns, "most_influential": np.array(who, dtype=object)}
+
+
+def estimate_columns(found: Estimate) -> dict[str, Any]:
+    """Return the columns of a long table of one contrast."""
+    names = ("n", "effect", "standard_error", "statistic", "p", "q")
+    return {name: getattr(found, name) for name in names}
+
+
+def permuted_columns(found: Permuted | None, networks: str = "none") -> dict[str, Any]:
+    """Return the columns that permutations add; none where there were none.
+
+    ``networks`` is the statistic of networks that was asked for.
+    """
+    if found is None:
+        return {}
+    columns = {"p_permuted": found.p, "p_fwe": found.p_fwe}
+    columns |= {"p_nbs": found.p_nbs} if networks in ("nbs", "both") else {}
+    return columns | ({"p_tfnbs": found.p_tfnbs} if networks in ("tfnbs", "both") else {})
+
+
+def edge_table(
+    labels: Sequence[str],
+    columns: Mapping[str, Any],
+    networks: Sequence[str] = (),
+    *,
+    diagonal: bool = False,
+    first: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Return one row per edge: source, target, and what is known of it.
+
+    Parameters
+    ----------
+    labels
+        Of the regions or networks.
+    columns
+        Values of all edges, flat, row by row.
+    networks
+        Network of each region, or empty.
+    diagonal
+        Whether the diagonal is a row too.
+    first
+        Columns that are the same in every row, before the others.
+    """
+    n = len(labels)
+    source, target = np.divmod(np.arange(n * n), n)
+    names = np.array(labels, dtype=object)
+    table: dict[str, Any] = {**(first or {}), "source": names[source], "target": names[target]}
+    if networks:
+        of = np.array(networks, dtype=object)
+        table |= {"source_network": of[source], "target_network": of[target]}
+    whole = pd.DataFrame(table | {name: np.ravel(value) for name, value in columns.items()})
+    return whole if diagonal else whole[source != target]
+
+
+def ranked(result: ECResult, number: int) -> list[tuple[str, str, float]]:
+    """Return the strongest connections: source, target, value; what is n/a is left out."""
+    off = result.matrix.copy()
+    np.fill_diagonal(off, np.nan)
+    flat = off.ravel()
+    known = np.flatnonzero(np.isfinite(flat) & (flat != 0))
+    order = known[np.argsort(-np.abs(flat[known]), kind="stable")][:number]
+    names, n = result.labels, len(result.labels)
+    return [(names[place // n], names[place % n], float(flat[place])) for place in order.tolist()]
+
+
+def edge_rows(
+    result: ECResult,
+    details: Mapping[str, Array],
+    networks: Sequence[str],
+    number: int,
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return columns and rows, as words, of the strongest connections of a map."""
+    place = {label: at for at, label in enumerate(result.labels)}
+    columns = ("source", "target", "value", *details, *(("networks",) if networks else ()))
+    rows = []
+    for source, target, value in ranked(result, number):
+        s, t = place[source], place[target]
+        found = [f"{value:.4g}", *(_words(matrix[s, t]) for matrix in details.values())]
+        between = [f"{networks[s]} → {networks[t]}"] if networks else []
+        rows.append((source, target, *found, *between))
+    return columns, tuple(rows)
+
+
+def table_cells(table: pd.DataFrame, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return some columns of a table as words."""
+    numbers = {name for name in columns if pd.api.types.is_float_dtype(table[name])}
+    return tuple(
+        tuple(
+            _words(value) if name in numbers else str(value)
+            for name, value in zip(columns, row, strict=True)
+        )
+        for row in table[list(columns)].itertuples(index=False)
+    )
+
+
+def _words(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "n/a"
+
+
+def region_table(regions: Regions, found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per figure and region; ``found`` holds the columns by figure."""
+    parts = []
+    for figure, columns in found.items():
+        table: dict[str, Any] = {"figure": figure, "region": regions.labels}
+        if regions.network:
+            table["network"] = regions.network
+        parts.append(pd.DataFrame(table | dict(columns)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def network_rows(
+    pairs: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]],
+) -> pd.DataFrame:
+    """Return one row per pair of networks; ``pairs`` holds names and columns by grouping."""
+    parts = [
+        edge_table(names, columns, diagonal=True, first={"grouping": grouping})
+        for grouping, (names, columns) in pairs.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def least_coverage(runs: Sequence[pd.DataFrame]) -> Array:
+    """Return the least coverage of each region over the tables of some runs."""
+    least: Array = np.min([run["coverage"].to_numpy(dtype=np.float64) for run in runs], axis=0)
+    return least
+
+
+def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> Array:
+    """Return one column of the subjects' table as numbers; NaN where it is not known."""
+    values = [row.get(name) for row in rows]
+    numbers: Array = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(
+        dtype=np.float64
+    )
+    return numbers
+
+
+def subject_table(rows: Sequence[Mapping[str, Any]], alike: Array, unlike: Mask) -> pd.DataFrame:
+    """Return one row per subject: what is known of it, and how like the others its map is."""
+    table = pd.DataFrame(list(rows))
+    table.insert(1, "r_with_others", alike)
+    table.insert(2, "outlier", unlike)
+    return table
+
+
+def component_table(labels: Sequence[str], components: Sequence[Component]) -> pd.DataFrame:
+    """Return one row per edge of every network that was found."""
+    rows = [
+        {
+            "component": number,
+            "sign": "positive" if component.sign > 0 else "negative",
+            "n_edges": component.size,
+            "p_fwe": component.p,
+            "source": labels[source],
+            "target": labels[target],
+        }
+        for number, component in enumerate(components, start=1)
+        for source, target in component.edges
+    ]
+    names = ["component", "sign", "n_edges", "p_fwe", "source", "target"]
+    return pd.DataFrame(rows, columns=names)

@@ -1,1 +1,0 @@
-"""Images in, arrays out. Knows neither BIDS names nor Nipype."""

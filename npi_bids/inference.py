@@ -1,0 +1,456 @@
+"""What one fit of one subject gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from npi_bids.assessment.expected_accuracy import KNOWN_SURROGATES, expected_accuracy
+from npi_bids.assessment.hazards import find_hazards
+from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
+from npi_bids.assessment.uncertainty import KnowsErrors, bootstrap_error, intervals
+from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
+from npi_bids.connectivity.measures import (
+    MEASURE_NAMES,
+    functional_connectivity,
+    model_free_measures,
+)
+from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
+from npi_bids.connectivity.responses import responses_together
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.simulation import model_fc
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.records import (
+    Array,
+    ECResult,
+    Mask,
+    Quality,
+    RegionSeries,
+    Table,
+    Uncertainty,
+    Verdict,
+    Windows,
+)
+from npi_bids.settings import period_problem
+from npi_bids.surrogates.base import PRESETS, Surrogate, TrainLog, TrainSettings, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.group_prior import GroupPrior
+from npi_bids.surrogates.lagged_evidence import direction_test
+from npi_bids.surrogates.training import threads, torch_threads
+from npi_bids.surrogates.windows import all_regions, cut_windows, shared_regions, split_windows
+
+_FEW_REGIONS = 200
+__all__ = ("ec", "period_problem")
+
+
+class Stored(Protocol):
+    """A fitted model whose numbers can be stored."""
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the fitted numbers by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectEC:
+    """All that one fit of one subject gives.
+
+    Attributes
+    ----------
+    measures
+        By name, over all regions of the atlas: ``npi`` (EC by perturbation, diagonal 0 as
+        published) and what else was asked for; ``modelfc`` only where the free run stays bounded.
+        Standard errors, ends of the 95 % intervals, p and q of the map are ``npistderr``,
+        ``npilower``, ``npiupper``, ``npip``, ``npiq``, where they are known.
+    quality, verdict
+        What the result says about itself, and whether it can be trusted.
+    hazards
+        What is known to spoil maps and was seen in the signals, in words.
+    uncertainty
+        Where the standard errors come from: ``posterior``, ``bootstrap`` or nothing.
+    log
+        What training saw.
+    surrogate
+        The fitted model of the covered regions.
+    covered
+        Shape (n_regions of the atlas,); regions in the model.
+    n_windows_per_run
+        Windows that each run gave, in the order of the runs.
+    settings
+        The training settings with every choice resolved.
+    tables, account
+        What a model that is no surrogate writes beside its map, by the name of the file, and says
+        of itself instead of training and perturbation.
+    """
+
+    measures: dict[str, ECResult]
+    quality: Quality
+    verdict: Verdict
+    hazards: tuple[str, ...]
+    uncertainty: str
+    log: TrainLog
+    surrogate: Stored
+    covered: Mask
+    n_windows_per_run: tuple[int, ...]
+    settings: TrainSettings
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    account: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def ec(self) -> Array:
+        """The map, shape (n_regions, n_regions), indexed ``[source, target]``."""
+        return self.measures["npi"].matrix
+
+
+def ec_of_runs(
+    runs: Sequence[RegionSeries],
+    *,
+    train: TrainSettings,
+    perturb: PerturbSettings,
+    assess: AssessSettings | None = None,
+    regressors: Sequence[str] = (),
+    prior: GroupPrior | None = None,
+) -> SubjectEC:
+    """Train one surrogate on all runs of a subject and perturb it in every observed state.
+
+    Regions that some run does not cover leave the model and come back as NaN.
+
+    Parameters
+    ----------
+    runs
+        Normalised series of one subject with the same regions and sampling period.
+    train
+        How to train.
+    perturb
+        How to perturb.
+    assess
+        What is wanted beyond the map.
+    regressors
+        Names of what was regressed out of the series, for warnings.
+    prior
+        What a group knows of the subject, over all regions. Agreement of halves is then that of
+        their deviations from the group's map, since what they share of the group says nothing.
+
+    Returns
+    -------
+    SubjectEC
+        Matrices in the order and with all regions of the input, indexed ``[source, target]``.
+
+    Raises
+    ------
+    InputDataError
+        The runs do not belong together.
+    NoUsableDataError
+        Too few samples or regions are left.
+    SurrogateError
+        Training or perturbation diverged.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> signals = rng.standard_normal((500, 2))
+    >>> signals[1:, 1] += 0.8 * signals[:-1, 0]  # A drives B
+    >>> run = RegionSeries(signals, ("A", "B"), tr=2.0, keep=np.ones(500, dtype=bool))
+    >>> result = ec_of_runs([run], train=TrainSettings(), perturb=PerturbSettings())
+    >>> result.measures["npi"].matrix.round(1) + 0.0
+    array([[0. , 0.8],
+           [0. , 0. ]])
+    """
+    # Products of small matrices are slower on two threads than on one.
+    few = bool(runs) and runs[0].data.shape[1] < _FEW_REGIONS
+    with threads(1 if few else torch_threads()):
+        wanted = assess or AssessSettings()
+        return _ec_of_runs(runs, (train, perturb, wanted), regressors, prior)
+
+
+def _ec_of_runs(
+    runs: Sequence[RegionSeries],
+    asked: tuple[TrainSettings, PerturbSettings, AssessSettings],
+    regressors: Sequence[str],
+    prior: GroupPrior | None,
+) -> SubjectEC:
+    settings, perturb, wanted = resolve(asked[0]), asked[1], asked[2]
+    shared, covered = shared_regions(runs)
+    windows = cut_windows(shared, settings.n_lags or 1)
+    prior = prior and prior.take(covered)
+    fit, log = _fit(shared, windows, settings, perturb, prior)
+    again = _Again(fit.surrogate, settings, perturb, prior)
+    test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
+    several: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
+    members = several if len(several) > 1 else ()
+    quality = assess_fit(
+        fit,
+        halves=split_half(windows, again.own_of),
+        members=[_map(member, windows, perturb, settings.seed) for member in members],
+        direction=test,
+        direction_supported=supports_direction(test, wanted.verdict),
+        runs=shared,
+    )
+    quality = replace(quality, shrunk=prior is not None)
+    if "oriented" in wanted.measures.measures:
+        quality = replace(quality, r_split_oriented=split_oriented(shared))
+    if settings.surrogate in KNOWN_SURROGATES and prior is None:
+        quality = _with_expected(quality)
+    found = _measures(fit, shared, windows, wanted.measures.measures)
+    sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
+    if sure is not None:
+        parts = ("stderr", sure.standard_error), ("lower", sure.lower), ("upper", sure.upper)
+        found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
+    labels = runs[0].labels
+    tables = {}
+    if perturb.together:
+        tables["responses"] = responses_together(
+            fit.surrogate, windows.history, perturb, labels, covered.tolist()
+        )
+    return SubjectEC(
+        tables=tables,
+        measures={name: ECResult(all_regions(m, covered), labels) for name, m in found.items()},
+        quality=quality,
+        verdict=judge(quality, wanted.verdict),
+        hazards=find_hazards(shared, regressors),
+        uncertainty=sure.method if sure else "",
+        log=log,
+        surrogate=fit.surrogate,
+        covered=covered,
+        n_windows_per_run=_count_windows(windows, shared),
+        settings=settings,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Again:
+    """Fits other windows of the same subject as the subject was fitted, and maps them."""
+
+    surrogate: Surrogate
+    settings: TrainSettings
+    perturb: PerturbSettings
+    prior: GroupPrior | None = None
+
+    def map_of(self, windows: Windows) -> Array:
+        nothing = windows.take(slice(0, 0))
+        fitted, _ = fit_surrogate(windows, nothing, self.settings, self.surrogate, self.prior)
+        return _map(fitted, windows, self.perturb, self.settings.seed)
+
+    def own_of(self, windows: Windows) -> Array:
+        """Return the map, less that of the group where there is a prior."""
+        own = self.map_of(windows)
+        if self.prior is None:
+            return own
+        from npi_bids.surrogates.group_prior import group_surrogate
+
+        shared = group_surrogate(windows, self.settings, self.prior)
+        deviation: Array = own - _map(shared, windows, self.perturb, self.settings.seed)
+        return deviation
+
+
+def _map(surrogate: Surrogate, windows: Windows, perturb: PerturbSettings, seed: int) -> Array:
+    """Perturb a surrogate in every observed state; the diagonal is 0, as published."""
+    matrix = infer_ec(surrogate, windows.history, perturb, seed)
+    np.fill_diagonal(matrix, 0.0)
+    return matrix
+
+
+def _fit(
+    runs: Sequence[RegionSeries],
+    windows: Windows,
+    settings: TrainSettings,
+    perturb: PerturbSettings,
+    prior: GroupPrior | None,
+) -> tuple[Fit, TrainLog]:
+    learn, check = split_windows(windows, settings.train_fraction)
+    checked, log = fit_surrogate(learn, check, settings, prior=prior)
+    surrogate = checked
+    if settings.refit:
+        nothing = windows.take(slice(0, 0))
+        surrogate, _ = fit_surrogate(windows, nothing, settings, checked, prior)
+    fit = Fit(
+        surrogate=surrogate,
+        checked=checked,
+        learn=learn,
+        check=check,
+        matrix=_map(surrogate, windows, perturb, settings.seed),
+        jacobian=mean_jacobian(surrogate, windows.history),
+        fc=functional_connectivity(runs),
+        model_fc=model_fc(surrogate, np.random.default_rng(settings.seed)),
+    )
+    return fit, log
+
+
+def _measures(
+    fit: Fit, runs: Sequence[RegionSeries], windows: Windows, wanted: Sequence[str]
+) -> dict[str, Array]:
+    """Return the matrices that are wanted by the names of their files; the map always."""
+    free = model_free_measures()
+    own = {"jacobian": fit.jacobian, "modelfc": fit.model_fc, "fc": fit.fc}
+    found = {"npi": fit.matrix}
+    for name in wanted:
+        matrix = own[name] if name in own else free[name](runs, windows) if name in free else None
+        if matrix is not None:
+            found[MEASURE_NAMES[name]] = matrix
+    return found
+
+
+def _uncertainty(
+    fit: Fit, windows: Windows, again: _Again, n_bootstrap: int
+) -> Uncertainty | None:
+    """Return the bootstrap where it is wanted; the closed form where there is one; or nothing.
+
+    Resamples do not show the bias of a shrunken estimate, which the posterior allows for; where
+    both are known the larger error of each entry counts.
+    """
+    push = again.perturb
+    plain = push.steps_ahead == 1 and push.perturbation == "single"
+    closed = None
+    if plain and isinstance(fit.surrogate, KnowsErrors):
+        closed = push.strength * fit.surrogate.weight_errors(windows)
+    if n_bootstrap:
+        rng = np.random.default_rng(again.settings.seed)
+        error = bootstrap_error(windows, again.map_of, n_bootstrap, rng)
+        return intervals(fit.matrix, np.fmax(error, 0 if closed is None else closed), "bootstrap")
+    return None if closed is None else intervals(fit.matrix, closed, "posterior")
+
+
+def _with_expected(quality: Quality) -> Quality:
+    """Add what simulated maps of like quality reached."""
+    found = {
+        f"expected_{target}{end}": getattr(expected, name)
+        for target, expected in expected_accuracy(quality).items()
+        for end, name in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
+    }
+    return replace(quality, **found)
+
+
+def _count_windows(windows: Windows, runs: Sequence[RegionSeries]) -> tuple[int, ...]:
+    ends = np.cumsum([0, *(len(run.keep) for run in runs)])
+    return tuple(np.diff(np.searchsorted(windows.position, ends)).tolist())
+
+
+def ec(
+    series: ArrayLike | Sequence[ArrayLike],
+    tr: float,
+    *,
+    labels: Sequence[str] | None = None,
+    preset: str | None = None,
+    perturb: PerturbSettings | None = None,
+    assess: AssessSettings | None = None,
+    **train: Any,
+) -> SubjectEC:
+    """Infer the effective connectivity of regional series.
+
+    Each run is z-scored by itself. A row of NaN is a censored sample and a column of NaN a region
+    that is not covered; no window crosses the former, and the latter stays NaN.
+
+    Parameters
+    ----------
+    series
+        Shape (n_samples, n_regions), time down the rows; or a list of such arrays, one per run.
+        Columns of data frames are matched by name.
+    tr
+        Sampling period (s).
+    labels
+        Region names in the order of the columns. Where None, those of data frames, or ``R001``
+        and so on.
+    preset
+        ``luo2025`` or ``luo2025-hcp``, the published settings.
+    perturb
+        How to perturb.
+    assess
+        Which matrices are wanted beyond the map, and the thresholds of the verdict.
+    **train
+        Fields of :class:`~npi_bids.surrogates.base.TrainSettings`: ``surrogate="var"`` and so on.
+
+    Returns
+    -------
+    SubjectEC
+        ``result.ec`` is the map, indexed ``[source, target]``; ``result.verdict`` says how far it
+        can be trusted.
+
+    Raises
+    ------
+    InputDataError
+        The series are no tables of numbers, or runs differ in their regions.
+    SettingsError
+        An option is unknown or out of bounds.
+    NoUsableDataError
+        Too few samples or regions are left.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> series = rng.standard_normal((400, 3))
+    >>> series[1:, 2] += 0.9 * series[:-1, 0]
+    >>> result = ec(series, tr=2.0, labels=["A", "B", "C"])
+    >>> bool(result.ec[0, 2] > 0.4), result.measures["npi"].labels
+    (True, ('A', 'B', 'C'))
+    """
+    if problem := period_problem(tr):
+        raise SettingsError(f"The sampling period tr {problem}")
+    runs: list[Any] = list(series) if isinstance(series, list | tuple) else [series]
+    if labels is None and all(hasattr(run, "columns") for run in runs):
+        runs, labels = _by_name(runs)
+    records = [_run(number, run, tr, labels) for number, run in enumerate(runs, start=1)]
+    if preset is not None and preset not in PRESETS:
+        raise SettingsError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
+    fields = {**(PRESETS[preset] if preset else {}), **train}
+    unknown = sorted(set(fields) - set(TrainSettings.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(TrainSettings.__dataclass_fields__)
+        raise SettingsError(f"Unknown option(s) {unknown}; the options of training are {known}.")
+    return ec_of_runs(
+        records,
+        train=TrainSettings(**fields),
+        perturb=perturb or PerturbSettings(),
+        assess=assess,
+    )
+
+
+def _by_name(runs: list[Any]) -> tuple[list[Any], list[str]]:
+    """Return the columns of data frames in the order of the first, and their names."""
+    first = list(runs[0].columns)
+    for number, run in enumerate(runs, start=1):
+        if differing := sorted(map(str, set(first) ^ set(run.columns)))[:5]:
+            raise InputDataError(
+                f"Run {number} has other regions than the first: {', '.join(differing)} are in "
+                "one of them alone."
+            )
+    return [run[first] for run in runs], [str(name) for name in first]
+
+
+def _run(number: int, run: ArrayLike, tr: float, labels: Sequence[str] | None) -> RegionSeries:
+    if np.iscomplexobj(run):
+        raise InputDataError(f"Run {number} holds complex numbers; expected real signals.")
+    try:
+        data: Array = np.array(run, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputDataError(f"Run {number} is no array of numbers: {error}.") from error
+    if data.ndim != 2:
+        raise InputDataError(
+            f"Run {number} has shape {data.shape}; expected (n_samples, n_regions), and a list of "
+            "such arrays for several runs."
+        )
+    if data.shape[0] < data.shape[1] and labels is not None and len(labels) == data.shape[0]:
+        raise InputDataError(
+            f"Run {number} has shape {data.shape} and there are {len(labels)} labels: time must "
+            "run down the rows; transpose it."
+        )
+    names = tuple(labels) if labels is not None else tuple(
+        f"R{region + 1:03d}" for region in range(data.shape[1])
+    )  # fmt: skip
+    keep: Mask = np.logical_not(np.isnan(data).all(axis=1))
+    kept = data[keep]
+    wrong = ~np.isfinite(kept)
+    partly = np.flatnonzero(wrong.any(axis=0) & ~np.isnan(kept).all(axis=0))
+    if partly.size:
+        raise InputDataError(
+            f"Run {number} has {int(wrong[:, partly[0]].sum())} of {len(kept)} samples of region "
+            f"{names[partly[0]]} that are not finite (regions of this kind: {partly.size}); "
+            "expected NaN in whole rows (a censored sample) or whole columns (a region that is "
+            "not covered)."
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = kept.std(axis=0)
+        scaled = (data - kept.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
+    return RegionSeries(scaled, names, tr, keep)

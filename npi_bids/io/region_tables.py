@@ -1,0 +1,76 @@
+"""Tables of the regions of an atlas, and of the networks they form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.io.tables import read_table
+from npi_bids.records import Array
+
+_PLACES = ("x", "y", "z")
+
+
+class Regions:
+    """The table of an atlas's regions, in the order of a map.
+
+    Attributes
+    ----------
+    path
+        Where the table lies.
+    labels
+        Names.
+    centres
+        Shape (n_regions, 3) in mm, or None where the atlas has none.
+    networks
+        Columns that put regions together: those whose names begin with ``network``, and those of
+        a table that the user gave.
+    """
+
+    def __init__(self, path: Path, labels: Sequence[str], further: str = "") -> None:
+        self.path = path
+        table = read_table(path)
+        table.index = pd.Index(table["name"].astype(str))
+        if missing := [label for label in labels if label not in table.index][:5]:
+            raise InputDataError(f"The table of regions <{path}> does not know {missing}.")
+        table = table.loc[list(labels)]
+        self.labels = tuple(labels)
+        known = all(place in table for place in _PLACES)
+        self.centres: Array | None = (
+            table[list(_PLACES)].to_numpy(dtype=np.float64) if known else None
+        )
+        self.networks: dict[str, list[str]] = {
+            str(name): table[name].fillna("none").astype(str).tolist()
+            for name in table.columns
+            if str(name).startswith("network")
+        }
+        if further:
+            self.networks |= _further(Path(further), self.labels)
+
+    @property
+    def network(self) -> list[str]:
+        """Network of each region in the first way to put them together; empty: there is none."""
+        return next(iter(self.networks.values()), [])
+
+
+def _further(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
+    try:
+        table = read_table(path)
+    except InputDataError as error:
+        raise SettingsError(f"--network-table: {error}") from error
+    if "name" not in table or len(table.columns) < 2:
+        raise SettingsError(
+            f"--network-table <{path}> has the columns {list(table.columns)}; expected name and "
+            "at least one more."
+        )
+    table.index = pd.Index(table["name"].astype(str))
+    if missing := [label for label in labels if label not in table.index]:
+        raise SettingsError(
+            f"--network-table <{path}> lacks {len(missing)} region(s), first {missing[:5]}."
+        )
+    chosen = table.loc[list(labels)].drop(columns=["name", "index"], errors="ignore")
+    return {str(name): chosen[name].fillna("none").astype(str).tolist() for name in chosen}

@@ -1,0 +1,47 @@
+"""Parts of a square matrix, and correlations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npi_bids.records import Array
+
+
+def correlation(data: Array) -> Array:
+    """Return the Pearson correlation of the columns, NaN where a column does not vary."""
+    centred = data - data.mean(axis=0)
+    length = np.linalg.norm(centred, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = np.where(length > 0, centred / length, np.nan)
+    matrix: Array = np.clip(unit.T @ unit, -1, 1)
+    return matrix
+
+
+def off_diagonal(matrix: Array) -> Array:
+    """Return the entries off the diagonal as one vector, row by row."""
+    entries: Array = matrix[~np.eye(len(matrix), dtype=bool)]
+    return entries
+
+
+def pearson(one: Array, other: Array) -> float:
+    """Correlate two matrices off their diagonals, over the entries that both have.
+
+    Returns NaN where fewer than three entries are left or one matrix is constant.
+    """
+    a, b = off_diagonal(one), off_diagonal(other)
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return float("nan")
+    return float(np.corrcoef(a[both], b[both])[0, 1])
+
+
+def antisymmetric(matrix: Array) -> Array:
+    """Return ``(E - E') / 2``, the part of a matrix that has a direction."""
+    part: Array = (matrix - matrix.T) / 2
+    return part
+
+
+def symmetric(matrix: Array) -> Array:
+    """Return ``(E + E') / 2``, the part of a matrix that has no direction."""
+    part: Array = (matrix + matrix.T) / 2
+    return part

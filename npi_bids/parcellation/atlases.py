@@ -1,0 +1,428 @@
+"""Named atlases through nilearn, and atlases from files; fetched only where that is allowed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from npi_bids.errors import InputDataError
+from npi_bids.io.images import load_image, read_data
+from npi_bids.parcellation.cifti import load_grey_atlas
+from npi_bids.parcellation.mmp import load_mmp
+from npi_bids.parcellation.parcellation import (
+    Parcellation,
+    label_data,
+    label_image,
+    read_labels,
+    weights_image,
+)
+from npi_bids.parcellation.region_tables import find_table, read_names
+from npi_bids.parcellation.resampling import (
+    to_grid,
+)
+
+# The 2 mm grid of MNI152NLin6Asym, on which the spheres are drawn.
+_SHAPE = (91, 109, 91)
+_AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+_RADIUS = 5.0
+_logger = logging.getLogger(__name__)
+_MMP_URL = (
+    "https://raw.githubusercontent.com/mbedini/The-HCP-MMP1.0-atlas-in-FSL/master/"
+    "MNI_Glasser_HCP_v1.0.nii.gz"
+)
+_MMP_SHA256 = "1fa0b064447ac2921d46528f4275c76d66652068e889ae070d81863232e6144c"
+_MMP_FILE = "hcp_mmp1/MNI_Glasser_HCP_v1.0.nii.gz"
+_MMP_NOTICE = (
+    "The HCP-MMP1.0 parcellation (Glasser et al. 2016, doi:10.1038/nature18933) comes under the "
+    "open access data use terms of the WU-Minn Human Connectome Project; its volume comes from "
+    "github.com/mbedini/The-HCP-MMP1.0-atlas-in-FSL under GPL-3. By fetching it you accept both."
+)
+
+
+def load_spheres(name: str) -> Parcellation:
+    """Draw Dosenbach2010, Power2011 or Seitzman2018 as a label image.
+
+    A voxel within the radius of several centres goes to the nearest one. The radius is 5 mm,
+    or what the authors give for each region (Seitzman2018: 4 or 5 mm).
+    """
+    coordinates, radii, labels, networks = _FETCH[name]()
+    return Parcellation(
+        name=name,
+        labels=labels,
+        values=tuple(range(1, len(labels) + 1)),
+        space="MNI152NLin6Asym",
+        image=label_image(_draw(coordinates, radii), _AFFINE),
+        networks=networks,
+    )
+
+
+def sphere_atlases() -> tuple[str, ...]:
+    """Return the names of the atlases that need no download."""
+    return tuple(_FETCH)
+
+
+def _draw(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.int32]:
+    voxels = np.indices(_SHAPE).reshape(3, -1).T
+    distance, nearest = cKDTree(centres).query(voxels @ _AFFINE[:3, :3].T + _AFFINE[:3, 3])
+    inside = distance <= radii[nearest]
+    return np.where(inside, nearest + 1, 0).reshape(_SHAPE).astype(np.int32)
+
+
+_Spheres = tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...], tuple[str, ...]]
+
+
+def _dosenbach() -> _Spheres:
+    from nilearn.datasets import fetch_coords_dosenbach_2010
+
+    found = fetch_coords_dosenbach_2010()
+    return _record(found.rois[["x", "y", "z"]], found.labels, found.networks)
+
+
+def _power() -> _Spheres:
+    from nilearn.datasets import fetch_coords_power_2011
+
+    found = fetch_coords_power_2011()
+    labels = [f"Power_{int(roi):03d}" for roi in found.rois["roi"]]
+    return _record(found.rois[["x", "y", "z"]], labels, ())
+
+
+def _seitzman() -> _Spheres:
+    from nilearn.datasets import fetch_coords_seitzman_2018
+
+    found = fetch_coords_seitzman_2018()
+    labels = [f"{network}_{n + 1:03d}" for n, network in enumerate(found.networks)]
+    record = _record(found.rois[["x", "y", "z"]], labels, found.networks)
+    return record[0], np.asarray(found.radius, dtype=np.float64), *record[2:]
+
+
+def _record(rois: Any, labels: Sequence[str], networks: Sequence[str]) -> _Spheres:
+    centres = np.asarray(rois, dtype=np.float64)
+    radii = np.full(len(centres), _RADIUS)
+    return centres, radii, tuple(map(str, labels)), tuple(map(str, networks))
+
+
+_FETCH = {"Dosenbach2010": _dosenbach, "Power2011": _power, "Seitzman2018": _seitzman}
+
+
+@dataclass(frozen=True, slots=True)
+class AtlasRequest:
+    """Which atlas a user asked for.
+
+    ``path`` is set for a file of the user's; ``n_regions`` and ``n_networks`` for Schaefer2018.
+    """
+
+    name: str
+    n_regions: int = 0
+    n_networks: int = 7
+    path: str = ""
+    space: str = "unknown"
+
+
+def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
+    """Load an atlas as a checked record.
+
+    Parameters
+    ----------
+    request
+        Which one.
+    offline
+        True where the network must not be touched; then what is missing is an error that says
+        how to prefetch it.
+
+    Raises
+    ------
+    InputDataError
+        The files are missing, damaged, or not what the atlas should be.
+    """
+    if request.path:
+        return load_file(Path(request.path), request)
+    if request.name in sphere_atlases():
+        return load_spheres(request.name)
+    loader = _LOADERS[request.name]
+    needed = loader.files(request)
+    present = find_cached(needed)
+    if present is None and offline:
+        raise InputDataError(
+            f"Atlas {request.name} is not in the cache and --offline is set. Looked for "
+            f"{needed} in {[str(folder) for folder in cache_folders()]}. On a machine with "
+            f"network run `npi-bids-fetch {loader.command(request)}`, copy the folder, and point "
+            "NILEARN_DATA to it."
+        )
+    return loader.load(request, present)
+
+
+def cache_folders() -> list[Path]:
+    """Return where nilearn keeps its atlases, in the order in which it looks."""
+    from nilearn.datasets import get_data_dirs
+
+    return [Path(folder) for folder in get_data_dirs()]
+
+
+def find_cached(needed: tuple[str, ...]) -> Path | None:
+    """Return the first cache folder that holds all files, none of them empty."""
+    for folder in cache_folders():
+        if all((folder / name).is_file() and (folder / name).stat().st_size for name in needed):
+            return folder
+    return None
+
+
+def load_file(path: Path, request: AtlasRequest) -> Parcellation:
+    """Load an atlas of the user's: an image with a table of names beside it.
+
+    A volume of the MMP (``request.name``) needs no table: its values tell the areas.
+
+    Raises
+    ------
+    InputDataError
+        The image cannot be read, or has no names, or does not match them.
+    """
+    if path.name.endswith((".dlabel.nii", ".label.gii")):
+        return load_grey_atlas(path, request.name, request.space)
+    image = load_image(path)
+    shape = image.shape
+    try:
+        table = read_names(find_table(path))
+    except InputDataError:
+        if request.name == "MMP":
+            return load_mmp(path)
+        raise
+    if request.name == "MMP" and len(table) != 360:
+        raise InputDataError(
+            f"<{path}> is named like the MMP but its table has {len(table)} regions, not 360; "
+            "rename it to atlas-NAME_dseg.nii.gz to use it as an atlas of your own."
+        )
+    if len(shape) == 4 and shape[3] > 1:
+        if list(table["index"]) != list(range(1, len(table) + 1)):
+            raise InputDataError(
+                f"The atlas <{path}> has one map per region, but its table numbers them "
+                f"{', '.join(map(str, table['index'][:5]))} ...; expected 1 to {len(table)}, the "
+                "places of the maps in the image."
+            )
+        if shape[3] != len(table):
+            raise InputDataError(
+                f"The atlas <{path}> has {shape[3]} maps but its table names {len(table)} "
+                "regions; expected one map per region."
+            )
+        kept = weights_image(read_data(path, image), image.affine)
+    else:
+        kept = read_labels(path, request.name)
+    return Parcellation(
+        name=request.name,
+        labels=tuple(table["name"]),
+        values=tuple(int(value) for value in table["index"]),
+        space=request.space,
+        image=kept,
+        networks=tuple(table["network"]) if "network" in table else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    files: Callable[[AtlasRequest], tuple[str, ...]]
+    command: Callable[[AtlasRequest], str]
+    load: Callable[[AtlasRequest, Path | None], Parcellation]
+
+
+def _fetch(fetcher: Callable[..., Any], folder: Path | None, **options: Any) -> Any:
+    """Call a fetcher of nilearn; a failed download leaves no empty folder behind."""
+    before = {child for base in cache_folders() if base.is_dir() for child in base.iterdir()}
+    try:
+        return fetcher(data_dir=folder, verbose=0, **options)
+    except (OSError, ValueError) as error:
+        for base in cache_folders():
+            for child in set(base.iterdir()) - before if base.is_dir() else ():
+                shutil.rmtree(child, ignore_errors=True)
+        raise InputDataError(
+            f"The atlas could not be downloaded ({error}). On a machine without network use "
+            "--offline with a filled cache (npi-bids-fetch), or an atlas that needs none: "
+            f"{', '.join(sphere_atlases())}."
+        ) from error
+
+
+def _schaefer_files(request: AtlasRequest) -> tuple[str, ...]:
+    stem = f"Schaefer2018_{request.n_regions}Parcels_{request.n_networks}Networks_order"
+    return f"schaefer_2018/{stem}.txt", f"schaefer_2018/{stem}_FSLMNI152_2mm.nii.gz"
+
+
+def _load_schaefer(request: AtlasRequest, folder: Path | None) -> Parcellation:
+    from nilearn.datasets import fetch_atlas_schaefer_2018
+
+    found = _fetch(
+        fetch_atlas_schaefer_2018,
+        folder,
+        n_rois=request.n_regions,
+        yeo_networks=request.n_networks,
+        resolution_mm=2,
+    )
+    prefix = f"{request.n_networks}Networks_"
+    names = [_text(label) for label in found.labels if _text(label) != "Background"]
+    labels = tuple(name.removeprefix(prefix) for name in names)
+    return _labelled(request, found.maps, labels, tuple(range(1, len(labels) + 1)), (
+        "MNI152NLin6Asym", tuple(label.split("_")[1] for label in labels)
+    ))  # fmt: skip
+
+
+def _load_aal(request: AtlasRequest, folder: Path | None) -> Parcellation:
+    from nilearn.datasets import fetch_atlas_aal
+
+    found = _fetch(fetch_atlas_aal, folder, version="SPM12")
+    pairs = [
+        (int(value), _text(label))
+        for value, label in zip(found.indices, found.labels, strict=True)
+        if int(value) > 0
+    ]
+    values, labels = zip(*pairs, strict=True)
+    return _labelled(request, found.maps, labels, values, ("MNIColin27", ()))
+
+
+def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
+    from nilearn.datasets import fetch_atlas_msdl
+
+    found = _fetch(fetch_atlas_msdl, folder)
+    labels = tuple(_text(label).strip() for label in found.labels)
+    path = Path(found.maps)
+    image = load_image(path)
+    return Parcellation(
+        name=request.name,
+        labels=labels,
+        values=tuple(range(1, len(labels) + 1)),
+        space="MNI152NLin6Asym",
+        image=weights_image(read_data(path, image), image.affine),
+        networks=tuple(_text(network).strip() for network in found.networks),
+    )
+
+
+def _load_mmp(request: AtlasRequest, folder: Path | None) -> Parcellation:  # noqa: ARG001 (same signature for all loaders)
+    import pooch
+
+    if folder is None:
+        _logger.warning("%s", _MMP_NOTICE)
+        target = cache_folders()[0] / _MMP_FILE
+        try:
+            pooch.retrieve(_MMP_URL, f"sha256:{_MMP_SHA256}", target.name, target.parent)
+        except (OSError, ValueError) as error:
+            with contextlib.suppress(OSError):  # it holds something
+                target.parent.rmdir()
+            raise InputDataError(
+                f"The MMP could not be fetched from {_MMP_URL} ({error}). Use a file of yours: "
+                "--atlas PATH/MNI_Glasser_HCP_v1.0.nii.gz."
+            ) from error
+        return load_mmp(target)
+    return load_mmp(folder / _MMP_FILE)
+
+
+def _labelled(
+    request: AtlasRequest,
+    maps: Any,
+    labels: tuple[str, ...],
+    values: tuple[int, ...],
+    drawn: tuple[str, tuple[str, ...]],
+) -> Parcellation:
+    kept = read_labels(Path(maps), request.name)
+    return Parcellation(request.name, labels, values, drawn[0], kept, drawn[1])
+
+
+def _text(label: Any) -> str:
+    return label.decode() if isinstance(label, bytes) else str(label)
+
+
+_LOADERS = {
+    "Schaefer2018": _Loader(
+        _schaefer_files,
+        lambda r: f"Schaefer2018:seg-{r.n_networks}Networks:scale-{r.n_regions}",
+        _load_schaefer,
+    ),
+    "AAL": _Loader(
+        lambda _: ("aal_SPM12/aal/atlas/AAL.nii", "aal_SPM12/aal/atlas/AAL.xml"),
+        lambda _: "AAL",
+        _load_aal,
+    ),
+    "MSDL": _Loader(
+        lambda _: (
+            "msdl_atlas/MSDL_rois/msdl_rois.nii",
+            "msdl_atlas/MSDL_rois/msdl_rois_labels.csv",
+        ),
+        lambda _: "MSDL",
+        _load_msdl,
+    ),
+    "MMP": _Loader(lambda _: (_MMP_FILE,), lambda _: "MMP", _load_mmp),
+}
+
+
+def combine(atlases: Sequence[Parcellation], name: str) -> Parcellation:
+    """Put atlases of labels into one, in their order, on the grid of the first.
+
+    Where two regions overlap, the first atlas keeps the voxels.
+
+    Parameters
+    ----------
+    atlases
+        Volumes of labels, drawn in the same space.
+    name
+        Of the whole.
+
+    Returns
+    -------
+    Parcellation
+        Regions are numbered from 1. Where an atlas names no networks, its name is that of a
+        network of its own.
+
+    Raises
+    ------
+    InputDataError
+        An atlas is no volume of labels, spaces differ, names repeat, or a region is lost.
+    """
+    if len(atlases) == 1:
+        return atlases[0]
+    for atlas in atlases:
+        if atlas.probabilistic or atlas.grey:
+            kind = "maps of weights" if atlas.probabilistic else "a surface"
+            raise InputDataError(
+                f"Atlas {atlas.name} is {kind}; only volumes of labels can be combined with +."
+            )
+    spaces = {atlas.space for atlas in atlases} - {"unknown"}
+    if len(spaces) > 1:
+        raise InputDataError(
+            f"--atlas: {', '.join(f'{a.name} is drawn in {a.space}' for a in atlases)}; expected "
+            "atlases of one space."
+        )
+    first = atlases[0]
+    grid = first.image
+    whole = np.zeros(grid.shape[:3], dtype=np.int32)
+    start, shared = 0, 0
+    for atlas in atlases:
+        data = label_data(grid if atlas is first else to_grid(atlas, grid), atlas.name)
+        places = np.searchsorted(atlas.values, data) + 1 + start
+        free = (data > 0) & (whole == 0)
+        shared += int(np.count_nonzero((data > 0) & (whole > 0)))
+        whole[free] = places[free]
+        start += len(atlas.labels)
+    labels = tuple(label for atlas in atlases for label in atlas.labels)
+    if lost := [labels[v - 1] for v in sorted(set(range(1, start + 1)) - set(np.unique(whole)))]:
+        raise InputDataError(
+            f"Atlas {name}: {len(lost)} region(s) of the later atlases lie wholly under the first "
+            f"or between its voxels, first {lost[:5]}; expected atlases of different structures."
+        )
+    if shared:
+        _logger.warning("Atlas %s: %d voxels are in two atlases; the first has them", name, shared)
+    return Parcellation(
+        name=name,
+        labels=labels,
+        values=tuple(range(1, start + 1)),
+        space=next(iter(spaces), "unknown"),
+        image=label_image(whole, grid.affine),
+        networks=tuple(
+            network
+            for atlas in atlases
+            for network in atlas.networks or (atlas.name,) * len(atlas.labels)
+        ),
+    )

@@ -1,0 +1,113 @@
+"""Volumes that are damaged: constant, not finite, or far from the volumes around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.records import (
+    Array,
+    Mask,
+)
+
+# A volume is far from the volumes around it where in a quarter of the regions it differs from
+# their running median by more than 10 robust SD *and* by more than a tenth of the region's level.
+# Head motion changes most of the brain by some per cent (Power et al. 2014,
+# doi:10.1016/j.neuroimage.2013.08.048: plots saturate at 2 %, DVARS of 10 % is rare), so that the
+# second condition spares motion, which --fd-thresh is for; a sample of 10 SD already holds a
+# third of the variance of 300. Counting outliers against the MAD is what AFNI's 3dToutcount does.
+_WINDOW, _ROBUST_SD, _CHANGE, _SHARE = 21, 10.0, 0.1, 0.25
+_FEWEST = 5  # samples that have a median
+MOST_DAMAGED = 1 / 3  # of the samples; above it, it is the image that is damaged
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What one look at all volumes of a run tells.
+
+    Attributes
+    ----------
+    damaged
+        Shape (n_samples,); True for volumes that are constant, or hold fewer than half as many
+        finite values as the others.
+    brain_mean
+        Shape (n_samples,); mean within the brain mask, NaN where there is none.
+    """
+
+    damaged: Mask
+    brain_mean: Array
+
+
+class Extent:
+    """Number, smallest, largest and mean of the finite values of each sample."""
+
+    def __init__(self, n_samples: int) -> None:
+        self.n_finite = np.zeros(n_samples, dtype=np.int64)
+        self.low, self.high = np.full(n_samples, np.inf), np.full(n_samples, -np.inf)
+        self._total = np.zeros(n_samples)
+
+    def add(self, sample: int, values: NDArray[Any]) -> None:
+        """Add values to a sample."""
+        if values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            values = values if finite.all() else values[finite]
+        if values.size:
+            self.n_finite[sample] += values.size
+            self.low[sample] = min(self.low[sample], values.min())
+            self.high[sample] = max(self.high[sample], values.max())
+            self._total[sample] += values.sum(dtype=np.float64)
+
+    @property
+    def mean(self) -> Array:
+        """Mean of the finite values, NaN where there are none."""
+        with np.errstate(invalid="ignore"):
+            mean: Array = self._total / self.n_finite
+        return mean
+
+    @property
+    def flat(self) -> Mask:
+        """Samples that are constant, or not finite anywhere."""
+        flat: Mask = ~(self.low < self.high)
+        return flat
+
+    @property
+    def damaged(self) -> Mask:
+        """Samples that are flat, or finite in less than half as many places as the others.
+
+        None where all are: then it is not the samples that are damaged.
+        """
+        flat = self.flat
+        if flat.all():
+            return np.zeros_like(flat)
+        sparse: Mask = self.n_finite < 0.5 * np.median(self.n_finite[~flat])
+        return flat | sparse
+
+
+def far_samples(means: Array, counted: Mask) -> Mask:
+    """Return which samples are far from those around them; False for those not counted.
+
+    Parameters
+    ----------
+    means
+        Regional means before cleaning, shape (n_samples, n_regions).
+    counted
+        Shape (n_samples,); samples to look at. The others are passed over.
+    """
+    from scipy.ndimage import median_filter
+
+    far: Mask = np.zeros(len(means), dtype=bool)
+    looked = means[counted]
+    if len(looked) < _FEWEST:
+        return far
+    window = min(_WINDOW, len(looked) - 1 + len(looked) % 2)
+    level = median_filter(looked, size=(window, 1), mode="mirror")
+    distance = np.abs(looked - level)
+    spread = 1.4826 * np.median(distance, axis=0)  # of a normal distribution, its SD
+    limit = np.maximum(_ROBUST_SD * spread, _CHANGE * np.abs(level))
+    varies = spread > 0
+    if varies.any():
+        far[counted] = (distance > limit)[:, varies].mean(axis=1) > _SHARE
+    return far

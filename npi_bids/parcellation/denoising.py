@@ -1,0 +1,168 @@
+"""Options of parcellation and denoising; light, so that the command line can read them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from npi_bids.errors import SettingsError
+from npi_bids.settings import check_options, option
+
+_COMPONENTS = ("motion", "wm_csf", "global_signal", "high_pass", "compcor", "scrub")
+_EXPANSIONS = ("basic", "derivatives", "power2", "full")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiseSettings:
+    """How to clean the signals of one run."""
+
+    denoise: str = option(
+        "simple",
+        "none, simple (24 motion parameters, white matter, CSF, cosine high-pass), scrubbing, "
+        "compcor, 24P, 36P, or a TOML file with a strategy",
+        metavar="NAME|FILE",
+        result=False,  # what it stands for is hashed instead; see `strategy`
+    )
+    gsr: bool = option(False, "regress the global signal too (adds negative edges; not advised)")
+    high_pass: float | None = option(
+        None,
+        "cut-off in Hz for cosines made here instead of those of the confounds file",
+        above=0,
+        metavar="HZ",
+    )
+    low_pass: float | None = option(
+        None, "cut-off in Hz; removes directed information, not advised", above=0, metavar="HZ"
+    )
+    smoothing: float = option(0.0, "FWHM in mm of a Gaussian filter", at_least=0, metavar="MM")
+    dummy_scans: str = option(
+        "auto",
+        "samples to drop at the start: a number, or auto (what fMRIPrep flagged as non-steady)",
+        metavar="N|auto",
+    )
+    fd_thresh: float | None = option(
+        None, "censor samples with a framewise displacement above this (mm)", above=0, metavar="MM"
+    )
+    min_time: float = option(
+        240.0,
+        "seconds a subject needs after censoring, all runs together",
+        at_least=0,
+        metavar="S",
+    )
+    standardize: str = option(
+        "zscore", "scale of each run's signals: zscore, or none", choices=("zscore", "none")
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.dummy_scans != "auto" and not self.dummy_scans.isdigit():
+            raise SettingsError(
+                f"--dummy-scans must be auto or a whole number, not {self.dummy_scans!r}."
+            )
+        if self.low_pass and self.high_pass and self.low_pass <= self.high_pass:
+            raise SettingsError(
+                f"--low-pass {self.low_pass:g} must be above --high-pass {self.high_pass:g}."
+            )
+        _ = self.strategy
+
+    @property
+    def strategy(self) -> Strategy:
+        """What stands behind the name: the same wherever a file of the user's lies."""
+        return find_strategy(self)
+
+    @property
+    def label(self) -> str:
+        """The strategy as a BIDS label: letters and digits only."""
+        label = re.sub(r"[^A-Za-z0-9]", "", Path(self.denoise).stem)
+        return (label or "custom") + ("Gsr" if self.gsr else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageSettings:
+    """When a region counts as seen by the scan."""
+
+    min_coverage: float = option(
+        0.5,
+        "share of a region's voxels that must hold signal; below it the region is n/a",
+        above=0,
+        at_most=1,
+        metavar="X",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """One denoising strategy, in the words of nilearn's ``load_confounds``."""
+
+    name: str
+    description: str = ""
+    components: tuple[str, ...] = ()
+    motion: str = "full"
+    wm_csf: str = "basic"
+    global_signal: str = "basic"
+    compcor: str = "anat_combined"
+    n_compcor: int = 0
+    scrub: int = 0
+    fd_threshold: float = 0.5
+    std_dvars_threshold: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.components) - set(_COMPONENTS)):
+            raise SettingsError(
+                f"Denoising strategy {self.name}: unknown component(s) {unknown}; "
+                f"choose from {_COMPONENTS}."
+            )
+        for part in ("motion", "wm_csf", "global_signal"):
+            if getattr(self, part) not in _EXPANSIONS:
+                raise SettingsError(
+                    f"Denoising strategy {self.name}: {part} = {getattr(self, part)!r}; "
+                    f"choose from {_EXPANSIONS}."
+                )
+
+
+def find_strategy(settings: DenoiseSettings) -> Strategy:
+    """Return the strategy that the options describe, GSR, censoring and filters included.
+
+    Raises
+    ------
+    SettingsError
+        There is no strategy of that name, or the file does not describe one.
+    """
+    facts = _facts(settings.denoise)
+    components = list(facts.get("components", ()))
+    if settings.gsr and "global_signal" not in components:
+        components.append("global_signal")
+    if settings.high_pass and "high_pass" in components:
+        components.remove("high_pass")
+    if settings.fd_thresh:
+        facts["fd_threshold"] = settings.fd_thresh
+        if "scrub" not in components:
+            components.append("scrub")
+    return Strategy(**{**facts, "components": tuple(components)})
+
+
+def _facts(name: str) -> dict[str, Any]:
+    known = tomllib.loads((files("npi_bids.data") / "denoise.toml").read_text())
+    if name in known:
+        return {"name": name, **known[name]}
+    path = Path(name)
+    if not path.is_file():
+        raise SettingsError(
+            f"--denoise {name!r} is neither a strategy ({', '.join(known)}) nor a TOML file."
+        )
+    try:
+        facts = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"--denoise: <{path}> is not TOML: {error}.") from error
+    allowed = {field_.name for field_ in fields(Strategy)} - {"name"}
+    if unknown := sorted(set(facts) - allowed):
+        raise SettingsError(
+            f"--denoise: <{path}> has unknown field(s) {unknown}; known are {sorted(allowed)}."
+        )
+    return {"name": path.stem, **facts}

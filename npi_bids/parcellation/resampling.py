@@ -1,0 +1,63 @@
+"""Bring an atlas onto the grid of the images; the images themselves are never resampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from npi_bids.parcellation.parcellation import (
+    Parcellation,
+    label_data,
+    label_image,
+    weights_image,
+)
+
+
+def to_grid(parcellation: Parcellation, reference: Any) -> Any:
+    """Resample an atlas to the grid of a reference image.
+
+    Parameters
+    ----------
+    parcellation
+        The atlas; left untouched.
+    reference
+        3D or 4D image whose grid is wanted.
+
+    Returns
+    -------
+    Nifti1Image
+        Labels by nearest neighbour, maps linearly (never negative).
+    """
+    from nilearn.image import resample_to_img
+    from nilearn.image.resampling import BoundingBoxError
+
+    shape = reference.shape[:3]
+    try:
+        resampled = resample_to_img(
+            parcellation.image,
+            nib.Nifti1Image(np.zeros(shape, dtype=np.uint8), reference.affine),
+            interpolation="linear" if parcellation.probabilistic else "nearest",
+            force_resample=True,
+            copy_header=True,
+        )
+    except BoundingBoxError:  # the run sees nothing of the atlas: every region is lost
+        whole = (*shape, len(parcellation.labels)) if parcellation.probabilistic else shape
+        resampled = nib.Nifti1Image(np.zeros(whole, dtype=np.int32), reference.affine)
+    if parcellation.probabilistic:
+        weights = np.clip(np.asarray(resampled.dataobj, dtype=np.float32), 0, None)
+        return weights_image(weights, resampled.affine)
+    return label_image(label_data(resampled, parcellation.name), resampled.affine)
+
+
+def region_sizes(image: Any, parcellation: Parcellation) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the size of each region on its grid: voxels of a label, summed weights of a map."""
+    if parcellation.probabilistic:
+        sums: np.ndarray[Any, np.dtype[np.float64]] = np.asarray(
+            image.dataobj, dtype=np.float64
+        ).sum(axis=(0, 1, 2))
+        return sums
+    data = label_data(image, parcellation.name).ravel()
+    counts = np.bincount(data, minlength=max(parcellation.values) + 1)
+    return counts[list(parcellation.values)].astype(np.float64)

@@ -1,0 +1,263 @@
+"""Regional means of a 4D image, read a few volumes at a time.
+
+A run of 1200 volumes at 2 mm takes 4 GB as 32-bit floats; so only some hundred megabytes of it are
+in memory at once. Each volume is averaged by nilearn on its own, which changes no number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.errors import InputDataError
+from npi_bids.io.images import READ_ERRORS, is_wide, load_image, read_data, read_gifti, unreadable
+from npi_bids.parcellation.damaged_volumes import Extent, Survey
+from npi_bids.parcellation.parcellation import Parcellation, label_data, label_image
+from npi_bids.parcellation.resampling import region_sizes, to_grid
+from npi_bids.parcellation.run_files import RunFiles, sampling_period
+from npi_bids.records import Array, Mask
+
+_AT_ONCE = 40_000_000  # values in memory, 160 MB as 32-bit floats; half as many that are wider
+
+
+class VolumeScan:
+    """A run of volumes, with the atlas on its grid.
+
+    Attributes
+    ----------
+    n_samples, tr
+        Volumes, and seconds between them.
+
+    Raises
+    ------
+    InputDataError
+        The image or the mask cannot be read, or they do not fit together.
+    """
+
+    def __init__(self, run: RunFiles, parcellation: Parcellation) -> None:
+        self._image = open_image(run.bold)
+        self._run, self._parcellation = run, parcellation
+        self.n_samples = int(self._image.shape[3])
+        self.tr = sampling_period(_period_of_header(self._image), run)
+        self._shape: tuple[int, ...] = self._image.shape[:3]
+        self._inside = self._read_mask()
+        self._atlas = to_grid(parcellation, self._image)
+        # A value that is subtracted from each voxel before 32-bit floats would round it away.
+        self._level: Array | None = None
+        self._seen: Mask = np.zeros(self._shape, dtype=bool)
+        self._broken = self._seen  # not finite in some volume that counts
+
+    def survey(self, keep: Mask) -> Survey:
+        """Look at all volumes once: which are damaged, and which voxels hold signal.
+
+        Parameters
+        ----------
+        keep
+            Shape (n_samples,); the volumes that voxels are judged on, less the damaged ones.
+        """
+        counted = keep if keep.sum() > 1 else np.ones_like(keep)
+        if is_wide(self._image):
+            self._level = self._first_sound_volume(counted)
+        extent = self._look(counted)
+        if (extent.damaged & ~extent.flat & counted).any():  # known from all volumes alone
+            self._look(counted & ~extent.damaged)
+        known = self._run.mask is not None
+        mean = extent.mean if known else np.full(self.n_samples, np.nan)
+        return Survey(extent.damaged, mean)
+
+    def sizes(self) -> tuple[Array, Array]:
+        """Return the size of each region on the grid, and of its part that holds signal."""
+        data = np.asarray(self._atlas.dataobj)
+        seen = self._seen[..., None] if self._parcellation.probabilistic else self._seen
+        held = nib.Nifti1Image(data * seen, self._atlas.affine)
+        return (
+            region_sizes(self._atlas, self._parcellation),
+            region_sizes(held, self._parcellation),
+        )
+
+    def signals(self, covered: Mask, smoothing: float) -> Array:
+        """Return the means of some regions, shape (n_samples, n_covered).
+
+        Parameters
+        ----------
+        covered
+            Shape (n_regions,); which regions.
+        smoothing
+            FWHM in mm of a Gaussian filter before averaging; 0 for none.
+        """
+        from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
+
+        regions = self._restrict(covered)
+        kind = NiftiMapsMasker if len(regions.shape) == 4 else NiftiLabelsMasker
+        masker = kind(
+            regions,
+            smoothing_fwhm=smoothing or None,
+            standardize=None,
+            resampling_target=None,
+            reports=False,
+        )
+        # Maskers return the regions in increasing order of their values, as the atlas has them,
+        # and _restrict left exactly the covered ones.
+        means = [
+            self._average(self._narrow(self._read(*part)), masker, smoothing)
+            for part in self._steps()
+        ]
+        if self._level is None:
+            return np.concatenate(means)
+        level = self._average(self._level[..., None].copy(order="F"), masker, smoothing)
+        return np.concatenate(means) + level
+
+    def _average(self, part: NDArray[Any], masker: Any, smoothing: float) -> Array:
+        if smoothing:  # spreads what is not finite; 0 at all times, it leaves no trace over time
+            part[self._broken] = 0
+        finite = np.isfinite(part)
+        if not finite.all():  # in voxels of no weight, and in volumes that are left out
+            part[~finite] = 0
+        del finite
+        means: Array = masker.fit_transform(nib.Nifti1Image(part, self._image.affine))
+        return means.astype(np.float64)
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        try:
+            return np.asanyarray(self._image.dataobj[..., start:stop])
+        except READ_ERRORS as error:
+            raise unreadable(self._run.bold, error) from error
+
+    def _steps(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last volume (exclusive) of each part."""
+        at_once = _AT_ONCE // 2 if is_wide(self._image) else _AT_ONCE
+        step = max(1, at_once // math.prod(self._shape))
+        for start in range(0, self.n_samples, step):
+            yield start, min(start + step, self.n_samples)
+
+    def _narrow(self, part: NDArray[Any]) -> NDArray[np.float32]:
+        """Return 32-bit floats that may be written to."""
+        if self._level is not None:
+            part = np.require(part, dtype=np.float64, requirements="W")
+            part -= self._level[..., None]
+        with np.errstate(over="ignore"):  # becomes infinite, and does not count
+            # What nibabel reads unscaled lies on the file's bytes, read-only.
+            return np.require(part, dtype=np.float32, requirements="W")
+
+    def _look(self, counted: Mask) -> Extent:
+        """Measure each volume within the mask, and find the voxels that vary over some of them."""
+        places = np.flatnonzero(self._inside.ravel(order="F"))
+        level = None if self._level is None else self._level.ravel(order="F")[places]
+        low, high = (np.full(places.size, end, dtype=np.float32) for end in (np.inf, -np.inf))
+        extent = Extent(self.n_samples)
+        for start, stop in self._steps():
+            part = self._read(start, stop).reshape(-1, stop - start, order="F")
+            for sample in range(start, stop):
+                values = part[:, sample - start].take(places)
+                extent.add(sample, values)
+                if counted[sample] and extent.low[sample] < extent.high[sample]:
+                    if level is not None:
+                        values = values - level
+                    with np.errstate(over="ignore"):
+                        values = values.astype(np.float32)
+                    np.minimum(low, values, out=low)
+                    np.maximum(high, values, out=high)
+            del part
+        # What is not finite in some volume has made one of the ends not finite.
+        finite = np.isfinite(low) & np.isfinite(high)
+        self._seen = self._on_grid(places[finite & (low < high)])
+        self._broken = self._on_grid(places[~finite])
+        return extent
+
+    def _on_grid(self, places: NDArray[np.intp]) -> Mask:
+        mask = np.zeros(math.prod(self._shape), dtype=bool)
+        mask[places] = True
+        return mask.reshape(self._shape, order="F")
+
+    def _first_sound_volume(self, counted: Mask) -> Array:
+        for sample in np.flatnonzero(counted).tolist():
+            volume = self._read(sample, sample + 1)[..., 0].astype(np.float64)
+            extent = Extent(1)
+            extent.add(0, volume[self._inside])
+            if not extent.flat.any():
+                return np.where(np.isfinite(volume), volume, 0)
+        return np.zeros(self._shape)
+
+    def _read_mask(self) -> Mask:
+        """Return where the mask is above 0, everywhere without one."""
+        path, shape = self._run.mask, self._shape
+        if path is None:
+            return np.ones(shape, dtype=bool)
+        brain = load_image(path)
+        same = brain.shape[:3] == shape and math.prod(brain.shape[3:]) == 1
+        if not same or not np.allclose(brain.affine, self._image.affine, atol=1e-3):
+            raise InputDataError(
+                f"The mask <{path}> has a grid of {brain.shape} that is not the grid of its "
+                f"run, {shape}; expected the mask of the same space and resolution."
+            )
+        inside: Mask = read_data(path, brain).reshape(shape) > 0
+        if not inside.any():
+            raise InputDataError(
+                f"The mask <{path}> is 0 everywhere; expected the brain mask of the run. Did "
+                "preprocessing fail?"
+            )
+        return inside
+
+    def _restrict(self, covered: Mask) -> Any:
+        """Keep the covered regions, within the voxels that hold signal."""
+        atlas, parcellation = self._atlas, self._parcellation
+        if parcellation.probabilistic:
+            weights = np.asarray(atlas.dataobj)[..., covered] * self._seen[..., None]
+            return nib.Nifti1Image(weights, atlas.affine)
+        data = label_data(atlas, parcellation.name)
+        kept = np.asarray(parcellation.values)[covered]
+        return label_image(np.where(self._seen & np.isin(data, kept), data, 0), atlas.affine)
+
+
+def open_image(path: Path) -> Any:
+    """Open a 4D image without reading its volumes; slices are then read one after the other.
+
+    Raises
+    ------
+    InputDataError
+        The file cannot be read, or is not 4D.
+    """
+    image = load_image(path, keep_open=True)
+    shape = image.shape
+    if len(shape) != 4 or shape[3] < 2 or min(shape) < 1:
+        raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
+    affine = np.asarray(image.affine)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise InputDataError(
+            f"<{path}> does not say where its voxels lie: its affine is {affine.tolist()}. Is the "
+            "header damaged?"
+        )
+    return image
+
+
+def count_places(path: Path) -> tuple[int, int]:
+    """Return samples and places (voxels, greyordinates, vertices) of a run, from its header.
+
+    Raises
+    ------
+    InputDataError
+        The file cannot be read, or is no run.
+    """
+    if path.name.endswith(".gii"):
+        arrays = read_gifti(path).darrays
+        shape = np.column_stack([array.data for array in arrays[:1]]).shape if arrays else (0,)
+        return (len(arrays), shape[0]) if len(arrays) != 1 else (shape[-1], shape[0])
+    if path.name.endswith(".dtseries.nii"):
+        shape = load_image(path).shape
+        return int(shape[0]), int(shape[-1])
+    shape = open_image(path).shape
+    return int(shape[3]), math.prod(shape[:3])
+
+
+def _period_of_header(image: Any) -> tuple[float, str]:
+    try:
+        unit = image.header.get_xyzt_units()[1]
+    except KeyError:  # a code that the standard does not have
+        unit = "unknown"
+    return float(image.header.get_zooms()[3]), unit

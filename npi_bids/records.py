@@ -1,0 +1,313 @@
+"""The records that travel between the stages; each is checked when it is made."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.errors import InputDataError
+
+_ONE_LINE = re.compile(r"[^\t\n\r\v\f\x00-\x1f\x7f\u2028\u2029]+")
+
+# Columns of a table by name.
+Table = Mapping[str, Sequence[Any]]
+
+Array = NDArray[np.float64]
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionSeries:
+    """Regional signals of one run, with all regions of the atlas in atlas order.
+
+    Attributes
+    ----------
+    data
+        Signals, shape (n_samples, n_regions); time runs down the rows, as in the TSV file.
+        A column of NaN is a region that is not covered; a row of NaN is a censored sample.
+    labels
+        Region names, in column order.
+    tr
+        Sampling period in seconds.
+    keep
+        Shape (n_samples,); False where the sample was censored.
+    """
+
+    data: Array
+    labels: tuple[str, ...]
+    tr: float
+    keep: Mask
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.data.shape[1] != len(self.labels):
+            raise InputDataError(
+                f"Signals have shape {self.data.shape} but there are {len(self.labels)} labels; "
+                "expected (n_samples, n_regions)."
+            )
+        if self.keep.shape != self.data.shape[:1]:
+            raise InputDataError(
+                f"The censoring mask has shape {self.keep.shape} for {len(self.data)} samples."
+            )
+        check_region_names(self.labels, "A table of signals")
+        if not self.tr > 0:
+            raise InputDataError(f"The sampling period must be above 0 s, not {self.tr}.")
+        partly: Mask = np.logical_and(~np.isfinite(self.data[self.keep]).all(axis=0), self.covered)
+        if partly.any():
+            names = [self.labels[region] for region in np.flatnonzero(partly)][:5]
+            raise InputDataError(
+                f"{int(partly.sum())} region(s) have values that are not finite in samples that "
+                f"are kept, first {names}; expected a whole column of n/a (not covered) or none."
+            )
+
+    @property
+    def covered(self) -> Mask:
+        """Shape (n_regions,); False where the region has no signal at all."""
+        covered: Mask = np.logical_not(np.isnan(self.data[self.keep]).all(axis=0))
+        return covered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Training pairs: ``n_lags`` past samples and the sample that follows them.
+
+    Attributes
+    ----------
+    history
+        Shape (n_windows, n_lags, n_regions); the most recent sample is last.
+    target
+        Shape (n_windows, n_regions).
+    position
+        Shape (n_windows,); index of the target sample, counted through all runs.
+    """
+
+    history: Array
+    target: Array
+    position: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def n_lags(self) -> int:
+        """Number of past samples in a window."""
+        return int(self.history.shape[1])
+
+    def take(self, chosen: Mask | slice) -> Windows:
+        """Return some of the windows."""
+        return Windows(self.history[chosen], self.target[chosen], self.position[chosen])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ECResult:
+    """A relation between regions: effective connectivity, a Jacobian, a correlation.
+
+    Attributes
+    ----------
+    matrix
+        Shape (n_regions, n_regions); ``matrix[source, target]`` is the mean change of *target*
+        one step after *source* was perturbed. This is the only orientation used in the code.
+        Rows and columns of NaN belong to regions that are not covered.
+    labels
+        Region names of rows and columns.
+    """
+
+    matrix: Array
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (len(self.labels), len(self.labels)):
+            raise InputDataError(
+                f"The matrix has shape {self.matrix.shape} but there are {len(self.labels)} "
+                "labels; expected (n_regions, n_regions)."
+            )
+        check_region_names(self.labels, "A matrix")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupEC:
+    """What a group of subjects shares, edge by edge.
+
+    Attributes
+    ----------
+    mean, sd, n_subjects
+        Shape (n_regions, n_regions), indexed ``[source, target]``: mean, sample standard
+        deviation (n - 1), and how many subjects have the edge. Edges that fewer than the wanted
+        number of subjects have are NaN in ``mean`` and ``sd``.
+    labels
+        Region names.
+    """
+
+    mean: Array
+    sd: Array
+    n_subjects: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What a result says about itself; NaN where a figure cannot be had.
+
+    Attributes
+    ----------
+    r2, r2_persistence, r2_own_history, r2_ridge_var
+        One-step prediction of held-out samples, mean over regions: the surrogate, the last
+        sample repeated, each region's own last three samples, and a VAR of one lag by ridge.
+    skill_persistence, skill_own_history, skill_ridge_var
+        Share by which the surrogate's squared error is below that of each of the three.
+    model_fc_r
+        Correlation of the free-running surrogate's functional connectivity with the data's.
+    model_fc_r_held_out, fc_r_held_out
+        The same against held-out samples alone, and what the functional connectivity of the
+        training samples reaches there: the yardstick.
+    spectral_radius
+        Of the linear dynamics with all lags, or of the mean Jacobian; stable below 1.
+    fc_r
+        Correlation of the EC with functional connectivity, off the diagonal.
+    antisymmetric_share
+        Share of the energy of the EC (off the diagonal) that lies in ``(E - E') / 2``.
+    r_split, r_split_symmetric, r_split_antisymmetric
+        Agreement of the maps of the first and the second half: of all entries, and of the parts.
+        Of their deviations from the group's map where ``shrunk``.
+    shrunk
+        Whether the map is shrunk towards that of a group.
+    r_split_oriented
+        Agreement of the antisymmetric part of the oriented map; NaN where it was not asked for.
+    r_seed, r_seed_symmetric, r_seed_antisymmetric
+        Mean agreement of the maps of the members of an ensemble.
+    direction_ratio, direction_p, direction_supported
+        Energy of the antisymmetric lagged covariance over that of the same data with blocks of
+        time reversed at random, its p value, and whether both pass their thresholds.
+    delay_share, delay_sd
+        Share of that antisymmetric part which a fixed delay of each region would explain, beyond
+        what as many free numbers explain by chance, and the spread of the delays in seconds.
+    high_frequency_share
+        Share of the signals' power above 0.15 Hz; NaN where sampling is too slow to tell.
+    n_windows, n_train, n_valid, n_regions
+        Windows in all, for training, held out; regions in the model.
+    effective_windows, samples_per_parameter
+        Windows that the same information would need if the signals were white, and these per
+        region and lag whose weights between regions are fitted.
+    minutes
+        Time that the windows cover.
+    expected_r, expected_r_lower, expected_r_upper
+        Correlation with the truth that simulated maps of like quality reached, and its 90 %
+        interval; NaN where nothing like it was simulated, or the surrogate is another.
+    expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
+        The same for the antisymmetric part.
+    """
+
+    r2: float
+    r2_persistence: float
+    r2_own_history: float
+    r2_ridge_var: float
+    skill_persistence: float
+    skill_own_history: float
+    skill_ridge_var: float
+    model_fc_r: float
+    model_fc_r_held_out: float
+    fc_r_held_out: float
+    spectral_radius: float
+    fc_r: float
+    antisymmetric_share: float
+    r_split: float
+    r_split_symmetric: float
+    r_split_antisymmetric: float
+    shrunk: bool = False
+    r_split_oriented: float = float("nan")
+    r_seed: float
+    r_seed_symmetric: float
+    r_seed_antisymmetric: float
+    direction_ratio: float
+    direction_p: float
+    direction_supported: bool
+    delay_share: float
+    delay_sd: float
+    high_frequency_share: float
+    n_windows: int
+    n_train: int
+    n_valid: int
+    n_regions: int
+    effective_windows: float
+    samples_per_parameter: float
+    minutes: float
+    expected_r: float = float("nan")
+    expected_r_lower: float = float("nan")
+    expected_r_upper: float = float("nan")
+    expected_r_antisymmetric: float = float("nan")
+    expected_r_antisymmetric_lower: float = float("nan")
+    expected_r_antisymmetric_upper: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How far a result can be trusted.
+
+    Attributes
+    ----------
+    label
+        ``pass``, ``caution`` or ``fail``.
+    reasons
+        In words, with the figure and its threshold; the gravest first. Empty for ``pass``.
+    """
+
+    label: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uncertainty:
+    """How sure every entry of a map is; all matrices are indexed ``[source, target]``.
+
+    Attributes
+    ----------
+    standard_error
+        Shape (n_regions, n_regions), in the unit of the map.
+    lower, upper
+        Ends of the 95 % interval.
+    p, q
+        Two-sided p of an entry of 0, and the same after Benjamini-Hochberg over all entries off
+        the diagonal.
+    method
+        ``posterior`` (closed form) or ``bootstrap``.
+    """
+
+    standard_error: Array
+    lower: Array
+    upper: Array
+    p: Array
+    q: Array
+    method: str
+
+
+def check_region_names(labels: Sequence[str], owner: str) -> None:
+    """Refuse names of regions that no table can hold, or that repeat.
+
+    Parameters
+    ----------
+    labels
+        The names.
+    owner
+        What they belong to, to begin the message with.
+
+    Raises
+    ------
+    InputDataError
+        A name is empty, ``n/a`` (which stands for a missing value), holds a tab or a line break,
+        begins or ends with a blank, or repeats.
+    """
+    for number, label in enumerate(labels, start=1):
+        if label in ("", "n/a") or label != label.strip() or not _ONE_LINE.fullmatch(label):
+            raise InputDataError(
+                f"{owner} calls region {number} {label!r}; expected a name of one line, without "
+                "tabs and without blanks at its ends, that is not n/a."
+            )
+    counts = Counter(labels)
+    if repeated := [label for label, count in counts.items() if count > 1][:5]:
+        raise InputDataError(f"{owner} has region names that repeat: {', '.join(repeated)}.")

@@ -1,0 +1,242 @@
+"""Words for the figures of quality, said once for all pages."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from npi_bids.reports.figures_connectivity import MatrixView
+
+_NOTHING = 1e-12  # what rounding leaves of a difference of equal numbers
+# Field of Quality, its name on the page, and what it means.
+QUALITY_NOTES = (
+    (
+        "expected_r",
+        "expected r with the truth",
+        "that simulated maps of like quality reached; holds only if the haemodynamic delays of "
+        "regions differ by less than about half a second, which the signals show in part only "
+        "(below); n/a: nothing like it was simulated",
+    ),
+    ("expected_r_lower", "from", "lower end of its 90 % interval"),
+    ("expected_r_upper", "to", "upper end of its 90 % interval"),
+    ("expected_r_antisymmetric", "expected r, antisymmetric", "of the part with direction"),
+    ("expected_r_antisymmetric_lower", "from", "lower end of its 90 % interval"),
+    ("expected_r_antisymmetric_upper", "to", "upper end of its 90 % interval"),
+    ("r2", "held-out R²", "one-step prediction of samples that did not train the surrogate"),
+    ("r2_own_history", "R² of each region's own past", "three samples; to be exceeded"),
+    ("r2_ridge_var", "R² of a ridge VAR", "the plain linear model of one lag"),
+    ("r2_persistence", "R² of persistence", "the last sample repeated"),
+    ("skill_own_history", "skill over own past", "share by which the squared error is lower"),
+    ("skill_ridge_var", "skill over ridge VAR", "share by which the squared error is lower"),
+    ("r_split", "r between halves", "maps of the first and the second half of the data"),
+    ("r_split_symmetric", "r between halves, symmetric", "of the part without direction"),
+    ("r_split_antisymmetric", "r between halves, antisymmetric", "of the part with direction"),
+    ("r_split_oriented", "r between halves, oriented", "of directions by skewness, on request"),
+    ("r_seed", "r between seeds", "members of the ensemble; n/a: there is none"),
+    (
+        "direction_ratio",
+        "direction ratio",
+        "antisymmetric lagged covariance over chance",
+    ),
+    ("direction_p", "direction p", "against the data with stretches of time reversed at random"),
+    ("delay_share", "direction like delays", "share that fixed delays of regions would explain"),
+    ("delay_sd", "SD of these delays", "seconds, over regions; blood flow differs by about one"),
+    ("antisymmetric_share", "antisymmetric share", "energy of the map that has a direction"),
+    ("model_fc_r", "model FC r", "free-running surrogate against data; n/a: it diverged"),
+    ("model_fc_r_held_out", "model FC r, held out", "against held-out samples"),
+    ("fc_r_held_out", "FC r, held out", "FC of the training samples against held-out ones"),
+    ("fc_r", "r(EC, FC)", "how much of the map is functional connectivity"),
+    ("spectral_radius", "spectral radius", "stable below 1"),
+    ("high_frequency_share", "power above 0.15 Hz", "share; n/a: sampled too slowly to tell"),
+    ("samples_per_parameter", "samples per parameter", "effective windows / (regions x lags)"),
+    ("minutes", "minutes", "that the windows cover"),
+    ("n_windows", "windows", "training and held out; those that would share samples are left out"),
+)
+
+
+def number(value: Any) -> str:
+    """Write a number with three digits, or n/a.
+
+    >>> number(0.12345), number(1234), number(None), number(2e-16)
+    ('0.123', '1234', 'n/a', '0')
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "n/a"
+    if isinstance(value, int):
+        return str(value)
+    return "0" if abs(float(value)) < _NOTHING else f"{float(value):.3g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with what it shows and how to read it.
+
+    ``svg`` is the picture itself; ``name`` names its file; ``alt`` says it in words; ``file`` is
+    where it lies beside the page, for use elsewhere.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str = field(repr=False)
+    alt: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table of facts; ``note`` explains it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A figure that decides how far a map can be trusted.
+
+    Attributes
+    ----------
+    name, value, wanted, note
+        What it is, what it came to, its threshold, and what it means in one line.
+    state
+        ``good``, ``caution``, ``bad`` or ``unknown``; told by a word as well as a colour.
+    """
+
+    name: str
+    value: str
+    wanted: str
+    note: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SortedTable:
+    """A table that a reader sorts and filters; ``links`` of the first column may be empty."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    links: tuple[str, ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One subject among others: where it stands (0 to 100), and its page."""
+
+    label: str
+    value: str
+    place: float
+    state: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The distribution of one figure over subjects, its ends, and where its threshold stands."""
+
+    title: str
+    dots: tuple[Dot, ...]
+    low: str
+    high: str
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSection:
+    """One model on a page: its fate, verdict with reasons, facts, figures and files."""
+
+    title: str
+    status: str
+    reason: str = ""
+    crash: str = ""
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()
+    key: tuple[KeyFigure, ...] = ()
+    summary: tuple[str, ...] = ()
+    view: MatrixView | None = None
+    tables: tuple[SortedTable, ...] = ()
+    map_figures: tuple[Figure, ...] = ()
+    done: tuple[Row, ...] = ()
+    quality: tuple[Row, ...] = ()
+    warnings: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page stands: the pages before and after it, and what made all of them."""
+
+    before: str = ""
+    after: str = ""
+    group: bool = False
+    provenance: tuple[Row, ...] = ()
+    citation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPage:
+    """The page of one subject."""
+
+    subject: str
+    version: str
+    sections: tuple[ModelSection, ...]
+    methods: str = ""
+    place: Place = field(default_factory=Place)
+
+
+@dataclass(frozen=True, slots=True)
+class TestSection:
+    """One test over subjects: what it asked, and what it found.
+
+    ``not_tested`` says why the test does not hold, ``caution`` what to bear in mind of it.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    view: MatrixView
+    tables: tuple[SortedTable, ...]
+    not_tested: str = ""
+    caution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSection:
+    """One group on the group's page; ``not_tested`` and ``caution`` are those of its mean."""
+
+    title: str
+    rows: tuple[Row, ...]
+    figures: tuple[Figure, ...]
+    files: tuple[str, ...]
+    view: MatrixView | None = None
+    tables: tuple[SortedTable, ...] = ()
+    tests: tuple[TestSection, ...] = ()
+    not_tested: str = ""
+    caution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPage:
+    """The group's page: groups, how subjects are spread, and who is in or why not."""
+
+    version: str
+    sections: tuple[GroupSection, ...]
+    members: SortedTable
+    strips: tuple[Strip, ...] = ()
+    methods: str = ""
+    place: Place = field(default_factory=Place)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """The list of all subjects, with their figures of quality and flags."""
+
+    version: str
+    counts: tuple[tuple[str, int], ...]
+    models: SortedTable
+    place: Place = field(default_factory=Place)

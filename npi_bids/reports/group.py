@@ -1,0 +1,396 @@
+"""What the group's page shows of one group: its maps, its tables and its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.bids.derivatives import find_models, find_statuses
+from npi_bids.bids.outputs import GROUP_TABLE, STATISTICS, TEST, parse_name, stem
+from npi_bids.bids.uris import regions_file
+from npi_bids.errors import ReportError
+from npi_bids.group.tables import edge_rows, table_cells
+from npi_bids.io.files import read_json, write_text
+from npi_bids.io.region_tables import Regions
+from npi_bids.io.tables import read_matrix, read_table
+from npi_bids.records import ECResult
+from npi_bids.reports import figures_signals as figures
+from npi_bids.reports.components import (
+    Dot,
+    Figure,
+    GroupPage,
+    GroupSection,
+    Row,
+    SortedTable,
+    Strip,
+    TestSection,
+    number,
+)
+from npi_bids.reports.figures_connectivity import Layer, MatrixView
+from npi_bids.reports.index import place_of, read_methods
+from npi_bids.reports.methods import quality_rows
+from npi_bids.reports.page import group_page
+from npi_bids.reports.subject import LISTED, SURE, draw_places, save_figures
+
+_MOST_ROWS = 500
+_DETAILS = ("lower", "upper", "t", "q")
+_TESTED = ("t", "q", "lower", "upper", "sign")  # what is n/a where the mean is not tested
+_PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
+_COLUMNS = ("participant", "model", "in the group", "verdict", "R²", "own past R²", "model FC r",
+            "mean FD (mm)", "minutes", "reason")  # fmt: skip
+_FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
+# Figures whose distribution is shown: heading, field, and threshold in the sidecars of the maps.
+_STRIPS = (
+    ("expected r with the truth", "expected_r", "good_expected"),
+    ("skill over own past", "skill_own_history", "good_skill"),
+    ("r between halves", "r_split", "good_split"),
+    ("model FC r", "model_fc_r", "good_model_fc"),
+    ("samples per parameter", "samples_per_parameter", "good_samples"),
+    ("mean FD (mm)", "mean_fd", ""),
+    ("minutes kept", "minutes_kept", ""),
+)
+
+
+def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
+    """Return what the page shows of one group, from its mean map."""
+    sidecar = read_json(mean.with_suffix(".json"))
+    ec = read_matrix(mean)
+    regions = Regions(regions_file(sidecar, out_dir), ec.labels)
+    others = {
+        kind: read_matrix(path).matrix
+        for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")
+        if (path := _variant(mean, kind)).is_file()
+    }
+    tested = read_json(_variant(mean, "t").with_suffix(".json"))
+    if "NotTested" in tested:
+        others = {kind: values for kind, values in others.items() if kind not in _TESTED}
+    title = mean.name.split("_meas")[0].replace("_", " ")
+    prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
+    drawn = draw_places(ec, regions, "group")
+    svg = figures.draw_matrix(ec.matrix, regions.network, title="mean EC")
+    drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
+    return GroupSection(
+        title,
+        (*_rows(sidecar), *_unlike(_table(out_dir, mean, "subjects"))),
+        save_figures(out_dir, prefix, drawn),
+        tuple(path.relative_to(out_dir).as_posix() for path in _files(out_dir, mean)),
+        _view(f"group-{place}", ec, regions.network, others, mean),
+        _tables(out_dir, mean, ec, regions, others, place),
+        tuple(
+            _test(out_dir, path, regions, f"test-{place}-{number_}")
+            for number_, path in enumerate(_tests(mean), start=1)
+        ),
+        tested.get("NotTested", ""),
+        tested.get("FewSubjects", ""),
+    )
+
+
+def _variant(mean: Path, kind: str) -> Path:
+    return mean.with_name(mean.name.replace("Groupmean", f"Group{kind}"))
+
+
+def _tests(mean: Path) -> list[Path]:
+    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
+    return sorted(mean.parent.glob(f"{stem}{TEST}*Statistic_relmat.tsv"))
+
+
+def _files(out_dir: Path, mean: Path) -> list[Path]:
+    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
+    folder = out_dir / STATISTICS / mean.parent.relative_to(out_dir)
+    return [*sorted(mean.parent.glob(f"{stem}*.tsv")), *sorted(folder.glob(f"{stem}*.tsv"))]
+
+
+def _view(
+    name: str, ec: ECResult, networks: Sequence[str], others: dict[str, Any], mean: Path
+) -> MatrixView:
+    layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
+    if "q" in others:
+        sure = figures.only_sure(ec.matrix, others["q"], SURE)
+        title = f"mean with q below {SURE:g}"
+        layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
+    titles = {
+        "t": ("t", "t of the mean", True), "sd": ("SD", "SD over subjects", False),
+        "sign": ("sign", "share of subjects with the sign of the mean", False),
+        "motion": ("QC-EC", "correlation with mean FD over subjects", True),
+        "icc": ("ICC", "ICC(2,1) over visits", True),
+    }  # fmt: skip
+    layers += [
+        Layer(short, words, others[kind], signed=signed)
+        for kind, (short, words, signed) in titles.items()
+        if kind in others
+    ]
+    fc = mean.with_name(mean.name.replace("_meas-npi_", "_meas-pearsoncorrelation_"))
+    if fc.is_file():
+        matrix = read_matrix(fc).matrix
+        layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
+                            limit=1.0))  # fmt: skip
+    details: dict[str, Any] = {kind: others[kind] for kind in ("q",) if kind in others}
+    if "upper" in others:
+        details["half"] = others["upper"] - ec.matrix
+    return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
+
+
+def _tables(
+    out_dir: Path,
+    mean: Path,
+    ec: ECResult,
+    regions: Regions,
+    others: dict[str, Any],
+    place: int,
+) -> tuple[SortedTable, ...]:
+    """Return the strongest connections, and pairs of networks."""
+    details: dict[str, Any] = {kind: others[kind] for kind in _DETAILS if kind in others}
+    columns, rows = edge_rows(ec, details, regions.network, LISTED)
+    found = [SortedTable(f"edges-{place}", f"The {len(rows)} strongest mean connections",
+                         columns, rows)]  # fmt: skip
+    shown: tuple[str, ...]
+    shown = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
+    pairs = _table(out_dir, mean, "networks")
+    if pairs is not None:
+        found.append(SortedTable(f"networks-{place}", "Pairs of networks", shown,
+                                 table_cells(pairs, shown)))  # fmt: skip
+    shown = ("region", "figure", "mean", "lower", "upper", "t", "q")
+    of_regions = _table(out_dir, mean, "regions")
+    if of_regions is not None:
+        kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
+        found.append(SortedTable(f"regions-{place}", "Regions: flow, hierarchy, asymmetry", shown,
+                                 table_cells(kept, shown)))  # fmt: skip
+    return tuple(found)
+
+
+def _table(out_dir: Path, matrix: Path, kind: str) -> Any:
+    """Return a long table that belongs to a matrix, or None."""
+    folder = out_dir / STATISTICS / matrix.parent.relative_to(out_dir)
+    name = matrix.name.removesuffix("_relmat.tsv")
+    name = name.removesuffix("Groupmean").removesuffix("Statistic")
+    path = folder / f"{name}_{kind}.tsv"
+    return read_table(path) if path.is_file() else None
+
+
+def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
+    """Return what is known of a group: who, how, motion, and how well it repeats."""
+    rows = [
+        Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
+        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
+        Row("weights", str(sidecar["Weights"])),
+        Row("configuration", str(sidecar["ConfigurationHash"])),
+    ]
+    if on := sidecar.get("PretrainedOn"):
+        rows.append(Row("surrogates pre-trained on", str(on)))
+    halves = sidecar["SplitHalfOfSubjects"]
+    rows.append(
+        Row("r of halves of the subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",
+            "mean maps of random halves; n/a below four subjects")
+    )  # fmt: skip
+    moved = sidecar.get("MotionEffect")
+    if moved:
+        rows.append(
+            Row("QC-EC", f"median |r| {number(moved['MedianAbsoluteR'])}",
+                f"with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
+                f"{_percent(moved['ShareOfEdgesWithQBelow05'])} of the connections; with "
+                f"distance: {number(moved['SpearmanWithDistance'])}")
+        )  # fmt: skip
+    again = sidecar.get("Reliability")
+    if again:
+        rows.append(
+            Row("visits", f"median ICC(2,1) {number(again['MedianICC21'])}, ICC(3,1) "
+                f"{number(again['MedianICC31'])}",
+                f"{again['Subjects']} subjects with {again['Visits']} visits; "
+                f"{number(100 * again['IdentificationRate'])} % are known again by their map; r "
+                f"{number(again['MeanRWithin'])} within and {number(again['MeanRBetween'])} "
+                "between subjects")
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _percent(share: float | None) -> str:
+    return "n/a" if share is None else f"{number(100 * share)} %"
+
+
+def _unlike(subjects: Any) -> tuple[Row, ...]:
+    """Name the subjects whose maps are unlike the others'."""
+    if subjects is None:
+        return ()
+    names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
+    note = "their map correlates with the mean of the others three robust SD less than usual"
+    return (Row("unlike the others", ", ".join(names) or "nobody", note),)
+
+
+def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
+    """Return what one test over subjects found."""
+    sidecar = read_json(path.with_suffix(".json"))
+    if "NotTested" in sidecar:
+        return _untested(path, sidecar, regions, name)
+    statistic = read_matrix(path)
+    details = {
+        words: read_matrix(file).matrix
+        for kind, words in {"P": "p", "Q": "q", **_PERMUTED}.items()
+        if (file := path.with_name(path.name.replace("Statistic_", f"{kind}_"))).is_file()
+    }
+    signed = sidecar["Statistic"] == "t"
+    layers = [Layer(str(sidecar["Statistic"]), f"{sidecar['Statistic']} of {sidecar['Contrast']}",
+                    statistic.matrix, signed=signed)]  # fmt: skip
+    for words in ("p FWE", "p NBS", "p TFNBS"):
+        if words in details:
+            sure = figures.only_sure(statistic.matrix, details[words], SURE)
+            layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
+                                f"below {SURE:g}", sure, signed=signed,
+                                below=(words, SURE)))  # fmt: skip
+    columns, cells = edge_rows(statistic, details, regions.network, LISTED)
+    tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
+    parts = _table(out_dir, path, "components")
+    if parts is not None:
+        shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
+        title = "Networks of edges above the threshold"
+        if len(parts) > _MOST_ROWS:  # all of them are in the table of the dataset
+            title += f", the first {_MOST_ROWS} of {len(parts)} edges"
+        cells = table_cells(parts.head(_MOST_ROWS), shown)
+        tables.append(SortedTable(f"{name}-components", title, shown, cells))
+    networks = _table(out_dir, path, "networks")
+    if networks is not None:
+        shown = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
+                                  "p_fwe") if c in networks)  # fmt: skip
+        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", shown,
+                                  table_cells(networks, shown)))  # fmt: skip
+    return TestSection(
+        f"Test: {sidecar['Contrast']}",
+        _test_rows(sidecar, details),
+        MatrixView(name, statistic.labels, regions.network, layers, details),
+        tuple(tables),
+        caution=sidecar.get("FewSubjects", ""),
+    )
+
+
+def _untested(path: Path, sidecar: dict[str, Any], regions: Regions, name: str) -> TestSection:
+    """Return what is known of a contrast that was not tested: its effects, without any p."""
+    effects = path.with_name(path.name.replace("Statistic_", "Effect_"))
+    matrix = read_matrix(effects if effects.is_file() else path)
+    layer = Layer("effect", f"effect of {sidecar['Contrast']}", matrix.matrix)
+    columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
+    return TestSection(
+        f"Contrast: {sidecar['Contrast']}",
+        _test_rows(sidecar, {}),
+        MatrixView(name, matrix.labels, regions.network, [layer], {}),
+        (SortedTable(f"{name}-edges", "The largest effects, not tested", columns, cells),),
+        not_tested=str(sidecar["NotTested"]),
+    )
+
+
+def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, ...]:
+    covariates = "with mean FD as a covariate" if "mean_fd" in sidecar["Columns"] else (
+        "mean FD is no covariate"
+    )  # fmt: skip
+    left_out = "; ".join(f"{who}: {why}" for who, why in sidecar["LeftOut"].items())
+    found = [
+        f"{words}: {int((matrix <= SURE).sum())}"
+        for words, matrix in details.items()
+        if words not in ("p", "p permuted")
+    ]
+    return (
+        Row("model", sidecar["Model"], covariates),
+        Row("subjects", str(sidecar["NumberOfSubjects"]), left_out),
+        Row(
+            "connections at 0.05",
+            ", ".join(found)
+            or ("not tested" if "NotTested" in sidecar else "none were corrected"),
+        ),
+        Row(
+            "permutations",
+            str(sidecar["Permutations"]),
+            f"networks above {sidecar['Statistic']} {sidecar['NetworkThreshold']:g}",
+        ),
+    )
+
+
+def write_group_report(out_dir: Path) -> Path:
+    """Write ``group.html`` from what the output dataset holds.
+
+    Raises
+    ------
+    ReportError
+        There is no group.
+    """
+    means = sorted(out_dir.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
+    if not means:
+        raise ReportError(f"<{out_dir}> holds no group; run the group level.")
+    sections = tuple(
+        cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
+    )
+    included = {_name_of(uri) for path in means for uri in _sidecar(path)["Sources"]}
+    models = list(find_models(out_dir))
+    rows = quality_rows(out_dir, models)
+    left_out = _reasons(out_dir)
+    members = tuple(
+        _member(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
+        for status, row in zip(find_statuses(out_dir), rows, strict=True)
+    )
+    links = tuple(f"{row['participant_id']}.html" for row in rows)
+    page = GroupPage(
+        __version__,
+        sections,
+        SortedTable("members", "Participants", _COLUMNS, members, links),
+        _strips(rows, models[0].sidecar["VerdictThresholds"] if models else {}),
+        read_methods(out_dir),
+        place_of(out_dir, (), ""),
+    )
+    path = out_dir / "group.html"
+    write_text(path, group_page(page))
+    return path
+
+
+def _name_of(uri: str) -> str:
+    """Return the name of the model that a matrix belongs to."""
+    entities = parse_name(uri).entities
+    return stem({key: value for key, value in entities.items() if key != "meas"})
+
+
+def _reasons(out_dir: Path) -> dict[str, str]:
+    """Return why the group level left models out, by their names."""
+    path = out_dir / GROUP_TABLE
+    if not path.is_file():
+        return {}
+    table = read_table(path).dropna(subset="reason")
+    return dict(zip(table["model"], table["reason"].astype(str), strict=True))
+
+
+def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, ...]:
+    reason = row["reason"] if isinstance(row["reason"], str) else left_out
+    return (
+        row["participant_id"],
+        row["model"],
+        "yes" if inside else "no",
+        str(row.get("verdict", "n/a")),
+        *(number(row.get(key)) for key in _FIGURES),
+        reason or ("" if inside else "no group is large enough"),
+    )
+
+
+def _strips(rows: list[dict[str, Any]], wanted: dict[str, float]) -> tuple[Strip, ...]:
+    """Return how figures of quality are spread over the maps."""
+    strips = []
+    for title, field, threshold in _STRIPS:
+        known = [
+            (float(row[field]), row)
+            for row in rows
+            if row.get(field) is not None and row[field] == row[field]
+        ]
+        if not known:
+            continue
+        limit = wanted.get(threshold)
+        values = [value for value, _ in known] + ([limit] if limit is not None else [])
+        low, high = min(values), max(values)
+        span = (high - low) or 1.0
+        dots = tuple(
+            Dot(row["participant_id"], number(value), 100 * (value - low) / span,
+                str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
+            for value, row in known
+        )  # fmt: skip
+        at = None if limit is None else 100 * (limit - low) / span
+        strips.append(Strip(title, dots, number(low), number(high), at))
+    return tuple(strips)
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    return read_json(path.with_suffix(".json"))

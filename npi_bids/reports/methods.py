@@ -1,0 +1,244 @@
+"""Write the table of quality, the list of subjects, and the methods text of a dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.bids.atlases import known_atlases
+from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
+from npi_bids.bids.outputs import QUALITY_TABLE
+from npi_bids.group.selection import mean_displacement
+from npi_bids.io.files import read_json, write_text
+from npi_bids.io.tables import write_rows
+from npi_bids.reports.components import IndexPage, SortedTable, number
+from npi_bids.reports.index import place_of, title_of
+from npi_bids.reports.page import bibliography, index_page, methods_text
+
+_KINDS = {
+    "hybrid": "hybrid of a linear model and, where they lowered the held-out error, networks",
+    "mou": "Ornstein-Uhlenbeck process",
+    "mlp": "multilayer perceptron",
+    "cnn": "convolutional network",
+    "rnn": "recurrent network",
+    "var": "vector autoregression (one linear layer)",
+}
+_SIGNS = {"positive": "raised", "negative": "lowered", "both": "raised and lowered in turn"}
+# Columns of the list of subjects: heading, and field of the table of quality.
+_SHOWN = {
+    "status": "status", "verdict": "verdict", "expected r": "expected_r", "R²": "r2",
+    "skill over own past": "skill_own_history", "r halves": "r_split", "model FC r": "model_fc_r",
+    "direction p": "direction_p", "mean FD (mm)": "mean_fd", "minutes": "minutes_kept",
+    "regions": "regions_in_model",
+}  # fmt: skip
+
+
+def write_texts(out_dir: Path) -> list[Path]:
+    """Write the table of quality, and methods text with references where there is a model."""
+    models = list(find_models(out_dir))
+    table = out_dir / QUALITY_TABLE
+    write_rows(quality_rows(out_dir, models), table)
+    if not models:
+        return [table]
+    logs = out_dir / "logs"
+    write_text(logs / "CITATION.md", methods_text(_methods_facts(out_dir, models)))
+    write_text(logs / "CITATION.bib", bibliography())
+    return [table, logs / "CITATION.md", logs / "CITATION.bib"]
+
+
+def write_index(out_dir: Path) -> Path:
+    """Write ``index.html``, the list of all subjects."""
+    path = out_dir / "index.html"
+    rows = quality_rows(out_dir, find_models(out_dir))
+    write_text(path, index_page(_index(out_dir, rows)))
+    return path
+
+
+def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]:
+    """Return one row per model of the dataset, those without a result included."""
+    by_name = {model.name: model for model in models}
+    rows = []
+    for status in find_statuses(out_dir):
+        row: dict[str, Any] = {
+            "participant_id": f"sub-{status.entities['sub']}",
+            "model": title_of(status.entities),
+            "desc": status.desc,
+            "status": status.status,
+            "reason": status.reason or float("nan"),
+        }
+        model = by_name.get(status.name)
+        if status.status == DONE and model is not None:
+            row["verdict"] = model.sidecar["Verdict"]
+            row["verdict_reasons"] = "; ".join(model.sidecar["VerdictReasons"]) or float("nan")
+            row |= model.sidecar["Quality"] | _motion(model)
+        rows.append(row)
+    return rows
+
+
+def _index(out_dir: Path, rows: Sequence[dict[str, Any]]) -> IndexPage:
+    """Return the list of all subjects, with why some of them have no map."""
+    cells = tuple(
+        (
+            row["participant_id"],
+            row["model"],
+            *(_cell(row.get(field)) for field in _SHOWN.values()),
+            _flags(row),
+        )
+        for row in rows
+    )
+    table = SortedTable(
+        "subjects",
+        "All subjects",
+        ("participant", "model", *_SHOWN, "reasons"),
+        cells,
+        tuple(f"{row['participant_id']}.html" for row in rows),
+    )
+    fates = Counter(str(row.get("verdict") or row["status"]) for row in rows)
+    names = ("pass", "caution", "fail", EXCLUDED, FAILED)
+    counts = tuple((name, fates[name]) for name in names if fates[name])
+    return IndexPage(__version__, counts, table, place_of(out_dir, (), ""))
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else number(value)
+
+
+def _flags(row: dict[str, Any]) -> str:
+    for field in ("verdict_reasons", "reason"):
+        if isinstance(row.get(field), str):
+            return str(row[field])
+    return ""
+
+
+def _motion(model: Model) -> dict[str, float]:
+    runs = [sidecar for _, sidecar in model.runs()]
+    moved = mean_displacement(runs)
+    kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs)
+    return {
+        "mean_fd": float("nan") if moved is None else moved,
+        "minutes_kept": kept / 60,
+        "regions_in_model": model.sidecar["RegionsInModel"],
+    }
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    return read_json(path.with_suffix(".json"))
+
+
+def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
+    """Gather every number and word of the methods text from sidecars."""
+    statuses = find_statuses(out_dir)
+    first = models[0].sidecar
+    runs = [run for model in models for _, run in model.runs()]
+    quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
+               ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
+    group = [_sidecar(path) for path in out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")]
+    n_runs = {len(model.sidecar["Sources"]) for model in models}
+    training = first["Training"]
+    made = read_json(out_dir / "dataset_description.json")["GeneratedBy"][1:]
+    return {
+        "version": __version__,
+        "versions": first["SoftwareVersions"],
+        "n_models": len(models),
+        "n_subjects": len({model.entities["sub"] for model in models}),
+        "n_excluded": sum(status.status == EXCLUDED for status in statuses),
+        "n_failed": sum(status.status == FAILED for status in statuses),
+        "inputs": ", ".join(f"{x.get('Name')} {x.get('Version', '')}".strip() for x in made),
+        "spaces": _words(model.entities.get("space", "of the individual") for model in models),
+        "trs": _words(f"{model.sidecar['RepetitionTime']:g}" for model in models),
+        "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
+        "atlases": _words(_atlas_words(model) for model in models),
+        "given": all(run["Regressors"] == [] and run["Denoising"] != "none" for run in runs),
+        "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
+        "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
+        "denoise": _denoise_facts(runs),
+        "surrogate": first["Surrogate"],
+        "kinds": _KINDS,
+        **_trust_facts(models),
+        "lags": training["n_lags"],
+        **{key: training.get(key) for key in
+           ("var_fit", "epochs", "batch_size", "learning_rate", "weight_decay", "refit")},
+        "train_share": f"{training.get('train_fraction', 0):.0%}",
+        "brain": training if first["Surrogate"] == "wbm" else None,
+        "brain_fit": _spread(m.sidecar["Quality"]["model_fc_r"] for m in models),
+        "r2": quality["r2"],
+        "r2_own": quality["r2_own_history"],
+        "r2_persistence": quality["r2_persistence"],
+        "r2_var": quality["r2_ridge_var"],
+        "signs": _SIGNS,
+        "sign": first["Perturbation"]["Sign"],
+        "strength": f"{first['Perturbation']['Strength']:g}",
+        "seed": first["Seed"],
+        "group": {"min_subjects": group[0]["MinimumSubjects"],
+                  "weights": group[0].get("Weights", "none")} if group else None,
+        "tests": [_sidecar(path) for path in
+                  sorted(out_dir.glob("tpl-*/**/func/*Statistic_relmat.tsv"))],
+        "pretrained": first.get("Pretrained"),
+    }  # fmt: skip
+
+
+def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
+    """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
+    training = [model.sidecar["Training"] for model in models]
+    uncertain = models[0].sidecar["Uncertainty"]
+    errors = {
+        "posterior": " Standard errors are those of the posterior, in closed form.",
+        "bootstrap": f" Standard errors are those of {uncertain['Resamples']} circular "
+        "moving-block resamples of the windows.",
+    }
+    return {
+        "n_var": sum(bool(found.get("linear_is_var")) for found in training),
+        "n_process": sum(not found.get("linear_is_var") for found in training),
+        "n_residual": sum(found.get("residual_networks", 0) > 0 for found in training),
+        "uncertainty": errors.get(uncertain["Method"], ""),
+        "verdicts": _counts(str(model.sidecar["Verdict"]) for model in models),
+        "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of {len(models)}",
+    }
+
+
+def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = runs[0]
+    kept = sum(run["SamplesKept"] for run in runs) / sum(run["NumberOfSamples"] for run in runs)
+    return {
+        "strategy": first["Denoising"],
+        "description": first["DenoisingDescription"],
+        "regressors": _spread(len(run["Regressors"]) for run in runs),
+        "high_pass": first["HighPass"],
+        "low_pass": first["LowPass"],
+        "gsr": first["GlobalSignalRegression"],
+        "smoothing": first["SmoothingFWHM"],
+        "fd_threshold": first["FramewiseDisplacementThreshold"],
+        "standardize": first["Standardize"],
+        "kept": f"{kept:.0%}",
+        "dummies": _spread(run["DummyScans"] for run in runs),
+        "censored": _spread(run["SamplesCensored"] for run in runs),
+        "n_damaged": sum(run["SamplesDamaged"] for run in runs),
+    }
+
+
+def _atlas_words(model: Model) -> str:
+    parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
+    cite = known_atlases().get(parts[0], {}).get("cite")
+    return " ".join(parts) + (f" [@{cite}]" if cite else "")
+
+
+def _counts(values: Iterable[str]) -> str:
+    """Write how often each value is there: ``2 pass, 1 fail``."""
+    found = Counter(values)
+    return ", ".join(f"{number_} {value}" for value, number_ in found.most_common())
+
+
+def _words(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _spread(values: Iterable[Any]) -> str:
+    """Write one number, or the range of several."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return "n/a"
+    low, high = min(known), max(known)
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"

@@ -1,0 +1,633 @@
+"""What the page of a subject shows of a whole-brain model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.assessment.quality import mean_spectrum
+from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
+from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, output_path, parse_name
+from npi_bids.connectivity.network_measures import Flow, flow_of, network_map
+from npi_bids.errors import ReportError
+from npi_bids.group.selection import mean_displacement
+from npi_bids.group.tables import edge_rows, least_coverage, ranked
+from npi_bids.io.files import write_text
+from npi_bids.io.region_tables import Regions
+from npi_bids.io.tables import read_matrix, read_series, read_table
+from npi_bids.parcellation.cifti import on_surface
+from npi_bids.records import Array, ECResult
+from npi_bids.reports import figures_connectivity as figures_network
+from npi_bids.reports import figures_signals as figures
+from npi_bids.reports import figures_signals as figures_brain
+from npi_bids.reports.components import (
+    QUALITY_NOTES,
+    Figure,
+    KeyFigure,
+    ModelSection,
+    Row,
+    SortedTable,
+    SubjectPage,
+    number,
+)
+from npi_bids.reports.figures_connectivity import Layer, MatrixView
+from npi_bids.reports.index import place_of, read_methods, title_of
+from npi_bids.reports.page import subject_page
+
+# q below which a connection is shown as sure, and how many connections a table holds.
+SURE, LISTED = 0.05, 100
+_DETAILS = {"npilower": "lower", "npiupper": "upper", "npiq": "q"}
+_MOVED = (0.25, 0.5)  # mean FD (mm) that is much, and very much, in the literature
+_UNITS = {"standard deviations of the source": "SD"}
+
+
+def draw_brain(model: Model) -> list[Figure]:
+    """Return the pictures of search and model."""
+    table = read_table(model.path("training"))
+    training = model.sidecar["Training"]
+    drawn = [
+        Figure(
+            "search",
+            "Search of the parameters",
+            f"{len(table)} simulations of {training['sim_minutes']:g} minutes; the fittest has r "
+            f"{number(training['r_fc'])} of FC and a distance of FC dynamics of "
+            f"{number(training['ks_fcd'])} (Kolmogorov-Smirnov). Dashed: r 0.5, a good fit.",
+            figures_brain.draw_search(table),
+            f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
+        )
+    ]
+    landscape = figures_brain.draw_landscape(table)
+    if landscape is not None:
+        caption = "r of simulated and empirical FC over coupling and excitability."
+        drawn.append(Figure("landscape", "What was explored", caption, landscape))
+    if model.path("bifurcation").is_file():
+        caption = (
+            "Lowest and highest activity of one region alone without noise: it oscillates where "
+            "they part, and switches between states where they jump."
+        )
+        svg = figures_brain.draw_bifurcation(read_table(model.path("bifurcation")))
+        drawn.append(Figure("bifurcation", "Where the model works", caption, svg))
+    return drawn
+
+
+class MapOfModel:
+    """The map of a model, and the pictures of it."""
+
+    def __init__(self, model: Model, name: str) -> None:
+        self.model, self.name = model, name
+        self.ec = read_matrix(model.path("npi"))
+        self.regions = Regions(model.regions_file, self.ec.labels)
+        self.networks = self.regions.network
+        self.others = {
+            kind: read_matrix(model.path(kind)).matrix
+            for kind in ("pearsoncorrelation", "modelfc", *_DETAILS)
+            if model.path(kind).is_file()
+        }
+
+    def view(self) -> MatrixView:
+        """Return the matrices that a reader goes through."""
+        layers = [Layer("EC", "effective connectivity by perturbation", self.ec.matrix)]
+        if "npiq" in self.others:
+            sure = self._sure()
+            title = f"effective connectivity with q below {SURE:g}"
+            layers.append(Layer("EC, sure", title, sure, below=("q", SURE)))
+        for kind, name, title in (
+            ("pearsoncorrelation", "FC", "functional connectivity of the data"),
+            ("modelfc", "model FC", "functional connectivity of the free-running surrogate"),
+        ):
+            if kind in self.others:
+                layers.append(Layer(name, title, self.others[kind], directed=False, limit=1.0))
+        details = {"q": self.others["npiq"]} if "npiq" in self.others else {}
+        if "npiupper" in self.others:
+            details["half"] = self.others["npiupper"] - self.ec.matrix
+        unit = "SD of the target"
+        return MatrixView(self.name, self.ec.labels, self.networks, layers, details, unit)
+
+    def summary(self) -> tuple[str, ...]:
+        """Return the map in a few sentences."""
+        flow = flow_of(self.ec.matrix)
+        lines = []
+        best = next(iter(ranked(self.ec, 1)), None)
+        if best is not None:
+            source, target, value = best
+            lines.append(f"The strongest connection is {source} → {target} ({number(value)}).")
+        if "npiq" in self.others:
+            n_sure = int((self.others["npiq"] < SURE).sum())
+            n_all = int((self.others["npiq"] >= 0).sum())
+            lines.append(f"{n_sure} of {n_all} connections have q below {SURE:g}.")
+        sends, receives = ranked_regions(self.ec.labels, flow.net_flow)
+        if sends:
+            lines.append(
+                f"By absolute strength {sends} sends most beyond what it receives, {receives} "
+                "receives most beyond what it sends."
+            )
+        quality = self.model.sidecar["Quality"]
+        supported = "" if quality["direction_supported"] else "not "
+        lines.append(
+            f"Direction is {supported}supported by the signals; "
+            f"{number(100 * (quality['antisymmetric_share'] or 0))} % of the energy of the map "
+            "has a direction."
+        )
+        if quality["expected_r"] is not None:
+            lines.append(
+                f"Simulated maps of like quality reached r {number(quality['expected_r'])} with "
+                f"their truth (90 %: {number(quality['expected_r_lower'])} to "
+                f"{number(quality['expected_r_upper'])})."
+            )
+        if self.regions.centres is None and _mesh_atlas(self.regions) is None:
+            lines.append(
+                "The atlas lies on a surface of which no mesh is at hand (fsaverage5 alone is): "
+                "nothing is drawn on the brain."
+            )
+        return tuple(lines)
+
+    def strongest_table(self) -> SortedTable:
+        """Return the strongest connections with their intervals."""
+        columns, rows = edge_rows(
+            self.ec, {name: self.others[kind] for kind, name in _DETAILS.items()
+                      if kind in self.others}, self.networks, LISTED,
+        )  # fmt: skip
+        return SortedTable(
+            f"{self.name}-strongest", f"The {len(rows)} strongest connections", columns, rows
+        )
+
+    def matrices(self) -> list[Figure]:
+        """Return matrices as figures for use elsewhere."""
+        draw = figures.draw_matrix
+        drawn = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
+        for kind, name, title in (
+            ("pearsoncorrelation", "fc", "FC"), ("modelfc", "modelfcmatrix", "model FC"),
+        ):  # fmt: skip
+            if kind in self.others:
+                svg = draw(
+                    self.others[kind], self.networks, title=title, directed=False, limit=1.0
+                )
+                drawn.append(Figure(name, title, "", svg))
+        if "npiq" in self.others:
+            svg = draw(self._sure(), self.networks, title=f"EC, q < {SURE:g}")
+            drawn.append(Figure("sure", "sure", "", svg))
+        return drawn
+
+    def figures(self) -> list[Figure]:
+        """Return where connections lie: between networks, and on the brain."""
+        return draw_places(self.ec, self.regions)
+
+    def _sure(self) -> Array:
+        return figures.only_sure(self.ec.matrix, self.others["npiq"], SURE)
+
+
+def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure]:
+    """Return pictures of where the connections of a map lie."""
+    drawn = []
+    size = ECResult(abs(ec.matrix), ec.labels)
+    if regions.network:
+        flow = network_map(size, regions.network)
+        svg = figures_network.draw_chord(flow.matrix, flow.labels)
+        if svg is not None:
+            drawn.append(
+                Figure(
+                    f"{prefix}chord",
+                    "What networks send each other",
+                    "Mean absolute connection of the pairs of regions of two networks. A ribbon "
+                    "has the colour of the network that sends, and ends short of the one that "
+                    "receives.",
+                    svg,
+                    "Ribbons between networks; the table of networks has the numbers",
+                )
+            )
+    strength = flow_of(ec.matrix)
+    if regions.centres is None:
+        return [*drawn, *_draw_surface(regions, strength, prefix)]
+    drawn.append(
+        Figure(
+            f"{prefix}connectome",
+            "The strongest connections on the brain",
+            "The 60 largest in size; arrows point from source to target, red positive, blue "
+            "negative.",
+            figures_network.draw_connectome(ec.matrix, regions.centres),
+            "Glass brain with the strongest connections; the table below names them",
+        )
+    )
+    for name, values, words in (
+        ("brain", strength.out_strength, "sends"),
+        ("brainin", strength.in_strength, "receives"),
+    ):
+        drawn.append(
+            Figure(
+                f"{prefix}{name}",
+                f"What each region {words}",
+                f"Sum of the connections that a region {words}, at its centre.",
+                figures_network.draw_on_brain(values, regions.centres),
+                f"Glass brain with a dot per region, coloured by what it {words}",
+            )
+        )
+    return drawn
+
+
+def _draw_surface(regions: Regions, strength: Flow, prefix: str) -> list[Figure]:
+    """Return what regions send and receive on the cortex, where there is a mesh of it."""
+    atlas = _mesh_atlas(regions)
+    drawn = []
+    for name, values, words in (
+        ("brain", strength.out_strength, "sends"),
+        ("brainin", strength.in_strength, "receives"),
+    ):
+        sides = on_surface(atlas, regions.labels, values) if atlas else None
+        if sides is not None:
+            drawn.append(
+                Figure(
+                    f"{prefix}{name}",
+                    f"What each region {words}",
+                    f"Sum of the connections that a region {words}, on fsaverage5.",
+                    figures_network.draw_on_surface(sides),
+                    f"Cortical surface, coloured by what each region {words}",
+                )
+            )
+    return drawn
+
+
+def _mesh_atlas(regions: Regions) -> Path | None:
+    """Return the atlas of a map where it lies on a surface of which a mesh is at hand."""
+    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
+    for atlas in sorted(regions.path.parent.glob(stem)):
+        if on_surface(atlas, (), []) is not None:
+            return atlas
+    return None
+
+
+def ranked_regions(labels: tuple[str, ...], net: Array) -> tuple[str, str]:
+    """Return the region with the largest and that with the smallest net flow, or nothing."""
+    known = [(value, label) for value, label in zip(net, labels, strict=True) if value == value]  # noqa: PLR0124 (NaN)
+    if not known:
+        return "", ""
+    return max(known)[1], min(known)[1]
+
+
+Runs = list[tuple[Path, dict[str, Any]]]
+
+
+def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
+    """Return the figures that decide, each with its threshold and what it means."""
+    quality, wanted = model.sidecar["Quality"], model.sidecar["VerdictThresholds"]
+    about = [sidecar for _, sidecar in runs]
+    found = [
+        _graded("skill over own past", quality["skill_own_history"],
+                (wanted["min_skill"], wanted["good_skill"]),
+                "share by which other regions lower the error of prediction, on held-out samples"),
+        _graded("skill over a ridge VAR", quality["skill_ridge_var"], (None, 0.0),
+                "the surrogate against the plain linear model of one lag"),
+        _graded("model FC r", quality["model_fc_r"], (None, wanted["good_model_fc"]),
+                "does the free-running surrogate behave like the data"),
+        _graded("r between halves", quality["r_split"],
+                (None if quality.get("shrunk") else wanted["min_split"], wanted["good_split"]),
+                "does the first half of the data give the map of the second"
+                + (", by the deviations from the group's map" if quality.get("shrunk") else "")),
+        _direction(quality, wanted),
+        _graded("expected r with the truth", quality["expected_r"],
+                (wanted["min_expected"], wanted["good_expected"]),
+                "what simulated maps of like quality reached; n/a: nothing like it was simulated"),
+        _graded("samples per parameter", quality["samples_per_parameter"],
+                (None, wanted["good_samples"]), "effective samples, per region and lag"),
+        _motion(mean_displacement(about)),
+        _minutes(about),
+        _coverage(model, about),
+    ]  # fmt: skip
+    return tuple(found)
+
+
+def _graded(
+    name: str, value: float | None, limits: tuple[float | None, float], note: str
+) -> KeyFigure:
+    """Grade a figure of which more is better."""
+    bad, good = limits
+    wanted = f"≥ {good:g}" + (f" (bad < {bad:g})" if bad is not None else "")
+    if value is None:
+        return KeyFigure(name, "n/a", wanted, note, "unknown")
+    state = "good" if value >= good else "bad" if bad is not None and value < bad else "caution"
+    return KeyFigure(name, number(value), wanted, note, state)
+
+
+def _direction(quality: dict[str, Any], wanted: dict[str, Any]) -> KeyFigure:
+    yes = bool(quality["direction_supported"])
+    return KeyFigure(
+        "direction supported",
+        f"{'yes' if yes else 'no'} (p {number(quality['direction_p'])})",
+        f"p < {wanted['direction_p']:g}, ratio ≥ {wanted['direction_ratio']:g}",
+        "do the signals differ from themselves with time reversed; if not, read the map as "
+        "undirected",
+        "good" if yes else "caution",
+    )
+
+
+def _motion(moved: float | None) -> KeyFigure:
+    wanted = f"≤ {_MOVED[0]:g} mm (bad > {_MOVED[1]:g})"
+    note = "mean framewise displacement over all samples, censored ones included"
+    if moved is None:
+        return KeyFigure("mean FD", "n/a", wanted, note, "unknown")
+    state = "good" if moved <= _MOVED[0] else "caution" if moved <= _MOVED[1] else "bad"
+    return KeyFigure("mean FD", f"{number(moved)} mm", wanted, note, state)
+
+
+def _minutes(about: Sequence[dict[str, Any]]) -> KeyFigure:
+    kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in about) / 60
+    whole = sum(run["NumberOfSamples"] * run["RepetitionTime"] for run in about) / 60
+    state = "good" if kept >= 0.8 * whole else "caution"
+    return KeyFigure(
+        "minutes kept", f"{kept:.1f} of {whole:.1f}", "≥ 80 %",
+        "after dummy scans and censoring, all runs together", state,
+    )  # fmt: skip
+
+
+def _coverage(model: Model, about: Sequence[dict[str, Any]]) -> KeyFigure:
+    lost = {name for run in about for name in run["RegionsNotCovered"]}
+    inside = int(model.sidecar["RegionsInModel"])
+    return KeyFigure(
+        "regions covered", f"{inside} of {inside + len(lost)}", "all",
+        "others are n/a in every matrix; nothing is filled in",
+        "good" if not lost else "caution",
+    )  # fmt: skip
+
+
+def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> list[Figure]:
+    """Return the carpet before and after cleaning, and the spectrum after it."""
+    about = runs[0][1]
+    tr = float(about["RepetitionTime"])
+    series = [read_series(path, tr) for path, _ in runs]
+    drawn = [
+        Figure(
+            "carpet",
+            "Signals, motion and censoring",
+            "Framewise displacement, shaded where samples were left out; signals of all regions "
+            "before cleaning, and after it, in SD from -2 (black) to 2 (white); orange: censored.",
+            figures_network.draw_carpet(
+                [before, [run.data for run in series]],
+                [table["framewise_displacement"].to_numpy(dtype=float) for table in motion],
+                [table["left_out"].to_numpy(dtype=float) for table in motion],
+                tr,
+            ),
+            "Carpet plot of the signals before and after cleaning, under framewise displacement",
+        )
+    ]
+    spectrum = mean_spectrum(series)
+    if spectrum is not None:
+        drawn.append(
+            Figure(
+                "spectrum",
+                "Spectrum",
+                "Mean power of the cleaned signals; dashed: the filter, and 0.15 Hz, above which "
+                "signals that were low-passed have nothing left, and no direction.",
+                figures_network.draw_spectrum(
+                    *spectrum, high_pass=about["HighPass"], low_pass=about["LowPass"]
+                ),
+                "Mean power spectrum of the cleaned signals",
+            )
+        )
+    return drawn
+
+
+def write_subject_report(out_dir: Path, subject: str) -> Path:
+    """Write ``sub-<label>.html`` and its figures from what the output dataset holds.
+
+    Raises
+    ------
+    ReportError
+        The dataset knows nothing of the subject.
+    """
+    everybody = find_statuses(out_dir)
+    statuses = [status for status in everybody if status.entities["sub"] == subject]
+    if not statuses:
+        raise ReportError(f"<{out_dir}> knows nothing of sub-{subject}.")
+    models = {model.name: model for model in find_models(out_dir, subject)}
+    sections = [
+        _section(out_dir, status, models.get(status.name), number)
+        for number, status in enumerate(statuses, start=1)
+    ]
+    pages = sorted({f"sub-{status.entities['sub']}" for status in everybody})
+    place = place_of(out_dir, pages, f"sub-{subject}")
+    page = SubjectPage(subject, __version__, tuple(sections), read_methods(out_dir), place)
+    path = out_dir / f"sub-{subject}.html"
+    write_text(path, subject_page(page))
+    return path
+
+
+def save_figures(out_dir: Path, prefix: str, drawn: Sequence[Figure]) -> tuple[Figure, ...]:
+    """Save figures for use elsewhere; return them with where they lie.
+
+    ``prefix`` is their path, relative to the dataset, up to the name of each.
+    """
+    saved = []
+    for figure in drawn:
+        file = Path(f"{prefix}_{figure.name}.svg")
+        write_text(out_dir / file, figure.svg)
+        saved.append(replace(figure, file=file.as_posix()))
+    return tuple(saved)
+
+
+def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int) -> ModelSection:
+    title = title_of(status.entities)
+    if status.status != DONE or model is None:
+        crash = out_dir / status.crash if status.crash else None
+        text = (
+            crash.read_text(encoding="utf-8", errors="replace")
+            if crash and crash.is_file()
+            else ""
+        )
+        return ModelSection(title, status.status, reason=status.reason, crash=text)
+    runs = model.runs()
+    shown = MapOfModel(model, f"matrix-{number}")
+    whole_brain = model.sidecar["Surrogate"] == "wbm"
+    drawn = [
+        *(draw_brain(model) if whole_brain else _draw_fit(model)),
+        *_draw_runs(runs, shown.regions),
+    ]
+    paths = [model.path(kind) for kind in (*MEASURES, *UNCERTAINTIES, "strength", "npinetworks")]
+    paths += [path for path, _ in runs]
+    prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
+    # Matrices are files alone: the page draws them itself, cell by cell.
+    save_figures(out_dir, prefix, shown.matrices())
+    return ModelSection(
+        title,
+        status.status,
+        verdict=str(model.sidecar["Verdict"]),
+        reasons=tuple(model.sidecar["VerdictReasons"]),
+        key=key_figures(model, runs),
+        summary=shown.summary(),
+        view=shown.view(),
+        tables=(shown.strongest_table(),),
+        map_figures=save_figures(out_dir, prefix, shown.figures()),
+        done=_done(model, runs),
+        quality=_quality(model, runs),
+        warnings=_warnings(model, runs),
+        figures=save_figures(out_dir, prefix, drawn),
+        files=tuple(p.relative_to(out_dir).as_posix() for p in paths if p.is_file()),
+    )
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """Return another table of the same run."""
+    entities = dict(parse_name(path.name).entities)
+    desc = entities.pop("desc")
+    return path.parent / output_path(kind, entities, desc).name
+
+
+def _draw_fit(model: Model) -> list[Figure]:
+    names = {
+        "r2": "surrogate",
+        "r2_ridge_var": "ridge VAR",
+        "r2_own_history": "each region's own past",
+        "r2_persistence": "last sample repeated",
+    }
+    quality = model.sidecar["Quality"]
+    known = {name: quality[key] for key, name in names.items() if quality[key] is not None}
+    drawn = [
+        Figure(
+            "prediction",
+            "Does the surrogate predict?",
+            "Held-out samples, mean over regions; what the surrogate adds is connectivity.",
+            figures.draw_prediction(known),
+            "; ".join(f"{name}: R² {number(value)}" for name, value in known.items()),
+        )
+    ]
+    if model.path("modelfc").is_file():
+        simulated = read_matrix(model.path("modelfc")).matrix
+        fc = read_matrix(model.path("pearsoncorrelation")).matrix
+        drawn.append(
+            Figure(
+                "modelfc",
+                "Does the surrogate behave like the brain it was fitted to?",
+                "FC of the free-running surrogate against FC of the data, one point per pair.",
+                figures.draw_agreement(simulated, fc, quality["model_fc_r"] or float("nan")),
+                f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
+            )
+        )
+    curve = read_table(model.path("training"))
+    if len(curve) > 1:
+        caption = (
+            "Mean squared error of the next sample, in training and in held-out windows; grey: "
+            "other ways to predict the held-out ones (about 1 - R²)."
+        )
+        baselines = {name: value for name, value in known.items() if name != "surrogate"}
+        drawn.append(
+            Figure("training", "Training", caption, figures.draw_training(curve, baselines))
+        )
+    return drawn
+
+
+def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
+    coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
+    motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
+    about = runs[0][1]
+    before = [read_table(_beside(path, "raw")).to_numpy(dtype=float) for path, _ in runs]
+    drawn = draw_signals(runs, motion, before)
+    if any(table["coverage"].notna().any() for table in coverage):
+        drawn.append(
+            Figure(
+                "coverage",
+                "Coverage",
+                "Share of each region that the run covers; regions below the threshold are n/a.",
+                figures.draw_coverage(coverage, about["MinimumCoverage"]),
+            )
+        )
+        if regions.centres is not None:
+            drawn.append(
+                Figure(
+                    "coveragebrain",
+                    "Coverage on the brain",
+                    "Share of each region that the run covers, the least of all runs.",
+                    figures_network.draw_on_brain(
+                        least_coverage(coverage), regions.centres, signed=False
+                    ),
+                    "Glass brain with a dot per region, coloured by its coverage",
+                )
+            )
+    if any(table["framewise_displacement"].notna().any() for table in motion):
+        drawn.append(
+            Figure(
+                "motion",
+                "Motion and censoring",
+                "Framewise displacement; shaded samples were left out. No window crosses them.",
+                figures.draw_motion(
+                    motion, about["FramewiseDisplacementThreshold"], about["RepetitionTime"]
+                ),
+            )
+        )
+    return drawn
+
+
+def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
+    sidecar, about = model.sidecar, runs[0][1]
+    training, push = sidecar["Training"], sidecar["Perturbation"]
+    return (
+        Row("runs", "\n".join(path.name.split("_space")[0] for path, _ in runs)),
+        Row("sampling period", f"{sidecar['RepetitionTime']:g} s"),
+        Row(
+            "samples kept",
+            f"{sum(sidecar['SamplesKeptPerRun'])} of {sum(sidecar['SamplesPerRun'])}",
+        ),
+        Row("windows per run", ", ".join(map(str, sidecar["WindowsPerRun"]))),
+        Row("denoising", about["Denoising"], f"{len(about['Regressors'])} regressors"),
+        Row("surrogate", sidecar["Surrogate"], _about_surrogate(training)),
+        Row(
+            "perturbation",
+            f"{push['Sign']}, {push['Strength']:g} {_UNITS.get(push['Unit'], push['Unit'])}, "
+            f"{push['Kind']}",
+            f"effect {push['LagSeconds']:g} s later",
+        ),
+        Row("seed, device", f"{sidecar['Seed']}, {sidecar['Device']}"),
+        Row("configuration", sidecar["ConfigurationHash"]),
+    )
+
+
+def _about_surrogate(training: Mapping[str, Any]) -> str:
+    if "fitted" not in training:
+        return f"{training['n_lags']} lag(s)"
+    fitted = ", ".join(f"{name} {value:.3g}" for name, value in training["fitted"].items())
+    return f"{training['model']} of neurolib, {fitted or 'its own parameters'}"
+
+
+def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
+    quality = model.sidecar["Quality"]
+    # A whole-brain model predicts nothing, so most figures do not exist for it.
+    shown = [entry for entry in QUALITY_NOTES
+             if quality[entry[0]] is not None or model.sidecar["Surrogate"] != "wbm"]  # fmt: skip
+    rows = [Row(name, number(quality[key]), note) for key, name, note in shown]
+    fd = [about["MeanFramewiseDisplacement"] for _, about in runs]
+    known = [value for value in fd if value is not None]
+    rows.append(Row("mean FD", f"{number(fmean(known)) if known else 'n/a'} mm"))
+    n_lost = len({name for _, about in runs for name in about["RegionsNotCovered"]})
+    rows.append(
+        Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")
+    )
+    return tuple(rows)
+
+
+def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
+    found = []
+    about = runs[0][1]
+    space = model.entities.get("space", "an individual's space")
+    if about["AtlasSpace"] not in (space, "unknown"):
+        found.append(
+            f"The atlas is drawn in {about['AtlasSpace']}, the images are in {space}: regions are "
+            "off by some millimetres, or meaningless if the space is an individual's."
+        )
+    found += [
+        f"Run {number} was left out: {sidecar['Excluded']}."
+        for number, (_, sidecar) in enumerate(runs, start=1)
+        if sidecar["Excluded"]
+    ]
+    found += [
+        f"Run {number}: {sidecar['SamplesDamaged']} of {sidecar['NumberOfSamples']} samples were "
+        "left out because the image is damaged there (constant, not finite, or far from the "
+        "samples around them)."
+        for number, (_, sidecar) in enumerate(runs, start=1)
+        if sidecar["SamplesDamaged"]
+    ]
+    lost = sorted({name for _, sidecar in runs for name in sidecar["RegionsNotCovered"]})
+    if lost:
+        names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")
+        found.append(f"{len(lost)} region(s) are not covered in every run and are n/a: {names}.")
+    return (*found, *model.sidecar["Hazards"])

@@ -1,0 +1,131 @@
+"""Options: a field says once what the command line, the checks and the sidecar need."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, field, fields
+from numbers import Real
+from typing import Any
+
+from npi_bids.errors import (
+    SettingsError,
+)
+
+# Seconds per volume of the slowest protocols (sparse sampling of auditory studies) are 10 to 20;
+# what is above counts milliseconds.
+LONGEST_TR = 20.0
+
+
+def period_problem(tr: object) -> str:
+    """Say what a sampling period must be where a value cannot be one in seconds; else nothing.
+
+    >>> period_problem(2.0)
+    ''
+    >>> period_problem(2000)
+    'must be in seconds, not milliseconds, and at most 20, not 2000 (2000 ms are 2 s).'
+    """
+    if isinstance(tr, bool) or not isinstance(tr, Real):
+        return f"must be a number of seconds, not {tr!r}."
+    try:
+        seconds = float(tr)
+    except OverflowError:  # an integer of more than 300 digits
+        seconds = math.inf
+    if not seconds > 0:
+        return f"must be above 0 s, not {seconds:g}."
+    if seconds <= LONGEST_TR:
+        return ""
+    hint = f" ({seconds:g} ms are {seconds / 1000:g} s)" if seconds <= 1000 * LONGEST_TR else ""
+    return (
+        f"must be in seconds, not milliseconds, and at most {LONGEST_TR:g}, not {seconds:g}{hint}."
+    )
+
+
+def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
+    """Declare a field of a settings class.
+
+    Parameters
+    ----------
+    default
+        Value when the user says nothing; a tuple makes an option that takes several values.
+    help
+        What it means, with its unit, in one phrase.
+    **facts
+        Any of: ``above``, ``at_least``, ``at_most``, ``below`` (bounds), ``choices``, ``flag``
+        (name on the command line where it differs from the field), ``aliases`` (more names),
+        ``metavar``, and ``result`` (False where the value does not shape the result).
+    """
+    unknown = set(facts) - {
+        *("above", "at_least", "at_most", "below"),
+        *("choices", "flag", "aliases", "metavar", "result"),
+    }
+    if unknown:
+        raise TypeError(f"Unknown facts of an option: {sorted(unknown)}.")
+    return field(default=default, metadata={"help": help, **facts})
+
+
+def check_options(settings: Any) -> None:
+    """Raise one SettingsError that names every option out of bounds, its value and its bound."""
+    problems = list(option_problems(settings))
+    if problems:
+        raise SettingsError(" ".join(problems))
+
+
+def option_problems(settings: Any) -> Iterator[str]:
+    """Yield one sentence for each field whose value is out of bounds; None is always in."""
+    for field_ in fields(settings):
+        value = getattr(settings, field_.name)
+        if value is None:
+            continue
+        name = "--" + field_.metadata.get("flag", field_.name.replace("_", "-"))
+        for item in value if isinstance(value, tuple) else (value,):
+            if (bound := _broken_bound(item, field_.metadata)) is not None:
+                yield f"{name} must be {bound}, not {item}."
+
+
+_BOUNDS = (
+    ("above", operator.gt, "above"),
+    ("at_least", operator.ge, "at least"),
+    ("at_most", operator.le, "at most"),
+    ("below", operator.lt, "below"),
+)
+
+
+def _broken_bound(value: Any, facts: Any) -> str | None:
+    for name, holds, words in _BOUNDS:
+        bound = facts.get(name)
+        if bound is not None and not holds(value, bound):
+            return f"{words} {bound:g}"
+    choices: Sequence[Any] | None = facts.get("choices")
+    if choices is not None and value not in choices:
+        return "one of " + ", ".join(map(str, choices))
+    return None
+
+
+def result_fields(settings: Any) -> dict[str, Any]:
+    """Return the fields of a settings object that shape the result, by name."""
+    values = asdict(settings)
+    return {
+        field_.name: values[field_.name]
+        for field_ in fields(settings)
+        if field_.metadata.get("result", True)
+    }
+
+
+def configuration_hash(*settings: Any) -> str:
+    """Return a short hash of all fields that shape the result.
+
+    >>> from npi_bids.connectivity.perturbation import PerturbSettings
+    >>> a, b = PerturbSettings(strength=1.0), PerturbSettings(strength=2.0)
+    >>> configuration_hash(a) == configuration_hash(b)
+    False
+    """
+    content = {
+        type(item).__name__: item if isinstance(item, str) else result_fields(item)
+        for item in settings
+    }
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

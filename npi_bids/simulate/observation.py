@@ -1,0 +1,232 @@
+"""What stands between a system and its recorded signals: blur, noise, filters, loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import butter, sosfiltfilt
+
+from npi_bids.errors import SettingsError
+from npi_bids.records import Array, Mask, RegionSeries
+from npi_bids.settings import check_options, option
+
+_DRIFT_PERIODS = 1.5  # of the slow wave that a scanner adds, per run
+_GAP = 5  # samples that are lost together, as around a movement
+_SHORTEST_FILTERED = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveSettings:
+    """How the signals of a system are seen; nothing is done by default."""
+
+    hrf_delay_sd: float = option(
+        0.0,
+        "spread over regions of the haemodynamic delay: standard deviation (s)",
+        at_least=0,
+        metavar="X",
+    )
+    decimate: int = option(
+        1, "keep every so many samples; the TR grows with it", above=0, metavar="N"
+    )
+    measurement_noise: float = option(
+        0.0,
+        "white noise of each region, in standard deviations of its signal",
+        at_least=0,
+        metavar="X",
+    )
+    drift: float = option(
+        0.0,
+        "slow wave in each region, in standard deviations of its signal",
+        at_least=0,
+        metavar="X",
+    )
+    global_noise: float = option(
+        0.0,
+        "slow noise that all regions share, in standard deviations of their signals",
+        at_least=0,
+        metavar="X",
+    )
+    filter_low: float = option(
+        0.0, "take out what is slower than this (Hz)", at_least=0, metavar="X"
+    )
+    filter_high: float = option(
+        0.0, "take out what is faster than this (Hz)", at_least=0, metavar="X"
+    )
+    unobserved: float = option(
+        0.0, "share of the regions that are not recorded", at_least=0, below=1, metavar="X"
+    )
+    missing: float = option(
+        0.0,
+        "share of the samples that are lost, in gaps of five",
+        at_least=0,
+        below=0.9,
+        metavar="X",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if 0 < self.filter_high <= self.filter_low:
+            raise SettingsError(
+                f"--filter-high ({self.filter_high:g} Hz) must be above --filter-low "
+                f"({self.filter_low:g} Hz)."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """What was recorded.
+
+    Attributes
+    ----------
+    series
+        Shape (n_runs, n_samples, n_seen).
+    keep
+        Shape (n_runs, n_samples); False where a sample was lost.
+    tr
+        Sampling period (s).
+    seen
+        Shape (n_regions,); which regions of the system were recorded.
+    """
+
+    series: Array
+    keep: Mask
+    tr: float
+    seen: Mask
+
+
+def observe(
+    series: Array, tr: float, settings: ObserveSettings, rng: np.random.Generator
+) -> Observed:
+    """Record the signals of a system.
+
+    In this order: delays of the regions, noise of the scanner (white, drift, global), decimation,
+    filter, regions that are not seen, samples that are lost. Delays and unseen regions are drawn
+    once, as they belong to a subject; noise and gaps for each run.
+
+    Parameters
+    ----------
+    series
+        Shape (n_runs, n_samples, n_regions).
+    tr
+        Their sampling period (s).
+    settings
+        What happens.
+    rng
+        Source of all that is random.
+
+    Raises
+    ------
+    SettingsError
+        Fewer than two regions are left, or too few samples to filter.
+    """
+    n_runs, _, n_regions = series.shape
+    scale = series.std(axis=1, keepdims=True)
+    delays: Array = rng.standard_normal((n_regions,)) * settings.hrf_delay_sd
+    seen = _seen(n_regions, settings.unobserved, rng)
+    recorded = _delayed(series, delays / tr) if settings.hrf_delay_sd else series
+    recorded = recorded + scale * _scanner_noise(series.shape, tr, settings, rng)
+    recorded = recorded[:, :: settings.decimate]
+    tr = tr * settings.decimate
+    recorded = _filtered(recorded, tr, settings.filter_low, settings.filter_high)
+    keep = np.stack([_kept(recorded.shape[1], settings.missing, rng) for _ in range(n_runs)])
+    return Observed(recorded[:, :, seen], keep, tr, seen)
+
+
+def as_runs(observed: Observed, labels: tuple[str, ...]) -> list[RegionSeries]:
+    """Return the runs as the app would read them: z-scored, lost samples censored."""
+    runs = []
+    for series, keep in zip(observed.series, observed.keep, strict=True):
+        kept = series[keep]
+        scaled = (series - kept.mean(axis=0)) / kept.std(axis=0)
+        runs.append(RegionSeries(scaled, labels, observed.tr, keep))
+    return runs
+
+
+def _seen(n_regions: int, unobserved: float, rng: np.random.Generator) -> Mask:
+    n_hidden = round(unobserved * n_regions)
+    if n_regions - n_hidden < 2:
+        raise SettingsError(
+            f"--unobserved {unobserved:g} leaves {n_regions - n_hidden} of {n_regions} regions; "
+            "at least 2 are needed."
+        )
+    seen = np.ones(n_regions, dtype=bool)
+    if n_hidden:
+        seen[rng.choice(n_regions, n_hidden, replace=False)] = False
+    return seen
+
+
+def _delayed(series: Array, delays: Array) -> Array:
+    """Shift each region by its delay in samples, ends mirrored so that nothing wraps round."""
+    n_samples = series.shape[1]
+    padding = min(n_samples - 1, int(np.ceil(np.abs(delays).max())) + 10)
+    padded = np.pad(series, ((0, 0), (padding, padding), (0, 0)), mode="reflect")
+    frequency = np.fft.rfftfreq(padded.shape[1])
+    shift = np.exp(-2j * np.pi * frequency[:, None] * delays)
+    moved = np.fft.irfft(np.fft.rfft(padded, axis=1) * shift, n=padded.shape[1], axis=1)
+    kept: Array = moved[:, padding : padding + n_samples]
+    return kept
+
+
+def _scanner_noise(
+    shape: tuple[int, ...], tr: float, settings: ObserveSettings, rng: np.random.Generator
+) -> Array:
+    """Return noise in standard deviations of the signals, shape (n_runs, n_samples, n_regions)."""
+    n_runs, n_samples, n_regions = shape
+    noise = np.zeros(shape)
+    if settings.measurement_noise:
+        noise += settings.measurement_noise * rng.standard_normal(shape)
+    if settings.drift:
+        phase = rng.uniform(0, 2 * np.pi, (n_runs, 1, n_regions))
+        turn = np.linspace(0, 2 * np.pi * _DRIFT_PERIODS, n_samples)[None, :, None]
+        noise += settings.drift * np.sqrt(2) * np.sin(turn + phase)
+    if settings.global_noise:
+        shared = rng.standard_normal((n_runs, n_samples, 1))
+        kept = np.exp(-tr / 5.0)  # breathing and arousal change over some seconds
+        for now in range(1, n_samples):
+            shared[:, now] = kept * shared[:, now - 1] + np.sqrt(1 - kept**2) * shared[:, now]
+        noise += settings.global_noise * shared
+    return noise
+
+
+def _filtered(series: Array, tr: float, low: float, high: float) -> Array:
+    """Filter forwards and backwards (Butterworth, second order); 0 is no limit."""
+    nyquist = 0.5 / tr
+    if high >= nyquist:
+        high = 0.0  # such frequencies are not there
+    if not low and not high:
+        return series
+    if series.shape[1] < _SHORTEST_FILTERED:
+        raise SettingsError(
+            f"{series.shape[1]} samples are too few to filter; at least {_SHORTEST_FILTERED} "
+            "are needed."
+        )
+    kind, edges = ("band", [low, high]) if low and high else (("high", low) if low else
+                  ("low", high))  # fmt: skip
+    sections = butter(2, np.asarray(edges) / nyquist, kind, output="sos")
+    filtered: Array = sosfiltfilt(sections, series, axis=1)
+    return filtered
+
+
+def _kept(n_samples: int, missing: float, rng: np.random.Generator) -> Mask:
+    keep = np.ones(n_samples, dtype=bool)
+    while keep.mean() > 1 - missing + 1 / n_samples:
+        start = int(rng.integers(n_samples))
+        keep[start : start + _GAP] = False
+    return keep
+
+
+def steps_per_sample(dt: float, tr: float) -> int:
+    """Return the steps of the integration in one sampling period, both in seconds.
+
+    >>> steps_per_sample(0.002, 0.72)
+    360
+
+    Raises
+    ------
+    SettingsError
+        The step is not above 0, or above the sampling period.
+    """
+    if not 0 < dt <= tr:
+        raise SettingsError(f"The step {dt} s must be above 0 and at most {tr} s.")
+    return round(tr / dt)

@@ -1,0 +1,1 @@
+"""Surrogates of regional dynamics: what is trained, and how."""

@@ -1,0 +1,233 @@
+"""What lagged samples say of the relations between regions, beyond what sampling makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.matrices import antisymmetric, off_diagonal, symmetric
+from npi_bids.records import Array, Windows
+from npi_bids.surrogates.ridge import fit_ridge
+
+_FEWEST_FOR_DELAYS = 10  # regions
+_MAX_LAG = 100  # samples over which signals may hang together
+
+
+@dataclass(frozen=True, slots=True)
+class LaggedEvidence:
+    """Energy of the lagged weights between regions over the energy that sampling alone gives.
+
+    1 is what a system without any lagged influence between regions gives, however smooth its
+    signals are.
+
+    Attributes
+    ----------
+    symmetric, antisymmetric
+        Of the two parts of the weights.
+    """
+
+    symmetric: float
+    antisymmetric: float
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionTest:
+    """Whether signals differ from themselves with time reversed.
+
+    Attributes
+    ----------
+    ratio
+        Energy of the antisymmetric part of the lagged covariance over its mean under the null.
+    p
+        Share of the null that reaches it.
+    n_blocks
+        Blocks of windows that were turned round.
+    """
+
+    ratio: float
+    p: float
+    n_blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelayFit:
+    """How far fixed delays of the regions explain the direction of their signals.
+
+    Attributes
+    ----------
+    share
+        Of the energy of the antisymmetric lagged covariance, less what as many free numbers
+        explain by chance.
+    sd
+        Spread of the delays over regions, in samples.
+    """
+
+    share: float
+    sd: float
+
+
+def correlation_time(signals: Array, position: NDArray[np.int64]) -> float:
+    """Return how many samples count as one: ``1 + 2 sum_k r_k^2`` of the mean autocorrelation.
+
+    It is the factor by which smoothness lowers the information in products of two signals
+    (Bartlett 1935, doi:10.2307/2341284); 1 for white signals. Pairs of samples across a gap are
+    left out.
+
+    Parameters
+    ----------
+    signals
+        Shape (n_samples, n_regions).
+    position
+        Shape (n_samples,); where the samples lie in time.
+    """
+    centred = signals - signals.mean(axis=0)
+    energy = (centred**2).sum(axis=0)
+    centred = centred[:, energy > 0] / np.sqrt(energy[energy > 0])
+    total = 1.0
+    for lag in range(1, min(_MAX_LAG, len(signals) // 4)):
+        joined = position[lag:] - position[:-lag] == lag
+        share = joined.mean() if joined.any() else 1.0
+        products = np.einsum("ij,ij->j", centred[lag:][joined], centred[:-lag][joined])
+        squared = float(np.mean((products / share) ** 2)) - 1 / len(signals)
+        total += 2 * max(squared, 0.0)
+    return total
+
+
+def time_blocks(signals: Array, position: NDArray[np.int64]) -> list[slice]:
+    """Return stretches of windows that are long enough to be nearly independent of each other.
+
+    Blocks have ``2 n^(1/3)`` samples (the rate of Künsch 1989, doi:10.1214/aos/1176347265), ten
+    correlation times, and ten samples at least; but there are six blocks at least.
+    """
+    n = len(position)
+    wanted = max(10.0, 2 * n ** (1 / 3), 10 * correlation_time(signals, position))
+    length = max(1, int(min(wanted, (position[-1] - position[0] + 1) / 6)))
+    edges = np.flatnonzero(np.diff((position - position[0]) // length, prepend=-1))
+    return [slice(a, b) for a, b in pairwise([*edges.tolist(), n])]
+
+
+def lagged_evidence(past: Array, target: Array, position: NDArray[np.int64]) -> LaggedEvidence:
+    """Compare the lagged weights between regions with their sampling error, taken from blocks.
+
+    The weights come from a ridge regression on the most recent sample. Their sampling error is
+    that of the blockwise scores with leave-one-out residuals (a cluster-robust sandwich), so that
+    it is right as well where the residuals are not white, which BOLD never leaves them to be.
+
+    Parameters
+    ----------
+    past, target
+        Most recent samples and the samples that follow, shape (n_windows, n_regions).
+    position
+        Shape (n_windows,); where the targets lie in time.
+    """
+    n_regions = past.shape[1]
+    fitted = fit_ridge(past, target)
+    centred = past - past.mean(axis=0)
+    moment = centred.T @ centred + fitted.penalty * np.eye(n_regions)
+    noise = np.zeros((2, n_regions, n_regions))
+    inverse = np.linalg.inv(moment)
+    for rows in time_blocks(target, position):
+        change = inverse @ (centred[rows].T @ fitted.residual[rows])
+        noise[0] += symmetric(change) ** 2
+        noise[1] += antisymmetric(change) ** 2
+    parts = symmetric(fitted.weights), antisymmetric(fitted.weights)
+    ratios = [
+        float(np.sum(off_diagonal(part) ** 2) / max(np.sum(off_diagonal(error)), 1e-300))
+        for part, error in zip(parts, noise, strict=True)
+    ]
+    return LaggedEvidence(*ratios)
+
+
+def direction_test(
+    windows: Windows, rng: np.random.Generator, n_null: int = 2000
+) -> DirectionTest:
+    """Test whether the antisymmetric part of the lagged covariance is more than chance.
+
+    Time reversal turns the sign of that part. Under the null of a process that looks the same in
+    both directions, any block of it could have been seen backwards; so the null turns the sign of
+    blocks at random (a randomisation test that keeps amplitudes, spectra and functional
+    connectivity as they are).
+
+    Parameters
+    ----------
+    windows
+        The most recent sample of the history and the target are used.
+    rng
+        Source of the random signs.
+    n_null
+        Draws of the null.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((500, 2))
+    >>> x[1:, 1] += x[:-1, 0]
+    >>> driven = Windows(x[:-1, None], x[1:], np.arange(1, 500))
+    >>> direction_test(driven, rng).p < 0.01
+    True
+    """
+    scale = windows.target.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    past = (windows.history[:, -1] - windows.history[:, -1].mean(axis=0)) / scale
+    target = (windows.target - windows.target.mean(axis=0)) / scale
+    pairs = np.tril_indices(past.shape[1], -1)
+    parts = np.array(
+        [
+            antisymmetric(past[rows].T @ target[rows])[pairs]
+            for rows in time_blocks(target, windows.position)
+        ]
+    )
+    gram = parts @ parts.T
+    signs = rng.choice([-1.0, 1.0], size=(n_null, len(parts)))
+    null = np.einsum("fi,ij,fj->f", signs, gram, signs, optimize=True)
+    observed = float(gram.sum())
+    return DirectionTest(
+        ratio=observed / max(float(np.trace(gram)), 1e-300),
+        p=float((1 + np.sum(null >= observed)) / (1 + n_null)),
+        n_blocks=len(parts),
+    )
+
+
+def fixed_delays(past: Array, target: Array, position: NDArray[np.int64]) -> DelayFit:
+    """Explain the antisymmetric lagged covariance by a delay of each region, as vessels make them.
+
+    Where region i shows what happens ``d_i`` samples late, the covariance of i now and j one
+    sample later is ``C_ij(1 + d_i - d_j)``. To first order its antisymmetric part is the system's
+    own plus ``(d_j - d_i) g_ij``, where g, the fall of the covariance around one lag, is half of
+    its symmetric part at no lag less that at two. The delays are those of least squares.
+
+    Parameters
+    ----------
+    past, target
+        Samples and the samples that follow, shape (n_windows, n_regions).
+    position
+        Shape (n_windows,); where the targets lie in time, increasing.
+
+    Returns
+    -------
+    DelayFit
+        NaN for fewer than ten regions, whose few pairs delays explain whatever drives them, and
+        where no two windows follow each other.
+    """
+    n_regions = past.shape[1]
+    joined = np.diff(position) == 1
+    if n_regions < _FEWEST_FOR_DELAYS or not joined.any():
+        return DelayFit(float("nan"), float("nan"))
+    scale = np.where(target.std(axis=0) > 0, target.std(axis=0), 1.0)
+    past, target = ((part - part.mean(axis=0)) / scale for part in (past, target))
+    now = (past.T @ past + target.T @ target) / (2 * len(past))
+    two_later = past[:-1][joined].T @ target[1:][joined] / joined.sum()
+    fall = (now - symmetric(two_later)) / 2
+    directed = antisymmetric(past.T @ target / len(past))
+    # Normal equations of the sum over pairs of (A_ij - (d_j - d_i) g_ij)^2: a Laplacian.
+    weight = fall**2
+    np.fill_diagonal(weight, 0.0)
+    laplacian = np.diag(weight.sum(axis=0)) - weight
+    delays = np.linalg.lstsq(laplacian, (directed * fall).sum(axis=0), rcond=None)[0]
+    rest = off_diagonal(directed - (delays[None, :] - delays[:, None]) * fall)
+    explained = 1 - float(np.sum(rest**2) / max(np.sum(off_diagonal(directed) ** 2), 1e-300))
+    chance = 2 / n_regions  # n - 1 delays for n (n - 1) / 2 pairs
+    return DelayFit((explained - chance) / (1 - chance), float(delays.std()))

@@ -1,0 +1,155 @@
+"""Vector autoregression: the linear surrogate every other one is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor, nn
+
+from npi_bids.records import Array, Windows
+from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
+from npi_bids.surrogates.networks import SplitNetwork, fit_network
+from npi_bids.surrogates.ridge import fit_ridge
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VAR:
+    """``next = offset + sum over lags of history[lag] @ weights[lag]``.
+
+    Attributes
+    ----------
+    weights
+        Shape (n_lags, source, target); the most recent sample is last.
+    offset
+        Shape (target,).
+    penalty
+        Of the ridge regression that found them.
+    """
+
+    weights: Array
+    offset: Array
+    penalty: float = field(default=0.0, kw_only=True)
+
+    @property
+    def n_lags(self) -> int:
+        """Number of past samples the model reads."""
+        return int(self.weights.shape[0])
+
+    @property
+    def n_regions(self) -> int:
+        """Number of regions the model predicts."""
+        return int(self.weights.shape[1])
+
+    @property
+    def free_lags(self) -> int:
+        """Lags whose weights between regions are fitted."""
+        between = self.weights * ~np.eye(self.n_regions, dtype=bool)
+        return max(1, int(np.any(between != 0, axis=(1, 2)).sum()))
+
+    def step(self, history: Array) -> Array:
+        """Predict the next sample."""
+        flat = self.weights.reshape(-1, self.n_regions)
+        predicted: Array = history.reshape(len(history), -1) @ flat + self.offset
+        return predicted
+
+    def mse(self, windows: Windows) -> float:
+        """Return the mean squared one-step error, NaN where there are no windows."""
+        if not len(windows):
+            return float("nan")
+        return float(np.mean((self.step(windows.history) - windows.target) ** 2))
+
+    def weight_errors(self, windows: Windows) -> Array:
+        """Return the standard errors of the most recent weights, shape (source, target).
+
+        Posterior standard deviations of a ridge regression; ``penalty`` is its precision.
+        """
+        design = windows.history.reshape(len(windows), -1)
+        moment = np.cov(design, rowvar=False, bias=True) * len(windows)
+        spread = np.linalg.inv(np.atleast_2d(moment) + self.penalty * np.eye(len(moment)))
+        left = windows.target - self.step(windows.history)
+        n_free = max(len(windows) - float(np.trace(moment @ spread)) - 1, 1.0)
+        noise = (left**2).sum(axis=0) / n_free
+        errors: Array = np.sqrt(np.outer(np.diag(spread)[-self.n_regions :], noise))
+        return errors
+
+    def tensors(self) -> dict[str, Array]:
+        """Return weights and offset by name."""
+        return {"weights": self.weights, "offset": self.offset}
+
+    def perturbed_change(self, history: Array, strength: float) -> Array:  # noqa: ARG002 (the same in every state)
+        """Return the change of the prediction, shape (source, target)."""
+        change: Array = strength * self.weights[-1]
+        return change
+
+    def mean_jacobian(self, history: Array) -> Array:  # noqa: ARG002 (the same in every state)
+        """Return the weights of the most recent sample, shape (source, target)."""
+        weights: Array = self.weights[-1]
+        return weights
+
+
+class LinearNetwork(SplitNetwork):
+    """One linear layer on all lags, as released for the VAR of Luo et al. (2025)."""
+
+    def __init__(self, n_lags: int, n_regions: int, hidden: int | None) -> None:  # noqa: ARG002 (same signature for all networks)
+        super().__init__()
+        self.n_regions = n_regions
+        self.only = nn.Linear(n_lags * n_regions, n_regions)
+
+    def preactivation(self, flat: Tensor) -> Tensor:
+        """Return the prediction."""
+        predicted: Tensor = self.only(flat)
+        return predicted
+
+    def columns(self) -> Tensor:
+        """Return the weights of the most recent sample, one row per region."""
+        return self.only.weight[:, -self.n_regions :].T
+
+    def hidden(self, preactivation: Tensor) -> Tensor:
+        """Return the prediction; there is no hidden layer."""
+        return preactivation
+
+    def slopes(self, preactivation: Tensor) -> Tensor:
+        """Return the columns, once per window."""
+        return self.columns() * len(preactivation)
+
+    def readout(self, hidden: Tensor) -> Tensor:
+        """Return the prediction."""
+        return hidden
+
+
+def fit_var(
+    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+) -> tuple[Surrogate, TrainLog]:
+    """Fit by ridge regression with the penalty of least leave-one-out error, or by Adam."""
+    if settings.var_fit == "adam":
+        return fit_network(LinearNetwork, train, valid, settings, like)
+    model, details = ridge_var(train)
+    return model, TrainLog((model.mse(train),), (model.mse(valid),), details)
+
+
+def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
+    """Fit a VAR by ridge regression; one penalty for all targets, by exact leave-one-out.
+
+    Parameters
+    ----------
+    windows
+        To fit; fewer windows than ``n_lags * n_regions`` is allowed.
+
+    Returns
+    -------
+    VAR
+        The fitted model.
+    details
+        The chosen ``ridge_penalty`` and its ``leave_one_out_mse``.
+
+    Raises
+    ------
+    SurrogateError
+        The signals do not vary.
+    """
+    n_windows, n_lags, n_regions = windows.history.shape
+    fitted = fit_ridge(windows.history.reshape(n_windows, -1), windows.target)
+    weights = fitted.weights.reshape(n_lags, n_regions, n_regions)
+    model = VAR(weights, fitted.offset, penalty=fitted.penalty)
+    return model, (("ridge_penalty", fitted.penalty), ("leave_one_out_mse", fitted.mse))

@@ -1,0 +1,166 @@
+"""Cut series into windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from npi_bids.errors import InputDataError, NoUsableDataError
+from npi_bids.records import Array, Mask, RegionSeries, Windows
+
+
+def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Mask]:
+    """Keep the regions that every run covers.
+
+    Parameters
+    ----------
+    runs
+        Series that share their labels; runs without any kept sample say nothing of coverage.
+
+    Returns
+    -------
+    runs
+        The same runs without the regions that some run does not cover.
+    covered
+        Shape (n_regions of the atlas,); True where the region stayed.
+
+    Raises
+    ------
+    InputDataError
+        The runs differ in their regions, their order, or their sampling period.
+    NoUsableDataError
+        Every sample is censored, or no region is covered in every run.
+    """
+    _check_alike(runs)
+    usable = [run for run in runs if run.keep.any()]
+    if not usable:
+        raise NoUsableDataError(
+            f"Every sample of {len(runs)} run(s) is censored; loosen the censoring threshold."
+        )
+    covered: Mask = np.logical_and.reduce([run.covered for run in usable])
+    if covered.sum() < 2:
+        raise NoUsableDataError(
+            f"{int(covered.sum())} of {covered.size} regions are covered in every run; at least "
+            "2 are needed. Check that atlas and images are in the same space, or lower "
+            "--min-coverage."
+        )
+    labels = tuple(np.asarray(usable[0].labels, dtype=object)[covered])
+    shared = [RegionSeries(run.data[:, covered], labels, run.tr, run.keep) for run in runs]
+    return shared, covered
+
+
+def check_time(runs: Sequence[RegionSeries], seconds: float) -> None:
+    """Raise a NoUsableDataError where the kept samples of all runs last less than ``seconds``."""
+    kept = sum(float(run.keep.sum()) * run.tr for run in runs)
+    if kept < seconds:
+        total = sum(len(run.keep) * run.tr for run in runs)
+        raise NoUsableDataError(
+            f"{kept:.0f} s of {total:.0f} s are left after censoring, in {len(runs)} run(s); "
+            f"--min-time asks for {seconds:.0f} s. Loosen the censoring threshold or --min-time."
+        )
+
+
+def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
+    """Cut runs into (history, target) pairs.
+
+    A window lies within one run and holds no censored sample, so that no pair bridges a gap.
+
+    Parameters
+    ----------
+    runs
+        Series that share their regions, all of them covered.
+    n_lags
+        Number of past samples that predict the next one.
+
+    Returns
+    -------
+    Windows
+        In the order of the runs, then of time.
+
+    Raises
+    ------
+    InputDataError
+        The runs differ in their regions or their sampling period.
+    NoUsableDataError
+        No stretch of kept samples is longer than ``n_lags``.
+    """
+    _check_alike(runs)
+    pieces: list[Windows] = []
+    offset = 0
+    for run in runs:
+        if len(run.data) > n_lags:
+            pieces.append(_windows_of_run(run, n_lags, offset))
+        offset += len(run.data)
+    if not sum(map(len, pieces)):
+        lengths = [int(run.keep.sum()) for run in runs]
+        raise NoUsableDataError(
+            f"No {n_lags + 1} consecutive uncensored samples in {len(runs)} run(s) with "
+            f"{lengths} samples kept; lower the number of lags or loosen the censoring threshold."
+        )
+    return Windows(
+        np.concatenate([piece.history for piece in pieces]),
+        np.concatenate([piece.target for piece in pieces]),
+        np.concatenate([piece.position for piece in pieces]),
+    )
+
+
+def all_regions(matrix: Array, covered: Mask) -> Array:
+    """Return a matrix of the covered regions with all regions of the atlas, the others NaN."""
+    full = np.full((covered.size, covered.size), np.nan)
+    full[np.ix_(covered, covered)] = matrix
+    return full
+
+
+def split_windows(windows: Windows, fraction: float) -> tuple[Windows, Windows]:
+    """Split in time so that no sample is on both sides.
+
+    Parameters
+    ----------
+    windows
+        In the order of time.
+    fraction
+        Share of the windows that goes to training; validation takes what comes after, less the
+        windows whose history reaches back into training.
+
+    Raises
+    ------
+    NoUsableDataError
+        One side would be empty.
+    """
+    stop = round(len(windows) * fraction)
+    train = windows.take(slice(0, stop))
+    if len(train):
+        first_sample = windows.position - windows.n_lags
+        valid = windows.take(first_sample > train.position[-1])
+    if not len(train) or not len(valid):
+        raise NoUsableDataError(
+            f"{len(windows)} windows of {windows.n_lags + 1} samples are too few to hold out "
+            f"{1 - fraction:.0%} of them; use longer scans or fewer lags."
+        )
+    return train, valid
+
+
+def _windows_of_run(run: RegionSeries, n_lags: int, offset: int) -> Windows:
+    whole = sliding_window_view(run.keep, n_lags + 1).all(axis=1)
+    # sliding_window_view puts time last: (n_windows, n_regions, n_lags + 1).
+    samples = sliding_window_view(run.data, n_lags + 1, axis=0)[whole].transpose(0, 2, 1)
+    position = np.flatnonzero(whole).astype(np.int64) + n_lags + offset
+    return Windows(
+        np.ascontiguousarray(samples[:, :-1]), np.ascontiguousarray(samples[:, -1]), position
+    )
+
+
+def _check_alike(runs: Sequence[RegionSeries]) -> None:
+    if not runs:
+        raise InputDataError("There are no runs to cut into windows.")
+    for run in runs:
+        if run.labels != runs[0].labels:
+            differing = sorted(set(run.labels) ^ set(runs[0].labels))
+            raise InputDataError(f"Runs differ in their regions or in their order: {differing}.")
+        if abs(run.tr - runs[0].tr) > 1e-4:
+            raise InputDataError(
+                f"Runs differ in their sampling period: {runs[0].tr:g} s and {run.tr:g} s; runs "
+                "of different TR are never pooled. Choose with --task-id or --run-id."
+            )

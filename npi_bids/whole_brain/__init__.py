@@ -1,0 +1,1 @@
+"""Whole-brain models fitted to a subject (``--surrogate wbm``)."""

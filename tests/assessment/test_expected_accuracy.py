@@ -1,0 +1,106 @@
+"""What simulated results say of the accuracy of a new one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npi_bids.assessment.expected_accuracy import (
+    TARGETS,
+    AccuracyTable,
+    error_quantiles,
+    expected_accuracy,
+    figures_of,
+    predict,
+    shipped_table,
+    spread_of,
+)
+from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.inference import ec_of_runs
+from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.simulate.observation import ObserveSettings, as_runs, observe
+from npi_bids.simulate.systems import SystemSettings, simulate
+from npi_bids.surrogates.base import TrainSettings, preset
+
+PUSH = PerturbSettings()
+
+
+def result_of(n_samples, seed=77, **seen):
+    made = simulate("rnn", SystemSettings(n_regions=12, seed=seed), 1, n_samples)
+    rng = np.random.default_rng(seed)
+    observed = observe(made.series, made.tr, ObserveSettings(**seen), rng)
+    result = ec_of_runs(
+        as_runs(observed, made.labels), train=TrainSettings(device="cpu"), perturb=PUSH
+    )
+    return result, made.truth
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "seen"),
+    [(2000, {}), (300, {}), (150, {"measurement_noise": 1.0})],
+)
+def test_accuracy_of_systems_that_the_table_does_not_hold_is_foreseen(n_samples, seen):
+    result, truth = result_of(n_samples, **seen)
+    quality, found = result.quality, result.measures["npi"].matrix
+    assert quality.expected_r_lower <= pearson(found, truth) <= quality.expected_r_upper
+    reached = pearson(antisymmetric(found), antisymmetric(truth))
+    assert quality.expected_r_antisymmetric == pytest.approx(reached, abs=0.3)
+
+
+def test_more_data_are_expected_to_do_better():
+    long, short = (result_of(n)[0].quality for n in (2000, 150))
+    assert long.expected_r > short.expected_r + 0.2
+    assert long.expected_r_antisymmetric > short.expected_r_antisymmetric + 0.2
+
+
+def test_low_expectations_fail_and_middling_ones_are_a_caution():
+    quality = result_of(2000)[0].quality
+    for value, label in ((0.3, "fail"), (0.7, "caution")):
+        verdict = judge(replace(quality, expected_r=value), VerdictSettings())
+        assert verdict.label == label
+        assert any(f"r of {value:.2f}" in r or f"only {value:.2f}" in r for r in verdict.reasons)
+    assert judge(replace(quality, expected_r=0.97), VerdictSettings()).label == "pass"
+    # What cannot be told is not held against a result.
+    assert judge(replace(quality, expected_r=float("nan")), VerdictSettings()).label == "pass"
+
+
+def test_nothing_is_said_of_what_was_never_simulated():
+    quality = result_of(300)[0].quality
+    assert set(expected_accuracy(quality)) == set(TARGETS)
+    assert expected_accuracy(replace(quality, r_split=float("nan"))) == {}
+    assert expected_accuracy(replace(quality, skill_own_history=-50.0)) == {}
+    # Other surrogates are not in the table.
+    made = simulate("rnn", SystemSettings(n_regions=5, seed=1), 1, 200)
+    rng = np.random.default_rng(0)
+    runs = as_runs(observe(made.series, 1.0, ObserveSettings(), rng), made.labels)
+    published = ec_of_runs(runs, train=preset("luo2025", epochs=1, device="cpu"), perturb=PUSH)
+    assert np.isnan(published.quality.expected_r)
+
+
+def test_a_free_run_that_diverged_still_has_an_expectation():
+    quality = result_of(300)[0].quality
+    assert np.isfinite(figures_of(replace(quality, model_fc_r=float("nan")))).all()
+
+
+def test_shipped_table_foresees_its_own_results_and_says_where_it_comes_from():
+    table = shipped_table()
+    assert len(table.figures) >= 400
+    for target in TARGETS:
+        expected = predict(table, table.figures, target)
+        assert np.corrcoef(expected, table.accuracy[target])[0, 1] > 0.85
+        low, high = spread_of(table, expected, target).T
+        assert (low < 0).all()
+        assert (high > 0).all()
+
+
+def test_spread_of_errors_is_that_of_the_range():
+    rng = np.random.default_rng(0)
+    expected = np.repeat([0.2, 0.6, 0.9], 400)
+    reached = expected + rng.normal(0, np.repeat([0.2, 0.1, 0.02], 400))
+    quantiles = error_quantiles(expected, reached)
+    np.testing.assert_allclose(quantiles[:, 1], 1.645 * np.array([0.2, 0.1, 0.02]), rtol=0.2)
+    table = AccuracyTable(np.zeros((1, 1)), {}, {"r": quantiles})
+    np.testing.assert_array_equal(spread_of(table, np.array([0.8]), "r")[0], quantiles[2])

@@ -1,0 +1,87 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from npi_bids.bids.derivatives import UnitStatus, find_models, find_statuses
+from npi_bids.bids.uris import path_of, regions_file
+from npi_bids.errors import InputDataError
+
+STEM = "sub-1/func/sub-1_task-x_atlas-A_meas-npi_desc-simple_relmat"
+
+
+def write_model(root, sidecar):
+    path = root / f"{STEM}.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    path.with_suffix(".json").write_text(sidecar)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["bids::../../x", "/etc/x", "bids::/etc/x", "bids:other:x", "file:///x", "bids::a/../../x",
+     "", "bids::", None, 3, [], "bids::a\0b"],
+)  # fmt: skip
+def test_no_reference_leaves_its_dataset(tmp_path, uri):
+    with pytest.raises(InputDataError, match=r"expected a URI such as bids::"):
+        path_of(uri, tmp_path)
+
+
+def test_references_within_the_dataset_are_followed(tmp_path):
+    assert path_of("bids::sub-1/x.tsv", tmp_path) == tmp_path / "sub-1" / "x.tsv"
+    assert path_of("sub-1/..x.tsv", tmp_path) == tmp_path / "sub-1" / "..x.tsv"
+    assert regions_file({"NodeFiles": ["bids::a.tsv"]}, tmp_path) == tmp_path / "a.tsv"
+
+
+@pytest.mark.parametrize("files", [None, [], "bids::a.tsv", [None], ["bids::../a"]])
+def test_a_damaged_list_of_regions_is_refused_in_words(tmp_path, files):
+    with pytest.raises(InputDataError, match=r"refers to"):
+        regions_file({"NodeFiles": files}, tmp_path)
+
+
+@pytest.mark.parametrize("sources", [None, 3, "bids::x", [], [None], ["bids::../../x"]])
+def test_damaged_sources_are_refused_in_words(tmp_path, sources):
+    write_model(tmp_path, json.dumps({"Sources": sources}))
+    (model,) = find_models(tmp_path)
+    with pytest.raises(InputDataError, match=r"Sources|refers to"):
+        model.runs()
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "{", "[" * 100_000])
+def test_a_damaged_sidecar_of_a_result_is_named(tmp_path, text):
+    write_model(tmp_path, text)
+    with pytest.raises(InputDataError, match=r"relmat.json>.*delete it and run"):
+        list(find_models(tmp_path))
+    assert not list(find_models(tmp_path, whole=True))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[1], None, {}, {"entities": "sub-1", "desc": "a", "status": "done", "configuration": "x"},
+     {"entities": {"sub": 1}, "desc": "a", "status": "done", "configuration": "x"},
+     {"entities": {"task": "x"}, "desc": "a", "status": "done", "configuration": "x"},
+     {"entities": {"sub": "1"}, "desc": 3, "status": "done", "configuration": "x"},
+     {"entities": {"sub": "1"}, "desc": "a", "status": "done", "configuration": "x",
+      "files": [1]}],
+)  # fmt: skip
+def test_a_damaged_status_is_named_or_passed_over(tmp_path, content):
+    path = tmp_path / "logs" / "units" / "sub-1_desc-a.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputDataError, match=r"sub-1_desc-a.json> is damaged"):
+        find_statuses(tmp_path)
+    assert find_statuses(tmp_path, whole=True) == []
+
+
+def test_a_refusal_is_outdated_when_its_input_is_gone_or_can_be_read(tmp_path):
+    def refused(source):
+        return UnitStatus({"sub": "1"}, "a", "failed", "x", source=source)
+
+    (tmp_path / "file").write_text("")
+    assert not refused("").is_outdated
+    assert not refused(str(tmp_path / "file")).is_outdated
+    assert refused(str(tmp_path / "gone")).is_outdated
+    assert refused(f"{tmp_path}/").is_outdated

@@ -1,0 +1,42 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+from npi_bids.cli.logs import Progress
+
+
+def node(unit, name="save_model"):
+    return SimpleNamespace(fullname=f"npi_bids_wf.sub_wf.{unit}.{name}", name=name)
+
+
+def test_what_is_done_running_and_failed_and_the_time_left(caplog):
+    caplog.set_level(logging.INFO, logger="npi_bids")
+    now = [0.0]
+    progress = Progress({f"u{n}": f"unit-{n}" for n in range(4)}, clock=lambda: now[0])
+    assert progress.state() == "0 of 4 done, 0 running"
+    progress(node("u0", "parcellate"), "start")
+    progress(node("u1", "parcellate"), "start")
+    assert progress.state() == "0 of 4 done, 2 running"
+    now[0] = 120.0
+    progress(node("u0"), "end")
+    progress(node("u0"), "end")  # some nodes report twice
+    assert progress.state() == "1 of 4 done, 1 running, about 6 min left"
+    progress(node("u1", "infer_ec"), "exception")
+    progress(node("u1", "save_run_1"), "exception")
+    assert progress.state() == "1 of 4 done, 0 running, 1 failed, about 2 min left"
+    assert [record.message for record in caplog.records] == [
+        "[1/4] unit-0", "[2/4] unit-1 failed in infer_ec",
+    ]  # fmt: skip
+
+
+def test_a_live_line_is_drawn_and_taken_away(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with Progress({"u0": "unit-0"}, live=True) as progress:
+        progress(node("u0", "parcellate"), "start")
+        progress(node("u0"), "end")
+        shown = progress.state()
+    assert shown == "1 of 1 done, 0 running, about 0 s left"
+    assert "1 of 1 done" in capsys.readouterr().err

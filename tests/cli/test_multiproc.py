@@ -1,0 +1,140 @@
+"""A worker that is killed takes nothing else with it."""
+
+from __future__ import annotations
+
+import pytest
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from npi_bids.cli.execution import Plugin, read_crashes, run_workflow
+
+MULTIPROC = Plugin("MultiProc", {"n_procs": 2, "mp_context": "forkserver"})
+
+
+def killed_always(x):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def killed_once(path):
+    import os
+    import signal
+    from pathlib import Path
+
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path
+
+
+def work(x):
+    import time
+
+    time.sleep(0.2)
+    return x
+
+
+def node(function, name, value):
+    (argument,) = function.__code__.co_varnames[:1]
+    interface = niu.Function(input_names=[argument], output_names=["out"], function=function)
+    made = pe.Node(interface, name=name)
+    setattr(made.inputs, argument, value)
+    return made
+
+
+def run(tmp_path, nodes):
+    workflow = pe.Workflow("wf", base_dir=str(tmp_path / "work"))
+    workflow.add_nodes(nodes)
+    fates = {}
+    well = run_workflow(
+        workflow, MULTIPROC, tmp_path / "crash", lambda n, status: fates.update({n.name: status})
+    )
+    return well, fates
+
+
+@pytest.mark.slow
+def test_only_the_node_that_is_killed_fails(tmp_path):
+    nodes = [node(killed_always, "killer", 1), *(node(work, f"work{n}", n) for n in range(6))]
+    well, fates = run(tmp_path, nodes)
+    assert not well
+    assert fates.pop("killer") == "exception"
+    assert set(fates.values()) == {"end"}
+    (crash,) = read_crashes(tmp_path / "crash")
+    assert crash.error == "MemoryError"
+    assert "ran out of memory" in crash.message
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_once_is_tried_again(tmp_path):
+    nodes = [node(killed_once, "unlucky", str(tmp_path / "mark")), node(work, "work", 1)]
+    well, fates = run(tmp_path, nodes)
+    assert well
+    assert set(fates.values()) == {"end"}
+
+
+def fork_server_killed_once(path):
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getppid(), signal.SIGKILL)  # which started this worker
+        time.sleep(10)
+    return path
+
+
+@pytest.mark.slow
+def test_a_fork_server_that_is_killed_is_replaced(tmp_path):
+    nodes = [
+        node(fork_server_killed_once, "unlucky", str(tmp_path / "mark")),
+        *(node(work, f"work{n}", n) for n in range(12)),
+    ]
+    well, fates = run(tmp_path, nodes)
+    assert well
+    assert set(fates.values()) == {"end"}
+
+
+def test_a_pool_that_cannot_start_a_process_fails_the_node_in_words(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", refuse)
+    well, fates = run(tmp_path, [node(work, "work", 1)])
+    assert not well
+    assert fates == {"work": "exception"}
+    (crash,) = read_crashes(tmp_path / "crash")
+    assert crash.error == "OSError"
+    assert "no process could be started" in crash.message
+
+
+def sleeps_then_writes(path):
+    import time
+    from pathlib import Path
+
+    time.sleep(1.5)
+    Path(path).touch()
+    return path
+
+
+def fails(x):
+    raise ValueError(x)
+
+
+@pytest.mark.slow
+def test_nothing_runs_on_after_the_crash_that_stops_a_run(tmp_path):
+    import time
+    from dataclasses import replace
+
+    workflow = pe.Workflow("wf", base_dir=str(tmp_path / "work"))
+    workflow.add_nodes([
+        node(sleeps_then_writes, "sleeper", str(tmp_path / "late")), node(fails, "fails", 1)
+    ])  # fmt: skip
+    stopping = replace(MULTIPROC, stop=True)
+    assert not run_workflow(workflow, stopping, tmp_path / "crash", lambda *_: None)
+    time.sleep(2)
+    assert not (tmp_path / "late").exists()

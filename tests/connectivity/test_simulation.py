@@ -1,0 +1,43 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npi_bids.connectivity.simulation import free_run, model_fc
+from npi_bids.errors import SurrogateError
+from npi_bids.matrices import correlation, pearson
+from npi_bids.surrogates.var import VAR
+
+
+def test_free_run_has_the_correlations_of_the_system(weights):
+    model = VAR(weights[None], np.zeros(4))
+    found = model_fc(model, np.random.default_rng(0), n_samples=20000)
+    # The noise enters before the step: x' = (x + e) W, so the stationary covariance solves
+    # C = W' (C + s^2 I) W.
+    covariance = np.zeros((4, 4))
+    for _ in range(200):
+        covariance = weights.T @ (covariance + 0.01 * np.eye(4)) @ weights
+    scale = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(found, covariance / np.outer(scale, scale), atol=0.05)
+
+
+def test_diverging_surrogate_has_no_model_fc():
+    model = VAR(2 * np.eye(2)[None], np.zeros(2))
+    assert model_fc(model, np.random.default_rng(0)) is None
+    with pytest.raises(SurrogateError, match="left every bound"):
+        free_run(model, 1200, np.random.default_rng(0))
+
+
+def test_correlation_of_a_constant_is_not_a_number():
+    data = np.random.default_rng(0).standard_normal((50, 2))
+    data[:, 1] = 3.0
+    assert np.isnan(correlation(data)[0, 1])
+
+
+def test_pearson_leaves_the_diagonal_out():
+    one = np.array([[9.0, 1, 2], [3, 9, 4], [5, 6, 9]])
+    other = one.copy()
+    np.fill_diagonal(other, -100)
+    assert pearson(one, other) == pytest.approx(1)

@@ -1,0 +1,68 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from npi_bids.errors import NoUsableDataError, SettingsError
+from npi_bids.group.glm import Contrast, Design, estimate
+
+RNG = np.random.default_rng(0)
+N = 20
+X = np.column_stack([np.ones(N), np.repeat([0.0, 1.0], 10), RNG.standard_normal(N)])
+Y = RNG.standard_normal((N, 25)) + X[:, 1:2]
+
+GROUP, BOTH = Contrast("group", np.array([[0.0, 1, 0]])), Contrast("both", np.eye(3)[1:])
+
+
+def design(matrix=X, contrasts=(GROUP,)):
+    names = tuple(f"c{n}" for n in range(matrix.shape[1]))
+    return Design(matrix, names, contrasts, np.zeros(len(matrix)))
+
+
+def test_t_tests_equal_statsmodels():
+    found = estimate(Y, design(), GROUP)
+    for edge in range(Y.shape[1]):
+        known = sm.OLS(Y[:, edge], X).fit()
+        assert found.effect[edge] == pytest.approx(known.params[1], rel=1e-10)
+        assert found.standard_error[edge] == pytest.approx(known.bse[1], rel=1e-10)
+        assert found.statistic[edge] == pytest.approx(known.tvalues[1], rel=1e-10)
+        assert found.p[edge] == pytest.approx(known.pvalues[1], rel=1e-10)
+
+
+def test_f_tests_equal_statsmodels():
+    found = estimate(Y, design(), BOTH)
+    for edge in range(Y.shape[1]):
+        known = sm.OLS(Y[:, edge], X).fit().f_test(np.eye(3)[1:])
+        assert found.statistic[edge] == pytest.approx(float(known.fvalue), rel=1e-10)
+        assert found.p[edge] == pytest.approx(float(known.pvalue), rel=1e-10)
+
+
+def test_an_edge_is_fitted_to_the_subjects_that_have_it():
+    maps = Y.copy()
+    maps[3:6, 4], maps[7, 5], maps[:10, 6] = np.nan, np.nan, np.nan
+    found = estimate(maps, design(), GROUP)
+    rows = np.isfinite(maps[:, 4])
+    known = sm.OLS(maps[rows, 4], X[rows]).fit()
+    assert found.statistic[4] == pytest.approx(known.tvalues[1])
+    assert found.n[4:7].tolist() == [17, 19, 10]
+    assert np.isnan(found.statistic[6])  # one group is gone
+
+
+def test_edges_that_do_not_vary_are_not_tested():
+    maps = Y.copy()
+    maps[:, 0] = 0.7
+    found = estimate(maps, design(), GROUP)
+    assert np.isnan([found.statistic[0], found.p[0], found.q[0]]).all()
+
+
+def test_columns_that_say_the_same_are_refused():
+    with pytest.raises(SettingsError, match=r"depend on each other.*rank 2"):
+        design(np.column_stack([X[:, :2], 1 - X[:, 1]]))
+
+
+def test_too_few_subjects_are_refused():
+    with pytest.raises(NoUsableDataError, match="3 subjects are too few for a model of 3 columns"):
+        design(X[[0, 10, 12]])

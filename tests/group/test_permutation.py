@@ -1,0 +1,163 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npi_bids.errors import NoUsableDataError
+from npi_bids.group.glm import Contrast, Design, estimate
+from npi_bids.group.permutation import components, permute, threshold_free
+from npi_bids.group.settings import PermuteSettings
+
+N, SUBJECTS = 10, 24
+GROUP = np.repeat([0.0, 1.0], SUBJECTS // 2)
+PLANTED = ((0, 1), (1, 2), (2, 3), (0, 5), (0, 6))
+
+SETTINGS = PermuteSettings(n_permutations=99, network_statistic="both", nbs_threshold=2.5)
+
+
+def two_groups(blocks=None):
+    age = np.random.default_rng(1).standard_normal(SUBJECTS)
+    matrix = np.column_stack([np.ones(SUBJECTS), GROUP, age])
+    contrast = Contrast("group", np.array([[0.0, 1.0, 0.0]]))
+    blocks = np.zeros(SUBJECTS) if blocks is None else blocks
+    return Design(matrix, ("one", "group", "age"), (contrast,), blocks)
+
+
+def one_sample():
+    contrast = Contrast("mean", np.array([[1.0]]))
+    return Design(np.ones((SUBJECTS, 1)), ("one",), (contrast,), np.zeros(SUBJECTS))
+
+
+def noise(seed):
+    return np.random.default_rng(seed).standard_normal((SUBJECTS, N * N))
+
+
+def planted(seed=0, effect=2.5):
+    maps = noise(seed)
+    for source, target in PLANTED:
+        maps[:, source * N + target] += effect * GROUP
+    return maps
+
+
+def run(maps, design=None, settings=SETTINGS):
+    design = design or two_groups()
+    return permute(maps, N, design, design.contrasts[0], settings)
+
+
+def test_the_planted_network_is_found_and_its_reverse_is_not():
+    found = run(planted())
+    there = np.zeros((N, N), dtype=bool)
+    there[tuple(np.array(PLANTED).T)] = True
+    for name in ("p_fwe", "p_nbs", "p_tfnbs"):
+        p = getattr(found, name)
+        assert (p[there] <= 0.05).mean() >= 0.8, name
+        assert (p[there.T] > 0.05).all(), name
+    first = found.components[0]
+    assert first.sign == 1
+    assert set(PLANTED) <= {tuple(edge) for edge in first.edges.tolist()}
+    assert first.p == pytest.approx(0.01)
+
+
+def test_a_weaker_group_gives_a_negative_network():
+    maps = -planted()
+    assert run(maps).components[0].sign == -1
+
+
+def test_the_diagonal_and_missing_edges_are_not_tested():
+    maps = planted()
+    maps[3, 17] = np.nan
+    found = run(maps)
+    assert np.isnan(np.diag(found.p_fwe)).all()
+    assert np.isnan(found.p_fwe.ravel()[17])
+    assert found.n_tested == N * N - N - 1
+    with pytest.raises(NoUsableDataError, match="No edge is there in all subjects"):
+        run(np.full((SUBJECTS, N * N), np.nan))
+
+
+def test_permutation_p_resembles_parametric_p_where_that_is_right():
+    settings = PermuteSettings(n_permutations=400, network_statistic="none")
+    for design in (two_groups(), one_sample()):
+        found = run(noise(5), design, settings).p.ravel()
+        known = estimate(noise(5), design, design.contrasts[0]).p
+        tested = np.isfinite(found)
+        assert np.abs(found - known)[tested].max() < 0.12
+
+
+def test_signs_are_turned_where_only_the_mean_is_tested():
+    maps = noise(2)
+    maps[:, 7] += 1.5
+    found = run(maps, one_sample())
+    assert found.p_fwe.ravel()[7] <= 0.02
+    assert np.nanmin(np.delete(found.p_fwe.ravel(), 7)) > 0.02
+
+
+def test_sites_that_differ_are_no_finding_when_exchanged_within():
+    """All of the difference is one between sites, and groups are unevenly spread over them."""
+    site = np.r_[np.zeros(9), np.ones(3), np.zeros(3), np.ones(9)]
+    matrix = np.column_stack([np.ones(SUBJECTS), GROUP])
+    contrast = Contrast("group", np.array([[0.0, 1.0]]))
+    maps = noise(3)
+    maps += 2 * site[:, None]
+    free = Design(matrix, ("one", "group"), (contrast,), np.zeros(SUBJECTS))
+    within = Design(matrix, ("one", "group"), (contrast,), site)
+    settings = PermuteSettings(n_permutations=199, network_statistic="none")
+    free_p, within_p = (run(maps, design, settings).p.ravel() for design in (free, within))
+    tested = np.isfinite(free_p)
+    assert (free_p[tested] <= 0.05).mean() > 0.25
+    assert (within_p[tested] <= 0.05).mean() < 0.12
+
+
+def test_same_seed_same_result_and_another_one_not():
+    one, same = run(noise(4)), run(noise(4))
+    np.testing.assert_array_equal(one.p, same.p)
+    other = run(noise(4), settings=PermuteSettings(n_permutations=99, group_seed=1))
+    assert (one.p != other.p)[np.isfinite(one.p)].any()
+
+
+@pytest.mark.slow
+def test_false_positives_stay_at_their_level():
+    """60 null data sets: 5 % of them, and by sampling up to 8, may have a finding."""
+    found = np.array([
+        [np.nanmin(getattr(drawn, name)) <= 0.05 for name in ("p_fwe", "p_nbs", "p_tfnbs")]
+        for drawn in (
+            run(noise(100 + seed), settings=PermuteSettings(
+                n_permutations=99, network_statistic="both", nbs_threshold=2.5, group_seed=seed
+            )) for seed in range(60)
+        )
+    ])  # fmt: skip
+    assert found.sum(axis=0).max() <= 8
+
+
+def test_edges_of_a_network_stay_directed():
+    edges = np.array([0 * 5 + 1, 1 * 5 + 0, 3 * 5 + 1, 2 * 5 + 4])
+    parts = sorted(components(edges, 5), key=len)
+    assert parts[0].tolist() == [[2, 4]]
+    assert sorted(map(tuple, parts[1].tolist())) == [(0, 1), (1, 0), (3, 1)]
+    assert components(np.array([], dtype=int), 5) == []
+
+
+def test_threshold_free_scores_are_sums_over_heights():
+    """Edges 0->1 (t 0.35) and 1->2 (t 0.15) hang together; 3->4 (t 0.15) is alone."""
+    edges = np.array([0 * 5 + 1, 1 * 5 + 2, 3 * 5 + 4])
+    scores = threshold_free(np.array([0.35, 0.15, 0.15]), edges, 5)
+    low = 0.1**3 * 0.1
+    high = (0.2**3 + 0.3**3) * 0.1
+    np.testing.assert_allclose(scores, [2**0.4 * low + high, 2**0.4 * low, low], rtol=1e-6)
+    assert (threshold_free(np.array([-1.0, 0, 0.05]), edges, 5) == 0).all()
+
+
+def test_a_mean_beside_a_covariate_is_tested_by_changes_of_sign():
+    """Exchanging residuals would leave the mean of all subjects as it is."""
+    rng = np.random.default_rng(0)
+    age = rng.standard_normal(24)
+    matrix = np.column_stack([np.ones(24), age - age.mean()])
+    mean = Contrast("Intercept", np.array([[1.0, 0.0]]))
+    design = Design(matrix, ("Intercept", "age"), (mean,), np.zeros(24))
+    maps = rng.standard_normal((24, 9))
+    maps[:, 1] += 2.0  # from the first region to the second, and not back
+    settings = PermuteSettings(n_permutations=499, network_statistic="none")
+    found = permute(maps, 3, design, mean, settings)
+    assert found.p_fwe[0, 1] == pytest.approx(1 / 500)
+    assert found.p_fwe[1, 0] > 0.05

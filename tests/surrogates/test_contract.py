@@ -1,0 +1,119 @@
+"""What every surrogate must do; a new one is tested by being listed in ``SURROGATES``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian, perturb_each
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.surrogates.base import SURROGATES, TrainSettings
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.windows import (
+    cut_windows,
+    split_windows,
+)
+
+# These are found by solving a problem that has one answer, whatever the seed.
+SOLVED = {("var", "ridge"), ("mou", "ridge"), ("hybrid", "ridge")}
+
+CASES = [(name, "ridge") for name in SURROGATES] + [("var", "adam")]
+
+
+def make_settings(name, var_fit, seed=0):
+    return TrainSettings(
+        surrogate=name,
+        var_fit=var_fit,
+        n_lags=3,
+        epochs=15,
+        learning_rate=5e-3,
+        seed=seed,
+        device="cpu",
+    )
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(case))
+def settings(request):
+    return make_settings(*request.param)
+
+
+@pytest.fixture
+def windows(run):
+    return split_windows(cut_windows([run], 3), 0.8)
+
+
+@pytest.fixture
+def model(windows, settings):
+    return fit_surrogate(*windows, settings)[0]
+
+
+def test_step_has_one_row_per_window(model, windows):
+    assert model.step(windows[1].history).shape == windows[1].target.shape
+    assert (model.n_lags, model.n_regions) == (3, 4)
+
+
+def test_step_treats_windows_independently(model, windows):
+    history = windows[1].history[:20]
+    alone = np.concatenate([model.step(row[None]) for row in history])
+    np.testing.assert_allclose(model.step(history), alone, atol=1e-5)
+
+
+def test_step_leaves_its_input_alone(model, windows):
+    before = windows[1].history.copy()
+    model.step(windows[1].history)
+    infer_ec(model, windows[1].history, PerturbSettings())
+    np.testing.assert_array_equal(windows[1].history, before)
+
+
+def test_same_seed_gives_same_model(windows, settings, unrelated_seed):
+    predictions = []
+    for unrelated in (1, 2):
+        torch.manual_seed(unrelated)  # the state of the world must not matter
+        model, _ = fit_surrogate(*windows, settings)
+        predictions.append(model.step(windows[1].history))
+    np.testing.assert_array_equal(*predictions)
+
+
+@pytest.mark.parametrize(("name", "var_fit"), sorted(set(CASES) - SOLVED))
+def test_another_seed_gives_another_network(windows, name, var_fit):
+    one, other = (
+        fit_surrogate(*windows, make_settings(name, var_fit, seed))[0].step(windows[1].history)
+        for seed in (0, 1)
+    )
+    assert np.abs(one - other).max() > 1e-6
+
+
+def test_beats_persistence_on_a_linear_system(model, windows):
+    _, valid = windows
+    error = np.mean((model.step(valid.history) - valid.target) ** 2)
+    persistence = np.mean((valid.history[:, -1] - valid.target) ** 2)
+    assert error < 0.8 * persistence
+
+
+@pytest.mark.parametrize("strength", [1.0, -0.5])
+def test_fast_perturbation_equals_a_plain_loop(model, windows, strength):
+    history = windows[0].history
+    fast = model.perturbed_change(history, strength)
+    np.testing.assert_allclose(fast, perturb_each(model, history, strength), atol=1e-5)
+
+
+def test_jacobian_is_the_limit_of_small_perturbations(model, windows):
+    history = windows[0].history[:200]
+    jacobian = mean_jacobian(model, history)
+    step = 1e-2
+    up, down = (perturb_each(model, history, s) for s in (step, -step))
+    np.testing.assert_allclose(jacobian, (up - down) / (2 * step), atol=5e-3)
+
+
+def test_tensors_hold_every_fitted_number(model):
+    tensors = model.tensors()
+    assert tensors
+    assert all(np.isfinite(value).all() for value in tensors.values())
+
+
+def test_log_has_one_error_per_epoch(windows, settings):
+    _, log = fit_surrogate(*windows, settings)
+    expected = 1 if (settings.surrogate, settings.var_fit) in SOLVED else 15
+    assert len(log.train) == len(log.valid) == expected
+    assert log.train[-1] <= log.train[0]

@@ -1,0 +1,217 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
+from npi_bids.group.description import describe
+from npi_bids.inference import ec_of_runs
+from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.records import RegionSeries
+from npi_bids.simulate.linear import LinearSystem, simulate_linear, sparse_drift
+from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.group_prior import group_linear, restrict
+from npi_bids.surrogates.pretraining import pretrain
+from npi_bids.surrogates.windows import cut_windows
+from tests.conftest import var_run
+
+N, N_SUBJECTS = 8, 8
+LABELS = tuple("ABCDEFGH")
+
+MOU = TrainSettings(surrogate="mou")
+
+
+def weights_of(subject):
+    """Return the subject's own network: what all share, and a third as much of its own."""
+    shared = sparse_drift(N, 1.2, np.random.default_rng(0))
+    own = sparse_drift(N, 0.4, np.random.default_rng(10 + subject))
+    return 0.5 * (np.eye(N) + shared + own)
+
+
+def run_of(subject, n_samples=150):
+    system = LinearSystem(weights_of(subject), np.eye(N))
+    rng = np.random.default_rng(100 + subject)
+    data = simulate_linear(system, n_runs=1, n_samples=n_samples, rng=rng)[0]
+    scaled = (data - data.mean(axis=0)) / data.std(axis=0)
+    return RegionSeries(scaled, LABELS, 2.0, np.ones(n_samples, dtype=bool))
+
+
+def subjects(change=lambda subject, run: run, n=N_SUBJECTS):
+    def give():
+        for subject in range(n):
+            yield str(subject), [change(subject, run_of(subject))]
+
+    return give
+
+
+@pytest.fixture(scope="module")
+def found():
+    return pretrain(subjects(), MOU)
+
+
+def maps(found, subject):
+    windows = cut_windows([run_of(subject)], 4)
+    nothing = windows.take(slice(0, 0))
+    alone, _ = fit_surrogate(windows, nothing, resolve(MOU))
+    prior = found.prior_of(str(subject), leave_out=True)
+    shrunk, _ = fit_surrogate(windows, nothing, resolve(MOU), prior=prior)
+    return alone.weights[-1], shrunk.weights[-1]
+
+
+def test_short_scans_gain_by_what_others_share(found):
+    pairs = [maps(found, subject) for subject in range(N_SUBJECTS)]
+    truth = [weights_of(subject) for subject in range(N_SUBJECTS)]
+    alone, shrunk = (
+        np.mean([pearson(pair[side], true) for pair, true in zip(pairs, truth, strict=True)])
+        for side in (0, 1)
+    )
+    assert shrunk > alone + 0.025
+    turned = np.mean([pearson(p[1].T, true) for p, true in zip(pairs, truth, strict=True)])
+    assert turned < 0.4
+    directed = [pearson(antisymmetric(p[1]), antisymmetric(true))
+                for p, true in zip(pairs, truth, strict=True)]  # fmt: skip
+    assert np.mean(directed) > 0.7
+
+
+def test_what_is_a_subjects_own_is_kept(found):
+    pairs = [maps(found, subject) for subject in range(N_SUBJECTS)]
+    truth = [weights_of(subject) for subject in range(N_SUBJECTS)]
+    figures = []
+    for side in (0, 1):
+        own = [pair[side] for pair in pairs]
+        mean, true_mean = np.mean(own, axis=0), np.mean(truth, axis=0)
+        figures.append(np.mean([pearson(o - mean, t - true_mean)
+                                for o, t in zip(own, truth, strict=True)]))  # fmt: skip
+    assert figures[1] > figures[0] - 0.01
+    assert figures[1] > 0.2
+
+
+def test_a_subject_left_out_leaves_no_trace():
+    """With and without another signal in subject 3, its prior is the same."""
+
+    def change(subject, run):
+        if subject != 3:
+            return run
+        noise = np.random.default_rng(9).standard_normal(run.data.shape)
+        return RegionSeries(noise, run.labels, run.tr, run.keep)
+
+    one, other = pretrain(subjects(), MOU), pretrain(subjects(change), MOU)
+    a, b = (found.prior_of("3", leave_out=True).process.drift for found in (one, other))
+    np.testing.assert_allclose(a, b, atol=2e-3)
+    kept = [found.prior_of("3", leave_out=False).process.drift for found in (one, other)]
+    assert np.abs(kept[0] - kept[1]).max() > 0.01
+
+
+def test_strangers_get_the_whole_group(found):
+    prior = found.prior_of("stranger", leave_out=True)
+    assert not prior.left_out
+    np.testing.assert_array_equal(prior.process.drift, found.prior.process.drift)
+    assert found.prior_of("3", leave_out=True).left_out
+
+
+def test_regions_that_a_subject_lacks_come_back_as_nan(found):
+    data = run_of(2).data.copy()
+    data[:, 5] = np.nan
+    run = RegionSeries(data, LABELS, 2.0, np.ones(len(data), dtype=bool))
+    result = ec_of_runs([run], train=MOU, perturb=PerturbSettings(),
+                        prior=found.prior_of("2", leave_out=True))  # fmt: skip
+    assert np.isnan(result.ec[5]).all()
+    inside = np.delete(np.delete(result.ec, 5, 0), 5, 1)
+    assert np.isfinite(inside).all()
+    assert result.quality.shrunk
+    assert np.isnan(result.quality.expected_r)
+
+
+def test_regions_that_nobody_covers_are_alone():
+    def change(subject, run):
+        data = run.data.copy()
+        data[:, 1] = np.nan
+        if subject == 0:
+            data[:, 4] = np.nan
+        return RegionSeries(data, run.labels, run.tr, run.keep)
+
+    drift = pretrain(subjects(change), MOU).prior.process.drift
+    assert np.isfinite(drift).all()
+    assert (np.delete(drift[1], 1) == 0).all()
+    assert (np.delete(drift[:, 1], 1) == 0).all()
+    assert np.abs(np.delete(drift[4], [1, 4])).max() > 0.01
+
+
+def test_an_ensemble_of_networks_starts_from_the_groups():
+    settings = TrainSettings(surrogate="mlp", epochs=3, n_lags=1)
+    found = pretrain(subjects(), settings)
+    assert set(found.networks) == {"all", "0", "1"}
+    windows = cut_windows([run_of(0)], 1)
+    nothing = windows.take(slice(0, 0))
+    prior = found.prior_of("x", leave_out=True)
+    still = TrainSettings(surrogate="mlp", epochs=1, n_lags=1, learning_rate=1e-12)
+    tuned, _ = fit_surrogate(windows, nothing, resolve(still), prior=prior)
+    for name, value in tuned.tensors().items():
+        np.testing.assert_allclose(value, found.networks["all"][name], atol=1e-6)
+    other = TrainSettings(surrogate="mlp", epochs=1, n_lags=2)
+    two = cut_windows([run_of(0)], 2)
+    with pytest.raises(InputDataError, match="Pre-train with the same --surrogate, --lags"):
+        fit_surrogate(two, two.take(slice(0, 0)), resolve(other), prior=prior)
+
+
+def test_a_network_without_a_region_ignores_it(found):
+    settings = TrainSettings(surrogate="mlp", epochs=2, n_lags=2)
+    networks = pretrain(subjects(), settings).networks["all"]
+    covered = np.arange(N) != 3
+    small = restrict(networks, covered)
+    history = np.random.default_rng(0).standard_normal((5, 2, N))
+    history[:, :, 3] = 0.0
+
+    def predict(weights, x):
+        hidden = np.maximum(x @ weights["first.weight"].T + weights["first.bias"], 0)
+        hidden = np.maximum(hidden @ weights["second.weight"].T + weights["second.bias"], 0)
+        return hidden @ weights["third.weight"].T + weights["third.bias"]
+
+    whole = predict(networks, history.reshape(5, -1))[:, covered]
+    part = predict(small, history[:, :, covered].reshape(5, -1))
+    np.testing.assert_allclose(part, whole, atol=1e-5)
+
+
+def test_the_groups_surrogate_is_that_of_no_data(found):
+    windows = cut_windows([run_of(1)], 4)
+    model = group_linear(windows, found.prior)
+    np.testing.assert_allclose(model.process.drift, found.prior.process.drift)
+
+
+def test_what_cannot_be_pretrained_is_said(found):
+    with pytest.raises(NoUsableDataError, match=r"3 subject\(s\) have usable data"):
+        pretrain(subjects(n=3), MOU)
+    windows = cut_windows([run_of(0)], 3)
+    with pytest.raises(SettingsError, match="holds no networks for --surrogate mlp"):
+        fit_surrogate(windows, windows.take(slice(0, 0)), TrainSettings(surrogate="mlp"),
+                      prior=found.prior)  # fmt: skip
+
+
+def noise_subjects(rng, prefix, n_subjects):
+    """Return series of subjects whose ten regions have nothing to do with each other."""
+    return {f"{prefix}{n}": [var_run(0.5 * np.eye(10), 360, int(rng.integers(1 << 30)), tr=1.0,
+                                     labels=tuple("abcdefghij"))]
+            for n in range(n_subjects)}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_maps_share_the_noise_of_those_they_were_pretrained_on():
+    """Why the mean of such maps is not tested, but differences of them are."""
+    rng = np.random.default_rng(0)
+    others, members = noise_subjects(rng, "a", 8), noise_subjects(rng, "b", 16)
+    train = TrainSettings(surrogate="mou")
+    fitted = pretrain(lambda: iter(others.items()), train)
+    maps = np.array([
+        ec_of_runs(runs, train=train, perturb=PerturbSettings(), assess=AssessSettings(),
+                   prior=fitted.prior_of(subject, leave_out=True)).ec.ravel()
+        for subject, runs in members.items()
+    ])  # fmt: skip
+    off = ~np.eye(10, dtype=bool).ravel()
+    assert np.mean(describe(maps[:8]).q[off] < 0.05) > 0.2
+    assert np.mean(ttest_ind(maps[:8, off], maps[8:, off]).pvalue < 0.05) < 0.12

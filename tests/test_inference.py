@@ -1,0 +1,192 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import npi_bids
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
+from npi_bids.inference import ec_of_runs
+from npi_bids.records import RegionSeries
+from npi_bids.surrogates.base import PRESETS, TrainSettings, preset
+from tests.conftest import var_run
+
+VAR, PUSH = TrainSettings(surrogate="var", device="cpu"), PerturbSettings()
+
+
+def test_rows_are_sources_in_data_whose_wiring_is_known(run, weights):
+    matrix = ec_of_runs([run], train=VAR, perturb=PUSH).measures["npi"].matrix
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(matrix[off], weights[off], atol=0.1)
+    assert matrix[0, 1] > 0.3 > abs(matrix[1, 0])
+
+
+def test_diagonal_of_the_map_is_zero_and_of_the_jacobian_is_not(run):
+    measures = ec_of_runs([run], train=VAR, perturb=PUSH).measures
+    assert (np.diag(measures["npi"].matrix) == 0).all()
+    assert (np.diag(measures["jacobian"].matrix) > 0.3).all()
+
+
+def test_uncovered_region_comes_back_as_nan_in_its_place(weights):
+    whole = var_run(weights, 400, seed=1)
+    data = whole.data.copy()
+    data[:, 1] = np.nan
+    gap = RegionSeries(data, whole.labels, whole.tr, whole.keep)
+    result = ec_of_runs([whole, gap], train=VAR, perturb=PUSH)
+    for measure in result.measures.values():
+        assert measure.labels == whole.labels
+        assert np.isnan(measure.matrix[1]).all()
+        assert np.isnan(measure.matrix[:, 1]).all()
+        inside = measure.matrix[np.ix_([0, 2, 3], [0, 2, 3])]
+        assert np.isfinite(inside[~np.eye(3, dtype=bool)]).all()
+    assert result.quality.n_regions == 3
+
+
+def test_windows_are_counted_run_by_run(weights):
+    runs = [var_run(weights, 100, seed=1), var_run(weights, 50, seed=2)]
+    runs[1].keep[20] = False
+    assert ec_of_runs(runs, train=VAR, perturb=PUSH).n_windows_per_run == (99, 47)
+
+
+def test_a_run_that_is_wholly_censored_keeps_its_place_in_the_count(weights):
+    whole = var_run(weights, 100, seed=1)
+    nothing = RegionSeries(np.full((30, 4), np.nan), whole.labels, 2.0, np.zeros(30, dtype=bool))
+    result = ec_of_runs([whole, nothing, whole], train=VAR, perturb=PUSH)
+    assert result.n_windows_per_run == (99, 0, 99)
+
+
+def test_mixed_tr_is_refused(weights):
+    runs = [var_run(weights, 100, seed=1), var_run(weights, 100, seed=2, tr=0.8)]
+    with pytest.raises(InputDataError, match="never pooled"):
+        ec_of_runs(runs, train=VAR, perturb=PUSH)
+
+
+@pytest.mark.parametrize("surrogate", ["var", "mlp"])
+def test_same_seed_same_result_and_another_seed_another(run, surrogate):
+    settings = TrainSettings(surrogate=surrogate, epochs=3, device="cpu", seed=3)
+    one, same, other = (
+        ec_of_runs([run], train=s, perturb=PUSH)
+        for s in (settings, settings, replace(settings, seed=4))
+    )
+    for name in one.measures:
+        np.testing.assert_array_equal(one.measures[name].matrix, same.measures[name].matrix)
+    assert (one.measures["modelfc"].matrix != other.measures["modelfc"].matrix).any()
+
+
+def test_quality_tells_a_driven_system_from_noise(run):
+    driven = ec_of_runs([run], train=VAR, perturb=PUSH).quality
+    rng = np.random.default_rng(0)
+    noise = RegionSeries(rng.standard_normal((400, 4)), run.labels, 2.0, np.ones(400, dtype=bool))
+    nothing = ec_of_runs([noise], train=VAR, perturb=PUSH).quality
+    assert driven.r2 > driven.r2_own_history > driven.r2_persistence
+    assert nothing.r2 < 0.02
+    assert driven.model_fc_r > 0.8
+    assert 0.3 < driven.spectral_radius < 0.7
+
+
+def test_presets_are_the_released_settings():
+    settings = preset("luo2025")
+    assert (settings.surrogate, settings.n_lags, settings.epochs) == ("mlp", 3, 80)
+    assert (settings.batch_size, settings.learning_rate, settings.weight_decay) == (50, 2e-4, 5e-5)
+    assert not settings.refit
+    assert preset("luo2025-hcp").learning_rate == 1e-3
+    with pytest.raises(SettingsError, match="luo2025"):
+        preset("luo2030")
+    assert set(PRESETS) == {"luo2025", "luo2025-hcp"}
+
+
+def test_arrays_give_what_runs_give_whatever_their_scale(weights):
+    run = var_run(weights, 500, seed=1)
+    scaled = (run.data - run.data.mean(axis=0)) / run.data.std(axis=0)
+    expected = ec_of_runs(
+        [type(run)(scaled, run.labels, 2.0, run.keep)],
+        train=TrainSettings(surrogate="var"), perturb=PerturbSettings(),
+    )  # fmt: skip
+    found = npi_bids.ec(5 + 100 * run.data, tr=2.0, surrogate="var")
+    np.testing.assert_allclose(found.ec, expected.ec, atol=1e-10)
+    assert found.measures["npi"].labels == ("R001", "R002", "R003", "R004")
+    assert found.ec[0, 1] > 0.3 > abs(found.ec[1, 0])
+
+
+def test_runs_gaps_and_regions_without_signal(weights):
+    data = [var_run(weights, 300, seed=seed).data for seed in (1, 2)]
+    data[0][40:45] = np.nan
+    for run in data:
+        run[:, 3] = np.nan
+    found = npi_bids.ec(data, tr=2.0, labels=list("ABCD"), surrogate="var")
+    assert np.isnan(found.ec[3]).all()
+    assert np.isfinite(found.ec[:3, :3]).all()
+    assert found.n_windows_per_run == (299 - 6, 299)
+    assert np.isnan(data[0][40]).all()  # the input is left alone
+
+
+def test_a_constant_region_is_not_covered(weights):
+    data = var_run(weights, 300, seed=1).data.copy()
+    data[:, 2] = 7.0
+    assert np.isnan(npi_bids.ec(data, tr=2.0, surrogate="var").ec[2]).all()
+
+
+def test_presets_and_options_are_those_of_the_app(weights):
+    data = var_run(weights, 200, seed=1).data
+    found = npi_bids.ec(data, tr=2.0, preset="luo2025", epochs=2, device="cpu")
+    assert (found.settings.surrogate, found.settings.n_lags, found.settings.epochs) == (
+        "mlp",
+        3,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "options", "error", "words"),
+    [
+        (np.zeros(5), {}, InputDataError, r"shape \(5,\); expected \(n_samples"),
+        ([["a", "b"]], {}, InputDataError, "no array of numbers"),
+        (np.ones((3, 50)), {"labels": list("ABC")}, InputDataError, "transpose"),
+        (np.ones((30, 3)) * 1j, {}, InputDataError, "complex"),
+        (
+            np.where(np.arange(90).reshape(30, 3) == 40, np.nan, 1.0),
+            {},
+            InputDataError,
+            "1 of 30 samples of region R002",
+        ),
+        (
+            np.where(np.arange(90).reshape(30, 3) == 40, np.inf, 1.0),
+            {"labels": list("ABC")},
+            InputDataError,
+            "1 of 30 samples of region B",
+        ),
+        (np.eye(4), {"surrogat": "var"}, SettingsError, r"\['surrogat'\]; the options"),
+        (np.eye(4), {"preset": "hcp"}, SettingsError, "Unknown preset 'hcp'"),
+        (np.eye(2), {}, NoUsableDataError, "windows|samples"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(series, options, error, words):
+    with pytest.raises(error, match=words):
+        npi_bids.ec(series, tr=2.0, **options)
+
+
+def test_other_names_are_no_attributes():
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = npi_bids.nothing
+
+
+def test_columns_of_data_frames_are_matched_by_name(weights):
+    runs = [pd.DataFrame(var_run(weights, 300, seed=seed).data, columns=list("ABCD"))
+            for seed in (1, 2)]  # fmt: skip
+    expected = npi_bids.ec(runs, tr=2.0, surrogate="var")
+    assert expected.measures["npi"].labels == tuple("ABCD")
+    found = npi_bids.ec([runs[0], runs[1][list("DBCA")]], tr=2.0, surrogate="var")
+    np.testing.assert_array_equal(found.ec, expected.ec)
+    with pytest.raises(InputDataError, match="Run 2 has other regions than the first: A, Q"):
+        npi_bids.ec([runs[0], runs[1].rename(columns={"A": "Q"})], tr=2.0)
+
+
+@pytest.mark.parametrize("tr", ["2", True, None, 0.0, 2000, 100.0])
+def test_a_sampling_period_that_cannot_be_is_refused(weights, tr):
+    with pytest.raises(SettingsError, match="The sampling period tr must be"):
+        npi_bids.ec(var_run(weights, 300, seed=1).data, tr, surrogate="var")

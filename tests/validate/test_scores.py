@@ -1,0 +1,75 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from npi_bids.errors import InputDataError
+from npi_bids.validate.scores import auprc, auroc, edges_of, held, score, score_graph
+
+RNG = np.random.default_rng(0)
+TRUTH = RNG.standard_normal((12, 12)) * (RNG.random((12, 12)) < 0.3)
+
+np.fill_diagonal(TRUTH, 0)
+
+
+def test_a_perfect_map_has_perfect_figures():
+    found = asdict(score(2 * TRUTH, TRUTH))
+    assert found.pop("slope") == pytest.approx(2)
+    assert found.pop("n_entries") == 132
+    assert found.pop("r_transposed") < 0.5
+    assert all(value == pytest.approx(1) for value in found.values())
+
+
+def test_a_transposed_map_has_the_right_strength_and_the_wrong_direction():
+    found = score(TRUTH.T, TRUTH)
+    assert found.r_symmetric == pytest.approx(1)
+    assert found.r_antisymmetric == pytest.approx(-1)
+    assert found.direction < 0.1
+    assert found.r_transposed == pytest.approx(1)
+
+
+def test_regions_that_are_not_covered_leave_both():
+    estimate = TRUTH.copy()
+    estimate[3], estimate[:, 3] = np.nan, np.nan
+    assert score(estimate, TRUTH).n_entries == 110
+    assert score(estimate, TRUTH).r == pytest.approx(1)
+    with pytest.raises(InputDataError, match="same regions"):
+        score(TRUTH[:5, :5], TRUTH)
+    with pytest.raises(InputDataError, match="0 region"):
+        score(np.full((3, 3), np.nan), np.ones((3, 3)))
+
+
+def test_areas_agree_with_scikit_learn():
+    size, positive = RNG.random(200).round(1), RNG.random(200) < 0.3
+    assert auroc(size, positive) == pytest.approx(roc_auc_score(positive, size))
+    distinct = RNG.random(200)
+    expected = average_precision_score(positive, distinct)
+    assert auprc(distinct, positive) == pytest.approx(expected)
+    assert np.isnan(auroc(size, np.ones(200, dtype=bool)))
+
+
+def test_edges_are_what_is_not_zero_or_the_strongest_fifth():
+    assert edges_of(TRUTH).sum() == (TRUTH != 0).sum()
+    dense = RNG.standard_normal((10, 10))
+    assert edges_of(dense).sum() == 18
+
+
+def test_intervals_hold_what_lies_inside():
+    lower, upper = TRUTH - 1, TRUTH + 1
+    assert held(lower, upper, TRUTH) == 1
+    shifted = TRUTH.copy()
+    shifted[0, 1:] += 5
+    assert held(lower, upper, shifted) == pytest.approx(121 / 132)
+
+
+def test_graphs_are_scored_by_strength_and_direction():
+    graph = np.zeros((4, 4))
+    graph[0, 1] = graph[2, 3] = 1
+    assert score_graph(graph, graph)["direction"] == 1
+    assert score_graph(graph.T, graph)["direction"] == 0
+    assert score_graph(graph.T, graph)["auroc_undirected"] == 1
