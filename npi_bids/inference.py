@@ -1,4 +1,4 @@
-"""What one fit of one subject gives."""
+"""Effective connectivity of a subject, from its signals, without files; ``ec()`` takes arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regional series of one run."""
+"""Regional series of one run, from images or from the tables of another program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result must say about itself: prediction, model FC, agreement, spectrum."""
+"""Quality of a result: prediction, model FC, agreement, and the spectrum of the signals."""
 
 from __future__ import annotations
 

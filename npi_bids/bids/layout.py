@@ -1,4 +1,8 @@
-"""Kinds of input files: how each is known by its name, and which is taken."""
+"""Datasets of derivatives: their runs, what lies beside each, metadata, and which runs are used.
+
+A walk over ``sub-*/[ses-*/]func`` reads only the folders that can hold runs, so that a thousand
+subjects take seconds; an index of the whole dataset would take minutes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""What each kind of matrix is: the only description of them."""
+"""Names of all files that npi-bids writes, and what each kind of matrix is.
+
+``timeseries`` (BEP012) and ``relmat`` (BEP017) are drafts of the BIDS standard; when they change,
+these tables change and nothing else does. Coverage is a table of regions, which the standard calls
+``dseg.tsv``; outliers and design matrix are columns over time, which the draft calls
+``timeseries.tsv``. Fitted surrogates have no name in BIDS and stand in a folder of their own
+below ``derivatives/``, which the standard leaves alone; so do the long tables of a group.
+"""
 
 from __future__ import annotations
 

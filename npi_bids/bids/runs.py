@@ -1,4 +1,4 @@
-"""Group runs into units: what one model is fitted to."""
+"""Preprocessed runs, and the units that models are fitted to."""
 
 from __future__ import annotations
 

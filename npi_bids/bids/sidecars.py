@@ -1,4 +1,4 @@
-"""Fields of the JSON sidecars: the only list of them."""
+"""Fields of the JSON sidecars of runs, models and groups: the only list of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read Nipype's crash files: which node failed, and with what words."""
+"""Execution of workflows: plugin, memory, crash files of nodes that failed."""
 
 from __future__ import annotations
 

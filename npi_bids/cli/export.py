@@ -1,4 +1,4 @@
-"""Maps in the formats of other programs."""
+"""Entry point of ``npi-export``: matrices in the formats of other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says: lines on the terminal, a log file, its settings, and the table that ends it."""
+"""Logs of a run: lines on the terminal, progress, a log file, settings, and the final table."""
 
 from __future__ import annotations
 

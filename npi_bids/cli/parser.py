@@ -1,4 +1,4 @@
-"""The command line, generated from the settings classes."""
+"""The command line: options made from the fields of settings classes, and read back."""
 
 from __future__ import annotations
 

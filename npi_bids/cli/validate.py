@@ -1,4 +1,4 @@
-"""Entry point of ``npi-validate``: maps beside known connectivity, and what a scan can show."""
+"""Entry point of ``npi-validate``: recovery of a known truth, comparison of maps, and power."""
 
 from __future__ import annotations
 

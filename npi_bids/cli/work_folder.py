@@ -1,4 +1,4 @@
-"""What an interrupted run left in the work folder: whole results are used again, no others."""
+"""The work folder: private to its user, whole results are used again, damaged ones are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What perturbations do in a surrogate: over several steps, of several regions, at random."""
+"""Responses of a surrogate to perturbations: over several steps, of several regions, at random."""
 
 from __future__ import annotations
 

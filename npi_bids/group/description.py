@@ -1,4 +1,4 @@
-"""What maps of subjects have in common, edge by edge, and who is unlike the others.
+"""Description of a group of maps: edges, regions, networks, and subjects unlike the others.
 
 Maps come as one array with a row per subject, which may lie on disk: it is read some edges at a
 time, so that memory does not grow with the number of subjects.

@@ -1,4 +1,10 @@
-"""Networks that directed edges make up, with a threshold and without."""
+"""Family-wise inference on directed maps by permutation: max-T, and networks of edges.
+
+Residuals of the nuisance part are exchanged (Freedman and Lane 1983; Winkler et al. 2014,
+doi:10.1016/j.neuroimage.2014.01.060), or their signs are changed where the mean of the subjects is
+tested. Networks are components of *directed* edges: an edge and its opposite are two. They are
+formed by a threshold (network-based statistic) or without one (TFNBS).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extract and clean the regional series of one run."""
+"""Regional series of one run: extracted from images, or taken over from another program."""
 
 from __future__ import annotations
 

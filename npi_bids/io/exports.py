@@ -1,4 +1,4 @@
-"""Maps in the formats of other programs: GraphML, BrainNet Viewer, MATLAB, NumPy."""
+"""Matrices in the formats of other programs: GraphML, BrainNet, MATLAB, NumPy, CIFTI pconn."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
 
+# Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
 MOST_VOXELS = 100_000_000
 # Deflate stores at most 258 bytes in 2 bits: https://zlib.net/zlib_tech.html.
 _DEFLATE = 1032

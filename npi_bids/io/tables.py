@@ -1,4 +1,4 @@
-"""Time series, relationship matrices and other tables as TSV."""
+"""Tables: the one TSV reader, time series and matrices, and tables of other programs."""
 
 from __future__ import annotations
 

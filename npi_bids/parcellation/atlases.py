@@ -1,4 +1,4 @@
-"""Named atlases through nilearn, and atlases from files; fetched only where that is allowed."""
+"""Atlases: named ones through nilearn, files, spheres, and combinations of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greyordinates: surfaces and voxels of CIFTI files, and pairs of GIFTI hemispheres.
+"""Greyordinates: CIFTI files and pairs of GIFTI hemispheres, their runs and their atlases.
 
 An atlas of greyordinates is a CIFTI image of labels whatever file it came from, so that all the
 rest handles one kind. Runs and atlases are matched structure by structure, by vertex and voxel.

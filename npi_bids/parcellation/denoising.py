@@ -1,4 +1,4 @@
-"""Options of parcellation and denoising; light, so that the command line can read them."""
+"""Denoising strategies and their options, and when a region counts as covered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words for the figures of quality, said once for all pages."""
+"""Components of pages: records of what a page shows, and the words of quality figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of where connections lie: on the brain, and between networks."""
+"""Figures of connectivity: matrices to read, connections on the brain and between networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures as functions of arrays; each returns one SVG with its fonts as outlines."""
+"""Figures of signals and of fitted models; each returns one SVG with its fonts as outlines."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Canvas
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array
 
+# Blue to red through white, told apart by the colour-blind; grey is what is not covered.
 _SIGNED = "RdBu_r"
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
 _MAX_BRACKETS = 24

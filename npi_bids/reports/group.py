@@ -1,4 +1,4 @@
-"""What the group's page shows of one group: its maps, its tables and its tests."""
+"""The group's page: matrices, tables and tests of each group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a subject shows of a whole-brain model."""
+"""The page of a subject: its matrix, its quality, its runs and its whole-brain model."""
 
 from __future__ import annotations
 

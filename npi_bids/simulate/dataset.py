@@ -1,4 +1,4 @@
-"""Write simulated regional signals as a dataset that looks like fMRIPrep's output."""
+"""Simulated datasets that look like fMRIPrep's output, with the truth beside them."""
 
 from __future__ import annotations
 

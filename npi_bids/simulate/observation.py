@@ -1,4 +1,4 @@
-"""What stands between a system and its recorded signals: blur, noise, filters, loss."""
+"""Observation of a simulated system: sampling, blur, noise, filters, loss."""
 
 from __future__ import annotations
 

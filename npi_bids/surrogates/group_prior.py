@@ -1,4 +1,4 @@
-"""What a group knows of its members before their data are seen: empirical Bayes.
+"""The group as a prior (empirical Bayes), and a subject's fit towards it.
 
 The linear path of a subject is shrunk towards the group's: the group's drift is the mean of the
 prior, and how far subjects differ from it (its precision) is what predicts held-out stretches of

@@ -1,4 +1,4 @@
-"""What the networks share: prediction, fast perturbation and Jacobian behind one class.
+"""Networks: multilayer perceptron, convolution over time and recurrent network (Luo et al. 2025).
 
 Each network is written as three parts, ``readout(hidden(preactivation(history)))``, of which the
 first and the last are affine. Raising one region in the most recent sample then adds one column
@@ -21,6 +21,7 @@ from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
 from npi_bids.surrogates.training import find_device, seeded, train_networks
 
+# Windows that go through the network at once: few enough to stay in the cache of one core, which
 # is worth a factor of two at 360 regions; more for small networks, whose calls cost more than
 # their products.
 _CHUNK, _CHUNK_OF_SMALL, FEW_REGIONS = 512, 1024, 100

@@ -1,4 +1,4 @@
-"""Train networks on all subjects of a group, where they predict better than the linear path."""
+"""Pre-training of one surrogate on all subjects of a group, as a prior for each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitted surrogates on disk: safetensors for the numbers, never pickle."""
+"""Fitted and pre-trained surrogates on disk: safetensors for the numbers, JSON for the rest."""
 
 from __future__ import annotations
 

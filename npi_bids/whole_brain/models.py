@@ -1,4 +1,10 @@
-"""The models of neurolib that are offered, and what sets them apart."""
+"""Whole-brain models of neurolib on a connectome, seen as BOLD, with their effective connectivity.
+
+The models are neurolib's (Cakan, Jajcay and Obermayer 2021, doi:10.1007/s12559-021-09931-9), and
+so is the haemodynamics (Balloon-Windkessel, Friston et al. 2003,
+doi:10.1016/S1053-8119(03)00202-7). They are integrated chunk by chunk, each chunk with noise of
+its own: neurolib starts its generator anew from the same seed in every chunk.
+"""
 
 from __future__ import annotations
 
