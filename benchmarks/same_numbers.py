@@ -149,7 +149,7 @@ def _images(root: Path) -> None:
     _npi_bids(
         root, _SHARED / "composite_fmriprep_bold", root / "images", "participant", "group",
         "--atlas", *atlases, "--denoise", root / "motion.toml", "--high-pass", "0.008",
-        "--model", "1", "--n-permutations", "20",
+        "--model", "1", "--motion-covariate", "no", "--n-permutations", "20",
     )  # fmt: skip
 
 
