@@ -14,7 +14,7 @@ from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSetting
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
-from npi_bids.surrogates.pretraining import PriorSettings
+from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)

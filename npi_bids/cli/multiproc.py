@@ -9,6 +9,7 @@ this process, whatever ends it.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import threading
 import time
@@ -154,8 +155,14 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         pool = ProcessPoolExecutor(
             max_workers=n_processes,
             initializer=prepare_worker,
-            initargs=(self._cwd,),
+            initargs=(self._cwd, _log_file()),
             mp_context=multiprocessing.get_context(self.plugin_args.get("mp_context")),
         )
         self._processes.append(pool._processes)
         return pool
+
+
+def _log_file() -> str:
+    """Return the log of this run, or nothing where none is open."""
+    handlers = logging.getLogger("npi_bids").handlers
+    return next((h.baseFilename for h in handlers if isinstance(h, logging.FileHandler)), "")

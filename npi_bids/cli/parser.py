@@ -26,7 +26,7 @@ from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSetting
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
-from npi_bids.surrogates.pretraining import PriorSettings
+from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
-from npi_bids.cli.parser import Request
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError, SettingsError
-from npi_bids.workflows.report import init_report_wf
 
 _logger = logging.getLogger(__name__)
 # Sockets have names of 107 bytes at most; what Python appends takes less than 40.
@@ -285,6 +282,9 @@ def write_pages(
     bool
         True where every page was written.
     """
+    from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
+    from npi_bids.workflows.report import init_report_wf
+
     # Pages are always written anew, so that other processes must not share their folder.
     with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
         workflow = init_report_wf(

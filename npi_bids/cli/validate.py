@@ -249,7 +249,7 @@ def build_parser() -> ArgumentParser:
 
 
 def _run(args: Namespace) -> int:
-    from npi_bids.cli.export import table_of
+    from npi_bids.bids.exporting import table_of
     from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_outside
     from npi_bids.validate.map_comparison import compare_outside

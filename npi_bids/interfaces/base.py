@@ -19,6 +19,7 @@ from npi_bids.io.files import (
 
 # Sizes of the files that a node has made, written last.
 SEAL = "_sizes.json"
+_TERMINAL = "terminal of a worker"
 
 
 class VersionedInputSpec(BaseInterfaceInputSpec):
@@ -43,18 +44,35 @@ class NPIInterface(SimpleInterface):
         return Path(runtime.cwd) / name
 
 
-def speak() -> None:
-    """Let a process of its own say what it does, at the level that the command line set.
+def speak(log_file: str = "", level: str = "") -> None:
+    """Let a process of its own say what it does, on the terminal and in the log of the run.
 
     The main process has handlers already, and keeps them.
+
+    Parameters
+    ----------
+    log_file
+        Log of the run; none where empty.
+    level
+        What is shown on the terminal at least; what the command line set where empty.
     """
     logger = logging.getLogger("npi_bids")
+    shown = logging.getLevelNamesMapping().get(os.environ.get(LOG_LEVEL, ""), logging.WARNING)
+    shown = max(shown, logging.getLevelNamesMapping().get(level, 0))
+    for handler in logger.handlers:
+        if handler.name == _TERMINAL:
+            handler.setLevel(shown)
     if logger.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
-    handler.setLevel(os.environ.get(LOG_LEVEL, "WARNING"))
-    logger.addHandler(handler)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].set_name(_TERMINAL)
+    handlers[0].setLevel(shown)
+    if log_file:
+        # Lines of several processes are appended whole.
+        handlers.append(logging.FileHandler(log_file, encoding="utf-8", delay=True))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
+        logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Mask, RegionSeries, Windows
-from npi_bids.settings import check_options, option
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.group_prior import (
     NETWORKS,
@@ -360,25 +359,3 @@ def _stretches(
     ]
     for fold in (0, 1):
         yield pool(parts[1 - fold :: 2]), pool(parts[fold::2])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriorSettings:
-    """What a subject's surrogate starts from."""
-
-    pretrained: str = option(
-        "",
-        "surrogate of a group from the level pretrain (its .safetensors, or the dataset that "
-        "holds it): each subject is shrunk towards it, and networks are fine-tuned from it",
-        metavar="PATH",
-        result=False,
-    )
-    leave_subject_out: bool = option(
-        True,
-        "take a subject's own part of the group out of the pre-trained surrogate before it is "
-        "used for it",
-        metavar="yes|no",
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)

@@ -1,5 +1,3 @@
-"""TODO."""
-
 from __future__ import annotations
 
 import subprocess
@@ -219,3 +217,14 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         parse_with(tmp_path, "atlas = " + "[" * 100_000)
     with pytest.raises(SettingsError, match="cannot be read as TOML"):
         parse([*BASE, "--config-file", str(tmp_path / "none.toml")])
+
+
+@pytest.mark.parametrize(
+    "module", ["run", "parser", "ec", "simulate", "validate", "export", "demo", "fetch"]
+)
+def test_heavy_packages_are_not_loaded_before_they_are_needed(module):
+    """``--help`` answers at once, and Nipype reads its configuration when it is imported."""
+    heavy = {"torch", "nipype", "nilearn", "nibabel", "pandas", "scipy", "matplotlib"}
+    code = f"import sys, npi_bids.cli.{module}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
