@@ -19,7 +19,7 @@ from pathlib import Path
 from npi_bids.errors import (
     SettingsError,
 )
-from npi_bids.interfaces.base import SEAL
+from npi_bids.io.files import SEAL
 
 # Files of a node that Nipype writes; their names begin with this, as that of the seal does.
 _OWN = "_"

@@ -14,11 +14,10 @@ from npi_bids import __version__
 from npi_bids.io.files import (
     LOG_LEVEL,
     LOG_LINE,
+    SEAL,
     write_json,
 )
 
-# Sizes of the files that a node has made, written last.
-SEAL = "_sizes.json"
 _TERMINAL = "terminal of a worker"
 
 

@@ -23,6 +23,8 @@ from npi_bids.errors import (
 # How a message looks, and the environment variable that tells workers which are shown.
 LOG_LINE = "%(asctime)s %(levelname)-7s %(message)s"
 LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
+# Sizes of the files that a node of a workflow has made, written last.
+SEAL = "_sizes.json"
 _PARTIAL = ".partial_"
 
 
