@@ -52,36 +52,47 @@ def find_hazards(runs: Sequence[RegionSeries], regressors: Sequence[str] = ()) -
 
 
 def _find_dependence(runs: Sequence[RegionSeries], n_regressors: int) -> list[str]:
-    """Say which regions share their signal, or else that signals depend on each other linearly."""
-    kept = [run.data[run.keep] for run in runs if run.keep.any()]
-    scaled = [(data - data.mean(axis=0)) / _spread(data) for data in kept]
-    signals = np.concatenate(scaled) if scaled else np.zeros((0, 0))
-    n_samples, n_regions = signals.shape
-    if n_samples < 2 or n_regions < 2:
-        return []
-    correlation = signals.T @ signals / n_samples
-    labels = runs[0].labels
-    pairs = [
-        (labels[a], labels[b], "1" if correlation[a, b] > 0 else "-1")
-        for a, b in zip(*np.triu_indices(n_regions, 1), strict=True)
-        if abs(correlation[a, b]) > 1 - _SAME
+    """Say which regions share their signal, or else that signals depend on each other linearly.
+
+    Each run is judged by itself: weights of a dependence may differ between runs.
+    """
+    found: dict[str, list[int]] = {}
+    for number, run in enumerate(runs, start=1):
+        for sentence in _dependence_in_run(run, n_regressors):
+            found.setdefault(sentence, []).append(number)
+    which = {text: f"Run {', '.join(map(str, numbers))}: " for text, numbers in found.items()}
+    return [
+        f"{'' if len(numbers) == len(runs) else which[text]}{text}"
+        for text, numbers in found.items()
     ]
-    if pairs:
-        named = "; ".join(f"{a} and {b} (r = {sign})" for a, b, sign in pairs[:_SHOWN])
+
+
+def _dependence_in_run(run: RegionSeries, n_regressors: int) -> list[str]:
+    data = run.data[run.keep]
+    n_samples, n_regions = data.shape
+    if n_samples < 3 or n_regions < 2:
+        return []
+    signals = (data - data.mean(axis=0)) / _spread(data)
+    correlation = signals.T @ signals / n_samples
+    same = np.abs(np.triu(correlation, 1)) > 1 - _SAME
+    if same.any():
+        pairs = [
+            f"{run.labels[a]} and {run.labels[b]} (r = {'1' if correlation[a, b] > 0 else '-1'})"
+            for a, b in np.argwhere(same)
+        ]
         more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
         return [
-            f"Regions have the same signal: {named}{more}. Their connections cannot be told "
-            "apart, and those of other regions with them are shared out arbitrarily. Merge the "
-            "regions, or correct the atlas."
+            f"Regions have the same signal: {'; '.join(pairs[:_SHOWN])}{more}. Their connections "
+            "cannot be told apart, and the weights of their inputs and outputs are divided "
+            "arbitrarily among them. Merge the regions, or correct the atlas."
         ]
-    n_free = n_samples - len(kept) * (1 + n_regressors)
     n_dependent = int(np.sum(np.linalg.eigvalsh(correlation) < _SAME))
-    if n_dependent and n_free > n_regions:
+    if n_dependent and n_samples - 1 - n_regressors > n_regions:
         return [
             f"The signals of {n_regions} regions are linearly dependent (rank "
             f"{n_regions - n_dependent}), as after the mean of all regions was removed from each. "
-            "Single connections are not determined by such data; the prior of the surrogate "
-            "shares them out. Do not remove the mean of the regions."
+            "Single connections are not determined by such data but by the prior of the surrogate "
+            "alone. Do not remove the mean of the regions."
         ]
     return []
 

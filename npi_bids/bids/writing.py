@@ -14,9 +14,10 @@ from npi_bids.bids.derivatives import DONE, EXCLUDED, UnitStatus
 from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, atlas_path, output_path
 from npi_bids.bids.uris import regions_file
 from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, flow_of, network_map
+from npi_bids.errors import InputDataError
 from npi_bids.io.files import copy_file, replacing, write_json
 from npi_bids.io.region_tables import Regions
-from npi_bids.io.tables import read_matrix, write_matrix, write_rows, write_table
+from npi_bids.io.tables import read_matrix, read_table, write_matrix, write_rows, write_table
 from npi_bids.parcellation.parcellation import (
     Parcellation,
     save_image,
@@ -158,8 +159,23 @@ def _save(path: Path, target: Path, sidecar: Facts) -> list[Path]:
 def save_region_names(
     labels: Sequence[str], out_dir: Path, space: str, entities: dict[str, str]
 ) -> str:
-    """Save a table of regions of which only the names are known; as :func:`save_atlas`."""
+    """Save a table of regions of which only the names are known; as :func:`save_atlas`.
+
+    Raises
+    ------
+    InputDataError
+        The output dataset has a table of that atlas with other regions.
+    """
     table = atlas_path(space, entities, "dseg", ".tsv")
+    if (out_dir / table).is_file():
+        there = set(read_table(out_dir / table, text=["name"])["name"])
+        if differing := sorted(there ^ set(labels)):
+            raise InputDataError(
+                f"<{out_dir / table}> has other regions than the series that are to be mapped: "
+                f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''} are in one of "
+                "them alone. Expected the same regions for all subjects; use another out_dir for "
+                "another parcellation."
+            )
     write_json(out_dir / table.with_suffix(".json"), sidecars.region_names_sidecar(space))
     rows = [{"index": index, "name": label} for index, label in enumerate(labels, start=1)]
     write_rows(rows, out_dir / table)

@@ -33,10 +33,12 @@ def check_folders(request: Request) -> None:
     """
     out_dir, work_dir = (_real(path) for path in (request.out_dir, request.output.work_dir))
     inputs = _inputs(request)
+    group_alone = request.levels == ("group",)  # reads out_dir alone
     for option, folder in (("out_dir", out_dir), ("--work-dir", work_dir)):
         _check_folder(option, folder)
         nested = option != "out_dir" and _below(folder, out_dir)
-        for root in [] if nested else sorted(inputs, key=lambda root: root != folder):
+        skipped = nested or (group_alone and (option == "out_dir" or out_dir in inputs))
+        for root in [] if skipped else sorted(inputs, key=lambda root: root != folder):
             _check_apart(option, folder, root)
     _check_maker(out_dir)
 
@@ -47,8 +49,6 @@ def _real(path: Path | str) -> Path:
 
 def _inputs(request: Request) -> list[Path]:
     """Return the datasets that a request reads, and what links in them lead to."""
-    if request.levels == ("group",):
-        return []  # it reads out_dir alone
     query = request.query
     roots = list(query.datasets.values())
     if (request.bids_dir / _DESCRIPTION).is_file() or any(request.bids_dir.glob("sub-*")):
@@ -77,6 +77,13 @@ def _check_apart(option: str, folder: Path, root: Path) -> None:
             "another folder" + (f", such as <{usual}>." if option == "out_dir" else ".")
         )
     allowed = option == "out_dir" and inside and inside[0] == "derivatives" and len(inside) > 1
+    if allowed and folder.is_dir() and not (folder / _DESCRIPTION).is_file():
+        others = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+        if set(others) - {"logs", "work"}:
+            raise SettingsError(
+                f"out_dir <{folder}> lies in the input dataset and holds files that are not of "
+                f"npi-bids: {', '.join(others[:5])}; choose a new folder, such as <{usual}>."
+            )
     if inside and not allowed:
         raise SettingsError(
             f"{option} <{folder}> lies in the input dataset <{root}>, to which nothing is "

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.description import descriptions_with, model_descriptions
-from npi_bids.bids.layout import find_datasets
+from npi_bids.bids.layout import find_datasets, subjects_of
 from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, STATISTICS, parse_name
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
@@ -30,8 +32,13 @@ from npi_bids.group.cohorts import (
     subject_rows,
     tested_rows,
 )
-from npi_bids.group.design import build_model, check_formula
-from npi_bids.group.selection import Membership, read_participants
+from npi_bids.group.design import MOTION, build_model, check_formula, formula_columns
+from npi_bids.group.selection import (
+    Membership,
+    check_exclusions,
+    read_exclusions,
+    read_participants,
+)
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
@@ -50,16 +57,41 @@ def check_model(request: Request) -> None:
     Raises
     ------
     SettingsError
-        The formula cannot be read, or names a column that is not there.
+        The list of exclusions cannot be used; the formula cannot be read or names a column that
+        is not there; or, where it needs no results, a contrast cannot be tested with the participants that are there.
     """
-    if not request.group.model.wanted:
+    exclusions = request.group.selection.exclude_file
+    if not request.group.model.wanted and not exclusions:
         return
     query = request.query
     datasets = find_datasets(request.bids_dir, query.datasets, query.input_type)
+    there = {label for dataset in datasets for label in subjects_of(dataset.root)}
+    if exclusions:
+        check_exclusions(read_exclusions(Path(exclusions)), there, warn=False)
+    if not request.group.model.wanted:
+        return
     roots = [*(dataset.root for dataset in datasets), request.out_dir]
     tables = [root for root in roots if (root / "participants.tsv").is_file()]
-    first = next(iter(read_participants(tables[0]).values()), {}) if tables else {}
-    check_formula(request.group.model, [*RESULT_COLUMNS, *participant_columns(first)])
+    people = read_participants(tables[0]) if tables else {}
+    columns = participant_columns(next(iter(people.values()), {}))
+    check_formula(request.group.model, [*RESULT_COLUMNS, *columns])
+    _check_contrasts(request, people, there)
+
+
+def _check_contrasts(
+    request: Request, people: Mapping[str, Mapping[str, str]], there: Collection[str]
+) -> None:
+    """Build the design of the participants that are there, where it needs no results."""
+    model = request.group.model
+    asked = {label.removeprefix("sub-") for label in request.query.participant_label}
+    labels = sorted(set(people) & set(there) & (asked or set(there)))
+    rows = [{"participant_id": f"sub-{label}", **people[label]} for label in labels]
+    further = (*model.paired, model.harmonize, model.exchange_within)
+    of_motion = any(MOTION in contrast for contrast in model.contrast)
+    if not rows or any(further) or of_motion or not set(formula_columns(model)) <= set(rows[0]):
+        return
+    with suppress(NoUsableDataError):  # who is in shows when there are results
+        build_model(rows, replace(model, motion_covariate=False))
 
 
 def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:

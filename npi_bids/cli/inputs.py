@@ -112,6 +112,12 @@ class Inputs:
                 found = sorted(dataset.root.glob(pattern.format(spec.name)))
                 if found:
                     return found[0]
+        # Subjects that were mapped before, perhaps by another process, have set the order.
+        pattern = f"tpl-*/anat/*_atlas-{spec.name}_*dseg.tsv"
+        parts = [f"_{key}-{value}_" for key, value in spec.entities.items()]
+        for path in sorted(self.request.out_dir.glob(pattern)):
+            if all(part in path.name for part in parts):
+                return path
         return None
 
 

@@ -97,11 +97,13 @@ def check_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
         if pd.api.types.is_numeric_dtype(column):
             continue
         words = column.astype("str")
+        _check_spelling(name, list(dict.fromkeys(words)))
         missing = sorted({word for word in words if word.casefold() in _MISSING_WORDS})
         if missing:
             raise SettingsError(
-                f"--model: the column {name} of participants.tsv holds {', '.join(missing)}; "
-                "write n/a where a value is missing."
+                f"--model: the column {name} of participants.tsv holds "
+                f"{', '.join(map(repr, missing))}; write n/a where a value is missing, or "
+                f"C({name}) in the formula if it is a level."
             )
         numeric = pd.to_numeric(words, errors="coerce").notna()
         if numeric.any():
@@ -111,6 +113,24 @@ def check_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
                 f"numbers and {int((~numeric).sum())} words ({', '.join(others[:5])}); expected "
                 f"numbers alone, with n/a where one is missing. If these are levels of a factor, "
                 f"write C({name})."
+            )
+
+
+def _check_spelling(name: str, words: Sequence[str]) -> None:
+    """Refuse levels in quotation marks, and levels that differ only in capital letters."""
+    quoted = [word for word in words if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'"]
+    if quoted:
+        raise SettingsError(
+            f"--model: the column {name} of participants.tsv holds {', '.join(quoted[:5])} in "
+            "quotation marks, which are characters like others in a TSV; remove them."
+        )
+    folded: dict[str, str] = {}
+    for word in words:
+        other = folded.setdefault(word.casefold(), word)
+        if other != word:
+            raise SettingsError(
+                f"--model: the column {name} of participants.tsv holds {other!r} and {word!r}, "
+                "which differ only in capital letters; spell the level in one way."
             )
 
 
@@ -189,6 +209,17 @@ def _check_sites_apart(built: BuiltDesign, sites: Sequence[str], column: str) ->
 def sites_of(rows: Sequence[Mapping[str, Any]], built: BuiltDesign, column: str) -> list[str]:
     """Return the site of each subject of a design."""
     return [str(row[column]) for row, inside in zip(rows, built.rows, strict=True) if inside]
+
+
+def formula_columns(settings: ModelSettings) -> tuple[str, ...]:
+    """Return the columns that the formula of a model names.
+
+    Raises
+    ------
+    SettingsError
+        The formula cannot be read.
+    """
+    return tuple(parse_formula(settings.wanted).columns)
 
 
 def check_formula(settings: ModelSettings, columns: Sequence[str]) -> None:

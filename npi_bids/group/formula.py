@@ -18,7 +18,7 @@ from npi_bids.records import Array
 
 Term = tuple[int, ...]  # numbers of factors; () is the constant
 CONSTANT: Term = ()
-_LONGEST = 1000  # characters
+_LONGEST = 400  # characters; what is longer could be nested too deeply to be evaluated
 _DEEPEST = 20  # parentheses within each other
 _HIGHEST_POWER = 5
 _MOST_TERMS = 200
@@ -83,7 +83,7 @@ class Expression:
         if self.kind == "call":
             return f"{self.value}({_bare(self.operands[0])})"
         if len(texts) == 1:
-            return f"-{texts[0]}"
+            return f"(-{texts[0]})"
         return f"({texts[0]}{self.kind}{texts[1]})"
 
     @property
@@ -449,7 +449,7 @@ class _Parser:
 def _bare(expression: Expression) -> str:
     """Write arithmetic without the parentheses around the whole."""
     text = str(expression)
-    return text[1:-1] if len(expression.operands) == 2 else text
+    return text[1:-1] if expression.operands and expression.kind != "call" else text
 
 
 def _function_words() -> str:

@@ -219,5 +219,7 @@ def depends_on_mean(design: Design, contrast: Contrast) -> bool:
     >>> depends_on_mean(design, mean), depends_on_mean(design, age)
     (True, False)
     """
-    moved = contrast.matrix @ np.linalg.pinv(design.matrix).sum(axis=1)
-    return bool(np.abs(moved).max() > _SINGULAR)
+    inverse = np.linalg.pinv(design.matrix)
+    moved = contrast.matrix @ inverse.sum(axis=1)
+    size = np.abs(contrast.matrix) @ np.abs(inverse).sum(axis=1)  # whatever the units of columns
+    return bool((np.abs(moved) > _SINGULAR * size).any())

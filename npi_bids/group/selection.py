@@ -90,7 +90,7 @@ def select(models: Iterable[Model], root: Path, settings: SelectionSettings) -> 
     excluded = read_exclusions(Path(settings.exclude_file)) if settings.exclude_file else {}
     cohorts = _cohorts(root, settings.group_by) if settings.group_by else None
     models = list(models)
-    _check_exclusions(excluded, {model.entities["sub"] for model in models})
+    check_exclusions(excluded, {model.entities["sub"] for model in models})
     found = []
     for model in models:
         label = model.entities["sub"]
@@ -135,8 +135,25 @@ def read_exclusions(path: Path) -> dict[str, str]:
     return excluded
 
 
-def _check_exclusions(excluded: Mapping[str, str], there: Collection[str]) -> None:
-    """Warn of labels that no map has; refuse those that are most likely misspelt."""
+def check_exclusions(
+    excluded: Mapping[str, str], there: Collection[str], *, warn: bool = True
+) -> None:
+    """Warn of labels that no map has; refuse those that are most likely misspelt.
+
+    Parameters
+    ----------
+    excluded
+        Reason by label, from :func:`read_exclusions`.
+    there
+        Labels of the participants that there are.
+    warn
+        Whether labels that nobody has are told.
+
+    Raises
+    ------
+    SettingsError
+        A label differs from one that is there only in capital letters or leading zeros.
+    """
     known = {_loosely(label): label for label in there}
     absent = [label for label in excluded if label not in there]
     for label in absent:
@@ -145,9 +162,9 @@ def _check_exclusions(excluded: Mapping[str, str], there: Collection[str]) -> No
                 f"--exclude-file: there is no sub-{label}, but a sub-{match}. Write the label as "
                 "it stands in the dataset, so that the participant is left out."
             )
-    if absent:
+    if absent and warn:
         _logger.warning(
-            "--exclude-file names %d participant(s) without a map, who exclude nobody: sub-%s",
+            "%d participants in --exclude-file have no map, so that they exclude nobody: sub-%s",
             len(absent), ", sub-".join(absent[:20]),
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -25,7 +26,7 @@ from npi_bids.parcellation.parcellation import (
     read_labels,
     weights_image,
 )
-from npi_bids.parcellation.region_tables import find_table, read_names
+from npi_bids.parcellation.region_tables import COUNTED, find_table, read_names
 from npi_bids.parcellation.resampling import (
     to_grid,
 )
@@ -215,6 +216,7 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
         kept = weights_image(read_data(path, image), image.affine)
     else:
         kept = read_labels(path, request.name)
+        _check_counted(path, table, kept)
     return Parcellation(
         name=request.name,
         labels=tuple(table["name"]),
@@ -223,6 +225,17 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
         image=kept,
         networks=tuple(table["network"]) if "network" in table else (),
     )
+
+
+def _check_counted(path: Path, table: pd.DataFrame, image: Any) -> None:
+    """Refuse a list of names without an index that has not one name per value."""
+    n_values = len(np.setdiff1d(np.asarray(image.dataobj), [0]))
+    if table.attrs[COUNTED] and n_values != len(table):
+        raise InputDataError(
+            f"The atlas <{path}> has {n_values} values but its list has {len(table)} names "
+            f"without an index, first {table['name'].iloc[0]!r}; expected one name per value. "
+            "Is the first one the background? Give a table with the columns index and name."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _EXTENSIONS = (".tsv", ".csv", ".txt", ".lut")
 _INDEX = ("index", "value", "label_index", "id", "region_id")
 _NAME = ("name", "label", "region", "regions", "roi", "labelname")
 _NETWORK = ("network", "network_label", "networks")
+COUNTED = "numbered by their order"
 _BACKGROUND = "background"
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 # ITK-SNAP: index, red, green, blue, alpha, visible, mesh, "name".
@@ -57,7 +58,8 @@ def read_names(path: Path) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``index`` and ``name``, and ``network`` where the table has it; without the
-        background, in increasing order of the index.
+        background, in increasing order of the index. ``attrs`` say whether regions were numbered
+        here, because the file does not number them.
 
     Raises
     ------
@@ -76,7 +78,9 @@ def read_names(path: Path) -> pd.DataFrame:
             f"{table['name'][wrong].iloc[0]!r}; expected a whole number."
         )
     table["index"] = index.astype(int)
-    return table[table["index"] != 0].sort_values("index").reset_index(drop=True)
+    named = table[table["index"] != 0].sort_values("index").reset_index(drop=True)
+    named.attrs[COUNTED] = table.attrs.get(COUNTED, False)
+    return named
 
 
 def _read_with_header(path: Path) -> pd.DataFrame:
@@ -99,7 +103,9 @@ def _read_with_header(path: Path) -> pd.DataFrame:
     columns = {"index": numbers, "name": [row[name] for row in rows]}
     if network is not None:
         columns["network"] = [row[network] for row in rows]
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns)
+    table.attrs[COUNTED] = index is None
+    return table
 
 
 def _read_look_up_table(path: Path) -> pd.DataFrame:
@@ -113,7 +119,9 @@ def _read_look_up_table(path: Path) -> pd.DataFrame:
     words = [line.split() for line in lines]
     if not all(len(line) > 1 and line[0].isdigit() for line in words):
         names = [line for line in lines if line.lower() != _BACKGROUND]
-        return pd.DataFrame({"index": range(1, len(names) + 1), "name": names})
+        table = pd.DataFrame({"index": range(1, len(names) + 1), "name": names})
+        table.attrs[COUNTED] = True
+        return table
     if quoted := [_ITK_SNAP.fullmatch(line) for line in lines]:
         matches = [match for match in quoted if match]
         if len(matches) == len(lines):

@@ -45,6 +45,20 @@ def test_the_mean_removed_from_all_regions_is_found_from_signals_to_hazards():
     assert "linearly dependent (rank 4)" in " ".join(result.hazards)
 
 
+def test_the_mean_removed_from_each_of_several_runs_is_found():
+    """The SD of the regions, and so the weights of the dependence, differ between runs."""
+    rng = np.random.default_rng(2)
+    runs = [rng.standard_normal((200, 5)) * rng.uniform(0.5, 2, 5) for _ in range(2)]
+    runs = [data - data.mean(axis=1, keepdims=True) for data in runs]
+    found = " ".join(npi_bids.ec(runs, tr=2.0, surrogate="var").hazards)
+    assert "linearly dependent (rank 4)" in found
+
+
+def test_regions_that_are_the_same_in_one_run_are_named_with_it():
+    whole = np.concatenate([NOISE[:150], with_column(NOISE[:, 1])[150:]])
+    assert "Run 2: Regions have the same signal: B and D (r = 1)" in hazards(whole, n_runs=2)
+
+
 def test_what_regressors_take_is_no_dependence_of_regions():
     rng = np.random.default_rng(1)
     data, nuisance = rng.standard_normal((12, 5)), rng.standard_normal((12, 8))

@@ -134,3 +134,18 @@ def test_our_own_dataset_is_taken(study):
     text = '\ufeff{"GeneratedBy": [{"Name": "npi-bids"}, {"Name": "fMRIPrep"}]}'
     (study / "out/dataset_description.json").write_text(text, encoding="utf-8")
     check(study / "raw", study / "out", study / "work")
+
+
+@pytest.mark.parametrize("work", ["raw", "raw/sub-01", "raw/derivatives/fmriprep"])
+def test_the_group_level_takes_no_work_folder_in_the_input(study, work):
+    check(study / "raw", study / "out", study / "work", levels=("group",))
+    with pytest.raises(SettingsError, match=r"--work-dir .*(is|lies in) the input dataset"):
+        check(study / "raw", study / "out", study / work, levels=("group",))
+
+
+def test_the_derivatives_of_another_program_are_no_place_for_results(study):
+    touch(study / "raw/derivatives/freesurfer/sub-01/mri/T1.mgz")
+    with pytest.raises(SettingsError, match="not of npi-bids: sub-01"):
+        check(study / "raw", study / "raw/derivatives/freesurfer", study / "work")
+    (study / "raw/derivatives/npi-bids/logs").mkdir(parents=True)
+    check(study / "raw", study / "raw/derivatives/npi-bids", study / "work")

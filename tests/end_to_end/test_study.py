@@ -255,13 +255,30 @@ def test_what_can_be_tested_is_told_by_the_dry_run(npi_bids, out):
 )
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_model_is_checked_before_any_subject_is_fitted(npi_bids, fitted, tmp_path, levels, dry):
-    for model, message in (("agee", "no column agee"), ("age + {", "at '{'")):
+    wrong = (
+        (("agee",), "no column agee"),
+        (("age + {",), "at '{'"),
+        (("group", "--contrast", "patient - controll"), "'controll' is no"),
+        (("group", "--contrast", "patient"), "sum to 1"),
+    )
+    for model, message in wrong:
         code, said, problems = npi_bids(
-            fitted / "in", tmp_path / "out", *levels, *OPTIONS, "--model", model, *dry
+            fitted / "in", tmp_path / "out", *levels, *OPTIONS, "--model", *model, *dry
         )
         assert code == 2
         assert message in " ".join((said + problems).split())
         assert not list(tmp_path.glob("out/sub-*"))
+
+
+def test_a_misspelt_exclusion_is_told_before_any_subject_is_fitted(npi_bids, fitted, tmp_path):
+    (tmp_path / "exclude.tsv").write_text("sub-1\tmotion\n")
+    code, said, problems = npi_bids(
+        fitted / "in", tmp_path / "out", "participant", "group", *OPTIONS, "--exclude-file",
+        tmp_path / "exclude.tsv",
+    )  # fmt: skip
+    assert code == 2
+    assert "there is no sub-1, but a sub-01" in " ".join((said + problems).split())
+    assert not list(tmp_path.glob("out/sub-*"))
 
 
 def test_names_that_follow_from_columns_do_not_meet_those_of_the_group(npi_bids, out):

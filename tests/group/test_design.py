@@ -340,8 +340,18 @@ def test_any_words_are_a_model_or_are_refused_in_ours(seed):
 @pytest.mark.parametrize("word", ["NA", "NaN", "N/A", "None"])
 def test_a_word_for_a_missing_value_makes_no_factor(word):
     rows = [{"age": str(20 + n)} for n in range(9)] + [{"age": word}]
-    with pytest.raises(SettingsError, match=f"age of participants.tsv holds {word}; write n/a"):
+    with pytest.raises(SettingsError, match=f"age of participants.tsv holds '{word}'; write n/a"):
         check_columns(subject_frame(rows), ["age"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [('"patient"', '"patient" in quotation marks'), ("Patient", "differ only in capital letters")],
+)
+def test_a_level_that_is_spelt_in_two_ways_is_refused(word, message):
+    rows = [{"group": level} for level in ("patient", "control", "patient", word)]
+    with pytest.raises(SettingsError, match=message):
+        check_columns(subject_frame(rows), ["group"])
 
 
 def test_a_column_that_is_half_numbers_is_refused_with_its_words():

@@ -43,7 +43,7 @@ def test_a_line_that_begins_with_no_label_is_refused(tmp_path, line):
 def test_labels_that_exclude_nobody_are_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "npi_bids"):
         assert choose(tmp_path, "sub-99\nsub-01\n")["02"] == ""
-    assert "without a map, who exclude nobody: sub-99" in caplog.text
+    assert "have no map, so that they exclude nobody: sub-99" in caplog.text
 
 
 @pytest.mark.parametrize(("written", "meant"), [("1", "01"), ("001", "01"), ("AB", "ab")])

@@ -282,6 +282,20 @@ def test_maps_are_numbered_by_their_place_in_the_image(tmp_path):
     assert load_file(path, AtlasRequest("Maps", path=str(path))).labels == ("B", "A", "C")
 
 
+@pytest.mark.parametrize("first", ["Unknown", "???", "Medial_Wall"])
+def test_names_without_an_index_never_move_by_one(tmp_path, first):
+    data = np.arange(8, dtype=np.int16).reshape(2, 2, 2)
+    path = tmp_path / "atlas-X_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+    names = [f"R{number}" for number in range(1, 8)]
+    table = path.with_name("atlas-X_dseg.txt")
+    table.write_text("\n".join([first, *names]) + "\n")
+    with pytest.raises(InputDataError, match="7 values but its list has 8 names"):
+        load_file(path, AtlasRequest("X", path=str(path)))
+    table.write_text("\n".join(["Background", *names]) + "\n")
+    assert load_file(path, AtlasRequest("X", path=str(path))).labels == tuple(names)
+
+
 @pytest.mark.parametrize("name", ["n/a", "", "A\tB", "A\nB", " A"])
 def test_a_name_that_no_table_can_hold_is_refused_before_the_fit(name):
     with pytest.raises(InputDataError, match="calls region 2"):
