@@ -189,7 +189,7 @@ def _study(root: Path) -> None:
             root, data, root / surrogate, "participant", "--surrogate", surrogate,
             "--participant-label", "01", *options,
         )  # fmt: skip
-    truth = next((root / "study").glob("truth*.tsv"))
+    truth = root / "study" / "desc-truth_relmat.tsv"
     _run(root, "npi_bids.cli.validate", root / "plain", truth, "-o", root / "validation",
          codes=(0, 1, 2))  # fmt: skip
 
