@@ -58,7 +58,8 @@ def check_model(request: Request) -> None:
     ------
     SettingsError
         The list of exclusions cannot be used; the formula cannot be read or names a column that
-        is not there; or, where it needs no results, a contrast cannot be tested with the participants that are there.
+        is not there; or, where it needs no results, a contrast cannot be tested with the
+        participants that are there.
     """
     exclusions = request.group.selection.exclude_file
     if not request.group.model.wanted and not exclusions:
