@@ -217,7 +217,7 @@ TABLE = [
     (damaged_mask, "cannot be read as an image"),
     (one_row_less, "have 259 rows but the run has 260 samples"),
     (column_of_na, "columns ['trans_x'"),
-    (words_in_a_column, "not numbers in the column(s) ['trans_x']"),
+    (words_in_a_column, "holds 'left' in column 'trans_x', line 2"),
     (empty_confounds, "cannot be read"),
     (binary_confounds, "cannot be read"),
     (header_in_milliseconds, "in its sidecar but 0.8 s in its header"),
