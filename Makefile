@@ -42,7 +42,7 @@ docs: venv
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
 bench: venv
-	for name in accuracy speed calibration coverage finding overhead memory fuzz inference pretraining group_size; do \
+	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference pretraining group_size; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:

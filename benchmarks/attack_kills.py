@@ -126,7 +126,7 @@ COMMANDS = (
 
 def main() -> int:
     """Run the attack, print the table, and return 1 where something did not hold."""
-    n_kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    n_kills = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
         counts = attack(Path(folder), n_kills, seed)
