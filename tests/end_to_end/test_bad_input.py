@@ -407,7 +407,7 @@ def damaged_atlas(data):
         (atlas_values(negative), "value(s) that no region has, first [-2]"),
         (table_with(lambda table: table.assign(name="A")), "region names that repeat: A"),
         (table_with(lambda table: table.iloc[:-1]), "that no region has, first [5]"),
-        (table_with(lambda table: table.assign(index=1.5)), "'index' that is not a whole number"),
+        (table_with(lambda table: table.assign(index=1.5)), "the index '1.5' for the region"),
         (table_with(lambda table: table.rename(columns={"name": "colour"})), "expected 'index'"),
         (damaged_atlas, "cannot be read as an image"),
     ],
