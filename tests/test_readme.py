@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npi_bids.cli import ec as plain
-from npi_bids.cli import simulate
-from npi_bids.cli import validate as power
+from npi_bids.cli import ec, simulate, validate
 from npi_bids.cli.parser import build_parser
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, write_series
@@ -40,9 +38,9 @@ def test_three_lines_of_python_are_enough(weights):
 def test_every_flag_that_is_named_exists():
     parsers = (
         build_parser(),
-        plain.build_parser(),
+        ec.build_parser(),
         simulate.build_parser()[0],
-        power.build_parser()[0],
+        validate.build_power_parser()[0],
     )
     known = set().union(*(parser._option_string_actions for parser in parsers))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
