@@ -16,7 +16,7 @@ from npi_bids.io.files import read_json, write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.records import ECResult
-from npi_bids.reports import figures_signals as figures
+from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
     Dot,
     Figure,
@@ -69,7 +69,7 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     drawn = draw_places(ec, regions, "group")
-    svg = figures.draw_matrix(ec.matrix, regions.network, title="mean EC")
+    svg = figures_signals.draw_matrix(ec.matrix, regions.network, title="mean EC")
     drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
     return GroupSection(
         title,
@@ -107,7 +107,7 @@ def _view(
 ) -> MatrixView:
     layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
     if "q" in others:
-        sure = figures.only_sure(ec.matrix, others["q"], SURE)
+        sure = figures_signals.only_sure(ec.matrix, others["q"], SURE)
         title = f"mean with q below {SURE:g}"
         layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
     titles = {
@@ -234,7 +234,7 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
                     statistic.matrix, signed=signed)]  # fmt: skip
     for words in ("p FWE", "p NBS", "p TFNBS"):
         if words in details:
-            sure = figures.only_sure(statistic.matrix, details[words], SURE)
+            sure = figures_signals.only_sure(statistic.matrix, details[words], SURE)
             layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
                                 f"below {SURE:g}", sure, signed=signed,
                                 below=(words, SURE)))  # fmt: skip

@@ -21,9 +21,7 @@ from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.parcellation.cifti import on_surface
 from npi_bids.records import Array, ECResult
-from npi_bids.reports import figures_connectivity as figures_network
-from npi_bids.reports import figures_signals as figures
-from npi_bids.reports import figures_signals as figures_brain
+from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
     QUALITY_NOTES,
     Figure,
@@ -56,11 +54,11 @@ def draw_brain(model: Model) -> list[Figure]:
             f"{len(table)} simulations of {training['sim_minutes']:g} minutes; the fittest has r "
             f"{number(training['r_fc'])} of FC and a distance of FC dynamics of "
             f"{number(training['ks_fcd'])} (Kolmogorov-Smirnov). Dashed: r 0.5, a good fit.",
-            figures_brain.draw_search(table),
+            figures_signals.draw_search(table),
             f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
         )
     ]
-    landscape = figures_brain.draw_landscape(table)
+    landscape = figures_signals.draw_landscape(table)
     if landscape is not None:
         caption = "r of simulated and empirical FC over coupling and excitability."
         drawn.append(Figure("landscape", "What was explored", caption, landscape))
@@ -69,7 +67,7 @@ def draw_brain(model: Model) -> list[Figure]:
             "Lowest and highest activity of one region alone without noise: it oscillates where "
             "they part, and switches between states where they jump."
         )
-        svg = figures_brain.draw_bifurcation(read_table(model.path("bifurcation")))
+        svg = figures_signals.draw_bifurcation(read_table(model.path("bifurcation")))
         drawn.append(Figure("bifurcation", "Where the model works", caption, svg))
     return drawn
 
@@ -157,7 +155,7 @@ class MapOfModel:
 
     def matrices(self) -> list[Figure]:
         """Return matrices as figures for use elsewhere."""
-        draw = figures.draw_matrix
+        draw = figures_signals.draw_matrix
         drawn = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
         for kind, name, title in (
             ("pearsoncorrelation", "fc", "FC"), ("modelfc", "modelfcmatrix", "model FC"),
@@ -177,7 +175,7 @@ class MapOfModel:
         return draw_places(self.ec, self.regions)
 
     def _sure(self) -> Array:
-        return figures.only_sure(self.ec.matrix, self.others["npiq"], SURE)
+        return figures_signals.only_sure(self.ec.matrix, self.others["npiq"], SURE)
 
 
 def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure]:
@@ -186,7 +184,7 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
     size = ECResult(abs(ec.matrix), ec.labels)
     if regions.network:
         flow = network_map(size, regions.network)
-        svg = figures_network.draw_chord(flow.matrix, flow.labels)
+        svg = figures_connectivity.draw_chord(flow.matrix, flow.labels)
         if svg is not None:
             drawn.append(
                 Figure(
@@ -208,7 +206,7 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
             "The strongest connections on the brain",
             "The 60 largest in size; arrows point from source to target, red positive, blue "
             "negative.",
-            figures_network.draw_connectome(ec.matrix, regions.centres),
+            figures_connectivity.draw_connectome(ec.matrix, regions.centres),
             "Glass brain with the strongest connections; the table below names them",
         )
     )
@@ -221,7 +219,7 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
                 f"{prefix}{name}",
                 f"What each region {words}",
                 f"Sum of the connections that a region {words}, at its centre.",
-                figures_network.draw_on_brain(values, regions.centres),
+                figures_connectivity.draw_on_brain(values, regions.centres),
                 f"Glass brain with a dot per region, coloured by what it {words}",
             )
         )
@@ -243,7 +241,7 @@ def _draw_surface(regions: Regions, strength: Flow, prefix: str) -> list[Figure]
                     f"{prefix}{name}",
                     f"What each region {words}",
                     f"Sum of the connections that a region {words}, on fsaverage5.",
-                    figures_network.draw_on_surface(sides),
+                    figures_connectivity.draw_on_surface(sides),
                     f"Cortical surface, coloured by what each region {words}",
                 )
             )
@@ -363,7 +361,7 @@ def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> li
             "Signals, motion and censoring",
             "Framewise displacement, shaded where samples were left out; signals of all regions "
             "before cleaning, and after it, in SD from -2 (black) to 2 (white); orange: censored.",
-            figures_network.draw_carpet(
+            figures_connectivity.draw_carpet(
                 [before, [run.data for run in series]],
                 [table["framewise_displacement"].to_numpy(dtype=float) for table in motion],
                 [table["left_out"].to_numpy(dtype=float) for table in motion],
@@ -380,7 +378,7 @@ def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> li
                 "Spectrum",
                 "Mean power of the cleaned signals; dashed: the filter, and 0.15 Hz, above which "
                 "signals that were low-passed have nothing left, and no direction.",
-                figures_network.draw_spectrum(
+                figures_connectivity.draw_spectrum(
                     *spectrum, high_pass=about["HighPass"], low_pass=about["LowPass"]
                 ),
                 "Mean power spectrum of the cleaned signals",
@@ -488,7 +486,7 @@ def _draw_fit(model: Model) -> list[Figure]:
             "prediction",
             "Does the surrogate predict?",
             "Held-out samples, mean over regions; what the surrogate adds is connectivity.",
-            figures.draw_prediction(known),
+            figures_signals.draw_prediction(known),
             "; ".join(f"{name}: R² {number(value)}" for name, value in known.items()),
         )
     ]
@@ -500,7 +498,9 @@ def _draw_fit(model: Model) -> list[Figure]:
                 "modelfc",
                 "Does the surrogate behave like the brain it was fitted to?",
                 "FC of the free-running surrogate against FC of the data, one point per pair.",
-                figures.draw_agreement(simulated, fc, quality["model_fc_r"] or float("nan")),
+                figures_signals.draw_agreement(
+                    simulated, fc, quality["model_fc_r"] or float("nan")
+                ),
                 f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
             )
         )
@@ -512,7 +512,9 @@ def _draw_fit(model: Model) -> list[Figure]:
         )
         baselines = {name: value for name, value in known.items() if name != "surrogate"}
         drawn.append(
-            Figure("training", "Training", caption, figures.draw_training(curve, baselines))
+            Figure(
+                "training", "Training", caption, figures_signals.draw_training(curve, baselines)
+            )
         )
     return drawn
 
@@ -529,7 +531,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
                 "coverage",
                 "Coverage",
                 "Share of each region that the run covers; regions below the threshold are n/a.",
-                figures.draw_coverage(coverage, about["MinimumCoverage"]),
+                figures_signals.draw_coverage(coverage, about["MinimumCoverage"]),
             )
         )
         if regions.centres is not None:
@@ -538,7 +540,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
                     "coveragebrain",
                     "Coverage on the brain",
                     "Share of each region that the run covers, the least of all runs.",
-                    figures_network.draw_on_brain(
+                    figures_connectivity.draw_on_brain(
                         least_coverage(coverage), regions.centres, signed=False
                     ),
                     "Glass brain with a dot per region, coloured by its coverage",
@@ -550,7 +552,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
                 "motion",
                 "Motion and censoring",
                 "Framewise displacement; shaded samples were left out. No window crosses them.",
-                figures.draw_motion(
+                figures_signals.draw_motion(
                     motion, about["FramewiseDisplacementThreshold"], about["RepetitionTime"]
                 ),
             )

@@ -5,8 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.reports import figures_connectivity as figures_network
-from npi_bids.reports import figures_signals as figures
+from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
     Figure,
     GroupPage,
@@ -52,18 +51,18 @@ def check(text):
 
 
 def test_networks_keep_the_order_of_their_first_region():
-    assert figures.network_order(["b", "a", "b", "c", "a"]) == [0, 2, 1, 4, 3]
+    assert figures_signals.network_order(["b", "a", "b", "c", "a"]) == [0, 2, 1, 4, 3]
 
 
 def test_figures_are_the_same_bytes_each_time():
-    one, same = (figures.draw_matrix(MATRIX, ["a", "b", "a"], title="t") for _ in range(2))
+    one, same = (figures_signals.draw_matrix(MATRIX, ["a", "b", "a"], title="t") for _ in range(2))
     assert one == same
     assert one.startswith("<svg")
 
 
 @pytest.mark.parametrize("networks", [[], ["a", "b", "a"]])
 def test_matrix_with_nothing_in_it_can_be_drawn(networks):
-    assert "<svg" in figures.draw_matrix(np.full((3, 3), np.nan), networks, title="t")
+    assert "<svg" in figures_signals.draw_matrix(np.full((3, 3), np.nan), networks, title="t")
 
 
 def test_other_figures():
@@ -71,18 +70,18 @@ def test_other_figures():
     motion = pd.DataFrame({"left_out": [0, 1, 0], "framewise_displacement": [np.nan, 0.9, 0.1]})
     coverage = pd.DataFrame({"coverage": [1.0, 0.4, 0.9]})
     for svg in (
-        figures.draw_training(curve, {"own past": 0.3}),
-        figures.draw_prediction({"surrogate": 0.4, "persistence": -0.2}),
-        figures.draw_agreement(MATRIX, MATRIX, 0.9),
-        figures.draw_coverage([coverage], 0.5),
-        figures.draw_motion([motion, motion], 0.5, 2.0),
+        figures_signals.draw_training(curve, {"own past": 0.3}),
+        figures_signals.draw_prediction({"surrogate": 0.4, "persistence": -0.2}),
+        figures_signals.draw_agreement(MATRIX, MATRIX, 0.9),
+        figures_signals.draw_coverage([coverage], 0.5),
+        figures_signals.draw_motion([motion, motion], 0.5, 2.0),
     ):
         check(svg)
 
 
 def section(**facts):
     drawn = Figure(
-        "ec", "EC", "Rows are sources.", figures.draw_matrix(MATRIX, [], title="t"), "EC"
+        "ec", "EC", "Rows are sources.", figures_signals.draw_matrix(MATRIX, [], title="t"), "EC"
     )
     return ModelSection("task-rest", "done", done=(Row("runs", "2"),), figures=(drawn,), **facts)
 
@@ -147,9 +146,9 @@ def test_key_figures_say_in_words_what_colours_say():
 
 def test_the_strongest_connections_are_kept_in_size():
     matrix = np.array([[9.0, -3, np.nan], [1, 9, 2], [0.5, 0, 9]])
-    kept = figures_network.strongest(matrix, 2)
+    kept = figures_connectivity.strongest(matrix, 2)
     assert kept.tolist() == [[0, -3, 0], [0, 0, 2], [0, 0, 0]]
-    assert (figures_network.strongest(np.full((2, 2), np.nan)) == 0).all()
+    assert (figures_connectivity.strongest(np.full((2, 2), np.nan)) == 0).all()
 
 
 def test_figures_of_networks_and_signals():
@@ -160,16 +159,16 @@ def test_figures_of_networks_and_signals():
     runs[0][4] = np.nan
     motion = [np.full(20, np.nan), np.full(10, 0.1)]
     for svg in (
-        figures_network.draw_chord(flow, ("a", "b", "c")),
-        figures_network.draw_connectome(MATRIX, centres),
-        figures_network.draw_on_brain(np.array([1.0, np.nan, -2]), centres),
-        figures_network.draw_spectrum(np.arange(1, 9) / 20, np.ones(8), high_pass=0.01,
+        figures_connectivity.draw_chord(flow, ("a", "b", "c")),
+        figures_connectivity.draw_connectome(MATRIX, centres),
+        figures_connectivity.draw_on_brain(np.array([1.0, np.nan, -2]), centres),
+        figures_connectivity.draw_spectrum(np.arange(1, 9) / 20, np.ones(8), high_pass=0.01,
                                       low_pass=None),
-        figures_network.draw_carpet([runs, runs], motion, [np.zeros(20), np.zeros(10)], 2.0),
+        figures_connectivity.draw_carpet([runs, runs], motion, [np.zeros(20), np.zeros(10)], 2.0),
     ):  # fmt: skip
         check(svg)
-    assert figures_network.draw_chord(flow[:1, :1], ("a",)) is None
-    assert figures_network.draw_chord(np.zeros((2, 2)), ("a", "b")) is None
+    assert figures_connectivity.draw_chord(flow[:1, :1], ("a",)) is None
+    assert figures_connectivity.draw_chord(np.zeros((2, 2)), ("a", "b")) is None
 
 
 @pytest.mark.parametrize(
