@@ -18,6 +18,8 @@ from npi_bids.errors import InputDataError
 
 # Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
 MOST_VOXELS = 100_000_000
+# Values that are read at once: 1024 maps at 2 mm are 0.92e9. Series are read part by part.
+MOST_VALUES = 1_000_000_000
 # Deflate stores at most 258 bytes in 2 bits: https://zlib.net/zlib_tech.html.
 _DEFLATE = 1032
 # Bytes that GIFTI may unpack to, at most, beside this many times those on disk. Series of 32-bit
@@ -91,7 +93,19 @@ def _check_size(path: Path, image: Any) -> None:
 
 
 def read_data(path: Path, image: Any) -> NDArray[Any]:
-    """Return all data of an image that was opened; raises InputDataError where it is cut off."""
+    """Return all data of an image that was opened.
+
+    Raises
+    ------
+    InputDataError
+        The file is cut off, or holds more values than fit into memory.
+    """
+    n_values = math.prod(image.shape)
+    if n_values > MOST_VALUES:
+        raise InputDataError(
+            f"<{path}> holds {n_values:.3g} values, shape {image.shape}; expected at most "
+            f"{MOST_VALUES:.3g} in a mask or an atlas. Resample it to larger voxels."
+        )
     try:
         return np.asanyarray(image.dataobj)
     except READ_ERRORS as error:

@@ -16,7 +16,7 @@ from nibabel.cifti2.cifti2_axes import BrainModelAxis
 
 from npi_bids.cli.execution import extraction_memory
 from npi_bids.errors import InputDataError
-from npi_bids.io.images import MOST_VOXELS, load_image
+from npi_bids.io.images import MOST_VOXELS, load_image, read_data
 from npi_bids.parcellation.atlases import AtlasRequest, load_file
 from npi_bids.parcellation.cifti import load_grey_atlas, on_surface
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
@@ -294,3 +294,11 @@ def test_voxels_of_what_is_no_image_are_none_and_never_too_many(tmp_path):
     assert found == [0, 0, 0]
     assert count_voxels(lying(tmp_path / "b.nii", HUGE)) == MOST_VOXELS
     assert extraction_memory([tmp_path / "b.nii"], MOST_VOXELS) == pytest.approx(6.5)
+
+
+def test_an_image_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "atlas.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((5, 5, 5, 9), dtype=np.uint8), np.eye(4)), path)
+    monkeypatch.setattr("npi_bids.io.images.MOST_VALUES", 1000)
+    with pytest.raises(InputDataError, match=r"1.12e\+03 values.*at most 1e\+03 in a mask"):
+        read_data(path, nib.load(path))
