@@ -5,13 +5,12 @@ import tempfile
 
 import pytest
 
-from npi_bids.cli import demo, entry, export, fetch, run, simulate, validate
-from npi_bids.cli import ec as plain
+from npi_bids.cli import demo, ec, entry, export, fetch, run, simulate, validate
 from npi_bids.errors import InputDataError, NoUsableDataError
 
 MAINS = {
     "npi-bids": run, "npi-simulate": simulate, "npi-export": export, "npi-validate": validate,
-    "npi-ec": plain, "npi-bids-fetch": fetch, "npi-bids-demo": demo,
+    "npi-ec": ec, "npi-bids-fetch": fetch, "npi-bids-demo": demo,
 }  # fmt: skip
 
 

@@ -125,13 +125,13 @@ def handles_signals(pid):
 
 
 @pytest.mark.parametrize("number", ENDED)
-@pytest.mark.parametrize("module", ["simulate", "export", "validate", "plain", "fetch", "run"])
+@pytest.mark.parametrize("module", ["simulate", "export", "validate", "ec", "fetch", "run"])
 def test_a_signal_during_imports_shows_no_traceback(tmp_path, module, number):
     arguments = {
         "simulate": ["rnn", tmp_path / "out"],
         "export": [tmp_path / "map.tsv", "-o", tmp_path / "out"],
         "validate": ["power", "-o", tmp_path / "out"],
-        "plain": [tmp_path / "map.tsv", "--tr", 2, "-o", tmp_path / "out.tsv"],
+        "ec": [tmp_path / "map.tsv", "--tr", 2, "-o", tmp_path / "out.tsv"],
         "fetch": ["Schaefer2018", "--offline"],
         "run": [tmp_path, tmp_path / "out", "participant", "-w", tmp_path / "work"],
     }
