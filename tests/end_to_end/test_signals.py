@@ -48,8 +48,14 @@ def start(module, *arguments, mark):
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, MARK: mark},
+        env={**os.environ, MARK: mark}, preexec_fn=hear_signals,
     )  # fmt: skip
+
+
+def hear_signals():
+    """Undo what ``nohup`` and shells do for commands in the background: ignore signals."""
+    for number in ENDED:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def processes(mark):
