@@ -240,12 +240,16 @@ def _binary(grid: Grid, data: st.DataObject) -> None:
     grid.must_refuse("a binary file")
 
 
+_INFINITE = "an infinite number"
+
+
 def _word(grid: Grid, data: st.DataObject) -> None:
     words = ["x", "nan", "NA", "NaN", "inf", "-inf", "1,5", "1e999", "--", '"', "#", "1 2"]
     row = data.draw(st.integers(0, len(grid.rows) - 1), "row")
     column = data.draw(st.integers(0, len(grid.rows[row]) - 1), "column")
-    grid.rows[row][column] = data.draw(st.sampled_from(words), "word")
-    grid.must_refuse("a word among numbers")
+    word = data.draw(st.sampled_from(words), "word")
+    grid.rows[row][column] = word
+    grid.must_refuse(_INFINITE if word in ("inf", "-inf", "1e999") else "a word among numbers")
 
 
 def _counter(grid: Grid, data: st.DataObject) -> None:
@@ -362,11 +366,14 @@ def _confounds(path: Path) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
 def _judge_confounds(grid: Grid, folder: Path) -> str:
     clean = _confounds(_confounds_grid().write(folder / "desc-confounds_timeseries.tsv"))
     found = _confounds(grid.write(folder / "desc-confounds_timeseries.tsv"))
+    keep = clean[1]
     same = (
         sorted(clean[0].columns) == sorted(found[0].columns)
-        and np.allclose(found[0][list(clean[0].columns)], clean[0])
-        and np.array_equal(found[1], clean[1])
+        and np.array_equal(found[1], keep)
+        and np.allclose(found[0][list(clean[0].columns)][keep], clean[0][keep])
     )
+    if same and grid.refuse == [_INFINITE]:
+        return RIGHT  # it stands in a sample that is censored
     return _require(grid, same, (list(found[0].columns), int(found[1].sum())))
 
 
