@@ -190,3 +190,10 @@ def test_text_knows_no_machine():
             continue
         for word in ("/home/", "/Users/", "/work/"):
             assert word not in path.read_text(encoding="utf-8"), f"{path}: {word}"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_runs_as_a_command_only_when_all_of_it_is_defined(module):
+    body = ast.parse(SOURCES[module].read_text(encoding="utf-8")).body
+    entries = [node for node in body if isinstance(node, ast.If) and "__main__" in ast.dump(node)]
+    assert entries in ([], body[-1:])

@@ -268,10 +268,6 @@ def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
     return f"{words} Results: {request.out_dir}"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def write_pages(
     request: Request, subjects: list[str], work_dir: Path, run_dir: Path, *, group: bool
 ) -> bool:
@@ -296,3 +292,7 @@ def write_pages(
             if "report_wf" in crash.node:
                 _logger.error("Report %s failed: %s", crash.node, crash.message)
     return well
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -204,10 +204,6 @@ def words_of(value: Any) -> str:
     return str(value)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 if TYPE_CHECKING:
     from npi_bids.validate.map_comparison import Agreement
 
@@ -521,3 +517,7 @@ def _figures(summaries: Sequence[Summary], wanted: float) -> Iterator[Any]:
                 svg,
                 words,
             )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
