@@ -29,18 +29,6 @@ def _scratch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def run(tiny):
-    stem = "sub-01/func/sub-01_task-rest_run-1"
-    space = f"{stem}_space-MNI152NLin6Asym_res-4"
-    return RunFiles(
-        tiny.root / f"{space}_desc-preproc_bold.nii.gz",
-        tiny.root / f"{space}_desc-brain_mask.nii.gz",
-        tiny.root / f"{stem}_desc-confounds_timeseries.tsv",
-        2.0,
-    )
-
-
 def extract(run, denoise=NONE, min_coverage=0.5):
     atlas = tiny_parcellation(5)
     return extract_run(run, atlas, denoise, CoverageSettings(min_coverage=min_coverage))
