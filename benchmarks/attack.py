@@ -3,7 +3,8 @@
 usage: python -m benchmarks.attack [EXAMPLES]
 
 Generators of tables of series, confounds, participants, exclusions, tables of atlases, formulas,
-headers of images and arrays, each with an oracle. What comes of an input is one of
+contrasts, sidecars, names of files, headers of images and arrays, each with an oracle. What comes
+of an input is one of
 
 right
     the result is that of the undamaged input (columns matched by name, values unchanged);
@@ -22,7 +23,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import json
 import logging
+import re
 import sys
 import tempfile
 import warnings
@@ -467,7 +470,23 @@ def _judge_exclusions(case: tuple[list[str], bool], folder: Path) -> str:
 
 # --- Tables of atlases ------------------------------------------------------------------------
 
-_REGIONS = {2: "Frontal Pole", 5: "Area 44", 9: "V1", 11: "n"}
+_NAMES = ("Frontal Pole", "Area 44", "V1", "n")
+_VALUES = ((2, 5, 9, 11), (1, 2, 3, 4))  # with gaps, and as most atlases count
+
+
+@dataclass(frozen=True)
+class AtlasCase:
+    """A table of regions, the values of the image that it is of, and whether it may be read."""
+
+    file: str
+    text: str
+    values: tuple[int, ...]
+    good: bool
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What each value of the image is called."""
+        return dict(zip(self.values, _NAMES, strict=True))
 
 
 def _damage_pairs(pairs: list[tuple[str, str]], damage: str) -> list[tuple[str, str]]:
@@ -483,10 +502,11 @@ def _damage_pairs(pairs: list[tuple[str, str]], damage: str) -> list[tuple[str, 
 
 
 @st.composite
-def _atlas_tables(draw: st.DrawFn) -> tuple[str, str, bool]:
-    """Name and content of a table of regions, and whether it may be read."""
+def _atlas_tables(draw: st.DrawFn) -> AtlasCase:
+    """Return a table of regions in one of the formats, with at most one thing wrong."""
     kind = draw(st.sampled_from(["tsv", "csv", "lut", "txt", "list"]))
-    pairs = [(str(value), name) for value, name in _REGIONS.items()]
+    values = draw(st.sampled_from(_VALUES))
+    pairs = [(str(value), name) for value, name in zip(values, _NAMES, strict=True)]
     damage = draw(
         st.sampled_from(
             ["none", "none", "missing", "twice", "named n/a", "fraction", "renumbered"]
@@ -500,27 +520,30 @@ def _atlas_tables(draw: st.DrawFn) -> tuple[str, str, bool]:
     if kind in ("tsv", "csv"):
         sep = "\t" if kind == "tsv" else ","
         lines = [sep.join(("index", "name")), *(sep.join(pair) for pair in pairs)]
-    elif kind == "list":  # numbers that an image with values 2, 5, 9, 11 does not have
+    elif kind == "list":  # whose lines count from 1
         lines = [name for _, name in pairs]
     else:
         colour = draw(st.sampled_from([" 10 20 30 0", " 1 2 3", ""]))
         lines = [f"{value} {name}{colour}" for value, name in pairs]
-    good = damage == "none" and kind != "list"
-    return f"atlas-X_dseg.{'txt' if kind == 'list' else kind}", ending.join(lines) + ending, good
+    counted = values == (1, 2, 3, 4)
+    good = damage == "none" or (counted and damage == "renumbered")
+    if kind == "list":  # which says no numbers, so that only the count of its lines can be wrong
+        good = counted and damage in ("none", "fraction", "renumbered")
+    file = f"atlas-X_dseg.{'txt' if kind == 'list' else kind}"
+    return AtlasCase(file, ending.join(lines) + ending, values, good)
 
 
-def _judge_atlas(case: tuple[str, str, bool], folder: Path) -> str:
+def _judge_atlas(case: AtlasCase, folder: Path) -> str:
     from npi_bids.parcellation.atlases import AtlasRequest, load_file
 
-    name, text, good = case
     data = np.zeros((4, 4, 4), dtype=np.int16)
-    data.ravel()[: len(_REGIONS)] = list(_REGIONS)
+    data.ravel()[: len(case.values)] = case.values
     path = folder / "atlas-X_dseg.nii.gz"
     nib.save(nib.Nifti1Image(data, np.eye(4)), path)
-    (folder / name).write_bytes(text.encode())
+    (folder / case.file).write_bytes(case.text.encode())
     found = load_file(path, AtlasRequest("X", path=str(path)))
     names = dict(zip(found.values, found.labels, strict=True))
-    if not good or names != _REGIONS:
+    if not case.good or names != case.names:
         raise SilentDifferenceError(f"{names}")
     return RIGHT
 
@@ -578,6 +601,8 @@ def _judge_formula(formula: str, folder: Path) -> str:
     terms = [term.strip() for term in formula.split("+")]
     if not all(term in _REFERENCE for term in terms):
         return RIGHT  # a formula of the allowed operators whose reference is not at hand
+    if not _is_known_formula(formula):
+        raise SilentDifferenceError(f"{formula!r} is taken: {built.design.columns}")
     columns = [np.ones(len(table)), *(c for term in terms for c in _REFERENCE[term](table))]
     if not _same_span(built.design.matrix, np.column_stack(columns)):
         raise SilentDifferenceError(f"{formula!r} spans another space: {built.design.columns}")
@@ -597,13 +622,18 @@ _REFERENCE: dict[str, Callable[[pd.DataFrame], list[Any]]] = {
     "I(age ** 2)": lambda t: [t["age"] ** 2],
     "I(1 / age)": lambda t: [1 / t["age"]],
     "log(iq)": lambda t: [np.log(t["iq"])],
+    "age:iq": lambda t: [t["age"] * t["iq"]],
+    "group:age": lambda t: [t["age"] * (t["group"] == "patient")],
 }
+_MAIN_EFFECTS = {"age:iq": {"age", "iq"}, "group:age": {"group", "age"}}
 
 
 def _is_known_formula(formula: str) -> bool:
-    terms = [term.strip() for term in formula.split("+")]
-    # A factor that is there twice is refused, because its columns depend on each other.
-    return all(term in _REFERENCE for term in terms) and not {"site", "C(site)"} <= set(terms)
+    terms = {term.strip() for term in formula.split("+")}
+    # An interaction without its main effects is refused, and a factor that is there twice, because
+    # its columns depend on each other.
+    alone = [term for term in terms if not _MAIN_EFFECTS.get(term, set()) <= terms]
+    return terms <= set(_REFERENCE) and not {"site", "C(site)"} <= terms and not alone
 
 
 def _same_span(a: Any, b: Any) -> bool:
@@ -618,6 +648,101 @@ def _basis(matrix: Any) -> Any:
     scaled = matrix / np.linalg.norm(matrix, axis=0)
     left, values, _ = np.linalg.svd(scaled, full_matrices=False)
     return left[:, values > 1e-9 * values[0]]
+
+
+# --- Contrasts --------------------------------------------------------------------------------
+
+# What the model expects: the mean of each level, and the slope of the age.
+_MEANS = {"group": {"control": 1.0, "patient": 4.0}, "site": {"a": 0.5, "b": -2.0, "c": 7.0}}
+_SLOPE = 0.3
+_WEIGHTS = ("", "2*", "0.5*", "1 * ", "0*")
+
+
+@dataclass(frozen=True)
+class ContrastCase:
+    """A contrast in words, and what it is worth; None where it must be refused."""
+
+    text: str
+    value: float | None
+
+
+@st.composite
+def _sums_of_levels(draw: st.DrawFn) -> ContrastCase:
+    pieces, value = "", 0.0
+    sums = dict.fromkeys(_MEANS, 0.0)
+    chosen = st.lists(
+        st.sampled_from([(name, level) for name, levels in _MEANS.items() for level in levels]),
+        min_size=1, max_size=4, unique=True,
+    )  # fmt: skip
+    for name, level in draw(chosen):
+        sign, weight = draw(st.sampled_from("+-")), draw(st.sampled_from(_WEIGHTS))
+        spelled = draw(st.sampled_from([level, f"{name}[{level}]"]))
+        pieces += f" {sign} {weight}{spelled}" if pieces or sign == "-" else f"{weight}{spelled}"
+        number = float(weight.replace("*", "") or 1) * (-1 if sign == "-" else 1)
+        sums[name] += number
+        value += number * _MEANS[name][level]
+    if not any(sums.values()) and value:
+        return ContrastCase(pieces, value)
+    return ContrastCase(pieces, None)
+
+
+@st.composite
+def _differences(draw: st.DrawFn) -> ContrastCase:
+    """Return a level against the mean of some others of its factor, times a weight."""
+    name = draw(st.sampled_from(list(_MEANS)))
+    level, *others = draw(st.permutations(list(_MEANS[name])))
+    others = others[: draw(st.integers(1, len(others)))]
+    weight = draw(st.sampled_from([1, 2, 0.5]))
+    spell = draw(st.sampled_from([str, f"{name}[{{}}]".format]))
+    pieces = [f"{weight}*{spell(level)}", *(f"{weight / len(others)}*{spell(o)}" for o in others)]
+    value = _MEANS[name][level] - float(np.mean([_MEANS[name][other] for other in others]))
+    return ContrastCase(" - ".join(pieces), weight * value)
+
+
+_CONTRASTS = st.one_of(
+    _sums_of_levels(),
+    _differences(),
+    _differences(),
+    st.sampled_from(
+        [
+            ContrastCase("age", _SLOPE),
+            ContrastCase("2*age", 2 * _SLOPE),
+            ContrastCase("-age", -_SLOPE),
+            ContrastCase("group", 3.0),
+            ContrastCase("group[T.patient]", 3.0),
+            ContrastCase("site[T.b]", -2.5),
+            ContrastCase("patient", None),
+            ContrastCase("age - age", None),
+        ]
+    ),
+    st.text("age -+*02.patiencrol[]T(){}'", min_size=1, max_size=16).map(
+        lambda text: ContrastCase(text, None)
+    ),
+)
+
+
+def _judge_contrast(case: ContrastCase, folder: Path) -> str:
+    from npi_bids.group.design import build_design
+
+    del folder
+    table = _study()
+    built = build_design(table, "group + site + age", [case.text], motion=False)
+    expected = _SLOPE * table["age"] + sum(
+        table[name].map(means).astype(float) for name, means in _MEANS.items()
+    )
+    beta = np.linalg.lstsq(built.design.matrix, expected.to_numpy(), rcond=None)[0]
+    (contrast,) = built.design.contrasts
+    found = (contrast.matrix @ beta).ravel()
+    if case.value is None and not _is_plain_slope(case.text):
+        raise SilentDifferenceError(f"{case.text!r} is taken for {contrast.matrix.tolist()}")
+    if case.value is not None and not np.allclose(found, case.value, atol=1e-8):
+        raise SilentDifferenceError(f"{case.text!r} is {found}, not {case.value}")
+    return RIGHT
+
+
+def _is_plain_slope(text: str) -> bool:
+    """Tell whether a random text happens to be a weight of the age."""
+    return re.fullmatch(r"\s*[+-]?\s*(\d+(\.\d+)?\s*\*\s*)?age\s*", text) is not None
 
 
 # --- Images -----------------------------------------------------------------------------------
@@ -751,6 +876,165 @@ def _change_header(path: Path, name: str, where: slice, value: float) -> None:
     header.write_to(stream)
     whole = stream.getvalue()[:348] + whole[348:]
     path.write_bytes(gzip.compress(whole, 1) if zipped else whole)
+
+
+# --- Sidecars and names -----------------------------------------------------------------------
+
+
+def _two_runs(folder: Path) -> tuple[Path, Path]:
+    """Write names of one run for each of two subjects; return the folder of the first's files."""
+    from npi_bids.simulate.dataset import write_description
+
+    root = folder / "data"
+    write_description(root, "names")
+    for subject in ("01", "02"):
+        func = root / f"sub-{subject}" / "func"
+        func.mkdir(parents=True)
+        stem = func / f"sub-{subject}_task-rest_space-MNI152NLin6Asym"
+        Path(f"{stem}_desc-preproc_bold.nii.gz").write_bytes(b"")
+        Path(f"{stem}_desc-preproc_bold.json").write_text('{"RepetitionTime": 2.0}')
+    return root, root / "sub-01" / "func"
+
+
+def _runs(root: Path, subject: str) -> list[Any]:
+    from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
+
+    found = find_runs(find_datasets(root, {}), QuerySettings())
+    return [run for run in found if run.entities["sub"] == subject]
+
+
+@dataclass(frozen=True)
+class SidecarCase:
+    """Content of a sidecar, and the repetition time that it says; None where it says none."""
+
+    content: bytes
+    tr: float | None
+    nearer: bool  # whether it lies beside the run, or at the root with 2 s beside the run
+
+
+def _sidecar_values() -> st.SearchStrategy[tuple[str, float | None]]:
+    times = st.one_of(st.floats(0.05, 20), st.integers(1, 20))
+    wrong = st.sampled_from(
+        ["0", "-2", "2000", "NaN", "Infinity", "-Infinity", "1e400", "null", "true", "[2]", "{}",
+         '"2.0"', '"n/a"', '""', "1" + "0" * 400, "20.5"]
+    )  # fmt: skip
+    return st.one_of(
+        times.map(lambda seconds: (json.dumps(seconds), float(seconds))),
+        wrong.map(lambda text: (text, None)),
+    )
+
+
+@st.composite
+def _sidecar_cases(draw: st.DrawFn) -> SidecarCase:
+    value, tr = draw(_sidecar_values())
+    others = draw(st.sampled_from(["", '"TaskName": "rest", ', '"Extra": {"a": [1, null]}, ']))
+    text = "{" + others + f'"RepetitionTime": {value}' + "}"
+    shape = draw(
+        st.sampled_from(
+            ["plain"] * 4 + ["bom", "utf-16", "cut off", "list", "twice", "comma", "text", "deep"]
+        )
+    )
+    shapes: dict[str, tuple[bytes, float | None]] = {
+        "bom": (text.encode("utf-8-sig"), tr),
+        "utf-16": (text.encode("utf-16"), None),
+        "cut off": (text[:-1].encode(), None),
+        "list": (f"[{text}]".encode(), None),
+        "twice": ((text[:-1] + ', "RepetitionTime": 3.5}').encode(), None),
+        "comma": ((text[:-1] + ",}").encode(), None),
+        "text": (b"RepetitionTime = 2", None),
+        "deep": (b"[" * 100_000, None),
+    }
+    content, said = shapes.get(shape, (text.encode(), tr))
+    return SidecarCase(content, said, draw(st.booleans()))
+
+
+def _judge_sidecar(case: SidecarCase, folder: Path) -> str:
+    from npi_bids.errors import InputDataError
+
+    root, func = _two_runs(folder)
+    beside = func / "sub-01_task-rest_space-MNI152NLin6Asym_desc-preproc_bold.json"
+    (beside if case.nearer else root / "task-rest_bold.json").write_bytes(case.content)
+    (run,) = _runs(root, "01")
+    (other,) = _runs(root, "02")
+    if case.nearer and (other.problem or other.tr != 2.0):
+        raise SilentDifferenceError(f"another subject suffers: {other.problem or other.tr}")
+    if run.problem:
+        raise InputDataError(run.problem)
+    # What lies nearer counts, but what lies at the root must be readable.
+    expected = case.tr if case.nearer else 2.0
+    if case.nearer and run.tr is None and b": null" in case.content:
+        return RIGHT  # it says nothing, so that the header of the image counts
+    if expected is None or abs(run.tr - expected) > 1e-12:
+        raise SilentDifferenceError(f"the repetition time is {run.tr}, not {expected}")
+    return RIGHT
+
+
+@dataclass(frozen=True)
+class NameCase:
+    """How a run is called, in which folders it lies, and its entities; None if it is misnamed."""
+
+    name: str
+    folders: str
+    entities: dict[str, str] | None
+
+
+_PARTS = {"ses": "A", "task": "rest", "acq": "mb", "run": "02", "space": "MNI152NLin6Asym"}
+
+
+@st.composite
+def _name_cases(draw: st.DrawFn) -> NameCase:
+    keys = draw(st.sets(st.sampled_from(["ses", "acq", "run"])))
+    entities = {"sub": "01", **{k: v for k, v in _PARTS.items() if k in keys | {"task", "space"}}}
+    parts = [f"{key}-{label}" for key, label in entities.items()]
+    folders = "sub-01/ses-A/func" if "ses" in keys else "sub-01/func"
+    damage = draw(
+        st.sampled_from(
+            ["none"] * 3
+            + ["order", "twice", "unknown", "blank", "dot", "umlaut", "empty", "no key"]
+            + ["other subject", "other session", "dash", "control", "case"]
+        )
+    )  # fmt: skip
+    place = draw(st.integers(1, len(parts) - 1))
+    worse = {
+        "twice": [*parts, parts[place]],
+        "unknown": [*parts, "foo-bar"],
+        "no key": [*parts, "foo"],
+        "other subject": ["sub-02", *parts[1:]],
+        "order": [parts[0], *draw(st.permutations(parts[1:]))],
+    }
+    ends = {"blank": " ", "dot": ".1", "umlaut": "\u00e9", "dash": "-2", "control": "\n"}
+    if damage in ends:
+        parts[place] += ends[damage]
+    if damage == "empty":
+        parts[place] = parts[place].partition("-")[0] + "-"
+    if damage == "case":
+        parts[place] = parts[place].capitalize()
+    if damage == "other session":
+        folders = "sub-01/func" if "ses" in keys else "sub-01/ses-B/func"
+    name = "_".join([*worse.get(damage, parts), "desc-preproc_bold.nii.gz"])
+    return NameCase(name, folders, entities if damage in ("none", "order") else None)
+
+
+def _judge_name(case: NameCase, folder: Path) -> str:
+    from npi_bids.errors import InputDataError
+
+    root, func = _two_runs(folder)
+    for path in func.iterdir():
+        path.unlink()
+    home = root / case.folders
+    home.mkdir(parents=True, exist_ok=True)
+    (home / case.name).write_bytes(b"")
+    runs = _runs(root, "01")
+    if len(runs) != 1:
+        raise SilentDifferenceError(f"{len(runs)} runs are found for one file")
+    (other,) = _runs(root, "02")
+    if other.problem:
+        raise SilentDifferenceError(f"another subject suffers: {other.problem}")
+    if runs[0].problem:
+        raise InputDataError(runs[0].problem)
+    if case.entities is None or runs[0].entities != case.entities:
+        raise SilentDifferenceError(f"{case.name!r} is read as {runs[0].entities}")
+    return RIGHT
 
 
 # --- Arrays -----------------------------------------------------------------------------------
@@ -897,8 +1181,11 @@ ATTACKS: dict[str, Attack] = {
         _is_sound,
     ),
     "exclusions": Attack(_exclusion_lists(), _judge_exclusions, lambda case: not case[1]),
-    "atlases": Attack(_atlas_tables(), _judge_atlas, lambda case: case[2]),
+    "atlases": Attack(_atlas_tables(), _judge_atlas, lambda case: case.good),
     "formulas": Attack(_FORMULAS, _judge_formula, _is_known_formula),
+    "contrasts": Attack(_CONTRASTS, _judge_contrast, lambda case: case.value is not None),
+    "sidecars": Attack(_sidecar_cases(), _judge_sidecar, lambda case: case.tr is not None),
+    "names": Attack(_name_cases(), _judge_name, lambda case: case.entities is not None),
     "images": Attack(
         _IMAGES,
         _judge_image,

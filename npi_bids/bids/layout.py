@@ -302,7 +302,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         It cannot be read, or holds no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_once_each)
     except RecursionError as error:
         raise InputDataError(
             f"The file <{path}> cannot be read as JSON: it is nested too deeply. Correct it."
@@ -315,6 +316,16 @@ def read_sidecar(path: Path) -> dict[str, Any]:
             f"The file <{path}> holds {kinds.get(type(content), 'a number')}; expected a JSON "
             "object, in braces."
         )
+    return content
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, of which each field may be there once: it is not said which counts."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise ValueError(f"it holds the field {twice!r} {counts[twice]} times; keep one of them")
     return content
 
 
@@ -436,7 +447,8 @@ def read_filters(query: QuerySettings) -> dict[str, Any]:
         return {}
     path = Path(query.bids_filter_file)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_once_each)
     except RecursionError as error:
         raise SettingsError(f"--bids-filter-file <{path}> is nested too deeply.") from error
     except (OSError, ValueError) as error:
@@ -911,7 +923,8 @@ def _fitting(
     kept = []
     for run in damaged:
         space, *others = (run.entities.get(key, "") for key in ("space", "res", "den"))
-        unknown = bool(space) and not is_label(space)
+        written = {key.casefold(): label for key, label in run.entities.items()}
+        unknown = "space" in written and not (space and is_label(space))
         if unknown or (space in spaces and (resolution == "auto" or resolution in others)):
             kept.append(run)
     return kept

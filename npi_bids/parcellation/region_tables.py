@@ -19,8 +19,9 @@ _NETWORK = ("network", "network_label", "networks")
 COUNTED = "numbered by their order"
 _BACKGROUND = "background"
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+_INDEX_WORD = re.compile(r"[-+]?\d+(\.\d+)?")
 # ITK-SNAP: index, red, green, blue, alpha, visible, mesh, "name".
-_ITK_SNAP = re.compile(r'(\d+)(?:\s+\S+){6}\s+"(.+)"')
+_ITK_SNAP = re.compile(r'([-+]?\d+(?:\.\d+)?)(?:\s+\S+){6}\s+"(.+)"')
 _RESOLUTION = re.compile(r"_res-[A-Za-z0-9]+")
 
 
@@ -117,11 +118,18 @@ def _read_look_up_table(path: Path) -> pd.DataFrame:
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     words = [line.split() for line in lines]
-    if not all(len(line) > 1 and line[0].isdigit() for line in words):
+    numbered = [len(line) > 1 and _INDEX_WORD.fullmatch(line[0]) is not None for line in words]
+    if not any(numbered):
         names = [line for line in lines if line.lower() != _BACKGROUND]
         table = pd.DataFrame({"index": range(1, len(names) + 1), "name": names})
         table.attrs[COUNTED] = True
         return table
+    if not all(numbered):
+        place = numbered.index(False)
+        raise InputDataError(
+            f"<{path}> says {lines[place]!r} where other lines begin with the index of a region; "
+            "expected an index and a name in every line, or names alone."
+        )
     if quoted := [_ITK_SNAP.fullmatch(line) for line in lines]:
         matches = [match for match in quoted if match]
         if len(matches) == len(lines):

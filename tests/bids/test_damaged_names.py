@@ -64,6 +64,8 @@ DAMAGED = [
     (f"sub-02_{STEM.replace('run-1', 'first')}.nii.gz", "has the part 'first'; expected pairs"),
     (f"sub-02_{STEM.replace('run-1', 'task-a')}.nii.gz", "has the entity task twice"),
     (f"sub-02_{STEM.replace('6Asym', '6.1')}.nii.gz", "has space-MNI152NLin6.1, which is no"),
+    (f"sub-02_{STEM.replace('MNI152NLin6Asym', '')}.nii.gz", "has space-, which is no BIDS label"),
+    (f"sub-02_{STEM.replace('space', 'Space')}.nii.gz", "has the unknown entity 'Space'"),
     (f"sub-03_{STEM}.nii.gz", "has sub-03 in its name but lies in sub-02"),
     (f"sub-02_ses-1_{STEM}.nii.gz", "has ses-1 in its name but lies in a folder without ses-"),
 ]
@@ -167,6 +169,13 @@ def test_a_folder_in_the_place_of_a_file_is_named(root, suffix):
     runs = [run for run in runs_of(root) if run.problem]
     assert [run.entities["sub"] for run in runs] == ["02"]
     assert f"{name}> is a folder" in runs[0].problem
+
+
+def test_a_field_that_json_says_twice_is_named(root):
+    path = next(root.glob("sub-02/func/*.json"), root / f"sub-02/func/sub-02_{STEM}.json")
+    path.write_text('{"RepetitionTime": 2, "RepetitionTime": 3}')
+    (run,) = [run for run in runs_of(root) if run.entities["sub"] == "02"]
+    assert "holds the field 'RepetitionTime' 2 times" in run.problem
 
 
 def test_json_that_is_nested_too_deeply_is_named(root):

@@ -105,11 +105,8 @@ def residuals(signals, confounds):
     return left / left.std(axis=0, ddof=1)
 
 
-@pytest.mark.parametrize(
-    ("space", "dtype"),
-    [("MNI152NLin2009cAsym", np.float32), ("MNI152NLin6Asym", np.int16)],
-    ids=["2009c float32", "6Asym int16"],
-)
+@pytest.mark.parametrize("space", GRIDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_whole_brains_give_back_what_was_painted(npi_bids, tmp_path, weights, space, dtype):
     root = tmp_path / "data"
     dataset.write_description(root, "real")

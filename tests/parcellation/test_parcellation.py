@@ -265,6 +265,13 @@ def test_names_of_regions_are_whole_and_the_background_is_none(tmp_path, name, t
     assert list(table["index"]) == [1, 2]
 
 
+@pytest.mark.parametrize("index", ["2.5", "n/a", "x"])
+def test_a_look_up_table_with_one_damaged_index_is_no_list_of_names(tmp_path, index):
+    (tmp_path / "a.lut").write_text(f"1 Frontal Pole 9 8 7 0\n{index} Area 44 1 1 1 0\n")
+    with pytest.raises(InputDataError, match="Area 44"):
+        read_names(tmp_path / "a.lut")
+
+
 def test_a_background_with_the_index_of_a_region_moves_no_name(tmp_path):
     (tmp_path / "a.tsv").write_text("index\tname\n2\tB\n0\tBackground\n1\tA\n")
     assert list(read_names(tmp_path / "a.tsv")["name"]) == ["A", "B"]
