@@ -15,7 +15,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.cifti2.cifti2_axes import BrainModelAxis
 
 from npi_bids.cli.execution import extraction_memory
-from npi_bids.errors import InputDataError
+from npi_bids.errors import InputDataError, NPIError
 from npi_bids.io.images import MOST_VOXELS, load_image, read_data
 from npi_bids.parcellation.atlases import AtlasRequest, load_file
 from npi_bids.parcellation.cifti import load_grey_atlas, on_surface
@@ -83,6 +83,22 @@ def extract(run, atlas=None):
 def test_a_run_whose_header_lies(tmp_path, little_memory, name, shape, words):
     with pytest.raises(InputDataError, match=words):
         extract(RunFiles(lying(tmp_path / name, shape), tr=2.0))
+
+
+@pytest.mark.slow
+def test_a_bomb_takes_no_more_memory_than_is_said_of_its_run(tmp_path):
+    shape = (100, 100, 100, 500)
+    with gzip.open(tmp_path / "b.nii.gz", "wb", compresslevel=1) as file:
+        file.write(lying(tmp_path / "head.nii", shape, n_bytes=0).read_bytes())
+        for _ in range(shape[-1]):
+            file.write(bytes(2_000_000))  # 1 GB of zeros in 5 MB
+    tracemalloc.start()
+    with pytest.raises(NPIError):  # no region has a signal
+        extract(RunFiles(tmp_path / "b.nii.gz", tr=2.0), tiny_parcellation())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    told = extraction_memory([tmp_path / "b.nii.gz"], n_voxels=10**6)
+    assert peak < 1.5e9 * (told - extraction_memory([]))
 
 
 def test_a_run_that_could_unpack_to_what_it_says_but_does_not(tmp_path):
