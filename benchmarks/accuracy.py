@@ -30,7 +30,8 @@ from benchmarks.systems import (
 from benchmarks.table import save, show
 from npi_bids.assessment.quality import held_out_r2, own_history
 from npi_bids.matrices import antisymmetric, pearson, symmetric
-from npi_bids.surrogates.base import SURROGATES, TrainSettings, preset, resolve
+from npi_bids.surrogates.base import TrainSettings, preset, resolve
+from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows, split_windows
@@ -139,7 +140,7 @@ def real(bench: Bench) -> None:
         "luo2025 mlp": preset("luo2025", device="cpu"),
     }
     if not bench.quick:
-        nets = [name for name in SURROGATES if name not in settings]
+        nets = [name for name in families() if name not in settings]
         settings |= {f"{n}, 4 seeds": TrainSettings(surrogate=n, n_seeds=4, device="cpu",
                      patience=10, skip=True) for n in nets}  # fmt: skip
     for _, series in real_series():

@@ -17,7 +17,8 @@ import numpy as np
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian, perturb_each
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.records import Array, Windows
-from npi_bids.surrogates.base import SURROGATES, preset
+from npi_bids.surrogates.base import preset
+from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.training import threads
 
@@ -33,7 +34,7 @@ def main() -> int:
     windows = Windows(history, history[:, -1], np.arange(args.n_windows))
     table = {}
     print(f"{'surrogate':<10} {'plain s':>9} {'fast s':>9} {'ratio':>7} {'Jacobian s':>11}")
-    for name in SURROGATES:
+    for name in families():
         settings = preset("luo2025", surrogate=name, epochs=1, device="cpu")
         with threads(1):
             model, _ = fit_surrogate(windows, windows, settings)

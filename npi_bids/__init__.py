@@ -3,16 +3,22 @@
 ``npi_bids.ec(series, tr=2.0).ec`` is the map of an array; see :func:`npi_bids.inference.ec`.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "ec"]
+# Where each function is defined; torch is loaded when it is needed, and not for a version number.
+_PLACES = {"ec": "npi_bids.inference", "load_surrogate": "npi_bids.surrogates.storage"}
+
+__all__ = ["__version__", "ec", "load_surrogate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ec":  # torch is loaded when it is needed, and not for a version number
-        from npi_bids.inference import ec
-
-        return ec
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'npi_bids' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

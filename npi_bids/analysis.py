@@ -14,6 +14,7 @@ from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSetting
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
@@ -39,7 +40,7 @@ class AnalysisSettings:
     @property
     def configuration(self) -> str:
         """Short hash of all that shapes a result; one output dataset holds one of them."""
-        whole_brain = (self.brain,) if self.train.surrogate == "wbm" else ()
+        whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
         shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
         return configuration_hash(
             *whole_brain,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from npi_bids.assessment.expected_accuracy import KNOWN_SURROGATES, expected_accuracy
+from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.hazards import find_hazards
 from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
-from npi_bids.assessment.uncertainty import KnowsErrors, bootstrap_error, intervals
+from npi_bids.assessment.uncertainty import bootstrap_error, intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
 from npi_bids.connectivity.measures import (
     MEASURE_NAMES,
@@ -37,21 +37,16 @@ from npi_bids.records import (
 )
 from npi_bids.settings import period_problem
 from npi_bids.surrogates.base import PRESETS, Surrogate, TrainLog, TrainSettings, resolve
+from npi_bids.surrogates.families import family
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
+from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
 from npi_bids.surrogates.windows import all_regions, cut_windows, shared_regions, split_windows
 
 _FEW_REGIONS = 200
 __all__ = ("ec", "period_problem")
-
-
-class Stored(Protocol):
-    """A fitted model whose numbers can be stored."""
-
-    def tensors(self) -> dict[str, Array]:
-        """Return the fitted numbers by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +174,7 @@ def _ec_of_runs(
     fit, log = _fit(shared, windows, settings, perturb, prior)
     again = _Again(fit.surrogate, settings, perturb, prior)
     test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
-    several: Sequence[Surrogate] = getattr(fit.surrogate, "members", ())
+    several = fit.surrogate.members
     members = several if len(several) > 1 else ()
     quality = assess_fit(
         fit,
@@ -192,7 +187,7 @@ def _ec_of_runs(
     quality = replace(quality, shrunk=prior is not None)
     if "oriented" in wanted.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(shared))
-    if settings.surrogate in KNOWN_SURROGATES and prior is None:
+    if family(settings.surrogate).calibrated and prior is None:
         quality = _with_expected(quality)
     found = _measures(fit, shared, windows, wanted.measures.measures)
     sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
@@ -304,8 +299,9 @@ def _uncertainty(
     push = again.perturb
     plain = push.steps_ahead == 1 and push.perturbation == "single"
     closed = None
-    if plain and isinstance(fit.surrogate, KnowsErrors):
-        closed = push.strength * fit.surrogate.weight_errors(windows)
+    errors = fit.surrogate.weight_errors(windows) if plain else None
+    if errors is not None:
+        closed = push.strength * errors
     if n_bootstrap:
         rng = np.random.default_rng(again.settings.seed)
         error = bootstrap_error(windows, again.map_of, n_bootstrap, rng)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, field, fields
 from numbers import Real
 from typing import Any
@@ -54,9 +54,10 @@ def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
     help
         What it means, with its unit, in one phrase.
     **facts
-        Any of: ``above``, ``at_least``, ``at_most``, ``below`` (bounds), ``choices``, ``flag``
-        (name on the command line where it differs from the field), ``aliases`` (more names),
-        ``metavar``, and ``result`` (False where the value does not shape the result).
+        Any of: ``above``, ``at_least``, ``at_most``, ``below`` (bounds), ``choices`` (values,
+        or a function that returns them), ``flag`` (name on the command line where it differs from
+        the field), ``aliases`` (more names), ``metavar``, and ``result`` (False where the value
+        does not shape the result).
     """
     unknown = set(facts) - {
         *("above", "at_least", "at_most", "below"),
@@ -99,10 +100,16 @@ def _broken_bound(value: Any, facts: Any) -> str | None:
         bound = facts.get(name)
         if bound is not None and not holds(value, bound):
             return f"{words} {bound:g}"
-    choices: Sequence[Any] | None = facts.get("choices")
-    if choices is not None and value not in choices:
+    choices = choices_of(facts)
+    if choices and value not in choices:
         return "one of " + ", ".join(map(str, choices))
     return None
+
+
+def choices_of(facts: Any) -> tuple[Any, ...]:
+    """Return the values that a field may have, from its metadata; none where any will do."""
+    choices = facts.get("choices", ())
+    return tuple(choices() if callable(choices) else choices)
 
 
 def result_fields(settings: Any) -> dict[str, Any]:

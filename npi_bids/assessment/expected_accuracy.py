@@ -19,8 +19,6 @@ from npi_bids.records import (
     Quality,
 )
 
-# Surrogates whose maps the table speaks of: the default, and the linear parts it chooses from.
-KNOWN_SURROGATES = ("hybrid", "mou", "var")
 TARGETS = ("r", "r_antisymmetric")
 _CLIP = 0.99  # correlations beyond it are taken for it, before Fisher's transform
 _NEIGHBOURS = 20

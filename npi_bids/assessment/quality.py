@@ -10,7 +10,6 @@ import numpy as np
 from scipy.signal import periodogram, welch
 
 from npi_bids.connectivity.measures import kept_samples, oriented_correlation
-from npi_bids.connectivity.responses import Linear
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.matrices import antisymmetric, correlation, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, Quality, RegionSeries, Windows
@@ -160,10 +159,11 @@ def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
     Elsewhere it is that of the mean Jacobian of the most recent sample.
     """
     matrix = jacobian
-    if isinstance(surrogate, Linear):
-        n_lags, n_regions, _ = surrogate.weights.shape
+    weights = surrogate.linear_weights
+    if weights is not None:
+        n_lags, n_regions, _ = weights.shape
         matrix = np.eye(n_lags * n_regions, k=n_regions)
-        matrix[:, :n_regions] = surrogate.weights[::-1].reshape(-1, n_regions)
+        matrix[:, :n_regions] = weights[::-1].reshape(-1, n_regions)
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
@@ -190,7 +190,7 @@ def assess_fit(
         The series, for their spectrum.
     """
     n_regions = fit.surrogate.n_regions
-    n_lags = int(getattr(fit.surrogate, "free_lags", fit.surrogate.n_lags))
+    n_lags = fit.surrogate.free_lags or fit.surrogate.n_lags
     everything = np.concatenate([fit.learn.target, fit.check.target])
     position = np.concatenate([fit.learn.position, fit.check.position])
     effective = fit.n_windows / correlation_time(everything, position)

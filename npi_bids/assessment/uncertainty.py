@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,6 @@ from npi_bids.records import Array, Uncertainty, Windows
 from npi_bids.surrogates.lagged_evidence import time_blocks
 
 _QUANTILE = 1.96
-
-
-@runtime_checkable
-class KnowsErrors(Protocol):
-    """A surrogate whose weights have standard errors in closed form."""
-
-    def weight_errors(self, windows: Windows) -> Array:
-        """Return those of the most recent sample's weights, shape (source, target)."""
 
 
 def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:

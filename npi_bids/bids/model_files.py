@@ -18,7 +18,7 @@ from npi_bids.inference import SubjectEC
 from npi_bids.io.files import read_json, write_json
 from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.records import RegionSeries, Table
-from npi_bids.surrogates.storage import write_tensors
+from npi_bids.surrogates.storage import save_surrogate
 from npi_bids.surrogates.training import find_device
 
 SUMMARY = "summary.json"
@@ -86,7 +86,14 @@ def write_subject(
         files.append(folder / f"{name}.tsv")
         write_table(pd.DataFrame(table), files[-1])
     files.append(folder / "weights.safetensors")
-    write_tensors(result.surrogate.tensors(), files[-1])
+    labels = [
+        label
+        for label, inside in zip(result.measures["npi"].labels, result.covered, strict=True)
+        if inside
+    ]
+    save_surrogate(
+        result.surrogate, files[-1], family=result.settings.surrogate, labels=labels, tr=runs[0].tr
+    )
     summary = folder / SUMMARY
     write_json(summary, {"status": "done", **_account(result, runs, perturb, assess)})
     return files, summary

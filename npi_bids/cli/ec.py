@@ -65,6 +65,7 @@ def _run(args: Namespace) -> int:
     from npi_bids.inference import ec, period_problem
     from npi_bids.io.files import write_json
     from npi_bids.io.tables import read_series, with_regions_of, write_matrix
+    from npi_bids.surrogates.families import WHOLE_BRAIN
 
     problem = period_problem(args.tr)
     problems = [f"--tr {problem}"] if problem else []
@@ -75,7 +76,7 @@ def _run(args: Namespace) -> int:
     }
     made = checked_settings(given, problems)
     train, perturb, measures, verdict = (made[cls] for cls in _classes())
-    if train.surrogate == "wbm":
+    if train.surrogate == WHOLE_BRAIN:
         raise SettingsError("--surrogate wbm needs an atlas and structure; use npi-bids.")
     runs = [read_series(path, args.tr) for path in args.series]
     runs = [

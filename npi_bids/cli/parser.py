@@ -24,7 +24,7 @@ from npi_bids.errors import SettingsError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.settings import option
+from npi_bids.settings import choices_of, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
 from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
@@ -106,7 +106,7 @@ def _add_option(group: Any, field: Field[Any], hint: Any) -> None:
     if hint is bool and field.default is False:
         options["action"] = "store_true"
     else:
-        choices = field.metadata.get("choices")
+        choices = choices_of(field.metadata)
         options["metavar"] = "{" + ",".join(map(str, choices)) + "}" if choices else (
             field.metadata.get("metavar", "VALUE")
         )  # fmt: skip

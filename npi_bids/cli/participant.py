@@ -35,6 +35,7 @@ from npi_bids.cli.work_folder import reserved
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
+from npi_bids.surrogates.families import prior_support
 from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
@@ -129,10 +130,13 @@ def shrink(tasks: Sequence[Task], request: Request) -> list[Task]:
     ------
     InputDataError
         There is none for a task, or it is not one for its atlas.
+    SettingsError
+        The surrogate cannot be shrunk towards a group.
     """
     path = request.analysis.prior.pretrained
     if not path:
         return list(tasks)
+    prior_support(request.analysis.train.surrogate)
     return [
         task
         if task.unit.problems

@@ -17,6 +17,7 @@ from npi_bids.cli.participant import AT_ONCE, all_tasks
 from npi_bids.cli.work_folder import reserved
 from npi_bids.errors import SettingsError
 from npi_bids.io.claim import claimed
+from npi_bids.surrogates.families import prior_support
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 
@@ -61,8 +62,7 @@ def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -
 
 
 def _check(request: Request) -> None:
-    if request.analysis.train.surrogate == "wbm":
-        raise SettingsError("--surrogate wbm cannot be pre-trained; it is fitted by simulation.")
+    prior_support(request.analysis.train.surrogate)
     if request.analysis.prior.pretrained:
         raise SettingsError("--pretrained cannot be given to the level pretrain, which makes it.")
 

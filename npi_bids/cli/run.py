@@ -216,7 +216,6 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     """
     from npi_bids.cli.estimates import estimate
     from npi_bids.cli.execution import n_processes
-    from npi_bids.cli.logs import duration
     from npi_bids.cli.participant import judge, make_plan
     from npi_bids.surrogates.base import resolve
 
@@ -229,21 +228,31 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
         lines.append(
             f"  {task.name} ({len(task.unit.runs)} run(s), {found.samples} samples, "
             f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
-            f"{found.memory_gb:.1f} GB, about {duration(found.seconds)})"
+            f"{found.memory_gb:.1f} GB, {_about(found.seconds)})"
         )
         lines += [f"    will fail: {problem}" for problem in found.problems]
     if plan.refused:
         lines.append(f"{len(plan.refused)} model(s) that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
-    seconds = sum(found.seconds for found in estimates) / n_procs
-    lines.append(f"About {duration(seconds)} in all with {n_procs} process(es), reports besides")
+    known = [found.seconds for found in estimates if found.seconds is not None]
+    total = sum(known) / n_procs if len(known) == len(estimates) else None
+    lines.append(
+        f"{_about(total).capitalize()} in all with {n_procs} process(es), reports besides"
+    )
     train, denoise = resolve(request.analysis.train), request.analysis.denoise
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
     code = judge([*plan.refused, *plan.complete])
     return 1 if code and plan.tasks else code, len(plan.tasks)
+
+
+def _about(seconds: float | None) -> str:
+    """Say how long something takes, if that is known."""
+    from npi_bids.cli.logs import duration
+
+    return "for a time not known" if seconds is None else f"about {duration(seconds)}"
 
 
 def _failures(models: int, group: int) -> str:

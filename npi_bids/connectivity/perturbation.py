@@ -10,7 +10,7 @@ from npi_bids.errors import (
     SurrogateError,
 )
 from npi_bids.records import Array
-from npi_bids.surrogates.base import FastPerturbation, Surrogate
+from npi_bids.surrogates.base import Surrogate
 
 # Step of the central difference that stands in where a surrogate has no derivative of its own.
 _SMALL = 1e-3
@@ -90,8 +90,9 @@ def mean_jacobian(surrogate: Surrogate, history: Array) -> Array:
     Array
         Shape (n_regions, n_regions), indexed ``[source, target]``.
     """
-    if isinstance(surrogate, FastPerturbation):
-        return surrogate.mean_jacobian(history)
+    known = surrogate.mean_jacobian(history)
+    if known is not None:
+        return known
     up, down = (perturb_each(surrogate, history, step) for step in (_SMALL, -_SMALL))
     jacobian: Array = (up - down) / (2 * _SMALL)
     return jacobian
@@ -139,6 +140,5 @@ def _change(
             steps=settings.steps_ahead,
             sustained=settings.sustained,
         )
-    if isinstance(surrogate, FastPerturbation):
-        return surrogate.perturbed_change(history, strength)
-    return perturb_each(surrogate, history, strength)
+    fast = surrogate.perturbed_change(history, strength)
+    return perturb_each(surrogate, history, strength) if fast is None else fast

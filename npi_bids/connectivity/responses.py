@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,14 +12,6 @@ from npi_bids.records import Array, Table
 from npi_bids.surrogates.base import Surrogate
 
 _SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
-
-
-@runtime_checkable
-class Linear(Protocol):
-    """A surrogate in which a perturbation does the same in every state."""
-
-    weights: Array
-    """Shape (n_lags, source, target); the most recent sample is last."""
 
 
 def respond(
@@ -77,8 +68,9 @@ def respond_each(
 ) -> Array:
     """Return the change after perturbing one region at a time, shape (source, target)."""
     pushes = strength * np.eye(surrogate.n_regions)
-    if isinstance(surrogate, Linear):
-        return _respond_linear(surrogate.weights, pushes, steps=steps, sustained=sustained)
+    weights = surrogate.linear_weights
+    if weights is not None:
+        return _respond_linear(weights, pushes, steps=steps, sustained=sustained)
     return np.array(
         [respond(surrogate, history, push, steps=steps, sustained=sustained) for push in pushes]
     )

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 
 from npi_bids.errors import SurrogateError
 from npi_bids.matrices import correlation
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate
-
-
-@runtime_checkable
-class KnowsNoise(Protocol):
-    """A surrogate that models the noise of the dynamics too, not their mean alone."""
-
-    def noise_covariance(self) -> Array:
-        """Return the covariance of what the prediction leaves, shape (n_regions, n_regions)."""
 
 
 def free_run(
@@ -52,8 +42,9 @@ def free_run(
     shape = (surrogate.n_lags, surrogate.n_regions)
     path = np.zeros((surrogate.n_lags + n_samples, surrogate.n_regions))
     own: Array = np.zeros((surrogate.n_regions, surrogate.n_regions))
-    if isinstance(surrogate, KnowsNoise):
-        own[:], noise = np.linalg.cholesky(surrogate.noise_covariance()), 0.0
+    covariance = surrogate.noise_covariance()
+    if covariance is not None:
+        own[:], noise = np.linalg.cholesky(covariance), 0.0
     for now in range(surrogate.n_lags, len(path)):
         history = path[now - surrogate.n_lags : now]
         if noise:

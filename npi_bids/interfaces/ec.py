@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
+from npi_bids.surrogates.families import WHOLE_BRAIN
 
 
 class _InferECInputSpec(VersionedInputSpec):
@@ -66,7 +67,7 @@ class InferEC(NPIInterface):
         from npi_bids.connectivity.settings import PerturbSettings
         from npi_bids.errors import NoUsableDataError
         from npi_bids.inference import ec_of_runs
-        from npi_bids.surrogates.base import WHOLE_BRAIN, TrainSettings
+        from npi_bids.surrogates.base import TrainSettings
         from npi_bids.surrogates.training import threads
         from npi_bids.surrogates.windows import check_time
 

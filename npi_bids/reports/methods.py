@@ -17,15 +17,8 @@ from npi_bids.io.tables import write_rows
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import place_of, title_of
 from npi_bids.reports.page import bibliography, index_page, methods_text
+from npi_bids.surrogates.families import WHOLE_BRAIN, families
 
-_KINDS = {
-    "hybrid": "hybrid of a linear model and, where they lowered the held-out error, networks",
-    "mou": "Ornstein-Uhlenbeck process",
-    "mlp": "multilayer perceptron",
-    "cnn": "convolutional network",
-    "rnn": "recurrent network",
-    "var": "vector autoregression (one linear layer)",
-}
 _SIGNS = {"positive": "raised", "negative": "lowered", "both": "raised and lowered in turn"}
 # Columns of the list of subjects: heading, and field of the table of quality.
 _SHOWN = {
@@ -155,14 +148,13 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
         "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
         "denoise": _denoise_facts(runs),
-        "surrogate": first["Surrogate"],
-        "kinds": _KINDS,
+        "surrogate_words": _surrogate_words(models),
         **_trust_facts(models),
         "lags": training["n_lags"],
         **{key: training.get(key) for key in
-           ("var_fit", "epochs", "batch_size", "learning_rate", "weight_decay", "refit")},
+           ("refit",)},
         "train_share": f"{training.get('train_fraction', 0):.0%}",
-        "brain": training if first["Surrogate"] == "wbm" else None,
+        "brain": training if first["Surrogate"] == WHOLE_BRAIN else None,
         "brain_fit": _spread(m.sidecar["Quality"]["model_fc_r"] for m in models),
         "r2": quality["r2"],
         "r2_own": quality["r2_own_history"],
@@ -180,9 +172,17 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _surrogate_words(models: Sequence[Model]) -> str:
+    """Return the sentence on the surrogate, as its family words it."""
+    name = str(models[0].sidecar["Surrogate"])
+    known = families().get(name)
+    if known is None:  # a whole-brain model, which has a paragraph of its own, or a lost package
+        return f"It was of the kind {name}"
+    return known.describe([model.sidecar["Training"] for model in models])
+
+
 def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
     """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
-    training = [model.sidecar["Training"] for model in models]
     uncertain = models[0].sidecar["Uncertainty"]
     errors = {
         "posterior": " Standard errors are those of the posterior, in closed form.",
@@ -190,9 +190,6 @@ def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
         "moving-block resamples of the windows.",
     }
     return {
-        "n_var": sum(bool(found.get("linear_is_var")) for found in training),
-        "n_process": sum(not found.get("linear_is_var") for found in training),
-        "n_residual": sum(found.get("residual_networks", 0) > 0 for found in training),
         "uncertainty": errors.get(uncertain["Method"], ""),
         "verdicts": _counts(str(model.sidecar["Verdict"]) for model in models),
         "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of {len(models)}",

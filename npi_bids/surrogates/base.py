@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-from npi_bids.errors import (
-    SettingsError,
-)
+from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Windows
 from npi_bids.settings import check_options, option
+from npi_bids.surrogates.families import (
+    DEFAULTS,
+    WHOLE_BRAIN,
+    default_words,
+    families,
+    family,
+    surrogate_names,
+)
 
-# The one list of surrogates: surrogates/<name>.py holds fit_<name>. They are imported when they
-# are asked for, because the command line reads this list and must not load torch.
-SURROGATES = ("hybrid", "mou", "var", "mlp", "cnn", "rnn")
-# A whole-brain model is no one-step predictor: it is fitted by npi_bids.simulate instead.
-WHOLE_BRAIN = "wbm"
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
 # simulations and their analysis of the Human Connectome Project.
 _LUO2025: dict[str, Any] = {
@@ -31,27 +32,86 @@ PRESETS: dict[str, dict[str, Any]] = {
     "luo2025": {"surrogate": "mlp", "epochs": 80, "learning_rate": 2e-4, **_LUO2025},
     "luo2025-hcp": {"surrogate": "mlp", "epochs": 100, "learning_rate": 1e-3, **_LUO2025},
 }
-# Where each surrogate is defined.
-_MODULES = {
-    "hybrid": "hybrid", "mou": "ou", "var": "var", "mlp": "networks", "cnn": "networks",
-    "rnn": "networks",
-}  # fmt: skip
-# Past samples that a surrogate reads where the user does not say; three elsewhere, as published.
-# The Ornstein-Uhlenbeck process uses the last one; the others serve whitening and own memory.
-_N_LAGS = {"hybrid": 4, "mou": 4}
 
 
-class Surrogate(Protocol):
-    """A fitted one-step-ahead model of regional dynamics."""
+class Abilities:
+    """What a surrogate may know beyond its prediction; each default says that it does not.
+
+    A family overrides what it can do, and everything else is worked out from ``step`` where that
+    is possible, or reported as unknown.
+    """
+
+    __slots__ = ()
 
     @property
-    def n_lags(self) -> int:
-        """Number of past samples the model reads."""
+    def members(self) -> Sequence[Surrogate]:
+        """Surrogates of an ensemble whose mean this one is; none where it is no ensemble."""
+        return ()
 
     @property
-    def n_regions(self) -> int:
-        """Number of regions the model predicts."""
+    def linear_weights(self) -> Array | None:
+        """Weights by which a linear surrogate predicts, whatever the state.
 
+        Shape (n_lags, source, target), the most recent sample last; None where the effect of a
+        perturbation depends on the state.
+        """
+        return None
+
+    @property
+    def free_lags(self) -> int | None:
+        """Lags whose weights between regions are fitted; None where all lags are."""
+        return None
+
+    def perturbed_change(self, history: Array, strength: float) -> Array | None:  # noqa: ARG002
+        """Return the mean change of the prediction, shape (source, target).
+
+        None where nothing is faster than one pass per region
+        (:func:`~npi_bids.connectivity.perturbation.perturb_each`, to which this must be equal).
+        """
+        return None
+
+    def mean_jacobian(self, history: Array) -> Array | None:  # noqa: ARG002
+        """Return the mean derivative by the most recent sample, shape (source, target).
+
+        None where it is not known in closed form.
+        """
+        return None
+
+    def weight_errors(self, windows: Windows) -> Array | None:  # noqa: ARG002
+        """Return standard errors of the change per unit of perturbation, shape (source, target).
+
+        None where there is no closed form; ``--n-bootstrap`` gives them then.
+        """
+        return None
+
+    def noise_covariance(self) -> Array | None:
+        """Return the covariance of what the prediction leaves, shape (n_regions, n_regions).
+
+        None where the dynamics are modelled but not their noise.
+        """
+        return None
+
+
+class Surrogate(Abilities, ABC):
+    """A fitted one-step-ahead model of regional dynamics.
+
+    Attributes
+    ----------
+    n_lags, n_regions
+        Number of past samples the model reads, and of regions it predicts.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:  # a property here would be taken for the default of a dataclass's field
+
+        @property
+        def n_lags(self) -> int: ...  # noqa: D102
+
+        @property
+        def n_regions(self) -> int: ...  # noqa: D102
+
+    @abstractmethod
     def step(self, history: Array) -> Array:
         """Predict the next sample.
 
@@ -66,19 +126,13 @@ class Surrogate(Protocol):
             Shape (n_windows, n_regions). Each row depends on its own window alone.
         """
 
+    @abstractmethod
     def tensors(self) -> dict[str, Array]:
         """Return the fitted numbers by name, for storage."""
 
-
-@runtime_checkable
-class FastPerturbation(Protocol):
-    """A surrogate that answers perturbations faster than one call of ``step`` per region."""
-
-    def perturbed_change(self, history: Array, strength: float) -> Array:
-        """Return the mean change of the prediction, shape (source, target)."""
-
-    def mean_jacobian(self, history: Array) -> Array:
-        """Return the mean derivative by the most recent sample, shape (source, target)."""
+    def facts(self) -> dict[str, Any]:
+        """Return what its family needs beside the tensors to load it; numbers, words, lists."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +144,14 @@ class TrainSettings:
 
     surrogate: str = option(
         "hybrid",
-        "model of the regional dynamics: hybrid (the better of mou and var, and networks for "
-        "what is not linear), mou (Ornstein-Uhlenbeck), var (linear), mlp, cnn, rnn; or wbm, a "
-        "whole-brain model on structural connectivity (--sc)",
-        choices=(*SURROGATES, WHOLE_BRAIN),
+        "model of the regional dynamics: "
+        + ", ".join(f"{known.name} ({known.summary})" for known in families().values())
+        + f"; or {WHOLE_BRAIN}, a whole-brain model on structural connectivity (--sc)",
+        choices=surrogate_names,
     )
     n_lags: int | None = option(
         None,
-        "past samples the surrogate reads (default: 4 for hybrid and mou, 1 for var by ridge, "
-        "else 3)",
+        f"past samples the surrogate reads (default: {default_words('n_lags')})",
         above=0,
         flag="lags",
         metavar="N",
@@ -112,25 +165,28 @@ class TrainSettings:
     )
     epochs: int | None = option(
         None,
-        "passes over the training windows, at most (default: 200 for hybrid, else 80)",
+        f"passes over the training windows, at most (default: {default_words('epochs')})",
         above=0,
         metavar="N",
     )
     batch_size: int = option(50, "windows per training step", above=0, metavar="N")
     learning_rate: float | None = option(
-        None, "step size of Adam (default: 1e-3 for hybrid, else 2e-4)", above=0, metavar="X"
+        None,
+        f"step size of Adam (default: {default_words('learning_rate')})",
+        above=0,
+        metavar="X",
     )
     weight_decay: float = option(5e-5, "L2 penalty of Adam", at_least=0, metavar="X")
     n_seeds: int | None = option(
         None,
-        "networks of different seeds to average (default: 4 for hybrid, else 1)",
+        f"networks of different seeds to average (default: {default_words('n_seeds')})",
         above=0,
         metavar="N",
     )
     patience: int | None = option(
         None,
         "stop training when the held-out error has not fallen for so many epochs, and keep the "
-        "best (default: 10 for hybrid, else never)",
+        f"best (default: {default_words('patience', zero='never')})",
         at_least=0,
         metavar="N",
     )
@@ -139,7 +195,8 @@ class TrainSettings:
     )
     var_fit: str = option(
         "ridge",
-        "how var is fitted: ridge (penalty by leave-one-out) or adam (as published)",
+        "how var is fitted: ridge (penalty by leave-one-out) or adam (as published, by default "
+        "with 3 lags)",
         choices=("ridge", "adam"),
     )
     whitening: str = option(
@@ -190,36 +247,14 @@ def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
     return TrainLog(mean[0], mean[1], best_epoch=min(best, n_epochs))
 
 
-# ``like``, the last one, is an earlier fit of the same subject (or None): what it chose from the
-# data (penalties, orders, number of epochs) is kept, which makes fits of parts comparable.
-FitSurrogate = Callable[
-    [Windows, Windows, TrainSettings, Surrogate | None], tuple[Surrogate, TrainLog]
-]
-
-
-def surrogates() -> dict[str, FitSurrogate]:
-    """Return the fit function of each surrogate, by name."""
-    return {
-        name: getattr(import_module(f"npi_bids.surrogates.{_MODULES[name]}"), f"fit_{name}")
-        for name in SURROGATES
-    }
-
-
 def resolve(settings: TrainSettings) -> TrainSettings:
     """Return the settings with what fits the surrogate, where the user gave nothing.
 
     >>> resolve(TrainSettings(surrogate="mlp")).n_lags, resolve(TrainSettings()).n_lags
     (3, 4)
     """
-    hybrid = settings.surrogate == "hybrid"
-    ridge = settings.surrogate == "var" and settings.var_fit == "ridge"
-    fitting: dict[str, Any] = {
-        "n_lags": 1 if ridge else _N_LAGS.get(settings.surrogate, 3),
-        "epochs": 200 if hybrid else 80,
-        "learning_rate": 1e-3 if hybrid else 2e-4,
-        "n_seeds": 4 if hybrid else 1,
-        "patience": 10 if hybrid else 0,
-    }
+    whole_brain = settings.surrogate == WHOLE_BRAIN
+    fitting = DEFAULTS if whole_brain else family(settings.surrogate).defaults_of(settings)
     wanted = {name: value for name, value in fitting.items() if getattr(settings, name) is None}
     return replace(settings, **wanted) if wanted else settings
 

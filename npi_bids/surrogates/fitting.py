@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from npi_bids.records import Windows
-from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, resolve, surrogates
+from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, resolve
+from npi_bids.surrogates.families import family, imported
 from npi_bids.surrogates.group_prior import GroupPrior, fit_shrunk
 
 
@@ -17,7 +18,14 @@ def fit_surrogate(
     """Fit the surrogate that the settings name.
 
     With the choices of ``like`` where it is given, and towards a group where a ``prior`` is.
+
+    Raises
+    ------
+    SettingsError
+        There is no such surrogate, or it cannot be shrunk towards a group.
     """
     if prior is not None:
         return fit_shrunk(train, valid, resolve(settings), prior, like)
-    return surrogates()[settings.surrogate](train, valid, resolve(settings), like)
+    fit = imported(family(settings.surrogate).fit)
+    fitted: tuple[Surrogate, TrainLog] = fit(train, valid, resolve(settings), like)
+    return fitted

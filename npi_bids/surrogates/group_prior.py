@@ -19,8 +19,9 @@ from npi_bids.errors import (
 )
 from npi_bids.records import Array, Mask, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
+from npi_bids.surrogates.families import imported, prior_support
 from npi_bids.surrogates.hybrid import Hybrid, left_over, zero_mlp
-from npi_bids.surrogates.networks import CNN, MLP, RNN, NetworkSurrogate, fit_network
+from npi_bids.surrogates.networks import NetworkSurrogate, fit_network
 from npi_bids.surrogates.ou import MOU, unroll
 from npi_bids.surrogates.ou_model_selection import Choices, pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
@@ -31,7 +32,6 @@ from npi_bids.surrogates.windows import split_windows
 # The group has so much data that its own prior hardly matters; it keeps the fit from blowing up.
 _GROUP_PRECISION = (10.0, 10.0)
 _GROUP_PENALTY = 1.0  # windows
-LINEAR = ("hybrid", "mou", "var")
 _GAIN = 0.005  # share by which networks must lower the held-out error
 _CHECKED_SHARE = 0.8
 
@@ -227,9 +227,6 @@ def restrict(networks: Tensors, covered: Mask) -> Tensors:
     return kept
 
 
-NETWORKS = {"mlp": MLP, "cnn": CNN, "rnn": RNN}
-
-
 def fit_shrunk(
     train: Windows,
     valid: Windows,
@@ -255,15 +252,16 @@ def fit_shrunk(
     SettingsError
         The surrogate was not the one that was pre-trained, or cannot be.
     """
-    if settings.surrogate in NETWORKS:
+    support = prior_support(settings.surrogate)
+    if not support.linear:
         if not prior.networks:
             raise SettingsError(
                 f"--pretrained holds no networks for --surrogate {settings.surrogate}; pre-train "
                 "with the same --surrogate."
             )
-        kind = NETWORKS[settings.surrogate]
+        kind = imported(support.network)
         return fit_network(kind, train, valid, settings, like, start=prior.networks)
-    if settings.var_fit == "adam" and settings.surrogate == "var":
+    if settings.var_fit == "adam" and support.linear == "var":
         raise SettingsError("--pretrained goes with --var-fit ridge, not with adam.")
     linear = shrunk_linear(train, prior)
     details = (
@@ -274,7 +272,7 @@ def fit_shrunk(
         ("subject_left_out", float(prior.left_out)),
     )
     log = TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    if settings.surrogate != "hybrid" or not prior.networks:
+    if not support.network or not prior.networks:
         return linear, log
     return _with_networks(linear, (train, valid), settings, prior, like, log)
 
@@ -303,12 +301,13 @@ def group_linear(windows: Windows, prior: GroupPrior) -> VAR:
 
 def group_surrogate(windows: Windows, settings: TrainSettings, prior: GroupPrior) -> Surrogate:
     """Return the group's surrogate in the units of a subject."""
-    if settings.surrogate in NETWORKS:
-        kind = NETWORKS[settings.surrogate]
+    support = prior_support(settings.surrogate)
+    if not support.linear:
+        kind = imported(support.network)
         return fit_network(kind, windows, windows.take(slice(0, 0)), replace(settings, epochs=0),
                            start=prior.networks)[0]  # fmt: skip
     linear = group_linear(windows, prior)
-    if settings.surrogate != "hybrid" or not prior.networks:
+    if not support.network or not prior.networks:
         return linear
     return Hybrid(linear, _given(windows, settings, prior))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,10 +13,10 @@ from npi_bids.errors import (
 )
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
-from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network
-from npi_bids.surrogates.ou import MOU, fit_process
+from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network, load_network
+from npi_bids.surrogates.ou import MOU, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import find_memory
-from npi_bids.surrogates.var import VAR, ridge_var
+from npi_bids.surrogates.var import VAR, load_var, ridge_var
 from npi_bids.surrogates.windows import split_windows
 
 # Shares by which held-out error must fall: for the VAR to replace the better founded process, for
@@ -23,10 +25,11 @@ _VAR_GAIN = 0.002
 _FIRST_GAIN = 0.001
 _RESIDUAL_GAIN = 0.005
 _CHECKED_SHARE = 0.8
+_RESIDUAL = "residual."  # begins the names of the networks' tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hybrid:
+class Hybrid(Surrogate):
     """A linear surrogate and the mean of some networks, added.
 
     Attributes
@@ -67,8 +70,13 @@ class Hybrid:
 
     def tensors(self) -> dict[str, Array]:
         """Return the numbers of both parts; those of the networks begin with ``residual``."""
-        residual = {f"residual.{name}": value for name, value in self.residual.tensors().items()}
+        residual = {f"{_RESIDUAL}{name}": value for name, value in self.residual.tensors().items()}
         return self.linear.tensors() | residual
+
+    def facts(self) -> dict[str, Any]:
+        """Return those of both parts."""
+        parts = {"linear": self.linear.facts(), "residual": self.residual.facts()}
+        return {"form": "hybrid", **parts}
 
     def perturbed_change(self, history: Array, strength: float) -> Array:
         """Return the mean change of the prediction, shape (source, target); exact."""
@@ -79,6 +87,17 @@ class Hybrid:
         """Return the mean derivative by the most recent sample, shape (source, target)."""
         jacobian: Array = self.linear.mean_jacobian(history)
         return jacobian + self.residual.mean_jacobian(history[:, -1:])
+
+
+def load_hybrid(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Surrogate:
+    """Return what :func:`fit_hybrid` made, with networks or without."""
+    if facts["form"] != "hybrid":
+        return {"mou": load_mou, "var": load_var}[facts["form"]](tensors, facts)
+    linear = load_hybrid(tensors, facts["linear"])
+    start = len(_RESIDUAL)
+    networks = {name[start:]: value for name, value in tensors.items() if
+                name.startswith(_RESIDUAL)}  # fmt: skip
+    return Hybrid(cast("VAR", linear), load_network(networks, facts["residual"]))
 
 
 def fit_hybrid(

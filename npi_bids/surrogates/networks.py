@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,10 @@ class SplitNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.skip: nn.Linear | None = None
+
+    def widths(self) -> dict[str, int]:
+        """Return the arguments that the network was made with, beside its lags and regions."""
+        raise NotImplementedError
 
     def forward(self, flat: Tensor) -> Tensor:
         """Predict from flat histories, shape (n_windows, n_lags * n_regions)."""
@@ -100,7 +105,7 @@ class SplitNetwork(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NetworkSurrogate:
+class NetworkSurrogate(Surrogate):
     """Trained networks behind the :class:`~npi_bids.surrogates.base.Surrogate` protocol.
 
     Attributes
@@ -146,6 +151,19 @@ class NetworkSurrogate:
             f"{member}.{name}" if member else name: value.cpu().numpy()
             for member, network in enumerate(self.networks)
             for name, value in network.state_dict().items()
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the networks are: kind, sizes, and how long each was trained."""
+        first = self.networks[0]
+        return {
+            "form": "network",
+            "kind": type(first).__name__,
+            "n_lags": self.n_lags,
+            "n_regions": self.n_regions,
+            "widths": first.widths(),
+            "skip": first.skip is not None,
+            "epochs": list(self.epochs),
         }
 
     def perturbed_change(self, history: Array, strength: float) -> Array:
@@ -197,6 +215,35 @@ class NetworkSurrogate:
         size = _CHUNK_OF_SMALL if self.n_regions < FEW_REGIONS else _CHUNK
         chunks: tuple[Tensor, ...] = flat.split(size)
         return chunks
+
+
+def load_network(
+    tensors: Mapping[str, Array],
+    facts: Mapping[str, Any],
+    *further: type[SplitNetwork],
+) -> NetworkSurrogate:
+    """Return networks as they were stored, on the CPU.
+
+    Parameters
+    ----------
+    tensors, facts
+        As :meth:`NetworkSurrogate.tensors` and :meth:`NetworkSurrogate.facts` gave them.
+    *further
+        Kinds of networks beside those of this module.
+    """
+    kinds = {kind.__name__: kind for kind in (MLP, CNN, RNN, *further)}
+    n_lags, n_regions = int(facts["n_lags"]), int(facts["n_regions"])
+    networks = []
+    for member in range(len(facts["epochs"])):
+        with seeded(0):  # drawing weights, which are replaced, must not move the generator
+            network = kinds[facts["kind"]](n_lags, n_regions, **facts["widths"])
+            if facts["skip"]:
+                network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
+        own = {name: tensors[f"{member}.{name}" if member else name] for name in
+               network.state_dict()}  # fmt: skip
+        load_weights(network, own)
+        networks.append(network)
+    return NetworkSurrogate(tuple(networks), n_lags, n_regions, tuple(facts["epochs"]))
 
 
 def fit_network(
@@ -309,6 +356,10 @@ class CNN(SplitNetwork):
         self.second = nn.Conv1d(hidden or 3 * n_regions, n_regions, kernel_size=2)
         self.third = nn.Linear(n_regions * (n_lags - 2), n_regions)
 
+    def widths(self) -> dict[str, int]:
+        """Return the number of channels of the first convolution."""
+        return {"hidden": self.first.out_channels}
+
     def preactivation(self, flat: Tensor) -> Tensor:
         """Return the first convolution before its ReLU, shape (n_windows, 3N, n_lags - 1)."""
         history = flat.view(-1, self.n_lags, self.n_regions)
@@ -369,6 +420,10 @@ class MLP(SplitNetwork):
         if zero:
             nn.init.zeros_(self.third.weight)
             nn.init.zeros_(self.third.bias)
+
+    def widths(self) -> dict[str, int]:
+        """Return the units of both hidden layers."""
+        return {"hidden": self.first.out_features, "second": self.second.out_features}
 
     def plain_layers(self) -> tuple[str, ...]:
         """Return the names of the layers, with ReLU between; none where a skip joins them."""
@@ -444,6 +499,10 @@ class RNN(SplitNetwork):
         self.second = nn.Linear(width, width)
         self.recurrent = nn.RNN(input_size=1, hidden_size=width, batch_first=True)
         self.third = nn.Linear(width, n_regions)
+
+    def widths(self) -> dict[str, int]:
+        """Return the number of hidden units."""
+        return {"hidden": self.first.out_features}
 
     def preactivation(self, flat: Tensor) -> Tensor:
         """Return the encoder's first layer, of the most recent sample, before its ReLU."""

@@ -6,7 +6,9 @@ region's noise has reached the others before the next sample is taken; a VAR thr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,10 @@ class MOU(VAR):
             "scale": self.scale,
         }
 
+    def facts(self) -> dict[str, Any]:
+        """Return penalty and choices."""
+        return {"form": "mou", "penalty": self.penalty, "choices": asdict(self.choices)}
+
     @property
     def free_lags(self) -> int:
         """Lags whose weights between regions are fitted."""
@@ -80,6 +86,18 @@ class MOU(VAR):
         variance = there.T / (there * there.T - crossed**2)
         errors: Array = slope * np.sqrt(variance) * self.scale[None, :] / self.scale[:, None]
         return errors
+
+
+def load_mou(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> MOU:
+    """Return what :func:`fit_mou` made."""
+    return MOU(
+        tensors["weights"],
+        tensors["offset"],
+        OU(tensors["drift"], tensors["diffusion"]),
+        Choices.from_facts(facts["choices"]),
+        tensors["scale"],
+        penalty=float(facts["penalty"]),
+    )
 
 
 def fit_mou(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,23 @@ class Choices:
     n_windows: int = 0
     error: float = float("nan")
     var_error: float = float("nan")
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Choices:
+        """Return choices from their fields, as JSON has them; null is NaN."""
+        return cls(
+            whitening=tuple(facts["whitening"]),
+            memory=tuple(facts["memory"]),
+            precision=(float(facts["precision"][0]), float(facts["precision"][1])),
+            evidence=LaggedEvidence(**{k: _number(v) for k, v in facts["evidence"].items()}),
+            n_windows=int(facts["n_windows"]),
+            error=_number(facts["error"]),
+            var_error=_number(facts["var_error"]),
+        )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def choose(windows: Windows, whitening: str) -> Choices:

@@ -11,8 +11,8 @@ import numpy as np
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Mask, RegionSeries, Windows
 from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.families import imported, prior_support
 from npi_bids.surrogates.group_prior import (
-    NETWORKS,
     GroupPrior,
     Tensors,
     Total,
@@ -23,7 +23,7 @@ from npi_bids.surrogates.group_prior import (
     scaled,
     scaled_pairs,
 )
-from npi_bids.surrogates.hybrid import left_over, zero_mlp
+from npi_bids.surrogates.hybrid import left_over
 from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_network
 from npi_bids.surrogates.ou_model_selection import Choices, choose, pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
@@ -76,14 +76,15 @@ def train_group_networks(
         Weights of the networks of all subjects (``all``), and without the even (``0``) and the odd
         folds (``1``); empty where the linear path is all that is wanted, or networks do not pay.
     """
-    if settings.surrogate not in ("hybrid", *NETWORKS):
+    support = prior_support(settings.surrogate)
+    if not support.network:
         return {}
-    parts = _pool(subjects, prior, members, settings)
-    residual = settings.surrogate == "hybrid"
+    residual = bool(support.linear)
+    parts = _pool(subjects, prior, members, residual=residual)
     if len(parts) < _CHECKED:
         return {}
     settings = replace(settings, n_seeds=1)
-    kind: MakeNetwork = zero_mlp if residual else NETWORKS[settings.surrogate]
+    kind: MakeNetwork = imported(support.network)
     known: NetworkSurrogate | None = None
     if residual:
         check = _together([part for part in parts if part.owner % _CHECKED == 0])
@@ -119,7 +120,8 @@ def _pool(
     subjects: SubjectWindows,
     prior: GroupPrior,
     members: Mapping[str, int],
-    settings: TrainSettings,
+    *,
+    residual: bool,
 ) -> list[_Part]:
     parts: list[_Part] = []
     most = max(1, _MOST_WINDOWS // max(len(members), 1))
@@ -127,7 +129,7 @@ def _pool(
         if not covered.all():
             continue
         some = scaled(windows).take(slice(0, most))
-        if settings.surrogate == "hybrid":
+        if residual:
             some = left_over(group_linear(some, prior), some)
         parts.append(_Part(some, len(parts), members[label]))
     return parts
@@ -193,12 +195,14 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
 
     Raises
     ------
+    SettingsError
+        The surrogate cannot be pre-trained.
     NoUsableDataError
         There are fewer than four subjects with usable data.
     InputDataError
         Subjects differ in regions or sampling period.
     """
-    settings = resolve(settings)
+    settings, support = resolve(settings), prior_support(settings.surrogate)
     n_lags = settings.n_lags or 1
     choices = _common_choices(subjects, n_lags, settings.whitening)
     labels = [label for label, *_ in _windows(subjects, n_lags)]
@@ -218,8 +222,8 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
             checked.append((fold, windows, covered))
     whole = joined(folds)
     chosen, errors = _choose_precision(folds, checked, choices)
-    linear_is_var = settings.surrogate == "var" or (
-        settings.surrogate == "hybrid" and errors["var"] < (1 - _VAR_GAIN) * errors["process"]
+    linear_is_var = support.linear == "var" or (
+        support.linear == "better" and errors["var"] < (1 - _VAR_GAIN) * errors["process"]
     )
     alone = np.eye(len(whole.counts))
     start = GroupPrior(

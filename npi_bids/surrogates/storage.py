@@ -3,33 +3,178 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json, replacing, write_json
 from npi_bids.records import Array
-from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.base import Surrogate, TrainSettings
+from npi_bids.surrogates.families import WHOLE_BRAIN, families, imported
 from npi_bids.surrogates.group_prior import GroupPrior, Tensors, Total
-from npi_bids.surrogates.lagged_evidence import LaggedEvidence
 from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.pretraining import Pretrained
 
 KIND = "npi-bids pre-trained surrogate"
+_ABOUT = "npi_bids"  # field of the safetensors' own metadata
+_FORMAT = 1
 
 
-def write_tensors(tensors: dict[str, Array], path: Path) -> None:
-    """Write arrays by name as safetensors."""
+class Stored(Protocol):
+    """A fitted model whose numbers can be stored."""
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the fitted numbers by name."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what loading needs beside the tensors."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSurrogate:
+    """A surrogate that was loaded, and what it is of.
+
+    Attributes
+    ----------
+    surrogate
+        The fitted model.
+    family
+        Its name, as ``--surrogate`` takes it.
+    labels
+        Names of the regions of the model, in its order.
+    tr
+        Sampling period (s).
+    """
+
+    surrogate: Surrogate
+    family: str
+    labels: tuple[str, ...]
+    tr: float
+
+
+def save_surrogate(
+    surrogate: Stored, path: Path, *, family: str, labels: Sequence[str], tr: float
+) -> None:
+    """Write a fitted surrogate into one file that :func:`load_surrogate` reads.
+
+    Parameters
+    ----------
+    surrogate
+        The fitted model.
+    path
+        ``*.safetensors``; what else is said of the model stands in the metadata of the file.
+    family
+        Name of its family.
+    labels
+        Names of the regions of the model, in its order.
+    tr
+        Sampling period (s).
+    """
+    about = {
+        "format": _FORMAT,
+        "family": family,
+        "labels": list(labels),
+        "tr": tr,
+        "facts": surrogate.facts(),
+    }
+    write_tensors(surrogate.tensors(), path, {_ABOUT: json.dumps(about)})
+
+
+def load_surrogate(path: str | Path) -> Surrogate:
+    """Load a surrogate that a run saved; it predicts what it predicted then, to the last bit.
+
+    Parameters
+    ----------
+    path
+        ``*_surrogate.safetensors`` below ``derivatives/surrogates`` of an output dataset.
+
+    Returns
+    -------
+    Surrogate
+        ``surrogate.step(history)`` predicts the next sample from histories of the shape
+        (n_windows, n_lags, n_regions), in the units of the cleaned series that it was fitted to.
+        :func:`read_surrogate` tells the names of its regions too.
+
+    Raises
+    ------
+    InputDataError
+        The file is none, is damaged, or holds a model that predicts no next sample.
+    """
+    return read_surrogate(path).surrogate
+
+
+def read_surrogate(path: str | Path) -> StoredSurrogate:
+    """Load a surrogate with the names of its regions; as :func:`load_surrogate`."""
+    path = Path(path)
+    about = _read_about(path)
+    name = str(about.get("family"))
+    if name == WHOLE_BRAIN:
+        raise InputDataError(
+            f"<{path}> holds the parameters of a whole-brain model, which predicts no next sample "
+            "and cannot be perturbed as a surrogate; use the map that the run wrote."
+        )
+    if name not in families():
+        raise InputDataError(
+            f"<{path}> holds a surrogate of the family {name}, which is not installed; known are "
+            f"{', '.join(families())}. Install the package that brings it."
+        )
+    try:
+        surrogate: Surrogate = imported(families()[name].load)(read_tensors(path), about["facts"])
+        found = StoredSurrogate(surrogate, name, tuple(about["labels"]), float(about["tr"]))
+        _check_regions(found)
+        return found
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputDataError(
+            f"<{path}> is damaged: what it says of its {name} surrogate does not fit its numbers "
+            f"({type(error).__name__}: {error}). Run the participant again."
+        ) from error
+
+
+def _check_regions(found: StoredSurrogate) -> None:
+    if len(found.labels) != found.surrogate.n_regions:
+        raise ValueError(
+            f"{len(found.labels)} names of regions for {found.surrogate.n_regions} regions"
+        )
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        about = json.loads(metadata[_ABOUT])
+    except (SafetensorError, OSError) as error:
+        raise InputDataError(f"<{path}> cannot be read as safetensors: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise InputDataError(
+            f"<{path}> does not say which surrogate its numbers are; expected a "
+            "*_surrogate.safetensors that npi-bids wrote, 0.1 or later. A pre-trained surrogate "
+            "of a group is taken by --pretrained alone."
+        ) from error
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        raise InputDataError(
+            f"<{path}> was written by another version of npi-bids, in a format that this one does "
+            "not know; use the version that wrote it, or run the participant again."
+        )
+    return about
+
+
+def write_tensors(
+    tensors: dict[str, Array], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write arrays by name as safetensors, and words of metadata with them."""
     with replacing(path) as temporary:
         save_file(
-            {name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary
+            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+            temporary,
+            metadata=metadata,
         )
 
 
@@ -152,7 +297,7 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
     try:
         prior = GroupPrior(
             process=OU(tensors["drift"], tensors["diffusion"]),
-            choices=_choices(facts["Choices"]),
+            choices=Choices.from_facts(facts["Choices"]),
             weights=tensors["weights"],
             penalty=float(facts["Penalty"]),
             linear_is_var=bool(facts["LinearIsVar"]),
@@ -229,20 +374,3 @@ def check_fits(
             f"--pretrained <{path}> holds the surrogate {facts.get('Surrogate')}, --surrogate "
             f"{surrogate} is asked for; use the same."
         )
-
-
-def _choices(stored: Mapping[str, Any]) -> Choices:
-    return Choices(
-        whitening=tuple(stored["whitening"]),
-        memory=tuple(stored["memory"]),
-        precision=(float(stored["precision"][0]), float(stored["precision"][1])),
-        evidence=LaggedEvidence(**{key: value if value is not None else float("nan")
-                                   for key, value in stored["evidence"].items()}),
-        n_windows=int(stored["n_windows"]),
-        error=float(stored["error"]),
-        var_error=_number(stored["var_error"]),
-    )  # fmt: skip
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.networks import SplitNetwork, fit_network
+from npi_bids.surrogates.networks import SplitNetwork, fit_network, load_network
 from npi_bids.surrogates.ridge import fit_ridge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class VAR:
+class VAR(Surrogate):
     """``next = offset + sum over lags of history[lag] @ weights[lag]``.
 
     Attributes
@@ -40,6 +42,11 @@ class VAR:
     def n_regions(self) -> int:
         """Number of regions the model predicts."""
         return int(self.weights.shape[1])
+
+    @property
+    def linear_weights(self) -> Array:
+        """Weights of all lags, shape (n_lags, source, target)."""
+        return self.weights
 
     @property
     def free_lags(self) -> int:
@@ -77,6 +84,10 @@ class VAR:
         """Return weights and offset by name."""
         return {"weights": self.weights, "offset": self.offset}
 
+    def facts(self) -> dict[str, Any]:
+        """Return the penalty, which standard errors need."""
+        return {"form": "var", "penalty": self.penalty}
+
     def perturbed_change(self, history: Array, strength: float) -> Array:  # noqa: ARG002 (the same in every state)
         """Return the change of the prediction, shape (source, target)."""
         change: Array = strength * self.weights[-1]
@@ -91,10 +102,14 @@ class VAR:
 class LinearNetwork(SplitNetwork):
     """One linear layer on all lags, as released for the VAR of Luo et al. (2025)."""
 
-    def __init__(self, n_lags: int, n_regions: int, hidden: int | None) -> None:  # noqa: ARG002 (same signature for all networks)
+    def __init__(self, n_lags: int, n_regions: int, hidden: int | None = None) -> None:  # noqa: ARG002 (same signature for all networks)
         super().__init__()
         self.n_regions = n_regions
         self.only = nn.Linear(n_lags * n_regions, n_regions)
+
+    def widths(self) -> dict[str, int]:
+        """Return nothing: there is no hidden layer."""
+        return {}
 
     def preactivation(self, flat: Tensor) -> Tensor:
         """Return the prediction."""
@@ -116,6 +131,13 @@ class LinearNetwork(SplitNetwork):
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""
         return hidden
+
+
+def load_var(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Surrogate:
+    """Return what :func:`fit_var` made: a VAR, or the layer that Adam trained."""
+    if facts["form"] == "network":
+        return load_network(tensors, facts, LinearNetwork)
+    return VAR(tensors["weights"], tensors["offset"], penalty=float(facts["penalty"]))
 
 
 def fit_var(

@@ -25,13 +25,15 @@ from npi_bids.records import Array, RegionSeries
 from npi_bids.settings import check_options, option
 from npi_bids.simulate.observation import Observed, ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period, simulate
-from npi_bids.surrogates.base import TrainSettings, preset, resolve
+from npi_bids.surrogates.base import PRESETS, TrainSettings, preset, resolve
+from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows
 from npi_bids.validate.scores import score
 
-METHODS = ("hybrid", "mou", "var", "luo2025", "fc")
+FC = "fc"  # no surrogate: what a map must be better than
+METHODS = (*families(), *PRESETS, FC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,8 +248,8 @@ def _map(method: str, runs: list[RegionSeries], seed: int) -> Array:
     if method == "fc":
         return functional_connectivity(runs)
     settings = resolve(
-        preset("luo2025", seed=seed, device="cpu")
-        if method == "luo2025"
+        preset(method, seed=seed, device="cpu")
+        if method in PRESETS
         else TrainSettings(surrogate=method, seed=seed, device="cpu")
     )
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from npi_bids.inference import SubjectEC
 from npi_bids.matrices import correlation, pearson
 from npi_bids.records import Array, ECResult, Quality, RegionSeries, Table, Verdict
 from npi_bids.surrogates.base import TrainLog, TrainSettings
+from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.surrogates.windows import all_regions, shared_regions
 from npi_bids.whole_brain.connectome import Connectome, read_connectome
 from npi_bids.whole_brain.models import KINDS, BrainSystem, activity, simulate_brain, true_ec
@@ -46,6 +48,10 @@ class FittedBrain:
         values = {name: np.array([value]) for name, value in self.system.parameters.items()}
         connectome = self.system.connectome
         return {**values, "weights": connectome.weights, "lengths_mm": connectome.lengths}
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing: the tensors say all."""
+        return {}
 
 
 def brain_of_runs(
@@ -120,7 +126,7 @@ def brain_of_runs(
         surrogate=FittedBrain(system),
         covered=covered,
         n_windows_per_run=tuple(int(run.keep.sum()) for run in shared),
-        settings=replace(train, surrogate="wbm"),
+        settings=replace(train, surrogate=WHOLE_BRAIN),
         tables={"training": _search_table(tried), "bifurcation": bifurcation(system)},
         account=_account(brain, best, len(tried)),
     )

@@ -6,10 +6,11 @@ import pytest
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, SurrogateError
+from npi_bids.surrogates.base import Surrogate
 from npi_bids.surrogates.var import VAR
 
 
-class Squared:
+class Squared(Surrogate):
     """A surrogate without a fast way: the square of the last sample of A drives B."""
 
     n_lags, n_regions = 1, 2

@@ -7,10 +7,11 @@ from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.responses import respond, respond_each, responses_together
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.surrogates.base import Surrogate
 from npi_bids.surrogates.var import VAR
 
 
-class Saturating:
+class Saturating(Surrogate):
     """A surrogate that is not linear: tanh of a chain A -> B -> C."""
 
     n_lags, n_regions = 2, 3

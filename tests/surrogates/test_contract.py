@@ -1,4 +1,4 @@
-"""What every surrogate must do; a new one is tested by being listed in ``SURROGATES``."""
+"""What every surrogate must do: each family of the registry, and one from another package."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ import numpy as np
 import pytest
 import torch
 
+import npi_bids
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian, perturb_each
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.surrogates.base import SURROGATES, TrainSettings
+from npi_bids.errors import SettingsError
+from npi_bids.surrogates import families
+from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.storage import read_surrogate, save_surrogate
 from npi_bids.surrogates.windows import (
     cut_windows,
     split_windows,
 )
+from tests.surrogates.toy_family import FAMILY
 
 # These are found by solving a problem that has one answer, whatever the seed.
-SOLVED = {("var", "ridge"), ("mou", "ridge"), ("hybrid", "ridge")}
+SOLVED = {(name, "ridge") for name in ("var", "mou", "hybrid", "toy")}
 
-CASES = [(name, "ridge") for name in SURROGATES] + [("var", "adam")]
+CASES = [(name, "ridge") for name in (*families.families(), FAMILY.name)] + [("var", "adam")]
+
+
+@pytest.fixture(autouse=True)
+def _with_toy(monkeypatch):
+    monkeypatch.setattr(families, "_registered", [])
+    families.register(FAMILY)
 
 
 def make_settings(name, var_fit, seed=0):
@@ -94,8 +105,10 @@ def test_beats_persistence_on_a_linear_system(model, windows):
 @pytest.mark.parametrize("strength", [1.0, -0.5])
 def test_fast_perturbation_equals_a_plain_loop(model, windows, strength):
     history = windows[0].history
-    fast = model.perturbed_change(history, strength)
-    np.testing.assert_allclose(fast, perturb_each(model, history, strength), atol=1e-5)
+    sign = "positive" if strength > 0 else "negative"
+    fast = infer_ec(model, history, PerturbSettings(strength=abs(strength), sign=sign))
+    plain = perturb_each(model, history, strength) * np.sign(strength)
+    np.testing.assert_allclose(fast, plain, atol=1e-5)
 
 
 def test_jacobian_is_the_limit_of_small_perturbations(model, windows):
@@ -110,6 +123,44 @@ def test_tensors_hold_every_fitted_number(model):
     tensors = model.tensors()
     assert tensors
     assert all(np.isfinite(value).all() for value in tensors.values())
+
+
+def test_a_stored_surrogate_comes_back_to_the_last_bit(model, windows, settings, tmp_path):
+    path = tmp_path / "x_surrogate.safetensors"
+    save_surrogate(model, path, family=settings.surrogate, labels="ABCD", tr=2.0)
+    stored = read_surrogate(path)
+    loaded, history = npi_bids.load_surrogate(path), windows[0].history
+    assert (stored.family, stored.labels, stored.tr) == (settings.surrogate, tuple("ABCD"), 2.0)
+    assert (loaded.n_lags, loaded.n_regions) == (3, 4)
+    np.testing.assert_array_equal(loaded.step(history), model.step(history))
+    settings = PerturbSettings(strength=0.7, sign="both")
+    maps = [infer_ec(some, history, settings) for some in (loaded, model)]
+    np.testing.assert_array_equal(*maps)
+    errors = [some.weight_errors(windows[0]) for some in (loaded, model)]
+    assert (errors[0] is None) == (errors[1] is None)
+    if errors[1] is not None:
+        np.testing.assert_array_equal(*errors)
+
+
+def test_every_family_is_shrunk_towards_a_group_or_refuses_in_words(settings):
+    if families.family(settings.surrogate).prior is not None:
+        assert families.prior_support(settings.surrogate).linear in (
+            "process",
+            "var",
+            "better",
+            "",
+        )
+        return
+    with pytest.raises(SettingsError, match="cannot be pre-trained on a group or shrunk"):
+        families.prior_support(settings.surrogate)
+
+
+def test_every_family_words_its_methods_and_its_defaults(settings):
+    family = families.family(settings.surrogate)
+    words = family.describe([{"linear_is_var": 1.0, "epochs": 80}, {}])
+    assert words.startswith("It was a")
+    assert not words.endswith(".")
+    assert set(family.defaults_of(settings)) == set(families.DEFAULTS)
 
 
 def test_log_has_one_error_per_epoch(windows, settings):

@@ -16,6 +16,7 @@ from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import group_linear, restrict
 from npi_bids.surrogates.pretraining import pretrain
+from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.windows import cut_windows
 from tests.conftest import var_run
 
@@ -156,6 +157,17 @@ def test_an_ensemble_of_networks_starts_from_the_groups():
     two = cut_windows([run_of(0)], 2)
     with pytest.raises(InputDataError, match="Pre-train with the same --surrogate, --lags"):
         fit_surrogate(two, two.take(slice(0, 0)), resolve(other), prior=prior)
+
+
+@pytest.mark.parametrize("surrogate", ["hybrid", "mou", "var", "mlp"])
+def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
+    settings = resolve(TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu"))
+    prior = pretrain(subjects(), settings).prior_of("x", leave_out=True)
+    windows = cut_windows([run_of(0)], 2)
+    model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, prior=prior)
+    save_surrogate(model, tmp_path / "x.safetensors", family=surrogate, labels=LABELS, tr=1.0)
+    loaded = load_surrogate(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))
 
 
 def test_a_network_without_a_region_ignores_it(found):

@@ -1,0 +1,104 @@
+"""Surrogates on disk: what is loaded is what was saved, and what cannot be loaded says why."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from npi_bids import load_surrogate
+from npi_bids.connectivity.perturbation import infer_ec
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.errors import InputDataError
+from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.hybrid import Hybrid, left_over, zero_mlp
+from npi_bids.surrogates.networks import fit_network
+from npi_bids.surrogates.ou import fit_process
+from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
+from npi_bids.surrogates.var import ridge_var
+from npi_bids.surrogates.windows import cut_windows
+
+
+@pytest.fixture
+def windows(run):
+    return cut_windows([run], 4)
+
+
+@pytest.fixture
+def saved(tmp_path, windows):
+    path = tmp_path / "x_surrogate.safetensors"
+    model, _ = ridge_var(windows)
+    save_surrogate(model, path, family="var", labels="ABCD", tr=2.0)
+    return path
+
+
+def with_about(path, **changes):
+    """Write the file again with other words in its metadata."""
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["npi_bids"])
+    write_tensors(read_tensors(path), path, {"npi_bids": json.dumps({**about, **changes})})
+
+
+@pytest.mark.parametrize("linear", ["process", "var"])
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_hybrid_with_networks_comes_back_to_the_last_bit(tmp_path, windows, linear, skip):
+    settings = resolve(
+        TrainSettings(epochs=4, patience=0, n_seeds=3, skip=skip, hidden=5, device="cpu")
+    )
+    part = fit_process(windows, "auto")[0] if linear == "process" else ridge_var(windows)[0]
+    left = left_over(part, windows)
+    residual, _ = fit_network(zero_mlp, left, left.take(slice(0, 0)), settings)
+    model = Hybrid(part, residual)
+    save_surrogate(model, tmp_path / "x.safetensors", family="hybrid", labels="ABCD", tr=2.0)
+    loaded = load_surrogate(tmp_path / "x.safetensors")
+    assert np.abs(residual.step(left.history)).max() > 1e-4  # the networks say something
+    np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))
+    settings = PerturbSettings(strength=0.5)
+    maps = [infer_ec(some, windows.history, settings) for some in (loaded, model)]
+    np.testing.assert_array_equal(*maps)
+    assert len(loaded.members) == len(model.members) == 3
+
+
+def test_loading_moves_no_random_generator(tmp_path, windows):
+    settings = resolve(TrainSettings(surrogate="rnn", epochs=1, n_lags=4, device="cpu"))
+    model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings)
+    save_surrogate(model, tmp_path / "x.safetensors", family="rnn", labels="ABCD", tr=2.0)
+    before = torch.get_rng_state()
+    load_surrogate(tmp_path / "x.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "wbm"}, "holds the parameters of a whole-brain model, which predicts no next"),
+        ({"family": "gru"}, "the family gru, which is not installed; known are hybrid, mou, var"),
+        ({"format": 9}, "was written by another version of npi-bids"),
+        ({"facts": {}}, "is damaged: what it says of its var surrogate does not fit its numbers"),
+    ],
+)
+def test_what_cannot_be_loaded_says_why(saved, changes, words):
+    with_about(saved, **changes)
+    with pytest.raises(InputDataError, match=words):
+        load_surrogate(saved)
+
+
+def test_a_file_of_another_program_is_refused(tmp_path):
+    write_tensors({"a": np.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputDataError, match="does not say which surrogate its numbers are"):
+        load_surrogate(tmp_path / "other.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(b"12345")
+    with pytest.raises(InputDataError, match="cannot be read as safetensors"):
+        load_surrogate(tmp_path / "cut.safetensors")
+    with pytest.raises(InputDataError, match=r"cannot be read as safetensors.*No such file"):
+        load_surrogate(tmp_path / "none.safetensors")
+
+
+def test_names_that_do_not_fit_the_numbers_are_damage(saved):
+    with_about(saved, labels=["A", "B"])
+    with pytest.raises(InputDataError, match="2 names of regions for 4 regions"):
+        load_surrogate(saved)
