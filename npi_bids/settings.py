@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, field, fields
 from numbers import Real
 from typing import Any
@@ -44,7 +44,7 @@ def period_problem(tr: object) -> str:
     )
 
 
-def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
+def option(default: Any, help: str | Callable[[], str], **facts: Any) -> Any:  # noqa: A002
     """Declare a field of a settings class.
 
     Parameters
@@ -52,7 +52,7 @@ def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002
     default
         Value when the user says nothing; a tuple makes an option that takes several values.
     help
-        What it means, with its unit, in one phrase.
+        What it means, with its unit, in one phrase; or a function that returns the phrase.
     **facts
         Any of: ``above``, ``at_least``, ``at_most``, ``below`` (bounds), ``choices`` (values,
         or a function that returns them), ``flag`` (name on the command line where it differs from
@@ -104,6 +104,12 @@ def _broken_bound(value: Any, facts: Any) -> str | None:
     if choices and value not in choices:
         return "one of " + ", ".join(map(str, choices))
     return None
+
+
+def help_of(facts: Any) -> str:
+    """Return what a field means, from its metadata."""
+    text = facts["help"]
+    return str(text() if callable(text) else text)
 
 
 def choices_of(facts: Any) -> tuple[Any, ...]:

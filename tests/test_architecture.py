@@ -45,7 +45,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-ec"),
-    *("npi-export", "npi-simulate", "npi-validate"),
+    *("npi-export", "npi-perturb", "npi-simulate", "npi-validate"),
 )
 
 

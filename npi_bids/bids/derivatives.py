@@ -6,11 +6,19 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from npi_bids.bids.layout import read_sidecar
-from npi_bids.bids.outputs import MEASURES, UNITS, output_path, parse_name, stem, unit_name
+from npi_bids.bids.outputs import (
+    MEASURES,
+    SURROGATES,
+    UNITS,
+    output_path,
+    parse_name,
+    stem,
+    unit_name,
+)
 from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
 
@@ -128,6 +136,32 @@ class Model:
             The sidecar does not name it, or names a file outside the dataset.
         """
         return regions_file(self.sidecar, self.root)
+
+
+def series_of_surrogate(path: Path) -> list[Path]:
+    """Return the cleaned series that a saved surrogate was fitted to, by the sidecar beside it.
+
+    Raises
+    ------
+    InputDataError
+        The surrogate lies in no output dataset, or its series are not there.
+    """
+    whole = path.absolute()
+    below = PurePosixPath(SURROGATES)
+    roots = [p for p in whole.parents if whole.is_relative_to(p / below)]
+    sidecar = whole.with_suffix(".json")
+    if not roots or not sidecar.is_file():
+        raise InputDataError(
+            f"<{path}> lies in no output dataset: expected it below {SURROGATES}, with its "
+            f"sidecar {sidecar.name} beside it."
+        )
+    sources = read_sidecar(sidecar).get("Sources")
+    found = [path_of(uri, roots[0]) for uri in sources] if isinstance(sources, list) else []
+    missing = [series for series in found if not series.is_file()]
+    if missing or not found:
+        what = f"<{missing[0]}>, which is not there" if missing else "no series"
+        raise InputDataError(f"The sidecar <{sidecar}> names {what}.")
+    return found
 
 
 def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:

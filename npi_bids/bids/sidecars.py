@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from npi_bids import __version__
 from npi_bids.bids.outputs import Entities, measure_fields
 
 # Spaces of an individual; everything else is the name of a template.
@@ -444,4 +445,39 @@ def variant_words() -> dict[str, str]:
     """Return what the end of ``desc`` means for every matrix of a group or a model."""
     return {
         kind.removeprefix("model").capitalize(): known.what for kind, known in _VARIANTS.items()
+    }
+
+
+def responses_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sidecar of a table of responses to perturbations.
+
+    Parameters
+    ----------
+    facts
+        ``surrogate`` (name of its file), ``family``, ``tr`` (s), ``sustained``, and ``n_states``
+        (None where the response is the same in every state).
+    """
+    once = "added to every sample until the response is read" if facts["sustained"] else (
+        "added to one sample"
+    )  # fmt: skip
+    states = facts["n_states"]
+    over = f"over {states} observed states" if states else "the same in every state"
+    return {
+        "Description": f"Mean change of every region after a perturbation {once}, {over}.",
+        "Surrogate": facts["surrogate"],
+        "SurrogateFamily": facts["family"],
+        "RepetitionTime": facts["tr"],
+        "Sustained": facts["sustained"],
+        "NumberOfStates": "n/a" if states is None else states,
+        "source": {"Description": "Perturbed region, or regions joined by +."},
+        "strength": {"Description": "What was added to the source.", "Units": "SD of the source"},
+        "step": {"Description": "Samples after the perturbation."},
+        "time": {"Description": "The same in seconds.", "Units": "s"},
+        "region": {"Description": "Region that responds."},
+        "response": {"Description": "Its mean change.", "Units": "SD of the region"},
+        "sd": {
+            "Description": "Standard deviation of the change over the states.",
+            "Units": "SD of the region",
+        },
+        "GeneratedBy": {"Name": "npi-bids", "Version": __version__},
     }

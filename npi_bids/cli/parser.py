@@ -24,7 +24,7 @@ from npi_bids.errors import SettingsError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.settings import choices_of, option
+from npi_bids.settings import choices_of, help_of, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
 from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
@@ -101,7 +101,7 @@ def flag(field: Field[Any]) -> str:
 
 def _add_option(group: Any, field: Field[Any], hint: Any) -> None:
     aliases = [f"-{a}" if len(a) == 1 else f"--{a}" for a in field.metadata.get("aliases", ())]
-    text = field.metadata["help"].replace("%", "%%")
+    text = help_of(field.metadata).replace("%", "%%")
     options: dict[str, Any] = {"dest": field.name, "default": SUPPRESS}
     if hint is bool and field.default is False:
         options["action"] = "store_true"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -49,18 +49,76 @@ def respond(
     >>> respond(chain, np.zeros((1, 1, 3)), np.array([1.0, 0, 0]), steps=2)
     array([0.25, 1.  , 1.  ])
     """
-    runs = []
-    for added in (push, np.zeros_like(push)):
-        path = history.copy()
-        path[:, -1] += added
-        predicted = surrogate.step(path)
-        for _ in range(steps - 1):
-            newest = predicted + added if sustained else predicted
-            path = np.concatenate([path[:, 1:], newest[:, None]], axis=1)
-            predicted = surrogate.step(path)
-        runs.append(predicted)
-    change: Array = (runs[0] - runs[1]).mean(axis=0)
+    *_, last = _changes(surrogate, history, push, steps=steps, sustained=sustained)
+    change: Array = last.mean(axis=0)
     return change
+
+
+def response_course(
+    surrogate: Surrogate, history: Array, push: Array, *, steps: int, sustained: bool = False
+) -> tuple[Array, Array]:
+    """Return how all regions respond after any perturbation, sample by sample.
+
+    Parameters
+    ----------
+    surrogate
+        Fitted model.
+    history
+        Shape (n_windows, n_lags, n_regions); states to perturb. Where the surrogate is linear the
+        response is the same in all of them.
+    push
+        Shape (n_regions,); what is added to the most recent sample.
+    steps
+        Samples to follow the response.
+    sustained
+        Whether the push is added again to each sample that follows.
+
+    Returns
+    -------
+    mean
+        Shape (steps, n_regions), over the states, in the unit of the signals; ``mean[0]`` is the
+        change of the first sample after the perturbation.
+    sd
+        Shape (steps, n_regions); standard deviation over the states, 0 where the surrogate is
+        linear.
+
+    Examples
+    --------
+    >>> from npi_bids.surrogates.var import VAR
+    >>> chain = VAR(np.array([[[0.5, 1.0, 0.0], [0, 0.5, 1.0], [0, 0, 0.5]]]), np.zeros(3))
+    >>> mean, _ = response_course(chain, np.zeros((1, 1, 3)), np.array([1.0, 0, 0]), steps=2)
+    >>> mean
+    array([[0.5 , 1.  , 0.  ],
+           [0.25, 1.  , 1.  ]])
+    """
+    weights = surrogate.linear_weights
+    if weights is not None:
+        course = _linear_changes(weights, push[None], steps=steps, sustained=sustained)
+        mean = np.array([change[0] for change in course])
+        return mean, np.zeros_like(mean)
+    changes = list(_changes(surrogate, history, push, steps=steps, sustained=sustained))
+    return (
+        np.array([change.mean(axis=0) for change in changes]),
+        np.array([change.std(axis=0) for change in changes]),
+    )
+
+
+def _changes(
+    surrogate: Surrogate, history: Array, push: Array, *, steps: int, sustained: bool
+) -> Iterator[Array]:
+    """Yield the change of each prediction in every state, shape (n_windows, n_regions)."""
+    pushes = (push, np.zeros_like(push))
+    paths = [history.copy() for _ in pushes]
+    for path, added in zip(paths, pushes, strict=True):
+        path[:, -1] += added
+    predicted = [surrogate.step(path) for path in paths]
+    yield predicted[0] - predicted[1]
+    for _ in range(steps - 1):
+        for place, added in enumerate(pushes):
+            newest = predicted[place] + added if sustained else predicted[place]
+            paths[place] = np.concatenate([paths[place][:, 1:], newest[:, None]], axis=1)
+        predicted = [surrogate.step(path) for path in paths]
+        yield predicted[0] - predicted[1]
 
 
 def respond_each(
@@ -70,7 +128,8 @@ def respond_each(
     pushes = strength * np.eye(surrogate.n_regions)
     weights = surrogate.linear_weights
     if weights is not None:
-        return _respond_linear(weights, pushes, steps=steps, sustained=sustained)
+        *_, last = _linear_changes(weights, pushes, steps=steps, sustained=sustained)
+        return last
     return np.array(
         [respond(surrogate, history, push, steps=steps, sustained=sustained) for push in pushes]
     )
@@ -148,16 +207,20 @@ def randomised_effect(treated: Array, outcome: Array) -> Array:
     return effect
 
 
-def _respond_linear(weights: Array, pushes: Array, *, steps: int, sustained: bool) -> Array:
-    """Follow the deviations alone: ``d[t+1] = sum over lags of d[lag] weights[lag]``."""
+def _linear_changes(
+    weights: Array, pushes: Array, *, steps: int, sustained: bool
+) -> Iterator[Array]:
+    """Follow the deviations alone: ``d[t+1] = sum over lags of d[lag] weights[lag]``.
+
+    Yields the change after each step, shape of the pushes: (n_pushes, n_regions).
+    """
     path = np.zeros((len(weights), *pushes.shape))
     path[-1] = pushes
-    for step in range(steps):
+    for _ in range(steps):
         change: Array = np.einsum("lis,lst->it", path, weights)
-        last = step == steps - 1
-        newest = change + pushes if sustained and not last else change
+        yield change
+        newest = change + pushes if sustained else change
         path = np.concatenate([path[1:], newest[None]])
-    return change
 
 
 def responses_together(

@@ -14,9 +14,9 @@ from npi_bids.surrogates.families import (
     DEFAULTS,
     WHOLE_BRAIN,
     default_words,
-    families,
     family,
     surrogate_names,
+    surrogate_words,
 )
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
@@ -144,9 +144,7 @@ class TrainSettings:
 
     surrogate: str = option(
         "hybrid",
-        "model of the regional dynamics: "
-        + ", ".join(f"{known.name} ({known.summary})" for known in families().values())
-        + f"; or {WHOLE_BRAIN}, a whole-brain model on structural connectivity (--sc)",
+        surrogate_words,
         choices=surrogate_names,
     )
     n_lags: int | None = option(

@@ -164,6 +164,15 @@ def surrogate_names() -> tuple[str, ...]:
     return (*families(), WHOLE_BRAIN)
 
 
+def surrogate_words() -> str:
+    """Say in the help what ``--surrogate`` takes."""
+    known = ", ".join(f"{known.name} ({known.summary})" for known in families().values())
+    return (
+        f"model of the regional dynamics: {known}; or {WHOLE_BRAIN}, a whole-brain model on "
+        "structural connectivity (--sc)"
+    )
+
+
 def register(new: SurrogateFamily) -> None:
     """Add a family for this process; one of the same name that was registered is replaced.
 

@@ -9,6 +9,7 @@ from npi_bids.assessment.verdict import VerdictSettings, judge, supports_directi
 from npi_bids.cli.execution import choose_plugin
 from npi_bids.cli.parser import GROUPS, build_parser, parse
 from npi_bids.records import Quality
+from npi_bids.settings import help_of
 from npi_bids.surrogates.lagged_evidence import DirectionTest
 
 SOUND = Quality(
@@ -122,4 +123,4 @@ def test_every_flag_says_what_it_is_for_and_is_unique():
     for classes in GROUPS.values():
         for settings in classes:
             for field in fields(settings):
-                assert len(field.metadata["help"]) > 4, field.name
+                assert len(help_of(field.metadata)) > 4, field.name

@@ -1,0 +1,299 @@
+"""Entry point of ``npi-perturb``: perturb a saved surrogate again, without fitting it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from npi_bids import __version__
+from npi_bids.cli.entry import run_command
+from npi_bids.cli.parser import with_dashes
+from npi_bids.cli.signals import interruptible
+from npi_bids.errors import InputDataError, SettingsError
+
+_RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
+_MOST_STEPS = 10_000
+_EXAMPLES = """
+examples:
+  dose-response of one region, and the responses of the next 20 samples:
+    npi-perturb SURROGATE --source "lh V1" --strength 0.5 1 2 --steps-ahead 1..20 -o v1.tsv
+  two regions together, held up until the response is read:
+    npi-perturb SURROGATE --source "lh V1+rh V1" --sustained --steps-ahead 1..20 -o both.tsv
+  names of the regions:
+    npi-perturb SURROGATE --list-regions
+
+SURROGATE is a *_surrogate.safetensors in derivatives/surrogates of an output dataset.
+"""
+
+
+@interruptible("npi-perturb", "run the same command again.")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load, perturb, write the responses with their sidecar and a figure."""
+    return run_command("npi-perturb", _main, argv)
+
+
+def _main(words: Sequence[str]) -> int:
+    return _run(build_parser().parse_args([with_dashes(word) for word in words]))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser."""
+    parser = ArgumentParser(
+        "npi-perturb",
+        description="How every region responds when one region or a set of regions of a fitted "
+        "surrogate is perturbed: at several strengths (dose-response), over several samples "
+        "(impulse response), once or held on (step response).",
+        epilog=_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("surrogate", type=Path, metavar="SURROGATE",
+                        help="surrogate that a run saved")  # fmt: skip
+    parser.add_argument("--source", nargs="+", default=[], metavar="A[+B]",
+                        help="regions to perturb; names joined by + are perturbed together, "
+                        "others one after the other")  # fmt: skip
+    parser.add_argument("--strength", nargs="+", type=float, default=[1.0], metavar="X",
+                        help="what is added to the source, in standard deviations; negative "
+                        "lowers it (1)")  # fmt: skip
+    parser.add_argument("--steps-ahead", nargs="+", default=["1"], metavar="N[..M]",
+                        help="samples after the perturbation at which responses are read (1)",
+                        )  # fmt: skip
+    parser.add_argument("--sustained", action="store_true",
+                        help="add the perturbation to every sample until the response is read, "
+                        "instead of to one")  # fmt: skip
+    parser.add_argument("--series", nargs="+", type=Path, default=[], metavar="TSV",
+                        help="cleaned series whose states are perturbed (those that the surrogate "
+                        "was fitted to, if its dataset is still whole)")  # fmt: skip
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT.tsv",
+                        help="table of responses; its sidecar (.json) and a figure (.svg) go "
+                        "beside it")  # fmt: skip
+    parser.add_argument("--list-regions", action="store_true", help="print the names and stop")
+    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for, checked.
+
+    Attributes
+    ----------
+    sources
+        As the user wrote each.
+    places
+        Regions of each, by their place in the model.
+    strengths, steps
+        Sizes (SD), and samples after the perturbation, sorted.
+    """
+
+    sources: tuple[str, ...]
+    places: tuple[tuple[int, ...], ...]
+    strengths: tuple[float, ...]
+    steps: tuple[int, ...]
+
+
+def _run(args: Namespace) -> int:
+    from npi_bids.surrogates.storage import read_surrogate
+    from npi_bids.surrogates.training import threads
+
+    stored = read_surrogate(args.surrogate)
+    if args.list_regions:
+        sys.stdout.write("".join(f"{label}\n" for label in stored.labels))
+        return 0
+    request = _checked(args, stored.labels)
+    history = _states(args, stored)
+    with threads(1):
+        rows = _responses(stored, history, request, sustained=args.sustained)
+    _write(args, stored, request, rows, n_states=len(history))
+    return 0
+
+
+def _checked(args: Namespace, labels: Sequence[str]) -> Request:
+    """Return the request; raise one SettingsError that names all that is wrong with it."""
+    problems, places, steps = [], [], set[int]()
+    if args.out is None or args.out.suffix != ".tsv":
+        found = "is missing" if args.out is None else f"must end in .tsv, not {args.out.name}"
+        problems.append(f"-o OUT.tsv {found}.")
+    if not args.source:
+        problems.append("--source is missing: name a region, or several joined by +.")
+    for words in args.source:
+        regions, problem = _regions_of(words, labels)
+        places.append(regions)
+        problems += [problem] if problem else []
+    problems += [f"--strength must be a number other than 0, not {value:g}."
+                 for value in args.strength if value == 0 or not abs(value) < float("inf")
+                 ]  # fmt: skip
+    for words in args.steps_ahead:
+        try:
+            steps |= _steps_of(words)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError(" ".join(problems))
+    strengths = tuple(dict.fromkeys(args.strength))
+    return Request(tuple(args.source), tuple(places), strengths, tuple(sorted(steps)))
+
+
+def _regions_of(words: str, labels: Sequence[str]) -> tuple[tuple[int, ...], str]:
+    """Return the places of the regions that are named, and what is wrong with the names."""
+    names = [words] if words in labels else [name.strip() for name in words.split("+")]
+    unknown = [name for name in names if name not in labels]
+    if not unknown:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        problem = f"--source {words}: {', '.join(twice)} is named twice." if twice else ""
+        return tuple(labels.index(name) for name in names), problem
+    folded = {label.casefold(): label for label in labels}
+    close = get_close_matches(unknown[0].casefold(), folded, n=1)
+    hint = f" Did you mean {folded[close[0]]}?" if close else ""
+    return (), (
+        f"--source {words}: the surrogate has no region {', '.join(unknown)}; it has "
+        f"{len(labels)}, such as {', '.join(labels[:5])} (--list-regions shows all).{hint}"
+    )
+
+
+def _steps_of(words: str) -> set[int]:
+    match = _RANGE.fullmatch(words.strip())
+    first = int(match[1]) if match else 0
+    last = int(match[2]) if match and match[2] else first
+    if not 1 <= first <= last <= _MOST_STEPS:
+        raise ValueError(
+            f"--steps-ahead must be a number of samples from 1 to {_MOST_STEPS}, or a range such "
+            f"as 1..20, not {words}."
+        )
+    return set(range(first, last + 1))
+
+
+def _states(args: Namespace, stored: Any) -> Any:
+    """Return the histories to perturb; one of zeros where the response is the same in all."""
+    import numpy as np
+
+    from npi_bids.io.tables import read_series
+    from npi_bids.records import RegionSeries
+    from npi_bids.surrogates.windows import cut_windows
+
+    model = stored.surrogate
+    if model.linear_weights is not None:
+        return np.zeros((1, model.n_lags, model.n_regions))
+    runs = []
+    for path in args.series or _fitted_to(args.surrogate):
+        run = read_series(path, stored.tr)
+        if missing := [label for label in stored.labels if label not in run.labels]:
+            raise InputDataError(
+                f"<{path}> lacks {len(missing)} of the {len(stored.labels)} regions of the "
+                f"surrogate, such as {', '.join(missing[:5])}; give the series that it was "
+                "fitted to."
+            )
+        columns = [run.labels.index(label) for label in stored.labels]
+        runs.append(RegionSeries(run.data[:, columns], stored.labels, run.tr, run.keep))
+    return cut_windows(runs, model.n_lags).history
+
+
+def _fitted_to(surrogate: Path) -> list[Path]:
+    """Return the series that a surrogate was fitted to, as its dataset names them."""
+    from npi_bids.bids.derivatives import series_of_surrogate
+
+    try:
+        return series_of_surrogate(surrogate)
+    except InputDataError as error:
+        raise InputDataError(
+            f"{error} The responses of this surrogate depend on the state, which its series "
+            "give; name them with --series."
+        ) from error
+
+
+def _responses(
+    stored: Any, history: Any, request: Request, *, sustained: bool
+) -> list[dict[str, Any]]:
+    """Return one row per source, strength, sample and region."""
+    import numpy as np
+
+    from npi_bids.connectivity.responses import response_course
+
+    rows = []
+    for source, places in zip(request.sources, request.places, strict=True):
+        for strength in request.strengths:
+            push = np.zeros(stored.surrogate.n_regions)
+            push[list(places)] = strength
+            mean, sd = response_course(
+                stored.surrogate, history, push, steps=request.steps[-1], sustained=sustained
+            )
+            rows += [
+                {
+                    "source": source,
+                    "strength": strength,
+                    "step": step,
+                    "time": step * stored.tr,
+                    "region": label,
+                    "response": mean[step - 1, place],
+                    "sd": sd[step - 1, place],
+                }
+                for step in request.steps
+                for place, label in enumerate(stored.labels)
+            ]
+    return rows
+
+
+def _write(
+    args: Namespace, stored: Any, request: Request, rows: list[dict[str, Any]], *, n_states: int
+) -> None:
+    import pandas as pd
+
+    from npi_bids.bids.sidecars import responses_sidecar
+    from npi_bids.io.files import write_json, write_text
+    from npi_bids.io.tables import write_table
+    from npi_bids.reports.figures_responses import draw_responses
+
+    table = pd.DataFrame(rows)
+    if not table["response"].map(lambda value: abs(value) < float("inf")).all():
+        sys.stderr.write(
+            "npi-perturb: the surrogate leaves every bound, so that late responses are not "
+            "finite; read fewer steps ahead.\n"
+        )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    linear = stored.surrogate.linear_weights is not None
+    facts = {
+        "surrogate": args.surrogate.name,
+        "family": stored.family,
+        "tr": stored.tr,
+        "sustained": args.sustained,
+        "n_states": None if linear else n_states,
+    }
+    write_table(table, args.out)
+    write_json(args.out.with_suffix(".json"), responses_sidecar(facts))
+    write_text(args.out.with_suffix(".svg"), draw_responses(table, own=_own(request, stored)))
+    sys.stdout.write(_strongest(table, _own(request, stored)))
+    sys.stdout.write(f"Written: {args.out}, with its sidecar and {args.out.stem}.svg\n")
+
+
+def _own(request: Request, stored: Any) -> dict[str, set[str]]:
+    """Return the perturbed regions of each source."""
+    return {
+        source: {stored.labels[place] for place in places}
+        for source, places in zip(request.sources, request.places, strict=True)
+    }
+
+
+def _strongest(table: Any, own: dict[str, set[str]]) -> str:
+    """Say which other region responds most to each source."""
+    lines = []
+    for source, regions in own.items():
+        rows = table[(table["source"] == source) & ~table["region"].isin(regions)]
+        rows = rows[rows["response"].abs() < float("inf")]
+        if rows.empty:
+            continue
+        top = rows.loc[rows["response"].abs().idxmax()]
+        lines.append(
+            f"{source}: strongest response {top['response']:+.3f} SD in {top['region']}, "
+            f"{top['time']:g} s after a perturbation of {top['strength']:g} SD\n"
+        )
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
