@@ -124,7 +124,7 @@ def _of_run(run: RegionSeries, n_bins: int) -> tuple[Complex, Array, Array]:
     weight = np.full(n + 1, 1.0)
     weight[0] = weight[-1] = 0.5
     bins = np.minimum((frequency / np.pi * n_bins).astype(int), n_bins - 1)
-    ordinates = np.bincount(bins, weight, n_bins)
+    ordinates = np.bincount(bins, weight, n_bins).astype(np.float64)
     mean = np.bincount(bins, weight * frequency, n_bins) / np.maximum(ordinates, 1e-12)
     inside = np.zeros((n_bins, n + 1))
     inside[bins, np.arange(n + 1)] = weight
@@ -182,7 +182,8 @@ def _taper(n: int) -> Array:
     if n_end:
         rise = 0.5 * (1 - np.cos(np.pi * (np.arange(n_end) + 0.5) / n_end))
         taper[:n_end], taper[-n_end:] = rise, rise[::-1]
-    return taper / np.sqrt(np.mean(taper**2))
+    scaled: Array = taper / np.sqrt(np.mean(taper**2))
+    return scaled
 
 
 def _unmasked(inside: Array, taper: Array, keep: Mask) -> Array:
@@ -195,7 +196,8 @@ def _unmasked(inside: Array, taper: Array, keep: Mask) -> Array:
     """
     n = len(keep)
     whole, masked = (
-        np.fft.irfft(np.abs(np.fft.rfft(part, 2 * n)) ** 2, 2 * n) for part in (taper, taper * keep)
+        np.fft.irfft(np.abs(np.fft.rfft(part, 2 * n)) ** 2, 2 * n)
+        for part in (taper, taper * keep)
     )
     known = masked > _FEWEST_PRODUCTS * masked[0]
     ratio = np.where(known, whole / np.maximum(masked, 1e-12), 0.0)
@@ -210,4 +212,5 @@ def _parzen(n: int, reach: int) -> Array:
     """Return Parzen's lag window over the lags of a circle of ``n`` samples."""
     lag = np.minimum(np.arange(n), n - np.arange(n)) / reach
     inner, outer = 1 - 6 * lag**2 + 6 * lag**3, 2 * np.clip(1 - lag, 0, None) ** 3
-    return np.where(lag <= 0.5, inner, outer)
+    window: Array = np.where(lag <= 0.5, inner, outer).astype(np.float64)
+    return window

@@ -29,7 +29,10 @@ from npi_bids.surrogates.ou_gradient import Transition, transition
 _RIDGE = 1e-3  # share of its power that is added to each region's
 _RATE = 0.7  # median of the prior of the regions' mean rate, per second
 _RATE_SD = 1.0  # of the log of that rate
-_TIE_GAIN, _TIE = 0.2, 0.5  # SD of the log rates of regions about their mean, with gain and without
+_TIE_GAIN, _TIE = (
+    0.2,
+    0.5,
+)  # SD of the log rates of regions about their mean, with gain and without
 _IMPOSSIBLE = 1e10
 
 
@@ -249,13 +252,8 @@ class SpectralProblem:
         plain = inverse + crossed @ w.T
         each = np.einsum("kij,ij->k", power.real, plain)
         each = each - 2 * np.einsum("kij,ij->k", turned.real, crossed)
-        value = float(np.log(np.diag(factor)).sum())
-        if self.prior.gain:
-            value += self.n / 2 * float(self.share @ np.log(each / self.share / self.n))
-            weight = self.n / 2 * self.share / each
-        else:
-            value += float(each.sum()) / 2
-            weight = np.full_like(each, 0.5)
+        fit, weight = self._weighted(each)
+        value = float(np.log(np.diag(factor)).sum()) + fit
         past = np.einsum("k,kij->ij", weight, power.real)
         cross = np.einsum("k,kij->ij", weight, turned.real)
         residual = past - w.T @ cross - cross.T @ w + w.T @ past @ w
@@ -267,17 +265,26 @@ class SpectralProblem:
             by_w = by_w - by_determinant / 2
         by_delay = np.zeros(self.n)
         if self.prior.delay_sd:
-            pull = np.einsum("k,kij->ij", weight * self.frequency, power.imag) * plain
-            pull -= 2 * np.einsum("k,kij->ij", weight * self.frequency, turned.imag) * crossed
+            slope = weight * self.frequency
+            pull = np.einsum("k,kij->ij", slope, power.imag) * plain
+            pull -= 2 * np.einsum("k,kij->ij", slope, turned.imag) * crossed
             by_delay = pull.sum(axis=1) - pull.sum(axis=0)
         return value, moved, by_w, by_q, by_delay
+
+    def _weighted(self, each: Array) -> tuple[float, Array]:
+        """Return what the bins' residual power adds to the likelihood, and its slope by each."""
+        if not self.prior.gain:
+            return float(each.sum()) / 2, np.full_like(each, 0.5)
+        gain = each / self.share / self.n
+        return self.n / 2 * float(self.share @ np.log(gain)), self.n / 2 * self.share / each
 
     def _aligned(self, delays: Array) -> Complex:
         """Return the cross-spectra that the regions would have without their delays."""
         if not delays.any():
             return self.power
         phase = np.exp(1j * self.frequency[:, None] * delays)
-        return self.power * phase.conj()[:, :, None] * phase[:, None, :]
+        aligned: Complex = self.power * phase.conj()[:, :, None] * phase[:, None, :]
+        return aligned
 
     def _log_determinant(self, w: Array) -> tuple[float, Array]:
         """Return ``sum_k u_k log|det(I - W e^(-iw_k))|^2`` and its gradient by W."""

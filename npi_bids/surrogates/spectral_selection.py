@@ -130,13 +130,12 @@ class _Choice:
     def _fitted_free(self, plain: SpectralFit) -> SpectralFit:
         """Fit with a free gain from several starts, as there are several optima."""
         prior = replace(self.prior, gain=True)
-        best: SpectralFit | None = None
-        for own, start in [*((own, None) for own in _OWN), (0.5, plain)]:
-            found = self._problem(prior, own).fit(start, _ITERATIONS[0])
-            if best is None or found.objective < best.objective:
-                best, self.own = found, own
-        assert best is not None
-        return best
+        starts: list[tuple[float, SpectralFit | None]] = [(0.5, plain)]
+        starts += [(own, None) for own in _OWN]
+        found = [self._problem(prior, own).fit(start, _ITERATIONS[0]) for own, start in starts]
+        best = min(range(len(found)), key=lambda place: found[place].objective)
+        self.own = starts[best][0]
+        return found[best]
 
     def _precision(self, fit: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
         return evidence_precision(_Model(self._problem(prior), fit), prior.precision)
@@ -187,7 +186,9 @@ def evidence_precision(model: _Model, before: tuple[float, float]) -> tuple[floa
     upper = np.triu_indices(n, 1)
     both = (information + information.T)[upper]
     found = []
-    for part, precision in zip((relative + relative.T, relative - relative.T), before, strict=True):
+    for part, precision in zip(
+        (relative + relative.T, relative - relative.T), before, strict=True
+    ):
         energy = float(2 * ((part[upper] / 2) ** 2).sum())
         known = float((both / (both + 2 * precision)).sum())
         found.append(float(np.clip(known / max(energy, 1e-12), 1.0, _MOST_PRECISION)))
