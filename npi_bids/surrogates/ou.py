@@ -76,9 +76,9 @@ class MOU(VAR):
         own = np.diag(self.process.drift)
         spread = np.linalg.inv(moments.past + _TINY * np.eye(len(own)))
         left = np.mean((future - past @ self.process.transition) ** 2, axis=0)
-        slope = _mean_exponential(own[:, None], own[None, :])
+        slope = mean_exponential(own[:, None], own[None, :])
         lagged = len(windows) * slope**2 / np.outer(np.diag(spread), left)
-        together = _innovation_slope(own[:, None] + own[None, :]) * self.process.diffusion[:, None]
+        together = innovation_slope(own[:, None] + own[None, :]) * self.process.diffusion[:, None]
         shared = len(windows) / np.outer(left, left)
         even, odd = self.choices.precision
         there = lagged + shared * together**2 + (even + odd) / 2
@@ -192,7 +192,7 @@ def unroll(transition: Array, choices: Choices, n_lags: int) -> Array:
     return weights
 
 
-def _mean_exponential(one: Array, other: Array) -> Array:
+def mean_exponential(one: Array, other: Array) -> Array:
     """Return ``(e^a - e^b) / (a - b)``: how the transition follows an entry of the drift."""
     half = (one - other) / 2
     ratio = np.where(np.abs(half) > 1e-6, np.sinh(half) / np.where(half == 0, 1, half), 1.0)
@@ -200,7 +200,7 @@ def _mean_exponential(one: Array, other: Array) -> Array:
     return slope
 
 
-def _innovation_slope(rate: Array) -> Array:
+def innovation_slope(rate: Array) -> Array:
     """Return ``int_0^1 s e^(rate s) ds``: how the innovations follow an entry of the drift."""
     slope: Array = (np.exp(rate) * (rate - 1) + 1) / rate**2
     return slope

@@ -139,6 +139,7 @@ class SpectralProblem:
         mean = np.einsum("kii->k", power).real / self.n
         shape = (1 - own**2) / np.abs(1 - own / self.turn[:, 0, 0]) ** 2
         gain = mean / shape
+        self.taken_out = gain
         power = power / gain[:, None, None]
         size = np.sqrt(np.einsum("k,kii->i", self.share, power).real)
         self.constant += float(self.n / 2 * (self.share @ np.log(gain)) + np.log(size).sum())
@@ -188,6 +189,17 @@ class SpectralProblem:
             float(found.fun) + self.constant,
             likelihood,
         )
+
+    def gain_of(self, fit: SpectralFit) -> Array:
+        """Return the common gain of a fit in each bin, 1 where it is not free."""
+        if not self.prior.gain:
+            return np.ones(len(self.frequency))
+        drift, diffusion, delays = self._in_own_units(fit)
+        moved = transition(drift, diffusion, self.n_halvings)
+        inverse: Array = np.linalg.inv(moved.innovation).astype(np.float64)
+        each = self._residual_power(moved.matrix, inverse, delays)[0]
+        gain: Array = each / self.share / self.n * self.taken_out
+        return gain
 
     def _in_own_units(self, start: SpectralFit) -> tuple[Array, Array, Array]:
         drift = start.drift * self.scale[:, None] / self.scale
@@ -246,12 +258,7 @@ class SpectralProblem:
             return _IMPOSSIBLE, None, w, w, delays
         inverse, _ = lapack.dpotri(factor, lower=1)
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
-        power = self._aligned(delays)
-        turned = power * self.turn
-        crossed = w @ inverse
-        plain = inverse + crossed @ w.T
-        each = np.einsum("kij,ij->k", power.real, plain)
-        each = each - 2 * np.einsum("kij,ij->k", turned.real, crossed)
+        each, power, turned, (plain, crossed) = self._residual_power(w, inverse, delays)
         fit, weight = self._weighted(each)
         value = float(np.log(np.diag(factor)).sum()) + fit
         past = np.einsum("k,kij->ij", weight, power.real)
@@ -270,6 +277,18 @@ class SpectralProblem:
             pull -= 2 * np.einsum("k,kij->ij", slope, turned.imag) * crossed
             by_delay = pull.sum(axis=1) - pull.sum(axis=0)
         return value, moved, by_w, by_q, by_delay
+
+    def _residual_power(
+        self, w: Array, inverse: Array, delays: Array
+    ) -> tuple[Array, Complex, Complex, tuple[Array, Array]]:
+        """Return the whitened power that each bin leaves, and what its gradient needs."""
+        power = self._aligned(delays)
+        turned = power * self.turn
+        crossed = w @ inverse
+        plain = inverse + crossed @ w.T
+        each = np.einsum("kij,ij->k", power.real, plain)
+        each = each - 2 * np.einsum("kij,ij->k", turned.real, crossed)
+        return each, power, turned, (plain, crossed)
 
     def _weighted(self, each: Array) -> tuple[float, Array]:
         """Return what the bins' residual power adds to the likelihood, and its slope by each."""

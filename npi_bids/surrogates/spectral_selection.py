@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_discrete_lyapunov
 
 from npi_bids.records import Array
 from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
+from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.spectral import SpectralFit, SpectralPrior, SpectralProblem
 
@@ -48,6 +50,11 @@ class ObservationModel:
         Of the symmetric and the antisymmetric part.
     band
         In radians per sample; None where all frequencies have power.
+    model
+        The fit with the spectra that it expects.
+    transition_errors
+        Shape (n_regions, n_regions); standard errors of the transition, with what the delays leave
+        unknown.
     """
 
     fit: SpectralFit
@@ -58,6 +65,8 @@ class ObservationModel:
     gain_gain: float
     precision: tuple[float, float]
     band: tuple[float, float] | None
+    model: FittedModel
+    transition_errors: Array
 
 
 def choose_observation(
@@ -104,17 +113,31 @@ class _Choice:
             fit = self._fitted(prior, fit, _ITERATIONS[1])
         prior = replace(prior, precision=self._precision(fit, prior))
         sd, evidence, errors = 0.0, math.nan, np.full(self.spectra.n_regions, np.nan)
+        unsure: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
         if self.delays:
             information = _BELIEVED * self._delay_information(fit, prior)
             sd, shrunk, evidence = evidence_of_delays(fit.delays, information)
             if evidence < _GATE:
                 sd, shrunk = 0.0, np.zeros_like(shrunk)
-            fit = replace_delays(fit, shrunk)
-            spread = np.linalg.inv(information + np.eye(len(shrunk)) / max(sd, 1e-3) ** 2)
+            fit = replace(fit, delays=shrunk)
+            prior_of_delays = np.eye(len(shrunk)) / max(sd, 1e-3) ** 2
+            spread: Array = np.linalg.inv(information + prior_of_delays).astype(np.float64)
             errors = np.sqrt(np.diag(spread)) * self.tr
-        fit = self._fitted(replace(prior, delay_sd=sd), fit, _ITERATIONS[2])
+            unsure = spread if sd else unsure
+        prior = replace(prior, delay_sd=sd)
+        fit = self._fitted(prior, fit, _ITERATIONS[2])
+        model = FittedModel(self._problem(prior), fit)
         return ObservationModel(
-            fit, sd * self.tr, evidence, errors, chosen, gained, prior.precision, self.band
+            fit=fit,
+            delay_sd=sd * self.tr,
+            delay_gain=evidence,
+            delay_errors=errors,
+            gain=chosen,
+            gain_gain=gained,
+            precision=prior.precision,
+            band=self.band,
+            model=model,
+            transition_errors=transition_errors(model, prior.precision, unsure),
         )
 
     def _problem(self, prior: SpectralPrior, own: float | None = None) -> SpectralProblem:
@@ -138,38 +161,53 @@ class _Choice:
         return found[best]
 
     def _precision(self, fit: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
-        return evidence_precision(_Model(self._problem(prior), fit), prior.precision)
+        return evidence_precision(FittedModel(self._problem(prior), fit), prior.precision)
 
     def _delay_information(self, fit: SpectralFit, prior: SpectralPrior) -> Array:
-        return delay_information(_Model(self._problem(prior), fit), prior.precision)
+        return delay_information(FittedModel(self._problem(prior), fit), prior.precision)
 
 
-def replace_delays(fit: SpectralFit, delays: Array) -> SpectralFit:
-    """Return a fit with other delays."""
-    return replace(fit, delays=delays)
+class FittedModel:
+    """A fit with the spectra that it expects, in the units of the signals.
 
-
-class _Model:
-    """A fit in the units of a problem, with the spectra that it expects."""
+    Attributes
+    ----------
+    drift, transition, innovation, stationary
+        Of the state, shape (n_regions, n_regions).
+    frequency, share
+        Shape (n_bins,); radians per sample, and shares of the ordinates.
+    power
+        Shape (n_bins, n_regions, n_regions); of the state.
+    gain
+        Shape (n_bins,); of the signals over that of the state, 1 where it is not free.
+    """
 
     def __init__(self, problem: SpectralProblem, fit: SpectralFit) -> None:
-        scale = problem.scale
-        self.drift = fit.drift * scale[:, None] / scale
+        self.drift, self.diffusion, self.delays = fit.drift, fit.diffusion, fit.delays
         self.frequency, self.share = problem.frequency, problem.share
         self.n_samples = problem.n_samples
-        process = OU(self.drift, fit.diffusion / scale**2)
+        process = OU(fit.drift, fit.diffusion)
         self.transition, self.innovation = process.transition, process.innovation
+        self.stationary: Array = solve_discrete_lyapunov(self.transition.T, self.innovation)
         identity = np.eye(len(self.drift))
         self.filter: Complex = problem.turn * identity - self.transition
         self.inverse: Complex = np.linalg.inv(self.filter)
         self.power: Complex = _adjoint(self.inverse) @ self.innovation @ self.inverse
+        self.gain = problem.gain_of(fit)
+
+    @property
+    def observed_power(self) -> Complex:
+        """Cross-spectra of the signals: of the state, with delays and gain."""
+        phase = np.exp(1j * self.frequency[:, None] * self.delays)
+        power: Complex = self.power * phase[:, :, None] * phase.conj()[:, None, :]
+        return power * self.gain[:, None, None]
 
 
 def _adjoint(matrices: Any) -> Any:
     return np.conj(np.swapaxes(matrices, 1, 2))
 
 
-def evidence_precision(model: _Model, before: tuple[float, float]) -> tuple[float, float]:
+def evidence_precision(model: FittedModel, before: tuple[float, float]) -> tuple[float, float]:
     """Return the precisions of highest evidence: one round of MacKay's fixed point.
 
     The number of well-determined entries of a part over their energy (MacKay 1992,
@@ -195,21 +233,44 @@ def evidence_precision(model: _Model, before: tuple[float, float]) -> tuple[floa
     return found[0], found[1]
 
 
-def delay_information(model: _Model, precision: tuple[float, float]) -> Array:
+def delay_information(model: FittedModel, precision: tuple[float, float]) -> Array:
     """Return the expected information on the delays, with the drift profiled out.
 
     Shape (n_regions, n_regions), per squared sample: the Schur complement of the expected
     information on W under the prior, in the eigenbases of covariance and innovations.
     """
     n, w, u = len(model.drift), model.frequency, model.share
-    inverse = np.linalg.inv(model.innovation)
-    whitened = model.filter @ inverse @ _adjoint(model.filter)
-    crossed = np.conj(model.filter) @ inverse
+    whitened = model.filter @ np.linalg.inv(model.innovation) @ _adjoint(model.filter)
     by_delays = np.einsum("k,kij,kji->ij", u * w**2, model.power, whitened).real
     by_delays = by_delays - float((u * w**2).sum()) * np.eye(n)
+    mixed, known, _ = _mixed_information(model, precision)
+    weighted = (mixed / known).reshape(n, -1)
+    found = (by_delays - weighted @ mixed.reshape(n, -1).T) * model.n_samples
+    values, vectors = np.linalg.eigh((found + found.T) / 2)
+    information: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return information
+
+
+def _mixed_information(
+    model: FittedModel, precision: tuple[float, float]
+) -> tuple[Array, Array, tuple[Array, Array]]:
+    """Return the information between delays and W, and on W, in the eigenbases of W's sides.
+
+    Returns
+    -------
+    mixed
+        Shape (n_regions, n_regions, n_regions): delay, and both sides of W; per sample.
+    known
+        Shape (n_regions, n_regions); on W under the prior, per sample.
+    bases
+        Of the sources and of the targets.
+    """
+    n, w, u = len(model.drift), model.frequency, model.share
+    crossed = np.conj(model.filter) @ np.linalg.inv(model.innovation)
     turned = (1j * w * u)[:, None, None] * model.power
     mixed = np.stack([
-        np.einsum("kp,kq->pq", turned[:, i, :], crossed[:, i, :]).real for i in range(n)
+        np.einsum("kp,kq->pq", turned[:, i, :], crossed[:, i, :], optimize=True).real
+        for i in range(n)
     ])  # fmt: skip
     own = np.einsum("k,kba->ab", 1j * w * u, model.inverse).real
     mixed[np.arange(n), np.arange(n), :] -= own
@@ -219,12 +280,50 @@ def delay_information(model: _Model, precision: tuple[float, float]) -> Array:
     rate = -float(np.diag(model.drift).mean())
     prior = math.sqrt(precision[0] * precision[1]) / model.n_samples
     prior = prior / math.exp(-2 * rate) / rate**2
-    mixed = to_source.T @ mixed @ to_target
-    weighted = (mixed / (spread[:, None] / noise + prior)).reshape(n, -1)
-    found = (by_delays - weighted @ mixed.reshape(n, -1).T) * model.n_samples
-    values, vectors = np.linalg.eigh((found + found.T) / 2)
-    known: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
-    return known
+    known: Array = spread[:, None] / noise + prior
+    return to_source.T @ mixed @ to_target, known, (to_source, to_target)
+
+
+def transition_errors(
+    model: FittedModel, precision: tuple[float, float], unsure_delays: Array
+) -> Array:
+    """Return the standard errors of the transition, shape (source, target).
+
+    Laplace's approximation: lagged products and innovations inform each pair of entries, the prior
+    adds its precision (as for the process without an observation model), and what the delays leave
+    unknown comes on top: to first order W follows the delays by ``-H_WW^-1 H_Wd``.
+
+    Parameters
+    ----------
+    model
+        The fit.
+    precision
+        Of the symmetric and the antisymmetric part of the relative drift.
+    unsure_delays
+        Shape (n_regions, n_regions); posterior covariance of the delays, in squared samples.
+    """
+    n = len(model.drift)
+    own = np.diag(model.drift)
+    past = np.einsum("k,kij->ij", model.share, model.power.real)
+    alone = np.diag(np.linalg.inv(past + 1e-6 * np.trace(past) / n * np.eye(n)))
+    left = np.diag(model.innovation)
+    slope = mean_exponential(own[:, None], own[None, :])
+    lagged = model.n_samples * slope**2 / np.outer(alone, left)
+    size = np.outer(-own, -own)
+    even, odd = precision
+    together = innovation_slope(own[:, None] + own[None, :]) * model.diffusion[:, None]
+    shared = model.n_samples / np.outer(left, left)
+    there = lagged + shared * together**2 + (even + odd) / 2 / size
+    crossed = shared * together * together.T + (even - odd) / 2 / size
+    variance = slope**2 * there.T / (there * there.T - crossed**2)
+    if unsure_delays.any():
+        mixed, known, (to_source, to_target) = _mixed_information(model, precision)
+        follows = to_source @ (mixed / known) @ to_target.T
+        values, vectors = np.linalg.eigh(unsure_delays)
+        moved = np.einsum("de,dpq->epq", vectors * np.sqrt(np.maximum(values, 0)), follows)
+        variance = variance + (moved**2).sum(axis=0)
+    errors: Array = np.sqrt(variance)
+    return errors
 
 
 def evidence_of_delays(delays: Array, information: Array) -> tuple[float, Array, float]:
