@@ -22,7 +22,7 @@ from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.spectral_selection import ObservationModel, choose_observation
 from npi_bids.surrogates.var import VAR
 
-_RIDGE = 1e-6  # share of the variance that keeps the predictor of filtered signals bounded
+_RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
