@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,29 @@ class CrossSpectra:
         """Return the spectra of some regions."""
         some = self.power[:, regions[:, None], regions[None, :]]
         return CrossSpectra(self.frequency, some, self.n_ordinates)
+
+
+def pooled(parts: Sequence[CrossSpectra]) -> CrossSpectra:
+    """Return the spectra of several stretches together; they have the same bins."""
+    count = np.sum([part.n_ordinates for part in parts], axis=0)
+    power = sum(part.power * part.n_ordinates[:, None, None] for part in parts)
+    where = sum(part.frequency * part.n_ordinates for part in parts)
+    return CrossSpectra(where / count, power / count[:, None, None], count)
+
+
+def stretches(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSeries]]:
+    """Return runs in so many parts, one after the other in time, as long as each other."""
+    n_samples = sum(len(run.keep) for run in runs)
+    bounds = np.linspace(0, n_samples, n_parts + 1).astype(int)
+    parts: list[list[RegionSeries]] = [[] for _ in range(n_parts)]
+    start = 0
+    for run in runs:
+        for place, (a, b) in enumerate(pairwise(bounds - start)):
+            rows = slice(max(a, 0), max(min(b, len(run.keep)), 0))
+            if rows.start < rows.stop:
+                parts[place].append(replace(run, data=run.data[rows], keep=run.keep[rows]))
+        start += len(run.keep)
+    return parts
 
 
 def n_bins_of(n_samples: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import solve
 
 from npi_bids.records import Array, RegionSeries, Windows
-from npi_bids.surrogates.cross_spectra import Complex, cross_spectra
+from npi_bids.surrogates.cross_spectra import Complex
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.spectral_selection import ObservationModel, choose_observation
 from npi_bids.surrogates.var import VAR
@@ -121,9 +121,7 @@ def fit_observed(
     delays, gain
         As :func:`~npi_bids.surrogates.spectral_selection.choose_observation` takes them.
     """
-    runs = series_of(windows)
-    spectra = cross_spectra(runs)
-    found = choose_observation(spectra, tr, delays=delays, gain=gain)
+    found = choose_observation(series_of(windows), tr, delays=delays, gain=gain)
     model = found.model
     scale = np.sqrt(np.diag(model.stationary))
     size = windows.target.std(axis=0)

@@ -190,6 +190,11 @@ class SpectralProblem:
             likelihood,
         )
 
+    def log_likelihood(self, fit: SpectralFit) -> float:
+        """Return the log likelihood of all samples under a fit, which may be that of others."""
+        value, *_ = self._likelihood(*self._in_own_units(fit))
+        return -self.n_samples * (value + self.constant)
+
     def gain_of(self, fit: SpectralFit) -> Array:
         """Return the common gain of a fit in each bin, 1 where it is not free."""
         if not self.prior.gain:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
-from npi_bids.records import Array
-from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
+from npi_bids.records import Array, RegionSeries
+from npi_bids.surrogates.cross_spectra import (
+    Complex,
+    CrossSpectra,
+    cross_spectra,
+    pooled,
+    stretches,
+)
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.spectral import SpectralFit, SpectralPrior, SpectralProblem
@@ -25,6 +32,7 @@ _FEWEST_REGIONS = 10  # with fewer the delays take what is direction
 # Share of the information on the delays that is believed, since their errors are 1.3 to 2 times
 # what all of it would say, and the evidence (nats) that they must bring.
 _BELIEVED, _GATE = 0.25, 12.0
+_FOLDS = 4  # stretches of time, each held out once
 _MOST_PRECISION = 1e5
 
 
@@ -70,14 +78,17 @@ class ObservationModel:
 
 
 def choose_observation(
-    spectra: CrossSpectra, tr: float, *, delays: bool = True, gain: bool | None = None
+    runs: Sequence[RegionSeries], tr: float, *, delays: bool = True, gain: bool | None = None
 ) -> ObservationModel:
     """Choose and fit the observation model.
 
+    Delays are taken where their evidence is above a gate, and where they help to predict the
+    spectra of held-out stretches of time.
+
     Parameters
     ----------
-    spectra
-        Of all frequencies.
+    runs
+        Series of the same regions, all of them covered.
     tr
         Sampling period (s).
     delays
@@ -85,12 +96,14 @@ def choose_observation(
     gain
         Whether there is a common gain; by likelihood where None.
     """
-    return _Choice(spectra, tr, delays=delays and spectra.n_regions >= _FEWEST_REGIONS).made(gain)
+    n_regions = runs[0].data.shape[1]
+    return _Choice(runs, tr, delays=delays and n_regions >= _FEWEST_REGIONS).made(gain)
 
 
 class _Choice:
-    def __init__(self, spectra: CrossSpectra, tr: float, *, delays: bool) -> None:
-        self.band, self.tr, self.delays = spectra.band(), tr, delays
+    def __init__(self, runs: Sequence[RegionSeries], tr: float, *, delays: bool) -> None:
+        spectra = cross_spectra(runs)
+        self.runs, self.band, self.tr, self.delays = runs, spectra.band(), tr, delays
         self.spectra, self.n_all = spectra.within(self.band), len(spectra.frequency)
         self.n_samples = spectra.n_samples
         self.prior = SpectralPrior(
@@ -117,7 +130,8 @@ class _Choice:
         if self.delays:
             information = _BELIEVED * self._delay_information(fit, prior)
             sd, shrunk, evidence = evidence_of_delays(fit.delays, information)
-            if evidence < _GATE:
+            late = replace(fit, delays=shrunk)
+            if evidence < _GATE or self._held_out(late, replace(prior, delay_sd=sd)) <= 0:
                 sd, shrunk = 0.0, np.zeros_like(shrunk)
             fit = replace(fit, delays=shrunk)
             prior_of_delays = np.eye(len(shrunk)) / max(sd, 1e-3) ** 2
@@ -140,9 +154,30 @@ class _Choice:
             transition_errors=transition_errors(model, prior.precision, unsure),
         )
 
-    def _problem(self, prior: SpectralPrior, own: float | None = None) -> SpectralProblem:
+    def _held_out(self, late: SpectralFit, prior: SpectralPrior) -> float:
+        """Return by how much delays raise the log likelihood of held-out stretches of time."""
+        sides = [
+            cross_spectra(part, self.n_all).within(self.band)
+            for part in stretches(self.runs, _FOLDS)
+            if any(run.keep.any() for run in part)
+        ]
+        plain, prompt = replace(prior, delay_sd=0.0), replace(late, delays=0 * late.delays)
+        gained = 0.0
+        for place, check in enumerate(sides):
+            learn = pooled([part for other, part in enumerate(sides) if other != place])
+            for sign, believed, start in ((1, prior, late), (-1, plain, prompt)):
+                fit = self._problem(believed, spectra=learn).fit(start, _ITERATIONS[1])
+                gained += sign * self._problem(believed, spectra=check).log_likelihood(fit)
+        return gained
+
+    def _problem(
+        self,
+        prior: SpectralPrior,
+        own: float | None = None,
+        spectra: CrossSpectra | None = None,
+    ) -> SpectralProblem:
         return SpectralProblem(
-            self.spectra, prior, whole_band=self.band is None, own=own or self.own
+            spectra or self.spectra, prior, whole_band=self.band is None, own=own or self.own
         )
 
     def _fitted(

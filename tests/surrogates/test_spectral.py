@@ -74,11 +74,9 @@ def test_without_an_observation_model_it_is_the_process_itself(system):
 
 def test_delays_are_found_and_leave_the_direction(system):
     signals, ec, delays = system
-    clean = choose_observation(cross_spectra([run_of(signals)]), 1.0)
-    late = choose_observation(cross_spectra([run_of(delayed(signals, delays))]), 1.0)
-    blind = choose_observation(
-        cross_spectra([run_of(delayed(signals, delays))]), 1.0, delays=False
-    )
+    clean = choose_observation([run_of(signals)], 1.0)
+    late = choose_observation([run_of(delayed(signals, delays))], 1.0)
+    blind = choose_observation([run_of(delayed(signals, delays))], 1.0, delays=False)
     assert clean.delay_sd == 0
     assert not clean.fit.delays.any()
     assert late.delay_sd == pytest.approx(delays.std(), rel=0.5)
@@ -96,9 +94,9 @@ def test_delays_are_found_and_leave_the_direction(system):
 
 def test_a_filter_that_all_regions_share_leaves_the_map(system):
     signals, ec, _ = system
-    clean = choose_observation(cross_spectra([run_of(signals)]), 1.0)
+    clean = choose_observation([run_of(signals)], 1.0)
     sos = butter(2, [0.02, 0.15], "band", fs=1.0, output="sos")
-    seen = choose_observation(cross_spectra([run_of(sosfiltfilt(sos, signals, axis=0))]), 1.0)
+    seen = choose_observation([run_of(sosfiltfilt(sos, signals, axis=0))], 1.0)
     assert not clean.gain
     assert clean.band is None
     assert seen.gain
@@ -110,7 +108,7 @@ def test_a_filter_that_all_regions_share_leaves_the_map(system):
 def test_few_regions_never_have_delays(system):
     signals, _, delays = system
     few = delayed(signals, 2 * delays)[:, :6]
-    found = choose_observation(cross_spectra([run_of(few)]), 1.0)
+    found = choose_observation([run_of(few)], 1.0)
     assert found.delay_sd == 0
     assert np.isnan(found.delay_gain)
     assert np.isnan(found.delay_errors).all()
