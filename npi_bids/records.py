@@ -85,11 +85,14 @@ class Windows:
         Shape (n_windows, n_regions).
     position
         Shape (n_windows,); index of the target sample, counted through all runs.
+    tr
+        Sampling period (s).
     """
 
     history: Array
     target: Array
     position: NDArray[np.int64]
+    tr: float = 1.0
 
     def __len__(self) -> int:
         return len(self.target)
@@ -101,7 +104,8 @@ class Windows:
 
     def take(self, chosen: Mask | slice) -> Windows:
         """Return some of the windows."""
-        return Windows(self.history[chosen], self.target[chosen], self.position[chosen])
+        some = self.history[chosen], self.target[chosen], self.position[chosen]
+        return Windows(*some, self.tr)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

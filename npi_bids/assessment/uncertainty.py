@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,8 @@ def bootstrap_error(
     for number in range(1, n_bootstrap + 1):
         rows = circular_blocks(len(windows), max(lengths), rng)
         try:
-            found = map_of(Windows(windows.history[rows], windows.target[rows], windows.position))
+            drawn = replace(windows, history=windows.history[rows], target=windows.target[rows])
+            found = map_of(drawn)
         except SurrogateError as error:
             raise SurrogateError(f"Resample {number} of --n-bootstrap: {error}") from error
         change = found - mean

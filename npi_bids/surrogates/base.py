@@ -203,6 +203,18 @@ class TrainSettings:
         "auto: only where lagged samples of other regions predict nothing",
         choices=("auto", "on", "off"),
     )
+    delays: str = option(
+        "auto",
+        "hybrid: let each region lag behind its state by a delay of its own (haemodynamics) "
+        "where the data show it (auto), or never (none)",
+        choices=("auto", "none"),
+    )
+    gain: str = option(
+        "auto",
+        "hybrid: let all regions share an unknown gain over frequency (haemodynamic response, "
+        "filters), where the data show it (auto), or never (none)",
+        choices=("auto", "none"),
+    )
     train_fraction: float = option(
         0.8, "share of the windows, first in time, that trains", above=0, below=1, metavar="X"
     )

@@ -13,9 +13,19 @@ from npi_bids.errors import (
 )
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
+from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network, load_network
+from npi_bids.surrogates.observed import (
+    ObservedOU,
+    find_observation,
+    fit_observed,
+    load_observed,
+    observation_details,
+    series_of,
+)
 from npi_bids.surrogates.ou import MOU, fit_process, load_mou
-from npi_bids.surrogates.ou_model_selection import find_memory
+from npi_bids.surrogates.ou_model_selection import ABSENT, find_memory
+from npi_bids.surrogates.spectral_selection import FEWEST_REGIONS
 from npi_bids.surrogates.var import VAR, load_var, ridge_var
 from npi_bids.surrogates.windows import split_windows
 
@@ -92,7 +102,9 @@ class Hybrid(Surrogate):
 def load_hybrid(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Surrogate:
     """Return what :func:`fit_hybrid` made, with networks or without."""
     if facts["form"] != "hybrid":
-        return {"mou": load_mou, "var": load_var}[facts["form"]](tensors, facts)
+        return {"mou": load_mou, "var": load_var, "observed": load_observed}[facts["form"]](
+            tensors, facts
+        )
     linear = load_hybrid(tensors, facts["linear"])
     start = len(_RESIDUAL)
     networks = {name[start:]: value for name, value in tensors.items() if
@@ -137,6 +149,8 @@ def fit_hybrid(
         refitted, _ = fit_hybrid(train, valid, settings, checked)
         return refitted, checked_log
     linear, details = _fit_linear(train, settings)
+    if isinstance(linear, ObservedOU):  # networks know nothing of the state behind the signals
+        return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     residual, curve, gain = _fit_residual(linear, train, valid, settings)
     log = curve or TrainLog((linear.mse(train),), (linear.mse(valid),))
     n_networks = float(len(residual.networks) if residual else 0)
@@ -155,12 +169,34 @@ def _fit_linear(
     """
     process, details = fit_process(train, settings.whitening)
     choices = process.choices
+    seen = _observed(train, settings, process)
+    if seen is not None:
+        return seen, (*observation_details(seen.observation, train.tr), *details)
     better = choices.var_error < (1 - _VAR_GAIN) * choices.error
     details = (("linear_is_var", float(better)), *details)
     if not better:
         return process, details
     other, other_details = _one_lag_var(train, len(choices.memory))
     return other, (*details, *other_details)
+
+
+def _observed(train: Windows, settings: TrainSettings, process: MOU) -> ObservedOU | None:
+    """Return the process with its observation model where the data ask for one.
+
+    A common gain is looked for where a filter has left frequencies without power, or where lagged
+    samples of other regions say something: elsewhere it would be taken for what regions share at
+    once. Few regions tell neither gain nor delays from connections.
+    """
+    choices = process.choices
+    present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT
+    filtered = cross_spectra(series_of(train)).band() is not None
+    enough = process.n_regions >= FEWEST_REGIONS
+    delays = settings.delays == "auto" and enough
+    gain = settings.gain == "auto" and enough and (present or filtered)
+    if not (delays or gain):
+        return None
+    best = min(choices.error, choices.var_error)
+    return find_observation(train, delays=delays, gain=gain, best=best)
 
 
 def _one_lag_var(train: Windows, n_remembered: int) -> tuple[VAR, tuple[tuple[str, float], ...]]:
@@ -182,6 +218,10 @@ def _refit(
 ) -> tuple[Surrogate, TrainLog]:
     before = like.linear if isinstance(like, Hybrid) else like
     linear: VAR
+    if isinstance(before, ObservedOU):
+        linear = fit_observed(train, like=before)
+        details = observation_details(linear.observation, train.tr)
+        return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     if isinstance(before, MOU):
         linear, details = fit_process(train, settings.whitening, before)
     else:

@@ -8,8 +8,8 @@ implies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -18,8 +18,15 @@ from scipy.linalg import solve
 
 from npi_bids.records import Array, RegionSeries, Windows
 from npi_bids.surrogates.cross_spectra import Complex
+from npi_bids.surrogates.ou_model_selection import regions_to_choose_on, time_stretches
 from npi_bids.surrogates.ou_process import OU
-from npi_bids.surrogates.spectral_selection import ObservationModel, choose_observation
+from npi_bids.surrogates.spectral import SpectralFit
+from npi_bids.surrogates.spectral_selection import (
+    Observation,
+    ObservationModel,
+    choose_observation,
+    refit_observation,
+)
 from npi_bids.surrogates.var import VAR
 
 _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
@@ -41,12 +48,15 @@ class ObservedOU(VAR):
         Shape (n_regions, n_regions); standard errors of the transition of the state.
     innovation
         Shape (n_regions, n_regions); covariance of what the predictor leaves of the signals.
+    observation
+        What the data chose.
     """
 
     process: OU
     delays: Array
     errors: Array
     innovation: Array
+    observation: Observation
 
     @property
     def linear_weights(self) -> Array:
@@ -73,7 +83,7 @@ class ObservedOU(VAR):
 
     def facts(self) -> dict[str, Any]:
         """Return what tells it from other surrogates of its family."""
-        return {"form": "observed"}
+        return {"form": "observed", "observation": asdict(self.observation)}
 
     def perturbed_change(self, history: Array, strength: float) -> Array:  # noqa: ARG002 (the same in every state)
         """Return the change of the state, shape (source, target)."""
@@ -96,7 +106,6 @@ class ObservedOU(VAR):
 
 def load_observed(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> ObservedOU:
     """Return what :func:`fit_observed` made."""
-    del facts
     return ObservedOU(
         tensors["weights"],
         tensors["offset"],
@@ -104,42 +113,119 @@ def load_observed(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Obs
         tensors["delays"],
         tensors["errors"],
         tensors["innovation"],
+        Observation.from_facts(facts["observation"]),
     )
 
 
+def find_observation(
+    windows: Windows, *, delays: bool, gain: bool, best: float
+) -> ObservedOU | None:
+    """Fit the process with its observation model where this is better than none.
+
+    With many regions, what is chosen is chosen on a spread subset of them.
+
+    Parameters
+    ----------
+    windows
+        Of the signals.
+    delays, gain
+        Whether regions may have delays, and whether they may share a gain.
+    best
+        Held-out one-step error, in variances, that it must fall below.
+
+    Returns
+    -------
+    ObservedOU or None
+        None where the data choose neither delays nor a gain, or predict no better with them.
+    """
+    some = regions_to_choose_on(windows)
+    found = fit_observed(some, delays=delays, gain=None if gain else False)
+    if found.observation.is_plain or not held_out_error(some, found) < best:
+        return None
+    if some is windows:
+        return found
+    model = refit_observation(series_of(windows), windows.tr, found.observation)
+    return _surrogate(windows, model)
+
+
 def fit_observed(
-    windows: Windows, tr: float, *, delays: bool = True, gain: bool | None = None
-) -> tuple[ObservedOU, ObservationModel]:
+    windows: Windows,
+    *,
+    delays: bool = True,
+    gain: bool | None = None,
+    like: ObservedOU | None = None,
+) -> ObservedOU:
     """Fit the process with its observation model.
 
     Parameters
     ----------
     windows
         Of the signals; their samples are put together again.
-    tr
-        Sampling period (s).
     delays, gain
         As :func:`~npi_bids.surrogates.spectral_selection.choose_observation` takes them.
+    like
+        A fit of the same subject whose choices to keep.
     """
-    found = choose_observation(series_of(windows), tr, delays=delays, gain=gain)
-    model = found.model
-    scale = np.sqrt(np.diag(model.stationary))
+    runs = series_of(windows)
+    if like is None:
+        return _surrogate(windows, choose_observation(runs, windows.tr, delays=delays, gain=gain))
+    nothing = float("nan")
+    start = SpectralFit(like.process.drift, like.process.diffusion, like.delays, nothing, nothing)
+    return _surrogate(windows, refit_observation(runs, windows.tr, like.observation, start))
+
+
+def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
+    """Return a fitted model in units in which the state varies as the signals do."""
     size = windows.target.std(axis=0)
-    size = np.where(size > 0, size, 1.0) / scale
-    drift = found.fit.drift * size / size[:, None]
-    process = OU(drift, found.fit.diffusion * size**2)
-    covariances = observed_covariances(found, windows.n_lags)
-    weights, innovation = predictor(covariances)
+    size = np.where(size > 0, size, 1.0) / np.sqrt(np.diag(found.model.stationary))
+    turned = size / size[:, None]
+    weights, innovation = predictor(observed_covariances(found, windows.n_lags))
     mean = windows.target.mean(axis=0)
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)
     return ObservedOU(
         weights,
         offset,
-        process,
+        OU(found.fit.drift * turned, found.fit.diffusion * size**2),
         found.fit.delays,
-        found.transition_errors * size / size[:, None],
+        found.transition_errors * turned,
         innovation,
-    ), found
+        found.choice,
+    )
+
+
+def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, float], ...]:
+    """Return what was chosen, by name, for the log of the training."""
+    return (
+        ("common_gain", float(choice.gain)),
+        ("gain_evidence", choice.gain_evidence),
+        ("delay_sd", choice.delay_sd * tr),
+        ("delay_evidence", choice.delay_evidence),
+        ("precision_symmetric_relative", choice.precision[0]),
+        ("precision_antisymmetric_relative", choice.precision[1]),
+    )
+
+
+def held_out_error(windows: Windows, fitted: ObservedOU) -> float:
+    """Return the one-step error on held-out stretches, with what was chosen kept.
+
+    Mean over regions of the mean squared error over the variance.
+    """
+    parts = [windows.take(rows) for rows in time_stretches(len(windows))]
+    errors = []
+    for fold in (0, 1):
+        learn, check = (_joined(parts[place::2]) for place in (1 - fold, fold))
+        left = fit_observed(learn, like=fitted).step(check.history) - check.target
+        errors.append(np.mean(np.mean(left**2, axis=0) / windows.target.var(axis=0)))
+    return float(np.mean(errors))
+
+
+def _joined(parts: Sequence[Windows]) -> Windows:
+    return Windows(
+        np.concatenate([part.history for part in parts]),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.position for part in parts]),
+        parts[0].tr,
+    )
 
 
 def series_of(windows: Windows) -> list[RegionSeries]:

@@ -19,7 +19,7 @@ from npi_bids.surrogates.ridge import (
 # Precisions to choose from, by held-out error, from strong to weak; in units of (drift/sample)^-2.
 _PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
 # Lagged evidence below this is what sampling gives by itself.
-_ABSENT = 1.3
+ABSENT = 1.3
 _MAX_RATIO = 100.0
 # A longer memory must lower the error by this share to be worth it.
 _MEMORY_GAIN = 0.01
@@ -76,24 +76,28 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
+def regions_to_choose_on(windows: Windows) -> Windows:
+    """Return windows of all regions, or of a spread subset where there are many."""
+    n_regions = windows.target.shape[1]
+    if n_regions <= _MAX_CHOOSING:
+        return windows
+    some = np.unique(np.linspace(0, n_regions - 1, _MAX_CHOOSING).astype(int))
+    return replace(windows, history=windows.history[:, :, some], target=windows.target[:, some])
+
+
 def choose(windows: Windows, whitening: str) -> Choices:
     """Choose whitening, memory and precisions; on some of the regions where there are many."""
-    n_regions = windows.target.shape[1]
-    if n_regions > _MAX_CHOOSING:
-        some = np.unique(np.linspace(0, n_regions - 1, _MAX_CHOOSING).astype(int))
-        windows = replace(
-            windows, history=windows.history[:, :, some], target=windows.target[:, some]
-        )
+    windows = regions_to_choose_on(windows)
     plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan))
     evidence = _evidence(windows, plain)
-    absent = max(evidence.symmetric, evidence.antisymmetric) < _ABSENT
+    absent = max(evidence.symmetric, evidence.antisymmetric) < ABSENT
     if whitening == "on" or (whitening == "auto" and absent):
         plain = replace(plain, whitening=_common_autoregression(windows))
     shown = _evidence(windows, plain) if plain.whitening else evidence
     ratio = max(shown.symmetric - 1, 1e-2) / max(shown.antisymmetric - 1, 1e-3)
     ratio = float(np.clip(ratio, 1.0, _MAX_RATIO))
     plain = replace(plain, precision=(1.0, ratio), evidence=evidence, n_windows=len(windows))
-    parts = [windows.take(rows) for rows in _stretches(len(windows))]
+    parts = [windows.take(rows) for rows in time_stretches(len(windows))]
     error, chosen = _least_error(parts, plain, 0, _PRECISIONS)
     if not plain.whitening:
         size = chosen.precision[0]
@@ -110,7 +114,8 @@ def _evidence(windows: Windows, choices: Choices) -> LaggedEvidence:
     return lagged_evidence(*pairs(windows, choices), windows.position)
 
 
-def _stretches(n_windows: int) -> list[slice]:
+def time_stretches(n_windows: int) -> list[slice]:
+    """Return four stretches of time, of which every second one checks what the others teach."""
     bounds = np.linspace(0, n_windows, _N_PARTS + 1).astype(int)
     return [slice(a, b) for a, b in pairwise(bounds)]
 

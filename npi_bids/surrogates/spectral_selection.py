@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ _FIRST = (30.0, 30.0)  # precisions that the first fits have
 _OWN = (0.35, 0.6, 0.8)  # own weights that fits with a free gain start from
 _ITERATIONS = (60, 40, 100)  # of the first fits, while precisions are chosen, and of the last one
 _ROUNDS = 2  # of the fixed point for the precisions
-_FEWEST_REGIONS = 10  # with fewer the delays take what is direction
+FEWEST_REGIONS = 10  # with fewer the delays take what is direction
 # Share of the information on the delays that is believed, since their errors are 1.3 to 2 times
 # what all of it would say, and the evidence (nats) that they must bring.
 _BELIEVED, _GATE = 0.25, 12.0
@@ -36,45 +36,83 @@ _FOLDS = 4  # stretches of time, each held out once
 _MOST_PRECISION = 1e5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObservationModel:
-    """How the regions show the state, and the process as this is allowed for.
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the data chose of the observation model: all that another fit of them takes over.
 
     Attributes
     ----------
-    fit
-        The fitted process.
-    delay_sd
-        Spread of the delays (s); 0 where there is no evidence for any.
-    delay_gain
-        Evidence for the delays (nats), or NaN where none were tried.
-    delay_errors
-        Shape (n_regions,); standard error of each delay (s), NaN where none were tried.
     gain
-        Whether the common gain is free.
-    gain_gain
+        Whether all regions share an unknown gain.
+    gain_evidence
         Log likelihood that the free gain brings, less what its numbers cost (nats).
+    delay_sd
+        Spread of the delays, in samples; 0 where there are none.
+    delay_evidence
+        Log evidence for delays, against none (nats); NaN where none were tried.
     precision
-        Of the symmetric and the antisymmetric part.
+        Of the symmetric and of the antisymmetric part of the relative drift.
     band
         In radians per sample; None where all frequencies have power.
+    own
+        Own weight of the process whose spectrum a fit with a free gain starts from.
+    """
+
+    gain: bool
+    gain_evidence: float
+    delay_sd: float
+    delay_evidence: float
+    precision: tuple[float, float]
+    band: tuple[float, float] | None
+    own: float
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the signals are taken for the state itself."""
+        return not self.gain and self.delay_sd == 0
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Observation:
+        """Return a choice from its fields, as JSON has them."""
+        band = facts["band"]
+        return cls(
+            gain=bool(facts["gain"]),
+            gain_evidence=float(facts["gain_evidence"]),
+            delay_sd=float(facts["delay_sd"]),
+            delay_evidence=float(facts["delay_evidence"]),
+            precision=(float(facts["precision"][0]), float(facts["precision"][1])),
+            band=None if band is None else (float(band[0]), float(band[1])),
+            own=float(facts["own"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservationModel:
+    """A fitted process with how the regions show it.
+
+    Attributes
+    ----------
+    choice
+        What the data chose.
+    fit
+        The fitted process.
     model
         The fit with the spectra that it expects.
+    delay_errors
+        Shape (n_regions,); standard error of each delay, in samples; NaN where there are none.
     transition_errors
         Shape (n_regions, n_regions); standard errors of the transition, with what the delays leave
         unknown.
+    delay_shares
+        Shape (n_regions, n_regions); share of the variance of each entry that the delays leave.
     """
 
+    choice: Observation
     fit: SpectralFit
-    delay_sd: float
-    delay_gain: float
-    delay_errors: Array
-    gain: bool
-    gain_gain: float
-    precision: tuple[float, float]
-    band: tuple[float, float] | None
     model: FittedModel
+    delay_errors: Array
     transition_errors: Array
+    delay_shares: Array
 
 
 def choose_observation(
@@ -97,62 +135,92 @@ def choose_observation(
         Whether there is a common gain; by likelihood where None.
     """
     n_regions = runs[0].data.shape[1]
-    return _Choice(runs, tr, delays=delays and n_regions >= _FEWEST_REGIONS).made(gain)
+    chooser = _Chooser(runs, tr, delays=delays and n_regions >= FEWEST_REGIONS)
+    return chooser.fitted(*chooser.chosen(gain))
 
 
-class _Choice:
-    def __init__(self, runs: Sequence[RegionSeries], tr: float, *, delays: bool) -> None:
+def refit_observation(
+    runs: Sequence[RegionSeries], tr: float, choice: Observation, start: SpectralFit | None = None
+) -> ObservationModel:
+    """Fit other stretches of the same subject with what was chosen.
+
+    Parameters
+    ----------
+    runs
+        Series of the same regions, all of them covered.
+    tr
+        Sampling period (s).
+    choice
+        To keep.
+    start
+        Where the fit starts; from uncoupled regions where None.
+    """
+    chooser = _Chooser(runs, tr, delays=choice.delay_sd > 0, choice=choice)
+    return chooser.fitted(choice, start)
+
+
+class _Chooser:
+    """Fits the series of one subject in one way after the other."""
+
+    def __init__(
+        self,
+        runs: Sequence[RegionSeries],
+        tr: float,
+        *,
+        delays: bool,
+        choice: Observation | None = None,
+    ) -> None:
         spectra = cross_spectra(runs)
-        self.runs, self.band, self.tr, self.delays = runs, spectra.band(), tr, delays
+        self.band = choice.band if choice else spectra.band()
+        self.runs, self.tr, self.delays = runs, tr, delays
         self.spectra, self.n_all = spectra.within(self.band), len(spectra.frequency)
         self.n_samples = spectra.n_samples
         self.prior = SpectralPrior(
             precision=_FIRST, delay_sd=_WIDE / tr if delays else 0.0, gain=False, rate=_RATE * tr
         )
-        self.own = _OWN[1]
+        self.own = choice.own if choice else _OWN[1]
 
-    def made(self, gain: bool | None) -> ObservationModel:
+    def chosen(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
+        """Return what the data choose, and a fit to go on from."""
         plain = self._fitted(self.prior, None, _ITERATIONS[0])
         free = self._fitted_free(plain) if gain is not False else None
         gained = -math.inf
         if free is not None:
             cost = self.n_all / 2 * math.log(self.n_samples)
             gained = free.log_likelihood - plain.log_likelihood - cost
-        chosen = gained > 0 if gain is None else gain
-        fit = free if chosen and free is not None else plain
-        prior = replace(self.prior, gain=chosen)
+        taken = gained > 0 if gain is None else gain
+        fit = free if taken and free is not None else plain
+        prior = replace(self.prior, gain=taken)
         for _ in range(_ROUNDS):
             prior = replace(prior, precision=self._precision(fit, prior))
             fit = self._fitted(prior, fit, _ITERATIONS[1])
         prior = replace(prior, precision=self._precision(fit, prior))
-        sd, evidence, errors = 0.0, math.nan, np.full(self.spectra.n_regions, np.nan)
-        unsure: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
+        sd, evidence = 0.0, math.nan
         if self.delays:
-            information = _BELIEVED * self._delay_information(fit, prior)
-            sd, shrunk, evidence = evidence_of_delays(fit.delays, information)
+            sd, shrunk, evidence = evidence_of_delays(fit.delays, self._information(fit, prior))
             late = replace(fit, delays=shrunk)
             if evidence < _GATE or self._held_out(late, replace(prior, delay_sd=sd)) <= 0:
-                sd, shrunk = 0.0, np.zeros_like(shrunk)
-            fit = replace(fit, delays=shrunk)
-            prior_of_delays = np.eye(len(shrunk)) / max(sd, 1e-3) ** 2
-            spread: Array = np.linalg.inv(information + prior_of_delays).astype(np.float64)
-            errors = np.sqrt(np.diag(spread)) * self.tr
-            unsure = spread if sd else unsure
-        prior = replace(prior, delay_sd=sd)
-        fit = self._fitted(prior, fit, _ITERATIONS[2])
-        model = FittedModel(self._problem(prior), fit)
-        return ObservationModel(
-            fit=fit,
-            delay_sd=sd * self.tr,
-            delay_gain=evidence,
-            delay_errors=errors,
-            gain=chosen,
-            gain_gain=gained,
-            precision=prior.precision,
-            band=self.band,
-            model=model,
-            transition_errors=transition_errors(model, prior.precision, unsure),
+                sd, late = 0.0, replace(fit, delays=np.zeros_like(shrunk))
+            fit = late
+        found = Observation(taken, gained, sd, evidence, prior.precision, self.band, self.own)
+        return found, fit
+
+    def fitted(self, choice: Observation, start: SpectralFit | None) -> ObservationModel:
+        """Return the fit with what was chosen, and how sure it is."""
+        prior = replace(
+            self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
         )
+        fit = self._fitted(prior, start, _ITERATIONS[2])
+        model = FittedModel(self._problem(prior), fit)
+        unsure: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
+        delay_errors = np.full(self.spectra.n_regions, np.nan)
+        if choice.delay_sd:
+            information = _BELIEVED * delay_information(model, prior.precision)
+            information += np.eye(len(information)) / choice.delay_sd**2
+            unsure = np.linalg.inv(information).astype(np.float64)
+            delay_errors = np.sqrt(np.diag(unsure))
+        errors, shares = transition_errors(model, prior.precision, unsure)
+        return ObservationModel(choice, fit, model, delay_errors, errors, shares)
 
     def _held_out(self, late: SpectralFit, prior: SpectralPrior) -> float:
         """Return by how much delays raise the log likelihood of held-out stretches of time."""
@@ -198,8 +266,9 @@ class _Choice:
     def _precision(self, fit: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
         return evidence_precision(FittedModel(self._problem(prior), fit), prior.precision)
 
-    def _delay_information(self, fit: SpectralFit, prior: SpectralPrior) -> Array:
-        return delay_information(FittedModel(self._problem(prior), fit), prior.precision)
+    def _information(self, fit: SpectralFit, prior: SpectralPrior) -> Array:
+        model = FittedModel(self._problem(prior), fit)
+        return _BELIEVED * delay_information(model, prior.precision)
 
 
 class FittedModel:
@@ -321,8 +390,8 @@ def _mixed_information(
 
 def transition_errors(
     model: FittedModel, precision: tuple[float, float], unsure_delays: Array
-) -> Array:
-    """Return the standard errors of the transition, shape (source, target).
+) -> tuple[Array, Array]:
+    """Return the standard errors of the transition, and the share of the delays in their squares.
 
     Laplace's approximation: lagged products and innovations inform each pair of entries, the prior
     adds its precision (as for the process without an observation model), and what the delays leave
@@ -351,14 +420,14 @@ def transition_errors(
     there = lagged + shared * together**2 + (even + odd) / 2 / size
     crossed = shared * together * together.T + (even - odd) / 2 / size
     variance = slope**2 * there.T / (there * there.T - crossed**2)
+    alone_known = variance
     if unsure_delays.any():
         mixed, known, (to_source, to_target) = _mixed_information(model, precision)
         follows = to_source @ (mixed / known) @ to_target.T
         values, vectors = np.linalg.eigh(unsure_delays)
         moved = np.einsum("de,dpq->epq", vectors * np.sqrt(np.maximum(values, 0)), follows)
         variance = variance + (moved**2).sum(axis=0)
-    errors: Array = np.sqrt(variance)
-    return errors
+    return np.sqrt(variance), 1 - alone_known / variance
 
 
 def evidence_of_delays(delays: Array, information: Array) -> tuple[float, Array, float]:

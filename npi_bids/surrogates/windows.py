@@ -103,6 +103,7 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
         np.concatenate([piece.history for piece in pieces]),
         np.concatenate([piece.target for piece in pieces]),
         np.concatenate([piece.position for piece in pieces]),
+        runs[0].tr,
     )
 
 
