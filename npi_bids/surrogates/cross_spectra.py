@@ -16,6 +16,7 @@ Complex = NDArray[np.complex128]
 _TAPER = 0.05  # of a run at each end; 20 and 50 % cost .01 and .06 of r in band-passed networks
 _MOST_BINS, _FEWEST_BINS, _SAMPLES_PER_BIN = 48, 16, 25
 _FEWEST = 20  # kept samples of a run that has a spectrum
+_LONG_GAP = 20  # samples, after which a run is taken for another one
 # Of a masked run: lags that count, per bin, and the share of the products of lag 0 below which a
 # lag is not known.
 _LAGS_PER_BIN, _FEWEST_PRODUCTS = 6, 0.02
@@ -119,9 +120,10 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
     n_bins
         Of (0, pi); by the number of samples where None.
     """
-    usable = [run for run in runs if run.keep.sum() >= _FEWEST]
+    pieces = [piece for run in runs for piece in _pieces(run)]
+    usable = [piece for piece in pieces if piece.keep.sum() >= _FEWEST]
     if not usable:
-        usable = [run for run in runs if run.keep.any()]
+        usable = [piece for piece in pieces if piece.keep.any()]
     n_kept = sum(int(run.keep.sum()) for run in usable)
     n_bins = n_bins_of(n_kept) if n_bins is None else n_bins
     n_regions = usable[0].data.shape[1]
@@ -138,6 +140,19 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
         power[there] / count[there][:, None, None],
         count[there],
     )
+
+
+def _pieces(run: RegionSeries) -> list[RegionSeries]:
+    """Return a run in the pieces that long gaps leave, each from its first kept sample on."""
+    kept = np.flatnonzero(run.keep)
+    if not kept.size:
+        return []
+    breaks = np.flatnonzero(np.diff(kept) > _LONG_GAP)
+    starts, stops = kept[np.r_[0, breaks + 1]], kept[np.r_[breaks, -1]] + 1
+    return [
+        replace(run, data=run.data[a:b], keep=run.keep[a:b])
+        for a, b in zip(starts, stops, strict=True)
+    ]
 
 
 def _of_run(run: RegionSeries, n_bins: int) -> tuple[Complex, Array, Array]:
