@@ -5,18 +5,37 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    SimpleInterface,
+    Str,
+    TraitedSpec,
+    traits,
+)
 
 from npi_bids import __version__
 from npi_bids.io.files import (
     LOG_LEVEL,
     LOG_LINE,
     SEAL,
+    read_json,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from npi_bids.inference import TrainedModel
+    from npi_bids.records import Array, RegionSeries
+    from npi_bids.surrogates.base import Surrogate, TrainSettings
+    from npi_bids.surrogates.group_prior import GroupPrior
+    from npi_bids.surrogates.networks import NetworkSurrogate
+    from npi_bids.surrogates.var import VAR
 
 _TERMINAL = "terminal of a worker"
 
@@ -25,6 +44,42 @@ class VersionedInputSpec(BaseInterfaceInputSpec):
     """Inputs with the version of npi-bids, so that cached nodes of another one run again."""
 
     version = traits.Str(__version__, usedefault=True, desc="version of npi-bids")
+
+
+class SubjectInputSpec(VersionedInputSpec):
+    """The runs of one subject, and what they are computed on."""
+
+    series = InputMultiObject(
+        File(exists=True), mandatory=True, desc="timeseries.tsv of each run of the subject"
+    )
+    summaries = InputMultiObject(
+        File(exists=True), mandatory=True, desc="JSON of each run, in the same order"
+    )
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
+
+
+class PriorInputSpec(SubjectInputSpec):
+    """The runs of one subject, and the surrogate of a group that it is shrunk towards."""
+
+    pretrained = File(exists=True, desc="surrogate of a group, .safetensors with its .json")
+    subject = Str("", usedefault=True, desc="label of the subject, to take out of the group")
+    leave_out = traits.Bool(True, usedefault=True, desc="whether it is taken out")
+
+
+class TrainedInputSpec(SubjectInputSpec):
+    """The runs of one subject, and what was trained on them; no surrogate, too little data."""
+
+    surrogate = File(exists=True, desc="the fitted surrogate")
+    checked = File(exists=True, desc="the same, fitted to the training windows alone")
+    training = File(exists=True, mandatory=True, desc="JSON of the training")
+
+
+class ModelOutputSpec(TraitedSpec):
+    """The files of one model."""
+
+    files = OutputMultiObject(File(exists=True), desc="matrices, training curve and weights")
+    summary = File(exists=True, desc="JSON: what the fit says of itself, or why there is none")
 
 
 class NPIInterface(SimpleInterface):
@@ -41,6 +96,137 @@ class NPIInterface(SimpleInterface):
     def _file(self, runtime: Any, name: str) -> Path:
         """Return the path of an output file in the folder of the node."""
         return Path(runtime.cwd) / name
+
+
+def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> GroupPrior | None:
+    """Return what a group knows of a subject, or None where no pre-trained surrogate is given.
+
+    Parameters
+    ----------
+    inputs
+        With the fields of :class:`PriorInputSpec`.
+    runs
+        Series of the subject, for their regions and sampling period.
+    surrogate
+        Name of the surrogate that is fitted.
+    """
+    from npi_bids.surrogates.storage import read_pretrained
+
+    path = inputs.get_traitsfree().get("pretrained")
+    if path is None:
+        return None
+    stored = read_pretrained(Path(path), runs[0].labels, runs[0].tr, surrogate)
+    return stored.prior_of(inputs.subject, leave_out=inputs.leave_out)
+
+
+def prior_origin(inputs: Any, prior: GroupPrior | None) -> dict[str, object]:
+    """Return what a summary says of where a prior comes from; nothing without a prior."""
+    from npi_bids.surrogates.storage import origin
+
+    if prior is None:
+        return {}
+    path = Path(inputs.pretrained)
+    return {"pretrained": origin(path, subject=inputs.subject, left_out=prior.left_out)}
+
+
+def load_trained(inputs: Any) -> TrainedModel:
+    """Return what was trained on a subject; ``inputs`` has :class:`TrainedInputSpec`'s fields."""
+    from npi_bids.bids.model_files import read_training
+    from npi_bids.inference import TrainedModel
+
+    log, settings = read_training(Path(inputs.training))
+    surrogate, checked = (_load(Path(path)) for path in (inputs.surrogate, inputs.checked))
+    return TrainedModel(surrogate, checked, log, settings)
+
+
+# The one seam through which fitted surrogates pass from node to node: nothing else knows how they
+# lie on disk.
+def _save(surrogate: Surrogate, path: Path, settings: TrainSettings) -> Path:
+    """Write a fitted surrogate: its numbers into ``path``, the rest into a JSON beside it."""
+    from dataclasses import asdict
+
+    from npi_bids.surrogates.storage import write_tensors
+
+    linear, residual = (getattr(surrogate, name, surrogate) for name in ("linear", "residual"))
+    choices = getattr(linear, "choices", None)
+    facts = {
+        "settings": asdict(settings),
+        "n_regions": surrogate.n_regions,
+        "penalty": getattr(linear, "penalty", 0.0),
+        "epochs": getattr(residual, "epochs", ()),
+        "choices": None if choices is None else asdict(choices),
+    }
+    write_tensors(surrogate.tensors(), path)
+    write_json(path.with_suffix(".json"), facts)
+    return path
+
+
+def _load(path: Path) -> Surrogate:
+    """Read a surrogate written by :func:`_save`; it predicts the same to the last bit."""
+    from npi_bids.surrogates.hybrid import Hybrid
+    from npi_bids.surrogates.storage import read_tensors
+
+    tensors, facts = read_tensors(path), read_json(path.with_suffix(".json"))
+    residual = {
+        name.removeprefix("residual."): value
+        for name, value in tensors.items()
+        if name.startswith("residual.")
+    }
+    if "offset" not in tensors:
+        return _load_networks(tensors, facts, hybrid=False)
+    linear = _load_linear(tensors, facts)
+    return Hybrid(linear, _load_networks(residual, facts, hybrid=True)) if residual else linear
+
+
+def _load_linear(tensors: dict[str, Array], facts: dict[str, Any]) -> VAR:
+    from npi_bids.surrogates.lagged_evidence import LaggedEvidence
+    from npi_bids.surrogates.ou import MOU
+    from npi_bids.surrogates.ou_model_selection import Choices
+    from npi_bids.surrogates.ou_process import OU
+    from npi_bids.surrogates.var import VAR
+
+    weights, offset, penalty = tensors["weights"], tensors["offset"], facts["penalty"]
+    if facts["choices"] is None:
+        return VAR(weights, offset, penalty=penalty)
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else _number(value)
+        for name, value in facts["choices"].items()
+        if name != "evidence"
+    }
+    evidence = {name: _number(value) for name, value in facts["choices"]["evidence"].items()}
+    choices = Choices(**stored, evidence=LaggedEvidence(**evidence))
+    process = OU(tensors["drift"], tensors["diffusion"])
+    return MOU(weights, offset, process, choices, tensors["scale"], penalty=penalty)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _load_networks(
+    tensors: dict[str, Array], facts: dict[str, Any], *, hybrid: bool
+) -> NetworkSurrogate:
+    from npi_bids.surrogates.base import TrainSettings
+    from npi_bids.surrogates.group_prior import NETWORKS
+    from npi_bids.surrogates.hybrid import zero_mlp
+    from npi_bids.surrogates.networks import NetworkSurrogate, load_weights, make_network
+    from npi_bids.surrogates.var import LinearNetwork
+
+    settings, n_regions = TrainSettings(**facts["settings"]), int(facts["n_regions"])
+    n_lags = 1 if hybrid else settings.n_lags or 1
+    kind = zero_mlp if hybrid else {**NETWORKS, "var": LinearNetwork}[settings.surrogate]
+    networks = []
+    for member in range(len(facts["epochs"])):
+        networks.append(make_network(kind, n_lags, n_regions, settings, member))
+        mine = f"{member}." if member else ""
+        weights = {
+            name.removeprefix(mine): value
+            for name, value in tensors.items()
+            if name.startswith(mine) and (member or not name[0].isdigit())
+        }
+        load_weights(networks[-1], weights)
+        networks[-1].eval()
+    return NetworkSurrogate(tuple(networks), n_lags, n_regions, tuple(facts["epochs"]))
 
 
 def speak(log_file: str = "", level: str = "") -> None:
