@@ -21,7 +21,6 @@ from npi_bids.errors import (
     InputDataError,
     NoUsableDataError,
     NPIError,
-    SettingsError,
 )
 from npi_bids.group.cohorts import (
     RESULT_COLUMNS,
@@ -45,8 +44,6 @@ from npi_bids.io.tables import write_rows
 from npi_bids.workflows.group import init_group_wf
 
 _logger = logging.getLogger(__name__)
-
-_IN_WORDS = (SettingsError, NoUsableDataError, InputDataError)
 
 
 def check_model(request: Request) -> None:
@@ -225,14 +222,13 @@ def _check_unchanged(out_dir: Path, configuration: str) -> None:
 def _say_what_failed(run_dir: Path) -> int:
     """Say what was wrong in words; the fault is the user's where the error is of options."""
     crashes = [crash for crash in read_crashes(run_dir) if "group_wf" in crash.node]
-    codes = {error.__name__: error.exit_code for error in _IN_WORDS}
     for crash in crashes:
-        if crash.error in codes:
-            _logger.error("Group level: %s", crash.message)
+        if crash.failure.on_purpose:
+            _logger.error("Group level: %s", crash.failure.message)
         else:
             _logger.error("Group level: an error that was not foreseen (%s); see <%s>, and please "
-                          "report it.", crash.error or "unknown", crash.path)  # fmt: skip
-    return max((codes.get(crash.error, 1) for crash in crashes), default=1)
+                          "report it.", crash.failure.error or "unknown", crash.path)  # fmt: skip
+    return max((crash.failure.exit_code for crash in crashes), default=1)
 
 
 def _describe_labels(out_dir: Path) -> None:

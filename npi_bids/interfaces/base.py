@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from nipype.interfaces.base import (
 )
 
 from npi_bids import __version__
+from npi_bids.io.failures import FAILURE, write_failure
 from npi_bids.io.files import (
     LOG_LEVEL,
     LOG_LINE,
@@ -83,7 +85,25 @@ class ModelOutputSpec(TraitedSpec):
 
 
 class NPIInterface(SimpleInterface):
-    """An interface that calls one function of the library and handles its files."""
+    """An interface that calls one function of the library and handles its files.
+
+    An error that leaves it is written into the folder of its node, because Nipype passes on
+    nothing but the text of a traceback.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_run_interface" in vars(cls):
+            cls._run_interface = _recording_failure(cls._run_interface)
+
+    def aggregate_outputs(self, runtime: Any = None, needed_outputs: Any = None) -> Any:
+        """Return the outputs; one that was promised and is missing is an error."""
+        try:
+            return super().aggregate_outputs(runtime, needed_outputs)
+        except Exception as error:
+            if runtime is not None:
+                write_failure(error, Path(runtime.cwd) / FAILURE)
+            raise
 
     def _post_run_hook(self, runtime: Any) -> Any:
         """Write down how large each file is, so that one that is cut off later is known."""
@@ -96,6 +116,20 @@ class NPIInterface(SimpleInterface):
     def _file(self, runtime: Any, name: str) -> Path:
         """Return the path of an output file in the folder of the node."""
         return Path(runtime.cwd) / name
+
+
+def _recording_failure(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Let a method that runs an interface write down the error that leaves it."""
+
+    @wraps(run)
+    def run_interface(self: Any, runtime: Any) -> Any:
+        try:
+            return run(self, runtime)
+        except Exception as error:
+            write_failure(error, Path(runtime.cwd) / FAILURE)
+            raise
+
+    return run_interface
 
 
 def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> GroupPrior | None:
