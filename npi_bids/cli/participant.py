@@ -27,12 +27,12 @@ from npi_bids.cli.execution import (
     training_memory,
     write_graph,
 )
-from npi_bids.cli.group import remove_groups
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, unit_of
 from npi_bids.cli.parser import Request
 from npi_bids.cli.work_folder import reserved
 from npi_bids.errors import ConfigurationError, exit_code_of
+from npi_bids.group.saving import remove_groups
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.workflows.participant import init_participant_wf
