@@ -1,10 +1,11 @@
-"""The files of one fitted model: matrices, training curve, weights, and what it says of itself."""
+"""The files of one model, and those that travel between its training, perturbation, assessment."""
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import pandas as pd
 from npi_bids import __version__
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.inference import SubjectEC
+from npi_bids.inference import PerturbedModel, SubjectEC, TrainedModel
 from npi_bids.io.files import read_json, write_json
 from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.records import RegionSeries, Table
-from npi_bids.surrogates.storage import save_surrogate
+from npi_bids.surrogates.base import TrainLog, TrainSettings
+from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
 from npi_bids.surrogates.training import find_device
 
 SUMMARY = "summary.json"
+_DONE, _EXCLUDED = "done", "excluded"
+_MATRICES = ("matrix", "jacobian", "members", "responses")
 _PACKAGES = ("numpy", "scipy", "torch", "nilearn", "nibabel", "nipype")
 
 
@@ -46,6 +50,72 @@ def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
         for number, path in enumerate(summaries, start=1)
         for hazard in read_json(Path(path)).get("hazards", ())
     )
+
+
+def with_hazards(
+    result: SubjectEC, summaries: Sequence[str], account: Mapping[str, object] | None = None
+) -> SubjectEC:
+    """Return a result with the hazards of its runs, and more of what it says of itself."""
+    return replace(
+        result,
+        hazards=(*result.hazards, *read_hazards(summaries)),
+        account={**result.account, **(account or {})},
+    )
+
+
+def write_training(trained: TrainedModel, folder: Path) -> Path:
+    """Write the settings and the errors of a training as JSON, and return where it lies."""
+    log = trained.log
+    path = folder / "training.json"
+    content = {
+        "status": _DONE,
+        "settings": asdict(trained.settings),
+        "train": [_exact(error) for error in log.train],
+        "valid": [_exact(error) for error in log.valid],
+        "details": {name: _exact(value) for name, value in log.details},
+        "best_epoch": log.best_epoch,
+    }
+    write_json(path, content)
+    return path
+
+
+def _exact(value: float) -> float | str:
+    """Return a number that comes back from JSON as it was, infinite or none included."""
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def write_no_training(reason: str, folder: Path) -> Path:
+    """Write why nothing was trained, and return where it lies."""
+    path = folder / "training.json"
+    write_json(path, {"status": _EXCLUDED, "reason": reason})
+    return path
+
+
+def read_training(path: Path) -> tuple[TrainLog, TrainSettings]:
+    """Read what :func:`write_training` wrote: what training saw, and its settings."""
+    content = read_json(path)
+    train, valid = (tuple(map(float, content[side])) for side in ("train", "valid"))
+    details = tuple((name, float(value)) for name, value in content["details"].items())
+    log = TrainLog(train, valid, details, int(content["best_epoch"]))
+    return log, TrainSettings(**content["settings"])
+
+
+def read_exclusion(path: Path) -> str:
+    """Return why nothing was trained, as :func:`write_no_training` wrote it."""
+    return str(read_json(path)["reason"])
+
+
+def write_perturbed(perturbed: PerturbedModel, folder: Path) -> Path:
+    """Write the matrices of a perturbed surrogate as safetensors, and return where they lie."""
+    path = folder / "connectivity.safetensors"
+    write_tensors({name: getattr(perturbed, name) for name in _MATRICES}, path)
+    return path
+
+
+def read_perturbed(path: Path, perturb: PerturbSettings) -> PerturbedModel:
+    """Read what :func:`write_perturbed` wrote of a surrogate that was perturbed in this way."""
+    tensors = read_tensors(path)
+    return PerturbedModel(**{name: tensors[name] for name in _MATRICES}, settings=perturb)
 
 
 def write_subject(
@@ -95,7 +165,7 @@ def write_subject(
         result.surrogate, files[-1], family=result.settings.surrogate, labels=labels, tr=runs[0].tr
     )
     summary = folder / SUMMARY
-    write_json(summary, {"status": "done", **_account(result, runs, perturb, assess)})
+    write_json(summary, {"status": _DONE, **_account(result, runs, perturb, assess)})
     return files, summary
 
 
@@ -106,7 +176,7 @@ def write_exclusion(
     runs = [str(read_json(Path(path)).get("excluded", "")) for path in summaries]
     words = [reason, *(f"Run {n}: {text}." for n, text in enumerate(runs, start=1) if text)]
     summary = folder / SUMMARY
-    write_json(summary, {"status": "excluded", "reason": " ".join(words)})
+    write_json(summary, {"status": _EXCLUDED, "reason": " ".join(words)})
     return [], summary
 
 

@@ -27,12 +27,12 @@ from npi_bids.cli.execution import (
     training_memory,
     write_graph,
 )
-from npi_bids.cli.group import remove_groups
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, unit_of
 from npi_bids.cli.parser import Request
 from npi_bids.cli.work_folder import reserved
-from npi_bids.errors import ConfigurationError
+from npi_bids.errors import ConfigurationError, exit_code_of
+from npi_bids.group.saving import remove_groups
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.surrogates.families import prior_support
@@ -241,13 +241,11 @@ def _fit_some(
 
 def judge(statuses: Sequence[UnitStatus]) -> int:
     """Return the exit code that the fate of all models amounts to."""
-    errors = {status.error for status in statuses if status.status == FAILED}
+    codes = {exit_code_of(status.error) for status in statuses if status.status == FAILED}
     done = any(status.status == DONE for status in statuses)
-    if not errors:
+    if not codes:
         return 0 if done or not statuses else 4
-    if done or errors - {"InputDataError", "NoUsableDataError"}:
-        return 1
-    return 3 if "InputDataError" in errors else 4
+    return 1 if done else min(codes)
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
@@ -316,7 +314,9 @@ def _sort_out(
 def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     if crash is not None:
         path = str(crash.path.relative_to(request.out_dir))
-        return _status(task, request, FAILED, reason=crash.message, error=crash.error, crash=path)
+        reason = printable(" ".join(crash.failure.message.splitlines()))
+        error = crash.failure.error
+        return _status(task, request, FAILED, reason=reason, error=error, crash=path)
     if request.output.stop_on_first_crash:
         reason = "not run: another model failed before (--stop-on-first-crash); run it again"
         return _status(task, request, FAILED, reason=reason)

@@ -22,7 +22,6 @@ from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 
 _logger = logging.getLogger(__name__)
-_CODES = {"NoUsableDataError": 4, "InputDataError": 3}
 
 
 def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
@@ -86,8 +85,8 @@ def _train(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Pat
         return 0
     crashes = [crash for crash in read_crashes(run_dir) if "pretrain_wf" in crash.node]
     for crash in crashes:
-        _logger.error("Pre-training: %s", crash.message)
-    return max((_CODES.get(crash.error, 1) for crash in crashes), default=1)
+        _logger.error("Pre-training: %s", crash.failure.message)
+    return max((crash.failure.exit_code for crash in crashes), default=1)
 
 
 def _extract(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> set[str]:
@@ -103,7 +102,7 @@ def _extract(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: P
         run_workflow(workflow, choose_plugin(request.resources), run_dir, progress)
     failed = {unit_of(crash.node): crash for crash in read_crashes(run_dir)}
     for name, crash in failed.items():
-        _logger.error("Left out: %s: %s", name, crash.message)
+        _logger.error("Left out: %s: %s", name, crash.failure.message)
     return set(failed)
 
 

@@ -60,17 +60,20 @@ class GroupTarget:
     Attributes
     ----------
     out_dir
-        Root of the output dataset.
+        Root of the dataset that holds the subjects' files and the tables of regions.
     entities, desc
         Of the group.
     links
         NodeFiles, Sources and the like.
+    folder
+        Where files are written, under the names that they have in a dataset.
     """
 
     out_dir: Path
     entities: Mapping[str, str]
     desc: str
     links: Mapping[str, Any]
+    folder: Path
 
     @property
     def pretrained_on(self) -> str:
@@ -88,8 +91,8 @@ class GroupTarget:
         space = self.entities.get("space", "individual")
         shared = {key: value for key, value in self.entities.items() if key != "space"}
         named = {"tpl": space, **shared, "meas": measure}
-        path = self.out_dir / output_path(kind, named, self.desc + suffix)
-        check_case(path, self.out_dir)
+        path = self.folder / output_path(kind, named, self.desc + suffix)
+        check_case(path, self.folder)
         return path
 
     def save(self, kind: str, matrix: ECResult, facts: Mapping[str, Any], **where: str) -> Path:

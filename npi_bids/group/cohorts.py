@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from npi_bids.bids.derivatives import Model, find_models
-from npi_bids.bids.outputs import WITHIN_GROUP, stem
+from npi_bids.bids.outputs import WITHIN_GROUP, parse_name, stem
 from npi_bids.errors import (
     ConfigurationError,
     InputDataError,
@@ -217,6 +217,51 @@ def paired_models(
             "map."
         )
     return pairs, reasons
+
+
+def files_by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return files by the label of their subject, which their names tell, in their order.
+
+    Raises
+    ------
+    InputDataError
+        A name has no subject.
+
+    >>> found = files_by_subject([Path("sub-02_relmat.tsv"), Path("sub-01_relmat.tsv")])
+    >>> list(found)
+    ['02', '01']
+    """
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        subject = parse_name(path.name).entities.get("sub")
+        if subject is None:
+            raise InputDataError(
+                f"<{path}> does not name its subject; expected a name such as "
+                "sub-01_task-rest_..._relmat.tsv."
+            )
+        found.setdefault(subject, []).append(path)
+    return found
+
+
+def pair_files(
+    files: Mapping[str, Sequence[Path]], sessions: Sequence[str]
+) -> dict[str, tuple[Path, Path]]:
+    """Return the files of the first and the second session of each subject that has both.
+
+    Parameters
+    ----------
+    files
+        Of each subject.
+    sessions
+        Labels of the two sessions.
+    """
+    first, second = (session.removeprefix("ses-") for session in sessions)
+    pairs = {}
+    for subject, paths in files.items():
+        found = {parse_name(path.name).entities.get("ses", ""): path for path in paths}
+        if first in found and second in found:
+            pairs[subject] = (found[first], found[second])
+    return pairs
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -444,7 +444,7 @@ def test_graph_of_the_workflow_is_written(tiny, npi_bids, tmp_path):
     words = (tiny.root, "out", "participant", "--atlas", tiny.atlas, "--participant-label", "01")
     assert npi_bids(*words, "--write-graph", *VAR)[0] == 0
     (graph,) = (tmp_path / "out").rglob("workflow.dot")
-    for name in ("infer_ec", "save_model", "parcellate"):
+    for name in ("train_surrogate", "assess_connectivity", "save_model", "parcellate"):
         assert name in graph.read_text()
 
 

@@ -1,5 +1,6 @@
 """Builders: every field is used, the graph expands, and the pieces work in others' workflows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pandas as pd
 import pytest
 
 from npi_bids.analysis import AnalysisSettings
+from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
 from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 from npi_bids.bids.runs import CombineSettings, group_runs
 from npi_bids.cli.execution import Plugin, run_workflow
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.io.files import write_json
+from npi_bids.io.files import read_json, write_json
 from npi_bids.io.tables import read_matrix, read_series
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.parcellation import save_parcellation
@@ -76,9 +78,84 @@ def test_graph_has_a_branch_per_run_and_none_between_subjects(tiny, tmp_path):
     graph = workflow._create_flat_graph()
     names = [node.name for node in graph.nodes]
     assert names.count("parcellate") == 4
-    assert names.count("infer_ec") == names.count("save_model") == 2
+    for step in ("train_surrogate", "perturb_surrogate", "assess_connectivity", "save_model"):
+        assert names.count(step) == 2
     for one, other in graph.edges:
         assert str(one.fullname).split(".")[1] == str(other.fullname).split(".")[1]
+
+
+def test_a_subject_of_one_run_takes_six_nodes(tiny, tmp_path):
+    """Each node costs the scheduler 10 ms, which counts with a thousand subjects."""
+    workflow = init_participant_wf(
+        tasks=[replace(task, unit=replace(task.unit, runs=task.unit.runs[:1]))
+               for task in tasks(tiny, tmp_path)[:1]],
+        settings=AnalysisSettings(),
+        out_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+    )  # fmt: skip
+    names = [node.name for node in workflow._create_flat_graph().nodes]
+    assert sorted(name for name in names if not name.endswith("putnode")) == [
+        *("assess_connectivity", "parcellate", "perturb_surrogate", "save_model"),
+        *("save_run_1", "train_surrogate"),
+    ]
+
+
+def test_a_whole_brain_model_is_one_node_behind_the_same_fields():
+    workflow = init_ec_wf(train=TrainSettings(surrogate="wbm"), perturb=PerturbSettings())
+    assert workflow.get_node("fit_whole_brain")
+    assert workflow.get_node("train_surrogate") is None
+    assert workflow.get_node("outputnode").inputs.copyable_trait_names() == ["files", "summary"]
+
+
+def ec_of_files(folder, run, **options):
+    """Run the workflow of one subject from files; return where its steps leave theirs."""
+    series, summary = folder / "timeseries.tsv", folder / "run.json"
+    if not series.is_file():
+        pd.DataFrame(run.data, columns=run.labels).to_csv(series, sep="\t", index=False)
+        write_json(summary, {"tr": 2.0})
+    settings = {"train": TrainSettings(surrogate="var"), "perturb": PerturbSettings()}
+    workflow = init_ec_wf(**{**settings, **options})
+    workflow.base_dir = str(folder / "work")
+    workflow.inputs.inputnode.series = [str(series)]
+    workflow.inputs.inputnode.summaries = [str(summary)]
+    assert run_workflow(workflow, Plugin("Linear", {}), folder, lambda *_: None)
+    return folder / "work" / "ec_wf"
+
+
+def test_another_threshold_of_the_verdict_trains_and_perturbs_nothing_again(run, tmp_path):
+    made = {}
+    for threshold in (0.01, 0.9):
+        assess = AssessSettings(verdict=VerdictSettings(good_skill=threshold))
+        folder = ec_of_files(tmp_path, run, assess=assess)
+        files = {"train_surrogate": "surrogate.safetensors",
+                 "perturb_surrogate": "connectivity.safetensors",
+                 "assess_connectivity": "summary.json"}  # fmt: skip
+        made[threshold] = {
+            step: (folder / step / file).stat().st_mtime_ns for step, file in files.items()
+        }
+    again = {step for step in made[0.01] if made[0.01][step] != made[0.9][step]}
+    assert again == {"assess_connectivity"}
+    assert read_json(folder / "assess_connectivity/summary.json")["verdict"]["label"] == "caution"
+
+
+def test_another_strength_trains_nothing_again(run, tmp_path):
+    turns = []
+    for strength in (1.0, 2.0):
+        perturb = PerturbSettings(strength=strength)
+        folder = ec_of_files(tmp_path, run, perturb=perturb)
+        trained = (folder / "train_surrogate/surrogate.safetensors").stat().st_mtime_ns
+        found = read_matrix(folder / "assess_connectivity/npi.tsv").matrix
+        turns.append((trained, found))
+    assert turns[0][0] == turns[1][0]
+    np.testing.assert_allclose(turns[1][1], 2 * turns[0][1], rtol=1e-6)
+
+
+def test_too_little_data_runs_through_all_steps_and_is_said_at_the_end(run, tmp_path):
+    folder = ec_of_files(tmp_path, run, min_time=1e6)
+    assert not list(folder.rglob("*.safetensors"))
+    summary = read_json(folder / "assess_connectivity" / "summary.json")
+    assert summary["status"] == "excluded"
+    assert "--min-time" in summary["reason"]
 
 
 @pytest.mark.slow
