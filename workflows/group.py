@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
+from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, paired_models, subject_rows, tested_rows
 from npi_bids.group.pretraining import pretrained_on
 from npi_bids.group.settings import GroupSettings
@@ -144,15 +145,16 @@ def _set_target(
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = cohort.entities, cohort.desc
     sidecars = [model.sidecar for models in cohort.subjects.values() for model in models]
-    first, on = sidecars[0], pretrained_on(sidecars)
-    fields = ("NodeFiles", "ConfigurationHash", "RepetitionTime", "Surrogate")
-    node.inputs.links = {
-        **{key: first[key] for key in fields if key in first},
-        **({"PretrainedOn": on} if on else {}),
-        **settings.selection.facts,
-        "Sources": [
-            f"bids::{path.resolve().relative_to(root).as_posix()}"
-            for paths in files.values()
-            for path in paths
-        ],
-    }
+    sources = (
+        f"bids::{path.resolve().relative_to(root).as_posix()}"
+        for paths in files.values()
+        for path in paths
+    )
+    first = sidecars[0]
+    node.inputs.origin = GroupOrigin(
+        links=replace(first.links, sources=tuple(sources)),
+        repetition_time=first.fit.repetition_time,
+        surrogate=first.fit.surrogate,
+        pretrained_on=pretrained_on(sidecar.fit.pretrained for sidecar in sidecars),
+        selection=settings.selection.facts,
+    ).to_json()

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-from npi_bids.bids.layout import read_sidecar
 from npi_bids.bids.outputs import MEASURES, UNITS, output_path, parse_name, stem, unit_name
+from npi_bids.bids.sidecars import FittedModel, ModelSidecar, RunSidecar
 from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
+from npi_bids.io.files import read_json
 
 DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
 
@@ -84,13 +84,13 @@ class Model:
     entities, desc
         Of its files.
     sidecar
-        JSON of the EC matrix.
+        Of its map.
     """
 
     root: Path
     entities: dict[str, str]
     desc: str
-    sidecar: dict[str, Any] = field(repr=False, default_factory=dict)
+    sidecar: ModelSidecar = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -101,7 +101,17 @@ class Model:
         """Return the file of a measure (or of weights, training) of this model."""
         return self.root / output_path(kind, self.entities, self.desc)
 
-    def runs(self) -> list[tuple[Path, dict[str, Any]]]:
+    @property
+    def fit(self) -> FittedModel:
+        """What the model says of itself."""
+        return self.sidecar.fit
+
+    @property
+    def configuration(self) -> str:
+        """Hash of all settings that shape the result."""
+        return self.sidecar.links.configuration_hash
+
+    def runs(self) -> list[tuple[Path, RunSidecar]]:
         """Return timeseries file and sidecar of each run behind the model.
 
         Raises
@@ -109,14 +119,14 @@ class Model:
         InputDataError
             The sidecar does not name them, or names files outside the dataset.
         """
-        sources = self.sidecar.get("Sources")
-        if not isinstance(sources, list) or not sources:
+        sources = self.sidecar.links.sources
+        if not sources:
             raise InputDataError(
                 f"The sidecar of <{self.path(MEASURES[0])}> has no list of Sources. "
                 "Delete it and run the participant level again."
             )
         paths = [path_of(uri, self.root) for uri in sources]
-        return [(path, read_sidecar(path.with_suffix(".json"))) for path in paths]
+        return [(path, RunSidecar.read(path.with_suffix(".json"))) for path in paths]
 
     @property
     def regions_file(self) -> Path:
@@ -127,7 +137,7 @@ class Model:
         InputDataError
             The sidecar does not name it, or names a file outside the dataset.
         """
-        return regions_file(self.sidecar, self.root)
+        return regions_file(self.sidecar.links.node_files, self.root)
 
 
 def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:
@@ -154,7 +164,7 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
         desc = entities.pop("desc")
         entities.pop("meas")
         try:
-            sidecar = read_sidecar(path)
+            sidecar = ModelSidecar.read(path)
         except InputDataError as error:
             if whole:
                 continue
@@ -175,7 +185,7 @@ def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> lis
     known = {entry.name for entry in fields(UnitStatus)}
     for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
         try:
-            content = read_sidecar(path)
+            content = read_json(path)
             # A later version may say more.
             found.append(UnitStatus(**{k: v for k, v in content.items() if k in known}))
         except (InputDataError, TypeError) as error:

@@ -96,6 +96,12 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
     return content
 
 
+def input_programs(out_dir: Path) -> list[str]:
+    """Return name and version of the programs that made the input of an output dataset."""
+    made = _read(out_dir / "dataset_description.json").get("GeneratedBy", [])[1:]
+    return [f"{entry.get('Name')} {entry.get('Version', '')}".strip() for entry in made]
+
+
 def atlas_files(spec: AtlasSpec) -> dict[str, str]:
     """Return the description of an atlas at the root of the dataset."""
     return {f"atlas-{spec.name}_description.json": _json(atlas_description(spec))}

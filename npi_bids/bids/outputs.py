@@ -13,15 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from npi_bids.errors import InputDataError
 
-_AXES = [
-    {"Name": "source", "Description": "rows: the region that is perturbed"},
-    {"Name": "target", "Description": "columns: the region that responds"},
-]
-_PAIRS = [{"Name": "source", "Description": "rows"}, {"Name": "target", "Description": "columns"}]
 # BIDS 1.11, with `meas` of BEP017 before `desc`.
 ENTITY_ORDER = (
     *("sub", "ses", "tpl", "cohort", "task", "acq", "ce", "rec", "dir", "run", "echo", "part"),
@@ -63,7 +57,9 @@ _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
-class _Measure:
+class Measure:
+    """What the entries of a matrix are."""
+
     name: str
     description: str
     units: str
@@ -72,7 +68,7 @@ class _Measure:
 
 
 _MEASURES = {
-    "npi": _Measure(
+    "npi": Measure(
         "effective connectivity",
         "Mean change of the target one sample after the source was perturbed in the surrogate "
         "(neural perturbational inference, Luo et al. 2025, doi:10.1038/s41592-025-02654-x). "
@@ -80,75 +76,75 @@ _MEASURES = {
         "standard deviations of the target",
         diagonal=False,
     ),
-    "jacobian": _Measure(
+    "jacobian": Measure(
         "effective connectivity",
         "Mean derivative of the surrogate's prediction of the target by the most recent sample "
         "of the source: the limit of the perturbation for small strength, per unit.",
         "standard deviations of the target per standard deviation of the source",
     ),
-    "pearsoncorrelation": _Measure(
+    "pearsoncorrelation": Measure(
         "functional connectivity",
         "Pearson correlation over all kept samples of the runs.",
         "arbitrary",
         directed=False,
     ),
-    "modelfc": _Measure(
+    "modelfc": Measure(
         "functional connectivity of the surrogate",
         "Pearson correlation of the free-running surrogate (1200 samples from zeros, noise of SD "
         "0.1 on its input).",
         "arbitrary",
         directed=False,
     ),
-    "partialcorrelation": _Measure(
+    "partialcorrelation": Measure(
         "partial correlation",
         "Correlation of a pair of regions with all others held fixed, from a covariance shrunk "
         "by the rule of Ledoit and Wolf (2004).",
         "arbitrary",
         directed=False,
     ),
-    "laggedcorrelation": _Measure(
+    "laggedcorrelation": Measure(
         "lagged correlation",
         "Correlation of the source with the target one sample later.",
         "arbitrary",
     ),
-    "ridgevar": _Measure(
+    "ridgevar": Measure(
         "vector autoregression",
         "Weights of a VAR of one lag, by ridge regression with a penalty of least leave-one-out "
         "error.",
         "standard deviations of the target per standard deviation of the source",
     ),
-    "oriented": _Measure(
+    "oriented": Measure(
         "oriented partial correlation",
         "Partial correlation, in the direction that the skewness of the signals gives it "
         "(Hyvarinen and Smith 2013); 0 in the other. Holds only where regions are skewed, and is "
         "to be trusted only where it repeats.",
         "arbitrary",
     ),
-    "npistderr": _Measure(
+    "npistderr": Measure(
         "standard error of effective connectivity",
         "Standard error of each entry of the map (meas-npi).",
         "standard deviations of the target",
         diagonal=False,
     ),
-    "npilower": _Measure(
+    "npilower": Measure(
         "lower end of the 95 % interval of effective connectivity",
         "The map (meas-npi) less 1.96 standard errors.",
         "standard deviations of the target",
         diagonal=False,
     ),
-    "npiupper": _Measure(
+    "npiupper": Measure(
         "upper end of the 95 % interval of effective connectivity",
         "The map (meas-npi) plus 1.96 standard errors.",
         "standard deviations of the target",
         diagonal=False,
     ),
-    "npip": _Measure(
+    "npip": Measure(
         "p value of effective connectivity",
         "Two-sided p of the entry (meas-npi) being 0, not corrected.",
         "arbitrary",
         diagonal=False,
     ),
-    "npiq": _Measure(
+    "npiq": Measure(
         "q value of effective connectivity",
         "p after the correction of Benjamini and Hochberg over all entries of the map.",
         "arbitrary",
@@ -157,22 +153,9 @@ _MEASURES = {
 }
 
 
-def measure_fields(measure: str) -> dict[str, Any]:
-    """Return the fields that every matrix of a measure has."""
-    known = _MEASURES[measure]
-    return {
-        "Description": f"Relationship matrix: {known.name}.",
-        "RelationshipMeasure": known.name,
-        "MeasureDescription": known.description,
-        "MeasureUnits": known.units,
-        "Weighted": True,
-        "Directed": known.directed,
-        "ValidDiagonal": known.diagonal,
-        "NonNegative": False,
-        "StorageFormat": "Full",
-        "Software": "npi-bids",
-        "Axes": _AXES if known.directed else _PAIRS,
-    }
+def measure_of(name: str) -> Measure:
+    """Return what is known of a measure."""
+    return _MEASURES[name]
 
 
 Entities = Mapping[str, str]

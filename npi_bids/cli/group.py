@@ -14,6 +14,7 @@ from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.description import descriptions_with, model_descriptions
 from npi_bids.bids.layout import find_datasets, subjects_of
 from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, STATISTICS, parse_name
+from npi_bids.bids.sidecars import ContrastSidecar, Links
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
 from npi_bids.errors import (
@@ -40,7 +41,7 @@ from npi_bids.group.selection import (
     read_participants,
 )
 from npi_bids.io.claim import claimed
-from npi_bids.io.files import read_json, write_text
+from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.workflows.group import init_group_wf
 
@@ -198,7 +199,7 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 def _configuration(cohorts: Sequence[Cohort]) -> str:
     """Return the configuration of the models of all groups, which is one."""
     found = {
-        str(model.sidecar.get("ConfigurationHash"))
+        model.configuration
         for cohort in cohorts
         for models in cohort.subjects.values()
         for model in models
@@ -213,7 +214,7 @@ def _configuration(cohorts: Sequence[Cohort]) -> str:
 
 def _check_unchanged(out_dir: Path, configuration: str) -> None:
     """Refuse maps that another run replaced since they were found."""
-    now = {str(model.sidecar.get("ConfigurationHash")) for model in find_models(out_dir)}
+    now = {model.configuration for model in find_models(out_dir)}
     if now != {configuration}:
         raise ConfigurationError(
             f"<{out_dir}> holds models of {', '.join(sorted(now))}; the groups were found with "
@@ -241,7 +242,7 @@ def _describe_labels(out_dir: Path) -> None:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     further: dict[str, str] = {}
     for sidecar in out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"):
-        contrast = read_json(sidecar)["Contrast"]
+        contrast = ContrastSidecar.read(sidecar).test.contrast
         desc = parse_name(sidecar.name).entities["desc"]
         further |= model_descriptions(desc.removesuffix("Statistic"), contrast)
     write_text(path, descriptions_with(text, further))
@@ -291,6 +292,6 @@ def remove_groups(out_dir: Path, configuration: str = "") -> None:
 
 def _is_of(sidecar: Path, configuration: str) -> bool:
     try:
-        return bool(read_json(sidecar).get("ConfigurationHash") == configuration)
+        return Links.read(sidecar).configuration_hash == configuration
     except InputDataError:  # cut off by a power cut
         return False

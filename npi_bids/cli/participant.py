@@ -266,7 +266,7 @@ def _check_configuration(request: Request, wanted: set[str]) -> set[str]:
     done = set()
     for model in find_models(request.out_dir, whole=True):
         name = model.name
-        found = model.sidecar.get("ConfigurationHash")
+        found = model.configuration
         replaced = request.output.overwrite and name in wanted
         if found != configuration and not replaced:
             raise ConfigurationError(
@@ -331,8 +331,8 @@ def _status(task: Task, request: Request, status: str, **facts: Any) -> UnitStat
 def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
     n_regions = {task.name: task.atlas.n_regions for task in tasks}
     for model in find_models(out_dir, whole=True):
-        whole, kept = n_regions.get(model.name, 0), model.sidecar.get("RegionsInModel")
-        if isinstance(kept, int) and kept < whole:
+        whole, kept = n_regions.get(model.name, 0), model.fit.regions_in_model
+        if kept < whole:
             _logger.warning(
                 "%s: %d of %d regions are not covered in every run and are n/a",
                 model.name, whole - kept, whole,

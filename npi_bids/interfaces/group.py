@@ -14,7 +14,7 @@ class _GroupInputSpec(VersionedInputSpec):
     out_dir = Str(mandatory=True, desc="root of the output dataset")
     entities = traits.Dict(mandatory=True, desc="entities of the outputs")
     desc = Str(mandatory=True, desc="label of the denoising strategy")
-    links = traits.Dict(mandatory=True, desc="NodeFiles, ConfigurationHash and the like")
+    origin = traits.Dict(mandatory=True, desc="fields of GroupOrigin: what the files come from")
 
 
 class _AverageInputSpec(_GroupInputSpec):
@@ -33,12 +33,12 @@ class _GroupInterface(NPIInterface):
     _always_run = True
 
     def _target(self) -> Any:
+        from npi_bids.bids.sidecars import GroupOrigin
         from npi_bids.group.analysis import GroupTarget
 
         given = self.inputs
-        return GroupTarget(
-            Path(given.out_dir), plain(given.entities), given.desc, plain(given.links)
-        )
+        origin = GroupOrigin.from_json(plain(given.origin))
+        return GroupTarget(Path(given.out_dir), plain(given.entities), given.desc, origin)
 
     @staticmethod
     def _paths(files: Any) -> dict[str, list[Path]]:

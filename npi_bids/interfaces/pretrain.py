@@ -56,7 +56,7 @@ def save_pretrained(
     facts: Mapping[str, Any],
 ) -> Path:
     """Train on series of the output dataset; write the surrogate, and return where it lies."""
-    from npi_bids.bids.layout import read_sidecar
+    from npi_bids.bids.sidecars import RunSidecar
     from npi_bids.io.tables import read_series
     from npi_bids.surrogates.base import resolve
     from npi_bids.surrogates.pretraining import pretrain
@@ -64,10 +64,9 @@ def save_pretrained(
 
     def runs_of(paths: Sequence[str]) -> list[Any]:
         found = [out_dir / path for path in paths]
-        about = [read_sidecar(path.with_suffix(".json")) for path in found]
         return [
-            read_series(path, tr=float(sidecar["RepetitionTime"]))
-            for path, sidecar in zip(found, about, strict=True)
+            read_series(path, tr=RunSidecar.read(path.with_suffix(".json")).repetition_time)
+            for path in found
         ]
 
     def subjects() -> Iterator[tuple[str, list[Any]]]:

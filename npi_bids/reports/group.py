@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.derivatives import find_models, find_statuses
 from npi_bids.bids.outputs import GROUP_TABLE, STATISTICS, TEST, parse_name, stem
+from npi_bids.bids.sidecars import ContrastFacts, ContrastSidecar, GroupSidecar, SplitHalf
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
 from npi_bids.group.tables import edge_rows, table_cells
-from npi_bids.io.files import read_json, write_text
+from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.records import ECResult
@@ -55,16 +58,16 @@ _STRIPS = (
 
 def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     """Return what the page shows of one group, from its mean map."""
-    sidecar = read_json(mean.with_suffix(".json"))
+    sidecar = _sidecar(mean)
     ec = read_matrix(mean)
-    regions = Regions(regions_file(sidecar, out_dir), ec.labels)
+    regions = Regions(regions_file(sidecar.origin.links.node_files, out_dir), ec.labels)
     others = {
         kind: read_matrix(path).matrix
         for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")
         if (path := _variant(mean, kind)).is_file()
     }
-    tested = read_json(_variant(mean, "t").with_suffix(".json"))
-    if "NotTested" in tested:
+    tested = _sidecar(_variant(mean, "t")).group
+    if tested.not_tested:
         others = {kind: values for kind, values in others.items() if kind not in _TESTED}
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
@@ -82,8 +85,8 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
             _test(out_dir, path, regions, f"test-{place}-{number_}")
             for number_, path in enumerate(_tests(mean), start=1)
         ),
-        tested.get("NotTested", ""),
-        tested.get("FewSubjects", ""),
+        tested.not_tested,
+        tested.few_subjects,
     )
 
 
@@ -169,44 +172,43 @@ def _table(out_dir: Path, matrix: Path, kind: str) -> Any:
     return read_table(path) if path.is_file() else None
 
 
-def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
+def _rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     """Return what is known of a group: who, how, motion, and how well it repeats."""
+    group, origin = sidecar.group, sidecar.origin
     rows = [
-        Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
-        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
-        Row("weights", str(sidecar["Weights"])),
-        Row("configuration", str(sidecar["ConfigurationHash"])),
+        Row("subjects", str(group.number_of_subjects), ", ".join(group.subjects)),
+        Row("an edge needs", f"{group.minimum_subjects} subjects"),
+        Row("weights", group.weights),
+        Row("configuration", origin.links.configuration_hash),
     ]
-    if on := sidecar.get("PretrainedOn"):
-        rows.append(Row("surrogates pre-trained on", str(on)))
-    halves = sidecar["SplitHalfOfSubjects"]
+    if origin.pretrained_on:
+        rows.append(Row("surrogates pre-trained on", origin.pretrained_on))
+    halves = group.split_half_of_subjects or SplitHalf()
     rows.append(
-        Row("r of halves of the subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",
+        Row("r of halves of the subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
             "mean maps of random halves; n/a below four subjects")
     )  # fmt: skip
-    moved = sidecar.get("MotionEffect")
-    if moved:
+    if moved := group.motion_effect:
         rows.append(
-            Row("QC-EC", f"median |r| {number(moved['MedianAbsoluteR'])}",
-                f"with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
-                f"{_percent(moved['ShareOfEdgesWithQBelow05'])} of the connections; with "
-                f"distance: {number(moved['SpearmanWithDistance'])}")
+            Row("QC-EC", f"median |r| {number(moved.median_absolute_r)}",
+                f"with mean FD over {moved.subjects} subjects; q < 0.05 in "
+                f"{_percent(moved.share_significant)} of the connections; with "
+                f"distance: {number(moved.spearman_with_distance)}")
         )  # fmt: skip
-    again = sidecar.get("Reliability")
-    if again:
+    if again := group.reliability:
         rows.append(
-            Row("visits", f"median ICC(2,1) {number(again['MedianICC21'])}, ICC(3,1) "
-                f"{number(again['MedianICC31'])}",
-                f"{again['Subjects']} subjects with {again['Visits']} visits; "
-                f"{number(100 * again['IdentificationRate'])} % are known again by their map; r "
-                f"{number(again['MeanRWithin'])} within and {number(again['MeanRBetween'])} "
+            Row("visits", f"median ICC(2,1) {number(again.median_icc_21)}, ICC(3,1) "
+                f"{number(again.median_icc_31)}",
+                f"{again.subjects} subjects with {again.visits} visits; "
+                f"{number(100 * again.identification_rate)} % are known again by their map; r "
+                f"{number(again.mean_r_within)} within and {number(again.mean_r_between)} "
                 "between subjects")
         )  # fmt: skip
     return tuple(rows)
 
 
-def _percent(share: float | None) -> str:
-    return "n/a" if share is None else f"{number(100 * share)} %"
+def _percent(share: float) -> str:
+    return f"{number(100 * share)} %" if isfinite(share) else "n/a"
 
 
 def _unlike(subjects: Any) -> tuple[Row, ...]:
@@ -220,22 +222,22 @@ def _unlike(subjects: Any) -> tuple[Row, ...]:
 
 def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
     """Return what one test over subjects found."""
-    sidecar = read_json(path.with_suffix(".json"))
-    if "NotTested" in sidecar:
-        return _untested(path, sidecar, regions, name)
+    test = ContrastSidecar.read(path.with_suffix(".json")).test
+    if test.not_tested:
+        return _untested(path, test, regions, name)
     statistic = read_matrix(path)
     details = {
         words: read_matrix(file).matrix
         for kind, words in {"P": "p", "Q": "q", **_PERMUTED}.items()
         if (file := path.with_name(path.name.replace("Statistic_", f"{kind}_"))).is_file()
     }
-    signed = sidecar["Statistic"] == "t"
-    layers = [Layer(str(sidecar["Statistic"]), f"{sidecar['Statistic']} of {sidecar['Contrast']}",
-                    statistic.matrix, signed=signed)]  # fmt: skip
+    signed = test.statistic == "t"
+    layers = [Layer(test.statistic, f"{test.statistic} of {test.contrast}", statistic.matrix,
+                    signed=signed)]  # fmt: skip
     for words in ("p FWE", "p NBS", "p TFNBS"):
         if words in details:
             sure = figures_signals.only_sure(statistic.matrix, details[words], SURE)
-            layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
+            layers.append(Layer(f"{words} < {SURE:g}", f"{test.statistic} where {words} is "
                                 f"below {SURE:g}", sure, signed=signed,
                                 below=(words, SURE)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
@@ -255,51 +257,50 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
         tables.append(SortedTable(f"{name}-networks", "Pairs of networks", shown,
                                   table_cells(networks, shown)))  # fmt: skip
     return TestSection(
-        f"Test: {sidecar['Contrast']}",
-        _test_rows(sidecar, details),
+        f"Test: {test.contrast}",
+        _test_rows(test, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
         tuple(tables),
-        caution=sidecar.get("FewSubjects", ""),
+        caution=test.few_subjects,
     )
 
 
-def _untested(path: Path, sidecar: dict[str, Any], regions: Regions, name: str) -> TestSection:
+def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> TestSection:
     """Return what is known of a contrast that was not tested: its effects, without any p."""
     effects = path.with_name(path.name.replace("Statistic_", "Effect_"))
     matrix = read_matrix(effects if effects.is_file() else path)
-    layer = Layer("effect", f"effect of {sidecar['Contrast']}", matrix.matrix)
+    layer = Layer("effect", f"effect of {test.contrast}", matrix.matrix)
     columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
     return TestSection(
-        f"Contrast: {sidecar['Contrast']}",
-        _test_rows(sidecar, {}),
+        f"Contrast: {test.contrast}",
+        _test_rows(test, {}),
         MatrixView(name, matrix.labels, regions.network, [layer], {}),
         (SortedTable(f"{name}-edges", "The largest effects, not tested", columns, cells),),
-        not_tested=str(sidecar["NotTested"]),
+        not_tested=test.not_tested,
     )
 
 
-def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, ...]:
-    covariates = "with mean FD as a covariate" if "mean_fd" in sidecar["Columns"] else (
+def _test_rows(test: ContrastFacts, details: dict[str, Any]) -> tuple[Row, ...]:
+    covariates = "with mean FD as a covariate" if "mean_fd" in test.columns else (
         "mean FD is no covariate"
     )  # fmt: skip
-    left_out = "; ".join(f"{who}: {why}" for who, why in sidecar["LeftOut"].items())
+    left_out = "; ".join(f"{who}: {why}" for who, why in test.left_out.items())
     found = [
         f"{words}: {int((matrix <= SURE).sum())}"
         for words, matrix in details.items()
         if words not in ("p", "p permuted")
     ]
     return (
-        Row("model", sidecar["Model"], covariates),
-        Row("subjects", str(sidecar["NumberOfSubjects"]), left_out),
+        Row("model", test.model, covariates),
+        Row("subjects", str(test.number_of_subjects), left_out),
         Row(
             "connections at 0.05",
-            ", ".join(found)
-            or ("not tested" if "NotTested" in sidecar else "none were corrected"),
+            ", ".join(found) or ("not tested" if test.not_tested else "none were corrected"),
         ),
         Row(
             "permutations",
-            str(sidecar["Permutations"]),
-            f"networks above {sidecar['Statistic']} {sidecar['NetworkThreshold']:g}",
+            str(test.permutations),
+            f"networks above {test.statistic} {test.network_threshold:g}",
         ),
     )
 
@@ -318,7 +319,7 @@ def write_group_report(out_dir: Path) -> Path:
     sections = tuple(
         cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
     )
-    included = {_name_of(uri) for path in means for uri in _sidecar(path)["Sources"]}
+    included = {_name_of(uri) for path in means for uri in _sidecar(path).origin.links.sources}
     models = list(find_models(out_dir))
     rows = quality_rows(out_dir, models)
     left_out = _reasons(out_dir)
@@ -331,7 +332,7 @@ def write_group_report(out_dir: Path) -> Path:
         __version__,
         sections,
         SortedTable("members", "Participants", _COLUMNS, members, links),
-        _strips(rows, models[0].sidecar["VerdictThresholds"] if models else {}),
+        _strips(rows, asdict(models[0].fit.verdict_thresholds) if models else {}),
         read_methods(out_dir),
         place_of(out_dir, (), ""),
     )
@@ -392,5 +393,5 @@ def _strips(rows: list[dict[str, Any]], wanted: dict[str, float]) -> tuple[Strip
     return tuple(strips)
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
-    return read_json(path.with_suffix(".json"))
+def _sidecar(path: Path) -> GroupSidecar:
+    return GroupSidecar.read(path.with_suffix(".json"))

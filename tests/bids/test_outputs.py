@@ -12,12 +12,11 @@ from npi_bids.bids.outputs import (
     UNCERTAINTIES,
     atlas_path,
     contrast_labels,
-    measure_fields,
     output_path,
     parse_name,
     stem,
 )
-from npi_bids.bids.sidecars import spatial_fields
+from npi_bids.bids.sidecars import PretrainedOrigin, matrix_fields, place_of
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.group.pretraining import OTHERS, SAME, UNKNOWN, pretrained_on, why_not_tested
 from npi_bids.group.selection import SelectionSettings, select
@@ -82,16 +81,16 @@ def test_what_is_no_label_is_refused():
 
 @pytest.mark.parametrize("measure", [*MEASURES, *UNCERTAINTIES])
 def test_every_measure_is_described(measure):
-    fields = measure_fields(measure)
-    assert fields["Directed"] == (measure not in SYMMETRIC)
-    assert fields["ValidDiagonal"] == (not measure.startswith("npi"))
-    assert [axis["Name"] for axis in fields["Axes"]] == ["source", "target"]
+    fields = matrix_fields(measure)
+    assert fields.directed == (measure not in SYMMETRIC)
+    assert fields.valid_diagonal == (not measure.startswith("npi"))
+    assert [axis.name for axis in fields.axes] == ["source", "target"]
 
 
 def test_space_of_an_individual_is_no_template():
-    assert spatial_fields({"space": "T1w"})["SpatialReference"] == "orig"
-    assert "MNI152" in spatial_fields({"space": "MNI152NLin6Asym"})["SpatialReference"]
-    assert "res-2" in spatial_fields({"space": "T1w", "res": "2"})["Resolution"]
+    assert place_of({"space": "T1w"}).spatial_reference == "orig"
+    assert "MNI152" in place_of({"space": "MNI152NLin6Asym"}).spatial_reference
+    assert "res-2" in place_of({"space": "T1w", "res": "2"}).resolution
 
 
 @pytest.mark.parametrize(
@@ -158,19 +157,19 @@ def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
 
 
 @pytest.mark.parametrize(
-    ("facts", "on"),
+    ("origins", "on"),
     [
-        ([{}, {}], ""),
-        ([{"Pretrained": {"SubjectIncluded": False}}] * 2, OTHERS),
-        ([{"Pretrained": {"SubjectIncluded": i}} for i in (False, True)], SAME),
+        ([None, None], ""),
+        ([PretrainedOrigin(subject_included=False)] * 2, OTHERS),
+        ([PretrainedOrigin(subject_included=i) for i in (False, True)], SAME),
         # Sidecars of before this was written down.
-        ([{"Pretrained": {"SubjectLeftOut": True}}], SAME),
-        ([{"Pretrained": {"SubjectLeftOut": False}}], UNKNOWN),
-        ([{"Pretrained": {"SubjectIncluded": False}}, {"Pretrained": {}}], UNKNOWN),
+        ([PretrainedOrigin(subject_left_out=True)], SAME),
+        ([PretrainedOrigin(subject_left_out=False)], UNKNOWN),
+        ([PretrainedOrigin(subject_included=False), PretrainedOrigin()], UNKNOWN),
     ],
 )
-def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(facts, on):
-    assert pretrained_on(facts) == on
+def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(origins, on):
+    assert pretrained_on(origins) == on
     assert bool(why_not_tested(on, mean=True)) == bool(on)
     assert bool(why_not_tested(on, mean=False)) == (on in (SAME, UNKNOWN))
 

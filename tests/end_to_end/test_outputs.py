@@ -96,17 +96,18 @@ def test_censored_samples_agree_in_all_tables(results):
 def test_windows_do_not_cross_gaps_or_runs(results):
     model = next(find_models(results, "01"))
     sidecar = model.sidecar
-    n_lags = sidecar["Training"]["n_lags"]
+    n_lags = sidecar.fit.training["n_lags"]
     expected = []
-    for uri in sidecar["Sources"]:
+    for uri in sidecar.links.sources:
         keep = read_series(results / uri.removeprefix("bids::"), 2.0).keep
         expected.append(int(sliding_window_view(keep, n_lags + 1).all(axis=1).sum()))
-    assert sidecar["WindowsPerRun"] == expected
+    assert sidecar.fit.windows_per_run == tuple(expected)
     assert len(expected) == 2
 
 
 def test_sidecar_of_the_map_says_everything(results):
-    sidecar = next(find_models(results, "01")).sidecar
+    path = next(find_models(results, "01")).path("npi").with_suffix(".json")
+    sidecar = json.loads(path.read_text())
     assert (sidecar["Directed"], sidecar["ValidDiagonal"], sidecar["StorageFormat"]) == (
         True, False, "Full",
     )  # fmt: skip
@@ -115,14 +116,14 @@ def test_sidecar_of_the_map_says_everything(results):
         "Kind": "single", "Sustained": False, "Together": [], "StepsAhead": 1, "LagSeconds": 2.0,
     }  # fmt: skip
     assert sidecar["Surrogate"] == "hybrid"
-    assert sidecar["Training"]["n_lags"] == 4
-    assert {"linear_is_var", "precision_symmetric", "residual_gain"} <= set(sidecar["Training"])
+    assert sidecar["Training"]["NLags"] == 4
+    assert {"LinearIsVar", "PrecisionSymmetric", "ResidualGain"} <= set(sidecar["Training"])
     assert sidecar["Verdict"] in ("pass", "caution", "fail")
     assert bool(sidecar["VerdictReasons"]) == (sidecar["Verdict"] != "pass")
-    assert sidecar["DirectionSupported"] is sidecar["Quality"]["direction_supported"]
-    assert sidecar["VerdictThresholds"]["direction_p"] == 0.01
+    assert sidecar["DirectionSupported"] is sidecar["Quality"]["DirectionSupported"]
+    assert sidecar["VerdictThresholds"]["DirectionP"] == 0.01
     assert sidecar["Uncertainty"] == {"Method": "posterior", "Resamples": 0}
-    assert sidecar["Quality"]["r2"] > sidecar["Quality"]["r2_own_history"]
+    assert sidecar["Quality"]["R2"] > sidecar["Quality"]["R2OwnHistory"]
     assert {"numpy", "torch", "npi-bids"} <= set(sidecar["SoftwareVersions"])
     assert sidecar["RegionsInModel"] == 4
 
