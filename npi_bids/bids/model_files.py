@@ -143,7 +143,7 @@ def _fit(
         surrogate=settings.surrogate,
         training=training,
         perturbation=_perturbation(pushed, runs[0].tr),
-        pretrained=PretrainedOrigin.from_json(origin) if origin else None,
+        pretrained=PretrainedOrigin(**origin) if origin else None,
         verdict=result.verdict.label,
         verdict_reasons=result.verdict.reasons,
         verdict_thresholds=assess.verdict,

@@ -115,7 +115,7 @@ def _check_maker(out_dir: Path) -> None:
     if not path.is_file():
         return
     try:
-        makers = [entry["Name"] for entry in Dataset(out_dir, "", read_json(path)).generators]
+        makers = Dataset(out_dir, "", read_json(path)).makers
     except InputDataError as error:
         raise SettingsError(
             f"out_dir <{out_dir}> holds a dataset of which it is not known what made it: {error} "

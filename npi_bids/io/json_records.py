@@ -21,6 +21,7 @@ def entry(
     description: str,
     *,
     default: Any = MISSING,
+    factory: Any = MISSING,
     key: str = "",
     omit: bool = False,
     block: bool = False,
@@ -34,6 +35,8 @@ def entry(
     default
         What a file of an older version, which lacks the key, is taken to say; without it the key
         must be there.
+    factory
+        The same as a function without arguments.
     key
         In the JSON; the name of the field in CamelCase where empty.
     omit
@@ -42,6 +45,8 @@ def entry(
         Whether the value is a mapping whose keys are names of fields, in CamelCase in the JSON.
     """
     about = {"description": description, "key": key, "omit": omit, "block": block}
+    if factory is not MISSING:
+        return field(default_factory=factory, metadata=about)
     return field(default=default, metadata=about)
 
 

@@ -14,6 +14,7 @@ from npi_bids.bids.atlases import known_atlases
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
 from npi_bids.bids.description import input_programs
 from npi_bids.bids.outputs import QUALITY_TABLE
+from npi_bids.bids.quality_columns import quality_sidecar
 from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, RunSidecar
 from npi_bids.group.selection import mean_displacement
 from npi_bids.io.files import write_text
@@ -44,6 +45,7 @@ def write_texts(out_dir: Path) -> list[Path]:
     """Write the table of quality, and methods text with references where there is a model."""
     models = list(find_models(out_dir))
     table = out_dir / QUALITY_TABLE
+    quality_sidecar().write(table.with_suffix(".json"))
     write_rows(quality_rows(out_dir, models), table)
     if not models:
         return [table]

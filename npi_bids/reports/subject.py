@@ -14,6 +14,7 @@ from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, output_path, parse_name
+from npi_bids.bids.quality_columns import FIGURES
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import Flow, flow_of, network_map
 from npi_bids.errors import ReportError
@@ -26,7 +27,6 @@ from npi_bids.parcellation.cifti import on_surface
 from npi_bids.records import Array, ECResult, Quality
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
-    QUALITY_NOTES,
     Figure,
     KeyFigure,
     ModelSection,
@@ -594,9 +594,9 @@ def _about_surrogate(training: Mapping[str, Any]) -> str:
 def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
     quality = asdict(model.fit.quality)
     # A whole-brain model predicts nothing, so most figures do not exist for it.
-    shown = [entry for entry in QUALITY_NOTES
-             if isfinite(quality[entry[0]]) or model.fit.surrogate != "wbm"]  # fmt: skip
-    rows = [Row(name, number(quality[key]), note) for key, name, note in shown]
+    shown = [figure for figure in FIGURES if figure.shown
+             and (isfinite(quality[figure.name]) or model.fit.surrogate != "wbm")]  # fmt: skip
+    rows = [Row(figure.title, number(quality[figure.name]), figure.note) for figure in shown]
     fd = [about.mean_framewise_displacement for _, about in runs]
     known = [value for value in fd if value is not None]
     rows.append(Row("mean FD", f"{number(fmean(known)) if known else 'n/a'} mm"))

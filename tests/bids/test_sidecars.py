@@ -8,6 +8,7 @@ import pytest
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids import sidecars
 from npi_bids.bids.derivatives import find_models
+from npi_bids.bids.quality_columns import quality_sidecar
 from npi_bids.bids.sidecars import (
     GroupFacts,
     Links,
@@ -145,3 +146,9 @@ def test_what_is_left_at_its_default_may_be_left_out():
     assert set(Place(spatial_reference="orig").to_json()) == {"SpatialReference"}
     assert SelectionFacts().to_json()["GroupedBy"] is None
     assert "SplitHalfOfSubjects" not in facts(3).to_json()
+
+
+def test_every_figure_of_quality_is_described():
+    described = quality_sidecar().to_json()
+    assert {field.name for field in fields(Quality)} <= set(described)
+    assert all(text["Description"].endswith(".") for text in list(described.values())[1:])

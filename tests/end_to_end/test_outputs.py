@@ -159,6 +159,8 @@ def test_group_is_the_mean_of_its_subjects(results):
 
 def test_quality_table_has_a_row_per_model(results):
     table = pd.read_table(results / "logs" / "quality.tsv")
+    described = json.loads((results / "logs" / "quality.json").read_text())
+    assert set(table.columns) == set(described) - {"Description"}
     assert list(table["participant_id"]) == ["sub-01", "sub-02", "sub-03"]
     assert (table["r2"] > table["r2_own_history"]).all()
     assert (table["mean_fd"] > 0).all()
