@@ -20,6 +20,7 @@ from npi_bids.bids.sidecars import (
     ModelOutcome,
     Perturbation,
     PretrainedOrigin,
+    SeriesSummary,
     UncertaintySource,
 )
 from npi_bids.connectivity.settings import PerturbSettings
@@ -41,17 +42,21 @@ def read_summary(path: Path | str) -> RunSummary:
     return read_record(RunSummary, Path(path))
 
 
+def _summary(path: str) -> SeriesSummary:
+    return SeriesSummary.read(Path(path))
+
+
 def read_runs(series: Sequence[str], summaries: Sequence[str]) -> list[RegionSeries]:
     """Read the series of a subject; the summary of each run knows its sampling period."""
     return [
-        read_series(Path(path), tr=read_summary(summary).tr)
+        read_series(Path(path), tr=_summary(summary).tr)
         for path, summary in zip(series, summaries, strict=True)
     ]
 
 
 def read_regressors(summaries: Sequence[str]) -> tuple[str, ...]:
     """Return the names of what was regressed out of any run."""
-    found = [name for path in summaries for name in read_summary(path).regressors]
+    found = [name for path in summaries for name in _summary(path).regressors]
     return tuple(dict.fromkeys(found))
 
 
@@ -60,7 +65,7 @@ def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         f"Run {number}: {hazard}"
         for number, path in enumerate(summaries, start=1)
-        for hazard in read_summary(path).hazards
+        for hazard in _summary(path).hazards
     )
 
 
@@ -113,7 +118,7 @@ def write_exclusion(
     reason: str, summaries: Sequence[str], folder: Path
 ) -> tuple[list[Path], Path]:
     """Write why there is no model, with what was said of each run before."""
-    runs = [read_summary(path).excluded for path in summaries]
+    runs = [_summary(path).excluded for path in summaries]
     words = [reason, *(f"Run {n}: {text}." for n, text in enumerate(runs, start=1) if text)]
     summary = folder / SUMMARY
     ModelOutcome(reason=" ".join(words)).write(summary)

@@ -400,6 +400,16 @@ class SurrogateSidecar(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeriesSummary(Record):
+    """What a model needs to know of a run: a part of what its extraction says."""
+
+    tr: float = entry("Sampling period (s).")
+    regressors: tuple[str, ...] = entry("Confounds that were regressed out.", default=())
+    hazards: tuple[str, ...] = entry("What may have spoilt the signals.", default=())
+    excluded: str = entry("Why no sample of the run is used.", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOutcome(Record):
     """What came of fitting one model, as it goes from the fit to the output dataset."""
 

@@ -167,30 +167,41 @@ def _plain(value: Any) -> Any:
 def decode(cls: type[T], content: Mapping[str, Any], owner: str) -> T:
     """Return the dataclass that a JSON object holds; as :meth:`Record.from_json`.
 
-    Keys in the style of older versions, which is that of the fields, are understood. A number
-    that a dataclass which is no :class:`Record` needs and the object lacks is NaN.
+    Keys in the style of older versions, which is that of the fields, are understood, and null is
+    the default where there is one. A number that a dataclass which is no :class:`Record` needs
+    and the object lacks is NaN.
     """
     values: dict[str, Any] = {}
     hints = _types(cls)  # type: ignore[arg-type]
     for entry_ in fields(cls):  # type: ignore[arg-type]
-        hint, key = hints[entry_.name], key_of(entry_)
+        hint = hints[entry_.name]
         if entry_.metadata.get("flat"):
             values[entry_.name] = hint.from_json(content, owner)
             continue
-        found = next((name for name in (key, entry_.name) if name in content), None)
-        if found is not None:
-            value = content[found]
-            if entry_.metadata.get("block") and isinstance(value, Mapping):
-                value = {snake(name): item for name, item in value.items()}
-            values[entry_.name] = _typed(hint, value, f"{owner}, {key}:")
-        elif entry_.default is MISSING and entry_.default_factory is MISSING:
-            if issubclass(cls, Record) or hint is not float:
-                raise InputDataError(f"{owner} lacks {key}.")
-            values[entry_.name] = float("nan")
+        key = next((name for name in (key_of(entry_), entry_.name) if name in content), None)
+        if key is None:
+            values |= _value_if_absent(cls, entry_, hint, owner)
+        elif content[key] is not None or entry_.default in (MISSING, None):
+            value = _with_fields(content[key]) if entry_.metadata.get("block") else content[key]
+            values[entry_.name] = _typed(hint, value, f"{owner}, {key_of(entry_)}:")
     try:
         return cls(**values)
     except NPIError as error:  # a value out of its bounds
         raise InputDataError(f"{owner}: {error}") from error
+
+
+def _value_if_absent(cls: type, entry_: Field[Any], hint: Any, owner: str) -> dict[str, float]:
+    """Return NaN by the name of the field, nothing where it has a default, or refuse it."""
+    if entry_.default is not MISSING or entry_.default_factory is not MISSING:
+        return {}
+    if issubclass(cls, Record) or hint is not float:
+        raise InputDataError(f"{owner} lacks {key_of(entry_)}.")
+    return {entry_.name: float("nan")}
+
+
+def _with_fields(block: Any) -> Any:
+    """Return a block by the names of its fields."""
+    return {snake(key): item for key, item in block.items()} if isinstance(block, dict) else block
 
 
 _types = cache(get_type_hints)

@@ -36,7 +36,7 @@ OLD = {
     "Training": {"n_lags": 4, "linear_is_var": 1.0},
     "Quality": {
         "r2": 0.1, "r2_own_history": 0.05, "r_seed": None, "direction_supported": True,
-        "n_windows": 490, "n_train": 395, "n_valid": 95, "n_regions": 4,
+        "shrunk": None, "n_windows": 490, "n_train": 395, "n_valid": 95, "n_regions": 4,
     },
     "VerdictThresholds": {"direction_p": 0.05, "min_split": 0.3},
 }  # fmt: skip
@@ -78,6 +78,7 @@ def test_a_sidecar_of_an_older_version_is_read():
     fit = ModelSidecar.from_json(OLD).fit
     assert (fit.quality.r2, fit.quality.r2_own_history) == (0.1, 0.05)
     assert fit.quality.r_seed != fit.quality.r_seed  # NaN
+    assert fit.quality.shrunk is False
     assert fit.training == {"n_lags": 4, "linear_is_var": 1.0}
     assert (fit.verdict_thresholds.direction_p, fit.verdict_thresholds.min_split) == (0.05, 0.3)
 
