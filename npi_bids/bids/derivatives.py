@@ -6,9 +6,21 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from npi_bids.bids.outputs import MEASURES, UNITS, output_path, parse_name, stem, unit_name
+from npi_bids.bids.outputs import (
+    CATALOGUE,
+    MEASURES,
+    STATISTICS,
+    TEST,
+    UNITS,
+    folder,
+    output_path,
+    parse_name,
+    pattern_of,
+    stem,
+    unit_name,
+)
 from npi_bids.bids.sidecars import FittedModel, ModelSidecar, RunSidecar
 from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
@@ -158,8 +170,7 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
         A sidecar is damaged.
     """
     subject = subject if subject == "*" else glob.escape(subject)
-    pattern = f"sub-{subject}/**/func/*_meas-{MEASURES[0]}_*_relmat.json"
-    for path in sorted(root.glob(pattern)):
+    for path in sorted(root.glob(pattern_of(MEASURES[0], subject=subject, extension=".json"))):
         entities = dict(parse_name(path.name).entities)
         desc = entities.pop("desc")
         entities.pop("meas")
@@ -174,6 +185,55 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
         model = Model(root, entities, desc, sidecar)
         if model.path(MEASURES[0]).is_file():
             yield model
+
+
+def find_group_maps(root: Path) -> list[Path]:
+    """Return the mean maps of all groups of an output dataset, sorted by name."""
+    return sorted(root.glob(pattern_of("groupmean")))
+
+
+def find_tests(root: Path, group_map: Path | None = None) -> list[Path]:
+    """Return the statistic of every test of a dataset, or of the group of one mean map, sorted."""
+    if group_map is None:
+        return sorted(root.glob(pattern_of("modelstatistic")))
+    start = _start_of(group_map)
+    found = group_map.parent.glob(PurePath(pattern_of("modelstatistic")).name)
+    return sorted(path for path in found if path.name.startswith(f"{start}{TEST}"))
+
+
+def files_of_group(root: Path, group_map: Path) -> list[Path]:
+    """Return all matrices and long tables of the group of a mean map, its tests included."""
+    below = root / STATISTICS / group_map.parent.relative_to(root)
+    pattern = f"{glob.escape(_start_of(group_map))}*.tsv"
+    return [*sorted(group_map.parent.glob(pattern)), *sorted(below.glob(pattern))]
+
+
+def _start_of(group_map: Path) -> str:
+    known = CATALOGUE["groupmean"]
+    return group_map.name.removesuffix(f"{known.variant}_{known.suffix}{known.extension}")
+
+
+def sibling(path: Path, kind: str, other: str, measure: str = "") -> Path:
+    """Return another output of the same run, model, group or test.
+
+    Parameters
+    ----------
+    path
+        A file of an output dataset.
+    kind, other
+        What it is, and what is looked for.
+    measure
+        What the matrix of a group that is looked for is, where it is another.
+    """
+    entities = dict(parse_name(path.name).entities)
+    desc = entities.pop("desc").removesuffix(CATALOGUE[kind].variant)
+    if CATALOGUE[kind].measure:
+        del entities["meas"]
+    entities |= {"meas": measure} if measure else {}
+    target = output_path(other, entities, desc)
+    if not CATALOGUE[other].below:
+        return path.parent / target.name
+    return path.parents[len(folder(entities).parts)] / target
 
 
 def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> list[UnitStatus]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from npi_bids.assessment.verdict import VerdictSettings
-from npi_bids.bids.outputs import MEASURES, Entities, measure_of
+from npi_bids.bids.outputs import CATALOGUE, MEASURES, Entities
 from npi_bids.connectivity.network_measures import ONE_SIGNED
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Quality
@@ -32,21 +32,6 @@ _MECHANISTIC = (
     "and the model. The diagonal is set to 0."
 )
 ENOUGH_SUBJECTS = 10  # below, tests are marked
-_SERIES = {
-    "timeseries": "Regional signals, one column per region of the atlas. A row of n/a is a "
-    "censored sample, a column of n/a a region that is not covered.",
-    "outliers": "1 for each sample that was left out: dummy scans and censored samples.",
-    "raw": "Regional signals before they were cleaned, in standard deviations, with three "
-    "digits, for people to look at.",
-    "design": "The confounds that were regressed out of the regional signals, in one fit.",
-}
-_TABLES = {
-    "edges": "One row per connection",
-    "regions": "One row per region and figure of what the maps say of regions",
-    "networks": "One row per pair of networks, by how regions are put together",
-    "subjects": "One row per subject of the group",
-    "components": "One row per connection of every network of connections above the threshold",
-}
 _COLUMNS = {
     "grouping": "How regions are put together.",
     "figure": "What the maps say of the region; columns of desc-*Strength_dseg.tsv.",
@@ -260,6 +245,8 @@ class MatrixFields(Record):
     relationship_measure: str = entry("Measure of the relation of two regions.", default="")
     measure_description: str = entry("How the measure is computed.", default="")
     measure_units: str = entry("Unit of the entries.", default="")
+    minimum: float | None = entry("Least value of an entry.", default=None, omit=True)
+    maximum: float | None = entry("Largest value of an entry.", default=None, omit=True)
     weighted: bool = entry("Whether entries have a size.", default=True)
     directed: bool = entry("Whether rows and columns play different parts.", default=True)
     valid_diagonal: bool = entry("Whether the diagonal has a meaning.", default=True)
@@ -580,26 +567,36 @@ class TruthSidecar(Record):
     units: str = entry("Unit of the entries.", default="")
 
 
+def description_of(kind: str) -> str:
+    """Return what a file holds, in sentences."""
+    known = CATALOGUE[kind]
+    return f"{known.what}. {known.method}".strip()
+
+
 def matrix_fields(measure: str, *, mechanistic: bool = False) -> MatrixFields:
     """Return what every matrix of a measure says of itself.
 
     Parameters
     ----------
     measure
-        One of the measures of :mod:`npi_bids.bids.outputs`.
+        A matrix of a model, by its kind in :data:`npi_bids.bids.outputs.CATALOGUE`.
     mechanistic
         Whether the map is that of a whole-brain model.
     """
-    known = measure_of(measure)
+    known = CATALOGUE[measure]
+    low, high = known.bounds
     return MatrixFields(
-        description=f"Relationship matrix: {known.name}.",
-        relationship_measure=known.name,
+        description=f"{known.what}.",
+        relationship_measure=known.relation,
         measure_description=_MECHANISTIC
-        if mechanistic and measure == "npi"
-        else known.description,
+        if mechanistic and measure == MEASURES[0]
+        else known.method,
         measure_units=known.units,
+        minimum=low,
+        maximum=high,
         directed=known.directed,
         valid_diagonal=known.diagonal,
+        non_negative=not known.signed,
         axes=_AXES if known.directed else _PAIRS,
     )
 
@@ -636,16 +633,7 @@ class ModelSidecars:
 
     def of_networks(self) -> MatrixSidecar:
         """Return the sidecar of the map between networks."""
-        return self._beside(
-            replace(
-                matrix_fields("npi"),
-                description="Relationship matrix: mean effective connectivity between networks.",
-                measure_description="Mean of the map (meas-npi) over the pairs of regions of two "
-                "networks, regions with themselves left out; the networks are those of the table "
-                "of regions.",
-                valid_diagonal=True,
-            )
-        )
+        return self._beside(matrix_fields("npinetworks"))
 
     def of_weights(self) -> SurrogateSidecar:
         """Return the JSON beside the weights."""
@@ -686,7 +674,7 @@ def run_sidecar(
     """
     denoise, coverage = settings
     shared: dict[str, Any] = {
-        "description": _SERIES[kind],
+        "description": description_of(kind),
         "sampling_frequency": 1 / summary.tr,
         "repetition_time": summary.tr,
         "place": place,
@@ -724,7 +712,7 @@ def run_sidecar(
 def coverage_sidecar(place: Place, links: Links) -> TableSidecar:
     """Return the sidecar of a coverage table, with its columns described."""
     return TableSidecar(
-        description="How much of each region of the atlas the run covers.",
+        description=description_of("coverage"),
         place=place,
         links=links,
         columns={
@@ -739,8 +727,7 @@ def strength_sidecar(place: Place, links: Links) -> TableSidecar:
     """Return the sidecar of a table of what a map says of its regions."""
     units = "sum of the entries of the map"
     return TableSidecar(
-        description="What the map of effective connectivity says of each region; n/a: not "
-        "covered. Positive and negative entries are summed together and apart.",
+        description=description_of("strength"),
         place=place,
         links=links,
         columns={
@@ -802,86 +789,6 @@ def atlas_image_sidecar(space: str, size: Sequence[float], labels: Sequence[str]
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Variant:
-    what: str
-    units: str = ""  # of the measure where empty
-    negative: bool = True
-    test: bool = False  # or an interval: what does not hold where tests do not
-
-
-_VARIANTS = {
-    "groupmean": _Variant("Mean over subjects"),
-    "groupsd": _Variant("Sample standard deviation over subjects", negative=False),
-    "groupn": _Variant("Number of subjects that have the edge", "subjects", negative=False),
-    "groupmax": _Variant(
-        "Mean over subjects, scaled so that the strongest connection is 1", "arbitrary"
-    ),
-    "groupt": _Variant("t of the mean over subjects", "t", test=True),
-    "groupp": _Variant(
-        "Two-sided p of a mean of 0, not corrected", "p", negative=False, test=True
-    ),
-    "groupq": _Variant(
-        "p of a mean of 0 after the correction of Benjamini and Hochberg over all edges",
-        "q",
-        negative=False,
-        test=True,
-    ),
-    "grouplower": _Variant("Lower end of the 95 % interval of the mean over subjects", test=True),
-    "groupupper": _Variant("Upper end of the 95 % interval of the mean over subjects", test=True),
-    "groupsign": _Variant(
-        "Share of the subjects whose entry has the sign of the mean",
-        "share",
-        negative=False,
-        test=True,
-    ),
-    "groupinfluence": _Variant(
-        "Largest change of the mean when one subject is left out, in standard errors",
-        "standard errors",
-        negative=False,
-    ),
-    "groupmedian": _Variant("Median over subjects"),
-    "grouptrimmed": _Variant("Trimmed mean over subjects"),
-    "groupicc": _Variant("ICC(2,1) over the visits of subjects (Shrout and Fleiss 1979)", "ICC"),
-    "groupmotion": _Variant(
-        "Correlation with mean framewise displacement over subjects (QC-EC)", "r"
-    ),
-    "modeleffect": _Variant("Effect, by least squares over subjects"),
-    "modelstatistic": _Variant(
-        "Statistic of the effect (t, or F of several columns)", "t or F", test=True
-    ),
-    "modelp": _Variant("Parametric p, two-sided, not corrected", "p", negative=False, test=True),
-    "modelq": _Variant(
-        "Parametric p after the correction of Benjamini and Hochberg over all edges",
-        "q",
-        negative=False,
-        test=True,
-    ),
-    "modelpermuted": _Variant(
-        "p of each edge by permutation, not corrected", "p", negative=False, test=True
-    ),
-    "modelfwe": _Variant(
-        "p by permutation, family-wise by the largest statistic of each",
-        "p",
-        negative=False,
-        test=True,
-    ),
-    "modelnbs": _Variant(
-        "p by permutation, family-wise, of the network of directed edges above the threshold that "
-        "the edge is in; 1 outside of networks",
-        "p",
-        negative=False,
-        test=True,
-    ),
-    "modeltfnbs": _Variant(
-        "p by permutation, family-wise, of the threshold-free network score of the edge",
-        "p",
-        negative=False,
-        test=True,
-    ),
-}
-
-
 FactsT = TypeVar("FactsT", bound=SubjectFacts)
 
 
@@ -905,14 +812,17 @@ def group_sidecar(
     facts
         Who is in, and what was done: ContrastFacts make the sidecar of a test.
     """
-    fields_, known = matrix_fields(measure), _VARIANTS[variant]
+    fields_, known = matrix_fields(measure), CATALOGUE[variant]
+    low, high = known.bounds
     matrix = replace(
         fields_,
         description=f"{known.what}: {fields_.relationship_measure}.",
         measure_units=known.units or fields_.measure_units,
-        non_negative=not known.negative,
+        minimum=low,
+        maximum=high,
+        non_negative=not known.signed,
     )
-    facts = with_trust(facts, tested=known.test)
+    facts = with_trust(facts, tested=known.tested)
     if isinstance(facts, ContrastFacts):
         return ContrastSidecar(matrix=matrix, place=place, origin=origin, test=facts)
     return GroupSidecar(matrix=matrix, place=place, origin=origin, group=facts)
@@ -962,16 +872,9 @@ def table_sidecar(
     """
     names = [name for name in columns if name in _COLUMNS]
     return TableSidecar(
-        description=f"{_TABLES[table]}.",
+        description=description_of(table),
         links=links,
         facts=with_trust(facts, tested=bool({"p", "p_fwe", "lower"} & set(names))),
         not_tested_against_zero=untested,
         columns={name: Column(_COLUMNS[name]) for name in names},
     )
-
-
-def variant_words() -> dict[str, str]:
-    """Return what the end of ``desc`` means for every matrix of a group or a model."""
-    return {
-        kind.removeprefix("model").capitalize(): known.what for kind, known in _VARIANTS.items()
-    }

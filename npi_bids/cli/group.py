@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from npi_bids.bids.derivatives import find_models
-from npi_bids.bids.description import descriptions_with, model_descriptions
 from npi_bids.bids.layout import find_datasets, subjects_of
-from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, STATISTICS, parse_name
-from npi_bids.bids.sidecars import ContrastSidecar, Links
+from npi_bids.bids.outputs import CATALOGUE, CLAIM, GROUP_TABLE, STATISTICS, pattern_of
+from npi_bids.bids.sidecars import Links
+from npi_bids.cli.dataset import update_descriptions
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
 from npi_bids.errors import (
@@ -41,7 +41,6 @@ from npi_bids.group.selection import (
     read_participants,
 )
 from npi_bids.io.claim import claimed
-from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.workflows.group import init_group_wf
 
@@ -192,7 +191,7 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
         if not well:
             return _say_what_failed(run_dir)
-        _describe_labels(request.out_dir)
+        update_descriptions(request.out_dir)
     return 0
 
 
@@ -236,18 +235,6 @@ def _say_what_failed(run_dir: Path) -> int:
     return max((codes.get(crash.error, 1) for crash in crashes), default=1)
 
 
-def _describe_labels(out_dir: Path) -> None:
-    """Say in descriptions.tsv what the tests of this run are called."""
-    path = out_dir / "descriptions.tsv"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    further: dict[str, str] = {}
-    for sidecar in out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"):
-        contrast = ContrastSidecar.read(sidecar).test.contrast
-        desc = parse_name(sidecar.name).entities["desc"]
-        further |= model_descriptions(desc.removesuffix("Statistic"), contrast)
-    write_text(path, descriptions_with(text, further))
-
-
 def _say_who_is_in(members: Sequence[Membership], out_dir: Path) -> None:
     """Write the table of who is in a group and why others are not, and say the latter."""
     rows = [
@@ -276,10 +263,12 @@ def remove_groups(out_dir: Path, configuration: str = "") -> None:
     configuration
         Of the results to keep, where all or none are kept; nothing is kept without it.
     """
-    sidecars = out_dir.glob("tpl-*/**/func/*_relmat.json")
+    pattern = PurePath(pattern_of("groupmean")).parent
+    matrices = list(out_dir.glob(f"{pattern}/*_{CATALOGUE['groupmean'].suffix}.*"))
+    sidecars = (path for path in matrices if path.suffix == ".json")
     if configuration and all(_is_of(path, configuration) for path in sidecars):
         return
-    for path in out_dir.glob("tpl-*/**/func/*_relmat.*"):
+    for path in matrices:
         if path.is_file():
             path.unlink()
     shutil.rmtree(out_dir / STATISTICS, ignore_errors=True)

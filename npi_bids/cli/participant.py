@@ -16,7 +16,7 @@ from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, fin
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, printable, unit_name
 from npi_bids.bids.runs import Unit
-from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.estimates import largest_volume
 from npi_bids.cli.execution import (
     Crash,
@@ -181,6 +181,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
             raise ConfigurationError(status.reason)
         if status.status == FAILED:
             _write_status(status, out_dir)
+    update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)

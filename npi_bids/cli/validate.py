@@ -95,6 +95,7 @@ def _parse(words: Sequence[str]) -> Namespace:
 
 
 def _compare(args: Namespace) -> int:
+    from npi_bids.bids.outputs import pattern_of
     from npi_bids.bids.sidecars import TruthSidecar
     from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_matrix
@@ -107,8 +108,7 @@ def _compare(args: Namespace) -> int:
     found = list(_comparisons(args.results, truth, unit))
     if not found:
         raise InputDataError(
-            f"<{args.results}> holds no map; expected a TSV, or a folder with "
-            "sub-*/**/func/*_meas-npi_*_relmat.tsv."
+            f"<{args.results}> holds no map; expected a TSV, or a folder with {pattern_of('npi')}."
         )
     rows = [comparison.row() for comparison in found]
     short = [{**row, "map": _short(row["map"])} for row in rows]
@@ -121,7 +121,7 @@ def _compare(args: Namespace) -> int:
 
 
 def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
-    from npi_bids.bids.derivatives import find_models
+    from npi_bids.bids.derivatives import find_group_maps, find_models
     from npi_bids.io.tables import read_matrix
     from npi_bids.validate.recovery import compare
 
@@ -136,7 +136,7 @@ def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
         verdict = model.fit.verdict
         found = read_matrix(model.path("npi"))
         yield compare(model.name, found, truth, verdict=verdict, sure=sure)
-    for path in sorted(results.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv")):
+    for path in find_group_maps(results):
         name = path.name.removesuffix("_relmat.tsv")
         yield compare(name, read_matrix(path), truth, kind="group")
 

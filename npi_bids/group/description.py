@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+from npi_bids.bids.outputs import CATALOGUE, GROUP_KINDS
 from npi_bids.bids.sidecars import ReliabilitySummary, SplitHalf
 from npi_bids.connectivity.network_measures import (
     ONE_SIGNED,
@@ -31,13 +32,6 @@ _NORMAL_MAD = 1.4826  # times the median absolute deviation is the SD of a norma
 # What rests on independent subjects, and what of it is a test of a mean of 0.
 INFERENCE = ("standard_error", "t", "p", "q", "lower", "upper", "sign_consistency")
 TESTS_OF_ZERO = ("t", "p", "q", "sign_consistency")
-# What of a description is written as a matrix, by the kind of the file.
-_KINDS = {
-    "groupmean": "mean", "groupsd": "sd", "groupn": "n", "groupt": "t", "groupp": "p",
-    "groupq": "q", "grouplower": "lower", "groupupper": "upper",
-    "groupsign": "sign_consistency", "groupinfluence": "influence", "groupmedian": "median",
-    "grouptrimmed": "trimmed",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -279,7 +273,8 @@ class MapDescription(Description):
 
     def kinds(self) -> dict[str, Array]:
         """Return what is written as a matrix, by the kind of its file."""
-        return {kind: getattr(self, name) for kind, name in _KINDS.items()}
+        outputs = map(CATALOGUE.__getitem__, GROUP_KINDS)
+        return {output.kind: getattr(self, output.value) for output in outputs if output.value}
 
 
 def describe_maps(maps: Array, weighing: Weighing) -> MapDescription:

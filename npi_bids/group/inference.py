@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.outputs import contrast_labels
+from npi_bids.bids.outputs import CATALOGUE, MODEL_KINDS, contrast_labels
 from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFacts
 from npi_bids.connectivity.network_measures import (
     ONE_SIGNED,
@@ -176,10 +176,8 @@ class _Test:
 
 def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, Array]:
     """Return what is written as a matrix, by kind."""
-    kinds = {
-        "modeleffect": found.effect, "modelstatistic": found.statistic, "modelp": found.p,
-        "modelq": found.q,
-    }  # fmt: skip
+    outputs = map(CATALOGUE.__getitem__, MODEL_KINDS)
+    kinds = {output.kind: getattr(found, output.value) for output in outputs if output.value}
     if drawn is not None:
         kinds |= {"modelpermuted": drawn.p, "modelfwe": drawn.p_fwe}
         kinds |= {"modelnbs": drawn.p_nbs} if networks in ("nbs", "both") else {}

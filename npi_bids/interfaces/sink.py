@@ -14,9 +14,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from npi_bids.bids.outputs import RUN_TABLES
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
-
-RUN_TABLES = ("timeseries", "coverage", "outliers", "design", "raw")
 
 
 class _SinkInputSpec(VersionedInputSpec):

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.bids.derivatives import find_models, find_statuses
-from npi_bids.bids.outputs import GROUP_TABLE, STATISTICS, TEST, parse_name, stem
+from npi_bids.bids.derivatives import (
+    files_of_group,
+    find_group_maps,
+    find_models,
+    find_statuses,
+    find_tests,
+    sibling,
+)
+from npi_bids.bids.outputs import CATALOGUE, GROUP_TABLE, MODEL_KINDS, parse_name, stem
 from npi_bids.bids.sidecars import ContrastFacts, ContrastSidecar, GroupSidecar, SplitHalf
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
@@ -37,10 +44,12 @@ from npi_bids.reports.methods import quality_rows
 from npi_bids.reports.page import group_page
 from npi_bids.reports.subject import LISTED, SURE, draw_places, save_figures
 
+MEAN, STATISTIC = "groupmean", "modelstatistic"  # what a group, and what a test is known by
 _MOST_ROWS = 500
-_DETAILS = ("lower", "upper", "t", "q")
-_TESTED = ("t", "q", "lower", "upper", "sign")  # what is n/a where the mean is not tested
-_PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
+# What is read beside a mean map: for the table of connections, and as layers of the matrix.
+_DETAILS = ("grouplower", "groupupper", "groupt", "groupq")
+_LAYERS = ("groupt", "groupsd", "groupsign", "groupmotion", "groupicc")
+_CORRECTED = tuple(CATALOGUE[kind].label for kind in ("modelfwe", "modelnbs", "modeltfnbs"))
 _COLUMNS = ("participant", "model", "in the group", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
 _FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
@@ -61,14 +70,13 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     sidecar = _sidecar(mean)
     ec = read_matrix(mean)
     regions = Regions(regions_file(sidecar.origin.links.node_files, out_dir), ec.labels)
+    tested = _sidecar(sibling(mean, MEAN, "groupt")).group
     others = {
         kind: read_matrix(path).matrix
-        for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")
-        if (path := _variant(mean, kind)).is_file()
+        for kind in dict.fromkeys((*_DETAILS, *_LAYERS))
+        if not (tested.not_tested and CATALOGUE[kind].tested)
+        and (path := sibling(mean, MEAN, kind)).is_file()
     }
-    tested = _sidecar(_variant(mean, "t")).group
-    if tested.not_tested:
-        others = {kind: values for kind, values in others.items() if kind not in _TESTED}
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     drawn = draw_places(ec, regions, "group")
@@ -76,67 +84,44 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
     return GroupSection(
         title,
-        (*_rows(sidecar), *_unlike(_table(out_dir, mean, "subjects"))),
+        (*_rows(sidecar), *_unlike(_table(mean, "subjects"))),
         save_figures(out_dir, prefix, drawn),
-        tuple(path.relative_to(out_dir).as_posix() for path in _files(out_dir, mean)),
+        tuple(path.relative_to(out_dir).as_posix() for path in files_of_group(out_dir, mean)),
         _view(f"group-{place}", ec, regions.network, others, mean),
-        _tables(out_dir, mean, ec, regions, others, place),
+        _tables(mean, ec, regions, others, place),
         tuple(
-            _test(out_dir, path, regions, f"test-{place}-{number_}")
-            for number_, path in enumerate(_tests(mean), start=1)
+            _test(path, regions, f"test-{place}-{number_}")
+            for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
         tested.not_tested,
         tested.few_subjects,
     )
 
 
-def _variant(mean: Path, kind: str) -> Path:
-    return mean.with_name(mean.name.replace("Groupmean", f"Group{kind}"))
-
-
-def _tests(mean: Path) -> list[Path]:
-    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
-    return sorted(mean.parent.glob(f"{stem}{TEST}*Statistic_relmat.tsv"))
-
-
-def _files(out_dir: Path, mean: Path) -> list[Path]:
-    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
-    folder = out_dir / STATISTICS / mean.parent.relative_to(out_dir)
-    return [*sorted(mean.parent.glob(f"{stem}*.tsv")), *sorted(folder.glob(f"{stem}*.tsv"))]
-
-
 def _view(
     name: str, ec: ECResult, networks: Sequence[str], others: dict[str, Any], mean: Path
 ) -> MatrixView:
-    layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
-    if "q" in others:
-        sure = figures_signals.only_sure(ec.matrix, others["q"], SURE)
+    layers = [Layer(CATALOGUE[MEAN].label, CATALOGUE[MEAN].title, ec.matrix)]
+    if "groupq" in others:
+        sure = figures_signals.only_sure(ec.matrix, others["groupq"], SURE)
         title = f"mean with q below {SURE:g}"
         layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
-    titles = {
-        "t": ("t", "t of the mean", True), "sd": ("SD", "SD over subjects", False),
-        "sign": ("sign", "share of subjects with the sign of the mean", False),
-        "motion": ("QC-EC", "correlation with mean FD over subjects", True),
-        "icc": ("ICC", "ICC(2,1) over visits", True),
-    }  # fmt: skip
     layers += [
-        Layer(short, words, others[kind], signed=signed)
-        for kind, (short, words, signed) in titles.items()
-        if kind in others
+        Layer(known.label, known.title, others[known.kind], signed=known.signed)
+        for known in (CATALOGUE[kind] for kind in _LAYERS if kind in others)
     ]
-    fc = mean.with_name(mean.name.replace("_meas-npi_", "_meas-pearsoncorrelation_"))
+    fc = sibling(mean, MEAN, MEAN, measure="pearsoncorrelation")
     if fc.is_file():
         matrix = read_matrix(fc).matrix
         layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
                             limit=1.0))  # fmt: skip
-    details: dict[str, Any] = {kind: others[kind] for kind in ("q",) if kind in others}
-    if "upper" in others:
-        details["half"] = others["upper"] - ec.matrix
+    details = {"q": others["groupq"]} if "groupq" in others else {}
+    if "groupupper" in others:
+        details["half"] = others["groupupper"] - ec.matrix
     return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
 
 
 def _tables(
-    out_dir: Path,
     mean: Path,
     ec: ECResult,
     regions: Regions,
@@ -144,18 +129,18 @@ def _tables(
     place: int,
 ) -> tuple[SortedTable, ...]:
     """Return the strongest connections, and pairs of networks."""
-    details: dict[str, Any] = {kind: others[kind] for kind in _DETAILS if kind in others}
+    details = {CATALOGUE[kind].label: others[kind] for kind in _DETAILS if kind in others}
     columns, rows = edge_rows(ec, details, regions.network, LISTED)
     found = [SortedTable(f"edges-{place}", f"The {len(rows)} strongest mean connections",
                          columns, rows)]  # fmt: skip
     shown: tuple[str, ...]
     shown = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
-    pairs = _table(out_dir, mean, "networks")
+    pairs = _table(mean, "networks")
     if pairs is not None:
         found.append(SortedTable(f"networks-{place}", "Pairs of networks", shown,
                                  table_cells(pairs, shown)))  # fmt: skip
     shown = ("region", "figure", "mean", "lower", "upper", "t", "q")
-    of_regions = _table(out_dir, mean, "regions")
+    of_regions = _table(mean, "regions")
     if of_regions is not None:
         kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
         found.append(SortedTable(f"regions-{place}", "Regions: flow, hierarchy, asymmetry", shown,
@@ -163,12 +148,9 @@ def _tables(
     return tuple(found)
 
 
-def _table(out_dir: Path, matrix: Path, kind: str) -> Any:
+def _table(matrix: Path, table: str, kind: str = MEAN) -> Any:
     """Return a long table that belongs to a matrix, or None."""
-    folder = out_dir / STATISTICS / matrix.parent.relative_to(out_dir)
-    name = matrix.name.removesuffix("_relmat.tsv")
-    name = name.removesuffix("Groupmean").removesuffix("Statistic")
-    path = folder / f"{name}_{kind}.tsv"
+    path = sibling(matrix, kind, table)
     return read_table(path) if path.is_file() else None
 
 
@@ -220,21 +202,21 @@ def _unlike(subjects: Any) -> tuple[Row, ...]:
     return (Row("unlike the others", ", ".join(names) or "nobody", note),)
 
 
-def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
+def _test(path: Path, regions: Regions, name: str) -> TestSection:
     """Return what one test over subjects found."""
     test = ContrastSidecar.read(path.with_suffix(".json")).test
     if test.not_tested:
         return _untested(path, test, regions, name)
     statistic = read_matrix(path)
     details = {
-        words: read_matrix(file).matrix
-        for kind, words in {"P": "p", "Q": "q", **_PERMUTED}.items()
-        if (file := path.with_name(path.name.replace("Statistic_", f"{kind}_"))).is_file()
+        CATALOGUE[kind].label: read_matrix(file).matrix
+        for kind in MODEL_KINDS
+        if CATALOGUE[kind].role and (file := sibling(path, STATISTIC, kind)).is_file()
     }
     signed = test.statistic == "t"
     layers = [Layer(test.statistic, f"{test.statistic} of {test.contrast}", statistic.matrix,
                     signed=signed)]  # fmt: skip
-    for words in ("p FWE", "p NBS", "p TFNBS"):
+    for words in _CORRECTED:
         if words in details:
             sure = figures_signals.only_sure(statistic.matrix, details[words], SURE)
             layers.append(Layer(f"{words} < {SURE:g}", f"{test.statistic} where {words} is "
@@ -242,7 +224,7 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
                                 below=(words, SURE)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
     tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
-    parts = _table(out_dir, path, "components")
+    parts = _table(path, "components", STATISTIC)
     if parts is not None:
         shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
         title = "Networks of edges above the threshold"
@@ -250,7 +232,7 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
             title += f", the first {_MOST_ROWS} of {len(parts)} edges"
         cells = table_cells(parts.head(_MOST_ROWS), shown)
         tables.append(SortedTable(f"{name}-components", title, shown, cells))
-    networks = _table(out_dir, path, "networks")
+    networks = _table(path, "networks", STATISTIC)
     if networks is not None:
         shown = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
                                   "p_fwe") if c in networks)  # fmt: skip
@@ -267,7 +249,7 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
 
 def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> TestSection:
     """Return what is known of a contrast that was not tested: its effects, without any p."""
-    effects = path.with_name(path.name.replace("Statistic_", "Effect_"))
+    effects = sibling(path, STATISTIC, "modeleffect")
     matrix = read_matrix(effects if effects.is_file() else path)
     layer = Layer("effect", f"effect of {test.contrast}", matrix.matrix)
     columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
@@ -288,7 +270,7 @@ def _test_rows(test: ContrastFacts, details: dict[str, Any]) -> tuple[Row, ...]:
     found = [
         f"{words}: {int((matrix <= SURE).sum())}"
         for words, matrix in details.items()
-        if words not in ("p", "p permuted")
+        if words in ("q", *_CORRECTED)
     ]
     return (
         Row("model", test.model, covariates),
@@ -313,7 +295,7 @@ def write_group_report(out_dir: Path) -> Path:
     ReportError
         There is no group.
     """
-    means = sorted(out_dir.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
+    means = find_group_maps(out_dir)
     if not means:
         raise ReportError(f"<{out_dir}> holds no group; run the group level.")
     sections = tuple(

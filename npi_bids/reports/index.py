@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.derivatives import find_models
+from npi_bids.bids.derivatives import find_group_maps, find_models
 from npi_bids.bids.description import input_programs
 from npi_bids.reports.components import Place, Row
 
@@ -46,7 +46,7 @@ def place_of(out_dir: Path, pages: Sequence[str], own: str) -> Place:
     return Place(
         before=pages[at - 1] if at > 0 else "",
         after=pages[at + 1] if 0 <= at < len(pages) - 1 else "",
-        group=any(out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")),
+        group=bool(find_group_maps(out_dir)),
         provenance=_provenance(out_dir),
         citation=_CITATION.format(version=__version__),
     )

@@ -11,7 +11,16 @@ from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
-from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
+from npi_bids.bids.derivatives import (
+    DONE,
+    EXCLUDED,
+    FAILED,
+    Model,
+    find_group_maps,
+    find_models,
+    find_statuses,
+    find_tests,
+)
 from npi_bids.bids.description import input_programs
 from npi_bids.bids.outputs import QUALITY_TABLE
 from npi_bids.bids.quality_columns import quality_sidecar
@@ -137,8 +146,8 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
     runs = [run for model in models for _, run in model.runs()]
     quality = {key: _spread(getattr(m.fit.quality, key) for m in models) for key in
                ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
-    means = list(out_dir.glob("tpl-*/**/func/*Groupmean_relmat.json"))
-    group = GroupSidecar.read(means[0]).group if means else None
+    means = find_group_maps(out_dir)
+    group = GroupSidecar.read(means[0].with_suffix(".json")).group if means else None
     n_runs = {len(model.sidecar.links.sources) for model in models}
     training = first.training
     return {
@@ -175,8 +184,8 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "strength": f"{first.perturbation.strength:g}",
         "seed": first.seed,
         "group": group,
-        "tests": [ContrastSidecar.read(path).test for path in
-                  sorted(out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"))],
+        "tests": [ContrastSidecar.read(path.with_suffix(".json")).test
+                  for path in find_tests(out_dir)],
         "pretrained": first.pretrained,
     }  # fmt: skip
 

@@ -12,8 +12,8 @@ from typing import Any
 from npi_bids import __version__
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.assessment.verdict import VerdictSettings
-from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
-from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, output_path, parse_name
+from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses, sibling
+from npi_bids.bids.outputs import CATALOGUE, MEASURES, UNCERTAINTIES
 from npi_bids.bids.quality_columns import FIGURES
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import Flow, flow_of, network_map
@@ -41,7 +41,9 @@ from npi_bids.reports.page import subject_page
 
 # q below which a connection is shown as sure, and how many connections a table holds.
 SURE, LISTED = 0.05, 100
-_DETAILS = {"npilower": "lower", "npiupper": "upper", "npiq": "q"}
+# What a table of connections shows beside the map, by the name of its column.
+_DETAILS = {kind: CATALOGUE[kind].label for kind in UNCERTAINTIES if CATALOGUE[kind].label}
+_FC = ("pearsoncorrelation", "modelfc")
 _MOVED = (0.25, 0.5)  # mean FD (mm) that is much, and very much, in the literature
 _UNITS = {"standard deviations of the source": "SD"}
 
@@ -85,23 +87,21 @@ class MapOfModel:
         self.networks = self.regions.network
         self.others = {
             kind: read_matrix(model.path(kind)).matrix
-            for kind in ("pearsoncorrelation", "modelfc", *_DETAILS)
+            for kind in (*_FC, *_DETAILS)
             if model.path(kind).is_file()
         }
 
     def view(self) -> MatrixView:
         """Return the matrices that a reader goes through."""
-        layers = [Layer("EC", "effective connectivity by perturbation", self.ec.matrix)]
+        ec = CATALOGUE["npi"]
+        layers = [Layer(ec.label, ec.title, self.ec.matrix)]
         if "npiq" in self.others:
             sure = self._sure()
             title = f"effective connectivity with q below {SURE:g}"
             layers.append(Layer("EC, sure", title, sure, below=("q", SURE)))
-        for kind, name, title in (
-            ("pearsoncorrelation", "FC", "functional connectivity of the data"),
-            ("modelfc", "model FC", "functional connectivity of the free-running surrogate"),
-        ):
-            if kind in self.others:
-                layers.append(Layer(name, title, self.others[kind], directed=False, limit=1.0))
+        for fc in (CATALOGUE[kind] for kind in _FC if kind in self.others):
+            matrix = self.others[fc.kind]
+            layers.append(Layer(fc.label, fc.title, matrix, directed=fc.directed, limit=1.0))
         details = {"q": self.others["npiq"]} if "npiq" in self.others else {}
         if "npiupper" in self.others:
             details["half"] = self.others["npiupper"] - self.ec.matrix
@@ -161,10 +161,9 @@ class MapOfModel:
         """Return matrices as figures for use elsewhere."""
         draw = figures_signals.draw_matrix
         drawn = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
-        for kind, name, title in (
-            ("pearsoncorrelation", "fc", "FC"), ("modelfc", "modelfcmatrix", "model FC"),
-        ):  # fmt: skip
+        for kind, name in zip(_FC, ("fc", "modelfcmatrix"), strict=True):
             if kind in self.others:
+                title = CATALOGUE[kind].label
                 svg = draw(
                     self.others[kind], self.networks, title=title, directed=False, limit=1.0
                 )
@@ -467,13 +466,6 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int
     )
 
 
-def _beside(path: Path, kind: str) -> Path:
-    """Return another table of the same run."""
-    entities = dict(parse_name(path.name).entities)
-    desc = entities.pop("desc")
-    return path.parent / output_path(kind, entities, desc).name
-
-
 def _draw_fit(model: Model) -> list[Figure]:
     names = {
         "r2": "surrogate",
@@ -521,10 +513,12 @@ def _draw_fit(model: Model) -> list[Figure]:
 
 
 def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
-    coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
-    motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
+    coverage = [read_table(sibling(path, "timeseries", "coverage")) for path, _ in runs]
+    motion = [read_table(sibling(path, "timeseries", "outliers")) for path, _ in runs]
     about = runs[0][1]
-    before = [read_table(_beside(path, "raw")).to_numpy(dtype=float) for path, _ in runs]
+    before = [
+        read_table(sibling(path, "timeseries", "raw")).to_numpy(dtype=float) for path, _ in runs
+    ]
     drawn = draw_signals(runs, motion, before)
     if any(table["coverage"].notna().any() for table in coverage):
         drawn.append(

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+from pathlib import Path, PurePosixPath
+
 import pytest
 
 from npi_bids.bids.atlases import atlas_description, known_atlases, locate
+from npi_bids.bids.derivatives import sibling
 from npi_bids.bids.outputs import (
+    CATALOGUE,
+    CONTRAST,
     ENTITY_ORDER,
+    GROUP,
     GROUP_KINDS,
     MEASURES,
+    MODEL,
     MODEL_KINDS,
+    RUN,
     STATISTICS_TABLES,
     UNCERTAINTIES,
     atlas_path,
+    catalogue_table,
     contrast_labels,
+    kinds_of,
     output_path,
     parse_name,
+    pattern_of,
     stem,
 )
 from npi_bids.bids.sidecars import PretrainedOrigin, matrix_fields, place_of
@@ -77,6 +88,58 @@ def test_what_is_no_label_is_refused():
         stem({"sub": "01", "desc": "my-own"})
     with pytest.raises(InputDataError, match="colour-red has unknown entities: colour"):
         stem({"colour": "red"})
+
+
+def test_the_table_of_outputs_in_the_documentation_is_the_catalogue():
+    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
+    assert catalogue_table() in text, "paste catalogue_table() of npi_bids.bids.outputs into it"
+
+
+@pytest.mark.parametrize("output", CATALOGUE.values(), ids=CATALOGUE)
+def test_an_output_is_described_whole(output):
+    assert output.what
+    assert not output.what.endswith(".")
+    assert f"_{output.suffix}" in PurePosixPath(pattern_of(output.kind)).name
+    matrix_of_model = output.is_matrix and output.level == MODEL
+    assert bool(output.relation and output.method and output.units) == matrix_of_model
+    low, high = output.bounds
+    if output.role in ("p", "q"):
+        assert (low, high) == (0, 1)
+    if output.role == "standard error":
+        assert (low, output.units) == (0, CATALOGUE[output.about].units)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CATALOGUE if kind not in STATISTICS_TABLES])
+def test_an_output_is_found_by_its_pattern(tmp_path, kind):
+    known = CATALOGUE[kind]
+    place = {"tpl": "X"} if known.level in (GROUP, CONTRAST) else {"sub": "01"}
+    entities = {
+        **place,
+        "task": "rest",
+        "atlas": "A",
+        **({"meas": "npi"} if "tpl" in place else {}),
+    }
+    for other in CATALOGUE.values():
+        if other.level == known.level:
+            path = tmp_path / output_path(other.kind, entities, "d")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    own = tmp_path / output_path(kind, entities, "d")
+    assert own in list(tmp_path.glob(pattern_of(kind)))
+    for other in CATALOGUE.values():
+        if other.level == known.level and not known.below:
+            assert sibling(own, kind, other.kind) == tmp_path / output_path(
+                other.kind, entities, "d"
+            )
+
+
+def test_p_q_and_standard_errors_say_what_they_can_be():
+    p, error, ec = (matrix_fields(kind) for kind in ("npip", "npistderr", "npi"))
+    assert (p.minimum, p.maximum, p.non_negative) == (0, 1, True)
+    assert p.measure_units == "probability"
+    assert (error.minimum, error.maximum, error.non_negative) == (0, None, True)
+    assert error.measure_units == ec.measure_units
+    assert (ec.minimum, ec.non_negative) == (None, False)
 
 
 @pytest.mark.parametrize("measure", [*MEASURES, *UNCERTAINTIES])
@@ -145,7 +208,9 @@ def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
     labels = contrast_labels(HOSTILE)
     assert list(labels) == list(HOSTILE)
     entities = {"tpl": "X", "atlas": "A", "meas": "npi"}
-    names = [output_path(kind, entities, "d") for kind in GROUP_KINDS]
+    own = {**entities, "sub": "X"}
+    names = [output_path(kind, own, "d") for kind in (*kinds_of(RUN), *kinds_of(MODEL))]
+    names += [output_path(kind, entities, "d") for kind in GROUP_KINDS]
     names += [output_path(table, entities, "d") for table in STATISTICS_TABLES]
     for label in labels.values():
         names += [output_path(kind, entities, f"d{label}") for kind in MODEL_KINDS]

@@ -105,6 +105,33 @@ def test_windows_do_not_cross_gaps_or_runs(results):
     assert len(expected) == 2
 
 
+def test_entries_lie_within_the_bounds_that_their_sidecars_state(results):
+    stated = set()
+    for path in results.rglob("*_relmat.tsv"):
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        values = read_matrix(path).matrix
+        values = values[np.isfinite(values)]
+        low, high = sidecar.get("Minimum", -np.inf), sidecar.get("Maximum", np.inf)
+        assert sidecar["NonNegative"] == (low >= 0)
+        assert (values >= low - 1e-9).all(), path
+        assert (values <= high + 1e-9).all(), path
+        stated.add((low, high))
+    assert len(stated) > 3
+
+
+def test_every_value_of_desc_is_described_and_no_other(results):
+    table = pd.read_table(results / "descriptions.tsv")
+    names = [
+        path.name for path in results.rglob("*_desc-*") if not {"figures", "logs"} & {*path.parts}
+    ]
+    used = {f"desc-{name.split('_desc-')[1].split('_')[0]}" for name in names}
+    assert set(table["desc_id"]) == used
+    assert "desc-simpleGroupmotion" not in used  # motion of three subjects says nothing
+    for text in table["description"]:
+        assert text[0].isupper() or text[0].isdigit() or text.startswith(("t ", "p "))
+        assert text.endswith("framewise displacement up to 0.5 mm.")
+
+
 def test_sidecar_of_the_map_says_everything(results):
     path = next(find_models(results, "01")).path("npi").with_suffix(".json")
     sidecar = json.loads(path.read_text())
