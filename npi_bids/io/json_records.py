@@ -131,6 +131,12 @@ def described_keys(cls: type) -> dict[str, str]:
     return found
 
 
+def key_table(cls: type) -> str:
+    """Return the keys of a record and their descriptions as a table in Markdown."""
+    rows = (f"| `{key}` | {text} |" for key, text in described_keys(cls).items())
+    return "\n".join(["| key | what |", "|---|---|", *rows]) + "\n"
+
+
 def encode(record: Any) -> dict[str, Any]:
     """Return a dataclass as a JSON object, whatever its fields are.
 

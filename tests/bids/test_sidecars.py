@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,16 +11,19 @@ from npi_bids.bids import sidecars
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.quality_columns import quality_sidecar
 from npi_bids.bids.sidecars import (
+    ContrastSidecar,
     GroupFacts,
+    GroupSidecar,
     Links,
     ModelSidecar,
     ModelSidecars,
     Place,
+    RunSidecar,
     SelectionFacts,
     with_trust,
 )
 from npi_bids.errors import InputDataError
-from npi_bids.io.json_records import Record, camel, described_keys, snake
+from npi_bids.io.json_records import Record, camel, described_keys, key_table, snake
 from npi_bids.records import Quality
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.whole_brain.settings import BrainSettings
@@ -153,3 +157,9 @@ def test_every_figure_of_quality_is_described():
     described = quality_sidecar().to_json()
     assert {field.name for field in fields(Quality)} <= set(described)
     assert all(text["Description"].endswith(".") for text in list(described.values())[1:])
+
+
+@pytest.mark.parametrize("record", [RunSidecar, ModelSidecar, GroupSidecar, ContrastSidecar])
+def test_keys_in_the_documentation_are_those_of_the_record(record):
+    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
+    assert key_table(record) in text, f"paste key_table({record.__name__}) into it"
