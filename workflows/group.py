@@ -12,6 +12,7 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
+from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
 from npi_bids.group.pretraining import pretrained_on
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups, TestGroup
@@ -188,10 +189,11 @@ def _set_target(node: Any, cohort: Cohort, out_dir: Path, settings: GroupAnalysi
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = cohort.entities, cohort.desc
     sidecars = [model.sidecar for models in cohort.subjects.values() for model in models]
-    first, on = sidecars[0], pretrained_on(sidecars)
-    fields = ("NodeFiles", "ConfigurationHash", "RepetitionTime", "Surrogate")
-    node.inputs.links = {
-        **{key: first[key] for key in fields if key in first},
-        **({"PretrainedOn": on} if on else {}),
-        **settings.selection.facts,
-    }
+    first = sidecars[0]
+    node.inputs.origin = GroupOrigin(
+        links=first.links,
+        repetition_time=first.fit.repetition_time,
+        surrogate=first.fit.surrogate,
+        pretrained_on=pretrained_on(sidecar.fit.pretrained for sidecar in sidecars),
+        selection=settings.selection.facts,
+    ).to_json()

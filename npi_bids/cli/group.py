@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from npi_bids.bids.derivatives import find_models
-from npi_bids.bids.description import descriptions_with, model_descriptions
 from npi_bids.bids.layout import find_datasets, subjects_of
-from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, parse_name
+from npi_bids.bids.outputs import CLAIM, GROUP_TABLE
+from npi_bids.cli.dataset import update_descriptions
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
 from npi_bids.errors import (
@@ -37,7 +37,6 @@ from npi_bids.group.selection import (
     read_participants,
 )
 from npi_bids.io.claim import claimed
-from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.workflows.group import init_groups_wf
 
@@ -186,14 +185,14 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         if not well:
             return _say_what_failed(run_dir)
         _write_members(members, request.out_dir)
-        _describe_labels(request.out_dir)
+        update_descriptions(request.out_dir)
     return 0
 
 
 def _configuration(cohorts: Sequence[Cohort]) -> str:
     """Return the configuration of the models of all groups, which is one."""
     found = {
-        str(model.sidecar.get("ConfigurationHash"))
+        model.configuration
         for cohort in cohorts
         for models in cohort.subjects.values()
         for model in models
@@ -208,7 +207,7 @@ def _configuration(cohorts: Sequence[Cohort]) -> str:
 
 def _check_unchanged(out_dir: Path, configuration: str) -> None:
     """Refuse maps that another run replaced since they were found."""
-    now = {str(model.sidecar.get("ConfigurationHash")) for model in find_models(out_dir)}
+    now = {model.configuration for model in find_models(out_dir)}
     if now != {configuration}:
         raise ConfigurationError(
             f"<{out_dir}> holds models of {', '.join(sorted(now))}; the groups were found with "
@@ -227,18 +226,6 @@ def _say_what_failed(run_dir: Path) -> int:
             _logger.error("Group level: an error that was not foreseen (%s); see <%s>, and please "
                           "report it.", crash.failure.error or "unknown", crash.path)  # fmt: skip
     return max((crash.failure.exit_code for crash in crashes), default=1)
-
-
-def _describe_labels(out_dir: Path) -> None:
-    """Say in descriptions.tsv what the tests of this run are called."""
-    path = out_dir / "descriptions.tsv"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    further: dict[str, str] = {}
-    for sidecar in out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"):
-        contrast = read_json(sidecar)["Contrast"]
-        desc = parse_name(sidecar.name).entities["desc"]
-        further |= model_descriptions(desc.removesuffix("Statistic"), contrast)
-    write_text(path, descriptions_with(text, further))
 
 
 def _say_who_is_left_out(members: Sequence[Membership]) -> None:

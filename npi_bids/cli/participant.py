@@ -16,7 +16,7 @@ from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, fin
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, printable, unit_name
 from npi_bids.bids.runs import Unit
-from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.estimates import largest_volume
 from npi_bids.cli.execution import (
     Crash,
@@ -185,6 +185,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
             raise ConfigurationError(status.reason)
         if status.status == FAILED:
             _write_status(status, out_dir)
+    update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
@@ -268,7 +269,7 @@ def _check_configuration(request: Request, wanted: set[str]) -> set[str]:
     done = set()
     for model in find_models(request.out_dir, whole=True):
         name = model.name
-        found = model.sidecar.get("ConfigurationHash")
+        found = model.configuration
         replaced = request.output.overwrite and name in wanted
         if found != configuration and not replaced:
             raise ConfigurationError(
@@ -335,8 +336,8 @@ def _status(task: Task, request: Request, status: str, **facts: Any) -> UnitStat
 def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
     n_regions = {task.name: task.atlas.n_regions for task in tasks}
     for model in find_models(out_dir, whole=True):
-        whole, kept = n_regions.get(model.name, 0), model.sidecar.get("RegionsInModel")
-        if isinstance(kept, int) and kept < whole:
+        whole, kept = n_regions.get(model.name, 0), model.fit.regions_in_model
+        if kept < whole:
             _logger.warning(
                 "%s: %d of %d regions are not covered in every run and are n/a",
                 model.name, whole - kept, whole,

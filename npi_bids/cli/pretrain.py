@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.outputs import CLAIM, pretrained_path
-from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.inputs import Inputs
 from npi_bids.cli.logs import unit_of
@@ -54,6 +54,7 @@ def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -
     names = sorted(task.node_name for task in usable)
     with reserved(work_dir, names, f"parallel_{run_dir.name}") as folder:
         failed = _extract(usable, request, folder, run_dir)
+        update_descriptions(request.out_dir)
         kept = [task for task in usable if task.node_name not in failed]
         if code := _train(kept, request, folder, run_dir):
             return code

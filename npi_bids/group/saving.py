@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from npi_bids.bids.outputs import STATISTICS
+from npi_bids.bids.outputs import CATALOGUE, STATISTICS, pattern_of
+from npi_bids.bids.sidecars import Links
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import check_case, copy_file, read_json
+from npi_bids.io.files import check_case, copy_file
 
 # Folder in which a step writes its results, under the names that they have in the dataset.
 RESULTS = "results"
@@ -66,7 +67,7 @@ def remove_groups(out_dir: Path, configuration: str = "") -> None:
     configuration
         Of the results to keep, where all or none are kept; nothing is kept without it.
     """
-    sidecars = out_dir.glob("tpl-*/**/func/*_relmat.json")
+    sidecars = out_dir.glob(_matrices(".json"))
     if configuration and all(_is_of(path, configuration) for path in sidecars):
         return
     for path in _group_files(out_dir):
@@ -94,8 +95,14 @@ def _check_case_within(targets: Sequence[Path]) -> None:
                 )
 
 
+def _matrices(extension: str) -> str:
+    """Return the pattern of the matrices of groups, below an output dataset."""
+    folder = PurePath(pattern_of("groupmean")).parent
+    return f"{folder}/*_{CATALOGUE['groupmean'].suffix}{extension}"
+
+
 def _group_files(out_dir: Path) -> Iterator[Path]:
-    found = [*out_dir.glob("tpl-*/**/func/*_relmat.*"), *(out_dir / STATISTICS).rglob("*")]
+    found = [*out_dir.glob(_matrices(".*")), *(out_dir / STATISTICS).rglob("*")]
     return (path for path in found if path.is_file())
 
 
@@ -111,6 +118,6 @@ def _remove_empty(out_dir: Path) -> None:
 
 def _is_of(sidecar: Path, configuration: str) -> bool:
     try:
-        return bool(read_json(sidecar).get("ConfigurationHash") == configuration)
+        return Links.read(sidecar).configuration_hash == configuration
     except InputDataError:  # cut off by a power cut
         return False

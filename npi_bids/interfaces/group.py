@@ -26,7 +26,7 @@ class _GroupInputSpec(VersionedInputSpec):
     out_dir = Str(mandatory=True, desc="root of the dataset that the files belong to")
     entities = traits.Dict(mandatory=True, desc="entities of the outputs")
     desc = Str(mandatory=True, desc="label of the denoising strategy")
-    links = traits.Dict(mandatory=True, desc="NodeFiles, ConfigurationHash and the like")
+    origin = traits.Dict(mandatory=True, desc="fields of GroupOrigin: what the files come from")
 
 
 class _GroupOutputSpec(TraitedSpec):
@@ -44,18 +44,22 @@ class _GroupInterface(NPIInterface):
     _always_run = True  # tables of the dataset are read that no input names
 
     def _target(self, runtime: Any) -> Any:
+        from dataclasses import replace
+
+        from npi_bids.bids.sidecars import GroupOrigin
         from npi_bids.group.analysis import GroupTarget
         from npi_bids.group.saving import RESULTS
 
         given, root = self.inputs, Path(self.inputs.out_dir).resolve()
-        sources = [
+        sources = tuple(
             f"bids::{path.resolve().relative_to(root).as_posix()}"
             for paths in _by_subject(given.matrices).values()
             for path in paths
-        ]
-        links = {**plain(given.links), "Sources": sources}
+        )
+        origin = GroupOrigin.from_json(plain(given.origin))
+        origin = replace(origin, links=replace(origin.links, sources=sources))
         folder = Path(runtime.cwd) / RESULTS
-        return GroupTarget(Path(given.out_dir), plain(given.entities), given.desc, links, folder)
+        return GroupTarget(Path(given.out_dir), plain(given.entities), given.desc, origin, folder)
 
     def _keep(self, target: Any) -> None:
         written = sorted(path for path in target.folder.rglob("*") if path.is_file())

@@ -474,7 +474,7 @@ def test_runs_and_threads_and_quiet(npi_bids, tiny, tmp_path):
     about = json.loads(next((tmp_path / "out").glob("sub-01/func/*npi_*relmat.json")).read_text())
     assert len(about["Sources"]) == 1
     assert "run-2" in about["Sources"][0]
-    assert about["Quality"]["direction_p"] >= 0.01  # one in a hundred is the least
+    assert about["Quality"]["DirectionP"] >= 0.01  # one in a hundred is the least
     code, out, err = npi_bids(
         tiny.root, "other", "participant", "--atlas", tiny.atlas, "--participant-label", "01",
         "--run-id", "9",
