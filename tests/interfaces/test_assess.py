@@ -1,6 +1,5 @@
 """Assess a map: all files of a model, or why there are none."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from nipype.interfaces.base import isdefined
 
 from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.bids.sidecars import ModelOutcome
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.inference import ec_of_runs
 from npi_bids.interfaces.assess import AssessConnectivity
@@ -31,9 +31,8 @@ def assess(subject, execute):
         outputs = execute(AssessConnectivity(**settings, **options), "assess")
         paths = outputs.files if isdefined(outputs.files) else []
         paths = [paths] if isinstance(paths, str) else paths
-        return {Path(path).stem: Path(path) for path in paths}, json.loads(
-            Path(outputs.summary).read_text()
-        )
+        summary = ModelOutcome.read(Path(outputs.summary))
+        return {Path(path).stem: Path(path) for path in paths}, summary
 
     return through_files
 
@@ -45,7 +44,7 @@ def test_the_map_on_disk_is_the_wiring_from_source_to_target(assess, weights):
     off = ~np.eye(4, dtype=bool)
     np.testing.assert_allclose(found.matrix[off], weights[off], atol=0.1)
     assert found.matrix[0, 1] > 0.3 > abs(found.matrix[1, 0])
-    assert summary["verdict"]["label"] == "pass"
+    assert summary.fit.verdict == "pass"
     assert {"training", "weights", "jacobian", "npiq"} <= set(files)
 
 
@@ -58,14 +57,12 @@ def test_quality_is_that_of_a_fit_in_one_go_to_the_last_bit(assess, subject, sur
     whole = ec_of_runs(
         [series], train=settings, perturb=PerturbSettings(), assess=AssessSettings()
     )
-    for name, value in summary["quality"].items():
-        expected = getattr(whole.quality, name)
-        assert value == expected or (value is None and np.isnan(expected)), name
+    assert repr(summary.fit.quality) == repr(whole.quality)
 
 
 def test_hazards_of_the_runs_and_responses_to_sets_are_passed_on(assess):
     files, summary = assess({"surrogate": "var"}, {"together": ("A+B",)})
-    assert "Run 1: much motion" in summary["hazards"]
+    assert "Run 1: much motion" in summary.fit.hazards
     table = read_table(files["responses"], text=["sources"])
     assert list(table["sources"]) == ["A+B"]
     assert table["C"][0] < -0.3  # through B
@@ -73,12 +70,12 @@ def test_hazards_of_the_runs_and_responses_to_sets_are_passed_on(assess):
 
 def test_thresholds_decide_the_verdict(assess):
     _, summary = assess({"surrogate": "var"}, verdict={"min_skill": 0.9, "good_skill": 0.95})
-    assert summary["verdict"]["label"] == "fail"
-    assert summary["thresholds"]["min_skill"] == 0.9
+    assert summary.fit.verdict == "fail"
+    assert summary.fit.verdict_thresholds.min_skill == 0.9
 
 
 def test_too_little_data_leaves_a_reason_and_no_files(assess):
     files, summary = assess({"surrogate": "var", "n_lags": 1300})
     assert files == {}
-    assert summary["status"] == "excluded"
-    assert "consecutive uncensored samples" in summary["reason"]
+    assert summary.fit is None
+    assert "consecutive uncensored samples" in summary.reason

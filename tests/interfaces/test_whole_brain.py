@@ -1,12 +1,12 @@
 """Fit a whole-brain model through its interface."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
+from npi_bids.bids.sidecars import ModelOutcome
 from npi_bids.errors import InputDataError
 from npi_bids.interfaces.whole_brain import FitWholeBrain
 from npi_bids.io.tables import read_matrix, write_matrix
@@ -27,9 +27,9 @@ def test_the_map_follows_the_direction_of_the_structure(subject, execute, tmp_pa
     assert found[0, 1] > found[1, 0]
     assert found[1, 2] > found[2, 1]
     assert found[3, 0] == found[0, 3] == 0
-    summary = json.loads(Path(outputs.summary).read_text())
-    assert summary["surrogate"] == "wbm"
-    assert "Run 1: much motion" in summary["hazards"]
+    summary = ModelOutcome.read(Path(outputs.summary))
+    assert summary.fit.surrogate == "wbm"
+    assert "Run 1: much motion" in summary.fit.hazards
 
 
 def test_missing_structure_is_an_error_and_too_little_data_is_not(subject, execute):
@@ -37,4 +37,4 @@ def test_missing_structure_is_an_error_and_too_little_data_is_not(subject, execu
         execute(FitWholeBrain(train=TRAIN, perturb={}, **subject), "one")
     outputs = execute(FitWholeBrain(train=TRAIN, perturb={}, min_time=1e6, **subject), "other")
     assert not isdefined(outputs.files) or outputs.files == []
-    assert json.loads(Path(outputs.summary).read_text())["status"] == "excluded"
+    assert ModelOutcome.read(Path(outputs.summary)).fit is None

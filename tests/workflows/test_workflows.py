@@ -1,34 +1,52 @@
 """Builders: every field is used, the graph expands, and the pieces work in others' workflows."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from nipype.utils.filemanip import loadpkl
 
-from npi_bids.analysis import AnalysisSettings
+from npi_bids.analysis import AnalysisSettings, GroupAnalysis
 from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+from npi_bids.bids.derivatives import Model
 from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 from npi_bids.bids.runs import CombineSettings, group_runs
+from npi_bids.bids.sidecars import ModelOutcome
 from npi_bids.cli.execution import Plugin, run_workflow
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.io.files import read_json, write_json
+from npi_bids.group.cohorts import Cohort
+from npi_bids.group.settings import GroupSettings, ModelSettings
+from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, read_series
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.parcellation import save_parcellation
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.workflows.ec import init_ec_wf
+from npi_bids.workflows.group import init_group_wf
 from npi_bids.workflows.parcellate import init_parcellate_wf
 from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
 from tests.conftest import tiny_parcellation
+from tests.interfaces.conftest import NODES, group_inputs, group_rows, write_dataset
 
 BUILDERS = {
     "parcellate": lambda: init_parcellate_wf(
         denoise=DenoiseSettings(), coverage=CoverageSettings()
     ),
     "ec": lambda: init_ec_wf(train=TrainSettings(), perturb=PerturbSettings()),
+    "group": lambda: init_group_wf(
+        cohort=Cohort({"task": "rest"}, "simple", {"01": (Model(Path(), {"sub": "01"}, ""),)}),
+        settings=GroupAnalysis(
+            group=GroupSettings(weights="precision"), model=ModelSettings(formula="age")
+        ),
+        measures=["jacobian", "pearsoncorrelation"],
+        out_dir=Path(),
+    ),
 }
 
 
@@ -52,13 +70,43 @@ def test_every_field_of_inputnode_and_outputnode_is_connected(name):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_field_is_described(name):
-    builder = {"parcellate": init_parcellate_wf, "ec": init_ec_wf}[name]
+    builder = {"parcellate": init_parcellate_wf, "ec": init_ec_wf, "group": init_group_wf}[name]
     workflow = BUILDERS[name]()
     for node in ("inputnode", "outputnode"):
         for field in workflow.get_node(node).inputs.copyable_trait_names():
-            assert f"\n    {field}\n" in builder.__doc__
+            assert re.search(rf"\n    (\w+, )*{field}(, .*)?\n", builder.__doc__)
     for section in ("Workflow Graph", "Parameters", "Inputs", "Outputs"):
         assert section in builder.__doc__
+
+
+@pytest.mark.slow
+def test_the_group_workflow_works_in_a_workflow_of_others(tmp_path):
+    """Lists of files in, files out; nothing is written into the dataset."""
+    dataset = write_dataset(tmp_path / "out")
+    sidecar = {"NodeFiles": [f"bids::{NODES}"], "ConfigurationHash": "x"}
+    model = Model(dataset, {"sub": "01"}, "simple", sidecar)
+    group_wf = init_group_wf(
+        cohort=Cohort({"task": "rest", "space": "T"}, "simple", {"01": (model,)}),
+        settings=GroupAnalysis(),
+        out_dir=dataset,
+    )
+    outer, sender = pe.Workflow("outer", base_dir=str(tmp_path)), niu.IdentityInterface(["maps"])
+    source = pe.Node(sender, name="source")
+    source.inputs.maps = group_inputs(dataset)["matrices"]
+    keep = pe.Node(niu.Merge(1), name="keep")
+    outer.connect([
+        (source, group_wf, [("maps", "inputnode.npi")]),
+        (group_wf, keep, [("outputnode.files", "in1")]),
+    ])  # fmt: skip
+    group_wf.inputs.inputnode.rows = group_rows()
+    before = sorted(dataset.rglob("*"))
+    assert run_workflow(outer, Plugin("Linear", {}), tmp_path, lambda *_: None)
+    files = [Path(path) for path in loadpkl(tmp_path / "outer/keep/result_keep.pklz").outputs.out]
+    mean = next(path for path in files if path.name.endswith("Groupmean_relmat.tsv"))
+    matrix = read_matrix(mean).matrix
+    assert matrix[0, 1] == pytest.approx(0.5)
+    assert matrix[1, 0] == 0
+    assert sorted(dataset.rglob("*")) == before
 
 
 def tasks(tiny, tmp_path):
@@ -135,7 +183,7 @@ def test_another_threshold_of_the_verdict_trains_and_perturbs_nothing_again(run,
         }
     again = {step for step in made[0.01] if made[0.01][step] != made[0.9][step]}
     assert again == {"assess_connectivity"}
-    assert read_json(folder / "assess_connectivity/summary.json")["verdict"]["label"] == "caution"
+    assert ModelOutcome.read(folder / "assess_connectivity/summary.json").fit.verdict == "caution"
 
 
 def test_another_strength_trains_nothing_again(run, tmp_path):
@@ -153,9 +201,9 @@ def test_another_strength_trains_nothing_again(run, tmp_path):
 def test_too_little_data_runs_through_all_steps_and_is_said_at_the_end(run, tmp_path):
     folder = ec_of_files(tmp_path, run, min_time=1e6)
     assert not list(folder.rglob("*.safetensors"))
-    summary = read_json(folder / "assess_connectivity" / "summary.json")
-    assert summary["status"] == "excluded"
-    assert "--min-time" in summary["reason"]
+    summary = ModelOutcome.read(folder / "assess_connectivity" / "summary.json")
+    assert summary.fit is None
+    assert "--min-time" in summary.reason
 
 
 @pytest.mark.slow
