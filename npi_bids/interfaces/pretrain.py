@@ -56,7 +56,7 @@ def save_pretrained(
     links: Mapping[str, Any],
 ) -> Path:
     """Train on series of the output dataset; write the surrogate, and return where it lies."""
-    from npi_bids.bids.sidecars import RunSidecar
+    from npi_bids.bids.sidecars import SeriesSidecar
     from npi_bids.io.tables import read_series
     from npi_bids.surrogates.base import resolve
     from npi_bids.surrogates.pretraining import pretrain
@@ -65,7 +65,7 @@ def save_pretrained(
     def runs_of(paths: Sequence[str]) -> list[Any]:
         found = [out_dir / path for path in paths]
         return [
-            read_series(path, tr=RunSidecar.read(path.with_suffix(".json")).repetition_time)
+            read_series(path, tr=SeriesSidecar.read(path.with_suffix(".json")).repetition_time)
             for path in found
         ]
 

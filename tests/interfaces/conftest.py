@@ -65,7 +65,7 @@ def group_inputs(dataset, session="1"):
         "out_dir": str(dataset),
         "entities": {"task": "rest", "space": "T", "atlas": "Tiny"},
         "desc": "simple",
-        "links": {"NodeFiles": [f"bids::{NODES}"], "ConfigurationHash": "x", "RepetitionTime": 2},
+        "origin": {"NodeFiles": [f"bids::{NODES}"], "ConfigurationHash": "x", "RepetitionTime": 2},
     }
 
 

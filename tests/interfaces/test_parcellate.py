@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from npi_bids.bids.model_files import read_summary
 from npi_bids.errors import InputDataError
 from npi_bids.interfaces.parcellate import Parcellate, ReadSeries, count_values
-from npi_bids.io.files import read_json
 from npi_bids.io.tables import read_series
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.parcellation import save_parcellation
@@ -29,7 +29,7 @@ def test_an_image_becomes_series_of_all_regions_and_five_more_files(tiny, execut
     series = read_series(Path(outputs.timeseries), 2.0)
     assert series.labels == tuple("ABCDE")
     assert series.covered.tolist() == [True] * 4 + [False]
-    assert read_json(Path(outputs.summary))["tr"] == 2.0
+    assert read_summary(outputs.summary).tr == 2.0
     n_samples, n_voxels = count_values(bold)
     assert n_samples == len(series.data)
     assert n_voxels > 5

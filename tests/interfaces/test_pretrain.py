@@ -22,7 +22,7 @@ def pretrain(weights, n_subjects, execute, tmp_path):
         write_json((tmp_path / name).with_suffix(".json"), {"RepetitionTime": 2.0})
         series[str(subject)] = [name]
     node = PretrainGroup(series=series, out_dir=str(tmp_path), file="pretrained.safetensors",
-                         train={"surrogate": "var"}, facts={})  # fmt: skip
+                         train={"surrogate": "var"}, links={})  # fmt: skip
     return Path(execute(node).surrogate)
 
 

@@ -88,7 +88,7 @@ def test_the_tables_of_a_run_are_saved_with_sidecars(tiny, out, execute, tmp_pat
                       atlas=str(tmp_path / "atlas"), coverage=coverage)  # fmt: skip
     tables = execute(node, "parcellate").get()
     node = SaveRun(out_dir=str(out), entities=ENTITIES, desc="simple", links=LINKS,
-                   settings={**denoise, **coverage}, **tables)  # fmt: skip
+                   denoise=denoise, minimum=coverage, **tables)  # fmt: skip
     saved = execute(node, "save")
     assert len(saved.names) == 2 * len(RUN_TABLES)
     assert all((out / name).is_file() for name in saved.names)

@@ -33,6 +33,7 @@ from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
 from tests.conftest import tiny_parcellation
 from tests.interfaces.conftest import NODES, group_inputs, group_rows, write_dataset
+from tests.sidecars import model_sidecar
 
 BUILDERS = {
     "parcellate": lambda: init_parcellate_wf(
@@ -40,7 +41,11 @@ BUILDERS = {
     ),
     "ec": lambda: init_ec_wf(train=TrainSettings(), perturb=PerturbSettings()),
     "group": lambda: init_group_wf(
-        cohort=Cohort({"task": "rest"}, "simple", {"01": (Model(Path(), {"sub": "01"}, ""),)}),
+        cohort=Cohort(
+            {"task": "rest"},
+            "simple",
+            {"01": (Model(Path(), {"sub": "01"}, "", model_sidecar()),)},
+        ),
         settings=GroupAnalysis(
             group=GroupSettings(weights="precision"), model=ModelSettings(formula="age")
         ),
