@@ -455,11 +455,12 @@ def _exclusion_lists(draw: st.DrawFn) -> tuple[list[str], bool]:
 def _judge_exclusions(case: tuple[list[str], bool], folder: Path) -> str:
     from npi_bids.bids.derivatives import Model
     from npi_bids.group.selection import SelectionSettings, select
+    from tests.sidecars import model_sidecar
 
     lines, wrong = case
     path = folder / "exclude.tsv"
     path.write_text("\n".join(lines) + "\n")
-    models = [Model(folder, {"sub": f"0{n}"}, "x", {"Verdict": "pass"}) for n in range(1, 6)]
+    models = [Model(folder, {"sub": f"0{n}"}, "x", model_sidecar()) for n in range(1, 6)]
     with _heard() as warned:
         members = select(models, folder, SelectionSettings(exclude_file=str(path)))
     out = {member.model.entities["sub"] for member in members if member.reason}

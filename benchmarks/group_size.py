@@ -15,14 +15,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.table import save
+from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.bids.sidecars import (
+    FittedModel,
+    Links,
+    ModelSidecar,
+    Perturbation,
+    Place,
+    RunSidecar,
+    UncertaintySource,
+    matrix_fields,
+)
 from npi_bids.io.tables import write_matrix
-from npi_bids.records import ECResult
+from npi_bids.records import ECResult, Quality
 
 _DIFFERENT = 40
 _MEASURES = ("npi", "pearsoncorrelation")
@@ -97,41 +110,56 @@ def _write_subject(
         else:
             os.link(str(path).replace(sub, f"sub-{subject % _DIFFERENT:04d}"), path)
     series = f"{sub}/func/{stem}_desc-simple_timeseries"
-    (out / f"{series}.json").write_text(json.dumps(_of_run(rng)))
-    sidecar = json.dumps(_of_map(regions, f"{series}.tsv", rng))
-    (func / f"{stem}_meas-npi_desc-simple_relmat.json").write_text(sidecar)
+    _of_run(rng).write(out / f"{series}.json")
+    sidecar = _of_map(regions, f"{series}.tsv", rng)
+    sidecar.write(func / f"{stem}_meas-npi_desc-simple_relmat.json")
     entities = {"sub": sub[4:], "task": "rest", "space": "MNI152NLin6Asym", "atlas": "Sim"}
     status = {"entities": entities, "desc": "simple", "status": "done", "configuration": "x"}
     (out / "logs" / "units" / f"{stem}_desc-simple.json").write_text(json.dumps(status))
 
 
-def _of_run(rng: np.random.Generator) -> dict[str, object]:
-    return {
-        "MeanFramewiseDisplacement": float(rng.random() / 4), "SamplesKept": 400,
-        "NumberOfSamples": 420, "RepetitionTime": 2.0, "RegionsNotCovered": [],
-        "Regressors": ["x"], "Denoising": "simple", "DenoisingDescription": "", "HighPass": None,
-        "LowPass": None, "GlobalSignalRegression": False, "SmoothingFWHM": 0,
-        "FramewiseDisplacementThreshold": None, "Standardize": "zscore", "DummyScans": 0,
-        "SamplesCensored": 20, "SamplesDamaged": 0, "Hazards": [], "MinimumCoverage": 0.5,
-    }  # fmt: skip
+def _of_run(rng: np.random.Generator) -> RunSidecar:
+    return RunSidecar(
+        repetition_time=2.0,
+        place=Place(),
+        links=Links(),
+        number_of_samples=420,
+        samples_kept=400,
+        samples_censored=20,
+        mean_framewise_displacement=float(rng.random() / 4),
+        denoising="simple",
+        regressors=("x",),
+        standardize="zscore",
+        minimum_coverage=0.5,
+    )
 
 
-def _of_map(regions: str, series: str, rng: np.random.Generator) -> dict[str, object]:
-    from dataclasses import asdict, fields
-
-    from npi_bids.assessment.verdict import VerdictSettings
-    from npi_bids.records import Quality
-
-    quality = {field.name: float(rng.random()) for field in fields(Quality)}
-    return {
-        "NodeFiles": [f"bids::{regions}"], "Sources": [f"bids::{series}"], "Surrogate": "hybrid",
-        "ConfigurationHash": "x", "RepetitionTime": 2.0, "Verdict": "caution",
-        "VerdictReasons": [], "VerdictThresholds": asdict(VerdictSettings()), "Quality": quality,
-        "RegionsInModel": 400, "SoftwareVersions": {"nipype": "1", "nilearn": "1"}, "Seed": 0,
-        "Training": {"n_lags": 4, "epochs": 200}, "DirectionSupported": True,
-        "Uncertainty": {"Method": "posterior", "Resamples": 0},
-        "Perturbation": {"Sign": "positive", "Strength": 1.0},
-    }  # fmt: skip
+def _of_map(regions: str, series: str, rng: np.random.Generator) -> ModelSidecar:
+    figures: dict[str, Any] = {
+        field.name: float(rng.random()) for field in fields(Quality) if field.type == "float"
+    }
+    counts: dict[str, Any] = dict.fromkeys(("n_windows", "n_train", "n_valid", "n_regions"), 400)
+    sources = {"node_files": (f"bids::{regions}",), "sources": (f"bids::{series}",)}
+    return ModelSidecar(
+        matrix=matrix_fields("npi"),
+        place=Place(),
+        links=Links(**sources, configuration_hash="x"),
+        fit=FittedModel(
+            repetition_time=2.0,
+            surrogate="hybrid",
+            training={"n_lags": 4, "epochs": 200},
+            perturbation=Perturbation(strength=1.0, sign="positive"),
+            verdict="caution",
+            verdict_reasons=(),
+            verdict_thresholds=VerdictSettings(),
+            direction_supported=True,
+            uncertainty=UncertaintySource(method="posterior"),
+            quality=Quality(**figures, **counts, direction_supported=True),
+            regions_in_model=400,
+            seed=0,
+            software_versions={"nipype": "1", "nilearn": "1"},
+        ),
+    )
 
 
 if __name__ == "__main__":

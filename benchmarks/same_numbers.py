@@ -35,7 +35,7 @@ _NO_NUMBER = ("Version", "SoftwareVersions", "ConfigurationHash", "GeneratedBy",
 _STRATEGY = 'components = ["motion"]\nmotion = "basic"\n'
 _QUICK_BRAIN = (
     *("--surrogate", "wbm", "--wbm-model", "hopf", "--wbm-grid", "2", "--wbm-minutes", "2.5"),
-    *("--wbm-population", "4", "--wbm-generations", "1", "--wbm-states", "1", "--wbm-step", "0.2"),
+    *("--wbm-population", "5", "--wbm-generations", "1", "--wbm-states", "1", "--wbm-step", "0.2"),
 )
 
 

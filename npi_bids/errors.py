@@ -50,3 +50,17 @@ class ReportError(NPIError, RuntimeError):
 
 class SurrogateError(NPIError, RuntimeError):
     """A surrogate could not be trained or is not fit for use."""
+
+
+def exit_code_of(name: str) -> int:
+    """Return the exit code of the error class of a name; 1 where it is none of npi-bids.
+
+    >>> exit_code_of("InputDataError"), exit_code_of("KeyError")
+    (3, 1)
+    """
+    kinds: list[type[NPIError]] = [NPIError]
+    for kind in kinds:
+        if kind.__name__ == name:
+            return kind.exit_code
+        kinds += kind.__subclasses__()
+    return NPIError.exit_code

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from npi_bids.connectivity.measures import (
     model_free_measures,
 )
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
-from npi_bids.connectivity.responses import responses_together
+from npi_bids.connectivity.responses import response_table, responses_together
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
 from npi_bids.errors import InputDataError, SettingsError
@@ -100,6 +101,57 @@ class SubjectEC:
         return self.measures["npi"].matrix
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedModel:
+    """A surrogate that was trained on the runs of one subject.
+
+    Attributes
+    ----------
+    surrogate
+        Model of the covered regions, fitted to all windows; ``checked`` itself where the settings
+        ask for no refit.
+    checked
+        The same fitted to the training windows alone, for the error on held-out windows.
+    log
+        What training saw.
+    settings
+        The training settings with every choice resolved.
+    """
+
+    surrogate: Surrogate
+    checked: Surrogate
+    log: TrainLog
+    settings: TrainSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerturbedModel:
+    """How a trained surrogate responds to perturbations, over the covered regions.
+
+    Attributes
+    ----------
+    matrix
+        Effective connectivity, shape (n_covered, n_covered), indexed ``[source, target]``; the
+        diagonal is 0, as published.
+    jacobian
+        Mean derivative by the most recent sample, same shape and orientation.
+    members
+        Shape (n_members, n_covered, n_covered); the matrix of each member of an ensemble, none
+        where the surrogate is a single model.
+    responses
+        Shape (n_sets, n_regions of the atlas); responses to the sets of regions that were
+        perturbed together.
+    settings
+        How it was perturbed.
+    """
+
+    matrix: Array
+    jacobian: Array
+    members: Array
+    responses: Array
+    settings: PerturbSettings
+
+
 def ec_of_runs(
     runs: Sequence[RegionSeries],
     *,
@@ -111,6 +163,7 @@ def ec_of_runs(
 ) -> SubjectEC:
     """Train one surrogate on all runs of a subject and perturb it in every observed state.
 
+    Calls :func:`train_runs`, :func:`perturb_model` and :func:`assess_model` in this order.
     Regions that some run does not cover leave the model and come back as NaN.
 
     Parameters
@@ -154,65 +207,170 @@ def ec_of_runs(
     array([[0. , 0.8],
            [0. , 0. ]])
     """
-    # Products of small matrices are slower on two threads than on one.
-    few = bool(runs) and runs[0].data.shape[1] < _FEW_REGIONS
-    with threads(1 if few else torch_threads()):
-        wanted = assess or AssessSettings()
-        return _ec_of_runs(runs, (train, perturb, wanted), regressors, prior)
-
-
-def _ec_of_runs(
-    runs: Sequence[RegionSeries],
-    asked: tuple[TrainSettings, PerturbSettings, AssessSettings],
-    regressors: Sequence[str],
-    prior: GroupPrior | None,
-) -> SubjectEC:
-    settings, perturb, wanted = resolve(asked[0]), asked[1], asked[2]
-    shared, covered = shared_regions(runs)
-    windows = cut_windows(shared, settings.n_lags or 1)
-    prior = prior and prior.take(covered)
-    fit, log = _fit(shared, windows, settings, perturb, prior)
-    again = _Again(fit.surrogate, settings, perturb, prior)
-    test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
-    several = fit.surrogate.members
-    members = several if len(several) > 1 else ()
-    quality = assess_fit(
-        fit,
-        halves=split_half(windows, again.own_of),
-        members=[_map(member, windows, perturb, settings.seed) for member in members],
-        direction=test,
-        direction_supported=supports_direction(test, wanted.verdict),
-        runs=shared,
+    trained = train_runs(runs, train=train, prior=prior)
+    perturbed = perturb_model(runs, trained, perturb=perturb)
+    return assess_model(
+        runs, trained, perturbed, assess=assess, regressors=regressors, prior=prior
     )
-    quality = replace(quality, shrunk=prior is not None)
-    if "oriented" in wanted.measures.measures:
-        quality = replace(quality, r_split_oriented=split_oriented(shared))
-    if family(settings.surrogate).calibrated and prior is None:
-        quality = _with_expected(quality)
-    found = _measures(fit, shared, windows, wanted.measures.measures)
-    sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
+
+
+def train_runs(
+    runs: Sequence[RegionSeries], *, train: TrainSettings, prior: GroupPrior | None = None
+) -> TrainedModel:
+    """Train one surrogate on all runs of a subject.
+
+    Parameters
+    ----------
+    runs
+        Normalised series of one subject with the same regions and sampling period.
+    train
+        How to train.
+    prior
+        What a group knows of the subject, over all regions of the atlas.
+
+    Raises
+    ------
+    InputDataError
+        The runs do not belong together.
+    NoUsableDataError
+        Too few samples or regions are left.
+    SurrogateError
+        Training diverged.
+    """
+    settings = resolve(train)
+    with _threads_for(runs):
+        _, covered, windows = _prepare(runs, settings)
+        prior = prior and prior.take(covered)
+        learn, check = split_windows(windows, settings.train_fraction)
+        checked, log = fit_surrogate(learn, check, settings, prior=prior)
+        surrogate = checked
+        if settings.refit:
+            nothing = windows.take(slice(0, 0))
+            surrogate, _ = fit_surrogate(windows, nothing, settings, checked, prior)
+    return TrainedModel(surrogate, checked, log, settings)
+
+
+def perturb_model(
+    runs: Sequence[RegionSeries], trained: TrainedModel, *, perturb: PerturbSettings
+) -> PerturbedModel:
+    """Perturb a trained surrogate in every state that was observed.
+
+    Parameters
+    ----------
+    runs
+        The series that the surrogate was trained on.
+    trained
+        What :func:`train_runs` returned.
+    perturb
+        How to perturb.
+
+    Raises
+    ------
+    InputDataError
+        A set of regions to perturb together names a region that the atlas does not have.
+    SurrogateError
+        The perturbed predictions are not finite.
+    """
+    surrogate, seed = trained.surrogate, trained.settings.seed
+    with _threads_for(runs):
+        _, covered, windows = _prepare(runs, trained.settings)
+        matrix = _map(surrogate, windows, perturb, seed)
+        several = surrogate.members
+        members = np.zeros((len(several) if len(several) > 1 else 0, *matrix.shape))
+        for place in range(len(members)):
+            members[place] = _map(several[place], windows, perturb, seed)
+        return PerturbedModel(
+            matrix=matrix,
+            jacobian=mean_jacobian(surrogate, windows.history),
+            members=members,
+            responses=responses_together(
+                surrogate, windows.history, perturb, runs[0].labels, covered.tolist()
+            ),
+            settings=perturb,
+        )
+
+
+def assess_model(
+    runs: Sequence[RegionSeries],
+    trained: TrainedModel,
+    perturbed: PerturbedModel,
+    *,
+    assess: AssessSettings | None = None,
+    regressors: Sequence[str] = (),
+    prior: GroupPrior | None = None,
+) -> SubjectEC:
+    """Assess how far the effective connectivity of a subject can be trusted.
+
+    The surrogate is refitted to halves of the data, and to resamples where a bootstrap is asked
+    for.
+
+    Parameters
+    ----------
+    runs
+        The series that the surrogate was trained on.
+    trained, perturbed
+        What :func:`train_runs` and :func:`perturb_model` returned.
+    assess
+        Which measures are wanted, and the thresholds of the verdict.
+    regressors
+        Names of what was regressed out of the series, for warnings.
+    prior
+        The one that the surrogate was trained with.
+
+    Returns
+    -------
+    SubjectEC
+        Matrices in the order and with all regions of the input, indexed ``[source, target]``.
+
+    Raises
+    ------
+    SurrogateError
+        A refit diverged.
+    """
+    wanted, settings = assess or AssessSettings(), trained.settings
+    with _threads_for(runs):
+        shared, covered, windows = _prepare(runs, settings)
+        again = _Again(
+            trained.surrogate, settings, perturbed.settings, prior and prior.take(covered)
+        )
+        fit = _gather(shared, windows, trained, perturbed)
+        quality = _quality(fit, shared, windows, again, perturbed.members, wanted)
+        found = _measures(fit, shared, windows, wanted.measures.measures)
+        sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
     if sure is not None:
         parts = ("stderr", sure.standard_error), ("lower", sure.lower), ("upper", sure.upper)
         found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
-    labels = runs[0].labels
-    tables = {}
-    if perturb.together:
-        tables["responses"] = responses_together(
-            fit.surrogate, windows.history, perturb, labels, covered.tolist()
-        )
+    labels, together = runs[0].labels, perturbed.settings.together
+    tables = {"responses": response_table(together, perturbed.responses, labels)}
     return SubjectEC(
-        tables=tables,
+        tables=tables if together else {},
         measures={name: ECResult(all_regions(m, covered), labels) for name, m in found.items()},
         quality=quality,
         verdict=judge(quality, wanted.verdict),
         hazards=find_hazards(shared, regressors),
         uncertainty=sure.method if sure else "",
-        log=log,
-        surrogate=fit.surrogate,
+        log=trained.log,
+        surrogate=trained.surrogate,
         covered=covered,
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
     )
+
+
+@contextmanager
+def _threads_for(runs: Sequence[RegionSeries]) -> Iterator[None]:
+    """Compute on one thread where there are few regions: two are slower on small matrices."""
+    few = bool(runs) and runs[0].data.shape[1] < _FEW_REGIONS
+    with threads(1 if few else torch_threads()):
+        yield
+
+
+def _prepare(
+    runs: Sequence[RegionSeries], settings: TrainSettings
+) -> tuple[list[RegionSeries], Mask, Windows]:
+    """Return the runs with the regions that all of them cover, which these are, and windows."""
+    shared, covered = shared_regions(runs)
+    return shared, covered, cut_windows(shared, settings.n_lags or 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,30 +406,51 @@ def _map(surrogate: Surrogate, windows: Windows, perturb: PerturbSettings, seed:
     return matrix
 
 
-def _fit(
+def _gather(
     runs: Sequence[RegionSeries],
     windows: Windows,
-    settings: TrainSettings,
-    perturb: PerturbSettings,
-    prior: GroupPrior | None,
-) -> tuple[Fit, TrainLog]:
-    learn, check = split_windows(windows, settings.train_fraction)
-    checked, log = fit_surrogate(learn, check, settings, prior=prior)
-    surrogate = checked
-    if settings.refit:
-        nothing = windows.take(slice(0, 0))
-        surrogate, _ = fit_surrogate(windows, nothing, settings, checked, prior)
-    fit = Fit(
-        surrogate=surrogate,
-        checked=checked,
+    trained: TrainedModel,
+    perturbed: PerturbedModel,
+) -> Fit:
+    """Put together what the quality of a fitted subject is judged on."""
+    learn, check = split_windows(windows, trained.settings.train_fraction)
+    return Fit(
+        surrogate=trained.surrogate,
+        checked=trained.checked,
         learn=learn,
         check=check,
-        matrix=_map(surrogate, windows, perturb, settings.seed),
-        jacobian=mean_jacobian(surrogate, windows.history),
+        matrix=perturbed.matrix,
+        jacobian=perturbed.jacobian,
         fc=functional_connectivity(runs),
-        model_fc=model_fc(surrogate, np.random.default_rng(settings.seed)),
+        model_fc=model_fc(trained.surrogate, np.random.default_rng(trained.settings.seed)),
     )
-    return fit, log
+
+
+def _quality(
+    fit: Fit,
+    runs: Sequence[RegionSeries],
+    windows: Windows,
+    again: _Again,
+    members: Array,
+    wanted: AssessSettings,
+) -> Quality:
+    """Return the quality of a result, with the accuracy that is expected of it where known."""
+    settings = again.settings
+    test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
+    quality = assess_fit(
+        fit,
+        halves=split_half(windows, again.own_of),
+        members=list(members),
+        direction=test,
+        direction_supported=supports_direction(test, wanted.verdict),
+        runs=runs,
+    )
+    quality = replace(quality, shrunk=again.prior is not None)
+    if "oriented" in wanted.measures.measures:
+        quality = replace(quality, r_split_oriented=split_oriented(runs))
+    if family(settings.surrogate).calibrated and again.prior is None:
+        quality = _with_expected(quality)
+    return quality
 
 
 def _measures(

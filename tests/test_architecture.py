@@ -1,6 +1,7 @@
 """The house rules that a machine can check. Do not edit them to make a change pass."""
 
 import ast
+import re
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -43,6 +44,18 @@ MAY_IMPORT = {
     "torch": lambda room, _: room not in ("bids", "io", "reports", "cli"),
     "pandas": lambda room, _: room not in ("surrogates", "connectivity", "assessment"),
 }  # fmt: skip
+# Who reads keys in CamelCase, of what: files that are not sidecars of npi-bids, but for the first.
+SPELLS = {
+    "npi_bids.bids.sidecars": "sidecars",
+    "npi_bids.bids.layout": "sidecars and dataset_description.json of the input",
+    "npi_bids.bids.description": "dataset_description.json",
+    "npi_bids.bids.atlases": "atlas descriptions, as data/atlases.json has them",
+    "npi_bids.cli.parser": "the same",
+    "npi_bids.io.images": "headers of GIFTI",
+    "npi_bids.parcellation.cifti": "the same",
+    "npi_bids.io.claim": "the claim of an output dataset",
+}
+CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-ec"),
     *("npi-export", "npi-perturb", "npi-simulate", "npi-validate"),
@@ -149,6 +162,38 @@ def test_functions_do_one_job(module):
         if isinstance(node, ast.FunctionDef):
             doc = ast.get_docstring(node, clean=False) or ""
             assert node.end_lineno - node.lineno - doc.count("\n") <= 60, node.name
+
+
+def keys_read(path):
+    """Yield the keys in CamelCase that a file takes out of dictionaries, or looks for in them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        key = None
+        if isinstance(node, ast.Subscript):
+            key = node.slice
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            key = node.left
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            key = node.args[0] if node.func.attr in ("get", "pop") and node.args else None
+        value = getattr(key, "value", None)
+        if isinstance(value, str) and CAMEL.fullmatch(value):
+            yield value
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_nobody_spells_a_key_of_a_sidecar(module):
+    keys = [key for key in keys_read(SOURCES[module]) if not key.endswith("Error")]
+    assert module in SPELLS or not keys, f"{module} reads {', '.join(keys)}: see bids/sidecars.py"
+
+
+def test_the_guard_sees_a_key(tmp_path):
+    source = 'a["Quality"]; b.get("Verdict"); "LowPass" in c; d["name"]; e[None]'
+    (tmp_path / "x.py").write_text(source)
+    assert sorted(keys_read(tmp_path / "x.py")) == ["LowPass", "Quality", "Verdict"]
+
+
+@pytest.mark.parametrize("module", SPELLS)
+def test_no_exception_is_left_over(module):
+    assert list(keys_read(SOURCES[module])), f"{module} reads no key any more"
 
 
 @pytest.mark.parametrize("module", SOURCES)

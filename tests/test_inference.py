@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 import npi_bids
+from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
-from npi_bids.inference import ec_of_runs
+from npi_bids.inference import assess_model, ec_of_runs, perturb_model, train_runs
 from npi_bids.records import RegionSeries
 from npi_bids.surrogates.base import PRESETS, TrainSettings, preset
 from tests.conftest import var_run
@@ -188,3 +189,57 @@ def test_columns_of_data_frames_are_matched_by_name(weights):
 def test_a_sampling_period_that_cannot_be_is_refused(weights, tr):
     with pytest.raises(SettingsError, match="The sampling period tr must be"):
         npi_bids.ec(var_run(weights, 300, seed=1).data, tr, surrogate="var")
+
+
+@pytest.mark.parametrize("surrogate", ["hybrid", "mlp"])
+def test_the_three_stages_give_what_one_call_gives_to_the_last_bit(run, surrogate):
+    train = TrainSettings(surrogate=surrogate, epochs=3, n_seeds=2, device="cpu")
+    perturb = PerturbSettings(together=("A+B",))
+    whole = ec_of_runs([run], train=train, perturb=perturb)
+    trained = train_runs([run], train=train)
+    perturbed = perturb_model([run], trained, perturb=perturb)
+    result = assess_model([run], trained, perturbed)
+    assert set(result.measures) == set(whole.measures)
+    for name, measure in whole.measures.items():
+        np.testing.assert_array_equal(result.measures[name].matrix, measure.matrix)
+    assert result.tables == whole.tables
+    assert repr(result.quality) == repr(whole.quality)
+    assert result.log == whole.log
+
+
+def test_perturbation_of_a_trained_surrogate_rises_with_its_strength(run, weights):
+    """One training serves many perturbations; in a linear surrogate the response is linear."""
+    trained = train_runs([run], train=VAR)
+    weak, strong = (
+        perturb_model([run], trained, perturb=PerturbSettings(strength=strength)).matrix
+        for strength in (0.5, 2.0)
+    )
+    np.testing.assert_allclose(strong, 4 * weak, rtol=1e-12)
+    assert strong[0, 1] > 0.6 > abs(strong[1, 0])  # A drives B
+
+
+def test_a_trained_model_knows_its_settings_and_what_was_fitted_without_held_out_windows(run):
+    trained = train_runs([run], train=TrainSettings(surrogate="var"))
+    assert trained.settings.n_lags == 1
+    assert trained.surrogate is not trained.checked
+    published = train_runs([run], train=TrainSettings(surrogate="var", refit=False))
+    assert published.surrogate is published.checked
+
+
+def test_only_ensembles_have_members(run):
+    settings = TrainSettings(surrogate="mlp", epochs=1, n_seeds=2, device="cpu")
+    for train, n_members in ((VAR, 0), (settings, 2)):
+        perturbed = perturb_model([run], train_runs([run], train=train), perturb=PUSH)
+        assert perturbed.members.shape == (n_members, 4, 4)
+        assert perturbed.responses.shape == (0, 4)
+
+
+def test_a_threshold_of_the_verdict_changes_the_verdict_and_no_number(run):
+    trained = train_runs([run], train=VAR)
+    perturbed = perturb_model([run], trained, perturb=PUSH)
+    strict = AssessSettings(verdict=VerdictSettings(min_skill=0.9, good_skill=0.95))
+    usual, severe = (
+        assess_model([run], trained, perturbed, assess=assess) for assess in (None, strict)
+    )
+    assert (usual.verdict.label, severe.verdict.label) == ("pass", "fail")
+    np.testing.assert_array_equal(usual.ec, severe.ec)

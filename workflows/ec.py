@@ -10,9 +10,17 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.interfaces.ec import InferEC
+from npi_bids.interfaces.assess import AssessConnectivity
+from npi_bids.interfaces.perturb import PerturbSurrogate
+from npi_bids.interfaces.train import TrainSurrogate
+from npi_bids.interfaces.whole_brain import FitWholeBrain
 from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.whole_brain.settings import BrainSettings
+
+# The scheduler takes jobs that need less memory first: a later step asks for a little less than
+# the one before, so that a model is finished before the next one begins.
+_LATER = 0.99
 
 
 def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
@@ -37,6 +45,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             from npi_bids.connectivity.settings import PerturbSettings
             from npi_bids.surrogates.base import TrainSettings
             wf = init_ec_wf(train=TrainSettings(), perturb=PerturbSettings())
+
+        A whole-brain model is one node, fit_whole_brain, between the same two.
 
     Parameters
     ----------
@@ -79,29 +89,46 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     wanted = assess or AssessSettings()
     inputnode = pe.Node(niu.IdentityInterface(["series", "summaries"]), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files", "summary"]), name="outputnode")
-    infer_ec = pe.Node(
-        InferEC(
-            train=asdict(train),
-            perturb=asdict(perturb),
-            measures=asdict(wanted.measures),
-            verdict=asdict(wanted.verdict),
-            brain=asdict(brain or BrainSettings()),
-            min_time=min_time,
-            subject=prior[1],
-            leave_out=prior[2],
-            n_threads=n_threads,
-            use_gpu=train.device.startswith("cuda"),
-        ),
-        name="infer_ec",
-        mem_gb=mem_gb,
-        n_procs=n_threads,
-    )
+    resources = {"n_threads": n_threads, "use_gpu": train.device.startswith("cuda")}
+    judged = {"measures": asdict(wanted.measures), "verdict": asdict(wanted.verdict)}
+    runs = [("series", "series"), ("summaries", "summaries")]
+    results = [("files", "files"), ("summary", "summary")]
+    if train.surrogate == WHOLE_BRAIN:
+        fit_whole_brain = pe.Node(
+            FitWholeBrain(
+                train=asdict(train), perturb=asdict(perturb), min_time=min_time,
+                brain=asdict(brain or BrainSettings()), **judged, **resources,
+            ),
+            name="fit_whole_brain", mem_gb=mem_gb, n_procs=n_threads,
+        )  # fmt: skip
+        workflow.connect([
+            (inputnode, fit_whole_brain, runs),
+            (fit_whole_brain, outputnode, results),
+        ])  # fmt: skip
+        return workflow
+    group = {"subject": prior[1], "leave_out": prior[2]}
     if prior[0]:
-        infer_ec.inputs.pretrained = prior[0]
+        group["pretrained"] = prior[0]
+    train_surrogate = pe.Node(
+        TrainSurrogate(train=asdict(train), min_time=min_time, **group, **resources),
+        name="train_surrogate", mem_gb=mem_gb, n_procs=n_threads,
+    )  # fmt: skip
+    perturb_surrogate = pe.Node(
+        PerturbSurrogate(perturb=asdict(perturb), **resources),
+        name="perturb_surrogate", mem_gb=_LATER * mem_gb, n_procs=n_threads,
+    )  # fmt: skip
+    assess_connectivity = pe.Node(
+        AssessConnectivity(perturb=asdict(perturb), **judged, **group, **resources),
+        name="assess_connectivity", mem_gb=_LATER**2 * mem_gb, n_procs=n_threads,
+    )  # fmt: skip
+    trained = [(name, name) for name in ("surrogate", "checked", "training")]
     workflow.connect([
-        (inputnode, infer_ec, [("series", "series"),
-                               ("summaries", "summaries")]),
-        (infer_ec, outputnode, [("files", "files"),
-                                ("summary", "summary")]),
+        (inputnode, train_surrogate, runs),
+        (inputnode, perturb_surrogate, runs),
+        (inputnode, assess_connectivity, runs),
+        (train_surrogate, perturb_surrogate, trained),
+        (train_surrogate, assess_connectivity, trained),
+        (perturb_surrogate, assess_connectivity, [("connectivity", "connectivity")]),
+        (assess_connectivity, outputnode, results),
     ])  # fmt: skip
     return workflow

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
-from npi_bids.group.cohorts import Cohort, paired_models, subject_rows, tested_rows
+from npi_bids.bids.sidecars import GroupOrigin
+from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
 from npi_bids.group.pretraining import pretrained_on
-from npi_bids.group.settings import GroupSettings
-from npi_bids.interfaces.group import AverageGroup, DescribeGroup, TestGroup
+from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups, TestGroup
 
-MAP = MEASURES[0]
+MAP, ERRORS = MEASURES[0], "npistderr"
 
 
-def init_group_wf(
+def init_groups_wf(
     *,
     cohorts: list[Cohort],
     settings: GroupAnalysis,
@@ -27,11 +29,10 @@ def init_group_wf(
     n_threads: int = 1,
     name: str = "group_wf",
 ) -> Any:
-    """Build a workflow that describes every group, averages its measures, and tests its maps.
+    """Build a workflow that computes all groups of a dataset, and then saves them in one step.
 
     Workflow Graph
-        For each group: describe -> test (where a model is asked for), and beside them one node
-        per further measure.
+        One :func:`init_group_wf` per group -> files -> save_groups.
 
     Parameters
     ----------
@@ -54,105 +55,145 @@ def init_group_wf(
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything goes into the output dataset, after all groups are whole.
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
-    for cohort in cohorts:
-        rows = subject_rows(cohort, out_dir)
-        describe = _init_describe_node(cohort, rows, settings.group)
-        nodes = {MAP: describe} | _init_average_nodes(cohort, settings.group)
-        for measure, node in nodes.items():
-            _set_target(node, cohort, _files(cohort, measure), out_dir, settings)
-        workflow.add_nodes(list(nodes.values()))
-        if settings.model.wanted:
-            test = _init_test_node(cohort, rows, settings, n_threads)
-            _set_target(test, cohort, _files(cohort, MAP), out_dir, settings)
-            workflow.add_nodes([test])
-            if not settings.model.paired:
-                workflow.connect(describe, "maps", test, "maps")
+    files = pe.Node(niu.Merge(len(cohorts)), name="files", run_without_submitting=True)
+    save_groups = pe.Node(SaveGroups(out_dir=str(out_dir)), name="save_groups", mem_gb=0.2)
+    workflow.connect(files, "out", save_groups, "files")
+    for number, cohort in enumerate(cohorts, start=1):
+        found = {measure: _files(cohort, measure) for measure in MEASURES}
+        # The model FC of a surrogate that diverged is missing, and with it the group's.
+        enough = [
+            measure
+            for measure in MEASURES[1:]
+            if len(files_by_subject(found[measure])) >= settings.group.min_subjects
+        ]
+        group_wf = init_group_wf(
+            cohort=cohort,
+            measures=enough,
+            settings=settings,
+            out_dir=out_dir,
+            n_threads=n_threads,
+            name=f"{cohort.name}_wf".replace("-", "_"),
+        )
+        inputs = group_wf.inputs.inputnode
+        inputs.rows = subject_rows(cohort, out_dir)
+        for measure in (MAP, *enough):
+            setattr(inputs, measure, [str(path) for path in found[measure]])
+        if settings.group.weights == "precision":
+            setattr(inputs, ERRORS, [str(path) for path in _files(cohort, ERRORS)])
+        workflow.connect(group_wf, "outputnode.files", files, f"in{number}")
     return workflow
 
 
-def _files(cohort: Cohort, kind: str) -> dict[str, list[Path]]:
-    """Return the files of each subject that has some."""
-    found = {
-        subject: [path for model in models if (path := model.path(kind)).is_file()]
-        for subject, models in cohort.subjects.items()
-    }
-    return {subject: paths for subject, paths in found.items() if paths}
-
-
-def _words(files: dict[str, list[Path]]) -> dict[str, list[str]]:
-    return {subject: [str(path) for path in paths] for subject, paths in files.items()}
-
-
-def _init_describe_node(
-    cohort: Cohort, rows: list[dict[str, Any]], settings: GroupSettings
-) -> Any:
-    node = pe.Node(DescribeGroup(rows=rows), name=_node_name(cohort, "describe"), mem_gb=1.5)
-    node.inputs.settings = asdict(settings)
-    node.inputs.matrices = _words(_files(cohort, MAP))
-    if settings.weights == "precision":
-        node.inputs.errors = _words(_files(cohort, "npistderr"))
-    return node
-
-
-def _init_average_nodes(cohort: Cohort, settings: GroupSettings) -> dict[str, Any]:
-    """Return a node for each measure beside the map that enough subjects have."""
-    nodes = {}
-    for measure in MEASURES[1:]:
-        files = _files(cohort, measure)
-        # The model FC of a surrogate that diverged is missing, and with it the group's.
-        if len(files) >= settings.min_subjects:
-            node = pe.Node(AverageGroup(), name=_node_name(cohort, measure), mem_gb=0.5)
-            node.inputs.matrices, node.inputs.measure = _words(files), measure
-            node.inputs.settings = asdict(settings)
-            nodes[measure] = node
-    return nodes
-
-
-def _init_test_node(
-    cohort: Cohort, rows: list[dict[str, Any]], settings: GroupAnalysis, n_threads: int
-) -> Any:
-    node = pe.Node(
-        TestGroup(rows=rows), name=_node_name(cohort, "test"), mem_gb=1.5, n_procs=n_threads
-    )
-    node.inputs.model, node.inputs.permute = asdict(settings.model), asdict(settings.permute)
-    node.inputs.network_table = settings.group.network_table
-    if settings.model.paired:
-        pairs, _ = paired_models(cohort, settings.model.paired)
-        node.inputs.pairs = {
-            subject: [str(model.path(MAP)) for model in both] for subject, both in pairs.items()
-        }
-        node.inputs.rows = tested_rows(cohort, rows, settings.model.paired)
-    return node
-
-
-def _node_name(cohort: Cohort, step: str) -> str:
-    return f"{cohort.name}_{step}".replace("-", "_")
-
-
-def _set_target(
-    node: Any,
+def init_group_wf(
+    *,
     cohort: Cohort,
-    files: dict[str, list[Path]],
-    out_dir: Path,
     settings: GroupAnalysis,
-) -> None:
-    """Tell a node where its files go and what their sidecars say of their origin."""
-    root = out_dir.resolve()
+    out_dir: Path,
+    measures: Sequence[str] = (),
+    n_threads: int = 1,
+    name: str = "group_wf",
+) -> Any:
+    """Build a workflow that describes one group, averages its measures, and tests its maps.
+
+    Workflow Graph
+        describe -> test (where a model is asked for), and beside them one node per further
+        measure; all of them -> files.
+
+    Parameters
+    ----------
+    cohort
+        The group, for the names of its files and what their sidecars say.
+    settings
+        How to put subjects together, and what is tested.
+    out_dir
+        Root of the dataset that holds the subjects' files and the table of the regions; nothing
+        is written into it.
+    measures
+        Measures beside the map that are averaged.
+    n_threads
+        Threads of the test.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    npi
+        Maps (``relmat.tsv``) of all subjects; the name of a file tells its subject and session.
+    npistderr
+        Their standard errors; only with weights by precision.
+    rows
+        What is known of each subject, in the order of their labels, as
+        :func:`npi_bids.group.cohorts.subject_rows` returns it.
+    jacobian, pearsoncorrelation, ...
+        Files of each further measure, one field for each of ``measures``.
+
+    Outputs
+    -------
+    files
+        Tables and matrices of the group with their sidecars, below a folder ``results`` that
+        mirrors a dataset.
+    """
+    workflow = pe.Workflow(name=name)
+    precise = settings.group.weights == "precision"
+    fields = [MAP, "rows", *measures, *([ERRORS] if precise else [])]
+    inputnode = pe.Node(niu.IdentityInterface(fields), name="inputnode")
+    outputnode = pe.Node(niu.IdentityInterface(["files"]), name="outputnode")
+    describe = pe.Node(DescribeGroup(), name="describe", mem_gb=1.5)
+    describe.inputs.settings = asdict(settings.group)
+    nodes = {MAP: describe}
+    for measure in measures:
+        nodes[measure] = pe.Node(AverageGroup(measure=measure), name=measure, mem_gb=0.5)
+        nodes[measure].inputs.settings = asdict(settings.group)
+    n_steps = len(nodes) + bool(settings.model.wanted)
+    files = pe.Node(niu.Merge(n_steps), name="files", run_without_submitting=True)
+    for number, (measure, node) in enumerate(nodes.items(), start=1):
+        workflow.connect([
+            (inputnode, node, [(measure, "matrices")]),
+            (node, files, [("files", f"in{number}")]),
+        ])  # fmt: skip
+    workflow.connect(inputnode, "rows", describe, "rows")
+    if precise:
+        workflow.connect(inputnode, ERRORS, describe, "errors")
+    if settings.model.wanted:
+        nodes["test"] = test = _init_test_node(settings, n_threads)
+        workflow.connect([
+            (inputnode, test, [(MAP, "matrices"), ("rows", "rows")]),
+            (test, files, [("files", f"in{n_steps}")]),
+        ])  # fmt: skip
+        if not settings.model.paired:
+            workflow.connect(describe, "maps", test, "maps")
+    for node in nodes.values():
+        _set_target(node, cohort, out_dir, settings)
+    workflow.connect(files, "out", outputnode, "files")
+    return workflow
+
+
+def _files(cohort: Cohort, kind: str) -> list[Path]:
+    """Return the files of a kind of all subjects that have some."""
+    paths = (model.path(kind) for models in cohort.subjects.values() for model in models)
+    return [path for path in paths if path.is_file()]
+
+
+def _init_test_node(settings: GroupAnalysis, n_threads: int) -> Any:
+    test = pe.Node(TestGroup(n_threads=n_threads), name="test", mem_gb=1.5, n_procs=n_threads)
+    test.inputs.model, test.inputs.permute = asdict(settings.model), asdict(settings.permute)
+    test.inputs.network_table = settings.group.network_table
+    return test
+
+
+def _set_target(node: Any, cohort: Cohort, out_dir: Path, settings: GroupAnalysis) -> None:
+    """Tell a node how its files are called and what their sidecars say of their origin."""
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = cohort.entities, cohort.desc
     sidecars = [model.sidecar for models in cohort.subjects.values() for model in models]
-    first, on = sidecars[0], pretrained_on(sidecars)
-    fields = ("NodeFiles", "ConfigurationHash", "RepetitionTime", "Surrogate")
-    node.inputs.links = {
-        **{key: first[key] for key in fields if key in first},
-        **({"PretrainedOn": on} if on else {}),
-        **settings.selection.facts,
-        "Sources": [
-            f"bids::{path.resolve().relative_to(root).as_posix()}"
-            for paths in files.values()
-            for path in paths
-        ],
-    }
+    first = sidecars[0]
+    node.inputs.origin = GroupOrigin(
+        links=first.links,
+        repetition_time=first.fit.repetition_time,
+        surrogate=first.fit.surrogate,
+        pretrained_on=pretrained_on(sidecar.fit.pretrained for sidecar in sidecars),
+        selection=settings.selection.facts,
+    ).to_json()

@@ -11,6 +11,7 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.bids.outputs import output_path
 from npi_bids.bids.runs import BoldRun
+from npi_bids.bids.sidecars import Links
 from npi_bids.interfaces.sink import SaveModel, SaveRun
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 
@@ -41,12 +42,12 @@ def init_save_run_node(
     name
         Name of the node.
     """
-    sources = [run.uri(path) for path in run.files]
+    sources = tuple(run.uri(path) for path in run.files)
     node = pe.Node(SaveRun(), name=name, mem_gb=0.1)
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = named
-    node.inputs.links = {"NodeFiles": [f"bids::{node_file}"], "Sources": sources}
-    node.inputs.settings = {**asdict(settings[0]), **asdict(settings[1])}
+    node.inputs.links = Links(node_files=(f"bids::{node_file}",), sources=sources).to_json()
+    node.inputs.denoise, node.inputs.minimum = asdict(settings[0]), asdict(settings[1])
     return node
 
 
@@ -80,9 +81,9 @@ def init_save_model_node(
     node = pe.Node(SaveModel(), name=name, mem_gb=0.1)
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = named
-    node.inputs.links = {
-        "NodeFiles": [f"bids::{node_file}"],
-        "Sources": [f"bids::{output_path('timeseries', entities, desc)}" for entities in runs],
-        "ConfigurationHash": configuration,
-    }
+    node.inputs.links = Links(
+        node_files=(f"bids::{node_file}",),
+        sources=tuple(f"bids::{output_path('timeseries', entities, desc)}" for entities in runs),
+        configuration_hash=configuration,
+    ).to_json()
     return node

@@ -14,6 +14,7 @@ from npi_bids.analysis import AnalysisSettings
 from npi_bids.bids.outputs import output_path
 from npi_bids.interfaces.pretrain import PretrainGroup
 from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.storage import PretrainedLinks
 from npi_bids.workflows.participant import WORKFLOW
 from npi_bids.workflows.subject import Task, connect_runs
 
@@ -116,10 +117,10 @@ def init_pretrain_wf(
             series.setdefault(task.entities["sub"], []).extend(map(str, paths))
         node.inputs.series, node.inputs.file, node.inputs.out_dir = series, file, str(out_dir)
         node.inputs.train, node.inputs.n_threads = asdict(train), n_threads
-        node.inputs.facts = {
-            "Atlas": tasks[0].atlas.entities,
-            "NodeFiles": [f"bids::{tasks[0].atlas.node_file}"],
-            "Sources": [f"bids::{path}" for paths in series.values() for path in paths],
-        }
+        node.inputs.links = PretrainedLinks(
+            atlas=tasks[0].atlas.entities,
+            node_files=(f"bids::{tasks[0].atlas.node_file}",),
+            sources=tuple(f"bids::{path}" for paths in series.values() for path in paths),
+        ).to_json()
         workflow.add_nodes([node])
     return workflow

@@ -11,9 +11,8 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import AnalysisSettings
-from npi_bids.bids.outputs import unit_name
+from npi_bids.bids.outputs import RUN_TABLES, unit_name
 from npi_bids.bids.runs import TIMESERIES, BoldRun, Unit
-from npi_bids.interfaces.sink import RUN_TABLES
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
 from npi_bids.workflows.parcellate import init_parcellate_wf, init_series_wf

@@ -6,21 +6,26 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path, PurePath, PurePosixPath
 
-from npi_bids.bids.layout import read_sidecar
 from npi_bids.bids.outputs import (
+    CATALOGUE,
     MEASURES,
+    STATISTICS,
     SURROGATES,
+    TEST,
     UNITS,
+    folder,
     output_path,
     parse_name,
+    pattern_of,
     stem,
     unit_name,
 )
+from npi_bids.bids.sidecars import FittedModel, Links, ModelSidecar, RunSidecar
 from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
+from npi_bids.io.files import read_json
 
 DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
 
@@ -92,13 +97,13 @@ class Model:
     entities, desc
         Of its files.
     sidecar
-        JSON of the EC matrix.
+        Of its map.
     """
 
     root: Path
     entities: dict[str, str]
     desc: str
-    sidecar: dict[str, Any] = field(repr=False, default_factory=dict)
+    sidecar: ModelSidecar = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -109,7 +114,17 @@ class Model:
         """Return the file of a measure (or of weights, training) of this model."""
         return self.root / output_path(kind, self.entities, self.desc)
 
-    def runs(self) -> list[tuple[Path, dict[str, Any]]]:
+    @property
+    def fit(self) -> FittedModel:
+        """What the model says of itself."""
+        return self.sidecar.fit
+
+    @property
+    def configuration(self) -> str:
+        """Hash of all settings that shape the result."""
+        return self.sidecar.links.configuration_hash
+
+    def runs(self) -> list[tuple[Path, RunSidecar]]:
         """Return timeseries file and sidecar of each run behind the model.
 
         Raises
@@ -117,14 +132,14 @@ class Model:
         InputDataError
             The sidecar does not name them, or names files outside the dataset.
         """
-        sources = self.sidecar.get("Sources")
-        if not isinstance(sources, list) or not sources:
+        sources = self.sidecar.links.sources
+        if not sources:
             raise InputDataError(
                 f"The sidecar of <{self.path(MEASURES[0])}> has no list of Sources. "
                 "Delete it and run the participant level again."
             )
         paths = [path_of(uri, self.root) for uri in sources]
-        return [(path, read_sidecar(path.with_suffix(".json"))) for path in paths]
+        return [(path, RunSidecar.read(path.with_suffix(".json"))) for path in paths]
 
     @property
     def regions_file(self) -> Path:
@@ -135,7 +150,7 @@ class Model:
         InputDataError
             The sidecar does not name it, or names a file outside the dataset.
         """
-        return regions_file(self.sidecar, self.root)
+        return regions_file(self.sidecar.links.node_files, self.root)
 
 
 def series_of_surrogate(path: Path) -> list[Path]:
@@ -155,8 +170,7 @@ def series_of_surrogate(path: Path) -> list[Path]:
             f"<{path}> lies in no output dataset: expected it below {SURROGATES}, with its "
             f"sidecar {sidecar.name} beside it."
         )
-    sources = read_sidecar(sidecar).get("Sources")
-    found = [path_of(uri, roots[0]) for uri in sources] if isinstance(sources, list) else []
+    found = [path_of(uri, roots[0]) for uri in Links.read(sidecar).sources]
     missing = [series for series in found if not series.is_file()]
     if missing or not found:
         what = f"<{missing[0]}>, which is not there" if missing else "no series"
@@ -182,13 +196,12 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
         A sidecar is damaged.
     """
     subject = subject if subject == "*" else glob.escape(subject)
-    pattern = f"sub-{subject}/**/func/*_meas-{MEASURES[0]}_*_relmat.json"
-    for path in sorted(root.glob(pattern)):
+    for path in sorted(root.glob(pattern_of(MEASURES[0], subject=subject, extension=".json"))):
         entities = dict(parse_name(path.name).entities)
         desc = entities.pop("desc")
         entities.pop("meas")
         try:
-            sidecar = read_sidecar(path)
+            sidecar = ModelSidecar.read(path)
         except InputDataError as error:
             if whole:
                 continue
@@ -200,6 +213,55 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
             yield model
 
 
+def find_group_maps(root: Path) -> list[Path]:
+    """Return the mean maps of all groups of an output dataset, sorted by name."""
+    return sorted(root.glob(pattern_of("groupmean")))
+
+
+def find_tests(root: Path, group_map: Path | None = None) -> list[Path]:
+    """Return the statistic of every test of a dataset, or of the group of one mean map, sorted."""
+    if group_map is None:
+        return sorted(root.glob(pattern_of("modelstatistic")))
+    start = _start_of(group_map)
+    found = group_map.parent.glob(PurePath(pattern_of("modelstatistic")).name)
+    return sorted(path for path in found if path.name.startswith(f"{start}{TEST}"))
+
+
+def files_of_group(root: Path, group_map: Path) -> list[Path]:
+    """Return all matrices and long tables of the group of a mean map, its tests included."""
+    below = root / STATISTICS / group_map.parent.relative_to(root)
+    pattern = f"{glob.escape(_start_of(group_map))}*.tsv"
+    return [*sorted(group_map.parent.glob(pattern)), *sorted(below.glob(pattern))]
+
+
+def _start_of(group_map: Path) -> str:
+    known = CATALOGUE["groupmean"]
+    return group_map.name.removesuffix(f"{known.variant}_{known.suffix}{known.extension}")
+
+
+def sibling(path: Path, kind: str, other: str, measure: str = "") -> Path:
+    """Return another output of the same run, model, group or test.
+
+    Parameters
+    ----------
+    path
+        A file of an output dataset.
+    kind, other
+        What it is, and what is looked for.
+    measure
+        What the matrix of a group that is looked for is, where it is another.
+    """
+    entities = dict(parse_name(path.name).entities)
+    desc = entities.pop("desc").removesuffix(CATALOGUE[kind].variant)
+    if CATALOGUE[kind].measure:
+        del entities["meas"]
+    entities |= {"meas": measure} if measure else {}
+    target = output_path(other, entities, desc)
+    if not CATALOGUE[other].below:
+        return path.parent / target.name
+    return path.parents[len(folder(entities).parts)] / target
+
+
 def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> list[UnitStatus]:
     """Return what became of every unit of an output dataset, sorted by name.
 
@@ -209,7 +271,7 @@ def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> lis
     known = {entry.name for entry in fields(UnitStatus)}
     for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
         try:
-            content = read_sidecar(path)
+            content = read_json(path)
             # A later version may say more.
             found.append(UnitStatus(**{k: v for k, v in content.items() if k in known}))
         except (InputDataError, TypeError) as error:

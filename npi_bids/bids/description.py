@@ -5,21 +5,34 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import AtlasSpec, atlas_description
+from npi_bids.bids.derivatives import find_tests
 from npi_bids.bids.layout import Dataset
-from npi_bids.bids.outputs import BIDSIGNORE
-from npi_bids.bids.sidecars import variant_words
+from npi_bids.bids.outputs import (
+    BIDSIGNORE,
+    CATALOGUE,
+    CONTRAST,
+    MEASURES,
+    MODEL_KINDS,
+    RUN_TABLES,
+    TEST,
+    parse_name,
+    pattern_of,
+)
+from npi_bids.bids.sidecars import ContrastSidecar
 from npi_bids.errors import InputDataError
 
 _logger = logging.getLogger(__name__)
 
 BIDS_VERSION = "1.11.1"
 _CODE_URL = "https://github.com/npi-bids/npi-bids"
+_DESC = re.compile(r"_desc-([A-Za-z0-9]+)_")
 _NOT_STATED = "not stated by the input dataset"
 _README = """# Effective connectivity by npi-bids
 
@@ -27,7 +40,7 @@ Directed, signed effective connectivity (EC) of the whole brain, made by npi-bid
 preprocessed fMRI. Start with `sub-<label>.html` and `group.html`; `logs/CITATION.md` holds the
 methods text.
 
-- `sub-*/func/*_meas-npi_*_relmat.tsv`: EC, one row per source, one column per target.
+- `{map}`: EC, one row per source, one column per target.
 - `sub-*/func/*_timeseries.tsv`: regional signals, `*Outliers*` what was censored, `*Design*` what
   was regressed out, `*Coverage_dseg.tsv` how much of each region the run covers.
 - `tpl-*/anat`: the atlases used. `tpl-*/func`: the group.
@@ -38,11 +51,15 @@ methods text.
 """
 
 
-def dataset_files(datasets: Sequence[Dataset], strategies: Mapping[str, str]) -> dict[str, str]:
+def dataset_files(
+    out_dir: Path, datasets: Sequence[Dataset], strategies: Mapping[str, str]
+) -> dict[str, str]:
     """Return the text of the files at the root of the output dataset.
 
     Parameters
     ----------
+    out_dir
+        Root of the output dataset, which may hold results already.
     datasets
         The inputs.
     strategies
@@ -50,9 +67,11 @@ def dataset_files(datasets: Sequence[Dataset], strategies: Mapping[str, str]) ->
     """
     return {
         "dataset_description.json": _json(dataset_description(datasets)),
-        "README.md": _README.format(version=__version__),
+        "README.md": _README.format(
+            version=__version__, map=pattern_of(MEASURES[0]).replace("/**", "")
+        ),
         ".bidsignore": "\n".join(BIDSIGNORE) + "\n",
-        "descriptions.tsv": _descriptions(strategies),
+        "descriptions.tsv": descriptions(out_dir, strategies, planned=(*RUN_TABLES, "strength")),
         "descriptions.json": _json(
             {
                 "Description": "What the values of the desc entity mean.",
@@ -96,49 +115,90 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
     return content
 
 
+def input_programs(out_dir: Path) -> list[str]:
+    """Return name and version of the programs that made the input of an output dataset."""
+    made = _read(out_dir / "dataset_description.json").get("GeneratedBy", [])[1:]
+    return [f"{entry.get('Name')} {entry.get('Version', '')}".strip() for entry in made]
+
+
 def atlas_files(spec: AtlasSpec) -> dict[str, str]:
     """Return the description of an atlas at the root of the dataset."""
     return {f"atlas-{spec.name}_description.json": _json(atlas_description(spec))}
 
 
-def _descriptions(strategies: Mapping[str, str]) -> str:
-    variants = {
-        "": "{}",
-        "Coverage": "share of each region that the run covers",
-        "Outliers": "samples left out of regional signals cleaned by: {}",
-        "Raw": "regional signals before they were cleaned by: {}",
-        "Design": "confounds regressed out: {}",
-        "Strength": "what the map says of each region; signals cleaned by: {}",
-        **{
-            name: f"{what[0].lower()}{what[1:]}; signals cleaned by: {{}}"
-            for name, what in variant_words().items()
-            if name.startswith("Group")
-        },
+def descriptions(
+    out_dir: Path, strategies: Mapping[str, str] | None = None, planned: Sequence[str] = ()
+) -> str:
+    """Return the table of what each value of ``desc`` in an output dataset means.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset.
+    strategies
+        Denoising strategies in words, by their labels; those that the table has where None.
+    planned
+        Kinds of files that are going to be written, beside those that are there.
+    """
+    known = {**_stated_strategies(out_dir), **(strategies or {})}
+    used = _used_labels(out_dir)
+    used |= {
+        strategy + CATALOGUE[kind].variant for strategy in strategies or () for kind in planned
     }
-    rows = [
-        f"desc-{name}{variant}\t{text.format(about)}"
-        for name, about in strategies.items()
-        for variant, text in variants.items()
-    ]
+    tests = _tested(out_dir)
+    rows = []
+    for strategy, about in known.items():
+        cleaned = about[:1].upper() + about[1:].removesuffix(".") + "."
+        labels = {
+            f"{strategy}{variant}": f"{what}. {cleaned}" for variant, what in _VARIANTS.items()
+        }
+        for test, contrast in tests.items():
+            labels |= {
+                f"{test}{CATALOGUE[kind].variant}": f"{CATALOGUE[kind].what}. Tested: {contrast}."
+                for kind in MODEL_KINDS
+                if test.startswith(strategy)
+            }
+        labels = {strategy: cleaned} | labels
+        rows += [f"desc-{label}\t{text}" for label, text in labels.items()
+                 if label in used or label in (strategies or ())]  # fmt: skip
     return "\n".join(["desc_id\tdescription", *rows]) + "\n"
 
 
-def descriptions_with(text: str, further: Mapping[str, str]) -> str:
-    """Return the table of descriptions with further values, in the place of older ones."""
-    lines = text.splitlines() or ["desc_id\tdescription"]
-    kept = [line for line in lines if line.partition("\t")[0] not in further]
-    return "\n".join([*kept, *(f"{key}\t{about}" for key, about in further.items())]) + "\n"
+# What is added to a strategy, but for tests, whose labels are made of what is tested.
+_VARIANTS = {
+    output.variant: output.what
+    for output in CATALOGUE.values()
+    if output.variant and output.level != CONTRAST
+}
 
 
-def model_descriptions(desc: str, contrast: str) -> dict[str, str]:
-    """Return what the values of ``desc`` of a test over subjects mean.
+def _used_labels(out_dir: Path) -> set[str]:
+    """Return all values of ``desc`` in the names of a dataset's files."""
+    names = (name for _, _, files in os.walk(out_dir) for name in files)
+    return {match[1] for name in names if (match := _DESC.search(name))}
 
-    ``desc`` is that of the test's files without what they hold, such as ``simpleTestAge``.
-    """
+
+def _stated_strategies(out_dir: Path) -> dict[str, str]:
+    """Return the strategies that the table of a dataset describes."""
+    path = out_dir / "descriptions.tsv"
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    rows = dict(line.removeprefix("desc-").partition("\t")[::2] for line in lines)
+
+    def is_variant(label: str) -> bool:
+        ends = (label.removeprefix(other) for other in rows if other and label != other)
+        return any(end != label and (end in _VARIANTS or end.startswith(TEST)) for end in ends)
+
+    return {label: text for label, text in rows.items() if label and not is_variant(label)}
+
+
+def _tested(out_dir: Path) -> dict[str, str]:
+    """Return what each test of a dataset tests, by what its labels begin with."""
+    variant = CATALOGUE["modelstatistic"].variant
     return {
-        f"desc-{desc}{name}": f"{what}; tested: {contrast}"
-        for name, what in variant_words().items()
-        if not name.startswith("Group")
+        parse_name(path.name).entities["desc"].removesuffix(variant): ContrastSidecar.read(
+            path.with_suffix(".json")
+        ).test.contrast
+        for path in find_tests(out_dir)
     }
 
 

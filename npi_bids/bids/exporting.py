@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.bids.sidecars import Links
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import InputDataError
 from npi_bids.io.exports import WRITERS, write_pconn
-from npi_bids.io.files import read_json, replacing
+from npi_bids.io.files import replacing
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix
 
@@ -75,10 +76,10 @@ def table_of(path: Path) -> Path | None:
              if (folder / "dataset_description.json").is_file()]  # fmt: skip
     if not roots or not sidecar.is_file():
         return None
-    facts = read_json(sidecar)
-    if not facts.get("NodeFiles"):
+    node_files = Links.read(sidecar).node_files
+    if not node_files:
         return None
-    table = regions_file(facts, roots[0])
+    table = regions_file(node_files, roots[0])
     return table if table.is_file() else None
 
 

@@ -810,6 +810,11 @@ class Dataset:
         entries = entries if isinstance(entries, list) else []
         return [entry for entry in entries if isinstance(entry, dict) and "Name" in entry]
 
+    @property
+    def makers(self) -> list[Any]:
+        """Names of the programs that made the dataset, the last one first."""
+        return [entry["Name"] for entry in self.generators]
+
 
 def find_datasets(
     bids_dir: Path, derivatives: dict[str, Path], input_type: str = "auto"
@@ -1045,10 +1050,9 @@ def _has_runs(root: Path) -> bool:
 def _is_output(root: Path) -> bool:
     """Tell whether a dataset was made by npi-bids; its series are never taken by themselves."""
     try:
-        made_by = [entry["Name"] for entry in _dataset(root, "").generators]
+        return _dataset(root, "").makers[:1] == ["npi-bids"]
     except InputDataError:  # which is said where the dataset is taken
         return False
-    return made_by[:1] == ["npi-bids"]
 
 
 def _dataset(root: Path, link: str) -> Dataset:

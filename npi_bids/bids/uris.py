@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from npi_bids.bids.outputs import printable
 from npi_bids.errors import InputDataError
@@ -51,13 +50,12 @@ def path_of(uri: object, root: Path) -> Path:
     return root / path
 
 
-def regions_file(sidecar: Mapping[str, Any], root: Path) -> Path:
-    """Return the table of the regions of a matrix, by the sidecar of the matrix.
+def regions_file(node_files: Sequence[str], root: Path) -> Path:
+    """Return the table of the regions of a matrix, as its sidecar names it.
 
     Raises
     ------
     InputDataError
         The sidecar does not name it, or names a file outside the dataset.
     """
-    files = sidecar.get("NodeFiles")
-    return path_of(files[0] if isinstance(files, list) and files else None, root)
+    return path_of(node_files[0] if node_files else None, root)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,16 @@ import pandas as pd
 from npi_bids.bids import sidecars
 from npi_bids.bids.derivatives import DONE, EXCLUDED, UnitStatus
 from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, atlas_path, output_path
+from npi_bids.bids.sidecars import FittedModel, Links, ModelOutcome
 from npi_bids.bids.uris import regions_file
 from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, flow_of, network_map
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import copy_file, replacing, write_json
+from npi_bids.io.json_records import Record
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table, write_matrix, write_rows, write_table
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.parcellation.parcellation import (
     Parcellation,
     save_image,
@@ -28,11 +32,15 @@ from npi_bids.parcellation.parcellation import (
 _DLABEL = ".dlabel.nii"
 Named = tuple[dict[str, str], str]  # entities and desc
 
-Facts = Mapping[str, Any]
-
 
 def save_run(
-    files: Sequence[Path], out_dir: Path, named: Named, *, facts: tuple[Facts, Facts], links: Facts
+    files: Sequence[Path],
+    out_dir: Path,
+    named: Named,
+    *,
+    summary: RunSummary,
+    settings: tuple[DenoiseSettings, CoverageSettings],
+    links: Links,
 ) -> list[Path]:
     """Save the tables of one run; each file is named after its kind.
 
@@ -44,25 +52,26 @@ def save_run(
         Root of the output dataset.
     named
         Entities and ``desc``.
-    facts
-        Summary of the extraction, and fields of the options.
+    summary
+        What happened to the run.
+    settings
+        How it was cleaned, and which regions count.
     links
-        NodeFiles, Sources and the like.
+        Files that the tables come from.
 
     Returns
     -------
     list of Path
         What was written.
     """
-    about = sidecars.run_facts(*facts)
-    where = {**sidecars.spatial_fields(named[0]), **links}
+    place = sidecars.place_of(named[0])
     written = []
     for path in files:
         kind = path.stem
-        sidecar = (
-            sidecars.coverage_sidecar(where)
+        sidecar: Record = (
+            sidecars.coverage_sidecar(place, links)
             if kind == "coverage"
-            else sidecars.timeseries_sidecar(kind, about, where)
+            else sidecars.run_sidecar(kind, summary, settings, place, links)
         )
         written += _save(path, out_dir / output_path(kind, *named), sidecar)
     return written
@@ -73,8 +82,8 @@ def save_model(
     out_dir: Path,
     named: Named,
     *,
-    facts: Facts,
-    links: Facts,
+    outcome: ModelOutcome,
+    links: Links,
     before: Sequence[Path] = (),
 ) -> list[Path]:
     """Save the files of one model, the EC matrix last but for the status of the unit.
@@ -88,10 +97,10 @@ def save_model(
         Root of the output dataset.
     named
         Entities and ``desc``.
-    facts
-        Summary of the fit, or the reason why there is none.
+    outcome
+        What the model says of itself, or the reason why there is none.
     links
-        NodeFiles, Sources, ConfigurationHash.
+        Files that the model comes from, and its configuration.
     before
         What was saved of the runs; the status holds the sizes of these too.
 
@@ -100,27 +109,15 @@ def save_model(
     list of Path
         What was written.
     """
-    written = []
-    if facts["status"] == DONE:
-        about = sidecars.model_facts(facts)
-        where = {**sidecars.spatial_fields(named[0]), **links}
-        for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
-            kind, target = path.stem, out_dir / output_path(path.stem, *named)
-            if kind in (*MEASURES, *UNCERTAINTIES):
-                written += _save(path, target, sidecars.relmat_sidecar(kind, about, where))
-            elif kind == "weights":
-                model = {"Labels": facts["labels"], **about, **links}
-                written += _save(path, target, model)
-            else:
-                copy_file(path, target)
-                written.append(target)
-        written = [*_save_flow(files, out_dir, named, facts=about, links=where), *written]
+    written: list[Path] = []
+    if outcome.fit is not None:
+        written = _save_fit(files, out_dir, named, outcome.fit, outcome.labels, links)
     status = UnitStatus(
         *named,
-        status=DONE if facts["status"] == DONE else EXCLUDED,
-        configuration=str(links["ConfigurationHash"]),
-        reason=str(facts.get("reason", "")),
-        error="NoUsableDataError" if facts["status"] == EXCLUDED else "",
+        status=EXCLUDED if outcome.fit is None else DONE,
+        configuration=links.configuration_hash,
+        reason=outcome.reason,
+        error="NoUsableDataError" if outcome.fit is None else "",
         files={
             path.relative_to(out_dir).as_posix(): path.stat().st_size
             for path in (*before, *written)
@@ -130,28 +127,54 @@ def save_model(
     return [*written, out_dir / status.path]
 
 
+def _save_fit(
+    files: Sequence[Path],
+    out_dir: Path,
+    named: Named,
+    fit: FittedModel,
+    labels: tuple[str, ...],
+    links: Links,
+) -> list[Path]:
+    """Save the files of a model with their sidecars, the EC matrix last."""
+    described = sidecars.ModelSidecars(
+        fit, labels, sidecars.place_of(named[0]), links,
+        f"bids::{output_path(MEASURES[0], *named).with_suffix('.json')}",
+    )  # fmt: skip
+    written = _save_flow(files, out_dir, named, described)
+    for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
+        kind, target = path.stem, out_dir / output_path(path.stem, *named)
+        if kind in (*MEASURES, *UNCERTAINTIES):
+            written += _save(path, target, described.of_matrix(kind))
+        elif kind == "weights":
+            written += _save(path, target, described.of_weights())
+        else:
+            copy_file(path, target)
+            written.append(target)
+    return written
+
+
 def _save_flow(
-    files: Sequence[Path], out_dir: Path, named: Named, *, facts: Facts, links: Facts
+    files: Sequence[Path], out_dir: Path, named: Named, described: sidecars.ModelSidecars
 ) -> list[Path]:
     """Save what the map says of regions and, where they have networks, of these."""
     ec = read_matrix(next(path for path in files if path.stem == MEASURES[0]))
-    regions = Regions(regions_file(links, out_dir), ec.labels)
+    regions = Regions(regions_file(described.links.node_files, out_dir), ec.labels)
     target = out_dir / output_path("strength", *named)
-    write_json(target.with_suffix(".json"), sidecars.strength_sidecar(links))
+    described.of_strength().write(target.with_suffix(".json"))
     write_table(flow_table(regions, flow_of(ec.matrix)), target)
     written = [target.with_suffix(".json"), target]
     if regions.network:
         target = out_dir / output_path("npinetworks", *named)
-        write_json(target.with_suffix(".json"), sidecars.networks_sidecar(facts, links))
+        described.of_networks().write(target.with_suffix(".json"))
         write_matrix(network_map(ec, regions.network), target)
         written += [target.with_suffix(".json"), target]
     return written
 
 
-def _save(path: Path, target: Path, sidecar: Facts) -> list[Path]:
+def _save(path: Path, target: Path, sidecar: Record) -> list[Path]:
     """Copy a file after its sidecar, so that a file that is there is always described."""
     described = target.with_suffix(".json")
-    write_json(described, sidecar)
+    sidecar.write(described)
     copy_file(path, target)
     return [described, target]
 
@@ -176,7 +199,7 @@ def save_region_names(
                 "them alone. Expected the same regions for all subjects; use another out_dir for "
                 "another parcellation."
             )
-    write_json(out_dir / table.with_suffix(".json"), sidecars.region_names_sidecar(space))
+    sidecars.region_names_sidecar(space).write(out_dir / table.with_suffix(".json"))
     rows = [{"index": index, "name": label} for index, label in enumerate(labels, start=1)]
     write_rows(rows, out_dir / table)
     return str(table)
@@ -204,7 +227,7 @@ def save_atlas(
         Where the table lies, relative to the output dataset.
     """
     table = atlas_path(space, entities, "dseg", ".tsv")
-    write_json(out_dir / table.with_suffix(".json"), sidecars.atlas_table_sidecar(space))
+    sidecars.atlas_table_sidecar(space).write(out_dir / table.with_suffix(".json"))
     write_table(table_with_centres(parcellation), out_dir / table)
     if parcellation.grey:
         _save_grey_atlas(parcellation, out_dir, space, entities)
@@ -214,7 +237,7 @@ def save_atlas(
     kind = "probseg" if parcellation.probabilistic else "dseg"
     image = atlas_path(space, {**entities, "res": resolution}, kind, ".nii.gz")
     sidecar = out_dir / str(image).replace(".nii.gz", ".json")
-    write_json(sidecar, sidecars.atlas_image_sidecar(space, size, parcellation.labels))
+    sidecars.atlas_image_sidecar(space, size, parcellation.labels).write(sidecar)
     with replacing(out_dir / image) as temporary:
         save_image(parcellation, temporary)
     return str(table)
@@ -227,7 +250,7 @@ def _save_grey_atlas(
     n_grey = parcellation.image.shape[1]
     image = atlas_path(space, {**entities, "den": f"{round(n_grey / 1000)}k"}, "dseg", _DLABEL)
     sidecar = out_dir / str(image).replace(_DLABEL, ".json")
-    write_json(sidecar, sidecars.grey_atlas_sidecar(space, n_grey, parcellation.labels))
+    sidecars.grey_atlas_sidecar(space, n_grey, parcellation.labels).write(sidecar)
     with replacing(out_dir / image) as temporary:
         save_image(parcellation, temporary)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.description import atlas_files, dataset_files
+from npi_bids.bids.description import atlas_files, dataset_files, descriptions
 from npi_bids.bids.layout import Dataset, find_datasets
 from npi_bids.cli.parser import Request
 from npi_bids.errors import InputDataError, SettingsError
@@ -115,7 +115,7 @@ def _check_maker(out_dir: Path) -> None:
     if not path.is_file():
         return
     try:
-        makers = [entry["Name"] for entry in Dataset(out_dir, "", read_json(path)).generators]
+        makers = Dataset(out_dir, "", read_json(path)).makers
     except InputDataError as error:
         raise SettingsError(
             f"out_dir <{out_dir}> holds a dataset of which it is not known what made it: {error} "
@@ -147,10 +147,18 @@ def write_dataset(
 
     ``strategies`` say in words what each value of ``desc`` stands for.
     """
-    texts = dataset_files(datasets, strategies)
+    texts = dataset_files(out_dir, datasets, strategies)
     for spec in atlases:
         texts |= atlas_files(spec)
     for name, text in texts.items():
         path = out_dir / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
+
+
+def update_descriptions(out_dir: Path) -> None:
+    """Let ``descriptions.tsv`` describe the files that are there, and no others."""
+    path = out_dir / "descriptions.tsv"
+    text = descriptions(out_dir)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)

@@ -82,7 +82,9 @@ def _run_npi_bids(
 
 
 def _group_map(out: Path) -> Path:
-    found = sorted(out.glob("tpl-*/func/*_meas-npi_*Groupmean_relmat.tsv"))
+    from npi_bids.bids.derivatives import find_group_maps
+
+    found = find_group_maps(out)
     if not found:
         raise InputDataError(f"<{out}> holds no group map.")
     return found[0]

@@ -62,8 +62,8 @@ def _classes() -> tuple[type, ...]:
 
 def _run(args: Namespace) -> int:
     from npi_bids.assessment.verdict import AssessSettings
+    from npi_bids.bids.sidecars import ArrayModelSidecar
     from npi_bids.inference import ec, period_problem
-    from npi_bids.io.files import write_json
     from npi_bids.io.tables import read_series, with_regions_of, write_matrix
     from npi_bids.surrogates.families import WHOLE_BRAIN
 
@@ -95,19 +95,18 @@ def _run(args: Namespace) -> int:
     for name, matrix in result.measures.items():
         path = args.out if name == "npi" else args.out.with_name(f"{args.out.stem}_{name}.tsv")
         write_matrix(matrix, path)
-    sidecar = {
-        "Description": "Effective connectivity; rows are sources, columns are targets.",
-        "RepetitionTime": args.tr,
-        "Surrogate": result.settings.surrogate,
-        "Verdict": result.verdict.label,
-        "VerdictReasons": result.verdict.reasons,
-        "Hazards": result.hazards,
-        "Quality": asdict(result.quality),
-        "Training": {**asdict(result.settings), **dict(result.log.details)},
-        "Perturbation": asdict(perturb),
-        "Version": __version__,
-    }
-    write_json(args.out.with_suffix(".json"), sidecar)
+    ArrayModelSidecar(
+        description="Effective connectivity; rows are sources, columns are targets.",
+        repetition_time=args.tr,
+        surrogate=result.settings.surrogate,
+        verdict=result.verdict.label,
+        verdict_reasons=result.verdict.reasons,
+        hazards=result.hazards,
+        quality=result.quality,
+        training={**asdict(result.settings), **dict(result.log.details)},
+        perturbation=asdict(perturb),
+        version=__version__,
+    ).write(args.out.with_suffix(".json"))
     sys.stdout.write(f"Verdict: {result.verdict.label}\n")
     sys.stdout.write("".join(f"  - {reason}\n" for reason in result.verdict.reasons))
     sys.stdout.write("".join(f"  ! {hazard}\n" for hazard in result.hazards))

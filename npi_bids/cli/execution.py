@@ -17,10 +17,14 @@ from npi_bids.analysis import ResourceSettings
 from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.cli.work_folder import drop_damaged
 from npi_bids.errors import SettingsError
+from npi_bids.io.failures import FAILURE, Failure, read_failure
+from npi_bids.io.files import copy_file
 from npi_bids.workflows.participant import plugin_names
 
+# The first two lines of a crash file.
 _NODE = re.compile(r"^Node: (\S+)", re.MULTILINE)
-_ERROR = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt|Warning)): ?(.*)$")
+_PLACE = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
+_UNKNOWN = Failure("", 1, "the step left no word of why it failed; see its crash file", False)
 _LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
 _VOXEL_GB = 60e-9  # of a volume that is larger than the parts that are read at once
 # Measured: the default of 2 s between looks at the queue costs 1 s per node.
@@ -29,11 +33,10 @@ _POLL_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One failed node: its full name, the class of the error, its words, and the file."""
+    """One failed node: its full name, why it failed, and the crash file with the traceback."""
 
     node: str
-    error: str
-    message: str
+    failure: Failure
     path: Path
 
 
@@ -41,21 +44,19 @@ def read_crashes(folder: Path) -> list[Crash]:
     """Return the crashes that a run left, in the order of time."""
     crashes = []
     for path in sorted(folder.glob("crash-*.txt")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        node = _NODE.search(text)
-        error, message = _last_error(text)
-        crashes.append(Crash(node[1] if node else path.name, error, message, path))
+        node = _NODE.search(path.read_text(encoding="utf-8", errors="replace"))
+        failure = read_failure(path.with_suffix(".json")) or _UNKNOWN
+        crashes.append(Crash(node[1] if node else path.name, failure, path))
     return crashes
 
 
-def _last_error(text: str) -> tuple[str, str]:
-    """Return the error that a crash file ends with; chained ones stand before it."""
-    found = ("", "the crash file does not say")
-    for line in text.splitlines():
-        match = _ERROR.match(line.strip())
-        if match and match[1] != "NodeExecutionError":
-            found = (match[1], match[2])
-    return found
+def _keep_failures(folder: Path) -> None:
+    """Put why nodes failed beside their crash files; the work folder may be removed."""
+    for path in folder.glob("crash-*.txt"):
+        kept = path.with_suffix(".json")
+        place = _PLACE.search(path.read_text(encoding="utf-8", errors="replace"))
+        if place and not kept.is_file() and (Path(place[1]) / FAILURE).is_file():
+            copy_file(Path(place[1]) / FAILURE, kept)
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:
@@ -196,7 +197,10 @@ def run_workflow(
         True where no node failed.
     """
     root = Path(workflow.base_dir) / workflow.name
-    drop_damaged(root.joinpath(*name.split(".")) for name in workflow.list_node_names())
+    folders = [root.joinpath(*name.split(".")) for name in workflow.list_node_names()]
+    drop_damaged(folders)
+    for folder in folders:
+        (folder / FAILURE).unlink(missing_ok=True)  # of an earlier run
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
@@ -213,6 +217,7 @@ def run_workflow(
         if steady is not None:
             steady.end()
         gc.unfreeze()
+        _keep_failures(crash_dir)
     return True
 
 

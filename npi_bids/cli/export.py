@@ -74,13 +74,15 @@ def _export(args: Namespace) -> int:
 
 
 def _maps(given: Sequence[Path]) -> list[Path]:
+    from npi_bids.bids.derivatives import find_group_maps
+    from npi_bids.bids.outputs import pattern_of
+
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            below = sorted(path.glob("sub-*/**/func/*_meas-npi_*_relmat.tsv"))
-            below += sorted(path.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
+            below = [*sorted(path.glob(pattern_of("npi"))), *find_group_maps(path)]
             if not below:
-                raise InputDataError(f"<{path}> holds no map (*_meas-npi_*_relmat.tsv).")
+                raise InputDataError(f"<{path}> holds no map ({pattern_of('npi')}).")
             found += below
         elif path.is_file():
             found.append(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,17 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from npi_bids.bids.derivatives import find_models
-from npi_bids.bids.description import descriptions_with, model_descriptions
 from npi_bids.bids.layout import find_datasets, subjects_of
-from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, STATISTICS, parse_name
+from npi_bids.bids.outputs import CLAIM, GROUP_TABLE
+from npi_bids.cli.dataset import update_descriptions
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
 from npi_bids.errors import (
     ConfigurationError,
-    InputDataError,
     NoUsableDataError,
     NPIError,
-    SettingsError,
 )
 from npi_bids.group.cohorts import (
     RESULT_COLUMNS,
@@ -40,13 +37,10 @@ from npi_bids.group.selection import (
     read_participants,
 )
 from npi_bids.io.claim import claimed
-from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
-from npi_bids.workflows.group import init_group_wf
+from npi_bids.workflows.group import init_groups_wf
 
 _logger = logging.getLogger(__name__)
-
-_IN_WORDS = (SettingsError, NoUsableDataError, InputDataError)
 
 
 def check_model(request: Request) -> None:
@@ -170,13 +164,13 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         As :func:`plan_group`; nothing has been computed or removed then.
     """
     cohorts, members = plan_group(request)
-    _say_who_is_in(members, request.out_dir)
+    _say_who_is_left_out(members)
     for cohort in cohorts:
         _logger.info("Averaging %d subject(s): %s", len(cohort.subjects), cohort.name)
     for cohort in cohorts if request.group.model.paired else ():
         for subject, reason in paired_models(cohort, request.group.model.paired)[1].items():
             _logger.info("Left out of the test: sub-%s, %s", subject, reason)
-    workflow = init_group_wf(
+    workflow = init_groups_wf(
         cohorts=cohorts,
         settings=request.group,
         out_dir=request.out_dir,
@@ -187,18 +181,18 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     configuration = _configuration(cohorts)
     check = partial(_check_unchanged, request.out_dir, configuration)
     with claimed(request.out_dir / CLAIM, configuration, check):
-        remove_groups(request.out_dir)
         well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
         if not well:
             return _say_what_failed(run_dir)
-        _describe_labels(request.out_dir)
+        _write_members(members, request.out_dir)
+        update_descriptions(request.out_dir)
     return 0
 
 
 def _configuration(cohorts: Sequence[Cohort]) -> str:
     """Return the configuration of the models of all groups, which is one."""
     found = {
-        str(model.sidecar.get("ConfigurationHash"))
+        model.configuration
         for cohort in cohorts
         for models in cohort.subjects.values()
         for model in models
@@ -213,7 +207,7 @@ def _configuration(cohorts: Sequence[Cohort]) -> str:
 
 def _check_unchanged(out_dir: Path, configuration: str) -> None:
     """Refuse maps that another run replaced since they were found."""
-    now = {str(model.sidecar.get("ConfigurationHash")) for model in find_models(out_dir)}
+    now = {model.configuration for model in find_models(out_dir)}
     if now != {configuration}:
         raise ConfigurationError(
             f"<{out_dir}> holds models of {', '.join(sorted(now))}; the groups were found with "
@@ -225,30 +219,23 @@ def _check_unchanged(out_dir: Path, configuration: str) -> None:
 def _say_what_failed(run_dir: Path) -> int:
     """Say what was wrong in words; the fault is the user's where the error is of options."""
     crashes = [crash for crash in read_crashes(run_dir) if "group_wf" in crash.node]
-    codes = {error.__name__: error.exit_code for error in _IN_WORDS}
     for crash in crashes:
-        if crash.error in codes:
-            _logger.error("Group level: %s", crash.message)
+        if crash.failure.on_purpose:
+            _logger.error("Group level: %s", crash.failure.message)
         else:
             _logger.error("Group level: an error that was not foreseen (%s); see <%s>, and please "
-                          "report it.", crash.error or "unknown", crash.path)  # fmt: skip
-    return max((codes.get(crash.error, 1) for crash in crashes), default=1)
+                          "report it.", crash.failure.error or "unknown", crash.path)  # fmt: skip
+    return max((crash.failure.exit_code for crash in crashes), default=1)
 
 
-def _describe_labels(out_dir: Path) -> None:
-    """Say in descriptions.tsv what the tests of this run are called."""
-    path = out_dir / "descriptions.tsv"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    further: dict[str, str] = {}
-    for sidecar in out_dir.glob("tpl-*/**/func/*Statistic_relmat.json"):
-        contrast = read_json(sidecar)["Contrast"]
-        desc = parse_name(sidecar.name).entities["desc"]
-        further |= model_descriptions(desc.removesuffix("Statistic"), contrast)
-    write_text(path, descriptions_with(text, further))
+def _say_who_is_left_out(members: Sequence[Membership]) -> None:
+    for member in members:
+        if member.reason:
+            _logger.info("Left out of the group: %s, %s", member.model.name, member.reason)
 
 
-def _say_who_is_in(members: Sequence[Membership], out_dir: Path) -> None:
-    """Write the table of who is in a group and why others are not, and say the latter."""
+def _write_members(members: Sequence[Membership], out_dir: Path) -> None:
+    """Write the table of who is in a group, and why others are not."""
     rows = [
         {
             "participant_id": f"sub-{member.model.entities['sub']}",
@@ -260,37 +247,3 @@ def _say_who_is_in(members: Sequence[Membership], out_dir: Path) -> None:
         for member in members
     ]
     write_rows(rows, out_dir / GROUP_TABLE)
-    for member in members:
-        if member.reason:
-            _logger.info("Left out of the group: %s, %s", member.model.name, member.reason)
-
-
-def remove_groups(out_dir: Path, configuration: str = "") -> None:
-    """Remove the results of groups, whose members may have been others.
-
-    Parameters
-    ----------
-    out_dir
-        Root of the output dataset.
-    configuration
-        Of the results to keep, where all or none are kept; nothing is kept without it.
-    """
-    sidecars = out_dir.glob("tpl-*/**/func/*_relmat.json")
-    if configuration and all(_is_of(path, configuration) for path in sidecars):
-        return
-    for path in out_dir.glob("tpl-*/**/func/*_relmat.*"):
-        if path.is_file():
-            path.unlink()
-    shutil.rmtree(out_dir / STATISTICS, ignore_errors=True)
-    (out_dir / "group.html").unlink(missing_ok=True)
-    for folder in sorted(out_dir.glob("tpl-*/cohort-*/func")):
-        if not any(folder.iterdir()):
-            folder.rmdir()
-            folder.parent.rmdir()
-
-
-def _is_of(sidecar: Path, configuration: str) -> bool:
-    try:
-        return bool(read_json(sidecar).get("ConfigurationHash") == configuration)
-    except InputDataError:  # cut off by a power cut
-        return False

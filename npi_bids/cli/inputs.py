@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -237,10 +237,10 @@ def find_pretrained(path: Path, task: Task) -> Path:
             )
         path = wanted
     facts = read_facts(path)
-    n_regions = len(facts.get("Labels", ()))
-    if facts.get("Atlas") != task.atlas.entities or n_regions != task.atlas.n_regions:
+    n_regions, atlas = len(facts.labels), facts.links.atlas
+    if atlas != task.atlas.entities or n_regions != task.atlas.n_regions:
         raise InputDataError(
-            f"--pretrained <{path}> was made with the atlas {_words(facts.get('Atlas'))} of "
+            f"--pretrained <{path}> was made with the atlas {_words(atlas)} of "
             f"{n_regions} regions; --atlas is {_words(task.atlas.entities)} of "
             f"{task.atlas.n_regions}. Use the same."
         )
@@ -259,7 +259,5 @@ def with_digest(request: Request) -> Request:
     return replace(request, analysis=replace(request.analysis, prior_digest=whole))
 
 
-def _words(entities: object) -> str:
-    if not isinstance(entities, dict):
-        return "(unknown)"
-    return " ".join(f"{key}-{value}" for key, value in entities.items())
+def _words(entities: Mapping[str, str]) -> str:
+    return " ".join(f"{key}-{value}" for key, value in entities.items()) or "(unknown)"

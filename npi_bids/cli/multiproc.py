@@ -16,23 +16,24 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from traceback import format_exception
 from typing import Any
 
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-from npi_bids.interfaces.workers import prepare_pools, prepare_worker
+from npi_bids.interfaces.workers import note_failure, prepare_pools, prepare_worker, run_node
 
 _LOST = (
-    "MemoryError: the process that ran this step was killed, twice, most likely because the "
+    "the process that ran this step was killed, twice, most likely because the "
     "machine ran out of memory; give more memory, use fewer processes (--n-procs 1) or a smaller "
-    "atlas\n"
+    "atlas"
 )
 _NO_PROCESS = (
-    "OSError: no process could be started to run this step ({}); use fewer processes (--n-procs) "
-    "or raise the limit of processes (ulimit -u)\n"
+    "no process could be started to run this step ({}); use fewer processes (--n-procs) "
+    "or raise the limit of processes (ulimit -u)"
 )
 # Seconds between attempts to start a process; a fork server that was killed ends within the first.
 _PAUSES = (0.1, 0.3, 1.0, 0.0)
@@ -94,7 +95,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             if alone:
                 pool.shutdown(wait=False)  # the one job still runs
             return
-        self._fail(taskid, [*format_exception(error), _NO_PROCESS.format(error)])
+        refused = OSError(_NO_PROCESS.format(error))
+        refused.__cause__ = error
+        self._fail(taskid, refused)
 
     def _clear_task(self, taskid: int) -> None:
         self._task_obj.pop(taskid, None)
@@ -108,8 +111,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if pool is self.pool:
             self.pool = self._new_pool(self.processors)
 
-    def _fail(self, taskid: int, traceback: list[str]) -> None:
-        self._taskresult[taskid] = {"result": None, "traceback": traceback}
+    def _fail(self, taskid: int, error: BaseException) -> None:
+        """Give a task that no process has run an error for its result."""
+        with suppress(OSError):
+            note_failure(self._submitted[taskid][0], error, replace=True)
+        self._taskresult[taskid] = {"result": None, "traceback": format_exception(error)}
         if self._alone == taskid:
             self._alone = None
         self._ended.set()
@@ -123,7 +129,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         elif isinstance(error, BrokenProcessPool):
             self._lost.add(taskid)
         else:
-            self._fail(taskid, [repr(error) + "\n"])
+            self._fail(taskid, error)
         if self._alone == taskid:
             self._alone = None
         self._ended.set()
@@ -134,7 +140,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             result: dict[str, Any] | None = self._taskresult.get(taskid)
             return result
         if taskid in self._tried_again:
-            return {"result": None, "traceback": ["Traceback:\n", _LOST]}
+            self._lost.discard(taskid)
+            self._fail(taskid, MemoryError(_LOST))
+            return self._get_result(taskid)
         if self._alone is None:
             self._alone = taskid
             self._lost.discard(taskid)

@@ -16,7 +16,7 @@ from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, fin
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, printable, unit_name
 from npi_bids.bids.runs import Unit
-from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.estimates import largest_volume
 from npi_bids.cli.execution import (
     Crash,
@@ -27,12 +27,12 @@ from npi_bids.cli.execution import (
     training_memory,
     write_graph,
 )
-from npi_bids.cli.group import remove_groups
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, unit_of
 from npi_bids.cli.parser import Request
 from npi_bids.cli.work_folder import reserved
-from npi_bids.errors import ConfigurationError
+from npi_bids.errors import ConfigurationError, exit_code_of
+from npi_bids.group.saving import remove_groups
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.surrogates.families import prior_support
@@ -185,6 +185,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
             raise ConfigurationError(status.reason)
         if status.status == FAILED:
             _write_status(status, out_dir)
+    update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
@@ -241,13 +242,11 @@ def _fit_some(
 
 def judge(statuses: Sequence[UnitStatus]) -> int:
     """Return the exit code that the fate of all models amounts to."""
-    errors = {status.error for status in statuses if status.status == FAILED}
+    codes = {exit_code_of(status.error) for status in statuses if status.status == FAILED}
     done = any(status.status == DONE for status in statuses)
-    if not errors:
+    if not codes:
         return 0 if done or not statuses else 4
-    if done or errors - {"InputDataError", "NoUsableDataError"}:
-        return 1
-    return 3 if "InputDataError" in errors else 4
+    return 1 if done else min(codes)
 
 
 def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
@@ -270,7 +269,7 @@ def _check_configuration(request: Request, wanted: set[str]) -> set[str]:
     done = set()
     for model in find_models(request.out_dir, whole=True):
         name = model.name
-        found = model.sidecar.get("ConfigurationHash")
+        found = model.configuration
         replaced = request.output.overwrite and name in wanted
         if found != configuration and not replaced:
             raise ConfigurationError(
@@ -316,7 +315,9 @@ def _sort_out(
 def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     if crash is not None:
         path = str(crash.path.relative_to(request.out_dir))
-        return _status(task, request, FAILED, reason=crash.message, error=crash.error, crash=path)
+        reason = printable(" ".join(crash.failure.message.splitlines()))
+        error = crash.failure.error
+        return _status(task, request, FAILED, reason=reason, error=error, crash=path)
     if request.output.stop_on_first_crash:
         reason = "not run: another model failed before (--stop-on-first-crash); run it again"
         return _status(task, request, FAILED, reason=reason)
@@ -335,8 +336,8 @@ def _status(task: Task, request: Request, status: str, **facts: Any) -> UnitStat
 def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
     n_regions = {task.name: task.atlas.n_regions for task in tasks}
     for model in find_models(out_dir, whole=True):
-        whole, kept = n_regions.get(model.name, 0), model.sidecar.get("RegionsInModel")
-        if isinstance(kept, int) and kept < whole:
+        whole, kept = n_regions.get(model.name, 0), model.fit.regions_in_model
+        if kept < whole:
             _logger.warning(
                 "%s: %d of %d regions are not covered in every run and are n/a",
                 model.name, whole - kept, whole,

@@ -245,7 +245,7 @@ def _write(
     import pandas as pd
 
     from npi_bids.bids.sidecars import responses_sidecar
-    from npi_bids.io.files import write_json, write_text
+    from npi_bids.io.files import write_text
     from npi_bids.io.tables import write_table
     from npi_bids.reports.figures_responses import draw_responses
 
@@ -257,15 +257,15 @@ def _write(
         )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     linear = stored.surrogate.linear_weights is not None
-    facts = {
-        "surrogate": args.surrogate.name,
-        "family": stored.family,
-        "tr": stored.tr,
-        "sustained": args.sustained,
-        "n_states": None if linear else n_states,
-    }
+    sidecar = responses_sidecar(
+        surrogate=args.surrogate.name,
+        family=stored.family,
+        tr=stored.tr,
+        sustained=args.sustained,
+        n_states=None if linear else n_states,
+    )
     write_table(table, args.out)
-    write_json(args.out.with_suffix(".json"), responses_sidecar(facts))
+    sidecar.write(args.out.with_suffix(".json"))
     write_text(args.out.with_suffix(".svg"), draw_responses(table, own=_own(request, stored)))
     sys.stdout.write(_strongest(table, _own(request, stored)))
     sys.stdout.write(f"Written: {args.out}, with its sidecar and {args.out.stem}.svg\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.outputs import CLAIM, pretrained_path
-from npi_bids.cli.dataset import write_dataset
+from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.inputs import Inputs
 from npi_bids.cli.logs import unit_of
@@ -22,7 +22,6 @@ from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 
 _logger = logging.getLogger(__name__)
-_CODES = {"NoUsableDataError": 4, "InputDataError": 3}
 
 
 def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
@@ -55,6 +54,7 @@ def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -
     names = sorted(task.node_name for task in usable)
     with reserved(work_dir, names, f"parallel_{run_dir.name}") as folder:
         failed = _extract(usable, request, folder, run_dir)
+        update_descriptions(request.out_dir)
         kept = [task for task in usable if task.node_name not in failed]
         if code := _train(kept, request, folder, run_dir):
             return code
@@ -86,8 +86,8 @@ def _train(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Pat
         return 0
     crashes = [crash for crash in read_crashes(run_dir) if "pretrain_wf" in crash.node]
     for crash in crashes:
-        _logger.error("Pre-training: %s", crash.message)
-    return max((_CODES.get(crash.error, 1) for crash in crashes), default=1)
+        _logger.error("Pre-training: %s", crash.failure.message)
+    return max((crash.failure.exit_code for crash in crashes), default=1)
 
 
 def _extract(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> set[str]:
@@ -103,7 +103,7 @@ def _extract(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: P
         run_workflow(workflow, choose_plugin(request.resources), run_dir, progress)
     failed = {unit_of(crash.node): crash for crash in read_crashes(run_dir)}
     for name, crash in failed.items():
-        _logger.error("Left out: %s: %s", name, crash.message)
+        _logger.error("Left out: %s: %s", name, crash.failure.message)
     return set(failed)
 
 

@@ -299,7 +299,7 @@ def write_pages(
     if not well:
         for crash in read_crashes(run_dir):
             if "report_wf" in crash.node:
-                _logger.error("Report %s failed: %s", crash.node, crash.message)
+                _logger.error("Report %s failed: %s", crash.node, crash.failure.message)
     return well
 
 

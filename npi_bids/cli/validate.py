@@ -95,20 +95,20 @@ def _parse(words: Sequence[str]) -> Namespace:
 
 
 def _compare(args: Namespace) -> int:
-    from npi_bids.io.files import read_json, replacing_folder
+    from npi_bids.bids.outputs import pattern_of
+    from npi_bids.bids.sidecars import TruthSidecar
+    from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_matrix
 
     if not args.truth.is_file():
         raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
-    facts = read_json(sidecar) if sidecar.is_file() else {}
-    unit = str(facts.get("Units", ""))
+    unit = TruthSidecar.read(sidecar).units if sidecar.is_file() else ""
     found = list(_comparisons(args.results, truth, unit))
     if not found:
         raise InputDataError(
-            f"<{args.results}> holds no map; expected a TSV, or a folder with "
-            "sub-*/**/func/*_meas-npi_*_relmat.tsv."
+            f"<{args.results}> holds no map; expected a TSV, or a folder with {pattern_of('npi')}."
         )
     rows = [comparison.row() for comparison in found]
     short = [{**row, "map": _short(row["map"])} for row in rows]
@@ -121,7 +121,7 @@ def _compare(args: Namespace) -> int:
 
 
 def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
-    from npi_bids.bids.derivatives import find_models
+    from npi_bids.bids.derivatives import find_group_maps, find_models
     from npi_bids.io.tables import read_matrix
     from npi_bids.validate.recovery import compare
 
@@ -133,10 +133,10 @@ def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
         wanted = {"lower": "npilower", "upper": "npiupper"} if scale else {}
         files = {key: model.path(kind) for key, kind in {**wanted, "q": "npiq"}.items()}
         sure = {key: read_matrix(path) for key, path in files.items() if path.is_file()}
-        verdict = str(model.sidecar.get("Verdict", ""))
+        verdict = model.fit.verdict
         found = read_matrix(model.path("npi"))
         yield compare(model.name, found, truth, verdict=verdict, sure=sure)
-    for path in sorted(results.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv")):
+    for path in find_group_maps(results):
         name = path.name.removesuffix("_relmat.tsv")
         yield compare(name, read_matrix(path), truth, kind="group")
 
@@ -366,18 +366,17 @@ def _take_over(args: Namespace, out_dir: Path) -> None:
     models = list(find_models(out_dir))
     if not models:
         raise InputDataError(f"<{out_dir}> holds no results of npi-bids.")
-    sidecar = models[0].sidecar
-    quality = sidecar.get("Quality", {})
-    minutes = float(quality["minutes"])
+    fit = models[0].fit
+    minutes = fit.quality.minutes
     grid = sorted({minutes, *(round(minutes * share, 1) for share in (0.25, 0.5, 2.0, 4.0))})
     found = {
-        "n_regions": str(quality["n_regions"]),
-        "trs": [str(sidecar["RepetitionTime"])],
+        "n_regions": str(fit.quality.n_regions),
+        "trs": [str(fit.repetition_time)],
         "minutes": [str(value) for value in grid],
     }
     of_run = models[0].runs()[0][1]
-    if of_run.get("LowPass"):
-        found["filter_high"] = str(of_run["LowPass"])
+    if of_run.low_pass:
+        found["filter_high"] = str(of_run.low_pass)
     for name, value in found.items():
         if not hasattr(args, name):
             setattr(args, name, value)

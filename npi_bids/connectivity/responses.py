@@ -229,8 +229,8 @@ def responses_together(
     settings: PerturbSettings,
     labels: Sequence[str],
     covered: Sequence[bool],
-) -> Table:
-    """Perturb sets of regions and tell the response of every region.
+) -> Array:
+    """Perturb sets of regions and return the response of every region.
 
     All regions of a set are moved by the same strength in the same sample (Luo et al. 2025, who
     stimulate regions together); where the surrogate is linear, the response is the sum of those to
@@ -251,9 +251,9 @@ def responses_together(
 
     Returns
     -------
-    Table
-        A row for each set: ``sources``, and the response of each region of the atlas, in the unit
-        of the signals; NaN for regions that are not covered, and for sets with such a region.
+    Array
+        Shape (n_sets, n_regions of the atlas), in the unit of the signals; NaN for regions that
+        are not covered, and for sets with such a region.
 
     Raises
     ------
@@ -262,15 +262,14 @@ def responses_together(
     """
     inside = np.flatnonzero(covered)
     place = {labels[int(region)]: number for number, region in enumerate(inside)}
-    rows = []
-    for words in settings.together:
+    responses = np.full((len(settings.together), len(labels)), np.nan)
+    for row, words in zip(responses, settings.together, strict=True):
         names = [name.strip() for name in words.split("+")]
         if unknown := sorted(set(names) - set(labels)):
             raise InputDataError(
                 f"--together {words}: the atlas has no region {unknown}; its regions are "
                 f"{', '.join(labels[:5])}, ... ({len(labels)})."
             )
-        row = np.full(len(labels), np.nan)
         if all(name in place for name in names):
             push = np.zeros(len(inside))
             push[[place[name] for name in names]] = settings.strength
@@ -286,9 +285,25 @@ def responses_together(
                 for sign in _SIGNS[settings.sign]
             ]
             row[inside] = np.mean(changes, axis=0)
-        rows.append(row)
-    columns = np.array(rows)
+    return responses
+
+
+def response_table(sets: Sequence[str], responses: Array, labels: Sequence[str]) -> Table:
+    """Return the responses to sets of regions as a table, with a row for each set.
+
+    Parameters
+    ----------
+    sets
+        Names of the regions of each set, joined by ``+``.
+    responses
+        Shape (n_sets, n_regions).
+    labels
+        Names of the regions.
+
+    >>> response_table(["A+B"], np.array([[0.0, 0.5]]), ["A", "B"])
+    {'sources': ['A+B'], 'A': [0.0], 'B': [0.5]}
+    """
     return {
-        "sources": list(settings.together),
-        **{label: columns[:, region].tolist() for region, label in enumerate(labels)},
+        "sources": list(sets),
+        **{label: responses[:, region].tolist() for region, label in enumerate(labels)},
     }

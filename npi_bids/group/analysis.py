@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids.bids.outputs import output_path
-from npi_bids.bids.sidecars import group_sidecar, spatial_fields, table_sidecar
+from npi_bids.bids.sidecars import (
+    NOT_AGAINST_ZERO,
+    ContrastFacts,
+    GroupFacts,
+    GroupOrigin,
+    Links,
+    OneSigned,
+    group_sidecar,
+    place_of,
+    table_sidecar,
+)
 from npi_bids.bids.uris import regions_file
-from npi_bids.connectivity.network_measures import ONE_SIGNED
 from npi_bids.group.average import average, scale_to_strongest
 from npi_bids.group.description import (
     INFERENCE,
@@ -36,21 +45,12 @@ from npi_bids.group.tables import (
     region_table,
     subject_table,
 )
-from npi_bids.io.files import check_case, write_json
+from npi_bids.io.files import check_case
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import Table, read_matrix, write_matrix, write_table
 from npi_bids.records import ECResult
 
 Matrices = Mapping[str, Sequence[Path]]
-
-# What the sidecar of a table of regions says of figures that are not tested against 0.
-NOT_AGAINST_ZERO = {
-    "NotTestedAgainstZero": {
-        "Figures": list(ONE_SIGNED),
-        "Reason": "These have one sign whatever the map is, so that their mean always differs "
-        "from 0; differences between subjects are tested.",
-    }
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +60,25 @@ class GroupTarget:
     Attributes
     ----------
     out_dir
-        Root of the output dataset.
+        Root of the dataset that holds the subjects' files and the tables of regions.
     entities, desc
         Of the group.
-    links
-        NodeFiles, Sources and the like.
+    origin
+        What they come from.
+    folder
+        Where files are written, under the names that they have in a dataset.
     """
 
     out_dir: Path
     entities: Mapping[str, str]
     desc: str
-    links: Mapping[str, Any]
+    origin: GroupOrigin
+    folder: Path
 
     @property
     def pretrained_on(self) -> str:
         """On whom the surrogates behind the maps were pre-trained; empty: they were not."""
-        return str(self.links.get("PretrainedOn", ""))
+        return self.origin.pretrained_on
 
     def path(self, kind: str, measure: str = "npi", suffix: str = "") -> Path:
         """Return where a file goes; ``suffix`` is added to ``desc``.
@@ -88,33 +91,42 @@ class GroupTarget:
         space = self.entities.get("space", "individual")
         shared = {key: value for key, value in self.entities.items() if key != "space"}
         named = {"tpl": space, **shared, "meas": measure}
-        path = self.out_dir / output_path(kind, named, self.desc + suffix)
-        check_case(path, self.out_dir)
+        path = self.folder / output_path(kind, named, self.desc + suffix)
+        check_case(path, self.folder)
         return path
 
-    def save(self, kind: str, matrix: ECResult, facts: Mapping[str, Any], **where: str) -> Path:
+    def save(
+        self, kind: str, matrix: ECResult, facts: GroupFacts | ContrastFacts, **where: str
+    ) -> Path:
         """Write a matrix with its sidecar."""
         path = self.path(kind, **where)
-        about = {**spatial_fields(dict(self.entities)), **facts}
-        sidecar = group_sidecar(where.get("measure", "npi"), kind, about, self.links)
-        write_json(path.with_suffix(".json"), sidecar)
+        measure, place = where.get("measure", "npi"), place_of(self.entities)
+        sidecar = group_sidecar(measure, kind, place, self.origin, facts)
+        sidecar.write(path.with_suffix(".json"))
         write_matrix(matrix, path)
         return path
 
     def save_table(
-        self, kind: str, table: Table, facts: Mapping[str, Any], *, suffix: str = ""
+        self,
+        kind: str,
+        table: Table,
+        facts: GroupFacts | ContrastFacts,
+        *,
+        suffix: str = "",
+        untested: OneSigned | None = None,
     ) -> Path:
-        """Write a long table with its sidecar."""
+        """Write a long table with its sidecar; ``untested`` are figures not tested against 0."""
         path = self.path(kind, suffix=suffix)
-        about = {"Sources": self.links["Sources"], **facts}
-        write_json(path.with_suffix(".json"), table_sidecar(kind, list(map(str, table)), about))
+        links = Links(sources=self.origin.links.sources)
+        sidecar = table_sidecar(kind, list(map(str, table)), links, facts, untested)
+        sidecar.write(path.with_suffix(".json"))
         write_table(table, path)
         return path
 
     @property
     def regions_file(self) -> Path:
         """Table of the regions."""
-        return regions_file(self.links, self.out_dir)
+        return regions_file(self.origin.links.node_files, self.out_dir)
 
 
 def save_averages(
@@ -181,8 +193,13 @@ def save_description(
     if moved and why_not_tested(target.pretrained_on, mean=False):
         moved = replace(moved, share_significant=float("nan"))
     again = repeated(stack.maps, stack.visits, stack.owner)
-    members = _facts(stack.subjects, settings) | ({"NotTested": reason} if reason else {})
-    facts = members | again.facts | (moved.facts if moved else {})
+    members = replace(_facts(stack.subjects, settings), not_tested=reason)
+    facts = replace(
+        members,
+        split_half_of_subjects=again.split_half,
+        reliability=again.summary,
+        motion_effect=moved.summary if moved else None,
+    )
     kinds = found.kinds() | again.kinds() | ({"groupmotion": moved.r} if moved else {})
     if settings.normalize == "max":
         kinds["groupmax"] = scale_to_strongest(stack.square(found.mean).matrix).ravel()
@@ -201,19 +218,20 @@ def _save_regions(
     regions: Regions,
     target: GroupTarget,
     weighing: Weighing,
-    facts: Mapping[str, Any],
+    facts: GroupFacts,
 ) -> None:
     """Write what is known of regions and of pairs of networks."""
 
     def columns_of(found: Description) -> dict[str, Any]:
-        known = without(found, INFERENCE) if "NotTested" in facts else found
+        known = without(found, INFERENCE) if facts.not_tested else found
         return description_columns(known, stack.subjects)
 
     of_regions = {
         figure: columns_of(found)
         for figure, found in describe_regions(stack.maps, stack.n_regions, weighing).items()
     }
-    target.save_table("regions", region_table(regions, of_regions), {**facts, **NOT_AGAINST_ZERO})
+    table = region_table(regions, of_regions)
+    target.save_table("regions", table, facts, untested=NOT_AGAINST_ZERO)
     pairs = {
         grouping: (names, columns_of(found))
         for grouping, names, found in describe_networks(
@@ -224,14 +242,14 @@ def _save_regions(
         target.save_table("networks", network_rows(pairs), facts)
 
 
-def _facts(subjects: Sequence[str], settings: GroupSettings) -> dict[str, Any]:
-    return {
-        "Subjects": list(subjects),
-        "NumberOfSubjects": len(subjects),
-        "MinimumSubjects": settings.min_subjects,
-        "Weights": settings.weights,
-        "TrimmedShare": settings.trim,
-    }
+def _facts(subjects: Sequence[str], settings: GroupSettings) -> GroupFacts:
+    return GroupFacts(
+        subjects=tuple(subjects),
+        number_of_subjects=len(subjects),
+        minimum_subjects=settings.min_subjects,
+        weights=settings.weights,
+        trimmed_share=settings.trim,
+    )
 
 
 def _one_per_subject(matrices: Matrices) -> Iterator[ECResult]:

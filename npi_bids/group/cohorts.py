@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from npi_bids.bids.derivatives import Model, find_models
-from npi_bids.bids.outputs import WITHIN_GROUP, stem
+from npi_bids.bids.outputs import WITHIN_GROUP, parse_name, stem
 from npi_bids.errors import (
     ConfigurationError,
     InputDataError,
@@ -108,8 +109,8 @@ def find_cohorts(
             "first, or see its reports for why there is none."
         )
     for cohort in cohorts:
-        _check_alike(cohort, "ConfigurationHash", ConfigurationError)
-        _check_alike(cohort, "RepetitionTime", InputDataError)
+        _check_alike(cohort, "configuration", _configuration, ConfigurationError)
+        _check_alike(cohort, "sampling period", _sampling_period, InputDataError)
     large = [cohort for cohort in cohorts if len(cohort.subjects) >= min_subjects]
     if not large:
         sizes = ", ".join(f"{len(cohort.subjects)} of {cohort.name}" for cohort in cohorts)
@@ -151,18 +152,18 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
     rows = []
     for subject, models in sorted(cohort.subjects.items()):
         runs = [about for model in models for _, about in model.runs()]
-        quality = [model.sidecar["Quality"] for model in models]
-        verdicts = [str(model.sidecar["Verdict"]) for model in models]
+        quality = [model.fit.quality for model in models]
+        verdicts = [model.fit.verdict for model in models]
         own = participants.get(subject, {})
         rows.append(
             {
                 "participant_id": f"sub-{subject}",
                 "n_maps": len(models),
                 "mean_fd": mean_displacement(runs),
-                "minutes": sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs) / 60,
+                "minutes": sum(run.samples_kept * run.repetition_time for run in runs) / 60,
                 "verdict": min(verdicts, key=VERDICTS.index),
-                "r_split": _mean(found["r_split"] for found in quality),
-                "expected_r": _mean(found["expected_r"] for found in quality),
+                "r_split": _mean(found.r_split for found in quality),
+                "expected_r": _mean(found.expected_r for found in quality),
                 **{name: own.get(column) or "n/a" for name, column in columns.items()},
             }
         )
@@ -219,25 +220,75 @@ def paired_models(
     return pairs, reasons
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+def files_by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return files by the label of their subject, which their names tell, in their order.
+
+    Raises
+    ------
+    InputDataError
+        A name has no subject.
+
+    >>> found = files_by_subject([Path("sub-02_relmat.tsv"), Path("sub-01_relmat.tsv")])
+    >>> list(found)
+    ['02', '01']
+    """
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        subject = parse_name(path.name).entities.get("sub")
+        if subject is None:
+            raise InputDataError(
+                f"<{path}> does not name its subject; expected a name such as "
+                "sub-01_task-rest_..._relmat.tsv."
+            )
+        found.setdefault(subject, []).append(path)
+    return found
+
+
+def pair_files(
+    files: Mapping[str, Sequence[Path]], sessions: Sequence[str]
+) -> dict[str, tuple[Path, Path]]:
+    """Return the files of the first and the second session of each subject that has both.
+
+    Parameters
+    ----------
+    files
+        Of each subject.
+    sessions
+        Labels of the two sessions.
+    """
+    first, second = (session.removeprefix("ses-") for session in sessions)
+    pairs = {}
+    for subject, paths in files.items():
+        found = {parse_name(path.name).entities.get("ses", ""): path for path in paths}
+        if first in found and second in found:
+            pairs[subject] = (found[first], found[second])
+    return pairs
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = [value for value in values if isfinite(value)]
     return fmean(known) if known else None
 
 
-def _check_alike(cohort: Cohort, field: str, error: type[Exception]) -> None:
-    """Refuse to mix models that differ in a field of their sidecars; say which have what."""
-    values: dict[Any, list[str]] = {}
+def _configuration(model: Model) -> str:
+    return model.configuration
+
+
+def _sampling_period(model: Model) -> float:
+    return round(model.fit.repetition_time, 4)
+
+
+def _check_alike(
+    cohort: Cohort, what: str, value_of: Callable[[Model], object], error: type[Exception]
+) -> None:
+    """Refuse to mix models that differ in what their sidecars say; say which have what."""
+    values: dict[object, list[str]] = {}
     for subject, models in cohort.subjects.items():
         for model in models:
-            values.setdefault(_value(model.sidecar, field), []).append(f"sub-{subject}")
+            values.setdefault(value_of(model), []).append(f"sub-{subject}")
     if len(values) > 1:
         found = "; ".join(f"{value}: {', '.join(subs[:5])}" for value, subs in values.items())
         raise error(
-            f"Group {cohort.name}: subjects differ in {field} and are never mixed ({found}). "
+            f"Group {cohort.name}: subjects differ in {what} and are never mixed ({found}). "
             "Put them into separate output datasets, or run them again with the same settings."
         )
-
-
-def _value(sidecar: Mapping[str, Any], field: str) -> Any:
-    value = sidecar.get(field)
-    return round(value, 4) if isinstance(value, float) else value

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+from npi_bids.bids.outputs import CATALOGUE, GROUP_KINDS
+from npi_bids.bids.sidecars import ReliabilitySummary, SplitHalf
 from npi_bids.connectivity.network_measures import (
     ONE_SIGNED,
     flow_stack,
@@ -30,13 +32,6 @@ _NORMAL_MAD = 1.4826  # times the median absolute deviation is the SD of a norma
 # What rests on independent subjects, and what of it is a test of a mean of 0.
 INFERENCE = ("standard_error", "t", "p", "q", "lower", "upper", "sign_consistency")
 TESTS_OF_ZERO = ("t", "p", "q", "sign_consistency")
-# What of a description is written as a matrix, by the kind of the file.
-_KINDS = {
-    "groupmean": "mean", "groupsd": "sd", "groupn": "n", "groupt": "t", "groupp": "p",
-    "groupq": "q", "grouplower": "lower", "groupupper": "upper",
-    "groupsign": "sign_consistency", "groupinfluence": "influence", "groupmedian": "median",
-    "grouptrimmed": "trimmed",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,7 +273,8 @@ class MapDescription(Description):
 
     def kinds(self) -> dict[str, Array]:
         """Return what is written as a matrix, by the kind of its file."""
-        return {kind: getattr(self, name) for kind, name in _KINDS.items()}
+        outputs = map(CATALOGUE.__getitem__, GROUP_KINDS)
+        return {output.kind: getattr(self, output.value) for output in outputs if output.value}
 
 
 def describe_maps(maps: Array, weighing: Weighing) -> MapDescription:
@@ -342,22 +338,24 @@ class Repeated:
     halves: tuple[float, float]
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What a sidecar says of it."""
-        found: dict[str, Any] = {
-            "SplitHalfOfSubjects": {"Mean": self.halves[0], "SD": self.halves[1]}
-        }
-        if self.visits is not None:
-            found["Reliability"] = {
-                "Subjects": self.visits.n_subjects,
-                "Visits": self.visits.n_visits,
-                "MedianICC21": _median(self.visits.icc_agreement),
-                "MedianICC31": _median(self.visits.icc_consistency),
-                "IdentificationRate": self.visits.identification,
-                "MeanRWithin": self.visits.r_within,
-                "MeanRBetween": self.visits.r_between,
-            }
-        return found
+    def split_half(self) -> SplitHalf:
+        """What a sidecar says of the halves of the subjects."""
+        return SplitHalf(mean=self.halves[0], sd=self.halves[1])
+
+    @property
+    def summary(self) -> ReliabilitySummary | None:
+        """What a sidecar says of the visits; None where subjects have one."""
+        if self.visits is None:
+            return None
+        return ReliabilitySummary(
+            subjects=self.visits.n_subjects,
+            visits=self.visits.n_visits,
+            median_icc_21=_median(self.visits.icc_agreement),
+            median_icc_31=_median(self.visits.icc_consistency),
+            identification_rate=self.visits.identification,
+            mean_r_within=self.visits.r_within,
+            mean_r_between=self.visits.r_between,
+        )
 
     def kinds(self) -> dict[str, Array]:
         """Return what is written as a matrix, by the kind of its file."""

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from npi_bids.bids.outputs import contrast_labels
+from npi_bids.bids.outputs import CATALOGUE, MODEL_KINDS, contrast_labels
+from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFacts
 from npi_bids.connectivity.network_measures import (
     ONE_SIGNED,
     flow_stack,
     groupings,
     network_stack,
 )
-from npi_bids.group.analysis import NOT_AGAINST_ZERO, GroupTarget
+from npi_bids.group.analysis import GroupTarget
 from npi_bids.group.design import BuiltDesign, build_model, rows_of, sites_of
 from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, estimate, untested
 from npi_bids.group.harmonization import harmonise
@@ -77,7 +78,7 @@ def save_tests(
     contrasts = built.design.contrasts
     for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
         contrast = next(contrast for contrast in contrasts if contrast.name == name)
-        about = facts | test.facts_of(contrast, paired=bool(asked.paired))
+        about = test.facts_of(contrast, facts)
         test.save_edges(contrast, label, about)
         test.save_regions(contrast, label, about)
         test.save_networks(contrast, label, about)
@@ -94,23 +95,23 @@ class _Test:
     correct: PermuteSettings
     target: GroupTarget
 
-    def facts_of(self, contrast: Contrast, *, paired: bool) -> dict[str, Any]:
-        """Return what sidecars say of a contrast, and why it is not tested where it is not."""
+    def facts_of(self, contrast: Contrast, facts: ContrastFacts) -> ContrastFacts:
+        """Add to what sidecars say of a model what they say of a contrast."""
         of_mean = depends_on_mean(self.design, contrast)
-        reason = why_not_tested(self.target.pretrained_on, mean=of_mean and not paired)
+        reason = why_not_tested(self.target.pretrained_on, mean=of_mean and not facts.paired)
         drawn = self.correct.n_permutations and not reason
-        return {
-            "Contrast": contrast.name,
-            "ContrastWeights": contrast.matrix.tolist(),
-            "Statistic": contrast.kind,
-            "Permutations": self.correct.n_permutations if drawn else 0,
-            "PermutedBy": ("changes of sign" if of_mean else "exchange of residuals")
-            if drawn
-            else None,
-            **({"NotTested": reason} if reason else {}),
-        }
+        permuted_by = "changes of sign" if of_mean else "exchange of residuals"
+        return replace(
+            facts,
+            contrast=contrast.name,
+            contrast_weights=tuple(map(tuple, contrast.matrix.tolist())),
+            statistic=contrast.kind,
+            permutations=self.correct.n_permutations if drawn else 0,
+            permuted_by=permuted_by if drawn else None,
+            not_tested=reason,
+        )
 
-    def save_edges(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+    def save_edges(self, contrast: Contrast, label: str, facts: ContrastFacts) -> None:
         """Test every edge, and networks of edges."""
         labels, wanted = self.regions.labels, self.correct.network_statistic
         n = len(labels)
@@ -119,10 +120,10 @@ class _Test:
         if self.correct.n_permutations:
             drawn = (
                 nothing_permuted(n)
-                if "NotTested" in facts
+                if facts.not_tested
                 else permute(self.maps, n, self.design, contrast, self.correct)
             )
-        about = {**facts, "EdgesPermuted": drawn.n_tested if drawn else None}
+        about = replace(facts, edges_permuted=drawn.n_tested if drawn else None)
         for kind, values in _kinds(found, drawn, wanted).items():
             if kind == "modeleffect" and contrast.kind == "F":
                 continue  # of several columns there is no one effect
@@ -135,7 +136,7 @@ class _Test:
             table = component_table(labels, drawn.components)
             self.target.save_table("components", table, about, suffix=label)
 
-    def save_regions(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+    def save_regions(self, contrast: Contrast, label: str, facts: ContrastFacts) -> None:
         """Test what the maps say of regions; figures of one sign are not tested against 0."""
         of_mean = depends_on_mean(self.design, contrast)
         columns = {}
@@ -143,11 +144,12 @@ class _Test:
             found = self._estimate(values, contrast, facts)
             one_signed = of_mean and figure in ONE_SIGNED
             columns[figure] = estimate_columns(untested(found) if one_signed else found)
-        about = {**facts, **(NOT_AGAINST_ZERO if of_mean else {})}
         table = region_table(self.regions, columns)
-        self.target.save_table("regions", table, about, suffix=label)
+        self.target.save_table(
+            "regions", table, facts, suffix=label, untested=NOT_AGAINST_ZERO if of_mean else None
+        )
 
-    def save_networks(self, contrast: Contrast, label: str, facts: Mapping[str, Any]) -> None:
+    def save_networks(self, contrast: Contrast, label: str, facts: ContrastFacts) -> None:
         """Test pairs of networks, with permutations of their own."""
         plain = replace(self.correct, network_statistic="none")
         pairs = {}
@@ -159,7 +161,7 @@ class _Test:
                 n = len(names)
                 drawn = (
                     nothing_permuted(n)
-                    if "NotTested" in facts
+                    if facts.not_tested
                     else permute(values, n, self.design, contrast, plain, diagonal=True)
                 )
                 columns |= permuted_columns(drawn)
@@ -167,17 +169,15 @@ class _Test:
         if pairs:
             self.target.save_table("networks", network_rows(pairs), facts, suffix=label)
 
-    def _estimate(self, values: Array, contrast: Contrast, facts: Mapping[str, Any]) -> Estimate:
+    def _estimate(self, values: Array, contrast: Contrast, facts: ContrastFacts) -> Estimate:
         found = estimate(values, self.design, contrast)
-        return untested(found) if "NotTested" in facts else found
+        return untested(found) if facts.not_tested else found
 
 
 def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, Array]:
     """Return what is written as a matrix, by kind."""
-    kinds = {
-        "modeleffect": found.effect, "modelstatistic": found.statistic, "modelp": found.p,
-        "modelq": found.q,
-    }  # fmt: skip
+    outputs = map(CATALOGUE.__getitem__, MODEL_KINDS)
+    kinds = {output.kind: getattr(found, output.value) for output in outputs if output.value}
     if drawn is not None:
         kinds |= {"modelpermuted": drawn.p, "modelfwe": drawn.p_fwe}
         kinds |= {"modelnbs": drawn.p_nbs} if networks in ("nbs", "both") else {}
@@ -189,21 +189,20 @@ def _facts(
     built: BuiltDesign,
     rows: Sequence[Mapping[str, Any]],
     settings: tuple[ModelSettings, PermuteSettings],
-) -> dict[str, Any]:
+) -> ContrastFacts:
     asked, correct = settings
     inside = [str(row["participant_id"]) for row, keep in zip(rows, built.rows, strict=True)
               if keep]  # fmt: skip
-    return {
-        "Model": built.formula,
-        "Columns": list(built.design.columns),
-        "Subjects": [name.removeprefix("sub-") for name in inside],
-        "NumberOfSubjects": len(inside),
-        "LeftOut": {str(rows[place]["participant_id"]): why
-                    for place, why in built.reasons.items()},
-        "Paired": list(asked.paired) or None,
-        "HarmonizedOver": asked.harmonize or None,
-        "ExchangedWithin": asked.exchange_within or asked.harmonize or None,
-        "NetworkStatistic": correct.network_statistic,
-        "NetworkThreshold": correct.nbs_threshold,
-        "Seed": correct.group_seed,
-    }  # fmt: skip
+    return ContrastFacts(
+        model=built.formula,
+        columns=tuple(built.design.columns),
+        subjects=tuple(name.removeprefix("sub-") for name in inside),
+        number_of_subjects=len(inside),
+        left_out={str(rows[place]["participant_id"]): why for place, why in built.reasons.items()},
+        paired=asked.paired or None,
+        harmonized_over=asked.harmonize or None,
+        exchanged_within=asked.exchange_within or asked.harmonize or None,
+        network_statistic=correct.network_statistic,
+        network_threshold=correct.nbs_threshold,
+        seed=correct.group_seed,
+    )

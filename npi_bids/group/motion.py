@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
+from npi_bids.bids.sidecars import MotionSummary
 from npi_bids.group.description import adjust
 from npi_bids.group.map_stack import blocks_of
 from npi_bids.records import Array
@@ -43,16 +43,14 @@ class MotionEffect:
     n_subjects: int
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def summary(self) -> MotionSummary:
         """What a sidecar says of it."""
-        return {
-            "MotionEffect": {
-                "Subjects": self.n_subjects,
-                "MedianAbsoluteR": self.median_absolute_r,
-                "ShareOfEdgesWithQBelow05": self.share_significant,
-                "SpearmanWithDistance": self.distance_r,
-            }
-        }
+        return MotionSummary(
+            subjects=self.n_subjects,
+            median_absolute_r=self.median_absolute_r,
+            share_significant=self.share_significant,
+            spearman_with_distance=self.distance_r,
+        )
 
 
 def motion_effect(maps: Array, displacement: Array, centres: Array | None) -> MotionEffect | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+
+from npi_bids.bids.sidecars import PretrainedOrigin
 
 SAME, OTHERS, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
 _REASONS = {
@@ -25,13 +26,14 @@ _REASON_OF_MEAN = (
 )
 
 
-def pretrained_on(sidecars: Iterable[Mapping[str, Any]]) -> str:
+def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
     """Return on whom the surrogates behind some maps were pre-trained; empty: they were not.
 
     Parameters
     ----------
-    sidecars
-        Of the maps of a group.
+    origins
+        What the sidecar of each map of a group says of its pre-trained surrogate; None where it
+        has none.
 
     Returns
     -------
@@ -39,12 +41,15 @@ def pretrained_on(sidecars: Iterable[Mapping[str, Any]]) -> str:
         ``SAME`` where it was one of the group's subjects at least, ``OTHERS``, ``UNKNOWN`` or
         empty.
 
-    >>> pretrained_on([{"Pretrained": {"SubjectIncluded": False}}])
+    >>> pretrained_on([PretrainedOrigin(subject_included=False)])
     'other subjects'
     """
-    stated = [s["Pretrained"] for s in sidecars if s.get("Pretrained") is not None]
+    stated = [origin for origin in origins if origin is not None]
     included = {
-        facts.get("SubjectIncluded", facts.get("SubjectLeftOut") or None) for facts in stated
+        origin.subject_left_out or None
+        if origin.subject_included is None
+        else origin.subject_included
+        for origin in stated
     }
     if not stated:
         return ""

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from npi_bids.bids.derivatives import Model
+from npi_bids.bids.sidecars import RunSidecar, SelectionFacts
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.settings import check_options, option
 
@@ -47,14 +47,14 @@ class SelectionSettings:
         check_options(self)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> SelectionFacts:
         """Return what a sidecar says of it."""
-        return {
-            "GroupedBy": self.group_by or None,
-            "ExclusionsFrom": Path(self.exclude_file).name or None,
-            "MinimumVerdict": self.min_verdict,
-            "MaximumMeanFramewiseDisplacement": self.qc_max_mean_fd,
-        }
+        return SelectionFacts(
+            grouped_by=self.group_by or None,
+            exclusions_from=Path(self.exclude_file).name or None,
+            minimum_verdict=self.min_verdict,
+            maximum_mean_framewise_displacement=self.qc_max_mean_fd,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +173,15 @@ def _loosely(label: str) -> str:
     return label.casefold().lstrip("0")
 
 
-def mean_displacement(runs: Iterable[Mapping[str, Any]]) -> float | None:
+def mean_displacement(runs: Iterable[RunSidecar]) -> float | None:
     """Return the mean framewise displacement (mm) over sidecars of runs; None if none tells."""
-    known = [run["MeanFramewiseDisplacement"] for run in runs]
-    known = [moved for moved in known if moved is not None]
+    stated = [run.mean_framewise_displacement for run in runs]
+    known = [moved for moved in stated if moved is not None]
     return fmean(known) if known else None
 
 
 def _why_not(model: Model, settings: SelectionSettings) -> str:
-    verdict = str(model.sidecar.get("Verdict", "fail"))
+    verdict = model.fit.verdict
     if VERDICTS.index(verdict) < VERDICTS.index(settings.min_verdict):
         return f"verdict {verdict} (--min-verdict {settings.min_verdict})"
     if settings.qc_max_mean_fd is None:

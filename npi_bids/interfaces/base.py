@@ -5,18 +5,35 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    SimpleInterface,
+    Str,
+    TraitedSpec,
+    traits,
+)
 
 from npi_bids import __version__
+from npi_bids.io.failures import FAILURE, write_failure
 from npi_bids.io.files import (
     LOG_LEVEL,
     LOG_LINE,
     SEAL,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from npi_bids.inference import TrainedModel
+    from npi_bids.records import RegionSeries
+    from npi_bids.surrogates.group_prior import GroupPrior
 
 _TERMINAL = "terminal of a worker"
 
@@ -27,8 +44,62 @@ class VersionedInputSpec(BaseInterfaceInputSpec):
     version = traits.Str(__version__, usedefault=True, desc="version of npi-bids")
 
 
+class SubjectInputSpec(VersionedInputSpec):
+    """The runs of one subject, and what they are computed on."""
+
+    series = InputMultiObject(
+        File(exists=True), mandatory=True, desc="timeseries.tsv of each run of the subject"
+    )
+    summaries = InputMultiObject(
+        File(exists=True), mandatory=True, desc="JSON of each run, in the same order"
+    )
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
+
+
+class PriorInputSpec(SubjectInputSpec):
+    """The runs of one subject, and the surrogate of a group that it is shrunk towards."""
+
+    pretrained = File(exists=True, desc="surrogate of a group, .safetensors with its .json")
+    subject = Str("", usedefault=True, desc="label of the subject, to take out of the group")
+    leave_out = traits.Bool(True, usedefault=True, desc="whether it is taken out")
+
+
+class TrainedInputSpec(SubjectInputSpec):
+    """The runs of one subject, and what was trained on them; no surrogate, too little data."""
+
+    surrogate = File(exists=True, desc="the fitted surrogate")
+    checked = File(exists=True, desc="the same, fitted to the training windows alone")
+    training = File(exists=True, mandatory=True, desc="JSON of the training")
+
+
+class ModelOutputSpec(TraitedSpec):
+    """The files of one model."""
+
+    files = OutputMultiObject(File(exists=True), desc="matrices, training curve and weights")
+    summary = File(exists=True, desc="JSON: what the fit says of itself, or why there is none")
+
+
 class NPIInterface(SimpleInterface):
-    """An interface that calls one function of the library and handles its files."""
+    """An interface that calls one function of the library and handles its files.
+
+    An error that leaves it is written into the folder of its node, because Nipype passes on
+    nothing but the text of a traceback.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_run_interface" in vars(cls):
+            cls._run_interface = _recording_failure(cls._run_interface)
+
+    def aggregate_outputs(self, runtime: Any = None, needed_outputs: Any = None) -> Any:
+        """Return the outputs; one that was promised and is missing is an error."""
+        try:
+            return super().aggregate_outputs(runtime, needed_outputs)
+        except Exception as error:
+            if runtime is not None:
+                write_failure(error, Path(runtime.cwd) / FAILURE)
+            raise
 
     def _post_run_hook(self, runtime: Any) -> Any:
         """Write down how large each file is, so that one that is cut off later is known."""
@@ -41,6 +112,64 @@ class NPIInterface(SimpleInterface):
     def _file(self, runtime: Any, name: str) -> Path:
         """Return the path of an output file in the folder of the node."""
         return Path(runtime.cwd) / name
+
+
+def _recording_failure(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Let a method that runs an interface write down the error that leaves it."""
+
+    @wraps(run)
+    def run_interface(self: Any, runtime: Any) -> Any:
+        try:
+            return run(self, runtime)
+        except Exception as error:
+            write_failure(error, Path(runtime.cwd) / FAILURE)
+            raise
+
+    return run_interface
+
+
+def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> GroupPrior | None:
+    """Return what a group knows of a subject, or None where no pre-trained surrogate is given.
+
+    Parameters
+    ----------
+    inputs
+        With the fields of :class:`PriorInputSpec`.
+    runs
+        Series of the subject, for their regions and sampling period.
+    surrogate
+        Name of the surrogate that is fitted.
+    """
+    from npi_bids.surrogates.storage import read_pretrained
+
+    path = inputs.get_traitsfree().get("pretrained")
+    if path is None:
+        return None
+    stored = read_pretrained(Path(path), runs[0].labels, runs[0].tr, surrogate)
+    return stored.prior_of(inputs.subject, leave_out=inputs.leave_out)
+
+
+def prior_origin(inputs: Any, prior: GroupPrior | None) -> dict[str, object]:
+    """Return what a summary says of where a prior comes from; nothing without a prior."""
+    from npi_bids.surrogates.storage import origin
+
+    if prior is None:
+        return {}
+    path = Path(inputs.pretrained)
+    return {"pretrained": origin(path, subject=inputs.subject, left_out=prior.left_out)}
+
+
+def load_trained(inputs: Any) -> TrainedModel:
+    """Return what was trained on a subject; ``inputs`` has :class:`TrainedInputSpec`'s fields."""
+    from npi_bids.bids.model_files import read_training
+    from npi_bids.inference import TrainedModel
+    from npi_bids.surrogates.storage import load_surrogate
+
+    log, settings = read_training(Path(inputs.training))
+    surrogate, checked = (load_surrogate(path) for path in (inputs.surrogate, inputs.checked))
+    for fitted in (surrogate, checked):
+        fitted.compute_on(settings.device)
+    return TrainedModel(surrogate, checked, log, settings)
 
 
 def speak(log_file: str = "", level: str = "") -> None:

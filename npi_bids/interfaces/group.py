@@ -1,76 +1,105 @@
-"""Put the matrices of subjects together, and test what explains them."""
+"""Put the matrices of subjects together, test what explains them, and save what came out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import Str, TraitedSpec, traits
+from nipype.interfaces.base import (
+    Directory,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    Str,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 
 class _GroupInputSpec(VersionedInputSpec):
-    out_dir = Str(mandatory=True, desc="root of the output dataset")
+    matrices = InputMultiObject(
+        File(exists=True), mandatory=True, desc="relmat.tsv files; their names tell the subject"
+    )
+    out_dir = Str(mandatory=True, desc="root of the dataset that the files belong to")
     entities = traits.Dict(mandatory=True, desc="entities of the outputs")
     desc = Str(mandatory=True, desc="label of the denoising strategy")
-    links = traits.Dict(mandatory=True, desc="NodeFiles, ConfigurationHash and the like")
+    origin = traits.Dict(mandatory=True, desc="fields of GroupOrigin: what the files come from")
+
+
+class _GroupOutputSpec(TraitedSpec):
+    files = OutputMultiObject(File(exists=True), desc="tables and matrices with their sidecars")
 
 
 class _AverageInputSpec(_GroupInputSpec):
-    matrices = traits.Dict(mandatory=True, desc="relmat.tsv files of each subject, by its label")
     measure = Str(mandatory=True, desc="measure of the matrices")
     settings = traits.Dict(mandatory=True, desc="fields of GroupSettings")
 
 
-class _AverageOutputSpec(TraitedSpec):
-    n_subjects = traits.Int(desc="subjects that were put together")
-
-
 class _GroupInterface(NPIInterface):
-    """What all of these share: where their files go."""
+    """What all of these share: files by subject, and where those that they write go."""
 
-    _always_run = True
+    _always_run = True  # tables of the dataset are read that no input names
 
-    def _target(self) -> Any:
+    def _target(self, runtime: Any) -> Any:
+        from dataclasses import replace
+
+        from npi_bids.bids.sidecars import GroupOrigin
         from npi_bids.group.analysis import GroupTarget
+        from npi_bids.group.saving import RESULTS
 
-        given = self.inputs
-        return GroupTarget(
-            Path(given.out_dir), plain(given.entities), given.desc, plain(given.links)
+        given, root = self.inputs, Path(self.inputs.out_dir).resolve()
+        sources = tuple(
+            f"bids::{path.resolve().relative_to(root).as_posix()}"
+            for paths in _by_subject(given.matrices).values()
+            for path in paths
         )
+        origin = GroupOrigin.from_json(plain(given.origin))
+        origin = replace(origin, links=replace(origin.links, sources=sources))
+        folder = Path(runtime.cwd) / RESULTS
+        return GroupTarget(Path(given.out_dir), plain(given.entities), given.desc, origin, folder)
 
-    @staticmethod
-    def _paths(files: Any) -> dict[str, list[Path]]:
-        return {subject: [Path(path) for path in paths] for subject, paths in files.items()}
+    def _keep(self, target: Any) -> None:
+        written = sorted(path for path in target.folder.rglob("*") if path.is_file())
+        self._results["files"] = [str(path) for path in written]
+
+
+def _by_subject(files: Any) -> dict[str, list[Path]]:
+    """Return files by the label of their subject, in the order in which they came."""
+    from npi_bids.group.cohorts import files_by_subject
+
+    return files_by_subject([Path(path) for path in files] if isdefined(files) else [])
 
 
 class AverageGroup(_GroupInterface):
-    """Average one measure over subjects, edge by edge, and save what they share."""
+    """Average one measure over subjects, edge by edge."""
 
     input_spec = _AverageInputSpec
-    output_spec = _AverageOutputSpec
+    output_spec = _GroupOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.group.analysis import save_averages
         from npi_bids.group.settings import GroupSettings
 
-        matrices = self._paths(self.inputs.matrices)
+        matrices, target = _by_subject(self.inputs.matrices), self._target(runtime)
         settings = GroupSettings(**self.inputs.settings)
-        save_averages(matrices, self._target(), self.inputs.measure, settings)
-        self._results["n_subjects"] = len(matrices)
+        save_averages(matrices, target, self.inputs.measure, settings)
+        self._keep(target)
         return runtime
 
 
 class _DescribeInputSpec(_GroupInputSpec):
-    matrices = traits.Dict(mandatory=True, desc="maps of each subject, by its label")
-    errors = traits.Dict(usedefault=True, desc="their standard errors, where they are wanted")
+    errors = InputMultiObject(
+        File(exists=True), desc="standard errors of the maps, where they are wanted"
+    )
     rows = traits.List(traits.Dict(), mandatory=True, desc="what is known of each subject")
     settings = traits.Dict(mandatory=True, desc="fields of GroupSettings")
 
 
-class _DescribeOutputSpec(TraitedSpec):
-    maps = Str(desc="folder of all maps as one array")
+class _DescribeOutputSpec(_GroupOutputSpec):
+    maps = Directory(exists=True, desc="folder of all maps as one array")
 
 
 class DescribeGroup(_GroupInterface):
@@ -83,21 +112,22 @@ class DescribeGroup(_GroupInterface):
         from npi_bids.group.analysis import save_description
         from npi_bids.group.settings import GroupSettings
 
+        target = self._target(runtime)
         folder = save_description(
-            self._paths(self.inputs.matrices),
-            self._paths(self.inputs.errors),
+            _by_subject(self.inputs.matrices),
+            _by_subject(self.inputs.errors),
             plain(self.inputs.rows),
-            self._target(),
+            target,
             GroupSettings(**self.inputs.settings),
             Path(runtime.cwd),
         )
         self._results["maps"] = str(folder)
+        self._keep(target)
         return runtime
 
 
 class _TestInputSpec(_GroupInputSpec):
-    maps = Str(desc="folder of all maps as one array")
-    pairs = traits.Dict(usedefault=True, desc="maps of two sessions of each subject, instead")
+    maps = Directory(exists=True, desc="folder of all maps as one array; not for paired tests")
     rows = traits.List(traits.Dict(), mandatory=True, desc="what is known of each subject")
     model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
     permute = traits.Dict(mandatory=True, desc="fields of PermuteSettings")
@@ -105,7 +135,7 @@ class _TestInputSpec(_GroupInputSpec):
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads to compute on")
 
 
-class _TestOutputSpec(TraitedSpec):
+class _TestOutputSpec(_GroupOutputSpec):
     contrasts = traits.List(Str, desc="what was tested")
 
 
@@ -116,20 +146,43 @@ class TestGroup(_GroupInterface):
     output_spec = _TestOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.group.cohorts import pair_files
         from npi_bids.group.inference import save_tests
         from npi_bids.group.map_stack import read_stack, write_differences
         from npi_bids.group.settings import ModelSettings, PermuteSettings
 
-        folder = Path(runtime.cwd)
-        pairs = self._paths(self.inputs.pairs)
-        differences = {subject: (first, second) for subject, (first, second) in pairs.items()}
-        stack = (
-            write_differences(differences, folder / "differences")
-            if pairs
-            else read_stack(Path(self.inputs.maps))
-        )
-        settings = ModelSettings(**self.inputs.model), PermuteSettings(**self.inputs.permute)
-        rows, further = plain(self.inputs.rows), self.inputs.network_table
-        tested = save_tests(stack, rows, self._target(), settings, folder, further)
-        self._results["contrasts"] = tested
+        folder, target = Path(runtime.cwd), self._target(runtime)
+        model = ModelSettings(**self.inputs.model)
+        rows = plain(self.inputs.rows)
+        if model.paired:
+            pairs = pair_files(_by_subject(self.inputs.matrices), model.paired)
+            rows = [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
+            stack = write_differences(pairs, folder / "differences")
+        else:
+            stack = read_stack(Path(self.inputs.maps))
+        settings = model, PermuteSettings(**self.inputs.permute)
+        further = self.inputs.network_table
+        self._results["contrasts"] = save_tests(stack, rows, target, settings, folder, further)
+        self._keep(target)
+        return runtime
+
+
+class _SaveGroupsInputSpec(VersionedInputSpec):
+    files = InputMultiObject(File(exists=True), mandatory=True, desc="results of all groups")
+    out_dir = Str(mandatory=True, desc="root of the output dataset")
+
+
+class SaveGroups(NPIInterface):
+    """Put the results of all groups into the dataset, in the place of earlier ones."""
+
+    input_spec = _SaveGroupsInputSpec
+    output_spec = _GroupOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.group.saving import replace_groups
+
+        files = [Path(path) for path in self.inputs.files]
+        saved = replace_groups(files, Path(self.inputs.out_dir))
+        self._results["files"] = [str(path) for path in saved]
         return runtime

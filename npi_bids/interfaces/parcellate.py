@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ class Parcellate(NPIInterface):
     output_spec = ParcellateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.io.files import write_json
+        from npi_bids.io.json_records import write_record
         from npi_bids.io.tables import write_run
         from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
         from npi_bids.parcellation.extraction import extract_run, summarise
@@ -59,7 +58,7 @@ class Parcellate(NPIInterface):
             RunFiles(**paths, tr=given.get("tr")), parcellation, denoise, coverage
         )
         summary = self._file(runtime, "summary.json")
-        write_json(summary, asdict(summarise(extracted, parcellation, denoise)))
+        write_record(summarise(extracted, parcellation, denoise), summary)
         files = write_run(
             extracted.series,
             extracted.coverage,
@@ -115,7 +114,7 @@ class ReadSeries(NPIInterface):
     output_spec = ParcellateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.io.files import write_json
+        from npi_bids.io.json_records import write_record
         from npi_bids.io.tables import SeriesRegions, read_given, write_given
         from npi_bids.parcellation.extraction import summarise_given
 
@@ -136,7 +135,7 @@ class ReadSeries(NPIInterface):
             self.inputs.space,
             matched_by=read.matched_by,
         )
-        write_json(summary, asdict(about))
+        write_record(about, summary)
         files = write_given(read.series, read.displacement, Path(runtime.cwd))
         self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
         return runtime

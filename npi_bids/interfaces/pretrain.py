@@ -16,7 +16,7 @@ class _PretrainInputSpec(VersionedInputSpec):
     out_dir = Str(mandatory=True, desc="root of the output dataset")
     file = Str(mandatory=True, desc="where the surrogate goes, in the dataset")
     train = traits.Dict(mandatory=True, desc="fields of TrainSettings")
-    facts = traits.Dict(mandatory=True, desc="further fields of the sidecar")
+    links = traits.Dict(mandatory=True, desc="fields of PretrainedLinks: what it comes from")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
 
 
@@ -41,7 +41,7 @@ class PretrainGroup(NPIInterface):
                 Path(self.inputs.out_dir),
                 self.inputs.file,
                 train=TrainSettings(**self.inputs.train),
-                facts=plain(self.inputs.facts),
+                links=plain(self.inputs.links),
             )
         self._results["surrogate"] = str(path)
         return runtime
@@ -53,21 +53,20 @@ def save_pretrained(
     file: str,
     *,
     train: Any,
-    facts: Mapping[str, Any],
+    links: Mapping[str, Any],
 ) -> Path:
     """Train on series of the output dataset; write the surrogate, and return where it lies."""
-    from npi_bids.bids.layout import read_sidecar
+    from npi_bids.bids.sidecars import SeriesSidecar
     from npi_bids.io.tables import read_series
     from npi_bids.surrogates.base import resolve
     from npi_bids.surrogates.pretraining import pretrain
-    from npi_bids.surrogates.storage import write_pretrained
+    from npi_bids.surrogates.storage import PretrainedLinks, write_pretrained
 
     def runs_of(paths: Sequence[str]) -> list[Any]:
         found = [out_dir / path for path in paths]
-        about = [read_sidecar(path.with_suffix(".json")) for path in found]
         return [
-            read_series(path, tr=float(sidecar["RepetitionTime"]))
-            for path, sidecar in zip(found, about, strict=True)
+            read_series(path, tr=SeriesSidecar.read(path.with_suffix(".json")).repetition_time)
+            for path in found
         ]
 
     def subjects() -> Iterator[tuple[str, list[Any]]]:
@@ -78,6 +77,11 @@ def save_pretrained(
     first = runs_of(series[min(series)])[0]
     path = out_dir / file
     write_pretrained(
-        found, path, labels=first.labels, tr=first.tr, settings=resolve(train), facts=facts
+        found,
+        path,
+        labels=first.labels,
+        tr=first.tr,
+        settings=resolve(train),
+        links=PretrainedLinks.from_json(links),
     )
     return path

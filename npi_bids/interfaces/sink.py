@@ -14,16 +14,15 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from npi_bids.bids.outputs import RUN_TABLES
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
-
-RUN_TABLES = ("timeseries", "coverage", "outliers", "design", "raw")
 
 
 class _SinkInputSpec(VersionedInputSpec):
     out_dir = Str(mandatory=True, desc="root of the output dataset")
     entities = traits.Dict(mandatory=True, desc="entities of the outputs, atlas included")
     desc = Str(mandatory=True, desc="label of the denoising strategy")
-    links = traits.Dict(mandatory=True, desc="NodeFiles, Sources, ConfigurationHash and the like")
+    links = traits.Dict(mandatory=True, desc="fields of Links: what the files come from")
     summary = File(exists=True, mandatory=True, desc="JSON of the step that made the files")
 
 
@@ -34,7 +33,8 @@ class _SinkOutputSpec(TraitedSpec):
 
 
 class _SaveRunInputSpec(_SinkInputSpec):
-    settings = traits.Dict(mandatory=True, desc="fields of the denoising and coverage options")
+    denoise = traits.Dict(mandatory=True, desc="fields of DenoiseSettings")
+    minimum = traits.Dict(mandatory=True, desc="fields of CoverageSettings")
     timeseries = File(exists=True, mandatory=True, desc="regional signals")
     coverage = File(exists=True, mandatory=True, desc="coverage of each region")
     outliers = File(exists=True, mandatory=True, desc="1 for each sample left out")
@@ -50,15 +50,21 @@ class SaveRun(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.bids.model_files import read_summary
+        from npi_bids.bids.sidecars import Links
         from npi_bids.bids.writing import save_run
-        from npi_bids.io.files import read_json
+        from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 
         written = save_run(
             [Path(getattr(self.inputs, kind)) for kind in RUN_TABLES],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
-            facts=(read_json(Path(self.inputs.summary)), plain(self.inputs.settings)),
-            links=plain(self.inputs.links),
+            summary=read_summary(self.inputs.summary),
+            settings=(
+                DenoiseSettings(**self.inputs.denoise),
+                CoverageSettings(**self.inputs.minimum),
+            ),
+            links=Links.from_json(plain(self.inputs.links)),
         )
         self._results["out_files"] = [str(path) for path in written]
         self._results["names"] = [
@@ -81,20 +87,20 @@ class SaveModel(NPIInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.bids.outputs import CLAIM
+        from npi_bids.bids.sidecars import Links, ModelOutcome
         from npi_bids.bids.writing import save_model
         from npi_bids.io.claim import check_claim
-        from npi_bids.io.files import read_json
 
-        configuration = str(self.inputs.links["ConfigurationHash"])
-        check_claim(Path(self.inputs.out_dir) / CLAIM, configuration)
+        links = Links.from_json(plain(self.inputs.links))
+        check_claim(Path(self.inputs.out_dir) / CLAIM, links.configuration_hash)
         given = self.inputs.get_traitsfree()
         files, before = given.get("files", []), given.get("run_files", [])
         written = save_model(
             [Path(path) for path in files],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
-            facts=read_json(Path(self.inputs.summary)),
-            links=plain(self.inputs.links),
+            outcome=ModelOutcome.read(Path(self.inputs.summary)),
+            links=links,
             before=[Path(self.inputs.out_dir) / name for name in before],
         )
         self._results["out_files"] = [str(path) for path in written]

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.bids.derivatives import find_models, find_statuses
-from npi_bids.bids.outputs import GROUP_TABLE, STATISTICS, TEST, parse_name, stem
+from npi_bids.bids.derivatives import (
+    files_of_group,
+    find_group_maps,
+    find_models,
+    find_statuses,
+    find_tests,
+    sibling,
+)
+from npi_bids.bids.outputs import CATALOGUE, GROUP_TABLE, MODEL_KINDS, parse_name, stem
+from npi_bids.bids.sidecars import ContrastFacts, ContrastSidecar, GroupSidecar, SplitHalf
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
 from npi_bids.group.tables import edge_rows, table_cells
-from npi_bids.io.files import read_json, write_text
+from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.records import ECResult
@@ -34,10 +44,12 @@ from npi_bids.reports.methods import quality_rows
 from npi_bids.reports.page import group_page
 from npi_bids.reports.subject import LISTED, SURE, draw_places, save_figures
 
+MEAN, STATISTIC = "groupmean", "modelstatistic"  # what a group, and what a test is known by
 _MOST_ROWS = 500
-_DETAILS = ("lower", "upper", "t", "q")
-_TESTED = ("t", "q", "lower", "upper", "sign")  # what is n/a where the mean is not tested
-_PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
+# What is read beside a mean map: for the table of connections, and as layers of the matrix.
+_DETAILS = ("grouplower", "groupupper", "groupt", "groupq")
+_LAYERS = ("groupt", "groupsd", "groupsign", "groupmotion", "groupicc")
+_CORRECTED = tuple(CATALOGUE[kind].label for kind in ("modelfwe", "modelnbs", "modeltfnbs"))
 _COLUMNS = ("participant", "model", "in the group", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
 _FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
@@ -55,17 +67,16 @@ _STRIPS = (
 
 def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     """Return what the page shows of one group, from its mean map."""
-    sidecar = read_json(mean.with_suffix(".json"))
+    sidecar = _sidecar(mean)
     ec = read_matrix(mean)
-    regions = Regions(regions_file(sidecar, out_dir), ec.labels)
+    regions = Regions(regions_file(sidecar.origin.links.node_files, out_dir), ec.labels)
+    tested = _sidecar(sibling(mean, MEAN, "groupt")).group
     others = {
         kind: read_matrix(path).matrix
-        for kind in ("t", "q", "lower", "upper", "sd", "sign", "motion", "icc")
-        if (path := _variant(mean, kind)).is_file()
+        for kind in dict.fromkeys((*_DETAILS, *_LAYERS))
+        if not (tested.not_tested and CATALOGUE[kind].tested)
+        and (path := sibling(mean, MEAN, kind)).is_file()
     }
-    tested = read_json(_variant(mean, "t").with_suffix(".json"))
-    if "NotTested" in tested:
-        others = {kind: values for kind, values in others.items() if kind not in _TESTED}
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     drawn = draw_places(ec, regions, "group")
@@ -73,67 +84,44 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
     return GroupSection(
         title,
-        (*_rows(sidecar), *_unlike(_table(out_dir, mean, "subjects"))),
+        (*_rows(sidecar), *_unlike(_table(mean, "subjects"))),
         save_figures(out_dir, prefix, drawn),
-        tuple(path.relative_to(out_dir).as_posix() for path in _files(out_dir, mean)),
+        tuple(path.relative_to(out_dir).as_posix() for path in files_of_group(out_dir, mean)),
         _view(f"group-{place}", ec, regions.network, others, mean),
-        _tables(out_dir, mean, ec, regions, others, place),
+        _tables(mean, ec, regions, others, place),
         tuple(
-            _test(out_dir, path, regions, f"test-{place}-{number_}")
-            for number_, path in enumerate(_tests(mean), start=1)
+            _test(path, regions, f"test-{place}-{number_}")
+            for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
-        tested.get("NotTested", ""),
-        tested.get("FewSubjects", ""),
+        tested.not_tested,
+        tested.few_subjects,
     )
-
-
-def _variant(mean: Path, kind: str) -> Path:
-    return mean.with_name(mean.name.replace("Groupmean", f"Group{kind}"))
-
-
-def _tests(mean: Path) -> list[Path]:
-    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
-    return sorted(mean.parent.glob(f"{stem}{TEST}*Statistic_relmat.tsv"))
-
-
-def _files(out_dir: Path, mean: Path) -> list[Path]:
-    stem = mean.name.removesuffix("Groupmean_relmat.tsv")
-    folder = out_dir / STATISTICS / mean.parent.relative_to(out_dir)
-    return [*sorted(mean.parent.glob(f"{stem}*.tsv")), *sorted(folder.glob(f"{stem}*.tsv"))]
 
 
 def _view(
     name: str, ec: ECResult, networks: Sequence[str], others: dict[str, Any], mean: Path
 ) -> MatrixView:
-    layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
-    if "q" in others:
-        sure = figures_signals.only_sure(ec.matrix, others["q"], SURE)
+    layers = [Layer(CATALOGUE[MEAN].label, CATALOGUE[MEAN].title, ec.matrix)]
+    if "groupq" in others:
+        sure = figures_signals.only_sure(ec.matrix, others["groupq"], SURE)
         title = f"mean with q below {SURE:g}"
         layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
-    titles = {
-        "t": ("t", "t of the mean", True), "sd": ("SD", "SD over subjects", False),
-        "sign": ("sign", "share of subjects with the sign of the mean", False),
-        "motion": ("QC-EC", "correlation with mean FD over subjects", True),
-        "icc": ("ICC", "ICC(2,1) over visits", True),
-    }  # fmt: skip
     layers += [
-        Layer(short, words, others[kind], signed=signed)
-        for kind, (short, words, signed) in titles.items()
-        if kind in others
+        Layer(known.label, known.title, others[known.kind], signed=known.signed)
+        for known in (CATALOGUE[kind] for kind in _LAYERS if kind in others)
     ]
-    fc = mean.with_name(mean.name.replace("_meas-npi_", "_meas-pearsoncorrelation_"))
+    fc = sibling(mean, MEAN, MEAN, measure="pearsoncorrelation")
     if fc.is_file():
         matrix = read_matrix(fc).matrix
         layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
                             limit=1.0))  # fmt: skip
-    details: dict[str, Any] = {kind: others[kind] for kind in ("q",) if kind in others}
-    if "upper" in others:
-        details["half"] = others["upper"] - ec.matrix
+    details = {"q": others["groupq"]} if "groupq" in others else {}
+    if "groupupper" in others:
+        details["half"] = others["groupupper"] - ec.matrix
     return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
 
 
 def _tables(
-    out_dir: Path,
     mean: Path,
     ec: ECResult,
     regions: Regions,
@@ -141,18 +129,18 @@ def _tables(
     place: int,
 ) -> tuple[SortedTable, ...]:
     """Return the strongest connections, and pairs of networks."""
-    details: dict[str, Any] = {kind: others[kind] for kind in _DETAILS if kind in others}
+    details = {CATALOGUE[kind].label: others[kind] for kind in _DETAILS if kind in others}
     columns, rows = edge_rows(ec, details, regions.network, LISTED)
     found = [SortedTable(f"edges-{place}", f"The {len(rows)} strongest mean connections",
                          columns, rows)]  # fmt: skip
     shown: tuple[str, ...]
     shown = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
-    pairs = _table(out_dir, mean, "networks")
+    pairs = _table(mean, "networks")
     if pairs is not None:
         found.append(SortedTable(f"networks-{place}", "Pairs of networks", shown,
                                  table_cells(pairs, shown)))  # fmt: skip
     shown = ("region", "figure", "mean", "lower", "upper", "t", "q")
-    of_regions = _table(out_dir, mean, "regions")
+    of_regions = _table(mean, "regions")
     if of_regions is not None:
         kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
         found.append(SortedTable(f"regions-{place}", "Regions: flow, hierarchy, asymmetry", shown,
@@ -160,53 +148,49 @@ def _tables(
     return tuple(found)
 
 
-def _table(out_dir: Path, matrix: Path, kind: str) -> Any:
+def _table(matrix: Path, table: str, kind: str = MEAN) -> Any:
     """Return a long table that belongs to a matrix, or None."""
-    folder = out_dir / STATISTICS / matrix.parent.relative_to(out_dir)
-    name = matrix.name.removesuffix("_relmat.tsv")
-    name = name.removesuffix("Groupmean").removesuffix("Statistic")
-    path = folder / f"{name}_{kind}.tsv"
+    path = sibling(matrix, kind, table)
     return read_table(path) if path.is_file() else None
 
 
-def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
+def _rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     """Return what is known of a group: who, how, motion, and how well it repeats."""
+    group, origin = sidecar.group, sidecar.origin
     rows = [
-        Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
-        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
-        Row("weights", str(sidecar["Weights"])),
-        Row("configuration", str(sidecar["ConfigurationHash"])),
+        Row("subjects", str(group.number_of_subjects), ", ".join(group.subjects)),
+        Row("an edge needs", f"{group.minimum_subjects} subjects"),
+        Row("weights", group.weights),
+        Row("configuration", origin.links.configuration_hash),
     ]
-    if on := sidecar.get("PretrainedOn"):
-        rows.append(Row("surrogates pre-trained on", str(on)))
-    halves = sidecar["SplitHalfOfSubjects"]
+    if origin.pretrained_on:
+        rows.append(Row("surrogates pre-trained on", origin.pretrained_on))
+    halves = group.split_half_of_subjects or SplitHalf()
     rows.append(
-        Row("r of halves of the subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",
+        Row("r of halves of the subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
             "mean maps of random halves; n/a below four subjects")
     )  # fmt: skip
-    moved = sidecar.get("MotionEffect")
-    if moved:
+    if moved := group.motion_effect:
         rows.append(
-            Row("QC-EC", f"median |r| {number(moved['MedianAbsoluteR'])}",
-                f"with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
-                f"{_percent(moved['ShareOfEdgesWithQBelow05'])} of the connections; with "
-                f"distance: {number(moved['SpearmanWithDistance'])}")
+            Row("QC-EC", f"median |r| {number(moved.median_absolute_r)}",
+                f"with mean FD over {moved.subjects} subjects; q < 0.05 in "
+                f"{_percent(moved.share_significant)} of the connections; with "
+                f"distance: {number(moved.spearman_with_distance)}")
         )  # fmt: skip
-    again = sidecar.get("Reliability")
-    if again:
+    if again := group.reliability:
         rows.append(
-            Row("visits", f"median ICC(2,1) {number(again['MedianICC21'])}, ICC(3,1) "
-                f"{number(again['MedianICC31'])}",
-                f"{again['Subjects']} subjects with {again['Visits']} visits; "
-                f"{number(100 * again['IdentificationRate'])} % are known again by their map; r "
-                f"{number(again['MeanRWithin'])} within and {number(again['MeanRBetween'])} "
+            Row("visits", f"median ICC(2,1) {number(again.median_icc_21)}, ICC(3,1) "
+                f"{number(again.median_icc_31)}",
+                f"{again.subjects} subjects with {again.visits} visits; "
+                f"{number(100 * again.identification_rate)} % are known again by their map; r "
+                f"{number(again.mean_r_within)} within and {number(again.mean_r_between)} "
                 "between subjects")
         )  # fmt: skip
     return tuple(rows)
 
 
-def _percent(share: float | None) -> str:
-    return "n/a" if share is None else f"{number(100 * share)} %"
+def _percent(share: float) -> str:
+    return f"{number(100 * share)} %" if isfinite(share) else "n/a"
 
 
 def _unlike(subjects: Any) -> tuple[Row, ...]:
@@ -218,29 +202,29 @@ def _unlike(subjects: Any) -> tuple[Row, ...]:
     return (Row("unlike the others", ", ".join(names) or "nobody", note),)
 
 
-def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
+def _test(path: Path, regions: Regions, name: str) -> TestSection:
     """Return what one test over subjects found."""
-    sidecar = read_json(path.with_suffix(".json"))
-    if "NotTested" in sidecar:
-        return _untested(path, sidecar, regions, name)
+    test = ContrastSidecar.read(path.with_suffix(".json")).test
+    if test.not_tested:
+        return _untested(path, test, regions, name)
     statistic = read_matrix(path)
     details = {
-        words: read_matrix(file).matrix
-        for kind, words in {"P": "p", "Q": "q", **_PERMUTED}.items()
-        if (file := path.with_name(path.name.replace("Statistic_", f"{kind}_"))).is_file()
+        CATALOGUE[kind].label: read_matrix(file).matrix
+        for kind in MODEL_KINDS
+        if CATALOGUE[kind].role and (file := sibling(path, STATISTIC, kind)).is_file()
     }
-    signed = sidecar["Statistic"] == "t"
-    layers = [Layer(str(sidecar["Statistic"]), f"{sidecar['Statistic']} of {sidecar['Contrast']}",
-                    statistic.matrix, signed=signed)]  # fmt: skip
-    for words in ("p FWE", "p NBS", "p TFNBS"):
+    signed = test.statistic == "t"
+    layers = [Layer(test.statistic, f"{test.statistic} of {test.contrast}", statistic.matrix,
+                    signed=signed)]  # fmt: skip
+    for words in _CORRECTED:
         if words in details:
             sure = figures_signals.only_sure(statistic.matrix, details[words], SURE)
-            layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
+            layers.append(Layer(f"{words} < {SURE:g}", f"{test.statistic} where {words} is "
                                 f"below {SURE:g}", sure, signed=signed,
                                 below=(words, SURE)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
     tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
-    parts = _table(out_dir, path, "components")
+    parts = _table(path, "components", STATISTIC)
     if parts is not None:
         shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
         title = "Networks of edges above the threshold"
@@ -248,58 +232,57 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
             title += f", the first {_MOST_ROWS} of {len(parts)} edges"
         cells = table_cells(parts.head(_MOST_ROWS), shown)
         tables.append(SortedTable(f"{name}-components", title, shown, cells))
-    networks = _table(out_dir, path, "networks")
+    networks = _table(path, "networks", STATISTIC)
     if networks is not None:
         shown = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
                                   "p_fwe") if c in networks)  # fmt: skip
         tables.append(SortedTable(f"{name}-networks", "Pairs of networks", shown,
                                   table_cells(networks, shown)))  # fmt: skip
     return TestSection(
-        f"Test: {sidecar['Contrast']}",
-        _test_rows(sidecar, details),
+        f"Test: {test.contrast}",
+        _test_rows(test, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
         tuple(tables),
-        caution=sidecar.get("FewSubjects", ""),
+        caution=test.few_subjects,
     )
 
 
-def _untested(path: Path, sidecar: dict[str, Any], regions: Regions, name: str) -> TestSection:
+def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> TestSection:
     """Return what is known of a contrast that was not tested: its effects, without any p."""
-    effects = path.with_name(path.name.replace("Statistic_", "Effect_"))
+    effects = sibling(path, STATISTIC, "modeleffect")
     matrix = read_matrix(effects if effects.is_file() else path)
-    layer = Layer("effect", f"effect of {sidecar['Contrast']}", matrix.matrix)
+    layer = Layer("effect", f"effect of {test.contrast}", matrix.matrix)
     columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
     return TestSection(
-        f"Contrast: {sidecar['Contrast']}",
-        _test_rows(sidecar, {}),
+        f"Contrast: {test.contrast}",
+        _test_rows(test, {}),
         MatrixView(name, matrix.labels, regions.network, [layer], {}),
         (SortedTable(f"{name}-edges", "The largest effects, not tested", columns, cells),),
-        not_tested=str(sidecar["NotTested"]),
+        not_tested=test.not_tested,
     )
 
 
-def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, ...]:
-    covariates = "with mean FD as a covariate" if "mean_fd" in sidecar["Columns"] else (
+def _test_rows(test: ContrastFacts, details: dict[str, Any]) -> tuple[Row, ...]:
+    covariates = "with mean FD as a covariate" if "mean_fd" in test.columns else (
         "mean FD is no covariate"
     )  # fmt: skip
-    left_out = "; ".join(f"{who}: {why}" for who, why in sidecar["LeftOut"].items())
+    left_out = "; ".join(f"{who}: {why}" for who, why in test.left_out.items())
     found = [
         f"{words}: {int((matrix <= SURE).sum())}"
         for words, matrix in details.items()
-        if words not in ("p", "p permuted")
+        if words in ("q", *_CORRECTED)
     ]
     return (
-        Row("model", sidecar["Model"], covariates),
-        Row("subjects", str(sidecar["NumberOfSubjects"]), left_out),
+        Row("model", test.model, covariates),
+        Row("subjects", str(test.number_of_subjects), left_out),
         Row(
             "connections at 0.05",
-            ", ".join(found)
-            or ("not tested" if "NotTested" in sidecar else "none were corrected"),
+            ", ".join(found) or ("not tested" if test.not_tested else "none were corrected"),
         ),
         Row(
             "permutations",
-            str(sidecar["Permutations"]),
-            f"networks above {sidecar['Statistic']} {sidecar['NetworkThreshold']:g}",
+            str(test.permutations),
+            f"networks above {test.statistic} {test.network_threshold:g}",
         ),
     )
 
@@ -312,13 +295,13 @@ def write_group_report(out_dir: Path) -> Path:
     ReportError
         There is no group.
     """
-    means = sorted(out_dir.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
+    means = find_group_maps(out_dir)
     if not means:
         raise ReportError(f"<{out_dir}> holds no group; run the group level.")
     sections = tuple(
         cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
     )
-    included = {_name_of(uri) for path in means for uri in _sidecar(path)["Sources"]}
+    included = {_name_of(uri) for path in means for uri in _sidecar(path).origin.links.sources}
     models = list(find_models(out_dir))
     rows = quality_rows(out_dir, models)
     left_out = _reasons(out_dir)
@@ -331,7 +314,7 @@ def write_group_report(out_dir: Path) -> Path:
         __version__,
         sections,
         SortedTable("members", "Participants", _COLUMNS, members, links),
-        _strips(rows, models[0].sidecar["VerdictThresholds"] if models else {}),
+        _strips(rows, asdict(models[0].fit.verdict_thresholds) if models else {}),
         read_methods(out_dir),
         place_of(out_dir, (), ""),
     )
@@ -392,5 +375,5 @@ def _strips(rows: list[dict[str, Any]], wanted: dict[str, float]) -> tuple[Strip
     return tuple(strips)
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
-    return read_json(path.with_suffix(".json"))
+def _sidecar(path: Path) -> GroupSidecar:
+    return GroupSidecar.read(path.with_suffix(".json"))

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.derivatives import find_models
-from npi_bids.io.files import read_json
+from npi_bids.bids.derivatives import find_group_maps, find_models
+from npi_bids.bids.description import input_programs
 from npi_bids.reports.components import Place, Row
 
 _CITATION = (
@@ -46,7 +46,7 @@ def place_of(out_dir: Path, pages: Sequence[str], own: str) -> Place:
     return Place(
         before=pages[at - 1] if at > 0 else "",
         after=pages[at + 1] if 0 <= at < len(pages) - 1 else "",
-        group=any(out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")),
+        group=bool(find_group_maps(out_dir)),
         provenance=_provenance(out_dir),
         citation=_CITATION.format(version=__version__),
     )
@@ -65,14 +65,11 @@ def _provenance(out_dir: Path) -> tuple[Row, ...]:
         )
     model = next(iter(find_models(out_dir)), None)
     if model is not None:
-        rows.append(Row("configuration", str(model.sidecar["ConfigurationHash"])))
-        versions = model.sidecar["SoftwareVersions"]
+        rows.append(Row("configuration", model.configuration))
+        versions = model.fit.software_versions
         rows.append(
             Row("versions", ", ".join(f"{key} {value}" for key, value in versions.items()))
         )
-    path = out_dir / "dataset_description.json"
-    made = read_json(path).get("GeneratedBy", [])[1:] if path.is_file() else []
-    if made:
-        words = [f"{entry.get('Name')} {entry.get('Version', '')}".strip() for entry in made]
-        rows.append(Row("input made by", ", ".join(words)))
+    if made := input_programs(out_dir):
+        rows.append(Row("input made by", ", ".join(made)))
     return tuple(rows)

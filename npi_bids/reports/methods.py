@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
-from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, Model, find_models, find_statuses
+from npi_bids.bids.derivatives import (
+    DONE,
+    EXCLUDED,
+    FAILED,
+    Model,
+    find_group_maps,
+    find_models,
+    find_statuses,
+    find_tests,
+)
+from npi_bids.bids.description import input_programs
 from npi_bids.bids.outputs import QUALITY_TABLE
+from npi_bids.bids.quality_columns import quality_sidecar
+from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, RunSidecar
 from npi_bids.group.selection import mean_displacement
-from npi_bids.io.files import read_json, write_text
+from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import place_of, title_of
@@ -33,6 +47,7 @@ def write_texts(out_dir: Path) -> list[Path]:
     """Write the table of quality, and methods text with references where there is a model."""
     models = list(find_models(out_dir))
     table = out_dir / QUALITY_TABLE
+    quality_sidecar().write(table.with_suffix(".json"))
     write_rows(quality_rows(out_dir, models), table)
     if not models:
         return [table]
@@ -64,9 +79,9 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]
         }
         model = by_name.get(status.name)
         if status.status == DONE and model is not None:
-            row["verdict"] = model.sidecar["Verdict"]
-            row["verdict_reasons"] = "; ".join(model.sidecar["VerdictReasons"]) or float("nan")
-            row |= model.sidecar["Quality"] | _motion(model)
+            row["verdict"] = model.fit.verdict
+            row["verdict_reasons"] = "; ".join(model.fit.verdict_reasons) or float("nan")
+            row |= asdict(model.fit.quality) | _motion(model)
         rows.append(row)
     return rows
 
@@ -109,44 +124,40 @@ def _flags(row: dict[str, Any]) -> str:
 def _motion(model: Model) -> dict[str, float]:
     runs = [sidecar for _, sidecar in model.runs()]
     moved = mean_displacement(runs)
-    kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in runs)
+    kept = sum(run.samples_kept * run.repetition_time for run in runs)
     return {
         "mean_fd": float("nan") if moved is None else moved,
         "minutes_kept": kept / 60,
-        "regions_in_model": model.sidecar["RegionsInModel"],
+        "regions_in_model": model.fit.regions_in_model,
     }
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-    return read_json(path.with_suffix(".json"))
 
 
 def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
     """Gather every number and word of the methods text from sidecars."""
     statuses = find_statuses(out_dir)
-    first = models[0].sidecar
+    first = models[0].fit
     runs = [run for model in models for _, run in model.runs()]
-    quality = {key: _spread(m.sidecar["Quality"][key] for m in models) for key in
+    quality = {key: _spread(getattr(m.fit.quality, key) for m in models) for key in
                ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
-    group = [_sidecar(path) for path in out_dir.glob("tpl-*/**/func/*Groupmean_relmat.tsv")]
-    n_runs = {len(model.sidecar["Sources"]) for model in models}
-    training = first["Training"]
-    made = read_json(out_dir / "dataset_description.json")["GeneratedBy"][1:]
+    means = find_group_maps(out_dir)
+    group = GroupSidecar.read(means[0].with_suffix(".json")).group if means else None
+    n_runs = {len(model.sidecar.links.sources) for model in models}
+    training = first.training
     return {
         "version": __version__,
-        "versions": first["SoftwareVersions"],
+        "versions": first.software_versions,
         "n_models": len(models),
         "n_subjects": len({model.entities["sub"] for model in models}),
         "n_excluded": sum(status.status == EXCLUDED for status in statuses),
         "n_failed": sum(status.status == FAILED for status in statuses),
-        "inputs": ", ".join(f"{x.get('Name')} {x.get('Version', '')}".strip() for x in made),
+        "inputs": ", ".join(input_programs(out_dir)),
         "spaces": _words(model.entities.get("space", "of the individual") for model in models),
-        "trs": _words(f"{model.sidecar['RepetitionTime']:g}" for model in models),
+        "trs": _words(f"{model.fit.repetition_time:g}" for model in models),
         "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
         "atlases": _words(_atlas_words(model) for model in models),
-        "given": all(run["Regressors"] == [] and run["Denoising"] != "none" for run in runs),
-        "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
-        "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
+        "given": all(not run.regressors and run.denoising != "none" for run in runs),
+        "min_coverage": f"{runs[0].minimum_coverage:.0%}",
+        "uncovered": f"{_spread(len(run.regions_not_covered) for run in runs)} region(s) per run",
         "denoise": _denoise_facts(runs),
         "surrogate_words": _surrogate_words(models),
         **_trust_facts(models),
@@ -154,65 +165,64 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         **{key: training.get(key) for key in
            ("refit",)},
         "train_share": f"{training.get('train_fraction', 0):.0%}",
-        "brain": training if first["Surrogate"] == WHOLE_BRAIN else None,
-        "brain_fit": _spread(m.sidecar["Quality"]["model_fc_r"] for m in models),
+        "brain": training if first.surrogate == WHOLE_BRAIN else None,
+        "brain_fit": _spread(m.fit.quality.model_fc_r for m in models),
         "r2": quality["r2"],
         "r2_own": quality["r2_own_history"],
         "r2_persistence": quality["r2_persistence"],
         "r2_var": quality["r2_ridge_var"],
         "signs": _SIGNS,
-        "sign": first["Perturbation"]["Sign"],
-        "strength": f"{first['Perturbation']['Strength']:g}",
-        "seed": first["Seed"],
-        "group": {"min_subjects": group[0]["MinimumSubjects"],
-                  "weights": group[0].get("Weights", "none")} if group else None,
-        "tests": [_sidecar(path) for path in
-                  sorted(out_dir.glob("tpl-*/**/func/*Statistic_relmat.tsv"))],
-        "pretrained": first.get("Pretrained"),
+        "sign": first.perturbation.sign,
+        "strength": f"{first.perturbation.strength:g}",
+        "seed": first.seed,
+        "group": group,
+        "tests": [ContrastSidecar.read(path.with_suffix(".json")).test
+                  for path in find_tests(out_dir)],
+        "pretrained": first.pretrained,
     }  # fmt: skip
 
 
 def _surrogate_words(models: Sequence[Model]) -> str:
     """Return the sentence on the surrogate, as its family words it."""
-    name = str(models[0].sidecar["Surrogate"])
+    name = models[0].fit.surrogate
     known = families().get(name)
     if known is None:  # a whole-brain model, which has a paragraph of its own, or a lost package
         return f"It was of the kind {name}"
-    return known.describe([model.sidecar["Training"] for model in models])
+    return known.describe([model.fit.training for model in models])
 
 
 def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
     """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
-    uncertain = models[0].sidecar["Uncertainty"]
+    uncertain = models[0].fit.uncertainty
     errors = {
         "posterior": " Standard errors are those of the posterior, in closed form.",
-        "bootstrap": f" Standard errors are those of {uncertain['Resamples']} circular "
+        "bootstrap": f" Standard errors are those of {uncertain.resamples} circular "
         "moving-block resamples of the windows.",
     }
     return {
-        "uncertainty": errors.get(uncertain["Method"], ""),
-        "verdicts": _counts(str(model.sidecar["Verdict"]) for model in models),
-        "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of {len(models)}",
+        "uncertainty": errors.get(uncertain.method, ""),
+        "verdicts": _counts(model.fit.verdict for model in models),
+        "directed": f"{sum(m.fit.direction_supported for m in models)} of {len(models)}",
     }
 
 
-def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _denoise_facts(runs: Sequence[RunSidecar]) -> dict[str, Any]:
     first = runs[0]
-    kept = sum(run["SamplesKept"] for run in runs) / sum(run["NumberOfSamples"] for run in runs)
+    kept = sum(run.samples_kept for run in runs) / sum(run.number_of_samples for run in runs)
     return {
-        "strategy": first["Denoising"],
-        "description": first["DenoisingDescription"],
-        "regressors": _spread(len(run["Regressors"]) for run in runs),
-        "high_pass": first["HighPass"],
-        "low_pass": first["LowPass"],
-        "gsr": first["GlobalSignalRegression"],
-        "smoothing": first["SmoothingFWHM"],
-        "fd_threshold": first["FramewiseDisplacementThreshold"],
-        "standardize": first["Standardize"],
+        "strategy": first.denoising,
+        "description": first.denoising_description,
+        "regressors": _spread(len(run.regressors) for run in runs),
+        "high_pass": first.high_pass,
+        "low_pass": first.low_pass,
+        "gsr": first.global_signal_regression,
+        "smoothing": first.smoothing_fwhm,
+        "fd_threshold": first.framewise_displacement_threshold,
+        "standardize": first.standardize,
         "kept": f"{kept:.0%}",
-        "dummies": _spread(run["DummyScans"] for run in runs),
-        "censored": _spread(run["SamplesCensored"] for run in runs),
-        "n_damaged": sum(run["SamplesDamaged"] for run in runs),
+        "dummies": _spread(run.dummy_scans for run in runs),
+        "censored": _spread(run.samples_censored for run in runs),
+        "n_damaged": sum(run.samples_damaged for run in runs),
     }
 
 
@@ -234,7 +244,7 @@ def _words(values: Iterable[str]) -> str:
 
 def _spread(values: Iterable[Any]) -> str:
     """Write one number, or the range of several."""
-    known = [float(value) for value in values if value is not None]
+    known = [float(value) for value in values if isfinite(value)]
     if not known:
         return "n/a"
     low, high = min(known), max(known)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from npi_bids import __version__
 from npi_bids.assessment.quality import mean_spectrum
-from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
-from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, output_path, parse_name
+from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses, sibling
+from npi_bids.bids.outputs import CATALOGUE, MEASURES, UNCERTAINTIES
+from npi_bids.bids.quality_columns import FIGURES
+from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import Flow, flow_of, network_map
 from npi_bids.errors import ReportError
 from npi_bids.group.selection import mean_displacement
@@ -20,10 +24,9 @@ from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.parcellation.cifti import on_surface
-from npi_bids.records import Array, ECResult
+from npi_bids.records import Array, ECResult, Quality
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
-    QUALITY_NOTES,
     Figure,
     KeyFigure,
     ModelSection,
@@ -38,7 +41,9 @@ from npi_bids.reports.page import subject_page
 
 # q below which a connection is shown as sure, and how many connections a table holds.
 SURE, LISTED = 0.05, 100
-_DETAILS = {"npilower": "lower", "npiupper": "upper", "npiq": "q"}
+# What a table of connections shows beside the map, by the name of its column.
+_DETAILS = {kind: CATALOGUE[kind].label for kind in UNCERTAINTIES if CATALOGUE[kind].label}
+_FC = ("pearsoncorrelation", "modelfc")
 _MOVED = (0.25, 0.5)  # mean FD (mm) that is much, and very much, in the literature
 _UNITS = {"standard deviations of the source": "SD"}
 
@@ -46,7 +51,7 @@ _UNITS = {"standard deviations of the source": "SD"}
 def draw_brain(model: Model) -> list[Figure]:
     """Return the pictures of search and model."""
     table = read_table(model.path("training"))
-    training = model.sidecar["Training"]
+    training = model.fit.training
     drawn = [
         Figure(
             "search",
@@ -82,23 +87,21 @@ class MapOfModel:
         self.networks = self.regions.network
         self.others = {
             kind: read_matrix(model.path(kind)).matrix
-            for kind in ("pearsoncorrelation", "modelfc", *_DETAILS)
+            for kind in (*_FC, *_DETAILS)
             if model.path(kind).is_file()
         }
 
     def view(self) -> MatrixView:
         """Return the matrices that a reader goes through."""
-        layers = [Layer("EC", "effective connectivity by perturbation", self.ec.matrix)]
+        ec = CATALOGUE["npi"]
+        layers = [Layer(ec.label, ec.title, self.ec.matrix)]
         if "npiq" in self.others:
             sure = self._sure()
             title = f"effective connectivity with q below {SURE:g}"
             layers.append(Layer("EC, sure", title, sure, below=("q", SURE)))
-        for kind, name, title in (
-            ("pearsoncorrelation", "FC", "functional connectivity of the data"),
-            ("modelfc", "model FC", "functional connectivity of the free-running surrogate"),
-        ):
-            if kind in self.others:
-                layers.append(Layer(name, title, self.others[kind], directed=False, limit=1.0))
+        for fc in (CATALOGUE[kind] for kind in _FC if kind in self.others):
+            matrix = self.others[fc.kind]
+            layers.append(Layer(fc.label, fc.title, matrix, directed=fc.directed, limit=1.0))
         details = {"q": self.others["npiq"]} if "npiq" in self.others else {}
         if "npiupper" in self.others:
             details["half"] = self.others["npiupper"] - self.ec.matrix
@@ -123,18 +126,19 @@ class MapOfModel:
                 f"By absolute strength {sends} sends most beyond what it receives, {receives} "
                 "receives most beyond what it sends."
             )
-        quality = self.model.sidecar["Quality"]
-        supported = "" if quality["direction_supported"] else "not "
+        quality = self.model.fit.quality
+        supported = "" if quality.direction_supported else "not "
+        directed = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
         lines.append(
             f"Direction is {supported}supported by the signals; "
-            f"{number(100 * (quality['antisymmetric_share'] or 0))} % of the energy of the map "
+            f"{number(100 * directed)} % of the energy of the map "
             "has a direction."
         )
-        if quality["expected_r"] is not None:
+        if isfinite(quality.expected_r):
             lines.append(
-                f"Simulated maps of like quality reached r {number(quality['expected_r'])} with "
-                f"their truth (90 %: {number(quality['expected_r_lower'])} to "
-                f"{number(quality['expected_r_upper'])})."
+                f"Simulated maps of like quality reached r {number(quality.expected_r)} with "
+                f"their truth (90 %: {number(quality.expected_r_lower)} to "
+                f"{number(quality.expected_r_upper)})."
             )
         if self.regions.centres is None and _mesh_atlas(self.regions) is None:
             lines.append(
@@ -157,10 +161,9 @@ class MapOfModel:
         """Return matrices as figures for use elsewhere."""
         draw = figures_signals.draw_matrix
         drawn = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
-        for kind, name, title in (
-            ("pearsoncorrelation", "fc", "FC"), ("modelfc", "modelfcmatrix", "model FC"),
-        ):  # fmt: skip
+        for kind, name in zip(_FC, ("fc", "modelfcmatrix"), strict=True):
             if kind in self.others:
+                title = CATALOGUE[kind].label
                 svg = draw(
                     self.others[kind], self.networks, title=title, directed=False, limit=1.0
                 )
@@ -265,31 +268,31 @@ def ranked_regions(labels: tuple[str, ...], net: Array) -> tuple[str, str]:
     return max(known)[1], min(known)[1]
 
 
-Runs = list[tuple[Path, dict[str, Any]]]
+Runs = list[tuple[Path, RunSidecar]]
 
 
 def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
     """Return the figures that decide, each with its threshold and what it means."""
-    quality, wanted = model.sidecar["Quality"], model.sidecar["VerdictThresholds"]
+    quality, wanted = model.fit.quality, model.fit.verdict_thresholds
     about = [sidecar for _, sidecar in runs]
     found = [
-        _graded("skill over own past", quality["skill_own_history"],
-                (wanted["min_skill"], wanted["good_skill"]),
+        _graded("skill over own past", quality.skill_own_history,
+                (wanted.min_skill, wanted.good_skill),
                 "share by which other regions lower the error of prediction, on held-out samples"),
-        _graded("skill over a ridge VAR", quality["skill_ridge_var"], (None, 0.0),
+        _graded("skill over a ridge VAR", quality.skill_ridge_var, (None, 0.0),
                 "the surrogate against the plain linear model of one lag"),
-        _graded("model FC r", quality["model_fc_r"], (None, wanted["good_model_fc"]),
+        _graded("model FC r", quality.model_fc_r, (None, wanted.good_model_fc),
                 "does the free-running surrogate behave like the data"),
-        _graded("r between halves", quality["r_split"],
-                (None if quality.get("shrunk") else wanted["min_split"], wanted["good_split"]),
+        _graded("r between halves", quality.r_split,
+                (None if quality.shrunk else wanted.min_split, wanted.good_split),
                 "does the first half of the data give the map of the second"
-                + (", by the deviations from the group's map" if quality.get("shrunk") else "")),
+                + (", by the deviations from the group's map" if quality.shrunk else "")),
         _direction(quality, wanted),
-        _graded("expected r with the truth", quality["expected_r"],
-                (wanted["min_expected"], wanted["good_expected"]),
+        _graded("expected r with the truth", quality.expected_r,
+                (wanted.min_expected, wanted.good_expected),
                 "what simulated maps of like quality reached; n/a: nothing like it was simulated"),
-        _graded("samples per parameter", quality["samples_per_parameter"],
-                (None, wanted["good_samples"]), "effective samples, per region and lag"),
+        _graded("samples per parameter", quality.samples_per_parameter,
+                (None, wanted.good_samples), "effective samples, per region and lag"),
         _motion(mean_displacement(about)),
         _minutes(about),
         _coverage(model, about),
@@ -297,24 +300,22 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
     return tuple(found)
 
 
-def _graded(
-    name: str, value: float | None, limits: tuple[float | None, float], note: str
-) -> KeyFigure:
+def _graded(name: str, value: float, limits: tuple[float | None, float], note: str) -> KeyFigure:
     """Grade a figure of which more is better."""
     bad, good = limits
     wanted = f"≥ {good:g}" + (f" (bad < {bad:g})" if bad is not None else "")
-    if value is None:
+    if not isfinite(value):
         return KeyFigure(name, "n/a", wanted, note, "unknown")
     state = "good" if value >= good else "bad" if bad is not None and value < bad else "caution"
     return KeyFigure(name, number(value), wanted, note, state)
 
 
-def _direction(quality: dict[str, Any], wanted: dict[str, Any]) -> KeyFigure:
-    yes = bool(quality["direction_supported"])
+def _direction(quality: Quality, wanted: VerdictSettings) -> KeyFigure:
+    yes = quality.direction_supported
     return KeyFigure(
         "direction supported",
-        f"{'yes' if yes else 'no'} (p {number(quality['direction_p'])})",
-        f"p < {wanted['direction_p']:g}, ratio ≥ {wanted['direction_ratio']:g}",
+        f"{'yes' if yes else 'no'} (p {number(quality.direction_p)})",
+        f"p < {wanted.direction_p:g}, ratio ≥ {wanted.direction_ratio:g}",
         "do the signals differ from themselves with time reversed; if not, read the map as "
         "undirected",
         "good" if yes else "caution",
@@ -330,9 +331,9 @@ def _motion(moved: float | None) -> KeyFigure:
     return KeyFigure("mean FD", f"{number(moved)} mm", wanted, note, state)
 
 
-def _minutes(about: Sequence[dict[str, Any]]) -> KeyFigure:
-    kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in about) / 60
-    whole = sum(run["NumberOfSamples"] * run["RepetitionTime"] for run in about) / 60
+def _minutes(about: Sequence[RunSidecar]) -> KeyFigure:
+    kept = sum(run.samples_kept * run.repetition_time for run in about) / 60
+    whole = sum(run.number_of_samples * run.repetition_time for run in about) / 60
     state = "good" if kept >= 0.8 * whole else "caution"
     return KeyFigure(
         "minutes kept", f"{kept:.1f} of {whole:.1f}", "≥ 80 %",
@@ -340,9 +341,9 @@ def _minutes(about: Sequence[dict[str, Any]]) -> KeyFigure:
     )  # fmt: skip
 
 
-def _coverage(model: Model, about: Sequence[dict[str, Any]]) -> KeyFigure:
-    lost = {name for run in about for name in run["RegionsNotCovered"]}
-    inside = int(model.sidecar["RegionsInModel"])
+def _coverage(model: Model, about: Sequence[RunSidecar]) -> KeyFigure:
+    lost = {name for run in about for name in run.regions_not_covered}
+    inside = model.fit.regions_in_model
     return KeyFigure(
         "regions covered", f"{inside} of {inside + len(lost)}", "all",
         "others are n/a in every matrix; nothing is filled in",
@@ -353,7 +354,7 @@ def _coverage(model: Model, about: Sequence[dict[str, Any]]) -> KeyFigure:
 def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> list[Figure]:
     """Return the carpet before and after cleaning, and the spectrum after it."""
     about = runs[0][1]
-    tr = float(about["RepetitionTime"])
+    tr = about.repetition_time
     series = [read_series(path, tr) for path, _ in runs]
     drawn = [
         Figure(
@@ -379,7 +380,7 @@ def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> li
                 "Mean power of the cleaned signals; dashed: the filter, and 0.15 Hz, above which "
                 "signals that were low-passed have nothing left, and no direction.",
                 figures_connectivity.draw_spectrum(
-                    *spectrum, high_pass=about["HighPass"], low_pass=about["LowPass"]
+                    *spectrum, high_pass=about.high_pass, low_pass=about.low_pass
                 ),
                 "Mean power spectrum of the cleaned signals",
             )
@@ -437,7 +438,7 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int
         return ModelSection(title, status.status, reason=status.reason, crash=text)
     runs = model.runs()
     shown = MapOfModel(model, f"matrix-{number}")
-    whole_brain = model.sidecar["Surrogate"] == "wbm"
+    whole_brain = model.fit.surrogate == "wbm"
     drawn = [
         *(draw_brain(model) if whole_brain else _draw_fit(model)),
         *_draw_runs(runs, shown.regions),
@@ -450,8 +451,8 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int
     return ModelSection(
         title,
         status.status,
-        verdict=str(model.sidecar["Verdict"]),
-        reasons=tuple(model.sidecar["VerdictReasons"]),
+        verdict=model.fit.verdict,
+        reasons=model.fit.verdict_reasons,
         key=key_figures(model, runs),
         summary=shown.summary(),
         view=shown.view(),
@@ -465,13 +466,6 @@ def _section(out_dir: Path, status: UnitStatus, model: Model | None, number: int
     )
 
 
-def _beside(path: Path, kind: str) -> Path:
-    """Return another table of the same run."""
-    entities = dict(parse_name(path.name).entities)
-    desc = entities.pop("desc")
-    return path.parent / output_path(kind, entities, desc).name
-
-
 def _draw_fit(model: Model) -> list[Figure]:
     names = {
         "r2": "surrogate",
@@ -479,8 +473,9 @@ def _draw_fit(model: Model) -> list[Figure]:
         "r2_own_history": "each region's own past",
         "r2_persistence": "last sample repeated",
     }
-    quality = model.sidecar["Quality"]
-    known = {name: quality[key] for key, name in names.items() if quality[key] is not None}
+    quality = model.fit.quality
+    shown = {name: float(getattr(quality, key)) for key, name in names.items()}
+    known = {name: value for name, value in shown.items() if isfinite(value)}
     drawn = [
         Figure(
             "prediction",
@@ -498,10 +493,8 @@ def _draw_fit(model: Model) -> list[Figure]:
                 "modelfc",
                 "Does the surrogate behave like the brain it was fitted to?",
                 "FC of the free-running surrogate against FC of the data, one point per pair.",
-                figures_signals.draw_agreement(
-                    simulated, fc, quality["model_fc_r"] or float("nan")
-                ),
-                f"Scatter of model FC against FC, r {number(quality['model_fc_r'])}",
+                figures_signals.draw_agreement(simulated, fc, quality.model_fc_r),
+                f"Scatter of model FC against FC, r {number(quality.model_fc_r)}",
             )
         )
     curve = read_table(model.path("training"))
@@ -520,10 +513,12 @@ def _draw_fit(model: Model) -> list[Figure]:
 
 
 def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
-    coverage = [read_table(_beside(path, "coverage")) for path, _ in runs]
-    motion = [read_table(_beside(path, "outliers")) for path, _ in runs]
+    coverage = [read_table(sibling(path, "timeseries", "coverage")) for path, _ in runs]
+    motion = [read_table(sibling(path, "timeseries", "outliers")) for path, _ in runs]
     about = runs[0][1]
-    before = [read_table(_beside(path, "raw")).to_numpy(dtype=float) for path, _ in runs]
+    before = [
+        read_table(sibling(path, "timeseries", "raw")).to_numpy(dtype=float) for path, _ in runs
+    ]
     drawn = draw_signals(runs, motion, before)
     if any(table["coverage"].notna().any() for table in coverage):
         drawn.append(
@@ -531,7 +526,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
                 "coverage",
                 "Coverage",
                 "Share of each region that the run covers; regions below the threshold are n/a.",
-                figures_signals.draw_coverage(coverage, about["MinimumCoverage"]),
+                figures_signals.draw_coverage(coverage, about.minimum_coverage),
             )
         )
         if regions.centres is not None:
@@ -553,7 +548,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
                 "Motion and censoring",
                 "Framewise displacement; shaded samples were left out. No window crosses them.",
                 figures_signals.draw_motion(
-                    motion, about["FramewiseDisplacementThreshold"], about["RepetitionTime"]
+                    motion, about.framewise_displacement_threshold, about.repetition_time
                 ),
             )
         )
@@ -561,26 +556,25 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
 
 
 def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
-    sidecar, about = model.sidecar, runs[0][1]
-    training, push = sidecar["Training"], sidecar["Perturbation"]
+    fit, about = model.fit, runs[0][1]
+    push = fit.perturbation
     return (
         Row("runs", "\n".join(path.name.split("_space")[0] for path, _ in runs)),
-        Row("sampling period", f"{sidecar['RepetitionTime']:g} s"),
+        Row("sampling period", f"{fit.repetition_time:g} s"),
         Row(
             "samples kept",
-            f"{sum(sidecar['SamplesKeptPerRun'])} of {sum(sidecar['SamplesPerRun'])}",
+            f"{sum(fit.samples_kept_per_run)} of {sum(fit.samples_per_run)}",
         ),
-        Row("windows per run", ", ".join(map(str, sidecar["WindowsPerRun"]))),
-        Row("denoising", about["Denoising"], f"{len(about['Regressors'])} regressors"),
-        Row("surrogate", sidecar["Surrogate"], _about_surrogate(training)),
+        Row("windows per run", ", ".join(map(str, fit.windows_per_run))),
+        Row("denoising", about.denoising, f"{len(about.regressors)} regressors"),
+        Row("surrogate", fit.surrogate, _about_surrogate(fit.training)),
         Row(
             "perturbation",
-            f"{push['Sign']}, {push['Strength']:g} {_UNITS.get(push['Unit'], push['Unit'])}, "
-            f"{push['Kind']}",
-            f"effect {push['LagSeconds']:g} s later",
+            f"{push.sign}, {push.strength:g} {_UNITS.get(push.unit, push.unit)}, {push.kind}",
+            f"effect {push.lag_seconds:g} s later",
         ),
-        Row("seed, device", f"{sidecar['Seed']}, {sidecar['Device']}"),
-        Row("configuration", sidecar["ConfigurationHash"]),
+        Row("seed, device", f"{fit.seed}, {fit.device}"),
+        Row("configuration", model.configuration),
     )
 
 
@@ -592,15 +586,15 @@ def _about_surrogate(training: Mapping[str, Any]) -> str:
 
 
 def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
-    quality = model.sidecar["Quality"]
+    quality = asdict(model.fit.quality)
     # A whole-brain model predicts nothing, so most figures do not exist for it.
-    shown = [entry for entry in QUALITY_NOTES
-             if quality[entry[0]] is not None or model.sidecar["Surrogate"] != "wbm"]  # fmt: skip
-    rows = [Row(name, number(quality[key]), note) for key, name, note in shown]
-    fd = [about["MeanFramewiseDisplacement"] for _, about in runs]
+    shown = [figure for figure in FIGURES if figure.shown
+             and (isfinite(quality[figure.name]) or model.fit.surrogate != "wbm")]  # fmt: skip
+    rows = [Row(figure.title, number(quality[figure.name]), figure.note) for figure in shown]
+    fd = [about.mean_framewise_displacement for _, about in runs]
     known = [value for value in fd if value is not None]
     rows.append(Row("mean FD", f"{number(fmean(known)) if known else 'n/a'} mm"))
-    n_lost = len({name for _, about in runs for name in about["RegionsNotCovered"]})
+    n_lost = len({name for _, about in runs for name in about.regions_not_covered})
     rows.append(
         Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")
     )
@@ -611,25 +605,25 @@ def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
     found = []
     about = runs[0][1]
     space = model.entities.get("space", "an individual's space")
-    if about["AtlasSpace"] not in (space, "unknown"):
+    if about.atlas_space not in (space, "unknown"):
         found.append(
-            f"The atlas is drawn in {about['AtlasSpace']}, the images are in {space}: regions are "
+            f"The atlas is drawn in {about.atlas_space}, the images are in {space}: regions are "
             "off by some millimetres, or meaningless if the space is an individual's."
         )
     found += [
-        f"Run {number} was left out: {sidecar['Excluded']}."
+        f"Run {number} was left out: {sidecar.excluded}."
         for number, (_, sidecar) in enumerate(runs, start=1)
-        if sidecar["Excluded"]
+        if sidecar.excluded
     ]
     found += [
-        f"Run {number}: {sidecar['SamplesDamaged']} of {sidecar['NumberOfSamples']} samples were "
+        f"Run {number}: {sidecar.samples_damaged} of {sidecar.number_of_samples} samples were "
         "left out because the image is damaged there (constant, not finite, or far from the "
         "samples around them)."
         for number, (_, sidecar) in enumerate(runs, start=1)
-        if sidecar["SamplesDamaged"]
+        if sidecar.samples_damaged
     ]
-    lost = sorted({name for _, sidecar in runs for name in sidecar["RegionsNotCovered"]})
+    lost = sorted({name for _, sidecar in runs for name in sidecar.regions_not_covered})
     if lost:
         names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")
         found.append(f"{len(lost)} region(s) are not covered in every run and are n/a: {names}.")
-    return (*found, *model.sidecar["Hazards"])
+    return (*found, *model.fit.hazards)

@@ -84,6 +84,9 @@ class Abilities:
         """
         return None
 
+    def compute_on(self, device: str) -> None:
+        """Move what torch computes with to a device, as ``--device`` names it."""
+
     def noise_covariance(self) -> Array | None:
         """Return the covariance of what the prediction leaves, shape (n_regions, n_regions).
 

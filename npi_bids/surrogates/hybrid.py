@@ -83,6 +83,10 @@ class Hybrid(Surrogate):
         residual = {f"{_RESIDUAL}{name}": value for name, value in self.residual.tensors().items()}
         return self.linear.tensors() | residual
 
+    def compute_on(self, device: str) -> None:
+        """Move the networks to a device."""
+        self.residual.compute_on(device)
+
     def facts(self) -> dict[str, Any]:
         """Return those of both parts."""
         parts = {"linear": self.linear.facts(), "residual": self.residual.facts()}

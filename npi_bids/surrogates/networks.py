@@ -153,6 +153,11 @@ class NetworkSurrogate(Surrogate):
             for name, value in network.state_dict().items()
         }
 
+    def compute_on(self, device: str) -> None:
+        """Move the networks to a device."""
+        for network in self.networks:
+            network.to(find_device(device))
+
     def facts(self) -> dict[str, Any]:
         """Return what the networks are: kind, sizes, and how long each was trained."""
         first = self.networks[0]

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import read_json, replacing, write_json
+from npi_bids.io.files import replacing
+from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate, TrainSettings
 from npi_bids.surrogates.families import WHOLE_BRAIN, families, imported
@@ -26,6 +27,43 @@ from npi_bids.surrogates.pretraining import Pretrained
 KIND = "npi-bids pre-trained surrogate"
 _ABOUT = "npi_bids"  # field of the safetensors' own metadata
 _FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedKind(Record):
+    """What a JSON beside a safetensors file says that it is."""
+
+    kind: str = entry("What the file holds, to tell it from other surrogates.", default="")
+    description: str = entry("The same in a sentence.", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedLinks(Record):
+    """What a pre-trained surrogate comes from."""
+
+    atlas: Mapping[str, str] = entry("Entities of the atlas.", factory=dict)
+    node_files: tuple[str, ...] = entry("BIDS URI of the table of regions.", default=())
+    sources: tuple[str, ...] = entry("BIDS URIs of the regional signals.", default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedSidecar(Record):
+    """JSON beside a pre-trained surrogate."""
+
+    kind: PretrainedKind = flat()
+    links: PretrainedLinks = flat()
+    labels: tuple[str, ...] = entry("Names of the regions, in order.")
+    repetition_time: float = entry("Sampling period (s).")
+    surrogate: str = entry("Family of the surrogate.")
+    training: Mapping[str, Any] = entry("Settings of the training.", block=True)
+    subjects: Mapping[str, int] = entry("Fold of each subject.")
+    number_of_subjects: int = entry("Subjects that it was trained on.")
+    folds: int = entry("Parts of the group that are left out in turn.")
+    choices: Choices = entry("What the data of the group chose.")
+    penalty: float = entry("Ridge penalty of the linear model.")
+    linear_is_var: bool = entry("Whether the linear part is a VAR.")
+    networks: tuple[str, ...] = entry("Names of the networks.")
+    held_out_errors: Mapping[str, float] = entry("Mean squared errors on held-out samples.")
 
 
 class Stored(Protocol):
@@ -199,7 +237,7 @@ def write_pretrained(
     labels: Sequence[str],
     tr: float,
     settings: TrainSettings,
-    facts: Mapping[str, Any],
+    links: PretrainedLinks,
 ) -> None:
     """Write a pre-trained surrogate: ``path`` and its JSON.
 
@@ -215,28 +253,29 @@ def write_pretrained(
         Sampling period (s).
     settings
         How it was trained, resolved.
-    facts
-        Further fields of the JSON.
+    links
+        What it comes from.
     """
     prior = found.prior
-    content: dict[str, Any] = {
-        "Kind": KIND,
-        "Description": "Surrogate of a group: the mean of the prior of each subject's surrogate.",
-        **facts,
-        "Labels": list(labels),
-        "RepetitionTime": tr,
-        "Surrogate": settings.surrogate,
-        "Training": asdict(settings),
-        "Subjects": found.members,
-        "NumberOfSubjects": len(found.members),
-        "Folds": len(found.folds),
-        "Choices": asdict(prior.choices),
-        "Penalty": prior.penalty,
-        "LinearIsVar": prior.linear_is_var,
-        "Networks": sorted(found.networks),
-        "HeldOutErrors": found.errors,
-    }
-    write_json(path.with_suffix(".json"), content)
+    PretrainedSidecar(
+        kind=PretrainedKind(
+            kind=KIND,
+            description="Surrogate of a group: the mean of the prior of each subject's surrogate.",
+        ),
+        links=links,
+        labels=tuple(labels),
+        repetition_time=tr,
+        surrogate=settings.surrogate,
+        training=asdict(settings),
+        subjects=found.members,
+        number_of_subjects=len(found.members),
+        folds=len(found.folds),
+        choices=prior.choices,
+        penalty=prior.penalty,
+        linear_is_var=prior.linear_is_var,
+        networks=tuple(sorted(found.networks)),
+        held_out_errors=found.errors,
+    ).write(path.with_suffix(".json"))
     tensors: dict[str, Array] = {
         "drift": prior.process.drift,
         "diffusion": prior.process.diffusion,
@@ -249,7 +288,7 @@ def write_pretrained(
     write_tensors(tensors, path)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> PretrainedSidecar:
     """Return the JSON of a pre-trained surrogate.
 
     Raises
@@ -263,14 +302,19 @@ def read_facts(path: Path) -> dict[str, Any]:
             f"--pretrained <{path}>: expected a .safetensors file with its .json beside it, as "
             "'npi-bids ... pretrain' writes them into derivatives/pretrained."
         )
-    facts = read_json(sidecar)
-    if facts.get("Kind") != KIND:
+    stated = PretrainedKind.read(sidecar)
+    if stated.kind != KIND:
         raise InputDataError(
             f"--pretrained <{path}> is no pre-trained surrogate of a group ({sidecar.name} says "
-            f"{facts.get('Kind') or facts.get('Description') or 'nothing of it'}); make one with "
+            f"{stated.kind or stated.description or 'nothing of it'}); make one with "
             "'npi-bids ... pretrain'."
         )
-    return facts
+    try:
+        return PretrainedSidecar.read(sidecar)
+    except InputDataError as error:
+        raise InputDataError(
+            f"--pretrained <{path}> is damaged ({error}); pre-train again."
+        ) from error
 
 
 def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str) -> Pretrained:
@@ -297,10 +341,10 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
     try:
         prior = GroupPrior(
             process=OU(tensors["drift"], tensors["diffusion"]),
-            choices=Choices.from_facts(facts["Choices"]),
+            choices=facts.choices,
             weights=tensors["weights"],
-            penalty=float(facts["Penalty"]),
-            linear_is_var=bool(facts["LinearIsVar"]),
+            penalty=facts.penalty,
+            linear_is_var=facts.linear_is_var,
         )
         folds = tuple(map(Total, tensors["sums"], tensors["counts"]))
         networks: dict[str, Tensors] = {
@@ -309,10 +353,10 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
                 for key, value in tensors.items()
                 if key.startswith(f"networks.{name}.")
             }
-            for name in facts["Networks"]
+            for name in facts.networks
         }
-        errors = {key: float(value) for key, value in facts["HeldOutErrors"].items()}
-        return Pretrained(prior, folds, dict(facts["Subjects"]), networks, errors)
+        errors = dict(facts.held_out_errors)
+        return Pretrained(prior, folds, dict(facts.subjects), networks, errors)
     except (KeyError, TypeError, ValueError) as error:
         raise InputDataError(
             f"--pretrained <{path}> is damaged ({error!r}); pre-train again."
@@ -320,7 +364,7 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
 
 
 def origin(path: Path, *, subject: str, left_out: bool) -> dict[str, Any]:
-    """Return what a sidecar says of the pre-trained surrogate behind a result.
+    """Return what a sidecar says of the pre-trained surrogate behind a result, by field.
 
     Parameters
     ----------
@@ -333,15 +377,15 @@ def origin(path: Path, *, subject: str, left_out: bool) -> dict[str, Any]:
     """
     facts = read_facts(path)
     return {
-        "File": path.name,
-        "Digest": digest(path),
-        "NumberOfSubjects": facts["NumberOfSubjects"],
-        "SubjectIncluded": subject in facts["Subjects"],
-        "SubjectLeftOut": left_out,
-        "Folds": facts["Folds"],
-        "PrecisionSymmetric": facts["Choices"]["precision"][0],
-        "PrecisionAntisymmetric": facts["Choices"]["precision"][1],
-        "Note": "The map is shrunk towards that of the group; halves are compared by their "
+        "file": path.name,
+        "digest": digest(path),
+        "number_of_subjects": facts.number_of_subjects,
+        "subject_included": subject in facts.subjects,
+        "subject_left_out": left_out,
+        "folds": facts.folds,
+        "precision_symmetric": facts.choices.precision[0],
+        "precision_antisymmetric": facts.choices.precision[1],
+        "note": "The map is shrunk towards that of the group; halves are compared by their "
         "deviations from it. The precision, two numbers, was chosen on subjects of the group.",
     }
 
@@ -353,10 +397,10 @@ def digest(path: Path) -> str:
 
 
 def check_fits(
-    path: Path, facts: Mapping[str, Any], labels: Sequence[str], tr: float, surrogate: str
+    path: Path, facts: PretrainedSidecar, labels: Sequence[str], tr: float, surrogate: str
 ) -> None:
     """Raise an InputDataError where a pre-trained surrogate is not for these series."""
-    known = list(facts.get("Labels", ()))
+    known = list(facts.labels)
     if known != list(labels):
         unlike = sorted(set(known) ^ set(labels))[:4]
         raise InputDataError(
@@ -364,13 +408,13 @@ def check_fits(
             f"was made with another atlas (first differing: {unlike or 'their order'}). Use the "
             "same --atlas."
         )
-    if abs(float(facts.get("RepetitionTime", 0)) - tr) > 1e-3:
+    if not abs(facts.repetition_time - tr) <= 1e-3:
         raise InputDataError(
-            f"--pretrained <{path}> has a sampling period of {facts.get('RepetitionTime')} s, "
+            f"--pretrained <{path}> has a sampling period of {facts.repetition_time} s, "
             f"these runs {tr:g} s; pre-train on runs of the same."
         )
-    if facts.get("Surrogate") != surrogate:
+    if facts.surrogate != surrogate:
         raise InputDataError(
-            f"--pretrained <{path}> holds the surrogate {facts.get('Surrogate')}, --surrogate "
+            f"--pretrained <{path}> holds the surrogate {facts.surrogate}, --surrogate "
             f"{surrogate} is asked for; use the same."
         )

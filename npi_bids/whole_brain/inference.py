@@ -221,6 +221,7 @@ def _quality(effect: Array, fc: Array, best: Evaluation, runs: Sequence[RegionSe
         "fc_r": pearson(effect, fc),
         "antisymmetric_share": antisymmetric_share(effect),
         "direction_supported": False,
+        "shrunk": False,
         "n_windows": n_samples,
         "n_train": n_samples,
         "n_valid": 0,

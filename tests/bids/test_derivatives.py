@@ -7,6 +7,7 @@ import pytest
 from npi_bids.bids.derivatives import UnitStatus, find_models, find_statuses
 from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
+from tests.sidecars import FIELDS
 
 STEM = "sub-1/func/sub-1_task-x_atlas-A_meas-npi_desc-simple_relmat"
 
@@ -31,24 +32,24 @@ def test_no_reference_leaves_its_dataset(tmp_path, uri):
 def test_references_within_the_dataset_are_followed(tmp_path):
     assert path_of("bids::sub-1/x.tsv", tmp_path) == tmp_path / "sub-1" / "x.tsv"
     assert path_of("sub-1/..x.tsv", tmp_path) == tmp_path / "sub-1" / "..x.tsv"
-    assert regions_file({"NodeFiles": ["bids::a.tsv"]}, tmp_path) == tmp_path / "a.tsv"
+    assert regions_file(["bids::a.tsv"], tmp_path) == tmp_path / "a.tsv"
 
 
 @pytest.mark.parametrize("files", [None, [], "bids::a.tsv", [None], ["bids::../a"]])
 def test_a_damaged_list_of_regions_is_refused_in_words(tmp_path, files):
-    with pytest.raises(InputDataError, match=r"refers to"):
-        regions_file({"NodeFiles": files}, tmp_path)
+    write_model(tmp_path, json.dumps({**FIELDS, "NodeFiles": files}))
+    with pytest.raises(InputDataError, match=r"NodeFiles|refers to"):
+        _ = next(find_models(tmp_path)).regions_file
 
 
 @pytest.mark.parametrize("sources", [None, 3, "bids::x", [], [None], ["bids::../../x"]])
 def test_damaged_sources_are_refused_in_words(tmp_path, sources):
-    write_model(tmp_path, json.dumps({"Sources": sources}))
-    (model,) = find_models(tmp_path)
+    write_model(tmp_path, json.dumps({**FIELDS, "Sources": sources}))
     with pytest.raises(InputDataError, match=r"Sources|refers to"):
-        model.runs()
+        next(find_models(tmp_path)).runs()
 
 
-@pytest.mark.parametrize("text", ["[1]", "null", "{", "[" * 100_000])
+@pytest.mark.parametrize("text", ["[1]", "null", "{", "[" * 100_000, "{}"])
 def test_a_damaged_sidecar_of_a_result_is_named(tmp_path, text):
     write_model(tmp_path, text)
     with pytest.raises(InputDataError, match=r"relmat.json>.*delete it and run"):

@@ -12,6 +12,7 @@ from npi_bids.bids.runs import CombineSettings, group_runs
 from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError, SettingsError
 from npi_bids.group.cohorts import find_cohorts
 from npi_bids.group.selection import SelectionSettings
+from tests.sidecars import model_sidecar
 
 
 def touch(root, *names):
@@ -236,8 +237,8 @@ def model(root, sub, task="rest", configuration="abc", tr=2.0, ses=None):
     stem = f"sub-{sub}/" + (f"ses-{ses}/" if ses else "") + f"func/sub-{sub}"
     stem += (f"_ses-{ses}" if ses else "") + f"_task-{task}_atlas-X_meas-npi_desc-simple_relmat"
     touch(root, f"{stem}.tsv")
-    sidecar = {"ConfigurationHash": configuration, "RepetitionTime": tr}
-    (root / f"{stem}.json").write_text(json.dumps(sidecar))
+    sidecar = model_sidecar(ConfigurationHash=configuration, RepetitionTime=tr)
+    sidecar.write(root / f"{stem}.json")
 
 
 def test_groups_by_task_with_sessions_within_subjects(tmp_path):
@@ -256,14 +257,14 @@ def test_groups_by_task_with_sessions_within_subjects(tmp_path):
 def test_settings_are_never_mixed(tmp_path):
     model(tmp_path, "1")
     model(tmp_path, "2", configuration="xyz")
-    with pytest.raises(ConfigurationError, match=r"ConfigurationHash.*abc: sub-1; xyz: sub-2"):
+    with pytest.raises(ConfigurationError, match=r"configuration.*abc: sub-1; xyz: sub-2"):
         find_cohorts(tmp_path, SelectionSettings(), 2)
 
 
 def test_sampling_periods_are_never_mixed(tmp_path):
     model(tmp_path, "1")
     model(tmp_path, "2", tr=0.8)
-    with pytest.raises(InputDataError, match=r"RepetitionTime.*2.0: sub-1; 0.8: sub-2"):
+    with pytest.raises(InputDataError, match=r"sampling period.*2.0: sub-1; 0.8: sub-2"):
         find_cohorts(tmp_path, SelectionSettings(), 2)
 
 

@@ -1,23 +1,33 @@
 from __future__ import annotations
 
+from pathlib import Path, PurePosixPath
+
 import pytest
 
 from npi_bids.bids.atlases import atlas_description, known_atlases, locate
+from npi_bids.bids.derivatives import sibling
 from npi_bids.bids.outputs import (
+    CATALOGUE,
+    CONTRAST,
     ENTITY_ORDER,
+    GROUP,
     GROUP_KINDS,
     MEASURES,
+    MODEL,
     MODEL_KINDS,
+    RUN,
     STATISTICS_TABLES,
     UNCERTAINTIES,
     atlas_path,
+    catalogue_table,
     contrast_labels,
-    measure_fields,
+    kinds_of,
     output_path,
     parse_name,
+    pattern_of,
     stem,
 )
-from npi_bids.bids.sidecars import spatial_fields
+from npi_bids.bids.sidecars import PretrainedOrigin, matrix_fields, place_of
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.group.pretraining import OTHERS, SAME, UNKNOWN, pretrained_on, why_not_tested
 from npi_bids.group.selection import SelectionSettings, select
@@ -80,18 +90,70 @@ def test_what_is_no_label_is_refused():
         stem({"colour": "red"})
 
 
+def test_the_table_of_outputs_in_the_documentation_is_the_catalogue():
+    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
+    assert catalogue_table() in text, "paste catalogue_table() of npi_bids.bids.outputs into it"
+
+
+@pytest.mark.parametrize("output", CATALOGUE.values(), ids=CATALOGUE)
+def test_an_output_is_described_whole(output):
+    assert output.what
+    assert not output.what.endswith(".")
+    assert f"_{output.suffix}" in PurePosixPath(pattern_of(output.kind)).name
+    matrix_of_model = output.is_matrix and output.level == MODEL
+    assert bool(output.relation and output.method and output.units) == matrix_of_model
+    low, high = output.bounds
+    if output.role in ("p", "q"):
+        assert (low, high) == (0, 1)
+    if output.role == "standard error":
+        assert (low, output.units) == (0, CATALOGUE[output.about].units)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CATALOGUE if kind not in STATISTICS_TABLES])
+def test_an_output_is_found_by_its_pattern(tmp_path, kind):
+    known = CATALOGUE[kind]
+    place = {"tpl": "X"} if known.level in (GROUP, CONTRAST) else {"sub": "01"}
+    entities = {
+        **place,
+        "task": "rest",
+        "atlas": "A",
+        **({"meas": "npi"} if "tpl" in place else {}),
+    }
+    for other in CATALOGUE.values():
+        if other.level == known.level:
+            path = tmp_path / output_path(other.kind, entities, "d")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    own = tmp_path / output_path(kind, entities, "d")
+    assert own in list(tmp_path.glob(pattern_of(kind)))
+    for other in CATALOGUE.values():
+        if other.level == known.level and not known.below:
+            assert sibling(own, kind, other.kind) == tmp_path / output_path(
+                other.kind, entities, "d"
+            )
+
+
+def test_p_q_and_standard_errors_say_what_they_can_be():
+    p, error, ec = (matrix_fields(kind) for kind in ("npip", "npistderr", "npi"))
+    assert (p.minimum, p.maximum, p.non_negative) == (0, 1, True)
+    assert p.measure_units == "probability"
+    assert (error.minimum, error.maximum, error.non_negative) == (0, None, True)
+    assert error.measure_units == ec.measure_units
+    assert (ec.minimum, ec.non_negative) == (None, False)
+
+
 @pytest.mark.parametrize("measure", [*MEASURES, *UNCERTAINTIES])
 def test_every_measure_is_described(measure):
-    fields = measure_fields(measure)
-    assert fields["Directed"] == (measure not in SYMMETRIC)
-    assert fields["ValidDiagonal"] == (not measure.startswith("npi"))
-    assert [axis["Name"] for axis in fields["Axes"]] == ["source", "target"]
+    fields = matrix_fields(measure)
+    assert fields.directed == (measure not in SYMMETRIC)
+    assert fields.valid_diagonal == (not measure.startswith("npi"))
+    assert [axis.name for axis in fields.axes] == ["source", "target"]
 
 
 def test_space_of_an_individual_is_no_template():
-    assert spatial_fields({"space": "T1w"})["SpatialReference"] == "orig"
-    assert "MNI152" in spatial_fields({"space": "MNI152NLin6Asym"})["SpatialReference"]
-    assert "res-2" in spatial_fields({"space": "T1w", "res": "2"})["Resolution"]
+    assert place_of({"space": "T1w"}).spatial_reference == "orig"
+    assert "MNI152" in place_of({"space": "MNI152NLin6Asym"}).spatial_reference
+    assert "res-2" in place_of({"space": "T1w", "res": "2"}).resolution
 
 
 @pytest.mark.parametrize(
@@ -146,7 +208,9 @@ def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
     labels = contrast_labels(HOSTILE)
     assert list(labels) == list(HOSTILE)
     entities = {"tpl": "X", "atlas": "A", "meas": "npi"}
-    names = [output_path(kind, entities, "d") for kind in GROUP_KINDS]
+    own = {**entities, "sub": "X"}
+    names = [output_path(kind, own, "d") for kind in (*kinds_of(RUN), *kinds_of(MODEL))]
+    names += [output_path(kind, entities, "d") for kind in GROUP_KINDS]
     names += [output_path(table, entities, "d") for table in STATISTICS_TABLES]
     for label in labels.values():
         names += [output_path(kind, entities, f"d{label}") for kind in MODEL_KINDS]
@@ -158,19 +222,19 @@ def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
 
 
 @pytest.mark.parametrize(
-    ("facts", "on"),
+    ("origins", "on"),
     [
-        ([{}, {}], ""),
-        ([{"Pretrained": {"SubjectIncluded": False}}] * 2, OTHERS),
-        ([{"Pretrained": {"SubjectIncluded": i}} for i in (False, True)], SAME),
+        ([None, None], ""),
+        ([PretrainedOrigin(subject_included=False)] * 2, OTHERS),
+        ([PretrainedOrigin(subject_included=i) for i in (False, True)], SAME),
         # Sidecars of before this was written down.
-        ([{"Pretrained": {"SubjectLeftOut": True}}], SAME),
-        ([{"Pretrained": {"SubjectLeftOut": False}}], UNKNOWN),
-        ([{"Pretrained": {"SubjectIncluded": False}}, {"Pretrained": {}}], UNKNOWN),
+        ([PretrainedOrigin(subject_left_out=True)], SAME),
+        ([PretrainedOrigin(subject_left_out=False)], UNKNOWN),
+        ([PretrainedOrigin(subject_included=False), PretrainedOrigin()], UNKNOWN),
     ],
 )
-def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(facts, on):
-    assert pretrained_on(facts) == on
+def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(origins, on):
+    assert pretrained_on(origins) == on
     assert bool(why_not_tested(on, mean=True)) == bool(on)
     assert bool(why_not_tested(on, mean=False)) == (on in (SAME, UNKNOWN))
 

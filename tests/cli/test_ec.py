@@ -28,7 +28,7 @@ def test_tables_become_a_map_with_names_and_a_verdict(tables, tmp_path, capsys):
     assert found.matrix[0, 1] > 0.3 > abs(found.matrix[1, 0])
     sidecar = json.loads(out.with_suffix(".json").read_text())
     assert sidecar["Verdict"] in ("pass", "caution", "fail")
-    assert sidecar["Training"]["surrogate"] == "var"
+    assert sidecar["Training"]["Surrogate"] == "var"
     assert f"Verdict: {sidecar['Verdict']}" in capsys.readouterr().out
     fc = read_matrix(out.with_name("ec_pearsoncorrelation.tsv")).matrix
     np.testing.assert_allclose(fc, fc.T)

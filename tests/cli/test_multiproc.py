@@ -63,8 +63,8 @@ def test_only_the_node_that_is_killed_fails(tmp_path):
     assert fates.pop("killer") == "exception"
     assert set(fates.values()) == {"end"}
     (crash,) = read_crashes(tmp_path / "crash")
-    assert crash.error == "MemoryError"
-    assert "ran out of memory" in crash.message
+    assert crash.failure.error == "MemoryError"
+    assert "ran out of memory" in crash.failure.message
 
 
 @pytest.mark.slow
@@ -108,8 +108,8 @@ def test_a_pool_that_cannot_start_a_process_fails_the_node_in_words(tmp_path, mo
     assert not well
     assert fates == {"work": "exception"}
     (crash,) = read_crashes(tmp_path / "crash")
-    assert crash.error == "OSError"
-    assert "no process could be started" in crash.message
+    assert crash.failure.error == "OSError"
+    assert "no process could be started" in crash.failure.message
 
 
 def sleeps_then_writes(path):

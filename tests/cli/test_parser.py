@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from npi_bids.analysis import AnalysisSettings, ResourceSettings
-from npi_bids.cli.execution import choose_plugin, n_processes, read_crashes
+from npi_bids.cli.execution import choose_plugin, n_processes
 from npi_bids.cli.logs import write_settings
 from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
 from npi_bids.errors import SettingsError
@@ -119,17 +119,6 @@ def test_multiproc_by_default():
     assert plugin.name == "MultiProc"
     assert (plugin.args["n_procs"], plugin.args["memory_gb"]) == (3, 2.0)
     assert n_processes(ResourceSettings()) >= 1
-
-
-def test_crash_files_tell_node_and_error(tmp_path):
-    (tmp_path / "crash-1-x.txt").write_text(
-        "Node: wf.sub_01_wf.unit.parcellate\nWorking directory: /x\n\nTraceback (most recent "
-        "call last):\n  File 'a'\nKeyError: 'x'\n\nDuring handling ...\n\n\tTraceback:\n"
-        "\tnpi_bids.errors.InputDataError: The file <a: b> is bad.\n\n"
-    )
-    (crash,) = read_crashes(tmp_path)
-    assert crash.node == "wf.sub_01_wf.unit.parcellate"
-    assert (crash.error, crash.message) == ("InputDataError", "The file <a: b> is bad.")
 
 
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from npi_bids.connectivity.perturbation import infer_ec
-from npi_bids.connectivity.responses import respond, respond_each, responses_together
+from npi_bids.connectivity.responses import (
+    respond,
+    respond_each,
+    response_table,
+    responses_together,
+)
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.surrogates.base import Surrogate
@@ -102,9 +107,11 @@ def test_regions_are_perturbed_together():
     weights = np.array([[[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.5]]])
     chain = VAR(weights, np.zeros(3))
     settings = PerturbSettings(strength=2.0, sign="both", together=("A+B", "C", "B+X"))
-    table = responses_together(
-        chain, np.zeros((4, 1, 3)), settings, ("A", "X", "B", "C"), (True, False, True, True)
+    labels = ("A", "X", "B", "C")
+    responses = responses_together(
+        chain, np.zeros((4, 1, 3)), settings, labels, (True, False, True, True)
     )
+    table = response_table(settings.together, responses, labels)
     assert table["sources"] == ["A+B", "C", "B+X"]
     found = np.array([table[name] for name in "ABC"]).T
     np.testing.assert_allclose(found[:2], 2 * np.array([[0.5, 1.5, 1.0], [0, 0, 0.5]]))

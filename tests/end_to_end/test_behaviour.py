@@ -444,7 +444,7 @@ def test_graph_of_the_workflow_is_written(tiny, npi_bids, tmp_path):
     words = (tiny.root, "out", "participant", "--atlas", tiny.atlas, "--participant-label", "01")
     assert npi_bids(*words, "--write-graph", *VAR)[0] == 0
     (graph,) = (tmp_path / "out").rglob("workflow.dot")
-    for name in ("infer_ec", "save_model", "parcellate"):
+    for name in ("train_surrogate", "assess_connectivity", "save_model", "parcellate"):
         assert name in graph.read_text()
 
 
@@ -474,7 +474,7 @@ def test_runs_and_threads_and_quiet(npi_bids, tiny, tmp_path):
     about = json.loads(next((tmp_path / "out").glob("sub-01/func/*npi_*relmat.json")).read_text())
     assert len(about["Sources"]) == 1
     assert "run-2" in about["Sources"][0]
-    assert about["Quality"]["direction_p"] >= 0.01  # one in a hundred is the least
+    assert about["Quality"]["DirectionP"] >= 0.01  # one in a hundred is the least
     code, out, err = npi_bids(
         tiny.root, "other", "participant", "--atlas", tiny.atlas, "--participant-label", "01",
         "--run-id", "9",

@@ -48,7 +48,7 @@ def test_mechanistic_map_follows_the_structure(tiny, npi_bids, tmp_path, sc):
     assert "stimulated" in sidecar["MeasureDescription"]
     table = read_table(next((tmp_path / "out").rglob("*_training.tsv")))
     assert list(table["stage"].unique()) == ["default", "grid", "evolution 0", "evolution 1"]
-    assert sidecar["Training"]["r_fc"] == pytest.approx(
+    assert sidecar["Training"]["RFc"] == pytest.approx(
         table.loc[table["fitness"].idxmax(), "r_fc"]
     )
     page = (tmp_path / "out" / "sub-01.html").read_text()

@@ -57,9 +57,7 @@ def test_of_two_configurations_at_once_one_is_done_and_one_is_exit_5(series, tmp
     assert "Traceback" not in err
     assert "finished successfully" not in out
     claim = json.loads((tmp_path / "out" / CLAIM).read_text())["ConfigurationHash"]
-    assert {model.sidecar["ConfigurationHash"] for model in find_models(tmp_path / "out")} == {
-        claim
-    }
+    assert {model.configuration for model in find_models(tmp_path / "out")} == {claim}
 
 
 @pytest.mark.slow

@@ -98,6 +98,26 @@ def test_without_scaling(npi_bids, out):
     assert list(out.glob("tpl-*/**/*Groupmax*"))
 
 
+def test_results_of_a_group_stay_until_all_new_ones_are_whole(npi_bids, out):
+    group(npi_bids, out)
+    before = {path: path.read_bytes() for path in sorted(out.rglob("tpl-*/**/func/*"))}
+    before |= {path: path.read_bytes() for path in sorted(out.rglob("statistics/**/*.tsv"))}
+    before[out / "logs/group.tsv"] = (out / "logs/group.tsv").read_bytes()
+    assert len(before) > 10
+    damaged = next(out.glob("sub-02/func/*meas-jacobian_*relmat.tsv"))
+    content = damaged.read_text()
+    damaged.write_text(content.replace("source", "sauce", 1))
+    code, said, problems = npi_bids("nothing", out, "group", "--normalize", "none")
+    assert code == 3, said + problems
+    assert "does not name the same regions" in said + problems
+    assert {path: path.read_bytes() for path in before} == before
+    damaged.write_text(content)
+    group(npi_bids, out, "--normalize", "none")
+    gone = [path for path in before if not path.is_file()]
+    assert gone
+    assert all("Groupmax" in path.name for path in gone)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -96,17 +96,45 @@ def test_censored_samples_agree_in_all_tables(results):
 def test_windows_do_not_cross_gaps_or_runs(results):
     model = next(find_models(results, "01"))
     sidecar = model.sidecar
-    n_lags = sidecar["Training"]["n_lags"]
+    n_lags = sidecar.fit.training["n_lags"]
     expected = []
-    for uri in sidecar["Sources"]:
+    for uri in sidecar.links.sources:
         keep = read_series(results / uri.removeprefix("bids::"), 2.0).keep
         expected.append(int(sliding_window_view(keep, n_lags + 1).all(axis=1).sum()))
-    assert sidecar["WindowsPerRun"] == expected
+    assert sidecar.fit.windows_per_run == tuple(expected)
     assert len(expected) == 2
 
 
+def test_entries_lie_within_the_bounds_that_their_sidecars_state(results):
+    stated = set()
+    for path in results.rglob("*_relmat.tsv"):
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        values = read_matrix(path).matrix
+        values = values[np.isfinite(values)]
+        low, high = sidecar.get("Minimum", -np.inf), sidecar.get("Maximum", np.inf)
+        assert sidecar["NonNegative"] == (low >= 0)
+        assert (values >= low - 1e-9).all(), path
+        assert (values <= high + 1e-9).all(), path
+        stated.add((low, high))
+    assert len(stated) > 3
+
+
+def test_every_value_of_desc_is_described_and_no_other(results):
+    table = pd.read_table(results / "descriptions.tsv")
+    names = [
+        path.name for path in results.rglob("*_desc-*") if not {"figures", "logs"} & {*path.parts}
+    ]
+    used = {f"desc-{name.split('_desc-')[1].split('_')[0]}" for name in names}
+    assert set(table["desc_id"]) == used
+    assert "desc-simpleGroupmotion" not in used  # motion of three subjects says nothing
+    for text in table["description"]:
+        assert text[0].isupper() or text[0].isdigit() or text.startswith(("t ", "p "))
+        assert text.endswith("framewise displacement up to 0.5 mm.")
+
+
 def test_sidecar_of_the_map_says_everything(results):
-    sidecar = next(find_models(results, "01")).sidecar
+    path = next(find_models(results, "01")).path("npi").with_suffix(".json")
+    sidecar = json.loads(path.read_text())
     assert (sidecar["Directed"], sidecar["ValidDiagonal"], sidecar["StorageFormat"]) == (
         True, False, "Full",
     )  # fmt: skip
@@ -115,14 +143,14 @@ def test_sidecar_of_the_map_says_everything(results):
         "Kind": "single", "Sustained": False, "Together": [], "StepsAhead": 1, "LagSeconds": 2.0,
     }  # fmt: skip
     assert sidecar["Surrogate"] == "hybrid"
-    assert sidecar["Training"]["n_lags"] == 4
-    assert {"linear_is_var", "precision_symmetric", "residual_gain"} <= set(sidecar["Training"])
+    assert sidecar["Training"]["NLags"] == 4
+    assert {"LinearIsVar", "PrecisionSymmetric", "ResidualGain"} <= set(sidecar["Training"])
     assert sidecar["Verdict"] in ("pass", "caution", "fail")
     assert bool(sidecar["VerdictReasons"]) == (sidecar["Verdict"] != "pass")
-    assert sidecar["DirectionSupported"] is sidecar["Quality"]["direction_supported"]
-    assert sidecar["VerdictThresholds"]["direction_p"] == 0.01
+    assert sidecar["DirectionSupported"] is sidecar["Quality"]["DirectionSupported"]
+    assert sidecar["VerdictThresholds"]["DirectionP"] == 0.01
     assert sidecar["Uncertainty"] == {"Method": "posterior", "Resamples": 0}
-    assert sidecar["Quality"]["r2"] > sidecar["Quality"]["r2_own_history"]
+    assert sidecar["Quality"]["R2"] > sidecar["Quality"]["R2OwnHistory"]
     assert {"numpy", "torch", "npi-bids"} <= set(sidecar["SoftwareVersions"])
     assert sidecar["RegionsInModel"] == 4
 
@@ -158,6 +186,8 @@ def test_group_is_the_mean_of_its_subjects(results):
 
 def test_quality_table_has_a_row_per_model(results):
     table = pd.read_table(results / "logs" / "quality.tsv")
+    described = json.loads((results / "logs" / "quality.json").read_text())
+    assert set(table.columns) == set(described) - {"Description"}
     assert list(table["participant_id"]) == ["sub-01", "sub-02", "sub-03"]
     assert (table["r2"] > table["r2_own_history"]).all()
     assert (table["mean_fd"] > 0).all()

@@ -80,7 +80,7 @@ def none_left(mark, seconds=10):
 
 
 def trains(folder):
-    return list(folder.glob("work/npi_bids_wf/sub_*/*/ec_wf/infer_ec/_node.pklz"))
+    return list(folder.glob("work/npi_bids_wf/sub_*/*/ec_wf/train_surrogate/_node.pklz"))
 
 
 @pytest.mark.slow

@@ -450,7 +450,7 @@ def test_pretraining_is_a_prior_for_each_subject(npi_bids, tmp_path):
     )
     assert sidecar["Pretrained"]["SubjectLeftOut"] is True
     assert sidecar["Pretrained"]["NumberOfSubjects"] == N_SUBJECTS
-    assert sidecar["Quality"]["shrunk"] is True
+    assert sidecar["Quality"]["Shrunk"] is True
     text = (tmp_path / "maps" / "logs" / "CITATION.md").read_text()
     assert "pre-trained" in text
     # Another prior is another configuration.

@@ -7,6 +7,7 @@ import pytest
 from npi_bids.bids.derivatives import Model
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.group.selection import SelectionSettings, read_exclusions, read_participants, select
+from tests.sidecars import model_sidecar
 
 
 def exclusions(tmp_path, text):
@@ -21,7 +22,7 @@ def participants(tmp_path, text):
 
 def choose(tmp_path, text, labels=("01", "02")):
     (tmp_path / "exclude.tsv").write_text(text)
-    models = [Model(tmp_path, {"sub": label}, "x", {"Verdict": "pass"}) for label in labels]
+    models = [Model(tmp_path, {"sub": label}, "x", model_sidecar()) for label in labels]
     settings = SelectionSettings(exclude_file=str(tmp_path / "exclude.tsv"))
     return {m.model.entities["sub"]: m.reason for m in select(models, tmp_path, settings)}
 

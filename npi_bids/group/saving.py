@@ -1,0 +1,123 @@
+"""Put the results of groups into the output dataset, in the place of earlier ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+from npi_bids.bids.outputs import CATALOGUE, STATISTICS, pattern_of
+from npi_bids.bids.sidecars import Links
+from npi_bids.errors import InputDataError
+from npi_bids.io.files import check_case, copy_file
+
+# Folder in which a step writes its results, under the names that they have in the dataset.
+RESULTS = "results"
+_PAGE = "group.html"
+
+
+def replace_groups(files: Sequence[Path], out_dir: Path) -> list[Path]:
+    """Save the results of all groups, and remove those of earlier runs that are not among them.
+
+    Parameters
+    ----------
+    files
+        All new results, whole, each below a folder ``results`` that mirrors the dataset.
+    out_dir
+        Root of the output dataset.
+
+    Returns
+    -------
+    list of Path
+        Where they lie.
+
+    Raises
+    ------
+    InputDataError
+        Two names differ only in capital letters; nothing has been changed then, but for earlier
+        results of groups whose names differ from new ones in this alone.
+    """
+    targets = {out_dir / _place(path): path for path in files}
+    _check_case_within(list(targets))
+    spelled = {str(target).lower() for target in targets}
+    for path in _group_files(out_dir):
+        if path not in targets and str(path).lower() in spelled:
+            path.unlink()
+    _remove_empty(out_dir)
+    for target in targets:
+        check_case(target, out_dir)
+    # A file comes after its sidecar, so that one that is there is always described.
+    for target in sorted(targets, key=lambda target: target.suffix != ".json"):
+        copy_file(targets[target], target)
+    for path in _group_files(out_dir):
+        if path not in targets:
+            path.unlink()
+    (out_dir / _PAGE).unlink(missing_ok=True)  # of the results that are gone
+    _remove_empty(out_dir)
+    return list(targets)
+
+
+def remove_groups(out_dir: Path, configuration: str = "") -> None:
+    """Remove the results of groups, whose members may have been others.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset.
+    configuration
+        Of the results to keep, where all or none are kept; nothing is kept without it.
+    """
+    sidecars = out_dir.glob(_matrices(".json"))
+    if configuration and all(_is_of(path, configuration) for path in sidecars):
+        return
+    for path in _group_files(out_dir):
+        path.unlink()
+    shutil.rmtree(out_dir / STATISTICS, ignore_errors=True)
+    (out_dir / _PAGE).unlink(missing_ok=True)
+    _remove_empty(out_dir)
+
+
+def _place(path: Path) -> Path:
+    """Return where a result goes, relative to the output dataset."""
+    after = path.parts[::-1].index(RESULTS)
+    return Path(*path.parts[len(path.parts) - after :])
+
+
+def _check_case_within(targets: Sequence[Path]) -> None:
+    spelled: dict[str, Path] = {}
+    for target in targets:
+        for path in (target, *target.parents):
+            other = spelled.setdefault(str(path).lower(), path)
+            if other != path:
+                raise InputDataError(
+                    f"<{path}> differs from <{other}> only in capital letters, which not every "
+                    "file system tells apart; rename what they are called after."
+                )
+
+
+def _matrices(extension: str) -> str:
+    """Return the pattern of the matrices of groups, below an output dataset."""
+    folder = PurePath(pattern_of("groupmean")).parent
+    return f"{folder}/*_{CATALOGUE['groupmean'].suffix}{extension}"
+
+
+def _group_files(out_dir: Path) -> Iterator[Path]:
+    found = [*out_dir.glob(_matrices(".*")), *(out_dir / STATISTICS).rglob("*")]
+    return (path for path in found if path.is_file())
+
+
+def _remove_empty(out_dir: Path) -> None:
+    """Remove folders of groups that hold nothing any more."""
+    below = out_dir / STATISTICS
+    folders = [*out_dir.glob("tpl-*/cohort-*/func"), *out_dir.glob("tpl-*/cohort-*")]
+    folders += [below, *(path for path in below.rglob("*") if path.is_dir())]
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _is_of(sidecar: Path, configuration: str) -> bool:
+    try:
+        return Links.read(sidecar).configuration_hash == configuration
+    except InputDataError:  # cut off by a power cut
+        return False

@@ -1,0 +1,100 @@
+"""Groups: lists of files in, files below ``results`` out; the dataset changes in the last step."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from npi_bids.errors import InputDataError
+from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
+from npi_bids.interfaces import group
+from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups
+from npi_bids.io.files import read_json
+from npi_bids.io.tables import read_matrix, read_table
+from tests.interfaces.conftest import group_inputs, group_rows
+
+GROUP = asdict(GroupSettings(min_subjects=2))
+
+
+def by_kind(outputs, ending="relmat.tsv"):
+    paths = (Path(path) for path in outputs.files)
+    found = {path.name.split("desc-simple")[1].removesuffix(f"_{ending}"): path
+             for path in paths if path.name.endswith(ending)}  # fmt: skip
+    assert all("results" in path.parts for path in found.values())
+    return found
+
+
+def test_the_mean_keeps_the_direction_and_names_its_sources(dataset, execute):
+    before = sorted(dataset.rglob("*"))
+    node = AverageGroup(measure="npi", settings=GROUP, **group_inputs(dataset))
+    found = by_kind(execute(node))
+    mean = read_matrix(found["Groupmean"]).matrix
+    assert mean[0, 1] == pytest.approx(0.5)
+    assert mean[1, 0] == 0
+    assert mean[2, 0] == pytest.approx(-0.2)
+    sidecar = read_json(found["Groupmean"].with_suffix(".json"))
+    assert len(sidecar["Sources"]) == 3
+    assert sidecar["Sources"][0].startswith("bids::sub-01/sub-01_ses-1")
+    assert sorted(dataset.rglob("*")) == before  # nothing was written into the dataset
+
+
+def test_two_files_of_a_subject_count_once(dataset, execute):
+    inputs = group_inputs(dataset)
+    inputs["matrices"] += [path.replace("ses-1", "ses-2") for path in inputs["matrices"][:1]]
+    found = by_kind(execute(AverageGroup(measure="npi", settings=GROUP, **inputs)))
+    assert read_matrix(found["Groupn"]).matrix[0, 1] == 3
+    assert read_matrix(found["Groupmean"]).matrix[0, 1] == pytest.approx((0.25 + 0.4 + 0.9) / 3)
+
+
+def test_a_name_without_a_subject_is_refused(dataset, execute, tmp_path):
+    path = tmp_path / "map_relmat.tsv"
+    path.write_text("source\tA\nA\t0\n")
+    inputs = {**group_inputs(dataset), "matrices": [str(path)]}
+    with pytest.raises(InputDataError, match="does not name its subject"):
+        execute(AverageGroup(measure="npi", settings=GROUP, **inputs))
+
+
+@pytest.fixture
+def described(dataset, execute):
+    node = DescribeGroup(settings=GROUP, rows=group_rows(), **group_inputs(dataset))
+    return execute(node, "describe")
+
+
+def test_a_description_has_matrices_and_tables_of_source_and_target(described):
+    found = by_kind(described)
+    assert read_matrix(found["Groupmean"]).matrix[0, 1] == pytest.approx(0.5)
+    assert read_matrix(found["Groupt"]).matrix[1, 0] != read_matrix(found["Groupt"]).matrix[0, 1]
+    edges = read_table(next(iter(by_kind(described, "edges.tsv").values())))
+    row = edges[(edges["source"] == "A") & (edges["target"] == "B")]
+    assert row["mean"].item() == pytest.approx(0.5)
+
+
+def test_a_model_is_tested_on_the_array_of_maps(dataset, execute, described):
+    model = asdict(ModelSettings(formula="age", motion_covariate=False))
+    permute = asdict(PermuteSettings(n_permutations=0))
+    node = group.TestGroup(maps=described.maps, rows=group_rows(), model=model, permute=permute,
+                     **group_inputs(dataset))  # fmt: skip
+    outputs = execute(node, "test")
+    assert "age" in outputs.contrasts
+    effect = read_matrix(by_kind(outputs)["TestAgeEffect"]).matrix
+    assert effect[0, 1] == pytest.approx(np.polyfit([27, 34, 41], [0.2, 0.4, 0.9], 1)[0])
+    assert effect[1, 0] == 0
+
+
+def test_pairs_are_the_second_session_less_the_first(dataset, execute):
+    inputs = group_inputs(dataset, session="*")
+    inputs["matrices"] = inputs["matrices"][:-1]  # the third subject has no second session
+    model = asdict(ModelSettings(paired=("1", "2"), motion_covariate=False))
+    permute = asdict(PermuteSettings(n_permutations=0))
+    node = group.TestGroup(rows=group_rows(), model=model, permute=permute, **inputs)
+    effect = read_matrix(by_kind(execute(node))["TestInterceptEffect"]).matrix
+    assert effect[0, 1] == pytest.approx((0.1 + 0.2) / 2)
+    assert effect[1, 0] == 0
+
+
+def test_saving_puts_files_under_their_names_in_the_dataset(dataset, execute, described):
+    saved = execute(SaveGroups(files=described.files, out_dir=str(dataset)), "save").files
+    assert len(saved) == len(described.files)
+    assert list(dataset.glob("tpl-T/func/*Groupmean_relmat.tsv"))
+    assert list(dataset.glob("derivatives/statistics/tpl-T/func/*_edges.tsv"))

@@ -1,0 +1,71 @@
+"""Regional series of a run, from images or from tables."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from npi_bids.bids.model_files import read_summary
+from npi_bids.errors import InputDataError
+from npi_bids.interfaces.parcellate import Parcellate, ReadSeries, count_values
+from npi_bids.io.tables import read_series
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.parcellation import save_parcellation
+from tests.conftest import tiny_parcellation
+
+TABLES = ("timeseries", "coverage", "outliers", "design", "raw", "summary")
+
+
+def test_an_image_becomes_series_of_all_regions_and_five_more_files(tiny, execute, tmp_path):
+    save_parcellation(tiny_parcellation(5), tmp_path / "atlas")
+    bold = tiny.file("sub-01/func/*bold.nii.gz")
+    node = Parcellate(bold=str(bold), atlas=str(tmp_path / "atlas"), tr=2.0,
+                      denoise=asdict(DenoiseSettings(denoise="none")),
+                      coverage=asdict(CoverageSettings()))  # fmt: skip
+    outputs = execute(node)
+    assert all(Path(getattr(outputs, name)).is_file() for name in TABLES)
+    series = read_series(Path(outputs.timeseries), 2.0)
+    assert series.labels == tuple("ABCDE")
+    assert series.covered.tolist() == [True] * 4 + [False]
+    assert read_summary(outputs.summary).tr == 2.0
+    n_samples, n_voxels = count_values(bold)
+    assert n_samples == len(series.data)
+    assert n_voxels > 5
+
+
+def test_what_a_strategy_needs_and_is_not_there_is_an_error(tiny, execute, tmp_path):
+    save_parcellation(tiny_parcellation(), tmp_path / "atlas")
+    node = Parcellate(bold=str(tiny.file("sub-01/func/*bold.nii.gz")), tr=2.0,
+                      atlas=str(tmp_path / "atlas"), denoise=asdict(DenoiseSettings()),
+                      coverage=asdict(CoverageSettings()))  # fmt: skip
+    with pytest.raises(InputDataError, match="no confounds table"):
+        execute(node)
+
+
+def table(folder, columns):
+    rng = np.random.default_rng(0)
+    path = folder / "given_timeseries.tsv"
+    data = pd.DataFrame({name: 3 + 2 * rng.standard_normal(80) for name in columns})
+    data.to_csv(path, sep="\t", index=False)
+    return path
+
+
+def test_a_table_is_read_by_the_names_of_its_columns(execute, tmp_path):
+    path = table(tmp_path, "BCA")
+    node = ReadSeries(series=str(path), tr=1.5, labels=list("ABC"), strategy="xcpd")
+    outputs = execute(node)
+    assert all(Path(getattr(outputs, name)).is_file() for name in TABLES)
+    series = read_series(Path(outputs.timeseries), 1.5)
+    assert series.labels == tuple("ABC")
+    given = pd.read_table(path)["A"]
+    expected = (given - given.mean()) / given.std(ddof=0)
+    np.testing.assert_allclose(series.data[:, 0], expected, atol=0.02)
+
+
+def test_a_table_of_other_regions_is_refused(execute, tmp_path):
+    path = table(tmp_path, "AB")
+    node = ReadSeries(series=str(path), tr=1.5, labels=list("ABC"), strategy="xcpd")
+    with pytest.raises(InputDataError):
+        execute(node)

@@ -1,0 +1,34 @@
+"""What is known of an error in another process: class, exit code and message."""
+
+import pytest
+
+from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, SurrogateError
+from npi_bids.io.failures import Failure, failure_of, read_failure, write_failure
+
+ODD = 'Run 1:\n\tTraceback (most recent call last):\nValueError: <b> \u2028 "quoted" {x}'
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SettingsError, 2), (InputDataError, 3), (NoUsableDataError, 4), (SurrogateError, 1)],
+)
+def test_class_code_and_words_come_back_whatever_the_words_are(tmp_path, error, code):
+    write_failure(error(ODD), tmp_path / "node" / "failure.json")
+    found = read_failure(tmp_path / "node" / "failure.json")
+    assert found == Failure(error.__name__, code, ODD, on_purpose=True)
+
+
+def test_errors_of_others_have_code_1_and_always_some_words():
+    assert failure_of(KeyError("a")) == Failure("KeyError", 1, "'a'", on_purpose=False)
+    assert failure_of(MemoryError()).message == "MemoryError"
+
+
+def test_a_file_name_that_is_no_text_can_be_told(tmp_path):
+    write_failure(InputDataError("<sub-\udcff.nii> is bad"), tmp_path / "failure.json")
+    assert read_failure(tmp_path / "failure.json").message == "<sub-\\udcff.nii> is bad"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"error": "KeyError"}'])
+def test_half_a_file_tells_nothing(tmp_path, content):
+    (tmp_path / "failure.json").write_text(content)
+    assert read_failure(tmp_path / "failure.json") is None
