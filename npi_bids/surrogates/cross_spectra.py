@@ -21,6 +21,7 @@ _LONG_GAP = 20  # samples, after which a run is taken for another one
 # lag is not known.
 _LAGS_PER_BIN, _FEWEST_PRODUCTS = 6, 0.02
 _MOST_OWN = 0.95
+_LEAST = 1e-9  # share of the largest eigenvalue that every one has
 _FLOOR = 1e-4  # share of the largest power below which a filter has left nothing
 
 
@@ -75,14 +76,6 @@ class CrossSpectra:
         return CrossSpectra(self.frequency, some, self.n_ordinates)
 
 
-def pooled(parts: Sequence[CrossSpectra]) -> CrossSpectra:
-    """Return the spectra of several stretches together; they have the same bins."""
-    count = np.sum([part.n_ordinates for part in parts], axis=0)
-    power = sum(part.power * part.n_ordinates[:, None, None] for part in parts)
-    where = sum(part.frequency * part.n_ordinates for part in parts)
-    return CrossSpectra(where / count, power / count[:, None, None], count)
-
-
 def stretches(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSeries]]:
     """Return runs in so many parts, one after the other in time, as long as each other."""
     n_samples = sum(len(run.keep) for run in runs)
@@ -135,11 +128,20 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
         count += ordinates
         where += ordinates * frequency
     there = count > 0
-    return CrossSpectra(
-        where[there] / count[there],
-        power[there] / count[there][:, None, None],
-        count[there],
+    mean = power[there] / count[there][:, None, None]
+    if not all(piece.keep.all() for piece in usable):
+        mean = _positive(mean)
+    return CrossSpectra(where[there] / count[there], mean, count[there])
+
+
+def _positive(power: Complex) -> Complex:
+    """Return the nearest spectra of any process; those of masked runs need not be of one."""
+    values, vectors = np.linalg.eigh((power + np.conj(np.swapaxes(power, 1, 2))) / 2)
+    least = _LEAST * values[:, -1].max()
+    positive: Complex = (vectors * np.maximum(values, least)[:, None, :]) @ np.conj(
+        np.swapaxes(vectors, 1, 2)
     )
+    return positive
 
 
 def _pieces(run: RegionSeries) -> list[RegionSeries]:

@@ -14,8 +14,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from scipy.linalg import solve
 
+from npi_bids.errors import SurrogateError
 from npi_bids.records import Array, RegionSeries, Windows
 from npi_bids.surrogates.cross_spectra import Complex
 from npi_bids.surrogates.ou_model_selection import regions_to_choose_on, time_stretches
@@ -139,13 +141,16 @@ def find_observation(
         None where the data choose neither delays nor a gain, or predict no better with them.
     """
     some = regions_to_choose_on(windows)
-    found = fit_observed(some, delays=delays, gain=None if gain else False)
-    if found.observation.is_plain or not held_out_error(some, found) < best:
+    try:
+        found = fit_observed(some, delays=delays, gain=None if gain else False)
+        if found.observation.is_plain or not held_out_error(some, found) < best:
+            return None
+        if some is windows:
+            return found
+        model = refit_observation(series_of(windows), windows.tr, found.observation)
+        return _surrogate(windows, model)
+    except (SurrogateError, LinAlgError):  # which says that there is no such process
         return None
-    if some is windows:
-        return found
-    model = refit_observation(series_of(windows), windows.tr, found.observation)
-    return _surrogate(windows, model)
 
 
 def fit_observed(
@@ -176,10 +181,21 @@ def fit_observed(
 
 def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
     """Return a fitted model in units in which the state varies as the signals do."""
+    radius = float(np.abs(np.linalg.eigvals(found.model.transition)).max())
+    if not radius < 1:
+        raise SurrogateError(
+            f"The process behind delays and gain is not stable (spectral radius {radius:.3f})."
+        )
     size = windows.target.std(axis=0)
     size = np.where(size > 0, size, 1.0) / np.sqrt(np.diag(found.model.stationary))
     turned = size / size[:, None]
-    weights, innovation = predictor(observed_covariances(found, windows.n_lags))
+    try:
+        weights, innovation = predictor(observed_covariances(found, windows.n_lags))
+    except LinAlgError as error:
+        raise SurrogateError(
+            "The signals that the process implies cannot be predicted: their covariances are "
+            "singular."
+        ) from error
     mean = windows.target.mean(axis=0)
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)
     return ObservedOU(

@@ -34,6 +34,7 @@ _TIE_GAIN, _TIE = (
     0.5,
 )  # SD of the log rates of regions about their mean, with gain and without
 _IMPOSSIBLE = 1e10
+_MOST_LOG = 30.0  # of the size of a region's noise, which keeps a line search from overflowing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,7 @@ class SpectralProblem:
         n = self.n
         turned = packed[: n * n].reshape(n, n)
         drift = self.to_source @ (turned * self.size) @ self.to_target.T
-        diffusion = np.exp(packed[n * n : n * n + n])
+        diffusion = np.exp(np.clip(packed[n * n : n * n + n], -_MOST_LOG, _MOST_LOG))
         delays = packed[n * n + n :] * self.delay_size if self.prior.delay_sd else np.zeros(n)
         return drift, diffusion, delays
 
@@ -264,6 +265,8 @@ class SpectralProblem:
         inverse, _ = lapack.dpotri(factor, lower=1)
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         each, power, turned, (plain, crossed) = self._residual_power(w, inverse, delays)
+        if self.prior.gain and not each.min() > 0:  # a masked spectrum may be of no process
+            return _IMPOSSIBLE, None, w, w, delays
         fit, weight = self._weighted(each)
         value = float(np.log(np.diag(factor)).sum()) + fit
         past = np.einsum("k,kij->ij", weight, power.real)

@@ -15,7 +15,6 @@ from npi_bids.surrogates.cross_spectra import (
     Complex,
     CrossSpectra,
     cross_spectra,
-    pooled,
     stretches,
 )
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
@@ -224,15 +223,16 @@ class _Chooser:
 
     def _held_out(self, late: SpectralFit, prior: SpectralPrior) -> float:
         """Return by how much delays raise the log likelihood of held-out stretches of time."""
-        sides = [
-            cross_spectra(part, self.n_all).within(self.band)
-            for part in stretches(self.runs, _FOLDS)
-            if any(run.keep.any() for run in part)
+        parts = [
+            part for part in stretches(self.runs, _FOLDS) if any(run.keep.any() for run in part)
         ]
         plain, prompt = replace(prior, delay_sd=0.0), replace(late, delays=0 * late.delays)
         gained = 0.0
-        for place, check in enumerate(sides):
-            learn = pooled([part for other, part in enumerate(sides) if other != place])
+        for part in parts:
+            rest = [run for other in parts if other is not part for run in other]
+            learn, check = (
+                cross_spectra(side, self.n_all).within(self.band) for side in (rest, part)
+            )
             for sign, believed, start in ((1, prior, late), (-1, plain, prompt)):
                 fit = self._problem(believed, spectra=learn).fit(start, _ITERATIONS[1])
                 gained += sign * self._problem(believed, spectra=check).log_likelihood(fit)

@@ -77,9 +77,10 @@ def test_delays_are_found_and_leave_the_direction(system):
     clean = choose_observation([run_of(signals)], 1.0)
     late = choose_observation([run_of(delayed(signals, delays))], 1.0)
     blind = choose_observation([run_of(delayed(signals, delays))], 1.0, delays=False)
-    assert clean.delay_sd == 0
+    assert clean.choice.delay_sd == 0
+    assert clean.choice.is_plain
     assert not clean.fit.delays.any()
-    assert late.delay_sd == pytest.approx(delays.std(), rel=0.5)
+    assert late.choice.delay_sd == pytest.approx(delays.std(), rel=0.5)
     known = late.delay_errors < 0.35  # of a region without connections nothing can be known
     assert known.sum() >= N / 2
     z = (late.fit.delays - delays)[known]
@@ -97,10 +98,10 @@ def test_a_filter_that_all_regions_share_leaves_the_map(system):
     clean = choose_observation([run_of(signals)], 1.0)
     sos = butter(2, [0.02, 0.15], "band", fs=1.0, output="sos")
     seen = choose_observation([run_of(sosfiltfilt(sos, signals, axis=0))], 1.0)
-    assert not clean.gain
-    assert clean.band is None
-    assert seen.gain
-    assert seen.band is not None
+    assert not clean.choice.gain
+    assert clean.choice.band is None
+    assert seen.choice.gain
+    assert seen.choice.band is not None
     assert scores(seen.fit, ec)[0] > 0.8
     assert scores(seen.fit, ec)[1] > 0.75
 
@@ -109,8 +110,8 @@ def test_few_regions_never_have_delays(system):
     signals, _, delays = system
     few = delayed(signals, 2 * delays)[:, :6]
     found = choose_observation([run_of(few)], 1.0)
-    assert found.delay_sd == 0
-    assert np.isnan(found.delay_gain)
+    assert found.choice.delay_sd == 0
+    assert np.isnan(found.choice.delay_evidence)
     assert np.isnan(found.delay_errors).all()
 
 
