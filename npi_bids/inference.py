@@ -42,6 +42,7 @@ from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.training import threads, torch_threads
 from npi_bids.surrogates.windows import all_regions, cut_windows, shared_regions, split_windows
+from npi_bids.wording import join_words
 
 _FEW_REGIONS = 200
 __all__ = ("ec", "period_problem")
@@ -393,12 +394,14 @@ def ec(
         runs, labels = _by_name(runs)
     records = [_run(number, run, tr, labels) for number, run in enumerate(runs, start=1)]
     if preset is not None and preset not in PRESETS:
-        raise SettingsError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
+        raise SettingsError(
+            f"Unknown preset {preset!r}; choose one of {join_words(sorted(PRESETS))}."
+        )
     fields = {**(PRESETS[preset] if preset else {}), **train}
     unknown = sorted(set(fields) - set(TrainSettings.__dataclass_fields__))
     if unknown:
         known = ", ".join(TrainSettings.__dataclass_fields__)
-        raise SettingsError(f"Unknown option(s) {unknown}; the options of training are {known}.")
+        raise SettingsError(f"Unknown training options: {join_words(unknown)}. Known are {known}.")
     return ec_of_runs(
         records,
         train=TrainSettings(**fields),

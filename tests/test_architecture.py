@@ -11,7 +11,7 @@ from setuptools import find_packages
 ROOT = Path(__file__).parents[1]
 # A room may import from all floors below its own, and not from the rooms beside it.
 FLOORS = (
-    ("errors",),
+    ("errors", "wording"),
     ("settings", "records"),
     ("matrices",),
     ("io",),

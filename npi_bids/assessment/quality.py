@@ -13,15 +13,13 @@ from npi_bids.connectivity.measures import kept_samples, oriented_correlation
 from npi_bids.connectivity.responses import Linear
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.matrices import antisymmetric, correlation, off_diagonal, pearson, symmetric
-from npi_bids.records import Array, Quality, RegionSeries, Windows
+from npi_bids.records import HIGH_FREQUENCY, Array, Quality, RegionSeries, Windows
 from npi_bids.surrogates.base import Surrogate
 from npi_bids.surrogates.lagged_evidence import DirectionTest, correlation_time, fixed_delays
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.windows import split_windows
 
 _OWN_LAGS = 3
-# Hz; what a low-pass filter of usual resting-state pipelines removes lies above.
-_HIGH_FREQUENCY = 0.15
 _SHORTEST = 32  # samples of a stretch whose spectrum says anything
 _SEGMENT = 128  # samples, at most
 _SHORTEST_STRETCH = 32
@@ -122,13 +120,13 @@ def split_oriented(runs: Sequence[RegionSeries]) -> float:
 
 
 def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
-    """Return the share of power above 0.15 Hz, mean over regions and over the longest stretches.
+    """Return the share of power above HIGH_FREQUENCY: mean over regions and longest stretches.
 
     NaN where the sampling is too slow to hold such frequencies, or no stretch without a gap is
     long enough.
     """
     tr = runs[0].tr
-    if 0.5 / tr < 1.1 * _HIGH_FREQUENCY:
+    if 0.5 / tr < 1.1 * HIGH_FREQUENCY:
         return float("nan")
     shares, weights = [], []
     for run in runs:
@@ -137,7 +135,7 @@ def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
             continue
         frequency, power = periodogram(stretch, fs=1 / tr, axis=0, detrend="constant")
         total = np.maximum(power.sum(axis=0), 1e-300)
-        shares.append(float(np.mean(power[frequency > _HIGH_FREQUENCY].sum(axis=0) / total)))
+        shares.append(float(np.mean(power[frequency > HIGH_FREQUENCY].sum(axis=0) / total)))
         weights.append(len(stretch))
     return float(np.average(shares, weights=weights)) if shares else float("nan")
 

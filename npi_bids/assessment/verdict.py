@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from npi_bids.connectivity.measures import MeasureSettings
-from npi_bids.records import Quality, Verdict
+from npi_bids.records import HIGH_FREQUENCY, Quality, Verdict
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.lagged_evidence import DirectionTest
 
@@ -18,43 +18,51 @@ class VerdictSettings:
     """Thresholds of the verdict; the defaults are calibrated on systems whose EC is known."""
 
     direction_p: float = option(
-        0.01, "direction is supported if its p is below", above=0, below=1, metavar="X"
-    )
-    direction_ratio: float = option(
-        1.2,
-        "direction is supported if the antisymmetric lagged covariance has so many times the "
-        "energy that chance gives",
-        at_least=1,
-        metavar="X",
-    )
-    min_skill: float = option(
-        -0.001, "fail if the skill over each region's own past is below", metavar="X"
-    )
-    good_skill: float = option(
-        0.01, "caution if the skill over each region's own past is below", metavar="X"
-    )
-    min_split: float = option(
-        0.2, "fail if the maps of the two halves correlate less", metavar="X"
-    )
-    good_split: float = option(
-        0.6, "caution if the maps of the two halves correlate less", metavar="X"
-    )
-    good_direction_split: float = option(
-        0.4, "caution if the antisymmetric parts of the two halves correlate less", metavar="X"
-    )
-    max_delay_share: float = option(
-        1 / 3,
-        "caution if fixed delays of the regions explain more of the direction in the signals, and "
-        "spread over more than --max-delay-sd",
+        0.01,
+        "direction is supported if p of the time-reversal test is lower",
         above=0,
         below=1,
         metavar="X",
     )
-    max_delay_sd: float = option(0.5, "seconds, see --max-delay-share", above=0, metavar="SECONDS")
-    good_model_fc: float = option(0.5, "caution if model FC and FC correlate less", metavar="X")
+    direction_ratio: float = option(
+        1.2,
+        "... and if the antisymmetric lagged covariance exceeds this many times its energy by "
+        "chance",
+        at_least=1,
+        metavar="X",
+    )
+    min_skill: float = option(
+        -0.001, "fail if the skill over each region's own past is lower", metavar="X"
+    )
+    good_skill: float = option(
+        0.01, "caution if the skill over each region's own past is lower", metavar="X"
+    )
+    min_split: float = option(
+        0.2, "fail if the split-half correlation of the map is lower", metavar="X"
+    )
+    good_split: float = option(
+        0.6, "caution if the split-half correlation of the map is lower", metavar="X"
+    )
+    good_direction_split: float = option(
+        0.4,
+        "caution if the split-half correlation of the antisymmetric part is lower",
+        metavar="X",
+    )
+    max_delay_share: float = option(
+        1 / 3,
+        "caution if fixed regional delays explain a larger fraction of the direction in the "
+        "signals, and their SD exceeds --max-delay-sd",
+        above=0,
+        below=1,
+        metavar="X",
+    )
+    max_delay_sd: float = option(0.5, "see --max-delay-share", above=0, metavar="SECONDS")
+    good_model_fc: float = option(
+        0.5, "caution if the correlation of model FC and FC is lower", metavar="X"
+    )
     min_high_frequency: float = option(
         0.02,
-        "fail as low-passed if a smaller share of the power is above 0.15 Hz",
+        f"fail as low-passed if a smaller fraction of the power lies above {HIGH_FREQUENCY:g} Hz",
         at_least=0,
         metavar="X",
     )
@@ -64,15 +72,14 @@ class VerdictSettings:
         at_least=0,
         metavar="X",
     )
-
     min_expected: float = option(
         0.4,
-        "fail if simulated maps of like quality agreed less with their truth (r)",
+        "fail if the expected accuracy (r with the truth in comparable simulations) is lower",
         metavar="X",
     )
     good_expected: float = option(
         0.93,
-        "caution if simulated maps of like quality agreed less with their truth (r)",
+        "caution if the expected accuracy is lower",
         metavar="X",
     )
 
@@ -109,7 +116,8 @@ _RULES: tuple[Rule, ...] = (
     (
         FAIL,
         lambda q, s: q.high_frequency_share < s.min_high_frequency,
-        "low-passed: only {q.high_frequency_share:.1%} of the power is above 0.15 Hz "
+        "low-passed: only {q.high_frequency_share:.1%} of the power is above "
+        f"{HIGH_FREQUENCY:g} Hz "
         "(at least {s.min_high_frequency:.0%} wanted). Filtering destroys directed information: "
         "on a benchmark band-passed at 0.01-0.1 Hz the best r of a map was .57, that of plain "
         "functional connectivity, and direction was at chance",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import NPIError, SettingsError
+from npi_bids.errors import NPIError
+from npi_bids.wording import count_noun
 
 _logger = logging.getLogger(__name__)
 # Sockets have names of 107 bytes at most; what Python appends takes less than 40.
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @interruptible("npi-bids", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the levels that were asked for, and return the exit code."""
+    """Run the requested levels and return the exit code."""
     return run_command("npi-bids", _run, argv)
 
 
@@ -44,12 +45,7 @@ def _run(words: Sequence[str]) -> int:
     from npi_bids.cli.parser import parse
     from npi_bids.cli.work_folder import prepare_work_dir
 
-    try:
-        request = parse(words)
-    except SettingsError as error:
-        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
-        sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
-        return error.exit_code
+    request = parse(words)
     check_folders(request)
     work_dir = Path(request.output.work_dir).resolve()
     prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)
@@ -113,7 +109,8 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
     failed = _failures(code, group_code)
     code = code or group_code or (0 if pages else 6)
-    print_table(statuses, complete)
+    if not request.output.quiet:
+        print_table(statuses, complete)
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
@@ -223,23 +220,25 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     plan = make_plan(request, work_dir)
     request = plan.request
     estimates = [estimate(task, request.analysis) for task in plan.tasks]
-    lines = [f"{len(plan.tasks)} model(s) to fit, {len(plan.complete)} complete:"]
+    lines = [f"{count_noun(len(plan.tasks), 'model')} to fit, {len(plan.complete)} complete:"]
     for task, found in zip(plan.tasks, estimates, strict=True):
         weights = f"{found.parameters} weights, " if found.parameters else ""
         lines.append(
-            f"  {task.name} ({len(task.unit.runs)} run(s), {found.samples} samples, "
+            f"  {task.name} ({count_noun(len(task.unit.runs), 'run')}, {found.samples} samples, "
             f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
             f"{found.memory_gb:.1f} GB, about {duration(found.seconds)})"
         )
         lines += [f"    will fail: {problem}" for problem in found.problems]
     if plan.refused:
-        lines.append(f"{len(plan.refused)} model(s) that cannot be fitted:")
+        lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
     seconds = sum(found.seconds for found in estimates) / n_procs
-    lines.append(f"About {duration(seconds)} in all with {n_procs} process(es), reports besides")
+    processes = count_noun(n_procs, "process", "processes")
+    lines.append(f"About {duration(seconds)} with {processes}, plus time for reports")
     train, denoise = resolve(request.analysis.train), request.analysis.denoise
-    lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
+    lags = count_noun(train.n_lags or 0, "lag")
+    lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {lags}")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
     code = judge([*plan.refused, *plan.complete])

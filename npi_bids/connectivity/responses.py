@@ -11,6 +11,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError
 from npi_bids.records import Array, Table
 from npi_bids.surrogates.base import Surrogate
+from npi_bids.wording import join_words
 
 _SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
 
@@ -212,8 +213,8 @@ def responses_together(
         names = [name.strip() for name in words.split("+")]
         if unknown := sorted(set(names) - set(labels)):
             raise InputDataError(
-                f"--together {words}: the atlas has no region {unknown}; its regions are "
-                f"{', '.join(labels[:5])}, ... ({len(labels)})."
+                f"--together {words}: the atlas has no region {join_words(unknown)}; its "
+                f"{len(labels)} regions are {join_words(labels, most=5)}."
             )
         row = np.full(len(labels), np.nan)
         if all(name in place for name in names):

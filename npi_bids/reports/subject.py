@@ -35,6 +35,7 @@ from npi_bids.reports.components import (
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import place_of, read_methods, title_of
 from npi_bids.reports.page import subject_page
+from npi_bids.wording import count_noun, join_words
 
 # q below which a connection is shown as sure, and how many connections a table holds.
 SURE, LISTED = 0.05, 100
@@ -586,7 +587,7 @@ def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
 
 def _about_surrogate(training: Mapping[str, Any]) -> str:
     if "fitted" not in training:
-        return f"{training['n_lags']} lag(s)"
+        return count_noun(int(training["n_lags"]), "lag")
     fitted = ", ".join(f"{name} {value:.3g}" for name, value in training["fitted"].items())
     return f"{training['model']} of neurolib, {fitted or 'its own parameters'}"
 
@@ -630,6 +631,9 @@ def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
     ]
     lost = sorted({name for _, sidecar in runs for name in sidecar["RegionsNotCovered"]})
     if lost:
-        names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")
-        found.append(f"{len(lost)} region(s) are not covered in every run and are n/a: {names}.")
+        verb = "is" if len(lost) == 1 else "are"
+        found.append(
+            f"{count_noun(len(lost), 'region')} {verb} not covered in every run and thus n/a: "
+            f"{join_words(lost, most=10)}."
+        )
     return (*found, *model.sidecar["Hazards"])

@@ -12,6 +12,7 @@ from npi_bids.errors import (
 )
 from npi_bids.records import Array, Windows
 from npi_bids.settings import check_options, option
+from npi_bids.wording import join_words
 
 # The one list of surrogates: surrogates/<name>.py holds fit_<name>. They are imported when they
 # are asked for, because the command line reads this list and must not load torch.
@@ -90,75 +91,87 @@ class TrainSettings:
 
     surrogate: str = option(
         "hybrid",
-        "model of the regional dynamics: hybrid (the better of mou and var, and networks for "
-        "what is not linear), mou (Ornstein-Uhlenbeck), var (linear), mlp, cnn, rnn; or wbm, a "
-        "whole-brain model on structural connectivity (--sc)",
+        "model of the dynamics: mou (Ornstein-Uhlenbeck), var (vector autoregression), mlp, cnn, "
+        "rnn, hybrid (the better of mou and var, plus networks where they predict better), or "
+        "wbm (whole-brain model on structural connectivity)",
         choices=(*SURROGATES, WHOLE_BRAIN),
     )
     n_lags: int | None = option(
         None,
-        "past samples the surrogate reads (default: 4 for hybrid and mou, 1 for var by ridge, "
-        "else 3)",
+        "past samples that the surrogate reads (default: 4 for hybrid and mou, 1 for var fitted "
+        "by ridge, 3 otherwise)",
         above=0,
         flag="lags",
         metavar="N",
     )
     hidden: int | None = option(
         None,
-        "units of the first hidden layer (default: as published, 2 per region for mlp, 3 for "
+        "units of the first hidden layer (default, as published: 2 per region for mlp, 3 for "
         "cnn, 2.5 for rnn)",
         above=0,
         metavar="N",
     )
     epochs: int | None = option(
         None,
-        "passes over the training windows, at most (default: 200 for hybrid, else 80)",
+        "maximum number of passes over the training windows (default: 200 for hybrid, 80 "
+        "otherwise)",
         above=0,
         metavar="N",
     )
     batch_size: int = option(50, "windows per training step", above=0, metavar="N")
     learning_rate: float | None = option(
-        None, "step size of Adam (default: 1e-3 for hybrid, else 2e-4)", above=0, metavar="X"
+        None,
+        "learning rate of Adam (default: 1e-3 for hybrid, 2e-4 otherwise)",
+        above=0,
+        metavar="X",
     )
     weight_decay: float = option(5e-5, "L2 penalty of Adam", at_least=0, metavar="X")
     n_seeds: int | None = option(
         None,
-        "networks of different seeds to average (default: 4 for hybrid, else 1)",
+        "networks with different seeds to average (default: 4 for hybrid, 1 otherwise)",
         above=0,
         metavar="N",
     )
     patience: int | None = option(
         None,
-        "stop training when the held-out error has not fallen for so many epochs, and keep the "
-        "best (default: 10 for hybrid, else never)",
+        "stop training after this many epochs without a lower held-out error, and keep the best "
+        "epoch (default: 10 for hybrid, never otherwise)",
         at_least=0,
         metavar="N",
     )
     skip: bool = option(
-        False, "mlp, cnn, rnn: add a linear layer from the past straight to the prediction"
+        False, "mlp, cnn, rnn: add a linear skip connection from input to prediction"
     )
     var_fit: str = option(
         "ridge",
-        "how var is fitted: ridge (penalty by leave-one-out) or adam (as published)",
+        "var: fit by ridge regression (penalty by leave-one-out) or adam (as published)",
         choices=("ridge", "adam"),
     )
     whitening: str = option(
         "auto",
-        "mou: take out the autoregression that all regions share (haemodynamics) before the fit; "
-        "auto: only where lagged samples of other regions predict nothing",
+        "mou: remove the autoregression that all regions share (haemodynamics) before the fit; "
+        "auto: only where past samples of other regions do not improve prediction",
         choices=("auto", "on", "off"),
     )
     train_fraction: float = option(
-        0.8, "share of the windows, first in time, that trains", above=0, below=1, metavar="X"
+        0.8,
+        "fraction of the windows, first in time, used for training",
+        above=0,
+        below=1,
+        metavar="X",
     )
     refit: bool = option(
-        True, "fit again on all windows after the check on held-out ones", metavar="yes|no"
+        True, "refit on all windows after validation on held-out windows", metavar="yes|no"
     )
     seed: int = option(
-        0, "seed of weights, batches and free runs", at_least=0, flag="random-seed", metavar="N"
+        0,
+        "seed of initial weights, batches and free runs",
+        at_least=0,
+        flag="random-seed",
+        metavar="N",
     )
     device: str = option(
-        "auto", "where torch computes: auto, cpu, cuda, cuda:1, ...", result=False
+        "auto", "device for PyTorch: auto, cpu, cuda, cuda:1, ...", metavar="NAME", result=False
     )
 
     def __post_init__(self) -> None:
@@ -236,5 +249,7 @@ def preset(name: str, **chosen: Any) -> TrainSettings:
         There is no preset of that name.
     """
     if name not in PRESETS:
-        raise SettingsError(f"Unknown preset {name!r}; choose one of {sorted(PRESETS)}.")
+        raise SettingsError(
+            f"Unknown preset {name!r}; choose one of {join_words(sorted(PRESETS))}."
+        )
     return TrainSettings(**{**PRESETS[name], **chosen})

@@ -28,6 +28,7 @@ from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_net
 from npi_bids.surrogates.ou_model_selection import Choices, choose, pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
 from npi_bids.surrogates.windows import cut_windows, shared_regions
+from npi_bids.wording import count_noun
 
 _MOST_WINDOWS = 20_000  # of all subjects together; each gives as many
 _GAIN = 0.005
@@ -204,7 +205,8 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     labels = [label for label, *_ in _windows(subjects, n_lags)]
     if len(labels) < _FEWEST:
         raise NoUsableDataError(
-            f"{len(labels)} subject(s) have usable data; pre-training needs {_FEWEST} at least."
+            f"Usable data of {count_noun(len(labels), 'subject')}; pre-training needs at least "
+            f"{_FEWEST}."
         )
     n_folds = min(_MOST_FOLDS, len(labels))
     members = {label: number % n_folds for number, label in enumerate(labels)}

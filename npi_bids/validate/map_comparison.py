@@ -17,6 +17,7 @@ from npi_bids.group.motion import distances
 from npi_bids.io.region_tables import Regions
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, ECResult
+from npi_bids.wording import count_noun, join_words
 
 _PAIRS_PER_BIN, _MOST_BINS = 20, 100  # of distance
 _FEWEST = 3  # regions
@@ -113,8 +114,9 @@ def shared_maps(one: ECResult, other: ECResult) -> tuple[Array, Array, list[str]
     pairs = match_regions(one.labels, other.labels)
     if len(pairs) < _FEWEST:
         raise InputDataError(
-            f"The maps share {len(pairs)} region(s) by name; the first has {list(one.labels[:4])} "
-            f"..., the second {list(other.labels[:4])} .... Expected maps of the same atlas."
+            f"The maps share {count_noun(len(pairs), 'region name')}; the first has "
+            f"{join_words(one.labels, most=4)}, the second {join_words(other.labels, most=4)}. "
+            "Expected maps of the same atlas."
         )
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
     names = [one.labels[place] for place in a]

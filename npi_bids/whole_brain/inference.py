@@ -23,6 +23,7 @@ from npi_bids.whole_brain.connectome import Connectome, read_connectome
 from npi_bids.whole_brain.models import KINDS, BrainSystem, activity, simulate_brain, true_ec
 from npi_bids.whole_brain.search import Evaluation, best_of, brain_target, search
 from npi_bids.whole_brain.settings import BrainSettings
+from npi_bids.wording import join_words
 
 _logger = logging.getLogger(__name__)
 _GOOD_FC, _LEAST_FC = 0.5, 0.3  # r of FC: neurolib's own rule of thumb, and half of its variance
@@ -143,9 +144,9 @@ def connectome_of(brain: BrainSettings, labels: Sequence[str]) -> Connectome:
     missing = [label for label in labels if label not in whole.labels]
     if missing:
         raise InputDataError(
-            f"<{brain.sc}> lacks {len(missing)} of the {len(labels)} regions, first "
-            f"{missing[:5]}; it has {list(whole.labels[:5])} ... Give its rows and columns the "
-            "names of the atlas's regions."
+            f"<{brain.sc}> lacks {len(missing)} of the {len(labels)} regions "
+            f"({join_words(missing, most=5)}); it has {join_words(whole.labels, most=5)}. Its "
+            "rows and columns must be named after the regions of the atlas."
         )
     order = [whole.labels.index(label) for label in labels]
     inside = np.ix_(order, order)

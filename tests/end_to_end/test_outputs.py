@@ -193,7 +193,7 @@ def test_reports_stand_alone(results):
 
 def test_report_names_the_regions_that_are_not_covered(results):
     assert (
-        "1 region(s) are not covered in every run and are n/a: E."
+        "1 region is not covered in every run and thus n/a: E."
         in (results / "sub-01.html").read_text()
     )
 

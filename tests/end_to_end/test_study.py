@@ -184,7 +184,7 @@ def test_sessions_are_compared_within_subjects(npi_bids, tmp_path):
     [
         (("--model", "diagnosis"), 2, "no column diagnosis"),
         (("--model", "group + ("), 2, "cannot be read"),
-        (("--contrast", "age"), 2, "--contrast need(s) --model"),
+        (("--contrast", "age"), 2, "--contrast needs --model"),
         (("--paired", "pre"), 2, "--paired takes two sessions"),
         (("--paired", "pre", "post"), 2, "no subject of"),
         (("--model", "group", "--harmonize", "scanner"), 2, "no column scanner"),

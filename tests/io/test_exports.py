@@ -105,7 +105,7 @@ def test_maps_of_any_origin_are_read_as_source_target(given, tmp_path):
     ("name", "text", "message"),
     [
         ("a.csv", "x,A,B\nA,0,1\nC,1,0\n", "rows and columns have other names"),
-        ("a.tsv", "source\ttarget\tw\nA\tB\t1\nA\tB\t2\n", "there twice"),
+        ("a.tsv", "source\ttarget\tw\nA\tB\t1\nA\tB\t2\n", "1 duplicate pair"),
         ("a.tsv", "source\ttarget\tname\nA\tB\tx\n", "no column"),
         ("a.npz", "nothing", "cannot be read as a map"),
     ],
