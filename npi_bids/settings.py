@@ -70,7 +70,7 @@ def check_options(settings: Any) -> None:
     """Raise one SettingsError that names every option out of bounds, its value and its bound."""
     problems = list(option_problems(settings))
     if problems:
-        raise SettingsError(" ".join(problems))
+        raise SettingsError("\n".join(problems))
 
 
 def option_problems(settings: Any) -> Iterator[str]:

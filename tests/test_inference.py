@@ -158,7 +158,7 @@ def test_presets_and_options_are_those_of_the_app(weights):
             InputDataError,
             "1 of 30 samples of region B",
         ),
-        (np.eye(4), {"surrogat": "var"}, SettingsError, r"\['surrogat'\]; the options"),
+        (np.eye(4), {"surrogat": "var"}, SettingsError, "options: surrogat. Known are surrogate"),
         (np.eye(4), {"preset": "hcp"}, SettingsError, "Unknown preset 'hcp'"),
         (np.eye(2), {}, NoUsableDataError, "windows|samples"),
     ],

@@ -22,7 +22,6 @@ from npi_bids.surrogates.windows import split_windows
 _OWN_LAGS = 3
 _SHORTEST = 32  # samples of a stretch whose spectrum says anything
 _SEGMENT = 128  # samples, at most
-_SHORTEST_STRETCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +129,7 @@ def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
         return float("nan")
     shares, weights = [], []
     for run in runs:
-        stretch = max(_stretches(run), key=len, default=run.data[:0])
+        stretch = _longest_stretch(run)
         if len(stretch) < _SHORTEST:
             continue
         frequency, power = periodogram(stretch, fs=1 / tr, axis=0, detrend="constant")
@@ -140,9 +139,11 @@ def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
     return float(np.average(shares, weights=weights)) if shares else float("nan")
 
 
-def _stretches(run: RegionSeries) -> list[Array]:
+def _longest_stretch(run: RegionSeries) -> Array:
+    """Return the samples of the longest stretch without a gap, of all regions."""
     edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
-    return [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    stretches = [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return max(stretches, key=len, default=run.data[:0])
 
 
 def antisymmetric_share(matrix: Array) -> float:
@@ -263,8 +264,8 @@ def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
     frequency, power
         Shape (n_frequencies,), without 0 Hz.
     """
-    stretches = [_longest(run) for run in runs]
-    usable = [stretch for stretch in stretches if len(stretch) >= _SHORTEST_STRETCH]
+    stretches = [(_longest_stretch(run), run.covered) for run in runs]
+    usable = [stretch[:, covered] for stretch, covered in stretches if len(stretch) >= _SHORTEST]
     if not usable:
         return None
     segment = min(_SEGMENT, *map(len, usable))
@@ -276,10 +277,3 @@ def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
         weights.append(len(stretch))
     mean: Array = np.average(spectra, axis=0, weights=weights)
     return frequency[1:], mean[1:]
-
-
-def _longest(run: RegionSeries) -> Array:
-    edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
-    pieces = [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    longest: Array = max(pieces, key=len, default=run.data[:0])
-    return longest[:, run.covered] if len(longest) else longest

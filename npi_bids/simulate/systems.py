@@ -23,10 +23,14 @@ from npi_bids.whole_brain.connectome import (
     read_connectome,
 )
 from npi_bids.whole_brain.models import KINDS
+from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 
 _STATES = 400  # that the true effective connectivity is a mean over
 PER_DEVIATION = "standard deviations of the target per standard deviation of the source"
-_PULSE = "change of BOLD 3 to 6 s after a stimulus of 0.5 s, arbitrary units"
+_PULSE = (
+    f"change of BOLD {RESPONSE_SECONDS[0]:g} to {RESPONSE_SECONDS[1]:g} s after a stimulus of "
+    f"{STIMULUS_SECONDS:g} s, arbitrary units"
+)
 _BOLD_CHANGE = "change of BOLD 3.6 s after a push of the input current, arbitrary units"
 
 

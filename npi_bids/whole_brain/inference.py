@@ -22,11 +22,15 @@ from npi_bids.surrogates.windows import all_regions, shared_regions
 from npi_bids.whole_brain.connectome import Connectome, read_connectome
 from npi_bids.whole_brain.models import KINDS, BrainSystem, activity, simulate_brain, true_ec
 from npi_bids.whole_brain.search import Evaluation, best_of, brain_target, search
-from npi_bids.whole_brain.settings import BrainSettings
+from npi_bids.whole_brain.settings import (
+    GOOD_FC,
+    LEAST_FC,
+    STIMULUS_SECONDS,
+    BrainSettings,
+)
 from npi_bids.wording import join_words
 
 _logger = logging.getLogger(__name__)
-_GOOD_FC, _LEAST_FC = 0.5, 0.3  # r of FC: neurolib's own rule of thumb, and half of its variance
 _N_POINTS = 15  # of the bifurcation diagram
 
 
@@ -186,13 +190,13 @@ def judge_brain(best: Evaluation) -> Verdict:
         "the map is what a fitted model does, not what the signals show: its directions come from "
         "the structural connectivity and the model, and no data of this subject tested them"
     ]
-    if best.r_fc < _GOOD_FC or not np.isfinite(best.r_fc):
+    if best.r_fc < GOOD_FC or not np.isfinite(best.r_fc):
         reasons.insert(
             0,
-            f"simulated and empirical FC correlate {best.r_fc:.2f} (at least {_GOOD_FC:g} wanted "
-            f"for a good fit, {_LEAST_FC:g} for any)",
+            f"simulated and empirical FC correlate {best.r_fc:.2f} (at least {GOOD_FC:g} wanted "
+            f"for a good fit, {LEAST_FC:g} for any)",
         )
-    fits = best.r_fc >= _LEAST_FC
+    fits = best.r_fc >= LEAST_FC
     return Verdict(CAUTION if fits else FAIL, tuple(reasons))
 
 
@@ -240,7 +244,7 @@ def _account(brain: BrainSettings, best: Evaluation, n_tried: int) -> dict[str, 
         },
         "perturbation": {
             "strength": kind.push,
-            "unit": f"of {kind.pushed} of {brain.model}, for 0.5 s",
+            "unit": f"of {kind.pushed} of {brain.model}, for {STIMULUS_SECONDS:g} s",
             "sign": "positive",
             "perturbation": "stimulus in the fitted model",
             "sustained": False,

@@ -19,12 +19,11 @@ import numpy as np
 from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.records import Array
 from npi_bids.whole_brain.connectome import Connectome
+from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 
 _WARM_UP = 20.0  # s until a model and its BOLD have forgotten where they started
 _STRETCH = 2.0  # s integrated at once, so that memory does not grow with the length of a run
 _BOLD_DT = 1.0  # ms; activity is averaged over this time before the haemodynamics
-_PUSH_TIME = 0.5  # s that a region is stimulated
-_ANSWER = (3.0, 6.0)  # s after which the answer in BOLD is averaged
 _VESSELS = ("X_BOLD", "F_BOLD", "Q_BOLD", "V_BOLD")
 _AFTER_PUSH = 1_000_000  # number of a stretch that no warm-up reaches
 
@@ -232,7 +231,7 @@ def true_ec(
     """Return the effective connectivity by direct perturbation of the model.
 
     From independent states the model runs twice under the same noise, the second time with the
-    source stimulated for 0.5 s; the difference of BOLD, mean of the 3rd to the 6th second, is the
+    source stimulated; the difference of BOLD, averaged over RESPONSE_SECONDS, is the
     effect.
 
     Parameters
@@ -339,9 +338,9 @@ class _Run:
         stimulus = np.zeros(len(self.system.connectome.weights))
         if source is not None:
             stimulus[source] = KINDS[self.system.kind].push
-        self.advance(_PUSH_TIME, stimulus)
-        self.advance(_ANSWER[0] - _PUSH_TIME)
-        self.advance(_ANSWER[1] - _ANSWER[0])
+        self.advance(STIMULUS_SECONDS, stimulus)
+        self.advance(RESPONSE_SECONDS[0] - STIMULUS_SECONDS)
+        self.advance(RESPONSE_SECONDS[1] - RESPONSE_SECONDS[0])
         mean: Array = self.signal.mean(axis=0)
         return mean
 
