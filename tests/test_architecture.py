@@ -14,6 +14,7 @@ FLOORS = (
     ("errors", "wording"),
     ("settings", "records"),
     ("matrices",),
+    ("plotting",),
     ("io",),
     ("parcellation", "surrogates"),
     ("connectivity",),

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import PathPatch, Wedge
 from matplotlib.path import Path
 
+from npi_bids.plotting import network_order
 from npi_bids.records import HIGH_FREQUENCY, Array
-from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, network_order, svg_text
+from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, svg_text
 
 MOST_ARROWS = 60  # connections that a connectome shows
 _MOST_NETWORKS = 24

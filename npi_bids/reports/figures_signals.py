@@ -12,21 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from npi_bids.matrices import off_diagonal
+from npi_bids.plotting import MatrixStyle, plot_matrix
 from npi_bids.records import Array
 from npi_bids.whole_brain.settings import GOOD_FC
 
-# Blue to red through white, told apart by the colour-blind; grey is what is not covered.
-_SIGNED = "RdBu_r"
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
-_MAX_BRACKETS = 24
 _OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
-
-
-def network_order(networks: Sequence[str]) -> list[int]:
-    """Return the order of regions by network, networks in the order of their first region."""
-    first = {name: place for place, name in reversed(list(enumerate(networks)))}
-    return sorted(range(len(networks)), key=lambda region: (first[networks[region]], region))
 
 
 def draw_matrix(
@@ -55,23 +46,9 @@ def draw_matrix(
     limit
         End of the colour scale; the 99th percentile off the diagonal where None.
     """
-    order = network_order(networks) if networks else list(range(len(matrix)))
-    shown = matrix[np.ix_(order, order)].copy()
-    np.fill_diagonal(shown, np.nan)
-    if limit is None:
-        entries = np.abs(off_diagonal(shown))
-        limit = float(np.nanpercentile(entries, 99)) if np.isfinite(entries).any() else 1.0
     canvas, axes = _canvas(5.6, 5.0)
-    colours = mpl.colormaps[_SIGNED if signed else "viridis"].with_extremes(bad="#d5dae0")
-    limit = limit or 1.0
-    low, extend = (-limit, "both") if signed else (0.0, "max")
-    drawn = axes.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
-    bar = canvas.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend=extend)
-    bar.ax.tick_params(labelsize=8)
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("target" if directed else "region")
-    axes.set_ylabel("source" if directed else "region")
-    _mark_networks(axes, [networks[region] for region in order] if networks else [])
+    style = MatrixStyle(title=title, directed=directed, signed=signed, limit=limit)
+    plot_matrix(axes, matrix, style, networks)
     return svg_text(canvas)
 
 
@@ -171,21 +148,6 @@ def make_canvas(
 def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
     canvas, panels = make_canvas(width, height)
     return canvas, panels[0]
-
-
-def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
-    """Draw lines between networks, and name them along both axes where they are few."""
-    starts = [n for n, name in enumerate(ordered) if n == 0 or name != ordered[n - 1]]
-    for start in starts[1:]:
-        axes.axhline(start - 0.5, color="black", linewidth=0.3)
-        axes.axvline(start - 0.5, color="black", linewidth=0.3)
-    if not starts or len(starts) > _MAX_BRACKETS:
-        return
-    middles = [(a + b - 1) / 2 for a, b in zip(starts, [*starts[1:], len(ordered)], strict=True)]
-    names = [ordered[start] for start in starts]
-    axes.set_xticks(middles, names, rotation=90, fontsize=7)
-    axes.set_yticks(middles, names, fontsize=7)
-    axes.tick_params(length=0)
 
 
 def svg_text(canvas: Canvas) -> str:

@@ -57,9 +57,9 @@ def draw_brain(model: Model) -> list[Figure]:
         Figure(
             "search",
             "Search of the parameters",
-            f"{len(table)} simulations of {training['sim_minutes']:g} minutes; the fittest has r "
-            f"{number(training['r_fc'])} of FC and a distance of FC dynamics of "
-            f"{number(training['ks_fcd'])} (Kolmogorov-Smirnov). Dashed: r {GOOD_FC:g}, a good fit.",
+            f"{len(table)} simulations of {training['sim_minutes']:g} minutes. The best has r = "
+            f"{number(training['r_fc'])} with empirical FC and a Kolmogorov-Smirnov distance of "
+            f"{number(training['ks_fcd'])} of FC dynamics. Dashed: r = {GOOD_FC:g}, a good fit.",
             figures_signals.draw_search(table),
             f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
         )

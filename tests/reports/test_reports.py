@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from npi_bids.plotting import network_order
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
     Figure,
@@ -51,7 +52,7 @@ def check(text):
 
 
 def test_networks_keep_the_order_of_their_first_region():
-    assert figures_signals.network_order(["b", "a", "b", "c", "a"]) == [0, 2, 1, 4, 3]
+    assert network_order(["b", "a", "b", "c", "a"]) == [0, 2, 1, 4, 3]
 
 
 def test_figures_are_the_same_bytes_each_time():
