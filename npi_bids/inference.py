@@ -442,7 +442,7 @@ def _uncertainty(
 
 
 def _with_expected(quality: Quality) -> Quality:
-    """Add what simulated maps of like quality reached."""
+    """Add the accuracy of simulated maps with comparable quality metrics."""
     found = {
         f"expected_{target}{end}": getattr(expected, name)
         for target, expected in expected_accuracy(quality).items()

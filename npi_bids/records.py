@@ -205,7 +205,7 @@ class Quality:
     minutes
         Time that the windows cover.
     expected_r, expected_r_lower, expected_r_upper
-        Correlation with the truth that simulated maps of like quality reached, and its 90 %
+        Correlation with the truth of simulated maps with comparable quality, and its 90 %
         interval; NaN where nothing like it was simulated, or the surrogate is another.
     expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
         The same for the antisymmetric part.

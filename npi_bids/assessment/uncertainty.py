@@ -1,4 +1,4 @@
-"""How sure the entries of a map are."""
+"""Standard errors, intervals, p and q values of the entries of a map."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
     matrix, standard_error
         Shape (n_regions, n_regions), indexed ``[source, target]``.
     method
-        Where the standard errors come from.
+        Origin of the standard errors.
 
     Returns
     -------

@@ -89,7 +89,7 @@ def run_levels(request: Request) -> int:
 
 
 def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitStack | None) -> int:
-    """Fit what is to be fitted, put groups together, write pages, and say how it went.
+    """Fit models, run the group level, write pages, and print the outcome.
 
     ``claims`` hold the output dataset for what is fitted; None where nothing is.
     """
@@ -169,7 +169,7 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
 
 
 def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
-    """Run the group level on what there is; say why not where that cannot be."""
+    """Run the group level on existing results; log why where that is not possible."""
     from npi_bids.cli.group import run_group
 
     if request.output.reports_only or request.output.boilerplate_only:
@@ -184,9 +184,9 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 
 
 def _print_plans(request: Request, work_dir: Path) -> int:
-    """Tell what the levels would do; return the exit code of what is refused.
+    """Print what the levels would do; return the exit code of what is refused.
 
-    The group level is told of where its results are there.
+    The group level is included where all results of participants exist.
     """
     code, there = 0, request.levels == ("group",)
     if there:
@@ -204,7 +204,7 @@ def _print_plans(request: Request, work_dir: Path) -> int:
 
 
 def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
-    """Tell what would be fitted and what it would take.
+    """Print what would be fitted, and the time and memory it would take.
 
     Returns
     -------
@@ -246,7 +246,7 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
 
 
 def _failures(models: int, group: int) -> str:
-    """Say what failed and why, from the exit codes of the models and of the group level."""
+    """Return what failed and why, from the exit codes of the models and of the group level."""
     said = []
     if models:
         what = "some models failed" if models == 1 else "no model could be fitted"
@@ -257,7 +257,7 @@ def _failures(models: int, group: int) -> str:
 
 
 def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
-    """Return how it went in one sentence; ``failed`` says what failed."""
+    """Return the outcome in one sentence; ``failed`` says what failed."""
     words = f"npi-bids finished, but {failed}; see the table, and the log and crash files in "
     words += f"{run_dir}."
     if code == 0:

@@ -135,7 +135,7 @@ def oriented_correlation(kept: Array) -> Array:
 
     The strength is the partial correlation; the direction that of the robust skewness of
     Hyvarinen and Smith (2013, JMLR 14:111-152, equation 33): where inputs are skewed, the sender's
-    large values are seen in the receiver more than the other way round. Needs no lag, and holds
+    large values are seen in the receiver more than vice versa. Needs no lag, and holds
     only where regions are skewed.
 
     Parameters

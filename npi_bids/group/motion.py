@@ -1,4 +1,4 @@
-"""How far head motion shows in the maps of a group (Ciric et al. 2017)."""
+"""Effects of head motion on the maps of a group (Ciric et al. 2017)."""
 
 from __future__ import annotations
 

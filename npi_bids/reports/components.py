@@ -1,4 +1,4 @@
-"""Components of pages: records of what a page shows, and the words of quality figures."""
+"""Components of pages: records of what a page shows, and descriptions of quality metrics."""
 
 from __future__ import annotations
 
@@ -14,49 +14,61 @@ _NOTHING = 1e-12  # what rounding leaves of a difference of equal numbers
 QUALITY_NOTES = (
     (
         "expected_r",
-        "expected r with the truth",
-        "that simulated maps of like quality reached; holds only if the haemodynamic delays of "
-        "regions differ by less than about half a second, which the signals show in part only "
-        "(below); n/a: nothing like it was simulated",
+        "expected accuracy (r)",
+        "correlation with the truth in comparable simulations. Holds only if the haemodynamic "
+        "delays of regions differ by less than about half a second, which the signals show only "
+        "in part (see below). n/a: no comparable simulation",
     ),
-    ("expected_r_lower", "from", "lower end of its 90 % interval"),
-    ("expected_r_upper", "to", "upper end of its 90 % interval"),
-    ("expected_r_antisymmetric", "expected r, antisymmetric", "of the part with direction"),
-    ("expected_r_antisymmetric_lower", "from", "lower end of its 90 % interval"),
-    ("expected_r_antisymmetric_upper", "to", "upper end of its 90 % interval"),
-    ("r2", "held-out R²", "one-step prediction of samples that did not train the surrogate"),
-    ("r2_own_history", "R² of each region's own past", "three samples; to be exceeded"),
-    ("r2_ridge_var", "R² of a ridge VAR", "the plain linear model of one lag"),
-    ("r2_persistence", "R² of persistence", "the last sample repeated"),
-    ("skill_own_history", "skill over own past", "share by which the squared error is lower"),
-    ("skill_ridge_var", "skill over ridge VAR", "share by which the squared error is lower"),
-    ("r_split", "r between halves", "maps of the first and the second half of the data"),
-    ("r_split_symmetric", "r between halves, symmetric", "of the part without direction"),
-    ("r_split_antisymmetric", "r between halves, antisymmetric", "of the part with direction"),
-    ("r_split_oriented", "r between halves, oriented", "of directions by skewness, on request"),
-    ("r_seed", "r between seeds", "members of the ensemble; n/a: there is none"),
+    ("expected_r_lower", "lower limit", "of its 90 % interval"),
+    ("expected_r_upper", "upper limit", "of its 90 % interval"),
+    ("expected_r_antisymmetric", "expected accuracy, antisymmetric", "of the directional part"),
+    ("expected_r_antisymmetric_lower", "lower limit", "of its 90 % interval"),
+    ("expected_r_antisymmetric_upper", "upper limit", "of its 90 % interval"),
+    ("r2", "held-out R²", "one-step prediction of samples not used for training"),
+    ("r2_own_history", "R² of each region's own past", "its last three samples; a baseline"),
+    ("r2_ridge_var", "R² of a ridge VAR", "linear model of one lag; a baseline"),
+    ("r2_persistence", "R² of persistence", "last sample repeated; a baseline"),
+    ("skill_own_history", "skill over own past", "fraction by which the squared error is lower"),
+    ("skill_ridge_var", "skill over ridge VAR", "fraction by which the squared error is lower"),
+    ("r_split", "split-half r", "correlation of the maps of the two halves of the data"),
+    ("r_split_symmetric", "split-half r, symmetric", "of the undirected part"),
+    ("r_split_antisymmetric", "split-half r, antisymmetric", "of the directional part"),
+    (
+        "r_split_oriented",
+        "split-half r, oriented",
+        "of the directions by skewness (--measures oriented)",
+    ),
+    ("r_seed", "r between seeds", "of the members of the ensemble; n/a: no ensemble"),
     (
         "direction_ratio",
         "direction ratio",
-        "antisymmetric lagged covariance over chance",
+        "energy of the antisymmetric lagged covariance relative to chance",
     ),
-    ("direction_p", "direction p", "against the data with stretches of time reversed at random"),
-    ("delay_share", "direction like delays", "share that fixed delays of regions would explain"),
-    ("delay_sd", "SD of these delays", "seconds, over regions; blood flow differs by about one"),
-    ("antisymmetric_share", "antisymmetric share", "energy of the map that has a direction"),
-    ("model_fc_r", "model FC r", "free-running surrogate against data; n/a: it diverged"),
-    ("model_fc_r_held_out", "model FC r, held out", "against held-out samples"),
-    ("fc_r_held_out", "FC r, held out", "FC of the training samples against held-out ones"),
-    ("fc_r", "r(EC, FC)", "how much of the map is functional connectivity"),
+    ("direction_p", "direction p", "time-reversal test with randomly reversed blocks"),
+    (
+        "delay_share",
+        "direction explained by delays",
+        "fraction that fixed regional delays explain",
+    ),
+    (
+        "delay_sd",
+        "SD of these delays",
+        "seconds, over regions; haemodynamic delays differ by about 1 s",
+    ),
+    ("antisymmetric_share", "antisymmetric fraction", "of the map's variance"),
+    ("model_fc_r", "model FC r", "free-running surrogate and data; n/a: the free run diverged"),
+    ("model_fc_r_held_out", "model FC r, held out", "free-running surrogate and held-out samples"),
+    ("fc_r_held_out", "FC r, held out", "FC of training and held-out samples"),
+    ("fc_r", "r(EC, FC)", "similarity of the map to functional connectivity"),
     ("spectral_radius", "spectral radius", "stable below 1"),
     (
         "high_frequency_share",
         f"power above {HIGH_FREQUENCY:g} Hz",
         "fraction of the total; n/a: the TR is too long to tell",
     ),
-    ("samples_per_parameter", "samples per parameter", "effective windows / (regions x lags)"),
-    ("minutes", "minutes", "that the windows cover"),
-    ("n_windows", "windows", "training and held out; those that would share samples are left out"),
+    ("samples_per_parameter", "samples per parameter", "effective windows per region and lag"),
+    ("minutes", "minutes", "covered by the windows"),
+    ("n_windows", "windows", "training and held out, without those that would share samples"),
 )
 
 

@@ -52,10 +52,10 @@ def draw_matrix(
     return svg_text(canvas)
 
 
-def only_sure(matrix: Array, q: Array, limit: float) -> Array:
+def only_significant(matrix: Array, q: Array, limit: float) -> Array:
     """Return the entries of a map whose q is below a limit, the others NaN."""
-    sure: Array = np.where(q < limit, matrix, np.nan)
-    return sure
+    significant: Array = np.where(q < limit, matrix, np.nan)
+    return significant
 
 
 def draw_training(curve: pd.DataFrame, baselines: dict[str, float] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The group's page: matrices, tables and tests of each group."""
+"""Report of the groups: matrices, tables and tests of each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from npi_bids.bids.derivatives import find_models, find_statuses
 from npi_bids.bids.outputs import GROUP_TABLE, STATISTICS, TEST, parse_name, stem
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
+from npi_bids.group.description import OUTLIER_SD
 from npi_bids.group.tables import edge_rows, table_cells
 from npi_bids.io.files import read_json, write_text
 from npi_bids.io.region_tables import Regions
@@ -32,20 +33,21 @@ from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import place_of, read_methods
 from npi_bids.reports.methods import quality_rows
 from npi_bids.reports.page import group_page
-from npi_bids.reports.subject import LISTED, SURE, draw_places, save_figures
+from npi_bids.reports.subject import ALPHA, LISTED, draw_places, save_figures
+from npi_bids.wording import join_words
 
 _MOST_ROWS = 500
 _DETAILS = ("lower", "upper", "t", "q")
 _TESTED = ("t", "q", "lower", "upper", "sign")  # what is n/a where the mean is not tested
 _PERMUTED = {"Permuted": "p permuted", "Fwe": "p FWE", "Nbs": "p NBS", "Tfnbs": "p TFNBS"}
-_COLUMNS = ("participant", "model", "in the group", "verdict", "R²", "own past R²", "model FC r",
+_COLUMNS = ("participant", "model", "included", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
 _FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
 # Figures whose distribution is shown: heading, field, and threshold in the sidecars of the maps.
 _STRIPS = (
-    ("expected r with the truth", "expected_r", "good_expected"),
+    ("expected accuracy (r)", "expected_r", "good_expected"),
     ("skill over own past", "skill_own_history", "good_skill"),
-    ("r between halves", "r_split", "good_split"),
+    ("split-half r", "r_split", "good_split"),
     ("model FC r", "model_fc_r", "good_model_fc"),
     ("samples per parameter", "samples_per_parameter", "good_samples"),
     ("mean FD (mm)", "mean_fd", ""),
@@ -70,10 +72,10 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     drawn = draw_places(ec, regions, "group")
     svg = figures_signals.draw_matrix(ec.matrix, regions.network, title="mean EC")
-    drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
+    drawn.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
     return GroupSection(
         title,
-        (*_rows(sidecar), *_unlike(_table(out_dir, mean, "subjects"))),
+        (*_rows(sidecar), *_outliers(_table(out_dir, mean, "subjects"))),
         save_figures(out_dir, prefix, drawn),
         tuple(path.relative_to(out_dir).as_posix() for path in _files(out_dir, mean)),
         _view(f"group-{place}", ec, regions.network, others, mean),
@@ -107,12 +109,12 @@ def _view(
 ) -> MatrixView:
     layers = [Layer("mean EC", "mean effective connectivity", ec.matrix)]
     if "q" in others:
-        sure = figures_signals.only_sure(ec.matrix, others["q"], SURE)
-        title = f"mean with q below {SURE:g}"
-        layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
+        significant = figures_signals.only_significant(ec.matrix, others["q"], ALPHA)
+        title = f"mean with q below {ALPHA:g}"
+        layers.append(Layer(f"mean EC, q < {ALPHA:g}", title, significant, below=("q", ALPHA)))
     titles = {
         "t": ("t", "t of the mean", True), "sd": ("SD", "SD over subjects", False),
-        "sign": ("sign", "share of subjects with the sign of the mean", False),
+        "sign": ("sign", "fraction of subjects with the sign of the mean", False),
         "motion": ("QC-EC", "correlation with mean FD over subjects", True),
         "icc": ("ICC", "ICC(2,1) over visits", True),
     }  # fmt: skip
@@ -155,7 +157,7 @@ def _tables(
     of_regions = _table(out_dir, mean, "regions")
     if of_regions is not None:
         kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
-        found.append(SortedTable(f"regions-{place}", "Regions: flow, hierarchy, asymmetry", shown,
+        found.append(SortedTable(f"regions-{place}", "Net flow, hierarchy and asymmetry", shown,
                                  table_cells(kept, shown)))  # fmt: skip
     return tuple(found)
 
@@ -173,7 +175,7 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
     """Return what is known of a group: who, how, motion, and how well it repeats."""
     rows = [
         Row("subjects", str(sidecar["NumberOfSubjects"]), ", ".join(sidecar["Subjects"])),
-        Row("an edge needs", f"{sidecar['MinimumSubjects']} subjects"),
+        Row("minimum subjects per edge", str(sidecar["MinimumSubjects"])),
         Row("weights", str(sidecar["Weights"])),
         Row("configuration", str(sidecar["ConfigurationHash"])),
     ]
@@ -181,16 +183,16 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
         rows.append(Row("surrogates pre-trained on", str(on)))
     halves = sidecar["SplitHalfOfSubjects"]
     rows.append(
-        Row("r of halves of the subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",
-            "mean maps of random halves; n/a below four subjects")
+        Row("split-half r over subjects", f"{number(halves['Mean'])} ± {number(halves['SD'])}",
+            "mean maps of random halves of the subjects; n/a below four subjects")
     )  # fmt: skip
     moved = sidecar.get("MotionEffect")
     if moved:
         rows.append(
             Row("QC-EC", f"median |r| {number(moved['MedianAbsoluteR'])}",
-                f"with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
-                f"{_percent(moved['ShareOfEdgesWithQBelow05'])} of the connections; with "
-                f"distance: {number(moved['SpearmanWithDistance'])}")
+                f"correlation with mean FD over {moved['Subjects']} subjects; q < 0.05 in "
+                f"{_percent(moved['ShareOfEdgesWithQBelow05'])} of the connections; Spearman "
+                f"correlation with distance: {number(moved['SpearmanWithDistance'])}")
         )  # fmt: skip
     again = sidecar.get("Reliability")
     if again:
@@ -198,9 +200,9 @@ def _rows(sidecar: dict[str, Any]) -> tuple[Row, ...]:
             Row("visits", f"median ICC(2,1) {number(again['MedianICC21'])}, ICC(3,1) "
                 f"{number(again['MedianICC31'])}",
                 f"{again['Subjects']} subjects with {again['Visits']} visits; "
-                f"{number(100 * again['IdentificationRate'])} % are known again by their map; r "
-                f"{number(again['MeanRWithin'])} within and {number(again['MeanRBetween'])} "
-                "between subjects")
+                f"{number(100 * again['IdentificationRate'])} % are identified by their map; "
+                f"mean r {number(again['MeanRWithin'])} within and "
+                f"{number(again['MeanRBetween'])} between subjects")
         )  # fmt: skip
     return tuple(rows)
 
@@ -209,13 +211,16 @@ def _percent(share: float | None) -> str:
     return "n/a" if share is None else f"{number(100 * share)} %"
 
 
-def _unlike(subjects: Any) -> tuple[Row, ...]:
-    """Name the subjects whose maps are unlike the others'."""
+def _outliers(subjects: Any) -> tuple[Row, ...]:
+    """Name the subjects whose maps are outliers."""
     if subjects is None:
         return ()
     names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
-    note = "their map correlates with the mean of the others three robust SD less than usual"
-    return (Row("unlike the others", ", ".join(names) or "nobody", note),)
+    note = (
+        f"correlation with the mean of the others more than {OUTLIER_SD:g} robust SD below the "
+        "median"
+    )
+    return (Row("outliers", join_words(names) or "none", note),)
 
 
 def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection:
@@ -234,16 +239,16 @@ def _test(out_dir: Path, path: Path, regions: Regions, name: str) -> TestSection
                     statistic.matrix, signed=signed)]  # fmt: skip
     for words in ("p FWE", "p NBS", "p TFNBS"):
         if words in details:
-            sure = figures_signals.only_sure(statistic.matrix, details[words], SURE)
-            layers.append(Layer(f"{words} < {SURE:g}", f"{sidecar['Statistic']} where {words} is "
-                                f"below {SURE:g}", sure, signed=signed,
-                                below=(words, SURE)))  # fmt: skip
+            significant = figures_signals.only_significant(statistic.matrix, details[words], ALPHA)
+            layers.append(Layer(f"{words} < {ALPHA:g}", f"{sidecar['Statistic']} where {words} is "
+                                f"below {ALPHA:g}", significant, signed=signed,
+                                below=(words, ALPHA)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
     tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
     parts = _table(out_dir, path, "components")
     if parts is not None:
         shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
-        title = "Networks of edges above the threshold"
+        title = "Components of edges above the threshold"
         if len(parts) > _MOST_ROWS:  # all of them are in the table of the dataset
             title += f", the first {_MOST_ROWS} of {len(parts)} edges"
         cells = table_cells(parts.head(_MOST_ROWS), shown)
@@ -273,18 +278,18 @@ def _untested(path: Path, sidecar: dict[str, Any], regions: Regions, name: str) 
         f"Contrast: {sidecar['Contrast']}",
         _test_rows(sidecar, {}),
         MatrixView(name, matrix.labels, regions.network, [layer], {}),
-        (SortedTable(f"{name}-edges", "The largest effects, not tested", columns, cells),),
+        (SortedTable(f"{name}-edges", "The largest effects (not tested)", columns, cells),),
         not_tested=str(sidecar["NotTested"]),
     )
 
 
 def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, ...]:
     covariates = "with mean FD as a covariate" if "mean_fd" in sidecar["Columns"] else (
-        "mean FD is no covariate"
+        "without mean FD as a covariate"
     )  # fmt: skip
     left_out = "; ".join(f"{who}: {why}" for who, why in sidecar["LeftOut"].items())
     found = [
-        f"{words}: {int((matrix <= SURE).sum())}"
+        f"{words}: {int((matrix <= ALPHA).sum())}"
         for words, matrix in details.items()
         if words not in ("p", "p permuted")
     ]
@@ -292,14 +297,14 @@ def _test_rows(sidecar: dict[str, Any], details: dict[str, Any]) -> tuple[Row, .
         Row("model", sidecar["Model"], covariates),
         Row("subjects", str(sidecar["NumberOfSubjects"]), left_out),
         Row(
-            "connections at 0.05",
+            f"connections at p ≤ {ALPHA:g}",
             ", ".join(found)
-            or ("not tested" if "NotTested" in sidecar else "none were corrected"),
+            or ("not tested" if "NotTested" in sidecar else "no corrected p values"),
         ),
         Row(
             "permutations",
             str(sidecar["Permutations"]),
-            f"networks above {sidecar['Statistic']} {sidecar['NetworkThreshold']:g}",
+            f"components above {sidecar['Statistic']} = {sidecar['NetworkThreshold']:g}",
         ),
     )
 
@@ -314,7 +319,7 @@ def write_group_report(out_dir: Path) -> Path:
     """
     means = sorted(out_dir.glob("tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv"))
     if not means:
-        raise ReportError(f"<{out_dir}> holds no group; run the group level.")
+        raise ReportError(f"<{out_dir}> holds no group results; run the group level.")
     sections = tuple(
         cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
     )
@@ -363,7 +368,7 @@ def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, .
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
         *(number(row.get(key)) for key in _FIGURES),
-        reason or ("" if inside else "no group is large enough"),
+        reason or ("" if inside else "too few subjects for a group"),
     )
 
 

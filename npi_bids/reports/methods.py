@@ -33,10 +33,10 @@ _KINDS = {
 _SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the table of quality.
 _SHOWN = {
-    "status": "status", "verdict": "verdict", "expected r": "expected_r", "R²": "r2",
-    "skill over own past": "skill_own_history", "r halves": "r_split", "model FC r": "model_fc_r",
-    "direction p": "direction_p", "mean FD (mm)": "mean_fd", "minutes": "minutes_kept",
-    "regions": "regions_in_model",
+    "status": "status", "verdict": "verdict", "expected accuracy (r)": "expected_r", "R²": "r2",
+    "skill over own past": "skill_own_history", "split-half r": "r_split",
+    "model FC r": "model_fc_r", "direction p": "direction_p", "mean FD (mm)": "mean_fd",
+    "minutes": "minutes_kept", "regions": "regions_in_model",
 }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def write_description(root: Path, name: str) -> None:
         "DatasetType": "derivative",
         "License": "CC0",
         "Authors": ["npi-bids", "simulation"],
-        "Acknowledgements": "Simulated; nobody was scanned.",
+        "Acknowledgements": "Simulated data; no participant was scanned.",
         "HowToAcknowledge": "Cite npi-bids.",
         "Funding": ["none"],
         "EthicsApprovals": ["not needed: simulated"],

@@ -93,7 +93,7 @@ class Simulation:
 def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     """Draw a system and run it.
 
-    The network hangs on the seed alone; so the same seed with more runs or samples gives the same
+    The network depends on the seed alone; the same seed with more runs or samples gives the same
     network.
 
     Parameters

@@ -238,7 +238,7 @@ def resolve(settings: TrainSettings) -> TrainSettings:
 
 
 def preset(name: str, **chosen: Any) -> TrainSettings:
-    """Return the settings of a preset; what the caller names goes first.
+    """Return the settings of a preset; explicit settings override it.
 
     >>> preset("luo2025", surrogate="rnn").learning_rate
     0.0002

@@ -1,4 +1,4 @@
-"""What the data choose for an Ornstein-Uhlenbeck process: whitening, memory and precisions."""
+"""Model selection for an Ornstein-Uhlenbeck process: whitening, memory and precisions."""
 
 from __future__ import annotations
 

@@ -285,7 +285,8 @@ def _choose_precision(
 ) -> tuple[_Chosen, dict[str, float]]:
     """Choose how strongly subjects are held to the group, by their held-out error.
 
-    The group is that of the other half of the subjects, so that nobody is held to himself.
+    The group is that of the other half of the subjects, so that no subject is compared with its
+    own data.
     """
     halves = [joined(parts[1::2]), joined(parts[0::2])]
     regions = np.flatnonzero(halves[0].seen & halves[1].seen)

@@ -24,7 +24,7 @@ ABSENT_EVIDENCE = 1.3
 
 # Fraction of the windows that trains where the caller held none out.
 TRAIN_FRACTION = 0.8
-# Stretches of time: two train and two validate, then the other way round.
+# Stretches of time: two train and two validate, then vice versa.
 N_STRETCHES = 4
 # Regions that choices are made on, evenly spaced, where there are more.
 MOST_REGIONS = 64

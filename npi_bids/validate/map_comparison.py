@@ -37,9 +37,9 @@ class Agreement:
     r_symmetric, r_antisymmetric
         Of the parts without and with direction.
     r_transposed
-        Of the first map with the second turned round.
+        Correlation of the first map with the transposed second.
     p_distance, p_spin
-        Share of the null maps that reach ``r``: pairs shuffled among pairs of like distance, and
+        Share of the null maps that reach ``r``: pairs shuffled among pairs of equal distance, and
         regions turned on the sphere; NaN where centres are not known.
     p_direction_distance, p_direction_spin
         The same for ``r_antisymmetric``.
@@ -65,11 +65,14 @@ class Agreement:
         if not np.isfinite(self.r_antisymmetric):
             return "one of the maps is symmetric, so that nothing tells whether rows are sources"
         words = (
-            f"r {self.r:.3f} as they are, {self.r_transposed:.3f} with the second turned round "
+            f"r = {self.r:.3f} as given, {self.r_transposed:.3f} with the second transposed "
             f"(antisymmetric part {self.r_antisymmetric:.3f})"
         )
         if self.r_antisymmetric < -0.1:
-            return f"the maps agree better turned round: check which rows are sources; {words}"
+            return (
+                "the maps agree better after transposition: check whether rows are sources; "
+                f"{words}"
+            )
         if self.r_antisymmetric < 0.1:
             return f"the maps say the same of neither direction; {words}"
         return f"both have their rows the same way; {words}"
@@ -184,7 +187,7 @@ def _reached(
 
 
 def shuffle_by_distance(centres: Array) -> Shuffle:
-    """Return a function that shuffles pairs of regions among pairs of like distance.
+    """Return a function that shuffles pairs of regions among pairs of similar distance.
 
     Both directions of a pair move together, so that the map stays as symmetric as it is.
     """

@@ -1,4 +1,4 @@
-"""What scans of some length can show: accuracy on simulated subjects, by method."""
+"""Power: accuracy on simulated subjects by method and minutes of data."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def run_power(
     cache
         Folder for what is computed.
     n_procs
-        Processes at once; the result does not hang on it.
+        Number of processes; the result does not depend on it.
     on_done
         Called with how many of how many subjects are done.
     """

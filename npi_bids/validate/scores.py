@@ -1,4 +1,4 @@
-"""How well an estimate recovers a known effective connectivity, or a known graph."""
+"""Scores of an estimate against a known effective connectivity or a known graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recovery:
     r_symmetric, r_antisymmetric
         Pearson's for ``(E + E') / 2`` and for ``(E - E') / 2``, the part that has a direction.
     r_transposed
-        Correlation of the estimate turned round; well below ``r`` where the direction is right.
+        Correlation of the transposed estimate; well below ``r`` where the direction is right.
     auroc, auprc
         How well the size of an entry tells edges of the truth from the rest: area under the
         receiver operating characteristic, and average precision. Edges are the entries that are

@@ -193,7 +193,7 @@ def judge_brain(best: Evaluation) -> Verdict:
     if best.r_fc < GOOD_FC or not np.isfinite(best.r_fc):
         reasons.insert(
             0,
-            f"simulated and empirical FC correlate {best.r_fc:.2f} (at least {GOOD_FC:g} wanted "
+            f"simulated and empirical FC correlate {best.r_fc:.2f} (target: at least {GOOD_FC:g} "
             f"for a good fit, {LEAST_FC:g} for any)",
         )
     fits = best.r_fc >= LEAST_FC

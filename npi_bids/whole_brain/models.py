@@ -1,4 +1,4 @@
-"""Whole-brain models of neurolib on a connectome, seen as BOLD, with their effective connectivity.
+"""Whole-brain models of neurolib on a connectome, their BOLD signals and effective connectivity.
 
 The models are neurolib's (Cakan, Jajcay and Obermayer 2021, doi:10.1007/s12559-021-09931-9), and
 so is the haemodynamics (Balloon-Windkessel, Friston et al. 2003,
@@ -323,7 +323,7 @@ class _Run:
         return coarse.T, np.asarray(self.haemodynamics.BOLD_chunk, dtype=float).T
 
     def state(self) -> _State:
-        """Return all that the future hangs on, noise aside."""
+        """Return all that the future depends on, apart from noise."""
         return _State(
             {name: np.copy(self.model.params[name]) for name in self.model.init_vars},
             {name: np.copy(getattr(self.haemodynamics, name)) for name in _VESSELS},

@@ -141,7 +141,7 @@ def test_key_figures_say_in_words_what_colours_say():
     key = tuple(KeyFigure(state, "1", "2", "why", state)
                 for state in ("good", "caution", "bad", "unknown"))  # fmt: skip
     text = subject_page(SubjectPage("01", "0", (ModelSection("t", "done", key=key),)))
-    for words in ("✓ good", "! caution", "✗ bad", "not known"):
+    for words in ("✓ good", "! caution", "✗ bad", "unknown"):
         assert words in text
 
 

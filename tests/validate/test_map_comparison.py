@@ -30,7 +30,7 @@ def test_a_map_agrees_with_itself_and_not_with_its_transpose():
     assert turned.r_antisymmetric == pytest.approx(-1)
     assert turned.r_transposed == pytest.approx(1)
     assert turned.p_direction_spin == 1
-    assert "check which rows are sources" in turned.orientation
+    assert "check whether rows are sources" in turned.orientation
 
 
 def test_symmetric_maps_tell_nothing_of_rows():
