@@ -150,7 +150,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     for heading in _COLUMNS:
         table.add_column(heading, justify="left" if heading == "map" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(words_of(row[field]) for field in _COLUMNS.values()))
+        table.add_row(*(format_cell(row[field]) for field in _COLUMNS.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -186,7 +186,7 @@ def _write(
         f"Maps of {results} beside {truth}. Regions are matched by name; the diagonal is left "
         "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5).",
         tuple(_COLUMNS),
-        tuple(tuple(words_of(row[field]) for field in _COLUMNS.values()) for row in readable),
+        tuple(tuple(format_cell(row[field]) for field in _COLUMNS.values()) for row in readable),
         (figure,),
     )
     write_text(out / "validation.html", validation_page(page))
@@ -198,7 +198,7 @@ def _short(name: str) -> str:
     return "_".join(kept) or "group mean"
 
 
-def words_of(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """Write a figure with three digits; what is missing is n/a."""
     if isinstance(value, float):
         return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
@@ -250,19 +250,19 @@ def build_parser() -> CommandParser:
 def _run(args: Namespace) -> int:
     from npi_bids.bids.exporting import table_of
     from npi_bids.io.files import replacing_folder
-    from npi_bids.io.tables import read_outside
-    from npi_bids.validate.map_comparison import compare_outside
+    from npi_bids.io.tables import read_external
+    from npi_bids.validate.map_comparison import compare_external
 
     os.environ["NIPYPE_NO_ET"] = "1"
     for path in (args.one, args.other, *filter(None, [args.regions])):
         if not path.is_file():
             raise InputDataError(f"<{path}> does not exist.")
     one, other = (
-        read_outside(path, rows=rows, column=args.column)
+        read_external(path, rows=rows, column=args.column)
         for path, rows in zip((args.one, args.other), args.rows, strict=True)
     )
     table = args.regions or table_of(args.one) or table_of(args.other)
-    found, maps = compare_outside(one, other, table, n_null=args.n_null, seed=args.random_seed)
+    found, maps = compare_external(one, other, table, n_null=args.n_null, seed=args.random_seed)
     facts = _facts(found)
     for heading, value in facts.items():
         sys.stdout.write(f"{heading:<45} {value}\n")
@@ -279,7 +279,7 @@ def _run(args: Namespace) -> int:
 
 def _facts(found: Agreement) -> dict[str, str]:
     values = asdict(found)
-    return {heading: words_of(values[name]) for name, heading in _SHOWN.items()}
+    return {heading: format_cell(values[name]) for name, heading in _SHOWN.items()}
 
 
 def _write_comparison(
@@ -389,7 +389,7 @@ def _run_power(
     from rich.progress import Progress
 
     from npi_bids.io.files import replacing_folder
-    from npi_bids.validate.power import needs, run_power, summarise
+    from npi_bids.validate.power import necessary_minutes, run_power, summarise
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("simulated subjects")
@@ -402,7 +402,7 @@ def _run_power(
             on_done=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     summaries = list(summarise(rows))
-    needed = list(needs(summaries, power.wanted))
+    needed = list(necessary_minutes(summaries, power.wanted))
     _print_power(summaries, needed, power.wanted)
     with replacing_folder(args.out) as folder:
         _write_power(folder, rows, summaries, needed, (power, system, seen))

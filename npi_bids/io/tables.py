@@ -702,7 +702,7 @@ def _read_displacement(path: Path, unknown: Array) -> Array:
     return values
 
 
-def read_outside(path: Path, *, rows: str = "source", column: str = "") -> ECResult:
+def read_external(path: Path, *, rows: str = "source", column: str = "") -> ECResult:
     """Read a map of any origin, indexed ``[source, target]``.
 
     Parameters

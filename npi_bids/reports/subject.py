@@ -275,26 +275,26 @@ Runs = list[tuple[Path, dict[str, Any]]]
 
 def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
     """Return the figures that decide, each with its threshold and what it means."""
-    quality, wanted = model.sidecar["Quality"], model.sidecar["VerdictThresholds"]
+    quality, limits = model.sidecar["Quality"], model.sidecar["VerdictThresholds"]
     about = [sidecar for _, sidecar in runs]
     found = [
         _graded("skill over own past", quality["skill_own_history"],
-                (wanted["min_skill"], wanted["good_skill"]),
+                (limits["min_skill"], limits["good_skill"]),
                 "reduction in held-out prediction error gained from other regions"),
         _graded("skill over a ridge VAR", quality["skill_ridge_var"], (None, 0.0),
                 "reduction in held-out prediction error compared with a ridge VAR of one lag"),
-        _graded("model FC r", quality["model_fc_r"], (None, wanted["good_model_fc"]),
+        _graded("model FC r", quality["model_fc_r"], (None, limits["good_model_fc"]),
                 "correlation of the FC of the free-running surrogate with that of the data"),
         _graded("split-half r", quality["r_split"],
-                (None if quality.get("shrunk") else wanted["min_split"], wanted["good_split"]),
+                (None if quality.get("shrunk") else limits["min_split"], limits["good_split"]),
                 "correlation of the maps of the two halves of the data"
                 + (", after subtracting the group map" if quality.get("shrunk") else "")),
-        _direction(quality, wanted),
+        _direction(quality, limits),
         _graded("expected accuracy (r)", quality["expected_r"],
-                (wanted["min_expected"], wanted["good_expected"]),
+                (limits["min_expected"], limits["good_expected"]),
                 "correlation with the truth in comparable simulations; n/a: there are none"),
         _graded("samples per parameter", quality["samples_per_parameter"],
-                (None, wanted["good_samples"]), "effective samples per region and lag"),
+                (None, limits["good_samples"]), "effective samples per region and lag"),
         _motion(mean_displacement(about)),
         _minutes(about),
         _coverage(model, about),
@@ -307,34 +307,38 @@ def _graded(
 ) -> KeyFigure:
     """Grade a figure of which more is better."""
     bad, good = limits
-    wanted = f"≥ {good:g}" + (f" (bad < {bad:g})" if bad is not None else "")
+    target = f"≥ {good:g}" + (f" (bad < {bad:g})" if bad is not None else "")
     if value is None:
-        return KeyFigure(name, "n/a", wanted, note, "unknown")
+        return KeyFigure(name, "n/a", target, note, "unknown")
     state = "good" if value >= good else "bad" if bad is not None and value < bad else "caution"
-    return KeyFigure(name, number(value), wanted, note, state)
+    return KeyFigure(name, number(value), target, note, state)
 
 
-def _direction(quality: dict[str, Any], wanted: dict[str, Any]) -> KeyFigure:
+def _direction(quality: dict[str, Any], limits: dict[str, Any]) -> KeyFigure:
     yes = bool(quality["direction_supported"])
     return KeyFigure(
         "direction supported",
         f"{'yes' if yes else 'no'} (p {number(quality['direction_p'])})",
-        f"p < {wanted['direction_p']:g}, ratio ≥ {wanted['direction_ratio']:g}",
+        f"p < {limits['direction_p']:g}, ratio ≥ {limits['direction_ratio']:g}",
         "time-reversal test: do the data carry directed information? If not, read the map as "
         "undirected",
         "good" if yes else "caution",
     )
 
 
-def _motion(moved: float | None) -> KeyFigure:
-    wanted = f"≤ {_HIGH_MOTION[0]:g} mm (bad > {_HIGH_MOTION[1]:g})"
+def _motion(mean_fd: float | None) -> KeyFigure:
+    target = f"≤ {_HIGH_MOTION[0]:g} mm (bad > {_HIGH_MOTION[1]:g})"
     note = "mean framewise displacement over all samples, including censored ones"
-    if moved is None:
-        return KeyFigure("mean FD", "n/a", wanted, note, "unknown")
+    if mean_fd is None:
+        return KeyFigure("mean FD", "n/a", target, note, "unknown")
     state = (
-        "good" if moved <= _HIGH_MOTION[0] else "caution" if moved <= _HIGH_MOTION[1] else "bad"
+        "good"
+        if mean_fd <= _HIGH_MOTION[0]
+        else "caution"
+        if mean_fd <= _HIGH_MOTION[1]
+        else "bad"
     )
-    return KeyFigure("mean FD", f"{number(moved)} mm", wanted, note, state)
+    return KeyFigure("mean FD", f"{number(mean_fd)} mm", target, note, state)
 
 
 def _minutes(about: Sequence[dict[str, Any]]) -> KeyFigure:

@@ -255,7 +255,7 @@ def _rotation(rng: np.random.Generator) -> Array:
     return turned
 
 
-def compare_outside(
+def compare_external(
     one: ECResult, other: ECResult, table: Path | None, *, n_null: int, seed: int
 ) -> tuple[Agreement, tuple[Array, Array]]:
     """Compare two maps by the names of their regions.

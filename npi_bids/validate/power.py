@@ -197,7 +197,7 @@ def summarise(rows: Sequence[PowerRow]) -> Iterator[dict[str, Any]]:
         }
 
 
-def needs(
+def necessary_minutes(
     summaries: Sequence[dict[str, Any]], wanted: float
 ) -> Iterator[tuple[float, str, float]]:
     """Yield TR, method, and the minutes that give the wanted accuracy."""

@@ -20,6 +20,7 @@ from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.records import Array
 from npi_bids.whole_brain.connectome import Connectome
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
+from npi_bids.wording import join_words
 
 _WARM_UP = 20.0  # s until a model and its BOLD have forgotten where they started
 _STRETCH = 2.0  # s integrated at once, so that memory does not grow with the length of a run
@@ -208,7 +209,7 @@ def simulate_brain(
     SettingsError
         neurolib is not installed, or it does not know a parameter.
     SurrogateError
-        The model ran away.
+        The model diverged.
     """
     with _own_randomness():
         run = _Run(system, seed)
@@ -313,8 +314,9 @@ class _Run:
         fine = np.asarray(model.outputs[model.default_output], dtype=float)[:, -n_steps:]
         if not np.isfinite(fine).all():
             raise SurrogateError(
-                f"The model {self.system.kind} ran away with the parameters "
-                f"{dict(self.system.parameters)}; make its coupling or noise weaker."
+                f"The model {self.system.kind} diverged with the parameters "
+                + join_words(f"{name} {value:g}" for name, value in self.system.parameters.items())
+                + "; lower its coupling or noise."
             )
         together = round(_BOLD_DT / model.params["dt"])
         coarse = fine.reshape(len(fine), -1, together).mean(axis=2)
