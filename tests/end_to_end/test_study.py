@@ -355,7 +355,7 @@ def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean,
     page = (out / "group.html").read_text()
     assert "The mean of the maps is not tested" in page
     assert ("This contrast is not tested" in page) == (not (mean and contrast))
-    assert "connections at 0.05" in page
+    assert "connections at p ≤ 0.05" in page
     assert "surrogates pre-trained on" in page
 
 
