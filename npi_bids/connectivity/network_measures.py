@@ -1,4 +1,4 @@
-"""What a directed map says of regions and of networks: strength, flow, asymmetry, hierarchy."""
+"""Network measures of directed maps: strength, net flow, asymmetry and hierarchy."""
 
 from __future__ import annotations
 
