@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from npi_bids.cli.arguments import help_line
-from npi_bids.errors import NPIError, SettingsError
+from npi_bids.errors import NPIError, UsageError
 
 _ISSUES = "https://github.com/npi-bids/npi-bids/issues"
 
@@ -39,7 +39,7 @@ def run_command(
         return function(words)
     except (NPIError, OSError) as error:
         _keep_traceback(error, words)
-        if isinstance(error, SettingsError):
+        if isinstance(error, UsageError):
             sys.stderr.write(f"{name}: {_fault_list(str(error))}\n{help_line(name)}")
         else:
             sys.stderr.write(f"{name}: {error}\n")

@@ -19,7 +19,7 @@ from npi_bids.bids.runs import CombineSettings
 from npi_bids.cli.arguments import CommandParser, choice_of
 from npi_bids.connectivity.measures import MeasureSettings
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.errors import SettingsError
+from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
@@ -66,7 +66,7 @@ def make_settings(args: Namespace, classes: Sequence[type]) -> dict[type, Any]:
 
     Raises
     ------
-    SettingsError
+    UsageError
         Values are wrong; all of them are named together.
     """
     problems: list[str] = []
@@ -83,7 +83,7 @@ def checked_settings(given: dict[type, dict[str, Any]], problems: list[str]) -> 
         except SettingsError as error:
             problems.append(str(error))
     if problems:
-        raise SettingsError("\n".join(problems))
+        raise UsageError("\n".join(problems))
     return made
 
 
@@ -390,7 +390,7 @@ def parse(argv: Sequence[str]) -> Request:
 
     Raises
     ------
-    SettingsError
+    UsageError
         Values are wrong; all of them are named together.
     SystemExit
         Help or the version was shown, or an option is unknown (exit code 2).
