@@ -39,7 +39,7 @@ class AnalysisSettings:
 
     @property
     def configuration(self) -> str:
-        """Short hash of all that shapes a result; one output dataset holds one of them."""
+        """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
         shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
         return configuration_hash(
@@ -68,29 +68,27 @@ class GroupAnalysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSettings:
-    """What the machine gives."""
+    """Processes, threads and memory to use."""
 
     n_procs: int | None = option(
         None,
-        "processes at once (default: all CPUs this process may use)",
+        "number of processes (default: all available CPUs)",
         aliases=("n-cpus",),
         above=0,
         metavar="N",
         result=False,
     )
     omp_nthreads: int = option(
-        1, "threads of each process; the number can change the last digits", above=0, metavar="N"
+        1, "threads per process; changing it can change the last digits", above=0, metavar="N"
     )
-    mem: str = option(
-        "", "memory to use at most, with its unit, such as 16G", metavar="SIZE", result=False
+    mem: str = option("", "maximum memory, with its unit (16G)", metavar="SIZE", result=False)
+    mem_mb: int | None = option(None, "maximum memory in MB", above=0, metavar="MB", result=False)
+    n_gpu_procs: int = option(
+        1, "processes that share one GPU", above=0, metavar="N", result=False
     )
-    mem_mb: int | None = option(
-        None, "memory to use at most, in MB", above=0, metavar="MB", result=False
-    )
-    n_gpu_procs: int = option(1, "processes that share a GPU", above=0, metavar="N", result=False)
     nipype_plugin_file: str = option(
         "",
-        "YAML or JSON with 'plugin' and 'plugin_args' of Nipype",
+        "Nipype plugin configuration: YAML or JSON with plugin and plugin_args",
         metavar="FILE",
         result=False,
     )
@@ -112,5 +110,5 @@ class ResourceSettings:
             return None
         match = _SIZE.fullmatch(self.mem.strip())
         if match is None:
-            raise SettingsError(f"--mem {self.mem!r} needs a number and a unit, such as 16G.")
+            raise SettingsError(f"--mem {self.mem} needs a number and a unit, such as 16G.")
         return float(match[1]) * _GB[match[2].upper()]

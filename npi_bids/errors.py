@@ -2,6 +2,7 @@
 
 NPIError
     SettingsError          2  the options contradict each other or the data
+        UsageError         2  values on the command line or in --config-file cannot be used
     InputDataError         3  what the dataset holds cannot be used
     NoUsableDataError      4  the data are sound, but too little of them is left
     ConfigurationError     5  the output folder holds results of another configuration
@@ -22,6 +23,10 @@ class SettingsError(NPIError, ValueError):
     """The options contradict each other or the data."""
 
     exit_code = 2
+
+
+class UsageError(SettingsError):
+    """Values on the command line or in ``--config-file`` cannot be used; the help has more."""
 
 
 class InputDataError(NPIError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,6 +45,10 @@ from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
 from npi_bids.surrogates.windows import all_regions, cut_windows, shared_regions, split_windows
+from npi_bids.wording import count_noun, join_words
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _FEW_REGIONS = 200
 __all__ = ("ec", "period_problem")
@@ -99,6 +103,130 @@ class SubjectEC:
     def ec(self) -> Array:
         """The map, shape (n_regions, n_regions), indexed ``[source, target]``."""
         return self.measures["npi"].matrix
+
+    def __repr__(self) -> str:
+        """Return five lines: regions and data, surrogate, verdict, accuracy, strongest entry."""
+        quality, settings = self.quality, self.settings
+        runs = count_noun(len(self.n_windows_per_run), "run")
+        details = dict(self.log.details)
+        verdict = "; ".join([self.verdict.label, *self.verdict.reasons[:1]])
+        more = len(self.verdict.reasons) - 1
+        surrogate = f"{settings.surrogate}, {count_noun(settings.n_lags or 0, 'lag')}"
+        if "linear_is_var" in details:
+            surrogate += ", VAR" if details["linear_is_var"] else ", Ornstein-Uhlenbeck process"
+        return "\n".join([
+            f"Effective connectivity of {count_noun(int(self.covered.sum()), 'region')}, "
+            f"{quality.minutes:.1f} min in {runs}, {count_noun(quality.n_windows, 'window')}",
+            f"  surrogate: {surrogate}; held-out R² {quality.r2:.2f}",
+            f"  verdict: {verdict}" + (f" (and {more} more)" if more > 0 else ""),
+            f"  expected accuracy: {_expected_text(quality)}",
+            f"  strongest connection: {self._strongest_text()}",
+        ])  # fmt: skip
+
+    def _strongest_text(self) -> str:
+        size = np.abs(self.ec)
+        np.fill_diagonal(size, np.nan)
+        if not np.isfinite(size).any():
+            return "none"
+        source, target = np.unravel_index(np.nanargmax(size), size.shape)
+        labels = self.measures["npi"].labels
+        text = f"{labels[source]} -> {labels[target]}, {self.ec[source, target]:.3g}"
+        if "npiq" in self.measures:
+            text += f" (q = {self.measures['npiq'].matrix[source, target]:.2g})"
+        return text
+
+    def to_frame(self, measure: str = "npi", *, long: bool = False) -> DataFrame:
+        """Return a matrix as a data frame with region names.
+
+        Parameters
+        ----------
+        measure
+            One of ``measures``.
+        long
+            One row per directed pair of different regions instead, with its standard error, p and
+            q; NaN where they are not known.
+
+        Returns
+        -------
+        DataFrame
+            Shape (n_regions, n_regions), index ``source`` and columns ``target``; or the columns
+            ``source``, ``target``, ``ec``, ``se``, ``p`` and ``q``.
+
+        Raises
+        ------
+        SettingsError
+            There is no such measure, or it is not the map and ``long`` is set.
+        """
+        import pandas as pd
+
+        matrix, labels = self._measure(measure).matrix, self._measure(measure).labels
+        if not long:
+            return pd.DataFrame(
+                matrix,
+                index=pd.Index(labels, name="source"),
+                columns=pd.Index(labels, name="target"),
+            )
+        if measure != "npi":
+            raise SettingsError("Long tables hold the map; take measure='npi'.")
+        source, target = np.nonzero(~np.eye(len(labels), dtype=bool))
+        columns = {"source": np.array(labels)[source], "target": np.array(labels)[target]}
+        for name, kind in (("ec", "npi"), ("se", "npistderr"), ("p", "npip"), ("q", "npiq")):
+            known = self.measures.get(kind)
+            columns[name] = np.full(source.size, np.nan) if known is None else (
+                known.matrix[source, target]
+            )  # fmt: skip
+        return pd.DataFrame(columns)
+
+    def plot(self, measure: str = "npi", networks: Sequence[str] = (), *, axes: Any = None) -> Any:
+        """Draw a matrix as the reports draw it, sources in rows and targets in columns.
+
+        Parameters
+        ----------
+        measure
+            One of ``measures``.
+        networks
+            Network of each region, by which regions are ordered; empty to keep their order.
+        axes
+            Axes of matplotlib; those of a new figure where None.
+
+        Returns
+        -------
+        Axes
+            Where the matrix was drawn.
+
+        Raises
+        ------
+        SettingsError
+            There is no such measure.
+        """
+        from matplotlib import pyplot as plt
+
+        from npi_bids.plotting import MatrixStyle, plot_matrix
+
+        shown = self._measure(measure)
+        if axes is None:
+            _, axes = plt.subplots(figsize=(5.6, 5.0), layout="compressed")
+        symmetric = np.allclose(shown.matrix, shown.matrix.T, equal_nan=True)
+        title = "effective connectivity" if measure == "npi" else measure
+        style = MatrixStyle(title=title, directed=not symmetric)
+        return plot_matrix(axes, shown.matrix, style, networks, shown.labels)
+
+    def _measure(self, name: str) -> ECResult:
+        if name not in self.measures:
+            raise SettingsError(
+                f"There is no measure {name}; this result has {join_words(self.measures)}."
+            )
+        return self.measures[name]
+
+
+def _expected_text(quality: Quality) -> str:
+    """Return the accuracy of comparable simulations, or that it is not known."""
+    if np.isnan(quality.expected_r):
+        return "not known (no comparable simulation)"
+    return (
+        f"r = {quality.expected_r:.2f} with the truth in comparable simulations "
+        f"(90 % interval {quality.expected_r_lower:.2f} to {quality.expected_r_upper:.2f})"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -489,7 +617,7 @@ def _uncertainty(
 
 
 def _with_expected(quality: Quality) -> Quality:
-    """Add what simulated maps of like quality reached."""
+    """Add the accuracy of simulated maps with comparable quality metrics."""
     found = {
         f"expected_{target}{end}": getattr(expected, name)
         for target, expected in expected_accuracy(quality).items()
@@ -568,12 +696,14 @@ def ec(
         runs, labels = _by_name(runs)
     records = [_run(number, run, tr, labels) for number, run in enumerate(runs, start=1)]
     if preset is not None and preset not in PRESETS:
-        raise SettingsError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
+        raise SettingsError(
+            f"Unknown preset {preset!r}; choose one of {join_words(sorted(PRESETS))}."
+        )
     fields = {**(PRESETS[preset] if preset else {}), **train}
     unknown = sorted(set(fields) - set(TrainSettings.__dataclass_fields__))
     if unknown:
         known = ", ".join(TrainSettings.__dataclass_fields__)
-        raise SettingsError(f"Unknown option(s) {unknown}; the options of training are {known}.")
+        raise SettingsError(f"Unknown training options: {join_words(unknown)}. Known are {known}.")
     return ec_of_runs(
         records,
         train=TrainSettings(**fields),

@@ -1,10 +1,13 @@
-"""Parts of a square matrix, and correlations."""
+"""Parts of a square matrix, correlations, and the constant of robust standard deviations."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from npi_bids.records import Array
+
+# SD of a normal distribution over its median absolute deviation, 1 / Phi^-1(3/4).
+SD_PER_MAD = 1.4826
 
 
 def correlation(data: Array) -> Array:

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
+from npi_bids.wording import count_noun, join_words
 
+# Hz; low-pass filters of resting-state pipelines (0.08 to 0.1 Hz) remove what lies above. The
+# threshold on its share of the power was chosen with benchmarks/calibration.py, where maps of
+# signals filtered at 0.1 Hz were no better than functional connectivity.
+HIGH_FREQUENCY = 0.15
+# Standard errors on either side of an estimate in a normal 95 % interval.
+INTERVAL_QUANTILE = 1.96
 _ONE_LINE = re.compile(r"[^\t\n\r\v\f\x00-\x1f\x7f\u2028\u2029]+")
 
 # Columns of a table by name.
@@ -60,10 +67,11 @@ class RegionSeries:
             raise InputDataError(f"The sampling period must be above 0 s, not {self.tr}.")
         partly: Mask = np.logical_and(~np.isfinite(self.data[self.keep]).all(axis=0), self.covered)
         if partly.any():
-            names = [self.labels[region] for region in np.flatnonzero(partly)][:5]
+            names = [self.labels[region] for region in np.flatnonzero(partly)]
             raise InputDataError(
-                f"{int(partly.sum())} region(s) have values that are not finite in samples that "
-                f"are kept, first {names}; expected a whole column of n/a (not covered) or none."
+                f"Non-finite values in uncensored samples of {count_noun(len(names), 'region')} "
+                f"({join_words(names, most=5)}); expected a whole column of n/a (not covered) or "
+                "none."
             )
 
     @property
@@ -192,7 +200,7 @@ class Quality:
         Share of that antisymmetric part which a fixed delay of each region would explain, beyond
         what as many free numbers explain by chance, and the spread of the delays in seconds.
     high_frequency_share
-        Share of the signals' power above 0.15 Hz; NaN where sampling is too slow to tell.
+        Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
         Windows in all, for training, held out; regions in the model.
     effective_windows, samples_per_parameter
@@ -201,7 +209,7 @@ class Quality:
     minutes
         Time that the windows cover.
     expected_r, expected_r_lower, expected_r_upper
-        Correlation with the truth that simulated maps of like quality reached, and its 90 %
+        Correlation with the truth of simulated maps with comparable quality, and its 90 %
         interval; NaN where nothing like it was simulated, or the surrogate is another.
     expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
         The same for the antisymmetric part.

@@ -1,4 +1,4 @@
-"""Options: a field says once what the command line, the checks and the sidecar need."""
+"""Options of settings classes: default, help and bounds, said once for all who need them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from dataclasses import asdict, field, fields
 from numbers import Real
 from typing import Any
 
-from npi_bids.errors import (
-    SettingsError,
-)
+from npi_bids.errors import SettingsError
+from npi_bids.wording import join_words, suggest_word
 
 # Seconds per volume of the slowest protocols (sparse sampling of auditory studies) are 10 to 20;
 # what is above counts milliseconds.
@@ -21,7 +20,7 @@ LONGEST_TR = 20.0
 
 
 def period_problem(tr: object) -> str:
-    """Say what a sampling period must be where a value cannot be one in seconds; else nothing.
+    """Say what is wrong with a sampling period in seconds; return an empty string if nothing is.
 
     >>> period_problem(2.0)
     ''
@@ -50,7 +49,7 @@ def option(default: Any, help: str | Callable[[], str], **facts: Any) -> Any:  #
     Parameters
     ----------
     default
-        Value when the user says nothing; a tuple makes an option that takes several values.
+        Value if the user gives none; a tuple makes an option that takes several values.
     help
         What it means, with its unit, in one phrase; or a function that returns the phrase.
     **facts
@@ -64,7 +63,7 @@ def option(default: Any, help: str | Callable[[], str], **facts: Any) -> Any:  #
         *("choices", "flag", "aliases", "metavar", "result"),
     }
     if unknown:
-        raise TypeError(f"Unknown facts of an option: {sorted(unknown)}.")
+        raise TypeError(f"Unknown facts of an option: {join_words(sorted(unknown))}.")
     return field(default=default, metadata={"help": help, **facts})
 
 
@@ -72,19 +71,20 @@ def check_options(settings: Any) -> None:
     """Raise one SettingsError that names every option out of bounds, its value and its bound."""
     problems = list(option_problems(settings))
     if problems:
-        raise SettingsError(" ".join(problems))
+        raise SettingsError("\n".join(problems))
 
 
 def option_problems(settings: Any) -> Iterator[str]:
     """Yield one sentence for each field whose value is out of bounds; None is always in."""
     for field_ in fields(settings):
-        value = getattr(settings, field_.name)
+        value, choices = getattr(settings, field_.name), choices_of(field_.metadata)
         if value is None:
             continue
         name = "--" + field_.metadata.get("flag", field_.name.replace("_", "-"))
         for item in value if isinstance(value, tuple) else (value,):
             if (bound := _broken_bound(item, field_.metadata)) is not None:
-                yield f"{name} must be {bound}, not {item}."
+                hint = suggest_word(item, choices) if isinstance(item, str) else ""
+                yield f"{name} must be {bound}, not {item}{hint or '.'}"
 
 
 _BOUNDS = (
@@ -102,7 +102,7 @@ def _broken_bound(value: Any, facts: Any) -> str | None:
             return f"{words} {bound:g}"
     choices = choices_of(facts)
     if choices and value not in choices:
-        return "one of " + ", ".join(map(str, choices))
+        return "one of " + join_words(choices)
     return None
 
 

@@ -12,9 +12,10 @@ from setuptools import find_packages
 ROOT = Path(__file__).parents[1]
 # A room may import from all floors below its own, and not from the rooms beside it.
 FLOORS = (
-    ("errors",),
+    ("errors", "wording"),
     ("settings", "records"),
     ("matrices",),
+    ("plotting",),
     ("io",),
     ("parcellation", "surrogates"),
     ("connectivity",),

@@ -159,7 +159,7 @@ def test_presets_and_options_are_those_of_the_app(weights):
             InputDataError,
             "1 of 30 samples of region B",
         ),
-        (np.eye(4), {"surrogat": "var"}, SettingsError, r"\['surrogat'\]; the options"),
+        (np.eye(4), {"surrogat": "var"}, SettingsError, "options: surrogat. Known are surrogate"),
         (np.eye(4), {"preset": "hcp"}, SettingsError, "Unknown preset 'hcp'"),
         (np.eye(2), {}, NoUsableDataError, "windows|samples"),
     ],
@@ -243,3 +243,64 @@ def test_a_threshold_of_the_verdict_changes_the_verdict_and_no_number(run):
     )
     assert (usual.verdict.label, severe.verdict.label) == ("pass", "fail")
     np.testing.assert_array_equal(usual.ec, severe.ec)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((400, 3))
+    series[1:, 2] += 0.9 * series[:-1, 0]
+    return npi_bids.ec(series, tr=2.0, labels=["A", "B", "C"], surrogate="var")
+
+
+def test_a_result_prints_what_a_scientist_asks_first(labelled):
+    lines = repr(labelled).splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("Effective connectivity of 3 regions, 13.3 min in 1 run, 3")
+    assert "surrogate: var, 1 lag; held-out R²" in lines[1]
+    assert f"verdict: {labelled.verdict.label}" in lines[2]
+    assert lines[4].startswith("  strongest connection: A -> C, ")
+    assert "q = " in lines[4]
+
+
+def test_a_frame_has_sources_as_rows_and_targets_as_columns(labelled):
+    frame = labelled.to_frame()
+    assert (frame.index.name, frame.columns.name) == ("source", "target")
+    assert frame.loc["A", "C"] == labelled.ec[0, 2]
+    np.testing.assert_array_equal(labelled.to_frame("jacobian"),
+                                  labelled.measures["jacobian"].matrix)  # fmt: skip
+
+
+def test_a_long_frame_has_a_row_per_connection_with_its_uncertainty(labelled):
+    frame = labelled.to_frame(long=True)
+    assert list(frame) == ["source", "target", "ec", "se", "p", "q"]
+    assert len(frame) == 6
+    row = frame.set_index(["source", "target"]).loc[("A", "C")]
+    assert row["ec"] == labelled.ec[0, 2]
+    assert row["se"] == labelled.measures["npistderr"].matrix[0, 2]
+    assert row["q"] == labelled.measures["npiq"].matrix[0, 2]
+    assert row["p"] <= row["q"]
+
+
+def test_what_has_no_standard_errors_has_none_in_the_long_frame(run):
+    train = TrainSettings(surrogate="mlp", epochs=1)
+    frame = ec_of_runs([run], train=train, perturb=PUSH).to_frame(long=True)
+    assert frame["ec"].notna().all()
+    assert frame[["se", "p", "q"]].isna().all(axis=None)
+
+
+def test_a_result_is_drawn_with_its_region_names(labelled, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    axes = labelled.plot()
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("target", "source")
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["A", "B", "C"]
+    assert labelled.plot("pearsoncorrelation", axes=axes).get_xlabel() == "region"
+    drawn = axes.images[0].get_array()
+    assert drawn[0, 2] == labelled.ec[0, 2]
+
+
+def test_an_unknown_measure_is_answered_with_the_known_ones(labelled):
+    with pytest.raises(SettingsError, match="no measure fc; this result has npi, jacobian"):
+        labelled.to_frame("fc")
+    with pytest.raises(SettingsError, match="Long tables hold the map"):
+        labelled.to_frame("jacobian", long=True)

@@ -28,11 +28,13 @@ def test_workflow_example_runs(tmp_path, monkeypatch, weights):
     assert np.isfinite(found).all()
 
 
-def test_three_lines_of_python_are_enough(weights):
+def test_a_few_lines_of_python_are_enough(weights, capsys, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
     code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {"series": var_run(weights, 400, seed=1).data}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102 (our own example)
     assert names["result"].ec[0, 1] > 0.3 > abs(names["result"].ec[1, 0])
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_every_flag_that_is_named_exists():

@@ -1,1 +1,1 @@
-"""How far a result can be trusted."""
+"""Assessment of results: quality, uncertainty, expected accuracy, hazards and verdict."""

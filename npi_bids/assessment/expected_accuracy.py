@@ -1,4 +1,4 @@
-"""How accurate a map probably is, from what maps of simulated systems with like quality reached.
+"""Expected accuracy of a map, from simulated maps with comparable quality metrics.
 
 The table of simulated results is made by ``python -m benchmarks.expected``, which also checks the
 prediction on kinds of systems that it did not see.

@@ -1,4 +1,4 @@
-"""What is known to spoil maps and can be seen in the signals or in how they were cleaned."""
+"""Hazards: properties of the signals or of the denoising that are known to spoil maps."""
 
 from __future__ import annotations
 

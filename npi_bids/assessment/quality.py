@@ -12,18 +12,15 @@ from scipy.signal import periodogram, welch
 from npi_bids.connectivity.measures import kept_samples, oriented_correlation
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.matrices import antisymmetric, correlation, off_diagonal, pearson, symmetric
-from npi_bids.records import Array, Quality, RegionSeries, Windows
+from npi_bids.records import HIGH_FREQUENCY, Array, Quality, RegionSeries, Windows
 from npi_bids.surrogates.base import Surrogate
 from npi_bids.surrogates.lagged_evidence import DirectionTest, correlation_time, fixed_delays
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.windows import split_windows
 
 _OWN_LAGS = 3
-# Hz; what a low-pass filter of usual resting-state pipelines removes lies above.
-_HIGH_FREQUENCY = 0.15
 _SHORTEST = 32  # samples of a stretch whose spectrum says anything
 _SEGMENT = 128  # samples, at most
-_SHORTEST_STRETCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,29 +118,31 @@ def split_oriented(runs: Sequence[RegionSeries]) -> float:
 
 
 def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
-    """Return the share of power above 0.15 Hz, mean over regions and over the longest stretches.
+    """Return the share of power above HIGH_FREQUENCY: mean over regions and longest stretches.
 
     NaN where the sampling is too slow to hold such frequencies, or no stretch without a gap is
     long enough.
     """
     tr = runs[0].tr
-    if 0.5 / tr < 1.1 * _HIGH_FREQUENCY:
+    if 0.5 / tr < 1.1 * HIGH_FREQUENCY:
         return float("nan")
     shares, weights = [], []
     for run in runs:
-        stretch = max(_stretches(run), key=len, default=run.data[:0])
+        stretch = _longest_stretch(run)
         if len(stretch) < _SHORTEST:
             continue
         frequency, power = periodogram(stretch, fs=1 / tr, axis=0, detrend="constant")
         total = np.maximum(power.sum(axis=0), 1e-300)
-        shares.append(float(np.mean(power[frequency > _HIGH_FREQUENCY].sum(axis=0) / total)))
+        shares.append(float(np.mean(power[frequency > HIGH_FREQUENCY].sum(axis=0) / total)))
         weights.append(len(stretch))
     return float(np.average(shares, weights=weights)) if shares else float("nan")
 
 
-def _stretches(run: RegionSeries) -> list[Array]:
+def _longest_stretch(run: RegionSeries) -> Array:
+    """Return the samples of the longest stretch without a gap, of all regions."""
     edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
-    return [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    stretches = [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return max(stretches, key=len, default=run.data[:0])
 
 
 def antisymmetric_share(matrix: Array) -> float:
@@ -265,8 +264,8 @@ def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
     frequency, power
         Shape (n_frequencies,), without 0 Hz.
     """
-    stretches = [_longest(run) for run in runs]
-    usable = [stretch for stretch in stretches if len(stretch) >= _SHORTEST_STRETCH]
+    stretches = [(_longest_stretch(run), run.covered) for run in runs]
+    usable = [stretch[:, covered] for stretch, covered in stretches if len(stretch) >= _SHORTEST]
     if not usable:
         return None
     segment = min(_SEGMENT, *map(len, usable))
@@ -278,10 +277,3 @@ def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
         weights.append(len(stretch))
     mean: Array = np.average(spectra, axis=0, weights=weights)
     return frequency[1:], mean[1:]
-
-
-def _longest(run: RegionSeries) -> Array:
-    edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
-    pieces = [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    longest: Array = max(pieces, key=len, default=run.data[:0])
-    return longest[:, run.covered] if len(longest) else longest

@@ -1,4 +1,4 @@
-"""How sure the entries of a map are."""
+"""Standard errors, intervals, p and q values of the entries of a map."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, norm
 
 from npi_bids.errors import SurrogateError
-from npi_bids.records import Array, Uncertainty, Windows
+from npi_bids.records import INTERVAL_QUANTILE, Array, Uncertainty, Windows
 from npi_bids.surrogates.lagged_evidence import time_blocks
-
-_QUANTILE = 1.96
 
 
 def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
@@ -24,7 +22,7 @@ def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
     matrix, standard_error
         Shape (n_regions, n_regions), indexed ``[source, target]``.
     method
-        Where the standard errors come from.
+        Origin of the standard errors.
 
     Returns
     -------
@@ -36,12 +34,17 @@ def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * norm.sf(np.abs(matrix / error))
     p[error == 0] = np.nan
+    half = INTERVAL_QUANTILE * error
+    return Uncertainty(error, matrix - half, matrix + half, p, fdr_q_values(p), method)
+
+
+def fdr_q_values(p: Array) -> Array:
+    """Return the q values of Benjamini and Hochberg; NaN stays NaN and counts as no test."""
+    q = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
-    q = np.full_like(p, np.nan)
     if tested.any():
         q[tested] = false_discovery_control(p[tested])
-    half = _QUANTILE * error
-    return Uncertainty(error, matrix - half, matrix + half, p, q, method)
+    return q
 
 
 def bootstrap_error(

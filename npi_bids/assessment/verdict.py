@@ -1,4 +1,4 @@
-"""Whether a result can be trusted, in words."""
+"""Verdict on a result: a table of rules with thresholds, and their texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from npi_bids.connectivity.measures import MeasureSettings
-from npi_bids.records import Quality, Verdict
+from npi_bids.records import HIGH_FREQUENCY, Quality, Verdict
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.lagged_evidence import DirectionTest
 
@@ -18,43 +18,51 @@ class VerdictSettings:
     """Thresholds of the verdict; the defaults are calibrated on systems whose EC is known."""
 
     direction_p: float = option(
-        0.01, "direction is supported if its p is below", above=0, below=1, metavar="X"
-    )
-    direction_ratio: float = option(
-        1.2,
-        "direction is supported if the antisymmetric lagged covariance has so many times the "
-        "energy that chance gives",
-        at_least=1,
-        metavar="X",
-    )
-    min_skill: float = option(
-        -0.001, "fail if the skill over each region's own past is below", metavar="X"
-    )
-    good_skill: float = option(
-        0.01, "caution if the skill over each region's own past is below", metavar="X"
-    )
-    min_split: float = option(
-        0.2, "fail if the maps of the two halves correlate less", metavar="X"
-    )
-    good_split: float = option(
-        0.6, "caution if the maps of the two halves correlate less", metavar="X"
-    )
-    good_direction_split: float = option(
-        0.4, "caution if the antisymmetric parts of the two halves correlate less", metavar="X"
-    )
-    max_delay_share: float = option(
-        1 / 3,
-        "caution if fixed delays of the regions explain more of the direction in the signals, and "
-        "spread over more than --max-delay-sd",
+        0.01,
+        "direction is supported if p of the time-reversal test is lower",
         above=0,
         below=1,
         metavar="X",
     )
-    max_delay_sd: float = option(0.5, "seconds, see --max-delay-share", above=0, metavar="SECONDS")
-    good_model_fc: float = option(0.5, "caution if model FC and FC correlate less", metavar="X")
+    direction_ratio: float = option(
+        1.2,
+        "... and if the antisymmetric lagged covariance exceeds this many times its energy by "
+        "chance",
+        at_least=1,
+        metavar="X",
+    )
+    min_skill: float = option(
+        -0.001, "fail if the skill over each region's own past is lower", metavar="X"
+    )
+    good_skill: float = option(
+        0.01, "caution if the skill over each region's own past is lower", metavar="X"
+    )
+    min_split: float = option(
+        0.2, "fail if the split-half correlation of the map is lower", metavar="X"
+    )
+    good_split: float = option(
+        0.6, "caution if the split-half correlation of the map is lower", metavar="X"
+    )
+    good_direction_split: float = option(
+        0.4,
+        "caution if the split-half correlation of the antisymmetric part is lower",
+        metavar="X",
+    )
+    max_delay_share: float = option(
+        1 / 3,
+        "caution if fixed regional delays explain a larger fraction of the direction in the "
+        "signals, and their SD exceeds --max-delay-sd",
+        above=0,
+        below=1,
+        metavar="X",
+    )
+    max_delay_sd: float = option(0.5, "see --max-delay-share", above=0, metavar="SECONDS")
+    good_model_fc: float = option(
+        0.5, "caution if the correlation of model FC and FC is lower", metavar="X"
+    )
     min_high_frequency: float = option(
         0.02,
-        "fail as low-passed if a smaller share of the power is above 0.15 Hz",
+        f"fail as low-passed if a smaller fraction of the power lies above {HIGH_FREQUENCY:g} Hz",
         at_least=0,
         metavar="X",
     )
@@ -64,15 +72,14 @@ class VerdictSettings:
         at_least=0,
         metavar="X",
     )
-
     min_expected: float = option(
         0.4,
-        "fail if simulated maps of like quality agreed less with their truth (r)",
+        "fail if the expected accuracy (r with the truth in comparable simulations) is lower",
         metavar="X",
     )
     good_expected: float = option(
         0.93,
-        "caution if simulated maps of like quality agreed less with their truth (r)",
+        "caution if the expected accuracy is lower",
         metavar="X",
     )
 
@@ -82,12 +89,12 @@ class VerdictSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssessSettings:
-    """What is wanted beyond the map itself.
+    """What is computed beyond the map itself.
 
     Attributes
     ----------
     measures
-        Which matrices, and how sure they are.
+        Which matrices, and how their uncertainty is estimated.
     verdict
         Thresholds of the verdict.
     """
@@ -97,64 +104,66 @@ class AssessSettings:
 
 
 def supports_direction(test: DirectionTest, settings: VerdictSettings) -> bool:
-    """Tell whether signals differ from their time reversal by more than chance, and by enough."""
+    """Return whether signals differ from their time reversal significantly and by enough."""
     return test.p < settings.direction_p and test.ratio >= settings.direction_ratio
 
 
 Rule = tuple[str, Callable[[Quality, VerdictSettings], bool], str]
 
 # Level, when it applies, and what to say; the text takes its numbers from quality and settings.
-# A comparison with NaN is False: what cannot be had is not held against a result.
+# A comparison with NaN is False: a metric that is not available counts neither way.
 _RULES: tuple[Rule, ...] = (
     (
         FAIL,
         lambda q, s: q.high_frequency_share < s.min_high_frequency,
-        "low-passed: only {q.high_frequency_share:.1%} of the power is above 0.15 Hz "
-        "(at least {s.min_high_frequency:.0%} wanted). Filtering destroys directed information: "
-        "on a benchmark band-passed at 0.01-0.1 Hz the best r of a map was .57, that of plain "
-        "functional connectivity, and direction was at chance",
+        "low-passed: only {q.high_frequency_share:.1%} of the power is above "
+        f"{HIGH_FREQUENCY:g} Hz "
+        "(target: at least {s.min_high_frequency:.0%}). Such filtering removes directed "
+        "information: in simulations band-pass filtered at 0.01-0.1 Hz no map was more accurate "
+        "than functional connectivity (r = .57), and direction was at chance",
     ),
     (
         FAIL,
         lambda q, s: q.skill_own_history < s.min_skill,
         "held-out samples are predicted worse than from each region's own past "
-        "(skill {q.skill_own_history:.3f}, at least {s.min_skill:g} wanted)",
+        "(skill {q.skill_own_history:.3f}, target: at least {s.min_skill:g})",
     ),
     (
         FAIL,
         lambda q, _: q.spectral_radius >= 1,
-        "the surrogate is unstable (spectral radius {q.spectral_radius:.3f}, below 1 wanted)",
+        "the surrogate is unstable (spectral radius {q.spectral_radius:.3f}, target: below 1)",
     ),
     (
         FAIL,
         lambda q, s: not q.shrunk and q.r_split < s.min_split,
-        "the maps of the two halves hardly agree (r {q.r_split:.2f}, at least {s.min_split:g} "
-        "wanted)",
+        "the maps of the two halves of the data hardly agree (r = {q.r_split:.2f}, target: at "
+        "least {s.min_split:g})",
     ),
     (
         FAIL,
         lambda q, s: q.expected_r < s.min_expected,
-        "simulated maps of like quality reached an r of only {q.expected_r:.2f} with their truth "
-        "({q.expected_r_lower:.2f} to {q.expected_r_upper:.2f}; at least {s.min_expected:g} "
-        "wanted)",
+        "in simulations with comparable quality metrics, maps correlated only r = "
+        "{q.expected_r:.2f} with the truth (90 % interval {q.expected_r_lower:.2f} to "
+        "{q.expected_r_upper:.2f}; target: at least {s.min_expected:g})",
     ),
     (
         CAUTION,
         lambda q, _: not q.direction_supported,
-        "direction is not supported: the signals look the same with time reversed (ratio "
-        "{q.direction_ratio:.2f}, p {q.direction_p:.3f}; {s.direction_ratio:g} and "
-        "{s.direction_p:g} wanted). Read the map as undirected",
+        "direction is not supported: the signals do not differ from their time reversal (ratio "
+        "{q.direction_ratio:.2f}, p = {q.direction_p:.3f}; targets: at least "
+        "{s.direction_ratio:g} and below {s.direction_p:g}). Read the map as undirected",
     ),
     (
         CAUTION,
         lambda q, s: s.min_skill <= q.skill_own_history < s.good_skill,
         "other regions add little to the prediction (skill {q.skill_own_history:.3f} over each "
-        "region's own past, {s.good_skill:g} wanted)",
+        "region's own past, target: {s.good_skill:g})",
     ),
     (
         CAUTION,
         lambda q, s: not q.shrunk and s.min_split <= q.r_split < s.good_split,
-        "the maps of the two halves agree weakly (r {q.r_split:.2f}, {s.good_split:g} wanted)",
+        "the maps of the two halves of the data agree weakly (r = {q.r_split:.2f}, target: "
+        "{s.good_split:g})",
     ),
     (
         CAUTION,
@@ -163,9 +172,9 @@ _RULES: tuple[Rule, ...] = (
             and q.direction_supported
             and q.r_split_antisymmetric < s.good_direction_split
         ),
-        "direction repeats weakly between the halves (r {q.r_split_antisymmetric:.2f} of the "
-        "antisymmetric part, {s.good_direction_split:g} wanted): single connections of one "
-        "subject are mostly noise, average subjects",
+        "direction is weakly reproducible (the antisymmetric parts of the two halves correlate r "
+        "= {q.r_split_antisymmetric:.2f}, target: {s.good_direction_split:g}): the direction of "
+        "single connections in one subject is mostly noise; average over subjects",
     ),
     (
         CAUTION,
@@ -174,48 +183,49 @@ _RULES: tuple[Rule, ...] = (
             and q.delay_share > s.max_delay_share
             and q.delay_sd > s.max_delay_sd
         ),
-        "direction may be that of blood flow: {q.delay_share:.0%} of what tells the signals from "
-        "their time reversal is what regions with fixed delays would show (SD {q.delay_sd:.1f} s "
-        "over regions; more than {s.max_delay_share:.0%} and {s.max_delay_sd:g} s), as differing "
-        "haemodynamics make them. Do not read who drives whom",
+        "direction may be haemodynamic: fixed regional delays (SD {q.delay_sd:.1f} s) explain "
+        "{q.delay_share:.0%} of the difference between the signals and their time reversal "
+        "(limits: {s.max_delay_sd:g} s and {s.max_delay_share:.0%}). Do not interpret which "
+        "region drives which",
     ),
     (
         CAUTION,
         lambda q, s: q.shrunk and not q.r_split >= s.good_split,
-        "what is the subject's own repeats weakly: the deviations of the two halves from the "
-        "group's map correlate at r {q.r_split:.2f} ({s.good_split:g} wanted). Read the map as "
-        "the group's, and compare subjects with care",
+        "individual deviations are weakly reproducible: the deviations of the two halves from "
+        "the group map correlate r = {q.r_split:.2f} (target: {s.good_split:g}). Read the map as "
+        "that of the group, and compare subjects with care",
     ),
     (
         CAUTION,
         lambda q, s: q.r_split_oriented < s.good_direction_split,
-        "the directions of the oriented map do not repeat between the halves (r "
-        "{q.r_split_oriented:.2f}, {s.good_direction_split:g} wanted): do not read them",
+        "the directions of the oriented matrix are not reproducible (r = "
+        "{q.r_split_oriented:.2f} between the two halves, target: {s.good_direction_split:g}): "
+        "do not interpret them",
     ),
     (
         CAUTION,
         lambda q, s: q.model_fc_r < s.good_model_fc,
-        "the free-running surrogate resembles the data weakly (model FC r {q.model_fc_r:.2f}, "
-        "{s.good_model_fc:g} wanted)",
+        "the free-running surrogate reproduces functional connectivity poorly (model FC r = "
+        "{q.model_fc_r:.2f}, target: {s.good_model_fc:g})",
     ),
     (
         CAUTION,
         lambda q, s: s.min_expected <= q.expected_r < s.good_expected,
-        "simulated maps of like quality reached an r of {q.expected_r:.2f} with their truth "
-        "({q.expected_r_lower:.2f} to {q.expected_r_upper:.2f}; {s.good_expected:g} wanted)",
+        "in simulations with comparable quality metrics, maps correlated r = {q.expected_r:.2f} "
+        "with the truth (90 % interval {q.expected_r_lower:.2f} to {q.expected_r_upper:.2f}; "
+        "target: {s.good_expected:g})",
     ),
     (
         CAUTION,
         lambda q, s: q.samples_per_parameter < s.good_samples,
         "little data: {q.samples_per_parameter:.2g} effective samples per parameter "
-        "({q.minutes:.1f} min, {q.n_regions} regions; {s.good_samples:g} wanted). A ridge VAR of "
-        "20 regions reached r .83 with 600 samples, .71 with 300 and .56 with 150",
+        "({q.minutes:.1f} min, {q.n_regions} regions; target: {s.good_samples:g})",
     ),
 )  # fmt: skip
 
 
 def judge(quality: Quality, settings: VerdictSettings) -> Verdict:
-    """Judge a result by its quality; the gravest rule that applies gives the label.
+    """Judge a result by its quality; the most severe rule that applies gives the label.
 
     A verdict labels a map and never hides it.
     """

@@ -14,6 +14,7 @@ from npi_bids.bids.outputs import parse_name
 from npi_bids.bids.runs import CIFTI, GIFTI
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.settings import option
+from npi_bids.wording import join_words, suggest_word
 
 _IMAGE = re.compile(r"\.nii(\.gz)?$|\.label\.gii$")
 _SURFACE = re.compile(r"\.dlabel\.nii$|\.label\.gii$")
@@ -32,14 +33,14 @@ class AtlasSettings:
 
     atlas: tuple[str, ...] = option(
         (),
-        "one or more of NAME[:seg-X][:scale-N], or the path of an image with a table of names "
-        "beside it, or several of these joined by +; see --list-atlases (default: "
-        "Schaefer2018:scale-100, or the parcellation of regional series)",
+        "NAME[:seg-X][:scale-N] (see --list-atlases), an image with a table of region names "
+        f"beside it, or several joined by + (default: {DEFAULT_ATLAS}, or the parcellation of "
+        "regional series)",
         metavar="ATLAS",
         result=False,
     )
     offline: bool = option(
-        False, "never touch the network; say what is missing instead", result=False
+        False, "do not download anything; report missing atlases instead", result=False
     )
 
 
@@ -107,15 +108,16 @@ def locate(asked: str) -> AtlasSpec:
     table = known_atlases()
     match = {known.lower(): known for known in table}.get(name.lower())
     if match is None:
+        hint = suggest_word(name, table).replace(";", ",") or "."
         raise SettingsError(
-            f"--atlas {asked}: no atlas of that name; choose from {', '.join(table)} "
-            "(--list-atlases tells more), or give the path of an image."
+            f"--atlas {asked}: there is no atlas of that name{hint} Known atlases are "
+            f"{join_words(table)} (see --list-atlases); a path of an image is accepted too."
         )
     chosen = dict(part.partition("-")[::2] for part in parts)
     facts = table[match]
     if unknown := sorted(set(chosen) - {"seg", "scale"}):
         raise SettingsError(
-            f"--atlas {asked}: unknown part(s) {', '.join(unknown)}; use :seg-X and :scale-N."
+            f"--atlas {asked}: unknown {join_words(unknown)}; use :seg-X and :scale-N."
         )
     seg = _choice(asked, "seg", chosen.get("seg"), facts.get("segs", []))
     scale = _choice(asked, "scale", chosen.get("scale"), [str(n) for n in facts.get("scales", [])])

@@ -20,6 +20,7 @@ from npi_bids.bids.outputs import ENTITY_ORDER, BIDSName, is_label, parse_name, 
 from npi_bids.bids.runs import CIFTI, FOLDER, GIFTI, NIFTI, TIMESERIES, BoldRun
 from npi_bids.errors import InputDataError, NPIError, SettingsError
 from npi_bids.settings import option, option_problems, period_problem
+from npi_bids.wording import count_noun, join_words
 
 INPUT_TYPES = ("auto", "fmriprep", "xcp_d", "timeseries")
 # Folders below `derivatives/` of a raw dataset that each type of input is looked for in.
@@ -337,66 +338,64 @@ class QuerySettings:
     """Which runs to take."""
 
     participant_label: tuple[str, ...] = option(
-        (), "subjects, with or without sub-", metavar="LABEL", result=False
+        (), "subjects, with or without the prefix sub-", metavar="LABEL", result=False
     )
     session_label: tuple[str, ...] = option(
         (),
-        "sessions, with or without ses-",
+        "sessions, with or without the prefix ses-",
         aliases=("session-id",),
         metavar="LABEL",
         result=False,
     )
     task_id: tuple[str, ...] = option((), "tasks", aliases=("t",), metavar="LABEL", result=False)
-    run_id: tuple[str, ...] = option((), "runs, by number", metavar="LABEL", result=False)
+    run_id: tuple[str, ...] = option((), "run numbers", metavar="LABEL", result=False)
     space: str = option(
         "auto",
-        "space of the images; auto takes MNI152NLin6Asym, then MNI152NLin2009cAsym, then what "
-        "there is",
+        f"space of the images; auto prefers {' to '.join(_PREFERRED)}, and these to all others",
         metavar="SPACE",
         result=False,
     )
     res: str = option(
         "auto",
-        "resolution label of volumes, or density label of greyordinates (91k)",
+        "resolution of volumes (2), or density of greyordinates (91k)",
         metavar="LABEL",
         result=False,
     )
     input_type: str = option(
         "auto",
-        "what to start from: images of fMRIPrep, or regional series (xcp_d, timeseries)",
+        "input: images of fMRIPrep, or regional series (xcp_d, timeseries)",
         choices=INPUT_TYPES,
         result=False,
     )
     file_format: str = option(
         "auto",
-        "which images to take; auto takes what fits the atlas",
+        "format of the images; auto follows the atlas",
         choices=FILE_FORMATS,
         result=False,
     )
     repetition_time: float | None = option(
         None,
-        "sampling period in seconds of regional series whose sidecars do not state it",
+        "TR in seconds, for regional series whose sidecars do not state it",
         metavar="SECONDS",
     )
     derivatives: tuple[str, ...] = option(
         (),
-        "datasets of derivatives to read instead of what bids_dir holds",
+        "derivative datasets to read instead of those in bids_dir",
         aliases=("d",),
         metavar="NAME=PATH",
         result=False,
     )
     skip_bids_validation: bool = option(
-        False, "accepted as other BIDS Apps have it; the input is not validated", result=False
+        False, "no effect (the input is not validated)", result=False
     )
     bids_database_dir: str = option(
         "",
-        "accepted as other BIDS Apps have it; the input is walked through, which takes a second "
-        "or two for 1000 subjects, and no database is kept",
+        "no effect (indexing 1000 subjects takes a second or two)",
         metavar="DIR",
         result=False,
     )
     bids_filter_file: str = option(
-        "", "JSON with filters of entities, under the key 'bold'", metavar="FILE", result=False
+        "", "JSON file with entity filters under the key bold", metavar="FILE", result=False
     )
 
     def __post_init__(self) -> None:
@@ -481,8 +480,8 @@ def keep_matching(
     kept = [run for run in runs if run.entities.get("part", "mag") == "mag"]
     if not kept:
         raise InputDataError(
-            f"None of the {len(runs)} run(s) found holds magnitudes; expected names without part, "
-            "or with part-mag."
+            f"No magnitude images among {count_noun(len(runs), 'run')}; expected names without "
+            "part, or with part-mag."
         )
     wanted = {
         "ses": ("--session-label", [label.removeprefix("ses-") for label in query.session_label]),
@@ -548,11 +547,11 @@ def _warn_of_others(runs: Sequence[_Run], chosen: Sequence[_Run], space: str) ->
     if others:
         names = [
             "_".join(f"{key}-{value}" for key, value in run.entities.items() if key != "space")
-            for run in list(others.values())[:5]
+            for run in others.values()
         ]
         _logger.warning(
-            "%d run(s) are not there in space %s and are left out, first %s; choose another with "
-            "--space", len(others), space or "(native)", ", ".join(names),
+            "Not available in space %s and left out: %s (%s); choose another with --space",
+            space or "(native)", count_noun(len(others), "run"), join_words(names, most=5),
         )  # fmt: skip
 
 

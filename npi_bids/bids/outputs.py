@@ -308,7 +308,7 @@ _ALL = (
     _of_group(
         "groupsign", "Share of the subjects whose entry has the sign of the mean", units="share",
         bounds=_P, tested=True, value="sign_consistency",
-        label="sign", title="share of subjects with the sign of the mean",
+        label="sign", title="fraction of subjects with the sign of the mean",
     ),
     _of_group(
         "groupinfluence",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npi_bids.bids.sidecars import Column, TableSidecar
+from npi_bids.records import HIGH_FREQUENCY
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,131 +44,139 @@ class QualityFigure:
 FIGURES = (
     QualityFigure(
         "expected_r",
-        "expected r with the truth",
-        "that simulated maps of like quality reached; holds only if the haemodynamic delays of "
-        "regions differ by less than about half a second, which the signals show in part only "
-        "(below); n/a: nothing like it was simulated",
-        meaning="Correlation with the truth that simulated maps of like quality reached. It holds "
+        "expected accuracy (r)",
+        "correlation with the truth in comparable simulations. Holds only if the haemodynamic "
+        "delays of regions differ by less than about half a second, which the signals show only "
+        "in part (see below). n/a: no comparable simulation",
+        meaning="Expected accuracy: correlation with the truth in comparable simulations. Holds "
         "only if the haemodynamic delays of regions differ by less than about half a second, "
-        "which the signals show in part only (delay_share, delay_sd). n/a: nothing like it was "
-        "simulated.",
+        "which the signals show only in part (delay_share, delay_sd). n/a: no comparable "
+        "simulation.",
     ),
     QualityFigure(
         "expected_r_lower",
-        "from",
-        "lower end of its 90 % interval",
-        meaning="Lower end of the 90 % interval of the expected r.",
+        "lower limit",
+        "of its 90 % interval",
+        meaning="Lower limit of the 90 % interval of the expected accuracy.",
     ),
     QualityFigure(
         "expected_r_upper",
-        "to",
-        "upper end of its 90 % interval",
-        meaning="Upper end of the 90 % interval of the expected r.",
+        "upper limit",
+        "of its 90 % interval",
+        meaning="Upper limit of the 90 % interval of the expected accuracy.",
     ),
     QualityFigure(
-        "expected_r_antisymmetric", "expected r, antisymmetric", "of the part with direction"
+        "expected_r_antisymmetric",
+        "expected accuracy, antisymmetric",
+        "of the directional part",
     ),
     QualityFigure(
         "expected_r_antisymmetric_lower",
-        "from",
-        "lower end of its 90 % interval",
-        meaning="Lower end of the 90 % interval of the expected r of the antisymmetric part.",
+        "lower limit",
+        "of its 90 % interval",
+        meaning="Lower limit of the 90 % interval of the expected accuracy of the antisymmetric "
+        "part.",
     ),
     QualityFigure(
         "expected_r_antisymmetric_upper",
-        "to",
-        "upper end of its 90 % interval",
-        meaning="Upper end of the 90 % interval of the expected r of the antisymmetric part.",
+        "upper limit",
+        "of its 90 % interval",
+        meaning="Upper limit of the 90 % interval of the expected accuracy of the antisymmetric "
+        "part.",
+    ),
+    QualityFigure("r2", "held-out R²", "one-step prediction of samples not used for training"),
+    QualityFigure(
+        "r2_own_history", "R² of each region's own past", "its last three samples; a baseline"
+    ),
+    QualityFigure("r2_ridge_var", "R² of a ridge VAR", "linear model of one lag; a baseline"),
+    QualityFigure("r2_persistence", "R² of persistence", "last sample repeated; a baseline"),
+    QualityFigure(
+        "skill_own_history", "skill over own past", "fraction by which the squared error is lower"
     ),
     QualityFigure(
-        "r2", "held-out R²", "one-step prediction of samples that did not train the surrogate"
+        "skill_ridge_var", "skill over ridge VAR", "fraction by which the squared error is lower"
     ),
     QualityFigure(
-        "r2_own_history", "R² of each region's own past", "three samples; to be exceeded"
+        "r_split", "split-half r", "correlation of the maps of the two halves of the data"
     ),
-    QualityFigure("r2_ridge_var", "R² of a ridge VAR", "the plain linear model of one lag"),
-    QualityFigure("r2_persistence", "R² of persistence", "the last sample repeated"),
+    QualityFigure("r_split_symmetric", "split-half r, symmetric", "of the undirected part"),
     QualityFigure(
-        "skill_own_history", "skill over own past", "share by which the squared error is lower"
-    ),
-    QualityFigure(
-        "skill_ridge_var", "skill over ridge VAR", "share by which the squared error is lower"
+        "r_split_antisymmetric", "split-half r, antisymmetric", "of the directional part"
     ),
     QualityFigure(
-        "r_split", "r between halves", "maps of the first and the second half of the data"
+        "r_split_oriented",
+        "split-half r, oriented",
+        "of the directions by skewness (--measures oriented)",
+    ),
+    QualityFigure("r_seed", "r between seeds", "of the members of the ensemble; n/a: no ensemble"),
+    QualityFigure(
+        "direction_ratio",
+        "direction ratio",
+        "energy of the antisymmetric lagged covariance relative to chance",
     ),
     QualityFigure(
-        "r_split_symmetric", "r between halves, symmetric", "of the part without direction"
+        "direction_p", "direction p", "time-reversal test with randomly reversed blocks"
     ),
     QualityFigure(
-        "r_split_antisymmetric", "r between halves, antisymmetric", "of the part with direction"
-    ),
-    QualityFigure(
-        "r_split_oriented", "r between halves, oriented", "of directions by skewness, on request"
-    ),
-    QualityFigure("r_seed", "r between seeds", "members of the ensemble; n/a: there is none"),
-    QualityFigure(
-        "direction_ratio", "direction ratio", "antisymmetric lagged covariance over chance"
-    ),
-    QualityFigure(
-        "direction_p", "direction p", "against the data with stretches of time reversed at random"
-    ),
-    QualityFigure(
-        "delay_share", "direction like delays", "share that fixed delays of regions would explain"
+        "delay_share",
+        "direction explained by delays",
+        "fraction that fixed regional delays explain",
     ),
     QualityFigure(
         "delay_sd",
         "SD of these delays",
-        "seconds, over regions; blood flow differs by about one",
+        "seconds, over regions; haemodynamic delays differ by about 1 s",
         "s",
     ),
+    QualityFigure("antisymmetric_share", "antisymmetric fraction", "of the map's variance"),
     QualityFigure(
-        "antisymmetric_share", "antisymmetric share", "energy of the map that has a direction"
+        "model_fc_r", "model FC r", "free-running surrogate and data; n/a: the free run diverged"
     ),
     QualityFigure(
-        "model_fc_r", "model FC r", "free-running surrogate against data; n/a: it diverged"
+        "model_fc_r_held_out",
+        "model FC r, held out",
+        "free-running surrogate and held-out samples",
     ),
-    QualityFigure("model_fc_r_held_out", "model FC r, held out", "against held-out samples"),
-    QualityFigure(
-        "fc_r_held_out", "FC r, held out", "FC of the training samples against held-out ones"
-    ),
-    QualityFigure("fc_r", "r(EC, FC)", "how much of the map is functional connectivity"),
+    QualityFigure("fc_r_held_out", "FC r, held out", "FC of training and held-out samples"),
+    QualityFigure("fc_r", "r(EC, FC)", "similarity of the map to functional connectivity"),
     QualityFigure("spectral_radius", "spectral radius", "stable below 1"),
     QualityFigure(
-        "high_frequency_share", "power above 0.15 Hz", "share; n/a: sampled too slowly to tell"
+        "high_frequency_share",
+        f"power above {HIGH_FREQUENCY:g} Hz",
+        "fraction of the total; n/a: the TR is too long to tell",
     ),
     QualityFigure(
-        "samples_per_parameter", "samples per parameter", "effective windows / (regions x lags)"
+        "samples_per_parameter", "samples per parameter", "effective windows per region and lag"
     ),
-    QualityFigure("minutes", "minutes", "that the windows cover", "min"),
+    QualityFigure("minutes", "minutes", "covered by the windows", "min"),
     QualityFigure(
         "n_windows",
         "windows",
-        "training and held out; those that would share samples are left out",
+        "training and held out, without those that would share samples",
     ),
     QualityFigure(
         "skill_persistence",
         "skill over persistence",
-        "share by which the squared error is lower",
+        "fraction by which the squared error is lower",
         shown=False,
     ),
     QualityFigure(
         "shrunk",
         "shrunk",
-        "whether the map is shrunk towards that of a group; halves then agree by their "
+        "whether the map is shrunk towards that of a group; the split-half r is then that of the "
         "deviations from it",
         shown=False,
     ),
     QualityFigure(
         "r_seed_symmetric",
         "r between seeds, symmetric",
-        "of the part without direction",
+        "of the undirected part",
         shown=False,
     ),
     QualityFigure(
         "r_seed_antisymmetric",
         "r between seeds, antisymmetric",
-        "of the part with direction",
+        "of the directional part",
         shown=False,
     ),
     QualityFigure(
@@ -176,8 +185,8 @@ FIGURES = (
         "whether the ratio and the p of direction both pass their thresholds",
         shown=False,
     ),
-    QualityFigure("n_train", "windows for training", "that come first in time", shown=False),
-    QualityFigure("n_valid", "windows held out", "that check the surrogate", shown=False),
+    QualityFigure("n_train", "windows for training", "first in time", shown=False),
+    QualityFigure("n_valid", "windows held out", "for validation", shown=False),
     QualityFigure("n_regions", "regions", "in the model", shown=False),
     QualityFigure(
         "effective_windows",
@@ -189,20 +198,22 @@ FIGURES = (
 _OTHERS = {
     "participant_id": Column("Label of the participant."),
     "model": Column("Entities of the model beside the participant."),
-    "desc": Column("How the signals were cleaned, as in descriptions.tsv."),
-    "status": Column("What became of the model: done, excluded or failed."),
-    "reason": Column("Why there is no model; n/a where there is one."),
-    "verdict": Column("How far the map can be trusted: pass, caution or fail."),
-    "verdict_reasons": Column("Why, the gravest reason first."),
+    "desc": Column("Denoising strategy, as in descriptions.tsv."),
+    "status": Column("Status of the model: done, excluded or failed."),
+    "reason": Column("Reason why there is no model; n/a where there is one."),
+    "verdict": Column("Verdict on the map: pass, caution or fail."),
+    "verdict_reasons": Column("Reasons for the verdict, the most serious first."),
     "mean_fd": Column("Mean framewise displacement over all samples.", "mm"),
-    "minutes_kept": Column("Time after dummy scans and censoring, all runs together.", "min"),
-    "regions_in_model": Column("Regions that every run covers."),
+    "minutes_kept": Column(
+        "Minutes after removal of dummy scans and censoring, over all runs.", "min"
+    ),
+    "regions_in_model": Column("Regions covered in every run."),
 }
 
 
 def quality_sidecar() -> TableSidecar:
     """Return the data dictionary of the table of quality."""
     return TableSidecar(
-        description="Figures of quality, one row per model; n/a where a figure cannot be had.",
+        description="Quality metrics, one row per model; n/a where a metric is not available.",
         columns={**_OTHERS, **{figure.name: figure.column for figure in FIGURES}},
     )

@@ -82,8 +82,8 @@ class CombineSettings:
 
     combine: str = option(
         "runs",
-        "what one model is fitted to: each run (none), all runs of a session and task (runs), "
-        "all runs and sessions of a task (sessions)",
+        "fit one model to each run (none), to all runs of a session and task (runs), or to all "
+        "runs and sessions of a task (sessions)",
         choices=tuple(_POOLED),
     )
 

@@ -118,7 +118,7 @@ def _check_maker(out_dir: Path) -> None:
         makers = Dataset(out_dir, "", read_json(path)).makers
     except InputDataError as error:
         raise SettingsError(
-            f"out_dir <{out_dir}> holds a dataset of which it is not known what made it: {error} "
+            f"out_dir <{out_dir}> holds a dataset of unknown origin: {error} "
             "Choose another folder."
         ) from error
     if "npi-bids" not in makers:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import (
-    InputDataError,
-)
+from npi_bids.errors import InputDataError
 
 # What is run: name, options. The released surrogate stands beside ours on the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
@@ -21,15 +19,12 @@ _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
 
 @interruptible("npi-bids-demo", "run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the data, run participant and group level twice, and print how well it went."""
+    """Write the data, run both levels with two surrogates, and print the accuracy."""
     return run_command("npi-bids-demo", _main, argv)
 
 
 def _main(words: Sequence[str]) -> int:
-    parser = ArgumentParser("npi-bids-demo", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for data and results")
-    parser.add_argument("--n-procs", default=None, help="processes at once")
-    args = parser.parse_args(words)
+    args = build_parser().read(words)
     started = time.monotonic()
     code = run_demo(args.out, args.n_procs)
     if code == 0:
@@ -37,8 +32,25 @@ def _main(words: Sequence[str]) -> int:
     return code
 
 
+def build_parser() -> CommandParser:
+    """Return the parser."""
+    parser = CommandParser(
+        "npi-bids-demo",
+        "OUT",
+        "Simulate a small dataset whose effective connectivity is known, analyse it at the "
+        "participant and the group level with two surrogates, and compare the results with the "
+        "truth. Takes a few minutes.",
+        example="npi-bids-demo demo",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for data and results")
+    parser.add_help_options()
+    parser.add_argument("--n-procs", default=None, metavar="N",
+                        help="number of processes (default: all available CPUs)")  # fmt: skip
+    return parser
+
+
 def run_demo(out: Path, n_procs: str | None = None) -> int:
-    """Write the data set, run the real command on it, and print what came out."""
+    """Write the dataset, run npi-bids on it, and print the accuracy of the results."""
     from npi_bids.io.tables import read_matrix
     from npi_bids.simulate.demo import N_RUNS, N_SUBJECTS, write_demo
     from npi_bids.validate.scores import score
@@ -46,7 +58,7 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     steps = write_demo(out)
     data = next(steps)
     for number, _ in enumerate(steps, start=2):
-        _say(f"Writing the data set: run {number} of {N_SUBJECTS * N_RUNS}")
+        _say(f"Writing the dataset: run {number} of {N_SUBJECTS * N_RUNS}")
     truth = read_matrix(data.truth)
     found = {}
     for name, options in _RUNS.items():
@@ -56,15 +68,15 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
             _say(f"npi-bids ended with exit code {code}.")
             return code
         found[name] = read_matrix(_group_map(out / name))
-    _say("\nHow well the true effective connectivity was recovered (mean of 3 subjects):")
-    _say(f"  {'surrogate':<10} {'r':>6} {'r of direction':>15} {'r if turned round':>18}")
+    _say("\nAgreement of the group mean (3 subjects) with the true effective connectivity:")
+    _say(f"  {'surrogate':<10} {'r':>6} {'r antisymmetric':>15} {'r of transpose':>18}")
     scores = {name: score(result.matrix, truth.matrix) for name, result in found.items()}
     for name, s in scores.items():
         _say(f"  {name:<10} {s.r:>6.3f} {s.r_antisymmetric:>15.3f} {s.r_transposed:>18.3f}")
     best = scores["hybrid"]
     right = "right" if best.r > best.r_transposed and best.direction > 0.75 else "WRONG"
     _say(f"The direction is {right}: {best.direction:.0%} of the clearly directed pairs.")
-    _say("\nReports to open in a browser:")
+    _say("\nReports (open in a browser):")
     for name in _RUNS:
         _say(f"  {(out / name / 'group.html').resolve()}")
     return 0 if right == "right" else 1

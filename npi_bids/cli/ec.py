@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
+from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.parser import add_options, checked_settings, given_options, with_dashes
+from npi_bids.cli.parser import add_options, add_preset, checked_settings, given_options
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import SettingsError
-from npi_bids.surrogates.base import PRESETS
 
 
 @interruptible("npi-ec", "run the same command again.")
@@ -24,28 +24,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
-    return _run(build_parser().parse_args([with_dashes(word) for word in words]))
+    return _run(build_parser().read(words))
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-ec",
-        description="Effective connectivity of regional series, without BIDS. Each table is one "
-        "run: a column per region with its name, a row per sample; a row of n/a is a censored "
-        "sample, a column of n/a a region that is not covered.",
-        allow_abbrev=False,
+        "TABLE ... --tr X -o OUT.tsv",
+        "Effective connectivity of regional time series, without BIDS. Each table is one run: a "
+        "named column per region, a row per sample. A row of n/a is a censored sample, a column "
+        "of n/a a region that is not covered.",
+        example="npi-ec run-1.tsv run-2.tsv --tr 2 -o ec.tsv",
     )
-    parser.add_argument("series", nargs="+", type=Path, metavar="SERIES", help="TSV of each run")
-    parser.add_argument("--tr", type=float, required=True, metavar="X", help="sampling period (s)")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.tsv",
-                        help="matrix [source, target]; a sidecar and what --measures asks for go "
-                        "beside it")  # fmt: skip
-    parser.add_argument("--preset", choices=sorted(PRESETS), default=SUPPRESS,
-                        help="published settings of surrogate and training")  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
-    for title, cls in zip(("surrogate", "perturbation", "measures", "verdict"), _classes(),
-                          strict=True):  # fmt: skip
+    parser.add_argument("series", nargs="+", type=Path, metavar="TABLE", help="TSV of one run")
+    essential = parser.add_argument_group("essential options")
+    parser.add_help_options(essential)
+    essential.add_argument("--tr", type=float, required=True, metavar="X",
+                           help="sampling period in seconds")  # fmt: skip
+    essential.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.tsv",
+                           help="matrix [source, target]; its sidecar and the matrices of "
+                           "--measures are written beside it")  # fmt: skip
+    add_preset(essential)
+    for title, cls in zip(("surrogate", "perturbation", "measures and uncertainty", "verdict"),
+                          _classes(), strict=True):  # fmt: skip
         add_options(parser.add_argument_group(title), cls)
     return parser
 
@@ -70,14 +72,16 @@ def _run(args: Namespace) -> int:
     problem = period_problem(args.tr)
     problems = [f"--tr {problem}"] if problem else []
     if args.out.suffix != ".tsv":
-        problems.append(f"--out must end in .tsv, not {args.out.name!r}.")
+        problems.append(f"--out must end in .tsv, not {args.out.name}.")
     given: dict[type, dict[str, Any]] = {
         cls: given_options(args, cls, problems) for cls in _classes()
     }
     made = checked_settings(given, problems)
     train, perturb, measures, verdict = (made[cls] for cls in _classes())
     if train.surrogate == WHOLE_BRAIN:
-        raise SettingsError("--surrogate wbm needs an atlas and structure; use npi-bids.")
+        raise SettingsError(
+            f"--surrogate {WHOLE_BRAIN} needs an atlas and structural connectivity; use npi-bids."
+        )
     runs = [read_series(path, args.tr) for path in args.series]
     runs = [
         with_regions_of(runs[0], run, path) for run, path in zip(runs, args.series, strict=True)

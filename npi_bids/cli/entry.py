@@ -1,4 +1,4 @@
-"""What every command does about errors, expected or not."""
+"""How every command reports errors, expected or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from npi_bids.errors import NPIError
+from npi_bids.cli.arguments import help_line
+from npi_bids.errors import NPIError, UsageError
 
 _ISSUES = "https://github.com/npi-bids/npi-bids/issues"
 
@@ -20,25 +21,28 @@ def run_command(
 ) -> int:
     """Run a command and return its exit code; no error reaches the user as a traceback.
 
-    An error that nobody expected is told in one sentence, with where its traceback is: in the log
-    of the run where there is one, else in a file of the system's folder for temporary files. With
-    ``-v`` tracebacks are shown too.
+    An unexpected error is reported in one sentence that names the file with its traceback: the log
+    of the run if there is one, else a file in the system's temporary folder. With ``-v``
+    tracebacks are shown too.
 
     Parameters
     ----------
     name
         What the user calls the command.
     function
-        Takes the words of the command line and returns the exit code.
+        Takes the command-line arguments and returns the exit code.
     argv
-        The words; those of this process where None.
+        Command-line arguments; those of this process if None.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return function(words)
     except (NPIError, OSError) as error:
         _keep_traceback(error, words)
-        sys.stderr.write(f"{name}: {error}\n")
+        if isinstance(error, UsageError):
+            sys.stderr.write(f"{name}: {_fault_list(str(error))}\n{help_line(name)}")
+        else:
+            sys.stderr.write(f"{name}: {error}\n")
         return error.exit_code if isinstance(error, NPIError) else 1
     except Exception as error:  # noqa: BLE001 (the last handler; what comes here is a bug)
         path = _keep_traceback(error, words) or _crash_file(name, error)
@@ -46,6 +50,14 @@ def run_command(
         return 1
     finally:
         _close_log()
+
+
+def _fault_list(message: str) -> str:
+    """Return one fault as it is, and several as a list."""
+    faults = message.splitlines()
+    if len(faults) == 1:
+        return message
+    return "\n".join(["the options cannot be used:", *(f"  {fault}" for fault in faults)])
 
 
 def _sentence(name: str, error: Exception, path: Path | None) -> str:

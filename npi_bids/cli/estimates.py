@@ -1,4 +1,4 @@
-"""What a model will take, told before anything is run."""
+"""Estimates of samples, memory and time of a model before it is run."""
 
 from __future__ import annotations
 

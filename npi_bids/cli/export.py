@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from npi_bids import __version__
+from npi_bids.cli.arguments import CommandParser, choice_of
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
@@ -25,35 +25,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
-    args = build_parser().parse_args(words)
+    args = build_parser().read(words)
     os.environ["NIPYPE_NO_ET"] = "1"
     return _export(args)
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-export",
-        description="Write maps of effective connectivity for other programs. Rows are sources "
-        "and columns are targets everywhere.",
-        allow_abbrev=False,
+        "MATRIX ... [--to FORMAT ...]",
+        "Convert matrices of effective connectivity to formats of other programs. Rows are "
+        "sources and columns are targets in all of them.",
+        example="npi-export /data/npi --to graphml mat -o exported",
     )
-    parser.add_argument("maps", nargs="+", type=Path, metavar="MAP",
-                        help="*_relmat.tsv, or out_dir of npi-bids for all of its maps "
-                        "(meas-npi) of subjects and groups")  # fmt: skip
-    parser.add_argument("--to", nargs="+", choices=_FORMATS, default=list(_ALWAYS),
+    parser.add_argument("maps", nargs="+", type=Path, metavar="MATRIX",
+                        help="*_relmat.tsv, or out_dir of npi-bids for all its matrices meas-npi "
+                        "of subjects and groups")  # fmt: skip
+    parser.add_help_options()
+    parser.add_argument("--to", nargs="+", type=choice_of(_FORMATS), default=list(_ALWAYS),
                         metavar="FORMAT",
-                        help="graphml, brainnet (.node and .edge), mat (for the Brain "
-                        "Connectivity Toolbox), npz, pconn (greyordinates) "
-                        f"({' '.join(_ALWAYS)})")  # fmt: skip
+                        help="graphml, brainnet (.node and .edge), mat (Brain Connectivity "
+                        "Toolbox), npz, pconn (greyordinates) "
+                        f"(default: {' '.join(_ALWAYS)})")  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, default=Path("npi-export"), metavar="DIR",
-                        help="folder (npi-export)")  # fmt: skip
+                        help="output folder (default: npi-export)")  # fmt: skip
     parser.add_argument("--regions", type=Path, metavar="TSV",
-                        help="table of the regions (name, network, x, y, z), where the map lies "
-                        "in no dataset")  # fmt: skip
+                        help="table of the regions (name, network, x, y, z), for matrices "
+                        "outside a dataset of npi-bids")  # fmt: skip
     parser.add_argument("--atlas", type=Path, metavar="DLABEL",
-                        help="atlas as .dlabel.nii, for pconn")  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+                        help="pconn: the atlas as .dlabel.nii")  # fmt: skip
     return parser
 
 
@@ -88,7 +89,7 @@ def _maps(given: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise InputDataError(
-                f"<{path}> does not exist; expected a *_relmat.tsv or an out_dir."
+                f"<{path}> does not exist; expected a *_relmat.tsv or an out_dir of npi-bids."
             )
     return found
 

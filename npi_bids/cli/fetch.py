@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import NPIError
@@ -16,15 +16,12 @@ from npi_bids.errors import NPIError
 
 @interruptible("npi-bids-fetch", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fetch the named atlases into nilearn's cache (``$NILEARN_DATA`` or ``~/nilearn_data``)."""
+    """Download the named atlases to the cache of nilearn."""
     return run_command("npi-bids-fetch", _main, argv)
 
 
 def _main(words: Sequence[str]) -> int:
-    parser = ArgumentParser("npi-bids-fetch", description=main.__doc__)
-    parser.add_argument("atlases", nargs="+", metavar="ATLAS", help="as for npi-bids --atlas")
-    parser.add_argument("--offline", action="store_true", help="only check what is there")
-    args = parser.parse_args(words)
+    args = build_parser().read(words)
     os.environ["NIPYPE_NO_ET"] = "1"
     code = 0
     with tempfile.TemporaryDirectory(prefix="npi-bids-fetch-") as scratch:
@@ -36,6 +33,22 @@ def _main(words: Sequence[str]) -> int:
                 sys.stderr.write(f"{asked}: {error}\n")
                 code = error.exit_code
     return code
+
+
+def build_parser() -> CommandParser:
+    """Return the parser."""
+    parser = CommandParser(
+        "npi-bids-fetch",
+        "ATLAS ...",
+        "Download atlases to the cache of nilearn ($NILEARN_DATA or ~/nilearn_data), for "
+        "computers without network access.",
+        example="npi-bids-fetch Schaefer2018:scale-100 AAL",
+    )
+    parser.add_argument("atlases", nargs="+", metavar="ATLAS", help="as for npi-bids --atlas")
+    parser.add_help_options()
+    parser.add_argument("--offline", action="store_true",
+                        help="only check whether the atlases are in the cache")  # fmt: skip
+    return parser
 
 
 def _fetch(asked: str, scratch: Path, offline: bool) -> str:

@@ -38,6 +38,7 @@ from npi_bids.group.selection import (
 )
 from npi_bids.io.claim import claimed
 from npi_bids.io.tables import write_rows
+from npi_bids.wording import count_noun
 from npi_bids.workflows.group import init_groups_wf
 
 _logger = logging.getLogger(__name__)
@@ -149,10 +150,13 @@ def describe_plan(request: Request) -> str:
     """
     cohorts, members = plan_group(request)
     left_out = sum(bool(member.reason) for member in members)
-    lines = [f"{len(cohorts)} group(s), {left_out} map(s) left out:"]
-    lines += [f"  {cohort.name} ({len(cohort.subjects)} subjects)" for cohort in cohorts]
+    groups, maps = count_noun(len(cohorts), "group"), count_noun(left_out, "map")
+    lines = [f"{groups}; {maps} excluded:"]
+    lines += [
+        f"  {cohort.name} ({count_noun(len(cohort.subjects), 'subject')})" for cohort in cohorts
+    ]
     model = request.group.model.wanted
-    return "\n".join([*lines, f"Model {model!r} can be tested" if model else "No model to test"])
+    return "\n".join([*lines, f"Model '{model}' can be tested" if model else "No model to test"])
 
 
 def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
@@ -166,7 +170,8 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     cohorts, members = plan_group(request)
     _say_who_is_left_out(members)
     for cohort in cohorts:
-        _logger.info("Averaging %d subject(s): %s", len(cohort.subjects), cohort.name)
+        subjects = count_noun(len(cohort.subjects), "subject")
+        _logger.info("Averaging %s: %s", subjects, cohort.name)
     for cohort in cohorts if request.group.model.paired else ():
         for subject, reason in paired_models(cohort, request.group.model.paired)[1].items():
             _logger.info("Left out of the test: sub-%s, %s", subject, reason)

@@ -1,4 +1,4 @@
-"""What goes in: runs, atlases, and the models that follow from both."""
+"""Inputs of a run: BOLD runs, atlases, and the models that follow from both."""
 
 from __future__ import annotations
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import sys
 import tomllib
 import types
-from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from npi_bids import __version__
 from npi_bids.analysis import AnalysisSettings, GroupAnalysis, ResourceSettings
 from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
 from npi_bids.bids.atlases import AtlasSettings, known_atlases
 from npi_bids.bids.layout import QuerySettings
 from npi_bids.bids.runs import CombineSettings
+from npi_bids.cli.arguments import CommandParser, choice_of
 from npi_bids.connectivity.measures import MeasureSettings
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.errors import SettingsError
+from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
@@ -28,19 +27,20 @@ from npi_bids.settings import choices_of, help_of, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
 from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
+from npi_bids.wording import format_number, join_words, suggest_word
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # What a run writes about itself that is no option.
 _NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest")
 LEVELS = ("pretrain", "participant", "group")
+_NO_EFFECT = "no effect"
 
 
 def add_options(group: Any, settings: type, without: Sequence[str] = ()) -> None:
     """Add one option for each field of a settings class, but some, to an argparse group."""
-    hints = get_type_hints(settings)
     for field in fields(settings):
         if field.name not in without:
-            _add_option(group, field, hints[field.name])
+            _add_option(group, settings, field)
 
 
 def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[
         except ValueError:
             kind = scalar_of(hints[field.name])
             words = {int: "a whole number", float: "a number", bool: "yes or no"}[kind]
-            problems.append(f"{flag(field)} must be {words}, not {raw!r}.")
+            text = " ".join(raw) if isinstance(raw, list) else raw
+            problems.append(f"{flag(field)} must be {words}, not {text}.")
     return values
 
 
@@ -65,7 +66,7 @@ def make_settings(args: Namespace, classes: Sequence[type]) -> dict[type, Any]:
 
     Raises
     ------
-    SettingsError
+    UsageError
         Values are wrong; all of them are named together.
     """
     problems: list[str] = []
@@ -82,16 +83,8 @@ def checked_settings(given: dict[type, dict[str, Any]], problems: list[str]) -> 
         except SettingsError as error:
             problems.append(str(error))
     if problems:
-        raise SettingsError("\n".join(problems))
+        raise UsageError("\n".join(problems))
     return made
-
-
-def with_dashes(word: str) -> str:
-    """Accept the underscore spellings of other BIDS Apps: ``--participant_label``."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value
 
 
 def flag(field: Field[Any]) -> str:
@@ -99,24 +92,32 @@ def flag(field: Field[Any]) -> str:
     return "--" + str(field.metadata.get("flag", field.name.replace("_", "-")))
 
 
-def _add_option(group: Any, field: Field[Any], hint: Any) -> None:
-    aliases = [f"-{a}" if len(a) == 1 else f"--{a}" for a in field.metadata.get("aliases", ())]
-    text = help_of(field.metadata).replace("%", "%%")
+def _add_option(group: Any, settings: type, field: Field[Any]) -> None:
+    aliases: Sequence[str] = field.metadata.get("aliases", ())
+    short = [f"-{alias}" for alias in aliases if len(alias) == 1]
+    long = [f"--{alias}" for alias in aliases if len(alias) > 1]
+    text = help_of(field.metadata)
     options: dict[str, Any] = {"dest": field.name, "default": SUPPRESS}
-    if hint is bool and field.default is False:
+    if get_type_hints(settings)[field.name] is bool and field.default is False:
         options["action"] = "store_true"
     else:
         choices = choices_of(field.metadata)
-        options["metavar"] = "{" + ",".join(map(str, choices)) + "}" if choices else (
-            field.metadata.get("metavar", "VALUE")
-        )  # fmt: skip
+        options["metavar"] = field.metadata.get("metavar") or (
+            "{" + ",".join(map(str, choices)) + "}" if choices else "VALUE"
+        )
         if isinstance(field.default, tuple):
             options["nargs"] = "+"
         if field.default not in (None, "", ()):
-            shown = field.default
-            words = " ".join(map(str, shown)) if isinstance(shown, tuple) else shown
-            text += f" ({words})"
-    group.add_argument(*aliases, flag(field), help=text, **options)
+            text += f" (default: {_default_text(field.default)})"
+    group.add_argument(*short, flag(field), *long, help=text.replace("%", "%%"), **options)
+
+
+def _default_text(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(_default_text, default))
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return format_number(default) if isinstance(default, float) else str(default)
 
 
 def _convert(raw: Any, hint: Any) -> Any:
@@ -173,16 +174,26 @@ def read_config(
     for name, value in _leaves(content):
         key = name.replace("_", "-")
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; see npi-bids --help."
-            problems.append(f"<{path}> has {name!r}, which is no option{hint}")
+            hint = suggest_word(key, known) or "."
+            problems.append(f"<{path}> has {name}, which is not an option{hint}")
             continue
         cls, field = known[key]
         try:
             found[cls][field.name] = _typed(value, get_type_hints(cls)[field.name], field.default)
         except TypeError as error:
-            problems.append(f"{name!r} in <{path}> must be {error}, not {value!r}.")
+            problems.append(f"{name} in <{path}> must be {error}, not {_toml_text(value)}.")
     return found
+
+
+def _toml_text(value: object) -> str:
+    """Write a value as it stands in a TOML file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{join_words(map(_toml_text, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _leaves(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -196,7 +207,7 @@ def _leaves(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _typed(value: Any, hint: Any, default: Any) -> Any:
-    """Return the value as the field has it; TOML knows numbers, words, lists and truth."""
+    """Return a TOML value in the type of the field."""
     kind = scalar_of(hint)
     if isinstance(default, tuple):
         items = value if isinstance(value, list) else [value]
@@ -215,51 +226,53 @@ def _single(value: Any, kind: type) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSettings:
-    """Where things go, and how much is said."""
+    """Where results go, which of them are written, and how much is reported meanwhile."""
 
     work_dir: str = option(
         "work", "folder for intermediate results", aliases=("w",), metavar="DIR", result=False
     )
     trust_work_dir: bool = option(
         False,
-        "use a work folder that belongs to, or can be written by, other users, who could run "
-        "programs as you through it",
+        "use a work folder that other users own or can write to (they could run programs under "
+        "your account through it)",
         result=False,
     )
-    output_layout: str = option(
-        "bids",
-        "accepted as other BIDS Apps have it; out_dir itself is the dataset of derivatives",
-        choices=("bids",),
-        result=False,
-    )
+    output_layout: str = option("bids", _NO_EFFECT, choices=("bids",), result=False)
     overwrite: bool = option(
-        False, "replace results of these units, whatever their configuration", result=False
+        False, "replace existing results, whatever their configuration", result=False
     )
-    dry_run: bool = option(False, "list the models that would be fitted, and stop", result=False)
-    reports_only: bool = option(False, "write the reports again from what is there", result=False)
+    dry_run: bool = option(
+        False, "list the models that would be fitted, with time and memory, and exit", result=False
+    )
+    reports_only: bool = option(
+        False, "write the reports again from existing results", result=False
+    )
     boilerplate_only: bool = option(
-        False, "write the methods text and the table of quality again, and stop", result=False
-    )
+        False, "write the methods text and the table of quality metrics again, and exit",
+        result=False,
+    )  # fmt: skip
     write_graph: bool = option(
         False,
-        "write the graph of the workflow into the logs (as SVG too where graphviz is installed)",
+        "write the workflow graph to the logs (also as SVG where Graphviz is installed)",
         result=False,
     )
     stop_on_first_crash: bool = option(
-        False, "stop at the first model that fails, instead of finishing the others", result=False
+        False, "stop at the first model that fails instead of finishing the others", result=False
     )
     config_file: str = option(
         "",
-        "TOML with options, as every run writes into out_dir/logs; options on the command line go "
-        "first",
+        "read options from a TOML file, such as the settings.toml that each run writes to "
+        "out_dir/logs; options on the command line take precedence",
         metavar="TOML",
         result=False,
     )
-    verbose: bool = option(False, "say more", aliases=("v",), result=False)
-    quiet: bool = option(False, "say only what went wrong", aliases=("q",), result=False)
-    notrack: bool = option(
-        False, "accepted as other BIDS Apps have it; nothing is ever sent", result=False
+    verbose: bool = option(
+        False, "show debugging messages and tracebacks", aliases=("v",), result=False
     )
+    quiet: bool = option(
+        False, "show only errors and the final line", aliases=("q",), result=False
+    )
+    notrack: bool = option(False, f"{_NO_EFFECT} (no data are ever sent)", result=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,18 +290,32 @@ class Request:
     output: OutputSettings
 
 
+# Settings classes by the heading of the help that their options stand under.
 GROUPS: dict[str, tuple[type, ...]] = {
     "queries": (QuerySettings,),
     "parcellation": (AtlasSettings, CoverageSettings),
     "denoising": (DenoiseSettings,),
-    "surrogate": (TrainSettings, CombineSettings, PriorSettings),
-    "whole-brain model": (BrainSettings,),
-    "perturbation": (PerturbSettings,),
-    "uncertainty": (MeasureSettings, VerdictSettings),
+    "surrogate": (TrainSettings, CombineSettings),
+    "pre-training": (PriorSettings,),
+    "perturbation": (PerturbSettings, MeasureSettings),
+    "verdict": (VerdictSettings,),
     "group": (GroupSettings, SelectionSettings, ModelSettings, PermuteSettings),
+    "whole-brain model (--surrogate wbm)": (BrainSettings,),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
+_ESSENTIAL, _UNCERTAINTY = "essential options", "uncertainty"
+_COMPATIBILITY = "accepted for compatibility with other BIDS Apps"
+# Fields whose options stand under another heading than those of their class.
+_PLACED = {
+    **dict.fromkeys(("participant_label", "task_id", "atlas", "denoise", "fd_thresh", "surrogate",
+                     "group_by", "n_procs", "work_dir", "dry_run"), _ESSENTIAL),
+    **dict.fromkeys(("n_bootstrap", "null"), _UNCERTAINTY),
+    **dict.fromkeys(("skip_bids_validation", "bids_database_dir", "output_layout", "notrack"),
+                    _COMPATIBILITY),
+}  # fmt: skip
+_EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
+    --atlas Schaefer2018:scale-100 --fd-thresh 0.5 --n-procs 8"""
 
 # Options that may be paths of files.
 _PATHS = (
@@ -299,48 +326,63 @@ _PATHS = (
 
 class _ListAtlases(Action):
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
-        lines = ["Atlases for --atlas (or the path of an image with a table of names beside it):"]
+        lines = [
+            "Atlases for --atlas (or give the path of an image with a table of region names "
+            "beside it):"
+        ]
         for name, facts in known_atlases().items():
             variants = [f":seg-{seg}" for seg in facts.get("segs", ())]
             scales = facts.get("scales", ())
             if scales:
                 variants.append(f":scale-{scales[0]} to {scales[-1]}")
             lines.append(f"  {name:<14} {facts['about']}; {facts['source']}")
-            lines.append(f"  {'':<14} drawn in {facts['space']}; licence: {facts['License']}")
+            lines.append(f"  {'':<14} space {facts['space']}; licence: {facts['License']}")
             if variants:
                 lines.append(f"  {'':<14} {' '.join(variants)}")
         sys.stdout.write("\n".join(lines) + "\n")
         parser.exit(0)
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> CommandParser:
     """Build the parser: the BIDS-App positionals, then the options of each settings class."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-bids",
-        description="Directed, signed effective connectivity of the whole brain from "
-        "preprocessed fMRI, by perturbing a surrogate of each subject's regional dynamics.",
-        formatter_class=lambda prog: HelpFormatter(prog, max_help_position=30, width=100),
-        allow_abbrev=False,
+        "bids_dir out_dir {pretrain,participant,group} ...",
+        "Map directed, signed effective connectivity of the whole brain from preprocessed fMRI "
+        "by perturbing a surrogate model of each participant's regional dynamics.",
+        example=_EXAMPLE,
     )
-    parser.add_argument("bids_dir", type=Path, help="dataset of fMRIPrep derivatives (or a raw "
-                        "dataset that holds them)")  # fmt: skip
-    parser.add_argument("out_dir", type=Path, help="output dataset; made where it is missing")
-    parser.add_argument("levels", nargs="+", choices=LEVELS,
+    parser.add_argument("bids_dir", type=Path,
+                        help="fMRIPrep or XCP-D derivatives, or the raw dataset that holds them "
+                        "in derivatives/")  # fmt: skip
+    parser.add_argument("out_dir", type=Path, help="output dataset; created if missing")
+    parser.add_argument("levels", nargs="+", type=choice_of(LEVELS),
                         metavar="{pretrain,participant,group}",
-                        help="one level or several")  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+                        help="one or more levels of analysis")  # fmt: skip
+    groups = {_ESSENTIAL: parser.add_argument_group(_ESSENTIAL)}
+    parser.add_help_options(groups[_ESSENTIAL])
+    for title in [*GROUPS, _UNCERTAINTY, _COMPATIBILITY]:
+        if title == "verdict":
+            groups[_UNCERTAINTY] = parser.add_argument_group(_UNCERTAINTY)
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
     for title, classes in GROUPS.items():
-        group = parser.add_argument_group(title)
         for settings in classes:
-            add_options(group, settings)
-        if title == "parcellation":
-            group.add_argument("--list-atlases", action=_ListAtlases, nargs=0,
-                               help="list the named atlases and stop")  # fmt: skip
-        if title == "surrogate":
-            group.add_argument("--preset", choices=sorted(PRESETS), default=SUPPRESS,
-                               help="published settings of surrogate and training; options "
-                               "given beside it go first")  # fmt: skip
+            for field in fields(settings):
+                _add_option(groups[_PLACED.get(field.name, title)], settings, field)
+    groups["parcellation"].add_argument(
+        "--list-atlases", action=_ListAtlases, nargs=0, help="list the named atlases and exit"
+    )
+    add_preset(groups["surrogate"])
     return parser
+
+
+def add_preset(group: Any) -> None:
+    """Add ``--preset`` to an argparse group."""
+    group.add_argument("--preset", type=choice_of(sorted(PRESETS)), default=SUPPRESS,
+                       metavar="{" + ",".join(sorted(PRESETS)) + "}",
+                       help="published settings of surrogate and training; explicit options "
+                       "override them")  # fmt: skip
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -348,12 +390,12 @@ def parse(argv: Sequence[str]) -> Request:
 
     Raises
     ------
-    SettingsError
+    UsageError
         Values are wrong; all of them are named together.
     SystemExit
-        argparse's own: help, version, unknown options (exit code 2).
+        Help or the version was shown, or an option is unknown (exit code 2).
     """
-    args = build_parser().parse_args([with_dashes(word) for word in argv])
+    args = build_parser().read(argv)
     problems: list[str] = []
     given = {cls: given_options(args, cls, problems) for group in GROUPS.values() for cls in group}
     file = given[OutputSettings].get("config_file")

@@ -36,6 +36,7 @@ from npi_bids.group.saving import remove_groups
 from npi_bids.io.claim import claimed
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.surrogates.families import prior_support
+from npi_bids.wording import count_noun
 from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
@@ -98,7 +99,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     done = check()
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
     subjects = {run.entities["sub"] for run in inputs.runs}
-    _logger.info("Found %d run(s) of %d subject(s)", n_runs, len(subjects))
+    _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
         write_dataset(request.out_dir, inputs.datasets, specs, strategies)
@@ -235,7 +236,7 @@ def _fit_some(
         for path in write_graph(workflow, run_dir):
             _logger.info("Graph of the workflow: %s", path)
     plugin = choose_plugin(request.resources)
-    _logger.info("Fitting %d model(s) with %s", len(tasks), plugin.name)
+    _logger.info("Fitting %s with %s", count_noun(len(tasks), "model"), plugin.name)
     stop = request.output.stop_on_first_crash
     return run_workflow(workflow, replace(plugin, stop=stop), run_dir, progress)
 

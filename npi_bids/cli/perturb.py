@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from npi_bids import __version__
+from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.parser import with_dashes
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.wording import count_noun, join_words, suggest_word
 
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 _MOST_STEPS = 10_000
-_EXAMPLES = """
-examples:
-  dose-response of one region, and the responses of the next 20 samples:
-    npi-perturb SURROGATE --source "lh V1" --strength 0.5 1 2 --steps-ahead 1..20 -o v1.tsv
-  two regions together, held up until the response is read:
-    npi-perturb SURROGATE --source "lh V1+rh V1" --sustained --steps-ahead 1..20 -o both.tsv
-  names of the regions:
-    npi-perturb SURROGATE --list-regions
-
-SURROGATE is a *_surrogate.safetensors in derivatives/surrogates of an output dataset.
-"""
+_EXAMPLE = """\
+npi-perturb SURROGATE --source "lh V1" --strength 0.5 1 2 \\
+  --steps-ahead 1..20 -o dose.tsv
+npi-perturb SURROGATE --source "lh V1+rh V1" --sustained \\
+  --steps-ahead 1..20 -o step.tsv
+npi-perturb SURROGATE --list-regions"""
 
 
 @interruptible("npi-perturb", "run the same command again.")
@@ -39,42 +33,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
-    return _run(build_parser().parse_args([with_dashes(word) for word in words]))
+    return _run(build_parser().read(words))
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-perturb",
-        description="How every region responds when one region or a set of regions of a fitted "
-        "surrogate is perturbed: at several strengths (dose-response), over several samples "
-        "(impulse response), once or held on (step response).",
-        epilog=_EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "SURROGATE --source REGION ... -o OUT.tsv",
+        "Responses of all regions to perturbations of one region or a set of regions of a fitted "
+        "surrogate: at several strengths (dose-response), over several samples (impulse "
+        "response), once or sustained (step response).",
+        example=_EXAMPLE,
     )
     parser.add_argument("surrogate", type=Path, metavar="SURROGATE",
-                        help="surrogate that a run saved")  # fmt: skip
-    parser.add_argument("--source", nargs="+", default=[], metavar="A[+B]",
-                        help="regions to perturb; names joined by + are perturbed together, "
-                        "others one after the other")  # fmt: skip
-    parser.add_argument("--strength", nargs="+", type=float, default=[1.0], metavar="X",
-                        help="what is added to the source, in standard deviations; negative "
-                        "lowers it (1)")  # fmt: skip
-    parser.add_argument("--steps-ahead", nargs="+", default=["1"], metavar="N[..M]",
-                        help="samples after the perturbation at which responses are read (1)",
-                        )  # fmt: skip
-    parser.add_argument("--sustained", action="store_true",
-                        help="add the perturbation to every sample until the response is read, "
-                        "instead of to one")  # fmt: skip
-    parser.add_argument("--series", nargs="+", type=Path, default=[], metavar="TSV",
-                        help="cleaned series whose states are perturbed (those that the surrogate "
-                        "was fitted to, if its dataset is still whole)")  # fmt: skip
-    parser.add_argument("-o", "--out", type=Path, metavar="OUT.tsv",
-                        help="table of responses; its sidecar (.json) and a figure (.svg) go "
-                        "beside it")  # fmt: skip
-    parser.add_argument("--list-regions", action="store_true", help="print the names and stop")
-    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+                        help="*_surrogate.safetensors in derivatives/surrogates of an output "
+                        "dataset")  # fmt: skip
+    essential = parser.add_argument_group("essential options")
+    parser.add_help_options(essential)
+    essential.add_argument("--source", nargs="+", default=[], metavar="A[+B]",
+                           help="regions to perturb; names joined by + are perturbed together, "
+                           "others one after the other")  # fmt: skip
+    essential.add_argument("-o", "--out", type=Path, metavar="OUT.tsv",
+                           help="table of responses; its sidecar (.json) and a figure (.svg) are "
+                           "written beside it")  # fmt: skip
+    essential.add_argument("--list-regions", action="store_true",
+                           help="print the names of the regions and exit")  # fmt: skip
+    group = parser.add_argument_group("perturbation")
+    group.add_argument("--strength", nargs="+", type=float, default=[1.0], metavar="X",
+                       help="change of the source, in standard deviations; negative values "
+                       "decrease it (default: 1)")  # fmt: skip
+    group.add_argument("--steps-ahead", nargs="+", default=["1"], metavar="N[..M]",
+                       help="samples after the perturbation at which responses are read "
+                       "(default: 1)")  # fmt: skip
+    group.add_argument("--sustained", action="store_true",
+                       help="perturb every sample until the response is read, instead of one"
+                       )  # fmt: skip
+    group.add_argument("--series", nargs="+", type=Path, default=[], metavar="TSV",
+                       help="denoised series whose states are perturbed (default: those that the "
+                       "surrogate was fitted to, found in its dataset)")  # fmt: skip
     return parser
 
 
@@ -148,12 +145,11 @@ def _regions_of(words: str, labels: Sequence[str]) -> tuple[tuple[int, ...], str
         twice = sorted({name for name in names if names.count(name) > 1})
         problem = f"--source {words}: {', '.join(twice)} is named twice." if twice else ""
         return tuple(labels.index(name) for name in names), problem
-    folded = {label.casefold(): label for label in labels}
-    close = get_close_matches(unknown[0].casefold(), folded, n=1)
-    hint = f" Did you mean {folded[close[0]]}?" if close else ""
+    hint = suggest_word(unknown[0], labels) or "."
     return (), (
-        f"--source {words}: the surrogate has no region {', '.join(unknown)}; it has "
-        f"{len(labels)}, such as {', '.join(labels[:5])} (--list-regions shows all).{hint}"
+        f"--source {words}: the surrogate has no region {join_words(unknown)}{hint} It has "
+        f"{count_noun(len(labels), 'region')} ({join_words(labels, most=5)}); --list-regions "
+        "prints all."
     )
 
 
@@ -186,7 +182,7 @@ def _states(args: Namespace, stored: Any) -> Any:
         if missing := [label for label in stored.labels if label not in run.labels]:
             raise InputDataError(
                 f"<{path}> lacks {len(missing)} of the {len(stored.labels)} regions of the "
-                f"surrogate, such as {', '.join(missing[:5])}; give the series that it was "
+                f"surrogate, such as {join_words(missing, most=5)}; give the series that it was "
                 "fitted to."
             )
         columns = [run.labels.index(label) for label in stored.labels]

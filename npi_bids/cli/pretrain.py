@@ -18,6 +18,7 @@ from npi_bids.cli.work_folder import reserved
 from npi_bids.errors import SettingsError
 from npi_bids.io.claim import claimed
 from npi_bids.surrogates.families import prior_support
+from npi_bids.wording import count_noun
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
 
@@ -74,7 +75,7 @@ def _train(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Pat
         groups.setdefault(str(pretrained_path(task.entities, task.desc)), []).append(task)
     for name, members in groups.items():
         n_subjects = len({task.entities["sub"] for task in members})
-        _logger.info("Pre-training on %d subject(s): %s", n_subjects, name)
+        _logger.info("Pre-training on %s: %s", count_noun(n_subjects, "subject"), name)
     workflow = init_pretrain_wf(
         groups=groups,
         train=request.analysis.train,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import NPIError, SettingsError
+from npi_bids.errors import NPIError
+from npi_bids.wording import count_noun
 
 _logger = logging.getLogger(__name__)
 # Sockets have names of 107 bytes at most; what Python appends takes less than 40.
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @interruptible("npi-bids", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the levels that were asked for, and return the exit code."""
+    """Run the requested levels and return the exit code."""
     return run_command("npi-bids", _run, argv)
 
 
@@ -44,12 +45,7 @@ def _run(words: Sequence[str]) -> int:
     from npi_bids.cli.parser import parse
     from npi_bids.cli.work_folder import prepare_work_dir
 
-    try:
-        request = parse(words)
-    except SettingsError as error:
-        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
-        sys.stderr.write(f"npi-bids: the options cannot be used:\n{lines}\n")
-        return error.exit_code
+    request = parse(words)
     check_folders(request)
     work_dir = Path(request.output.work_dir).resolve()
     prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)
@@ -93,7 +89,7 @@ def run_levels(request: Request) -> int:
 
 
 def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitStack | None) -> int:
-    """Fit what is to be fitted, put groups together, write pages, and say how it went.
+    """Fit models, run the group level, write pages, and print the outcome.
 
     ``claims`` hold the output dataset for what is fitted; None where nothing is.
     """
@@ -113,7 +109,8 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
     failed = _failures(code, group_code)
     code = code or group_code or (0 if pages else 6)
-    print_table(statuses, complete)
+    if not request.output.quiet:
+        print_table(statuses, complete)
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
@@ -172,7 +169,7 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
 
 
 def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
-    """Run the group level on what there is; say why not where that cannot be."""
+    """Run the group level on existing results; log why where that is not possible."""
     from npi_bids.cli.group import run_group
 
     if request.output.reports_only or request.output.boilerplate_only:
@@ -187,9 +184,9 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 
 
 def _print_plans(request: Request, work_dir: Path) -> int:
-    """Tell what the levels would do; return the exit code of what is refused.
+    """Print what the levels would do; return the exit code of what is refused.
 
-    The group level is told of where its results are there.
+    The group level is included where all results of participants exist.
     """
     code, there = 0, request.levels == ("group",)
     if there:
@@ -207,7 +204,7 @@ def _print_plans(request: Request, work_dir: Path) -> int:
 
 
 def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
-    """Tell what would be fitted and what it would take.
+    """Print what would be fitted, and the time and memory it would take.
 
     Returns
     -------
@@ -222,26 +219,26 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     plan = make_plan(request, work_dir)
     request = plan.request
     estimates = [estimate(task, request.analysis) for task in plan.tasks]
-    lines = [f"{len(plan.tasks)} model(s) to fit, {len(plan.complete)} complete:"]
+    lines = [f"{count_noun(len(plan.tasks), 'model')} to fit, {len(plan.complete)} complete:"]
     for task, found in zip(plan.tasks, estimates, strict=True):
         weights = f"{found.parameters} weights, " if found.parameters else ""
         lines.append(
-            f"  {task.name} ({len(task.unit.runs)} run(s), {found.samples} samples, "
+            f"  {task.name} ({count_noun(len(task.unit.runs), 'run')}, {found.samples} samples, "
             f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
             f"{found.memory_gb:.1f} GB, {_about(found.seconds)})"
         )
         lines += [f"    will fail: {problem}" for problem in found.problems]
     if plan.refused:
-        lines.append(f"{len(plan.refused)} model(s) that cannot be fitted:")
+        lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
     known = [found.seconds for found in estimates if found.seconds is not None]
     total = sum(known) / n_procs if len(known) == len(estimates) else None
-    lines.append(
-        f"{_about(total).capitalize()} in all with {n_procs} process(es), reports besides"
-    )
+    processes = count_noun(n_procs, "process", "processes")
+    lines.append(f"{_about(total).capitalize()} with {processes}, plus time for reports")
     train, denoise = resolve(request.analysis.train), request.analysis.denoise
-    lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {train.n_lags} lag(s)")
+    lags = count_noun(train.n_lags or 0, "lag")
+    lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {lags}")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
     code = judge([*plan.refused, *plan.complete])
@@ -252,11 +249,11 @@ def _about(seconds: float | None) -> str:
     """Say how long something takes, if that is known."""
     from npi_bids.cli.logs import duration
 
-    return "for a time not known" if seconds is None else f"about {duration(seconds)}"
+    return "unknown computing time" if seconds is None else f"about {duration(seconds)}"
 
 
 def _failures(models: int, group: int) -> str:
-    """Say what failed and why, from the exit codes of the models and of the group level."""
+    """Return what failed and why, from the exit codes of the models and of the group level."""
     said = []
     if models:
         what = "some models failed" if models == 1 else "no model could be fitted"
@@ -267,7 +264,7 @@ def _failures(models: int, group: int) -> str:
 
 
 def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
-    """Return how it went in one sentence; ``failed`` says what failed."""
+    """Return the outcome in one sentence; ``failed`` says what failed."""
     words = f"npi-bids finished, but {failed}; see the table, and the log and crash files in "
     words += f"{run_dir}."
     if code == 0:

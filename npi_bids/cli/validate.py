@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npi_bids import __version__
+from npi_bids.cli.arguments import CommandParser, choice_of
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.parser import (
-    add_options,
-    make_settings,
-    with_dashes,
-)
+from npi_bids.cli.parser import add_options, make_settings
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
@@ -38,15 +35,20 @@ _COLUMNS = {
     "false pos.": "false_positives",
     "verdict": "verdict",
 }
+_COMMANDS = """\
+other commands:
+  npi-validate power      accuracy to expect from scans of a given length
+  npi-validate compare    agreement of two matrices of any origin"""
 _PER_DEVIATION = "standard deviations"
 _MOST_PANELS = 9
 _ROWS = ("source", "target")
 _SHOWN = {
     "r": "r", "spearman": "Spearman", "r_symmetric": "r, symmetric part",
-    "r_antisymmetric": "r, antisymmetric part", "r_transposed": "r, second turned round",
-    "p_distance": "p, pairs shuffled at like distance", "p_spin": "p, regions spun",
-    "p_direction_distance": "p of direction, shuffled at like distance",
-    "p_direction_spin": "p of direction, spun", "n_regions": "regions", "n_entries": "entries",
+    "r_antisymmetric": "r, antisymmetric part", "r_transposed": "r, second transposed",
+    "p_distance": "p, pairs shuffled at equal distance", "p_spin": "p, regions spun",
+    "p_direction_distance": "p of direction, shuffled at equal distance",
+    "p_direction_spin": "p of direction, regions spun", "n_regions": "regions",
+    "n_entries": "entries",
 }  # fmt: skip
 _HEADINGS = ("TR (s)", "method", "minutes", "r", "lowest to highest", "r antisym.", "direction",
              "r of the mean map", "its direction")  # fmt: skip
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 
 @interruptible("npi-validate", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare results with a truth, or (``npi-validate power``) plan a study."""
+    """Compare results with a known truth, compare two matrices, or plan a study."""
     return run_command("npi-validate", _main, argv)
 
 
@@ -71,27 +73,26 @@ def _main(words: Sequence[str]) -> int:
 
 
 def _parse(words: Sequence[str]) -> Namespace:
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-validate",
-        description="Compare effective connectivity with the truth of a simulation, regions "
-        "matched by name. 'npi-validate power --help': what a scan of some length can show; "
-        "'npi-validate compare --help': two maps of any origin.",
-        allow_abbrev=False,
+        "RESULTS TRUTH",
+        "Compare effective connectivity with the truth of a simulation; regions are matched by "
+        "name.",
+        example="npi-validate simulated/results simulated/desc-truth_relmat.tsv",
+        epilog=_COMMANDS,
     )
     parser.add_argument("results", type=Path, metavar="RESULTS",
-                        help="out_dir of npi-bids, or one map as TSV")  # fmt: skip
+                        help="out_dir of npi-bids, or one matrix as TSV")  # fmt: skip
     parser.add_argument("truth", type=Path, metavar="TRUTH",
-                        help="TSV of [source, target], as npi-simulate writes it")  # fmt: skip
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        default=Path("npi-validation"),
-        metavar="DIR",
-        help="folder for table, JSON, figure and page (npi-validation)",
-    )
-    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
-    return parser.parse_args(words)
+                        help="TSV of [source, target], as written by npi-simulate")  # fmt: skip
+    parser.add_help_options()
+    _add_out(parser, "npi-validation", "table, JSON, figure and page")
+    return parser.read(words)
+
+
+def _add_out(parser: CommandParser, folder: str, content: str) -> None:
+    parser.add_argument("-o", "--out", type=Path, default=Path(folder), metavar="DIR",
+                        help=f"output folder for {content} (default: {folder})")  # fmt: skip
 
 
 def _compare(args: Namespace) -> int:
@@ -149,7 +150,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     for heading in _COLUMNS:
         table.add_column(heading, justify="left" if heading == "map" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(words_of(row[field]) for field in _COLUMNS.values()))
+        table.add_row(*(format_cell(row[field]) for field in _COLUMNS.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -185,7 +186,7 @@ def _write(
         f"Maps of {results} beside {truth}. Regions are matched by name; the diagonal is left "
         "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5).",
         tuple(_COLUMNS),
-        tuple(tuple(words_of(row[field]) for field in _COLUMNS.values()) for row in readable),
+        tuple(tuple(format_cell(row[field]) for field in _COLUMNS.values()) for row in readable),
         (figure,),
     )
     write_text(out / "validation.html", validation_page(page))
@@ -197,7 +198,7 @@ def _short(name: str) -> str:
     return "_".join(kept) or "group mean"
 
 
-def words_of(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """Write a figure with three digits; what is missing is n/a."""
     if isinstance(value, float):
         return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
@@ -209,62 +210,66 @@ if TYPE_CHECKING:
 
 
 def compare_main(words: Sequence[str]) -> int:
-    """Compare two maps, say so, and write a table, JSON and a page."""
-    return _run(build_parser().parse_args(words))
+    """Compare two matrices; print the agreement and write a table, JSON and a page."""
+    return _run(build_parser().read(words))
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-validate compare",
-        description="Compare two maps of the same regions, matched by name: structural "
-        "connectivity, cortico-cortical evoked potentials, published maps. Nulls keep what "
-        "distance and neighbourhood alone would give.",
-        allow_abbrev=False,
+        "A B",
+        "Compare two matrices of the same regions, matched by name: effective connectivity, "
+        "structural connectivity, cortico-cortical evoked potentials, published maps. Null "
+        "models preserve the effects of distance and spatial autocorrelation.",
+        example="npi-validate compare sub-01_relmat.tsv evoked_potentials.csv",
     )
     parser.add_argument("one", type=Path, metavar="A",
-                        help="TSV or CSV with names in first row and column, or a list of pairs "
-                        "(source, target, value; stimulated, recorded, value), or .npz with "
-                        "labels")  # fmt: skip
-    parser.add_argument("other", type=Path, metavar="B", help="the same")
-    parser.add_argument("--rows", nargs=2, choices=_ROWS, default=["source", "source"],
-                        metavar=("A", "B"), help="what the rows of each are: source or target "
-                        "(source source)")  # fmt: skip
+                        help="TSV or CSV with names in the first row and column, or a list of "
+                        "pairs (source, target, value; stimulated, recorded, value), or .npz "
+                        "with labels")  # fmt: skip
+    parser.add_argument("other", type=Path, metavar="B", help="the same for the second matrix")
+    parser.add_help_options()
+    parser.add_argument("--rows", nargs=2, type=choice_of(_ROWS), default=["source", "source"],
+                        metavar=("A", "B"), help="whether the rows of A and of B are source or "
+                        "target (default: source source)")  # fmt: skip
     parser.add_argument("--column", default="", metavar="NAME",
-                        help="column of values in a list of pairs (first of numbers)")  # fmt: skip
+                        help="value column of a list of pairs (default: the first with "
+                        "numbers)")  # fmt: skip
     parser.add_argument("--regions", type=Path, metavar="TSV",
-                        help="table with name, x, y, z of the regions, for the nulls; found by "
-                        "itself for results of npi-bids")  # fmt: skip
+                        help="table with name, x, y, z of the regions, for the null models "
+                        "(default: that of the dataset of npi-bids)")  # fmt: skip
     parser.add_argument("--n-null", type=int, default=1000, metavar="N",
-                        help="maps of each null (1000)")  # fmt: skip
-    parser.add_argument("--random-seed", type=int, default=0, metavar="N", help="of the nulls (0)")
-    parser.add_argument("-o", "--out", type=Path, default=Path("npi-comparison"), metavar="DIR",
-                        help="folder (npi-comparison)")  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"npi-bids {__version__}")
+                        help="draws from each null model (default: 1000)")  # fmt: skip
+    parser.add_argument("--random-seed", type=int, default=0, metavar="N",
+                        help="seed of the null models (default: 0)")  # fmt: skip
+    _add_out(parser, "npi-comparison", "table, JSON, figure and page")
     return parser
 
 
 def _run(args: Namespace) -> int:
     from npi_bids.bids.exporting import table_of
     from npi_bids.io.files import replacing_folder
-    from npi_bids.io.tables import read_outside
-    from npi_bids.validate.map_comparison import compare_outside
+    from npi_bids.io.tables import read_external
+    from npi_bids.validate.map_comparison import compare_external
 
     os.environ["NIPYPE_NO_ET"] = "1"
     for path in (args.one, args.other, *filter(None, [args.regions])):
         if not path.is_file():
             raise InputDataError(f"<{path}> does not exist.")
     one, other = (
-        read_outside(path, rows=rows, column=args.column)
+        read_external(path, rows=rows, column=args.column)
         for path, rows in zip((args.one, args.other), args.rows, strict=True)
     )
     table = args.regions or table_of(args.one) or table_of(args.other)
-    found, maps = compare_outside(one, other, table, n_null=args.n_null, seed=args.random_seed)
+    found, maps = compare_external(one, other, table, n_null=args.n_null, seed=args.random_seed)
     facts = _facts(found)
     for heading, value in facts.items():
         sys.stdout.write(f"{heading:<45} {value}\n")
     if table is None:
-        sys.stdout.write("No nulls: the places of the regions are not known; give --regions.\n")
+        sys.stdout.write(
+            "No p values: the coordinates of the regions are unknown; give --regions.\n"
+        )
     sys.stdout.write(f"Orientation: {found.orientation}.\n")
     with replacing_folder(args.out) as folder:
         _write_comparison(args, found, facts, maps, folder)
@@ -274,7 +279,7 @@ def _run(args: Namespace) -> int:
 
 def _facts(found: Agreement) -> dict[str, str]:
     values = asdict(found)
-    return {heading: words_of(values[name]) for name, heading in _SHOWN.items()}
+    return {heading: format_cell(values[name]) for name, heading in _SHOWN.items()}
 
 
 def _write_comparison(
@@ -316,9 +321,9 @@ Summary = dict[str, Any]
 
 
 def power_main(words: Sequence[str]) -> int:
-    """Plan a study: simulate, infer, print a table, write a page."""
+    """Plan a study: simulate scans, estimate maps, print their accuracy, write a page."""
     parser, classes = build_power_parser()
-    args = parser.parse_args([with_dashes(word) for word in words])
+    args = parser.read(words)
     if args.like:
         _take_over(args, args.like)
     made = make_settings(args, classes)
@@ -326,36 +331,30 @@ def power_main(words: Sequence[str]) -> int:
     return _run_power(args, power, system, seen)
 
 
-def build_power_parser() -> tuple[ArgumentParser, tuple[type, ...]]:
+def build_power_parser() -> tuple[CommandParser, tuple[type, ...]]:
     """Return the parser, and the settings classes whose fields are its options."""
     from npi_bids.simulate.observation import ObserveSettings
     from npi_bids.simulate.systems import SystemSettings
     from npi_bids.validate.power import PowerSettings
 
-    parser = ArgumentParser(
+    parser = CommandParser(
         "npi-validate power",
-        description="Simulate subjects of a system whose effective connectivity is known and say "
-        "how well it is recovered, by method and minutes of data.",
-        allow_abbrev=False,
+        "",
+        "Simulate subjects of a system whose effective connectivity is known, and report how "
+        "well it is recovered by method and minutes of data.",
+        example="npi-validate power --n-regions 100 --tr 0.8 2 --minutes 10 30",
     )
+    parser.add_help_options()
     parser.add_argument("--like", type=Path, metavar="OUT_DIR",
-                        help="take regions, TR, minutes and low-pass filter from the results of "
-                        "npi-bids; options given beside it go first")  # fmt: skip
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        default=Path("npi-power"),
-        metavar="DIR",
-        help="folder for page, tables and what was computed (npi-power)",
-    )
-    parser.add_argument(
-        "--n-procs", type=int, default=1, metavar="N", help="processes at once (1)"
-    )
+                        help="take regions, TR, minutes and low-pass filter from results of "
+                        "npi-bids; explicit options override them")  # fmt: skip
+    _add_out(parser, "npi-power", "page, tables and cached results")
+    parser.add_argument("--n-procs", type=int, default=1, metavar="N",
+                        help="number of processes (default: 1)")  # fmt: skip
     classes = PowerSettings, SystemSettings, ObserveSettings
-    for title, cls in zip(("study", "system", "what is recorded of it"), classes, strict=True):
-        own = parser.add_argument_group(title)
-        add_options(own, cls, without=("tr",) if cls is SystemSettings else ())
+    for title, cls in zip(("study", "system", "observation"), classes, strict=True):
+        group = parser.add_argument_group(title)
+        add_options(group, cls, without=("tr",) if cls is SystemSettings else ())
     return parser, classes
 
 
@@ -389,7 +388,7 @@ def _run_power(
     from rich.progress import Progress
 
     from npi_bids.io.files import replacing_folder
-    from npi_bids.validate.power import needs, run_power, summarise
+    from npi_bids.validate.power import necessary_minutes, run_power, summarise
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("simulated subjects")
@@ -402,7 +401,7 @@ def _run_power(
             on_done=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     summaries = list(summarise(rows))
-    needed = list(needs(summaries, power.wanted))
+    needed = list(necessary_minutes(summaries, power.wanted))
     _print_power(summaries, needed, power.wanted)
     with replacing_folder(args.out) as folder:
         _write_power(folder, rows, summaries, needed, (power, system, seen))

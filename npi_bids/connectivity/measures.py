@@ -30,24 +30,24 @@ MEASURE_NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """Which matrices are written, and how sure they are."""
+    """Which matrices are written, and how their uncertainty is estimated."""
 
     measures: tuple[str, ...] = option(
         ("npi", "jacobian", "fc", "modelfc"),
-        "matrices to write; npi always is: npi jacobian fc modelfc partial lagged var oriented",
+        f"matrices to write besides npi: {', '.join(MEASURE_NAMES)}",
         choices=tuple(MEASURE_NAMES),
+        metavar="NAME",
     )
     n_bootstrap: int = option(
         0,
-        "resamples for the standard errors of the map; 0: closed form, where the surrogate is "
-        "linear, else none",
+        "bootstrap samples for the standard errors of the map; 0: closed form for linear "
+        "surrogates, none for others",
         at_least=0,
         metavar="N",
     )
-
     null: int = option(
         2000,
-        "data sets with blocks of time reversed at random, for the test of direction",
+        "draws from the null distribution of the time-reversal test of direction",
         at_least=99,
         metavar="N",
     )
@@ -135,7 +135,7 @@ def oriented_correlation(kept: Array) -> Array:
 
     The strength is the partial correlation; the direction that of the robust skewness of
     Hyvarinen and Smith (2013, JMLR 14:111-152, equation 33): where inputs are skewed, the sender's
-    large values are seen in the receiver more than the other way round. Needs no lag, and holds
+    large values are seen in the receiver more than vice versa. Needs no lag, and holds
     only where regions are skewed.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What a directed map says of regions and of networks: strength, flow, asymmetry, hierarchy."""
+"""Network measures of directed maps: strength, net flow, asymmetry and hierarchy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from npi_bids.records import (
     Array,
@@ -96,6 +95,9 @@ def flow_of(matrix: Array) -> Flow:
 
 def _trophic_levels(size: Array, covered: Mask) -> Array:
     """Solve ``(diag(in + out) - W - W') h = in - out``; mean 0 over the covered regions."""
+    # The command line reads names of this module, and must answer --help without SciPy.
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
     level = np.full(len(size), np.nan)
     inside = np.flatnonzero(covered)
     if not inside.size:

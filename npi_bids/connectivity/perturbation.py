@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npi_bids.connectivity.responses import respond_each, respond_randomised
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.settings import SIGNS, PerturbSettings
 from npi_bids.errors import (
     SurrogateError,
 )
@@ -59,10 +59,9 @@ def infer_ec(
     array([[0.5, 0.2],
            [0. , 0.5]])
     """
-    signs = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}[settings.sign]
     changes = [
         sign * _change(surrogate, history, sign * settings.strength, settings, seed)
-        for sign in signs
+        for sign in SIGNS[settings.sign]
     ]
     matrix: Array = np.mean(changes, axis=0)
     if not np.isfinite(matrix).all():

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.settings import SIGNS, PerturbSettings
 from npi_bids.errors import InputDataError
 from npi_bids.records import Array, Table
 from npi_bids.surrogates.base import Surrogate
-
-_SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
+from npi_bids.wording import join_words
 
 
 def respond(
@@ -267,8 +266,8 @@ def responses_together(
         names = [name.strip() for name in words.split("+")]
         if unknown := sorted(set(names) - set(labels)):
             raise InputDataError(
-                f"--together {words}: the atlas has no region {unknown}; its regions are "
-                f"{', '.join(labels[:5])}, ... ({len(labels)})."
+                f"--together {words}: the atlas has no region {join_words(unknown)}; its "
+                f"{len(labels)} regions are {join_words(labels, most=5)}."
             )
         if all(name in place for name in names):
             push = np.zeros(len(inside))
@@ -282,7 +281,7 @@ def responses_together(
                     steps=settings.steps_ahead,
                     sustained=settings.sustained,
                 )
-                for sign in _SIGNS[settings.sign]
+                for sign in SIGNS[settings.sign]
             ]
             row[inside] = np.mean(changes, axis=0)
     return responses

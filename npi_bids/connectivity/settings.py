@@ -1,4 +1,4 @@
-"""How a surrogate is perturbed."""
+"""Settings of perturbations and free runs."""
 
 from __future__ import annotations
 
@@ -7,38 +7,44 @@ from dataclasses import dataclass
 from npi_bids.errors import SettingsError
 from npi_bids.settings import check_options, option
 
+# Signed steps whose responses, sign-flipped back, are averaged; by the name of --sign.
+SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
+# Samples of the free run (the length of a run of the Human Connectome Project), and SD of its
+# noise where the surrogate models none, as released by Luo et al. (2025,
+# doi:10.1038/s41592-025-02654-x).
+FREE_RUN_SAMPLES, FREE_RUN_NOISE = 1200, 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerturbSettings:
     """How to perturb the surrogate."""
 
     strength: float = option(
-        1.0, "size of the perturbation, in the unit of the signals (SD)", above=0, metavar="X"
+        1.0, "size of the perturbation in SD of the signals", above=0, metavar="X"
     )
     sign: str = option(
         "positive",
-        "raise the source (positive), lower it (negative), or the mean of both, with the effect "
-        "of lowering turned round (both)",
-        choices=("positive", "negative", "both"),
+        "raise the source (positive), lower it (negative), or average the responses to both, "
+        "the second sign-flipped (both)",
+        choices=tuple(SIGNS),
     )
     steps_ahead: int = option(
-        1, "samples after the perturbation at which its effect is read", above=0, metavar="N"
+        1, "samples from the perturbation to the response that is read", above=0, metavar="N"
     )
     sustained: bool = option(
-        False, "hold the perturbation on until the effect is read, instead of one sample"
+        False, "sustain the perturbation until the response is read, not for one sample only"
     )
     perturbation: str = option(
         "single",
-        "perturb one region at a time (single), or a random half of them in every window "
+        "perturb one region at a time (single), or a random half of all regions in each window "
         "(randomised)",
         choices=("single", "randomised"),
     )
-    n_draws: int = option(20, "randomised: times that every window is used", above=0, metavar="N")
-
+    n_draws: int = option(20, "randomised: draws per window", above=0, metavar="N")
     together: tuple[str, ...] = option(
         (),
-        "sets of regions to perturb at once, their names joined by +; the responses go into a "
-        "table beside the surrogate",
+        "sets of regions to perturb simultaneously, names joined by +; the responses are "
+        "written to a table beside the surrogate",
         metavar="A+B",
     )
 
@@ -46,6 +52,6 @@ class PerturbSettings:
         check_options(self)
         if self.perturbation == "randomised" and (self.steps_ahead > 1 or self.sustained):
             raise SettingsError(
-                "--perturbation randomised reads the next sample; it goes with neither "
-                "--steps-ahead nor --sustained."
+                "--perturbation randomised reads the next sample; it cannot be combined with "
+                "--steps-ahead or --sustained."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from npi_bids.connectivity.settings import FREE_RUN_NOISE, FREE_RUN_SAMPLES
 from npi_bids.errors import SurrogateError
 from npi_bids.matrices import correlation
 from npi_bids.records import Array
@@ -11,12 +12,12 @@ from npi_bids.surrogates.base import Surrogate
 
 
 def free_run(
-    surrogate: Surrogate, n_samples: int, rng: np.random.Generator, noise: float = 0.1
+    surrogate: Surrogate, n_samples: int, rng: np.random.Generator, noise: float = FREE_RUN_NOISE
 ) -> Array:
     """Run a surrogate on its own output, from zeros.
 
-    As released by Luo et al. (2025) fresh noise of SD 0.1 is added to the whole history at each
-    step. A surrogate that models its own noise is driven by that instead: regions share it.
+    As released by Luo et al. (2025) fresh noise is added to the whole history at each step. A
+    surrogate that models its own noise is driven by that instead: regions share it.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def free_run(
 
 
 def model_fc(
-    surrogate: Surrogate, rng: np.random.Generator, n_samples: int = 1200
+    surrogate: Surrogate, rng: np.random.Generator, n_samples: int = FREE_RUN_SAMPLES
 ) -> Array | None:
     """Return the functional connectivity of the free-running surrogate, or None if it diverges.
 

@@ -9,6 +9,7 @@ import numpy as np
 from npi_bids.errors import InputDataError, NoUsableDataError
 from npi_bids.group.settings import GroupSettings
 from npi_bids.records import Array, ECResult, GroupEC
+from npi_bids.wording import count_noun, join_words
 
 
 def average(results: Iterable[ECResult], settings: GroupSettings) -> GroupEC:
@@ -51,7 +52,8 @@ def average(results: Iterable[ECResult], settings: GroupSettings) -> GroupEC:
         n_results += 1
     if n_results < settings.min_subjects:
         raise NoUsableDataError(
-            f"{n_results} subject(s) for a group; --min-subjects asks for {settings.min_subjects}."
+            f"The group has {count_noun(n_results, 'subject')}; --min-subjects asks for "
+            f"{settings.min_subjects}."
         )
     enough = count >= settings.min_subjects
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -77,8 +79,8 @@ def align(result: ECResult, labels: tuple[str, ...]) -> ECResult:
     if set(result.labels) != set(labels):
         differing = sorted(set(result.labels) ^ set(labels))
         raise InputDataError(
-            f"Subjects differ in {len(differing)} region(s), first {differing[:5]}; results of "
-            "different atlases cannot be averaged."
+            f"Subjects differ in {count_noun(len(differing), 'region')} "
+            f"({join_words(differing, most=5)}); results of different atlases cannot be averaged."
         )
     place = {label: position for position, label in enumerate(result.labels)}
     order = [place[label] for label in labels]

@@ -25,6 +25,7 @@ from npi_bids.group.selection import (
     read_participants,
     select,
 )
+from npi_bids.wording import count_noun
 
 # What the results say of each subject, by the names of its columns.
 RESULT_COLUMNS = (
@@ -117,7 +118,11 @@ def find_cohorts(
         out = sum(bool(member.reason) for member in members)
         raise NoUsableDataError(
             f"No group has {min_subjects} subjects (--min-subjects); found {sizes or 'none'}"
-            + (f", and {out} map(s) were left out." if out else ".")
+            + (
+                f", and {count_noun(out, 'map')} {'was' if out == 1 else 'were'} excluded."
+                if out
+                else "."
+            )
         )
     return large, members
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.bids.outputs import CATALOGUE, GROUP_KINDS
 from npi_bids.bids.sidecars import ReliabilitySummary, SplitHalf
 from npi_bids.connectivity.network_measures import (
@@ -25,10 +25,12 @@ from npi_bids.connectivity.network_measures import (
 )
 from npi_bids.group.map_stack import blocks_of
 from npi_bids.group.reliability import Reliability, reliability, split_half_of_group
+from npi_bids.matrices import SD_PER_MAD
 from npi_bids.records import Array, Mask
 
-_OUTLYING = 3.0  # robust standard deviations below the median
-_NORMAL_MAD = 1.4826  # times the median absolute deviation is the SD of a normal distribution
+# Robust standard deviations below the median at which a map is an outlier (Leys et al. 2013,
+# doi:10.1016/j.jesp.2013.03.013: "very conservative").
+OUTLIER_SD = 3.0
 # What rests on independent subjects, and what of it is a test of a mean of 0.
 INFERENCE = ("standard_error", "t", "p", "q", "lower", "upper", "sign_consistency")
 TESTS_OF_ZERO = ("t", "p", "q", "sign_consistency")
@@ -126,16 +128,7 @@ def describe(
             spread = spread / np.asarray(errors[:, edges], dtype=np.float64) ** 2
         parts.append(_describe_block(block, spread, trim, min_subjects))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Description(q=adjust(joined["p"]), **joined)
-
-
-def adjust(p: Array) -> Array:
-    """Return q values of Benjamini and Hochberg; NaN stays NaN and counts as no test."""
-    q = np.full(p.shape, np.nan)
-    tested = np.isfinite(p)
-    if tested.any():
-        q[tested] = false_discovery_control(p[tested])
-    return q
+    return Description(q=fdr_q_values(joined["p"]), **joined)
 
 
 def _describe_block(x: Array, weight: Array, trim: float, min_subjects: int) -> dict[str, Array]:
@@ -220,9 +213,10 @@ def likeness(maps: Array) -> Array:
 
 
 def outliers(alike: Array) -> Mask:
-    """Tell which subjects are less like the others than chance makes them.
+    """Return which subjects have maps that are outliers.
 
-    Fisher-transformed likeness more than three robust standard deviations below the median.
+    Their Fisher-transformed correlation with the others is more than OUTLIER_SD robust standard
+    deviations below the median.
 
     >>> outliers(np.array([0.8, 0.82, 0.79, 0.81, 0.1])).tolist()
     [False, False, False, False, True]
@@ -231,9 +225,9 @@ def outliers(alike: Array) -> Mask:
     if not np.isfinite(z).any():
         return np.zeros(z.shape, dtype=bool)
     centre = np.nanmedian(z)
-    spread = _NORMAL_MAD * np.nanmedian(np.abs(z - centre))
+    spread = SD_PER_MAD * np.nanmedian(np.abs(z - centre))
     with np.errstate(invalid="ignore"):
-        unlike: Mask = z < centre - _OUTLYING * max(float(spread), 1e-12)
+        unlike: Mask = z < centre - OUTLIER_SD * max(float(spread), 1e-12)
     return unlike
 
 

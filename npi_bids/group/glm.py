@@ -13,8 +13,8 @@ from scipy.linalg import null_space
 from scipy.stats import f as fisher
 from scipy.stats import t as student
 
+from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.errors import NoUsableDataError, SettingsError
-from npi_bids.group.description import adjust
 from npi_bids.group.map_stack import blocks_of
 from npi_bids.records import Array, Mask
 
@@ -131,7 +131,7 @@ def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
             part[:, columns] = _fit(block[np.ix_(rows, columns)], design.matrix[rows], contrast)
         found[:, edges] = part
     effect, error, statistic, p, n = found
-    return Estimate(effect, error, statistic, p, adjust(p), n)
+    return Estimate(effect, error, statistic, p, fdr_q_values(p), n)
 
 
 def _alike(has: Mask, columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""How far head motion shows in the maps of a group (Ciric et al. 2017)."""
+"""Effects of head motion on the maps of a group (Ciric et al. 2017)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
+from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.bids.sidecars import MotionSummary
-from npi_bids.group.description import adjust
 from npi_bids.group.map_stack import blocks_of
 from npi_bids.records import Array
 
@@ -90,7 +90,7 @@ def motion_effect(maps: Array, displacement: Array, centres: Array | None) -> Mo
         r,
         p,
         float(np.median(np.abs(r[known]))) if known.any() else nothing,
-        float(np.mean(adjust(p)[known] < 0.05)) if known.any() else nothing,
+        float(np.mean(fdr_q_values(p)[known] < 0.05)) if known.any() else nothing,
         _distance_dependence(r, centres),
         int(rows.size),
     )

@@ -1,4 +1,4 @@
-"""How well maps repeat over visits: per edge, per subject, and as a fingerprint."""
+"""Reliability of maps over visits: of edges, of subjects, and as a fingerprint."""
 
 from __future__ import annotations
 

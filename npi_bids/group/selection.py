@@ -13,6 +13,7 @@ from npi_bids.bids.derivatives import Model
 from npi_bids.bids.sidecars import RunSidecar, SelectionFacts
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.settings import check_options, option
+from npi_bids.wording import join_words
 
 _logger = logging.getLogger(__name__)
 VERDICTS = ("fail", "caution", "pass")  # from the gravest to the best
@@ -24,21 +25,21 @@ class SelectionSettings:
     """Who is in a group."""
 
     group_by: str = option(
-        "", "column of participants.tsv; each of its values makes a group", metavar="COLUMN"
+        "", "participants.tsv column whose values define the groups", metavar="COLUMN"
     )
     exclude_file: str = option(
         "",
-        "subjects to leave out of the group, one label per line, a reason after a tab",
+        "subjects to exclude, one label per line, optionally a reason after a tab",
         metavar="FILE",
     )
     min_verdict: str = option(
         "fail",
-        "leave out maps with a lower verdict: fail (none), caution, pass",
+        "minimum verdict of the maps to include; fail includes all",
         choices=VERDICTS,
     )
     qc_max_mean_fd: float | None = option(
         None,
-        "leave out maps whose runs have a higher mean framewise displacement",
+        "exclude maps whose runs have a higher mean framewise displacement (mm)",
         above=0,
         metavar="MM",
     )
@@ -237,7 +238,8 @@ def _cohorts(root: Path, column: str) -> Mapping[str, str]:
     names = list(next(iter(rows.values()), {}))
     if column not in names:
         raise SettingsError(
-            f"--group-by {column}: <{root / 'participants.tsv'}> has the columns {names}."
+            f"--group-by {column}: <{root / 'participants.tsv'}> has the columns "
+            f"{join_words(names)}."
         )
     values = {label: row[column] or "" for label, row in rows.items()}
     known = {label: value for label, value in values.items() if value not in ("n/a", "")}

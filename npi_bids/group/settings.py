@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from npi_bids.errors import SettingsError
 from npi_bids.settings import check_options, option
+from npi_bids.wording import join_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,27 +14,26 @@ class GroupSettings:
     """How to put subjects together."""
 
     min_subjects: int = option(
-        2, "edges that fewer subjects have are n/a in the group", above=0, metavar="N"
+        2, "minimum number of subjects per edge; edges below it are n/a", above=0, metavar="N"
     )
     normalize: str = option(
         "max",
-        "write the mean scaled to its strongest connection too (max), or not (none)",
+        "also write the mean divided by its largest absolute entry (max), or do not (none)",
         choices=("max", "none"),
     )
     weights: str = option(
         "none",
-        "how subjects count in mean, SD and t: all alike (none), by the agreement of their halves "
-        "(quality), or each connection by one over its squared standard error (precision)",
+        "weights of subjects in mean, SD and t: equal (none), split-half agreement (quality), or "
+        "inverse squared standard error of each edge (precision)",
         choices=("none", "quality", "precision"),
     )
     trim: float = option(
-        0.1, "share of the subjects that the trimmed mean leaves out on either side",
+        0.1, "fraction of subjects trimmed on either side for the trimmed mean",
         at_least=0, below=0.5, metavar="X",
     )  # fmt: skip
     network_table: str = option(
         "",
-        "TSV with a column name and further columns that put regions into networks, beside the "
-        "networks that the atlas has",
+        "TSV with a column name and one column per further assignment of regions to networks",
         metavar="FILE",
     )
 
@@ -47,41 +47,40 @@ class ModelSettings:
 
     formula: str = option(
         "",
-        "group: what explains the maps, such as 'group + age + sex' or 'age*group': columns of "
-        "participants.tsv, and mean_fd, minutes, r_split of the results (between backticks where "
-        "the name is not a plain word), with + - * : ( ) ** and 0 or 1 (the mean), C(column), "
-        'C(column, Treatment("level")), I(arithmetic), and the functions log, log2, log10, exp, '
-        "sqrt, abs, center, scale; continuous columns are centred after they are evaluated",
+        "model of the maps, such as 'group + age' or 'age*group', with columns of "
+        "participants.tsv and mean_fd, minutes, r_split of the results (in backticks if not a "
+        "plain word). Syntax: + - * : ( ) **, 0 or 1 (the mean), C(column), "
+        'C(column, Treatment("level")), I(arithmetic), log, log2, log10, exp, sqrt, abs, center, '
+        "scale. Continuous columns are centred",
         flag="model",
         metavar="FORMULA",
     )
     contrast: tuple[str, ...] = option(
         (),
-        "group: what is tested of --model: a column, a factor, an interaction such as age:group, "
-        "or a difference of levels such as 'patient - control', whose weights sum to 0 (default: "
-        "every term of the model)",
+        "tests of --model: a column, a factor, an interaction (age:group), or a difference of "
+        "levels whose weights sum to 0 ('patient - control') (default: every term)",
         metavar="CONTRAST",
     )
     paired: tuple[str, ...] = option(
         (),
-        "group: two sessions; the maps of the second less those of the first are explained by "
-        "--model (default 1)",
+        "two sessions; the difference of their maps (second minus first) is modelled by --model "
+        "(then 1 by default)",
         metavar="SESSION",
     )
     motion_covariate: bool = option(
         True,
-        "group: add mean_fd to a model that does not hold it",
+        "add mean_fd to models that do not contain it",
         metavar="yes|no",
     )
     exchange_within: str = option(
         "",
-        "group: column of participants.tsv; subjects are exchanged within its values alone",
+        "participants.tsv column; subjects are permuted only within its values",
         metavar="COLUMN",
     )
     harmonize: str = option(
         "",
-        "group: column of participants.tsv with the site, which ComBat takes out of the maps "
-        "before they are tested; what --model explains is kept",
+        "participants.tsv column with the site, whose effect ComBat removes from the maps before "
+        "they are tested; effects of --model are preserved",
         metavar="COLUMN",
     )
 
@@ -98,7 +97,8 @@ class ModelSettings:
             if getattr(self, name) and not self.wanted
         ]
         if needs:
-            raise SettingsError(f"{', '.join(needs)} need(s) --model (or --paired).")
+            verb = "needs" if len(needs) == 1 else "need"
+            raise SettingsError(f"{join_words(needs)} {verb} --model (or --paired).")
 
     @property
     def wanted(self) -> str:
@@ -112,20 +112,20 @@ class PermuteSettings:
 
     n_permutations: int = option(
         1000,
-        "group: permutations (or changes of sign) for tests that hold over the whole map; 0: none",
+        "permutations (or sign flips) for family-wise tests over the whole map; 0: none",
         at_least=0,
         metavar="N",
     )
     network_statistic: str = option(
         "nbs",
-        "group: how connected edges are tested together: directed network-based statistic (nbs), "
-        "threshold-free (tfnbs), both, or none",
+        "statistic of connected edges: directed network-based statistic (nbs), threshold-free "
+        "(tfnbs), both, or none",
         choices=("nbs", "tfnbs", "both", "none"),
     )
     nbs_threshold: float = option(
-        3.1, "group: t above which edges make up a network", above=0, metavar="T"
+        3.1, "nbs: t threshold of the edges that form a component", above=0, metavar="T"
     )
-    group_seed: int = option(0, "group: seed of the permutations", at_least=0, metavar="N")
+    group_seed: int = option(0, "seed of the permutations", at_least=0, metavar="N")
 
     def __post_init__(self) -> None:
         check_options(self)

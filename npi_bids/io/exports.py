@@ -16,6 +16,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
 from npi_bids.io.images import read_dlabel
 from npi_bids.records import Array, ECResult
+from npi_bids.wording import join_words
 
 Centres = Array | None
 
@@ -145,8 +146,11 @@ def _parcels(atlas: Path, labels: tuple[str, ...]) -> ParcelsAxis:
         raise InputDataError(f"<{atlas}> is no atlas of labels; expected a .dlabel.nii.")
     values = np.rint(values).astype(int)
     value_of = {name: value for value, (name, _) in names.label[0].items()}
-    if missing := [label for label in labels if label not in value_of][:5]:
-        raise InputDataError(f"The atlas <{atlas}> has no region {missing}; use the map's own.")
+    if missing := [label for label in labels if label not in value_of]:
+        raise InputDataError(
+            f"The atlas <{atlas}> lacks the regions {join_words(missing, most=5)}; use the atlas "
+            "that the matrix was made with."
+        )
     parcels = [(label, models[np.flatnonzero(values == value_of[label])]) for label in labels]
     axis: ParcelsAxis = ParcelsAxis.from_brain_models(parcels)
     return axis

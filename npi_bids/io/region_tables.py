@@ -11,6 +11,7 @@ import pandas as pd
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.tables import read_table
 from npi_bids.records import Array
+from npi_bids.wording import count_noun, join_words
 
 _PLACES = ("x", "y", "z")
 
@@ -35,8 +36,10 @@ class Regions:
         self.path = path
         table = read_table(path)
         table.index = pd.Index(table["name"].astype(str))
-        if missing := [label for label in labels if label not in table.index][:5]:
-            raise InputDataError(f"The table of regions <{path}> does not know {missing}.")
+        if missing := [label for label in labels if label not in table.index]:
+            raise InputDataError(
+                f"The table of regions <{path}> lacks {join_words(missing, most=5)}."
+            )
         table = table.loc[list(labels)]
         self.labels = tuple(labels)
         known = all(place in table for place in _PLACES)
@@ -64,13 +67,14 @@ def _further(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
         raise SettingsError(f"--network-table: {error}") from error
     if "name" not in table or len(table.columns) < 2:
         raise SettingsError(
-            f"--network-table <{path}> has the columns {list(table.columns)}; expected name and "
-            "at least one more."
+            f"--network-table <{path}> has the columns {join_words(table.columns)}; expected name "
+            "and at least one more."
         )
     table.index = pd.Index(table["name"].astype(str))
     if missing := [label for label in labels if label not in table.index]:
         raise SettingsError(
-            f"--network-table <{path}> lacks {len(missing)} region(s), first {missing[:5]}."
+            f"--network-table <{path}> lacks {count_noun(len(missing), 'region')}: "
+            f"{join_words(missing, most=5)}."
         )
     chosen = table.loc[list(labels)].drop(columns=["name", "index"], errors="ignore")
     return {str(name): chosen[name].fillna("none").astype(str).tolist() for name in chosen}

@@ -17,6 +17,7 @@ import pandas as pd
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
 from npi_bids.records import Array, ECResult, Mask, RegionSeries, check_region_names
+from npi_bids.wording import count_noun, join_words
 
 _DIGITS = "%.9g"
 # What stands in the place of a value that is not there (BIDS 1.11.1, "Tabular files").
@@ -701,7 +702,7 @@ def _read_displacement(path: Path, unknown: Array) -> Array:
     return values
 
 
-def read_outside(path: Path, *, rows: str = "source", column: str = "") -> ECResult:
+def read_external(path: Path, *, rows: str = "source", column: str = "") -> ECResult:
     """Read a map of any origin, indexed ``[source, target]``.
 
     Parameters
@@ -737,7 +738,7 @@ def _read_archive(path: Path) -> ECResult:
         arrays = {name: archive[name] for name in archive.files}
     square = [name for name, a in arrays.items() if a.ndim == 2 and a.shape[0] == a.shape[1]]
     if len(square) != 1 or "labels" not in arrays:
-        raise ValueError(f"it holds {sorted(arrays)}")
+        raise ValueError(f"it holds {join_words(sorted(arrays))}")
     matrix: Array = arrays[square[0]].astype(np.float64)
     return ECResult(matrix, tuple(map(str, arrays["labels"])))
 
@@ -769,11 +770,11 @@ def _from_pairs(cells: Cells, source: int, target: int, column: str) -> ECResult
     value = column or next(iter(numeric), "")
     if value not in cells.names:
         raise ValueError(
-            f"there is no column {value!r}; columns of numbers are {', '.join(numeric) or 'none'}"
+            f"there is no column '{value}'; numeric columns are {', '.join(numeric) or 'none'}"
         )
     pairs = [(row[source], row[target]) for row in cells.rows]
     if len(set(pairs)) < len(pairs):
-        raise ValueError(f"{len(pairs) - len(set(pairs))} pair(s) are there twice")
+        raise ValueError(f"{count_noun(len(pairs) - len(set(pairs)), 'duplicate pair')}")
     labels = tuple(dict.fromkeys([a for a, _ in pairs] + [b for _, b in pairs]))
     place = {label: number for number, label in enumerate(labels)}
     matrix = np.full((len(labels), len(labels)), np.nan)

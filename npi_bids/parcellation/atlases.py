@@ -30,6 +30,7 @@ from npi_bids.parcellation.region_tables import COUNTED, find_table, read_names
 from npi_bids.parcellation.resampling import (
     to_grid,
 )
+from npi_bids.wording import count_noun, join_words
 
 # The 2 mm grid of MNI152NLin6Asym, on which the spheres are drawn.
 _SHAPE = (91, 109, 91)
@@ -154,9 +155,9 @@ def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
     if present is None and offline:
         raise InputDataError(
             f"Atlas {request.name} is not in the cache and --offline is set. Looked for "
-            f"{needed} in {[str(folder) for folder in cache_folders()]}. On a machine with "
-            f"network run `npi-bids-fetch {loader.command(request)}`, copy the folder, and point "
-            "NILEARN_DATA to it."
+            f"{needed} in {join_words(cache_folders())}. On a computer with network access run "
+            f"`npi-bids-fetch {loader.command(request)}`, copy the folder, and point NILEARN_DATA "
+            "to it."
         )
     return loader.load(request, present)
 
@@ -422,11 +423,14 @@ def combine(atlases: Sequence[Parcellation], name: str) -> Parcellation:
     labels = tuple(label for atlas in atlases for label in atlas.labels)
     if lost := [labels[v - 1] for v in sorted(set(range(1, start + 1)) - set(np.unique(whole)))]:
         raise InputDataError(
-            f"Atlas {name}: {len(lost)} region(s) of the later atlases lie wholly under the first "
-            f"or between its voxels, first {lost[:5]}; expected atlases of different structures."
+            f"Atlas {name}: {count_noun(len(lost), 'region')} of the later atlases "
+            f"({join_words(lost, most=5)}) would be covered completely by the first; expected "
+            "atlases of different structures."
         )
     if shared:
-        _logger.warning("Atlas %s: %d voxels are in two atlases; the first has them", name, shared)
+        _logger.warning(
+            "Atlas %s: %d voxels belong to two atlases; the first keeps them", name, shared
+        )
     return Parcellation(
         name=name,
         labels=labels,

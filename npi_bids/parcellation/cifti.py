@@ -31,6 +31,7 @@ from npi_bids.parcellation.damaged_volumes import Extent, Survey
 from npi_bids.parcellation.parcellation import Parcellation
 from npi_bids.parcellation.run_files import RunFiles, sampling_period
 from npi_bids.records import Array, Mask
+from npi_bids.wording import count_noun, join_words
 
 _AT_ONCE = 20_000_000  # values in memory, beside all of them as 32-bit floats
 _HEMISPHERES = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
@@ -149,7 +150,8 @@ def labels_at(axis: BrainModelAxis, parcellation: Parcellation, path: Path) -> N
     if not found.any():
         raise InputDataError(
             f"<{path}> and the atlas {parcellation.name} share no greyordinate: the run has "
-            f"{[str(name) for name, _, _ in _iterate(axis)][:3]} ..., the atlas {list(there)[:3]}."
+            f"{join_words([name for name, _, _ in _iterate(axis)], most=3)}, the atlas "
+            f"{join_words(there, most=3)}."
         )
     return found
 
@@ -234,8 +236,8 @@ def _read_cifti(path: Path) -> tuple[_Values, BrainModelAxis, tuple[float, str]]
         shape = ()
     if len(shape) != 2 or shape[0] < 2 or shape[1] != len(models):
         raise InputDataError(
-            f"<{path}> has axes {[type(axis).__name__ for axis in axes]} and shape {image.shape}; "
-            "expected a dense series (samples by greyordinates)."
+            f"<{path}> has the axes {join_words(type(axis).__name__ for axis in axes)} and shape "
+            f"{image.shape}; expected a dense series (samples by greyordinates)."
         )
     try:
         values = _take(image.dataobj, shape, wide=is_wide(image))
@@ -271,15 +273,15 @@ def _read_side(path: Path) -> tuple[NDArray[Any], float]:
     if not arrays or len({len(np.atleast_1d(array.data)) for array in arrays}) != 1:
         shapes = sorted({array.data.shape for array in arrays})
         raise InputDataError(
-            f"<{path}> has {len(arrays)} data arrays of the shapes {shapes[:3]}; expected one per "
-            "sample, with a value for each vertex."
+            f"<{path}> has {count_noun(len(arrays), 'data array')} of the shapes "
+            f"{join_words(shapes, most=3)}; expected one per sample, with a value for each vertex."
         )
     stated = arrays[0].meta.get("TimeStep", 0) or 0
     try:
         step = float(stated)
     except ValueError as error:
         raise InputDataError(
-            f"<{path}> states a TimeStep of {stated!r}; expected milliseconds."
+            f"<{path}> states a TimeStep of {stated}; expected milliseconds."
         ) from error
     return np.column_stack([array.data for array in arrays]).T, step
 

@@ -24,6 +24,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.tables import read_numbers
 from npi_bids.parcellation.denoising import Strategy
 from npi_bids.records import Array, Mask
+from npi_bids.wording import count_noun, join_words
 
 _NAMES = {
     "CSF": "csf",
@@ -163,13 +164,13 @@ def check_columns(table: pd.DataFrame, strategy: Strategy, tr: float, path: Path
         n_expected = math.floor(2 * len(table) * tr / _COSINE_PERIOD)
         if n_expected:
             missing += [f"cosine{number:02d}" for number in range(n_expected)]
-            remedy += "; --high-pass 0.008 makes cosines here"
+            remedy += "; --high-pass 0.008 computes the cosines here"
     if "compcor" in strategy.components and not any(map(_is_compcor, columns)):
         missing.append("a_comp_cor_00")
     if missing:
         raise InputDataError(
-            f"The confounds <{path}> lack {len(missing)} column(s) that the strategy "
-            f"'{strategy.name}' needs: {', '.join(missing)}; {remedy}."
+            f"The confounds file <{path}> lacks {count_noun(len(missing), 'column')} that the "
+            f"strategy '{strategy.name}' needs: {join_words(missing)}; {remedy}."
         )
 
 
@@ -374,7 +375,7 @@ def _check_finite(regressors: pd.DataFrame, keep: Mask, path: Path) -> None:
     broken = ~np.isfinite(regressors.to_numpy(dtype=np.float64)[keep]).all(axis=0)
     if broken.any():
         raise InputDataError(
-            f"The confounds <{path}> have values that are not numbers in samples that are kept, "
-            f"columns {list(regressors.columns[broken])[:8]}; expected n/a in the first row at "
-            "most."
+            f"The confounds file <{path}> has non-finite values in uncensored samples of "
+            f"{join_words(regressors.columns[broken], most=8)}; expected n/a only in the first "
+            "row."
         )

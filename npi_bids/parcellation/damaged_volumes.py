@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npi_bids.matrices import SD_PER_MAD
 from npi_bids.records import (
     Array,
     Mask,
@@ -19,7 +20,7 @@ from npi_bids.records import (
 # doi:10.1016/j.neuroimage.2013.08.048: plots saturate at 2 %, DVARS of 10 % is rare), so that the
 # second condition spares motion, which --fd-thresh is for; a sample of 10 SD already holds a
 # third of the variance of 300. Counting outliers against the MAD is what AFNI's 3dToutcount does.
-_WINDOW, _ROBUST_SD, _CHANGE, _SHARE = 21, 10.0, 0.1, 0.25
+_WINDOW, ROBUST_SD, CHANGE, SHARE = 21, 10.0, 0.1, 0.25
 _FEWEST = 5  # samples that have a median
 MOST_DAMAGED = 1 / 3  # of the samples; above it, it is the image that is damaged
 
@@ -105,9 +106,9 @@ def far_samples(means: Array, counted: Mask) -> Mask:
     window = min(_WINDOW, len(looked) - 1 + len(looked) % 2)
     level = median_filter(looked, size=(window, 1), mode="mirror")
     distance = np.abs(looked - level)
-    spread = 1.4826 * np.median(distance, axis=0)  # of a normal distribution, its SD
-    limit = np.maximum(_ROBUST_SD * spread, _CHANGE * np.abs(level))
+    spread = SD_PER_MAD * np.median(distance, axis=0)
+    limit = np.maximum(ROBUST_SD * spread, CHANGE * np.abs(level))
     varies = spread > 0
     if varies.any():
-        far[counted] = (distance > limit)[:, varies].mean(axis=1) > _SHARE
+        far[counted] = (distance > limit)[:, varies].mean(axis=1) > SHARE
     return far

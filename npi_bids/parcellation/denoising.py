@@ -11,6 +11,7 @@ from typing import Any
 
 from npi_bids.errors import SettingsError
 from npi_bids.settings import check_options, option
+from npi_bids.wording import join_words, suggest_word
 
 _COMPONENTS = ("motion", "wm_csf", "global_signal", "high_pass", "compcor", "scrub")
 _EXPANSIONS = ("basic", "derivatives", "power2", "full")
@@ -22,45 +23,52 @@ class DenoiseSettings:
 
     denoise: str = option(
         "simple",
-        "none, simple (24 motion parameters, white matter, CSF, cosine high-pass), scrubbing, "
-        "compcor, 24P, 36P, or a TOML file with a strategy",
+        "denoising strategy: none, simple (24 motion parameters, white matter, CSF, cosine "
+        "high-pass), scrubbing, compcor, 24P, 36P, or a TOML file",
         metavar="NAME|FILE",
         result=False,  # what it stands for is hashed instead; see `strategy`
     )
-    gsr: bool = option(False, "regress the global signal too (adds negative edges; not advised)")
+    gsr: bool = option(
+        False, "also regress out the global signal (adds negative entries; not advised)"
+    )
     high_pass: float | None = option(
         None,
-        "cut-off in Hz for cosines made here instead of those of the confounds file",
+        "high-pass cut-off in Hz, with cosines computed here instead of those of the confounds "
+        "file",
         above=0,
         metavar="HZ",
     )
     low_pass: float | None = option(
-        None, "cut-off in Hz; removes directed information, not advised", above=0, metavar="HZ"
+        None,
+        "low-pass cut-off in Hz (removes directed information; not advised)",
+        above=0,
+        metavar="HZ",
     )
-    smoothing: float = option(0.0, "FWHM in mm of a Gaussian filter", at_least=0, metavar="MM")
+    smoothing: float = option(0.0, "FWHM of spatial smoothing in mm", at_least=0, metavar="MM")
     dummy_scans: str = option(
         "auto",
-        "samples to drop at the start: a number, or auto (what fMRIPrep flagged as non-steady)",
+        "samples to drop at the start: a number, or auto (non-steady-state volumes of the "
+        "confounds file)",
         metavar="N|auto",
     )
     fd_thresh: float | None = option(
-        None, "censor samples with a framewise displacement above this (mm)", above=0, metavar="MM"
+        None, "censor samples whose framewise displacement (mm) is higher", above=0, metavar="MM"
     )
     min_time: float = option(
         240.0,
-        "seconds a subject needs after censoring, all runs together",
+        "minimum seconds of uncensored data, over all runs of a model",
         at_least=0,
         metavar="S",
     )
     standardize: str = option(
-        "zscore", "scale of each run's signals: zscore, or none", choices=("zscore", "none")
+        "zscore", "how the signals of each run are scaled", choices=("zscore", "none")
     )
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.dummy_scans != "auto" and not self.dummy_scans.isdigit():
             raise SettingsError(
-                f"--dummy-scans must be auto or a whole number, not {self.dummy_scans!r}."
+                f"--dummy-scans must be auto or a whole number, not {self.dummy_scans}."
             )
         if self.low_pass and self.high_pass and self.low_pass <= self.high_pass:
             raise SettingsError(
@@ -86,7 +94,7 @@ class CoverageSettings:
 
     min_coverage: float = option(
         0.5,
-        "share of a region's voxels that must hold signal; below it the region is n/a",
+        "minimum fraction of a region's voxels with signal; regions below it are n/a",
         above=0,
         at_most=1,
         metavar="X",
@@ -115,14 +123,14 @@ class Strategy:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.components) - set(_COMPONENTS)):
             raise SettingsError(
-                f"Denoising strategy {self.name}: unknown component(s) {unknown}; "
-                f"choose from {_COMPONENTS}."
+                f"Denoising strategy {self.name}: unknown components: {join_words(unknown)}. "
+                f"Choose from {join_words(_COMPONENTS)}."
             )
         for part in ("motion", "wm_csf", "global_signal"):
             if getattr(self, part) not in _EXPANSIONS:
                 raise SettingsError(
-                    f"Denoising strategy {self.name}: {part} = {getattr(self, part)!r}; "
-                    f"choose from {_EXPANSIONS}."
+                    f"Denoising strategy {self.name}: {part} is {getattr(self, part)}; "
+                    f"choose from {join_words(_EXPANSIONS)}."
                 )
 
 
@@ -154,7 +162,8 @@ def _facts(name: str) -> dict[str, Any]:
     path = Path(name)
     if not path.is_file():
         raise SettingsError(
-            f"--denoise {name!r} is neither a strategy ({', '.join(known)}) nor a TOML file."
+            f"--denoise {name} is neither a strategy ({join_words(known)}) nor a TOML file"
+            f"{suggest_word(name, known) or '.'}"
         )
     try:
         facts = tomllib.loads(path.read_text())
@@ -163,6 +172,7 @@ def _facts(name: str) -> dict[str, Any]:
     allowed = {field_.name for field_ in fields(Strategy)} - {"name"}
     if unknown := sorted(set(facts) - allowed):
         raise SettingsError(
-            f"--denoise: <{path}> has unknown field(s) {unknown}; known are {sorted(allowed)}."
+            f"--denoise: <{path}> has unknown fields: {join_words(unknown)}. Known fields are "
+            f"{join_words(sorted(allowed))}."
         )
     return {"name": path.stem, **facts}

@@ -22,6 +22,7 @@ from npi_bids.io.tables import (
     read_table,
 )
 from npi_bids.records import check_region_names
+from npi_bids.wording import count_noun, join_words
 
 # Names of the three files of a parcellation that was put into a folder.
 _IMAGE, _TABLE, _FACTS = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
@@ -67,7 +68,7 @@ class Parcellation:
         if any(b <= a for a, b in zip((0, *self.values), self.values, strict=False)):
             raise InputDataError(
                 f"Atlas {self.name}: the values of the regions must be positive, whole, unique "
-                f"and increasing; found {self.values[:5]} ..."
+                f"and increasing; found {join_words(self.values, most=5)}."
             )
         if self.networks and len(self.networks) != len(self.labels):
             raise InputDataError(
@@ -193,7 +194,7 @@ def read_parcellation(folder: Path) -> Parcellation:
     image = _GREY if (folder / _GREY).is_file() else _IMAGE
     missing = [name for name in (image, _TABLE, _FACTS) if not (folder / name).is_file()]
     if missing:
-        raise InputDataError(f"<{folder}> does not hold a parcellation: no {missing}.")
+        raise InputDataError(f"<{folder}> does not hold a parcellation: no {join_words(missing)}.")
     table = read_table(folder / _TABLE, text=("name", "network")).fillna({"network": ""})
     facts = json.loads((folder / _FACTS).read_text())
     return Parcellation(
@@ -273,7 +274,7 @@ def _check_values(parcellation: Parcellation, data: NDArray[Any]) -> None:
     found = np.unique(data)
     if extra := sorted(set(found.tolist()) - {0, *parcellation.values}):
         raise InputDataError(
-            f"Atlas {parcellation.name}: the image holds {len(extra)} value(s) that no region "
-            f"has, first {extra[:5]}; expected 0 and the {len(parcellation.values)} values of "
-            "its table."
+            f"Atlas {parcellation.name}: the image holds {count_noun(len(extra), 'value')} that "
+            f"no region has ({join_words(extra, most=5)}); expected 0 and the "
+            f"{len(parcellation.values)} values of its table."
         )

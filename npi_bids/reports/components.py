@@ -1,4 +1,4 @@
-"""Components of pages: records of what a page shows, and the words of quality figures."""
+"""Components of pages: records of what a page shows, and descriptions of quality metrics."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class KeyFigure:
-    """A figure that decides how far a map can be trusted.
+    """A quality metric that decides how far a map can be trusted.
 
     Attributes
     ----------
-    name, value, wanted, note
-        What it is, what it came to, its threshold, and what it means in one line.
+    name, value, target, note
+        Its name, value, target and meaning, in one line each.
     state
         ``good``, ``caution``, ``bad`` or ``unknown``; told by a word as well as a colour.
     """
 
     name: str
     value: str
-    wanted: str
+    target: str
     note: str
     state: str
 

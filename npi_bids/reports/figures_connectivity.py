@@ -15,17 +15,18 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import PathPatch, Wedge
 from matplotlib.path import Path
 
-from npi_bids.records import Array
-from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, network_order, svg_text
+from npi_bids.plotting import network_order
+from npi_bids.records import HIGH_FREQUENCY, Array
+from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, svg_text
 
-_STRONGEST = 60  # connections that a connectome shows
+MOST_ARROWS = 60  # connections that a connectome shows
 _MOST_NETWORKS = 24
 _GAP = 0.02  # of the circle, between networks
 _MOST = 32767  # the largest number of 16 bits; what is missing is one below its negative
 _MISSING = -32768
 
 
-def strongest(matrix: Array, number: int = _STRONGEST) -> Array:
+def strongest(matrix: Array, number: int = MOST_ARROWS) -> Array:
     """Return the strongest entries off the diagonal, in size; all others are 0.
 
     What is not covered is 0 here, as it is no connection that could be drawn.
@@ -95,7 +96,7 @@ def draw_on_surface(sides: dict[str, Array]) -> str:
     return svg_text(canvas)
 
 
-def draw_connectome(matrix: Array, centres: Array, number: int = _STRONGEST) -> str:
+def draw_connectome(matrix: Array, centres: Array, number: int = MOST_ARROWS) -> str:
     """Draw the strongest connections on a glass brain; arrows point from source to target."""
     from nilearn import plotting
 
@@ -199,7 +200,11 @@ def draw_spectrum(
     """
     canvas, (axes,) = make_canvas(5.6, 3.0)
     axes.plot(frequency, power, color=BLUE)
-    for edge, words in ((high_pass, "high-pass"), (low_pass, "low-pass"), (0.15, "0.15 Hz")):
+    for edge, words in (
+        (high_pass, "high-pass"),
+        (low_pass, "low-pass"),
+        (HIGH_FREQUENCY, f"{HIGH_FREQUENCY:g} Hz"),
+    ):
         if edge is not None and edge < frequency[-1]:
             axes.axvline(edge, color=ORANGE, linestyle="--", linewidth=1)
             axes.text(edge, axes.get_ylim()[1], f" {words}", fontsize=7, va="top")

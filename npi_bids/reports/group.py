@@ -1,4 +1,4 @@
-"""The group's page: matrices, tables and tests of each group."""
+"""Report of the groups: matrices, tables and tests of each."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from npi_bids.bids.outputs import CATALOGUE, GROUP_TABLE, MODEL_KINDS, parse_nam
 from npi_bids.bids.sidecars import ContrastFacts, ContrastSidecar, GroupSidecar, SplitHalf
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
+from npi_bids.group.description import OUTLIER_SD
 from npi_bids.group.tables import edge_rows, table_cells
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
@@ -42,7 +43,8 @@ from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import place_of, read_methods
 from npi_bids.reports.methods import quality_rows
 from npi_bids.reports.page import group_page
-from npi_bids.reports.subject import LISTED, SURE, draw_places, save_figures
+from npi_bids.reports.subject import ALPHA, LISTED, draw_places, save_figures
+from npi_bids.wording import join_words
 
 MEAN, STATISTIC = "groupmean", "modelstatistic"  # what a group, and what a test is known by
 _MOST_ROWS = 500
@@ -50,14 +52,14 @@ _MOST_ROWS = 500
 _DETAILS = ("grouplower", "groupupper", "groupt", "groupq")
 _LAYERS = ("groupt", "groupsd", "groupsign", "groupmotion", "groupicc")
 _CORRECTED = tuple(CATALOGUE[kind].label for kind in ("modelfwe", "modelnbs", "modeltfnbs"))
-_COLUMNS = ("participant", "model", "in the group", "verdict", "R²", "own past R²", "model FC r",
+_COLUMNS = ("participant", "model", "included", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
 _FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
 # Figures whose distribution is shown: heading, field, and threshold in the sidecars of the maps.
 _STRIPS = (
-    ("expected r with the truth", "expected_r", "good_expected"),
+    ("expected accuracy (r)", "expected_r", "good_expected"),
     ("skill over own past", "skill_own_history", "good_skill"),
-    ("r between halves", "r_split", "good_split"),
+    ("split-half r", "r_split", "good_split"),
     ("model FC r", "model_fc_r", "good_model_fc"),
     ("samples per parameter", "samples_per_parameter", "good_samples"),
     ("mean FD (mm)", "mean_fd", ""),
@@ -81,10 +83,10 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     drawn = draw_places(ec, regions, "group")
     svg = figures_signals.draw_matrix(ec.matrix, regions.network, title="mean EC")
-    drawn.append(Figure("groupec", "Mean EC", "The mean map, for use elsewhere.", svg))
+    drawn.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
     return GroupSection(
         title,
-        (*_rows(sidecar), *_unlike(_table(mean, "subjects"))),
+        (*_rows(sidecar), *_outliers(_table(mean, "subjects"))),
         save_figures(out_dir, prefix, drawn),
         tuple(path.relative_to(out_dir).as_posix() for path in files_of_group(out_dir, mean)),
         _view(f"group-{place}", ec, regions.network, others, mean),
@@ -103,9 +105,9 @@ def _view(
 ) -> MatrixView:
     layers = [Layer(CATALOGUE[MEAN].label, CATALOGUE[MEAN].title, ec.matrix)]
     if "groupq" in others:
-        sure = figures_signals.only_sure(ec.matrix, others["groupq"], SURE)
-        title = f"mean with q below {SURE:g}"
-        layers.append(Layer("mean EC, sure", title, sure, below=("q", SURE)))
+        significant = figures_signals.only_significant(ec.matrix, others["groupq"], ALPHA)
+        title = f"mean with q below {ALPHA:g}"
+        layers.append(Layer(f"mean EC, q < {ALPHA:g}", title, significant, below=("q", ALPHA)))
     layers += [
         Layer(known.label, known.title, others[known.kind], signed=known.signed)
         for known in (CATALOGUE[kind] for kind in _LAYERS if kind in others)
@@ -143,7 +145,7 @@ def _tables(
     of_regions = _table(mean, "regions")
     if of_regions is not None:
         kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
-        found.append(SortedTable(f"regions-{place}", "Regions: flow, hierarchy, asymmetry", shown,
+        found.append(SortedTable(f"regions-{place}", "Net flow, hierarchy and asymmetry", shown,
                                  table_cells(kept, shown)))  # fmt: skip
     return tuple(found)
 
@@ -159,7 +161,7 @@ def _rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     group, origin = sidecar.group, sidecar.origin
     rows = [
         Row("subjects", str(group.number_of_subjects), ", ".join(group.subjects)),
-        Row("an edge needs", f"{group.minimum_subjects} subjects"),
+        Row("minimum subjects per edge", str(group.minimum_subjects)),
         Row("weights", group.weights),
         Row("configuration", origin.links.configuration_hash),
     ]
@@ -167,24 +169,24 @@ def _rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
         rows.append(Row("surrogates pre-trained on", origin.pretrained_on))
     halves = group.split_half_of_subjects or SplitHalf()
     rows.append(
-        Row("r of halves of the subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
-            "mean maps of random halves; n/a below four subjects")
+        Row("split-half r over subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
+            "mean maps of random halves of the subjects; n/a below four subjects")
     )  # fmt: skip
     if moved := group.motion_effect:
         rows.append(
             Row("QC-EC", f"median |r| {number(moved.median_absolute_r)}",
-                f"with mean FD over {moved.subjects} subjects; q < 0.05 in "
-                f"{_percent(moved.share_significant)} of the connections; with "
-                f"distance: {number(moved.spearman_with_distance)}")
+                f"correlation with mean FD over {moved.subjects} subjects; q < 0.05 in "
+                f"{_percent(moved.share_significant)} of the connections; Spearman "
+                f"correlation with distance: {number(moved.spearman_with_distance)}")
         )  # fmt: skip
     if again := group.reliability:
         rows.append(
             Row("visits", f"median ICC(2,1) {number(again.median_icc_21)}, ICC(3,1) "
                 f"{number(again.median_icc_31)}",
                 f"{again.subjects} subjects with {again.visits} visits; "
-                f"{number(100 * again.identification_rate)} % are known again by their map; r "
-                f"{number(again.mean_r_within)} within and {number(again.mean_r_between)} "
-                "between subjects")
+                f"{number(100 * again.identification_rate)} % are identified by their map; "
+                f"mean r {number(again.mean_r_within)} within and "
+                f"{number(again.mean_r_between)} between subjects")
         )  # fmt: skip
     return tuple(rows)
 
@@ -193,13 +195,16 @@ def _percent(share: float) -> str:
     return f"{number(100 * share)} %" if isfinite(share) else "n/a"
 
 
-def _unlike(subjects: Any) -> tuple[Row, ...]:
-    """Name the subjects whose maps are unlike the others'."""
+def _outliers(subjects: Any) -> tuple[Row, ...]:
+    """Name the subjects whose maps are outliers."""
     if subjects is None:
         return ()
     names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
-    note = "their map correlates with the mean of the others three robust SD less than usual"
-    return (Row("unlike the others", ", ".join(names) or "nobody", note),)
+    note = (
+        f"correlation with the mean of the others more than {OUTLIER_SD:g} robust SD below the "
+        "median"
+    )
+    return (Row("outliers", join_words(names) or "none", note),)
 
 
 def _test(path: Path, regions: Regions, name: str) -> TestSection:
@@ -218,16 +223,16 @@ def _test(path: Path, regions: Regions, name: str) -> TestSection:
                     signed=signed)]  # fmt: skip
     for words in _CORRECTED:
         if words in details:
-            sure = figures_signals.only_sure(statistic.matrix, details[words], SURE)
-            layers.append(Layer(f"{words} < {SURE:g}", f"{test.statistic} where {words} is "
-                                f"below {SURE:g}", sure, signed=signed,
-                                below=(words, SURE)))  # fmt: skip
+            significant = figures_signals.only_significant(statistic.matrix, details[words], ALPHA)
+            layers.append(Layer(f"{words} < {ALPHA:g}", f"{test.statistic} where {words} is "
+                                f"below {ALPHA:g}", significant, signed=signed,
+                                below=(words, ALPHA)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
     tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
     parts = _table(path, "components", STATISTIC)
     if parts is not None:
         shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
-        title = "Networks of edges above the threshold"
+        title = "Components of edges above the threshold"
         if len(parts) > _MOST_ROWS:  # all of them are in the table of the dataset
             title += f", the first {_MOST_ROWS} of {len(parts)} edges"
         cells = table_cells(parts.head(_MOST_ROWS), shown)
@@ -257,18 +262,18 @@ def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> T
         f"Contrast: {test.contrast}",
         _test_rows(test, {}),
         MatrixView(name, matrix.labels, regions.network, [layer], {}),
-        (SortedTable(f"{name}-edges", "The largest effects, not tested", columns, cells),),
+        (SortedTable(f"{name}-edges", "The largest effects (not tested)", columns, cells),),
         not_tested=test.not_tested,
     )
 
 
 def _test_rows(test: ContrastFacts, details: dict[str, Any]) -> tuple[Row, ...]:
     covariates = "with mean FD as a covariate" if "mean_fd" in test.columns else (
-        "mean FD is no covariate"
+        "without mean FD as a covariate"
     )  # fmt: skip
     left_out = "; ".join(f"{who}: {why}" for who, why in test.left_out.items())
     found = [
-        f"{words}: {int((matrix <= SURE).sum())}"
+        f"{words}: {int((matrix <= ALPHA).sum())}"
         for words, matrix in details.items()
         if words in ("q", *_CORRECTED)
     ]
@@ -276,13 +281,13 @@ def _test_rows(test: ContrastFacts, details: dict[str, Any]) -> tuple[Row, ...]:
         Row("model", test.model, covariates),
         Row("subjects", str(test.number_of_subjects), left_out),
         Row(
-            "connections at 0.05",
-            ", ".join(found) or ("not tested" if test.not_tested else "none were corrected"),
+            f"connections at p ≤ {ALPHA:g}",
+            ", ".join(found) or ("not tested" if test.not_tested else "no corrected p values"),
         ),
         Row(
             "permutations",
             str(test.permutations),
-            f"networks above {test.statistic} {test.network_threshold:g}",
+            f"components above {test.statistic} = {test.network_threshold:g}",
         ),
     )
 
@@ -297,7 +302,7 @@ def write_group_report(out_dir: Path) -> Path:
     """
     means = find_group_maps(out_dir)
     if not means:
-        raise ReportError(f"<{out_dir}> holds no group; run the group level.")
+        raise ReportError(f"<{out_dir}> holds no group results; run the group level.")
     sections = tuple(
         cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
     )
@@ -346,7 +351,7 @@ def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, .
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
         *(number(row.get(key)) for key in _FIGURES),
-        reason or ("" if inside else "no group is large enough"),
+        reason or ("" if inside else "too few subjects for a group"),
     )
 
 

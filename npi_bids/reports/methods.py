@@ -1,4 +1,4 @@
-"""Write the table of quality, the list of subjects, and the methods text of a dataset."""
+"""Quality table, list of subjects and methods text of a dataset."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, RunSidecar
 from npi_bids.group.selection import mean_displacement
 from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
+from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import place_of, title_of
 from npi_bids.reports.page import bibliography, index_page, methods_text
 from npi_bids.surrogates.families import WHOLE_BRAIN, families
+from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
+from npi_bids.wording import count_noun
 
-_SIGNS = {"positive": "raised", "negative": "lowered", "both": "raised and lowered in turn"}
+_SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the table of quality.
 _SHOWN = {
-    "status": "status", "verdict": "verdict", "expected r": "expected_r", "R²": "r2",
-    "skill over own past": "skill_own_history", "r halves": "r_split", "model FC r": "model_fc_r",
-    "direction p": "direction_p", "mean FD (mm)": "mean_fd", "minutes": "minutes_kept",
-    "regions": "regions_in_model",
+    "status": "status", "verdict": "verdict", "expected accuracy (r)": "expected_r", "R²": "r2",
+    "skill over own past": "skill_own_history", "split-half r": "r_split",
+    "model FC r": "model_fc_r", "direction p": "direction_p", "mean FD (mm)": "mean_fd",
+    "minutes": "minutes_kept", "regions": "regions_in_model",
 }  # fmt: skip
 
 
@@ -52,8 +55,9 @@ def write_texts(out_dir: Path) -> list[Path]:
     if not models:
         return [table]
     logs = out_dir / "logs"
-    write_text(logs / "CITATION.md", methods_text(_methods_facts(out_dir, models)))
-    write_text(logs / "CITATION.bib", bibliography())
+    text = methods_text(_methods_facts(out_dir, models))
+    write_text(logs / "CITATION.md", text)
+    write_text(logs / "CITATION.bib", bibliography(text))
     return [table, logs / "CITATION.md", logs / "CITATION.bib"]
 
 
@@ -151,13 +155,13 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "n_excluded": sum(status.status == EXCLUDED for status in statuses),
         "n_failed": sum(status.status == FAILED for status in statuses),
         "inputs": ", ".join(input_programs(out_dir)),
-        "spaces": _words(model.entities.get("space", "of the individual") for model in models),
+        "spaces": _words(model.entities.get("space", "individual") for model in models),
         "trs": _words(f"{model.fit.repetition_time:g}" for model in models),
-        "pooled": f"Each model was fitted to {_words(str(n) for n in sorted(n_runs))} run(s).",
+        "pooled": _pooled_words(n_runs),
         "atlases": _words(_atlas_words(model) for model in models),
         "given": all(not run.regressors and run.denoising != "none" for run in runs),
         "min_coverage": f"{runs[0].minimum_coverage:.0%}",
-        "uncovered": f"{_spread(len(run.regions_not_covered) for run in runs)} region(s) per run",
+        "uncovered": _uncovered_words([len(run.regions_not_covered) for run in runs]),
         "denoise": _denoise_facts(runs),
         "surrogate_words": _surrogate_words(models),
         **_trust_facts(models),
@@ -179,11 +183,14 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
         "tests": [ContrastSidecar.read(path.with_suffix(".json")).test
                   for path in find_tests(out_dir)],
         "pretrained": first.pretrained,
+        "damage": {"share": SHARE, "robust_sd": ROBUST_SD, "change": CHANGE},
+        "response": {"stimulus": f"{STIMULUS_SECONDS:g}", "start": f"{RESPONSE_SECONDS[0]:g}",
+                     "end": f"{RESPONSE_SECONDS[1]:g}"},
     }  # fmt: skip
 
 
 def _surrogate_words(models: Sequence[Model]) -> str:
-    """Return the sentence on the surrogate, as its family words it."""
+    """Return the sentences on the surrogate, as its family words them."""
     name = models[0].fit.surrogate
     known = families().get(name)
     if known is None:  # a whole-brain model, which has a paragraph of its own, or a lost package
@@ -195,15 +202,27 @@ def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
     """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
     uncertain = models[0].fit.uncertainty
     errors = {
-        "posterior": " Standard errors are those of the posterior, in closed form.",
-        "bootstrap": f" Standard errors are those of {uncertain.resamples} circular "
-        "moving-block resamples of the windows.",
+        "posterior": " Standard errors are posterior standard deviations in closed form.",
+        "bootstrap": f" Standard errors were estimated from {uncertain.resamples} circular "
+        "moving-block bootstrap samples of the windows.",
     }
     return {
         "uncertainty": errors.get(uncertain.method, ""),
         "verdicts": _counts(model.fit.verdict for model in models),
-        "directed": f"{sum(m.fit.direction_supported for m in models)} of {len(models)}",
+        "directed": f"{sum(m.fit.direction_supported for m in models)} of "
+        f"{count_noun(len(models), 'map')}",
     }
+
+
+def _pooled_words(n_runs: set[int]) -> str:
+    numbers = " or ".join(map(str, sorted(n_runs)))
+    return f", pooling {numbers} runs" if max(n_runs) > 1 else ", one run each"
+
+
+def _uncovered_words(counts: Sequence[int]) -> str:
+    if not any(counts):
+        return "; no region was affected"
+    return f" ({_spread(counts)} {'region' if set(counts) == {1} else 'regions'} per run)"
 
 
 def _denoise_facts(runs: Sequence[RunSidecar]) -> dict[str, Any]:

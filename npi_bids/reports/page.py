@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from npi_bids.reports.components import GroupPage, IndexPage, SubjectPage
+from npi_bids.wording import count_noun
 
 
 def subject_page(page: SubjectPage) -> str:
@@ -34,13 +36,19 @@ def render(template: str, page: Any) -> str:
 
 def methods_text(facts: Mapping[str, Any]) -> str:
     """Return the methods text in Markdown, with its numbers from ``facts``."""
-    text = _environment().get_template("methods.md.j2").render(**facts)
-    return text.strip() + "\n"
+    text = _environment().get_template("methods.md.j2").render(**facts, count=count_noun)
+    # One line per paragraph: the template breaks lines for its own readers.
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
+    return "\n\n".join(part for part in paragraphs if part) + "\n"
 
 
-def bibliography() -> str:
-    """Return the references of the methods text as BibTeX."""
-    return (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
+def bibliography(text: str) -> str:
+    """Return the references that a text cites as BibTeX."""
+    entries = (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
+    cited = set(re.findall(r"@([A-Za-z]+\d{4})", text))
+    found = [entry.strip() for entry in re.split(r"\n(?=@)", entries)
+             if entry.partition("{")[2].partition(",")[0] in cited]  # fmt: skip
+    return "\n\n".join(found) + "\n"
 
 
 def _asset(name: str) -> str:

@@ -24,7 +24,7 @@ from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.parcellation.cifti import on_surface
-from npi_bids.records import Array, ECResult, Quality
+from npi_bids.records import HIGH_FREQUENCY, Array, ECResult, Quality
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import (
     Figure,
@@ -35,16 +35,22 @@ from npi_bids.reports.components import (
     SubjectPage,
     number,
 )
-from npi_bids.reports.figures_connectivity import Layer, MatrixView
+from npi_bids.reports.figures_connectivity import MOST_ARROWS, Layer, MatrixView
 from npi_bids.reports.index import place_of, read_methods, title_of
 from npi_bids.reports.page import subject_page
+from npi_bids.whole_brain.settings import GOOD_FC
+from npi_bids.wording import count_noun, join_words
 
-# q below which a connection is shown as sure, and how many connections a table holds.
-SURE, LISTED = 0.05, 100
+# q below which a connection is significant, and how many connections a table lists.
+ALPHA, LISTED = 0.05, 100
 # What a table of connections shows beside the map, by the name of its column.
 _DETAILS = {kind: CATALOGUE[kind].label for kind in UNCERTAINTIES if CATALOGUE[kind].label}
 _FC = ("pearsoncorrelation", "modelfc")
-_MOVED = (0.25, 0.5)  # mean FD (mm) that is much, and very much, in the literature
+# Mean FD (mm) above which motion is considerable, and high: near the stringent and the lenient
+# exclusion thresholds (0.25 and 0.55 mm) of Parkes et al. (2018,
+# doi:10.1016/j.neuroimage.2017.12.073).
+_HIGH_MOTION = (0.25, 0.5)
+_ENOUGH_KEPT = 0.8  # of the minutes of a subject
 _UNITS = {"standard deviations of the source": "SD"}
 
 
@@ -55,30 +61,30 @@ def draw_brain(model: Model) -> list[Figure]:
     drawn = [
         Figure(
             "search",
-            "Search of the parameters",
-            f"{len(table)} simulations of {training['sim_minutes']:g} minutes; the fittest has r "
-            f"{number(training['r_fc'])} of FC and a distance of FC dynamics of "
-            f"{number(training['ks_fcd'])} (Kolmogorov-Smirnov). Dashed: r 0.5, a good fit.",
+            "Parameter search",
+            f"{len(table)} simulations of {training['sim_minutes']:g} minutes. The best has r = "
+            f"{number(training['r_fc'])} with empirical FC and a Kolmogorov-Smirnov distance of "
+            f"{number(training['ks_fcd'])} of FC dynamics. Dashed: r = {GOOD_FC:g}, a good fit.",
             figures_signals.draw_search(table),
             f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
         )
     ]
     landscape = figures_signals.draw_landscape(table)
     if landscape is not None:
-        caption = "r of simulated and empirical FC over coupling and excitability."
-        drawn.append(Figure("landscape", "What was explored", caption, landscape))
+        caption = "Correlation of simulated and empirical FC by coupling and excitability."
+        drawn.append(Figure("landscape", "Explored parameters", caption, landscape))
     if model.path("bifurcation").is_file():
         caption = (
-            "Lowest and highest activity of one region alone without noise: it oscillates where "
-            "they part, and switches between states where they jump."
+            "Minimum and maximum activity of a single region without noise: it oscillates where "
+            "they differ, and switches between states where they jump."
         )
         svg = figures_signals.draw_bifurcation(read_table(model.path("bifurcation")))
-        drawn.append(Figure("bifurcation", "Where the model works", caption, svg))
+        drawn.append(Figure("bifurcation", "Bifurcation diagram", caption, svg))
     return drawn
 
 
 class MapOfModel:
-    """The map of a model, and the pictures of it."""
+    """The map of a model, with the views, tables and figures of it."""
 
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
@@ -92,13 +98,13 @@ class MapOfModel:
         }
 
     def view(self) -> MatrixView:
-        """Return the matrices that a reader goes through."""
+        """Return the matrices that the page shows."""
         ec = CATALOGUE["npi"]
         layers = [Layer(ec.label, ec.title, self.ec.matrix)]
         if "npiq" in self.others:
-            sure = self._sure()
-            title = f"effective connectivity with q below {SURE:g}"
-            layers.append(Layer("EC, sure", title, sure, below=("q", SURE)))
+            significant = self._significant()
+            title = f"effective connectivity with q below {ALPHA:g}"
+            layers.append(Layer(f"EC, q < {ALPHA:g}", title, significant, below=("q", ALPHA)))
         for fc in (CATALOGUE[kind] for kind in _FC if kind in self.others):
             matrix = self.others[fc.kind]
             layers.append(Layer(fc.label, fc.title, matrix, directed=fc.directed, limit=1.0))
@@ -117,33 +123,32 @@ class MapOfModel:
             source, target, value = best
             lines.append(f"The strongest connection is {source} → {target} ({number(value)}).")
         if "npiq" in self.others:
-            n_sure = int((self.others["npiq"] < SURE).sum())
+            n_significant = int((self.others["npiq"] < ALPHA).sum())
             n_all = int((self.others["npiq"] >= 0).sum())
-            lines.append(f"{n_sure} of {n_all} connections have q below {SURE:g}.")
+            lines.append(f"{n_significant} of {n_all} connections have q below {ALPHA:g}.")
         sends, receives = ranked_regions(self.ec.labels, flow.net_flow)
         if sends:
             lines.append(
-                f"By absolute strength {sends} sends most beyond what it receives, {receives} "
-                "receives most beyond what it sends."
+                f"{sends} is the strongest net source and {receives} the strongest net sink "
+                "(absolute strength)."
             )
         quality = self.model.fit.quality
         supported = "" if quality.direction_supported else "not "
         directed = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
         lines.append(
             f"Direction is {supported}supported by the signals; "
-            f"{number(100 * directed)} % of the energy of the map "
-            "has a direction."
+            f"{number(100 * directed)} % of the map's variance is directional (antisymmetric)."
         )
         if isfinite(quality.expected_r):
             lines.append(
-                f"Simulated maps of like quality reached r {number(quality.expected_r)} with "
-                f"their truth (90 %: {number(quality.expected_r_lower)} to "
-                f"{number(quality.expected_r_upper)})."
+                "In simulations with comparable quality metrics, maps correlated r = "
+                f"{number(quality.expected_r)} with the truth (90 % interval "
+                f"{number(quality.expected_r_lower)} to {number(quality.expected_r_upper)})."
             )
         if self.regions.centres is None and _mesh_atlas(self.regions) is None:
             lines.append(
-                "The atlas lies on a surface of which no mesh is at hand (fsaverage5 alone is): "
-                "nothing is drawn on the brain."
+                "Nothing is drawn on the brain, because only the mesh of fsaverage5 is available "
+                "and the atlas lies on another surface."
             )
         return tuple(lines)
 
@@ -158,7 +163,7 @@ class MapOfModel:
         )
 
     def matrices(self) -> list[Figure]:
-        """Return matrices as figures for use elsewhere."""
+        """Return matrices as static figures for download."""
         draw = figures_signals.draw_matrix
         drawn = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
         for kind, name in zip(_FC, ("fc", "modelfcmatrix"), strict=True):
@@ -169,7 +174,7 @@ class MapOfModel:
                 )
                 drawn.append(Figure(name, title, "", svg))
         if "npiq" in self.others:
-            svg = draw(self._sure(), self.networks, title=f"EC, q < {SURE:g}")
+            svg = draw(self._significant(), self.networks, title=f"EC, q < {ALPHA:g}")
             drawn.append(Figure("sure", "sure", "", svg))
         return drawn
 
@@ -177,8 +182,8 @@ class MapOfModel:
         """Return where connections lie: between networks, and on the brain."""
         return draw_places(self.ec, self.regions)
 
-    def _sure(self) -> Array:
-        return figures_signals.only_sure(self.ec.matrix, self.others["npiq"], SURE)
+    def _significant(self) -> Array:
+        return figures_signals.only_significant(self.ec.matrix, self.others["npiq"], ALPHA)
 
 
 def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure]:
@@ -192,12 +197,11 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
             drawn.append(
                 Figure(
                     f"{prefix}chord",
-                    "What networks send each other",
-                    "Mean absolute connection of the pairs of regions of two networks. A ribbon "
-                    "has the colour of the network that sends, and ends short of the one that "
-                    "receives.",
+                    "Connections between networks",
+                    "Mean absolute connection between the regions of two networks. A ribbon has "
+                    "the colour of the sending network and ends short of the receiving one.",
                     svg,
-                    "Ribbons between networks; the table of networks has the numbers",
+                    "Chord diagram of connections between networks",
                 )
             )
     strength = flow_of(ec.matrix)
@@ -207,10 +211,10 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
         Figure(
             f"{prefix}connectome",
             "The strongest connections on the brain",
-            "The 60 largest in size; arrows point from source to target, red positive, blue "
-            "negative.",
+            f"The {MOST_ARROWS} entries of largest absolute value. Arrows point from source to "
+            "target; red: positive, blue: negative.",
             figures_connectivity.draw_connectome(ec.matrix, regions.centres),
-            "Glass brain with the strongest connections; the table below names them",
+            "Glass brain with the strongest connections, which the table below lists",
         )
     )
     for name, values, words in (
@@ -220,10 +224,10 @@ def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure
         drawn.append(
             Figure(
                 f"{prefix}{name}",
-                f"What each region {words}",
-                f"Sum of the connections that a region {words}, at its centre.",
+                f"Connections that each region {words}",
+                f"Sum of the connections that a region {words}, drawn at its centre.",
                 figures_connectivity.draw_on_brain(values, regions.centres),
-                f"Glass brain with a dot per region, coloured by what it {words}",
+                f"Glass brain with one point per region, coloured by what it {words}",
             )
         )
     return drawn
@@ -242,8 +246,8 @@ def _draw_surface(regions: Regions, strength: Flow, prefix: str) -> list[Figure]
             drawn.append(
                 Figure(
                     f"{prefix}{name}",
-                    f"What each region {words}",
-                    f"Sum of the connections that a region {words}, on fsaverage5.",
+                    f"Connections that each region {words}",
+                    f"Sum of the connections that a region {words}, drawn on fsaverage5.",
                     figures_connectivity.draw_on_surface(sides),
                     f"Cortical surface, coloured by what each region {words}",
                 )
@@ -273,26 +277,26 @@ Runs = list[tuple[Path, RunSidecar]]
 
 def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
     """Return the figures that decide, each with its threshold and what it means."""
-    quality, wanted = model.fit.quality, model.fit.verdict_thresholds
+    quality, limits = model.fit.quality, model.fit.verdict_thresholds
     about = [sidecar for _, sidecar in runs]
     found = [
         _graded("skill over own past", quality.skill_own_history,
-                (wanted.min_skill, wanted.good_skill),
-                "share by which other regions lower the error of prediction, on held-out samples"),
+                (limits.min_skill, limits.good_skill),
+                "reduction in held-out prediction error gained from other regions"),
         _graded("skill over a ridge VAR", quality.skill_ridge_var, (None, 0.0),
-                "the surrogate against the plain linear model of one lag"),
-        _graded("model FC r", quality.model_fc_r, (None, wanted.good_model_fc),
-                "does the free-running surrogate behave like the data"),
-        _graded("r between halves", quality.r_split,
-                (None if quality.shrunk else wanted.min_split, wanted.good_split),
-                "does the first half of the data give the map of the second"
-                + (", by the deviations from the group's map" if quality.shrunk else "")),
-        _direction(quality, wanted),
-        _graded("expected r with the truth", quality.expected_r,
-                (wanted.min_expected, wanted.good_expected),
-                "what simulated maps of like quality reached; n/a: nothing like it was simulated"),
+                "reduction in held-out prediction error compared with a ridge VAR of one lag"),
+        _graded("model FC r", quality.model_fc_r, (None, limits.good_model_fc),
+                "correlation of the FC of the free-running surrogate with that of the data"),
+        _graded("split-half r", quality.r_split,
+                (None if quality.shrunk else limits.min_split, limits.good_split),
+                "correlation of the maps of the two halves of the data"
+                + (", after subtracting the group map" if quality.shrunk else "")),
+        _direction(quality, limits),
+        _graded("expected accuracy (r)", quality.expected_r,
+                (limits.min_expected, limits.good_expected),
+                "correlation with the truth in comparable simulations; n/a: there are none"),
         _graded("samples per parameter", quality.samples_per_parameter,
-                (None, wanted.good_samples), "effective samples, per region and lag"),
+                (None, limits.good_samples), "effective samples per region and lag"),
         _motion(mean_displacement(about)),
         _minutes(about),
         _coverage(model, about),
@@ -303,41 +307,47 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
 def _graded(name: str, value: float, limits: tuple[float | None, float], note: str) -> KeyFigure:
     """Grade a figure of which more is better."""
     bad, good = limits
-    wanted = f"≥ {good:g}" + (f" (bad < {bad:g})" if bad is not None else "")
+    target = f"≥ {good:g}" + (f" (bad < {bad:g})" if bad is not None else "")
     if not isfinite(value):
-        return KeyFigure(name, "n/a", wanted, note, "unknown")
+        return KeyFigure(name, "n/a", target, note, "unknown")
     state = "good" if value >= good else "bad" if bad is not None and value < bad else "caution"
-    return KeyFigure(name, number(value), wanted, note, state)
+    return KeyFigure(name, number(value), target, note, state)
 
 
-def _direction(quality: Quality, wanted: VerdictSettings) -> KeyFigure:
+def _direction(quality: Quality, limits: VerdictSettings) -> KeyFigure:
     yes = quality.direction_supported
     return KeyFigure(
         "direction supported",
         f"{'yes' if yes else 'no'} (p {number(quality.direction_p)})",
-        f"p < {wanted.direction_p:g}, ratio ≥ {wanted.direction_ratio:g}",
-        "do the signals differ from themselves with time reversed; if not, read the map as "
+        f"p < {limits.direction_p:g}, ratio ≥ {limits.direction_ratio:g}",
+        "time-reversal test: do the data carry directed information? If not, read the map as "
         "undirected",
         "good" if yes else "caution",
     )
 
 
-def _motion(moved: float | None) -> KeyFigure:
-    wanted = f"≤ {_MOVED[0]:g} mm (bad > {_MOVED[1]:g})"
-    note = "mean framewise displacement over all samples, censored ones included"
-    if moved is None:
-        return KeyFigure("mean FD", "n/a", wanted, note, "unknown")
-    state = "good" if moved <= _MOVED[0] else "caution" if moved <= _MOVED[1] else "bad"
-    return KeyFigure("mean FD", f"{number(moved)} mm", wanted, note, state)
+def _motion(mean_fd: float | None) -> KeyFigure:
+    target = f"≤ {_HIGH_MOTION[0]:g} mm (bad > {_HIGH_MOTION[1]:g})"
+    note = "mean framewise displacement over all samples, including censored ones"
+    if mean_fd is None:
+        return KeyFigure("mean FD", "n/a", target, note, "unknown")
+    state = (
+        "good"
+        if mean_fd <= _HIGH_MOTION[0]
+        else "caution"
+        if mean_fd <= _HIGH_MOTION[1]
+        else "bad"
+    )
+    return KeyFigure("mean FD", f"{number(mean_fd)} mm", target, note, state)
 
 
 def _minutes(about: Sequence[RunSidecar]) -> KeyFigure:
     kept = sum(run.samples_kept * run.repetition_time for run in about) / 60
     whole = sum(run.number_of_samples * run.repetition_time for run in about) / 60
-    state = "good" if kept >= 0.8 * whole else "caution"
+    state = "good" if kept >= _ENOUGH_KEPT * whole else "caution"
     return KeyFigure(
-        "minutes kept", f"{kept:.1f} of {whole:.1f}", "≥ 80 %",
-        "after dummy scans and censoring, all runs together", state,
+        "minutes kept", f"{kept:.1f} of {whole:.1f}", f"≥ {100 * _ENOUGH_KEPT:g} %",
+        "after removal of dummy scans and censoring, over all runs", state,
     )  # fmt: skip
 
 
@@ -346,7 +356,7 @@ def _coverage(model: Model, about: Sequence[RunSidecar]) -> KeyFigure:
     inside = model.fit.regions_in_model
     return KeyFigure(
         "regions covered", f"{inside} of {inside + len(lost)}", "all",
-        "others are n/a in every matrix; nothing is filled in",
+        "other regions are n/a in all matrices",
         "good" if not lost else "caution",
     )  # fmt: skip
 
@@ -360,15 +370,15 @@ def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> li
         Figure(
             "carpet",
             "Signals, motion and censoring",
-            "Framewise displacement, shaded where samples were left out; signals of all regions "
-            "before cleaning, and after it, in SD from -2 (black) to 2 (white); orange: censored.",
+            "Framewise displacement (shaded: samples not used), and the signals of all regions "
+            "before and after denoising, from -2 SD (black) to 2 SD (white). Orange: censored.",
             figures_connectivity.draw_carpet(
                 [before, [run.data for run in series]],
                 [table["framewise_displacement"].to_numpy(dtype=float) for table in motion],
                 [table["left_out"].to_numpy(dtype=float) for table in motion],
                 tr,
             ),
-            "Carpet plot of the signals before and after cleaning, under framewise displacement",
+            "Carpet plots of the signals before and after denoising, below framewise displacement",
         )
     ]
     spectrum = mean_spectrum(series)
@@ -377,12 +387,12 @@ def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> li
             Figure(
                 "spectrum",
                 "Spectrum",
-                "Mean power of the cleaned signals; dashed: the filter, and 0.15 Hz, above which "
-                "signals that were low-passed have nothing left, and no direction.",
+                "Mean power of the denoised signals. Dashed: the filter cut-offs and "
+                f"{HIGH_FREQUENCY:g} Hz, above which low-passed signals have no power left.",
                 figures_connectivity.draw_spectrum(
                     *spectrum, high_pass=about.high_pass, low_pass=about.low_pass
                 ),
-                "Mean power spectrum of the cleaned signals",
+                "Mean power spectrum of the denoised signals",
             )
         )
     return drawn
@@ -399,7 +409,7 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
     everybody = find_statuses(out_dir)
     statuses = [status for status in everybody if status.entities["sub"] == subject]
     if not statuses:
-        raise ReportError(f"<{out_dir}> knows nothing of sub-{subject}.")
+        raise ReportError(f"<{out_dir}> holds nothing of sub-{subject}.")
     models = {model.name: model for model in find_models(out_dir, subject)}
     sections = [
         _section(out_dir, status, models.get(status.name), number)
@@ -414,7 +424,7 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
 
 
 def save_figures(out_dir: Path, prefix: str, drawn: Sequence[Figure]) -> tuple[Figure, ...]:
-    """Save figures for use elsewhere; return them with where they lie.
+    """Save figures for download; return them with their paths.
 
     ``prefix`` is their path, relative to the dataset, up to the name of each.
     """
@@ -479,8 +489,8 @@ def _draw_fit(model: Model) -> list[Figure]:
     drawn = [
         Figure(
             "prediction",
-            "Does the surrogate predict?",
-            "Held-out samples, mean over regions; what the surrogate adds is connectivity.",
+            "Prediction of held-out samples",
+            "Mean R² over regions. The gain over each region's own past is due to connectivity.",
             figures_signals.draw_prediction(known),
             "; ".join(f"{name}: R² {number(value)}" for name, value in known.items()),
         )
@@ -491,8 +501,8 @@ def _draw_fit(model: Model) -> list[Figure]:
         drawn.append(
             Figure(
                 "modelfc",
-                "Does the surrogate behave like the brain it was fitted to?",
-                "FC of the free-running surrogate against FC of the data, one point per pair.",
+                "Functional connectivity of the surrogate",
+                "FC of the free-running surrogate against FC of the data; one point per pair.",
                 figures_signals.draw_agreement(simulated, fc, quality.model_fc_r),
                 f"Scatter of model FC against FC, r {number(quality.model_fc_r)}",
             )
@@ -500,8 +510,8 @@ def _draw_fit(model: Model) -> list[Figure]:
     curve = read_table(model.path("training"))
     if len(curve) > 1:
         caption = (
-            "Mean squared error of the next sample, in training and in held-out windows; grey: "
-            "other ways to predict the held-out ones (about 1 - R²)."
+            "Mean squared prediction error in training and held-out windows. Grey: other "
+            "predictors of the held-out windows (about 1 - R²)."
         )
         baselines = {name: value for name, value in known.items() if name != "surrogate"}
         drawn.append(
@@ -525,7 +535,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
             Figure(
                 "coverage",
                 "Coverage",
-                "Share of each region that the run covers; regions below the threshold are n/a.",
+                "Fraction of each region covered by the run; regions below the threshold are n/a.",
                 figures_signals.draw_coverage(coverage, about.minimum_coverage),
             )
         )
@@ -534,11 +544,11 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
                 Figure(
                     "coveragebrain",
                     "Coverage on the brain",
-                    "Share of each region that the run covers, the least of all runs.",
+                    "Fraction of each region covered by the run; minimum over runs.",
                     figures_connectivity.draw_on_brain(
                         least_coverage(coverage), regions.centres, signed=False
                     ),
-                    "Glass brain with a dot per region, coloured by its coverage",
+                    "Glass brain with one point per region, coloured by its coverage",
                 )
             )
     if any(table["framewise_displacement"].notna().any() for table in motion):
@@ -546,7 +556,7 @@ def _draw_runs(runs: Runs, regions: Regions) -> list[Figure]:
             Figure(
                 "motion",
                 "Motion and censoring",
-                "Framewise displacement; shaded samples were left out. No window crosses them.",
+                "Framewise displacement. Shaded samples were not used; no window crosses them.",
                 figures_signals.draw_motion(
                     motion, about.framewise_displacement_threshold, about.repetition_time
                 ),
@@ -560,7 +570,7 @@ def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
     push = fit.perturbation
     return (
         Row("runs", "\n".join(path.name.split("_space")[0] for path, _ in runs)),
-        Row("sampling period", f"{fit.repetition_time:g} s"),
+        Row("TR", f"{fit.repetition_time:g} s"),
         Row(
             "samples kept",
             f"{sum(fit.samples_kept_per_run)} of {sum(fit.samples_per_run)}",
@@ -571,7 +581,7 @@ def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
         Row(
             "perturbation",
             f"{push.sign}, {push.strength:g} {_UNITS.get(push.unit, push.unit)}, {push.kind}",
-            f"effect {push.lag_seconds:g} s later",
+            f"response after {push.lag_seconds:g} s",
         ),
         Row("seed, device", f"{fit.seed}, {fit.device}"),
         Row("configuration", model.configuration),
@@ -580,7 +590,7 @@ def _done(model: Model, runs: Runs) -> tuple[Row, ...]:
 
 def _about_surrogate(training: Mapping[str, Any]) -> str:
     if "fitted" not in training:
-        return f"{training['n_lags']} lag(s)"
+        return count_noun(int(training["n_lags"]), "lag")
     fitted = ", ".join(f"{name} {value:.3g}" for name, value in training["fitted"].items())
     return f"{training['model']} of neurolib, {fitted or 'its own parameters'}"
 
@@ -604,26 +614,30 @@ def _quality(model: Model, runs: Runs) -> tuple[Row, ...]:
 def _warnings(model: Model, runs: Runs) -> tuple[str, ...]:
     found = []
     about = runs[0][1]
-    space = model.entities.get("space", "an individual's space")
+    space = model.entities.get("space", "individual")
     if about.atlas_space not in (space, "unknown"):
         found.append(
-            f"The atlas is drawn in {about.atlas_space}, the images are in {space}: regions are "
-            "off by some millimetres, or meaningless if the space is an individual's."
+            f"The atlas is in {about.atlas_space} space, the images are in {space} space: "
+            "regions are misplaced by some millimetres, or meaningless if the images are in "
+            "individual space."
         )
     found += [
-        f"Run {number} was left out: {sidecar.excluded}."
+        f"Run {number} was excluded: {sidecar.excluded}."
         for number, (_, sidecar) in enumerate(runs, start=1)
         if sidecar.excluded
     ]
     found += [
         f"Run {number}: {sidecar.samples_damaged} of {sidecar.number_of_samples} samples were "
-        "left out because the image is damaged there (constant, not finite, or far from the "
-        "samples around them)."
+        "left out because the image is damaged there (constant, not finite, or far from "
+        "neighbouring samples)."
         for number, (_, sidecar) in enumerate(runs, start=1)
         if sidecar.samples_damaged
     ]
     lost = sorted({name for _, sidecar in runs for name in sidecar.regions_not_covered})
     if lost:
-        names = ", ".join(lost[:10]) + (" ..." if len(lost) > 10 else "")
-        found.append(f"{len(lost)} region(s) are not covered in every run and are n/a: {names}.")
+        verb = "is" if len(lost) == 1 else "are"
+        found.append(
+            f"{count_noun(len(lost), 'region')} {verb} not covered in every run and thus n/a: "
+            f"{join_words(lost, most=10)}."
+        )
     return (*found, *model.fit.hazards)

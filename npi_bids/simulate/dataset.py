@@ -74,7 +74,7 @@ def write_description(root: Path, name: str) -> None:
         "DatasetType": "derivative",
         "License": "CC0",
         "Authors": ["npi-bids", "simulation"],
-        "Acknowledgements": "Simulated; nobody was scanned.",
+        "Acknowledgements": "Simulated data; no participant was scanned.",
         "HowToAcknowledge": "Cite npi-bids.",
         "Funding": ["none"],
         "EthicsApprovals": ["not needed: simulated"],
@@ -305,14 +305,14 @@ def _patches(n_regions: int) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortSettings:
-    """Who is simulated, for how long, and as what."""
+    """How many subjects are simulated, for how long, and in which format."""
 
-    n_subjects: int = option(3, "subjects; they share the network", above=0, metavar="N")
-    n_sessions: int = option(1, "sessions of each subject", above=0, metavar="N")
-    n_runs: int = option(2, "runs of each session", above=0, metavar="N")
-    minutes: float = option(10.0, "length of a run", above=0, metavar="X")
+    n_subjects: int = option(3, "number of subjects (with the same network)", above=0, metavar="N")
+    n_sessions: int = option(1, "sessions per subject", above=0, metavar="N")
+    n_runs: int = option(2, "runs per session", above=0, metavar="N")
+    minutes: float = option(10.0, "minutes per run", above=0, metavar="X")
     series_only: bool = option(
-        False, "write regional series as tables, without images and confounds"
+        False, "write tables of regional time series, without images and confounds"
     )
 
     def __post_init__(self) -> None:

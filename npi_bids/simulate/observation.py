@@ -18,47 +18,47 @@ _SHORTEST_FILTERED = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveSettings:
-    """How the signals of a system are seen; nothing is done by default."""
+    """How the signals of a system are observed; by default they are left as they are."""
 
     hrf_delay_sd: float = option(
         0.0,
-        "spread over regions of the haemodynamic delay: standard deviation (s)",
+        "SD over regions of the haemodynamic delay in seconds",
         at_least=0,
         metavar="X",
     )
     decimate: int = option(
-        1, "keep every so many samples; the TR grows with it", above=0, metavar="N"
+        1, "keep every N-th sample, which multiplies the TR", above=0, metavar="N"
     )
     measurement_noise: float = option(
         0.0,
-        "white noise of each region, in standard deviations of its signal",
+        "white noise of each region, in SD of its signal",
         at_least=0,
         metavar="X",
     )
     drift: float = option(
         0.0,
-        "slow wave in each region, in standard deviations of its signal",
+        "slow drift of each region, in SD of its signal",
         at_least=0,
         metavar="X",
     )
     global_noise: float = option(
         0.0,
-        "slow noise that all regions share, in standard deviations of their signals",
+        "slow noise common to all regions, in SD of their signals",
         at_least=0,
         metavar="X",
     )
     filter_low: float = option(
-        0.0, "take out what is slower than this (Hz)", at_least=0, metavar="X"
+        0.0, "remove frequencies below this (Hz); 0: none", at_least=0, metavar="X"
     )
     filter_high: float = option(
-        0.0, "take out what is faster than this (Hz)", at_least=0, metavar="X"
+        0.0, "remove frequencies above this (Hz); 0: none", at_least=0, metavar="X"
     )
     unobserved: float = option(
-        0.0, "share of the regions that are not recorded", at_least=0, below=1, metavar="X"
+        0.0, "fraction of the regions that are not recorded", at_least=0, below=1, metavar="X"
     )
     missing: float = option(
         0.0,
-        "share of the samples that are lost, in gaps of five",
+        f"fraction of the samples that are lost, in gaps of {_GAP}",
         at_least=0,
         below=0.9,
         metavar="X",

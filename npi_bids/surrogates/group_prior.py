@@ -26,14 +26,13 @@ from npi_bids.surrogates.ou import MOU, unroll
 from npi_bids.surrogates.ou_model_selection import Choices, pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
 from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN, TRAIN_FRACTION
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import split_windows
 
 # The group has so much data that its own prior hardly matters; it keeps the fit from blowing up.
 _GROUP_PRECISION = (10.0, 10.0)
 _GROUP_PENALTY = 1.0  # windows
-_GAIN = 0.005  # share by which networks must lower the held-out error
-_CHECKED_SHARE = 0.8
 
 Tensors = Mapping[str, Array]
 
@@ -334,7 +333,7 @@ def _with_networks(
         return Hybrid(linear, tuned), replace(curve, details=log.details)
     if not len(valid):
         try:
-            train, valid = split_windows(train, _CHECKED_SHARE)
+            train, valid = split_windows(train, TRAIN_FRACTION)
         except NoUsableDataError:  # nothing can show that networks pay
             return linear, log
     left, left_valid = left_over(linear, train), left_over(linear, valid)
@@ -346,8 +345,12 @@ def _with_networks(
         for network in (tuned, given)
     ]
     gain = 1 - min(errors) / plain
-    details = (*log.details, ("residual_gain", gain), ("residual_networks", float(gain > _GAIN)))
-    if gain <= _GAIN:
+    details = (
+        *log.details,
+        ("residual_gain", gain),
+        ("residual_networks", float(gain > NETWORKS_GAIN)),
+    )
+    if gain <= NETWORKS_GAIN:
         return linear, replace(log, details=details)
     best = tuned if errors[0] <= errors[1] else given
     return Hybrid(linear, best), replace(curve, details=details)

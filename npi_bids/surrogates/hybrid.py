@@ -24,17 +24,18 @@ from npi_bids.surrogates.observed import (
     series_of,
 )
 from npi_bids.surrogates.ou import MOU, fit_process, load_mou
-from npi_bids.surrogates.ou_model_selection import ABSENT, find_memory
+from npi_bids.surrogates.ou_model_selection import find_memory
+from npi_bids.surrogates.selection_criteria import (
+    ABSENT_EVIDENCE,
+    FIRST_NETWORK_GAIN,
+    NETWORKS_GAIN,
+    TRAIN_FRACTION,
+    VAR_GAIN,
+)
 from npi_bids.surrogates.spectral_selection import FEWEST_REGIONS
 from npi_bids.surrogates.var import VAR, load_var, ridge_var
 from npi_bids.surrogates.windows import split_windows
 
-# Shares by which held-out error must fall: for the VAR to replace the better founded process, for
-# a first network to be worth more of them, and for the ensemble to be kept.
-_VAR_GAIN = 0.002
-_FIRST_GAIN = 0.001
-_RESIDUAL_GAIN = 0.005
-_CHECKED_SHARE = 0.8
 _RESIDUAL = "residual."  # begins the names of the networks' tensors
 
 
@@ -122,8 +123,8 @@ def fit_hybrid(
     """Fit the linear part that predicts better, then networks to what it leaves.
 
     The networks start from zero, so that training can only add to the linear part, and are kept
-    if they lower the held-out error by more than 0.5 %. Without held-out windows the last fifth of
-    ``train`` serves.
+    if they lower the held-out error by more than ``NETWORKS_GAIN``. Without held-out windows the
+    last fifth of ``train`` serves.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def fit_hybrid(
         return _refit(train, valid, settings, like)
     if not len(valid):
         try:
-            learn, check = split_windows(train, _CHECKED_SHARE)
+            learn, check = split_windows(train, TRAIN_FRACTION)
         except NoUsableDataError:  # too few to hold any out, so nothing can show that networks pay
             linear, details = _fit_linear(train, settings)
             return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
@@ -176,7 +177,7 @@ def _fit_linear(
     seen = _observed(train, settings, process)
     if seen is not None:
         return seen, (*observation_details(seen.observation, train.tr), *details)
-    better = choices.var_error < (1 - _VAR_GAIN) * choices.error
+    better = choices.var_error < (1 - VAR_GAIN) * choices.error
     details = (("linear_is_var", float(better)), *details)
     if not better:
         return process, details
@@ -192,7 +193,7 @@ def _observed(train: Windows, settings: TrainSettings, process: MOU) -> Observed
     once. Few regions tell neither gain nor delays from connections.
     """
     choices = process.choices
-    present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT
+    present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT_EVIDENCE
     filtered = cross_spectra(series_of(train)).band() is not None
     enough = process.n_regions >= FEWEST_REGIONS
     delays = settings.delays == "auto" and enough
@@ -250,13 +251,13 @@ def _fit_residual(
     n_seeds = settings.n_seeds or 1
     networks, log = fit_network(zero_mlp, left, left_valid, replace(settings, n_seeds=1))
     gain = 1 - min(log.valid) / plain
-    if gain > _FIRST_GAIN and n_seeds > 1:
+    if gain > FIRST_NETWORK_GAIN and n_seeds > 1:
         rest = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
         others, others_log = fit_network(zero_mlp, left, left_valid, rest)
         networks, log = networks.joined(others), mean_log([log] + [others_log] * (n_seeds - 1))
         error = np.mean((networks.step(left_valid.history) - left_valid.target) ** 2)
         gain = 1 - float(error) / plain
-    return (networks, log, gain) if gain > _RESIDUAL_GAIN else (None, None, gain)
+    return (networks, log, gain) if gain > NETWORKS_GAIN else (None, None, gain)
 
 
 def zero_mlp(n_lags: int, n_regions: int, hidden: int | None) -> MLP:

@@ -1,4 +1,4 @@
-"""What lagged samples say of the relations between regions, beyond what sampling makes of them."""
+"""Evidence of lagged relations between regions, beyond sampling error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from npi_bids.records import Array, Windows
 from npi_bids.surrogates.ridge import fit_ridge
 
 _FEWEST_FOR_DELAYS = 10  # regions
-_MAX_LAG = 100  # samples over which signals may hang together
+_MAX_LAG = 100  # samples over which signals may be autocorrelated
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class DirectionTest:
     p
         Share of the null that reaches it.
     n_blocks
-        Blocks of windows that were turned round.
+        Number of blocks of windows whose time was reversed at random.
     """
 
     ratio: float

@@ -1,4 +1,4 @@
-"""What the data choose for an Ornstein-Uhlenbeck process: whitening, memory and precisions."""
+"""Model selection for an Ornstein-Uhlenbeck process: whitening, memory and precisions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ import numpy as np
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.lagged_evidence import LaggedEvidence, lagged_evidence
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
-from npi_bids.surrogates.ridge import (
-    fit_ridge,
+from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.selection_criteria import (
+    ABSENT_EVIDENCE,
+    COMPARISON_ITERATIONS,
+    LARGEST_PRECISION_RATIO,
+    MEMORY_GAIN,
+    MOST_REGIONS,
+    N_STRETCHES,
+    PRECISIONS,
+    WHITENING_GAIN,
 )
-
-# Precisions to choose from, by held-out error, from strong to weak; in units of (drift/sample)^-2.
-_PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
-# Lagged evidence below this is what sampling gives by itself.
-ABSENT = 1.3
-_MAX_RATIO = 100.0
-# A longer memory must lower the error by this share to be worth it.
-_MEMORY_GAIN = 0.01
-_WHITENING_GAIN = 0.005
-_N_PARTS = 4  # stretches of time; two train and two check, then the other way round
-_MAX_CHOOSING = 64  # regions that the choices are made on, where there are more
-_CHOOSING_ITERATIONS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +75,9 @@ def _number(value: float | None) -> float:
 def regions_to_choose_on(windows: Windows) -> Windows:
     """Return windows of all regions, or of a spread subset where there are many."""
     n_regions = windows.target.shape[1]
-    if n_regions <= _MAX_CHOOSING:
+    if n_regions <= MOST_REGIONS:
         return windows
-    some = np.unique(np.linspace(0, n_regions - 1, _MAX_CHOOSING).astype(int))
+    some = np.unique(np.linspace(0, n_regions - 1, MOST_REGIONS).astype(int))
     return replace(windows, history=windows.history[:, :, some], target=windows.target[:, some])
 
 
@@ -90,21 +86,21 @@ def choose(windows: Windows, whitening: str) -> Choices:
     windows = regions_to_choose_on(windows)
     plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan))
     evidence = _evidence(windows, plain)
-    absent = max(evidence.symmetric, evidence.antisymmetric) < ABSENT
+    absent = max(evidence.symmetric, evidence.antisymmetric) < ABSENT_EVIDENCE
     if whitening == "on" or (whitening == "auto" and absent):
         plain = replace(plain, whitening=_common_autoregression(windows))
     shown = _evidence(windows, plain) if plain.whitening else evidence
     ratio = max(shown.symmetric - 1, 1e-2) / max(shown.antisymmetric - 1, 1e-3)
-    ratio = float(np.clip(ratio, 1.0, _MAX_RATIO))
+    ratio = float(np.clip(ratio, 1.0, LARGEST_PRECISION_RATIO))
     plain = replace(plain, precision=(1.0, ratio), evidence=evidence, n_windows=len(windows))
     parts = [windows.take(rows) for rows in time_stretches(len(windows))]
-    error, chosen = _least_error(parts, plain, 0, _PRECISIONS)
+    error, chosen = _least_error(parts, plain, 0, PRECISIONS)
     if not plain.whitening:
         size = chosen.precision[0]
         orders = range(1, windows.n_lags)
         longer = [_least_error(parts, plain, order, np.array([size]))[0] for order in orders]
-        if longer and min(longer) < (1 - _MEMORY_GAIN) * error:
-            near = _PRECISIONS[10.001 * size >= _PRECISIONS]
+        if longer and min(longer) < (1 - MEMORY_GAIN) * error:
+            near = PRECISIONS[10.001 * size >= PRECISIONS]
             _, chosen = _least_error(parts, plain, orders[int(np.argmin(longer))], near)
     memory = find_memory([windows], len(chosen.memory))
     return replace(chosen, memory=memory, var_error=_var_error(parts, chosen))
@@ -116,7 +112,7 @@ def _evidence(windows: Windows, choices: Choices) -> LaggedEvidence:
 
 def time_stretches(n_windows: int) -> list[slice]:
     """Return four stretches of time, of which every second one checks what the others teach."""
-    bounds = np.linspace(0, n_windows, _N_PARTS + 1).astype(int)
+    bounds = np.linspace(0, n_windows, N_STRETCHES + 1).astype(int)
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
@@ -135,7 +131,7 @@ def _least_error(
         precision = (float(size), float(size) * plain.precision[1])
         error = 0.0
         for fold, (learn, check) in enumerate(folds):
-            process = fit_ou(learn, precision, starts[fold], _CHOOSING_ITERATIONS)
+            process = fit_ou(learn, precision, starts[fold], COMPARISON_ITERATIONS)
             starts[fold] = process
             error += check.error(process.transition) / 2
         if error < best:
@@ -199,7 +195,7 @@ def _common_autoregression(windows: Windows) -> tuple[float, ...]:
         target = windows.target.ravel()
         weights = np.linalg.lstsq(lagged, target, rcond=None)[0]
         error = float(np.mean((target - lagged @ weights) ** 2))
-        if error > (1 - _WHITENING_GAIN) * best:
+        if error > (1 - WHITENING_GAIN) * best:
             break
         best, found = error, tuple(float(weight) for weight in weights)
     return found

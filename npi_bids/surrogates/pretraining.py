@@ -27,22 +27,25 @@ from npi_bids.surrogates.hybrid import left_over
 from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_network
 from npi_bids.surrogates.ou_model_selection import Choices, choose, pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.selection_criteria import (
+    COMPARISON_ITERATIONS,
+    MOST_REGIONS,
+    N_STRETCHES,
+    NETWORKS_GAIN,
+    PRECISIONS,
+    VAR_GAIN,
+)
 from npi_bids.surrogates.windows import cut_windows, shared_regions
+from npi_bids.wording import count_noun
 
 _MOST_WINDOWS = 20_000  # of all subjects together; each gives as many
-_GAIN = 0.005
 _CHECKED = 5  # every fifth subject checks
 _MOST_FOLDS = 10
 _START = -0.7  # drift of a region alone, where a fit begins
 _FEWEST = 4  # subjects
 _CHOOSING = 8  # subjects of each half that the choices are made on
-_MAX_CHOOSING_REGIONS = 64
-_SIZES = 10 ** np.arange(5.0, 0.9, -0.5)  # precisions, from strong to weak
-_RATIOS = (0.3, 3.0, 10.0)  # antisymmetric over symmetric
-_PENALTIES = 10 ** np.arange(5.0, -0.1, -0.5)
-_ITERATIONS = 40
-_VAR_GAIN = 0.002
-_N_PARTS = 4
+_RATIOS = (0.3, 3.0, 10.0)  # precision of the antisymmetric over that of the symmetric part
+_PENALTIES = 10 ** np.arange(5.0, -0.1, -0.5)  # of a VAR, in windows
 
 SubjectWindows = Callable[[], Iterator[tuple[str, Windows, Mask]]]
 
@@ -91,7 +94,7 @@ def train_group_networks(
         learn = _together([part for part in parts if part.owner % _CHECKED])
         known, _ = fit_network(kind, learn, check, settings)
         left = float(np.mean((known.step(check.history) - check.target) ** 2))
-        if left > (1 - _GAIN) * float(np.mean(check.target**2)):
+        if left > (1 - NETWORKS_GAIN) * float(np.mean(check.target**2)):
             return {}
     found: dict[str, Tensors] = {}
     for name, kept in (("all", (0, 1)), ("0", (1,)), ("1", (0,))):
@@ -208,7 +211,8 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     labels = [label for label, *_ in _windows(subjects, n_lags)]
     if len(labels) < _FEWEST:
         raise NoUsableDataError(
-            f"{len(labels)} subject(s) have usable data; pre-training needs {_FEWEST} at least."
+            f"Usable data of {count_noun(len(labels), 'subject')}; pre-training needs at least "
+            f"{_FEWEST}."
         )
     n_folds = min(_MOST_FOLDS, len(labels))
     members = {label: number % n_folds for number, label in enumerate(labels)}
@@ -223,7 +227,7 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     whole = joined(folds)
     chosen, errors = _choose_precision(folds, checked, choices)
     linear_is_var = support.linear == "var" or (
-        support.linear == "better" and errors["var"] < (1 - _VAR_GAIN) * errors["process"]
+        support.linear == "better" and errors["var"] < (1 - VAR_GAIN) * errors["process"]
     )
     alone = np.eye(len(whole.counts))
     start = GroupPrior(
@@ -285,12 +289,13 @@ def _choose_precision(
 ) -> tuple[_Chosen, dict[str, float]]:
     """Choose how strongly subjects are held to the group, by their held-out error.
 
-    The group is that of the other half of the subjects, so that nobody is held to himself.
+    The group is that of the other half of the subjects, so that no subject is compared with its
+    own data.
     """
     halves = [joined(parts[1::2]), joined(parts[0::2])]
     regions = np.flatnonzero(halves[0].seen & halves[1].seen)
-    if regions.size > _MAX_CHOOSING_REGIONS:
-        regions = regions[np.linspace(0, regions.size - 1, _MAX_CHOOSING_REGIONS).astype(int)]
+    if regions.size > MOST_REGIONS:
+        regions = regions[np.linspace(0, regions.size - 1, MOST_REGIONS).astype(int)]
     some = np.isin(np.arange(len(parts[0].counts)), regions)
     others = [half.moments(some) for half in halves]
     groups = [(fit_group_process(other), group_weights(other)) for other in others]
@@ -302,7 +307,7 @@ def _choose_precision(
     ]
     if not folds:
         raise NoUsableDataError("No subject covers the regions that the others cover.")
-    best, size = _least([(float(size), float(size)) for size in _SIZES], folds)
+    best, size = _least([(float(size), float(size)) for size in PRECISIONS], folds)
     for ratio in _RATIOS:
         error, precision = _least([(size[0], size[0] * ratio)], folds)
         best, size = min((best, size), (error, precision))
@@ -325,7 +330,7 @@ class _Fold:
 
     def process_error(self, precision: tuple[float, float]) -> float:
         found = fit_ou(
-            self.learn, precision, self.group, _ITERATIONS, mean=self.group.drift
+            self.learn, precision, self.group, COMPARISON_ITERATIONS, mean=self.group.drift
         )  # fmt: skip
         return self.check.error(found.transition)
 
@@ -357,7 +362,7 @@ def _stretches(
     """Yield moments to learn from and to check on: every second stretch of time, both ways."""
     whole = scaled(windows)
     inside = Windows(whole.history[:, :, kept], whole.target[:, kept], whole.position)
-    bounds = np.linspace(0, len(windows), _N_PARTS + 1).astype(int)
+    bounds = np.linspace(0, len(windows), N_STRETCHES + 1).astype(int)
     parts = [
         second_moments(*pairs(inside.take(slice(a, b)), choices)) for a, b in pairwise(bounds)
     ]

@@ -10,6 +10,7 @@ from npi_bids.errors import (
     SurrogateError,
 )
 from npi_bids.records import Array
+from npi_bids.wording import count_noun
 
 # Penalties that leave-one-out chooses from, relative to the mean eigenvalue of the design.
 _PENALTIES = np.logspace(-6, 3, 37)
@@ -68,8 +69,8 @@ def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> Rid
     scale = float(np.mean(singular**2))
     if not scale > 0 or len(design) < 3:
         raise SurrogateError(
-            f"A linear model cannot be fitted to {len(design)} window(s) whose total variance is "
-            f"{scale:g}."
+            f"A linear model cannot be fitted to {count_noun(len(design), 'window')} with a total "
+            f"variance of {scale:g}."
         )
     centred = target - target_mean
     projected = left.T @ centred

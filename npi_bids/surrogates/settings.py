@@ -13,15 +13,14 @@ class PriorSettings:
 
     pretrained: str = option(
         "",
-        "surrogate of a group from the level pretrain (its .safetensors, or the dataset that "
-        "holds it): each subject is shrunk towards it, and networks are fine-tuned from it",
+        "group surrogate of the level pretrain (its .safetensors file or dataset), towards which "
+        "each subject is shrunk and from which networks are fine-tuned",
         metavar="PATH",
         result=False,
     )
     leave_subject_out: bool = option(
         True,
-        "take a subject's own part of the group out of the pre-trained surrogate before it is "
-        "used for it",
+        "remove a subject's own contribution from the group surrogate it is shrunk towards",
         metavar="yes|no",
     )
 

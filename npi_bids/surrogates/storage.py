@@ -359,7 +359,7 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
         return Pretrained(prior, folds, dict(facts.subjects), networks, errors)
     except (KeyError, TypeError, ValueError) as error:
         raise InputDataError(
-            f"--pretrained <{path}> is damaged ({error!r}); pre-train again."
+            f"--pretrained <{path}> is damaged ({type(error).__name__}: {error}); pre-train again."
         ) from error
 
 

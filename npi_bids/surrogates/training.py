@@ -36,7 +36,7 @@ def train_networks(
 ) -> list[TrainLog]:
     """Train networks in place with Adam on the mean squared error (Luo et al. 2025).
 
-    Each epoch visits the windows in a new random order, which hangs on the seed and the place of
+    Each epoch visits the windows in a new random order, which depends on the seed and the place of
     the network alone. Small networks alike in shape and data size are trained together, as one
     batched matrix product a layer; large ones one after the other. Both give the same weights but
     for rounding.

@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from npi_bids.errors import InputDataError, NoUsableDataError
 from npi_bids.records import Array, Mask, RegionSeries, Windows
+from npi_bids.wording import count_noun, join_words
 
 
 def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Mask]:
@@ -37,7 +38,8 @@ def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Ma
     usable = [run for run in runs if run.keep.any()]
     if not usable:
         raise NoUsableDataError(
-            f"Every sample of {len(runs)} run(s) is censored; loosen the censoring threshold."
+            f"There is no uncensored sample in {count_noun(len(runs), 'run')}; loosen the "
+            "censoring threshold."
         )
     covered: Mask = np.logical_and.reduce([run.covered for run in usable])
     if covered.sum() < 2:
@@ -57,8 +59,9 @@ def check_time(runs: Sequence[RegionSeries], seconds: float) -> None:
     if kept < seconds:
         total = sum(len(run.keep) * run.tr for run in runs)
         raise NoUsableDataError(
-            f"{kept:.0f} s of {total:.0f} s are left after censoring, in {len(runs)} run(s); "
-            f"--min-time asks for {seconds:.0f} s. Loosen the censoring threshold or --min-time."
+            f"{kept:.0f} s of {total:.0f} s are left after censoring, in "
+            f"{count_noun(len(runs), 'run')}; --min-time asks for {seconds:.0f} s. Loosen the "
+            "censoring threshold or --min-time."
         )
 
 
@@ -96,8 +99,9 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
     if not sum(map(len, pieces)):
         lengths = [int(run.keep.sum()) for run in runs]
         raise NoUsableDataError(
-            f"No {n_lags + 1} consecutive uncensored samples in {len(runs)} run(s) with "
-            f"{lengths} samples kept; lower the number of lags or loosen the censoring threshold."
+            f"No {n_lags + 1} consecutive uncensored samples in {count_noun(len(runs), 'run')} "
+            f"(uncensored samples: {join_words(lengths)}); lower the number of lags or loosen the "
+            "censoring threshold."
         )
     return Windows(
         np.concatenate([piece.history for piece in pieces]),
@@ -159,7 +163,11 @@ def _check_alike(runs: Sequence[RegionSeries]) -> None:
     for run in runs:
         if run.labels != runs[0].labels:
             differing = sorted(set(run.labels) ^ set(runs[0].labels))
-            raise InputDataError(f"Runs differ in their regions or in their order: {differing}.")
+            raise InputDataError(
+                f"Runs differ in their regions: {join_words(differing, most=5)}."
+                if differing
+                else "Runs have the same regions in different orders."
+            )
         if abs(run.tr - runs[0].tr) > 1e-4:
             raise InputDataError(
                 f"Runs differ in their sampling period: {runs[0].tr:g} s and {run.tr:g} s; runs "

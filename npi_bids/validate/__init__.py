@@ -1,1 +1,1 @@
-"""How well known connectivity is recovered, and how maps of any origin agree."""
+"""Recovery of known connectivity, comparison of maps of any origin, and power."""

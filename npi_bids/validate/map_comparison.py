@@ -17,6 +17,7 @@ from npi_bids.group.motion import distances
 from npi_bids.io.region_tables import Regions
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, ECResult
+from npi_bids.wording import count_noun, join_words
 
 _PAIRS_PER_BIN, _MOST_BINS = 20, 100  # of distance
 _FEWEST = 3  # regions
@@ -36,9 +37,9 @@ class Agreement:
     r_symmetric, r_antisymmetric
         Of the parts without and with direction.
     r_transposed
-        Of the first map with the second turned round.
+        Correlation of the first map with the transposed second.
     p_distance, p_spin
-        Share of the null maps that reach ``r``: pairs shuffled among pairs of like distance, and
+        Share of the null maps that reach ``r``: pairs shuffled among pairs of equal distance, and
         regions turned on the sphere; NaN where centres are not known.
     p_direction_distance, p_direction_spin
         The same for ``r_antisymmetric``.
@@ -64,11 +65,14 @@ class Agreement:
         if not np.isfinite(self.r_antisymmetric):
             return "one of the maps is symmetric, so that nothing tells whether rows are sources"
         words = (
-            f"r {self.r:.3f} as they are, {self.r_transposed:.3f} with the second turned round "
+            f"r = {self.r:.3f} as given, {self.r_transposed:.3f} with the second transposed "
             f"(antisymmetric part {self.r_antisymmetric:.3f})"
         )
         if self.r_antisymmetric < -0.1:
-            return f"the maps agree better turned round: check which rows are sources; {words}"
+            return (
+                "the maps agree better after transposition: check whether rows are sources; "
+                f"{words}"
+            )
         if self.r_antisymmetric < 0.1:
             return f"the maps say the same of neither direction; {words}"
         return f"both have their rows the same way; {words}"
@@ -113,8 +117,9 @@ def shared_maps(one: ECResult, other: ECResult) -> tuple[Array, Array, list[str]
     pairs = match_regions(one.labels, other.labels)
     if len(pairs) < _FEWEST:
         raise InputDataError(
-            f"The maps share {len(pairs)} region(s) by name; the first has {list(one.labels[:4])} "
-            f"..., the second {list(other.labels[:4])} .... Expected maps of the same atlas."
+            f"The maps share {count_noun(len(pairs), 'region name')}; the first has "
+            f"{join_words(one.labels, most=4)}, the second {join_words(other.labels, most=4)}. "
+            "Expected maps of the same atlas."
         )
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
     names = [one.labels[place] for place in a]
@@ -182,7 +187,7 @@ def _reached(
 
 
 def shuffle_by_distance(centres: Array) -> Shuffle:
-    """Return a function that shuffles pairs of regions among pairs of like distance.
+    """Return a function that shuffles pairs of regions among pairs of similar distance.
 
     Both directions of a pair move together, so that the map stays as symmetric as it is.
     """
@@ -250,7 +255,7 @@ def _rotation(rng: np.random.Generator) -> Array:
     return turned
 
 
-def compare_outside(
+def compare_external(
     one: ECResult, other: ECResult, table: Path | None, *, n_null: int, seed: int
 ) -> tuple[Agreement, tuple[Array, Array]]:
     """Compare two maps by the names of their regions.

@@ -1,4 +1,4 @@
-"""What scans of some length can show: accuracy on simulated subjects, by method."""
+"""Power: accuracy on simulated subjects by method and minutes of data."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows
 from npi_bids.validate.scores import score
+from npi_bids.wording import join_words
 
 FC = "fc"  # no surrogate: what a map must be better than
 METHODS = (*families(), *PRESETS, FC)
@@ -40,22 +41,31 @@ METHODS = (*families(), *PRESETS, FC)
 class PowerSettings:
     """The study to plan."""
 
-    system: str = option("rnn", "system to simulate", choices=tuple(SYSTEMS))
+    system: str = option(
+        "rnn",
+        f"system to simulate: {join_words(SYSTEMS)}",
+        choices=tuple(SYSTEMS),
+        metavar="SYSTEM",
+    )
     minutes: tuple[float, ...] = option(
         (5.0, 10.0, 20.0, 30.0, 60.0), "minutes of data per subject", above=0, metavar="X"
     )
     trs: tuple[float, ...] = option(
-        (), "sampling periods in s (default: the system's own)", above=0, flag="tr", metavar="X"
+        (), "TR in seconds (default: the system's own)", above=0, flag="tr", metavar="X"
     )
-    n_subjects: int = option(5, "subjects with the same network", above=0, metavar="N")
+    n_subjects: int = option(5, "number of subjects (with the same network)", above=0, metavar="N")
     methods: tuple[str, ...] = option(
         ("hybrid", "var", "fc"),
-        "how maps are made: " + ", ".join(METHODS),
+        f"methods to compare: {join_words(METHODS)}",
         choices=METHODS,
         metavar="NAME",
     )
     wanted: float = option(
-        0.8, "accuracy (r) to say the needed minutes for", above=0, below=1, metavar="X"
+        0.8,
+        "target accuracy (r), for which the necessary minutes are reported",
+        above=0,
+        below=1,
+        metavar="X",
     )
 
     def __post_init__(self) -> None:
@@ -123,7 +133,7 @@ def run_power(
     cache
         Folder for what is computed.
     n_procs
-        Processes at once; the result does not hang on it.
+        Number of processes; the result does not depend on it.
     on_done
         Called with how many of how many subjects are done.
     """
@@ -189,7 +199,7 @@ def summarise(rows: Sequence[PowerRow]) -> Iterator[dict[str, Any]]:
         }
 
 
-def needs(
+def necessary_minutes(
     summaries: Sequence[dict[str, Any]], wanted: float
 ) -> Iterator[tuple[float, str, float]]:
     """Yield TR, method, and the minutes that give the wanted accuracy."""

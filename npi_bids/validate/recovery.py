@@ -12,6 +12,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array, ECResult
 from npi_bids.validate.scores import Recovery, held, score
+from npi_bids.wording import count_noun, join_words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +87,9 @@ def compare(
     unknown = sorted(set(found.labels) - set(truth.labels))
     if unknown:
         raise InputDataError(
-            f"{name} has {len(unknown)} region(s) that the truth does not have, first "
-            f"{unknown[:5]}; expected some of {list(truth.labels[:5])} ... Was the map made with "
-            "the atlas that lies beside the truth?"
+            f"{name} has {count_noun(len(unknown), 'region')} that the truth lacks "
+            f"({join_words(unknown, most=5)}); expected some of "
+            f"{join_words(truth.labels, most=5)}. Was the map made with the atlas of the truth?"
         )
     shared = [label for label in truth.labels if label in set(found.labels)]
     wanted = _ordered(truth, shared)

@@ -1,4 +1,4 @@
-"""How well an estimate recovers a known effective connectivity, or a known graph."""
+"""Scores of an estimate against a known effective connectivity or a known graph."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from npi_bids.errors import (
 )
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, Mask
+from npi_bids.wording import count_noun
 
 # Where most entries of a truth are 0, the others are its edges; else its strongest fifth is.
 _MANY_ZEROS, _STRONGEST = 0.05, 0.2
@@ -28,7 +29,7 @@ class Recovery:
     r_symmetric, r_antisymmetric
         Pearson's for ``(E + E') / 2`` and for ``(E - E') / 2``, the part that has a direction.
     r_transposed
-        Correlation of the estimate turned round; well below ``r`` where the direction is right.
+        Correlation of the transposed estimate; well below ``r`` where the direction is right.
     auroc, auprc
         How well the size of an entry tells edges of the truth from the rest: area under the
         receiver operating characteristic, and average precision. Edges are the entries that are
@@ -110,7 +111,9 @@ def shared_regions(estimate: Array, truth: Array) -> tuple[Array, Array]:
     np.fill_diagonal(both, False)
     covered = both.any(axis=0) & both.any(axis=1)
     if covered.sum() < 2:
-        raise InputDataError(f"Only {int(covered.sum())} region(s) have values in both maps.")
+        raise InputDataError(
+            f"The maps share values of only {count_noun(int(covered.sum()), 'region')}."
+        )
     inside = np.ix_(covered, covered)
     return estimate[inside], truth[inside]
 

@@ -10,6 +10,7 @@ import numpy as np
 from npi_bids.errors import InputDataError
 from npi_bids.io.tables import read_matrix
 from npi_bids.records import Array
+from npi_bids.wording import join_words
 
 _LENGTH_SCALE = 30.0  # mm over which connections fall to 1/e of their strength
 _DENSITY = 0.26
@@ -93,8 +94,11 @@ def read_connectome(path: Path, lengths: Path | None = None) -> Connectome:
     if lengths is not None:
         other = read_matrix(lengths)
         if set(other.labels) != set(table.labels):
-            differing = sorted(set(other.labels) ^ set(table.labels))[:5]
-            raise InputDataError(f"<{lengths}> and <{path}> name other regions: {differing}.")
+            differing = sorted(set(other.labels) ^ set(table.labels))
+            raise InputDataError(
+                f"<{lengths}> and <{path}> name different regions: "
+                f"{join_words(differing, most=5)}."
+            )
         order = [other.labels.index(label) for label in table.labels]
         between = other.matrix[np.ix_(order, order)]
     return Connectome(_scaled(weights), between, table.labels)

@@ -24,10 +24,15 @@ from npi_bids.surrogates.windows import all_regions, shared_regions
 from npi_bids.whole_brain.connectome import Connectome, read_connectome
 from npi_bids.whole_brain.models import KINDS, BrainSystem, activity, simulate_brain, true_ec
 from npi_bids.whole_brain.search import Evaluation, best_of, brain_target, search
-from npi_bids.whole_brain.settings import BrainSettings
+from npi_bids.whole_brain.settings import (
+    GOOD_FC,
+    LEAST_FC,
+    STIMULUS_SECONDS,
+    BrainSettings,
+)
+from npi_bids.wording import join_words
 
 _logger = logging.getLogger(__name__)
-_GOOD_FC, _LEAST_FC = 0.5, 0.3  # r of FC: neurolib's own rule of thumb, and half of its variance
 _N_POINTS = 15  # of the bifurcation diagram
 
 
@@ -149,9 +154,9 @@ def connectome_of(brain: BrainSettings, labels: Sequence[str]) -> Connectome:
     missing = [label for label in labels if label not in whole.labels]
     if missing:
         raise InputDataError(
-            f"<{brain.sc}> lacks {len(missing)} of the {len(labels)} regions, first "
-            f"{missing[:5]}; it has {list(whole.labels[:5])} ... Give its rows and columns the "
-            "names of the atlas's regions."
+            f"<{brain.sc}> lacks {len(missing)} of the {len(labels)} regions "
+            f"({join_words(missing, most=5)}); it has {join_words(whole.labels, most=5)}. Its "
+            "rows and columns must be named after the regions of the atlas."
         )
     order = [whole.labels.index(label) for label in labels]
     inside = np.ix_(order, order)
@@ -191,13 +196,13 @@ def judge_brain(best: Evaluation) -> Verdict:
         "the map is what a fitted model does, not what the signals show: its directions come from "
         "the structural connectivity and the model, and no data of this subject tested them"
     ]
-    if best.r_fc < _GOOD_FC or not np.isfinite(best.r_fc):
+    if best.r_fc < GOOD_FC or not np.isfinite(best.r_fc):
         reasons.insert(
             0,
-            f"simulated and empirical FC correlate {best.r_fc:.2f} (at least {_GOOD_FC:g} wanted "
-            f"for a good fit, {_LEAST_FC:g} for any)",
+            f"simulated and empirical FC correlate {best.r_fc:.2f} (target: at least {GOOD_FC:g} "
+            f"for a good fit, {LEAST_FC:g} for any)",
         )
-    fits = best.r_fc >= _LEAST_FC
+    fits = best.r_fc >= LEAST_FC
     return Verdict(CAUTION if fits else FAIL, tuple(reasons))
 
 
@@ -246,7 +251,7 @@ def _account(brain: BrainSettings, best: Evaluation, n_tried: int) -> dict[str, 
         },
         "perturbation": {
             "strength": kind.push,
-            "unit": f"of {kind.pushed} of {brain.model}, for 0.5 s",
+            "unit": f"of {kind.pushed} of {brain.model}, for {STIMULUS_SECONDS:g} s",
             "sign": "positive",
             "perturbation": "stimulus in the fitted model",
             "sustained": False,

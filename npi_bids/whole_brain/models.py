@@ -1,4 +1,4 @@
-"""Whole-brain models of neurolib on a connectome, seen as BOLD, with their effective connectivity.
+"""Whole-brain models of neurolib on a connectome, their BOLD signals and effective connectivity.
 
 The models are neurolib's (Cakan, Jajcay and Obermayer 2021, doi:10.1007/s12559-021-09931-9), and
 so is the haemodynamics (Balloon-Windkessel, Friston et al. 2003,
@@ -19,12 +19,12 @@ import numpy as np
 from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.records import Array
 from npi_bids.whole_brain.connectome import Connectome
+from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
+from npi_bids.wording import join_words
 
 _WARM_UP = 20.0  # s until a model and its BOLD have forgotten where they started
 _STRETCH = 2.0  # s integrated at once, so that memory does not grow with the length of a run
 _BOLD_DT = 1.0  # ms; activity is averaged over this time before the haemodynamics
-_PUSH_TIME = 0.5  # s that a region is stimulated
-_ANSWER = (3.0, 6.0)  # s after which the answer in BOLD is averaged
 _VESSELS = ("X_BOLD", "F_BOLD", "Q_BOLD", "V_BOLD")
 _AFTER_PUSH = 1_000_000  # number of a stretch that no warm-up reaches
 
@@ -209,7 +209,7 @@ def simulate_brain(
     SettingsError
         neurolib is not installed, or it does not know a parameter.
     SurrogateError
-        The model ran away.
+        The model diverged.
     """
     with _own_randomness():
         run = _Run(system, seed)
@@ -232,7 +232,7 @@ def true_ec(
     """Return the effective connectivity by direct perturbation of the model.
 
     From independent states the model runs twice under the same noise, the second time with the
-    source stimulated for 0.5 s; the difference of BOLD, mean of the 3rd to the 6th second, is the
+    source stimulated; the difference of BOLD, averaged over RESPONSE_SECONDS, is the
     effect.
 
     Parameters
@@ -314,8 +314,9 @@ class _Run:
         fine = np.asarray(model.outputs[model.default_output], dtype=float)[:, -n_steps:]
         if not np.isfinite(fine).all():
             raise SurrogateError(
-                f"The model {self.system.kind} ran away with the parameters "
-                f"{dict(self.system.parameters)}; make its coupling or noise weaker."
+                f"The model {self.system.kind} diverged with the parameters "
+                + join_words(f"{name} {value:g}" for name, value in self.system.parameters.items())
+                + "; lower its coupling or noise."
             )
         together = round(_BOLD_DT / model.params["dt"])
         coarse = fine.reshape(len(fine), -1, together).mean(axis=2)
@@ -324,7 +325,7 @@ class _Run:
         return coarse.T, np.asarray(self.haemodynamics.BOLD_chunk, dtype=float).T
 
     def state(self) -> _State:
-        """Return all that the future hangs on, noise aside."""
+        """Return all that the future depends on, apart from noise."""
         return _State(
             {name: np.copy(self.model.params[name]) for name in self.model.init_vars},
             {name: np.copy(getattr(self.haemodynamics, name)) for name in _VESSELS},
@@ -339,9 +340,9 @@ class _Run:
         stimulus = np.zeros(len(self.system.connectome.weights))
         if source is not None:
             stimulus[source] = KINDS[self.system.kind].push
-        self.advance(_PUSH_TIME, stimulus)
-        self.advance(_ANSWER[0] - _PUSH_TIME)
-        self.advance(_ANSWER[1] - _ANSWER[0])
+        self.advance(STIMULUS_SECONDS, stimulus)
+        self.advance(RESPONSE_SECONDS[0] - STIMULUS_SECONDS)
+        self.advance(RESPONSE_SECONDS[1] - RESPONSE_SECONDS[0])
         mean: Array = self.signal.mean(axis=0)
         return mean
 

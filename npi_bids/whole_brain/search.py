@@ -131,7 +131,7 @@ def search(  # noqa: PLR0913 (what to fit, and where and how)
     cache
         Folder of what was simulated.
     n_procs
-        Processes at once; the result does not hang on it.
+        Number of processes; the result does not depend on it.
     on_evaluation
         Called with each evaluation and how many there will be.
     """

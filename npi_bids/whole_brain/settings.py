@@ -9,6 +9,14 @@ from npi_bids.settings import check_options, option
 
 # Models of neurolib that can be fitted.
 BRAIN_MODELS = ("aln", "hopf", "wc", "fhn", "ww")
+# Seconds that a region is stimulated, and between which BOLD is averaged as the response to it,
+# around the peak of the haemodynamic response (Friston et al. 2003,
+# doi:10.1016/S1053-8119(03)00202-7).
+STIMULUS_SECONDS = 0.5
+RESPONSE_SECONDS = (3.0, 6.0)
+# r of simulated and empirical FC of a good fit (neurolib's rule of thumb), and of the least that
+# is accepted.
+GOOD_FC, LEAST_FC = 0.5, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,33 +25,33 @@ class BrainSettings:
 
     sc: str = option(
         "",
-        "wbm: structural connectivity, a TSV of [source, target] with the names of the regions",
+        "structural connectivity: TSV of [source, target] with region names",
         metavar="PATH",
     )
-    sc_lengths: str = option("", "wbm: lengths of the fibres in mm, a TSV", metavar="PATH")
-    model: str = option("aln", "wbm: model of neurolib", choices=BRAIN_MODELS, flag="wbm-model")
+    sc_lengths: str = option("", "fibre lengths in mm: TSV of [source, target]", metavar="PATH")
+    model: str = option(
+        "aln", "local model, as in neurolib", choices=BRAIN_MODELS, flag="wbm-model"
+    )
     search: str = option(
         "both",
-        "wbm: how its parameters are searched: a grid of coupling and excitability, evolution of "
-        "all of them, or the grid first and evolution from its best",
+        "parameter search: a grid over coupling and excitability, evolution of all parameters, "
+        "or the grid and then evolution from its best points (both)",
         choices=("grid", "evolution", "both"),
         flag="wbm-search",
     )
-    n_grid: int = option(
-        4, "wbm: points of the grid along each axis", above=1, flag="wbm-grid", metavar="N"
-    )
+    n_grid: int = option(4, "grid points along each axis", above=1, flag="wbm-grid", metavar="N")
     population: int = option(
-        10, "wbm: parameter sets of a generation", at_least=5, flag="wbm-population", metavar="N"
+        10, "parameter sets per generation", at_least=5, flag="wbm-population", metavar="N"
     )
     generations: int = option(
-        3, "wbm: generations of the evolution", above=0, flag="wbm-generations", metavar="N"
+        3, "generations of the evolution", above=0, flag="wbm-generations", metavar="N"
     )
     sim_minutes: float = option(
-        3.0, "wbm: minutes of each simulation", at_least=2.5, flag="wbm-minutes", metavar="X"
+        3.0, "minutes of each simulation", at_least=2.5, flag="wbm-minutes", metavar="X"
     )
     step: float = option(
         0.1,
-        "wbm: step of the integration in ms; 1 must be a multiple of it",
+        "integration step in ms; must divide 1 ms without remainder",
         above=0,
         at_most=1,
         flag="wbm-step",
@@ -51,13 +59,17 @@ class BrainSettings:
     )
     fcd_weight: float = option(
         0.25,
-        "wbm: weight of the distance of FC dynamics beside r of FC in the fitness",
+        "weight of the FC-dynamics distance in the fitness, relative to r of FC",
         at_least=0,
         flag="wbm-fcd-weight",
         metavar="X",
     )
     n_states: int = option(
-        4, "wbm: states to stimulate the fitted model in", above=0, flag="wbm-states", metavar="N"
+        4,
+        "states in which the fitted model is stimulated",
+        above=0,
+        flag="wbm-states",
+        metavar="N",
     )
 
     def __post_init__(self) -> None:

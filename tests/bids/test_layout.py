@@ -168,7 +168,7 @@ def test_the_same_run_twice_is_refused(root, tmp_path_factory):
 def test_runs_that_the_space_leaves_out_are_named(root, caplog):
     next(root.rglob("sub-02_ses-b*run-2_space-MNI*bold.nii.gz")).unlink()
     assert len(runs_of(root, space="MNI152NLin2009cAsym")) == 7
-    assert "1 run(s) are not there in space MNI152NLin2009cAsym" in caplog.text
+    assert "Not available in space MNI152NLin2009cAsym and left out: 1 run (" in caplog.text
     assert "sub-02_ses-b_task-rest_run-2" in caplog.text
 
 

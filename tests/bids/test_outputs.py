@@ -172,10 +172,10 @@ def test_atlases_by_name(asked, entities):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("Schaefer", "no atlas of that name; choose from Schaefer2018"),
+        ("Schaefer", "no atlas of that name, did you mean Schaefer2018"),
         ("Schaefer2018:scale-150", "scale '150'; choose from 100, 200"),
         ("AAL:scale-100", "one scale only"),
-        ("AAL:size-3", "unknown part"),
+        ("AAL:size-3", "unknown size"),
         ("some/where.txt", "expected an image of labels"),
     ],
 )

@@ -129,9 +129,9 @@ def test_the_keyboard_goes_through_the_cells(page, site):
 def test_layers_show_what_they_say(page, site):
     page.open(site / "sub-01.html")
     names = [button.text for button in page.all(".matrix .layers button")]
-    assert names == ["EC", "antisymmetric", "EC, sure", "FC", "model FC"]
+    assert names == ["EC", "directed part", "EC, q < 0.05", "FC", "model FC"]
     page.all(".matrix .layers button")[1].click()
-    assert "antisymmetric part" in page.one(".matrix .title").text
+    assert "directed (antisymmetric) part" in page.one(".matrix .title").text
     canvas = page.one(".matrix canvas")
     page.run("arguments[0].focus()", canvas)
     canvas.send_keys(Keys.ARROW_RIGHT)
@@ -202,7 +202,7 @@ def test_verdict_comes_first_in_words_and_agrees_with_the_sidecar(page, site):
     assert word.location["y"] < 300
     figures = [row.text for row in page.all("table.key tbody tr")]
     assert len(figures) == 10
-    assert all(re.search("good|caution|bad|not known", text) for text in figures)
+    assert all(re.search("good|caution|bad|unknown", text) for text in figures)
 
 
 def test_failed_and_excluded_subjects_have_pages_that_say_why(page, site):

@@ -125,7 +125,7 @@ def test_a_dataset_of_something_else_is_refused_in_words(study, made):
 def test_a_dataset_that_cannot_be_told_is_refused_in_words(study, text):
     (study / "out").mkdir()
     (study / "out/dataset_description.json").write_text(text)
-    with pytest.raises(SettingsError, match=r"not known what made it"):
+    with pytest.raises(SettingsError, match="dataset of unknown origin"):
         check(study / "raw", study / "out", study / "work")
 
 

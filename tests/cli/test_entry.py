@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 from npi_bids.cli import demo, ec, entry, export, fetch, run, simulate, validate
-from npi_bids.errors import InputDataError, NoUsableDataError
+from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, UsageError
 
 MAINS = {
     "npi-bids": run, "npi-simulate": simulate, "npi-export": export, "npi-validate": validate,
@@ -111,3 +111,39 @@ def test_every_command_is_interrupted_in_words(capsys, monkeypatch, name):
     monkeypatch.setattr(module, target, raising(KeyboardInterrupt()))
     assert module.main([]) == 130
     assert capsys.readouterr().err.startswith(f"{name}: interrupted; ")
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (UsageError("--lags must be above 0."), ["npi-x: --lags must be above 0.",
+                                                 "See npi-x --help."]),
+        (UsageError("a.\nb."), ["npi-x: the options cannot be used:", "  a.", "  b.",
+                                "See npi-x --help."]),
+        (SettingsError("--out exists."), ["npi-x: --out exists."]),
+    ],
+)  # fmt: skip
+def test_usage_errors_point_to_the_help(capsys, error, lines):
+    assert entry.run_command("npi-x", raising(error), []) == 2
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_an_unknown_option_is_answered_in_two_lines(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        MAINS[name].main(["--no-such-option"])
+    assert end.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{name}: --no-such-option is not an option")
+    assert second == f"See {name} --help."
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_help_begins_with_an_example_and_fits_80_columns(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        MAINS[name].main(["--help"])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[lines.index("example:") + 1].strip().startswith(f"{name} ")
+    assert lines.index("example:") < 10

@@ -60,8 +60,8 @@ def test_all_errors_are_listed_together():
     with pytest.raises(SettingsError) as error:
         parse([*POSITIONALS, "--lags", "0", "--strength", "much", "--min-coverage", "2",
                "--denoise", "simpel"])  # fmt: skip
-    for words in ("--lags must be above 0", "--strength must be a number, not 'much'",
-                  "--min-coverage must be at most 1", "'simpel'"):  # fmt: skip
+    for words in ("--lags must be above 0", "--strength must be a number, not much",
+                  "--min-coverage must be at most 1", "did you mean simple?"):  # fmt: skip
         assert words in str(error.value)
 
 
@@ -79,7 +79,54 @@ def test_usage_errors_are_exit_2(words, capsys):
     with pytest.raises(SystemExit) as error:
         parse(words)
     assert error.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("npi-bids: ")
+    assert lines[1:] == ["See npi-bids --help."]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*POSITIONALS, "--fd-threshold", "0.5"],
+         "--fd-threshold is not an option; did you mean --fd-thresh?"),
+        (["--nprocs=2", *POSITIONALS], "--nprocs is not an option; did you mean --n-procs?"),
+        (["/b", "/o", "particpant"], "not particpant; did you mean participant?"),
+        (["--atlas", "AAL", *POSITIONALS], "--atlas takes all words that follow it"),
+    ],
+)  # fmt: skip
+def test_usage_errors_suggest_what_was_meant(words, said, capsys):
+    with pytest.raises(SystemExit):
+        parse(words)
+    assert said in capsys.readouterr().err
+
+
+def test_a_misspelt_choice_is_answered_with_the_closest_one():
+    with pytest.raises(SettingsError, match=r"not hybird; did you mean hybrid\?"):
+        parse([*POSITIONALS, "--surrogate", "hybird"])
+
+
+def test_help_starts_with_an_example_and_the_essential_options():
+    lines = build_parser().format_help().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines.index("example:") < 10
+    start, end = lines.index("essential options:"), lines.index("queries:")
+    assert start < 20
+    assert end < 55
+    options = [line.split()[0] for line in lines[start:end] if line.startswith("  -")]
+    assert 10 <= len(options) <= 13
+
+
+def test_help_shows_no_python():
+    text = build_parser().format_help()
+    for word in ("None", "True", "False", "['", "', '", "0.333"):
+        assert word not in text
+
+
+def test_an_option_stands_under_the_heading_it_belongs_to():
+    text = build_parser().format_help()
+    verdict = text[text.index("\nverdict:") : text.index("\ngroup:")]
+    assert "--min-skill" in verdict
+    assert "--n-bootstrap" not in verdict
 
 
 @pytest.mark.parametrize("option", ["--help", "--version", "--list-atlases"])
@@ -185,9 +232,9 @@ def test_all_that_is_wrong_is_named_together(tmp_path):
     with pytest.raises(SettingsError) as caught:
         parse_with(tmp_path, 'surogate = "var"\nlags = "two"\nstrength = -1\ngsr = 1\n')
     text = str(caught.value)
-    assert "'surogate', which is no option; did you mean 'surrogate'?" in text
-    assert "'lags' in" in text
-    assert "must be a whole number, not 'two'" in text
+    assert "surogate, which is not an option; did you mean surrogate?" in text
+    assert "lags in" in text
+    assert 'must be a whole number, not "two"' in text
     assert "--strength must be above 0" in text
     assert "must be true or false, not 1" in text
 
@@ -195,7 +242,7 @@ def test_all_that_is_wrong_is_named_together(tmp_path):
 @pytest.mark.parametrize("value", ["[[1]]", "[{a = 1}]", "1979-05-27", "true"])
 @pytest.mark.parametrize("name", ["atlas", "lags", "surrogate", "participant-label", "n-procs"])
 def test_values_of_another_type_are_refused_in_words(tmp_path, name, value):
-    with pytest.raises(SettingsError, match=f"'{name}' in .* must be"):
+    with pytest.raises(SettingsError, match=f"{name} in .* must be"):
         parse_with(tmp_path, f"{name} = {value}\n")
 
 

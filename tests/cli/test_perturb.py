@@ -127,8 +127,8 @@ def test_all_that_is_wrong_is_named(linear, tmp_path, capsys):
     words = ["--source", "a", "B+B", "--strength", "0", "nan", "--steps-ahead", "0", "3..1", "x"]
     assert main([str(linear), *words, "-o", str(tmp_path / "a.csv")]) == 2
     err = capsys.readouterr().err
-    for part in ("-o OUT.tsv must end in .tsv, not a.csv", "no region a; it has 4, such as A, B",
-                 "Did you mean A?", "--source B+B: B is named twice", "not 0.", "not nan.",
+    for part in ("-o OUT.tsv must end in .tsv, not a.csv", "no region a; did you mean A?",
+                 "It has 4 regions (A, B, C, D)", "--source B+B: B is named twice", "not 0.", "not nan.",
                  "not 3..1.", "not x."):  # fmt: skip
         assert part in err
     assert not list(tmp_path.glob("a*"))

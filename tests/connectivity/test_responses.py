@@ -98,7 +98,7 @@ def test_nothing_of_the_states_is_changed(history):
 
 
 def test_randomised_and_several_steps_exclude_each_other():
-    with pytest.raises(SettingsError, match="goes with neither"):
+    with pytest.raises(SettingsError, match="cannot be combined with"):
         PerturbSettings(perturbation="randomised", steps_ahead=2)
 
 
@@ -117,6 +117,6 @@ def test_regions_are_perturbed_together():
     np.testing.assert_allclose(found[:2], 2 * np.array([[0.5, 1.5, 1.0], [0, 0, 0.5]]))
     assert np.isnan(found[2]).all()
     assert np.isnan(table["X"]).all()
-    with pytest.raises(InputDataError, match=r"no region \['Z'\]"):
+    with pytest.raises(InputDataError, match="no region Z"):
         responses_together(chain, np.zeros((4, 1, 3)), PerturbSettings(together=("A+Z",)),
                            ("A", "B", "C"), (True,) * 3)  # fmt: skip

@@ -402,11 +402,11 @@ def damaged_atlas(data):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (atlas_values(more_values), "value(s) that no region has, first [77]"),
+        (atlas_values(more_values), "1 value that no region has (77)"),
         (atlas_values(floats), "values that are not whole numbers"),
-        (atlas_values(negative), "value(s) that no region has, first [-2]"),
+        (atlas_values(negative), "1 value that no region has (-2)"),
         (table_with(lambda table: table.assign(name="A")), "region names that repeat: A"),
-        (table_with(lambda table: table.iloc[:-1]), "that no region has, first [5]"),
+        (table_with(lambda table: table.iloc[:-1]), "that no region has (5)"),
         (table_with(lambda table: table.assign(index=1.5)), "the index '1.5' for the region"),
         (table_with(lambda table: table.rename(columns={"name": "colour"})), "expected 'index'"),
         (damaged_atlas, "cannot be read as an image"),

@@ -52,7 +52,7 @@ def test_mechanistic_map_follows_the_structure(tiny, npi_bids, tmp_path, sc):
         table.loc[table["fitness"].idxmax(), "r_fc"]
     )
     page = (tmp_path / "out" / "sub-01.html").read_text()
-    for title in ("Search of the parameters", "What was explored", "Where the model works"):
+    for title in ("Parameter search", "Explored parameters", "Bifurcation diagram"):
         assert title in page
     assert "neurolib" in (tmp_path / "out" / "logs" / "CITATION.md").read_text()
     validate(tmp_path / "out")

@@ -124,7 +124,7 @@ def test_results_of_a_group_stay_until_all_new_ones_are_whole(npi_bids, out):
         (("--group-by", "diagnosis"), 2, "does not exist; put a participants.tsv"),
         (("--exclude-file", "nowhere.txt"), 2, "cannot be read"),
         (("--min-verdict", "good"), 2, "--min-verdict must be one of fail, caution, pass"),
-        (("--qc-max-mean-fd", "0.01"), 4, "and 3 map(s) were left out"),
+        (("--qc-max-mean-fd", "0.01"), 4, "and 3 maps were excluded"),
         (("--min-subjects", "9"), 4, "No group has 9 subjects"),
     ],
 )

@@ -73,7 +73,7 @@ def test_series_of_xcp_d_are_mapped(npi_bids, xcp, tmp_path, weights):
     run = json.loads((func / f"{stem}_desc-series_timeseries.json").read_text())
     assert run["MeanFramewiseDisplacement"] == pytest.approx(0.1)
     assert len(run["Sources"]) == 3
-    assert "were taken as they were found" in (tmp_path / "out/logs/CITATION.md").read_text()
+    assert "were used as provided" in (tmp_path / "out/logs/CITATION.md").read_text()
     validate(tmp_path / "out")
 
 

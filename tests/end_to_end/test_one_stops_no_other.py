@@ -103,7 +103,7 @@ def test_a_dry_run_names_the_subject_and_writes_nothing(npi_bids, series, tmp_pa
     before = sorted(series.rglob("*"))
     code, out, err = npi_bids(series, tmp_path / "out", "participant", *VAR, "--dry-run")
     assert code == 1
-    assert "2 model(s) to fit" in out
+    assert "2 models to fit" in out
     (line,) = [line for line in out.splitlines() if line.startswith("  sub-2_")]
     assert words in line
     assert "Traceback" not in out + err
@@ -193,7 +193,7 @@ def test_a_folder_without_permission_is_a_row(series, tmp_path):
     finally:
         folder.chmod(0o755)
     assert done.returncode == 1, done.stderr
-    assert "2 model(s) to fit" in done.stdout
+    assert "2 models to fit" in done.stdout
     assert f"{folder}> cannot be read: Permission denied" in done.stdout
 
 

@@ -1,6 +1,7 @@
 """What both levels write, on a dataset whose wiring is known."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -203,11 +204,14 @@ def test_run_leaves_its_settings_as_toml(results, tiny):
 
 def test_methods_text_says_what_was_done(results):
     text = (results / "logs" / "CITATION.md").read_text()
-    for words in ("3 model(s) of 3 participant(s)", "0.5 mm were censored", "34 regressors",
-                  "Ornstein-Uhlenbeck", "Direction was supported",
-                  "sampling\nperiod of 2 s", "fitted to 2 run(s)", "Tiny"):  # fmt: skip
+    for words in ("One model was fitted to the data of each of 3 participants, pooling 2 runs.",
+                  "0.5 mm were censored", "34 regressors", "Ornstein-Uhlenbeck",
+                  "Direction was supported", "(TR 2 s)", "by 1 standard deviation;",
+                  "Tiny"):  # fmt: skip
         assert words in text, words
-    assert "@article" in (results / "logs" / "CITATION.bib").read_text()
+    cited = set(re.findall(r"@([A-Za-z]+\d{4})", text))
+    references = (results / "logs" / "CITATION.bib").read_text()
+    assert set(re.findall(r"@\w+\{(\w+),", references)) == cited
 
 
 def test_reports_stand_alone(results):
@@ -223,7 +227,7 @@ def test_reports_stand_alone(results):
 
 def test_report_names_the_regions_that_are_not_covered(results):
     assert (
-        "1 region(s) are not covered in every run and are n/a: E."
+        "1 region is not covered in every run and thus n/a: E."
         in (results / "sub-01.html").read_text()
     )
 

@@ -184,7 +184,7 @@ def test_sessions_are_compared_within_subjects(npi_bids, tmp_path):
     [
         (("--model", "diagnosis"), 2, "no column diagnosis"),
         (("--model", "group + ("), 2, "cannot be read"),
-        (("--contrast", "age"), 2, "--contrast need(s) --model"),
+        (("--contrast", "age"), 2, "--contrast needs --model"),
         (("--paired", "pre"), 2, "--paired takes two sessions"),
         (("--paired", "pre", "post"), 2, "no subject of"),
         (("--model", "group", "--harmonize", "scanner"), 2, "no column scanner"),
@@ -355,7 +355,7 @@ def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean,
     page = (out / "group.html").read_text()
     assert "The mean of the maps is not tested" in page
     assert ("This contrast is not tested" in page) == (not (mean and contrast))
-    assert "connections at 0.05" in page
+    assert "connections at p ≤ 0.05" in page
     assert "surrogates pre-trained on" in page
 
 

@@ -55,7 +55,7 @@ def test_regions_may_be_missing_but_not_unknown(tmp_path, truth, capsys):
     assert found[0]["n_entries"] == 20
     code, _ = compare(tmp_path, truth, (*LABELS[:5], "Z"))
     assert code == 3
-    assert "['Z']" in capsys.readouterr().err
+    assert "1 region that the truth lacks (Z)" in capsys.readouterr().err
 
 
 def test_results_of_the_app_are_found_with_their_intervals_and_verdicts(results, tiny, tmp_path):

@@ -49,7 +49,7 @@ def test_alignment_keeps_rows_as_sources():
 
 def test_other_regions_are_refused():
     other = ECResult(MATRICES[0], ("A", "B", "D"))
-    with pytest.raises(InputDataError, match=r"\['C', 'D'\]"):
+    with pytest.raises(InputDataError, match=r"2 regions \(C, D\)"):
         average([*results(), other], GroupSettings())
 
 

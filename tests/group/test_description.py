@@ -11,12 +11,12 @@ import pytest
 from neuroCombat import neuroCombat
 from scipy.stats import pearsonr, trim_mean, ttest_1samp
 
+from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.connectivity.network_measures import ONE_SIGNED, flow_stack
 from npi_bids.errors import NoUsableDataError
 from npi_bids.group import map_stack
 from npi_bids.group.description import (
     Weighing,
-    adjust,
     describe,
     describe_regions,
     likeness,
@@ -107,7 +107,7 @@ def test_a_map_of_noise_among_like_ones_is_an_outlier():
 
 
 def test_q_ignores_what_was_not_tested():
-    q = adjust(np.array([0.01, np.nan, 0.04]))
+    q = fdr_q_values(np.array([0.01, np.nan, 0.04]))
     np.testing.assert_allclose(q, [0.02, np.nan, 0.04])
 
 

@@ -9,7 +9,7 @@ from scipy.io import loadmat
 
 from npi_bids.cli.export import main
 from npi_bids.errors import InputDataError
-from npi_bids.io.tables import read_outside, write_matrix
+from npi_bids.io.tables import read_external, write_matrix
 from npi_bids.records import ECResult
 from tests.parcellation.test_cifti import axis, write_labels
 
@@ -84,28 +84,28 @@ def test_what_cannot_be_exported_is_said(given, capsys, tmp_path):
 
 
 def test_maps_of_any_origin_are_read_as_source_target(given, tmp_path):
-    first = read_outside(given)
+    first = read_external(given)
     np.testing.assert_array_equal(first.matrix, MATRIX)
-    np.testing.assert_array_equal(read_outside(given, rows="target").matrix, MATRIX.T)
+    np.testing.assert_array_equal(read_external(given, rows="target").matrix, MATRIX.T)
     table = pd.DataFrame(MATRIX, columns=LABELS, index=LABELS)
     table.to_csv(tmp_path / "square.csv")
-    np.testing.assert_array_equal(read_outside(tmp_path / "square.csv").matrix, MATRIX)
+    np.testing.assert_array_equal(read_external(tmp_path / "square.csv").matrix, MATRIX)
     pairs = pd.DataFrame({
         "Recorded": ["B", "C"], "Stimulated": ["A", "A"], "n": [3, 9], "probability": [0.1, 0.7],
     })  # fmt: skip
     pairs.to_csv(tmp_path / "ccep.tsv", sep="\t", index=False)
-    found = read_outside(tmp_path / "ccep.tsv", column="probability")
+    found = read_external(tmp_path / "ccep.tsv", column="probability")
     assert found.matrix[found.labels.index("A"), found.labels.index("C")] == 0.7
     assert np.isnan(found.matrix[found.labels.index("C"), found.labels.index("A")])
     np.savez(tmp_path / "a.npz", ec=MATRIX, labels=np.array(LABELS))
-    assert read_outside(tmp_path / "a.npz").labels == LABELS
+    assert read_external(tmp_path / "a.npz").labels == LABELS
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.csv", "x,A,B\nA,0,1\nC,1,0\n", "rows and columns have other names"),
-        ("a.tsv", "source\ttarget\tw\nA\tB\t1\nA\tB\t2\n", "there twice"),
+        ("a.tsv", "source\ttarget\tw\nA\tB\t1\nA\tB\t2\n", "1 duplicate pair"),
         ("a.tsv", "source\ttarget\tname\nA\tB\tx\n", "no column"),
         ("a.npz", "nothing", "cannot be read as a map"),
     ],
@@ -113,11 +113,11 @@ def test_maps_of_any_origin_are_read_as_source_target(given, tmp_path):
 def test_what_is_no_map_is_refused(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputDataError, match=message):
-        read_outside(tmp_path / name)
+        read_external(tmp_path / name)
 
 
 def test_published_maps_are_found_to_be_nearly_symmetric(shared_data):
-    found = read_outside(shared_data / "npi_group_ec" / "EC_Schaefer100.npz")
+    found = read_external(shared_data / "npi_group_ec" / "EC_Schaefer100.npz")
     assert found.labels[0] == "7Networks_LH_Vis_1"
     off = ~np.eye(100, dtype=bool)
     assert np.corrcoef(found.matrix[off], found.matrix.T[off])[0, 1] > 0.98

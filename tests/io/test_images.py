@@ -222,7 +222,7 @@ SIDES = {
     "unknown type": (gifti(array(np.zeros(20), [20]).replace("FLOAT32", "FLOAT31")),
                      "cannot be read as an image"),
     "a TimeStep in words": (gifti(*[array(np.zeros(20), [20]).replace("2000", "two")] * 3),
-                            "states a TimeStep of 'two'"),
+                            "states a TimeStep of two"),
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def test_uncovered_region_and_censored_sample_are_told_apart(tmp_path):
 def test_a_hole_in_a_covered_region_is_refused_and_never_zero(tmp_path):
     path = tmp_path / "timeseries.tsv"
     path.write_text("A\tB\n1\t1\n2\tn/a\n3\t4\n")
-    with pytest.raises(InputDataError, match=r"\['B'\]"):
+    with pytest.raises(InputDataError, match=r"of 1 region \(B\)"):
         read_series(path, tr=2.0)
 
 

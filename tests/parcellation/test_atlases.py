@@ -47,7 +47,7 @@ def test_regions_follow_each_other_and_the_first_keeps_what_both_have():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (block("Sub", (1, 1, 1)), "lie wholly under the first"),
+        (block("Sub", (1, 1, 1)), "covered completely by the first"),
         (block("Sub", (6, 6, 6), label="A"), "names that repeat: A"),
         (block("Sub", (6, 6, 6), space="MNI152NLin2009cAsym"), "expected atlases of one space"),
         (Parcellation("W", ("X",), (1,), "unknown",
@@ -102,5 +102,5 @@ def test_odd_atlases_need_a_table_and_then_work(shared_data, tmp_path, name, n_r
     assert len(atlas.labels) == n_regions
     assert len(atlas.image.shape) == 3
     path.with_name(f"{name}.tsv").write_text("index\tname\n" + "\n".join(rows[:-1]) + "\n")
-    with pytest.raises(InputDataError, match="1 value\\(s\\) that no region has"):
+    with pytest.raises(InputDataError, match="1 value that no region has"):
         load_file(path, request)

@@ -33,7 +33,7 @@ TINY = tiny_parcellation()
         ({"labels": ("A", "B", "C", "A")}, "repeat: A"),
         ({"values": (1, 2, 4, 3)}, "increasing"),
         ({"values": (0, 1, 2, 3)}, "positive"),
-        ({"values": (1, 2, 3, 9)}, r"value\(s\) that no region has, first \[4\]"),
+        ({"values": (1, 2, 3, 9)}, r"1 value that no region has \(4\)"),
         ({"networks": ("one",)}, "1 networks for 4 regions"),
         ({"image": label_image(np.zeros((2, 2)), np.eye(4))}, r"shape \(2, 2\)"),
         ({"image": weights_image(np.zeros((2, 2, 2, 3)), np.eye(4))}, "3 maps for 4 names"),

@@ -195,7 +195,7 @@ def test_the_groups_surrogate_is_that_of_no_data(found):
 
 
 def test_what_cannot_be_pretrained_is_said(found):
-    with pytest.raises(NoUsableDataError, match=r"3 subject\(s\) have usable data"):
+    with pytest.raises(NoUsableDataError, match="Usable data of 3 subjects"):
         pretrain(subjects(n=3), MOU)
     windows = cut_windows([run_of(0)], 3)
     with pytest.raises(SettingsError, match="holds no networks for --surrogate mlp"):

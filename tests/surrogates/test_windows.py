@@ -61,7 +61,7 @@ def test_nothing_left_says_what_to_change():
 
 
 def test_runs_with_other_regions_are_refused():
-    with pytest.raises(InputDataError, match=r"differ in their regions.*\['A', 'B'\]"):
+    with pytest.raises(InputDataError, match="differ in their regions: A, B"):
         cut_windows([ramp(9), ramp(9, label="B")], n_lags=2)
 
 
@@ -90,7 +90,7 @@ def test_too_few_covered_regions_name_the_remedy():
 
 def test_all_samples_censored_is_too_little_data():
     run = RegionSeries(np.full((4, 2), np.nan), ("A", "B"), 1.0, np.zeros(4, dtype=bool))
-    with pytest.raises(NoUsableDataError, match="Every sample of 1 run"):
+    with pytest.raises(NoUsableDataError, match="no uncensored sample in 1 run"):
         shared_regions([run])
 
 

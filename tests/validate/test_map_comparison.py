@@ -8,7 +8,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.records import ECResult
 from npi_bids.validate.map_comparison import (
     agreement,
-    compare_outside,
+    compare_external,
     match_regions,
     shuffle_by_distance,
     spin,
@@ -30,7 +30,7 @@ def test_a_map_agrees_with_itself_and_not_with_its_transpose():
     assert turned.r_antisymmetric == pytest.approx(-1)
     assert turned.r_transposed == pytest.approx(1)
     assert turned.p_direction_spin == 1
-    assert "check which rows are sources" in turned.orientation
+    assert "check whether rows are sources" in turned.orientation
 
 
 def test_symmetric_maps_tell_nothing_of_rows():
@@ -76,7 +76,7 @@ def test_order_does_not_matter_and_the_table_gives_places(tmp_path):
     table.to_csv(tmp_path / "regions.tsv", sep="\t", index=False)
     order = RNG.permutation(N)
     turned = ECResult(MAP[np.ix_(order, order)], tuple(labels[n] for n in order))
-    found, _ = compare_outside(
+    found, _ = compare_external(
         ECResult(MAP, labels), turned, tmp_path / "regions.tsv", n_null=9, seed=0
     )
     assert found.r == pytest.approx(1)
@@ -87,4 +87,4 @@ def test_order_does_not_matter_and_the_table_gives_places(tmp_path):
 def test_maps_of_other_atlases_are_refused():
     other = ECResult(MAP[:3, :3], ("X", "Y", "Z"))
     with pytest.raises(InputDataError, match="share 0 region"):
-        compare_outside(other, ECResult(MAP[:2, :2], ("A", "B")), None, n_null=0, seed=0)
+        compare_external(other, ECResult(MAP[:2, :2], ("A", "B")), None, n_null=0, seed=0)

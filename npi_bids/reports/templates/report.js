@@ -56,8 +56,8 @@
       const first = this.layers[0];
       if (first.directed) {
         const numbers = antisymmetric(first.numbers, this.n);
-        this.layers.splice(1, 0, { name: "antisymmetric", title: "antisymmetric part of " +
-          first.title + ": (E - E') / 2", directed: true, signed: true, limit: first.limit, numbers });
+        this.layers.splice(1, 0, { name: "directed part", title: "directed (antisymmetric) part of " +
+          first.title + ": half of A → B minus B → A", directed: true, signed: true, limit: first.limit, numbers });
       }
       this.details = Object.entries(this.data.details).map(([name, packed]) => [name, unpack(packed)]);
       this.said = root.querySelector(".said");

@@ -1,0 +1,147 @@
+"""Argument parsers whose help is readable in 80 columns and whose usage errors are two lines."""
+
+from __future__ import annotations
+
+from argparse import (
+    Action,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Callable, Sequence
+from textwrap import fill
+from typing import Any, NoReturn
+
+from npi_bids import __version__
+from npi_bids.wording import join_words, suggest_word
+
+_WIDTH = 80
+
+
+class CommandParser(ArgumentParser):
+    """A parser of one command: short usage, an example, and errors that suggest what was meant.
+
+    Parameters
+    ----------
+    name
+        What the user calls the command.
+    usage
+        Its arguments, without the options.
+    description
+        What it does, in one or two sentences.
+    example
+        Command lines of common cases.
+    epilog
+        What follows the options, with its line breaks; empty for nothing.
+    """
+
+    def __init__(
+        self, name: str, usage: str, description: str, *, example: str, epilog: str = ""
+    ) -> None:
+        indented = "\n".join("  " + line for line in example.splitlines())
+        super().__init__(
+            name,
+            usage=f"{name} [options] {usage}".rstrip(),
+            description=f"{fill(description, _WIDTH - 2)}\n\nexample:\n{indented}",
+            epilog=epilog or None,
+            formatter_class=_HelpFormatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self._given: tuple[str, ...] = ()
+
+    def add_help_options(self, group: Any = None) -> None:
+        """Add ``--help`` and ``--version``, to a group of options where one is given."""
+        place = group or self
+        place.add_argument("-h", "--help", action="help", help="show this help and exit")
+        place.add_argument("--version", action="version", version=f"npi-bids {__version__}",
+                           help="show the version and exit")  # fmt: skip
+
+    def read(self, argv: Sequence[str]) -> Namespace:
+        """Parse command-line arguments; underscores in names of options are accepted.
+
+        Raises
+        ------
+        SystemExit
+            Help or the version was shown (0), or the arguments cannot be used (2).
+        """
+        words = [with_dashes(word) for word in argv]
+        self._given = tuple(words)
+        known = [flag for action in self._actions for flag in action.option_strings]
+        end = words.index("--") if "--" in words else len(words)
+        for word in words[:end]:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and flag not in known:
+                self.error(f"{flag} is not an option{suggest_word(flag, known) or '.'}")
+        return self.parse_args(words)
+
+    def error(self, message: str) -> NoReturn:
+        """End with the fault, what may mend it, and where the help is; exit code 2."""
+        greedy = self._greedy_flag() if "arguments are required" in message else ""
+        hint = f" ({greedy} takes all words that follow it; give it last.)" if greedy else ""
+        self.exit(2, f"{self.prog}: {message}{hint}\n{help_line(self.prog)}")
+
+    def _greedy_flag(self) -> str:
+        """Return the last option on the command line if it takes any number of values."""
+        flags = [word for word in self._given if word.startswith("-")]
+        for action in self._actions:
+            if flags and flags[-1] in action.option_strings and action.nargs == "+":
+                return flags[-1]
+        return ""
+
+
+def help_line(name: str) -> str:
+    r"""Return the line that follows a usage error.
+
+    >>> help_line("npi-ec")
+    'See npi-ec --help.\n'
+    """
+    return f"See {name} --help.\n"
+
+
+def with_dashes(word: str) -> str:
+    """Accept the underscore spellings of other BIDS Apps.
+
+    >>> with_dashes("--participant_label=a_b")
+    '--participant-label=a_b'
+    """
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def choice_of(choices: Sequence[str]) -> Callable[[str], str]:
+    """Return an argparse type that accepts one of some words, and names them all otherwise.
+
+    >>> choice_of(("grid", "both"))("gird")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: must be one of grid, both, not gird; did you mean grid?
+    """
+
+    def check(word: str) -> str:
+        if word not in choices:
+            hint = suggest_word(word, choices) or "."
+            raise ArgumentTypeError(f"must be one of {join_words(choices)}, not {word}{hint}")
+        return word
+
+    return check
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter):
+    """Name the values of an option once: ``-t, --task-id LABEL ...``."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=_WIDTH)
+
+    def _format_action_invocation(self, action: Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        metavar = self._format_args(action, (action.dest or "").upper())
+        return f"{', '.join(action.option_strings)} {metavar}"
+
+    def _format_args(self, action: Action, default_metavar: str) -> str:
+        if action.nargs == "+":
+            return f"{action.metavar or default_metavar} ..."
+        return super()._format_args(action, default_metavar)

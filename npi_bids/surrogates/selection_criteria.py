@@ -1,0 +1,36 @@
+"""Criteria by which held-out data choose between surrogates, and the grids they choose from.
+
+A gain is the fraction by which the held-out mean squared error must fall for the alternative to
+replace the simpler model. None of the values is published; ``python -m benchmarks.accuracy`` and
+``python -m benchmarks.calibration`` show what they give on systems whose connectivity is known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# A ridge VAR replaces the Ornstein-Uhlenbeck process, which has the better foundation.
+VAR_GAIN = 0.002
+# A first residual network justifies training the others of the ensemble.
+FIRST_NETWORK_GAIN = 0.001
+# The ensemble of residual networks is added to the linear model.
+NETWORKS_GAIN = 0.005
+# A region's memory of its own past is extended by one sample.
+MEMORY_GAIN = 0.01
+# The autoregression common to all regions is extended by one lag.
+WHITENING_GAIN = 0.005
+# Lagged evidence below this is explained by sampling alone (whose expectation is 1).
+ABSENT_EVIDENCE = 1.3
+
+# Fraction of the windows that trains where the caller held none out.
+TRAIN_FRACTION = 0.8
+# Stretches of time: two train and two validate, then vice versa.
+N_STRETCHES = 4
+# Regions that choices are made on, evenly spaced, where there are more.
+MOST_REGIONS = 64
+# Iterations of a fit that only compares choices.
+COMPARISON_ITERATIONS = 40
+# Precisions of the prior on the drift, from strong to weak; in units of (drift per sample)^-2.
+PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
+# Largest ratio of the precisions of the antisymmetric and the symmetric part of the drift.
+LARGEST_PRECISION_RATIO = 100.0
