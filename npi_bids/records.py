@@ -162,6 +162,56 @@ class GroupEC:
     labels: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How regions show the state, as the data chose it: all that another fit takes over.
+
+    Attributes
+    ----------
+    gain
+        Whether all regions share an unknown gain.
+    gain_evidence
+        Log likelihood that the free gain brings, less what its numbers cost (nats).
+    delay_sd
+        Spread of the delays, in samples; 0 where there are none.
+    delay_evidence
+        Log evidence for delays, against none (nats); NaN where none were tried.
+    precision
+        Of the symmetric and of the antisymmetric part of the relative drift.
+    band
+        In radians per sample; None where all frequencies have power.
+    own
+        Own weight of the process whose spectrum a fit with a free gain starts from.
+    """
+
+    gain: bool
+    gain_evidence: float
+    delay_sd: float
+    delay_evidence: float
+    precision: tuple[float, float]
+    band: tuple[float, float] | None
+    own: float
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the signals are taken for the state itself."""
+        return not self.gain and self.delay_sd == 0
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Observation:
+        """Return a choice from its fields, as JSON has them."""
+        band = facts["band"]
+        return cls(
+            gain=bool(facts["gain"]),
+            gain_evidence=float(facts["gain_evidence"]),
+            delay_sd=float(facts["delay_sd"]),
+            delay_evidence=float(facts["delay_evidence"]),
+            precision=(float(facts["precision"][0]), float(facts["precision"][1])),
+            band=None if band is None else (float(band[0]), float(band[1])),
+            own=float(facts["own"]),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """What a result says about itself; NaN where a figure cannot be had.
@@ -199,6 +249,12 @@ class Quality:
     delay_share, delay_sd
         Share of that antisymmetric part which a fixed delay of each region would explain, beyond
         what as many free numbers explain by chance, and the spread of the delays in seconds.
+    common_gain
+        Whether the map allows for an unknown gain over frequency that all regions share (a filter,
+        the haemodynamic response).
+    removed_delay_sd
+        Spread of the regional delays that the map allows for (s); 0 where it allows for none, NaN
+        where the surrogate knows of none.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
@@ -242,6 +298,8 @@ class Quality:
     delay_share: float
     delay_sd: float
     high_frequency_share: float
+    common_gain: bool = False
+    removed_delay_sd: float = float("nan")
     n_windows: int
     n_train: int
     n_valid: int

@@ -188,7 +188,7 @@ def assess_fit(
     runs
         The series, for their spectrum.
     """
-    n_regions = fit.surrogate.n_regions
+    n_regions, seen = fit.surrogate.n_regions, fit.surrogate.observation
     n_lags = fit.surrogate.free_lags or fit.surrogate.n_lags
     everything = np.concatenate([fit.learn.target, fit.check.target])
     position = np.concatenate([fit.learn.position, fit.check.position])
@@ -219,6 +219,8 @@ def assess_fit(
         delay_share=delays.share,
         delay_sd=delays.sd * runs[0].tr,
         high_frequency_share=high_frequency_share(runs),
+        common_gain=seen.gain if seen else False,
+        removed_delay_sd=seen.delay_sd * runs[0].tr if seen else float("nan"),
         n_windows=fit.n_windows,
         n_train=len(fit.learn),
         n_valid=len(fit.check),

@@ -128,6 +128,18 @@ FIGURES = (
         "seconds, over regions; haemodynamic delays differ by about 1 s",
         "s",
     ),
+    QualityFigure(
+        "removed_delay_sd",
+        "SD of delays allowed for",
+        "seconds, over regions; 0: none were found; n/a: the surrogate knows of none",
+        "s",
+    ),
+    QualityFigure(
+        "common_gain",
+        "common gain allowed for",
+        "whether the map allows for a filter or haemodynamic response that all regions share",
+        shown=False,
+    ),
     QualityFigure("antisymmetric_share", "antisymmetric fraction", "of the map's variance"),
     QualityFigure(
         "model_fc_r", "model FC r", "free-running surrogate and data; n/a: the free run diverged"

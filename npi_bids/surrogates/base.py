@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from npi_bids.errors import SettingsError
-from npi_bids.records import Array, Windows
+from npi_bids.records import Array, Observation, Windows
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.families import (
     DEFAULTS,
@@ -56,6 +56,11 @@ class Abilities:
         Shape (n_lags, source, target), the most recent sample last; None where the effect of a
         perturbation depends on the state.
         """
+        return None
+
+    @property
+    def observation(self) -> Observation | None:
+        """How the regions are taken to show the state; None where signals are taken for it."""
         return None
 
     @property

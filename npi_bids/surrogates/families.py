@@ -261,7 +261,32 @@ def _linear_words(trainings: Trainings) -> str:
         )
     else:
         linear = f"Its linear part was {process}{' in all models' if n_models > 1 else ''}"
-    return f"{linear}. {_PROCESS_WORDS}"
+    return f"{linear}. {_PROCESS_WORDS}{_observation_words(trainings)}"
+
+
+def _observation_words(trainings: Trainings) -> str:
+    """Say in how many models the signals were not taken for the state itself."""
+    seen = [found for found in trainings if "common_gain" in found]
+    if not seen:
+        return ""
+    n_gain = sum(bool(found["common_gain"]) for found in seen)
+    delays = [found["delay_sd"] for found in seen if found["delay_sd"] > 0]
+    parts = []
+    if delays:
+        spread = f"{min(delays):.1f}" + (f" to {max(delays):.1f}" if len(delays) > 1 else "")
+        parts.append(
+            f"a delay of each region (standard deviation over regions {spread} s) in "
+            f"{count_noun(len(delays), 'model')}"
+        )
+    if n_gain:
+        parts.append(
+            f"a gain over frequency that all regions share in {count_noun(n_gain, 'model')}"
+        )
+    return (
+        ". Where this predicted held-out data better, the observation was part of the likelihood "
+        f"(Whittle): {', and '.join(parts)}; the prior precisions are those of highest evidence "
+        "there"
+    )
 
 
 _PROCESS_WORDS = (

@@ -21,7 +21,7 @@ from npi_bids.records import Array, Mask, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.families import imported, prior_support
 from npi_bids.surrogates.hybrid import Hybrid, left_over, zero_mlp
-from npi_bids.surrogates.networks import NetworkSurrogate, fit_network
+from npi_bids.surrogates.networks import NetworkSurrogate, fit_network, given_network
 from npi_bids.surrogates.ou import MOU, unroll
 from npi_bids.surrogates.ou_model_selection import Choices, pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
@@ -302,9 +302,7 @@ def group_surrogate(windows: Windows, settings: TrainSettings, prior: GroupPrior
     """Return the group's surrogate in the units of a subject."""
     support = prior_support(settings.surrogate)
     if not support.linear:
-        kind = imported(support.network)
-        return fit_network(kind, windows, windows.take(slice(0, 0)), replace(settings, epochs=0),
-                           start=prior.networks)[0]  # fmt: skip
+        return given_network(imported(support.network), windows, settings, prior.networks)
     linear = group_linear(windows, prior)
     if not support.network or not prior.networks:
         return linear
@@ -359,9 +357,7 @@ def _with_networks(
 def _given(windows: Windows, settings: TrainSettings, prior: GroupPrior) -> NetworkSurrogate:
     """Return the group's networks as they are."""
     last = replace(windows, history=windows.history[:, -1:])
-    nothing = last.take(slice(0, 0))
-    settings = replace(settings, n_seeds=1, epochs=0)
-    return fit_network(zero_mlp, last, nothing, settings, start=prior.networks)[0]
+    return given_network(zero_mlp, last, settings, prior.networks)
 
 
 def _scale(windows: Windows) -> tuple[Array, Array]:

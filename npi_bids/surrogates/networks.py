@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -273,9 +273,9 @@ def fit_network(
     like
         A fit whose numbers of epochs to keep, instead of stopping early.
     start
-        Weights by name that every member starts from, instead of drawing them; 0 epochs leave
-        them as they are.
+        Weights by name that every member starts from, instead of drawing them.
     """
+    settings = with_width_of(start, settings) if start else settings
     _, n_lags, n_regions = train.history.shape
     networks = [
         make_network(kind, n_lags, n_regions, settings, member)
@@ -283,13 +283,38 @@ def fit_network(
     ]
     for network in networks if start else ():
         load_weights(network, start or {})
-    if start and settings.epochs == 0:
-        nothing = TrainLog((float("nan"),), (float("nan"),))
-        return NetworkSurrogate(tuple(networks), n_lags, n_regions, (0,) * len(networks)), nothing
     known = like.epochs if isinstance(like, NetworkSurrogate) else None
     logs = train_networks(networks, [(train, valid)] * len(networks), settings, known)
     epochs = tuple(log.best_epoch for log in logs)
     return NetworkSurrogate(tuple(networks), n_lags, n_regions, epochs), mean_log(logs)
+
+
+def given_network(
+    kind: Callable[[int, int, int | None], SplitNetwork],
+    windows: Windows,
+    settings: TrainSettings,
+    weights: Mapping[str, Array],
+) -> NetworkSurrogate:
+    """Return a network with the weights that it is given, of the kind and for the windows.
+
+    Raises
+    ------
+    InputDataError
+        The weights are those of another network.
+    """
+    _, n_lags, n_regions = windows.history.shape
+    network = make_network(kind, n_lags, n_regions, with_width_of(weights, settings))
+    load_weights(network, weights)
+    return NetworkSurrogate((network,), n_lags, n_regions, (0,))
+
+
+def with_width_of(weights: Mapping[str, Array], settings: TrainSettings) -> TrainSettings:
+    """Return settings with as many hidden units as the weights have.
+
+    A group's network keeps its width where a subject lacks some of the regions.
+    """
+    first = weights.get("first.weight")
+    return settings if first is None else replace(settings, hidden=len(first))
 
 
 def make_network(

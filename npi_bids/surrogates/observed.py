@@ -18,13 +18,12 @@ from numpy.linalg import LinAlgError
 from scipy.linalg import solve
 
 from npi_bids.errors import SurrogateError
-from npi_bids.records import Array, RegionSeries, Windows
+from npi_bids.records import Array, Observation, RegionSeries, Windows
 from npi_bids.surrogates.cross_spectra import Complex
 from npi_bids.surrogates.ou_model_selection import regions_to_choose_on, time_stretches
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
-    Observation,
     ObservationModel,
     choose_observation,
     refit_observation,

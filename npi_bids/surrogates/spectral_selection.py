@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
-from npi_bids.records import Array, RegionSeries
+from npi_bids.records import Array, Observation, RegionSeries
 from npi_bids.surrogates.cross_spectra import (
     Complex,
     CrossSpectra,
@@ -33,56 +33,6 @@ FEWEST_REGIONS = 10  # with fewer the delays take what is direction
 _BELIEVED, _GATE = 0.25, 12.0
 _FOLDS = 4  # stretches of time, each held out once
 _MOST_PRECISION = 1e5
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What the data chose of the observation model: all that another fit of them takes over.
-
-    Attributes
-    ----------
-    gain
-        Whether all regions share an unknown gain.
-    gain_evidence
-        Log likelihood that the free gain brings, less what its numbers cost (nats).
-    delay_sd
-        Spread of the delays, in samples; 0 where there are none.
-    delay_evidence
-        Log evidence for delays, against none (nats); NaN where none were tried.
-    precision
-        Of the symmetric and of the antisymmetric part of the relative drift.
-    band
-        In radians per sample; None where all frequencies have power.
-    own
-        Own weight of the process whose spectrum a fit with a free gain starts from.
-    """
-
-    gain: bool
-    gain_evidence: float
-    delay_sd: float
-    delay_evidence: float
-    precision: tuple[float, float]
-    band: tuple[float, float] | None
-    own: float
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the signals are taken for the state itself."""
-        return not self.gain and self.delay_sd == 0
-
-    @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Observation:
-        """Return a choice from its fields, as JSON has them."""
-        band = facts["band"]
-        return cls(
-            gain=bool(facts["gain"]),
-            gain_evidence=float(facts["gain_evidence"]),
-            delay_sd=float(facts["delay_sd"]),
-            delay_evidence=float(facts["delay_evidence"]),
-            precision=(float(facts["precision"][0]), float(facts["precision"][1])),
-            band=None if band is None else (float(band[0]), float(band[1])),
-            own=float(facts["own"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

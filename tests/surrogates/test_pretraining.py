@@ -170,6 +170,20 @@ def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
     np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))
 
 
+@pytest.mark.parametrize("n_covered", [N, N - 2])
+@pytest.mark.parametrize("surrogate", ["mlp", "hybrid"])
+def test_a_subject_is_mapped_from_the_networks_of_its_group(surrogate, n_covered):
+    train = TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu")
+    prior = pretrain(subjects(), train).prior_of("x", leave_out=True)
+    run = run_of(0)
+    data = run.data.copy()
+    data[:, n_covered:] = np.nan
+    run = RegionSeries(data, run.labels, run.tr, run.keep)
+    result = ec_of_runs([run], train=train, perturb=PerturbSettings(), prior=prior)
+    assert np.isfinite(result.ec[:n_covered, :n_covered]).all()
+    assert np.isfinite(result.quality.r_split)
+
+
 def test_a_network_without_a_region_ignores_it(found):
     settings = TrainSettings(surrogate="mlp", epochs=2, n_lags=2)
     networks = pretrain(subjects(), settings).networks["all"]
