@@ -249,8 +249,8 @@ _ALL = (
     ),
     Output(
         kind="strength", level=MODEL, suffix="dseg", variant="Strength",
-        what="What the map of effective connectivity says of each region: strength, flow, "
-        "asymmetry and hierarchy",
+        what="Out-strength, in-strength, net flow, asymmetry and hierarchy of each region in the "
+        "map of effective connectivity",
         method="Positive and negative entries are summed together and apart; n/a: not covered.",
     ),
     Output(
@@ -306,7 +306,7 @@ _ALL = (
         value="upper", label="upper",
     ),
     _of_group(
-        "groupsign", "Share of the subjects whose entry has the sign of the mean", units="share",
+        "groupsign", "Fraction of subjects whose entry has the sign of the mean", units="share",
         bounds=_P, tested=True, value="sign_consistency",
         label="sign", title="fraction of subjects with the sign of the mean",
     ),

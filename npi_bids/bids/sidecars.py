@@ -55,7 +55,7 @@ _COLUMNS = {
     "p_fwe": "p by permutation, family-wise.",
     "p_nbs": "p by permutation, family-wise, of the network of connections it is in.",
     "p_tfnbs": "p by permutation, family-wise, of its threshold-free network score.",
-    "sign_consistency": "Share of the subjects whose value has the sign of the mean.",
+    "sign_consistency": "Fraction of subjects whose value has the sign of the mean.",
     "median": "Median over subjects.",
     "trimmed": "Trimmed mean over subjects.",
     "influence": "Largest change of the mean when one subject is left out, in standard errors.",
@@ -310,7 +310,7 @@ class PretrainedOrigin(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedAccuracy(Record):
-    """Accuracy of simulated maps of like quality; null where nothing like it was simulated."""
+    """Accuracy of simulated maps with comparable quality metrics; null where there are none."""
 
     value: float = entry("Correlation with the truth.", default=float("nan"))
     interval_90: tuple[float, ...] = entry("Ends of its 90 % interval.", default=())
@@ -344,7 +344,7 @@ class FittedModel(Record):
         "Whether the signals differ from themselves with time reversed.", default=False
     )
     expected_r: ExpectedAccuracy = entry(
-        "Accuracy of simulated maps of like quality.", default=ExpectedAccuracy()
+        "Accuracy of simulated maps with comparable quality metrics.", default=ExpectedAccuracy()
     )
     expected_r_antisymmetric: ExpectedAccuracy = entry(
         "The same for the antisymmetric part.", default=ExpectedAccuracy()

@@ -128,8 +128,8 @@ def test_all_that_is_wrong_is_named(linear, tmp_path, capsys):
     assert main([str(linear), *words, "-o", str(tmp_path / "a.csv")]) == 2
     err = capsys.readouterr().err
     for part in ("-o OUT.tsv must end in .tsv, not a.csv", "no region a; did you mean A?",
-                 "It has 4 regions (A, B, C, D)", "--source B+B: B is named twice", "not 0.", "not nan.",
-                 "not 3..1.", "not x."):  # fmt: skip
+                 "It has 4 regions (A, B, C, D)", "--source B+B: B is named twice", "not 0.",
+                 "not nan.", "not 3..1.", "not x."):  # fmt: skip
         assert part in err
     assert not list(tmp_path.glob("a*"))
 

@@ -216,7 +216,7 @@ TABLE = [
     (mask_moved, "is not the grid of its run"),
     (damaged_mask, "cannot be read as an image"),
     (one_row_less, "have 259 rows but the run has 260 samples"),
-    (column_of_na, "columns ['trans_x'"),
+    (column_of_na, "uncensored samples of trans_x"),
     (words_in_a_column, "holds 'left' in column 'trans_x', line 2"),
     (empty_confounds, "cannot be read"),
     (binary_confounds, "cannot be read"),
