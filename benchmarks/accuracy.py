@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
-Sections: released fresh strong sizes wbm graphs netsim real. ``--slow`` adds Granger causality and
-PCMCI where statsmodels and tigramite are installed.
+Sections: released fresh strong sizes wbm graphs netsim real observation. ``--slow`` adds Granger
+causality and PCMCI where statsmodels and tigramite are installed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmarks.methods import Method, methods
+from benchmarks.observation import CONDITIONS, METHODS, compare
 from benchmarks.systems import (
     Known,
     as_runs,
@@ -188,6 +189,17 @@ def _halves(halves: list[list], settings: TrainSettings) -> dict[str, float]:  #
     return mean | {name: pearson(part(maps[0]), part(maps[1])) for name, part in parts.items()}
 
 
+def observation_models(bench: Bench) -> None:
+    """Compare the default with and without its observation model: delays, filters, gaps."""
+    conditions = dict(list(CONDITIONS.items())[:4]) if bench.quick else CONDITIONS
+    rows = {}
+    for name, found in compare(conditions):
+        rows[name] = [number for method in METHODS for number in found[method][::2]]
+        bench.results[name] = found
+    columns = [f"{method}{part}" for method in METHODS for part in ("", ", anti")]
+    show("20 regions seen in many ways, mean r of four networks", columns, rows)
+
+
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "released": released,
     "fresh": fresh,
@@ -197,6 +209,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "graphs": graphs,
     "netsim": net_sim,
     "real": real,
+    "observation": observation_models,
 }
 
 
