@@ -468,10 +468,9 @@ def assess_model(
     if sure is not None:
         parts = ("stderr", sure.standard_error), ("lower", sure.lower), ("upper", sure.upper)
         found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
-    labels, together = runs[0].labels, perturbed.settings.together
-    tables = {"responses": response_table(together, perturbed.responses, labels)}
+    labels = runs[0].labels
     return SubjectEC(
-        tables=tables if together else {},
+        tables=_tables(trained.surrogate, perturbed, labels, covered, runs[0].tr),
         measures={name: ECResult(all_regions(m, covered), labels) for name, m in found.items()},
         quality=quality,
         verdict=judge(quality, wanted.verdict),
@@ -483,6 +482,30 @@ def assess_model(
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
     )
+
+
+def _tables(
+    surrogate: Surrogate,
+    perturbed: PerturbedModel,
+    labels: Sequence[str],
+    covered: Mask,
+    tr: float,
+) -> dict[str, Table]:
+    """Return what is written beside the matrices: responses to sets, and delays of regions."""
+    tables: dict[str, Table] = {}
+    if together := perturbed.settings.together:
+        tables["responses"] = response_table(together, perturbed.responses, labels)
+    if (delays := surrogate.region_delays) is not None:
+        whole = np.full((2, len(labels)), np.nan)
+        whole[:, covered] = tr * np.array(delays)
+        lags, errors = whole.tolist()
+        tables["delays"] = {
+            "index": range(1, len(labels) + 1),
+            "name": list(labels),
+            "delay": lags,
+            "standard_error": errors,
+        }
+    return tables
 
 
 @contextmanager

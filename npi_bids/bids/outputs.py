@@ -254,6 +254,12 @@ _ALL = (
         method="Positive and negative entries are summed together and apart; n/a: not covered.",
     ),
     Output(
+        kind="delays", level=MODEL, suffix="dseg", variant="Delays",
+        what="Delay with which each region shows its state",
+        method="Estimated together with the drift, from the phases of all cross-spectra. The file "
+        "is there where the map allows for delays.",
+    ),
+    Output(
         kind="weights", level=MODEL, suffix="surrogate", extension=".safetensors",
         below=SURROGATES, what="The fitted surrogate",
     ),

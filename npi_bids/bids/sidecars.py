@@ -651,6 +651,21 @@ class ModelSidecars:
         """Return the sidecar of the table of what the map says of its regions."""
         return strength_sidecar(self.place, self.links)
 
+    def of_delays(self) -> TableSidecar:
+        """Return the sidecar of the table of the regions' delays."""
+        return TableSidecar(
+            description=description_of("delays"),
+            place=self.place,
+            links=self.links,
+            columns={
+                "delay": Column(
+                    "By how much the signal of the region lags behind its state, less the median "
+                    "over regions; n/a: not covered.", "s",
+                ),
+                "standard_error": Column("Its standard error.", "s"),
+            },
+        )  # fmt: skip
+
     def _beside(self, matrix: MatrixFields) -> MatrixSidecar:
         return MatrixSidecar(
             matrix=matrix, place=self.place, links=self.links, model_sidecar=self.uri

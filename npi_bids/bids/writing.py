@@ -145,6 +145,8 @@ def _save_fit(
         kind, target = path.stem, out_dir / output_path(path.stem, *named)
         if kind in (*MEASURES, *UNCERTAINTIES):
             written += _save(path, target, described.of_matrix(kind))
+        elif kind == "delays":
+            written += _save(path, target, described.of_delays())
         elif kind == "weights":
             written += _save(path, target, described.of_weights())
         else:

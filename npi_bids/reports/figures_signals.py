@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from npi_bids.plotting import MatrixStyle, plot_matrix
-from npi_bids.records import Array
+from npi_bids.records import INTERVAL_QUANTILE, Array
 from npi_bids.whole_brain.settings import GOOD_FC
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
@@ -160,6 +160,26 @@ def svg_text(canvas: Canvas) -> str:
     # A hundredth of a point is finer than any screen or printer, and outlines are long.
     text = _OUTLINE.sub(lambda found: _LONG.sub(r"\1", found[0]), text)
     return text[text.index("<svg") :]
+
+
+def draw_delays(delays: Array, errors: Array) -> str:
+    """Draw the delays of the regions with their 95 % intervals, in order of size.
+
+    Parameters
+    ----------
+    delays, errors
+        Shape (n_regions,), in seconds; regions without one (NaN) are left out.
+    """
+    known = np.flatnonzero(np.isfinite(delays))
+    order = known[np.argsort(delays[known])]
+    canvas, (axes,) = make_canvas(5.6, 3.0)
+    axes.errorbar(
+        range(1, len(order) + 1), delays[order], yerr=INTERVAL_QUANTILE * errors[order], fmt=".",
+        color=BLUE, ecolor=GREY, elinewidth=1, markersize=4,
+    )  # fmt: skip
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(xlabel="regions, in order", ylabel="delay (s)")
+    return svg_text(canvas)
 
 
 def draw_search(table: pd.DataFrame) -> str:

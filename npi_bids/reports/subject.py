@@ -180,10 +180,43 @@ class MapOfModel:
 
     def figures(self) -> list[Figure]:
         """Return where connections lie: between networks, and on the brain."""
-        return draw_places(self.ec, self.regions)
+        return [*draw_places(self.ec, self.regions), *_draw_delays(self.model, self.regions)]
 
     def _significant(self) -> Array:
         return figures_signals.only_significant(self.ec.matrix, self.others["npiq"], ALPHA)
+
+
+def _draw_delays(model: Model, regions: Regions) -> list[Figure]:
+    """Return pictures of the delays of the regions, where the map allows for some."""
+    path = model.path("delays")
+    if not path.is_file():
+        return []
+    table = read_table(path)
+    delays, errors = (table[name].to_numpy(dtype=float) for name in ("delay", "standard_error"))
+    caption = (
+        "Time by which the signal of a region lags behind its state, less the median over "
+        "regions; most likely haemodynamic, and taken out of the map."
+    )
+    drawn = [
+        Figure(
+            "delays",
+            "Delays of the regions",
+            f"{caption} Bars are 95 % intervals.",
+            figures_signals.draw_delays(delays, errors),
+            "Delays of all regions in order of size, with intervals",
+        )
+    ]
+    if regions.centres is not None:
+        drawn.append(
+            Figure(
+                "delaysbrain",
+                "Delays on the brain",
+                caption,
+                figures_connectivity.draw_on_brain(delays, regions.centres),
+                "Glass brain with one point per region, coloured by its delay",
+            )
+        )
+    return drawn
 
 
 def draw_places(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure]:

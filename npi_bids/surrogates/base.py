@@ -64,6 +64,14 @@ class Abilities:
         return None
 
     @property
+    def region_delays(self) -> tuple[Array, Array] | None:
+        """Delay with which each region shows its state, and its standard error, in samples.
+
+        None where the surrogate allows for none.
+        """
+        return None
+
+    @property
     def free_lags(self) -> int | None:
         """Lags whose weights between regions are fitted; None where all lags are."""
         return None

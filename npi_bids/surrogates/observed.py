@@ -45,6 +45,8 @@ class ObservedOU(VAR):
         Of the state, each region in units in which it has the variance of its signal.
     delays
         Shape (n_regions,), in samples.
+    delay_errors
+        Shape (n_regions,), in samples; NaN where there are no delays.
     errors
         Shape (n_regions, n_regions); standard errors of the transition of the state.
     innovation
@@ -55,9 +57,17 @@ class ObservedOU(VAR):
 
     process: OU
     delays: Array
+    delay_errors: Array
     errors: Array
     innovation: Array
     observation: Observation
+
+    @property
+    def region_delays(self) -> tuple[Array, Array] | None:
+        """Delays and their standard errors, less what all regions share, in samples."""
+        if self.observation.delay_sd == 0:
+            return None
+        return self.delays - np.median(self.delays), self.delay_errors
 
     @property
     def linear_weights(self) -> Array:
@@ -78,6 +88,7 @@ class ObservedOU(VAR):
             "drift": self.process.drift,
             "diffusion": self.process.diffusion,
             "delays": self.delays,
+            "delay_errors": self.delay_errors,
             "errors": self.errors,
             "innovation": self.innovation,
         }
@@ -112,6 +123,7 @@ def load_observed(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Obs
         tensors["offset"],
         OU(tensors["drift"], tensors["diffusion"]),
         tensors["delays"],
+        tensors["delay_errors"],
         tensors["errors"],
         tensors["innovation"],
         Observation.from_facts(facts["observation"]),
@@ -202,6 +214,7 @@ def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
         offset,
         OU(found.fit.drift * turned, found.fit.diffusion * size**2),
         found.fit.delays,
+        found.delay_errors,
         found.transition_errors * turned,
         innovation,
         found.choice,
