@@ -137,8 +137,9 @@ def fit_hybrid(
 
     Returns
     -------
-    Hybrid, MOU or VAR
-        The linear surrogate itself where networks do not pay; ``n_lags`` lags.
+    Hybrid, MOU, VAR or ObservedOU
+        The linear surrogate itself where networks do not pay; ``n_lags`` lags. The process with
+        its observation model where the data show delays of the regions or a gain that they share.
     TrainLog
         Errors of the networks where some were trained, of the linear part else; what was chosen.
     """

@@ -8,6 +8,7 @@ implies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -181,13 +182,27 @@ def fit_observed(
         As :func:`~npi_bids.surrogates.spectral_selection.choose_observation` takes them.
     like
         A fit of the same subject whose choices to keep.
+
+    Raises
+    ------
+    SurrogateError
+        There is no stable process with such an observation model.
     """
     runs = series_of(windows)
-    if like is None:
-        return _surrogate(windows, choose_observation(runs, windows.tr, delays=delays, gain=gain))
-    nothing = float("nan")
-    start = SpectralFit(like.process.drift, like.process.diffusion, like.delays, nothing, nothing)
-    return _surrogate(windows, refit_observation(runs, windows.tr, like.observation, start))
+    try:
+        if like is None:
+            found = choose_observation(runs, windows.tr, delays=delays, gain=gain)
+        else:
+            start = SpectralFit(
+                like.process.drift, like.process.diffusion, like.delays, math.nan, math.nan
+            )
+            found = refit_observation(runs, windows.tr, like.observation, start)
+        return _surrogate(windows, found)
+    except LinAlgError as error:
+        raise SurrogateError(
+            f"The process behind delays and gain cannot be fitted: {error}. Use --delays none "
+            "and --gain none."
+        ) from error
 
 
 def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
@@ -195,7 +210,8 @@ def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
     radius = float(np.abs(np.linalg.eigvals(found.model.transition)).max())
     if not radius < 1:
         raise SurrogateError(
-            f"The process behind delays and gain is not stable (spectral radius {radius:.3f})."
+            f"The process behind delays and gain is not stable (spectral radius {radius:.3f}). "
+            "Use --delays none and --gain none."
         )
     size = windows.target.std(axis=0)
     size = np.where(size > 0, size, 1.0) / np.sqrt(np.diag(found.model.stationary))
