@@ -139,7 +139,7 @@ class Surrogate(Abilities, ABC):
     def tensors(self) -> dict[str, Array]:
         """Return the fitted numbers by name, for storage."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return what its family needs beside the tensors to load it; numbers, words, lists."""
         return {}
 
@@ -282,7 +282,9 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     """
     whole_brain = settings.surrogate == WHOLE_BRAIN
     fitting = DEFAULTS if whole_brain else family(settings.surrogate).defaults_of(settings)
-    wanted = {name: value for name, value in fitting.items() if getattr(settings, name) is None}
+    wanted: dict[str, Any] = {
+        name: value for name, value in fitting.items() if getattr(settings, name) is None
+    }
     return replace(settings, **wanted) if wanted else settings
 
 
