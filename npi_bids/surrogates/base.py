@@ -288,7 +288,7 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     return replace(settings, **wanted) if wanted else settings
 
 
-def preset(name: str, **chosen: Any) -> TrainSettings:
+def preset(name: str, **chosen: object) -> TrainSettings:
     """Return the settings of a preset; explicit settings override it.
 
     >>> preset("luo2025", surrogate="rnn").learning_rate
@@ -303,4 +303,5 @@ def preset(name: str, **chosen: Any) -> TrainSettings:
         raise SettingsError(
             f"Unknown preset {name!r}; choose one of {join_words(sorted(PRESETS))}."
         )
-    return TrainSettings(**{**PRESETS[name], **chosen})
+    fields: dict[str, Any] = {**PRESETS[name], **chosen}
+    return TrainSettings(**fields)
