@@ -162,7 +162,7 @@ class GroupEC:
     labels: tuple[str, ...]
 
 
-class ObservationFacts(TypedDict):
+class ObservationFields(TypedDict):
     """The fields of :class:`Observation` as JSON has them."""
 
     gain: bool
@@ -210,7 +210,7 @@ class Observation:
         return not self.gain and self.delay_sd == 0
 
     @classmethod
-    def from_facts(cls, facts: ObservationFacts) -> Observation:
+    def from_facts(cls, facts: ObservationFields) -> Observation:
         """Return a choice from its fields, as JSON has them."""
         band = facts["band"]
         return cls(

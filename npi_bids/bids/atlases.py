@@ -137,7 +137,7 @@ def given_atlas(regions: Mapping[str, str]) -> AtlasSpec:
     )
 
 
-class AtlasFacts(TypedDict, total=False):
+class AtlasEntry(TypedDict, total=False):
     """What ``data/atlases.json`` says of an atlas."""
 
     Name: str
@@ -154,9 +154,9 @@ class AtlasFacts(TypedDict, total=False):
     cite: str
 
 
-def known_atlases() -> dict[str, AtlasFacts]:
+def known_atlases() -> dict[str, AtlasEntry]:
     """Return the facts of the named atlases, by name."""
-    table: dict[str, AtlasFacts] = json.loads(
+    table: dict[str, AtlasEntry] = json.loads(
         (files("npi_bids.data") / "atlases.json").read_text(encoding="utf-8")
     )
     return table

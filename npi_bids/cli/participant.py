@@ -329,7 +329,7 @@ def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     return _status(task, request, FAILED, reason=reason)
 
 
-class _Facts(TypedDict, total=False):
+class _StatusFields(TypedDict, total=False):
     """Why a model is missing; as :class:`UnitStatus` has it."""
 
     reason: str
@@ -338,7 +338,9 @@ class _Facts(TypedDict, total=False):
     source: str
 
 
-def _status(task: Task, request: Request, status: str, **facts: Unpack[_Facts]) -> UnitStatus:
+def _status(
+    task: Task, request: Request, status: str, **facts: Unpack[_StatusFields]
+) -> UnitStatus:
     configuration = request.analysis.configuration
     return UnitStatus(task.entities, task.desc, status, configuration, **facts)
 

@@ -16,13 +16,13 @@ from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_lo
 from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.networks import (
     MLP,
-    NetworkFacts,
+    NetworkFields,
     NetworkSurrogate,
     fit_network,
     load_network,
 )
 from npi_bids.surrogates.observed import (
-    ObservedFacts,
+    ObservedFields,
     ObservedOU,
     find_observation,
     fit_observed,
@@ -30,7 +30,7 @@ from npi_bids.surrogates.observed import (
     observation_details,
     series_of,
 )
-from npi_bids.surrogates.ou import MOU, MOUFacts, fit_process, load_mou
+from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import find_memory
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
@@ -40,21 +40,21 @@ from npi_bids.surrogates.selection_criteria import (
     VAR_GAIN,
 )
 from npi_bids.surrogates.spectral_selection import FEWEST_REGIONS
-from npi_bids.surrogates.var import VAR, VARFacts, load_var, ridge_var
+from npi_bids.surrogates.var import VAR, VARFields, load_var, ridge_var
 from npi_bids.surrogates.windows import split_windows
 
 _RESIDUAL = "residual."  # begins the names of the networks' tensors
 
 
-LinearFacts = MOUFacts | VARFacts | ObservedFacts
+LinearFields = MOUFields | VARFields | ObservedFields
 
 
-class HybridFacts(TypedDict):
+class HybridFields(TypedDict):
     """What loading a :class:`Hybrid` needs beside the tensors."""
 
     form: Literal["hybrid"]
-    linear: LinearFacts
-    residual: NetworkFacts
+    linear: LinearFields
+    residual: NetworkFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +122,7 @@ class Hybrid(Surrogate):
         return jacobian + self.residual.mean_jacobian(history[:, -1:])
 
 
-def load_hybrid(tensors: Mapping[str, Array], facts: HybridFacts | LinearFacts) -> Surrogate:
+def load_hybrid(tensors: Mapping[str, Array], facts: HybridFields | LinearFields) -> Surrogate:
     """Return what :func:`fit_hybrid` made, with networks or without."""
     if facts["form"] != "hybrid":
         loaders: dict[str, Callable[..., Surrogate]]

@@ -31,7 +31,7 @@ _CACHED = 160_000  # numbers of several sources that small networks take at once
 _MIN_LAGS = 3
 
 
-class NetworkFacts(TypedDict):
+class NetworkFields(TypedDict):
     """What loading networks needs beside the tensors."""
 
     form: Literal["network"]
@@ -236,7 +236,7 @@ class NetworkSurrogate(Surrogate):
 
 def load_network(
     tensors: Mapping[str, Array],
-    facts: NetworkFacts,
+    facts: NetworkFields,
     *further: type[SplitNetwork],
 ) -> NetworkSurrogate:
     """Return networks as they were stored, on the CPU.

@@ -18,7 +18,7 @@ from numpy.linalg import LinAlgError
 from scipy.linalg import solve
 
 from npi_bids.errors import SurrogateError
-from npi_bids.records import Array, Observation, ObservationFacts, RegionSeries, Windows
+from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.cross_spectra import Complex
 from npi_bids.surrogates.ou_model_selection import regions_to_choose_on, time_stretches
 from npi_bids.surrogates.ou_process import OU
@@ -33,11 +33,11 @@ from npi_bids.surrogates.var import VAR
 _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
 
 
-class ObservedFacts(TypedDict):
+class ObservedFields(TypedDict):
     """What loading an :class:`ObservedOU` needs beside the tensors."""
 
     form: Literal["observed"]
-    observation: ObservationFacts
+    observation: ObservationFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +112,7 @@ class ObservedOU(VAR):
         return self.innovation
 
 
-def load_observed(tensors: Mapping[str, Array], facts: ObservedFacts) -> ObservedOU:
+def load_observed(tensors: Mapping[str, Array], facts: ObservedFields) -> ObservedOU:
     """Return what :func:`fit_observed` made."""
     return ObservedOU(
         tensors["weights"],

@@ -14,19 +14,19 @@ import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFacts, choose, pairs
+from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose, pairs
 from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
 from npi_bids.surrogates.var import VAR
 
 _TINY = 1e-6
 
 
-class MOUFacts(TypedDict):
+class MOUFields(TypedDict):
     """What loading an :class:`MOU` needs beside the tensors."""
 
     form: Literal["mou"]
     penalty: float
-    choices: ChoicesFacts
+    choices: ChoicesFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +96,7 @@ class MOU(VAR):
         return errors
 
 
-def load_mou(tensors: Mapping[str, Array], facts: MOUFacts) -> MOU:
+def load_mou(tensors: Mapping[str, Array], facts: MOUFields) -> MOU:
     """Return what :func:`fit_mou` made."""
     return MOU(
         tensors["weights"],

@@ -25,7 +25,7 @@ from npi_bids.surrogates.selection_criteria import (
 )
 
 
-class ChoicesFacts(TypedDict):
+class ChoicesFields(TypedDict):
     """The fields of :class:`Choices` as JSON has them; null where a number is NaN."""
 
     whitening: Sequence[float]
@@ -67,7 +67,7 @@ class Choices:
     var_error: float = float("nan")
 
     @classmethod
-    def from_facts(cls, facts: ChoicesFacts) -> Choices:
+    def from_facts(cls, facts: ChoicesFields) -> Choices:
         """Return choices from their fields, as JSON has them; null is NaN."""
         return cls(
             whitening=tuple(facts["whitening"]),

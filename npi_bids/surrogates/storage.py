@@ -76,7 +76,7 @@ class Stored(Protocol):
         """Return what loading needs beside the tensors."""
 
 
-class _About(TypedDict, total=False):
+class _Metadata(TypedDict, total=False):
     """What a file says of its surrogate."""
 
     format: int
@@ -193,7 +193,7 @@ def _check_regions(found: StoredSurrogate) -> None:
         )
 
 
-def _read_about(path: Path) -> _About:
+def _read_about(path: Path) -> _Metadata:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -211,7 +211,7 @@ def _read_about(path: Path) -> _About:
             f"<{path}> was written by another version of npi-bids, in a format that this one does "
             "not know; use the version that wrote it, or run the participant again."
         )
-    return cast("_About", about)
+    return cast("_Metadata", about)
 
 
 def write_tensors(

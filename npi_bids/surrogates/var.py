@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.networks import NetworkFacts, SplitNetwork, fit_network, load_network
+from npi_bids.surrogates.networks import NetworkFields, SplitNetwork, fit_network, load_network
 from npi_bids.surrogates.ridge import fit_ridge
 
 
-class VARFacts(TypedDict):
+class VARFields(TypedDict):
     """What loading a :class:`VAR` needs beside the tensors."""
 
     form: Literal["var"]
@@ -140,7 +140,7 @@ class LinearNetwork(SplitNetwork):
         return hidden
 
 
-def load_var(tensors: Mapping[str, Array], facts: VARFacts | NetworkFacts) -> Surrogate:
+def load_var(tensors: Mapping[str, Array], facts: VARFields | NetworkFields) -> Surrogate:
     """Return what :func:`fit_var` made: a VAR, or the layer that Adam trained."""
     if facts["form"] == "network":
         return load_network(tensors, facts, LinearNetwork)
