@@ -48,6 +48,7 @@ from npi_bids.surrogates.windows import all_regions, cut_windows, shared_regions
 from npi_bids.wording import count_noun, join_words
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 _FEW_REGIONS = 200
@@ -177,7 +178,9 @@ class SubjectEC:
             )  # fmt: skip
         return pd.DataFrame(columns)
 
-    def plot(self, measure: str = "npi", networks: Sequence[str] = (), *, axes: Any = None) -> Any:
+    def plot(
+        self, measure: str = "npi", networks: Sequence[str] = (), *, axes: Axes | None = None
+    ) -> Axes:
         """Draw a matrix as the reports draw it, sources in rows and targets in columns.
 
         Parameters
@@ -662,7 +665,7 @@ def ec(
     preset: str | None = None,
     perturb: PerturbSettings | None = None,
     assess: AssessSettings | None = None,
-    **train: Any,
+    **train: object,
 ) -> SubjectEC:
     """Infer the effective connectivity of regional series.
 
@@ -722,7 +725,7 @@ def ec(
         raise SettingsError(
             f"Unknown preset {preset!r}; choose one of {join_words(sorted(PRESETS))}."
         )
-    fields = {**(PRESETS[preset] if preset else {}), **train}
+    fields: dict[str, Any] = {**(PRESETS[preset] if preset else {}), **train}
     unknown = sorted(set(fields) - set(TrainSettings.__dataclass_fields__))
     if unknown:
         known = ", ".join(TrainSettings.__dataclass_fields__)
@@ -735,7 +738,7 @@ def ec(
     )
 
 
-def _by_name(runs: list[Any]) -> tuple[list[Any], list[str]]:
+def _by_name(runs: Sequence[DataFrame]) -> tuple[list[DataFrame], list[str]]:
     """Return the columns of data frames in the order of the first, and their names."""
     first = list(runs[0].columns)
     for number, run in enumerate(runs, start=1):

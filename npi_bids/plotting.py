@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Blue to red through white, told apart by the colour-blind; grey is what is not covered.
 SIGNED_COLOURS, UNSIGNED_COLOURS, NOT_COVERED = "RdBu_r", "viridis", "#d5dae0"
@@ -49,12 +52,12 @@ class MatrixStyle:
 
 
 def plot_matrix(
-    axes: Any,
+    axes: Axes,
     matrix: Array,
     style: MatrixStyle,
     networks: Sequence[str] = (),
     labels: Sequence[str] = (),
-) -> Any:
+) -> Axes:
     """Draw a matrix with rows as sources and columns as targets.
 
     Parameters
@@ -102,7 +105,7 @@ def plot_matrix(
     return axes
 
 
-def _mark_networks(axes: Any, ordered: Sequence[str]) -> None:
+def _mark_networks(axes: Axes, ordered: Sequence[str]) -> None:
     """Draw lines between networks, and name them along both axes where they are few."""
     starts = [n for n, name in enumerate(ordered) if n == 0 or name != ordered[n - 1]]
     for start in starts[1:]:

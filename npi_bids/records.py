@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,18 @@ class GroupEC:
     labels: tuple[str, ...]
 
 
+class ObservationFields(TypedDict):
+    """The fields of :class:`Observation` as JSON has them."""
+
+    gain: bool
+    gain_evidence: float
+    delay_sd: float
+    delay_evidence: float
+    precision: Sequence[float]
+    band: Sequence[float] | None
+    own: float
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """How regions show the state, as the data chose it: all that another fit takes over.
@@ -198,7 +210,7 @@ class Observation:
         return not self.gain and self.delay_sd == 0
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Observation:
+    def from_facts(cls, facts: ObservationFields) -> Observation:
         """Return a choice from its fields, as JSON has them."""
         band = facts["band"]
         return cls(

@@ -6,13 +6,16 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, field, fields
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from npi_bids.errors import SettingsError
 from npi_bids.wording import join_words, suggest_word
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Seconds per volume of the slowest protocols (sparse sampling of auditory studies) are 10 to 20;
 # what is above counts milliseconds.
@@ -43,7 +46,7 @@ def period_problem(tr: object) -> str:
     )
 
 
-def option(default: Any, help: str | Callable[[], str], **facts: Any) -> Any:  # noqa: A002
+def option(default: object, help: str | Callable[[], str], **facts: object) -> Any:  # noqa: A002
     """Declare a field of a settings class.
 
     Parameters
@@ -67,14 +70,14 @@ def option(default: Any, help: str | Callable[[], str], **facts: Any) -> Any:  #
     return field(default=default, metadata={"help": help, **facts})
 
 
-def check_options(settings: Any) -> None:
+def check_options(settings: DataclassInstance) -> None:
     """Raise one SettingsError that names every option out of bounds, its value and its bound."""
     problems = list(option_problems(settings))
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def option_problems(settings: Any) -> Iterator[str]:
+def option_problems(settings: DataclassInstance) -> Iterator[str]:
     """Yield one sentence for each field whose value is out of bounds; None is always in."""
     for field_ in fields(settings):
         value, choices = getattr(settings, field_.name), choices_of(field_.metadata)
@@ -95,7 +98,7 @@ _BOUNDS = (
 )
 
 
-def _broken_bound(value: Any, facts: Any) -> str | None:
+def _broken_bound(value: float | str, facts: Mapping[str, Any]) -> str | None:
     for name, holds, words in _BOUNDS:
         bound = facts.get(name)
         if bound is not None and not holds(value, bound):
@@ -106,19 +109,19 @@ def _broken_bound(value: Any, facts: Any) -> str | None:
     return None
 
 
-def help_of(facts: Any) -> str:
+def help_of(facts: Mapping[str, object]) -> str:
     """Return what a field means, from its metadata."""
     text = facts["help"]
     return str(text() if callable(text) else text)
 
 
-def choices_of(facts: Any) -> tuple[Any, ...]:
+def choices_of(facts: Mapping[str, object]) -> tuple[str, ...]:
     """Return the values that a field may have, from its metadata; none where any will do."""
-    choices = facts.get("choices", ())
+    choices = cast("Iterable[str] | Callable[[], Iterable[str]]", facts.get("choices", ()))
     return tuple(choices() if callable(choices) else choices)
 
 
-def result_fields(settings: Any) -> dict[str, Any]:
+def result_fields(settings: DataclassInstance) -> dict[str, object]:
     """Return the fields of a settings object that shape the result, by name."""
     values = asdict(settings)
     return {
@@ -128,7 +131,7 @@ def result_fields(settings: Any) -> dict[str, Any]:
     }
 
 
-def configuration_hash(*settings: Any) -> str:
+def configuration_hash(*settings: DataclassInstance | str) -> str:
     """Return a short hash of all fields that shape the result.
 
     >>> from npi_bids.connectivity.perturbation import PerturbSettings

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from npi_bids.bids.outputs import parse_name
 from npi_bids.bids.runs import CIFTI, GIFTI
@@ -137,15 +137,32 @@ def given_atlas(regions: Mapping[str, str]) -> AtlasSpec:
     )
 
 
-def known_atlases() -> dict[str, dict[str, Any]]:
+class AtlasEntry(TypedDict, total=False):
+    """What ``data/atlases.json`` says of an atlas."""
+
+    Name: str
+    License: str
+    Authors: list[str]
+    Species: str
+    SampleSize: int
+    ReferencesAndLinks: list[str]
+    space: str
+    segs: list[str]
+    scales: list[int]
+    about: str
+    source: str
+    cite: str
+
+
+def known_atlases() -> dict[str, AtlasEntry]:
     """Return the facts of the named atlases, by name."""
-    table: dict[str, dict[str, Any]] = json.loads(
+    table: dict[str, AtlasEntry] = json.loads(
         (files("npi_bids.data") / "atlases.json").read_text(encoding="utf-8")
     )
     return table
 
 
-def atlas_description(spec: AtlasSpec) -> dict[str, Any]:
+def atlas_description(spec: AtlasSpec) -> dict[str, object]:
     """Return the content of ``atlas-<name>_description.json``."""
     if spec.parts:
         return _description_of_parts(spec)
@@ -163,14 +180,16 @@ def atlas_description(spec: AtlasSpec) -> dict[str, Any]:
     }
 
 
-def _description_of_parts(spec: AtlasSpec) -> dict[str, Any]:
+def _description_of_parts(spec: AtlasSpec) -> dict[str, object]:
     """Put the descriptions of several atlases together, each under its name."""
     about = [atlas_description(part) for part in spec.parts]
     return {
         "Name": " and ".join(str(facts["Name"]) for facts in about),
         "License": "; ".join(f"{facts['Name']}: {facts['License']}" for facts in about),
         "Species": "Human",
-        "ReferencesAndLinks": [link for facts in about for link in facts["ReferencesAndLinks"]],
+        "ReferencesAndLinks": [
+            link for facts in about for link in cast("list[str]", facts["ReferencesAndLinks"])
+        ],
         "TemplateDrawnIn": spec.space,
     }
 

@@ -83,9 +83,9 @@ def dataset_files(
     }
 
 
-def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
+def dataset_description(datasets: Sequence[Dataset]) -> dict[str, object]:
     """Return the content of ``dataset_description.json``."""
-    own: dict[str, Any] = {"Name": "npi-bids", "Version": __version__, "CodeURL": _CODE_URL}
+    own: dict[str, object] = {"Name": "npi-bids", "Version": __version__, "CodeURL": _CODE_URL}
     if container := os.environ.get("NPI_BIDS_CONTAINER"):
         own["Container"] = {"Type": container.partition("://")[0], "Tag": container}
     for dataset in datasets:
@@ -97,7 +97,7 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, Any]:
     inherited = [entry for dataset in datasets for entry in dataset.generators]
     license_ = _first(datasets, "License")
     sources = [{"URL": dataset.root.as_uri()} for dataset in datasets]
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "Name": "Effective connectivity by npi-bids",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
@@ -216,7 +216,7 @@ def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
             ) from error
         columns = text.splitlines()[0].split("\t") if text else []
         sidecar = path.with_suffix(".json")
-        known: dict[str, Any] = _read(sidecar)
+        known: dict[str, object] = _read(sidecar)
         described = {
             column: known.get(column) or {"Description": "As in the input dataset."}
             for column in columns
@@ -234,9 +234,9 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _first(datasets: Sequence[Dataset], field: str) -> Any:
+def _first(datasets: Sequence[Dataset], field: str) -> object:
     return next((d.description[field] for d in datasets if d.description.get(field)), None)
 
 
-def _json(content: Mapping[str, Any]) -> str:
+def _json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -250,7 +250,7 @@ def list_names(folder: Path, listings: Listings) -> list[str]:
     return listings[folder]
 
 
-def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, Any]:
+def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, object]:
     """Return the metadata of a file: every JSON from its root down that applies, nearest last.
 
     A JSON applies where it has the file's suffix and no entity that the file has not.
@@ -273,7 +273,7 @@ def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, 
     folders = [path.parent]
     while folders[-1] != root and folders[-1] != folders[-1].parent:
         folders.append(folders[-1].parent)
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for folder in reversed(folders):
         candidates = []
         for sidecar in _sidecars(folder, listings):
@@ -294,7 +294,7 @@ def _sidecars(folder: Path, listings: Listings) -> list[str]:
     return listings[key]
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Path) -> dict[str, object]:
     """Read a JSON file that holds an object, such as a sidecar; a BOM is passed over.
 
     Raises
@@ -320,7 +320,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return content
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object, of which each field may be there once: it is not said which counts."""
     content = dict(pairs)
     if len(content) < len(pairs):
@@ -431,7 +431,7 @@ class HasEntities(Protocol):
 _Run = TypeVar("_Run", bound=HasEntities)
 
 
-def read_filters(query: QuerySettings) -> dict[str, Any]:
+def read_filters(query: QuerySettings) -> dict[str, object]:
     """Read the filter file: ``{"bold": {"task": "rest", "run": [1, 2], "acq": null}}``.
 
     Names may be long (session) or short (ses); null or ``Query.NONE`` means absent, ``Query.ANY``
@@ -458,7 +458,7 @@ def read_filters(query: QuerySettings) -> dict[str, Any]:
             '"rest"}}}}.'
         )
     special = {None: _NONE, "Query.NONE": _NONE, "Query.ANY": _ANY, "*": _ANY}
-    filters: dict[str, Any] = {}
+    filters: dict[str, object] = {}
     for name, value in content.get("bold", {}).items():
         if name in ("datatype", "suffix", "desc", "extension"):
             continue
@@ -468,7 +468,7 @@ def read_filters(query: QuerySettings) -> dict[str, Any]:
 
 
 def keep_matching(
-    runs: Sequence[_Run], query: QuerySettings, filters: dict[str, Any]
+    runs: Sequence[_Run], query: QuerySettings, filters: dict[str, object]
 ) -> list[_Run]:
     """Keep the runs that the options and the filter file ask for.
 
@@ -503,7 +503,7 @@ def may_hold(folder: HasEntities, query: QuerySettings) -> bool:
     return not labels or session is None or session in labels
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     """Write the value of a filter as the file has it."""
     special = {id(_NONE): "null", id(_ANY): "any label"}
     return special.get(id(value)) or json.dumps(value, ensure_ascii=False)
@@ -579,7 +579,7 @@ def _key(run: HasEntities) -> frozenset[tuple[str, str]]:
     return frozenset((k, v) for k, v in run.entities.items() if k not in left_out)
 
 
-def _filter(runs: Sequence[_Run], entity: str, value: Any, asked: str) -> list[_Run]:
+def _filter(runs: Sequence[_Run], entity: str, value: object, asked: str) -> list[_Run]:
     kept = [run for run in runs if _matches(run.entities.get(entity), value)]
     if not kept:
         there = sorted({run.entities.get(entity, "(none)") for run in runs})
@@ -587,7 +587,7 @@ def _filter(runs: Sequence[_Run], entity: str, value: Any, asked: str) -> list[_
     return kept
 
 
-def _matches(have: str | None, wanted: Any) -> bool:
+def _matches(have: str | None, wanted: object) -> bool:
     if wanted is _NONE or wanted is _ANY:
         return (have is None) == (wanted is _NONE)
     options = wanted if isinstance(wanted, list) else [wanted]
@@ -797,10 +797,10 @@ class Dataset:
 
     root: Path
     link: str
-    description: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, object] = field(default_factory=dict)
 
     @property
-    def generators(self) -> list[dict[str, Any]]:
+    def generators(self) -> list[dict[str, object]]:
         """Entries of ``GeneratedBy``, the program that made the dataset first.
 
         What is no list of objects with a name, as the standard asks for, counts as nothing.
@@ -810,7 +810,7 @@ class Dataset:
         return [entry for entry in entries if isinstance(entry, dict) and "Name" in entry]
 
     @property
-    def makers(self) -> list[Any]:
+    def makers(self) -> list[object]:
         """Names of the programs that made the dataset, the last one first."""
         return [entry["Name"] for entry in self.generators]
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TypedDict, Unpack
 
 from npi_bids.errors import InputDataError
 
@@ -123,25 +123,45 @@ _PROBABILITY, _FDR = "probability", "false discovery rate"
 _BH = "after the correction of Benjamini and Hochberg over all"
 
 
-def _of_map(kind: str, what: str, **fields: Any) -> Output:
+class _Fields(TypedDict, total=False):
+    """Fields of an :class:`Output` that its entries state one by one."""
+
+    method: str
+    units: str
+    role: str
+    bounds: Bounds
+    directed: bool
+    tested: bool
+    value: str
+    label: str
+    title: str
+
+
+class _ModelFields(_Fields, total=False):
+    """The same for a measure of a model."""
+
+    diagonal: bool
+
+
+def _of_map(kind: str, what: str, **fields: Unpack[_Fields]) -> Output:
     """Return how sure each entry of the map is, as a matrix."""
     relation = "effective connectivity"
     return Output(kind=kind, level=MODEL, what=what, measure=kind, relation=relation, about="npi",
                   diagonal=False, **fields)  # fmt: skip
 
 
-def _of_model(kind: str, what: str, relation: str = "", **fields: Any) -> Output:
+def _of_model(kind: str, what: str, relation: str = "", **fields: Unpack[_ModelFields]) -> Output:
     """Return a measure, of which every model and every group has a matrix."""
     return Output(kind=kind, level=MODEL, what=what, measure=kind, averaged=True,
                   relation=relation or what[:1].lower() + what[1:], **fields)  # fmt: skip
 
 
-def _of_group(kind: str, what: str, **fields: Any) -> Output:
+def _of_group(kind: str, what: str, **fields: Unpack[_Fields]) -> Output:
     """Return what is known of every connection of a group, as a matrix."""
     return Output(kind=kind, level=GROUP, what=what, variant=kind.capitalize(), **fields)
 
 
-def _of_test(kind: str, what: str, **fields: Any) -> Output:
+def _of_test(kind: str, what: str, **fields: Unpack[_Fields]) -> Output:
     """Return what is known of every connection of a test over subjects, as a matrix."""
     variant = kind.removeprefix("model").capitalize()
     return Output(kind=kind, level=CONTRAST, what=what, variant=variant, **fields)

@@ -201,9 +201,9 @@ class TableSidecar(Record):
     not_tested_against_zero: OneSigned | None = None
     columns: Mapping[str, Column]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the sidecar as a JSON object."""
-        content: dict[str, Any] = {"Description": self.description}
+        content: dict[str, object] = {"Description": self.description}
         for part in (self.place, self.links, self.facts):
             content |= part.to_json() if part else {}
         if self.links and not self.links.node_files:
@@ -922,9 +922,11 @@ class ResponsesSidecar(Record):
     )
     version: str = entry("Version of npi-bids.", default=__version__)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the sidecar as a JSON object, with its columns."""
-        columns = {name: column.to_json() for name, column in _RESPONSE_COLUMNS.items()}
+        columns: dict[str, object] = {
+            name: column.to_json() for name, column in _RESPONSE_COLUMNS.items()
+        }
         return super().to_json() | columns
 
 

@@ -11,10 +11,13 @@ from argparse import (
 )
 from collections.abc import Callable, Sequence
 from textwrap import fill
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from npi_bids import __version__
 from npi_bids.wording import join_words, suggest_word
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer
 
 _WIDTH = 80
 
@@ -51,7 +54,7 @@ class CommandParser(ArgumentParser):
         )
         self._given: tuple[str, ...] = ()
 
-    def add_help_options(self, group: Any = None) -> None:
+    def add_help_options(self, group: _ActionsContainer | None = None) -> None:
         """Add ``--help`` and ``--version``, to a group of options where one is given."""
         place = group or self
         place.add_argument("-h", "--help", action="help", help="show this help and exit")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.interfaces.atlas import PrepareAtlas, SaveAtlas
@@ -77,9 +76,9 @@ def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) ->
     return PreparedAtlas(spec.entities, prepared, found.table, found.n_regions)
 
 
-def _request(spec: AtlasSpec) -> dict[str, Any]:
+def _request(spec: AtlasSpec) -> dict[str, object]:
     """Return the fields of an AtlasRequest."""
-    fields: dict[str, Any] = {"name": spec.name, "path": spec.path, "space": spec.space}
+    fields: dict[str, object] = {"name": spec.name, "path": spec.path, "space": spec.space}
     if spec.name == "Schaefer2018" and not spec.path:
         fields["n_regions"] = int(spec.scale)
         fields["n_networks"] = int(spec.seg.removesuffix("Networks"))

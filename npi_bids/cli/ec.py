@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from npi_bids import __version__
 from npi_bids.cli.arguments import CommandParser
@@ -15,6 +15,12 @@ from npi_bids.cli.entry import run_command
 from npi_bids.cli.parser import add_options, add_preset, checked_settings, given_options
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import SettingsError
+
+if TYPE_CHECKING:
+    from npi_bids.assessment.verdict import VerdictSettings
+    from npi_bids.connectivity.measures import MeasureSettings
+    from npi_bids.connectivity.settings import PerturbSettings
+    from npi_bids.surrogates.base import TrainSettings
 
 
 @interruptible("npi-ec", "run the same command again.")
@@ -73,10 +79,14 @@ def _run(args: Namespace) -> int:
     problems = [f"--tr {problem}"] if problem else []
     if args.out.suffix != ".tsv":
         problems.append(f"--out must end in .tsv, not {args.out.name}.")
-    given: dict[type, dict[str, Any]] = {
+    given: dict[type, dict[str, object]] = {
         cls: given_options(args, cls, problems) for cls in _classes()
     }
     made = checked_settings(given, problems)
+    train: TrainSettings
+    perturb: PerturbSettings
+    measures: MeasureSettings
+    verdict: VerdictSettings
     train, perturb, measures, verdict = (made[cls] for cls in _classes())
     if train.surrogate == WHOLE_BRAIN:
         raise SettingsError(

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npi_bids.analysis import ResourceSettings
 from npi_bids.cli.multiproc import SteadyMultiProcPlugin
@@ -20,6 +20,9 @@ from npi_bids.errors import SettingsError
 from npi_bids.io.failures import FAILURE, Failure, read_failure
 from npi_bids.io.files import copy_file
 from npi_bids.workflows.participant import plugin_names
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node, Workflow
 
 # The first two lines of a crash file.
 _NODE = re.compile(r"^Node: (\S+)", re.MULTILINE)
@@ -155,7 +158,7 @@ class Plugin:
     stop: bool = False
 
 
-def write_graph(workflow: Any, folder: Path) -> list[Path]:
+def write_graph(workflow: Workflow, folder: Path) -> list[Path]:
     """Write the graph of a workflow as ``workflow.dot``, and as SVG where graphviz is installed.
 
     Parameters
@@ -176,7 +179,7 @@ def write_graph(workflow: Any, folder: Path) -> list[Path]:
 
 
 def run_workflow(
-    workflow: Any, plugin: Plugin, crash_dir: Path, notify: Callable[[Any, str], None]
+    workflow: Workflow, plugin: Plugin, crash_dir: Path, notify: Callable[[Node, str], None]
 ) -> bool:
     """Run a workflow to its end, whatever fails on the way.
 
@@ -228,11 +231,11 @@ class _FreezeThen:
     complete by the first call; what is frozen then is not looked at again.
     """
 
-    def __init__(self, notify: Callable[[Any, str], None]) -> None:
+    def __init__(self, notify: Callable[[Node, str], None]) -> None:
         self._notify = notify
         self._frozen = False
 
-    def __call__(self, node: Any, status: str) -> None:
+    def __call__(self, node: Node, status: str) -> None:
         if not self._frozen:
             gc.collect()
             gc.freeze()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import tomli_w
@@ -21,6 +21,11 @@ from npi_bids import __version__
 from npi_bids.bids.derivatives import UnitStatus
 from npi_bids.cli.parser import OutputSettings, Request
 from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +67,7 @@ def write_settings(request: Request, folder: Path) -> None:
             "configuration": request.analysis.configuration,
             "command": shlex.join(sys.argv),
         },
-        **_plain(asdict(request)),
+        **cast("dict[str, object]", _plain(asdict(request))),
     }
     write_text(folder / "settings.toml", tomli_w.dumps(content))
 
@@ -92,7 +97,7 @@ def print_table(statuses: Iterable[UnitStatus], skipped: Iterable[str]) -> None:
     Console(file=sys.stdout, width=width, soft_wrap=False).print(table)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -140,7 +145,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, node: Any, status: str) -> None:
+    def __call__(self, node: Node, status: str) -> None:
         """Take note of a node that starts, ends or fails."""
         unit = unit_of(str(node.fullname))
         name, failed = self._names[unit], status == "exception"
@@ -185,7 +190,7 @@ def unit_of(node: str) -> str:
     return parts[2] if len(parts) > 2 else ""
 
 
-def _make_bar(n_models: int) -> tuple[Any, Any]:
+def _make_bar(n_models: int) -> tuple[Bar, TaskID]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar

@@ -20,11 +20,15 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from traceback import format_exception
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from npi_bids.interfaces.workers import note_failure, prepare_pools, prepare_worker, run_node
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
+    from nipype.pipeline.engine import Node
 
 _LOST = (
     "the process that ran this step was killed, twice, most likely because the "
@@ -44,7 +48,7 @@ _WAIT_SECONDS = 0.2
 class SteadyMultiProcPlugin(MultiProcPlugin):
     """Run nodes in several processes; what a killed worker takes with it is tried again."""
 
-    def __init__(self, plugin_args: dict[str, Any] | None = None) -> None:
+    def __init__(self, plugin_args: dict[str, object] | None = None) -> None:
         prepare_pools()
         super().__init__(plugin_args=plugin_args)
         self.pool: ProcessPoolExecutor
@@ -52,7 +56,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         # The workers of each pool, which a pool that is shut down knows no more.
         self._processes: list[Mapping[int, BaseProcess]] = []
         self.pool = self._new_pool(self.processors)
-        self._submitted: dict[int, tuple[Any, bool]] = {}
+        self._submitted: dict[int, tuple[Node, bool]] = {}
         self._lost: set[int] = set()
         self._tried_again: set[int] = set()
         self._alone: int | None = None
@@ -65,7 +69,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
                 process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+    def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
         if getattr(node.interface, "terminal_output", "") == "stream":
             node.interface.terminal_output = "allatonce"
@@ -120,7 +124,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             self._alone = None
         self._ended.set()
 
-    def _collect(self, taskid: int, future: Future[dict[str, Any]]) -> None:
+    def _collect(self, taskid: int, future: Future[dict[str, object]]) -> None:
         """Keep a result; called in a thread of the pool, so it only takes notes."""
         if future.cancelled():
             self._lost.add(taskid)
@@ -134,10 +138,10 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             self._alone = None
         self._ended.set()
 
-    def _get_result(self, taskid: int) -> dict[str, Any] | None:
+    def _get_result(self, taskid: int) -> dict[str, object] | None:
         """Return the result of a task, None while it runs; give a lost one its second try."""
         if taskid not in self._lost:
-            result: dict[str, Any] | None = self._taskresult.get(taskid)
+            result: dict[str, object] | None = self._taskresult.get(taskid)
             return result
         if taskid in self._tried_again:
             self._lost.discard(taskid)
@@ -150,7 +154,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             self._start(taskid, alone=True)
         return None
 
-    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+    def _send_procs_to_workers(
+        self, updatehash: bool = False, graph: DiGraph | None = None
+    ) -> None:
         """Submit what can run; then wait until a job ends, which costs no time of the CPU."""
         n_before = self.proc_done.sum()
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)

@@ -6,10 +6,10 @@ import sys
 import tomllib
 import types
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, get_type_hints
 
 from npi_bids.analysis import AnalysisSettings, GroupAnalysis, ResourceSettings
 from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
@@ -29,24 +29,36 @@ from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 from npi_bids.wording import format_number, join_words, suggest_word
 
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer
+
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # What a run writes about itself that is no option.
 _NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest")
 LEVELS = ("pretrain", "participant", "group")
 _NO_EFFECT = "no effect"
 
+T = TypeVar("T")
 
-def add_options(group: Any, settings: type, without: Sequence[str] = ()) -> None:
+
+class SettingsByClass(Protocol):
+    """One settings object of each class."""
+
+    def __getitem__(self, cls: type[T], /) -> T:
+        """Return the settings of a class."""
+
+
+def add_options(group: _ActionsContainer, settings: type, without: Sequence[str] = ()) -> None:
     """Add one option for each field of a settings class, but some, to an argparse group."""
     for field in fields(settings):
         if field.name not in without:
             _add_option(group, settings, field)
 
 
-def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[str, Any]:
+def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[str, object]:
     """Return what the user gave, converted; what cannot be converted is added to the problems."""
     hints = get_type_hints(settings)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for field in fields(settings):
         if not hasattr(args, field.name):
             continue
@@ -61,7 +73,7 @@ def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[
     return values
 
 
-def make_settings(args: Namespace, classes: Sequence[type]) -> dict[type, Any]:
+def make_settings(args: Namespace, classes: Sequence[type]) -> SettingsByClass:
     """Return one settings object of each class, from the options that were given.
 
     Raises
@@ -74,7 +86,9 @@ def make_settings(args: Namespace, classes: Sequence[type]) -> dict[type, Any]:
     return checked_settings(given, problems)
 
 
-def checked_settings(given: dict[type, dict[str, Any]], problems: list[str]) -> dict[type, Any]:
+def checked_settings(
+    given: Mapping[type, Mapping[str, object]], problems: list[str]
+) -> SettingsByClass:
     """Return one settings object of each class; raise all problems together."""
     made: dict[type, Any] = {}
     for cls, values in given.items():
@@ -87,12 +101,12 @@ def checked_settings(given: dict[type, dict[str, Any]], problems: list[str]) -> 
     return made
 
 
-def flag(field: Field[Any]) -> str:
+def flag(field: Field[object]) -> str:
     """Return the long flag of a field."""
     return "--" + str(field.metadata.get("flag", field.name.replace("_", "-")))
 
 
-def _add_option(group: Any, settings: type, field: Field[Any]) -> None:
+def _add_option(group: _ActionsContainer, settings: type, field: Field[object]) -> None:
     aliases: Sequence[str] = field.metadata.get("aliases", ())
     short = [f"-{alias}" for alias in aliases if len(alias) == 1]
     long = [f"--{alias}" for alias in aliases if len(alias) > 1]
@@ -112,7 +126,7 @@ def _add_option(group: Any, settings: type, field: Field[Any]) -> None:
     group.add_argument(*short, flag(field), *long, help=text.replace("%", "%%"), **options)
 
 
-def _default_text(default: Any) -> str:
+def _default_text(default: object) -> str:
     if isinstance(default, tuple):
         return " ".join(map(_default_text, default))
     if isinstance(default, bool):
@@ -120,7 +134,7 @@ def _default_text(default: Any) -> str:
     return format_number(default) if isinstance(default, float) else str(default)
 
 
-def _convert(raw: Any, hint: Any) -> Any:
+def _convert(raw: bool | str | list[str], hint: object) -> object:
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, list):
@@ -134,7 +148,7 @@ def _convert(raw: Any, hint: Any) -> Any:
     return kind(raw)
 
 
-def scalar_of(hint: Any) -> type:
+def scalar_of(hint: object) -> type:
     """Return the plain type of a field: int for ``int | None`` and for a tuple of int."""
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
@@ -146,7 +160,7 @@ def scalar_of(hint: Any) -> type:
 
 def read_config(
     path: Path, classes: Sequence[type], problems: list[str]
-) -> dict[type, dict[str, Any]]:
+) -> dict[type, dict[str, object]]:
     """Return the options of a file by settings class; what is wrong is added to the problems.
 
     Options stand by the names of their flags or fields, in tables or not, so that the
@@ -161,7 +175,7 @@ def read_config(
     problems
         Gets one sentence for each thing that is wrong.
     """
-    found: dict[type, dict[str, Any]] = {cls: {} for cls in classes}
+    found: dict[type, dict[str, object]] = {cls: {} for cls in classes}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -196,7 +210,7 @@ def _toml_text(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _leaves(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _leaves(content: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in content.items():
         if name in _NOT_OPTIONS:
             continue
@@ -206,7 +220,7 @@ def _leaves(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _typed(value: Any, hint: Any, default: Any) -> Any:
+def _typed(value: object, hint: object, default: object) -> object:
     """Return a TOML value in the type of the field."""
     kind = scalar_of(hint)
     if isinstance(default, tuple):
@@ -215,7 +229,7 @@ def _typed(value: Any, hint: Any, default: Any) -> Any:
     return _single(value, kind)
 
 
-def _single(value: Any, kind: type) -> Any:
+def _single(value: object, kind: type) -> object:
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -325,7 +339,7 @@ _PATHS = (
 
 
 class _ListAtlases(Action):
-    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: ArgumentParser, *_: object) -> None:
         lines = [
             "Atlases for --atlas (or give the path of an image with a table of region names "
             "beside it):"
@@ -377,7 +391,7 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def add_preset(group: Any) -> None:
+def add_preset(group: _ActionsContainer) -> None:
     """Add ``--preset`` to an argparse group."""
     group.add_argument("--preset", type=choice_of(sorted(PRESETS)), default=SUPPRESS,
                        metavar="{" + ",".join(sorted(PRESETS)) + "}",
@@ -400,11 +414,11 @@ def parse(argv: Sequence[str]) -> Request:
     given = {cls: given_options(args, cls, problems) for group in GROUPS.values() for cls in group}
     file = given[OutputSettings].get("config_file")
     if file:
-        from_file = read_config(Path(file).expanduser(), list(given), problems)
+        from_file = read_config(Path(str(file)).expanduser(), list(given), problems)
         given = {cls: {**from_file[cls], **values} for cls, values in given.items()}
     # Nodes run in folders of their own, where a relative path would lead nowhere.
     for settings, name in _PATHS:
-        path = Path(given[settings].get(name, "")).expanduser()
+        path = Path(str(given[settings].get(name, ""))).expanduser()
         if path.is_file():
             given[settings][name] = str(path.absolute())
     presets = PRESETS.get(getattr(args, "preset", ""), {})

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, find_statuses
@@ -329,7 +329,18 @@ def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     return _status(task, request, FAILED, reason=reason)
 
 
-def _status(task: Task, request: Request, status: str, **facts: Any) -> UnitStatus:
+class _StatusFields(TypedDict, total=False):
+    """Why a model is missing; as :class:`UnitStatus` has it."""
+
+    reason: str
+    error: str
+    crash: str
+    source: str
+
+
+def _status(
+    task: Task, request: Request, status: str, **facts: Unpack[_StatusFields]
+) -> UnitStatus:
     configuration = request.analysis.configuration
     return UnitStatus(task.entities, task.desc, status, configuration, **facts)
 

@@ -8,13 +8,19 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.wording import count_noun, join_words, suggest_word
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from npi_bids.records import Array
+    from npi_bids.surrogates.storage import StoredSurrogate
 
 _RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 _MOST_STEPS = 10_000
@@ -165,7 +171,7 @@ def _steps_of(words: str) -> set[int]:
     return set(range(first, last + 1))
 
 
-def _states(args: Namespace, stored: Any) -> Any:
+def _states(args: Namespace, stored: StoredSurrogate) -> Array:
     """Return the histories to perturb; one of zeros where the response is the same in all."""
     import numpy as np
 
@@ -204,8 +210,8 @@ def _fitted_to(surrogate: Path) -> list[Path]:
 
 
 def _responses(
-    stored: Any, history: Any, request: Request, *, sustained: bool
-) -> list[dict[str, Any]]:
+    stored: StoredSurrogate, history: Array, request: Request, *, sustained: bool
+) -> list[dict[str, object]]:
     """Return one row per source, strength, sample and region."""
     import numpy as np
 
@@ -236,7 +242,12 @@ def _responses(
 
 
 def _write(
-    args: Namespace, stored: Any, request: Request, rows: list[dict[str, Any]], *, n_states: int
+    args: Namespace,
+    stored: StoredSurrogate,
+    request: Request,
+    rows: list[dict[str, object]],
+    *,
+    n_states: int,
 ) -> None:
     import pandas as pd
 
@@ -267,7 +278,7 @@ def _write(
     sys.stdout.write(f"Written: {args.out}, with its sidecar and {args.out.stem}.svg\n")
 
 
-def _own(request: Request, stored: Any) -> dict[str, set[str]]:
+def _own(request: Request, stored: StoredSurrogate) -> dict[str, set[str]]:
     """Return the perturbed regions of each source."""
     return {
         source: {stored.labels[place] for place in places}
@@ -275,7 +286,7 @@ def _own(request: Request, stored: Any) -> dict[str, set[str]]:
     }
 
 
-def _strongest(table: Any, own: dict[str, set[str]]) -> str:
+def _strongest(table: pd.DataFrame, own: dict[str, set[str]]) -> str:
     """Say which other region responds most to each source."""
     lines = []
     for source, regions in own.items():
@@ -283,7 +294,7 @@ def _strongest(table: Any, own: dict[str, set[str]]) -> str:
         rows = rows[rows["response"].abs() < float("inf")]
         if rows.empty:
             continue
-        top = rows.loc[rows["response"].abs().idxmax()]
+        top = rows.loc[cast("int", rows["response"].abs().idxmax())]
         lines.append(
             f"{source}: strongest response {top['response']:+.3f} SD in {top['region']}, "
             f"{top['time']:g} s after a perturbation of {top['strength']:g} SD\n"

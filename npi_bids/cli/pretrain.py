@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from npi_bids.bids.outputs import CLAIM, pretrained_path
 from npi_bids.cli.dataset import update_descriptions, write_dataset
@@ -21,6 +21,9 @@ from npi_bids.surrogates.families import prior_support
 from npi_bids.wording import count_noun
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node
 
 _logger = logging.getLogger(__name__)
 
@@ -114,7 +117,7 @@ class _Runs:
     def __init__(self, n_runs: int) -> None:
         self.n_runs, self.n_done = n_runs, 0
 
-    def __call__(self, node: Any, status: str) -> None:
+    def __call__(self, node: Node, status: str) -> None:
         if status == "end" and str(node.name).startswith("save_run"):
             self.n_done += 1
             _logger.info("[%d/%d] series of %s", self.n_done, self.n_runs,

@@ -8,8 +8,9 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from npi_bids import __version__
 from npi_bids.cli.arguments import CommandParser, choice_of
@@ -55,6 +56,8 @@ _HEADINGS = ("TR (s)", "method", "minutes", "r", "lowest to highest", "r antisym
 
 
 if TYPE_CHECKING:
+    from npi_bids.records import Array, ECResult
+    from npi_bids.reports.components import Figure
     from npi_bids.validate.recovery import Comparison
 
 
@@ -112,7 +115,7 @@ def _compare(args: Namespace) -> int:
             f"<{args.results}> holds no map; expected a TSV, or a folder with {pattern_of('npi')}."
         )
     rows = [comparison.row() for comparison in found]
-    short = [{**row, "map": _short(row["map"])} for row in rows]
+    short = [{**row, "map": _short(str(row["map"]))} for row in rows]
     shown = short if len({row["map"] for row in short}) == len(rows) else rows
     _print(shown)
     with replacing_folder(args.out) as folder:
@@ -121,7 +124,7 @@ def _compare(args: Namespace) -> int:
     return 0
 
 
-def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
+def _comparisons(results: Path, truth: ECResult, unit: str) -> Iterator[Comparison]:
     from npi_bids.bids.derivatives import find_group_maps, find_models
     from npi_bids.io.tables import read_matrix
     from npi_bids.validate.recovery import compare
@@ -142,7 +145,7 @@ def _comparisons(results: Path, truth: Any, unit: str) -> Iterator[Comparison]:
         yield compare(name, read_matrix(path), truth, kind="group")
 
 
-def _print(rows: Sequence[dict[str, Any]]) -> None:
+def _print(rows: Sequence[dict[str, object]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -157,7 +160,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
 def _write(
     out: Path,
     found: Sequence[Comparison],
-    tables: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    tables: tuple[list[dict[str, object]], list[dict[str, object]]],
     names: tuple[str, str, str],
 ) -> None:
     from npi_bids.io.files import write_json, write_text
@@ -198,7 +201,7 @@ def _short(name: str) -> str:
     return "_".join(kept) or "group mean"
 
 
-def format_cell(value: Any) -> str:
+def format_cell(value: object) -> str:
     """Write a figure with three digits; what is missing is n/a."""
     if isinstance(value, float):
         return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
@@ -283,7 +286,11 @@ def _facts(found: Agreement) -> dict[str, str]:
 
 
 def _write_comparison(
-    args: Namespace, found: Agreement, facts: dict[str, str], maps: Any, folder: Path
+    args: Namespace,
+    found: Agreement,
+    facts: dict[str, str],
+    maps: tuple[Array, Array],
+    folder: Path,
 ) -> None:
     from npi_bids.io.files import write_json, write_text
     from npi_bids.io.tables import write_rows
@@ -315,9 +322,7 @@ def _write_comparison(
 if TYPE_CHECKING:
     from npi_bids.simulate.observation import ObserveSettings
     from npi_bids.simulate.systems import SystemSettings
-    from npi_bids.validate.power import PowerRow, PowerSettings
-
-Summary = dict[str, Any]
+    from npi_bids.validate.power import PowerRow, PowerSettings, Summary
 
 
 def power_main(words: Sequence[str]) -> int:
@@ -327,6 +332,9 @@ def power_main(words: Sequence[str]) -> int:
     if args.like:
         _take_over(args, args.like)
     made = make_settings(args, classes)
+    power: PowerSettings
+    system: SystemSettings
+    seen: ObserveSettings
     power, system, seen = (made[cls] for cls in classes)
     return _run_power(args, power, system, seen)
 
@@ -487,18 +495,16 @@ def _write_power(
     write_text(out / "power.html", validation_page(page))
 
 
-def _figures(summaries: Sequence[Summary], wanted: float) -> Iterator[Any]:
+def _figures(summaries: Sequence[Summary], wanted: float) -> Iterator[Figure]:
     from npi_bids.reports.components import Figure
     from npi_bids.reports.validation import draw_power
 
     for tr, group in groupby(summaries, key=lambda row: row["tr"]):
         found = list(group)
         for key, title in (("r", "r with the truth"), ("direction", "pairs directed rightly")):
+            pick = itemgetter("minutes", key, f"{key}_low", f"{key}_high")
             curves = {
-                method: [
-                    tuple(row[name] for name in ("minutes", key, f"{key}_low", f"{key}_high"))
-                    for row in some
-                ]
+                method: [pick(row) for row in some]
                 for method, some in groupby(found, key=lambda row: row["method"])
             }
             svg = draw_power(curves, title, wanted if key == "r" else 0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from npi_bids.bids.outputs import output_path
 from npi_bids.bids.sidecars import (
@@ -38,6 +37,7 @@ from npi_bids.group.motion import motion_effect
 from npi_bids.group.pretraining import why_not_tested
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.tables import (
+    Column,
     column_of,
     description_columns,
     edge_table,
@@ -154,7 +154,7 @@ def save_averages(
 def save_description(
     matrices: Matrices,
     errors: Matrices,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     target: GroupTarget,
     settings: GroupSettings,
     folder: Path,
@@ -222,7 +222,7 @@ def _save_regions(
 ) -> None:
     """Write what is known of regions and of pairs of networks."""
 
-    def columns_of(found: Description) -> dict[str, Any]:
+    def columns_of(found: Description) -> dict[str, Column]:
         known = without(found, INFERENCE) if facts.not_tested else found
         return description_columns(known, stack.subjects)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from npi_bids.bids.derivatives import Model, find_models
 from npi_bids.bids.outputs import WITHIN_GROUP, parse_name, stem
@@ -91,7 +90,7 @@ def find_cohorts(
     InputDataError
         Models of one group differ in their sampling period.
     """
-    groups: dict[tuple[Any, ...], dict[str, list[Model]]] = {}
+    groups: dict[tuple[tuple[tuple[str, str], ...], str], dict[str, list[Model]]] = {}
     members = select(find_models(root), root, settings)
     for member in members:
         model = member.model
@@ -142,7 +141,7 @@ def participant_columns(columns: Iterable[str]) -> dict[str, str]:
     }
 
 
-def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
+def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
     """Return what is known of each subject of a group: of the results, then of the participant.
 
     Parameters
@@ -154,7 +153,7 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
     """
     participants = read_participants(root)
     columns = participant_columns(next(iter(participants.values()), {}))
-    rows = []
+    rows: list[dict[str, object]] = []
     for subject, models in sorted(cohort.subjects.items()):
         runs = [about for model in models for _, about in model.runs()]
         quality = [model.fit.quality for model in models]
@@ -176,8 +175,8 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, Any]]:
 
 
 def tested_rows(
-    cohort: Cohort, rows: list[dict[str, Any]], sessions: tuple[str, ...]
-) -> list[dict[str, Any]]:
+    cohort: Cohort, rows: list[dict[str, object]], sessions: tuple[str, ...]
+) -> list[dict[str, object]]:
     """Return the rows of the subjects that are tested: those with both sessions, if any are asked.
 
     Parameters
@@ -192,7 +191,7 @@ def tested_rows(
     if not sessions:
         return rows
     pairs, _ = paired_models(cohort, sessions)
-    return [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
+    return [row for row in rows if str(row["participant_id"]).removeprefix("sub-") in pairs]
 
 
 def paired_models(

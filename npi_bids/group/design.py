@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +60,7 @@ class BuiltDesign:
         return matrix
 
 
-def subject_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def subject_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return the table of subjects with numbers as numbers and ``n/a`` as missing.
 
     >>> subject_frame([{"age": "31", "sex": "F"}, {"age": "n/a", "sex": "M"}])["age"].tolist()
@@ -167,7 +166,7 @@ def rows_of(maps: Array, rows: Mask, path: Path) -> Array:
     return chosen
 
 
-def build_model(rows: Sequence[Mapping[str, Any]], settings: ModelSettings) -> BuiltDesign:
+def build_model(rows: Sequence[Mapping[str, object]], settings: ModelSettings) -> BuiltDesign:
     """Build the design of the model that was asked for, over the rows of the subjects.
 
     Raises
@@ -206,7 +205,7 @@ def _check_sites_apart(built: BuiltDesign, sites: Sequence[str], column: str) ->
         )
 
 
-def sites_of(rows: Sequence[Mapping[str, Any]], built: BuiltDesign, column: str) -> list[str]:
+def sites_of(rows: Sequence[Mapping[str, object]], built: BuiltDesign, column: str) -> list[str]:
     """Return the site of each subject of a design."""
     return [str(row[column]) for row, inside in zip(rows, built.rows, strict=True) if inside]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from npi_bids.bids.outputs import CATALOGUE, MODEL_KINDS, contrast_labels
 from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFacts
@@ -37,7 +36,7 @@ from npi_bids.records import Array, ECResult
 
 def save_tests(
     stack: MapStack,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     target: GroupTarget,
     settings: tuple[ModelSettings, PermuteSettings],
     folder: Path,
@@ -187,7 +186,7 @@ def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, 
 
 def _facts(
     built: BuiltDesign,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     settings: tuple[ModelSettings, PermuteSettings],
 ) -> ContrastFacts:
     asked, correct = settings

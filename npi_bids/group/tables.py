@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from npi_bids.group.description import Description
 from npi_bids.group.glm import Estimate
@@ -14,8 +15,11 @@ from npi_bids.group.permutation import Component, Permuted
 from npi_bids.io.region_tables import Regions
 from npi_bids.records import Array, ECResult, Mask
 
+# Numbers, or names, of the edges, regions or pairs of networks of a table.
+Column = NDArray[np.generic]
 
-def description_columns(found: Description, subjects: Sequence[str]) -> dict[str, Any]:
+
+def description_columns(found: Description, subjects: Sequence[str]) -> dict[str, Column]:
     """Return the columns of a long table; who moves a mean most stands there by name."""
     who = [
         f"sub-{subjects[row]}" if known else None
@@ -31,27 +35,27 @@ def description_columns(found: Description, subjects: Sequence[str]) -> dict[str
     return {**columns, "most_influential": np.array(who, dtype=object)}
 
 
-def estimate_columns(found: Estimate) -> dict[str, Any]:
+def estimate_columns(found: Estimate) -> dict[str, Column]:
     """Return the columns of a long table of one contrast."""
     names = ("n", "effect", "standard_error", "statistic", "p", "q")
     return {name: getattr(found, name) for name in names}
 
 
-def permuted_columns(found: Permuted | None, networks: str = "none") -> dict[str, Any]:
+def permuted_columns(found: Permuted | None, networks: str = "none") -> dict[str, Column]:
     """Return the columns that permutations add; none where there were none.
 
     ``networks`` is the statistic of networks that was asked for.
     """
     if found is None:
         return {}
-    columns = {"p_permuted": found.p, "p_fwe": found.p_fwe}
+    columns: dict[str, Column] = {"p_permuted": found.p, "p_fwe": found.p_fwe}
     columns |= {"p_nbs": found.p_nbs} if networks in ("nbs", "both") else {}
     return columns | ({"p_tfnbs": found.p_tfnbs} if networks in ("tfnbs", "both") else {})
 
 
 def edge_table(
     labels: Sequence[str],
-    columns: Mapping[str, Any],
+    columns: Mapping[str, Column],
     networks: Sequence[str] = (),
     *,
     diagonal: bool = False,
@@ -128,7 +132,7 @@ def _words(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "n/a"
 
 
-def region_table(regions: Regions, found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def region_table(regions: Regions, found: Mapping[str, Mapping[str, Column]]) -> pd.DataFrame:
     """Return one row per figure and region; ``found`` holds the columns by figure."""
     parts = []
     for figure, columns in found.items():
@@ -140,7 +144,7 @@ def region_table(regions: Regions, found: Mapping[str, Mapping[str, Any]]) -> pd
 
 
 def network_rows(
-    pairs: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]],
+    pairs: Mapping[str, tuple[Sequence[str], Mapping[str, Column]]],
 ) -> pd.DataFrame:
     """Return one row per pair of networks; ``pairs`` holds names and columns by grouping."""
     parts = [
@@ -156,7 +160,7 @@ def least_coverage(runs: Sequence[pd.DataFrame]) -> Array:
     return least
 
 
-def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> Array:
+def column_of(rows: Sequence[Mapping[str, object]], name: str) -> Array:
     """Return one column of the subjects' table as numbers; NaN where it is not known."""
     values = [row.get(name) for row in rows]
     numbers: Array = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(
@@ -165,7 +169,9 @@ def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> Array:
     return numbers
 
 
-def subject_table(rows: Sequence[Mapping[str, Any]], alike: Array, unlike: Mask) -> pd.DataFrame:
+def subject_table(
+    rows: Sequence[Mapping[str, object]], alike: Array, unlike: Mask
+) -> pd.DataFrame:
     """Return one row per subject: what is known of it, and how like the others its map is."""
     table = pd.DataFrame(list(rows))
     table.insert(1, "r_with_others", alike)

@@ -11,14 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict, cast
 
 from npi_bids.errors import ConfigurationError
 from npi_bids.io.files import current_umask, partial_name
 
 
+class _Claim(TypedDict, total=False):
+    """Who holds a dataset, and for which configuration."""
+
+    ConfigurationHash: str
+    Host: str
+    ProcessID: int
+    Since: str
+
+
 @contextmanager
-def claimed(path: Path, configuration: str, check: Callable[[], Any]) -> Iterator[None]:
+def claimed(path: Path, configuration: str, check: Callable[[], object]) -> Iterator[None]:
     """Claim an output dataset for a configuration, until the block ends.
 
     Processes of one configuration hold a claim together. It can be taken over by another
@@ -100,13 +109,13 @@ def _open(path: Path) -> IO[str]:
         return path.open(encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Claim:
     """Return the claim; empty where there is none, or one that a power cut left in half."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return cast("_Claim", content) if isinstance(content, dict) else {}
 
 
 def _holder(path: Path) -> str | None:

@@ -210,7 +210,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON atomically; a number that is not finite becomes null."""
     write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
 
@@ -238,7 +238,7 @@ def copy_file(source: Path, target: Path) -> None:
         temporary.write_bytes(source.read_bytes())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

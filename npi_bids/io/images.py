@@ -11,10 +11,16 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 import nibabel as nib
 import numpy as np
-from nibabel.cifti2.cifti2 import Cifti2HeaderError
+from nibabel.cifti2.cifti2 import Cifti2HeaderError, Cifti2Image
+from nibabel.cifti2.cifti2_axes import Axis
+from nibabel.gifti.gifti import GiftiImage
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
+
+# NIfTI, or CIFTI: what can be opened without reading its data.
+Image = SpatialImage | Cifti2Image
 
 # Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
 MOST_VOXELS = 100_000_000
@@ -39,7 +45,7 @@ CIFTI_ERRORS = (
 )
 
 
-def load_image(path: Path, *, keep_open: bool = False) -> Any:
+def load_image(path: Path, *, keep_open: bool = False) -> Image:
     """Open an image, and check that its header can be true, without reading its data.
 
     Parameters
@@ -56,7 +62,7 @@ def load_image(path: Path, *, keep_open: bool = False) -> Any:
         impossible size, or holds values that are no real numbers.
     """
     try:
-        image: Any = nib.load(path, **({"keep_file_open": True} if keep_open else {}))
+        image = cast("Image", nib.load(path, **({"keep_file_open": True} if keep_open else {})))
         shape, kind = image.shape, image.get_data_dtype()
     except (*READ_ERRORS, *CIFTI_ERRORS) as error:
         raise unreadable(path, error) from error
@@ -75,7 +81,7 @@ def load_image(path: Path, *, keep_open: bool = False) -> Any:
     return image
 
 
-def _check_size(path: Path, image: Any) -> None:
+def _check_size(path: Path, image: Image) -> None:
     """Raise an error where the file cannot hold what its header says."""
     offset = getattr(image.dataobj, "offset", 0)
     stated = offset + math.prod(image.shape) * image.get_data_dtype().itemsize
@@ -92,7 +98,7 @@ def _check_size(path: Path, image: Any) -> None:
         )
 
 
-def read_data(path: Path, image: Any) -> NDArray[Any]:
+def read_data(path: Path, image: Image) -> NDArray[np.number]:
     """Return all data of an image that was opened.
 
     Raises
@@ -112,7 +118,7 @@ def read_data(path: Path, image: Any) -> NDArray[Any]:
         raise unreadable(path, error) from error
 
 
-def read_dlabel(path: Path) -> tuple[Any, Any, NDArray[Any]]:
+def read_dlabel(path: Path) -> tuple[Axis, Axis, NDArray[np.number]]:
     """Return both axes of a CIFTI file, and its first row.
 
     Raises
@@ -120,7 +126,7 @@ def read_dlabel(path: Path) -> tuple[Any, Any, NDArray[Any]]:
     InputDataError
         The file cannot be read, or has no two axes.
     """
-    image = load_image(path)
+    image = cast("Cifti2Image", load_image(path))
     try:
         first, second = (image.header.get_axis(place) for place in (0, 1))
         return first, second, np.asarray(image.dataobj)[0]
@@ -136,18 +142,18 @@ def unreadable(path: Path, reason: Exception | str) -> InputDataError:
     )
 
 
-def is_wide(image: Any) -> bool:
+def is_wide(image: Image) -> bool:
     """Return whether an image holds numbers that 32-bit floats may round: scaled, or wider."""
     scaled = (getattr(image.dataobj, "slope", 1), getattr(image.dataobj, "inter", 0)) != (1, 0)
     kind = image.get_data_dtype()
     return scaled or not np.can_cast(kind, np.float32)
 
 
-def read_gifti(path: Path) -> Any:
+def read_gifti(path: Path) -> GiftiImage:
     """Read a GIFTI file; raises an InputDataError where it is none, or lies of its size."""
     check_gifti(path)
     try:
-        image: Any = nib.load(path)
+        image = cast("GiftiImage", nib.load(path))
         _ = image.darrays, image.labeltable
     except (*READ_ERRORS, *CIFTI_ERRORS) as error:
         raise unreadable(path, error) from error
@@ -219,5 +225,5 @@ class _GiftiCounter:
             self._packed, self._base64 = None, ""
 
 
-def _gifti_type(name: str) -> np.dtype[Any]:
-    return cast("np.dtype[Any]", nib.nifti1.data_type_codes.dtype[name])
+def _gifti_type(name: str) -> np.dtype[np.number]:
+    return cast("np.dtype[np.number]", nib.nifti1.data_type_codes.dtype[name])

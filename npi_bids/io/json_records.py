@@ -8,10 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Self,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from npi_bids.errors import InputDataError, NPIError
 from npi_bids.io.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -20,7 +33,7 @@ _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
 def entry(
     description: str,
     *,
-    default: Any = MISSING,
+    default: object = MISSING,
     factory: Any = MISSING,
     key: str = "",
     omit: bool = False,
@@ -58,16 +71,16 @@ def flat() -> Any:
 class Record:
     """A frozen dataclass that is stored as a JSON object; its fields come from :func:`entry`."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the record as a JSON object."""
-        return encode(self)
+        return encode(cast("DataclassInstance", self))
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, atomically; a number that is not finite becomes null."""
         write_json(path, self.to_json())
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], owner: str = "A record") -> Self:
+    def from_json(cls, content: Mapping[str, object], owner: str = "A record") -> Self:
         """Return the record that a JSON object holds.
 
         Parameters
@@ -115,7 +128,7 @@ def snake(key: str) -> str:
     return re.sub(r"(?<!^)(?<!_)(?=[A-Z])", "_", key).lower()
 
 
-def key_of(entry_: Field[Any]) -> str:
+def key_of(entry_: Field[object]) -> str:
     """Return the key that a field of a record has in the JSON."""
     return str(entry_.metadata.get("key") or camel(entry_.name))
 
@@ -137,14 +150,14 @@ def key_table(cls: type) -> str:
     return "\n".join(["| key | what |", "|---|---|", *rows]) + "\n"
 
 
-def encode(record: Any) -> dict[str, Any]:
+def encode(record: DataclassInstance) -> dict[str, object]:
     """Return a dataclass as a JSON object, whatever its fields are.
 
     >>> from npi_bids.records import Verdict
     >>> encode(Verdict("caution", ("few samples",)))
     {'Label': 'caution', 'Reasons': ['few samples']}
     """
-    content: dict[str, Any] = {}
+    content: dict[str, object] = {}
     for entry_ in fields(record):
         value, about = getattr(record, entry_.name), entry_.metadata
         if about.get("omit") and value == entry_.default:
@@ -158,11 +171,11 @@ def encode(record: Any) -> dict[str, Any]:
     return content
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Record):
         return value.to_json()
     if is_dataclass(value):
-        return encode(value)
+        return encode(cast("DataclassInstance", value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -170,7 +183,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def decode(cls: type[T], content: Mapping[str, Any], owner: str) -> T:
+def decode(cls: type[T], content: Mapping[str, object], owner: str) -> T:
     """Return the dataclass that a JSON object holds; as :meth:`Record.from_json`.
 
     Keys in the style of older versions, which is that of the fields, are understood, and null is
@@ -196,7 +209,9 @@ def decode(cls: type[T], content: Mapping[str, Any], owner: str) -> T:
         raise InputDataError(f"{owner}: {error}") from error
 
 
-def _value_if_absent(cls: type, entry_: Field[Any], hint: Any, owner: str) -> dict[str, float]:
+def _value_if_absent(
+    cls: type, entry_: Field[object], hint: object, owner: str
+) -> dict[str, float]:
     """Return NaN by the name of the field, nothing where it has a default, or refuse it."""
     if entry_.default is not MISSING or entry_.default_factory is not MISSING:
         return {}
@@ -205,7 +220,7 @@ def _value_if_absent(cls: type, entry_: Field[Any], hint: Any, owner: str) -> di
     return {entry_.name: float("nan")}
 
 
-def _with_fields(block: Any) -> Any:
+def _with_fields(block: object) -> object:
     """Return a block by the names of its fields."""
     return {snake(key): item for key, item in block.items()} if isinstance(block, dict) else block
 
@@ -213,7 +228,7 @@ def _with_fields(block: Any) -> Any:
 _types = cache(get_type_hints)
 
 
-def _typed(hint: Any, value: Any, where: str) -> Any:
+def _typed(hint: Any, value: object, where: str) -> object:
     """Return a value of JSON as the type that a field has."""
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -232,7 +247,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     return value if hint in (Any, object) else _single(hint, value, where)
 
 
-def _single(hint: type, value: Any, where: str) -> Any:
+def _single(hint: type, value: object, where: str) -> object:
     if hint is float:
         if value is None:
             return float("nan")
@@ -245,18 +260,18 @@ def _single(hint: type, value: Any, where: str) -> Any:
     raise InputDataError(f"{where} {_shown(value)}; expected {_WORDS[hint]}.")
 
 
-def _checked(kind: type[T], value: Any, where: str, words: str) -> T:
+def _checked(kind: type[T], value: object, where: str, words: str) -> T:
     if not isinstance(value, kind):
         raise InputDataError(f"{where} {_shown(value)}; expected {words}.")
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def write_record(record: Any, path: Path) -> None:
+def write_record(record: DataclassInstance, path: Path) -> None:
     """Write a dataclass as JSON, atomically."""
     write_json(path, encode(record))
 

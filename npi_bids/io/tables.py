@@ -39,7 +39,7 @@ def write_table(table: pd.DataFrame, path: Path, digits: str = _DIGITS) -> None:
         table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=digits)
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_rows(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     """Write a table from one mapping per row; what a row lacks is ``n/a``."""
     write_table(pd.DataFrame(list(rows)), path)
 

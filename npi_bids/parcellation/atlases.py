@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from npi_bids.errors import InputDataError
@@ -31,6 +31,11 @@ from npi_bids.parcellation.resampling import (
     to_grid,
 )
 from npi_bids.wording import count_noun, join_words
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+
+T = TypeVar("T")
 
 # The 2 mm grid of MNI152NLin6Asym, on which the spheres are drawn.
 _SHAPE = (91, 109, 91)
@@ -106,7 +111,7 @@ def _seitzman() -> _Spheres:
     return record[0], np.asarray(found.radius, dtype=np.float64), *record[2:]
 
 
-def _record(rois: Any, labels: Sequence[str], networks: Sequence[str]) -> _Spheres:
+def _record(rois: ArrayLike, labels: Sequence[str], networks: Sequence[str]) -> _Spheres:
     centres = np.asarray(rois, dtype=np.float64)
     radii = np.full(len(centres), _RADIUS)
     return centres, radii, tuple(map(str, labels)), tuple(map(str, networks))
@@ -189,7 +194,7 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
     """
     if path.name.endswith((".dlabel.nii", ".label.gii")):
         return load_grey_atlas(path, request.name, request.space)
-    image = load_image(path)
+    image = cast("SpatialImage", load_image(path))
     shape = image.shape
     try:
         table = read_names(find_table(path))
@@ -228,7 +233,7 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
     )
 
 
-def _check_counted(path: Path, table: pd.DataFrame, image: Any) -> None:
+def _check_counted(path: Path, table: pd.DataFrame, image: SpatialImage) -> None:
     """Refuse a list of names without an index that has not one name per value."""
     n_values = len(np.setdiff1d(np.asarray(image.dataobj), [0]))
     if table.attrs[COUNTED] and n_values != len(table):
@@ -246,7 +251,7 @@ class _Loader:
     load: Callable[[AtlasRequest, Path | None], Parcellation]
 
 
-def _fetch(fetcher: Callable[..., Any], folder: Path | None, **options: Any) -> Any:
+def _fetch(fetcher: Callable[..., T], folder: Path | None, **options: object) -> T:
     """Call a fetcher of nilearn; a failed download leaves no empty folder behind."""
     before = {child for base in cache_folders() if base.is_dir() for child in base.iterdir()}
     try:
@@ -304,7 +309,7 @@ def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
     found = _fetch(fetch_atlas_msdl, folder)
     labels = tuple(_text(label).strip() for label in found.labels)
     path = Path(found.maps)
-    image = load_image(path)
+    image = cast("SpatialImage", load_image(path))
     return Parcellation(
         name=request.name,
         labels=labels,
@@ -336,7 +341,7 @@ def _load_mmp(request: AtlasRequest, folder: Path | None) -> Parcellation:  # no
 
 def _labelled(
     request: AtlasRequest,
-    maps: Any,
+    maps: str | Path,
     labels: tuple[str, ...],
     values: tuple[int, ...],
     drawn: tuple[str, tuple[str, ...]],
@@ -345,7 +350,7 @@ def _labelled(
     return Parcellation(request.name, labels, values, drawn[0], kept, drawn[1])
 
 
-def _text(label: Any) -> str:
+def _text(label: object) -> str:
     return label.decode() if isinstance(label, bytes) else str(label)
 
 

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from nibabel.arrayproxy import ArrayLike
 from nibabel.cifti2.cifti2 import Cifti2Image
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, SeriesAxis
 from numpy.typing import NDArray
@@ -158,7 +159,7 @@ def labels_at(axis: BrainModelAxis, parcellation: Parcellation, path: Path) -> N
 
 def build_atlas(
     parts: list[tuple[str, NDArray[np.int64], int]] | BrainModelAxis, values: NDArray[np.int64]
-) -> Any:
+) -> Cifti2Image:
     """Return labels as a CIFTI image, from its axis or from whole surfaces.
 
     Parameters
@@ -206,7 +207,7 @@ def _steps(n_samples: int, n_grey: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_grey))
 
 
-def _take(raw: Any, shape: tuple[int, int], *, wide: bool) -> _Values:
+def _take(raw: ArrayLike, shape: tuple[int, int], *, wide: bool) -> _Values:
     """Read samples by greyordinates from an array, or from a file."""
     extent, level = Extent(shape[0]), np.zeros(shape[1])
     for columns in _steps(*shape):
@@ -226,7 +227,7 @@ def _take(raw: Any, shape: tuple[int, int], *, wide: bool) -> _Values:
 
 
 def _read_cifti(path: Path) -> tuple[_Values, BrainModelAxis, tuple[float, str]]:
-    image = load_image(path)
+    image = cast("Cifti2Image", load_image(path))
     try:
         axes = [image.header.get_axis(place) for place in range(image.ndim)]
     except (*READ_ERRORS, *CIFTI_ERRORS) as error:
@@ -267,7 +268,7 @@ def _read_hemispheres(run: RunFiles) -> tuple[_Values, BrainModelAxis, tuple[flo
     return _take(whole, shape, wide=wide), axes[0] + axes[1], (step, "msec" if step else "")
 
 
-def _read_side(path: Path) -> tuple[NDArray[Any], float]:
+def _read_side(path: Path) -> tuple[NDArray[np.number], float]:
     """Return samples by vertices of one hemisphere, and the TimeStep of its header or 0."""
     arrays = read_gifti(path).darrays
     if not arrays or len({len(np.atleast_1d(array.data)) for array in arrays}) != 1:
@@ -286,7 +287,7 @@ def _read_side(path: Path) -> tuple[NDArray[Any], float]:
     return np.column_stack([array.data for array in arrays]).T, step
 
 
-def _structures(image: Any) -> Iterator[tuple[str, slice, BrainModelAxis]]:
+def _structures(image: Cifti2Image) -> Iterator[tuple[str, slice, BrainModelAxis]]:
     return _iterate(image.header.get_axis(1))
 
 

@@ -15,7 +15,6 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -358,7 +357,7 @@ def _ask_nilearn(
     return regressors, keep
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
+def _read_sidecar(path: Path) -> dict[str, dict[str, object]]:
     """Read what fMRIPrep says of its confounds; an object of objects."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

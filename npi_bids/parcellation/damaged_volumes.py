@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,7 @@ class Extent:
         self.low, self.high = np.full(n_samples, np.inf), np.full(n_samples, -np.inf)
         self._total = np.zeros(n_samples)
 
-    def add(self, sample: int, values: NDArray[Any]) -> None:
+    def add(self, sample: int, values: NDArray[np.number]) -> None:
         """Add values to a sample."""
         if values.dtype.kind == "f":
             finite = np.isfinite(values)

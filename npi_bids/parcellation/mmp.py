@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
 from npi_bids.parcellation.parcellation import Parcellation, label_data, label_image, read_labels
+from npi_bids.records import Array
 
 _N_SIDE = 180
 SPACE = "MNI152NLin2009aAsym"
@@ -47,7 +47,7 @@ def mmp_labels() -> tuple[str, ...]:
     return tuple(f"{side}_{area}" for side in "LR" for area in areas)
 
 
-def _left_first(data: NDArray[np.int32], affine: Any, path: Path) -> NDArray[np.int32]:
+def _left_first(data: NDArray[np.int32], affine: Array, path: Path) -> NDArray[np.int32]:
     found = set(np.unique(data).tolist()) - {0}
     low = set(range(1, _N_SIDE + 1))
     if found == low | {1000 + value for value in low}:
@@ -65,6 +65,6 @@ def _left_first(data: NDArray[np.int32], affine: Any, path: Path) -> NDArray[np.
     )
 
 
-def _mean_x(chosen: NDArray[np.bool_], data: NDArray[np.int32], affine: Any) -> float:
+def _mean_x(chosen: NDArray[np.bool_], data: NDArray[np.int32], affine: Array) -> float:
     voxels = np.argwhere(chosen & (data > 0))
     return float(nib.affines.apply_affine(affine, voxels)[:, 0].mean())

@@ -9,11 +9,12 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
@@ -21,7 +22,7 @@ from npi_bids.io.images import load_image, read_data
 from npi_bids.io.tables import (
     read_table,
 )
-from npi_bids.records import check_region_names
+from npi_bids.records import Array, check_region_names
 from npi_bids.wording import count_noun, join_words
 
 # Names of the three files of a parcellation that was put into a folder.
@@ -95,7 +96,7 @@ class Parcellation:
         return pd.DataFrame(columns)
 
 
-def label_data(image: Any, name: str) -> NDArray[np.int32]:
+def label_data(image: SpatialImage, name: str) -> NDArray[np.int32]:
     """Return the whole-number values of a label image, with a trailing singleton axis dropped.
 
     Raises
@@ -106,7 +107,7 @@ def label_data(image: Any, name: str) -> NDArray[np.int32]:
     return _whole_labels(np.asanyarray(image.dataobj), name)
 
 
-def _whole_labels(data: NDArray[Any], name: str) -> NDArray[np.int32]:
+def _whole_labels(data: NDArray[np.number], name: str) -> NDArray[np.int32]:
     if data.ndim == 4 and data.shape[-1] == 1:
         data = data[..., 0]
     rounded = np.rint(data)
@@ -119,7 +120,7 @@ def _whole_labels(data: NDArray[Any], name: str) -> NDArray[np.int32]:
     return whole
 
 
-def read_labels(path: Path, name: str) -> Any:
+def read_labels(path: Path, name: str) -> nib.Nifti1Image:
     """Read a label image from a file, as 32-bit integers on its own grid.
 
     Raises
@@ -127,18 +128,18 @@ def read_labels(path: Path, name: str) -> Any:
     InputDataError
         The file cannot be read, or holds values that are not whole.
     """
-    image = load_image(path)
+    image = cast("SpatialImage", load_image(path))
     return label_image(_whole_labels(read_data(path, image), name), image.affine)
 
 
-def label_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
+def label_image(data: NDArray[np.number], affine: Array) -> nib.Nifti1Image:
     """Return a label image of 32-bit integers, as nibabel and nilearn read it everywhere."""
     image = nib.Nifti1Image(np.asarray(data, dtype=np.int32), affine)
     image.header.set_xyzt_units("mm")
     return image
 
 
-def weights_image(data: NDArray[Any], affine: NDArray[Any]) -> Any:
+def weights_image(data: NDArray[np.number], affine: Array) -> nib.Nifti1Image:
     """Return a 4D image of weights as 32-bit floats; its fourth axis counts regions."""
     image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine)
     image.header.set_xyzt_units("mm", "sec")
@@ -270,7 +271,7 @@ def _check_image(parcellation: Parcellation) -> None:
     _check_values(parcellation, label_data(parcellation.image, parcellation.name))
 
 
-def _check_values(parcellation: Parcellation, data: NDArray[Any]) -> None:
+def _check_values(parcellation: Parcellation, data: NDArray[np.number]) -> None:
     found = np.unique(data)
     if extra := sorted(set(found.tolist()) - {0, *parcellation.values}):
         raise InputDataError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 
 from npi_bids.parcellation.parcellation import (
     Parcellation,
@@ -13,9 +12,10 @@ from npi_bids.parcellation.parcellation import (
     label_image,
     weights_image,
 )
+from npi_bids.records import Array
 
 
-def to_grid(parcellation: Parcellation, reference: Any) -> Any:
+def to_grid(parcellation: Parcellation, reference: SpatialImage) -> nib.Nifti1Image:
     """Resample an atlas to the grid of a reference image.
 
     Parameters
@@ -51,12 +51,10 @@ def to_grid(parcellation: Parcellation, reference: Any) -> Any:
     return label_image(label_data(resampled, parcellation.name), resampled.affine)
 
 
-def region_sizes(image: Any, parcellation: Parcellation) -> np.ndarray[Any, np.dtype[np.float64]]:
+def region_sizes(image: SpatialImage, parcellation: Parcellation) -> Array:
     """Return the size of each region on its grid: voxels of a label, summed weights of a map."""
     if parcellation.probabilistic:
-        sums: np.ndarray[Any, np.dtype[np.float64]] = np.asarray(
-            image.dataobj, dtype=np.float64
-        ).sum(axis=(0, 1, 2))
+        sums: Array = np.asarray(image.dataobj, dtype=np.float64).sum(axis=(0, 1, 2))
         return sums
     data = label_data(image, parcellation.name).ravel()
     counts = np.bincount(data, minlength=max(parcellation.values) + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import nibabel as nib
 import numpy as np
@@ -22,6 +22,10 @@ from npi_bids.parcellation.parcellation import Parcellation, label_data, label_i
 from npi_bids.parcellation.resampling import region_sizes, to_grid
 from npi_bids.parcellation.run_files import RunFiles, sampling_period
 from npi_bids.records import Array, Mask
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+    from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
 
 _AT_ONCE = 40_000_000  # values in memory, 160 MB as 32-bit floats; half as many that are wider
 
@@ -113,7 +117,12 @@ class VolumeScan:
         level = self._average(self._level[..., None].copy(order="F"), masker, smoothing)
         return np.concatenate(means) + level
 
-    def _average(self, part: NDArray[Any], masker: Any, smoothing: float) -> Array:
+    def _average(
+        self,
+        part: NDArray[np.floating],
+        masker: NiftiLabelsMasker | NiftiMapsMasker,
+        smoothing: float,
+    ) -> Array:
         if smoothing:  # spreads what is not finite; 0 at all times, it leaves no trace over time
             part[self._broken] = 0
         finite = np.isfinite(part)
@@ -123,7 +132,7 @@ class VolumeScan:
         means: Array = masker.fit_transform(nib.Nifti1Image(part, self._image.affine))
         return means.astype(np.float64)
 
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
+    def _read(self, start: int, stop: int) -> NDArray[np.number]:
         try:
             return np.asanyarray(self._image.dataobj[..., start:stop])
         except READ_ERRORS as error:
@@ -136,11 +145,11 @@ class VolumeScan:
         for start in range(0, self.n_samples, step):
             yield start, min(start + step, self.n_samples)
 
-    def _narrow(self, part: NDArray[Any]) -> NDArray[np.float32]:
+    def _narrow(self, part: NDArray[np.number]) -> NDArray[np.float32]:
         """Return 32-bit floats that may be written to."""
         if self._level is not None:
-            part = np.require(part, dtype=np.float64, requirements="W")
-            part -= self._level[..., None]
+            wide = part = np.require(part, dtype=np.float64, requirements="W")
+            wide -= self._level[..., None]
         with np.errstate(over="ignore"):  # becomes infinite, and does not count
             # What nibabel reads unscaled lies on the file's bytes, read-only.
             return np.require(part, dtype=np.float32, requirements="W")
@@ -189,7 +198,7 @@ class VolumeScan:
         path, shape = self._run.mask, self._shape
         if path is None:
             return np.ones(shape, dtype=bool)
-        brain = load_image(path)
+        brain = cast("SpatialImage", load_image(path))
         same = brain.shape[:3] == shape and math.prod(brain.shape[3:]) == 1
         if not same or not np.allclose(brain.affine, self._image.affine, atol=1e-3):
             raise InputDataError(
@@ -204,7 +213,7 @@ class VolumeScan:
             )
         return inside
 
-    def _restrict(self, covered: Mask) -> Any:
+    def _restrict(self, covered: Mask) -> nib.Nifti1Image:
         """Keep the covered regions, within the voxels that hold signal."""
         atlas, parcellation = self._atlas, self._parcellation
         if parcellation.probabilistic:
@@ -215,7 +224,7 @@ class VolumeScan:
         return label_image(np.where(self._seen & np.isin(data, kept), data, 0), atlas.affine)
 
 
-def open_image(path: Path) -> Any:
+def open_image(path: Path) -> nib.Nifti1Image:
     """Open a 4D image without reading its volumes; slices are then read one after the other.
 
     Raises
@@ -223,7 +232,7 @@ def open_image(path: Path) -> Any:
     InputDataError
         The file cannot be read, or is not 4D.
     """
-    image = load_image(path, keep_open=True)
+    image = cast("nib.Nifti1Image", load_image(path, keep_open=True))
     shape = image.shape
     if len(shape) != 4 or shape[3] < 2 or min(shape) < 1:
         raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
@@ -255,7 +264,7 @@ def count_places(path: Path) -> tuple[int, int]:
     return int(shape[3]), math.prod(shape[:3])
 
 
-def _period_of_header(image: Any) -> tuple[float, str]:
+def _period_of_header(image: nib.Nifti1Image) -> tuple[float, str]:
     try:
         unit = image.header.get_xyzt_units()[1]
     except KeyError:  # a code that the standard does not have

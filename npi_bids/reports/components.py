@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from npi_bids.reports.figures_connectivity import MatrixView
 
 _NOTHING = 1e-12  # what rounding leaves of a difference of equal numbers
 
 
-def number(value: Any) -> str:
+def number(value: float | None) -> str:
     """Write a number with three digits, or n/a.
 
     >>> number(0.12345), number(1234), number(None), number(2e-16)

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +18,10 @@ from matplotlib.path import Path
 from npi_bids.plotting import network_order
 from npi_bids.records import HIGH_FREQUENCY, Array
 from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, svg_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
 MOST_ARROWS = 60  # connections that a connectome shows
 _MOST_NETWORKS = 24
@@ -168,7 +172,7 @@ def _arc(start: float, stop: float, radius: float) -> list[tuple[float, float]]:
 
 
 def _ribbon(
-    axes: Any, sent: tuple[float, float], received: tuple[float, float], colour: Any
+    axes: Axes, sent: tuple[float, float], received: tuple[float, float], colour: ColorType
 ) -> None:
     """Draw a ribbon from one stretch of the circle to another, which it does not quite reach."""
     out, back = _arc(*sent, 0.99), _arc(*received, 0.9)
@@ -180,7 +184,7 @@ def _ribbon(
     axes.add_patch(PathPatch(Path(points, codes), facecolor=colour, alpha=0.6, linewidth=0))
 
 
-def _name(axes: Any, place: float, name: str) -> None:
+def _name(axes: Axes, place: float, name: str) -> None:
     x, y = _point(place, 1.12)
     side = "left" if x > 0.05 else "right" if x < -0.05 else "center"
     axes.text(x, y, name, ha=side, va="center", fontsize=8)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
 from npi_bids.reports.figures_signals import GREY, make_canvas, svg_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
 _MOST_SOURCES = 6
 _MOST_REGIONS = 8
@@ -60,7 +64,7 @@ def _responding(some: pd.DataFrame, own: Set[str]) -> list[str]:
 
 
 def _draw_course(
-    axes: Any, some: pd.DataFrame, names: list[str], colours: Mapping[str, Any]
+    axes: Axes, some: pd.DataFrame, names: list[str], colours: Mapping[str, ColorType]
 ) -> None:
     if some["step"].nunique() == 1:
         rows = some.set_index("region").loc[names[::-1]]
@@ -82,7 +86,7 @@ def _draw_course(
 
 
 def _draw_doses(
-    axes: Any, some: pd.DataFrame, names: list[str], colours: Mapping[str, Any]
+    axes: Axes, some: pd.DataFrame, names: list[str], colours: Mapping[str, ColorType]
 ) -> None:
     for name in names:
         rows = some[some["region"] == name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +15,9 @@ from matplotlib.figure import Figure as Canvas
 from npi_bids.plotting import MatrixStyle, plot_matrix
 from npi_bids.records import INTERVAL_QUANTILE, Array
 from npi_bids.whole_brain.settings import GOOD_FC
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
 _OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
@@ -136,7 +139,7 @@ def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float
 
 def make_canvas(
     width: float, height: float, n_rows: int = 1, n_columns: int = 1
-) -> tuple[Canvas, list[Any]]:
+) -> tuple[Canvas, list[Axes]]:
     """Return a figure (inches) and its panels, row by row."""
     canvas = Canvas(figsize=(width, height), layout="compressed")
     panels = canvas.subplots(n_rows, n_columns, squeeze=False).ravel().tolist()
@@ -145,7 +148,7 @@ def make_canvas(
     return canvas, panels
 
 
-def _canvas(width: float, height: float) -> tuple[Canvas, Any]:
+def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
     canvas, panels = make_canvas(width, height)
     return canvas, panels[0]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from npi_bids import __version__
 from npi_bids.bids.derivatives import (
@@ -26,7 +26,7 @@ from npi_bids.group.tables import edge_rows, table_cells
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table
-from npi_bids.records import ECResult
+from npi_bids.records import Array, ECResult
 from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
     Dot,
@@ -41,10 +41,13 @@ from npi_bids.reports.components import (
 )
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import place_of, read_methods
-from npi_bids.reports.methods import quality_rows
+from npi_bids.reports.methods import QualityRow, quality_rows
 from npi_bids.reports.page import group_page
 from npi_bids.reports.subject import ALPHA, LISTED, draw_places, save_figures
 from npi_bids.wording import join_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEAN, STATISTIC = "groupmean", "modelstatistic"  # what a group, and what a test is known by
 _MOST_ROWS = 500
@@ -101,7 +104,7 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
 
 
 def _view(
-    name: str, ec: ECResult, networks: Sequence[str], others: dict[str, Any], mean: Path
+    name: str, ec: ECResult, networks: Sequence[str], others: Mapping[str, Array], mean: Path
 ) -> MatrixView:
     layers = [Layer(CATALOGUE[MEAN].label, CATALOGUE[MEAN].title, ec.matrix)]
     if "groupq" in others:
@@ -127,7 +130,7 @@ def _tables(
     mean: Path,
     ec: ECResult,
     regions: Regions,
-    others: dict[str, Any],
+    others: Mapping[str, Array],
     place: int,
 ) -> tuple[SortedTable, ...]:
     """Return the strongest connections, and pairs of networks."""
@@ -150,7 +153,7 @@ def _tables(
     return tuple(found)
 
 
-def _table(matrix: Path, table: str, kind: str = MEAN) -> Any:
+def _table(matrix: Path, table: str, kind: str = MEAN) -> pd.DataFrame | None:
     """Return a long table that belongs to a matrix, or None."""
     path = sibling(matrix, kind, table)
     return read_table(path) if path.is_file() else None
@@ -195,7 +198,7 @@ def _percent(share: float) -> str:
     return f"{number(100 * share)} %" if isfinite(share) else "n/a"
 
 
-def _outliers(subjects: Any) -> tuple[Row, ...]:
+def _outliers(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
     """Name the subjects whose maps are outliers."""
     if subjects is None:
         return ()
@@ -267,7 +270,7 @@ def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> T
     )
 
 
-def _test_rows(test: ContrastFacts, details: dict[str, Any]) -> tuple[Row, ...]:
+def _test_rows(test: ContrastFacts, details: Mapping[str, Array]) -> tuple[Row, ...]:
     covariates = "with mean FD as a covariate" if "mean_fd" in test.columns else (
         "without mean FD as a covariate"
     )  # fmt: skip
@@ -343,24 +346,24 @@ def _reasons(out_dir: Path) -> dict[str, str]:
     return dict(zip(table["model"], table["reason"].astype(str), strict=True))
 
 
-def _member(row: dict[str, Any], *, inside: bool, left_out: str) -> tuple[str, ...]:
+def _member(row: QualityRow, *, inside: bool, left_out: str) -> tuple[str, ...]:
     reason = row["reason"] if isinstance(row["reason"], str) else left_out
     return (
-        row["participant_id"],
-        row["model"],
+        str(row["participant_id"]),
+        str(row["model"]),
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
-        *(number(row.get(key)) for key in _FIGURES),
+        *(number(cast("float | None", row.get(key))) for key in _FIGURES),
         reason or ("" if inside else "too few subjects for a group"),
     )
 
 
-def _strips(rows: list[dict[str, Any]], wanted: dict[str, float]) -> tuple[Strip, ...]:
+def _strips(rows: Sequence[QualityRow], wanted: dict[str, float]) -> tuple[Strip, ...]:
     """Return how figures of quality are spread over the maps."""
     strips = []
     for title, field, threshold in _STRIPS:
         known = [
-            (float(row[field]), row)
+            (float(cast("float", row[field])), row)
             for row in rows
             if row.get(field) is not None and row[field] == row[field]
         ]
@@ -371,7 +374,7 @@ def _strips(rows: list[dict[str, Any]], wanted: dict[str, float]) -> tuple[Strip
         low, high = min(values), max(values)
         span = (high - low) or 1.0
         dots = tuple(
-            Dot(row["participant_id"], number(value), 100 * (value - low) / span,
+            Dot(str(row["participant_id"]), number(value), 100 * (value - low) / span,
                 str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
             for value, row in known
         )  # fmt: skip

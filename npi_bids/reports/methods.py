@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from npi_bids import __version__
 from npi_bids.bids.atlases import known_atlases
@@ -45,6 +44,9 @@ _SHOWN = {
     "minutes": "minutes_kept", "regions": "regions_in_model",
 }  # fmt: skip
 
+# A row of the table of quality metrics, by column.
+QualityRow = dict[str, str | float | None]
+
 
 def write_texts(out_dir: Path) -> list[Path]:
     """Write the table of quality, and methods text with references where there is a model."""
@@ -69,12 +71,12 @@ def write_index(out_dir: Path) -> Path:
     return path
 
 
-def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]:
+def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
     """Return one row per model of the dataset, those without a result included."""
     by_name = {model.name: model for model in models}
     rows = []
     for status in find_statuses(out_dir):
-        row: dict[str, Any] = {
+        row: QualityRow = {
             "participant_id": f"sub-{status.entities['sub']}",
             "model": title_of(status.entities),
             "desc": status.desc,
@@ -90,12 +92,12 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[dict[str, Any]]
     return rows
 
 
-def _index(out_dir: Path, rows: Sequence[dict[str, Any]]) -> IndexPage:
+def _index(out_dir: Path, rows: Sequence[QualityRow]) -> IndexPage:
     """Return the list of all subjects, with why some of them have no map."""
     cells = tuple(
         (
-            row["participant_id"],
-            row["model"],
+            str(row["participant_id"]),
+            str(row["model"]),
             *(_cell(row.get(field)) for field in _SHOWN.values()),
             _flags(row),
         )
@@ -114,11 +116,11 @@ def _index(out_dir: Path, rows: Sequence[dict[str, Any]]) -> IndexPage:
     return IndexPage(__version__, counts, table, place_of(out_dir, (), ""))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: str | float | None) -> str:
     return value if isinstance(value, str) else number(value)
 
 
-def _flags(row: dict[str, Any]) -> str:
+def _flags(row: QualityRow) -> str:
     for field in ("verdict_reasons", "reason"):
         if isinstance(row.get(field), str):
             return str(row[field])
@@ -136,7 +138,7 @@ def _motion(model: Model) -> dict[str, float]:
     }
 
 
-def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, Any]:
+def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, object]:
     """Gather every number and word of the methods text from sidecars."""
     statuses = find_statuses(out_dir)
     first = models[0].fit
@@ -198,7 +200,7 @@ def _surrogate_words(models: Sequence[Model]) -> str:
     return known.describe([model.fit.training for model in models])
 
 
-def _trust_facts(models: Sequence[Model]) -> dict[str, Any]:
+def _trust_facts(models: Sequence[Model]) -> dict[str, object]:
     """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
     uncertain = models[0].fit.uncertainty
     errors = {
@@ -225,7 +227,7 @@ def _uncovered_words(counts: Sequence[int]) -> str:
     return f" ({_spread(counts)} {'region' if set(counts) == {1} else 'regions'} per run)"
 
 
-def _denoise_facts(runs: Sequence[RunSidecar]) -> dict[str, Any]:
+def _denoise_facts(runs: Sequence[RunSidecar]) -> dict[str, object]:
     first = runs[0]
     kept = sum(run.samples_kept for run in runs) / sum(run.number_of_samples for run in runs)
     return {
@@ -261,7 +263,7 @@ def _words(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def _spread(values: Iterable[Any]) -> str:
+def _spread(values: Iterable[float]) -> str:
     """Write one number, or the range of several."""
     known = [float(value) for value in values if isfinite(value)]
     if not known:

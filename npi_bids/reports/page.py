@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -28,13 +27,13 @@ def index_page(page: IndexPage) -> str:
     return render("index.html.j2", page)
 
 
-def render(template: str, page: Any) -> str:
+def render(template: str, page: object) -> str:
     """Return a page from its template, with the one style sheet and the one script inside."""
     found = _environment().get_template(template)
     return found.render(page=page, css=_asset("report.css"), script=_asset("report.js"))
 
 
-def methods_text(facts: Mapping[str, Any]) -> str:
+def methods_text(facts: Mapping[str, object]) -> str:
     """Return the methods text in Markdown, with its numbers from ``facts``."""
     text = _environment().get_template("methods.md.j2").render(**facts, count=count_noun)
     # One line per paragraph: the template breaks lines for its own readers.

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npi_bids import __version__
 from npi_bids.assessment.quality import mean_spectrum
@@ -40,6 +40,9 @@ from npi_bids.reports.index import place_of, read_methods, title_of
 from npi_bids.reports.page import subject_page
 from npi_bids.whole_brain.settings import GOOD_FC
 from npi_bids.wording import count_noun, join_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # q below which a connection is significant, and how many connections a table lists.
 ALPHA, LISTED = 0.05, 100
@@ -394,7 +397,9 @@ def _coverage(model: Model, about: Sequence[RunSidecar]) -> KeyFigure:
     )  # fmt: skip
 
 
-def draw_signals(runs: Runs, motion: Sequence[Any], before: Sequence[Any]) -> list[Figure]:
+def draw_signals(
+    runs: Runs, motion: Sequence[pd.DataFrame], before: Sequence[Array]
+) -> list[Figure]:
     """Return the carpet before and after cleaning, and the spectrum after it."""
     about = runs[0][1]
     tr = about.repetition_time

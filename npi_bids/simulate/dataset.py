@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -149,18 +148,18 @@ def write_run(
 
 def _describe_images(root: Path, path: Path, run: SimulatedRun, space: str) -> None:
     """Write the sidecars of an image and of its mask."""
-    place = {
+    place: dict[str, object] = {
         "SpatialReference": f"https://www.templateflow.org/browse/#tpl-{space}",
         "Resolution": "4 mm",
     }
-    image = {
+    image: dict[str, object] = {
         "Description": "Simulated BOLD.",
         "RepetitionTime": run.tr,
         "TaskName": run.entities["task"],
         "SkullStripped": False,
         "Sources": [],
     }
-    mask = {
+    mask: dict[str, object] = {
         "Description": "Where there is signal.",
         "Type": "Brain",
         "Sources": [f"bids::{path.relative_to(root).as_posix()}"],
@@ -487,7 +486,7 @@ def _describe_truth(
 
 def _settings_fields(
     settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the fields of the truth's sidecar that say how it was made."""
     system, of_system, seen, cohort = settings
     return {

@@ -147,7 +147,7 @@ class Surrogate(Abilities, ABC):
     def tensors(self) -> dict[str, Array]:
         """Return the fitted numbers by name, for storage."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return what its family needs beside the tensors to load it; numbers, words, lists."""
         return {}
 
@@ -290,11 +290,13 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     """
     whole_brain = settings.surrogate == WHOLE_BRAIN
     fitting = DEFAULTS if whole_brain else family(settings.surrogate).defaults_of(settings)
-    wanted = {name: value for name, value in fitting.items() if getattr(settings, name) is None}
+    wanted: dict[str, Any] = {
+        name: value for name, value in fitting.items() if getattr(settings, name) is None
+    }
     return replace(settings, **wanted) if wanted else settings
 
 
-def preset(name: str, **chosen: Any) -> TrainSettings:
+def preset(name: str, **chosen: object) -> TrainSettings:
     """Return the settings of a preset; explicit settings override it.
 
     >>> preset("luo2025", surrogate="rnn").learning_rate
@@ -309,4 +311,5 @@ def preset(name: str, **chosen: Any) -> TrainSettings:
         raise SettingsError(
             f"Unknown preset {name!r}; choose one of {join_words(sorted(PRESETS))}."
         )
-    return TrainSettings(**{**PRESETS[name], **chosen})
+    fields: dict[str, Any] = {**PRESETS[name], **chosen}
+    return TrainSettings(**fields)

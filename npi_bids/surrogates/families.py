@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Protocol
 
 from npi_bids.errors import SettingsError
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN
@@ -23,7 +23,7 @@ ENTRY_POINTS = "npi_bids.surrogates"
 # A whole-brain model is no one-step predictor: npi_bids.whole_brain fits it instead.
 WHOLE_BRAIN = "wbm"
 # Where a family says nothing else: past samples as in Luo et al. (2025), and their training.
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, float] = {
     "n_lags": 3,
     "epochs": 80,
     "learning_rate": 2e-4,
@@ -35,6 +35,18 @@ DEFAULTS: dict[str, Any] = {
 Lazy = str | Callable[..., Any]
 # What the fits of several subjects said of themselves: the field Training of their sidecars.
 Trainings = Sequence[Mapping[str, Any]]
+
+
+class Effort(Protocol):
+    """What of the training settings decides how long a fit takes; None where not stated."""
+
+    @property
+    def epochs(self) -> int | None:
+        """Passes over the training windows."""
+
+    @property
+    def n_seeds(self) -> int | None:
+        """Networks to average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +116,9 @@ class SurrogateFamily:
     prior: PriorSupport | None = None
     calibrated: bool = False
     n_weights: Callable[[int, int], int] | None = None
-    seconds: Callable[[int, int, Any], float] | None = None
+    seconds: Callable[[int, int, Effort], float] | None = None
 
-    def defaults_of(self, settings: Any) -> dict[str, Any]:
+    def defaults_of(self, settings: object) -> dict[str, float]:
         """Return what the family takes where the user says nothing."""
         own = self.defaults(settings) if callable(self.defaults) else self.defaults
         return {**DEFAULTS, **own}
@@ -339,18 +351,18 @@ _LINEAR = 2.3e-6  # per sample and region
 _EPOCH = (5.6e-6, 2e-9)  # per sample, and per sample and region squared
 
 
-def _process_seconds(samples: int, n_regions: int, settings: Any) -> float:
+def _process_seconds(samples: int, n_regions: int, settings: Effort) -> float:
     del samples, settings
     base, each, cubed = _PROCESS
     return base + each * n_regions + cubed * n_regions**3
 
 
-def _linear_seconds(samples: int, n_regions: int, settings: Any) -> float:
+def _linear_seconds(samples: int, n_regions: int, settings: Effort) -> float:
     del settings
     return _LINEAR * samples * n_regions
 
 
-def _network_seconds(samples: int, n_regions: int, settings: Any) -> float:
+def _network_seconds(samples: int, n_regions: int, settings: Effort) -> float:
     epoch = samples * (_EPOCH[0] + _EPOCH[1] * n_regions**2)
     n_epochs = int(settings.epochs or DEFAULTS["epochs"])
     return epoch * n_epochs * int(settings.n_seeds or 1)

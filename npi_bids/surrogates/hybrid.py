@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Literal, TypedDict, cast
 
 import numpy as np
 
@@ -14,8 +14,15 @@ from npi_bids.errors import (
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
 from npi_bids.surrogates.cross_spectra import cross_spectra
-from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network, load_network
+from npi_bids.surrogates.networks import (
+    MLP,
+    NetworkFields,
+    NetworkSurrogate,
+    fit_network,
+    load_network,
+)
 from npi_bids.surrogates.observed import (
+    ObservedFields,
     ObservedOU,
     find_observation,
     fit_observed,
@@ -23,7 +30,7 @@ from npi_bids.surrogates.observed import (
     observation_details,
     series_of,
 )
-from npi_bids.surrogates.ou import MOU, fit_process, load_mou
+from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import find_memory
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
@@ -33,10 +40,21 @@ from npi_bids.surrogates.selection_criteria import (
     VAR_GAIN,
 )
 from npi_bids.surrogates.spectral_selection import FEWEST_REGIONS
-from npi_bids.surrogates.var import VAR, load_var, ridge_var
+from npi_bids.surrogates.var import VAR, VARFields, load_var, ridge_var
 from npi_bids.surrogates.windows import split_windows
 
 _RESIDUAL = "residual."  # begins the names of the networks' tensors
+
+
+LinearFields = MOUFields | VARFields | ObservedFields
+
+
+class HybridFields(TypedDict):
+    """What loading a :class:`Hybrid` needs beside the tensors."""
+
+    form: Literal["hybrid"]
+    linear: LinearFields
+    residual: NetworkFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +106,7 @@ class Hybrid(Surrogate):
         """Move the networks to a device."""
         self.residual.compute_on(device)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return those of both parts."""
         parts = {"linear": self.linear.facts(), "residual": self.residual.facts()}
         return {"form": "hybrid", **parts}
@@ -104,12 +122,12 @@ class Hybrid(Surrogate):
         return jacobian + self.residual.mean_jacobian(history[:, -1:])
 
 
-def load_hybrid(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Surrogate:
+def load_hybrid(tensors: Mapping[str, Array], facts: HybridFields | LinearFields) -> Surrogate:
     """Return what :func:`fit_hybrid` made, with networks or without."""
     if facts["form"] != "hybrid":
-        return {"mou": load_mou, "var": load_var, "observed": load_observed}[facts["form"]](
-            tensors, facts
-        )
+        loaders: dict[str, Callable[..., Surrogate]]
+        loaders = {"mou": load_mou, "var": load_var, "observed": load_observed}
+        return loaders[facts["form"]](tensors, facts)
     linear = load_hybrid(tensors, facts["linear"])
     start = len(_RESIDUAL)
     networks = {name[start:]: value for name, value in tensors.items() if

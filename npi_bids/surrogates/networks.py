@@ -9,9 +9,9 @@ same numbers as one full pass per region, several times faster.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -29,6 +29,18 @@ _CHUNK, _CHUNK_OF_SMALL, FEW_REGIONS = 512, 1024, 100
 _CACHED = 160_000  # numbers of several sources that small networks take at once
 # Two convolutions of kernel 2 leave at least one sample only from three lags on.
 _MIN_LAGS = 3
+
+
+class NetworkFields(TypedDict):
+    """What loading networks needs beside the tensors."""
+
+    form: Literal["network"]
+    kind: str
+    n_lags: int
+    n_regions: int
+    widths: Mapping[str, int]
+    skip: bool
+    epochs: Sequence[int]
 
 
 class SplitNetwork(nn.Module):
@@ -158,7 +170,7 @@ class NetworkSurrogate(Surrogate):
         for network in self.networks:
             network.to(find_device(device))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return what the networks are: kind, sizes, and how long each was trained."""
         first = self.networks[0]
         return {
@@ -224,7 +236,7 @@ class NetworkSurrogate(Surrogate):
 
 def load_network(
     tensors: Mapping[str, Array],
-    facts: Mapping[str, Any],
+    facts: NetworkFields,
     *further: type[SplitNetwork],
 ) -> NetworkSurrogate:
     """Return networks as they were stored, on the CPU.

@@ -12,14 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.linalg import LinAlgError
 from scipy.linalg import solve
 
 from npi_bids.errors import SurrogateError
-from npi_bids.records import Array, Observation, RegionSeries, Windows
+from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.cross_spectra import Complex
 from npi_bids.surrogates.ou_model_selection import regions_to_choose_on, time_stretches
 from npi_bids.surrogates.ou_process import OU
@@ -32,6 +32,13 @@ from npi_bids.surrogates.spectral_selection import (
 from npi_bids.surrogates.var import VAR
 
 _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
+
+
+class ObservedFields(TypedDict):
+    """What loading an :class:`ObservedOU` needs beside the tensors."""
+
+    form: Literal["observed"]
+    observation: ObservationFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +101,7 @@ class ObservedOU(VAR):
             "innovation": self.innovation,
         }
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return what tells it from other surrogates of its family."""
         return {"form": "observed", "observation": asdict(self.observation)}
 
@@ -117,7 +124,7 @@ class ObservedOU(VAR):
         return self.innovation
 
 
-def load_observed(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> ObservedOU:
+def load_observed(tensors: Mapping[str, Array], facts: ObservedFields) -> ObservedOU:
     """Return what :func:`fit_observed` made."""
     return ObservedOU(
         tensors["weights"],

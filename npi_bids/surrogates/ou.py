@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.ou_model_selection import Choices, choose, pairs
+from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose, pairs
 from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
 from npi_bids.surrogates.var import VAR
 
 _TINY = 1e-6
+
+
+class MOUFields(TypedDict):
+    """What loading an :class:`MOU` needs beside the tensors."""
+
+    form: Literal["mou"]
+    penalty: float
+    choices: ChoicesFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +57,7 @@ class MOU(VAR):
             "scale": self.scale,
         }
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return penalty and choices."""
         return {"form": "mou", "penalty": self.penalty, "choices": asdict(self.choices)}
 
@@ -88,7 +96,7 @@ class MOU(VAR):
         return errors
 
 
-def load_mou(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> MOU:
+def load_mou(tensors: Mapping[str, Array], facts: MOUFields) -> MOU:
     """Return what :func:`fit_mou` made."""
     return MOU(
         tensors["weights"],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -23,6 +23,18 @@ from npi_bids.surrogates.selection_criteria import (
     PRECISIONS,
     WHITENING_GAIN,
 )
+
+
+class ChoicesFields(TypedDict):
+    """The fields of :class:`Choices` as JSON has them; null where a number is NaN."""
+
+    whitening: Sequence[float]
+    memory: Sequence[float]
+    precision: Sequence[float]
+    evidence: Mapping[str, float | None]
+    n_windows: int
+    error: float | None
+    var_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,7 @@ class Choices:
     var_error: float = float("nan")
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Choices:
+    def from_facts(cls, facts: ChoicesFields) -> Choices:
         """Return choices from their fields, as JSON has them; null is NaN."""
         return cls(
             whitening=tuple(facts["whitening"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
@@ -257,7 +256,7 @@ class FittedModel:
         return power * self.gain[:, None, None]
 
 
-def _adjoint(matrices: Any) -> Any:
+def _adjoint(matrices: Complex) -> Complex:
     return np.conj(np.swapaxes(matrices, 1, 2))
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -72,8 +72,18 @@ class Stored(Protocol):
     def tensors(self) -> dict[str, Array]:
         """Return the fitted numbers by name."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return what loading needs beside the tensors."""
+
+
+class _Metadata(TypedDict, total=False):
+    """What a file says of its surrogate."""
+
+    format: int
+    family: str
+    labels: list[str]
+    tr: float
+    facts: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +193,7 @@ def _check_regions(found: StoredSurrogate) -> None:
         )
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def _read_about(path: Path) -> _Metadata:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -201,7 +211,7 @@ def _read_about(path: Path) -> dict[str, Any]:
             f"<{path}> was written by another version of npi-bids, in a format that this one does "
             "not know; use the version that wrote it, or run the participant again."
         )
-    return about
+    return cast("_Metadata", about)
 
 
 def write_tensors(
@@ -363,7 +373,7 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
         ) from error
 
 
-def origin(path: Path, *, subject: str, left_out: bool) -> dict[str, Any]:
+def origin(path: Path, *, subject: str, left_out: bool) -> dict[str, object]:
     """Return what a sidecar says of the pre-trained surrogate behind a result, by field.
 
     Parameters

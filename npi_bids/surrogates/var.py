@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 from torch import Tensor, nn
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.networks import SplitNetwork, fit_network, load_network
+from npi_bids.surrogates.networks import NetworkFields, SplitNetwork, fit_network, load_network
 from npi_bids.surrogates.ridge import fit_ridge
+
+
+class VARFields(TypedDict):
+    """What loading a :class:`VAR` needs beside the tensors."""
+
+    form: Literal["var"]
+    penalty: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +91,7 @@ class VAR(Surrogate):
         """Return weights and offset by name."""
         return {"weights": self.weights, "offset": self.offset}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return the penalty, which standard errors need."""
         return {"form": "var", "penalty": self.penalty}
 
@@ -133,7 +140,7 @@ class LinearNetwork(SplitNetwork):
         return hidden
 
 
-def load_var(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> Surrogate:
+def load_var(tensors: Mapping[str, Array], facts: VARFields | NetworkFields) -> Surrogate:
     """Return what :func:`fit_var` made: a VAR, or the layer that Adam trained."""
     if facts["form"] == "network":
         return load_network(tensors, facts, LinearNetwork)

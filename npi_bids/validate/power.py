@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -171,7 +171,25 @@ def needed_minutes(minutes: Sequence[float], accuracy: Sequence[float], wanted: 
     return float("inf")
 
 
-def summarise(rows: Sequence[PowerRow]) -> Iterator[dict[str, Any]]:
+class Summary(TypedDict):
+    """Accuracy at a TR, by a method and at a length: means over subjects and their spread."""
+
+    tr: float
+    method: str
+    minutes: float
+    r: float
+    r_low: float
+    r_high: float
+    r_antisymmetric: float
+    direction: float
+    direction_low: float
+    direction_high: float
+    group_r: float
+    group_direction: float
+    n_subjects: int
+
+
+def summarise(rows: Sequence[PowerRow]) -> Iterator[Summary]:
     """Yield mean and spread over subjects, and the mean map's accuracy, by TR, method, length."""
 
     def place(row: PowerRow) -> tuple[float, str, float]:
@@ -200,11 +218,11 @@ def summarise(rows: Sequence[PowerRow]) -> Iterator[dict[str, Any]]:
 
 
 def necessary_minutes(
-    summaries: Sequence[dict[str, Any]], wanted: float
+    summaries: Sequence[Summary], wanted: float
 ) -> Iterator[tuple[float, str, float]]:
     """Yield TR, method, and the minutes that give the wanted accuracy."""
 
-    def place(row: dict[str, Any]) -> tuple[float, str]:
+    def place(row: Summary) -> tuple[float, str]:
         return row["tr"], row["method"]
 
     for (tr, method), group in groupby(summaries, key=place):

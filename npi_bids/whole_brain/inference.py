@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,7 +53,7 @@ class FittedBrain:
         connectome = self.system.connectome
         return {**values, "weights": connectome.weights, "lengths_mm": connectome.lengths}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return nothing: the tensors say all."""
         return {}
 

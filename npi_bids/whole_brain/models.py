@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.records import Array
@@ -85,9 +86,24 @@ KINDS: dict[str, BrainKind] = {
 }  # fmt: skip
 
 
+class NeurolibModel(Protocol):
+    """What is used of a model of neurolib."""
+
+    params: dict[str, Any]
+    outputs: Mapping[str, ArrayLike]
+    default_output: str
+    init_vars: list[str]
+
+    def initializeRun(self) -> None:  # noqa: N802 (as neurolib names it)
+        """Prepare the integration."""
+
+    def autochunk(self, *, chunksize: int) -> None:
+        """Integrate part by part."""
+
+
 def make_model(
     name: str, weights: Array, lengths: Array, parameters: Mapping[str, float], seed: int
-) -> Any:
+) -> NeurolibModel:
     """Return a neurolib model on a connectome.
 
     Parameters
@@ -116,7 +132,7 @@ def make_model(
             "pip install 'npi-bids[neurolib]'."
         ) from error
     # Rows are targets in neurolib.
-    model = getattr(module, kind.name)(
+    model: NeurolibModel = getattr(module, kind.name)(
         Cmat=weights.T / (weights.max() or 1.0), Dmat=lengths.T, seed=seed
     )
     for key, value in {**kind.own, **parameters}.items():
@@ -173,7 +189,7 @@ class BrainSystem:
         value = {**KINDS[self.kind].own, **self.parameters}.get(name)
         return float(self.model(1).params[name] if value is None else value)
 
-    def model(self, seed: int) -> Any:
+    def model(self, seed: int) -> NeurolibModel:
         """Return neurolib's model; the seed is that of its starting state."""
         connectome = self.connectome
         return make_model(self.kind, connectome.weights, connectome.lengths, self.parameters, seed)
@@ -355,7 +371,7 @@ class _State:
     vessels: Mapping[str, Array]
 
 
-def _pushed(before: Any, stimulus: Array, at_once: bool) -> Array:
+def _pushed(before: ArrayLike, stimulus: Array, at_once: bool) -> Array:
     """Return an input that is higher for the whole stretch, or a state that is higher now."""
     if not at_once:
         constant: Array = (np.asarray(before) + stimulus)[:, None]  # a column is repeated in time

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.optimize import differential_evolution
@@ -208,7 +207,7 @@ def _evolve(
     names, low, high = _space(kind)
     generation = 0
 
-    def workers(_: Any, candidates: Iterable[Array]) -> list[float]:
+    def workers(_: object, candidates: Iterable[Array]) -> list[float]:
         nonlocal generation
         named = [dict(zip(names, map(float, point), strict=True)) for point in candidates]
         found = evaluate(f"evolution {generation}", named)
