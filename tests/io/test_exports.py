@@ -11,7 +11,7 @@ from npi_bids.cli.export import main
 from npi_bids.errors import InputDataError
 from npi_bids.io.tables import read_external, write_matrix
 from npi_bids.records import ECResult
-from tests.parcellation.test_cifti import axis, write_labels
+from tests.greyordinates import axis, write_labels
 
 LABELS = ("A", "B", "C")
 MATRIX = np.array([[0.0, 0.5, np.nan], [-0.25, 0.0, 1.5], [np.nan, 0.0, 0.0]])

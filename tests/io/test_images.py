@@ -25,7 +25,7 @@ from npi_bids.parcellation.mmp import load_mmp
 from npi_bids.parcellation.run_files import RunFiles, count_voxels
 from npi_bids.parcellation.volumes import count_places
 from tests.conftest import tiny_parcellation
-from tests.parcellation.test_cifti import LEFT, axis, write_gifti, write_labels, write_series
+from tests.greyordinates import LEFT, axis, write_gifti, write_labels, write_series
 
 SQUARE = np.diag([4.0, 4, 4, 1])
 HUGE = (3000, 3000, 3000, 3000)
