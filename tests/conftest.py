@@ -137,3 +137,10 @@ def block(name, corner, size=2, label="X", space="MNI152NLin6Asym", step=4.0):
     x, y, z = corner
     data[x : x + size, y : y + size, z : z + size] = 7
     return Parcellation(name, (label,), (7,), space, label_image(data, np.diag([step] * 3 + [1])))
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}" if name.endswith(".json") else "")
