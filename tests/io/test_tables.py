@@ -23,7 +23,7 @@ from npi_bids.io.tables import (
     write_series,
 )
 from npi_bids.records import ECResult, RegionSeries
-from npi_bids.surrogates.storage import read_tensors, write_tensors
+from npi_bids.surrogates.storage import read_tensors
 
 DATA = np.random.default_rng(0).standard_normal((30, 3)).cumsum(axis=0)
 
@@ -97,15 +97,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 def test_files_are_readable_by_others(tmp_path):
     write_json(tmp_path / "a.json", {})
     assert (tmp_path / "a.json").stat().st_mode & 0o044
-
-
-def test_weights_survive_the_disk(tmp_path):
-    tensors = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.float32([1.5])}
-    write_tensors(tensors, tmp_path / "w.safetensors")
-    back = read_tensors(tmp_path / "w.safetensors")
-    for name, value in tensors.items():
-        np.testing.assert_array_equal(back[name], value)
-        assert back[name].dtype == value.dtype
 
 
 @pytest.mark.parametrize("reader", [read_tensors, read_table, read_json])
