@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from npi_bids.errors import SettingsError
-from npi_bids.surrogates.base import PRESETS, preset
+from npi_bids.surrogates.base import PRESETS, TrainSettings, preset
 
 
 def test_presets_are_the_released_settings():
@@ -15,3 +15,8 @@ def test_presets_are_the_released_settings():
     with pytest.raises(SettingsError, match="luo2025"):
         preset("luo2030")
     assert set(PRESETS) == {"luo2025", "luo2025-hcp"}
+
+
+def test_settings_are_frozen():
+    with pytest.raises(AttributeError):
+        TrainSettings().seed = 3
