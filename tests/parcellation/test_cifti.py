@@ -253,3 +253,10 @@ def test_a_large_offset_costs_no_precision_of_greyordinates(tmp_path):
     np.testing.assert_allclose(
         found.series.data[:, 0], (mean - mean.mean()) / mean.std(ddof=1), atol=1e-4
     )
+
+
+def test_an_atlas_of_labels_without_an_array_is_refused(tmp_path):
+    for side in "lr":
+        nib.save(nib.GiftiImage(), tmp_path / f"a_{side}h.label.gii")
+    with pytest.raises(InputDataError, match=r"a_lh.label.gii> has no data array"):
+        load_grey_atlas(tmp_path / "a_lh.label.gii", "A", "fsLR")

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import nibabel as nib
+import numpy as np
 import pytest
 
+from npi_bids.cli.execution import extraction_memory
 from npi_bids.errors import InputDataError
-from npi_bids.parcellation.run_files import RunFiles
+from npi_bids.io.images import MOST_VOXELS
+from npi_bids.parcellation.run_files import RunFiles, count_voxels
+from tests.damaged_images import HUGE, SQUARE, lying
 from tests.parcellation.conftest import extract_tiny, write_bold
 
 
@@ -41,3 +45,23 @@ def test_sampling_period_in_doubt_is_an_error(run, tmp_path, stated, header, mes
     path = write_bold(tmp_path / "b.nii.gz", nib.load(run.bold).get_fdata(), header)
     with pytest.raises(InputDataError, match=message):
         extract_tiny(RunFiles(path, None, None, stated))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz"])
+@pytest.mark.parametrize("order", "<>")
+def test_voxels_are_counted_from_the_first_bytes(tmp_path, kind, name, order):
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.int16)
+    data = np.zeros((5, 6, 7, 2), dtype=np.int16)
+    nib.save(kind(data, SQUARE, header), tmp_path / name)
+    assert count_voxels(tmp_path / name) == 210
+
+
+def test_voxels_of_what_is_no_image_are_none_and_never_too_many(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no image")
+    (tmp_path / "a.nii").write_bytes(b"no image" * 100)
+    found = [count_voxels(tmp_path / name) for name in ("a.nii", "a.nii.gz", "none.nii")]
+    assert found == [0, 0, 0]
+    assert count_voxels(lying(tmp_path / "b.nii", HUGE)) == MOST_VOXELS
+    assert extraction_memory([tmp_path / "b.nii"], MOST_VOXELS) == pytest.approx(6.5)

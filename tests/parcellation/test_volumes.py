@@ -11,7 +11,10 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.parcellation import Parcellation, label_image, weights_image
 from npi_bids.parcellation.run_files import RunFiles
+from npi_bids.parcellation.volumes import count_places
 from tests.conftest import LABELS, tiny_parcellation, var_run
+from tests.damaged_images import HUGE, SIDES, lying
+from tests.greyordinates import axis, write_gifti, write_series
 from tests.parcellation.conftest import extract_tiny, write_bold
 
 N = 120
@@ -251,3 +254,20 @@ def test_mask_of_another_grid_is_refused(run, tmp_path):
     nib.save(nib.Nifti1Image(np.ones((5, 5, 5), dtype=np.uint8), np.eye(4)), tmp_path / "m.nii")
     with pytest.raises(InputDataError, match="is not the grid of its run"):
         extract_tiny(RunFiles(run.bold, tmp_path / "m.nii", None, 2.0))
+
+
+@pytest.mark.parametrize("name", ["laughing entities", "no XML", "unknown type"])
+def test_samples_of_what_cannot_be_read_are_not_counted(tmp_path, name, little_memory):
+    (tmp_path / "b.func.gii").write_text(SIDES[name][0])
+    for path in (tmp_path / "b.func.gii", lying(tmp_path / "b.nii", (3, 4)),
+                 lying(tmp_path / "c.nii.gz", HUGE)):  # fmt: skip
+        with pytest.raises(InputDataError, match=path.name):
+            count_places(path)
+
+
+def test_samples_and_places_are_counted_from_headers(tmp_path, run):
+    assert count_places(run.bold) == (260, 729)
+    write_series(tmp_path / "b.dtseries.nii", axis())
+    assert count_places(tmp_path / "b.dtseries.nii") == (30, 43)
+    side = write_gifti(tmp_path / "sub-1_hemi-L_bold.func.gii", np.zeros((3, 20)))
+    assert count_places(side) == (3, 20)
