@@ -1,5 +1,7 @@
 """An error in a node reaches the main process with its class, its exit code and its words."""
 
+from pathlib import Path
+
 import pytest
 from nipype.interfaces.base import Undefined
 from nipype.pipeline import engine as pe
@@ -8,7 +10,11 @@ from npi_bids.analysis import ResourceSettings
 from npi_bids.cli.execution import Plugin, choose_plugin, n_processes, read_crashes, run_workflow
 from npi_bids.errors import SettingsError
 from npi_bids.interfaces.train import TrainSurrogate
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.parcellation import save_parcellation
+from npi_bids.workflows.parcellate import init_parcellate_wf
 from tests.cli.conftest import request_of
+from tests.conftest import tiny_parcellation
 from tests.interfaces.conftest import write_run_files
 
 PLUGINS = [Plugin("Linear", {}), Plugin("MultiProc", {"n_procs": 1, "mp_context": "forkserver"})]
@@ -97,3 +103,14 @@ def test_multiproc_by_default():
     assert plugin.name == "MultiProc"
     assert (plugin.args["n_procs"], plugin.args["memory_gb"]) == (3, 2.0)
     assert n_processes(ResourceSettings()) >= 1
+
+
+def test_a_node_that_fails_leaves_a_crash_file_and_ends_in_false(tiny, tmp_path):
+    save_parcellation(tiny_parcellation(), tmp_path / "atlas")
+    workflow = init_parcellate_wf(denoise=DenoiseSettings(), coverage=CoverageSettings())
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.inputs.inputnode.bold = str(tiny.file("sub-01/func/*bold.nii.gz"))
+    workflow.inputs.inputnode.atlas = str(tmp_path / "atlas")
+    assert not run_workflow(workflow, Plugin("Linear", {}), tmp_path / "crash", lambda *_: None)
+    (crash,) = Path(tmp_path / "crash").glob("crash-*.txt")
+    assert "no confounds table" in crash.read_text()
