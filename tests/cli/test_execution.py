@@ -1,4 +1,4 @@
-"""An error in a node reaches the main process with its class, its exit code and its words."""
+"""The plugin that was asked for; and errors in nodes, which keep their class, code and words."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A run of the tiny dataset, with the files that lie beside it."""
+"""A run of the tiny dataset with the files that lie beside it, and what is extracted from it."""
 
 import nibabel as nib
 import numpy as np

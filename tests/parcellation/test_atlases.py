@@ -1,4 +1,4 @@
-"""Atlases put together, and the odd ones that labs have."""
+"""Atlases by name and from files, atlases put together, and the odd ones that labs have."""
 
 from __future__ import annotations
 
