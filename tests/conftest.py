@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,3 +131,27 @@ def make_tiny(folder, n_subjects=3, n_runs=2, n_samples=260, tr=2.0):
 def tiny(tmp_path_factory):
     """Return a tiny dataset that no test may change."""
     return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def block(name, corner, size=2, label="X", space="MNI152NLin6Asym", step=4.0):
+    data = np.zeros((9, 9, 9), dtype=np.int32)
+    x, y, z = corner
+    data[x : x + size, y : y + size, z : z + size] = 7
+    return Parcellation(name, (label,), (7,), space, label_image(data, np.diag([step] * 3 + [1])))
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}" if name.endswith(".json") else "")
+
+
+@pytest.fixture
+def little_memory():
+    """Fail a test that takes more than 40 MB, or reads data of an image that lies."""
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6, f"{peak / 1e6:.0f} MB"

@@ -21,6 +21,17 @@ FIELDS = {
     "SoftwareVersions": {"npi-bids": "0"},
 }  # fmt: skip
 
+# What the sidecar of every matrix of a model held before it referred to that of the map.
+OLD = {
+    **FIELDS,
+    "Training": {"n_lags": 4, "linear_is_var": 1.0},
+    "Quality": {
+        "r2": 0.1, "r2_own_history": 0.05, "r_seed": None, "direction_supported": True,
+        "shrunk": None, "n_windows": 490, "n_train": 395, "n_valid": 95, "n_regions": 4,
+    },
+    "VerdictThresholds": {"direction_p": 0.05, "min_split": 0.3},
+}  # fmt: skip
+
 
 def model_sidecar(**changes):
     """Return the sidecar of a map, with some fields of the JSON changed."""

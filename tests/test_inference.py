@@ -12,7 +12,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
 from npi_bids.inference import assess_model, ec_of_runs, perturb_model, train_runs
 from npi_bids.records import RegionSeries
-from npi_bids.surrogates.base import PRESETS, TrainSettings, preset
+from npi_bids.surrogates.base import TrainSettings
 from tests.conftest import var_run
 
 VAR, PUSH = TrainSettings(surrogate="var", device="cpu"), PerturbSettings()
@@ -86,17 +86,6 @@ def test_quality_tells_a_driven_system_from_noise(run):
     assert nothing.r2 < 0.02
     assert driven.model_fc_r > 0.8
     assert 0.3 < driven.spectral_radius < 0.7
-
-
-def test_presets_are_the_released_settings():
-    settings = preset("luo2025")
-    assert (settings.surrogate, settings.n_lags, settings.epochs) == ("mlp", 3, 80)
-    assert (settings.batch_size, settings.learning_rate, settings.weight_decay) == (50, 2e-4, 5e-5)
-    assert not settings.refit
-    assert preset("luo2025-hcp").learning_rate == 1e-3
-    with pytest.raises(SettingsError, match="luo2025"):
-        preset("luo2030")
-    assert set(PRESETS) == {"luo2025", "luo2025-hcp"}
 
 
 def test_arrays_give_what_runs_give_whatever_their_scale(weights):

@@ -6,6 +6,7 @@ import pytest
 import npi_bids
 from npi_bids.assessment.hazards import find_hazards
 from npi_bids.records import RegionSeries
+from tests.conftest import LABELS
 
 NOISE = np.random.default_rng(0).standard_normal((300, 5))
 
@@ -65,3 +66,10 @@ def test_what_regressors_take_is_no_dependence_of_regions():
     residual = data - nuisance @ np.linalg.lstsq(nuisance, data, rcond=None)[0]
     assert "dependent" in hazards(residual)
     assert "dependent" not in hazards(residual, regressors=[f"c{n}" for n in range(8)])
+
+
+def test_hazards_are_named_with_their_cost(run):
+    assert find_hazards([run], ("trans_x",)) == ()
+    assert "global signal" in find_hazards([run], ("global_signal",))[0]
+    uneven = RegionSeries(run.data * [1, 1, 1, 5], LABELS, 2.0, run.keep)
+    assert ".65" in find_hazards([uneven])[0]

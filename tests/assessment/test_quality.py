@@ -1,9 +1,17 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import fields
 
-from npi_bids.assessment.quality import mean_spectrum
-from npi_bids.records import RegionSeries
+import numpy as np
+import pytest
+
+from npi_bids.assessment.quality import agreement, high_frequency_share, mean_spectrum
+from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.connectivity.measures import MeasureSettings
+from npi_bids.inference import ec_of_runs
+from npi_bids.records import Quality, RegionSeries
+from npi_bids.surrogates.base import TrainSettings
+from tests.assessment.conftest import PUSH, VAR, run_of
 
 
 def series(data, keep=None):
@@ -32,3 +40,51 @@ def test_gaps_are_not_bridged_and_uncovered_regions_not_counted():
     assert len(frequency) <= 25  # of the longer stretch, 49 samples
     keep[::20] = False
     assert mean_spectrum([series(data, keep)]) is None
+
+
+def test_every_figure_is_there(result):
+    values = {field.name: getattr(result.quality, field.name) for field in fields(Quality)}
+    without = {name for name, value in values.items() if np.isnan(value)}
+    # There is no ensemble where networks did not pay; four regions are too few for delays, and
+    # where the signals are taken for the state none are allowed for.
+    seeds = {"r_seed", "r_seed_symmetric", "r_seed_antisymmetric"}
+    assert without == {*seeds, "r_split_oriented", "delay_share", "delay_sd", "removed_delay_sd"}
+    assert values["skill_own_history"] == pytest.approx(
+        1 - (1 - values["r2"]) / (1 - values["r2_own_history"]), abs=0.05
+    )
+
+
+def test_seeds_of_an_ensemble_are_compared(run):
+    settings = TrainSettings(surrogate="mlp", n_seeds=3, epochs=10, n_lags=1, device="cpu")
+    quality = ec_of_runs([run], train=settings, perturb=PUSH).quality
+    assert 0 < quality.r_seed < 1
+    assert np.isfinite(quality.r_split)
+
+
+def test_agreement_of_transposed_maps_is_in_the_symmetric_part_alone():
+    one = np.random.default_rng(0).standard_normal((6, 6))
+    whole, even, odd = agreement([one, one.T])
+    assert even == pytest.approx(1)
+    assert odd == pytest.approx(-1)
+    assert whole < 0.9
+
+
+def test_power_is_counted_above_a_fixed_frequency():
+    time = np.arange(600)
+    slow, fast = (np.sin(2 * np.pi * f * time)[:, None] for f in (0.05, 0.3))
+    assert high_frequency_share([run_of(slow)]) < 0.01
+    assert high_frequency_share([run_of(fast)]) > 0.99
+    assert np.isnan(high_frequency_share([run_of(slow, tr=3.5)]))
+
+
+def test_oriented_map_is_trusted_only_where_it_repeats(run):
+    asked = AssessSettings(measures=MeasureSettings(measures=("oriented",)))
+    found = ec_of_runs([run], train=VAR, perturb=PUSH, assess=asked)  # Gaussian: no orientation
+    assert "oriented" in found.measures
+    assert np.isfinite(found.quality.r_split_oriented)
+    rng = np.random.default_rng(0)
+    skewed = rng.exponential(size=(4000, 3)) - 1
+    skewed[:, 1] += 0.8 * skewed[:, 0]
+    skewed[:, 2] += 0.8 * skewed[:, 1]
+    repeated = ec_of_runs([run_of(skewed)], train=VAR, perturb=PUSH, assess=asked)
+    assert repeated.quality.r_split_oriented > 0.9

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from npi_bids.bids.derivatives import UnitStatus, find_models, find_statuses
-from npi_bids.bids.uris import path_of, regions_file
 from npi_bids.errors import InputDataError
-from tests.sidecars import FIELDS
+from tests.sidecars import FIELDS, OLD
 
 STEM = "sub-1/func/sub-1_task-x_atlas-A_meas-npi_desc-simple_relmat"
 
@@ -17,22 +16,6 @@ def write_model(root, sidecar):
     path.parent.mkdir(parents=True)
     path.write_text("")
     path.with_suffix(".json").write_text(sidecar)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["bids::../../x", "/etc/x", "bids::/etc/x", "bids:other:x", "file:///x", "bids::a/../../x",
-     "", "bids::", None, 3, [], "bids::a\0b"],
-)  # fmt: skip
-def test_no_reference_leaves_its_dataset(tmp_path, uri):
-    with pytest.raises(InputDataError, match=r"expected a URI such as bids::"):
-        path_of(uri, tmp_path)
-
-
-def test_references_within_the_dataset_are_followed(tmp_path):
-    assert path_of("bids::sub-1/x.tsv", tmp_path) == tmp_path / "sub-1" / "x.tsv"
-    assert path_of("sub-1/..x.tsv", tmp_path) == tmp_path / "sub-1" / "..x.tsv"
-    assert regions_file(["bids::a.tsv"], tmp_path) == tmp_path / "a.tsv"
 
 
 @pytest.mark.parametrize("files", [None, [], "bids::a.tsv", [None], ["bids::../a"]])
@@ -84,3 +67,14 @@ def test_a_refusal_is_outdated_when_its_input_is_gone_or_can_be_read(tmp_path):
     assert not refused(str(tmp_path / "file")).is_outdated
     assert refused(str(tmp_path / "gone")).is_outdated
     assert refused(f"{tmp_path}/").is_outdated
+
+
+def test_an_old_dataset_is_read(tmp_path):
+    func = tmp_path / "sub-1" / "func"
+    func.mkdir(parents=True)
+    for measure in ("npi", "npiq"):
+        path = func / f"sub-1_task-x_atlas-A_meas-{measure}_desc-simple_relmat.json"
+        path.write_text(json.dumps(OLD))
+        path.with_suffix(".tsv").write_text("")
+    (model,) = find_models(tmp_path)
+    assert model.fit.quality.n_windows == 490

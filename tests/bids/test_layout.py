@@ -1,49 +1,55 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from npi_bids.bids.derivatives import UnitStatus
 from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
-from npi_bids.bids.runs import CombineSettings, group_runs
-from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError, SettingsError
-from npi_bids.group.cohorts import find_cohorts
-from npi_bids.group.selection import SelectionSettings
-from tests.sidecars import model_sidecar
+from npi_bids.bids.runs import FOLDER, CombineSettings, group_runs
+from npi_bids.errors import InputDataError, SettingsError
+from tests.bids.conftest import STEM, runs_of
+from tests.conftest import touch
 
+PARTS = st.sampled_from(
+    [*("sub-02", "sub-03", "task-rest", "run-1", "run-01", "run-²", "ses-1", "acq-1.5", "proc-x"),
+     *("space-MNI152NLin6Asym", "space-T1w", "space-a.b", "desc-preproc", "desc-a.b", "hemi-L"),
+     *("atlas-A", "seg-B+", "res-2", "part-phase", "echo-1", "x", "", "-", "a-", "-b", "task-"),
+     *("Run-1", "sub-", "..", "\n", "run-1-2", "stat-mean", "stat-a.b", "task-čas")]
+)  # fmt: skip
+ENDINGS = st.sampled_from(
+    ["_bold.nii.gz", "_bold.nii", "_timeseries.tsv", "_bold.dtseries.nii", "_bold.func.gii",
+     "_mask.nii.gz", "_bold.json"]
+)  # fmt: skip
+NAMES = st.lists(
+    st.tuples(st.lists(PARTS, max_size=6), ENDINGS, st.sampled_from(["", "{", "[1]", "{}"])),
+    max_size=4,
+)
 
-def touch(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}" if name.endswith(".json") else "")
-
-
-def runs_of(root, **query):
-    return find_runs(find_datasets(root, {}), QuerySettings(**query))
+DAMAGED = [
+    (f"sub-02_{STEM.replace('run-1', 'run-1.5')}.nii.gz", "has run-1.5, which is no BIDS label"),
+    (f"sub-02_{STEM.replace('rest', 're+st')}.nii.gz", "has task-re+st, which is no BIDS label"),
+    (f"sub-02_{STEM.replace('run-1', 'proc-x')}.nii.gz", "has the unknown entity 'proc'"),
+    (f"sub-02_{STEM.replace('run-1', 'acq-..')}.nii.gz", "has acq-.., which is no BIDS label"),
+    (f"sub-02_{STEM.replace('rest', 'čas')}.nii.gz", "has task-čas, which is no BIDS label"),
+    (f"sub-02_{STEM.replace('run-1', 'first')}.nii.gz", "has the part 'first'; expected pairs"),
+    (f"sub-02_{STEM.replace('run-1', 'task-a')}.nii.gz", "has the entity task twice"),
+    (f"sub-02_{STEM.replace('6Asym', '6.1')}.nii.gz", "has space-MNI152NLin6.1, which is no"),
+    (f"sub-02_{STEM.replace('MNI152NLin6Asym', '')}.nii.gz", "has space-, which is no BIDS label"),
+    (f"sub-02_{STEM.replace('space', 'Space')}.nii.gz", "has the unknown entity 'Space'"),
+    (f"sub-03_{STEM}.nii.gz", "has sub-03 in its name but lies in sub-02"),
+    (f"sub-02_ses-1_{STEM}.nii.gz", "has ses-1 in its name but lies in a folder without ses-"),
+]
 
 
 def names(runs):
     return [run.path.name for run in runs]
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Return a dataset with two subjects, sessions, runs and spaces; no image holds anything."""
-    for sub in ("01", "02"):
-        for ses in ("a", "b"):
-            for run in ("1", "2"):
-                stem = f"sub-{sub}/ses-{ses}/func/sub-{sub}_ses-{ses}_task-rest_run-{run}"
-                touch(tmp_path, f"{stem}_desc-confounds_timeseries.tsv")
-                for space in ("space-MNI152NLin2009cAsym_res-2", "space-T1w"):
-                    touch(tmp_path, f"{stem}_{space}_desc-preproc_bold.nii.gz",
-                          f"{stem}_{space}_desc-brain_mask.nii.gz")  # fmt: skip
-    (tmp_path / "task-rest_bold.json").write_text('{"RepetitionTime": 1.5}')
-    (tmp_path / "dataset_description.json").write_text('{"DatasetType": "derivative"}')
-    return tmp_path
 
 
 def test_runs_come_with_mask_confounds_and_inherited_tr(root):
@@ -201,15 +207,6 @@ def test_damaged_sidecar_is_named(root):
     assert all("task-rest_bold.json> cannot be read as JSON" in run.problem for run in runs)
 
 
-@pytest.mark.parametrize(("combine", "n_units"), [("none", 8), ("runs", 4), ("sessions", 2)])
-def test_runs_are_pooled_into_units(root, combine, n_units):
-    units = group_runs(runs_of(root), CombineSettings(combine=combine))
-    assert len(units) == n_units
-    assert sum(len(unit.runs) for unit in units) == 8
-    dropped = {"none": set(), "runs": {"run"}, "sessions": {"run", "ses"}}[combine]
-    assert not dropped & set(units[0].entities)
-
-
 @pytest.mark.parametrize(
     ("name", "n_runs", "n_subjects"), [("ds002748", 72, 72), ("ds000001", 48, 16)]
 )
@@ -233,49 +230,6 @@ def test_real_examples(shared_data, name, n_runs):
     assert all(run.tr for run in runs)
 
 
-def model(root, sub, task="rest", configuration="abc", tr=2.0, ses=None):
-    stem = f"sub-{sub}/" + (f"ses-{ses}/" if ses else "") + f"func/sub-{sub}"
-    stem += (f"_ses-{ses}" if ses else "") + f"_task-{task}_atlas-X_meas-npi_desc-simple_relmat"
-    touch(root, f"{stem}.tsv")
-    sidecar = model_sidecar(ConfigurationHash=configuration, RepetitionTime=tr)
-    sidecar.write(root / f"{stem}.json")
-
-
-def test_groups_by_task_with_sessions_within_subjects(tmp_path):
-    for sub in ("1", "2"):
-        for ses in ("a", "b"):
-            model(tmp_path, sub, ses=ses)
-        model(tmp_path, sub, task="nback")
-    cohorts = {
-        cohort.entities["task"]: cohort
-        for cohort in find_cohorts(tmp_path, SelectionSettings(), 2)[0]
-    }
-    assert {key: len(c.subjects) for key, c in cohorts.items()} == {"rest": 2, "nback": 2}
-    assert len(cohorts["rest"].subjects["1"]) == 2
-
-
-def test_settings_are_never_mixed(tmp_path):
-    model(tmp_path, "1")
-    model(tmp_path, "2", configuration="xyz")
-    with pytest.raises(ConfigurationError, match=r"configuration.*abc: sub-1; xyz: sub-2"):
-        find_cohorts(tmp_path, SelectionSettings(), 2)
-
-
-def test_sampling_periods_are_never_mixed(tmp_path):
-    model(tmp_path, "1")
-    model(tmp_path, "2", tr=0.8)
-    with pytest.raises(InputDataError, match=r"sampling period.*2.0: sub-1; 0.8: sub-2"):
-        find_cohorts(tmp_path, SelectionSettings(), 2)
-
-
-def test_no_group_says_why(tmp_path):
-    with pytest.raises(NoUsableDataError, match="participant level"):
-        find_cohorts(tmp_path, SelectionSettings(), 2)
-    model(tmp_path, "1")
-    with pytest.raises(NoUsableDataError, match="No group has 2 subjects"):
-        find_cohorts(tmp_path, SelectionSettings(), 2)
-
-
 def test_names_of_the_first_versions_are_found(tmp_path):
     """Those of fMRIPrep 1.0, whose suffix stood before the space."""
     stem = "sub-1/func/sub-1_task-rest_run-1_bold"
@@ -289,3 +243,164 @@ def test_names_of_the_first_versions_are_found(tmp_path):
     assert run.path.name.endswith("_space-MNI152NLin2009cAsym_preproc.nii.gz")
     assert run.mask.name.endswith("_brainmask.nii.gz")
     assert run.confounds.name.endswith("_bold_confounds.tsv")
+
+
+def rename(root, name):
+    path = root / f"sub-02/func/sub-02_{STEM}.nii.gz"
+    path.rename(path.with_name(name))
+
+
+@pytest.mark.parametrize(("name", "words"), DAMAGED)
+def test_a_name_that_cannot_be_used_is_a_problem_of_its_subject_alone(three_subjects, name, words):
+    rename(three_subjects, name)
+    runs = {run.entities["sub"]: run for run in runs_of(three_subjects)}
+    assert words in runs["02"].problem
+    assert name in runs["02"].problem
+    assert (runs["01"].problem, runs["03"].problem) == ("", "")
+    assert len(runs_of(three_subjects)) == 3
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(NAMES)
+def test_no_name_in_one_folder_stops_another_subject(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("names")
+    touch(root, *(f"sub-{sub}/func/sub-{sub}_{STEM}.nii.gz" for sub in ("01", "03")))
+    touch(root, "sub-02/func/README")
+    for parts, ending, content in names:
+        path = root / "sub-02/func" / ("_".join(["sub-02", *parts]) + ending)
+        path.write_text(content)
+    runs = runs_of(root)
+    assert {run.entities["sub"] for run in runs if not run.problem} >= {"01", "03"}
+    for combine in ("none", "runs", "sessions"):
+        for unit in group_runs(runs, CombineSettings(combine=combine)):
+            assert UnitStatus(unit.entities, "simple", "failed", "x").path.name
+            assert not unit.problems or unit.entities["sub"] == "02"
+
+
+def test_what_lies_in_another_session_is_refused(three_subjects):
+    touch(three_subjects, f"sub-02/ses-1/func/sub-02_ses-2_{STEM}.nii.gz")
+    problems = [run.problem for run in runs_of(three_subjects) if run.problem]
+    assert len(problems) == 1
+    assert "has ses-2 in its name but lies in ses-1" in problems[0]
+
+
+def test_a_damaged_confounds_name_harms_nobody_else(three_subjects):
+    touch(three_subjects, "sub-02/func/sub-02_task-rest_run-1.5_desc-confounds_timeseries.tsv")
+    assert not any(run.problem for run in runs_of(three_subjects))
+
+
+def test_a_damaged_subject_decides_nothing_for_others(three_subjects):
+    """Its space is not that of the others, and it has more of it."""
+    for number in "23456":
+        stem = STEM.replace("run-1", f"run-{number}.5").replace("6Asym", "2009cAsym")
+        touch(three_subjects, f"sub-02/func/sub-02_{stem}.nii.gz")
+    spaces = {run.entities["space"] for run in runs_of(three_subjects) if not run.problem}
+    assert spaces == {"MNI152NLin6Asym"}
+
+
+def test_a_label_of_a_subject_that_is_none_is_reported(three_subjects):
+    touch(three_subjects, f"sub-Žofie/func/sub-Žofie_{STEM}.nii.gz")
+    runs = [run for run in runs_of(three_subjects) if run.problem]
+    assert [run.entities["sub"] for run in runs] == ["Žofie"]
+    status = UnitStatus(runs[0].entities, "simple", "failed", "abc")
+    assert status.path.name.startswith("sub-%C5%BDofie_task-rest")
+
+
+@pytest.mark.parametrize("other", [".nii", "_run-01"])
+def test_the_same_run_twice_is_a_problem_of_its_subject(three_subjects, other):
+    stem = STEM.replace("run-1", "run-01") if other.startswith("_") else STEM
+    name = f"sub-02_{stem}" + (".nii" if other == ".nii" else ".nii.gz")
+    touch(three_subjects, f"sub-02/func/{name}")
+    runs = runs_of(three_subjects)
+    assert [run.entities["sub"] for run in runs if run.problem] == ["02", "02"]
+    problem = next(run.problem for run in runs if run.problem)
+    assert "are the same run" in problem
+    assert name in problem
+    assert f"sub-02_{STEM}.nii.gz" in problem
+
+
+def test_labels_that_differ_in_case_alone_are_refused_for_both(three_subjects):
+    if (three_subjects / "SUB-01").exists():
+        pytest.skip("the file system ignores case")
+    for sub in "pP":
+        touch(three_subjects, f"sub-{sub}/func/sub-{sub}_{STEM}.nii.gz")
+    touch(three_subjects, f"sub-02/func/sub-02_{STEM.replace('rest', 'Rest')}.nii.gz")
+    refused = {run.entities["sub"]: run.problem for run in runs_of(three_subjects) if run.problem}
+    assert set(refused) == {"p", "P", "02"}
+    assert "sub-P and sub-p differ only in upper and lower case" in refused["p"]
+    assert "differ only in upper and lower case" in refused["02"]
+
+
+@pytest.mark.parametrize("suffix", ["desc-preproc_bold.nii.gz", "desc-brain_mask.nii.gz"])
+def test_a_folder_in_the_place_of_a_file_is_named(three_subjects, suffix):
+    name = f"sub-02_{STEM}.nii.gz".replace("desc-preproc_bold.nii.gz", suffix)
+    (three_subjects / "sub-02/func" / name).unlink(missing_ok=True)
+    (three_subjects / "sub-02/func" / name).mkdir()
+    runs = [run for run in runs_of(three_subjects) if run.problem]
+    assert [run.entities["sub"] for run in runs] == ["02"]
+    assert f"{name}> is a folder" in runs[0].problem
+
+
+def test_a_field_that_json_says_twice_is_named(three_subjects):
+    path = next(
+        three_subjects.glob("sub-02/func/*.json"),
+        three_subjects / f"sub-02/func/sub-02_{STEM}.json",
+    )
+    path.write_text('{"RepetitionTime": 2, "RepetitionTime": 3}')
+    (run,) = [run for run in runs_of(three_subjects) if run.entities["sub"] == "02"]
+    assert "holds the field 'RepetitionTime' 2 times" in run.problem
+
+
+def test_json_that_is_nested_too_deeply_is_named(three_subjects):
+    (three_subjects / f"sub-02/func/sub-02_{STEM}.json").write_text("[" * 100_000)
+    problems = {run.entities["sub"]: run.problem for run in runs_of(three_subjects)}
+    assert "nested too deeply" in problems.pop("02")
+    assert not any(problems.values())
+
+
+@pytest.mark.parametrize("links", ["sub-02", "sub-02/func", "sub-02/ses-1"])
+def test_a_link_to_a_folder_that_is_not_here_is_named(three_subjects, links):
+    path = three_subjects / links
+    if links != "sub-02/ses-1":
+        path.rename(three_subjects / "elsewhere")
+    path.symlink_to("../.git/annex/missing")
+    runs = [run for run in runs_of(three_subjects) if run.kind == FOLDER]
+    assert [run.entities["sub"] for run in runs] == ["02"]
+    assert "link to a folder that is not here" in runs[0].problem
+
+
+def test_a_link_to_itself_is_named(three_subjects):
+    (three_subjects / "sub-02" / "func").rename(three_subjects / "elsewhere")
+    (three_subjects / "sub-02" / "func").symlink_to("func")
+    runs = [run for run in runs_of(three_subjects) if run.problem]
+    assert [run.entities["sub"] for run in runs] == ["02"]
+    assert "cannot be read" in runs[0].problem
+
+
+def test_links_of_reports_are_no_subjects(three_subjects):
+    (three_subjects / "sub-02.html").symlink_to(".git/annex/missing")
+    assert len(runs_of(three_subjects)) == 3
+
+
+def test_only_phase_images_are_refused_in_words(tmp_path):
+    touch(tmp_path, "sub-1/func/sub-1_task-x_part-phase_desc-preproc_bold.nii.gz")
+    with pytest.raises(InputDataError, match="No magnitude images among 1 run"):
+        runs_of(tmp_path)
+
+
+def test_true_is_no_repetition_time(three_subjects):
+    (three_subjects / f"sub-02/func/sub-02_{STEM}.json").write_text('{"RepetitionTime": true}')
+    assert [run.entities["sub"] for run in runs_of(three_subjects) if run.problem] == ["02"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes are a matter of POSIX")
+def test_names_that_are_no_text_can_be_shown(three_subjects):
+    folder = os.fsencode(three_subjects) + b"/sub-\xff/func"
+    try:
+        os.makedirs(folder)  # noqa: PTH103 (a name of bytes)
+    except OSError:
+        pytest.skip("the file system takes text alone")
+    os.close(os.open(folder + b"/sub-\xff_" + STEM.encode() + b".nii.gz", os.O_CREAT))
+    (run,) = [run for run in runs_of(three_subjects) if run.problem]
+    assert run.problem.encode()
+    assert run.entities["sub"] == "\\udcff"

@@ -4,7 +4,6 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from npi_bids.bids.atlases import atlas_description, known_atlases, locate
 from npi_bids.bids.derivatives import sibling
 from npi_bids.bids.outputs import (
     CATALOGUE,
@@ -12,12 +11,10 @@ from npi_bids.bids.outputs import (
     ENTITY_ORDER,
     GROUP,
     GROUP_KINDS,
-    MEASURES,
     MODEL,
     MODEL_KINDS,
     RUN,
     STATISTICS_TABLES,
-    UNCERTAINTIES,
     atlas_path,
     catalogue_table,
     contrast_labels,
@@ -27,16 +24,13 @@ from npi_bids.bids.outputs import (
     pattern_of,
     stem,
 )
-from npi_bids.bids.sidecars import PretrainedOrigin, matrix_fields, place_of
-from npi_bids.errors import InputDataError, SettingsError
-from npi_bids.group.pretraining import OTHERS, SAME, UNKNOWN, pretrained_on, why_not_tested
-from npi_bids.group.selection import SelectionSettings, select
+from npi_bids.errors import InputDataError
 
 ENTITIES = {
     "sub": "01", "ses": "a", "task": "rest", "run": "1", "space": "MNI152NLin6Asym",
     "atlas": "Schaefer2018", "seg": "7Networks", "scale": "100",
 }  # fmt: skip
-SYMMETRIC = {"pearsoncorrelation", "modelfc", "partialcorrelation"}
+
 HOSTILE = (
     *("group", "Group", "GROUP", "groups", "p", "Q", "t", "n", "mean", "sd", "sign", "max"),
     *("lower", "test", "Test", "effect", "Effect", "statistic", "x", "xtf", "Xtf", "xTF", "x tf"),
@@ -133,77 +127,6 @@ def test_an_output_is_found_by_its_pattern(tmp_path, kind):
             )
 
 
-def test_p_q_and_standard_errors_say_what_they_can_be():
-    p, error, ec = (matrix_fields(kind) for kind in ("npip", "npistderr", "npi"))
-    assert (p.minimum, p.maximum, p.non_negative) == (0, 1, True)
-    assert p.measure_units == "probability"
-    assert (error.minimum, error.maximum, error.non_negative) == (0, None, True)
-    assert error.measure_units == ec.measure_units
-    assert (ec.minimum, ec.non_negative) == (None, False)
-
-
-@pytest.mark.parametrize("measure", [*MEASURES, *UNCERTAINTIES])
-def test_every_measure_is_described(measure):
-    fields = matrix_fields(measure)
-    assert fields.directed == (measure not in SYMMETRIC)
-    assert fields.valid_diagonal == (not measure.startswith("npi"))
-    assert [axis.name for axis in fields.axes] == ["source", "target"]
-
-
-def test_space_of_an_individual_is_no_template():
-    assert place_of({"space": "T1w"}).spatial_reference == "orig"
-    assert "MNI152" in place_of({"space": "MNI152NLin6Asym"}).spatial_reference
-    assert "res-2" in place_of({"space": "T1w", "res": "2"}).resolution
-
-
-@pytest.mark.parametrize(
-    ("asked", "entities"),
-    [
-        ("Schaefer2018", {"atlas": "Schaefer2018", "seg": "7Networks", "scale": "100"}),
-        ("schaefer2018:scale-400:seg-17Networks",
-         {"atlas": "Schaefer2018", "seg": "17Networks", "scale": "400"}),
-        ("AAL", {"atlas": "AAL"}),
-    ],
-)  # fmt: skip
-def test_atlases_by_name(asked, entities):
-    assert locate(asked).entities == entities
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ("Schaefer", "no atlas of that name, did you mean Schaefer2018"),
-        ("Schaefer2018:scale-150", "scale '150'; choose from 100, 200"),
-        ("AAL:scale-100", "one scale only"),
-        ("AAL:size-3", "unknown size"),
-        ("some/where.txt", "expected an image of labels"),
-    ],
-)
-def test_atlases_that_are_none(asked, message):
-    with pytest.raises(SettingsError, match=message):
-        locate(asked)
-
-
-def test_own_atlas_is_named_after_its_file(tmp_path):
-    path = tmp_path / "my_own-atlas 2.nii.gz"
-    path.touch()
-    assert locate(str(path)).entities == {"atlas": "myownatlas2"}
-    path = tmp_path / "tpl-MNI152NLin6Asym_atlas-Mine_scale-7_dseg.nii.gz"
-    path.touch()
-    spec = locate(str(path))
-    assert (spec.entities, spec.space) == ({"atlas": "Mine", "scale": "7"}, "MNI152NLin6Asym")
-    with pytest.raises(InputDataError, match="does not exist"):
-        locate(str(tmp_path / "no.nii.gz"))
-
-
-@pytest.mark.parametrize("name", known_atlases())
-def test_every_atlas_is_described(name):
-    described = atlas_description(locate(name))
-    assert {"Name", "License", "Authors", "ReferencesAndLinks", "TemplateDrawnIn"} <= set(
-        described
-    )
-
-
 def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
     labels = contrast_labels(HOSTILE)
     assert list(labels) == list(HOSTILE)
@@ -219,36 +142,3 @@ def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
     twins = {name for name in lower if lower.count(name) > 1}
     assert not twins
     assert max(len(name.name) for name in names) < 255
-
-
-@pytest.mark.parametrize(
-    ("origins", "on"),
-    [
-        ([None, None], ""),
-        ([PretrainedOrigin(subject_included=False)] * 2, OTHERS),
-        ([PretrainedOrigin(subject_included=i) for i in (False, True)], SAME),
-        # Sidecars of before this was written down.
-        ([PretrainedOrigin(subject_left_out=True)], SAME),
-        ([PretrainedOrigin(subject_left_out=False)], UNKNOWN),
-        ([PretrainedOrigin(subject_included=False), PretrainedOrigin()], UNKNOWN),
-    ],
-)
-def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(origins, on):
-    assert pretrained_on(origins) == on
-    assert bool(why_not_tested(on, mean=True)) == bool(on)
-    assert bool(why_not_tested(on, mean=False)) == (on in (SAME, UNKNOWN))
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (("a", "A"), "'a' and 'A' make the label 'a'"),
-        (("healthy control", "healthycontrol"), "make the label 'healthycontrol'"),
-        (("+", "a"), r"'\+' makes the label ''"),
-    ],
-)
-def test_groups_whose_labels_would_be_one_are_refused(tmp_path, values, message):
-    rows = "".join(f"sub-{n:02d}\t{value}\n" for n, value in enumerate(values))
-    (tmp_path / "participants.tsv").write_text(f"participant_id\tarm\n{rows}")
-    with pytest.raises(SettingsError, match=message):
-        select([], tmp_path, SelectionSettings(group_by="arm"))

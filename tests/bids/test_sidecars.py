@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
 
-from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids import sidecars
-from npi_bids.bids.derivatives import find_models
-from npi_bids.bids.quality_columns import quality_sidecar
+from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES
 from npi_bids.bids.sidecars import (
     ContrastSidecar,
     GroupFacts,
@@ -20,30 +18,21 @@ from npi_bids.bids.sidecars import (
     Place,
     RunSidecar,
     SelectionFacts,
+    matrix_fields,
+    place_of,
     with_trust,
 )
 from npi_bids.errors import InputDataError
-from npi_bids.io.json_records import Record, camel, described_keys, key_table, snake
-from npi_bids.records import Quality
-from npi_bids.surrogates.base import TrainSettings
-from npi_bids.whole_brain.settings import BrainSettings
-from tests.sidecars import FIELDS, model_sidecar
+from npi_bids.io.json_records import Record, described_keys, key_table
+from tests.sidecars import FIELDS, OLD, model_sidecar
 
 RECORDS = [
     cls for cls in vars(sidecars).values()
     if isinstance(cls, type) and issubclass(cls, Record) and is_dataclass(cls)
 ]  # fmt: skip
 URI = "bids::sub-1/func/sub-1_task-x_atlas-A_meas-npi_desc-simple_relmat.json"
-# What the sidecar of every matrix of a model held before it referred to that of the map.
-OLD = {
-    **FIELDS,
-    "Training": {"n_lags": 4, "linear_is_var": 1.0},
-    "Quality": {
-        "r2": 0.1, "r2_own_history": 0.05, "r_seed": None, "direction_supported": True,
-        "shrunk": None, "n_windows": 490, "n_train": 395, "n_valid": 95, "n_regions": 4,
-    },
-    "VerdictThresholds": {"direction_p": 0.05, "min_split": 0.3},
-}  # fmt: skip
+
+SYMMETRIC = {"pearsoncorrelation", "modelfc", "partialcorrelation"}
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda cls: cls.__name__)
@@ -61,12 +50,6 @@ def test_a_key_has_one_meaning_of_one_spelling():
     for record in RECORDS:
         for key in described_keys(record):
             assert spelled.setdefault(key.lower(), key) == key
-
-
-@pytest.mark.parametrize("settings", [Quality, TrainSettings, BrainSettings, VerdictSettings])
-def test_names_of_fields_survive_the_key(settings):
-    for name in (field.name for field in fields(settings)):
-        assert snake(camel(name)) == snake(name) == name
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -121,17 +104,6 @@ def test_long_blocks_stand_in_the_sidecar_of_the_map_alone():
         assert sidecar.to_json()["ModelSidecar"] == URI
 
 
-def test_an_old_dataset_is_read(tmp_path):
-    func = tmp_path / "sub-1" / "func"
-    func.mkdir(parents=True)
-    for measure in ("npi", "npiq"):
-        path = func / f"sub-1_task-x_atlas-A_meas-{measure}_desc-simple_relmat.json"
-        path.write_text(json.dumps(OLD))
-        path.with_suffix(".tsv").write_text("")
-    (model,) = find_models(tmp_path)
-    assert model.fit.quality.n_windows == 490
-
-
 def facts(n_subjects, **further):
     subjects = tuple(map(str, range(n_subjects)))
     return GroupFacts(subjects=subjects, number_of_subjects=n_subjects, **further)
@@ -153,13 +125,30 @@ def test_what_is_left_at_its_default_may_be_left_out():
     assert "SplitHalfOfSubjects" not in facts(3).to_json()
 
 
-def test_every_figure_of_quality_is_described():
-    described = quality_sidecar().to_json()
-    assert {field.name for field in fields(Quality)} <= set(described)
-    assert all(text["Description"].endswith(".") for text in list(described.values())[1:])
-
-
 @pytest.mark.parametrize("record", [RunSidecar, ModelSidecar, GroupSidecar, ContrastSidecar])
 def test_keys_in_the_documentation_are_those_of_the_record(record):
     text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
     assert key_table(record) in text, f"paste key_table({record.__name__}) into it"
+
+
+def test_p_q_and_standard_errors_say_what_they_can_be():
+    p, error, ec = (matrix_fields(kind) for kind in ("npip", "npistderr", "npi"))
+    assert (p.minimum, p.maximum, p.non_negative) == (0, 1, True)
+    assert p.measure_units == "probability"
+    assert (error.minimum, error.maximum, error.non_negative) == (0, None, True)
+    assert error.measure_units == ec.measure_units
+    assert (ec.minimum, ec.non_negative) == (None, False)
+
+
+@pytest.mark.parametrize("measure", [*MEASURES, *UNCERTAINTIES])
+def test_every_measure_is_described(measure):
+    fields = matrix_fields(measure)
+    assert fields.directed == (measure not in SYMMETRIC)
+    assert fields.valid_diagonal == (not measure.startswith("npi"))
+    assert [axis.name for axis in fields.axes] == ["source", "target"]
+
+
+def test_space_of_an_individual_is_no_template():
+    assert place_of({"space": "T1w"}).spatial_reference == "orig"
+    assert "MNI152" in place_of({"space": "MNI152NLin6Asym"}).spatial_reference
+    assert "res-2" in place_of({"space": "T1w", "res": "2"}).resolution

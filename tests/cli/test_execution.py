@@ -1,14 +1,20 @@
-"""An error in a node reaches the main process with its class, its exit code and its words."""
+"""The plugin that was asked for; and errors in nodes, which keep their class, code and words."""
+
+from pathlib import Path
 
 import pytest
 from nipype.interfaces.base import Undefined
 from nipype.pipeline import engine as pe
 
-from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
-from npi_bids.cli.execution import Plugin, read_crashes, run_workflow
-from npi_bids.cli.participant import judge
-from npi_bids.errors import exit_code_of
+from npi_bids.analysis import ResourceSettings
+from npi_bids.cli.execution import Plugin, choose_plugin, n_processes, read_crashes, run_workflow
+from npi_bids.errors import SettingsError
 from npi_bids.interfaces.train import TrainSurrogate
+from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.parcellation import save_parcellation
+from npi_bids.workflows.parcellate import init_parcellate_wf
+from tests.cli.conftest import request_of
+from tests.conftest import tiny_parcellation
 from tests.interfaces.conftest import write_run_files
 
 PLUGINS = [Plugin("Linear", {}), Plugin("MultiProc", {"n_procs": 1, "mp_context": "forkserver"})]
@@ -74,29 +80,37 @@ def test_a_crash_file_alone_tells_the_node_and_no_more(tmp_path):
     assert "crash file" in crash.failure.message
 
 
-def status(fate, error=""):
-    return UnitStatus({"sub": "01"}, "simple", fate, "x", error=error)
+def test_resources_arrive_at_the_scheduler():
+    args = choose_plugin(
+        request_of("--n-cpus", "3", "--mem-mb", "2500", "--n-gpu-procs", "2").resources
+    )
+    assert (args.args["n_procs"], args.args["memory_gb"], args.args["n_gpu_procs"]) == (3, 2.5, 2)
+    assert request_of("--omp-nthreads", "4").resources.omp_nthreads == 4
 
 
-@pytest.mark.parametrize(
-    ("statuses", "code"),
-    [
-        ([], 0),
-        ([status(DONE), status(EXCLUDED, "NoUsableDataError")], 0),
-        ([status(EXCLUDED, "NoUsableDataError")], 4),
-        ([status(FAILED, "InputDataError")], 3),
-        ([status(FAILED, "InputDataError"), status(FAILED, "NoUsableDataError")], 3),
-        ([status(FAILED, "SettingsError")], 2),
-        ([status(FAILED, "InputDataError"), status(FAILED, "KeyError")], 1),
-        ([status(FAILED, "InputDataError"), status(DONE)], 1),
-        ([status(FAILED)], 1),
-    ],
-)
-def test_the_fate_of_all_models_is_one_exit_code(statuses, code):
-    assert judge(statuses) == code
+def test_plugin_of_the_users(tmp_path):
+    path = tmp_path / "plugin.yml"
+    path.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --mem=4G\n")
+    plugin = choose_plugin(ResourceSettings(nipype_plugin_file=str(path)))
+    assert (plugin.name, plugin.args) == ("SLURM", {"sbatch_args": "--mem=4G"})
+    path.write_text("- nothing\n")
+    with pytest.raises(SettingsError, match="must name a 'plugin'"):
+        choose_plugin(ResourceSettings(nipype_plugin_file=str(path)))
 
 
-def test_every_class_of_error_is_known_by_its_name():
-    assert [exit_code_of(name) for name in ("NPIError", "NoUsableDataError", "OSError", "")] == [
-        *(1, 4, 1, 1)
-    ]
+def test_multiproc_by_default():
+    plugin = choose_plugin(ResourceSettings(n_procs=3, mem="2G"))
+    assert plugin.name == "MultiProc"
+    assert (plugin.args["n_procs"], plugin.args["memory_gb"]) == (3, 2.0)
+    assert n_processes(ResourceSettings()) >= 1
+
+
+def test_a_node_that_fails_leaves_a_crash_file_and_ends_in_false(tiny, tmp_path):
+    save_parcellation(tiny_parcellation(), tmp_path / "atlas")
+    workflow = init_parcellate_wf(denoise=DenoiseSettings(), coverage=CoverageSettings())
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.inputs.inputnode.bold = str(tiny.file("sub-01/func/*bold.nii.gz"))
+    workflow.inputs.inputnode.atlas = str(tmp_path / "atlas")
+    assert not run_workflow(workflow, Plugin("Linear", {}), tmp_path / "crash", lambda *_: None)
+    (crash,) = Path(tmp_path / "crash").glob("crash-*.txt")
+    assert "no confounds table" in crash.read_text()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from npi_bids.cli.execution import Plugin, read_crashes, run_workflow
+from tests.cli.conftest import node
 
 MULTIPROC = Plugin("MultiProc", {"n_procs": 2, "mp_context": "forkserver"})
 
@@ -35,14 +35,6 @@ def work(x):
 
     time.sleep(0.2)
     return x
-
-
-def node(function, name, value):
-    (argument,) = function.__code__.co_varnames[:1]
-    interface = niu.Function(input_names=[argument], output_names=["out"], function=function)
-    made = pe.Node(interface, name=name)
-    setattr(made.inputs, argument, value)
-    return made
 
 
 def run(tmp_path, nodes):

@@ -1,20 +1,37 @@
+"""The command line: what each option means, and that it arrives where it is used."""
+
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from npi_bids.analysis import AnalysisSettings, ResourceSettings
-from npi_bids.cli.execution import choose_plugin, n_processes
+from npi_bids.assessment.verdict import VerdictSettings, judge, supports_direction
 from npi_bids.cli.logs import write_settings
 from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
 from npi_bids.errors import SettingsError
-from npi_bids.surrogates.base import TrainSettings
+from npi_bids.records import Quality
+from npi_bids.settings import help_of
+from npi_bids.surrogates.lagged_evidence import DirectionTest
+from tests.cli.conftest import request_of
 
 POSITIONALS = ["/bids", "/out", "participant"]
 BASE = ("bids", "out", "participant")
+
+SOUND = Quality(
+    r2=0.5, r2_persistence=0.1, r2_own_history=0.3, r2_ridge_var=0.4, skill_persistence=0.4,
+    skill_own_history=0.2, skill_ridge_var=0.1, model_fc_r=0.9, model_fc_r_held_out=0.8,
+    fc_r_held_out=0.8, spectral_radius=0.8, fc_r=0.5, antisymmetric_share=0.3, r_split=0.9,
+    r_split_symmetric=0.9, r_split_antisymmetric=0.8, r_seed=0.9, r_seed_symmetric=0.9,
+    r_seed_antisymmetric=0.9, direction_ratio=5.0, direction_p=0.001, direction_supported=True,
+    delay_share=0.1, delay_sd=0.2, high_frequency_share=0.3, n_windows=1000, n_train=800,
+    n_valid=200, n_regions=20, effective_windows=900.0, samples_per_parameter=20.0, minutes=30.0,
+    expected_r=0.95, expected_r_lower=0.8, expected_r_upper=0.99,
+)  # fmt: skip
 
 
 def test_defaults_of_the_command_line_are_those_of_the_classes():
@@ -129,45 +146,6 @@ def test_an_option_stands_under_the_heading_it_belongs_to():
     assert "--n-bootstrap" not in verdict
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", "--list-atlases"])
-def test_help_loads_nothing_heavy(option):
-    """Help stays fast because it imports none of these (each takes a second or more)."""
-    code = (
-        "import sys\nfrom npi_bids.cli.run import main\n"
-        f"try: main(['{option}'])\nexcept SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'nilearn', 'nipype', 'pandas', 'matplotlib', 'sklearn'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "npi-bids" in done.stdout or "Schaefer2018" in done.stdout
-
-
-def test_memory_needs_a_unit():
-    assert ResourceSettings(mem="1.5 GB").memory_gb == 1.5
-    with pytest.raises(SettingsError, match="16G"):
-        ResourceSettings(mem="16")
-
-
-def test_plugin_of_the_users(tmp_path):
-    path = tmp_path / "plugin.yml"
-    path.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --mem=4G\n")
-    plugin = choose_plugin(ResourceSettings(nipype_plugin_file=str(path)))
-    assert (plugin.name, plugin.args) == ("SLURM", {"sbatch_args": "--mem=4G"})
-    path.write_text("- nothing\n")
-    with pytest.raises(SettingsError, match="must name a 'plugin'"):
-        choose_plugin(ResourceSettings(nipype_plugin_file=str(path)))
-
-
-def test_multiproc_by_default():
-    plugin = choose_plugin(ResourceSettings(n_procs=3, mem="2G"))
-    assert plugin.name == "MultiProc"
-    assert (plugin.args["n_procs"], plugin.args["memory_gb"]) == (3, 2.0)
-    assert n_processes(ResourceSettings()) >= 1
-
-
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text('components = ["motion"]\n')
@@ -184,11 +162,6 @@ def test_configuration_follows_the_content_of_a_strategy_and_not_its_place(tmp_p
         path.write_text(f'components = ["motion"]\nmotion = "{motion}"\n')
         hashes.append(parse([*POSITIONALS, "--denoise", str(path)]).analysis.configuration)
     assert hashes[0] == hashes[1] != hashes[2]
-
-
-def test_settings_are_frozen():
-    with pytest.raises(AttributeError):
-        TrainSettings().seed = 3
 
 
 def parse_with(tmp_path, text, *words):
@@ -264,3 +237,94 @@ def test_heavy_packages_are_not_loaded_before_they_are_needed(module):
     code = f"import sys, npi_bids.cli.{module}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "change", "label"),
+    [
+        ("--min-skill", "0.3", {}, "fail"),
+        ("--good-skill", "0.3", {}, "caution"),
+        ("--min-split", "0.95", {}, "fail"),
+        ("--good-split", "0.95", {}, "caution"),
+        ("--good-direction-split", "0.9", {}, "caution"),
+        ("--good-model-fc", "0.95", {}, "caution"),
+        ("--min-high-frequency", "0.5", {}, "fail"),
+        ("--good-samples", "30", {}, "caution"),
+        ("--min-expected", "0.97", {}, "fail"),
+        ("--good-expected", "0.97", {}, "caution"),
+        ("--max-delay-share", "0.05", {"delay_sd": 1.0}, "caution"),
+        ("--max-delay-sd", "0.1", {"delay_share": 0.5}, "caution"),
+    ],
+)
+def test_thresholds_of_the_verdict(flag, value, change, label):
+    quality = replace(SOUND, **change)
+    assert judge(quality, VerdictSettings()).label == "pass"
+    assert judge(quality, request_of(flag, value).analysis.assess.verdict).label == label
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "test"),
+    [
+        ("--direction-ratio", "6", DirectionTest(ratio=5.0, p=0.001, n_blocks=9)),
+        ("--direction-p", "0.0001", DirectionTest(ratio=5.0, p=0.001, n_blocks=9)),
+    ],
+)
+def test_thresholds_of_direction(flag, value, test):
+    assert supports_direction(test, VerdictSettings())
+    assert not supports_direction(test, request_of(flag, value).analysis.assess.verdict)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--notrack",),
+        ("--skip-bids-validation",),
+        ("--bids-database-dir", "somewhere"),
+        ("--output-layout", "bids"),
+        ("--n-gpu-procs", "2"),
+        ("--quiet",),
+        ("--verbose",),
+        ("--mem-mb", "2000"),
+        ("--n-cpus", "3"),
+    ],
+)
+def test_what_shapes_no_result_leaves_the_configuration_alone(words):
+    assert request_of(*words).analysis.configuration == request_of().analysis.configuration
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--null", "199"),
+        ("--batch-size", "10"),
+        ("--hidden", "9"),
+        ("--train-fraction", "0.7"),
+        ("--min-skill", "0.1"),
+        ("--gsr",),
+        ("--surrogate", "wbm", "--wbm-fcd-weight", "0.5"),
+    ],
+)
+def test_what_shapes_a_result_changes_the_configuration(words):
+    networks = () if "wbm" in words else ("--surrogate", "mlp")
+    base = ("--surrogate", "wbm") if "wbm" in words else networks
+    assert (
+        request_of(*networks, *words).analysis.configuration
+        != request_of(*base).analysis.configuration
+    )
+
+
+def test_aliases_and_underscores():
+    assert request_of("--session-id", "a", "b").query.session_label == ("a", "b")
+    assert request_of("--task_id", "rest").query.task_id == ("rest",)
+    assert request_of("-t", "rest").query.task_id == ("rest",)
+    assert request_of("--n_cpus", "2").resources.n_procs == 2
+
+
+def test_every_flag_says_what_it_is_for_and_is_unique():
+    text = build_parser().format_help()
+    flags = re.findall(r"^  (?:-\w[ ,].*?)?(--[a-z][a-z0-9-]+)", text, flags=re.MULTILINE)
+    assert len(flags) == len(set(flags)) > 90
+    for classes in GROUPS.values():
+        for settings in classes:
+            for field in fields(settings):
+                assert len(help_of(field.metadata)) > 4, field.name

@@ -17,7 +17,7 @@ from nipype.utils.filemanip import loadpkl, savepkl
 from npi_bids.cli.execution import Plugin, run_workflow
 from npi_bids.cli.work_folder import drop_damaged, prepare_work_dir
 from npi_bids.errors import SettingsError
-from tests.cli.test_multiproc import node
+from tests.cli.conftest import node
 
 
 def write_gzip(path, content):

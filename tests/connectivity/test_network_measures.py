@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npi_bids.connectivity.network_measures import (
+    ONE_SIGNED,
     flow_of,
     flow_stack,
     groupings,
@@ -13,6 +14,8 @@ from npi_bids.connectivity.network_measures import (
 from npi_bids.records import ECResult
 
 CHAIN = np.array([[9.0, 2.0, 0.0], [0.0, 9.0, -3.0], [1.0, 0.0, 9.0]])
+
+COHORT_RNG = np.random.default_rng(0)
 
 
 def test_rows_are_what_is_sent():
@@ -79,3 +82,10 @@ def test_hemispheres_are_read_from_names(labels, sides):
 
 def test_names_without_sides_have_no_hemispheres():
     assert groupings(["A", "B"], {"network": ["x", "y"]}) == {"network": ("x", "y")}
+
+
+def test_every_figure_that_cannot_change_its_sign_is_known_as_such():
+    maps = COHORT_RNG.standard_normal((40, 36))
+    for figure, values in flow_stack(maps, 6).items():
+        one_signed = (values >= 0).all() or (values <= 0).all()
+        assert one_signed == (figure in ONE_SIGNED), figure

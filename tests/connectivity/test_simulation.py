@@ -5,7 +5,6 @@ import pytest
 
 from npi_bids.connectivity.simulation import free_run, model_fc
 from npi_bids.errors import SurrogateError
-from npi_bids.matrices import correlation, pearson
 from npi_bids.surrogates.var import VAR
 
 
@@ -26,16 +25,3 @@ def test_diverging_surrogate_has_no_model_fc():
     assert model_fc(model, np.random.default_rng(0)) is None
     with pytest.raises(SurrogateError, match="left every bound"):
         free_run(model, 1200, np.random.default_rng(0))
-
-
-def test_correlation_of_a_constant_is_not_a_number():
-    data = np.random.default_rng(0).standard_normal((50, 2))
-    data[:, 1] = 3.0
-    assert np.isnan(correlation(data)[0, 1])
-
-
-def test_pearson_leaves_the_diagonal_out():
-    one = np.array([[9.0, 1, 2], [3, 9, 4], [5, 6, 9]])
-    other = one.copy()
-    np.fill_diagonal(other, -100)
-    assert pearson(one, other) == pytest.approx(1)

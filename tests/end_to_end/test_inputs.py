@@ -9,7 +9,7 @@ import pytest
 from npi_bids.io.tables import read_matrix, read_table
 from tests.conftest import var_run
 from tests.end_to_end.conftest import validate
-from tests.parcellation.test_cifti import N_VERTICES, axis, write_gifti, write_labels, write_series
+from tests.greyordinates import N_VERTICES, axis, write_gifti, write_labels, write_series
 
 VAR = ("--surrogate", "var")
 NAMES = ("LH_A", "LH_B", "RH_C", "RH_D")

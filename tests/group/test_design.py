@@ -17,22 +17,13 @@ from npi_bids.group.design import (
 )
 from npi_bids.group.glm import estimate
 from npi_bids.group.settings import ModelSettings
+from tests.group.participants import MANY, MAP, ROWS, TABLE, N
 
-RNG = np.random.default_rng(3)
-N = 40
 PARTS = (
     *("age", "dose", "group", "sex", "site", "C(site)", "+", "-", "*", ":", "**", "2", "0", "1"),
     *("(", ")", "C(", "I(", "log(", "`", ".", "{", "|", "~", "/", "'x'", ",", "Treatment("),
     *("nobody", "3.5", "1e9", " ", "\n", "é", "[", "]", "T.", "patient", "control", "Intercept"),
 )
-
-ROWS = [
-    {"participant_id": f"sub-{n}", "mean_fd": 0.1 * n, "group": "patient" if n % 2 else "control",
-     "age": str(20 + n * n), "sex": "MFFM"[n % 4], "site": "abc"[n % 3]}
-    for n in range(12)
-]  # fmt: skip
-
-TABLE = subject_frame(ROWS)
 
 
 def test_numbers_are_numbers_and_words_are_words():
@@ -54,26 +45,6 @@ def test_numbers_are_centred_so_that_the_constant_is_the_mean():
     built = build_design(TABLE, "1")
     np.testing.assert_allclose(built.design.matrix.mean(axis=0), [1, 0], atol=1e-12)
     assert built.design.contrasts[0].matrix.tolist() == [[1, 0]]
-
-
-@pytest.mark.parametrize(
-    ("text", "rows"),
-    [
-        ("patient - control", [[0, 1, 0, 0, 0]]),
-        ("control - patient", [[0, -1, 0, 0, 0]]),
-        ("group[T.patient]", [[0, 1, 0, 0, 0]]),
-        ("group[patient] - group[control]", [[0, 1, 0, 0, 0]]),
-        ("group", [[0, 1, 0, 0, 0]]),
-        ("site", [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]),
-        ("b - c", [[0, 0, 1, -1, 0]]),
-        ("2*age - b + a", [[0, 0, -1, 0, 2]]),
-        ("0.5*b + 0.5*c - a", [[0, 0, 0.5, 0.5, 0]]),
-    ],
-)
-def test_contrasts_say_what_they_test(text, rows):
-    built = build_design(TABLE, "group + site + age", [text], motion=False)
-    assert built.design.columns[-1] == "age"
-    assert built.design.contrasts[0].matrix.tolist() == rows
 
 
 def test_who_lacks_a_covariate_is_left_out_with_the_reason():
@@ -111,18 +82,6 @@ def test_maps_of_those_who_are_in_are_copied_row_by_row(tmp_path):
     found = rows_of(maps, keep, tmp_path / "some.npy")
     np.testing.assert_array_equal(found, maps[keep])
     assert rows_of(maps, np.ones(4, dtype=bool), tmp_path / "none.npy") is maps
-
-
-MANY = pd.DataFrame({
-    "participant_id": [f"sub-{n:02d}" for n in range(N)],
-    "age": 20 + 50 * RNG.random(N),
-    "dose": 1 + RNG.random(N),
-    "group": [("control", "patient")[n % 2] for n in range(N)],
-    "sex": [("F", "M")[n // 2 % 2] for n in range(N)],
-    "site": RNG.choice([1.0, 2.0, 3.0], N),
-})  # fmt: skip
-
-MAP = RNG.standard_normal(N) + 0.02 * MANY["age"] * (MANY["group"] == "patient")
 
 
 def fitted(formula, contrast):
@@ -228,35 +187,6 @@ def test_columns_may_have_the_names_of_functions_and_of_modules():
     table["log"] = table["C"] ** 2
     design = build_design(table, "C + np + `age at scan` + log + C(group)", motion=False).design
     assert design.columns[1:] == ("C", "np", "`age at scan`", "log", "C(group)[T.patient]")
-
-
-AMBIGUOUS = MANY.assign(arm=["ba"[n % 3 > 0] for n in range(N)],
-                        sex=["ab"[n // 2 % 2] for n in range(N)],
-                        group=[("non-smoker", "smoker")[n % 2] for n in range(N)])  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("contrast", "message"),
-    [
-        ("b - a", r"'b' is ambiguous; write arm\[b\] or sex\[b\]"),
-        ("0.5*smoker + 0.5*non-smoker", "weights of the levels of group sum to 1"),
-        ("smoker", "weights of the levels of group sum to 1"),
-        ("sex[b] - arm[a]", "weights of the levels of (arm|sex) sum to"),
-        ("smoker - nobody", "'nobody' is no column"),
-        ("smoker * 2", "cannot be read|is no column"),
-        ("2*", "cannot be read|is no column"),
-    ],
-)
-def test_contrasts_that_mean_something_else_are_refused(contrast, message):
-    with pytest.raises(SettingsError, match=message):
-        build_design(AMBIGUOUS, "arm + sex + group", [contrast], motion=False)
-
-
-def test_names_of_levels_may_hold_a_minus():
-    design = build_design(AMBIGUOUS, "group", ["smoker - non-smoker"], motion=False).design
-    assert design.contrasts[0].matrix.tolist() == [[0, 1]]
-    spelled = build_design(AMBIGUOUS, "arm + sex", ["sex[b] - sex[a]"], motion=False).design
-    assert spelled.contrasts[0].matrix.tolist() == [[0, 0, 1]]
 
 
 @pytest.mark.parametrize(

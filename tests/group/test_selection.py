@@ -79,3 +79,18 @@ def test_blanks_around_cells_of_participants_are_removed(tmp_path):
 def test_a_table_that_is_not_one_row_per_participant_is_refused(tmp_path, text, message):
     with pytest.raises(InputDataError, match=message):
         participants(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("a", "A"), "'a' and 'A' make the label 'a'"),
+        (("healthy control", "healthycontrol"), "make the label 'healthycontrol'"),
+        (("+", "a"), r"'\+' makes the label ''"),
+    ],
+)
+def test_groups_whose_labels_would_be_one_are_refused(tmp_path, values, message):
+    rows = "".join(f"sub-{n:02d}\t{value}\n" for n, value in enumerate(values))
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tarm\n{rows}")
+    with pytest.raises(SettingsError, match=message):
+        select([], tmp_path, SelectionSettings(group_by="arm"))

@@ -1,10 +1,12 @@
+import json
+import math
 import os
 import stat
 
 import pytest
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import check_case, remove_leftovers, replacing_folder
+from npi_bids.io.files import check_case, remove_leftovers, replacing, replacing_folder, write_json
 
 
 @pytest.mark.parametrize("name", ["func/desc-GroupP_relmat.tsv", "FUNC/other.tsv"])
@@ -99,3 +101,45 @@ def test_what_a_dead_maker_left_is_removed_and_what_a_living_one_makes_is_kept(t
         assert living.is_dir()
     assert names(tmp_path) == ["out", "out/a"]
     assert (tmp_path / "out" / "a").read_text() == "1"
+
+
+def test_json_knows_no_nan(tmp_path):
+    write_json(tmp_path / "a.json", {"x": math.nan, "y": [math.inf, 1.0], "z": {"w": (1, 2)}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "x": None, "y": [None, 1.0], "z": {"w": [1, 2]},
+    }  # fmt: skip
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_are_readable_by_others(tmp_path):
+    write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "a.json").stat().st_mode & 0o044
+
+
+def test_leftovers_of_dead_makers_are_removed_and_others_kept(tmp_path):
+    (tmp_path / "sub-1").mkdir()
+    with replacing(tmp_path / "sub-1" / "x.tsv") as mine:
+        dead = mine.with_name(mine.name.replace(f"-{os.getpid()}_", "-999999999_"))
+        elsewhere = mine.with_name(".partial_otherhost-999999999_abc_x.tsv")
+        for path in (dead, elsewhere):
+            path.write_text("half")
+        assert remove_leftovers(tmp_path) == 1
+        assert not dead.exists()
+        assert mine.exists()
+        assert elsewhere.exists()
+        mine.write_text("whole")
+    assert (tmp_path / "sub-1" / "x.tsv").read_text() == "whole"

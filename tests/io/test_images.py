@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import gzip
 import tracemalloc
-import zlib
 
 import nibabel as nib
 import numpy as np
@@ -16,19 +14,16 @@ from nibabel.cifti2.cifti2_axes import BrainModelAxis
 
 from npi_bids.cli.execution import extraction_memory
 from npi_bids.errors import InputDataError, NPIError
-from npi_bids.io.images import MOST_VOXELS, load_image, read_data
+from npi_bids.io.images import load_image, read_data
 from npi_bids.parcellation.atlases import AtlasRequest, load_file
 from npi_bids.parcellation.cifti import load_grey_atlas, on_surface
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.mmp import load_mmp
-from npi_bids.parcellation.run_files import RunFiles, count_voxels
-from npi_bids.parcellation.volumes import count_places
+from npi_bids.parcellation.run_files import RunFiles
 from tests.conftest import tiny_parcellation
-from tests.parcellation.test_cifti import LEFT, axis, write_gifti, write_labels, write_series
-
-SQUARE = np.diag([4.0, 4, 4, 1])
-HUGE = (3000, 3000, 3000, 3000)
+from tests.damaged_images import HUGE, SIDES, SQUARE, lying
+from tests.greyordinates import LEFT, axis, write_gifti, write_labels, write_series
 
 
 @pytest.fixture(autouse=True)
@@ -44,29 +39,6 @@ def run(tiny):
         tiny.root / f"{stem}_desc-brain_mask.nii.gz",
         tr=2.0,
     )
-
-
-@pytest.fixture
-def little_memory():
-    """Fail a test that takes more than 40 MB, or reads data of an image that lies."""
-    tracemalloc.start()
-    yield
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 40e6, f"{peak / 1e6:.0f} MB"
-
-
-def lying(path, shape, dtype=np.int16, n_bytes=1000):
-    """Write a header that promises much, and next to nothing behind it."""
-    header = nib.Nifti2Header() if max(shape) > 32767 else nib.Nifti1Header()
-    header.set_data_dtype(dtype)
-    header.set_data_shape(shape)
-    header.set_zooms((4.0,) * min(3, len(shape)) + (2.0,) * (len(shape) - 3))
-    header.set_sform(SQUARE, 1)
-    header["vox_offset"] = 352 if max(shape) <= 32767 else 544
-    content = header.binaryblock + bytes(4) + bytes(n_bytes)
-    path.write_bytes(gzip.compress(content) if path.name.endswith(".gz") else content)
-    return path
 
 
 def extract(run, atlas=None):
@@ -181,51 +153,6 @@ def test_greyordinates_whose_header_lies(tmp_path, grey, little_memory):
             read()
 
 
-ENTITIES = (
-    '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a0 "ha">'
-    + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
-    + "]><GIFTI>&a11;</GIFTI>"
-)
-
-
-def array(data, dims, packed=True):
-    raw = np.asarray(data, np.float32).tobytes()
-    text = base64.b64encode(zlib.compress(raw) if packed else raw).decode()
-    sizes = "".join(f' Dim{axis}="{n}"' for axis, n in enumerate(dims))
-    return (
-        f'<DataArray Intent="NIFTI_INTENT_TIME_SERIES" DataType="NIFTI_TYPE_FLOAT32" '
-        f'ArrayIndexingOrder="RowMajorOrder" Dimensionality="{len(dims)}"{sizes} '
-        f'Encoding="{"GZip" if packed else ""}Base64Binary" Endian="LittleEndian" '
-        f'ExternalFileName="" ExternalFileOffset=""><MetaData><MD><Name>TimeStep</Name>'
-        f"<Value>2000</Value></MD></MetaData><Data>{text}</Data></DataArray>"
-    )
-
-
-def gifti(*arrays):
-    return (
-        f'<?xml version="1.0"?><GIFTI Version="1.0" NumberOfDataArrays="{len(arrays)}">'
-        f"<MetaData/><LabelTable/>{''.join(arrays)}</GIFTI>"
-    )
-
-
-SIDES = {
-    "laughing entities": (ENTITIES, "cannot be read as an image"),
-    "no XML": ("<GIFTI", "cannot be read as an image"),
-    "no array": (gifti(), "has 0 data arrays"),
-    "arrays of two sizes": (gifti(array(np.zeros(20), [20]), array(np.zeros(9), [9])),
-                            "data arrays of the shapes"),
-    "more than it says": (gifti(*[array(np.zeros(2_000_000), [20])] * 3),
-                          "unpacks to more bytes than its header states"),
-    "much more than the file": (gifti(*[array(np.zeros(20), [3_000_000_000])] * 3),
-                                "would unpack to more than"),
-    "less than it says": (gifti(*[array(np.zeros(20), [200])] * 3), "cannot be read as an image"),
-    "unknown type": (gifti(array(np.zeros(20), [20]).replace("FLOAT32", "FLOAT31")),
-                     "cannot be read as an image"),
-    "a TimeStep in words": (gifti(*[array(np.zeros(20), [20]).replace("2000", "two")] * 3),
-                            "states a TimeStep of two"),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", SIDES)
 def test_hemispheres_that_lie_or_are_damaged(tmp_path, name, little_memory):
     text, words = SIDES[name]
@@ -236,30 +163,6 @@ def test_hemispheres_that_lie_or_are_damaged(tmp_path, name, little_memory):
     run = RunFiles(tmp_path / "sub-1_hemi-L_bold.func.gii", right=good, tr=2.0)
     with pytest.raises(InputDataError, match=words):
         extract(run, load_grey_atlas(labels, "A", "X"))
-
-
-@pytest.mark.parametrize("name", ["laughing entities", "no XML", "unknown type"])
-def test_samples_of_what_cannot_be_read_are_not_counted(tmp_path, name, little_memory):
-    (tmp_path / "b.func.gii").write_text(SIDES[name][0])
-    for path in (tmp_path / "b.func.gii", lying(tmp_path / "b.nii", (3, 4)),
-                 lying(tmp_path / "c.nii.gz", HUGE)):  # fmt: skip
-        with pytest.raises(InputDataError, match=path.name):
-            count_places(path)
-
-
-def test_samples_and_places_are_counted_from_headers(tmp_path, run):
-    assert count_places(run.bold) == (260, 729)
-    write_series(tmp_path / "b.dtseries.nii", axis())
-    assert count_places(tmp_path / "b.dtseries.nii") == (30, 43)
-    side = write_gifti(tmp_path / "sub-1_hemi-L_bold.func.gii", np.zeros((3, 20)))
-    assert count_places(side) == (3, 20)
-
-
-def test_an_atlas_of_labels_without_an_array_is_refused(tmp_path):
-    for side in "lr":
-        nib.save(nib.GiftiImage(), tmp_path / f"a_{side}h.label.gii")
-    with pytest.raises(InputDataError, match=r"a_lh.label.gii> has no data array"):
-        load_grey_atlas(tmp_path / "a_lh.label.gii", "A", "fsLR")
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -290,26 +193,6 @@ def test_damaged_headers_of_volumes_are_refused_or_read(tmp_path, run, seed, lit
 
 def test_a_sound_image_is_opened(run):
     assert load_image(run.bold).shape == (9, 9, 9, 260)
-
-
-@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz"])
-@pytest.mark.parametrize("order", "<>")
-def test_voxels_are_counted_from_the_first_bytes(tmp_path, kind, name, order):
-    header = kind.header_class(endianness=order)
-    header.set_data_dtype(np.int16)
-    data = np.zeros((5, 6, 7, 2), dtype=np.int16)
-    nib.save(kind(data, SQUARE, header), tmp_path / name)
-    assert count_voxels(tmp_path / name) == 210
-
-
-def test_voxels_of_what_is_no_image_are_none_and_never_too_many(tmp_path):
-    (tmp_path / "a.nii.gz").write_bytes(b"no image")
-    (tmp_path / "a.nii").write_bytes(b"no image" * 100)
-    found = [count_voxels(tmp_path / name) for name in ("a.nii", "a.nii.gz", "none.nii")]
-    assert found == [0, 0, 0]
-    assert count_voxels(lying(tmp_path / "b.nii", HUGE)) == MOST_VOXELS
-    assert extraction_memory([tmp_path / "b.nii"], MOST_VOXELS) == pytest.approx(6.5)
 
 
 def test_an_image_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):

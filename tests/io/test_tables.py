@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import json
 import math
-import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import read_json, remove_leftovers, replacing, write_json
+from npi_bids.io.files import read_json
 from npi_bids.io.tables import (
     SeriesRegions,
     read_cells,
     read_column_names,
+    read_external,
     read_given,
     read_matrix,
     read_numbers,
@@ -23,7 +23,8 @@ from npi_bids.io.tables import (
     write_series,
 )
 from npi_bids.records import ECResult, RegionSeries
-from npi_bids.surrogates.storage import read_tensors, write_tensors
+from npi_bids.surrogates.storage import read_tensors
+from tests.io.conftest import LABELS, MATRIX
 
 DATA = np.random.default_rng(0).standard_normal((30, 3)).cumsum(axis=0)
 
@@ -72,63 +73,12 @@ def test_matrix_whose_rows_and_columns_differ_is_refused(tmp_path):
         read_matrix(tmp_path / "r.tsv")
 
 
-def test_json_knows_no_nan(tmp_path):
-    write_json(tmp_path / "a.json", {"x": math.nan, "y": [math.inf, 1.0], "z": {"w": (1, 2)}})
-    assert json.loads((tmp_path / "a.json").read_text()) == {
-        "x": None, "y": [None, 1.0], "z": {"w": [1, 2]},
-    }  # fmt: skip
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def fail():
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_files_are_readable_by_others(tmp_path):
-    write_json(tmp_path / "a.json", {})
-    assert (tmp_path / "a.json").stat().st_mode & 0o044
-
-
-def test_weights_survive_the_disk(tmp_path):
-    tensors = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.float32([1.5])}
-    write_tensors(tensors, tmp_path / "w.safetensors")
-    back = read_tensors(tmp_path / "w.safetensors")
-    for name, value in tensors.items():
-        np.testing.assert_array_equal(back[name], value)
-        assert back[name].dtype == value.dtype
-
-
 @pytest.mark.parametrize("reader", [read_tensors, read_table, read_json])
 def test_damaged_files_are_named(tmp_path, reader):
     path = tmp_path / "damaged"
     path.write_bytes(b"")
     with pytest.raises(InputDataError, match="damaged"):
         reader(path)
-
-
-def test_leftovers_of_dead_makers_are_removed_and_others_kept(tmp_path):
-    (tmp_path / "sub-1").mkdir()
-    with replacing(tmp_path / "sub-1" / "x.tsv") as mine:
-        dead = mine.with_name(mine.name.replace(f"-{os.getpid()}_", "-999999999_"))
-        elsewhere = mine.with_name(".partial_otherhost-999999999_abc_x.tsv")
-        for path in (dead, elsewhere):
-            path.write_text("half")
-        assert remove_leftovers(tmp_path) == 1
-        assert not dead.exists()
-        assert mine.exists()
-        assert elsewhere.exists()
-        mine.write_text("whole")
-    assert (tmp_path / "sub-1" / "x.tsv").read_text() == "whole"
 
 
 READERS = (read_cells, read_table, read_numbers)
@@ -297,3 +247,43 @@ def test_a_counter_byte_order_mark_and_line_ends_of_windows_are_no_harm(tmp_path
     )
     found = read(path, ("A", "B"))
     np.testing.assert_array_equal(found.series.data, [[2, 1], [5, 3]])
+
+
+def test_maps_of_any_origin_are_read_as_source_target(map_file, tmp_path):
+    first = read_external(map_file)
+    np.testing.assert_array_equal(first.matrix, MATRIX)
+    np.testing.assert_array_equal(read_external(map_file, rows="target").matrix, MATRIX.T)
+    table = pd.DataFrame(MATRIX, columns=LABELS, index=LABELS)
+    table.to_csv(tmp_path / "square.csv")
+    np.testing.assert_array_equal(read_external(tmp_path / "square.csv").matrix, MATRIX)
+    pairs = pd.DataFrame({
+        "Recorded": ["B", "C"], "Stimulated": ["A", "A"], "n": [3, 9], "probability": [0.1, 0.7],
+    })  # fmt: skip
+    pairs.to_csv(tmp_path / "ccep.tsv", sep="\t", index=False)
+    found = read_external(tmp_path / "ccep.tsv", column="probability")
+    assert found.matrix[found.labels.index("A"), found.labels.index("C")] == 0.7
+    assert np.isnan(found.matrix[found.labels.index("C"), found.labels.index("A")])
+    np.savez(tmp_path / "a.npz", ec=MATRIX, labels=np.array(LABELS))
+    assert read_external(tmp_path / "a.npz").labels == LABELS
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "x,A,B\nA,0,1\nC,1,0\n", "rows and columns have other names"),
+        ("a.tsv", "source\ttarget\tw\nA\tB\t1\nA\tB\t2\n", "1 duplicate pair"),
+        ("a.tsv", "source\ttarget\tname\nA\tB\tx\n", "no column"),
+        ("a.npz", "nothing", "cannot be read as a map"),
+    ],
+)
+def test_what_is_no_map_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputDataError, match=message):
+        read_external(tmp_path / name)
+
+
+def test_published_maps_are_found_to_be_nearly_symmetric(shared_data):
+    found = read_external(shared_data / "npi_group_ec" / "EC_Schaefer100.npz")
+    assert found.labels[0] == "7Networks_LH_Vis_1"
+    off = ~np.eye(100, dtype=bool)
+    assert np.corrcoef(found.matrix[off], found.matrix.T[off])[0, 1] > 0.98

@@ -1,4 +1,4 @@
-"""Atlases put together, and the odd ones that labs have."""
+"""Atlases by name and from files, atlases put together, and the odd ones that labs have."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from npi_bids.bids.atlases import atlas_description, locate
 from npi_bids.errors import InputDataError
-from npi_bids.parcellation.atlases import AtlasRequest, combine, load_atlas, load_file
-from npi_bids.parcellation.parcellation import Parcellation, label_image, weights_image
-from tests.conftest import tiny_parcellation
+from npi_bids.parcellation.atlases import (
+    AtlasRequest,
+    combine,
+    load_atlas,
+    load_file,
+    sphere_atlases,
+)
+from npi_bids.parcellation.parcellation import Parcellation, centres, weights_image
+from npi_bids.parcellation.resampling import region_sizes
+from tests.conftest import block, tiny_parcellation, write_atlas
 
 ODD = {
     # name: (regions, table that the lab writes beside it; None where there is one)
@@ -24,12 +30,7 @@ ODD = {
     "xcpEngine_schaefer100x7MNI": 100,
 }
 
-
-def block(name, corner, size=2, label="X", space="MNI152NLin6Asym", step=4.0):
-    data = np.zeros((9, 9, 9), dtype=np.int32)
-    x, y, z = corner
-    data[x : x + size, y : y + size, z : z + size] = 7
-    return Parcellation(name, (label,), (7,), space, label_image(data, np.diag([step] * 3 + [1])))
+TINY = tiny_parcellation()
 
 
 def test_regions_follow_each_other_and_the_first_keeps_what_both_have():
@@ -57,18 +58,6 @@ def test_regions_follow_each_other_and_the_first_keeps_what_both_have():
 def test_what_does_not_go_together_is_refused(other, words):
     with pytest.raises(InputDataError, match=words):
         combine([tiny_parcellation(), other], "Both")
-
-
-def test_a_plus_b_on_the_command_line(tmp_path):
-    path = tmp_path / "Sub.nii.gz"
-    nib.save(block("Sub", (6, 6, 6)).image, path)
-    spec = locate(f"Schaefer2018:scale-200+{path}")
-    assert spec.entities == {"atlas": "Schaefer2018Sub", "seg": "7Networks", "scale": "200"}
-    assert [part.name for part in spec.parts] == ["Schaefer2018", "Sub"]
-    assert spec.space == "MNI152NLin6Asym"
-    about = atlas_description(spec)
-    assert " and Sub" in about["Name"]
-    assert len(about["ReferencesAndLinks"]) > 1
 
 
 def test_schaefer_with_the_real_subcortex(shared_data, monkeypatch):
@@ -104,3 +93,112 @@ def test_odd_atlases_need_a_table_and_then_work(shared_data, tmp_path, name, n_r
     path.with_name(f"{name}.tsv").write_text("index\tname\n" + "\n".join(rows[:-1]) + "\n")
     with pytest.raises(InputDataError, match="1 value that no region has"):
         load_file(path, request)
+
+
+@pytest.mark.parametrize("name", sphere_atlases())
+def test_spheres_need_no_download(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("NILEARN_DATA", str(tmp_path))
+    atlas = load_atlas(AtlasRequest(name), offline=True)
+    assert len(atlas.labels) == {"Dosenbach2010": 160, "Power2011": 264, "Seitzman2018": 300}[name]
+    assert not list(tmp_path.iterdir())
+    sizes = region_sizes(atlas.image, atlas)
+    assert (sizes > 0).all()
+
+
+def test_sphere_lies_at_its_coordinates():
+    atlas = load_atlas(AtlasRequest("Power2011"), offline=True)
+    np.testing.assert_allclose(centres(atlas)[0], [-25, -98, -12], atol=2)
+
+
+def test_missing_atlas_offline_says_how_to_prefetch(monkeypatch, tmp_path):
+    for name in ("NILEARN_DATA", "NILEARN_SHARED_DATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    request = AtlasRequest("Schaefer2018", n_regions=100)
+    with pytest.raises(
+        InputDataError, match="npi-bids-fetch Schaefer2018:seg-7Networks:scale-100"
+    ):
+        load_atlas(request, offline=True)
+
+
+def test_failed_download_says_what_to_do_and_leaves_no_folder(monkeypatch, tmp_path):
+    def fail(*words, **_):
+        folder = words[3] if len(words) == 4 else tmp_path / "schaefer_2018"
+        folder.mkdir(parents=True)
+        raise ConnectionError("no route")
+
+    for name in ("NILEARN_DATA", "NILEARN_SHARED_DATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("nilearn.datasets.fetch_atlas_schaefer_2018", fail)
+    monkeypatch.setattr("pooch.retrieve", fail)
+    for request in (AtlasRequest("Schaefer2018", n_regions=100), AtlasRequest("MMP")):
+        with pytest.raises(InputDataError, match="no route"):
+            load_atlas(request, offline=False)
+        assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("request_", "n_regions", "first", "space"),
+    [
+        (AtlasRequest("Schaefer2018", 100), 100, "LH_Vis_1", "MNI152NLin6Asym"),
+        (AtlasRequest("AAL"), 116, "Precentral_L", "MNIColin27"),
+        (AtlasRequest("MSDL"), 39, "L Aud", "MNI152NLin6Asym"),
+    ],
+)
+def test_named_atlases_from_the_cache(shared_data, monkeypatch, request_, n_regions, first, space):
+    monkeypatch.setenv("NILEARN_DATA", str(shared_data / "nilearn_data"))
+    atlas = load_atlas(request_, offline=True)
+    assert (len(atlas.labels), atlas.labels[0], atlas.space) == (n_regions, first, space)
+
+
+def test_own_atlas_takes_names_and_networks_from_its_table(tmp_path):
+    path = write_atlas(tmp_path, TINY)
+    atlas = load_file(path, AtlasRequest("Tiny", path=str(path)))
+    assert (atlas.labels, atlas.values, atlas.networks) == (
+        TINY.labels,
+        TINY.values,
+        TINY.networks,
+    )
+
+
+def test_own_atlas_without_names_is_refused(tmp_path):
+    path = write_atlas(tmp_path, TINY)
+    path.with_name(path.name.replace(".nii.gz", ".tsv")).unlink()
+    with pytest.raises(
+        InputDataError, match=r"no table of region names beside it; expected .*tsv"
+    ):
+        load_file(path, AtlasRequest("Tiny", path=str(path)))
+
+
+def test_unreadable_atlas_is_refused(tmp_path):
+    path = write_atlas(tmp_path, TINY)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputDataError, match="cannot be read as an image"):
+        load_file(path, AtlasRequest("Tiny", path=str(path)))
+
+
+def test_maps_are_numbered_by_their_place_in_the_image(tmp_path):
+    weights = np.random.default_rng(0).random((4, 4, 4, 3)).astype(np.float32)
+    path = tmp_path / "atlas-Maps_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(weights, np.eye(4)), path)
+    table = path.with_name("atlas-Maps_dseg.tsv")
+    table.write_text("index\tname\n10\tA\n3\tB\n5\tC\n")
+    with pytest.raises(InputDataError, match=r"numbers them 3, 5, 10 ...; expected 1 to 3"):
+        load_file(path, AtlasRequest("Maps", path=str(path)))
+    table.write_text("index\tname\n2\tA\n1\tB\n3\tC\n")
+    assert load_file(path, AtlasRequest("Maps", path=str(path))).labels == ("B", "A", "C")
+
+
+@pytest.mark.parametrize("first", ["Unknown", "???", "Medial_Wall"])
+def test_names_without_an_index_never_move_by_one(tmp_path, first):
+    data = np.arange(8, dtype=np.int16).reshape(2, 2, 2)
+    path = tmp_path / "atlas-X_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+    names = [f"R{number}" for number in range(1, 8)]
+    table = path.with_name("atlas-X_dseg.txt")
+    table.write_text("\n".join([first, *names]) + "\n")
+    with pytest.raises(InputDataError, match="7 values but its list has 8 names"):
+        load_file(path, AtlasRequest("X", path=str(path)))
+    table.write_text("\n".join(["Background", *names]) + "\n")
+    assert load_file(path, AtlasRequest("X", path=str(path))).labels == tuple(names)

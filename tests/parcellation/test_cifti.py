@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from nibabel.cifti2.cifti2 import Cifti2Image
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, SeriesAxis
-from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiLabel, GiftiLabelTable
 
 from npi_bids.errors import InputDataError
 from npi_bids.parcellation.cifti import MESH_VERTICES, GreyScan, load_grey_atlas, on_surface
@@ -16,46 +15,16 @@ from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.parcellation import digest, read_parcellation, save_parcellation
 from npi_bids.parcellation.run_files import RunFiles
 from npi_bids.reports.figures_connectivity import draw_on_surface
-
-LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
-N_VERTICES = 20
+from tests.greyordinates import LEFT, axis, write_gifti, write_labels, write_series
 
 RAW = DenoiseSettings(denoise="none", standardize="none")
+
+NONE = DenoiseSettings(denoise="none")
 
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def axis(left=range(20), right=range(20), voxels=((1, 1, 1), (1, 1, 2), (2, 2, 2))):
-    """Return a brain of 20 vertices per side and three voxels of the thalamus."""
-    whole = BrainModelAxis.from_surface(np.array(left), N_VERTICES, LEFT)
-    whole += BrainModelAxis.from_surface(np.array(right), N_VERTICES, RIGHT)
-    if voxels:
-        mask = np.zeros((4, 4, 4), dtype=bool)
-        mask[tuple(np.array(voxels).T)] = True
-        whole += BrainModelAxis.from_mask(mask, "CIFTI_STRUCTURE_THALAMUS_LEFT", np.eye(4))
-    return whole
-
-
-def write_series(path, models, data=None, tr=2.0, unit="SECOND"):
-    rng = np.random.default_rng(0)
-    data = rng.standard_normal((30, len(models))) if data is None else data
-    series = SeriesAxis(0, tr, len(data), unit)
-    nib.save(Cifti2Image(data.astype(np.float32), header=(series, models)), path)
-    return data
-
-
-def write_labels(path, models, values, names):
-    table = {0: ("???", (0, 0, 0, 0))} | {k: (name, (0, 0, 0, 1)) for k, name in names.items()}
-    image = Cifti2Image(
-        np.asarray(values, dtype=np.float32)[None],
-        header=(LabelAxis(["parcels"], [table]), models),
-    )
-    image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_LABELS")
-    nib.save(image, path)
-    return path
 
 
 def extract(run, atlas, denoise=RAW, min_coverage=0.5):
@@ -123,23 +92,6 @@ def test_confounds_are_removed_from_greyordinates(atlas, tmp_path):
 def test_the_period_of_the_header_is_read(atlas, tmp_path):
     write_series(tmp_path / "b.dtseries.nii", axis(), tr=0.8)
     assert extract(RunFiles(tmp_path / "b.dtseries.nii"), atlas).series.tr == pytest.approx(0.8)
-
-
-def write_gifti(path, columns, table=None):
-    image = GiftiImage()
-    if table:
-        image.labeltable = GiftiLabelTable()
-        for key, name in table.items():
-            label = GiftiLabel(key)
-            label.label = name
-            image.labeltable.labels.append(label)
-    kind = "NIFTI_INTENT_LABEL" if table else "NIFTI_INTENT_TIME_SERIES"
-    for column in columns:
-        dtype = np.int32 if table else np.float32
-        image.add_gifti_data_array(GiftiDataArray(np.asarray(column, dtype=dtype), intent=kind,
-                                   meta={} if table else {"TimeStep": "2000.0"}))  # fmt: skip
-    nib.save(image, path)
-    return path
 
 
 def test_pairs_of_hemispheres(tmp_path):
@@ -279,3 +231,32 @@ def test_other_surfaces_have_no_mesh_here(tmp_path):
     (tmp_path / "b.dlabel.nii").write_text("nothing")
     with pytest.raises(InputDataError, match="cannot be read"):
         on_surface(tmp_path / "b.dlabel.nii", ("R1",), np.array([1.0]))
+
+
+def test_a_large_offset_costs_no_precision_of_greyordinates(tmp_path):
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((60, 43))
+    labels = write_labels(tmp_path / "a.dlabel.nii", axis(), np.repeat([1, 2], [20, 23]),
+                          {1: "A", 2: "B"})  # fmt: skip
+    header = SeriesAxis(0, 2.0, 60, "SECOND"), axis()
+    image = Cifti2Image(data + 1e9, header=header)
+    image.nifti_header.set_data_dtype(np.float64)
+    nib.save(image, tmp_path / "b.dtseries.nii")
+    assert nib.load(tmp_path / "b.dtseries.nii").get_data_dtype() == np.float64
+    found = extract_run(
+        RunFiles(tmp_path / "b.dtseries.nii"),
+        load_grey_atlas(labels, "A", "fsLR"),
+        NONE,
+        CoverageSettings(),
+    )
+    mean = data[:, :20].mean(axis=1)
+    np.testing.assert_allclose(
+        found.series.data[:, 0], (mean - mean.mean()) / mean.std(ddof=1), atol=1e-4
+    )
+
+
+def test_an_atlas_of_labels_without_an_array_is_refused(tmp_path):
+    for side in "lr":
+        nib.save(nib.GiftiImage(), tmp_path / f"a_{side}h.label.gii")
+    with pytest.raises(InputDataError, match=r"a_lh.label.gii> has no data array"):
+        load_grey_atlas(tmp_path / "a_lh.label.gii", "A", "fsLR")

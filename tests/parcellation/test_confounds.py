@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.errors import InputDataError
 from npi_bids.parcellation.confounds import Confounds, global_signal_problem, load_confounds
 from npi_bids.parcellation.denoising import DenoiseSettings, find_strategy
 
@@ -129,34 +129,6 @@ def test_compcor_takes_components_of_the_sidecar(table, shared_data):
         path, n_samples=n_samples, tr=2.0, strategy=strategy, dummy_scans="auto"
     )
     assert any(column.startswith("a_comp_cor") for column in found.regressors)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"denoise": "simpel"}, "neither a strategy"),
-        ({"dummy_scans": "two"}, "--dummy-scans"),
-        ({"low_pass": 0.01, "high_pass": 0.1}, "must be above --high-pass"),
-        ({"fd_thresh": -1.0}, "--fd-thresh must be above 0"),
-    ],
-)
-def test_bad_options_are_refused(settings, message):
-    with pytest.raises(SettingsError, match=message):
-        DenoiseSettings(**settings)
-
-
-def test_a_strategy_of_the_users(tmp_path):
-    path = tmp_path / "my-own.toml"
-    path.write_text('components = ["motion"]\nmotion = "basic"\n')
-    settings = DenoiseSettings(denoise=str(path))
-    assert find_strategy(settings).motion == "basic"
-    assert settings.label == "myown"
-    path.write_text('components = ["motoin"]\n')
-    with pytest.raises(SettingsError, match="motoin"):
-        DenoiseSettings(denoise=str(path))
-    path.write_text('component = ["motion"]\n')
-    with pytest.raises(SettingsError, match="unknown field"):
-        DenoiseSettings(denoise=str(path))
 
 
 def test_names_of_the_first_versions_are_understood(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run, summarise
 from npi_bids.parcellation.run_files import RunFiles
 from tests.conftest import tiny_parcellation
-from tests.parcellation.test_cifti import axis, write_labels, write_series
+from tests.greyordinates import axis, write_labels, write_series
 
 LOST = 100
 

@@ -4,14 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from npi_bids.errors import InputDataError
-from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.parcellation.extraction import extract_run, summarise
+from npi_bids.parcellation.denoising import DenoiseSettings
+from npi_bids.parcellation.extraction import summarise
 from npi_bids.parcellation.parcellation import Parcellation, weights_image
 from npi_bids.parcellation.run_files import RunFiles
 from tests.conftest import LABELS, tiny_parcellation
-
-NONE = DenoiseSettings(denoise="none")
+from tests.parcellation.conftest import extract_tiny, write_bold
 
 
 @pytest.fixture(autouse=True)
@@ -19,22 +17,9 @@ def _scratch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def extract(run, denoise=NONE, min_coverage=0.5, atlas=None):
-    atlas = atlas or tiny_parcellation(5)
-    return extract_run(run, atlas, denoise, CoverageSettings(min_coverage=min_coverage))
-
-
-def write(path, data, tr=2.0, unit="sec"):
-    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), np.diag([4.0, 4, 4, 1]))
-    image.header.set_zooms((4, 4, 4, tr))
-    image.header.set_xyzt_units("mm", unit)
-    nib.save(image, path)
-    return path
-
-
 def test_series_are_the_means_of_their_voxels_in_atlas_order(run):
     data = nib.load(run.bold).get_fdata()
-    found = extract(run)
+    found = extract_tiny(run)
     labels = tiny_parcellation().image.get_fdata()
     for region in range(4):
         mean = data[labels == region + 1].mean(axis=0)
@@ -43,17 +28,8 @@ def test_series_are_the_means_of_their_voxels_in_atlas_order(run):
     assert found.series.labels == (*LABELS, "E")
 
 
-def test_an_unscaled_float32_image_is_read_in_several_parts(run, tmp_path, monkeypatch):
-    whole = extract(run).series.data
-    bold = write(tmp_path / "bold.nii.gz", nib.load(run.bold).get_fdata())
-    assert nib.load(bold).dataobj.slope == 1
-    monkeypatch.setattr("npi_bids.parcellation.volumes._AT_ONCE", 9**3 * 100)  # three parts
-    parts = extract(RunFiles(bold, run.mask, None, 2.0)).series.data
-    np.testing.assert_allclose(parts, whole, atol=1e-4)
-
-
 def test_region_outside_the_mask_is_nan_and_not_zero(run):
-    found = extract(run)
+    found = extract_tiny(run)
     assert np.isnan(found.series.data[:, 4]).all()
     assert list(found.coverage["coverage"]) == [1, 1, 1, 1, 0]
     assert list(found.coverage["covered"]) == [True] * 4 + [False]
@@ -65,25 +41,25 @@ def test_threshold_of_coverage_decides(run, tmp_path):
     data[1:3, 1:4, 1:4] = 0  # two thirds of region A
     nib.save(nib.Nifti1Image(data.astype(np.uint8), mask.affine), tmp_path / "mask.nii.gz")
     part = RunFiles(run.bold, tmp_path / "mask.nii.gz", None, 2.0)
-    table = extract(part).coverage
+    table = extract_tiny(part).coverage
     assert table["coverage"][0] == pytest.approx(1 / 3)
     assert not table["covered"][0]
-    assert extract(part, min_coverage=0.3).coverage["covered"][0]
+    assert extract_tiny(part, min_coverage=0.3).coverage["covered"][0]
 
 
 def test_voxels_without_signal_do_not_count(run, tmp_path):
     data = nib.load(run.bold).get_fdata()
     data[1:4, 1:4, 1:4] = 1000.0  # region A is constant
-    dead = RunFiles(write(tmp_path / "bold.nii.gz", data), None, None, 2.0)
-    found = extract(dead)
+    dead = RunFiles(write_bold(tmp_path / "bold.nii.gz", data), None, None, 2.0)
+    found = extract_tiny(dead)
     assert np.isnan(found.series.data[:, 0]).all()
     assert np.isfinite(found.series.data[:, 1:4]).all()
 
 
 def test_regression_is_one_joint_least_squares_fit(run):
     denoise = DenoiseSettings(fd_thresh=0.5)
-    found = extract(run, denoise)
-    raw = extract(run, DenoiseSettings(denoise="none", standardize="none")).series.data[:, :4]
+    found = extract_tiny(run, denoise)
+    raw = extract_tiny(run, DenoiseSettings(denoise="none", standardize="none")).series.data[:, :4]
     keep = found.series.keep
     design = np.column_stack([np.ones(keep.sum()), found.confounds.regressors.to_numpy()[keep]])
     residual = raw[keep] - design @ np.linalg.lstsq(design, raw[keep], rcond=None)[0]
@@ -92,7 +68,7 @@ def test_regression_is_one_joint_least_squares_fit(run):
 
 
 def test_censored_samples_are_rows_of_nan(run):
-    found = extract(run, DenoiseSettings(fd_thresh=0.5)).series
+    found = extract_tiny(run, DenoiseSettings(fd_thresh=0.5)).series
     assert (~found.keep).sum() > 0
     assert np.isnan(found.data[~found.keep]).all()
     assert len(found.data) == 260
@@ -101,7 +77,7 @@ def test_censored_samples_are_rows_of_nan(run):
 @pytest.mark.parametrize("low_pass", [None, 0.1])
 def test_filters_take_their_frequencies_out(run, low_pass):
     denoise = DenoiseSettings(denoise="none", high_pass=0.02, low_pass=low_pass)
-    data = extract(run, denoise).series.data[:, :4]
+    data = extract_tiny(run, denoise).series.data[:, :4]
     power = np.abs(np.fft.rfft(data, axis=0)) ** 2
     frequency = np.fft.rfftfreq(len(data), 2.0)
     share = power[frequency < 0.01].sum() / power.sum()
@@ -111,8 +87,8 @@ def test_filters_take_their_frequencies_out(run, low_pass):
 
 
 def test_smoothing_changes_the_signals(run):
-    smooth = extract(run, DenoiseSettings(denoise="none", smoothing=8.0)).series.data
-    assert np.abs(smooth[:, :4] - extract(run).series.data[:, :4]).max() > 0.01
+    smooth = extract_tiny(run, DenoiseSettings(denoise="none", smoothing=8.0)).series.data
+    assert np.abs(smooth[:, :4] - extract_tiny(run).series.data[:, :4]).max() > 0.01
 
 
 def test_maps_give_back_their_signals(run):
@@ -121,16 +97,16 @@ def test_maps_give_back_their_signals(run):
     weights = np.concatenate([weights, np.zeros((9, 9, 9, 1))], axis=-1)
     image = weights_image(weights, np.diag([4.0, 4, 4, 1]))
     atlas = Parcellation("Maps", (*LABELS, "E"), (1, 2, 3, 4, 5), "MNI152NLin6Asym", image)
-    found = extract(run, atlas=atlas)
+    found = extract_tiny(run, atlas=atlas)
     np.testing.assert_allclose(
-        found.series.data[:, :4], extract(run).series.data[:, :4], atol=1e-3
+        found.series.data[:, :4], extract_tiny(run).series.data[:, :4], atol=1e-3
     )
     assert np.isnan(found.series.data[:, 4]).all()
 
 
 def test_summary_counts_what_happened(run):
     denoise = DenoiseSettings(fd_thresh=0.5, dummy_scans="4")
-    found = extract(run, denoise)
+    found = extract_tiny(run, denoise)
     summary = summarise(found, tiny_parcellation(5), denoise)
     assert summary.n_dummy == 4
     assert summary.n_kept + summary.n_dummy + summary.n_censored == summary.n_samples == 260
@@ -138,59 +114,8 @@ def test_summary_counts_what_happened(run):
     assert summary.max_fd > 0.5
 
 
-@pytest.mark.parametrize(
-    ("stated", "header", "unit", "expected"),
-    [(2.0, 2.0, "sec", 2.0), (None, 2.5, "sec", 2.5), (None, 2500.0, "msec", 2.5),
-     (2.0, 2000.0, "unknown", 2.0), (2.0, 0.0, "sec", 2.0)],
-)  # fmt: skip
-def test_sampling_period(run, tmp_path, stated, header, unit, expected):
-    path = write(tmp_path / "b.nii.gz", nib.load(run.bold).get_fdata(), header, unit)
-    assert extract(RunFiles(path, None, None, stated)).series.tr == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("stated", "header", "message"),
-    [
-        (2.0, 3.0, "2 s in its sidecar but 3 s in its header"),
-        (None, 0.0, "RepetitionTime"),
-        (
-            None,
-            50.0,
-            r"header of .* must be in seconds, .* at most 20, not 50.*says 50 \(unit: sec\)",
-        ),
-        (None, 21000.0, r"header of .* must be in seconds, .* at most 20, not 21"),
-        (2000.0, 2.0, r"RepetitionTime of .* must be in seconds, .* not 2000"),
-    ],
-)
-def test_sampling_period_in_doubt_is_an_error(run, tmp_path, stated, header, message):
-    path = write(tmp_path / "b.nii.gz", nib.load(run.bold).get_fdata(), header)
-    with pytest.raises(InputDataError, match=message):
-        extract(RunFiles(path, None, None, stated))
-
-
-@pytest.mark.parametrize("content", [b"", b"no image", None])
-def test_unreadable_image_is_named(run, tmp_path, content):
-    path = tmp_path / "bold.nii.gz"
-    path.write_bytes(run.bold.read_bytes()[:5000] if content is None else content)
-    with pytest.raises(InputDataError, match=r"bold.nii.gz> cannot be read as an image"):
-        extract(RunFiles(path, None, None, 2.0))
-
-
-def test_a_volume_is_no_run(run, tmp_path):
-    path = tmp_path / "bold.nii.gz"
-    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3)), np.eye(4)), path)
-    with pytest.raises(InputDataError, match="expected a 4D series"):
-        extract(RunFiles(path, None, None, 2.0))
-
-
-def test_mask_of_another_grid_is_refused(run, tmp_path):
-    nib.save(nib.Nifti1Image(np.ones((5, 5, 5), dtype=np.uint8), np.eye(4)), tmp_path / "m.nii")
-    with pytest.raises(InputDataError, match="is not the grid of its run"):
-        extract(RunFiles(run.bold, tmp_path / "m.nii", None, 2.0))
-
-
 def test_a_run_with_more_regressors_than_samples_is_left_out_and_says_so(run):
-    found = extract(run, DenoiseSettings(dummy_scans="240"))
+    found = extract_tiny(run, DenoiseSettings(dummy_scans="240"))
     assert "20 of 260 samples are kept but 35 regressors" in found.excluded
     assert not found.series.keep.any()
     assert np.isnan(found.series.data).all()
@@ -214,7 +139,7 @@ def test_painted_series_come_back(shared_data, monkeypatch, tmp_path):
             root / f"{stem}_desc-confounds_timeseries.tsv",
             2.0,
         )
-        series = extract(files, denoise, atlas=atlas).series
+        series = extract_tiny(files, denoise, atlas=atlas).series
         truth = np.load(root / f"sub-{sub}_source_region_ts_AAL2.npz")
         painted = dict(zip(truth["labels"].tolist(), truth["z"].T, strict=True))
         r = [

@@ -5,17 +5,17 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from nibabel.cifti2.cifti2 import Cifti2Image
-from nibabel.cifti2.cifti2_axes import SeriesAxis
 
 from npi_bids.errors import InputDataError
-from npi_bids.parcellation.cifti import load_grey_atlas
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.parcellation import Parcellation, label_image, weights_image
 from npi_bids.parcellation.run_files import RunFiles
+from npi_bids.parcellation.volumes import count_places
 from tests.conftest import LABELS, tiny_parcellation, var_run
-from tests.parcellation.test_cifti import axis, write_labels
+from tests.damaged_images import HUGE, SIDES, lying
+from tests.greyordinates import axis, write_gifti, write_series
+from tests.parcellation.conftest import extract_tiny, write_bold
 
 N = 120
 SQUARE = np.diag([4.0, 4, 4, 1])
@@ -213,23 +213,6 @@ def test_a_large_offset_costs_no_precision(tmp_path, signals, expected, dtype, m
     assert raw.series.data.mean() == pytest.approx(1e9 + 1000, abs=20)
 
 
-def test_a_large_offset_costs_no_precision_of_greyordinates(tmp_path):
-    rng = np.random.default_rng(0)
-    data = rng.standard_normal((60, 43))
-    labels = write_labels(tmp_path / "a.dlabel.nii", axis(), np.repeat([1, 2], [20, 23]),
-                          {1: "A", 2: "B"})  # fmt: skip
-    header = SeriesAxis(0, 2.0, 60, "SECOND"), axis()
-    image = Cifti2Image(data + 1e9, header=header)
-    image.nifti_header.set_data_dtype(np.float64)
-    nib.save(image, tmp_path / "b.dtseries.nii")
-    assert nib.load(tmp_path / "b.dtseries.nii").get_data_dtype() == np.float64
-    found = extract(RunFiles(tmp_path / "b.dtseries.nii"), load_grey_atlas(labels, "A", "fsLR"))
-    mean = data[:, :20].mean(axis=1)
-    np.testing.assert_allclose(
-        found.series.data[:, 0], (mean - mean.mean()) / mean.std(ddof=1), atol=1e-4
-    )
-
-
 @pytest.mark.parametrize(("dtype", "words"), [
     (np.complex64, "holds complex numbers; expected real numbers"),
     (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), "expected real numbers"),
@@ -241,3 +224,50 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, signals, dtype, words)
     nib.save(nib.Nifti1Image(data, SQUARE), tmp_path / "b.nii.gz")
     with pytest.raises(InputDataError, match=words):
         extract(RunFiles(tmp_path / "b.nii.gz", tr=2.0))
+
+
+def test_an_unscaled_float32_image_is_read_in_several_parts(run, tmp_path, monkeypatch):
+    whole = extract_tiny(run).series.data
+    bold = write_bold(tmp_path / "bold.nii.gz", nib.load(run.bold).get_fdata())
+    assert nib.load(bold).dataobj.slope == 1
+    monkeypatch.setattr("npi_bids.parcellation.volumes._AT_ONCE", 9**3 * 100)  # three parts
+    parts = extract_tiny(RunFiles(bold, run.mask, None, 2.0)).series.data
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_unreadable_image_is_named(run, tmp_path, content):
+    path = tmp_path / "bold.nii.gz"
+    path.write_bytes(run.bold.read_bytes()[:5000] if content is None else content)
+    with pytest.raises(InputDataError, match=r"bold.nii.gz> cannot be read as an image"):
+        extract_tiny(RunFiles(path, None, None, 2.0))
+
+
+def test_a_volume_is_no_run(run, tmp_path):
+    path = tmp_path / "bold.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3)), np.eye(4)), path)
+    with pytest.raises(InputDataError, match="expected a 4D series"):
+        extract_tiny(RunFiles(path, None, None, 2.0))
+
+
+def test_mask_of_another_grid_is_refused(run, tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5), dtype=np.uint8), np.eye(4)), tmp_path / "m.nii")
+    with pytest.raises(InputDataError, match="is not the grid of its run"):
+        extract_tiny(RunFiles(run.bold, tmp_path / "m.nii", None, 2.0))
+
+
+@pytest.mark.parametrize("name", ["laughing entities", "no XML", "unknown type"])
+def test_samples_of_what_cannot_be_read_are_not_counted(tmp_path, name, little_memory):
+    (tmp_path / "b.func.gii").write_text(SIDES[name][0])
+    for path in (tmp_path / "b.func.gii", lying(tmp_path / "b.nii", (3, 4)),
+                 lying(tmp_path / "c.nii.gz", HUGE)):  # fmt: skip
+        with pytest.raises(InputDataError, match=path.name):
+            count_places(path)
+
+
+def test_samples_and_places_are_counted_from_headers(tmp_path, run):
+    assert count_places(run.bold) == (260, 729)
+    write_series(tmp_path / "b.dtseries.nii", axis())
+    assert count_places(tmp_path / "b.dtseries.nii") == (30, 43)
+    side = write_gifti(tmp_path / "sub-1_hemi-L_bold.func.gii", np.zeros((3, 20)))
+    assert count_places(side) == (3, 20)

@@ -4,7 +4,6 @@ import pytest
 from npi_bids.errors import SettingsError
 from npi_bids.matrices import pearson
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
-from npi_bids.validate.scores import score
 
 
 def test_uncoupled_network_is_an_ornstein_uhlenbeck_process():
@@ -51,12 +50,3 @@ def test_same_seed_same_network():
 def test_a_step_longer_than_the_sample_is_refused():
     with pytest.raises(SettingsError, match=r"at most 1\.0 s"):
         RNNSystem(np.zeros((2, 2)), dt=2.0)
-
-
-def test_a_transposed_estimate_scores_badly():
-    truth = random_network(20, np.random.default_rng(0)).weights
-    right, wrong = score(truth, truth), score(truth.T, truth)
-    assert (right.r, right.direction) == (pytest.approx(1), 1)
-    assert wrong.r < 0.3
-    assert wrong.r_antisymmetric == pytest.approx(-1)
-    assert wrong.direction == 0

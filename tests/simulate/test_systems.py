@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 
-from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.errors import SettingsError
 from npi_bids.io.tables import write_matrix
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import ECResult
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, simulate
-from npi_bids.whole_brain.connectome import random_connectome, read_connectome
 
 FAST = ("rnn", "neuromatch", "var", "ou")
 
@@ -56,32 +55,6 @@ def test_whole_brain_system_has_the_names_of_its_connectome(tmp_path):
     assert made.series.shape == (1, 5, 3)
     assert made.truth[0, 1] > 2 * made.truth[1, 0] > 0
     assert made.truth[2, 0] > made.truth[2, 1] > 0  # only by way of A
-
-
-def test_connectome_falls_with_distance_and_has_one_strength(tmp_path):
-    found = random_connectome(60, np.random.default_rng(0))
-    off = ~np.eye(60, dtype=bool)
-    near = found.lengths < np.median(found.lengths[off])
-    assert found.weights[near & off].sum() > 3 * found.weights[~near].sum()
-    assert np.abs(np.linalg.eigvals(found.weights)).max() == pytest.approx(0.3148)
-    assert not np.allclose(found.weights, found.weights.T)
-    path = tmp_path / "sc.tsv"
-    write_matrix(ECResult(5 * found.weights, found.labels), path)
-    np.testing.assert_allclose(read_connectome(path).weights, found.weights, rtol=1e-6)
-
-
-def test_connectomes_that_cannot_be_are_refused(tmp_path):
-    path, other = tmp_path / "sc.tsv", tmp_path / "lengths.tsv"
-    write_matrix(ECResult(np.array([[0, -1.0], [1, 0]]), ("A", "B")), path)
-    with pytest.raises(InputDataError, match="at least 0"):
-        read_connectome(path)
-    write_matrix(ECResult(np.ones((2, 2)), ("A", "B")), path)
-    write_matrix(ECResult(np.ones((2, 2)), ("A", "C")), other)
-    with pytest.raises(InputDataError, match="different regions: B, C"):
-        read_connectome(path, other)
-    write_matrix(ECResult(np.array([[0, 1.0], [0, 0]]), ("A", "B")), path)
-    with pytest.raises(InputDataError, match="no loop"):
-        read_connectome(path)
 
 
 def test_unknown_system_is_refused_with_the_list():

@@ -1,4 +1,4 @@
-"""The Ornstein-Uhlenbeck surrogate and the hybrid on systems whose EC is known in closed form."""
+"""The Ornstein-Uhlenbeck surrogate on systems whose EC is known in closed form."""
 
 from __future__ import annotations
 
@@ -10,42 +10,11 @@ import pytest
 from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.matrices import antisymmetric, pearson
-from npi_bids.records import RegionSeries
-from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.fitting import fit_surrogate
-from npi_bids.surrogates.hybrid import Hybrid
-from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.ou_process import OU
-from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import cut_windows
-from tests.conftest import var_run
-from tests.surrogates.test_ou_process import sampled
-
-MOU_SETTINGS = TrainSettings(surrogate="mou", device="cpu")
-
-HYBRID = TrainSettings(surrogate="hybrid", device="cpu")
-
-
-def run_of(series):
-    labels = tuple(f"R{n}" for n in range(series.shape[1]))
-    return RegionSeries(series, labels, 1.0, np.ones(len(series), dtype=bool))
-
-
-def fit(series, settings, n_lags=4):
-    windows = cut_windows([run_of(series)], n_lags)
-    model, log = fit_surrogate(windows, windows.take(slice(0, 0)), settings)
-    return model, dict(log.details), windows
-
-
-def off(matrix):
-    return matrix[~np.eye(len(matrix), dtype=bool)]
-
-
-@pytest.fixture
-def process():
-    drift = np.array([[-1.0, 0.8, 0.0], [0.0, -0.7, -0.6], [0.3, 0.0, -0.9]])
-    return OU(drift, np.array([1.0, 0.5, 2.0]))
+from tests.surrogates.ou_signals import HYBRID, MOU_SETTINGS, fit, off, run_of, sampled
 
 
 @pytest.mark.parametrize("settings", [MOU_SETTINGS, HYBRID])
@@ -73,51 +42,6 @@ def test_scale_of_the_signals_is_carried_back(process):
     scaled, _, _ = fit(series * scale, MOU_SETTINGS)
     expected = plain.weights * scale[None, None, :] / scale[None, :, None]
     np.testing.assert_allclose(scaled.weights, expected, rtol=1e-3, atol=1e-4)
-
-
-def test_hybrid_takes_the_var_where_dynamics_are_discrete(weights):
-    model, details, _ = fit(var_run(weights, 1200, seed=1).data, HYBRID)
-    assert type(model) is VAR
-    assert details["linear_is_var"] == 1
-    np.testing.assert_allclose(off(model.weights[-1]), off(weights), atol=0.08)
-
-
-def test_hybrid_keeps_the_process_and_no_network_where_dynamics_are_linear(process):
-    model, details, _ = fit(sampled(process, 2000, 3), HYBRID)
-    assert type(model) is MOU
-    assert details["residual_networks"] == 0
-    assert details["residual_gain"] < 0.005
-
-
-def test_hybrid_fits_no_network_where_nothing_can_be_held_out(process):
-    windows = cut_windows([run_of(sampled(process, 11, 3))], 4)  # 7 windows: a fifth spans 5
-    model, log = fit_surrogate(windows, windows.take(slice(0, 0)), HYBRID)
-    assert not isinstance(model, Hybrid)
-    assert "residual_networks" not in dict(log.details)
-
-
-@pytest.mark.slow
-def test_hybrid_adds_networks_where_dynamics_are_not_linear():
-    rng = np.random.default_rng(3)
-    system = RNNSystem(2.5 * random_network(8, rng).weights, sigma=0.3)
-    series = simulate_rnn(system, n_runs=1, n_samples=2000, rng=rng)
-    truth = true_ec(system, series, rng)
-    model, details, windows = fit(series[0], HYBRID)
-    assert isinstance(model, Hybrid)
-    assert details["residual_gain"] > 0.005
-    linear = pearson(model.linear.weights[-1], truth)
-    found = pearson(infer_ec(model, windows.history, PerturbSettings()), truth)
-    assert found > linear
-
-
-def test_whitening_only_where_lagged_samples_of_others_say_nothing(process):
-    rng = np.random.default_rng(0)
-    mixed = rng.standard_normal((3000, 3)) @ (np.eye(3) + 0.4)
-    smooth = np.apply_along_axis(lambda x: np.convolve(x, [1, 1, 1, 1])[:3000], 0, mixed)
-    assert fit(smooth, MOU_SETTINGS)[1]["whitening_order"] > 0
-    assert fit(sampled(process, 3000, 1), MOU_SETTINGS)[1]["whitening_order"] == 0
-    never = TrainSettings(surrogate="mou", whitening="off", device="cpu")
-    assert fit(smooth, never)[1]["whitening_order"] == 0
 
 
 def test_whitened_model_predicts_the_signals_as_they_came():

@@ -10,6 +10,7 @@ from scipy.linalg import expm, solve_continuous_lyapunov
 
 from npi_bids.errors import SurrogateError
 from npi_bids.surrogates.ou_process import OU, _Problem, _transition, fit_ou, pool, second_moments
+from tests.surrogates.ou_signals import sampled
 
 DRIFT = np.array([[-1.0, 0.8, 0.0], [0.0, -0.7, -0.6], [0.3, 0.0, -0.9]])
 DIFFUSION = np.array([1.0, 0.5, 2.0])
@@ -18,18 +19,6 @@ DIFFUSION = np.array([1.0, 0.5, 2.0])
 @pytest.fixture
 def process():
     return OU(DRIFT, DIFFUSION)
-
-
-def sampled(process, n_samples, seed):
-    """Draw from the exact transition, starting in the stationary state."""
-    rng = np.random.default_rng(seed)
-    stationary = solve_continuous_lyapunov(process.drift.T, -np.diag(process.diffusion))
-    root = np.linalg.cholesky(process.innovation)
-    path = np.empty((n_samples, len(process.drift)))
-    path[0] = np.linalg.cholesky(stationary) @ rng.standard_normal(len(process.drift))
-    for now in range(1, n_samples):
-        path[now] = path[now - 1] @ process.transition + root @ rng.standard_normal(3)
-    return path
 
 
 def moments_of(path):

@@ -11,47 +11,20 @@ from npi_bids.group.description import describe
 from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import RegionSeries
-from npi_bids.simulate.linear import LinearSystem, simulate_linear, sparse_drift
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
-from npi_bids.surrogates.group_prior import group_linear, restrict
 from npi_bids.surrogates.pretraining import pretrain
-from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.windows import cut_windows
 from tests.conftest import var_run
-
-N, N_SUBJECTS = 8, 8
-LABELS = tuple("ABCDEFGH")
-
-MOU = TrainSettings(surrogate="mou")
-
-
-def weights_of(subject):
-    """Return the subject's own network: what all share, and a third as much of its own."""
-    shared = sparse_drift(N, 1.2, np.random.default_rng(0))
-    own = sparse_drift(N, 0.4, np.random.default_rng(10 + subject))
-    return 0.5 * (np.eye(N) + shared + own)
-
-
-def run_of(subject, n_samples=150):
-    system = LinearSystem(weights_of(subject), np.eye(N))
-    rng = np.random.default_rng(100 + subject)
-    data = simulate_linear(system, n_runs=1, n_samples=n_samples, rng=rng)[0]
-    scaled = (data - data.mean(axis=0)) / data.std(axis=0)
-    return RegionSeries(scaled, LABELS, 2.0, np.ones(n_samples, dtype=bool))
-
-
-def subjects(change=lambda subject, run: run, n=N_SUBJECTS):
-    def give():
-        for subject in range(n):
-            yield str(subject), [change(subject, run_of(subject))]
-
-    return give
-
-
-@pytest.fixture(scope="module")
-def found():
-    return pretrain(subjects(), MOU)
+from tests.surrogates.group_of_subjects import (
+    LABELS,
+    MOU,
+    N_SUBJECTS,
+    N,
+    run_of,
+    subjects,
+    weights_of,
+)
 
 
 def maps(found, subject):
@@ -63,8 +36,8 @@ def maps(found, subject):
     return alone.weights[-1], shrunk.weights[-1]
 
 
-def test_short_scans_gain_by_what_others_share(found):
-    pairs = [maps(found, subject) for subject in range(N_SUBJECTS)]
+def test_short_scans_gain_by_what_others_share(pretrained):
+    pairs = [maps(pretrained, subject) for subject in range(N_SUBJECTS)]
     truth = [weights_of(subject) for subject in range(N_SUBJECTS)]
     alone, shrunk = (
         np.mean([pearson(pair[side], true) for pair, true in zip(pairs, truth, strict=True)])
@@ -78,8 +51,8 @@ def test_short_scans_gain_by_what_others_share(found):
     assert np.mean(directed) > 0.7
 
 
-def test_what_is_a_subjects_own_is_kept(found):
-    pairs = [maps(found, subject) for subject in range(N_SUBJECTS)]
+def test_what_is_a_subjects_own_is_kept(pretrained):
+    pairs = [maps(pretrained, subject) for subject in range(N_SUBJECTS)]
     truth = [weights_of(subject) for subject in range(N_SUBJECTS)]
     figures = []
     for side in (0, 1):
@@ -107,19 +80,19 @@ def test_a_subject_left_out_leaves_no_trace():
     assert np.abs(kept[0] - kept[1]).max() > 0.01
 
 
-def test_strangers_get_the_whole_group(found):
-    prior = found.prior_of("stranger", leave_out=True)
+def test_strangers_get_the_whole_group(pretrained):
+    prior = pretrained.prior_of("stranger", leave_out=True)
     assert not prior.left_out
-    np.testing.assert_array_equal(prior.process.drift, found.prior.process.drift)
-    assert found.prior_of("3", leave_out=True).left_out
+    np.testing.assert_array_equal(prior.process.drift, pretrained.prior.process.drift)
+    assert pretrained.prior_of("3", leave_out=True).left_out
 
 
-def test_regions_that_a_subject_lacks_come_back_as_nan(found):
+def test_regions_that_a_subject_lacks_come_back_as_nan(pretrained):
     data = run_of(2).data.copy()
     data[:, 5] = np.nan
     run = RegionSeries(data, LABELS, 2.0, np.ones(len(data), dtype=bool))
     result = ec_of_runs([run], train=MOU, perturb=PerturbSettings(),
-                        prior=found.prior_of("2", leave_out=True))  # fmt: skip
+                        prior=pretrained.prior_of("2", leave_out=True))  # fmt: skip
     assert np.isnan(result.ec[5]).all()
     inside = np.delete(np.delete(result.ec, 5, 0), 5, 1)
     assert np.isfinite(inside).all()
@@ -159,17 +132,6 @@ def test_an_ensemble_of_networks_starts_from_the_groups():
         fit_surrogate(two, two.take(slice(0, 0)), resolve(other), prior=prior)
 
 
-@pytest.mark.parametrize("surrogate", ["hybrid", "mou", "var", "mlp"])
-def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
-    settings = resolve(TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu"))
-    prior = pretrain(subjects(), settings).prior_of("x", leave_out=True)
-    windows = cut_windows([run_of(0)], 2)
-    model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, prior=prior)
-    save_surrogate(model, tmp_path / "x.safetensors", family=surrogate, labels=LABELS, tr=1.0)
-    loaded = load_surrogate(tmp_path / "x.safetensors")
-    np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))
-
-
 @pytest.mark.parametrize("n_covered", [N, N - 2])
 @pytest.mark.parametrize("surrogate", ["mlp", "hybrid"])
 def test_a_subject_is_mapped_from_the_networks_of_its_group(surrogate, n_covered):
@@ -184,37 +146,13 @@ def test_a_subject_is_mapped_from_the_networks_of_its_group(surrogate, n_covered
     assert np.isfinite(result.quality.r_split)
 
 
-def test_a_network_without_a_region_ignores_it(found):
-    settings = TrainSettings(surrogate="mlp", epochs=2, n_lags=2)
-    networks = pretrain(subjects(), settings).networks["all"]
-    covered = np.arange(N) != 3
-    small = restrict(networks, covered)
-    history = np.random.default_rng(0).standard_normal((5, 2, N))
-    history[:, :, 3] = 0.0
-
-    def predict(weights, x):
-        hidden = np.maximum(x @ weights["first.weight"].T + weights["first.bias"], 0)
-        hidden = np.maximum(hidden @ weights["second.weight"].T + weights["second.bias"], 0)
-        return hidden @ weights["third.weight"].T + weights["third.bias"]
-
-    whole = predict(networks, history.reshape(5, -1))[:, covered]
-    part = predict(small, history[:, :, covered].reshape(5, -1))
-    np.testing.assert_allclose(part, whole, atol=1e-5)
-
-
-def test_the_groups_surrogate_is_that_of_no_data(found):
-    windows = cut_windows([run_of(1)], 4)
-    model = group_linear(windows, found.prior)
-    np.testing.assert_allclose(model.process.drift, found.prior.process.drift)
-
-
-def test_what_cannot_be_pretrained_is_said(found):
+def test_what_cannot_be_pretrained_is_said(pretrained):
     with pytest.raises(NoUsableDataError, match="Usable data of 3 subjects"):
         pretrain(subjects(n=3), MOU)
     windows = cut_windows([run_of(0)], 3)
     with pytest.raises(SettingsError, match="holds no networks for --surrogate mlp"):
         fit_surrogate(windows, windows.take(slice(0, 0)), TrainSettings(surrogate="mlp"),
-                      prior=found.prior)  # fmt: skip
+                      prior=pretrained.prior)  # fmt: skip
 
 
 def noise_subjects(rng, prefix, n_subjects):

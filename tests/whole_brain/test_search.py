@@ -5,19 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from npi_bids.errors import NoUsableDataError, SettingsError
+from npi_bids.errors import NoUsableDataError
 from npi_bids.whole_brain.connectome import random_connectome
-from npi_bids.whole_brain.models import KINDS, BrainSystem, simulate_brain
+from npi_bids.whole_brain.models import BrainSystem, simulate_brain
 from npi_bids.whole_brain.search import best_of, brain_target, fc_dynamics, fit_to, search
-from npi_bids.whole_brain.settings import BRAIN_MODELS, BrainSettings
+from npi_bids.whole_brain.settings import BrainSettings
 
 pytest.importorskip("neurolib")
 
 SETTINGS = BrainSettings(model="hopf", n_grid=2, population=5, generations=1, sim_minutes=2.5)
-
-
-def test_options_name_the_models_that_there_are():
-    assert tuple(KINDS) == BRAIN_MODELS
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +89,3 @@ def test_cache_holds_plain_json(plain, target, tmp_path):
     stored = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert len(stored) == 5
     assert {"stage", "parameters", "r_fc", "ks_fcd", "fitness"} == set(stored[0])
-
-
-def test_a_step_that_does_not_divide_a_millisecond_is_refused():
-    with pytest.raises(SettingsError, match=r"--wbm-step.*0\.3"):
-        BrainSettings(step=0.3)

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from npi_bids.bids.sidecars import PretrainedOrigin
+from npi_bids.group.pretraining import OTHERS, SAME, UNKNOWN, pretrained_on, why_not_tested
+
+
+@pytest.mark.parametrize(
+    ("origins", "on"),
+    [
+        ([None, None], ""),
+        ([PretrainedOrigin(subject_included=False)] * 2, OTHERS),
+        ([PretrainedOrigin(subject_included=i) for i in (False, True)], SAME),
+        # Sidecars of before this was written down.
+        ([PretrainedOrigin(subject_left_out=True)], SAME),
+        ([PretrainedOrigin(subject_left_out=False)], UNKNOWN),
+        ([PretrainedOrigin(subject_included=False), PretrainedOrigin()], UNKNOWN),
+    ],
+)
+def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(origins, on):
+    assert pretrained_on(origins) == on
+    assert bool(why_not_tested(on, mean=True)) == bool(on)
+    assert bool(why_not_tested(on, mean=False)) == (on in (SAME, UNKNOWN))

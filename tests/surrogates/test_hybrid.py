@@ -1,0 +1,53 @@
+"""The hybrid on systems whose EC is known: which linear part it takes, and when networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npi_bids.connectivity.perturbation import infer_ec
+from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.matrices import pearson
+from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.hybrid import Hybrid
+from npi_bids.surrogates.ou import MOU
+from npi_bids.surrogates.var import VAR
+from npi_bids.surrogates.windows import cut_windows
+from tests.conftest import var_run
+from tests.surrogates.ou_signals import HYBRID, fit, off, run_of, sampled
+
+
+def test_hybrid_takes_the_var_where_dynamics_are_discrete(weights):
+    model, details, _ = fit(var_run(weights, 1200, seed=1).data, HYBRID)
+    assert type(model) is VAR
+    assert details["linear_is_var"] == 1
+    np.testing.assert_allclose(off(model.weights[-1]), off(weights), atol=0.08)
+
+
+def test_hybrid_keeps_the_process_and_no_network_where_dynamics_are_linear(process):
+    model, details, _ = fit(sampled(process, 2000, 3), HYBRID)
+    assert type(model) is MOU
+    assert details["residual_networks"] == 0
+    assert details["residual_gain"] < 0.005
+
+
+def test_hybrid_fits_no_network_where_nothing_can_be_held_out(process):
+    windows = cut_windows([run_of(sampled(process, 11, 3))], 4)  # 7 windows: a fifth spans 5
+    model, log = fit_surrogate(windows, windows.take(slice(0, 0)), HYBRID)
+    assert not isinstance(model, Hybrid)
+    assert "residual_networks" not in dict(log.details)
+
+
+@pytest.mark.slow
+def test_hybrid_adds_networks_where_dynamics_are_not_linear():
+    rng = np.random.default_rng(3)
+    system = RNNSystem(2.5 * random_network(8, rng).weights, sigma=0.3)
+    series = simulate_rnn(system, n_runs=1, n_samples=2000, rng=rng)
+    truth = true_ec(system, series, rng)
+    model, details, windows = fit(series[0], HYBRID)
+    assert isinstance(model, Hybrid)
+    assert details["residual_gain"] > 0.005
+    linear = pearson(model.linear.weights[-1], truth)
+    found = pearson(infer_ec(model, windows.history, PerturbSettings()), truth)
+    assert found > linear

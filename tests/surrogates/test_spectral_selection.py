@@ -1,0 +1,73 @@
+"""Delays and gains are taken for real where the data say so, and leave the direction."""
+
+import numpy as np
+import pytest
+from scipy.signal import butter, sosfiltfilt
+
+from npi_bids.matrices import pearson
+from npi_bids.surrogates.spectral_selection import choose_observation, evidence_of_delays
+from tests.surrogates.observed_process import N, run_of, scores
+
+
+def delayed(signals, delays):
+    hz = np.fft.rfftfreq(len(signals))[:, None]
+    turned = np.fft.rfft(signals, axis=0) * np.exp(-2j * np.pi * hz * delays)
+    return np.fft.irfft(turned, len(signals), axis=0)
+
+
+def test_delays_are_found_and_leave_the_direction(system):
+    signals, ec, delays = system
+    clean = choose_observation([run_of(signals)], 1.0)
+    late = choose_observation([run_of(delayed(signals, delays))], 1.0)
+    blind = choose_observation([run_of(delayed(signals, delays))], 1.0, delays=False)
+    assert clean.choice.delay_sd == 0
+    assert clean.choice.is_plain
+    assert not clean.fit.delays.any()
+    assert late.choice.delay_sd == pytest.approx(delays.std(), rel=0.5)
+    known = late.delay_errors < 0.35  # of a region without connections nothing can be known
+    assert known.sum() >= N / 2
+    z = (late.fit.delays - delays)[known]
+    z = (z - z.mean()) / late.delay_errors[known]
+    assert np.abs(z).max() < 4
+    assert np.corrcoef(late.fit.delays[known], delays[known])[0, 1] > 0.95
+    assert scores(late.fit, ec)[1] > scores(clean.fit, ec)[1] - 0.03
+    assert scores(late.fit, ec)[1] > scores(blind.fit, ec)[1] + 0.1
+    transposed = pearson(late.fit.transition.T, ec)
+    assert transposed < scores(late.fit, ec)[0] - 0.2
+
+
+def test_a_filter_that_all_regions_share_leaves_the_map(system):
+    signals, ec, _ = system
+    clean = choose_observation([run_of(signals)], 1.0)
+    sos = butter(2, [0.02, 0.15], "band", fs=1.0, output="sos")
+    seen = choose_observation([run_of(sosfiltfilt(sos, signals, axis=0))], 1.0)
+    assert not clean.choice.gain
+    assert clean.choice.band is None
+    assert seen.choice.gain
+    assert seen.choice.band is not None
+    assert scores(seen.fit, ec)[0] > 0.8
+    assert scores(seen.fit, ec)[1] > 0.75
+
+
+def test_few_regions_never_have_delays(system):
+    signals, _, delays = system
+    few = delayed(signals, 2 * delays)[:, :6]
+    found = choose_observation([run_of(few)], 1.0)
+    assert found.choice.delay_sd == 0
+    assert np.isnan(found.choice.delay_evidence)
+    assert np.isnan(found.delay_errors).all()
+
+
+def test_delays_of_noise_are_no_delays():
+    rng = np.random.default_rng(0)
+    information = np.diag(rng.uniform(5, 50, 30))
+    gains = []
+    for _ in range(50):
+        noise = rng.standard_normal(30) / np.sqrt(np.diag(information))
+        sd, shrunk, gain = evidence_of_delays(noise, information)
+        gains.append(gain)
+        assert np.abs(shrunk).max() <= np.abs(noise).max()
+    assert np.median(gains) < 1
+    sd, shrunk, gain = evidence_of_delays(rng.standard_normal(30), information)
+    assert gain > 12
+    assert sd == pytest.approx(1.0, rel=0.4)

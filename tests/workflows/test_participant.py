@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+from npi_bids.analysis import AnalysisSettings
+from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
+from npi_bids.bids.runs import CombineSettings, group_runs
+from npi_bids.parcellation.parcellation import save_parcellation
+from npi_bids.workflows.participant import init_participant_wf
+from npi_bids.workflows.subject import PreparedAtlas, Task
+from tests.conftest import tiny_parcellation
+
+
+def tasks(tiny, tmp_path):
+    save_parcellation(tiny_parcellation(), tmp_path / "atlas")
+    runs = find_runs(find_datasets(tiny.root, {}), QuerySettings(participant_label=("01", "02")))
+    atlas = PreparedAtlas({"atlas": "Tiny"}, tmp_path / "atlas", "atlas.tsv", 4)
+    return [Task(unit, atlas, "simple") for unit in group_runs(runs, CombineSettings())]
+
+
+def test_graph_has_a_branch_per_run_and_none_between_subjects(tiny, tmp_path):
+    workflow = init_participant_wf(
+        tasks=tasks(tiny, tmp_path),
+        settings=AnalysisSettings(),
+        out_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+    )
+    graph = workflow._create_flat_graph()
+    names = [node.name for node in graph.nodes]
+    assert names.count("parcellate") == 4
+    for step in ("train_surrogate", "perturb_surrogate", "assess_connectivity", "save_model"):
+        assert names.count(step) == 2
+    for one, other in graph.edges:
+        assert str(one.fullname).split(".")[1] == str(other.fullname).split(".")[1]
+
+
+def test_a_subject_of_one_run_takes_six_nodes(tiny, tmp_path):
+    """Each node costs the scheduler 10 ms, which counts with a thousand subjects."""
+    workflow = init_participant_wf(
+        tasks=[replace(task, unit=replace(task.unit, runs=task.unit.runs[:1]))
+               for task in tasks(tiny, tmp_path)[:1]],
+        settings=AnalysisSettings(),
+        out_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+    )  # fmt: skip
+    names = [node.name for node in workflow._create_flat_graph().nodes]
+    assert sorted(name for name in names if not name.endswith("putnode")) == [
+        *("assess_connectivity", "parcellate", "perturb_surrogate", "save_model"),
+        *("save_run_1", "train_surrogate"),
+    ]
