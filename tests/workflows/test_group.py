@@ -12,13 +12,14 @@ from npi_bids.group.cohorts import Cohort
 from npi_bids.io.tables import read_matrix
 from npi_bids.workflows.group import init_group_wf
 from tests.interfaces.conftest import NODES, group_inputs, group_rows, write_dataset
+from tests.sidecars import model_sidecar
 
 
 @pytest.mark.slow
 def test_the_group_workflow_works_in_a_workflow_of_others(tmp_path):
     """Lists of files in, files out; nothing is written into the dataset."""
     dataset = write_dataset(tmp_path / "out")
-    sidecar = {"NodeFiles": [f"bids::{NODES}"], "ConfigurationHash": "x"}
+    sidecar = model_sidecar(NodeFiles=[f"bids::{NODES}"])
     model = Model(dataset, {"sub": "01"}, "simple", sidecar)
     group_wf = init_group_wf(
         cohort=Cohort({"task": "rest", "space": "T"}, "simple", {"01": (model,)}),
