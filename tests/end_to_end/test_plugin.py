@@ -33,17 +33,17 @@ def test_the_toy_runs_through_all_levels(tiny, with_plugin, tmp_path, monkeypatc
     words = [tiny.root, tmp_path / "out", "participant", "group", "--surrogate", "toy", "--atlas"]
     words += [tiny.atlas, "--n-procs", "2", "-w", tmp_path / "work", "--fd-thresh", "0.5"]
     plan = run_command(*words, "--dry-run", cwd=tmp_path, env=with_plugin)
-    assert "for a time not known" in plan.stdout, plan.stderr
+    assert "unknown computing time" in plan.stdout, plan.stderr
     done = run_command(*words, cwd=tmp_path, env=with_plugin)
     assert done.returncode == 0, done.stdout + done.stderr
     out = tmp_path / "out"
     sidecar = json.loads(next(out.glob("sub-*/func/*meas-npi_desc*_relmat.json")).read_text())
     assert sidecar["Surrogate"] == "toy"
-    assert sidecar["Quality"]["expected_r"] is None  # which was not calibrated for it
+    assert sidecar["Quality"]["ExpectedR"] is None  # which was not calibrated for it
     assert not list(out.glob("sub-*/func/*meas-npistderr*"))
     assert next(out.glob("tpl-*/**/func/*Groupmean_relmat.tsv")).is_file()
     text = (out / "logs" / "CITATION.md").read_text()
-    assert "sample(s). It was a saturating map, fitted to " in " ".join(text.split())
+    assert "It was a saturating map, fitted to " in " ".join(text.split())
     assert "Ornstein" not in text
     assert "toy" in next(out.glob("sub-01.html")).read_text()
     validate(out)
