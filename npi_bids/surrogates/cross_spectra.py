@@ -70,11 +70,6 @@ class CrossSpectra:
         inside = (self.frequency >= band[0]) & (self.frequency <= band[1])
         return CrossSpectra(self.frequency[inside], self.power[inside], self.n_ordinates[inside])
 
-    def of_regions(self, regions: NDArray[np.int64]) -> CrossSpectra:
-        """Return the spectra of some regions."""
-        some = self.power[:, regions[:, None], regions[None, :]]
-        return CrossSpectra(self.frequency, some, self.n_ordinates)
-
 
 def stretches(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSeries]]:
     """Return runs in so many parts, one after the other in time, as long as each other."""

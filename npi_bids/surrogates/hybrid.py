@@ -213,14 +213,18 @@ def _observed(train: Windows, settings: TrainSettings, process: MOU) -> Observed
     """
     choices = process.choices
     present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT_EVIDENCE
-    filtered = cross_spectra(series_of(train)).band() is not None
     enough = process.n_regions >= FEWEST_REGIONS
     delays = settings.delays == "auto" and enough
-    gain = settings.gain == "auto" and enough and (present or filtered)
+    gain = settings.gain == "auto" and enough and (present or _is_filtered(train))
     if not (delays or gain):
         return None
     best = min(choices.error, choices.var_error)
     return find_observation(train, delays=delays, gain=gain, best=best)
+
+
+def _is_filtered(train: Windows) -> bool:
+    """Whether a filter has left frequencies without power."""
+    return cross_spectra(series_of(train)).band() is not None
 
 
 def _one_lag_var(train: Windows, n_remembered: int) -> tuple[VAR, tuple[tuple[str, float], ...]]:

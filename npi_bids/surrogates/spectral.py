@@ -27,7 +27,6 @@ from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
 from npi_bids.surrogates.ou_gradient import Transition, transition
 
 _RIDGE = 1e-3  # share of its power that is added to each region's
-_RATE = 0.7  # median of the prior of the regions' mean rate, per second
 _RATE_SD = 1.0  # of the log of that rate
 _TIE_GAIN, _TIE = (
     0.2,

@@ -51,8 +51,6 @@ class ObservationModel:
     transition_errors
         Shape (n_regions, n_regions); standard errors of the transition, with what the delays leave
         unknown.
-    delay_shares
-        Shape (n_regions, n_regions); share of the variance of each entry that the delays leave.
     """
 
     choice: Observation
@@ -60,7 +58,6 @@ class ObservationModel:
     model: FittedModel
     delay_errors: Array
     transition_errors: Array
-    delay_shares: Array
 
 
 def choose_observation(
@@ -140,12 +137,15 @@ class _Chooser:
         fit = free if taken and free is not None else plain
         prior = replace(self.prior, gain=taken)
         for _ in range(_ROUNDS):
-            prior = replace(prior, precision=self._precision(fit, prior))
+            precision = evidence_precision(self._model(fit, prior), prior.precision)
+            prior = replace(prior, precision=precision)
             fit = self._fitted(prior, fit, _ITERATIONS[1])
-        prior = replace(prior, precision=self._precision(fit, prior))
+        model = self._model(fit, prior)
+        prior = replace(prior, precision=evidence_precision(model, prior.precision))
         sd, evidence = 0.0, math.nan
         if self.delays:
-            sd, shrunk, evidence = evidence_of_delays(fit.delays, self._information(fit, prior))
+            information = _BELIEVED * delay_information(model, prior.precision)
+            sd, shrunk, evidence = evidence_of_delays(fit.delays, information)
             late = replace(fit, delays=shrunk)
             if evidence < _GATE or self._held_out(late, replace(prior, delay_sd=sd)) <= 0:
                 sd, late = 0.0, replace(fit, delays=np.zeros_like(shrunk))
@@ -159,7 +159,7 @@ class _Chooser:
             self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
         )
         fit = self._fitted(prior, start, _ITERATIONS[2])
-        model = FittedModel(self._problem(prior), fit)
+        model = self._model(fit, prior)
         unsure: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
         delay_errors = np.full(self.spectra.n_regions, np.nan)
         if choice.delay_sd:
@@ -167,8 +167,8 @@ class _Chooser:
             information += np.eye(len(information)) / choice.delay_sd**2
             unsure = np.linalg.inv(information).astype(np.float64)
             delay_errors = np.sqrt(np.diag(unsure))
-        errors, shares = transition_errors(model, prior.precision, unsure)
-        return ObservationModel(choice, fit, model, delay_errors, errors, shares)
+        errors = transition_errors(model, prior.precision, unsure)
+        return ObservationModel(choice, fit, model, delay_errors, errors)
 
     def _held_out(self, late: SpectralFit, prior: SpectralPrior) -> float:
         """Return by how much delays raise the log likelihood of held-out stretches of time."""
@@ -212,12 +212,8 @@ class _Chooser:
         self.own = starts[best][0]
         return found[best]
 
-    def _precision(self, fit: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
-        return evidence_precision(FittedModel(self._problem(prior), fit), prior.precision)
-
-    def _information(self, fit: SpectralFit, prior: SpectralPrior) -> Array:
-        model = FittedModel(self._problem(prior), fit)
-        return _BELIEVED * delay_information(model, prior.precision)
+    def _model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
+        return FittedModel(self._problem(prior), fit)
 
 
 class FittedModel:
@@ -249,6 +245,14 @@ class FittedModel:
         self.gain = problem.gain_of(fit)
 
     @property
+    def conditional_precision(self) -> Array:
+        """Diagonal of the inverse covariance of the state in the band, shape (n_regions,)."""
+        past = np.einsum("k,kij->ij", self.share, self.power.real)
+        ridge = 1e-6 * np.trace(past) / len(past) * np.eye(len(past))
+        precision: Array = np.diag(np.linalg.inv(past + ridge))
+        return precision
+
+    @property
     def observed_power(self) -> Complex:
         """Cross-spectra of the signals: of the state, with delays and gain."""
         phase = np.exp(1j * self.frequency[:, None] * self.delays)
@@ -267,13 +271,15 @@ def evidence_precision(model: FittedModel, before: tuple[float, float]) -> tuple
     doi:10.1162/neco.1992.4.3.415), with the information on each pair of entries in closed form.
     """
     n = len(model.drift)
-    past = np.einsum("k,kij->ij", model.share, model.power.real)
-    alone = np.diag(np.linalg.inv(past + 1e-6 * np.trace(past) / n * np.eye(n)))
     root = np.sqrt(-np.diag(model.drift))
     relative = model.drift / np.outer(root, root)
     own = np.exp(np.diag(model.drift))
     slope = (own[:, None] + own) / 2 * np.outer(root, root)
-    information = model.n_samples * slope**2 / np.outer(alone, np.diag(model.innovation))
+    information = (
+        model.n_samples
+        * slope**2
+        / np.outer(model.conditional_precision, np.diag(model.innovation))
+    )
     upper = np.triu_indices(n, 1)
     both = (information + information.T)[upper]
     found = []
@@ -339,8 +345,8 @@ def _mixed_information(
 
 def transition_errors(
     model: FittedModel, precision: tuple[float, float], unsure_delays: Array
-) -> tuple[Array, Array]:
-    """Return the standard errors of the transition, and the share of the delays in their squares.
+) -> Array:
+    """Return the standard errors of the transition.
 
     Laplace's approximation: lagged products and innovations inform each pair of entries, the prior
     adds its precision (as for the process without an observation model), and what the delays leave
@@ -355,13 +361,10 @@ def transition_errors(
     unsure_delays
         Shape (n_regions, n_regions); posterior covariance of the delays, in squared samples.
     """
-    n = len(model.drift)
     own = np.diag(model.drift)
-    past = np.einsum("k,kij->ij", model.share, model.power.real)
-    alone = np.diag(np.linalg.inv(past + 1e-6 * np.trace(past) / n * np.eye(n)))
     left = np.diag(model.innovation)
     slope = mean_exponential(own[:, None], own[None, :])
-    lagged = model.n_samples * slope**2 / np.outer(alone, left)
+    lagged = model.n_samples * slope**2 / np.outer(model.conditional_precision, left)
     size = np.outer(-own, -own)
     even, odd = precision
     together = innovation_slope(own[:, None] + own[None, :]) * model.diffusion[:, None]
@@ -369,14 +372,14 @@ def transition_errors(
     there = lagged + shared * together**2 + (even + odd) / 2 / size
     crossed = shared * together * together.T + (even - odd) / 2 / size
     variance = slope**2 * there.T / (there * there.T - crossed**2)
-    alone_known = variance
     if unsure_delays.any():
         mixed, known, (to_source, to_target) = _mixed_information(model, precision)
         follows = to_source @ (mixed / known) @ to_target.T
         values, vectors = np.linalg.eigh(unsure_delays)
         moved = np.einsum("de,dpq->epq", vectors * np.sqrt(np.maximum(values, 0)), follows)
         variance = variance + (moved**2).sum(axis=0)
-    return np.sqrt(variance), 1 - alone_known / variance
+    errors: Array = np.sqrt(variance)
+    return errors
 
 
 def evidence_of_delays(delays: Array, information: Array) -> tuple[float, Array, float]:
