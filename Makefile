@@ -7,7 +7,7 @@ DEMO ?= demo
 # Tests that take a minute each are left to `.ci/run`; `make test PYTEST_ARGS=` runs them too.
 PYTEST_ARGS ?= -m "not slow and not browser"
 
-.PHONY: demo test test-browser browser lint venv docs bench clean
+.PHONY: demo test test-browser browser lint venv docs tables bench clean
 
 demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
@@ -40,6 +40,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 docs: venv
 	$(call install,docs)
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
+
+# Tables of the documentation that follow from the code.
+tables: venv
+	$(BIN)/python docs/tables.py
 
 bench: venv
 	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference pretraining group_size; do \

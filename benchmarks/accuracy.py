@@ -1,4 +1,4 @@
-"""How well maps recover known connectivity, ours beside others.
+"""Accuracy of maps of systems with known connectivity, compared with other methods.
 
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.methods import Method, methods
 from benchmarks.observation import CONDITIONS, METHODS, compare
 from benchmarks.systems import (
-    Known,
+    System,
     as_runs,
     band_passed,
     fresh_rnn,
@@ -43,40 +43,44 @@ Scores = dict[str, dict[str, list[float]]]
 
 
 class Bench:
-    """What was asked for, and what was found so far."""
+    """Requested settings, and results so far."""
 
     def __init__(self, *, quick: bool, slow: bool) -> None:
         self.quick, self.slow = quick, slow
         self.results: dict[str, Scores] = {}
 
-    def run(self, title: str, systems: Iterable[Known], tried: Mapping[str, Method]) -> None:
-        """Score all methods on all systems of one section; print the means and spreads."""
-        found: Scores = {}
-        for known in systems:
+    def run(self, title: str, systems: Iterable[System], tried: Mapping[str, Method]) -> None:
+        """Score all methods on all systems of a section; print means and standard deviations."""
+        scores_by_method: Scores = {}
+        for system in systems:
             for name, method in tried.items():
                 with threads(1):
-                    matrix = method(known.runs)
+                    matrix = method(system.runs)
                 scores = (
-                    score_graph(matrix, known.truth)
-                    if known.graph
-                    else asdict(score(matrix, known.truth))
+                    score_graph(matrix, system.truth)
+                    if system.graph
+                    else asdict(score(matrix, system.truth))
                 )
                 for key, value in scores.items():
-                    found.setdefault(name, {}).setdefault(key, []).append(value)
-        if not found:
+                    scores_by_method.setdefault(name, {}).setdefault(key, []).append(value)
+        if not scores_by_method:
             print(f"\n{title}: no data")
             return
-        columns = list(next(iter(found.values())))
-        rows = {name: [_spread(s[c]) for c in columns] for name, s in found.items()}
-        show(f"{title} ({len(next(iter(found.values()))[columns[0]])} systems)", columns, rows)
-        self.results[title] = found
+        columns = list(next(iter(scores_by_method.values())))
+        rows = {name: [_spread(s[c]) for c in columns] for name, s in scores_by_method.items()}
+        show(
+            f"{title} ({len(next(iter(scores_by_method.values()))[columns[0]])} systems)",
+            columns,
+            rows,
+        )
+        self.results[title] = scores_by_method
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Write mean and standard deviation, or n/a where no system has the figure."""
-    known = np.asarray(values, dtype=float)
-    known = known[np.isfinite(known)]
-    return f"{known.mean():.3f}±{known.std():.3f}" if known.size else "n/a"
+    """Return mean and standard deviation as text, or n/a if no system has a value."""
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    return f"{finite.mean():.3f}±{finite.std():.3f}" if finite.size else "n/a"
 
 
 def released(bench: Bench) -> None:
@@ -97,7 +101,7 @@ def fresh(bench: Bench) -> None:
 
 
 def strong(bench: Bench) -> None:
-    """Run networks with couplings 2.5 times as strong, where dynamics are not linear."""
+    """Run networks with couplings 2.5 times as strong, whose dynamics are nonlinear."""
     for sigma in (1.0, 0.3):
         seeds = range(2000, 2002 if bench.quick else 2005)
         systems = (fresh_rnn(seed, 8000, scale=2.5, sigma=sigma) for seed in seeds)
@@ -134,7 +138,7 @@ def net_sim(bench: Bench) -> None:
 
 
 def real(bench: Bench) -> None:
-    """Fit halves of real series: do they predict each other, and do their maps agree."""
+    """Fit halves of real series; score their mutual prediction and the agreement of maps."""
     rows: dict[str, list[dict[str, float]]] = {}
     settings = {
         **{name: TrainSettings(surrogate=name, device="cpu") for name in ("hybrid", "mou", "var")},
@@ -153,13 +157,14 @@ def real(bench: Bench) -> None:
         print("\nreal series: no data")
         return
     columns = list(next(iter(rows.values()))[0])
-    table = {name: [float(np.mean([row[c] for row in found])) for c in columns]
-             for name, found in rows.items()}  # fmt: skip
-    table |= {f"  {name}, R2 by subject": [f"{row['r2']:.3f}" for row in found]
-              for name, found in rows.items()}  # fmt: skip
-    show("Real series, halves (mean of subjects)", columns, table)
+    table = {name: [float(np.mean([row[c] for row in method_scores])) for c in columns]
+             for name, method_scores in rows.items()}  # fmt: skip
+    table |= {f"  {name}, R2 by subject": [f"{row['r2']:.3f}" for row in method_scores]
+              for name, method_scores in rows.items()}  # fmt: skip
+    show("Real series, halves (mean over subjects)", columns, table)
     bench.results["real"] = {
-        name: {c: [row[c] for row in found] for c in columns} for name, found in rows.items()
+        name: {c: [row[c] for row in method_scores] for c in columns}
+        for name, method_scores in rows.items()
     }
 
 
@@ -169,19 +174,19 @@ def _halves(halves: list[list], settings: TrainSettings) -> dict[str, float]:  #
 
     maps, figures = [], []
     cut = [cut_windows(runs, 4) for runs in halves]
-    for own, other in ((0, 1), (1, 0)):
-        windows = cut_windows(halves[own], settings.n_lags or 1)
+    for first, second in ((0, 1), (1, 0)):
+        windows = cut_windows(halves[first], settings.n_lags or 1)
         learn, check = split_windows(windows, 0.8)
         with threads(1):
             model, _ = fit_surrogate(learn, check, settings)
             model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, model)
         maps.append(infer_ec(model, windows.history, PerturbSettings()))
-        there = cut[other]
+        held_out = cut[second]
         figures.append(
             {
-                "r2": held_out_r2(model.step(there.history[:, -model.n_lags :]), there),
-                "own AR(3)": held_out_r2(own_history(cut[own], there), there),
-                "persistence": held_out_r2(there.history[:, -1], there),
+                "r2": held_out_r2(model.step(held_out.history[:, -model.n_lags :]), held_out),
+                "own AR(3)": held_out_r2(own_history(cut[first], held_out), held_out),
+                "persistence": held_out_r2(held_out.history[:, -1], held_out),
             }
         )
     mean = {key: float(np.mean([row[key] for row in figures])) for key in figures[0]}
@@ -193,11 +198,11 @@ def observation_models(bench: Bench) -> None:
     """Compare the default with and without its observation model: delays, filters, gaps."""
     conditions = dict(list(CONDITIONS.items())[:4]) if bench.quick else CONDITIONS
     rows = {}
-    for name, found in compare(conditions):
-        rows[name] = [number for method in METHODS for number in found[method][::2]]
-        bench.results[name] = found
+    for name, correlations in compare(conditions):
+        rows[name] = [number for method in METHODS for number in correlations[method][::2]]
+        bench.results[name] = correlations
     columns = [f"{method}{part}" for method in METHODS for part in ("", ", anti")]
-    show("20 regions seen in many ways, mean r of four networks", columns, rows)
+    show("20 regions under various observation models, mean r of four networks", columns, rows)
 
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
@@ -215,13 +220,13 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
 
 def main() -> int:
     """Run the benchmark."""
-    words = sys.argv[1:]
-    unknown = set(words) - {"--quick", "--slow", *SECTIONS}
+    argv = sys.argv[1:]
+    unknown = set(argv) - {"--quick", "--slow", *SECTIONS}
     if unknown:
         sys.stderr.write(f"{__doc__}\n")
         return 0 if unknown == {"--help"} else 2
-    bench = Bench(quick="--quick" in words, slow="--slow" in words)
-    chosen = [word for word in words if not word.startswith("-")] or list(SECTIONS)
+    bench = Bench(quick="--quick" in argv, slow="--slow" in argv)
+    chosen = [word for word in argv if not word.startswith("-")] or list(SECTIONS)
     for name in chosen:
         SECTIONS[name](bench)
         path = save(f"accuracy_{name}", bench.results)

@@ -1,21 +1,21 @@
-"""Attack what npi-bids reads with hostile input, and count what it makes of it.
+"""Attack the readers of npi-bids with hostile input, and count the outcomes.
 
 usage: python -m benchmarks.attack [EXAMPLES]
 
-Generators of tables of series, confounds, participants, exclusions, tables of atlases, formulas,
-contrasts, sidecars, names of files, headers of images and arrays, each with an oracle. What comes
-of an input is one of
+There are generators of series tables, confounds, participants, exclusions, atlas tables, formulas,
+contrasts, sidecars, file names, image headers and arrays, each with an oracle. The possible
+outcomes are
 
 right
     the result is that of the undamaged input (columns matched by name, values unchanged);
 refused
-    an error of npi-bids, in words;
+    npi-bids raises an error of its own with a proper message;
 said
-    another result, with a hazard, a warning or a censored sample that says so.
+    the result differs, and a hazard, a warning or a censored sample reports it.
 
-A result that differs without a word, or an error that nobody foresaw, is a fault: the smallest
-input that shows it is printed, and the command ends with exit code 1. ``tests/test_attack.py``
-runs the same generators with fewer examples.
+A result that differs silently, or an unforeseen error, is a fault: the smallest input that
+triggers it is printed, and the command ends with exit code 1. ``tests/test_attack.py`` runs the
+same generators with fewer examples.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _LABELS = ("LH_Vis", "LH_Mot", "RH_Vis", "RH_Mot")
 
 
 class SilentDifferenceError(AssertionError):
-    """A result differs from that of the undamaged input, and nothing says so."""
+    """A result differs from that of the undamaged input, and nothing reports it."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Inputs of one kind, what judges the result of each, and which must not be refused."""
+    """Inputs of one type, the oracle of their results, and which must not be refused."""
 
     inputs: st.SearchStrategy[Any]
     judge: Callable[[Any, Path], str]
@@ -62,7 +62,7 @@ class Attack:
 
 
 def main() -> int:
-    """Run all attacks and print how often each outcome was seen."""
+    """Run all attacks and print the number of each outcome."""
     n_examples = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     rows, faults = {}, []
     for name, attack in ATTACKS.items():
@@ -70,14 +70,14 @@ def main() -> int:
         rows[name] = [*(counts[outcome] for outcome in OUTCOMES), int(fault is not None)]
         if fault is not None:
             faults.append(f"{name}: {fault}")
-    show("What became of hostile input", [*OUTCOMES, "faults"], rows)
+    show("Outcomes of hostile input", [*OUTCOMES, "faults"], rows)
     print(f"written to {save('attack', rows)}")
     print("\n".join(faults))
     return 1 if faults else 0
 
 
 def run(attack: Attack, n_examples: int) -> tuple[Counter[str], str | None]:
-    """Judge many inputs of one kind; return the outcomes, and the first fault or None."""
+    """Judge many inputs of one type; return the outcomes, and the first fault or None."""
     from npi_bids.errors import NPIError
 
     counts: Counter[str] = Counter()
@@ -98,20 +98,20 @@ def run(attack: Attack, n_examples: int) -> tuple[Counter[str], str | None]:
                 if attack.sound(case):
                     raise SilentDifferenceError(f"sound input is refused: {error}") from error
                 outcome = REFUSED
-                _check_words(error)
+                _check_message(error)
         counts[outcome] += 1
 
     noise = io.StringIO()
     try:
         with contextlib.redirect_stdout(noise):
             judge_one()
-    except Exception as error:  # noqa: BLE001 (whatever nobody foresaw is a fault)
+    except Exception as error:  # noqa: BLE001 (every unforeseen exception is a fault)
         return counts, "\n".join(_describe(error))
     return counts, None
 
 
 def _describe(error: BaseException) -> Iterator[str]:
-    """Say what went wrong, and for which input."""
+    """Describe the error and the input that caused it."""
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             yield from _describe(part)
@@ -122,14 +122,14 @@ def _describe(error: BaseException) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep warnings of libraries from the terminal."""
+    """Silence warnings of libraries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _check_words(error: Exception) -> None:
-    """Require a sentence for people, without what Python shows of its objects."""
+def _check_message(error: Exception) -> None:
+    """Require a readable sentence, without representations of Python objects."""
     text = str(error)
     leaks = [
         word for word in (" object at 0x", "Traceback", "np.float64(", "dtype(") if word in text
@@ -160,7 +160,7 @@ def _heard() -> Iterator[list[str]]:
 
 @dataclass
 class Grid:
-    """A table in the making, and whether it may still be read."""
+    """A table under construction, and whether it may still be read."""
 
     names: list[str]
     rows: list[list[str]]
@@ -178,7 +178,7 @@ class Grid:
         return path
 
     def must_refuse(self, why: str) -> None:
-        """Note that a reader has to refuse the table."""
+        """Record that a reader must refuse the table."""
         self.refuse.append(why)
 
 
@@ -187,8 +187,8 @@ Change = Callable[[Grid, st.DataObject], None]
 
 def _permute_columns(grid: Grid, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(grid.names))), "order of columns")
-    grid.names = [grid.names[place] for place in order]
-    grid.rows = [[row[place] for place in order] for row in grid.rows]
+    grid.names = [grid.names[column] for column in order]
+    grid.rows = [[row[column] for column in order] for row in grid.rows]
 
 
 def _byte_order_mark(grid: Grid, _: st.DataObject) -> None:
@@ -247,10 +247,10 @@ _INFINITE = "an infinite number"
 
 
 def _word(grid: Grid, data: st.DataObject) -> None:
-    words = ["x", "nan", "NA", "NaN", "inf", "-inf", "1,5", "1e999", "--", '"', "#", "1 2"]
+    candidates = ["x", "nan", "NA", "NaN", "inf", "-inf", "1,5", "1e999", "--", '"', "#", "1 2"]
     row = data.draw(st.integers(0, len(grid.rows) - 1), "row")
     column = data.draw(st.integers(0, len(grid.rows[row]) - 1), "column")
-    word = data.draw(st.sampled_from(words), "word")
+    word = data.draw(st.sampled_from(candidates), "word")
     grid.rows[row][column] = word
     grid.must_refuse(_INFINITE if word in ("inf", "-inf", "1e999") else "a word among numbers")
 
@@ -259,7 +259,7 @@ def _counter(grid: Grid, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["", "index", "Unnamed: 0"]), "name")
     if name not in grid.names:
         grid.names = [name, *grid.names]
-        grid.rows = [[str(place), *row] for place, row in enumerate(grid.rows)]
+        grid.rows = [[str(number), *row] for number, row in enumerate(grid.rows)]
 
 
 _SHAPES: tuple[Change, ...] = (
@@ -272,19 +272,19 @@ _SHAPES: tuple[Change, ...] = (
 def _damaged(draw: st.DrawFn, make: Callable[[], Grid], changes: tuple[Change, ...]) -> Grid:
     grid = make()
     data = draw(st.data())
-    places = st.lists(st.integers(0, len(changes) - 1), min_size=1, max_size=3, unique=True)
-    for change in [changes[place] for place in sorted(draw(places))]:
+    indices = st.lists(st.integers(0, len(changes) - 1), min_size=1, max_size=3, unique=True)
+    for change in [changes[index] for index in sorted(draw(indices))]:
         if not grid.refuse:
             change(grid, data)
     return grid
 
 
-def _require(grid: Grid, same: bool, found: object) -> str:
+def _require(grid: Grid, same: bool, result: object) -> str:
     """Judge a table that was read."""
     if grid.refuse:
-        raise SilentDifferenceError(f"read in spite of {grid.refuse}: {found}")
+        raise SilentDifferenceError(f"read in spite of {grid.refuse}: {result}")
     if not same:
-        raise SilentDifferenceError(f"{found}")
+        raise SilentDifferenceError(f"{result}")
     return RIGHT
 
 
@@ -298,8 +298,8 @@ def _series_grid() -> Grid:
 
 
 def _rename(grid: Grid, data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(grid.names) - 1), "column")
-    grid.names[place] = data.draw(st.sampled_from(["Q", "lh_vis", "LH_Vis1"]), "name")
+    column = data.draw(st.integers(0, len(grid.names) - 1), "column")
+    grid.names[column] = data.draw(st.sampled_from(["Q", "lh_vis", "LH_Vis1"]), "name")
     grid.must_refuse("another region")
 
 
@@ -331,17 +331,19 @@ def _hole(grid: Grid, data: st.DataObject) -> None:
 
 
 def _judge_series(grid: Grid, folder: Path) -> str:
-    from npi_bids.io.tables import SeriesRegions, read_given
+    from npi_bids.io.tables import SeriesRegions, read_supplied_series
 
     path = grid.write(folder / "x_timeseries.tsv")
-    found = read_given(path, SeriesRegions(_LABELS, (1, 2, 3, 4)), 2.0, standardize=False)
-    same = found.series.labels == _LABELS and np.allclose(found.series.data, _SERIES)
-    return _require(grid, same, found.series.data.tolist())
+    result = read_supplied_series(
+        path, SeriesRegions(_LABELS, (1, 2, 3, 4)), 2.0, standardize=False
+    )
+    same = result.series.labels == _LABELS and np.allclose(result.series.data, _SERIES)
+    return _require(grid, same, result.series.data.tolist())
 
 
 # --- Confounds --------------------------------------------------------------------------------
 
-_MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+_MOTION = [f"{movement}_{axis}" for movement in ("trans", "rot") for axis in "xyz"]
 _NUISANCE = [*_MOTION, "csf", "white_matter", "framewise_displacement"]
 
 
@@ -362,22 +364,22 @@ def _confounds(path: Path) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
     strategy = Strategy(
         name="test", components=("motion", "wm_csf", "scrub"), motion="basic", fd_threshold=0.5
     )
-    found = load_confounds(path, n_samples=60, tr=2.0, strategy=strategy, dummy_scans="auto")
-    return found.regressors, found.keep
+    confounds = load_confounds(path, n_samples=60, tr=2.0, strategy=strategy, dummy_scans="auto")
+    return confounds.regressors, confounds.keep
 
 
 def _judge_confounds(grid: Grid, folder: Path) -> str:
     clean = _confounds(_confounds_grid().write(folder / "desc-confounds_timeseries.tsv"))
-    found = _confounds(grid.write(folder / "desc-confounds_timeseries.tsv"))
+    result = _confounds(grid.write(folder / "desc-confounds_timeseries.tsv"))
     keep = clean[1]
     same = (
-        sorted(clean[0].columns) == sorted(found[0].columns)
-        and np.array_equal(found[1], keep)
-        and np.allclose(found[0][list(clean[0].columns)][keep], clean[0][keep])
+        sorted(clean[0].columns) == sorted(result[0].columns)
+        and np.array_equal(result[1], keep)
+        and np.allclose(result[0][list(clean[0].columns)][keep], clean[0][keep])
     )
     if same and grid.refuse == [_INFINITE]:
         return RIGHT  # it stands in a sample that is censored
-    return _require(grid, same, (list(found[0].columns), int(found[1].sum())))
+    return _require(grid, same, (list(result[0].columns), int(result[1].sum())))
 
 
 # --- Participants and exclusions --------------------------------------------------------------
@@ -394,9 +396,9 @@ def _participants_grid() -> Grid:
 
 
 def _no_prefix(grid: Grid, _: st.DataObject) -> None:
-    place = grid.names.index("participant_id")
+    column = grid.names.index("participant_id")
     for row in grid.rows:
-        row[place] = row[place].strip().removeprefix("sub-")
+        row[column] = row[column].strip().removeprefix("sub-")
 
 
 def _permute_rows(grid: Grid, data: st.DataObject) -> None:
@@ -411,11 +413,11 @@ def _repeated_row(grid: Grid, data: st.DataObject) -> None:
 
 
 def _quote(grid: Grid, _: st.DataObject) -> None:
-    place = grid.names.index("note")
-    grid.rows[0][place], grid.rows[2][place] = '"left', 'ok"'
+    column = grid.names.index("note")
+    grid.rows[0][column], grid.rows[2][column] = '"left', 'ok"'
 
 
-def _age_in_words(grid: Grid, data: st.DataObject) -> None:
+def _textual_age(grid: Grid, data: st.DataObject) -> None:
     word = data.draw(st.sampled_from(["NA", "NaN", "N/A", "nan", "25y", "inf", "20,5", "None"]))
     grid.rows[data.draw(st.integers(0, len(grid.rows) - 1))][grid.names.index("age")] = word
     grid.must_refuse("a word among ages")
@@ -454,7 +456,7 @@ def _exclusion_lists(draw: st.DrawFn) -> tuple[list[str], bool]:
 
 def _judge_exclusions(case: tuple[list[str], bool], folder: Path) -> str:
     from npi_bids.bids.derivatives import Model
-    from npi_bids.group.selection import SelectionSettings, select
+    from npi_bids.group.selection import SelectionSettings, select_models
     from tests.sidecars import model_sidecar
 
     lines, wrong = case
@@ -462,7 +464,7 @@ def _judge_exclusions(case: tuple[list[str], bool], folder: Path) -> str:
     path.write_text("\n".join(lines) + "\n")
     models = [Model(folder, {"sub": f"0{n}"}, "x", model_sidecar()) for n in range(1, 6)]
     with _heard() as warned:
-        members = select(models, folder, SelectionSettings(exclude_file=str(path)))
+        members = select_models(models, folder, SelectionSettings(exclude_file=str(path)))
     out = {member.model.entities["sub"] for member in members if member.reason}
     if out != {"01", "03"} or (wrong and not warned):
         raise SilentDifferenceError(f"excluded {sorted(out)}, warned of {warned}")
@@ -477,7 +479,7 @@ _VALUES = ((2, 5, 9, 11), (1, 2, 3, 4))  # with gaps, and as most atlases count
 
 @dataclass(frozen=True)
 class AtlasCase:
-    """A table of regions, the values of the image that it is of, and whether it may be read."""
+    """A table of regions, the values of its image, and whether it may be read."""
 
     file: str
     text: str
@@ -486,12 +488,12 @@ class AtlasCase:
 
     @property
     def names(self) -> dict[int, str]:
-        """What each value of the image is called."""
+        """Name of each value of the image."""
         return dict(zip(self.values, _NAMES, strict=True))
 
 
 def _damage_pairs(pairs: list[tuple[str, str]], damage: str) -> list[tuple[str, str]]:
-    """Return index and name of each region with one thing wrong."""
+    """Return index and name of each region, with one defect."""
     wrong: dict[str, list[tuple[str, str]]] = {
         "missing": pairs[:-1],
         "twice": [(pairs[0][0], pairs[1][1]), *pairs[1:]],
@@ -504,8 +506,8 @@ def _damage_pairs(pairs: list[tuple[str, str]], damage: str) -> list[tuple[str, 
 
 @st.composite
 def _atlas_tables(draw: st.DrawFn) -> AtlasCase:
-    """Return a table of regions in one of the formats, with at most one thing wrong."""
-    kind = draw(st.sampled_from(["tsv", "csv", "lut", "txt", "list"]))
+    """Return a table of regions in one of the formats, with at most one defect."""
+    file_format = draw(st.sampled_from(["tsv", "csv", "lut", "txt", "list"]))
     values = draw(st.sampled_from(_VALUES))
     pairs = [(str(value), name) for value, name in zip(values, _NAMES, strict=True)]
     damage = draw(
@@ -516,21 +518,21 @@ def _atlas_tables(draw: st.DrawFn) -> AtlasCase:
     pairs = _damage_pairs(pairs, damage)
     if draw(st.booleans()):
         pairs = [("0", "Background"), *pairs]
-    pairs = draw(st.permutations(pairs)) if kind != "list" else pairs
+    pairs = draw(st.permutations(pairs)) if file_format != "list" else pairs
     ending = draw(st.sampled_from(["\n", "\r\n"]))
-    if kind in ("tsv", "csv"):
-        sep = "\t" if kind == "tsv" else ","
+    if file_format in ("tsv", "csv"):
+        sep = "\t" if file_format == "tsv" else ","
         lines = [sep.join(("index", "name")), *(sep.join(pair) for pair in pairs)]
-    elif kind == "list":  # whose lines count from 1
+    elif file_format == "list":  # whose lines count from 1
         lines = [name for _, name in pairs]
     else:
         colour = draw(st.sampled_from([" 10 20 30 0", " 1 2 3", ""]))
         lines = [f"{value} {name}{colour}" for value, name in pairs]
     counted = values == (1, 2, 3, 4)
     good = damage == "none" or (counted and damage == "renumbered")
-    if kind == "list":  # which says no numbers, so that only the count of its lines can be wrong
+    if file_format == "list":  # without indices, so that only the number of lines can be wrong
         good = counted and damage in ("none", "fraction", "renumbered")
-    file = f"atlas-X_dseg.{'txt' if kind == 'list' else kind}"
+    file = f"atlas-X_dseg.{'txt' if file_format == 'list' else file_format}"
     return AtlasCase(file, ending.join(lines) + ending, values, good)
 
 
@@ -542,8 +544,8 @@ def _judge_atlas(case: AtlasCase, folder: Path) -> str:
     path = folder / "atlas-X_dseg.nii.gz"
     nib.save(nib.Nifti1Image(data, np.eye(4)), path)
     (folder / case.file).write_bytes(case.text.encode())
-    found = load_file(path, AtlasRequest("X", path=str(path)))
-    names = dict(zip(found.values, found.labels, strict=True))
+    atlas = load_file(path, AtlasRequest("X", path=str(path)))
+    names = dict(zip(atlas.values, atlas.labels, strict=True))
     if not case.good or names != case.names:
         raise SilentDifferenceError(f"{names}")
     return RIGHT
@@ -601,9 +603,9 @@ def _judge_formula(formula: str, folder: Path) -> str:
         raise SilentDifferenceError(f"{formula!r} wrote a file")
     terms = [term.strip() for term in formula.split("+")]
     if not all(term in _REFERENCE for term in terms):
-        return RIGHT  # a formula of the allowed operators whose reference is not at hand
-    if not _is_known_formula(formula):
-        raise SilentDifferenceError(f"{formula!r} is taken: {built.design.columns}")
+        return RIGHT  # a formula of allowed operators for which there is no reference
+    if not _is_valid_formula(formula):
+        raise SilentDifferenceError(f"{formula!r} is accepted: {built.design.columns}")
     columns = [np.ones(len(table)), *(c for term in terms for c in _REFERENCE[term](table))]
     if not _same_span(built.design.matrix, np.column_stack(columns)):
         raise SilentDifferenceError(f"{formula!r} spans another space: {built.design.columns}")
@@ -629,10 +631,10 @@ _REFERENCE: dict[str, Callable[[pd.DataFrame], list[Any]]] = {
 _MAIN_EFFECTS = {"age:iq": {"age", "iq"}, "group:age": {"group", "age"}}
 
 
-def _is_known_formula(formula: str) -> bool:
+def _is_valid_formula(formula: str) -> bool:
     terms = {term.strip() for term in formula.split("+")}
-    # An interaction without its main effects is refused, and a factor that is there twice, because
-    # its columns depend on each other.
+    # An interaction without its main effects is refused, and so is a factor that occurs twice,
+    # because its columns are linearly dependent.
     alone = [term for term in terms if not _MAIN_EFFECTS.get(term, set()) <= terms]
     return terms <= set(_REFERENCE) and not {"site", "C(site)"} <= terms and not alone
 
@@ -647,8 +649,8 @@ def _same_span(a: Any, b: Any) -> bool:
 
 def _basis(matrix: Any) -> Any:
     scaled = matrix / np.linalg.norm(matrix, axis=0)
-    left, values, _ = np.linalg.svd(scaled, full_matrices=False)
-    return left[:, values > 1e-9 * values[0]]
+    basis, values, _ = np.linalg.svd(scaled, full_matrices=False)
+    return basis[:, values > 1e-9 * values[0]]
 
 
 # --- Contrasts --------------------------------------------------------------------------------
@@ -661,7 +663,7 @@ _WEIGHTS = ("", "2*", "0.5*", "1 * ", "0*")
 
 @dataclass(frozen=True)
 class ContrastCase:
-    """A contrast in words, and what it is worth; None where it must be refused."""
+    """A contrast as text, and its value; None if it must be refused."""
 
     text: str
     value: float | None
@@ -689,14 +691,19 @@ def _sums_of_levels(draw: st.DrawFn) -> ContrastCase:
 
 @st.composite
 def _differences(draw: st.DrawFn) -> ContrastCase:
-    """Return a level against the mean of some others of its factor, times a weight."""
+    """Return a level against the mean of other levels of its factor, times a weight."""
     name = draw(st.sampled_from(list(_MEANS)))
-    level, *others = draw(st.permutations(list(_MEANS[name])))
-    others = others[: draw(st.integers(1, len(others)))]
+    level, *reference_levels = draw(st.permutations(list(_MEANS[name])))
+    reference_levels = reference_levels[: draw(st.integers(1, len(reference_levels)))]
     weight = draw(st.sampled_from([1, 2, 0.5]))
     spell = draw(st.sampled_from([str, f"{name}[{{}}]".format]))
-    pieces = [f"{weight}*{spell(level)}", *(f"{weight / len(others)}*{spell(o)}" for o in others)]
-    value = _MEANS[name][level] - float(np.mean([_MEANS[name][other] for other in others]))
+    pieces = [
+        f"{weight}*{spell(level)}",
+        *(f"{weight / len(reference_levels)}*{spell(o)}" for o in reference_levels),
+    ]
+    value = _MEANS[name][level] - float(
+        np.mean([_MEANS[name][other] for other in reference_levels])
+    )
     return ContrastCase(" - ".join(pieces), weight * value)
 
 
@@ -733,11 +740,11 @@ def _judge_contrast(case: ContrastCase, folder: Path) -> str:
     )
     beta = np.linalg.lstsq(built.design.matrix, expected.to_numpy(), rcond=None)[0]
     (contrast,) = built.design.contrasts
-    found = (contrast.matrix @ beta).ravel()
+    estimate = (contrast.matrix @ beta).ravel()
     if case.value is None and not _is_plain_slope(case.text):
-        raise SilentDifferenceError(f"{case.text!r} is taken for {contrast.matrix.tolist()}")
-    if case.value is not None and not np.allclose(found, case.value, atol=1e-8):
-        raise SilentDifferenceError(f"{case.text!r} is {found}, not {case.value}")
+        raise SilentDifferenceError(f"{case.text!r} is interpreted as {contrast.matrix.tolist()}")
+    if case.value is not None and not np.allclose(estimate, case.value, atol=1e-8):
+        raise SilentDifferenceError(f"{case.text!r} is {estimate}, not {case.value}")
     return RIGHT
 
 
@@ -766,7 +773,7 @@ def _true_volumes() -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class ImageCase:
-    """How an image is written, and what is wrong with it."""
+    """How an image is written, and its defect."""
 
     dtype: str
     offset: float
@@ -796,16 +803,16 @@ _IMAGES = st.builds(
 
 def _write_image(case: ImageCase, data: Any, path: Path) -> None:
     axes = [*case.order, 3]
-    moved = np.transpose(data, axes)
+    reoriented = np.transpose(data, axes)
     affine = _AFFINE[:, [*case.order, 3]].copy()
     for axis, flipped in enumerate(case.flips):
         if flipped:
-            affine[:3, 3] += affine[:3, axis] * (moved.shape[axis] - 1)
+            affine[:3, 3] += affine[:3, axis] * (reoriented.shape[axis] - 1)
             affine[:3, axis] *= -1
-            moved = np.flip(moved, axis)
+            reoriented = np.flip(reoriented, axis)
     header = nib.Nifti1Header(endianness=">" if case.big_endian else "<")
     header.set_data_dtype(np.dtype(case.dtype).newbyteorder(">" if case.big_endian else "<"))
-    image = nib.Nifti1Image(moved, affine, header)
+    image = nib.Nifti1Image(reoriented, affine, header)
     tr = {"tr in ms": 2000.0, "no tr": 0.0}.get(case.damage, 2.0)
     image.header["pixdim"][4] = tr
     image.header.set_xyzt_units("mm", "sec" if case.damage != "tr in ms" else "msec")
@@ -868,15 +875,15 @@ def _extract(path: Path, labels: Any) -> Any:
 
 
 def _change_header(path: Path, name: str, where: slice, value: float) -> None:
-    """Write a value into the header of an image and leave the rest of the file as it is."""
+    """Write a value into the header of an image; the rest of the file is unchanged."""
     zipped = path.name.endswith(".gz")
-    whole = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
-    header = nib.Nifti1Header.from_fileobj(io.BytesIO(whole), check=False)
+    content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
+    header = nib.Nifti1Header.from_fileobj(io.BytesIO(content), check=False)
     header[name][where] = value
     stream = io.BytesIO()
     header.write_to(stream)
-    whole = stream.getvalue()[:348] + whole[348:]
-    path.write_bytes(gzip.compress(whole, 1) if zipped else whole)
+    content = stream.getvalue()[:348] + content[348:]
+    path.write_bytes(gzip.compress(content, 1) if zipped else content)
 
 
 # --- Sidecars and names -----------------------------------------------------------------------
@@ -900,13 +907,13 @@ def _two_runs(folder: Path) -> tuple[Path, Path]:
 def _runs(root: Path, subject: str) -> list[Any]:
     from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 
-    found = find_runs(find_datasets(root, {}), QuerySettings())
-    return [run for run in found if run.entities["sub"] == subject]
+    runs = find_runs(find_datasets(root, {}), QuerySettings())
+    return [run for run in runs if run.entities["sub"] == subject]
 
 
 @dataclass(frozen=True)
 class SidecarCase:
-    """Content of a sidecar, and the repetition time that it says; None where it says none."""
+    """Content of a sidecar, and its repetition time; None if it has none."""
 
     content: bytes
     tr: float | None
@@ -928,8 +935,10 @@ def _sidecar_values() -> st.SearchStrategy[tuple[str, float | None]]:
 @st.composite
 def _sidecar_cases(draw: st.DrawFn) -> SidecarCase:
     value, tr = draw(_sidecar_values())
-    others = draw(st.sampled_from(["", '"TaskName": "rest", ', '"Extra": {"a": [1, null]}, ']))
-    text = "{" + others + f'"RepetitionTime": {value}' + "}"
+    extra_fields = draw(
+        st.sampled_from(["", '"TaskName": "rest", ', '"Extra": {"a": [1, null]}, '])
+    )
+    text = "{" + extra_fields + f'"RepetitionTime": {value}' + "}"
     shape = draw(
         st.sampled_from(
             ["plain"] * 4 + ["bom", "utf-16", "cut off", "list", "twice", "comma", "text", "deep"]
@@ -961,10 +970,10 @@ def _judge_sidecar(case: SidecarCase, folder: Path) -> str:
         raise SilentDifferenceError(f"another subject suffers: {other.problem or other.tr}")
     if run.problem:
         raise InputDataError(run.problem)
-    # What lies nearer counts, but what lies at the root must be readable.
+    # The nearer sidecar takes precedence, but the one at the root must be readable.
     expected = case.tr if case.nearer else 2.0
     if case.nearer and run.tr is None and b": null" in case.content:
-        return RIGHT  # it says nothing, so that the header of the image counts
+        return RIGHT  # no repetition time, so that the image header is used
     if expected is None or abs(run.tr - expected) > 1e-12:
         raise SilentDifferenceError(f"the repetition time is {run.tr}, not {expected}")
     return RIGHT
@@ -972,7 +981,7 @@ def _judge_sidecar(case: SidecarCase, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class NameCase:
-    """How a run is called, in which folders it lies, and its entities; None if it is misnamed."""
+    """Name, folders and entities of a run; entities are None if it is misnamed."""
 
     name: str
     folders: str
@@ -995,9 +1004,9 @@ def _name_cases(draw: st.DrawFn) -> NameCase:
             + ["other subject", "other session", "dash", "control", "case"]
         )
     )  # fmt: skip
-    place = draw(st.integers(1, len(parts) - 1))
+    part_index = draw(st.integers(1, len(parts) - 1))
     worse = {
-        "twice": [*parts, parts[place]],
+        "twice": [*parts, parts[part_index]],
         "unknown": [*parts, "foo-bar"],
         "no key": [*parts, "foo"],
         "other subject": ["sub-02", *parts[1:]],
@@ -1005,11 +1014,11 @@ def _name_cases(draw: st.DrawFn) -> NameCase:
     }
     ends = {"blank": " ", "dot": ".1", "umlaut": "\u00e9", "dash": "-2", "control": "\n"}
     if damage in ends:
-        parts[place] += ends[damage]
+        parts[part_index] += ends[damage]
     if damage == "empty":
-        parts[place] = parts[place].partition("-")[0] + "-"
+        parts[part_index] = parts[part_index].partition("-")[0] + "-"
     if damage == "case":
-        parts[place] = parts[place].capitalize()
+        parts[part_index] = parts[part_index].capitalize()
     if damage == "other session":
         folders = "sub-01/func" if "ses" in keys else "sub-01/ses-B/func"
     name = "_".join([*worse.get(damage, parts), "desc-preproc_bold.nii.gz"])
@@ -1069,26 +1078,29 @@ def _judge_array(case: tuple[str, int, int, float], folder: Path) -> str:
 
     del folder
     damage, region, sample, scale = case
-    whole = _system()
+    signals = _system()
     clean = npi_bids.ec(
-        [whole[:200], whole[200:]] if damage == "frames" else whole, tr=2.0, surrogate="var"
+        [signals[:200], signals[200:]] if damage == "frames" else signals, tr=2.0, surrogate="var"
     )
     data, tr = _damage_array(damage, region, sample, scale)
     labels = list("ABCD") if damage == "transposed" else None
-    found = npi_bids.ec(data, tr, labels=labels, surrogate="var")
+    result = npi_bids.ec(data, tr, labels=labels, surrogate="var")
     expected = clean.ec.copy()
     if damage in ("nan column", "constant"):
-        kept = np.arange(4) != region
-        same = np.isnan(found.ec[region]).all() and np.isfinite(found.ec[np.ix_(kept, kept)]).all()
+        covered = np.arange(4) != region
+        same = (
+            np.isnan(result.ec[region]).all()
+            and np.isfinite(result.ec[np.ix_(covered, covered)]).all()
+        )
     else:
         atol = 0.1 if damage == "nan row" else 1e-4
-        same = found.ec.shape == expected.shape and np.allclose(found.ec, expected, atol=atol)
+        same = result.ec.shape == expected.shape and np.allclose(result.ec, expected, atol=atol)
     if same:
         return RIGHT
     dependent = ("same signal", "linearly dependent")
-    if any(words in hazard for hazard in found.hazards for words in dependent):
+    if any(phrase in hazard for hazard in result.hazards for phrase in dependent):
         return SAID
-    raise SilentDifferenceError(f"{case}: {found.ec.round(2).tolist()}")
+    raise SilentDifferenceError(f"{case}: {result.ec.round(2).tolist()}")
 
 
 def _damage_array(damage: str, region: int, sample: int, scale: float) -> tuple[Any, Any]:
@@ -1110,7 +1122,7 @@ def _damage_array(damage: str, region: int, sample: int, scale: float) -> tuple[
         data[:, region] = columns[damage]
     if damage == "global signal":
         data = data - data.mean(axis=1, keepdims=True)
-    whole: dict[str, Callable[[], Any]] = {
+    variants: dict[str, Callable[[], Any]] = {
         "complex": lambda: data + 1j,
         "text": lambda: [["a"] * 4] * 400,
         "transposed": lambda: data.T,
@@ -1130,8 +1142,8 @@ def _damage_array(damage: str, region: int, sample: int, scale: float) -> tuple[
         first[:, region] = first[:, other]
         return [first, data[200:]], 2.0
     if damage == "frames":
-        return whole[damage](), 2.0
-    return whole.get(damage, lambda: data)(), trs.get(damage, 2.0)
+        return variants[damage](), 2.0
+    return variants.get(damage, lambda: data)(), trs.get(damage, 2.0)
 
 
 def _frame(data: Any) -> pd.DataFrame:
@@ -1176,14 +1188,14 @@ ATTACKS: dict[str, Attack] = {
     "participants": Attack(
         _damaged(
             _participants_grid,
-            (*_SHAPES, _no_prefix, _permute_rows, _repeated_row, _quote, _age_in_words),
+            (*_SHAPES, _no_prefix, _permute_rows, _repeated_row, _quote, _textual_age),
         ),
         _judge_participants,
         _is_sound,
     ),
     "exclusions": Attack(_exclusion_lists(), _judge_exclusions, lambda case: not case[1]),
     "atlases": Attack(_atlas_tables(), _judge_atlas, lambda case: case.good),
-    "formulas": Attack(_FORMULAS, _judge_formula, _is_known_formula),
+    "formulas": Attack(_FORMULAS, _judge_formula, _is_valid_formula),
     "contrasts": Attack(_CONTRASTS, _judge_contrast, lambda case: case.value is not None),
     "sidecars": Attack(_sidecar_cases(), _judge_sidecar, lambda case: case.tr is not None),
     "names": Attack(_name_cases(), _judge_name, lambda case: case.entities is not None),

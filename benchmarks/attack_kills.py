@@ -1,12 +1,12 @@
-"""Kill every command that writes at random moments, and compare with an undisturbed run.
+"""Kill each command that writes files at random moments, and compare with an undisturbed run.
 
 usage: python -m benchmarks.attack_kills [N] [SEED]
 
-A chain of a few kills on one folder is followed by a run to the end, whose files must be the same
-bit for bit, but for logs, and for pages that quote the command line. The signal (KILL, TERM, INT,
-HUP), the moment and the victim (the command, one of its workers, its fork server, all of its
-processes) are drawn at random. No process of a command that was ended may be alive 10 s later.
-Prints a table; exits with 1 where a file differs, a process is left, or a traceback was shown.
+Several kills of runs in one folder are followed by an undisturbed run, whose files must be
+identical bit for bit, except logs and pages that quote the command line. The signal (KILL, TERM,
+INT, HUP), the moment and the victim (the command, one of its workers, its fork server, or all of
+its processes) are drawn at random. No process of a killed command may be alive 10 s later. Prints
+a table; exits with code 1 if a file differs, a process remains, or a traceback was shown.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from benchmarks.table import save
 MARK = "NPI_BIDS_ATTACK_MARK"
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 VICTIMS = ("command", "worker", "fork server", "all")
-MOST_KILLS = 4  # on one folder, before the run to the end
+MOST_KILLS = 4  # in one folder, before the undisturbed run
 _ORPHAN_SECONDS = 10.0
-_SHORTEST = 0.02  # share of the time of an undisturbed run
+_SHORTEST = 0.02  # fraction of the time of an undisturbed run
 
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """A command that writes: module, words for a folder, and whether it has workers."""
+    """A command that writes files: module, arguments for a folder, whether it has workers."""
 
     name: str
     module: str
-    words: Callable[[Path, Path], Sequence[object]]
+    arguments: Callable[[Path, Path], Sequence[object]]
     workers: bool = False
 
 
 def _level(*levels: str) -> Callable[[Path, Path], Sequence[object]]:
-    def words(data: Path, folder: Path) -> Sequence[object]:
+    def build_arguments(data: Path, folder: Path) -> Sequence[object]:
         return (
             *(data / "sim" / "dataset", folder / "out", *levels, "--surrogate", "var"),
             *("--n-procs", "2", "-w", folder / "work"),
         )
 
-    return words
+    return build_arguments
 
 
 def _results(data: Path) -> Path:
@@ -125,7 +125,7 @@ COMMANDS = (
 
 
 def main() -> int:
-    """Run the attack, print the table, and return 1 where something did not hold."""
+    """Run the attack, print the table, and return 1 if any requirement is violated."""
     n_kills = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
@@ -144,40 +144,42 @@ BAD = ("files that differ", "leftovers", "processes left", "reruns that failed",
 
 
 def attack(folder: Path, n_kills: int, seed: int) -> Counter[tuple[str, str]]:
-    """Kill commands until enough kills have hit one that was running.
+    """Kill commands until enough kills have hit a running command.
 
     Parameters
     ----------
     folder
-        Where everything is written.
+        Folder of all files.
     n_kills
-        Kills that must hit a running command.
+        Number of kills that must hit a running command.
     seed
-        Of commands, moments, signals and victims.
+        Seed of commands, moments, signals and victims.
 
     Returns
     -------
     Counter
-        How often what happened, by command and words.
+        Number of events by command and type of event.
     """
     rng = np.random.default_rng(seed)
     counts: Counter[tuple[str, str]] = Counter()
     data = folder / "data"
     _make_data(data)
-    whole = {command.name: _undisturbed(command, data, folder) for command in COMMANDS}
+    undisturbed = {command.name: _undisturbed(command, data, folder) for command in COMMANDS}
     chain = 0
     while sum(n for (_, what), n in counts.items() if what.startswith("SIG")) < n_kills:
         command = COMMANDS[chain % len(COMMANDS)]
-        seconds, content = whole[command.name]
-        place = folder / f"chain_{chain}"
+        seconds, content = undisturbed[command.name]
+        folder_of_chain = folder / f"chain_{chain}"
         for _ in range(int(rng.integers(1, MOST_KILLS + 1))):
-            for what in _kill_once(command, data, place, seconds, rng):
+            for what in _kill_once(command, data, folder_of_chain, seconds, rng):
                 counts[command.name, what] += 1
-        ended = _run(command, data, place)
+        ended = _run(command, data, folder_of_chain)
         counts[command.name, "reruns"] += 1
         counts[command.name, "reruns that failed"] += ended.returncode != 0
-        counts[command.name, "files that differ"] += _n_differences(contents(place), content)
-        counts[command.name, "leftovers"] += len(list(place.rglob(".partial_*")))
+        counts[command.name, "files that differ"] += _n_differences(
+            contents(folder_of_chain), content
+        )
+        counts[command.name, "leftovers"] += len(list(folder_of_chain.rglob(".partial_*")))
         if ended.returncode:
             print(f"seed {seed}, chain {chain}, {command.name}:\n{ended.stdout}{ended.stderr}")
         chain += 1
@@ -185,7 +187,7 @@ def attack(folder: Path, n_kills: int, seed: int) -> Counter[tuple[str, str]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files of a result, hidden ones included, but for logs, times and pages."""
+    """Return the files of a result, hidden ones included, except logs and pages."""
     return {
         path.relative_to(folder / "out").as_posix(): path.read_bytes()
         for path in (folder / "out").rglob("*")
@@ -200,10 +202,10 @@ def _n_differences(one: dict[str, bytes], other: dict[str, bytes]) -> int:
 
 
 def _make_data(data: Path) -> None:
-    """Simulate series, and fit them, for the commands that read results."""
-    words = ("var", data / "sim", "--n-subjects", 4, "--n-runs", 1, "--n-regions", 6,
+    """Simulate and fit series, for the commands that read results."""
+    arguments = ("var", data / "sim", "--n-subjects", 4, "--n-runs", 1, "--n-regions", 6,
              "--minutes", 5, "--series-only")  # fmt: skip
-    simulation = Attacked("", "npi_bids.cli.simulate", lambda *_: words)
+    simulation = Attacked("", "npi_bids.cli.simulate", lambda *_: arguments)
     fitted = Attacked("", "npi_bids", _level("participant", "group"))
     for command in (simulation, fitted):
         done = _run(command, data, data / "results")
@@ -212,40 +214,40 @@ def _make_data(data: Path) -> None:
 
 
 def _undisturbed(command: Attacked, data: Path, folder: Path) -> tuple[float, dict[str, bytes]]:
-    """Return the seconds that a command takes, and what it writes."""
-    place = folder / "whole" / command.name.replace(" ", "_")
+    """Return the run time of a command in seconds, and the files that it writes."""
+    output = folder / "whole" / command.name.replace(" ", "_")
     started = time.monotonic()
-    done = _run(command, data, place)
+    done = _run(command, data, output)
     seconds = time.monotonic() - started
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
-    return seconds, contents(place)
+    return seconds, contents(output)
 
 
-def _start(command: Attacked, data: Path, place: Path, mark: str) -> subprocess.Popen[str]:
-    words = [str(word) for word in command.words(data, place)]
+def _start(command: Attacked, data: Path, output: Path, mark: str) -> subprocess.Popen[str]:
+    arguments = [str(word) for word in command.arguments(data, output)]
     return subprocess.Popen(
-        [sys.executable, "-m", command.module, *words],
+        [sys.executable, "-m", command.module, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, MARK: mark},
     )  # fmt: skip
 
 
-def _run(command: Attacked, data: Path, place: Path) -> subprocess.CompletedProcess[str]:
-    process = _start(command, data, place, uuid4().hex)
+def _run(command: Attacked, data: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    process = _start(command, data, output, uuid4().hex)
     out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def _kill_once(
-    command: Attacked, data: Path, place: Path, seconds: float, rng: np.random.Generator
+    command: Attacked, data: Path, output: Path, seconds: float, rng: np.random.Generator
 ) -> list[str]:
-    """Start a command, kill at a random moment, and return in words what happened."""
+    """Start a command, kill it at a random moment, and return the events as text."""
     mark = uuid4().hex
     name = str(rng.choice(SIGNALS))
     victim = str(rng.choice(VICTIMS if command.workers else ("command", "all")))
     moment = rng.uniform(_SHORTEST, 1.0) * seconds
-    process = _start(command, data, place, mark)
+    process = _start(command, data, output, mark)
     time.sleep(moment)
     hit = process.poll() is None and _send(getattr(signal, name), victim, process.pid, mark)
     try:
@@ -253,26 +255,26 @@ def _kill_once(
     except subprocess.TimeoutExpired:
         process.kill()
         return ["processes left"]
-    found = [f"{name} to {victim}" if hit else "came too late or too early"]
-    if "Traceback" in err and moment > 0.5:  # before, it is Python that starts
+    outcomes = [f"{name} to {victim}" if hit else "came too late or too early"]
+    if "Traceback" in err and moment > 0.5:  # before that, Python itself is starting
         print(f"{command.name}, {name} to {victim} after {moment:.2f} s:\n{err}")
-        found.append("tracebacks")
-    return found + ["processes left"] * len(_left(mark))
+        outcomes.append("tracebacks")
+    return outcomes + ["processes left"] * len(_remaining_processes(mark))
 
 
 def _send(number: int, victim: str, pid: int, mark: str) -> bool:
-    """Send a signal to a victim; return whether there is one."""
-    others = [other for other in _processes(mark) if other != pid]
-    servers = [other for other in others if b"forkserver" in _words(other)]
-    parents = {other: _parent(other) for other in others}
+    """Send a signal to a victim; return whether the victim exists."""
+    descendants = [process for process in _processes(mark) if process != pid]
+    servers = [process for process in descendants if b"forkserver" in _command_line(process)]
+    parents = {process: _parent(process) for process in descendants}
     if victim == "fork server":
-        targets = [other for other in servers if parents[other] == pid][:1]
+        targets = [process for process in servers if parents[process] == pid][:1]
     elif victim == "worker":
         tracker = b"resource_tracker"
-        targets = [other for other in others if tracker not in _words(other)
-                   and not (other in servers and parents[other] == pid)][:1]  # fmt: skip
+        targets = [process for process in descendants if tracker not in _command_line(process)
+                   and not (process in servers and parents[process] == pid)][:1]  # fmt: skip
     else:
-        targets = [pid, *others] if victim == "all" else [pid]
+        targets = [pid, *descendants] if victim == "all" else [pid]
     for target in targets:
         try:
             os.kill(target, number)
@@ -282,7 +284,7 @@ def _send(number: int, victim: str, pid: int, mark: str) -> bool:
 
 
 def _processes(mark: str) -> list[int]:
-    """Return the processes that hold a mark in their environment, but for zombies."""
+    """Return the processes with a mark in their environment, except zombies."""
     return [
         int(folder.name)
         for folder in Path("/proc").glob("[0-9]*")
@@ -290,14 +292,14 @@ def _processes(mark: str) -> list[int]:
     ]
 
 
-def _left(mark: str) -> list[int]:
+def _remaining_processes(mark: str) -> list[int]:
     end = time.monotonic() + _ORPHAN_SECONDS
-    while (left := _processes(mark)) and time.monotonic() < end:
+    while (remaining := _processes(mark)) and time.monotonic() < end:
         time.sleep(0.05)
-    return left
+    return remaining
 
 
-def _words(pid: int) -> bytes:
+def _command_line(pid: int) -> bytes:
     return _read(Path(f"/proc/{pid}/cmdline"))
 
 

@@ -1,4 +1,4 @@
-"""What verdict maps of known accuracy get: the thresholds of the verdict come from this table.
+"""Verdicts of maps whose accuracy is known, from which the thresholds of the verdict derive.
 
 usage: python -m benchmarks.calibration [--quick]
 """
@@ -12,7 +12,7 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmarks.systems import (
-    Known,
+    System,
     as_runs,
     band_passed,
     fresh_rnn,
@@ -33,33 +33,33 @@ _FIGURES = (
 )
 
 
-def systems(quick: bool) -> Iterator[tuple[str, Known]]:
-    """Yield groups of systems by name."""
+def systems(quick: bool) -> Iterator[tuple[str, System]]:
+    """Yield systems with the names of their groups."""
     seeds = range(100, 102 if quick else 106)
     for n_samples in (75, 150, 300, 600, 1200, 4800):
         yield from ((f"rnn {n_samples}", fresh_rnn(seed, n_samples)) for seed in seeds)
     for seed in seeds:
-        known = fresh_rnn(seed, 4800)
-        yield "rnn 4800 band-passed", band_passed(known)
-        yield "rnn 4800 delays 0.5 s", with_delays(known, 0.5, seed)
-        yield "rnn 4800 delays 1 s", with_delays(known, 1.0, seed)
+        system = fresh_rnn(seed, 4800)
+        yield "rnn 4800 band-passed", band_passed(system)
+        yield "rnn 4800 delays 0.5 s", with_delays(system, 0.5, seed)
+        yield "rnn 4800 delays 1 s", with_delays(system, 1.0, seed)
         yield "rnn 4800 strong", fresh_rnn(seed, 4800, scale=2.5)
         yield "rnn 600, 100 regions", fresh_rnn(seed, 600, n_regions=100, n_truth=4000)
         yield "nothing connected", unconnected(seed)
-    for known in wbm(2 if quick else 5):
-        yield "wbm", known
-        yield "wbm band-passed", band_passed(known)
-    for known in sanchez_romero(10, 1):
-        yield "sanchez-romero", known
+    for system in wbm(2 if quick else 5):
+        yield "wbm", system
+        yield "wbm band-passed", band_passed(system)
+    for system in sanchez_romero(10, 1):
+        yield "sanchez-romero", system
 
 
-def unconnected(seed: int) -> Known:
-    """Return smooth signals of regions that have nothing to do with each other."""
+def unconnected(seed: int) -> System:
+    """Return autocorrelated signals of mutually independent regions."""
     rng = np.random.default_rng(seed)
     series = rng.standard_normal((1200, 20))
     for now in range(1, len(series)):
         series[now] += 0.6 * series[now - 1]
-    return Known(f"seed {seed}", as_runs([series], 1.0), np.full((20, 20), np.nan))
+    return System(f"seed {seed}", as_runs([series], 1.0), np.full((20, 20), np.nan))
 
 
 def main() -> int:
@@ -67,16 +67,16 @@ def main() -> int:
     quick = "--quick" in sys.argv[1:]
     rows: dict[str, list[dict[str, float]]] = {}
     verdicts: dict[str, list[str]] = {}
-    for name, known in systems(quick):
+    for name, system in systems(quick):
         with threads(1):
             result = ec_of_runs(
-                known.runs, train=TrainSettings(device="cpu"), perturb=PerturbSettings()
+                system.runs, train=TrainSettings(device="cpu"), perturb=PerturbSettings()
             )
         matrix = result.measures["npi"].matrix
         rows.setdefault(name, []).append(
             {
-                "r": pearson(matrix, known.truth),
-                "r_anti": pearson(antisymmetric(matrix), antisymmetric(known.truth)),
+                "r": pearson(matrix, system.truth),
+                "r_anti": pearson(antisymmetric(matrix), antisymmetric(system.truth)),
                 **{key: float(value) for key, value in asdict(result.quality).items()},
             }
         )
@@ -86,11 +86,11 @@ def main() -> int:
         )
     table = {
         name: [
-            *(float(np.mean([row[key] for row in found])) for key in ("r", "r_anti", *_FIGURES)),
-            f"{np.mean([row['direction_supported'] for row in found]):.0%}",
+            *(float(np.mean([row[key] for row in results])) for key in ("r", "r_anti", *_FIGURES)),
+            f"{np.mean([row['direction_supported'] for row in results]):.0%}",
             "/".join(str(verdicts[name].count(v)) for v in ("pass", "caution", "fail")),
         ]
-        for name, found in rows.items()
+        for name, results in rows.items()
     }
     short = ("r", "r_anti", "skill", "split", "split anti", "dir ratio", "dir p", "model FC", "HF")
     show(

@@ -1,4 +1,4 @@
-"""Do 95 % intervals hold the truth, and do p values keep their level where nothing is connected.
+"""Coverage of 95 % intervals, and level of p values in systems without connections.
 
 usage: python -m benchmarks.coverage [--quick]
 """
@@ -38,21 +38,21 @@ def main() -> int:
         rows[name] = []
         for n_samples in (400, 1600, 8000, 0):
             if n_bootstrap and n_samples > 400:
-                rows[name].append(float("nan"))  # minutes a seed, and nothing new
+                rows[name].append(float("nan"))  # minutes per seed, without new information
                 continue
             shares = []
             for seed in seeds:
-                known = fresh_rnn(seed, n_samples) if n_samples else unconnected(seed)
+                system = fresh_rnn(seed, n_samples) if n_samples else unconnected(seed)
                 with threads(1):
-                    found = ec_of_runs(
-                        known.runs, train=settings, perturb=PerturbSettings(), assess=assess
+                    matrices = ec_of_runs(
+                        system.runs, train=settings, perturb=PerturbSettings(), assess=assess
                     ).measures
                 if n_samples:
-                    lower, upper = (found[f"npi{end}"].matrix for end in ("lower", "upper"))
-                    held = (lower <= known.truth) & (known.truth <= upper)
-                    shares.append(float(np.mean(off_diagonal(held.astype(float)))))
+                    lower, upper = (matrices[f"npi{end}"].matrix for end in ("lower", "upper"))
+                    is_covered = (lower <= system.truth) & (system.truth <= upper)
+                    shares.append(float(np.mean(off_diagonal(is_covered.astype(float)))))
                 else:
-                    shares.append(float(np.mean(off_diagonal(found["npip"].matrix) < 0.05)))
+                    shares.append(float(np.mean(off_diagonal(matrices["npip"].matrix) < 0.05)))
             rows[name].append(float(np.mean(shares)))
     columns = ("400", "1600", "8000", "p < .05, none")
     show(f"Coverage of 95 % intervals by samples, RNN, {len(seeds)} seeds", columns, rows)

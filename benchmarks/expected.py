@@ -1,12 +1,12 @@
-"""What the quality figures of a result say about its accuracy: simulate, learn, check, ship.
+"""Expected accuracy of a result, predicted from its quality metrics.
 
 usage: python -m benchmarks.expected simulate [N] [--n-procs P]
        python -m benchmarks.expected fit
 
-``simulate`` draws N systems at random (kind, size, length, TR, coupling, and what stands between
-a system and its signals), infers their EC with the default settings, and keeps figures and true
-accuracy in ``benchmarks/results/expected.jsonl``; it goes on where it was stopped. ``fit`` checks
-the prediction on kinds of systems that it did not see and writes ``npi_bids/data/expected.json``.
+``simulate`` draws N random systems (type, size, length, TR, coupling and observation model),
+infers their EC with the default settings, and saves quality metrics and true accuracy in
+``benchmarks/results/expected.jsonl``; it resumes where it was interrupted. ``fit`` checks the
+prediction on types of systems that were left out, and writes ``npi_bids/data/expected.json``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from npi_bids.assessment.expected_accuracy import (
     TARGETS,
     AccuracyTable,
     error_quantiles,
-    figures_of,
+    extract_figures,
+    look_up_errors,
     predict,
-    spread_of,
 )
 from npi_bids.assessment.verdict import VerdictSettings, judge
 from npi_bids.connectivity.settings import PerturbSettings
@@ -44,7 +44,7 @@ from npi_bids.surrogates.training import threads
 
 ROWS = RESULTS / "expected.jsonl"
 _KINDS = ("rnn", "rnn", "rnn", "var", "ou", "ou", "neuromatch", "wbm", "wbm")
-# Weakest and strongest coupling of each kind, times its own.
+# Weakest and strongest coupling of each type of system, relative to its default.
 _COUPLING = {
     "rnn": (0.2, 2.5),
     "var": (0.15, 1.3),
@@ -56,28 +56,27 @@ _MOST = 60_000  # samples times regions, so that one draw takes seconds
 
 
 def draw(number: int) -> tuple[str, SystemSettings, ObserveSettings, int, int]:
-    """Return kind, size, what is seen, runs and samples per run of one draw."""
+    """Return type, settings, observation model, runs and samples per run of one draw."""
     rng = np.random.default_rng([2026, number])
-    kind = _KINDS[number % len(_KINDS)]
+    system_type = _KINDS[number % len(_KINDS)]
     n_regions = int(rng.choice([10, 15, 20, 20, 30, 50]))
     n_samples = int(min(np.exp(rng.uniform(np.log(120), np.log(6000))), _MOST / n_regions))
     n_runs = int(rng.integers(1, 5)) if n_samples > 600 else 1
-    low, high = _COUPLING[kind]
+    low, high = _COUPLING[system_type]
     tr = {"rnn": np.exp(rng.uniform(np.log(0.4), np.log(3))), "wbm": rng.choice([0.72, 1.0, 2.0])}
     system = SystemSettings(
         n_regions=n_regions,
         coupling=float(np.exp(rng.uniform(np.log(low), np.log(high)))),
-        tr=round(float(tr.get(kind, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))), 2),
+        tr=round(float(tr.get(system_type, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))), 2),
         seed=number,
     )
-    seen = ObserveSettings(**_effects(rng, n_samples // n_runs)) if rng.random() < 0.6 else (
-        ObserveSettings()
-    )  # fmt: skip
-    return kind, system, seen, n_runs, n_samples // n_runs
+    effects = _effects(rng, n_samples // n_runs) if rng.random() < 0.6 else {}
+    observation = ObserveSettings(**effects)
+    return system_type, system, observation, n_runs, n_samples // n_runs
 
 
 def _effects(rng: np.random.Generator, n_samples: int) -> dict[str, Any]:
-    """Return some effects, each with its own chance."""
+    """Return randomly drawn observation effects, each with its own probability."""
     effects: dict[str, Any] = {}
     for name, chance, most in (
         ("hrf_delay_sd", 0.3, 1.5),
@@ -87,9 +86,9 @@ def _effects(rng: np.random.Generator, n_samples: int) -> dict[str, Any]:
         ("unobserved", 0.25, 0.5),
         ("missing", 0.2, 0.4),
     ):
-        size = float(rng.uniform(0, most))
+        magnitude = float(rng.uniform(0, most))
         if rng.random() < chance:
-            effects[name] = size
+            effects[name] = magnitude
     if rng.random() < 0.2 and n_samples > 300:
         effects["decimate"] = int(rng.integers(2, 4))
     if rng.random() < 0.25:
@@ -98,18 +97,18 @@ def _effects(rng: np.random.Generator, n_samples: int) -> dict[str, Any]:
 
 
 def one(number: int) -> dict[str, Any]:
-    """Simulate and infer one draw; return what is known and what was found."""
-    kind, system, seen, n_runs, n_samples = draw(number)
-    row: dict[str, Any] = {"number": number, "kind": kind, "system": asdict(system)}
-    row |= {"seen": asdict(seen), "n_runs": n_runs, "n_samples": n_samples}
+    """Simulate and infer one draw; return its settings, quality metrics and accuracy."""
+    system_type, system, observation, n_runs, n_samples = draw(number)
+    row: dict[str, Any] = {"number": number, "kind": system_type, "system": asdict(system)}
+    row |= {"seen": asdict(observation), "n_runs": n_runs, "n_samples": n_samples}
     started = time.monotonic()
     with threads(1):
         try:
-            made = simulate(kind, system, n_runs, n_samples)
+            simulation = simulate(system_type, system, n_runs, n_samples)
             rng = np.random.default_rng([2027, number])
-            observed = observe(made.series, made.tr, seen, rng)
-            truth = made.truth[np.ix_(observed.seen, observed.seen)]
-            labels = tuple(np.array(made.labels)[observed.seen])
+            observed = observe(simulation.series, simulation.tr, observation, rng)
+            truth = simulation.truth[np.ix_(observed.recorded, observed.recorded)]
+            labels = tuple(np.array(simulation.labels)[observed.recorded])
             result = ec_of_runs(
                 as_runs(observed, labels),
                 train=TrainSettings(device="cpu"),
@@ -128,14 +127,14 @@ def one(number: int) -> dict[str, Any]:
 
 
 def read_rows() -> list[dict[str, Any]]:
-    """Return what was simulated so far."""
+    """Return the results that were simulated so far."""
     return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
 
 
-def simulate_all(n_wanted: int, n_procs: int) -> None:
-    """Simulate the draws that are missing, and keep each as it comes."""
+def simulate_all(n_draws: int, n_procs: int) -> None:
+    """Simulate the missing draws, and save each when it is complete."""
     done = {row["number"] for row in read_rows()}
-    todo = [number for number in range(n_wanted) if number not in done]
+    todo = [number for number in range(n_draws) if number not in done]
     ROWS.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(n_procs) as pool, ROWS.open("a") as file:
         waiting = [pool.submit(one, number) for number in todo]
@@ -144,39 +143,46 @@ def simulate_all(n_wanted: int, n_procs: int) -> None:
                 file.write(json.dumps(future.result()) + "\n")
                 file.flush()
                 sys.stderr.write(f"\r{count} of {len(todo)}")
-        except BaseException:  # one that is not foreseen must not wait for all the others
+        except BaseException:  # an unforeseen error must not wait for the remaining draws
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def fit() -> None:
-    """Check the prediction on kinds of systems that it did not see, and ship the table."""
+    """Check the prediction on types of systems that were left out, and write the table."""
     rows = [row for row in read_rows() if "r" in row]
-    figures = np.array([figures_of(_numbers(row["quality"])) for row in rows])
+    figures = np.array([extract_figures(_numbers(row["quality"])) for row in rows])
     reached = {target: np.array([row[target] for row in rows], dtype=float) for target in TARGETS}
     usable = np.isfinite(figures).all(axis=1)
     usable &= np.all([np.isfinite(values) for values in reached.values()], axis=0)
-    rows = [row for row, kept in zip(rows, usable, strict=True) if kept]
+    rows = [row for row, is_usable in zip(rows, usable, strict=True) if is_usable]
     table = AccuracyTable(figures[usable], {t: v[usable] for t, v in reached.items()}, {})
-    kinds = np.array([row["kind"] for row in rows])
+    system_types = np.array([row["kind"] for row in rows])
     checks: dict[str, Any] = {}
     for target in TARGETS:
-        expected = _unseen(table, kinds, target)
+        expected = _unseen(table, system_types, target)
         truth = table.accuracy[target]
-        checks[target] = _check(table, kinds, target, expected)
-        lines = {kind: _line(expected[kinds == kind], truth[kinds == kind])
-                 for kind in sorted(set(kinds))}  # fmt: skip
+        checks[target] = _check(table, system_types, target, expected)
+        lines = {}
+        for system_type in sorted(set(system_types)):
+            chosen = system_types == system_type
+            lines[system_type] = _line(expected[chosen], truth[chosen])
         lines["all"] = _line(expected, truth)
-        held = checks[target]["held"]
-        lines = {kind: [*line, held[kind]] for kind, line in lines.items()}
-        show(f"{target}: kinds not seen", ("results", "r", "RMSE", "bias", "90 % hold"), lines)
+        coverage = checks[target]["held"]
+        lines = {
+            system_type: [*line, coverage[system_type]] for system_type, line in lines.items()
+        }
+        show(f"{target}: types left out", ("results", "r", "RMSE", "bias", "90 % coverage"), lines)
         checks[target]["quantiles"] = error_quantiles(expected, truth).tolist()
-    _show_verdicts(rows, _unseen(table, kinds, "r"), table.accuracy["r"])
+    _show_verdicts(rows, _unseen(table, system_types, "r"), table.accuracy["r"])
     content = {
         "about": "Simulated maps: quality figures, and correlation with the true connectivity.",
         "made by": "python -m benchmarks.expected",
         "version": __version__,
-        "results by kind": {kind: int((kinds == kind).sum()) for kind in sorted(set(kinds))},
+        "results by kind": {
+            system_type: int((system_types == system_type).sum())
+            for system_type in sorted(set(system_types))
+        },
         "correlation of expected and reached, kinds not seen": {
             target: round(float(checks[target]["r"]), 3) for target in TARGETS
         },
@@ -202,30 +208,37 @@ def _without(table: AccuracyTable, left_out: Any) -> AccuracyTable:
     )
 
 
-def _unseen(table: AccuracyTable, kinds: Any, target: str) -> Any:
-    """Return what is expected of each result by a table without its kind of system."""
-    expected = np.full(len(kinds), np.nan)
-    for kind in set(kinds):
-        out = kinds == kind
+def _unseen(table: AccuracyTable, system_types: Any, target: str) -> Any:
+    """Return the expected accuracy of each result from a table without its type of system."""
+    expected = np.full(len(system_types), np.nan)
+    for system_type in set(system_types):
+        out = system_types == system_type
         expected[out] = predict(_without(table, out), table.figures[out], target)
     return expected
 
 
-def _check(table: AccuracyTable, kinds: Any, target: str, expected: Any) -> dict[str, Any]:
-    """Return how well intervals hold whose width comes from other kinds of systems alone."""
+def _check(table: AccuracyTable, system_types: Any, target: str, expected: Any) -> dict[str, Any]:
+    """Return the coverage of intervals whose width derives from other types of systems only."""
     truth = table.accuracy[target]
-    inside = np.zeros(len(kinds), dtype=bool)
-    for kind in set(kinds):
-        out = kinds == kind
-        rest = _without(table, out)
-        errors = error_quantiles(_unseen(rest, kinds[~out], target), rest.accuracy[target])
-        own = AccuracyTable(rest.figures, rest.accuracy, {target: errors})
-        low, high = spread_of(own, expected[out], target).T
+    inside = np.zeros(len(system_types), dtype=bool)
+    for system_type in set(system_types):
+        out = system_types == system_type
+        training_table = _without(table, out)
+        errors = error_quantiles(
+            _unseen(training_table, system_types[~out], target), training_table.accuracy[target]
+        )
+        table_with_errors = AccuracyTable(
+            training_table.figures, training_table.accuracy, {target: errors}
+        )
+        low, high = look_up_errors(table_with_errors, expected[out], target).T
         inside[out] = (truth[out] >= expected[out] + low) & (truth[out] <= expected[out] + high)
-    held = {kind: float(inside[kinds == kind].mean()) for kind in set(kinds)}
+    coverage = {
+        system_type: float(inside[system_types == system_type].mean())
+        for system_type in set(system_types)
+    }
     return {
         "r": float(np.corrcoef(expected, truth)[0, 1]),
-        "held": {**held, "all": float(inside.mean())},
+        "held": {**coverage, "all": float(inside.mean())},
     }
 
 
@@ -236,29 +249,29 @@ def _line(expected: Any, truth: Any) -> list[float]:
 
 
 def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> None:
-    """Show what verdicts the results get when their kind of system was not seen."""
+    """Show the verdicts of the results when their type of system is left out."""
     settings = VerdictSettings()
-    found: dict[str, list[float]] = {"pass": [], "caution": [], "fail": []}
+    accuracy_by_verdict: dict[str, list[float]] = {"pass": [], "caution": [], "fail": []}
     for row, value, reached in zip(rows, expected, truth, strict=True):
         quality = Quality(**{**_numbers(row["quality"]), "expected_r": float(value)})  # type: ignore[arg-type]
-        found[judge(quality, settings).label].append(float(reached))
+        accuracy_by_verdict[judge(quality, settings).label].append(float(reached))
     lines = {
         label: [len(r), float(np.mean(r)), float(np.min(r)), sum(x < 0.4 for x in r)]
-        for label, r in found.items()
+        for label, r in accuracy_by_verdict.items()
         if r
     }
-    show("Verdicts of kinds not seen", ("results", "mean r", "lowest r", "r < .4"), lines)
+    show("Verdicts of types left out", ("results", "mean r", "lowest r", "r < .4"), lines)
 
 
 def main() -> int:
-    """Run what was asked for."""
-    words = sys.argv[1:]
-    if words[:1] == ["fit"]:
+    """Run the requested part."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["fit"]:
         fit()
         return 0
-    if words[:1] == ["simulate"]:
-        n_procs = int(words[words.index("--n-procs") + 1]) if "--n-procs" in words else 1
-        simulate_all(int(words[1]) if len(words) > 1 and words[1].isdigit() else 900, n_procs)
+    if argv[:1] == ["simulate"]:
+        n_procs = int(argv[argv.index("--n-procs") + 1]) if "--n-procs" in argv else 1
+        simulate_all(int(argv[1]) if len(argv) > 1 and argv[1].isdigit() else 900, n_procs)
         return 0
     sys.stderr.write(f"{__doc__}\n")
     return 2

@@ -1,4 +1,4 @@
-"""How long it takes to find the runs of 72 and of 1000 subjects (empty files, real names)."""
+"""Time to find the runs of 72 and of 1000 subjects (empty files with realistic names)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ SPACES = ("space-MNI152NLin2009cAsym_res-2", "space-MNI152NLin6Asym_res-2", "spa
 
 def main() -> int:
     """Run the benchmark."""
-    found = {}
+    seconds = {}
     for n_subjects in (72, 1000):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             make(root, n_subjects)
             started = time.perf_counter()
             runs = find_runs(find_datasets(root, {}), QuerySettings())
-            found[n_subjects] = time.perf_counter() - started
-        print(f"{n_subjects} subjects, {len(runs)} runs: {found[n_subjects]:.2f} s")
+            seconds[n_subjects] = time.perf_counter() - started
+        print(f"{n_subjects} subjects, {len(runs)} runs: {seconds[n_subjects]:.2f} s")
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
-    (results / "finding.json").write_text(json.dumps(found, indent=2))
+    (results / "finding.json").write_text(json.dumps(seconds, indent=2))
     return 0
 
 
 def make(root: Path, n_subjects: int, n_runs: int = 4) -> None:
-    """Write the names of a dataset; the files are empty."""
+    """Create a dataset of empty files."""
     (root / "dataset_description.json").write_text('{"DatasetType": "derivative"}')
     for subject in range(n_subjects):
         func = root / f"sub-{subject:04d}" / "func"

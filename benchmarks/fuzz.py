@@ -1,9 +1,9 @@
-"""Damage headers, sidecars and tables at random, and count what is not answered by a message.
+"""Damage headers, sidecars and tables at random, and count failures without a proper message.
 
 usage: python -m benchmarks.fuzz [MINUTES] [SEED]
 
-Every input must be read, or be refused with an error of npi-bids that names the file. Prints what
-else was raised, with the seed that raises it again.
+Every input must either be read or be refused with an error of npi-bids that names the file. Prints
+all other exceptions, with the seeds that reproduce them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from npi_bids.parcellation.run_files import RunFiles
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 
 _HEADER = 352  # bytes of a NIfTI header and its extension flag
-_WORDS = (
+_JSON_VALUES = (
     "NaN",
     "Infinity",
     "null",
@@ -50,7 +50,7 @@ _CELLS = ("n/a", "", "nan", "inf", "-", "1,5", "x", "\t", "1e999", '"', "é")
 
 
 def main() -> int:
-    """Run until the time is over."""
+    """Run until the time limit."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     warnings.simplefilter("ignore")
@@ -71,27 +71,29 @@ def main() -> int:
 
 
 def make(root: Path) -> tuple[Parcellation, dict[Path, bytes]]:
-    """Write a dataset of one run; return its atlas, and its files as they should be."""
+    """Write a dataset of one run; return its atlas, and the undamaged content of its files."""
     rng = np.random.default_rng(0)
     data = np.zeros((6, 6, 6), dtype=np.int32)
     data[1:5, 1:5, 1:5] = np.repeat([1, 2, 3, 4], 16).reshape(4, 4, 4)
     image = label_image(data, np.diag([4.0, 4, 4, 1]))
     atlas = Parcellation("Tiny", tuple("ABCD"), (1, 2, 3, 4), "MNI152NLin6Asym", image)
     write_description(root, "tiny")
-    moved = np.zeros(60, dtype=bool)
-    run = SimulatedRun({"sub": "1", "task": "rest"}, rng.standard_normal((60, 4)), 2.0, moved)
+    high_motion = np.zeros(60, dtype=bool)
+    run = SimulatedRun(
+        {"sub": "1", "task": "rest"}, rng.standard_normal((60, 4)), 2.0, high_motion
+    )
     write_run(root, run, atlas, rng)
     return atlas, {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def one(root: Path, files: dict[Path, bytes], atlas: Parcellation, seed: int) -> str:
-    """Damage one to three files, read the dataset, and return what came of it."""
+    """Damage one to three files, read the dataset, and return the outcome."""
     rng = np.random.default_rng(seed)
     for path, content in files.items():
         path.write_bytes(content)
-    places = sorted(files)
-    for place in rng.choice(len(places), size=rng.integers(1, 4), replace=False):
-        path = places[place]
+    paths = sorted(files)
+    for index in rng.choice(len(paths), size=rng.integers(1, 4), replace=False):
+        path = paths[index]
         path.write_bytes(_damage(path)(files[path], rng))
     try:
         for run in find_runs(find_datasets(root, {}), QuerySettings()):
@@ -105,11 +107,11 @@ def one(root: Path, files: dict[Path, bytes], atlas: Parcellation, seed: int) ->
             )
     except NPIError:
         return "refused"
-    except Exception as error:  # noqa: BLE001 (to find those that nobody foresaw)
-        where = traceback.extract_tb(error.__traceback__)
-        ours = [f for f in where if "npi_bids" in f.filename and "benchmarks" not in f.filename]
-        place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
-        return f"{type(error).__name__} at {place}: {str(error)[:100]}"
+    except Exception as error:  # noqa: BLE001 (to find unforeseen exceptions)
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [f for f in frames if "npi_bids" in f.filename and "benchmarks" not in f.filename]
+        line = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
+        return f"{type(error).__name__} at {line}: {str(error)[:100]}"
     return "read"
 
 
@@ -122,7 +124,7 @@ def _damage(path: Path) -> Callable[[bytes, np.random.Generator], bytes]:
 
 
 def _damaged_bytes(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change some bytes, or cut the end off."""
+    """Change some bytes, or truncate the file."""
     damaged = bytearray(content)
     if rng.random() < 0.2:
         return bytes(damaged[: rng.integers(0, len(damaged) + 1)])
@@ -134,38 +136,40 @@ def _damaged_bytes(content: bytes, rng: np.random.Generator) -> bytes:
 
 def _damaged_image(content: bytes, rng: np.random.Generator) -> bytes:
     """Change bytes of the header, of the volumes, or of the compressed stream."""
-    kind = rng.random()
-    if kind < 0.2:
+    draw = rng.random()
+    if draw < 0.2:
         return _damaged_bytes(content, rng)
-    whole = gzip.decompress(content)
-    if kind < 0.9:
-        return gzip.compress(_damaged_bytes(whole[:_HEADER], rng) + whole[_HEADER:], 1)
-    return gzip.compress(whole[:_HEADER] + _damaged_bytes(whole[_HEADER:], rng), 1)
+    decompressed = gzip.decompress(content)
+    if draw < 0.9:
+        return gzip.compress(
+            _damaged_bytes(decompressed[:_HEADER], rng) + decompressed[_HEADER:], 1
+        )
+    return gzip.compress(decompressed[:_HEADER] + _damaged_bytes(decompressed[_HEADER:], rng), 1)
 
 
 def _damaged_json(content: bytes, rng: np.random.Generator) -> bytes:
-    """Put odd values into the fields, or change bytes."""
+    """Replace values of fields by invalid ones, or change bytes."""
     if rng.random() < 0.4:
         return _damaged_bytes(content, rng)
     fields = json.loads(content)
-    marks = {key: f"@{place}@" for place, key in enumerate(fields) if rng.random() < 0.5}
+    marks = {key: f"@{number}@" for number, key in enumerate(fields) if rng.random() < 0.5}
     text = json.dumps({**fields, **marks})
     for mark in marks.values():
-        text = text.replace(f'"{mark}"', str(rng.choice(_WORDS)))
+        text = text.replace(f'"{mark}"', str(rng.choice(_JSON_VALUES)))
     return text.encode()
 
 
 def _damaged_table(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change cells, take rows or columns out, or change bytes."""
-    kind = rng.random()
-    if kind < 0.3:
+    """Change cells, remove rows or columns, or change bytes."""
+    draw = rng.random()
+    if draw < 0.3:
         return _damaged_bytes(content, rng)
     rows = [line.split("\t") for line in content.decode().splitlines()]
-    if kind < 0.7:
+    if draw < 0.7:
         for _ in range(rng.integers(1, 6)):
             row = rows[rng.integers(len(rows))]
             row[rng.integers(len(row))] = str(rng.choice(_CELLS))
-    elif kind < 0.85:
+    elif draw < 0.85:
         del rows[rng.integers(len(rows))]
     else:
         column = rng.integers(len(rows[0]))

@@ -1,8 +1,8 @@
 """Time and memory of the group level: 1000 subjects of 400 regions.
 
-Writes an output dataset with maps and sidecars of that many subjects (a few different ones, linked
-again and again), runs the real command on it in a process of its own, and prints seconds and the
-largest memory of any process. The figures to stay under are five minutes and 4 GB.
+Writes an output dataset with maps and sidecars of that many subjects (40 distinct maps, hard-
+linked repeatedly), runs the command on it in a separate process, and prints the time and the
+largest memory of any process. The limits are five minutes and 4 GB.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from npi_bids.bids.sidecars import (
     Links,
     ModelSidecar,
     Perturbation,
-    Place,
     RunSidecar,
+    SpatialGrid,
     UncertaintySource,
     matrix_fields,
 )
@@ -46,27 +46,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-subjects", type=int, default=1000)
     parser.add_argument("--n-regions", type=int, default=400)
-    args, options = parser.parse_known_args()  # further options go to npi-bids
+    args, options = parser.parse_known_args()  # other options are passed on to npi-bids
     with tempfile.TemporaryDirectory() as folder:
         write_results(Path(folder) / "out", args.n_subjects, args.n_regions)
-        words = [sys.executable, "-m", "npi_bids", "nothing", "out", "group", "--n-procs", "2",
+        command = [sys.executable, "-m", "npi_bids", "nothing", "out", "group", "--n-procs", "2",
                  *options]  # fmt: skip
         started = time.perf_counter()
-        done = subprocess.run(words, cwd=folder, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
         seconds = time.perf_counter() - started
-        size = (Path(folder) / "out" / "group.html").stat().st_size / 1e6
+        page_mb = (Path(folder) / "out" / "group.html").stat().st_size / 1e6
     print(done.stdout[-300:] + done.stderr[-300:])
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    found = {"subjects": args.n_subjects, "regions": args.n_regions, "options": options,
+    summary = {"subjects": args.n_subjects, "regions": args.n_regions, "options": options,
              "seconds": round(seconds, 1), "largest_gb": round(memory, 2),
-             "page_mb": round(size, 2), "code": done.returncode}  # fmt: skip
-    print(json.dumps(found, indent=1))
-    save("group_size" + ("_tested" if options else ""), found)
+             "page_mb": round(page_mb, 2), "code": done.returncode}  # fmt: skip
+    print(json.dumps(summary, indent=1))
+    save("group_size" + ("_tested" if options else ""), summary)
     return 0 if done.returncode == 0 and seconds < 300 and memory < 4 else 1
 
 
 def write_results(out: Path, n_subjects: int, n_regions: int) -> None:
-    """Write what the participant level would have left of that many subjects."""
+    """Write the results of the participant level for the given number of subjects."""
     rng = np.random.default_rng(0)
     labels = tuple(f"7Networks_{'LH' if n < n_regions // 2 else 'RH'}_N{n % 7}_{n}"
                    for n in range(n_regions))  # fmt: skip
@@ -76,9 +76,9 @@ def write_results(out: Path, n_subjects: int, n_regions: int) -> None:
                           "network": [f"N{n % 7}" for n in range(n_regions)]})  # fmt: skip
     table[["x", "y", "z"]] = rng.standard_normal((n_regions, 3)) * [35, 45, 30]
     table.to_csv(out / regions, sep="\t", index=False)
-    about = {"Name": "x", "BIDSVersion": "1.11.1", "DatasetType": "derivative",
+    description = {"Name": "x", "BIDSVersion": "1.11.1", "DatasetType": "derivative",
              "GeneratedBy": [{"Name": "npi-bids"}]}  # fmt: skip
-    (out / "dataset_description.json").write_text(json.dumps(about))
+    (out / "dataset_description.json").write_text(json.dumps(description))
     (out / "logs" / "units").mkdir(parents=True)
     shared = rng.standard_normal((n_regions, n_regions)) * 0.01
     for subject in range(n_subjects):
@@ -104,9 +104,9 @@ def _write_subject(
     for measure in _MEASURES:
         path = func / f"{stem}_meas-{measure}_desc-simple_relmat.tsv"
         if subject < _DIFFERENT:
-            own = shared + 0.01 * rng.standard_normal(shared.shape)
-            np.fill_diagonal(own, 0.0)
-            write_matrix(ECResult(own, labels), path)
+            map_of_subject = shared + 0.01 * rng.standard_normal(shared.shape)
+            np.fill_diagonal(map_of_subject, 0.0)
+            write_matrix(ECResult(map_of_subject, labels), path)
         else:
             os.link(str(path).replace(sub, f"sub-{subject % _DIFFERENT:04d}"), path)
     series = f"{sub}/func/{stem}_desc-simple_timeseries"
@@ -121,7 +121,7 @@ def _write_subject(
 def _of_run(rng: np.random.Generator) -> RunSidecar:
     return RunSidecar(
         repetition_time=2.0,
-        place=Place(),
+        grid=SpatialGrid(),
         links=Links(),
         number_of_samples=420,
         samples_kept=400,
@@ -142,7 +142,7 @@ def _of_map(regions: str, series: str, rng: np.random.Generator) -> ModelSidecar
     sources = {"node_files": (f"bids::{regions}",), "sources": (f"bids::{series}",)}
     return ModelSidecar(
         matrix=matrix_fields("npi"),
-        place=Place(),
+        grid=SpatialGrid(),
         links=Links(**sources, configuration_hash="x"),
         fit=FittedModel(
             repetition_time=2.0,

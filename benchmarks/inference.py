@@ -1,9 +1,9 @@
-"""Level and power of the tests over subjects.
+"""Type I error and power of the tests over subjects.
 
-Null: two groups of subjects whose maps share edges that hang together and differ by nothing; the
-share of data sets with any finding must be at most the level (5 %), family-wise. Power: a directed
-network (a chain and a star) is stronger in one group; the share of data sets in which it is found,
-and how often its reverse is.
+Null: maps with correlated edges that do not differ between two groups of subjects; the fraction of
+data sets with any significant result must not exceed the family-wise level (5 %). Power: a
+directed network (a chain and a star) is stronger in one group; reported are the fractions of data
+sets and edges in which it is detected, and the fraction of reversed edges that are significant.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ def main() -> int:
                        for seed in range(args.n_null)], axis=0)
         for name, design in designs.items()
     }  # fmt: skip
-    show(f"Any finding in {args.n_null} null data sets (level {LEVEL:g}; sampling allows "
-         f"{limit:.3f})", METHODS, rows)  # fmt: skip
+    title = f"Any significant result in {args.n_null} null data sets"
+    show(f"{title} (level {LEVEL:g}; sampling allows {limit:.3f})", METHODS, rows)
     power = {}
     for effect in (0.8, 1.2, 1.6):
-        found = [planted(seed, effect, settings) for seed in range(args.n_power)]
-        power[f"effect {effect:g} SD"] = np.mean(found, axis=0)
+        fractions = [planted(seed, effect, settings) for seed in range(args.n_power)]
+        power[f"effect {effect:g} SD"] = np.mean(fractions, axis=0)
     columns = ("max-T any", "NBS", "TFNBS any", "edges max-T", "edges NBS", "edges TFNBS",
                "reversed NBS", "others NBS")  # fmt: skip
     show(f"Power over {args.n_power} data sets of {N_SUBJECTS} subjects", columns, power)
-    found = {name: {key: list(row) for key, row in table.items()} for name, table in
-             (("null", rows), ("power", power))}  # fmt: skip
-    save("inference", {**found, "limit": limit})
+    tables = {name: {key: list(row) for key, row in table.items()} for name, table in
+              (("null", rows), ("power", power))}  # fmt: skip
+    save("inference", {**tables, "limit": limit})
     within = all(value <= limit for row in rows.values() for value in np.delete(row, 3))
     return 0 if within else 1
 
 
 def two_groups() -> Design:
-    """Return a design with two groups and an age."""
+    """Return a design with two groups and age as a covariate."""
     rng = np.random.default_rng(0)
     group = np.repeat([0.0, 1.0], N_SUBJECTS // 2)
     matrix = np.column_stack([np.ones(N_SUBJECTS), group, rng.standard_normal(N_SUBJECTS)])
@@ -71,13 +71,13 @@ def two_groups() -> Design:
 
 
 def one_sample() -> Design:
-    """Return a design of nothing but the mean."""
+    """Return a design that consists of the mean only."""
     contrast = Contrast("mean", np.array([[1.0]]))
     return Design(np.ones((N_SUBJECTS, 1)), ("one",), (contrast,), np.zeros(N_SUBJECTS))
 
 
 def maps_of(seed: int) -> Array:
-    """Draw maps whose edges hang together, with tails heavier than the normal distribution's."""
+    """Draw maps with correlated edges and heavier tails than a normal distribution."""
     rng = np.random.default_rng(seed)
     n_edges = N_REGIONS**2
     shared = rng.standard_normal((N_SUBJECTS, 6)) @ rng.standard_normal((6, n_edges)) / 6**0.5
@@ -85,7 +85,7 @@ def maps_of(seed: int) -> Array:
 
 
 def findings(maps: Array, design: Design, settings: PermuteSettings, seed: int) -> list[float]:
-    """Return for each method whether it finds anything."""
+    """Return for each method whether it yields any significant result."""
     contrast = design.contrasts[0]
     settings = PermuteSettings(
         n_permutations=settings.n_permutations,
@@ -93,7 +93,7 @@ def findings(maps: Array, design: Design, settings: PermuteSettings, seed: int) 
         nbs_threshold=settings.nbs_threshold,
         group_seed=seed,
     )
-    drawn = permute(maps, N_REGIONS, design, contrast, settings)
+    permuted = permute(maps, N_REGIONS, design, contrast, settings)
     off = ~np.eye(N_REGIONS, dtype=bool).ravel()
     fdr = estimate(maps[:, off], design, contrast).q
     blocks, names = network_stack(maps, LABELS, NETWORKS)
@@ -102,27 +102,30 @@ def findings(maps: Array, design: Design, settings: PermuteSettings, seed: int) 
     )
     coarse = permute(blocks, len(names), design, contrast, plain, diagonal=True)
     return [
-        _any(drawn.p_fwe), _any(drawn.p_nbs), _any(drawn.p_tfnbs), float(fdr.min() < LEVEL),
+        *map(_any, (permuted.p_fwe, permuted.p_nbs, permuted.p_tfnbs)),
+        float(fdr.min() < LEVEL),
         _any(coarse.p_fwe),
-    ]  # fmt: skip
+    ]
 
 
 def planted(seed: int, effect: float, settings: PermuteSettings) -> list[float]:
-    """Plant a directed network, and return what is found of it."""
+    """Plant a directed network, and return the fractions that are detected."""
     design = two_groups()
     maps = maps_of(100_000 + seed)
     edges = np.array([source * N_REGIONS + target for source, target in PLANTED])
     maps[np.ix_(design.matrix[:, 1] > 0, edges)] += effect
-    drawn: Permuted = permute(maps, N_REGIONS, design, design.contrasts[0], settings)
-    there = np.zeros((N_REGIONS, N_REGIONS), dtype=bool)
-    there[tuple(np.array(PLANTED).T)] = True
-    others = ~there & ~there.T & ~np.eye(N_REGIONS, dtype=bool)
-    sure = {name: getattr(drawn, name) <= LEVEL for name in ("p_fwe", "p_nbs", "p_tfnbs")}
+    permuted: Permuted = permute(maps, N_REGIONS, design, design.contrasts[0], settings)
+    is_planted = np.zeros((N_REGIONS, N_REGIONS), dtype=bool)
+    is_planted[tuple(np.array(PLANTED).T)] = True
+    is_unrelated = ~is_planted & ~is_planted.T & ~np.eye(N_REGIONS, dtype=bool)
+    significant = {
+        name: getattr(permuted, name) <= LEVEL for name in ("p_fwe", "p_nbs", "p_tfnbs")
+    }
     return [
-        *(float(found[there].any()) for found in sure.values()),
-        *(float(found[there].mean()) for found in sure.values()),
-        float(sure["p_nbs"][there.T & ~there].mean()),
-        float(sure["p_nbs"][others].mean()),
+        *(float(is_significant[is_planted].any()) for is_significant in significant.values()),
+        *(float(is_significant[is_planted].mean()) for is_significant in significant.values()),
+        float(significant["p_nbs"][is_planted.T & ~is_planted].mean()),
+        float(significant["p_nbs"][is_unrelated].mean()),
     ]
 
 

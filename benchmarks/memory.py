@@ -1,9 +1,9 @@
-"""Peak memory and time of extracting a run at 2 mm, against what the scheduler is told.
+"""Peak memory and time of extracting a run at 2 mm, compared with the estimate for the scheduler.
 
 usage: python -m benchmarks.memory [--quick]
 
-Four runs: 1200 volumes of 16-bit integers, plain and compressed; 600 and 1200 of 32-bit floats,
-compressed.
+Four runs: 1200 volumes of 16-bit integers, uncompressed and compressed; 600 and 1200 volumes of
+32-bit floats, compressed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ atlas = read_parcellation(Path(sys.argv[2]))
 import nilearn.maskers, torch
 
 def peak():
-    # Unlike ru_maxrss this does not begin at what the parent held.
+    # Unlike ru_maxrss, this does not include the memory of the parent process.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e6
 
@@ -44,7 +44,7 @@ print(time.perf_counter() - started, peak(), before)
 
 
 def make_run(path: Path, n_samples: int, dtype: type = np.int16) -> None:
-    """Write a run with a brain of noise: 16-bit integers, or the 32-bit floats of fMRIPrep."""
+    """Write a run of noise within a brain, as 16-bit integers or as 32-bit floats (fMRIPrep)."""
     rng = np.random.default_rng(0)
     x, y, z = np.indices(SHAPE)
     brain = (x - 45) ** 2 / 33**2 + (y - 54) ** 2 / 42**2 + (z - 40) ** 2 / 33**2 < 1
@@ -66,12 +66,12 @@ def make_atlas(folder: Path) -> None:
     values = 1 + (x // 19) * 20 + (y // 28) * 5 + z // 19
     inside = (x - 45) ** 2 / 33**2 + (y - 54) ** 2 / 42**2 + (z - 40) ** 2 / 33**2 < 1
     values = np.where(inside, values, 0)
-    there, places = np.unique(values, return_inverse=True)
-    data = places.reshape(SHAPE)
-    labels = tuple(f"R{number}" for number in range(1, len(there)))
+    used_values, indices = np.unique(values, return_inverse=True)
+    data = indices.reshape(SHAPE)
+    labels = tuple(f"R{number}" for number in range(1, len(used_values)))
     image = label_image(data, AFFINE)
-    known = Parcellation("Blocks", labels, tuple(range(1, len(there))), "MNI", image)
-    save_parcellation(known, folder)
+    parcellation = Parcellation("Blocks", labels, tuple(range(1, len(used_values))), "MNI", image)
+    save_parcellation(parcellation, folder)
 
 
 def main() -> int:
@@ -86,14 +86,14 @@ def main() -> int:
         for n_samples, dtype, extension in cases:
             path = folder / f"sub-1_task-rest_desc-preproc_bold{extension}"
             make_run(path, n_samples, dtype)
-            words = [sys.executable, "-c", _CHILD, str(path), str(folder / "atlas")]
-            text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            command = [sys.executable, "-c", _CHILD, str(path), str(folder / "atlas")]
+            text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             took, peak, before = map(float, text.split())
             told = extraction_memory([path])
             row = f"{n_samples} volumes, {dtype.__name__}, {extension}"
             rows[row] = (took, peak, before, told, told / peak)
             path.unlink()
-    columns = ("seconds", "peak (GB)", "of that libraries", "scheduler told (GB)", "told / peak")
+    columns = ("seconds", "peak (GB)", "libraries (GB)", "estimate (GB)", "estimate / peak")
     show("Extraction at 2 mm", columns, rows)
     print(f"written to {save('memory', rows)}")
     return 0

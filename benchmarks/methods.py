@@ -1,4 +1,4 @@
-"""Ways to get a directed map from regional series: ours, the published ones, and others."""
+"""Methods that infer a directed map from regional series: ours, the published ones, and others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sklearn.linear_model import LassoLarsIC
 
 from npi_bids.connectivity.measures import (
     functional_connectivity,
-    kept_samples,
     lagged_correlation,
     oriented_correlation,
     partial_correlation,
+    uncensored_samples,
 )
 from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.settings import PerturbSettings
@@ -26,7 +26,7 @@ Method = Callable[[Sequence[RegionSeries]], Array]
 
 
 def surrogate(settings: TrainSettings) -> Method:
-    """Return a method that trains as the app does and perturbs."""
+    """Return a method that trains a surrogate as the app does, and perturbs it."""
 
     def infer(runs: Sequence[RegionSeries]) -> Array:
         resolved = resolve(settings)
@@ -41,8 +41,8 @@ def surrogate(settings: TrainSettings) -> Method:
 
 
 def methods(*, published: Sequence[str] = ("mlp",), slow: bool = True) -> dict[str, Method]:
-    """Return the methods by name; ``published`` networks, and ``slow`` ones, on request."""
-    found: dict[str, Method] = {
+    """Return the methods by name, including ``published`` networks and ``slow`` methods."""
+    by_name: dict[str, Method] = {
         "hybrid (default)": surrogate(TrainSettings(device="cpu")),
         "mou": surrogate(TrainSettings(surrogate="mou", device="cpu")),
         "var, ridge": surrogate(TrainSettings(surrogate="var", device="cpu")),
@@ -56,14 +56,14 @@ def methods(*, published: Sequence[str] = ("mlp",), slow: bool = True) -> dict[s
         "impulse response": _on_windows(_impulse_response),
         "lag-1 correlation": _on_windows(lagged_correlation),
         "FC": functional_connectivity,
-        "partial correlation": lambda runs: partial_correlation(kept_samples(runs)),
-        "oriented": lambda runs: oriented_correlation(kept_samples(runs)),
+        "partial correlation": lambda runs: partial_correlation(uncensored_samples(runs)),
+        "oriented": lambda runs: oriented_correlation(uncensored_samples(runs)),
     }
     if slow and find_spec("statsmodels"):
-        found["Granger"] = _granger
+        by_name["Granger"] = _granger
     if slow and find_spec("tigramite"):
-        found["PCMCI"] = _pcmci
-    return found
+        by_name["PCMCI"] = _pcmci
+    return by_name
 
 
 def _on_windows(method: Callable[[Windows], Array]) -> Method:
@@ -87,15 +87,15 @@ def _impulse_response(windows: Windows) -> Array:
     """Return the generalised impulse response of a VAR after one step (Pesaran and Shin 1998)."""
     weights = _least_squares(windows)
     past = windows.history[:, -1] - windows.history[:, -1].mean(axis=0)
-    left = windows.target - windows.target.mean(axis=0) - past @ weights
-    noise = left.T @ left / len(left)
+    residuals = windows.target - windows.target.mean(axis=0) - past @ weights
+    noise = residuals.T @ residuals / len(residuals)
     response: Array = (noise / np.sqrt(np.diag(noise))[:, None]) @ weights
     return response
 
 
 def _granger(runs: Sequence[RegionSeries]) -> Array:
     """Return conditional Granger causality: signed -log10 p of each weight of a VAR."""
-    from statsmodels.tsa.api import VAR  # an extra, and slow to import
+    from statsmodels.tsa.api import VAR  # optional, and slow to import
 
     fitted = VAR(np.concatenate([run.data for run in runs])).fit(1)
     evidence: Array = -np.log10(np.maximum(fitted.pvalues[1:], 1e-300))
@@ -109,6 +109,6 @@ def _pcmci(runs: Sequence[RegionSeries]) -> Array:
     from tigramite.pcmci import PCMCI
 
     data = data_processing.DataFrame(np.concatenate([run.data for run in runs]))
-    found = PCMCI(dataframe=data, cond_ind_test=ParCorr()).run_pcmci(tau_min=1, tau_max=1)
-    values: Array = found["val_matrix"][:, :, 1]
+    results = PCMCI(dataframe=data, cond_ind_test=ParCorr()).run_pcmci(tau_min=1, tau_max=1)
+    values: Array = results["val_matrix"][:, :, 1]
     return values

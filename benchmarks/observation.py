@@ -1,4 +1,4 @@
-"""Networks seen through delays, haemodynamics, filters and gaps: what the default recovers."""
+"""Recovery of networks observed through delays, haemodynamics, filters and gaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_
 from npi_bids.surrogates.base import TrainSettings
 
 N_REGIONS, N_SAMPLES = 20, 1600
-SEEDS = range(400, 404)  # those below were looked at while the rules were made
+SEEDS = range(400, 404)  # lower seeds were used in developing the method
 _FINE = 0.1  # s; grid on which the haemodynamic response is applied
 _WARM_UP = 60.0  # s
 METHODS = {
@@ -29,24 +29,25 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """How a network is seen.
+    """Conditions under which a network is observed.
 
     Attributes
     ----------
     tr
         Sampling period (s).
     delay_sd
-        Spread of the delays of regions (s).
+        Standard deviation of the delays of regions (s).
     haemodynamic
-        Whether the state is seen through SPM's double-gamma response, with white noise of 0.2 SD.
+        Whether the state is convolved with SPM's double-gamma response and white noise of 0.2 SD
+        is added.
     band_pass
-        Whether 0.01 to 0.1 Hz are kept.
+        Whether signals are band-passed from 0.01 to 0.1 Hz.
     censored
-        Share of samples that are left out at random.
+        Fraction of randomly censored samples.
     hierarchy
         Whether all connections are positive and go from upstream to downstream regions.
     n_samples
-        Length.
+        Number of samples.
     """
 
     tr: float = 1.0
@@ -80,36 +81,38 @@ CONDITIONS = {
 
 
 def draw(condition: Condition, seed: int) -> tuple[RegionSeries, Array]:
-    """Return a run as it is seen, and the EC over one sample in standard deviations."""
+    """Return a run as it is observed, and the EC over one sample in standard deviations."""
     rng = np.random.default_rng(seed)
     weights = random_network(N_REGIONS, rng).weights
     if condition.hierarchy:
         rank = rng.permutation(N_REGIONS)
-        there = (rng.random(weights.shape) < 0.4) & (rank[:, None] < rank[None, :])
-        weights = np.where(there, 2 * np.abs(weights), 0.0)
+        is_connected = (rng.random(weights.shape) < 0.4) & (rank[:, None] < rank[None, :])
+        weights = np.where(is_connected, 2 * np.abs(weights), 0.0)
     n_fine = round((condition.n_samples * condition.tr + _WARM_UP) / _FINE)
     fine = RNNSystem(weights, tr=_FINE)
     state = simulate_rnn(fine, n_runs=1, n_samples=n_fine, rng=rng)[0]
     step, first = round(condition.tr / _FINE), round(_WARM_UP / _FINE)
-    seen = state[first::step][: condition.n_samples]
-    size = seen.std(axis=0)
-    truth = true_ec(RNNSystem(weights, tr=condition.tr), seen[None], rng)
+    sampled_state = state[first::step][: condition.n_samples]
+    sd = sampled_state.std(axis=0)
+    truth = true_ec(RNNSystem(weights, tr=condition.tr), sampled_state[None], rng)
     delays = condition.delay_sd * rng.standard_normal(N_REGIONS)
-    shown = np.stack(list(_shown(state, delays, haemodynamic=condition.haemodynamic)), axis=1)
-    shown = shown[first::step][: condition.n_samples]
+    signals = np.stack(
+        list(_observe_regions(state, delays, haemodynamic=condition.haemodynamic)), axis=1
+    )
+    signals = signals[first::step][: condition.n_samples]
     if condition.haemodynamic:
-        shown = shown + 0.2 * shown.std(axis=0) * rng.standard_normal(shown.shape)
+        signals = signals + 0.2 * signals.std(axis=0) * rng.standard_normal(signals.shape)
     if condition.band_pass:
         sos = butter(2, [0.01, 0.1], "band", fs=1 / condition.tr, output="sos")
-        shown = sosfiltfilt(sos, shown, axis=0)
-    keep = rng.random(len(shown)) >= condition.censored
-    shown = (shown - shown[keep].mean(axis=0)) / shown[keep].std(axis=0)
-    labels = tuple(f"R{place:02d}" for place in range(N_REGIONS))
-    run = RegionSeries(np.where(keep[:, None], shown, np.nan), labels, condition.tr, keep)
-    return run, truth * size[:, None] / size
+        signals = sosfiltfilt(sos, signals, axis=0)
+    keep = rng.random(len(signals)) >= condition.censored
+    signals = (signals - signals[keep].mean(axis=0)) / signals[keep].std(axis=0)
+    labels = tuple(f"R{region:02d}" for region in range(N_REGIONS))
+    run = RegionSeries(np.where(keep[:, None], signals, np.nan), labels, condition.tr, keep)
+    return run, truth * sd[:, None] / sd
 
 
-def _shown(state: Array, delays: Array, *, haemodynamic: bool) -> Iterator[Array]:
+def _observe_regions(state: Array, delays: Array, *, haemodynamic: bool) -> Iterator[Array]:
     """Yield the signal of each region on the fine grid."""
     hz = np.fft.rfftfreq(2 * len(state), _FINE)
     time = np.arange(0, 40, _FINE)
@@ -117,8 +120,8 @@ def _shown(state: Array, delays: Array, *, haemodynamic: bool) -> Iterator[Array
     gain = np.fft.rfft(response, 2 * len(state)) if haemodynamic else 1.0
     for region, delay in enumerate(delays):
         spectrum = np.fft.rfft(state[:, region], 2 * len(state)) * gain
-        moved = np.fft.irfft(spectrum * np.exp(-2j * np.pi * hz * delay), 2 * len(state))
-        yield moved[: len(state)]
+        delayed = np.fft.irfft(spectrum * np.exp(-2j * np.pi * hz * delay), 2 * len(state))
+        yield delayed[: len(state)]
 
 
 def compare(
@@ -131,10 +134,10 @@ def compare(
             run, truth = draw(condition, seed)
             for method, options in METHODS.items():
                 train = TrainSettings(device="cpu", **options)
-                found = ec_of_runs([run], train=train, perturb=PerturbSettings()).ec
+                ec = ec_of_runs([run], train=train, perturb=PerturbSettings()).ec
                 scores[method].append((
-                    pearson(found, truth),
-                    pearson(symmetric(found), symmetric(truth)),
-                    pearson(antisymmetric(found), antisymmetric(truth)),
+                    pearson(ec, truth),
+                    pearson(symmetric(ec), symmetric(truth)),
+                    pearson(antisymmetric(ec), antisymmetric(truth)),
                 ))  # fmt: skip
         yield name, {method: tuple(np.mean(rows, axis=0)) for method, rows in scores.items()}

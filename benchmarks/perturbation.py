@@ -1,4 +1,4 @@
-"""Speed of the perturbation: the fast way against one plain pass per region, in one run.
+"""Speed of the fast perturbation, compared with one plain pass per region.
 
 usage: python -m benchmarks.perturbation [--n-regions N] [--n-windows T]
 """
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _seconds(work: Callable[[], Array]) -> float:
-    """Return the shortest of three times."""
+    """Return the shortest of three run times."""
     times = []
     for _ in range(3):
         started = time.perf_counter()

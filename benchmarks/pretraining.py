@@ -1,9 +1,9 @@
-"""Does pre-training on a group pay? Accuracy of individual maps, and of what is individual.
+"""Benefit of pre-training on a group: accuracy of individual maps and of their deviations.
 
-Subjects share a network and differ from it at random, by half of its size. Prints the correlation
-of individual maps, and of their deviations from the mean of the subjects, with the truth: alone,
-shrunk towards the group, and the group's surrogate for everybody. A subject's own fold is left out
-of its prior.
+All subjects share a network, from which each deviates at random, by half of its strength. Prints
+the correlation with the truth of individual maps, and of their deviations from the mean over
+subjects, for models fitted alone, models shrunk towards the group, and the group surrogate used
+for all subjects. The prior of a subject is fitted without its fold.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from npi_bids.simulate.linear import LinearSystem, simulate_linear, sparse_drift
 from npi_bids.simulate.rnn import RNNSystem, simulate_rnn, true_ec
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
-from npi_bids.surrogates.group_prior import group_linear
+from npi_bids.surrogates.group_prior import rescale_group_linear
 from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.windows import cut_windows
 
@@ -41,7 +41,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Group:
-    """Series of all subjects, and their true maps in units of the z-scored signals."""
+    """Series of all subjects, and their true maps in the units of z-scored signals."""
 
     series: list[Array]
     truth: list[Array]
@@ -61,20 +61,20 @@ def main() -> int:
             make_rnn(n_regions, n_subjects, n_samples, args.own)
         )  # fmt: skip
         rows[name] = measure(group)
-        show(f"own {args.own:g}", COLUMNS, {name: rows[name]})
+        show(f"individual deviation {args.own:g}", COLUMNS, {name: rows[name]})
     show("Pre-training", COLUMNS, rows)
     save("pretraining", {"columns": COLUMNS, "rows": rows})
     well = all(row[1] > row[0] - 0.005 and row[4] > row[3] - 0.005 for row in rows.values())
     return 0 if well else 1
 
 
-def make_ou(n_regions: int, n_subjects: int, n_samples: int, own: float) -> Group:
-    """Simulate Ornstein-Uhlenbeck processes, 1 s apart."""
+def make_ou(n_regions: int, n_subjects: int, n_samples: int, individual: float) -> Group:
+    """Simulate Ornstein-Uhlenbeck processes, sampled every second."""
     shared = sparse_drift(n_regions, 1.2, np.random.default_rng(1))
     series, truth = [], []
     for subject in range(n_subjects):
-        different = own * sparse_drift(n_regions, 1.2, np.random.default_rng(100 + subject))
-        drift = _RATE * ((shared + different) / np.sqrt(1 + own**2) - np.eye(n_regions))
+        different = individual * sparse_drift(n_regions, 1.2, np.random.default_rng(100 + subject))
+        drift = _RATE * ((shared + different) / np.sqrt(1 + individual**2) - np.eye(n_regions))
         stationary = solve_continuous_lyapunov(drift.T, -np.eye(n_regions))
         transition = expm(drift)
         system = LinearSystem(transition, stationary - transition.T @ stationary @ transition)
@@ -85,7 +85,7 @@ def make_ou(n_regions: int, n_subjects: int, n_samples: int, own: float) -> Grou
     return Group(series, truth)
 
 
-def make_rnn(n_regions: int, n_subjects: int, n_samples: int, own: float) -> Group:
+def make_rnn(n_regions: int, n_subjects: int, n_samples: int, individual: float) -> Group:
     """Simulate the noisy recurrent network of the benchmark."""
 
     def draw(seed: int) -> Array:
@@ -97,7 +97,7 @@ def make_rnn(n_regions: int, n_subjects: int, n_samples: int, own: float) -> Gro
     shared = draw(1)
     series, truth = [], []
     for subject in range(n_subjects):
-        weights = (shared + own * draw(100 + subject)) / np.sqrt(1 + own**2)
+        weights = (shared + individual * draw(100 + subject)) / np.sqrt(1 + individual**2)
         system = RNNSystem(weights)
         rng = np.random.default_rng(10_000 + subject)
         signals = simulate_rnn(system, n_runs=1, n_samples=n_samples, rng=rng)
@@ -114,7 +114,7 @@ def _in_deviations(effect: Array, signals: Array) -> Array:
 
 
 def measure(group: Group) -> list[float]:
-    """Return the figures of one group."""
+    """Return the correlations and run times of one group."""
     labels = tuple(f"R{n}" for n in range(group.series[0].shape[1]))
 
     def runs(subject: int) -> list[RegionSeries]:
@@ -128,32 +128,34 @@ def measure(group: Group) -> list[float]:
 
     settings = resolve(TrainSettings())
     started = time.perf_counter()
-    found = pretrain(subjects, settings)
+    pretrained = pretrain(subjects, settings)
     training = time.perf_counter() - started
     scored = range(min(_SCORED, len(group.series)))
     maps: dict[str, list[Array]] = {"alone": [], "shrunk": [], "group": []}
     spent = 0.0
     for subject in scored:
         windows = cut_windows(runs(subject), settings.n_lags or 1)
-        nothing = windows.take(slice(0, 0))
-        alone, _ = fit_surrogate(windows, nothing, settings)
+        no_windows = windows.take(slice(0, 0))
+        alone, _ = fit_surrogate(windows, no_windows, settings)
         started = time.perf_counter()
-        prior = found.prior_of(str(subject), leave_out=True)
-        shrunk, _ = fit_surrogate(windows, nothing, settings, prior=prior)
+        prior = pretrained.build_prior(str(subject), leave_out=True)
+        shrunk, _ = fit_surrogate(windows, no_windows, settings, prior=prior)
         spent += time.perf_counter() - started
-        shared = group_linear(windows, prior)
+        shared = rescale_group_linear(windows, prior)
         for name, model in (("alone", alone), ("shrunk", shrunk), ("group", shared)):
             maps[name].append(model.mean_jacobian(windows.history))  # type: ignore[attr-defined]
     truth = [group.truth[subject] for subject in scored]
-    apart = np.mean(truth, axis=0)
+    mean_truth = np.mean(truth, axis=0)
     figures = [
         np.mean([pearson(m, t) for m, t in zip(maps[name], truth, strict=True)])
         for name in ("alone", "shrunk", "group")
     ]
     for name in ("alone", "shrunk"):
         mean = np.mean(maps[name], axis=0)
-        own = [pearson(m - mean, t - apart) for m, t in zip(maps[name], truth, strict=True)]
-        figures.append(np.mean(own))
+        correlations = [
+            pearson(m - mean, t - mean_truth) for m, t in zip(maps[name], truth, strict=True)
+        ]
+        figures.append(np.mean(correlations))
     return [float(figure) for figure in (*figures, training, spent / len(truth))]
 
 

@@ -1,8 +1,8 @@
-"""The structure of the published training and perturbation loops, written from its description.
+"""Published training and perturbation loops, reimplemented from their description.
 
-A DataLoader feeds batches of 50; after every epoch training and held-out windows are evaluated in
-batches; the map takes one perturbed and one unperturbed pass per region (Luo et al. 2025,
-Methods). Speeds are compared with this.
+A DataLoader provides batches of 50; after every epoch, training and held-out windows are evaluated
+in batches; the map takes one perturbed and one unperturbed pass per region (Luo et al. 2025,
+Methods). These loops are the reference for all speeds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from npi_bids.records import Array, Windows
-
-_BATCH = 50
 
 _BATCH = 50
 
@@ -65,7 +63,7 @@ def map_loop(network: nn.Module, windows: Windows, strength: float = 1.0) -> Arr
 
 
 def jacobian_loop(network: nn.Module, windows: Windows) -> Array:
-    """Differentiate the prediction of every window, one after the other."""
+    """Differentiate the prediction of each window separately."""
     flat = _flat(windows.history)
     n_regions = windows.target.shape[1]
     total = torch.zeros(n_regions, n_regions)

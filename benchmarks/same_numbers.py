@@ -1,14 +1,14 @@
-"""Run the program on many kinds of input, and compare every number with that of another version.
+"""Run the program on many types of input, and compare all numbers with those of another version.
 
 usage: python -m benchmarks.same_numbers record RESULTS.json [WORK]
        python -m benchmarks.same_numbers compare BEFORE.json AFTER.json
 
 ``record`` runs the demo, four atlases on images with real confounds, greyordinates, regional
 series with groups, pre-training, a whole-brain model and the validation, and stores a digest of
-every table, image and tensor, and the numbers of every JSON. ``compare`` says which files differ.
-A file that was renamed is known by its digest; fields of a JSON may be renamed or left out, which
-is listed, but none may hold another number. Real data are taken from ``../shared/data``, and the
-runs that need them are left out where it is not there.
+every table, image and tensor, and the numbers of every JSON. ``compare`` lists the files that
+differ. A renamed file is recognised by its digest; fields of a JSON may be renamed or omitted,
+which is listed, but must not contain other numbers. Real data are taken from ``../shared/data``;
+runs that need them are skipped if it does not exist.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
-# What differs from run to run, or says who ran it.
+# Folders and fields that differ from run to run, or describe who ran it.
 _NO_RESULT = ("logs", "work", "figures")
 _NO_NUMBER = ("Version", "SoftwareVersions", "ConfigurationHash", "GeneratedBy", "Seconds")
 _STRATEGY = 'components = ["motion"]\nmotion = "basic"\n'
@@ -69,7 +69,7 @@ def record(path: Path, work: Path | None) -> int:
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """Print what differs; return 0 where every number is the same."""
+    """Print the differences; return 0 if all numbers are the same."""
     unlike = [name for name in before if name in after and before[name] != after[name]]
     fewer = [name for name in unlike if _fewer(before[name], after[name])]
     changed = sorted(set(unlike) - set(fewer))
@@ -77,7 +77,9 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
     new = {name: after[name] for name in after if name not in before}
     renamed = {}
     for name, digest in gone.items():
-        match = next((other for other, found in new.items() if found == digest), None)
+        match = next(
+            (other for other, other_digest in new.items() if other_digest == digest), None
+        )
         if match is not None:
             renamed[name] = match
             del new[match]
@@ -94,20 +96,20 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
 
 
 def _fewer(before: object, after: object) -> bool:
-    """Tell whether two JSON differ in nothing but fields that were left out."""
+    """Tell whether two JSON differ only in omitted fields."""
     if not isinstance(before, list) or not isinstance(after, list):
         return False
     return set(map(float, after)) <= set(map(float, before))
 
 
 def _digest(path: Path) -> str | list[float] | None:
-    """Return a digest of the numbers of a file, or None where it holds none; those of a JSON."""
+    """Return a digest of a file, the numbers of a JSON, or None if there are no numbers."""
     if path.suffix == ".json":
         numbers = sorted(_numbers(json.loads(path.read_text(encoding="utf-8"))))
         return numbers or None
     if path.name.endswith(".nii.gz"):
         return _sha(gzip.decompress(path.read_bytes()))
-    if path.suffix == ".safetensors":  # whose metadata are no numbers
+    if path.suffix == ".safetensors":  # without metadata, which are not results
         tensors = load_file(path)
         return _sha(b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors)))
     if path.suffix in (".tsv", ".nii", ".npz", ".npy"):
@@ -116,7 +118,7 @@ def _digest(path: Path) -> str | list[float] | None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers of a JSON, without those that say which version made it."""
+    """Yield the numbers of a JSON, except those that describe the version."""
     if isinstance(value, dict):
         for name, item in value.items():
             if name not in _NO_NUMBER:
@@ -132,15 +134,15 @@ def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:24]
 
 
-def _run(root: Path, name: str, *words: object, codes: tuple[int, ...] = (0,)) -> None:
-    """Run a command of npi-bids; ``name`` is that of its module."""
+def _run(root: Path, name: str, *arguments: object, codes: tuple[int, ...] = (0,)) -> None:
+    """Run a command of npi-bids; ``name`` is the name of its module."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "NILEARN_DATA": str(_SHARED / "nilearn_data"),
     }
-    command = [sys.executable, "-m", name, *map(str, words)]
+    command = [sys.executable, "-m", name, *map(str, arguments)]
     done = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=False
     )
@@ -148,8 +150,8 @@ def _run(root: Path, name: str, *words: object, codes: tuple[int, ...] = (0,)) -
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
 
 
-def _npi_bids(root: Path, *words: object, codes: tuple[int, ...] = (0,)) -> None:
-    _run(root, "npi_bids", *words, "-w", root / "work", "--offline", codes=codes)
+def _npi_bids(root: Path, *arguments: object, codes: tuple[int, ...] = (0,)) -> None:
+    _run(root, "npi_bids", *arguments, "-w", root / "work", "--offline", codes=codes)
 
 
 def _demo(root: Path) -> None:
@@ -176,8 +178,8 @@ def _greyordinates(root: Path) -> None:
     func.mkdir(parents=True, exist_ok=True)
     for path in (_SHARED / "composite_dtseries").glob("sub-03*"):
         shutil.copyfile(path, func / path.name)
-    about = {"Name": "x", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
-    (data / "dataset_description.json").write_text(json.dumps(about))
+    description = {"Name": "x", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    (data / "dataset_description.json").write_text(json.dumps(description))
     atlas = "Schaefer2018_100Parcels_7Networks_order_Tian_Subcortex_S1.dlabel.nii"
     _npi_bids(
         root, data, root / "grey", "participant", "--atlas", _SHARED / "cifti_atlases" / atlas,
@@ -186,7 +188,7 @@ def _greyordinates(root: Path) -> None:
 
 
 def _study(root: Path) -> None:
-    """Map regional series with every surrogate; test groups, pre-train, validate."""
+    """Map regional series with all surrogates, test groups, pre-train and validate."""
     _run(
         root, "npi_bids.cli.simulate", "rnn", root / "study", "--series-only", "--n-subjects",
         "6", "--n-runs", "1", "--minutes", "5", "--tr", "1", "--n-regions", "8",

@@ -1,9 +1,9 @@
-"""Speed against the published loops and against the matrix products alone, in one run.
+"""Speed compared with the published loops and with the matrix products alone.
 
 usage: python -m benchmarks.speed [--quick]
 
-All on one thread but for the last rows. Times of this machine are printed for orientation; the
-ratios are the result.
+Everything runs on one thread, except the last rows. Times on this machine are printed for
+orientation; the ratios are the result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from npi_bids.surrogates.windows import cut_windows, split_windows
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Return how long a call takes."""
+    """Return the run time of a call in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -51,14 +51,14 @@ def series(n_regions: int, n_runs: int, n_samples: int) -> list[Any]:
 
 
 def published_preset(n_regions: int, n_runs: int, n_samples: int, epochs: int) -> dict[str, float]:
-    """Compare the preset luo2025 with the published loops; the time of one epoch is scaled up."""
+    """Compare the preset luo2025 with the published loops."""
     hcp = n_regions > 100
     settings = resolve(preset("luo2025-hcp" if hcp else "luo2025", epochs=epochs, device="cpu"))
     windows = cut_windows(series(n_regions, n_runs, n_samples), 3)
     learn, check = split_windows(windows, 0.8)
     rate = settings.learning_rate or 0.0
     network = make_network(MLP, 3, n_regions, settings)
-    # What torch does when it is first used takes a second, and is no part of either loop.
+    # The initialisation of torch takes a second and belongs to neither loop.
     first = learn.take(slice(0, 100))
     train_loop(network, first, first, epochs=1, rate=rate)
     fit_surrogate(first, first, settings)
@@ -69,8 +69,8 @@ def published_preset(n_regions: int, n_runs: int, n_samples: int, epochs: int) -
     ours = min(seconds(lambda: fit_surrogate(learn, check, settings)) for _ in range(2))
     floor = epochs * _training_floor(network, learn)
     model, _ = fit_surrogate(learn, check, settings)
-    few = windows.take(slice(0, 40 if hcp else 400))
-    found = {
+    subset = windows.take(slice(0, 40 if hcp else 400))
+    figures = {
         "training, published loop (s)": theirs,
         "training, ours (s)": ours,
         "training: times faster": theirs / ours,
@@ -81,8 +81,8 @@ def published_preset(n_regions: int, n_runs: int, n_samples: int, epochs: int) -
     )
     slow = min(seconds(lambda: map_loop(network, windows)) for _ in range(1 if hcp else 2))
     jacobian = min(seconds(lambda: mean_jacobian(model, windows.history)) for _ in range(3))
-    per_window = seconds(lambda: jacobian_loop(network, few)) / len(few)
-    return found | {
+    per_window = seconds(lambda: jacobian_loop(network, subset)) / len(subset)
+    return figures | {
         "map, published loop (s)": slow,
         "map, ours (s)": fast,
         "map: times faster": slow / fast,
@@ -98,19 +98,19 @@ def _training_floor(network: MLP, learn: Windows, batch: int = 50) -> float:
     shapes = [layer.weight.shape for layer in (network.first, network.second, network.third)]
     n_batches = -(-len(learn) // batch)
     total = 0.0
-    for place, (out, into) in enumerate(shapes):
-        left, weight, back = (
+    for layer_index, (out, into) in enumerate(shapes):
+        inputs, weight, back = (
             torch.randn(batch, into),
             torch.randn(into, out),
             torch.randn(batch, out),
         )
 
         def products(
-            a: Any = left, b: Any = weight, c: Any = back, first: bool = place == 0
+            a: Any = inputs, b: Any = weight, c: Any = back, first: bool = layer_index == 0
         ) -> None:
             a @ b
             a.T @ c
-            if not first:  # nothing flows back into the data
+            if not first:  # no gradient with respect to the data
                 c @ b.T
 
         total += min(seconds(lambda p=products: [p() for _ in range(n_batches)]) for _ in range(3))
@@ -118,7 +118,7 @@ def _training_floor(network: MLP, learn: Windows, batch: int = 50) -> float:
 
 
 def _map_floor(network: MLP, windows: Windows) -> float:
-    """Return the time of the one product that every window and region needs."""
+    """Return the time of the one matrix product that each window and region requires."""
     into, out = network.second.weight.shape[1], network.second.weight.shape[0]
     weight = torch.randn(into, out)
     chunk = torch.randn(512, into)
@@ -129,17 +129,17 @@ def _map_floor(network: MLP, windows: Windows) -> float:
 
 
 def default_in_a_process(n_regions: int, n_runs: int, n_samples: int) -> dict[str, float]:
-    """Run the default with its verdict in a process of its own, for its peak memory."""
+    """Run the default with its verdict in a separate process, to measure its peak memory."""
     took, peak = _in_a_process(n_regions, n_runs, n_samples)
     return {"default with verdict (s)": took, "peak memory (GB)": peak}
 
 
 def _in_a_process(*sizes: int, n_threads: int = 1) -> tuple[float, float]:
-    """Return seconds and peak memory (GB), with the environment that the program gives workers."""
-    words = [sys.executable, "-m", "benchmarks.speed", "--one", *map(str, (*sizes, n_threads))]
+    """Return seconds and peak memory (GB), in the environment of the program's workers."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--one", *map(str, (*sizes, n_threads))]
     prepared = {"OMP_NUM_THREADS": str(n_threads), "OPENBLAS_NUM_THREADS": "1"}
     text = subprocess.run(
-        words, capture_output=True, text=True, check=True, env={**os.environ, **prepared}
+        command, capture_output=True, text=True, check=True, env={**os.environ, **prepared}
     ).stdout
     took, peak = map(float, text.split())
     return took, peak
@@ -156,7 +156,7 @@ def one(n_regions: int, n_runs: int, n_samples: int, n_threads: int) -> None:
 
 
 def together(n_networks: int, n_regions: int, n_samples: int) -> float:
-    """Return how many times faster many networks train together than one after the other."""
+    """Return the speed-up of training networks jointly over one after the other."""
     settings = resolve(preset("luo2025", epochs=3, device="cpu"))
     pairs = [
         split_windows(cut_windows(series(n_regions, 1, n_samples), 3), 0.8)
@@ -175,7 +175,7 @@ def together(n_networks: int, n_regions: int, n_samples: int) -> float:
 
 
 def many_subjects(n_subjects: int) -> list[float]:
-    """Return the time per subject of N = 100, T = 300, in ten stretches of subjects."""
+    """Return the time per subject of N = 100, T = 300, for ten successive tenths of subjects."""
     runs = series(100, 1, 300)
     settings = TrainSettings(surrogate="var", device="cpu")
     return [
@@ -191,7 +191,7 @@ def many_subjects(n_subjects: int) -> list[float]:
 
 
 def two_threads(n_regions: int) -> float:
-    """Return the time of the default on one thread over that on two, each in its own process."""
+    """Return the speed-up of the default on two threads, each measured in its own process."""
     took = [
         min(_in_a_process(n_regions, 2, 600, n_threads=number)[0] for _ in range(2))
         for number in (1, 2)
@@ -213,19 +213,23 @@ def main() -> int:
          {name: (small[name], large[name]) for name in names})  # fmt: skip
     default = default_in_a_process(*((100, 2, 600) if quick else (360, 4, 1200)))
     epochs = 1 if quick else 3
-    whole = large["training, published loop (s)"] / epochs * 100 + large["map, published loop (s)"]
+    published_seconds = (
+        large["training, published loop (s)"] / epochs * 100 + large["map, published loop (s)"]
+    )
     rows = {name: (value,) for name, value in default.items()}
-    rows["published training and map, 100 epochs (s)"] = (whole,)
+    rows["published training and map, 100 epochs (s)"] = (published_seconds,)
     with threads(1):
         rows |= {
-            f"{n} networks together, N = {size}: times faster": (together(n, size, 1200),)
-            for n, size in ((4, 20), (16, 20), (4, 100))
+            f"{n} networks together, N = {n_regions}: times faster": (
+                together(n, n_regions, 1200),
+            )
+            for n, n_regions in ((4, 20), (16, 20), (4, 100))
         }
         each = many_subjects(20 if quick else 1000)
     rows["subjects of N = 100: last tenth over first"] = (each[-1] / each[0],)
     rows["subjects of N = 100: each (s)"] = (float(np.mean(each)),)
-    for size in (20, 100) if quick else (20, 100, 360):
-        rows[f"two threads over one, N = {size}"] = (two_threads(size),)
+    for n_regions in (20, 100) if quick else (20, 100, 360):
+        rows[f"two threads over one, N = {n_regions}"] = (two_threads(n_regions),)
     if not quick:
         huge = default_in_a_process(1000, 2, 600)
         rows |= {f"N = 1000, 2 x 600: {name}": (value,) for name, value in huge.items()}

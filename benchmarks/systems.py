@@ -1,4 +1,4 @@
-"""Systems whose connectivity is known: released data, and fresh simulations from the equations."""
+"""Systems whose connectivity is known: released data, and new simulations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
-    """Series of one subject and what they were made from.
+class System:
+    """Series of one subject, and the true connectivity.
 
     ``truth`` is the effective connectivity, or (``graph``) an adjacency matrix of 0 and 1; both
     are indexed ``[source, target]``.
@@ -33,12 +33,12 @@ class Known:
     graph: bool = False
 
 
-def released_rnn(n_samples: int) -> Iterator[Known]:
-    """Yield the packaged seeds of the released RNN benchmark, cut to a length."""
+def released_rnn(n_samples: int) -> Iterator[System]:
+    """Yield the packaged seeds of the released RNN benchmark, truncated to a length."""
     for path in sorted((SHARED / "npi_rnn_sim").glob("rnn_n20_T8000_seed*.npz")):
         stored = np.load(path)
         series = stored["ts"][:n_samples].astype(float)
-        yield Known(path.stem[-6:], as_runs([series], 1.0, raw=True), stored["real_EC_src_row"])
+        yield System(path.stem[-6:], as_runs([series], 1.0, raw=True), stored["real_EC_src_row"])
 
 
 def fresh_rnn(
@@ -49,18 +49,18 @@ def fresh_rnn(
     scale: float = 1.0,
     sigma: float = 1.0,
     n_truth: int = 8000,
-) -> Known:
+) -> System:
     """Simulate the RNN benchmark with an independent network and independent noise."""
     rng = np.random.default_rng(seed)
-    drawn = random_network(n_regions, rng)
-    system = RNNSystem(drawn.weights * scale, sigma=sigma)
+    network = random_network(n_regions, rng)
+    system = RNNSystem(network.weights * scale, sigma=sigma)
     series = simulate_rnn(system, n_runs=1, n_samples=max(n_samples, n_truth), rng=rng)
     truth = true_rnn(system, series[:, :n_truth], rng)
-    return Known(f"seed {seed}", as_runs([series[0, :n_samples]], system.tr, raw=True), truth)
+    return System(f"seed {seed}", as_runs([series[0, :n_samples]], system.tr, raw=True), truth)
 
 
-def wbm(n_seeds: int, *, n_runs: int = 10, n_samples: int = 1000) -> Iterator[Known]:
-    """Simulate the whole-brain benchmark; all seeds side by side, none where there is no SC."""
+def wbm(n_seeds: int, *, n_runs: int = 10, n_samples: int = 1000) -> Iterator[System]:
+    """Simulate all seeds of the whole-brain benchmark jointly; none if there is no SC."""
     path = SHARED / "tvb_connectomes" / "Human_66.mat"
     if not path.is_file():
         return
@@ -69,11 +69,11 @@ def wbm(n_seeds: int, *, n_runs: int = 10, n_samples: int = 1000) -> Iterator[Kn
     truth = true_wbm(system, rng)
     series = simulate_wbm(system, n_runs=n_runs * n_seeds, n_samples=n_samples, rng=rng)
     for seed in range(n_seeds):
-        own = list(series[seed * n_runs : (seed + 1) * n_runs])
-        yield Known(f"seed {seed}", as_runs(own, system.tr), truth)
+        runs = list(series[seed * n_runs : (seed + 1) * n_runs])
+        yield System(f"seed {seed}", as_runs(runs, system.tr), truth)
 
 
-def sanchez_romero(n_pooled: int, n_groups: int) -> Iterator[Known]:
+def sanchez_romero(n_pooled: int, n_groups: int) -> Iterator[System]:
     """Yield groups of pooled runs of each Sanchez-Romero network."""
     for path in sorted((SHARED / "sanchezromero_feedbacks").glob("*.npz")):
         stored = np.load(path)
@@ -81,16 +81,16 @@ def sanchez_romero(n_pooled: int, n_groups: int) -> Iterator[Known]:
         for group in range(min(n_groups, len(series) // n_pooled)):
             chosen = series[group * n_pooled : (group + 1) * n_pooled]
             graph = (stored["adjacency_src_row"] > 0).astype(float)
-            yield Known(f"{path.stem} {group}", as_runs(chosen, 1.2), graph, graph=True)
+            yield System(f"{path.stem} {group}", as_runs(chosen, 1.2), graph, graph=True)
 
 
-def netsim() -> Iterator[Known]:
+def netsim() -> Iterator[System]:
     """Yield the packaged NetSim simulations."""
     for path in sorted((SHARED / "netsim").glob("*.npz")):
         stored = np.load(path)
         for key in sorted(name for name in stored.files if name.endswith("_ts")):
             graph = (stored[key.replace("_ts", "_adj_src_row")] > 0).astype(float)
-            yield Known(key[:5], as_runs([stored[key].astype(float)], 3.0), graph, graph=True)
+            yield System(key[:5], as_runs([stored[key].astype(float)], 3.0), graph, graph=True)
 
 
 def real_series() -> Iterator[tuple[str, Array]]:
@@ -100,7 +100,7 @@ def real_series() -> Iterator[tuple[str, Array]]:
 
 
 def as_runs(series: Sequence[Array], tr: float, *, raw: bool = False) -> list[RegionSeries]:
-    """Make runs of arrays, z-scored unless ``raw``."""
+    """Return arrays as runs, z-scored unless ``raw``."""
     labels = tuple(f"R{number}" for number in range(series[0].shape[1]))
     return [
         RegionSeries(x if raw else zscored(x), labels, tr, np.ones(len(x), dtype=bool))
@@ -114,24 +114,24 @@ def zscored(series: Array) -> Array:
     return scaled
 
 
-def band_passed(known: Known, low: float = 0.01, high: float = 0.1) -> Known:
-    """Return the system seen through a band-pass filter (Hz)."""
+def band_passed(system: System, low: float = 0.01, high: float = 0.1) -> System:
+    """Return the system observed through a band-pass filter (Hz)."""
     runs = []
-    for run in known.runs:
+    for run in system.runs:
         nyquist = 0.5 / run.tr
         filtered = filtfilt(*butter(2, [low / nyquist, high / nyquist], "band"), run.data, axis=0)
         runs.append(replace(run, data=zscored(filtered)))
-    return replace(known, name=f"{known.name} band-passed", runs=runs)
+    return replace(system, name=f"{system.name} band-passed", runs=runs)
 
 
-def with_delays(known: Known, spread: float, seed: int) -> Known:
-    """Return the system with regions seen late by random delays (SD in seconds)."""
+def with_delays(system: System, spread: float, seed: int) -> System:
+    """Return the system with regions observed at random delays (SD in seconds)."""
     rng = np.random.default_rng(seed)
-    delays = rng.normal(0, spread, size=known.truth.shape[0])
+    delays = rng.normal(0, spread, size=system.truth.shape[0])
     runs = []
-    for run in known.runs:
+    for run in system.runs:
         frequency = np.fft.rfftfreq(len(run.data), run.tr)
         shift = np.exp(-2j * np.pi * frequency[:, None] * delays)
         data = np.fft.irfft(np.fft.rfft(run.data, axis=0) * shift, n=len(run.data), axis=0)
         runs.append(replace(run, data=data))
-    return replace(known, name=f"{known.name} delays", runs=runs)
+    return replace(system, name=f"{system.name} delays", runs=runs)

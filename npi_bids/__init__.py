@@ -1,6 +1,6 @@
 """Effective connectivity of the whole brain by perturbing a surrogate of its dynamics.
 
-``npi_bids.ec(series, tr=2.0).ec`` is the map of an array; see :func:`npi_bids.inference.ec`.
+``npi_bids.ec(series, tr=2.0).ec`` is the map for an array; see :func:`npi_bids.inference.ec`.
 """
 
 from importlib import import_module
@@ -8,15 +8,15 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Where each function is defined; torch is loaded when it is needed, and not for a version number.
-_PLACES = {"ec": "npi_bids.inference", "load_surrogate": "npi_bids.surrogates.storage"}
+# Module of each function, imported on first use; torch is not loaded for a version number.
+_MODULES = {"ec": "npi_bids.inference", "load_surrogate": "npi_bids.surrogates.storage"}
 
 __all__ = ["__version__", "ec", "load_surrogate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'npi_bids' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""The settings of an analysis, gathered from the layers that use them."""
+"""Settings of an analysis, gathered from the layers that use them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 
 
@@ -34,7 +34,7 @@ class AnalysisSettings:
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
-    # Of the pre-trained surrogates that are used: another one makes other results.
+    # Digest of the pre-trained surrogates in use, because the results depend on them.
     prior_digest: str = ""
 
     @property
@@ -99,7 +99,7 @@ class ResourceSettings:
 
     @property
     def memory_gb(self) -> float | None:
-        """Memory to use at most, in GB; None where the user did not say.
+        """Maximum memory in GB; None where the user set none.
 
         >>> ResourceSettings(mem="16G").memory_gb, ResourceSettings(mem_mb=500).memory_gb
         (16.0, 0.5)
@@ -108,7 +108,7 @@ class ResourceSettings:
             return self.mem_mb / 1000
         if not self.mem:
             return None
-        match = _SIZE.fullmatch(self.mem.strip())
+        match = _MEMORY.fullmatch(self.mem.strip())
         if match is None:
             raise SettingsError(f"--mem {self.mem} needs a number and a unit, such as 16G.")
         return float(match[1]) * _GB[match[2].upper()]

@@ -3,8 +3,8 @@
 NPIError
     SettingsError          2  the options contradict each other or the data
         UsageError         2  values on the command line or in --config-file cannot be used
-    InputDataError         3  what the dataset holds cannot be used
-    NoUsableDataError      4  the data are sound, but too little of them is left
+    InputDataError         3  the contents of the dataset cannot be used
+    NoUsableDataError      4  the data are sound, but too few of them remain
     ConfigurationError     5  the output folder holds results of another configuration
     ReportError            6  the results are complete, a report failed
     SurrogateError         1  a surrogate could not be trained or is not fit for use
@@ -30,13 +30,13 @@ class UsageError(SettingsError):
 
 
 class InputDataError(NPIError, ValueError):
-    """What the dataset holds cannot be used."""
+    """The contents of the dataset cannot be used."""
 
     exit_code = 3
 
 
 class NoUsableDataError(InputDataError):
-    """The data are sound, but too little of them is left after the thresholds."""
+    """The data are sound, but too few of them remain after the thresholds."""
 
     exit_code = 4
 
@@ -57,15 +57,15 @@ class SurrogateError(NPIError, RuntimeError):
     """A surrogate could not be trained or is not fit for use."""
 
 
-def exit_code_of(name: str) -> int:
-    """Return the exit code of the error class of a name; 1 where it is none of npi-bids.
+def find_exit_code(name: str) -> int:
+    """Return the exit code of an error class by its name; 1 if npi-bids has no such class.
 
-    >>> exit_code_of("InputDataError"), exit_code_of("KeyError")
+    >>> find_exit_code("InputDataError"), find_exit_code("KeyError")
     (3, 1)
     """
-    kinds: list[type[NPIError]] = [NPIError]
-    for kind in kinds:
-        if kind.__name__ == name:
-            return kind.exit_code
-        kinds += kind.__subclasses__()
+    classes: list[type[NPIError]] = [NPIError]
+    for error_class in classes:
+        if error_class.__name__ == name:
+            return error_class.exit_code
+        classes += error_class.__subclasses__()
     return NPIError.exit_code

@@ -1,4 +1,4 @@
-"""Effective connectivity of a subject, from its signals, without files; ``ec()`` takes arrays."""
+"""Effective connectivity of a subject from its signals; ``ec()`` takes arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.hazards import find_hazards
 from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
-from npi_bids.assessment.uncertainty import bootstrap_error, intervals
+from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
 from npi_bids.connectivity.measures import (
     MEASURE_NAMES,
@@ -21,7 +21,7 @@ from npi_bids.connectivity.measures import (
     model_free_measures,
 )
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
-from npi_bids.connectivity.responses import response_table, responses_together
+from npi_bids.connectivity.responses import respond_to_sets, response_table
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
 from npi_bids.errors import InputDataError, SettingsError
@@ -44,47 +44,47 @@ from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
-from npi_bids.surrogates.windows import all_regions, cut_windows, shared_regions, split_windows
-from npi_bids.wording import count_noun, join_words
+from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
+from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-_FEW_REGIONS = 200
+_MIN_REGIONS_FOR_THREADS = 200
 __all__ = ("ec", "period_problem")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectEC:
-    """All that one fit of one subject gives.
+    """Result of one fit of one subject.
 
     Attributes
     ----------
     measures
         By name, over all regions of the atlas: ``npi`` (EC by perturbation, diagonal 0 as
-        published) and what else was asked for; ``modelfc`` only where the free run stays bounded.
-        Standard errors, ends of the 95 % intervals, p and q of the map are ``npistderr``,
-        ``npilower``, ``npiupper``, ``npip``, ``npiq``, where they are known.
+        published) and the other requested measures; ``modelfc`` only if the free run is bounded.
+        Standard errors, limits of the 95 % intervals, p and q of the map are ``npistderr``,
+        ``npilower``, ``npiupper``, ``npip`` and ``npiq``, if available.
     quality, verdict
-        What the result says about itself, and whether it can be trusted.
+        Quality metrics of the result, and whether it can be trusted.
     hazards
-        What is known to spoil maps and was seen in the signals, in words.
+        Sentences on properties of the signals that are known to degrade maps.
     uncertainty
-        Where the standard errors come from: ``posterior``, ``bootstrap`` or nothing.
+        Origin of the standard errors: ``posterior``, ``bootstrap`` or empty.
     log
-        What training saw.
+        Training history.
     surrogate
         The fitted model of the covered regions.
     covered
         Shape (n_regions of the atlas,); regions in the model.
     n_windows_per_run
-        Windows that each run gave, in the order of the runs.
+        Number of windows of each run, in the order of the runs.
     settings
         The training settings with every choice resolved.
     tables, account
-        What a model that is no surrogate writes beside its map, by the name of the file, and says
-        of itself instead of training and perturbation.
+        Tables that a model other than a surrogate writes beside its map, by the name of the file,
+        and its description instead of that of training and perturbation.
     """
 
     measures: dict[str, ECResult]
@@ -125,11 +125,11 @@ class SubjectEC:
         ])  # fmt: skip
 
     def _strongest_text(self) -> str:
-        size = np.abs(self.ec)
-        np.fill_diagonal(size, np.nan)
-        if not np.isfinite(size).any():
+        magnitude = np.abs(self.ec)
+        np.fill_diagonal(magnitude, np.nan)
+        if not np.isfinite(magnitude).any():
             return "none"
-        source, target = np.unravel_index(np.nanargmax(size), size.shape)
+        source, target = np.unravel_index(np.nanargmax(magnitude), magnitude.shape)
         labels = self.measures["npi"].labels
         text = f"{labels[source]} -> {labels[target]}, {self.ec[source, target]:.3g}"
         if "npiq" in self.measures:
@@ -144,8 +144,8 @@ class SubjectEC:
         measure
             One of ``measures``.
         long
-            One row per directed pair of different regions instead, with its standard error, p and
-            q; NaN where they are not known.
+            Return one row per directed pair of different regions instead, with its standard error,
+            p and q; NaN if they are not available.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class SubjectEC:
         Raises
         ------
         SettingsError
-            There is no such measure, or it is not the map and ``long`` is set.
+            If there is no such measure, or if ``long`` is set for a measure other than the map.
         """
         import pandas as pd
 
@@ -168,64 +168,69 @@ class SubjectEC:
                 columns=pd.Index(labels, name="target"),
             )
         if measure != "npi":
-            raise SettingsError("Long tables hold the map; take measure='npi'.")
+            raise SettingsError("Long tables hold the map; use measure='npi'.")
         source, target = np.nonzero(~np.eye(len(labels), dtype=bool))
         columns = {"source": np.array(labels)[source], "target": np.array(labels)[target]}
-        for name, kind in (("ec", "npi"), ("se", "npistderr"), ("p", "npip"), ("q", "npiq")):
-            known = self.measures.get(kind)
-            columns[name] = np.full(source.size, np.nan) if known is None else (
-                known.matrix[source, target]
+        for name, measure_name in (
+            ("ec", "npi"),
+            ("se", "npistderr"),
+            ("p", "npip"),
+            ("q", "npiq"),
+        ):
+            result = self.measures.get(measure_name)
+            columns[name] = np.full(source.size, np.nan) if result is None else (
+                result.matrix[source, target]
             )  # fmt: skip
         return pd.DataFrame(columns)
 
     def plot(
         self, measure: str = "npi", networks: Sequence[str] = (), *, axes: Axes | None = None
     ) -> Axes:
-        """Draw a matrix as the reports draw it, sources in rows and targets in columns.
+        """Plot a matrix as in the reports, with sources in rows and targets in columns.
 
         Parameters
         ----------
         measure
             One of ``measures``.
         networks
-            Network of each region, by which regions are ordered; empty to keep their order.
+            Network of each region, by which regions are sorted; empty to keep their order.
         axes
-            Axes of matplotlib; those of a new figure where None.
+            Matplotlib axes; those of a new figure if None.
 
         Returns
         -------
         Axes
-            Where the matrix was drawn.
+            The axes with the matrix.
 
         Raises
         ------
         SettingsError
-            There is no such measure.
+            If there is no such measure.
         """
         from matplotlib import pyplot as plt
 
         from npi_bids.plotting import MatrixStyle, plot_matrix
 
-        shown = self._measure(measure)
+        result = self._measure(measure)
         if axes is None:
             _, axes = plt.subplots(figsize=(5.6, 5.0), layout="compressed")
-        symmetric = np.allclose(shown.matrix, shown.matrix.T, equal_nan=True)
+        symmetric = np.allclose(result.matrix, result.matrix.T, equal_nan=True)
         title = "effective connectivity" if measure == "npi" else measure
         style = MatrixStyle(title=title, directed=not symmetric)
-        return plot_matrix(axes, shown.matrix, style, networks, shown.labels)
+        return plot_matrix(axes, result.matrix, style, networks, result.labels)
 
     def _measure(self, name: str) -> ECResult:
         if name not in self.measures:
             raise SettingsError(
-                f"There is no measure {name}; this result has {join_words(self.measures)}."
+                f"There is no measure {name}; this result has {join_items(self.measures)}."
             )
         return self.measures[name]
 
 
 def _expected_text(quality: Quality) -> str:
-    """Return the accuracy of comparable simulations, or that it is not known."""
+    """Return the accuracy of comparable simulations, or that there are none."""
     if np.isnan(quality.expected_r):
-        return "not known (no comparable simulation)"
+        return "not available (no comparable simulation)"
     return (
         f"r = {quality.expected_r:.2f} with the truth in comparable simulations "
         f"(90 % interval {quality.expected_r_lower:.2f} to {quality.expected_r_upper:.2f})"
@@ -234,17 +239,17 @@ def _expected_text(quality: Quality) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedModel:
-    """A surrogate that was trained on the runs of one subject.
+    """A surrogate trained on the runs of one subject.
 
     Attributes
     ----------
     surrogate
-        Model of the covered regions, fitted to all windows; ``checked`` itself where the settings
-        ask for no refit.
+        Model of the covered regions, fitted to all windows; identical to ``checked`` if the
+        settings do not request a refit.
     checked
-        The same fitted to the training windows alone, for the error on held-out windows.
+        The same fitted to only the training windows, for the error on held-out windows.
     log
-        What training saw.
+        Training history.
     settings
         The training settings with every choice resolved.
     """
@@ -257,7 +262,7 @@ class TrainedModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerturbedModel:
-    """How a trained surrogate responds to perturbations, over the covered regions.
+    """Responses of a trained surrogate to perturbations, over the covered regions.
 
     Attributes
     ----------
@@ -267,13 +272,13 @@ class PerturbedModel:
     jacobian
         Mean derivative by the most recent sample, same shape and orientation.
     members
-        Shape (n_members, n_covered, n_covered); the matrix of each member of an ensemble, none
-        where the surrogate is a single model.
+        Shape (n_members, n_covered, n_covered); the matrix of each member of an ensemble, empty
+        for a single model.
     responses
         Shape (n_sets, n_regions of the atlas); responses to the sets of regions that were
         perturbed together.
     settings
-        How it was perturbed.
+        Settings of the perturbation.
     """
 
     matrix: Array
@@ -295,23 +300,23 @@ def ec_of_runs(
     """Train one surrogate on all runs of a subject and perturb it in every observed state.
 
     Calls :func:`train_runs`, :func:`perturb_model` and :func:`assess_model` in this order.
-    Regions that some run does not cover leave the model and come back as NaN.
+    Regions that any run does not cover are excluded from the model and are NaN in the result.
 
     Parameters
     ----------
     runs
         Normalised series of one subject with the same regions and sampling period.
     train
-        How to train.
+        Training settings.
     perturb
-        How to perturb.
+        Settings of the perturbation.
     assess
-        What is wanted beyond the map.
+        Measures beyond the map, and the thresholds of the verdict.
     regressors
-        Names of what was regressed out of the series, for warnings.
+        Names of the regressors that were removed from the series, for warnings.
     prior
-        What a group knows of the subject, over all regions. Agreement of halves is then that of
-        their deviations from the group's map, since what they share of the group says nothing.
+        Prior from a group, over all regions. Agreement of halves is then that of their deviations
+        from the group's map, since the map that they share is not informative.
 
     Returns
     -------
@@ -321,11 +326,11 @@ def ec_of_runs(
     Raises
     ------
     InputDataError
-        The runs do not belong together.
+        If the runs differ in regions or sampling period.
     NoUsableDataError
-        Too few samples or regions are left.
+        If too few samples or regions remain.
     SurrogateError
-        Training or perturbation diverged.
+        If training or perturbation diverges.
 
     Examples
     --------
@@ -355,66 +360,66 @@ def train_runs(
     runs
         Normalised series of one subject with the same regions and sampling period.
     train
-        How to train.
+        Training settings.
     prior
-        What a group knows of the subject, over all regions of the atlas.
+        Prior from a group, over all regions of the atlas.
 
     Raises
     ------
     InputDataError
-        The runs do not belong together.
+        If the runs differ in regions or sampling period.
     NoUsableDataError
-        Too few samples or regions are left.
+        If too few samples or regions remain.
     SurrogateError
-        Training diverged.
+        If training diverges.
     """
     settings = resolve(train)
     with _threads_for(runs):
         _, covered, windows = _prepare(runs, settings)
         prior = prior and prior.take(covered)
-        learn, check = split_windows(windows, settings.train_fraction)
-        checked, log = fit_surrogate(learn, check, settings, prior=prior)
+        train_windows, valid_windows = split_windows(windows, settings.train_fraction)
+        checked, log = fit_surrogate(train_windows, valid_windows, settings, prior=prior)
         surrogate = checked
         if settings.refit:
-            nothing = windows.take(slice(0, 0))
-            surrogate, _ = fit_surrogate(windows, nothing, settings, checked, prior)
+            no_windows = windows.take(slice(0, 0))
+            surrogate, _ = fit_surrogate(windows, no_windows, settings, checked, prior)
     return TrainedModel(surrogate, checked, log, settings)
 
 
 def perturb_model(
     runs: Sequence[RegionSeries], trained: TrainedModel, *, perturb: PerturbSettings
 ) -> PerturbedModel:
-    """Perturb a trained surrogate in every state that was observed.
+    """Perturb a trained surrogate in every observed state.
 
     Parameters
     ----------
     runs
         The series that the surrogate was trained on.
     trained
-        What :func:`train_runs` returned.
+        Result of :func:`train_runs`.
     perturb
-        How to perturb.
+        Settings of the perturbation.
 
     Raises
     ------
     InputDataError
-        A set of regions to perturb together names a region that the atlas does not have.
+        If a set of regions to perturb together contains a region that is not in the atlas.
     SurrogateError
-        The perturbed predictions are not finite.
+        If the perturbed predictions are not finite.
     """
     surrogate, seed = trained.surrogate, trained.settings.seed
     with _threads_for(runs):
         _, covered, windows = _prepare(runs, trained.settings)
-        matrix = _map(surrogate, windows, perturb, seed)
-        several = surrogate.members
-        members = np.zeros((len(several) if len(several) > 1 else 0, *matrix.shape))
-        for place in range(len(members)):
-            members[place] = _map(several[place], windows, perturb, seed)
+        matrix = _infer_map(surrogate, windows, perturb, seed)
+        networks = surrogate.members
+        members = np.zeros((len(networks) if len(networks) > 1 else 0, *matrix.shape))
+        for index in range(len(members)):
+            members[index] = _infer_map(networks[index], windows, perturb, seed)
         return PerturbedModel(
             matrix=matrix,
             jacobian=mean_jacobian(surrogate, windows.history),
             members=members,
-            responses=responses_together(
+            responses=respond_to_sets(
                 surrogate, windows.history, perturb, runs[0].labels, covered.tolist()
             ),
             settings=perturb,
@@ -432,21 +437,20 @@ def assess_model(
 ) -> SubjectEC:
     """Assess how far the effective connectivity of a subject can be trusted.
 
-    The surrogate is refitted to halves of the data, and to resamples where a bootstrap is asked
-    for.
+    The surrogate is refitted to halves of the data, and to resamples if a bootstrap is requested.
 
     Parameters
     ----------
     runs
         The series that the surrogate was trained on.
     trained, perturbed
-        What :func:`train_runs` and :func:`perturb_model` returned.
+        Results of :func:`train_runs` and :func:`perturb_model`.
     assess
-        Which measures are wanted, and the thresholds of the verdict.
+        Requested measures, and the thresholds of the verdict.
     regressors
-        Names of what was regressed out of the series, for warnings.
+        Names of the regressors that were removed from the series, for warnings.
     prior
-        The one that the surrogate was trained with.
+        The prior with which the surrogate was trained.
 
     Returns
     -------
@@ -456,29 +460,39 @@ def assess_model(
     Raises
     ------
     SurrogateError
-        A refit diverged.
+        If a refit diverges.
     """
-    wanted, settings = assess or AssessSettings(), trained.settings
+    requested, settings = assess or AssessSettings(), trained.settings
     with _threads_for(runs):
         shared, covered, windows = _prepare(runs, settings)
-        again = _Again(
+        refit = _Refit(
             trained.surrogate, settings, perturbed.settings, prior and prior.take(covered)
         )
-        fit = _gather(shared, windows, trained, perturbed)
-        quality = _quality(fit, shared, windows, again, perturbed.members, wanted)
-        found = _measures(fit, shared, windows, wanted.measures.measures)
-        sure = _uncertainty(fit, windows, again, wanted.measures.n_bootstrap)
-    if sure is not None:
-        parts = ("stderr", sure.standard_error), ("lower", sure.lower), ("upper", sure.upper)
-        found |= {f"npi{name}": part for name, part in (*parts, ("p", sure.p), ("q", sure.q))}
+        fit = _collect_fit(shared, windows, trained, perturbed)
+        quality = _assess_quality(fit, shared, windows, refit, perturbed.members, requested)
+        matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
+        matrices |= _observation_measures(trained.surrogate, windows, refit)
+        uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
+    if uncertainty is not None:
+        parts = (
+            ("stderr", uncertainty.standard_error),
+            ("lower", uncertainty.lower),
+            ("upper", uncertainty.upper),
+        )
+        matrices |= {
+            f"npi{name}": part
+            for name, part in (*parts, ("p", uncertainty.p), ("q", uncertainty.q))
+        }
     labels = runs[0].labels
     return SubjectEC(
-        tables=_tables(trained.surrogate, perturbed, labels, covered, runs[0].tr),
-        measures={name: ECResult(all_regions(m, covered), labels) for name, m in found.items()},
+        tables=_collect_tables(trained.surrogate, perturbed, labels, covered, runs[0].tr),
+        measures={
+            name: ECResult(expand_to_atlas(m, covered), labels) for name, m in matrices.items()
+        },
         quality=quality,
-        verdict=judge(quality, wanted.verdict),
+        verdict=judge(quality, requested.verdict),
         hazards=find_hazards(shared, regressors),
-        uncertainty=sure.method if sure else "",
+        uncertainty=uncertainty.method if uncertainty else "",
         log=trained.log,
         surrogate=trained.surrogate,
         covered=covered,
@@ -487,21 +501,21 @@ def assess_model(
     )
 
 
-def _tables(
+def _collect_tables(
     surrogate: Surrogate,
     perturbed: PerturbedModel,
     labels: Sequence[str],
     covered: Mask,
     tr: float,
 ) -> dict[str, Table]:
-    """Return what is written beside the matrices: responses to sets, and delays of regions."""
+    """Return the tables beside the matrices: responses to sets, and delays of regions."""
     tables: dict[str, Table] = {}
     if together := perturbed.settings.together:
         tables["responses"] = response_table(together, perturbed.responses, labels)
     if (delays := surrogate.region_delays) is not None:
-        whole = np.full((2, len(labels)), np.nan)
-        whole[:, covered] = tr * np.array(delays)
-        lags, errors = whole.tolist()
+        all_delays = np.full((2, len(labels)), np.nan)
+        all_delays[:, covered] = tr * np.array(delays)
+        lags, errors = all_delays.tolist()
         tables["delays"] = {
             "index": range(1, len(labels) + 1),
             "name": list(labels),
@@ -513,66 +527,70 @@ def _tables(
 
 @contextmanager
 def _threads_for(runs: Sequence[RegionSeries]) -> Iterator[None]:
-    """Compute on one thread where there are few regions: two are slower on small matrices."""
-    few = bool(runs) and runs[0].data.shape[1] < _FEW_REGIONS
-    with threads(1 if few else torch_threads()):
+    """Compute on one thread for few regions, as two are slower on small matrices."""
+    is_small = bool(runs) and runs[0].data.shape[1] < _MIN_REGIONS_FOR_THREADS
+    with threads(1 if is_small else torch_threads()):
         yield
 
 
 def _prepare(
     runs: Sequence[RegionSeries], settings: TrainSettings
 ) -> tuple[list[RegionSeries], Mask, Windows]:
-    """Return the runs with the regions that all of them cover, which these are, and windows."""
+    """Return the runs restricted to shared regions, the mask of these, and windows."""
     shared, covered = shared_regions(runs)
     return shared, covered, cut_windows(shared, settings.n_lags or 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Again:
-    """Fits other windows of the same subject as the subject was fitted, and maps them."""
+class _Refit:
+    """Refits of a surrogate to other windows of the same subject, and their maps."""
 
     surrogate: Surrogate
     settings: TrainSettings
     perturb: PerturbSettings
     prior: GroupPrior | None = None
 
-    def map_of(self, windows: Windows) -> Array:
-        nothing = windows.take(slice(0, 0))
-        fitted, _ = fit_surrogate(windows, nothing, self.settings, self.surrogate, self.prior)
-        return _map(fitted, windows, self.perturb, self.settings.seed)
+    def make_map(self, windows: Windows) -> Array:
+        no_windows = windows.take(slice(0, 0))
+        fitted, _ = fit_surrogate(windows, no_windows, self.settings, self.surrogate, self.prior)
+        return _infer_map(fitted, windows, self.perturb, self.settings.seed)
 
-    def own_of(self, windows: Windows) -> Array:
-        """Return the map, less that of the group where there is a prior."""
-        own = self.map_of(windows)
+    def make_subject_map(self, windows: Windows) -> Array:
+        """Return the map, relative to that of the group if there is a prior."""
+        subject_map = self.make_map(windows)
         if self.prior is None:
-            return own
+            return subject_map
         from npi_bids.surrogates.group_prior import group_surrogate
 
-        shared = group_surrogate(windows, self.settings, self.prior)
-        deviation: Array = own - _map(shared, windows, self.perturb, self.settings.seed)
+        group = group_surrogate(windows, self.settings, self.prior)
+        deviation: Array = subject_map - _infer_map(
+            group, windows, self.perturb, self.settings.seed
+        )
         return deviation
 
 
-def _map(surrogate: Surrogate, windows: Windows, perturb: PerturbSettings, seed: int) -> Array:
+def _infer_map(
+    surrogate: Surrogate, windows: Windows, perturb: PerturbSettings, seed: int
+) -> Array:
     """Perturb a surrogate in every observed state; the diagonal is 0, as published."""
     matrix = infer_ec(surrogate, windows.history, perturb, seed)
     np.fill_diagonal(matrix, 0.0)
     return matrix
 
 
-def _gather(
+def _collect_fit(
     runs: Sequence[RegionSeries],
     windows: Windows,
     trained: TrainedModel,
     perturbed: PerturbedModel,
 ) -> Fit:
-    """Put together what the quality of a fitted subject is judged on."""
-    learn, check = split_windows(windows, trained.settings.train_fraction)
+    """Collect the inputs of the quality metrics of a fitted subject."""
+    train, valid = split_windows(windows, trained.settings.train_fraction)
     return Fit(
         surrogate=trained.surrogate,
         checked=trained.checked,
-        learn=learn,
-        check=check,
+        train=train,
+        valid=valid,
         matrix=perturbed.matrix,
         jacobian=perturbed.jacobian,
         fc=functional_connectivity(runs),
@@ -580,76 +598,95 @@ def _gather(
     )
 
 
-def _quality(
+def _assess_quality(
     fit: Fit,
     runs: Sequence[RegionSeries],
     windows: Windows,
-    again: _Again,
+    refit: _Refit,
     members: Array,
-    wanted: AssessSettings,
+    requested: AssessSettings,
 ) -> Quality:
-    """Return the quality of a result, with the accuracy that is expected of it where known."""
-    settings = again.settings
-    test = direction_test(windows, np.random.default_rng(settings.seed), wanted.measures.null)
+    """Return the quality of a result, with its expected accuracy if available."""
+    settings = refit.settings
+    test = direction_test(windows, np.random.default_rng(settings.seed), requested.measures.null)
     quality = assess_fit(
         fit,
-        halves=split_half(windows, again.own_of),
+        halves=split_half(windows, refit.make_subject_map),
         members=list(members),
         direction=test,
-        direction_supported=supports_direction(test, wanted.verdict),
+        direction_supported=supports_direction(test, requested.verdict),
         runs=runs,
     )
-    quality = replace(quality, shrunk=again.prior is not None)
-    if "oriented" in wanted.measures.measures:
+    quality = replace(quality, shrunk=refit.prior is not None)
+    if "oriented" in requested.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(runs))
-    if family(settings.surrogate).calibrated and again.prior is None:
-        quality = _with_expected(quality)
+    if family(settings.surrogate).calibrated and refit.prior is None:
+        quality = _add_expected_accuracy(quality)
     return quality
 
 
-def _measures(
-    fit: Fit, runs: Sequence[RegionSeries], windows: Windows, wanted: Sequence[str]
+def _collect_measures(
+    fit: Fit, runs: Sequence[RegionSeries], windows: Windows, requested: Sequence[str]
 ) -> dict[str, Array]:
-    """Return the matrices that are wanted by the names of their files; the map always."""
+    """Return the requested matrices by the names of their files, always including the map."""
     free = model_free_measures()
-    own = {"jacobian": fit.jacobian, "modelfc": fit.model_fc, "fc": fit.fc}
-    found = {"npi": fit.matrix}
-    for name in wanted:
-        matrix = own[name] if name in own else free[name](runs, windows) if name in free else None
+    model_matrices = {"jacobian": fit.jacobian, "modelfc": fit.model_fc, "fc": fit.fc}
+    matrices = {"npi": fit.matrix}
+    for name in requested:
+        matrix = free[name](runs, windows) if name in free else model_matrices.get(name)
         if matrix is not None:
-            found[MEASURE_NAMES[name]] = matrix
-    return found
+            matrices[MEASURE_NAMES[name]] = matrix
+    return matrices
 
 
-def _uncertainty(
-    fit: Fit, windows: Windows, again: _Again, n_bootstrap: int
+def _observation_measures(
+    surrogate: Surrogate, windows: Windows, refit: _Refit
+) -> dict[str, Array]:
+    """Return the matrices that only a surrogate with an observation model has."""
+    matrices: dict[str, Array] = {}
+    if (peaks := surrogate.signal_peaks) is not None:
+        np.fill_diagonal(peaks, 0.0)
+        matrices["npibold"] = peaks
+    if (share := surrogate.delay_share) is not None:
+        matrices["npidelayshare"] = share * (1 - np.eye(len(share)))
+    if (undelayed := surrogate.without_delays(windows)) is not None:
+        matrices["npiundelayed"] = _infer_map(
+            undelayed, windows, refit.perturb, refit.settings.seed
+        )
+    return matrices
+
+
+def _estimate_uncertainty(
+    fit: Fit, windows: Windows, refit: _Refit, n_bootstrap: int
 ) -> Uncertainty | None:
-    """Return the bootstrap where it is wanted; the closed form where there is one; or nothing.
+    """Estimate uncertainty by bootstrap if requested, else in closed form if there is one.
 
-    Resamples do not show the bias of a shrunken estimate, which the posterior allows for; where
-    both are known the larger error of each entry counts.
+    Resamples do not reflect the bias of a shrunken estimate, which the posterior includes; if both
+    are available, the larger error of each entry is used.
     """
-    push = again.perturb
-    plain = push.steps_ahead == 1 and push.perturbation == "single"
-    closed = None
-    errors = fit.surrogate.weight_errors(windows) if plain else None
+    perturb = refit.perturb
+    is_one_step = perturb.steps_ahead == 1 and perturb.perturbation == "single"
+    closed_form = None
+    errors = fit.surrogate.weight_errors(windows) if is_one_step else None
     if errors is not None:
-        closed = push.strength * errors
+        closed_form = perturb.strength * errors
     if n_bootstrap:
-        rng = np.random.default_rng(again.settings.seed)
-        error = bootstrap_error(windows, again.map_of, n_bootstrap, rng)
-        return intervals(fit.matrix, np.fmax(error, 0 if closed is None else closed), "bootstrap")
-    return None if closed is None else intervals(fit.matrix, closed, "posterior")
+        rng = np.random.default_rng(refit.settings.seed)
+        error = bootstrap_error(windows, refit.make_map, n_bootstrap, rng)
+        return compute_intervals(
+            fit.matrix, np.fmax(error, 0 if closed_form is None else closed_form), "bootstrap"
+        )
+    return None if closed_form is None else compute_intervals(fit.matrix, closed_form, "posterior")
 
 
-def _with_expected(quality: Quality) -> Quality:
+def _add_expected_accuracy(quality: Quality) -> Quality:
     """Add the accuracy of simulated maps with comparable quality metrics."""
-    found = {
+    expectations = {
         f"expected_{target}{end}": getattr(expected, name)
         for target, expected in expected_accuracy(quality).items()
         for end, name in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
     }
-    return replace(quality, **found)
+    return replace(quality, **expectations)
 
 
 def _count_windows(windows: Windows, runs: Sequence[RegionSeries]) -> tuple[int, ...]:
@@ -669,42 +706,42 @@ def ec(
 ) -> SubjectEC:
     """Infer the effective connectivity of regional series.
 
-    Each run is z-scored by itself. A row of NaN is a censored sample and a column of NaN a region
-    that is not covered; no window crosses the former, and the latter stays NaN.
+    Each run is z-scored separately. A row of NaN is a censored sample, which no window spans, and
+    a column of NaN is a region that is not covered, which stays NaN.
 
     Parameters
     ----------
     series
-        Shape (n_samples, n_regions), time down the rows; or a list of such arrays, one per run.
-        Columns of data frames are matched by name.
+        Shape (n_samples, n_regions); or a list of such arrays, one per run. Columns of data frames
+        are matched by name.
     tr
         Sampling period (s).
     labels
-        Region names in the order of the columns. Where None, those of data frames, or ``R001``
-        and so on.
+        Region names in the order of the columns; if None, those of data frames, or ``R001`` and so
+        on.
     preset
         ``luo2025`` or ``luo2025-hcp``, the published settings.
     perturb
-        How to perturb.
+        Settings of the perturbation.
     assess
-        Which matrices are wanted beyond the map, and the thresholds of the verdict.
+        Requested matrices beyond the map, and the thresholds of the verdict.
     **train
         Fields of :class:`~npi_bids.surrogates.base.TrainSettings`: ``surrogate="var"`` and so on.
 
     Returns
     -------
     SubjectEC
-        ``result.ec`` is the map, indexed ``[source, target]``; ``result.verdict`` says how far it
-        can be trusted.
+        ``result.ec`` is the map, indexed ``[source, target]``; ``result.verdict`` states how
+        far it can be trusted.
 
     Raises
     ------
     InputDataError
-        The series are no tables of numbers, or runs differ in their regions.
+        If the series are not tables of numbers, or if runs differ in their regions.
     SettingsError
-        An option is unknown or out of bounds.
+        If an option is unknown or out of bounds.
     NoUsableDataError
-        Too few samples or regions are left.
+        If too few samples or regions remain.
 
     Examples
     --------
@@ -719,17 +756,19 @@ def ec(
         raise SettingsError(f"The sampling period tr {problem}")
     runs: list[Any] = list(series) if isinstance(series, list | tuple) else [series]
     if labels is None and all(hasattr(run, "columns") for run in runs):
-        runs, labels = _by_name(runs)
-    records = [_run(number, run, tr, labels) for number, run in enumerate(runs, start=1)]
+        runs, labels = _align_columns(runs)
+    records = [_read_run(number, run, tr, labels) for number, run in enumerate(runs, start=1)]
     if preset is not None and preset not in PRESETS:
         raise SettingsError(
-            f"Unknown preset {preset!r}; choose one of {join_words(sorted(PRESETS))}."
+            f"Unknown preset {preset!r}; choose one of {join_items(sorted(PRESETS))}."
         )
     fields: dict[str, Any] = {**(PRESETS[preset] if preset else {}), **train}
     unknown = sorted(set(fields) - set(TrainSettings.__dataclass_fields__))
     if unknown:
-        known = ", ".join(TrainSettings.__dataclass_fields__)
-        raise SettingsError(f"Unknown training options: {join_words(unknown)}. Known are {known}.")
+        options = ", ".join(TrainSettings.__dataclass_fields__)
+        raise SettingsError(
+            f"Unknown training options: {join_items(unknown)}. Known are {options}."
+        )
     return ec_of_runs(
         records,
         train=TrainSettings(**fields),
@@ -738,25 +777,27 @@ def ec(
     )
 
 
-def _by_name(runs: Sequence[DataFrame]) -> tuple[list[DataFrame], list[str]]:
-    """Return the columns of data frames in the order of the first, and their names."""
+def _align_columns(runs: Sequence[DataFrame]) -> tuple[list[DataFrame], list[str]]:
+    """Return data frames with the columns of the first one, and their names."""
     first = list(runs[0].columns)
     for number, run in enumerate(runs, start=1):
         if differing := sorted(map(str, set(first) ^ set(run.columns)))[:5]:
             raise InputDataError(
                 f"Run {number} has other regions than the first: {', '.join(differing)} are in "
-                "one of them alone."
+                "only one of them."
             )
     return [run[first] for run in runs], [str(name) for name in first]
 
 
-def _run(number: int, run: ArrayLike, tr: float, labels: Sequence[str] | None) -> RegionSeries:
+def _read_run(
+    number: int, run: ArrayLike, tr: float, labels: Sequence[str] | None
+) -> RegionSeries:
     if np.iscomplexobj(run):
         raise InputDataError(f"Run {number} holds complex numbers; expected real signals.")
     try:
         data: Array = np.array(run, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputDataError(f"Run {number} is no array of numbers: {error}.") from error
+        raise InputDataError(f"Run {number} is not an array of numbers: {error}.") from error
     if data.ndim != 2:
         raise InputDataError(
             f"Run {number} has shape {data.shape}; expected (n_samples, n_regions), and a list of "
@@ -771,17 +812,18 @@ def _run(number: int, run: ArrayLike, tr: float, labels: Sequence[str] | None) -
         f"R{region + 1:03d}" for region in range(data.shape[1])
     )  # fmt: skip
     keep: Mask = np.logical_not(np.isnan(data).all(axis=1))
-    kept = data[keep]
-    wrong = ~np.isfinite(kept)
-    partly = np.flatnonzero(wrong.any(axis=0) & ~np.isnan(kept).all(axis=0))
-    if partly.size:
+    uncensored = data[keep]
+    not_finite = ~np.isfinite(uncensored)
+    partly_missing = np.flatnonzero(not_finite.any(axis=0) & ~np.isnan(uncensored).all(axis=0))
+    if partly_missing.size:
+        region = partly_missing[0]
         raise InputDataError(
-            f"Run {number} has {int(wrong[:, partly[0]].sum())} of {len(kept)} samples of region "
-            f"{names[partly[0]]} that are not finite (regions of this kind: {partly.size}); "
+            f"Run {number} has {int(not_finite[:, region].sum())} of {len(uncensored)} samples of "
+            f"region {names[region]} that are not finite (such regions: {partly_missing.size}); "
             "expected NaN in whole rows (a censored sample) or whole columns (a region that is "
             "not covered)."
         )
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = kept.std(axis=0)
-        scaled = (data - kept.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
+        spread = uncensored.std(axis=0)
+        scaled = (data - uncensored.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
     return RegionSeries(scaled, names, tr, keep)

@@ -1,4 +1,4 @@
-"""Parts of a square matrix, correlations, and the constant of robust standard deviations."""
+"""Parts of a square matrix, correlations, and the constant for robust standard deviations."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def off_diagonal(matrix: Array) -> Array:
 
 
 def pearson(one: Array, other: Array) -> float:
-    """Correlate two matrices off their diagonals, over the entries that both have.
+    """Correlate two matrices off their diagonals, over the entries that are finite in both.
 
-    Returns NaN where fewer than three entries are left or one matrix is constant.
+    Returns NaN where fewer than three such entries exist or one matrix is constant.
     """
     a, b = off_diagonal(one), off_diagonal(other)
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+    finite = np.isfinite(a) & np.isfinite(b)
+    if finite.sum() < 3 or np.ptp(a[finite]) == 0 or np.ptp(b[finite]) == 0:
         return float("nan")
-    return float(np.corrcoef(a[both], b[both])[0, 1])
+    return float(np.corrcoef(a[finite], b[finite])[0, 1])
 
 
 def antisymmetric(matrix: Array) -> Array:

@@ -14,7 +14,7 @@ from npi_bids.records import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Blue to red through white, told apart by the colour-blind; grey is what is not covered.
+# Blue to red through white, safe for colour-blind readers; regions not covered are grey.
 SIGNED_COLOURS, UNSIGNED_COLOURS, NOT_COVERED = "RdBu_r", "viridis", "#d5dae0"
 # Percentile of the absolute entries at which the colour scale ends, so that a few strong
 # connections do not hide the others.
@@ -36,13 +36,14 @@ class MatrixStyle:
     Attributes
     ----------
     title
-        Above the matrix.
+        Title above the matrix.
     directed
         Whether to name the axes source and target.
     signed
         False for values that are never negative, whose scale begins at 0.
     limit
-        End of the colour scale; the 99th percentile off the diagonal where None.
+        End of the colour scale; if None, the 99th percentile of the absolute entries off the
+        diagonal.
     """
 
     title: str
@@ -63,11 +64,11 @@ def plot_matrix(
     Parameters
     ----------
     axes
-        Of matplotlib.
+        Matplotlib axes to draw on.
     matrix
         Shape (n_regions, n_regions), indexed ``[source, target]``; NaN is drawn grey.
     style
-        Title, kind of the axes and colour scale.
+        Title, labels of the axes and colour scale.
     networks
         Network of each region, by which regions are ordered; empty to keep their order.
     labels
@@ -81,19 +82,19 @@ def plot_matrix(
     import matplotlib as mpl
 
     order = network_order(networks) if networks else list(range(len(matrix)))
-    shown = matrix[np.ix_(order, order)].copy()
-    np.fill_diagonal(shown, np.nan)
+    ordered = matrix[np.ix_(order, order)].copy()
+    np.fill_diagonal(ordered, np.nan)
     limit = style.limit
     if limit is None:
-        entries = np.abs(off_diagonal(shown))
-        known = np.isfinite(entries).any()
-        limit = float(np.nanpercentile(entries, _SCALE_PERCENTILE)) if known else 1.0
+        entries = np.abs(off_diagonal(ordered))
+        has_entries = np.isfinite(entries).any()
+        limit = float(np.nanpercentile(entries, _SCALE_PERCENTILE)) if has_entries else 1.0
     colours = mpl.colormaps[SIGNED_COLOURS if style.signed else UNSIGNED_COLOURS]
     colours = colours.with_extremes(bad=NOT_COVERED)
     limit = limit or 1.0
     low, extend = (-limit, "both") if style.signed else (0.0, "max")
-    drawn = axes.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
-    bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03, extend=extend)
+    image = axes.imshow(ordered, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, extend=extend)
     bar.ax.tick_params(labelsize=8)
     axes.set_title(style.title, fontsize=11)
     axes.set_xlabel("target" if style.directed else "region")
@@ -106,7 +107,7 @@ def plot_matrix(
 
 
 def _mark_networks(axes: Axes, ordered: Sequence[str]) -> None:
-    """Draw lines between networks, and name them along both axes where they are few."""
+    """Draw lines between networks, and name them along both axes where there are few."""
     starts = [n for n, name in enumerate(ordered) if n == 0 or name != ordered[n - 1]]
     for start in starts[1:]:
         axes.axhline(start - 0.5, color="black", linewidth=0.3)

@@ -1,4 +1,4 @@
-"""The records that travel between the stages; each is checked when it is made."""
+"""Records that travel between the stages; each is checked when it is created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 # Hz; low-pass filters of resting-state pipelines (0.08 to 0.1 Hz) remove what lies above. The
 # threshold on its share of the power was chosen with benchmarks/calibration.py, where maps of
@@ -70,7 +70,7 @@ class RegionSeries:
             names = [self.labels[region] for region in np.flatnonzero(partly)]
             raise InputDataError(
                 f"Non-finite values in uncensored samples of {count_noun(len(names), 'region')} "
-                f"({join_words(names, most=5)}); expected a whole column of n/a (not covered) or "
+                f"({join_items(names, most=5)}); expected a whole column of n/a (not covered) or "
                 "none."
             )
 
@@ -111,9 +111,8 @@ class Windows:
         return int(self.history.shape[1])
 
     def take(self, chosen: Mask | slice) -> Windows:
-        """Return some of the windows."""
-        some = self.history[chosen], self.target[chosen], self.position[chosen]
-        return Windows(*some, self.tr)
+        """Return the chosen windows."""
+        return Windows(self.history[chosen], self.target[chosen], self.position[chosen], self.tr)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,14 +143,14 @@ class ECResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupEC:
-    """What a group of subjects shares, edge by edge.
+    """Mean and spread of the maps of a group of subjects, edge by edge.
 
     Attributes
     ----------
     mean, sd, n_subjects
         Shape (n_regions, n_regions), indexed ``[source, target]``: mean, sample standard
-        deviation (n - 1), and how many subjects have the edge. Edges that fewer than the wanted
-        number of subjects have are NaN in ``mean`` and ``sd``.
+        deviation (n - 1), and the number of subjects with the edge. Edges of fewer subjects than
+        required are NaN in ``mean`` and ``sd``.
     labels
         Region names.
     """
@@ -163,7 +162,7 @@ class GroupEC:
 
 
 class ObservationFields(TypedDict):
-    """The fields of :class:`Observation` as JSON has them."""
+    """The fields of :class:`Observation` as stored in JSON."""
 
     gain: bool
     gain_evidence: float
@@ -172,28 +171,39 @@ class ObservationFields(TypedDict):
     precision: Sequence[float]
     band: Sequence[float] | None
     own: float
+    delay_benefit: float
+    delay_over_var: float
+    noise: float
+    noise_evidence: float
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How regions show the state, as the data chose it: all that another fit takes over.
+    """How the signals depend on the state, as chosen from the data; a refit takes it over.
 
     Attributes
     ----------
     gain
         Whether all regions share an unknown gain.
     gain_evidence
-        Log likelihood that the free gain brings, less what its numbers cost (nats).
+        Log likelihood that the free gain adds, less the penalty for its parameters (nats).
     delay_sd
         Spread of the delays, in samples; 0 where there are none.
     delay_evidence
-        Log evidence for delays, against none (nats); NaN where none were tried.
+        Log evidence for delays against no delays (nats); NaN where delays were not tested.
     precision
-        Of the symmetric and of the antisymmetric part of the relative drift.
+        Precision of the symmetric and of the antisymmetric part of the relative drift.
     band
-        In radians per sample; None where all frequencies have power.
+        Passband in radians per sample; None where all frequencies have power.
     own
-        Own weight of the process whose spectrum a fit with a free gain starts from.
+        Autoregression of the process whose spectrum a fit with a free gain starts from.
+    delay_benefit, delay_over_var
+        Log likelihood of held-out stretches with delays over that without, and over that of a VAR
+        of one lag (nats); NaN where it was not asked.
+    noise
+        Variance of white measurement noise over that of the signals in the band.
+    noise_evidence
+        Log likelihood that the noise adds (nats); NaN without a common gain.
     """
 
     gain: bool
@@ -203,56 +213,66 @@ class Observation:
     precision: tuple[float, float]
     band: tuple[float, float] | None
     own: float
+    delay_benefit: float = float("nan")
+    delay_over_var: float = float("nan")
+    noise: float = 0.0
+    noise_evidence: float = float("nan")
 
     @property
     def is_plain(self) -> bool:
-        """Whether the signals are taken for the state itself."""
+        """Whether the signals are treated as the state itself."""
         return not self.gain and self.delay_sd == 0
 
     @classmethod
-    def from_facts(cls, facts: ObservationFields) -> Observation:
-        """Return a choice from its fields, as JSON has them."""
-        band = facts["band"]
+    def from_fields(cls, fields: ObservationFields) -> Observation:
+        """Return the observation model from its fields, as stored in JSON."""
+        band = fields["band"]
         return cls(
-            gain=bool(facts["gain"]),
-            gain_evidence=float(facts["gain_evidence"]),
-            delay_sd=float(facts["delay_sd"]),
-            delay_evidence=float(facts["delay_evidence"]),
-            precision=(float(facts["precision"][0]), float(facts["precision"][1])),
+            gain=bool(fields["gain"]),
+            gain_evidence=float(fields["gain_evidence"]),
+            delay_sd=float(fields["delay_sd"]),
+            delay_evidence=float(fields["delay_evidence"]),
+            precision=(float(fields["precision"][0]), float(fields["precision"][1])),
             band=None if band is None else (float(band[0]), float(band[1])),
-            own=float(facts["own"]),
+            own=float(fields["own"]),
+            delay_benefit=float(fields["delay_benefit"]),
+            delay_over_var=float(fields["delay_over_var"]),
+            noise=float(fields["noise"]),
+            noise_evidence=float(fields["noise_evidence"]),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """What a result says about itself; NaN where a figure cannot be had.
+    """Quality metrics of a result; NaN where one is not available.
 
     Attributes
     ----------
     r2, r2_persistence, r2_own_history, r2_ridge_var
-        One-step prediction of held-out samples, mean over regions: the surrogate, the last
-        sample repeated, each region's own last three samples, and a VAR of one lag by ridge.
+        R2 of one-step prediction of held-out samples, mean over regions: by the surrogate, by
+        the last sample repeated, by each region's own last three samples, and by a ridge VAR of
+        one lag.
     skill_persistence, skill_own_history, skill_ridge_var
         Share by which the surrogate's squared error is below that of each of the three.
     model_fc_r
         Correlation of the free-running surrogate's functional connectivity with the data's.
     model_fc_r_held_out, fc_r_held_out
-        The same against held-out samples alone, and what the functional connectivity of the
-        training samples reaches there: the yardstick.
+        The same for held-out samples alone, and the correlation of the functional connectivity
+        of the training samples with theirs as a yardstick.
     spectral_radius
-        Of the linear dynamics with all lags, or of the mean Jacobian; stable below 1.
+        Spectral radius of the linear dynamics with all lags, or of the mean Jacobian; stable
+        below 1.
     fc_r
         Correlation of the EC with functional connectivity, off the diagonal.
     antisymmetric_share
         Share of the energy of the EC (off the diagonal) that lies in ``(E - E') / 2``.
     r_split, r_split_symmetric, r_split_antisymmetric
         Agreement of the maps of the first and the second half: of all entries, and of the parts.
-        Of their deviations from the group's map where ``shrunk``.
+        Where ``shrunk``, the deviations from the group's map are compared.
     shrunk
         Whether the map is shrunk towards that of a group.
     r_split_oriented
-        Agreement of the antisymmetric part of the oriented map; NaN where it was not asked for.
+        Agreement of the antisymmetric part of the oriented map; NaN where it was not requested.
     r_seed, r_seed_symmetric, r_seed_antisymmetric
         Mean agreement of the maps of the members of an ensemble.
     direction_ratio, direction_p, direction_supported
@@ -260,25 +280,25 @@ class Quality:
         time reversed at random, its p value, and whether both pass their thresholds.
     delay_share, delay_sd
         Share of that antisymmetric part which a fixed delay of each region would explain, beyond
-        what as many free numbers explain by chance, and the spread of the delays in seconds.
+        what as many free parameters explain by chance, and the spread of the delays in seconds.
     common_gain
         Whether the map allows for an unknown gain over frequency that all regions share (a filter,
         the haemodynamic response).
     removed_delay_sd
         Spread of the regional delays that the map allows for (s); 0 where it allows for none, NaN
-        where the surrogate knows of none.
+        where the surrogate has no delays.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
-        Windows in all, for training, held out; regions in the model.
+        Number of windows in total, for training and held out; number of regions in the model.
     effective_windows, samples_per_parameter
-        Windows that the same information would need if the signals were white, and these per
-        region and lag whose weights between regions are fitted.
+        Number of windows with the same information if the signals were white, and this number
+        per region and lag with fitted weights between regions.
     minutes
-        Time that the windows cover.
+        Time that the windows cover (min).
     expected_r, expected_r_lower, expected_r_upper
-        Correlation with the truth of simulated maps with comparable quality, and its 90 %
-        interval; NaN where nothing like it was simulated, or the surrogate is another.
+        Correlation with the truth of simulated maps of comparable quality, and its 90 %
+        interval; NaN where no comparable data were simulated with this surrogate.
     expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
         The same for the antisymmetric part.
     """
@@ -336,7 +356,8 @@ class Verdict:
     label
         ``pass``, ``caution`` or ``fail``.
     reasons
-        In words, with the figure and its threshold; the gravest first. Empty for ``pass``.
+        One phrase each, with the metric and its threshold; the most serious first. Empty for
+        ``pass``.
     """
 
     label: str
@@ -345,7 +366,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uncertainty:
-    """How sure every entry of a map is; all matrices are indexed ``[source, target]``.
+    """Uncertainty of every entry of a map; all matrices are indexed ``[source, target]``.
 
     Attributes
     ----------
@@ -354,8 +375,8 @@ class Uncertainty:
     lower, upper
         Ends of the 95 % interval.
     p, q
-        Two-sided p of an entry of 0, and the same after Benjamini-Hochberg over all entries off
-        the diagonal.
+        Two-sided p value against an entry of 0, and the same after Benjamini-Hochberg over all
+        entries off the diagonal.
     method
         ``posterior`` (closed form) or ``bootstrap``.
     """
@@ -376,7 +397,7 @@ def check_region_names(labels: Sequence[str], owner: str) -> None:
     labels
         The names.
     owner
-        What they belong to, to begin the message with.
+        What the names belong to; begins the message.
 
     Raises
     ------

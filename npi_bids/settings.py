@@ -1,4 +1,4 @@
-"""Options of settings classes: default, help and bounds, said once for all who need them."""
+"""Options of settings classes: default, help and bounds, each defined once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
 from npi_bids.errors import SettingsError
-from npi_bids.wording import join_words, suggest_word
+from npi_bids.wording import join_items, suggest_word
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# Seconds per volume of the slowest protocols (sparse sampling of auditory studies) are 10 to 20;
-# what is above counts milliseconds.
+# The slowest protocols (sparse sampling in auditory studies) take 10 to 20 s per volume; larger
+# values are in milliseconds.
 LONGEST_TR = 20.0
 
 
@@ -46,28 +46,28 @@ def period_problem(tr: object) -> str:
     )
 
 
-def option(default: object, help: str | Callable[[], str], **facts: object) -> Any:  # noqa: A002
+def option(default: object, help: str | Callable[[], str], **metadata: object) -> Any:  # noqa: A002
     """Declare a field of a settings class.
 
     Parameters
     ----------
     default
-        Value if the user gives none; a tuple makes an option that takes several values.
+        Value if the user sets none; a tuple declares an option that takes several values.
     help
-        What it means, with its unit, in one phrase; or a function that returns the phrase.
+        Meaning of the option, with its unit, in one phrase; or a function that returns the phrase.
     **facts
         Any of: ``above``, ``at_least``, ``at_most``, ``below`` (bounds), ``choices`` (values,
         or a function that returns them), ``flag`` (name on the command line where it differs from
         the field), ``aliases`` (more names), ``metavar``, and ``result`` (False where the value
         does not shape the result).
     """
-    unknown = set(facts) - {
+    unknown = set(metadata) - {
         *("above", "at_least", "at_most", "below"),
         *("choices", "flag", "aliases", "metavar", "result"),
     }
     if unknown:
-        raise TypeError(f"Unknown facts of an option: {join_words(sorted(unknown))}.")
-    return field(default=default, metadata={"help": help, **facts})
+        raise TypeError(f"Unknown metadata of an option: {join_items(sorted(unknown))}.")
+    return field(default=default, metadata={"help": help, **metadata})
 
 
 def check_options(settings: DataclassInstance) -> None:
@@ -78,9 +78,9 @@ def check_options(settings: DataclassInstance) -> None:
 
 
 def option_problems(settings: DataclassInstance) -> Iterator[str]:
-    """Yield one sentence for each field whose value is out of bounds; None is always in."""
+    """Yield one sentence for each field whose value is out of bounds; None is always accepted."""
     for field_ in fields(settings):
-        value, choices = getattr(settings, field_.name), choices_of(field_.metadata)
+        value, choices = getattr(settings, field_.name), field_choices(field_.metadata)
         if value is None:
             continue
         name = "--" + field_.metadata.get("flag", field_.name.replace("_", "-"))
@@ -98,26 +98,26 @@ _BOUNDS = (
 )
 
 
-def _broken_bound(value: float | str, facts: Mapping[str, Any]) -> str | None:
-    for name, holds, words in _BOUNDS:
-        bound = facts.get(name)
+def _broken_bound(value: float | str, metadata: Mapping[str, Any]) -> str | None:
+    for name, holds, phrase in _BOUNDS:
+        bound = metadata.get(name)
         if bound is not None and not holds(value, bound):
-            return f"{words} {bound:g}"
-    choices = choices_of(facts)
+            return f"{phrase} {bound:g}"
+    choices = field_choices(metadata)
     if choices and value not in choices:
-        return "one of " + join_words(choices)
+        return "one of " + join_items(choices)
     return None
 
 
-def help_of(facts: Mapping[str, object]) -> str:
-    """Return what a field means, from its metadata."""
-    text = facts["help"]
+def help_text(metadata: Mapping[str, object]) -> str:
+    """Return the help text of a field, from its metadata."""
+    text = metadata["help"]
     return str(text() if callable(text) else text)
 
 
-def choices_of(facts: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the values that a field may have, from its metadata; none where any will do."""
-    choices = cast("Iterable[str] | Callable[[], Iterable[str]]", facts.get("choices", ()))
+def field_choices(metadata: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the permitted values of a field, from its metadata; empty where any is permitted."""
+    choices = cast("Iterable[str] | Callable[[], Iterable[str]]", metadata.get("choices", ()))
     return tuple(choices() if callable(choices) else choices)
 
 

@@ -19,19 +19,19 @@ def count_noun(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def join_words(items: Iterable[object], most: int | None = None) -> str:
-    """Join items by commas; where there are more than ``most``, the rest becomes an ellipsis.
+def join_items(items: Iterable[object], most: int | None = None) -> str:
+    """Join items by commas; where there are more than ``most``, the others become an ellipsis.
 
-    >>> join_words(["V1", "V2", "V3"]), join_words(range(9), most=2)
+    >>> join_items(["V1", "V2", "V3"]), join_items(range(9), most=2)
     ('V1, V2, V3', '0, 1, ...')
     """
-    words = [str(item) for item in items]
-    shown = words[:most]
-    return ", ".join([*shown, "..."] if len(shown) < len(words) else shown)
+    texts = [str(item) for item in items]
+    displayed = texts[:most]
+    return ", ".join([*displayed, "..."] if len(displayed) < len(texts) else displayed)
 
 
 def format_number(value: float) -> str:
-    """Write a number as short as it can be read back: 240, 5e-05, 1/3.
+    """Write a number in its shortest form: 240, 5e-05, 1/3.
 
     >>> format_number(240.0), format_number(5e-5), format_number(1 / 3)
     ('240', '5e-05', '1/3')
@@ -43,14 +43,14 @@ def format_number(value: float) -> str:
     return str(fraction) if float(fraction) == value else text
 
 
-def suggest_word(word: str, known: Collection[str]) -> str:
-    """Ask whether the closest known word was meant; empty where none is close.
+def suggest_word(word: str, candidates: Collection[str]) -> str:
+    """Suggest the closest candidate; return an empty string where none is close.
 
     >>> suggest_word("--fd-threshold", ["--fd-thresh", "--gsr"])
     '; did you mean --fd-thresh?'
     >>> suggest_word("schaefer100", ["Schaefer2018", "AAL"])
     '; did you mean Schaefer2018?'
     """
-    by_lower_case = {name.lower(): name for name in known}
+    by_lower_case = {name.lower(): name for name in candidates}
     close = get_close_matches(word.lower(), by_lower_case, n=1)
     return f"; did you mean {by_lower_case[close[0]]}?" if close else ""

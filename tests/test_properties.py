@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from npi_bids.bids.layout import kind_of, modern_name, split_entities
-from npi_bids.bids.outputs import ENTITY_ORDER, output_path, parse_name, stem
+from npi_bids.bids.layout import detect_input_format, modern_name, split_entities
+from npi_bids.bids.outputs import ENTITY_ORDER, join_entities, output_path, parse_name
 from npi_bids.errors import NPIError
 from npi_bids.group.selection import read_exclusions
 from npi_bids.io.tables import (
@@ -50,7 +50,7 @@ def _is_number(text):
 
 @given(ENTITIES)
 def test_a_name_says_the_entities_that_it_was_made_from(entities):
-    name = f"{stem(entities)}_bold.nii.gz"
+    name = f"{join_entities(entities)}_bold.nii.gz"
     read = parse_name(name)
     assert (read.entities, read.suffix, read.extension) == (entities, "bold", ".nii.gz")
 
@@ -59,7 +59,7 @@ def test_a_name_says_the_entities_that_it_was_made_from(entities):
 def test_any_name_is_a_kind_of_input_or_none_or_refused(name):
     for text in (name, f"sub-{name}", f"sub-1_{name}_desc-preproc_bold.nii.gz"):
         try:
-            kind = kind_of(text)
+            kind = detect_input_format(text)
         except NPIError:
             continue
         assert kind in (None, "nifti", "cifti", "gifti", "timeseries")
@@ -80,7 +80,7 @@ def test_no_label_leads_out_of_the_output(entities, label):
 
 @given(ENTITIES)
 def test_entities_of_series_are_parted_without_loss(entities):
-    own, regions = split_entities(Path(f"{stem(entities)}_timeseries.tsv"), "timeseries")
+    own, regions = split_entities(Path(f"{join_entities(entities)}_timeseries.tsv"), "timeseries")
     known = {k: v for k, v in entities.items() if k in ENTITY_ORDER}
     renamed = {**own, **regions}
     assert set(renamed.values()) >= set(known.values())

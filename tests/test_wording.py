@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from npi_bids.wording import count_noun, format_number, join_words, suggest_word
+from npi_bids.wording import count_noun, format_number, join_items, suggest_word
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [*ROOT.glob("npi_bids/**/*.py"), *ROOT.glob("workflows/**/*.py"),
@@ -21,9 +21,9 @@ def test_one_is_singular_and_all_else_plural():
 
 
 def test_lists_are_joined_by_commas():
-    assert join_words(["a", "b"]) == "a, b"
-    assert join_words([], most=3) == ""
-    assert join_words("abcd", most=2) == "a, b, ..."
+    assert join_items(["a", "b"]) == "a, b"
+    assert join_items([], most=3) == ""
+    assert join_items("abcd", most=2) == "a, b, ..."
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.whole_brain.settings import BrainSettings
 
-# The scheduler takes jobs that need less memory first: a later step asks for a little less than
-# the one before, so that a model is finished before the next one begins.
+# The scheduler starts jobs that need less memory first: each step requests slightly less than the
+# previous one, so that a model is finished before the next one begins.
 _LATER = 0.99
 
 
@@ -55,18 +55,19 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     perturb
         How to perturb it.
     assess
-        Which matrices to write, how sure they are, and the thresholds of the verdict.
+        Which matrices to write, how to quantify their uncertainty, and the thresholds of the
+        verdict.
     brain
         Which whole-brain model to fit, where ``train`` names the surrogate ``wbm``.
     min_time
-        Seconds of kept samples that the model needs, all runs together.
+        Minimum duration of uncensored data (s), over all runs.
     prior
-        File of a pre-trained surrogate (or nothing), label of the subject, and whether the
-        subject's own part of the group is taken out of it.
+        File of a pre-trained surrogate (or empty), label of the subject, and whether the
+        contribution of the subject to the group is removed.
     n_threads
-        Threads that torch computes on.
+        Number of threads for torch.
     mem_gb
-        Memory that training needs.
+        Memory required by the training (GB).
     name
         Name of the workflow.
 
@@ -83,21 +84,21 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     files
         A matrix per measure, indexed [source, target], the training curve and the weights.
     summary
-        JSON: what the fit says of itself, or why there is none.
+        JSON: description of the fit, or why there is none.
     """
     workflow = pe.Workflow(name=name)
-    wanted = assess or AssessSettings()
+    assess = assess or AssessSettings()
     inputnode = pe.Node(niu.IdentityInterface(["series", "summaries"]), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files", "summary"]), name="outputnode")
     resources = {"n_threads": n_threads, "use_gpu": train.device.startswith("cuda")}
-    judged = {"measures": asdict(wanted.measures), "verdict": asdict(wanted.verdict)}
+    assessment = {"measures": asdict(assess.measures), "verdict": asdict(assess.verdict)}
     runs = [("series", "series"), ("summaries", "summaries")]
     results = [("files", "files"), ("summary", "summary")]
     if train.surrogate == WHOLE_BRAIN:
         fit_whole_brain = pe.Node(
             FitWholeBrain(
                 train=asdict(train), perturb=asdict(perturb), min_time=min_time,
-                brain=asdict(brain or BrainSettings()), **judged, **resources,
+                brain=asdict(brain or BrainSettings()), **assessment, **resources,
             ),
             name="fit_whole_brain", mem_gb=mem_gb, n_procs=n_threads,
         )  # fmt: skip
@@ -118,7 +119,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
         name="perturb_surrogate", mem_gb=_LATER * mem_gb, n_procs=n_threads,
     )  # fmt: skip
     assess_connectivity = pe.Node(
-        AssessConnectivity(perturb=asdict(perturb), **judged, **group, **resources),
+        AssessConnectivity(perturb=asdict(perturb), **assessment, **group, **resources),
         name="assess_connectivity", mem_gb=_LATER**2 * mem_gb, n_procs=n_threads,
     )  # fmt: skip
     trained = [(name, name) for name in ("surrogate", "checked", "training")]

@@ -1,4 +1,4 @@
-"""Groups of subjects."""
+"""Group level: averages and tests over the subjects of each group."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def init_groups_wf(
     n_threads: int = 1,
     name: str = "group_wf",
 ) -> Any:
-    """Build a workflow that computes all groups of a dataset, and then saves them in one step.
+    """Build a workflow that analyses all groups of a dataset, and then saves them in one step.
 
     Workflow Graph
         One :func:`init_group_wf` per group -> files -> save_groups.
@@ -39,39 +39,39 @@ def init_groups_wf(
     cohorts
         The groups, from :func:`npi_bids.group.cohorts.find_cohorts`.
     settings
-        How to put subjects together, and what is tested.
+        How to combine subjects, and what to test.
     out_dir
         Root of the output dataset.
     work_dir
-        Where intermediate results go.
+        Folder for intermediate results.
     n_threads
-        Threads of each test.
+        Number of threads of each test.
     name
         Name of the workflow.
 
     Inputs
     ------
-    None; the groups hold the files.
+    None; the groups name the files.
 
     Outputs
     -------
-    None; everything goes into the output dataset, after all groups are whole.
+    None; everything is written into the output dataset once all groups are complete.
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     files = pe.Node(niu.Merge(len(cohorts)), name="files", run_without_submitting=True)
     save_groups = pe.Node(SaveGroups(out_dir=str(out_dir)), name="save_groups", mem_gb=0.2)
     workflow.connect(files, "out", save_groups, "files")
     for number, cohort in enumerate(cohorts, start=1):
-        found = {measure: _files(cohort, measure) for measure in MEASURES}
-        # The model FC of a surrogate that diverged is missing, and with it the group's.
-        enough = [
+        matrices = {measure: _files(cohort, measure) for measure in MEASURES}
+        # The model FC of a surrogate that diverged is missing, and may leave too few subjects.
+        averaged = [
             measure
             for measure in MEASURES[1:]
-            if len(files_by_subject(found[measure])) >= settings.group.min_subjects
+            if len(files_by_subject(matrices[measure])) >= settings.group.min_subjects
         ]
         group_wf = init_group_wf(
             cohort=cohort,
-            measures=enough,
+            measures=averaged,
             settings=settings,
             out_dir=out_dir,
             n_threads=n_threads,
@@ -79,8 +79,8 @@ def init_groups_wf(
         )
         inputs = group_wf.inputs.inputnode
         inputs.rows = subject_rows(cohort, out_dir)
-        for measure in (MAP, *enough):
-            setattr(inputs, measure, [str(path) for path in found[measure]])
+        for measure in (MAP, *averaged):
+            setattr(inputs, measure, [str(path) for path in matrices[measure]])
         if settings.group.weights == "precision":
             setattr(inputs, ERRORS, [str(path) for path in _files(cohort, ERRORS)])
         workflow.connect(group_wf, "outputnode.files", files, f"in{number}")
@@ -99,42 +99,42 @@ def init_group_wf(
     """Build a workflow that describes one group, averages its measures, and tests its maps.
 
     Workflow Graph
-        describe -> test (where a model is asked for), and beside them one node per further
+        describe -> test (if a model is requested), and in parallel one node per additional
         measure; all of them -> files.
 
     Parameters
     ----------
     cohort
-        The group, for the names of its files and what their sidecars say.
+        The group, for the names of its files and the content of their sidecars.
     settings
-        How to put subjects together, and what is tested.
+        How to combine subjects, and what to test.
     out_dir
-        Root of the dataset that holds the subjects' files and the table of the regions; nothing
-        is written into it.
+        Root of the dataset with the subjects' files and the table of the regions; nothing is
+        written into it.
     measures
-        Measures beside the map that are averaged.
+        Measures to average in addition to the map.
     n_threads
-        Threads of the test.
+        Number of threads of the test.
     name
         Name of the workflow.
 
     Inputs
     ------
     npi
-        Maps (``relmat.tsv``) of all subjects; the name of a file tells its subject and session.
+        Maps (``relmat.tsv``) of all subjects; the file names identify subject and session.
     npistderr
         Their standard errors; only with weights by precision.
     rows
-        What is known of each subject, in the order of their labels, as
-        :func:`npi_bids.group.cohorts.subject_rows` returns it.
+        One row of variables per subject, in the order of their labels, from
+        :func:`npi_bids.group.cohorts.subject_rows`.
     jacobian, pearsoncorrelation, ...
-        Files of each further measure, one field for each of ``measures``.
+        Files of each additional measure, one field for each of ``measures``.
 
     Outputs
     -------
     files
-        Tables and matrices of the group with their sidecars, below a folder ``results`` that
-        mirrors a dataset.
+        Tables and matrices of the group with their sidecars, in a folder ``results`` with the
+        structure of a dataset.
     """
     workflow = pe.Workflow(name=name)
     precise = settings.group.weights == "precision"
@@ -147,7 +147,7 @@ def init_group_wf(
     for measure in measures:
         nodes[measure] = pe.Node(AverageGroup(measure=measure), name=measure, mem_gb=0.5)
         nodes[measure].inputs.settings = asdict(settings.group)
-    n_steps = len(nodes) + bool(settings.model.wanted)
+    n_steps = len(nodes) + bool(settings.model.effective_formula)
     files = pe.Node(niu.Merge(n_steps), name="files", run_without_submitting=True)
     for number, (measure, node) in enumerate(nodes.items(), start=1):
         workflow.connect([
@@ -157,7 +157,7 @@ def init_group_wf(
     workflow.connect(inputnode, "rows", describe, "rows")
     if precise:
         workflow.connect(inputnode, ERRORS, describe, "errors")
-    if settings.model.wanted:
+    if settings.model.effective_formula:
         nodes["test"] = test = _init_test_node(settings, n_threads)
         workflow.connect([
             (inputnode, test, [(MAP, "matrices"), ("rows", "rows")]),
@@ -171,9 +171,9 @@ def init_group_wf(
     return workflow
 
 
-def _files(cohort: Cohort, kind: str) -> list[Path]:
-    """Return the files of a kind of all subjects that have some."""
-    paths = (model.path(kind) for models in cohort.subjects.values() for model in models)
+def _files(cohort: Cohort, output_name: str) -> list[Path]:
+    """Return the files of one output of all subjects that have it."""
+    paths = (model.path(output_name) for models in cohort.subjects.values() for model in models)
     return [path for path in paths if path.is_file()]
 
 
@@ -185,7 +185,7 @@ def _init_test_node(settings: GroupAnalysis, n_threads: int) -> Any:
 
 
 def _set_target(node: Any, cohort: Cohort, out_dir: Path, settings: GroupAnalysis) -> None:
-    """Tell a node how its files are called and what their sidecars say of their origin."""
+    """Set the names of the files that a node writes, and their origin for the sidecars."""
     node.inputs.out_dir = str(out_dir)
     node.inputs.entities, node.inputs.desc = cohort.entities, cohort.desc
     sidecars = [model.sidecar for models in cohort.subjects.values() for model in models]
@@ -195,5 +195,5 @@ def _set_target(node: Any, cohort: Cohort, out_dir: Path, settings: GroupAnalysi
         repetition_time=first.fit.repetition_time,
         surrogate=first.fit.surrogate,
         pretrained_on=pretrained_on(sidecar.fit.pretrained for sidecar in sidecars),
-        selection=settings.selection.facts,
+        selection=settings.selection.sidecar_fields,
     ).to_json()

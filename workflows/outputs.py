@@ -1,4 +1,4 @@
-"""Nodes that put results into the output dataset."""
+"""Nodes that save results into the output dataset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def init_save_run_node(
     node_file
         Table of the regions, relative to the output dataset.
     settings
-        How the run was cleaned.
+        Settings of its denoising and of coverage.
     name
         Name of the node.
     """

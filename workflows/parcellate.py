@@ -20,7 +20,7 @@ def init_parcellate_wf(
     mem_gb: float = 1.0,
     name: str = "parcellate_wf",
 ) -> Any:
-    """Build a workflow that extracts and cleans the regional series of one run.
+    """Build a workflow that extracts and denoises the regional series of one run.
 
     Workflow Graph
         .. workflow::
@@ -33,11 +33,11 @@ def init_parcellate_wf(
     Parameters
     ----------
     denoise
-        How to clean the signals.
+        How to denoise the signals.
     coverage
-        Which regions count as seen.
+        Which regions count as covered.
     mem_gb
-        Memory that the extraction needs.
+        Memory required by the extraction (GB).
     name
         Name of the workflow.
 
@@ -49,11 +49,11 @@ def init_parcellate_wf(
     right
         The right hemisphere where ``bold`` is the left one.
     mask
-        Its brain mask; may stay unset.
+        Its brain mask; may be unset.
     confounds
-        Its ``desc-confounds_timeseries.tsv``; may stay unset where the strategy needs none.
+        Its ``desc-confounds_timeseries.tsv``; may be unset if the strategy needs none.
     tr
-        Sampling period that the sidecar states (s); unset where it does not.
+        Sampling period stated by the sidecar (s); unset if it states none.
     atlas
         Folder of a prepared parcellation (:func:`npi_bids.cli.atlases.prepare_atlas`).
 
@@ -68,15 +68,15 @@ def init_parcellate_wf(
     design
         Table of the confounds that were regressed out.
     raw
-        Regional signals before they were cleaned, in SD, with three digits.
+        Regional signals before denoising, in SD, with three digits.
     summary
-        JSON: what happened to the run.
+        JSON summary of the run.
     """
     workflow = pe.Workflow(name=name)
-    given = ["bold", "right", "mask", "confounds", "tr", "atlas"]
-    made = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
-    inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
-    outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")
+    input_names = ["bold", "right", "mask", "confounds", "tr", "atlas"]
+    output_names = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
+    inputnode = pe.Node(niu.IdentityInterface(input_names), name="inputnode")
+    outputnode = pe.Node(niu.IdentityInterface(output_names), name="outputnode")
     parcellate = pe.Node(
         Parcellate(denoise=asdict(denoise), coverage=asdict(coverage)),
         name="parcellate",
@@ -85,8 +85,8 @@ def init_parcellate_wf(
     workflow.connect(inputnode, "bold", parcellate, "bold")
     workflow.connect(
         [
-            (inputnode, parcellate, [(field, field) for field in given[1:]]),
-            (parcellate, outputnode, [(field, field) for field in made]),
+            (inputnode, parcellate, [(field, field) for field in input_names[1:]]),
+            (parcellate, outputnode, [(field, field) for field in output_names]),
         ]
     )
     return workflow
@@ -100,10 +100,10 @@ def init_series_wf(
     standardize: bool = True,
     name: str = "series_wf",
 ) -> Any:
-    """Build a workflow that takes over the regional series of one run.
+    """Build a workflow that reads the supplied regional series of one run.
 
-    It stands where :func:`~npi_bids.workflows.parcellate.init_parcellate_wf` stands for images,
-    and has its outputs.
+    It replaces :func:`~npi_bids.workflows.parcellate.init_parcellate_wf` in the absence of images,
+    and has the same outputs.
 
     Workflow Graph
         .. workflow::
@@ -115,13 +115,13 @@ def init_series_wf(
     Parameters
     ----------
     labels
-        Names of the regions, by which columns are known.
+        Names of the regions, which identify the columns.
     indices
-        Of each region in the table of its atlas, by which numbered columns are known.
+        Index of each region in the table of its atlas, which identifies numbered columns.
     strategy
-        What the series say of their cleaning.
+        Description of the denoising of the series.
     standardize
-        Whether each region is brought to mean 0 and SD 1.
+        Whether each region is scaled to mean 0 and SD 1.
     name
         Name of the workflow.
 
@@ -130,9 +130,9 @@ def init_series_wf(
     series
         ``timeseries.tsv``, one column per region.
     outliers
-        Table with 1 for each censored sample; may stay unset.
+        Table with 1 for each censored sample; may be unset.
     motion
-        Table with ``framewise_displacement``; may stay unset.
+        Table with ``framewise_displacement``; may be unset.
     tr
         Sampling period (s).
     space
@@ -141,13 +141,13 @@ def init_series_wf(
     Outputs
     -------
     timeseries, coverage, outliers, design, raw, summary
-        As :func:`~npi_bids.workflows.parcellate.init_parcellate_wf` has them.
+        As in :func:`~npi_bids.workflows.parcellate.init_parcellate_wf`.
     """
     workflow = pe.Workflow(name=name)
-    given = ["series", "outliers", "motion", "tr", "space"]
-    made = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
-    inputnode = pe.Node(niu.IdentityInterface(given), name="inputnode")
-    outputnode = pe.Node(niu.IdentityInterface(made), name="outputnode")
+    input_names = ["series", "outliers", "motion", "tr", "space"]
+    output_names = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
+    inputnode = pe.Node(niu.IdentityInterface(input_names), name="inputnode")
+    outputnode = pe.Node(niu.IdentityInterface(output_names), name="outputnode")
     read = pe.Node(
         ReadSeries(
             labels=list(labels),
@@ -159,7 +159,7 @@ def init_series_wf(
         mem_gb=0.3,
     )
     workflow.connect([
-        (inputnode, read, [(field, field) for field in given]),
-        (read, outputnode, [(field, field) for field in made]),
+        (inputnode, read, [(field, field) for field in input_names]),
+        (read, outputnode, [(field, field) for field in output_names]),
     ])  # fmt: skip
     return workflow

@@ -1,4 +1,4 @@
-"""All subjects in one workflow, and the way to run it."""
+"""Participant level: the workflow of all subjects, and the Nipype plugins that can run it."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ def init_participant_wf(
     tasks
         All models to fit.
     settings
-        What shapes the results.
+        Settings that determine the results.
     out_dir
         Root of the output dataset.
     work_dir
-        Where intermediate results go.
+        Folder for intermediate results.
     n_threads
-        Threads of each training.
+        Number of threads of each training.
     name
         Name of the workflow.
 
     Inputs
     ------
-    None; the tasks hold the files.
+    None; the tasks name the files.
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     ordered = sorted(tasks, key=lambda task: task.entities["sub"])

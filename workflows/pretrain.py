@@ -1,4 +1,4 @@
-"""One surrogate over all subjects of a group."""
+"""Pre-training of one surrogate on all subjects of a group."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def init_extract_wf(
     work_dir: Path,
     name: str = WORKFLOW,
 ) -> Any:
-    """Build a workflow that makes and saves the regional series of all runs, and no more.
+    """Build a workflow that only extracts and saves the regional series of all runs.
 
-    Its nodes have the names that they have at the participant level, which finds their results.
+    Its nodes have the same names as at the participant level, which reuses their results.
 
     Workflow Graph
         parcellate_<n>_wf -> save_run_<n> for each run of each task.
@@ -37,23 +37,23 @@ def init_extract_wf(
     Parameters
     ----------
     tasks
-        Whose runs are read.
+        Tasks whose runs are read.
     settings
-        What shapes the series.
+        Settings that determine the series.
     out_dir
         Root of the output dataset.
     work_dir
-        Where intermediate results go.
+        Folder for intermediate results.
     name
         Name of the workflow.
 
     Inputs
     ------
-    None; the tasks hold the files.
+    None; the tasks name the files.
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     ordered = sorted(tasks, key=lambda task: task.entities["sub"])
@@ -80,30 +80,30 @@ def init_pretrain_wf(
     """Build a workflow that trains one surrogate on the series of each group of subjects.
 
     Workflow Graph
-        One node per group, not connected with each other.
+        One node per group, without connections.
 
     Parameters
     ----------
     groups
-        Tasks by the file that their surrogate goes to, relative to the output dataset.
+        Tasks by the file of their surrogate, relative to the output dataset.
     train
         Which surrogate, and how to train it.
     out_dir
-        Root of the output dataset, which holds the series.
+        Root of the output dataset, which contains the series.
     work_dir
-        Where intermediate results go.
+        Folder for intermediate results.
     n_threads
-        Threads that torch computes on.
+        Number of threads for torch.
     name
         Name of the workflow.
 
     Inputs
     ------
-    None; the output dataset holds the series.
+    None; the output dataset contains the series.
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     for number, (file, tasks) in enumerate(groups.items(), start=1):

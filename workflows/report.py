@@ -1,4 +1,4 @@
-"""Reports and the texts that go with them."""
+"""Reports: pages, tables and texts derived from an output dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from npi_bids.interfaces.report import (
     WriteTexts,
 )
 
-# A subject that is refused for its label has a page too; nodes have names of letters and digits.
+# Subjects refused for their label also get a page; node names consist of letters and digits.
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -27,7 +27,7 @@ def init_report_wf(
     group: bool = False,
     name: str = "report_wf",
 ) -> Any:
-    """Build a workflow that writes all pages from what an output dataset holds.
+    """Build a workflow that writes all pages from the content of an output dataset.
 
     Workflow Graph
         texts -> sub_<label> for each subject, texts -> index, and texts -> group.
@@ -35,11 +35,11 @@ def init_report_wf(
     Parameters
     ----------
     subjects
-        Labels of the subjects that get a page.
+        Labels of the subjects for whom to write a page.
     out_dir
         Root of the output dataset.
     work_dir
-        Where intermediate results go.
+        Folder for intermediate results.
     group
         Whether to write the group's page.
     name
@@ -51,7 +51,7 @@ def init_report_wf(
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=name, base_dir=str(work_dir))
     texts = pe.Node(WriteTexts(out_dir=str(out_dir)), name="texts", mem_gb=0.5)

@@ -1,4 +1,4 @@
-"""All units of one subject, from images to the output dataset."""
+"""Workflow of one subject: all units, from images to the output dataset."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class PreparedAtlas:
     entities
         ``atlas``, ``seg``, ``scale``.
     folder
-        Of the prepared parcellation.
+        Folder of the prepared parcellation.
     node_file
         Table of its regions, relative to the output dataset.
     n_regions
         Number of regions.
     labels
-        Names of the regions of series that were given; empty where there is an image.
+        Names of the regions of supplied series; empty where there is an image.
     indices
-        Of these regions in the table of their atlas; empty where there is none.
+        Indices of these regions in the table of their atlas; empty where there is none.
     """
 
     entities: dict[str, str]
@@ -48,14 +48,14 @@ class PreparedAtlas:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One model to fit: a unit, an atlas, and the memory that its steps need (GB)."""
+    """One model to fit: a unit, an atlas, and the memory required by its steps (GB)."""
 
     unit: Unit
     atlas: PreparedAtlas
     desc: str
     extract_gb: float = 1.0
     train_gb: float = 1.0
-    pretrained: str = ""  # file of the group's surrogate that the model is shrunk towards
+    pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
 
     @property
     def entities(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ def init_subject_wf(
     """Build a workflow with all models of one subject, side by side.
 
     Workflow Graph
-        One :func:`init_unit_wf` per unit and atlas, not connected with each other.
+        One :func:`init_unit_wf` per unit and atlas, without connections between them.
 
     Parameters
     ----------
@@ -94,21 +94,21 @@ def init_subject_wf(
     tasks
         Models to fit.
     settings
-        What shapes the results.
+        Settings that determine the results.
     out_dir
         Root of the output dataset.
     n_threads
-        Threads of each training.
+        Number of threads of each training.
     name
         Name of the workflow; ``sub_<label>_wf`` where None.
 
     Inputs
     ------
-    None; the tasks hold the files.
+    None; the tasks name the files.
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=name or f"sub_{subject}_wf")
     workflow.add_nodes([
@@ -130,21 +130,21 @@ def init_unit_wf(
     Parameters
     ----------
     task
-        What to fit.
+        The model to fit.
     settings
-        What shapes the result.
+        Settings that determine the result.
     out_dir
         Root of the output dataset.
     n_threads
-        Threads of the training.
+        Number of threads of the training.
 
     Inputs
     ------
-    None; the task holds the files.
+    None; the task names the files.
 
     Outputs
     -------
-    None; everything goes into the output dataset.
+    None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=task.node_name)
     runs = task.unit.runs
@@ -165,10 +165,10 @@ def init_unit_wf(
         node_file=task.atlas.node_file,
         configuration=settings.configuration,
     )
-    series = _Gathered(workflow, "series", (ec_wf, "inputnode.series"), len(runs))
-    summaries = _Gathered(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
-    # The status of the unit is written last, and tells that all its files are there.
-    saved = _Gathered(workflow, "saved", (save_model, "run_files"), len(runs))
+    series = _RunMerge(workflow, "series", (ec_wf, "inputnode.series"), len(runs))
+    summaries = _RunMerge(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
+    # The status of the unit is written last, as evidence that all its files exist.
+    saved = _RunMerge(workflow, "saved", (save_model, "run_files"), len(runs))
     for number, (parcellate_wf, save_run) in enumerate(
         connect_runs(workflow, task, settings, out_dir), start=1
     ):
@@ -185,7 +185,7 @@ def init_unit_wf(
 def connect_runs(
     workflow: Any, task: Task, settings: AnalysisSettings, out_dir: Path
 ) -> Iterator[tuple[Any, Any]]:
-    """Add to a workflow what makes and saves the series of each run, and yield both parts."""
+    """Add the nodes that extract and save the series of each run, and yield them run by run."""
     for number, run in enumerate(task.unit.runs, start=1):
         parcellate_wf = _init_run_wf(run, task, settings, f"parcellate_{number}_wf")
         save_run = init_save_run_node(
@@ -203,10 +203,10 @@ def connect_runs(
         yield parcellate_wf, save_run
 
 
-class _Gathered:
-    """What all runs send to one input: through a node that merges, or straight where one sends.
+class _RunMerge:
+    """Connection of all runs to one input: through a merging node, or directly for a single run.
 
-    A node costs the scheduler 10 ms, which counts with a thousand subjects of one run.
+    A node costs the scheduler 10 ms, which matters for a thousand subjects with one run each.
     """
 
     def __init__(self, workflow: Any, name: str, target: tuple[Any, str], n_runs: int) -> None:
@@ -222,16 +222,16 @@ class _Gathered:
 
 
 def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
-    """Build what makes regional series of a run, whatever it starts from."""
-    if run.kind == TIMESERIES:
-        return _init_given_wf(run, task, settings, name)
+    """Build the workflow that provides the regional series of a run, from images or tables."""
+    if run.input_format == TIMESERIES:
+        return _init_supplied_wf(run, task, settings, name)
     workflow = init_parcellate_wf(
         denoise=settings.denoise, coverage=settings.coverage, mem_gb=task.extract_gb, name=name
     )
     workflow.inputs.inputnode.bold = str(run.path)
     workflow.inputs.inputnode.atlas = str(task.atlas.folder)
-    given = (("right", run.right), ("mask", run.mask), ("confounds", run.confounds))
-    for field, value in given:
+    optional = (("right", run.right), ("mask", run.mask), ("confounds", run.confounds))
+    for field, value in optional:
         if value is not None:
             setattr(workflow.inputs.inputnode, field, str(value))
     if run.tr is not None:
@@ -239,7 +239,7 @@ def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str
     return workflow
 
 
-def _init_given_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
+def _init_supplied_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str) -> Any:
     workflow = init_series_wf(
         labels=task.atlas.labels,
         indices=task.atlas.indices,

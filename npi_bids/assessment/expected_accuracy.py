@@ -1,7 +1,7 @@
 """Expected accuracy of a map, from simulated maps with comparable quality metrics.
 
-The table of simulated results is made by ``python -m benchmarks.expected``, which also checks the
-prediction on kinds of systems that it did not see.
+The table of simulated results is made by ``python -m benchmarks.expected``, which also tests the
+prediction on types of systems that it was not fitted to.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from npi_bids.records import (
 )
 
 TARGETS = ("r", "r_antisymmetric")
-_CLIP = 0.99  # correlations beyond it are taken for it, before Fisher's transform
+_CLIP = 0.99  # correlations are clipped to it before Fisher's transform
 _NEIGHBOURS = 20
 _PENALTY = 10.0  # of the ridge regression, for standardised figures
-_EDGES = (0.4, 0.75)  # expected r at which the spread of the errors changes
-_FAR = 1.5  # times the largest distance within the table, beyond which nothing is said
+_ERROR_EDGES = (0.4, 0.75)  # limits of the ranges of expected r with separate error quantiles
+# Multiple of the largest absolute value in the table, beyond which there is no prediction.
+_MAX_DISTANCE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An accuracy: the expected correlation with the truth, and its 90 % interval."""
+    """Expected correlation with the truth, and its 90 % interval."""
 
     value: float
     lower: float
@@ -38,17 +39,17 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccuracyTable:
-    """Simulated results: what was known of each, and how accurate it was.
+    """Simulated results: quality metrics and accuracy of each.
 
     Attributes
     ----------
     figures
-        Shape (n_results, n_figures), as :func:`figures_of` makes them.
+        Shape (n_results, n_figures), from :func:`extract_figures`.
     accuracy
         By target, shape (n_results,).
     errors
-        By target, for each range of expected values the 5th and 95th percentile of what the truth
-        was less what was expected, for kinds of systems that were not in the table; shape (3, 2).
+        By target, the 5th and 95th percentile of the actual minus the expected accuracy in each
+        range of expected values, for types of systems outside the table; shape (3, 2).
     """
 
     figures: Array
@@ -56,30 +57,30 @@ class AccuracyTable:
     errors: Mapping[str, Array]
 
 
-def figures_of(quality: Quality | Mapping[str, float]) -> Array:
-    """Return the figures that the prediction reads, on scales where they are comparable.
+def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
+    """Return the quality metrics that enter the prediction, on comparable scales.
 
-    NaN where a figure is missing that has no neutral value.
+    NaN if a metric without a neutral value is missing.
     """
-    given = quality if isinstance(quality, Mapping) else _as_mapping(quality)
-    model_fc = given["model_fc_r"]
+    metrics = quality if isinstance(quality, Mapping) else _as_mapping(quality)
+    model_fc = metrics["model_fc_r"]
     return np.array([
-        *(_fisher(given[f"r_split{part}"]) for part in ("", "_symmetric", "_antisymmetric")),
-        _log(given["samples_per_parameter"]),
-        _log(given["effective_windows"]),
-        _fisher(0.0 if np.isnan(model_fc) else model_fc),  # a free run that is not bounded
-        _fisher(given["fc_r"]),
-        given["antisymmetric_share"],
-        _log(given["direction_ratio"]),
-        _log(given["direction_p"] + 1e-4),
-        given["skill_own_history"],
-        _fisher(given["fc_r_held_out"]),
-        given["r2_own_history"],
+        *(_fisher(metrics[f"r_split{part}"]) for part in ("", "_symmetric", "_antisymmetric")),
+        _log(metrics["samples_per_parameter"]),
+        _log(metrics["effective_windows"]),
+        _fisher(0.0 if np.isnan(model_fc) else model_fc),  # diverged free run
+        _fisher(metrics["fc_r"]),
+        metrics["antisymmetric_share"],
+        _log(metrics["direction_ratio"]),
+        _log(metrics["direction_p"] + 1e-4),
+        metrics["skill_own_history"],
+        _fisher(metrics["fc_r_held_out"]),
+        metrics["r2_own_history"],
     ])  # fmt: skip
 
 
 def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
-    """Return the expected accuracy of results: the mean of neighbours and a ridge regression.
+    """Predict the accuracy of results: the mean of a nearest-neighbour and a ridge regression.
 
     Parameters
     ----------
@@ -90,60 +91,60 @@ def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
     target
         One of ``TARGETS``.
     """
-    known, queries = _standardised(table, figures)
-    reached = np.arctanh(np.clip(table.accuracy[target], -_CLIP, _CLIP))
-    distance = np.linalg.norm(queries[:, None] - known[None], axis=2)
+    simulated, queries = _standardise(table, figures)
+    transformed = np.arctanh(np.clip(table.accuracy[target], -_CLIP, _CLIP))
+    distance = np.linalg.norm(queries[:, None] - simulated[None], axis=2)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :_NEIGHBOURS]
     weight = 1 / (np.take_along_axis(distance, nearest, axis=1) + 1e-3)
-    by_neighbours = (weight * reached[nearest]).sum(axis=1) / weight.sum(axis=1)
-    gram = known.T @ known + _PENALTY * np.eye(known.shape[1])
-    slope = np.linalg.solve(gram, known.T @ (reached - reached.mean()))
-    by_ridge = reached.mean() + queries @ slope
+    by_neighbours = (weight * transformed[nearest]).sum(axis=1) / weight.sum(axis=1)
+    gram = simulated.T @ simulated + _PENALTY * np.eye(simulated.shape[1])
+    slope = np.linalg.solve(gram, simulated.T @ (transformed - transformed.mean()))
+    by_ridge = transformed.mean() + queries @ slope
     expected: Array = np.tanh((by_neighbours + by_ridge) / 2)
     return expected
 
 
 def expected_accuracy(quality: Quality, table: AccuracyTable | None = None) -> dict[str, Expected]:
-    """Return the expected accuracy of a map by target; nothing where the table cannot tell.
+    """Return the expected accuracy of a map by target; empty if no simulation is comparable.
 
     Parameters
     ----------
     quality
-        What the result says of itself.
+        Quality of the result.
     table
-        Simulated results; those that came with the program where None.
+        Simulated results; the table of the package if None.
     """
-    table = table or shipped_table()
-    figures = figures_of(quality)[None]
+    table = table or load_shipped_table()
+    figures = extract_figures(quality)[None]
     if not np.isfinite(figures).all() or _is_far(table, figures):
         return {}
-    found = {}
+    by_target = {}
     for target in TARGETS:
         value = float(predict(table, figures, target)[0])
-        low, high = spread_of(table, np.array([value]), target)[0]
-        found[target] = Expected(value, max(-1.0, value + low), min(1.0, value + high))
-    return found
+        low, high = look_up_errors(table, np.array([value]), target)[0]
+        by_target[target] = Expected(value, max(-1.0, value + low), min(1.0, value + high))
+    return by_target
 
 
-def spread_of(table: AccuracyTable, expected: Array, target: str) -> Array:
+def look_up_errors(table: AccuracyTable, expected: Array, target: str) -> Array:
     """Return the 5th and 95th percentile of the error at expected values, shape (n, 2)."""
-    spread: Array = table.errors[target][np.searchsorted(_EDGES, expected)]
+    spread: Array = table.errors[target][np.searchsorted(_ERROR_EDGES, expected)]
     return spread
 
 
 def error_quantiles(expected: Array, reached: Array) -> Array:
     """Return the 5th and 95th percentile of the errors in each range of expected values."""
-    ranges = np.searchsorted(_EDGES, expected)
+    ranges = np.searchsorted(_ERROR_EDGES, expected)
     error = reached - expected
     return np.array([
         np.quantile(error[ranges == k] if (ranges == k).sum() >= 20 else error, (0.05, 0.95))
-        for k in range(len(_EDGES) + 1)
+        for k in range(len(_ERROR_EDGES) + 1)
     ])  # fmt: skip
 
 
 @cache
-def shipped_table() -> AccuracyTable:
-    """Return the table that came with the program."""
+def load_shipped_table() -> AccuracyTable:
+    """Return the table that is distributed with the package."""
     text = (files("npi_bids.data") / "expected.json").read_text(encoding="utf-8")
     content = json.loads(text)
     return AccuracyTable(
@@ -153,16 +154,16 @@ def shipped_table() -> AccuracyTable:
     )
 
 
-def _standardised(table: AccuracyTable, figures: Array) -> tuple[Array, Array]:
+def _standardise(table: AccuracyTable, figures: Array) -> tuple[Array, Array]:
     mean, sd = table.figures.mean(axis=0), table.figures.std(axis=0)
     return (table.figures - mean) / sd, (figures - mean) / sd
 
 
 def _is_far(table: AccuracyTable, figures: Array) -> bool:
-    """Tell whether a result is unlike all that was simulated."""
-    known, query = _standardised(table, figures)
-    reach = np.abs(known).max(axis=0)
-    outside: bool = bool((np.abs(query[0]) > _FAR * reach).any())
+    """Return whether a result is unlike all simulated ones."""
+    simulated, query = _standardise(table, figures)
+    largest = np.abs(simulated).max(axis=0)
+    outside: bool = bool((np.abs(query[0]) > _MAX_DISTANCE * largest).any())
     return outside
 
 

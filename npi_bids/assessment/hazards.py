@@ -1,4 +1,4 @@
-"""Hazards: properties of the signals or of the denoising that are known to spoil maps."""
+"""Hazards: properties of the signals or of the denoising that are known to degrade maps."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from npi_bids.records import (
     RegionSeries,
 )
 
-# Largest standard deviation of a region over the smallest, within a run, that passes as equal.
-_UNEQUAL = 1.5
+# Largest ratio of the standard deviations of two regions within a run that counts as equal.
+_MAX_SD_RATIO = 1.5
 # Two regions whose correlation is closer to 1 or -1 than this have the same signal; signals are
 # linearly dependent where an eigenvalue of their correlations is smaller. Tables of nine digits
 # and images of 32-bit floats round signals by 1e-7 at most, which gives eigenvalues of 1e-14.
-_SAME = 1e-8
-_SHOWN = 3
+_TOLERANCE = 1e-8
+_MAX_LISTED = 3
 
 
 def find_hazards(runs: Sequence[RegionSeries], regressors: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return a sentence for each hazard, with what it cost where the truth was known.
+    """Return a sentence for each hazard, with its cost in simulations.
 
-    The figures are of ridge VARs on a benchmark of 20 regions and 4800 samples, where clean data
+    The numbers are from ridge VARs on a benchmark of 20 regions and 4800 samples, where clean data
     give r .97 for the map and .97 for its antisymmetric part.
 
     Parameters
@@ -31,72 +31,75 @@ def find_hazards(runs: Sequence[RegionSeries], regressors: Sequence[str] = ()) -
     runs
         Series of the covered regions.
     regressors
-        Names of what was regressed out of them.
+        Names of the regressors that were removed from the series.
     """
-    found = []
+    hazards = []
     if any(name.startswith("global_signal") for name in regressors):
-        found.append(
+        hazards.append(
             "The global signal was regressed out: r of the map fell from .97 to .92 on a "
-            "benchmark, and negative entries rose from 50 to 62 %. Do not read signs as such."
+            "benchmark, and negative entries rose from 50 to 62 %. Do not interpret the signs of "
+            "connections."
         )
     spreads = [run.data[run.keep].std(axis=0) for run in runs if run.keep.any()]
     ratios = [float(s.max() / s.min()) if s.min() > 0 else np.inf for s in spreads]
-    if ratios and max(ratios) > _UNEQUAL:
-        found.append(
+    if ratios and max(ratios) > _MAX_SD_RATIO:
+        hazards.append(
             f"Regions differ in their standard deviation by up to {max(ratios):.2g} times: "
             "without normalisation r of the map fell from .97 to .65 on a benchmark. Use "
             "--standardize zscore, or read entries in the unit of each region."
         )
-    found += _find_dependence(runs, len(regressors))
-    return tuple(found)
+    hazards += _find_dependence(runs, len(regressors))
+    return tuple(hazards)
 
 
 def _find_dependence(runs: Sequence[RegionSeries], n_regressors: int) -> list[str]:
-    """Say which regions share their signal, or else that signals depend on each other linearly.
+    """Report regions with the same signal, or else a linear dependence between signals.
 
-    Each run is judged by itself: weights of a dependence may differ between runs.
+    Each run is examined separately, as the weights of a dependence may differ between runs.
     """
-    found: dict[str, list[int]] = {}
+    run_numbers: dict[str, list[int]] = {}
     for number, run in enumerate(runs, start=1):
-        for sentence in _dependence_in_run(run, n_regressors):
-            found.setdefault(sentence, []).append(number)
-    which = {text: f"Run {', '.join(map(str, numbers))}: " for text, numbers in found.items()}
+        for sentence in _find_dependence_in_run(run, n_regressors):
+            run_numbers.setdefault(sentence, []).append(number)
+    prefixes = {
+        text: f"Run {', '.join(map(str, numbers))}: " for text, numbers in run_numbers.items()
+    }
     return [
-        f"{'' if len(numbers) == len(runs) else which[text]}{text}"
-        for text, numbers in found.items()
+        f"{'' if len(numbers) == len(runs) else prefixes[text]}{text}"
+        for text, numbers in run_numbers.items()
     ]
 
 
-def _dependence_in_run(run: RegionSeries, n_regressors: int) -> list[str]:
+def _find_dependence_in_run(run: RegionSeries, n_regressors: int) -> list[str]:
     data = run.data[run.keep]
     n_samples, n_regions = data.shape
     if n_samples < 3 or n_regions < 2:
         return []
-    signals = (data - data.mean(axis=0)) / _spread(data)
+    signals = (data - data.mean(axis=0)) / _region_sd(data)
     correlation = signals.T @ signals / n_samples
-    same = np.abs(np.triu(correlation, 1)) > 1 - _SAME
+    same = np.abs(np.triu(correlation, 1)) > 1 - _TOLERANCE
     if same.any():
         pairs = [
             f"{run.labels[a]} and {run.labels[b]} (r = {'1' if correlation[a, b] > 0 else '-1'})"
             for a, b in np.argwhere(same)
         ]
-        more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+        more = f"; and {len(pairs) - _MAX_LISTED} more" if len(pairs) > _MAX_LISTED else ""
         return [
-            f"Regions have the same signal: {'; '.join(pairs[:_SHOWN])}{more}. Their connections "
-            "cannot be told apart, and the weights of their inputs and outputs are divided "
-            "arbitrarily among them. Merge the regions, or correct the atlas."
+            f"Regions have the same signal: {'; '.join(pairs[:_MAX_LISTED])}{more}. Their "
+            "connections cannot be distinguished, and the weights of their inputs and outputs are "
+            "divided arbitrarily among them. Merge the regions, or correct the atlas."
         ]
-    n_dependent = int(np.sum(np.linalg.eigvalsh(correlation) < _SAME))
+    n_dependent = int(np.sum(np.linalg.eigvalsh(correlation) < _TOLERANCE))
     if n_dependent and n_samples - 1 - n_regressors > n_regions:
         return [
             f"The signals of {n_regions} regions are linearly dependent (rank "
-            f"{n_regions - n_dependent}), as after the mean of all regions was removed from each. "
-            "Single connections are not determined by such data but by the prior of the surrogate "
-            "alone. Do not remove the mean of the regions."
+            f"{n_regions - n_dependent}), as after subtraction of the mean of all regions. "
+            "Single connections are then determined only by the prior of the surrogate, not by "
+            "the data. Do not remove the mean of the regions."
         ]
     return []
 
 
-def _spread(data: Array) -> Array:
+def _region_sd(data: Array) -> Array:
     spread: Array = data.std(axis=0)
     return np.where(spread > 0, spread, 1.0)

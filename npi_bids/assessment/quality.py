@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy.signal import periodogram, welch
 
-from npi_bids.connectivity.measures import kept_samples, oriented_correlation
+from npi_bids.connectivity.measures import oriented_correlation, uncensored_samples
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.matrices import antisymmetric, correlation, off_diagonal, pearson, symmetric
 from npi_bids.records import HIGH_FREQUENCY, Array, Quality, RegionSeries, Windows
@@ -18,31 +18,31 @@ from npi_bids.surrogates.lagged_evidence import DirectionTest, correlation_time,
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.windows import split_windows
 
-_OWN_LAGS = 3
-_SHORTEST = 32  # samples of a stretch whose spectrum says anything
-_SEGMENT = 128  # samples, at most
+_MAX_HISTORY_LAGS = 3
+_MIN_STRETCH = 32  # samples that a stretch needs for a spectrum
+_SEGMENT = 128  # maximum number of samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """A fitted subject: what quality is judged on.
+    """A fitted subject, from which quality metrics are computed.
 
     Attributes
     ----------
     surrogate, checked
-        Fitted on all windows, and on the training windows alone.
-    learn, check
-        Windows, none of whose samples are shared.
+        Fitted to all windows, and only to the training windows.
+    train, valid
+        Training and held-out windows, which share no samples.
     matrix, jacobian, fc
         Map, mean Jacobian and functional connectivity, shape (n_regions, n_regions).
     model_fc
-        Functional connectivity of the free run, or None where it diverged.
+        Functional connectivity of the free run, or None if it diverged.
     """
 
     surrogate: Surrogate
     checked: Surrogate
-    learn: Windows
-    check: Windows
+    train: Windows
+    valid: Windows
     matrix: Array
     jacobian: Array
     fc: Array
@@ -50,12 +50,12 @@ class Fit:
 
     @property
     def n_windows(self) -> int:
-        """Windows of both kinds."""
-        return len(self.learn) + len(self.check)
+        """Number of training and held-out windows."""
+        return len(self.train) + len(self.valid)
 
 
 def held_out_r2(predicted: Array, windows: Windows) -> float:
-    """Return the share of variance explained in held-out windows, mean over regions."""
+    """Return the fraction of variance explained in held-out windows, mean over regions."""
     target = windows.target
     spread = ((target - target.mean(axis=0)) ** 2).sum(axis=0)
     error = ((target - predicted) ** 2).sum(axis=0)
@@ -66,16 +66,16 @@ def held_out_r2(predicted: Array, windows: Windows) -> float:
 
 
 def own_history(train: Windows, valid: Windows) -> Array:
-    """Predict each region from its own past alone, by least squares.
+    """Predict each region from only its own past, by least squares.
 
-    Reads up to three samples, fewer where the windows hold fewer.
+    Reads up to three samples, or fewer if the windows hold fewer.
 
     Returns
     -------
     Array
         Predictions for the held-out windows, shape (n_windows, n_regions).
     """
-    lags = min(_OWN_LAGS, train.n_lags)
+    lags = min(_MAX_HISTORY_LAGS, train.n_lags)
     predicted = np.empty_like(valid.target)
     for region in range(train.target.shape[1]):
         past, later = (
@@ -90,38 +90,38 @@ def own_history(train: Windows, valid: Windows) -> Array:
 def agreement(maps: Sequence[Array]) -> tuple[float, float, float]:
     """Return the mean correlation of all pairs of maps: all entries, symmetric, antisymmetric.
 
-    NaN where there are fewer than two maps, or a part is the same everywhere.
+    NaN with fewer than two maps, or if a part is constant.
     """
-    pairs = list(combinations(maps, 2))
-    if not pairs:
+    map_pairs = list(combinations(maps, 2))
+    if not map_pairs:
         return (float("nan"),) * 3
-    whole, even, odd = (
-        float(np.mean([pearson(part(one), part(other)) for one, other in pairs]))
+    full, even, odd = (
+        float(np.mean([pearson(part(one), part(other)) for one, other in map_pairs]))
         for part in (np.asarray, symmetric, antisymmetric)
     )
-    return whole, even, odd
+    return full, even, odd
 
 
-def split_half(windows: Windows, map_of: Callable[[Windows], Array]) -> list[Array]:
-    """Return the maps of the first and the second half; none where a half is too short."""
+def split_half(windows: Windows, make_map: Callable[[Windows], Array]) -> list[Array]:
+    """Return the maps of the first and the second half; empty if a half is too short."""
     try:
-        return [map_of(half) for half in split_windows(windows, 0.5)]
+        return [make_map(half) for half in split_windows(windows, 0.5)]
     except (NoUsableDataError, SurrogateError):
         return []
 
 
 def split_oriented(runs: Sequence[RegionSeries]) -> float:
-    """Return how well the directions of the oriented map agree between the halves of the data."""
-    kept = kept_samples(runs)
-    halves = [oriented_correlation(half) for half in np.array_split(kept, 2)]
+    """Return the agreement of the directions of the oriented map between halves of the data."""
+    samples = uncensored_samples(runs)
+    halves = [oriented_correlation(half) for half in np.array_split(samples, 2)]
     return agreement(halves)[2]
 
 
 def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
-    """Return the share of power above HIGH_FREQUENCY: mean over regions and longest stretches.
+    """Return the fraction of power above HIGH_FREQUENCY, mean over regions and longest stretches.
 
-    NaN where the sampling is too slow to hold such frequencies, or no stretch without a gap is
-    long enough.
+    NaN if the sampling is too slow for such frequencies, or no stretch without a gap is long
+    enough.
     """
     tr = runs[0].tr
     if 0.5 / tr < 1.1 * HIGH_FREQUENCY:
@@ -129,7 +129,7 @@ def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
     shares, weights = [], []
     for run in runs:
         stretch = _longest_stretch(run)
-        if len(stretch) < _SHORTEST:
+        if len(stretch) < _MIN_STRETCH:
             continue
         frequency, power = periodogram(stretch, fs=1 / tr, axis=0, detrend="constant")
         total = np.maximum(power.sum(axis=0), 1e-300)
@@ -139,23 +139,23 @@ def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
 
 
 def _longest_stretch(run: RegionSeries) -> Array:
-    """Return the samples of the longest stretch without a gap, of all regions."""
+    """Return the samples of the longest stretch without a gap."""
     edges = np.flatnonzero(np.diff(run.keep.astype(int), prepend=0, append=0))
     stretches = [run.data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
     return max(stretches, key=len, default=run.data[:0])
 
 
 def antisymmetric_share(matrix: Array) -> float:
-    """Return the share of a map's energy off the diagonal that has a direction, or NaN."""
+    """Return the antisymmetric fraction of the off-diagonal energy of a map, or NaN."""
     energy = float(np.sum(off_diagonal(matrix) ** 2))
     directed = float(np.sum(off_diagonal(antisymmetric(matrix)) ** 2))
     return directed / energy if energy > 0 else float("nan")
 
 
 def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
-    """Return the largest absolute eigenvalue: of the companion matrix where all lags are linear.
+    """Return the largest absolute eigenvalue of the companion matrix of a linear surrogate.
 
-    Elsewhere it is that of the mean Jacobian of the most recent sample.
+    For others, it is that of the mean Jacobian by the most recent sample.
     """
     matrix = jacobian
     weights = surrogate.linear_weights
@@ -175,7 +175,7 @@ def assess_fit(
     direction_supported: bool,
     runs: Sequence[RegionSeries],
 ) -> Quality:
-    """Put together the quality of one result.
+    """Compute the quality metrics of one result.
 
     Parameters
     ----------
@@ -184,25 +184,25 @@ def assess_fit(
     halves, members
         Maps of the two halves, and of the members of the ensemble; may be empty.
     direction, direction_supported
-        The test of time reversal, and whether it passes its thresholds.
+        The time-reversal test, and whether it passes its thresholds.
     runs
-        The series, for their spectrum.
+        The series, of which the spectrum is used.
     """
-    n_regions, seen = fit.surrogate.n_regions, fit.surrogate.observation
+    n_regions, observation = fit.surrogate.n_regions, fit.surrogate.observation
     n_lags = fit.surrogate.free_lags or fit.surrogate.n_lags
-    everything = np.concatenate([fit.learn.target, fit.check.target])
-    position = np.concatenate([fit.learn.position, fit.check.position])
-    effective = fit.n_windows / correlation_time(everything, position)
+    targets = np.concatenate([fit.train.target, fit.valid.target])
+    position = np.concatenate([fit.train.position, fit.valid.position])
+    effective = fit.n_windows / correlation_time(targets, position)
     split, seed = agreement(halves), agreement(members)
-    held_out_fc = correlation(fit.check.target)
-    past = np.concatenate([fit.learn.history[:, -1], fit.check.history[:, -1]])
-    delays = fixed_delays(past, everything, position)
+    held_out_fc = correlation(fit.valid.target)
+    past = np.concatenate([fit.train.history[:, -1], fit.valid.history[:, -1]])
+    delays = fixed_delays(past, targets, position)
     model_fc = fit.model_fc if fit.model_fc is not None else np.full_like(fit.fc, np.nan)
     return Quality(
-        **_prediction(fit),
+        **_compare_predictions(fit),
         model_fc_r=pearson(model_fc, fit.fc),
         model_fc_r_held_out=pearson(model_fc, held_out_fc),
-        fc_r_held_out=pearson(correlation(fit.learn.target), held_out_fc),
+        fc_r_held_out=pearson(correlation(fit.train.target), held_out_fc),
         spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
         fc_r=pearson(fit.matrix, fit.fc),
         antisymmetric_share=antisymmetric_share(fit.matrix),
@@ -219,11 +219,11 @@ def assess_fit(
         delay_share=delays.share,
         delay_sd=delays.sd * runs[0].tr,
         high_frequency_share=high_frequency_share(runs),
-        common_gain=seen.gain if seen else False,
-        removed_delay_sd=seen.delay_sd * runs[0].tr if seen else float("nan"),
+        common_gain=observation.gain if observation else False,
+        removed_delay_sd=observation.delay_sd * runs[0].tr if observation else float("nan"),
         n_windows=fit.n_windows,
-        n_train=len(fit.learn),
-        n_valid=len(fit.check),
+        n_train=len(fit.train),
+        n_valid=len(fit.valid),
         n_regions=n_regions,
         effective_windows=effective,
         samples_per_parameter=effective / (n_lags * n_regions),
@@ -231,18 +231,18 @@ def assess_fit(
     )
 
 
-def _prediction(fit: Fit) -> dict[str, float]:
-    """Return R2 of the surrogate and of simpler ones on held-out windows, and its skill."""
-    valid = fit.check
-    ridge = fit_ridge(fit.learn.history[:, -1], fit.learn.target)
+def _compare_predictions(fit: Fit) -> dict[str, float]:
+    """Return R2 of the surrogate and of simpler predictors on held-out windows, and its skill."""
+    valid = fit.valid
+    ridge = fit_ridge(fit.train.history[:, -1], fit.train.target)
     predictions = {
         "persistence": valid.history[:, -1],
-        "own_history": own_history(fit.learn, valid),
+        "own_history": own_history(fit.train, valid),
         "ridge_var": valid.history[:, -1] @ ridge.weights + ridge.offset,
     }
-    own = fit.checked.step(valid.history)
-    error = np.mean((own - valid.target) ** 2)
-    figures = {"r2": held_out_r2(own, valid)}
+    predicted_by_surrogate = fit.checked.step(valid.history)
+    error = np.mean((predicted_by_surrogate - valid.target) ** 2)
+    figures = {"r2": held_out_r2(predicted_by_surrogate, valid)}
     for name, predicted in predictions.items():
         figures[f"r2_{name}"] = held_out_r2(predicted, valid)
         simple = np.mean((predicted - valid.target) ** 2)
@@ -251,15 +251,15 @@ def _prediction(fit: Fit) -> dict[str, float]:
 
 
 def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
-    """Return frequencies (Hz) and the mean share of power per Hz of the covered regions.
+    """Return frequencies (Hz) and the mean relative power per Hz of the covered regions.
 
-    Welch's method on the longest stretch of each run without a gap; None where all are shorter
-    than 32 samples.
+    Welch's method on the longest stretch of each run without a gap; None if all are shorter than
+    32 samples.
 
     Parameters
     ----------
     runs
-        Series of one sampling period.
+        Series with the same sampling period.
 
     Returns
     -------
@@ -267,7 +267,9 @@ def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
         Shape (n_frequencies,), without 0 Hz.
     """
     stretches = [(_longest_stretch(run), run.covered) for run in runs]
-    usable = [stretch[:, covered] for stretch, covered in stretches if len(stretch) >= _SHORTEST]
+    usable = [
+        stretch[:, covered] for stretch, covered in stretches if len(stretch) >= _MIN_STRETCH
+    ]
     if not usable:
         return None
     segment = min(_SEGMENT, *map(len, usable))

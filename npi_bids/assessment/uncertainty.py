@@ -14,7 +14,7 @@ from npi_bids.records import INTERVAL_QUANTILE, Array, Uncertainty, Windows
 from npi_bids.surrogates.lagged_evidence import time_blocks
 
 
-def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
+def compute_intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
     """Return normal 95 % intervals, p and q of every entry off the diagonal.
 
     Parameters
@@ -27,7 +27,7 @@ def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
     Returns
     -------
     Uncertainty
-        NaN on the diagonal, which is no connection.
+        NaN on the diagonal, which contains no connections.
     """
     error = standard_error.copy()
     np.fill_diagonal(error, np.nan)
@@ -39,7 +39,7 @@ def intervals(matrix: Array, standard_error: Array, method: str) -> Uncertainty:
 
 
 def fdr_q_values(p: Array) -> Array:
-    """Return the q values of Benjamini and Hochberg; NaN stays NaN and counts as no test."""
+    """Return the q values of Benjamini and Hochberg; NaN stays NaN and is not a test."""
     q = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
     if tested.any():
@@ -49,23 +49,24 @@ def fdr_q_values(p: Array) -> Array:
 
 def bootstrap_error(
     windows: Windows,
-    map_of: Callable[[Windows], Array],
+    make_map: Callable[[Windows], Array],
     n_bootstrap: int,
     rng: np.random.Generator,
 ) -> Array:
     """Return the standard deviation of maps over circular moving-block resamples of the windows.
 
-    Blocks keep what neighbouring windows share (Künsch 1989, doi:10.1214/aos/1176347265; circular:
-    Politis and Romano 1992). A window holds its own history, so none crosses a gap.
+    Blocks preserve the dependence of neighbouring windows (Künsch 1989,
+    doi:10.1214/aos/1176347265; circular: Politis and Romano 1992). A window contains its own
+    history, so none spans a gap.
 
     Parameters
     ----------
     windows
-        To resample.
-    map_of
+        Windows to resample.
+    make_map
         Fits a map to resampled windows.
     n_bootstrap
-        Resamples, two at least.
+        Number of resamples, at least two.
     rng
         Source of the resamples.
 
@@ -77,28 +78,30 @@ def bootstrap_error(
     Raises
     ------
     SurrogateError
-        Fits to resamples diverged.
+        If fits to resamples diverge.
     """
     lengths = [rows.stop - rows.start for rows in time_blocks(windows.target, windows.position)]
     mean, squares = np.zeros((2, windows.target.shape[1], windows.target.shape[1]))
     for number in range(1, n_bootstrap + 1):
-        rows = circular_blocks(len(windows), max(lengths), rng)
+        rows = draw_circular_blocks(len(windows), max(lengths), rng)
         try:
-            drawn = replace(windows, history=windows.history[rows], target=windows.target[rows])
-            found = map_of(drawn)
+            resample = replace(windows, history=windows.history[rows], target=windows.target[rows])
+            matrix = make_map(resample)
         except SurrogateError as error:
             raise SurrogateError(f"Resample {number} of --n-bootstrap: {error}") from error
-        change = found - mean
+        change = matrix - mean
         mean = mean + change / number
-        squares = squares + change * (found - mean)
+        squares = squares + change * (matrix - mean)
     spread: Array = np.sqrt(squares / max(n_bootstrap - 1, 1))
     return spread
 
 
-def circular_blocks(n_windows: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw blocks of neighbours, the last followed by the first, until there are enough.
+def draw_circular_blocks(
+    n_windows: int, length: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw circular blocks of consecutive windows, as many windows as there are.
 
-    >>> circular_blocks(5, 3, np.random.default_rng(0)).shape
+    >>> draw_circular_blocks(5, 3, np.random.default_rng(0)).shape
     (5,)
     """
     starts = rng.integers(0, n_windows, size=-(-n_windows // length))

@@ -1,4 +1,4 @@
-"""Verdict on a result: a table of rules with thresholds, and their texts."""
+"""Verdict on a result: a table of rules with thresholds and texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASS, CAUTION, FAIL = "pass", "caution", "fail"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictSettings:
-    """Thresholds of the verdict; the defaults are calibrated on systems whose EC is known."""
+    """Thresholds of the verdict; the defaults are calibrated on systems with known EC."""
 
     direction_p: float = option(
         0.01,
@@ -89,12 +89,12 @@ class VerdictSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssessSettings:
-    """What is computed beyond the map itself.
+    """Settings of the measures beyond the map, and of the verdict.
 
     Attributes
     ----------
     measures
-        Which matrices, and how their uncertainty is estimated.
+        Matrices to write, and estimation of their uncertainty.
     verdict
         Thresholds of the verdict.
     """
@@ -110,16 +110,16 @@ def supports_direction(test: DirectionTest, settings: VerdictSettings) -> bool:
 
 Rule = tuple[str, Callable[[Quality, VerdictSettings], bool], str]
 
-# Level, when it applies, and what to say; the text takes its numbers from quality and settings.
-# A comparison with NaN is False: a metric that is not available counts neither way.
+# Level, condition, and text, which takes its numbers from quality and settings. A comparison with
+# NaN is False, so that a metric that is not available is ignored.
 _RULES: tuple[Rule, ...] = (
     (
         FAIL,
         lambda q, s: q.high_frequency_share < s.min_high_frequency and not q.common_gain,
         "low-passed: only {q.high_frequency_share:.1%} of the power is above "
         f"{HIGH_FREQUENCY:g} Hz "
-        "(target: at least {s.min_high_frequency:.0%}), and the map takes the filtered signals "
-        "for the dynamics themselves: in simulations band-pass filtered at 0.01-0.1 Hz such maps "
+        "(target: at least {s.min_high_frequency:.0%}), and the map treats the filtered signals "
+        "as the dynamics themselves: in simulations band-pass filtered at 0.01-0.1 Hz such maps "
         "correlated r = .06 to .34 with the truth. Use unfiltered signals, or the default "
         "surrogate with longer data",
     ),
@@ -127,7 +127,7 @@ _RULES: tuple[Rule, ...] = (
         CAUTION,
         lambda q, s: q.high_frequency_share < s.min_high_frequency and q.common_gain,
         "low-passed: only {q.high_frequency_share:.1%} of the power is above "
-        f"{HIGH_FREQUENCY:g} Hz. The map allows for the filter, which costs accuracy: in "
+        f"{HIGH_FREQUENCY:g} Hz. The map accounts for the filter, which costs accuracy: in "
         "simulations of 20 regions band-pass filtered at 0.01-0.1 Hz it correlated r = .92 with "
         "the truth with 1600 samples and r = .7 with 400, where unfiltered signals gave .94 and "
         ".84",
@@ -135,9 +135,10 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, _: q.removed_delay_sd > 0,
-        "regional delays (SD {q.removed_delay_sd:.1f} s) were found and are allowed for. They are "
-        "most likely haemodynamic; a strict feed-forward hierarchy looks alike in part, so that "
-        "some of its direction may have been taken for delays",
+        "regional delays (SD {q.removed_delay_sd:.1f} s) were detected and modelled. They are "
+        "most likely haemodynamic, but a strictly feed-forward hierarchy looks partly similar, so "
+        "that some of its direction may have been attributed to delays; compare the map without "
+        "delays (meas-npiundelayed)",
     ),
     (
         FAIL,
@@ -245,7 +246,7 @@ _RULES: tuple[Rule, ...] = (
 def judge(quality: Quality, settings: VerdictSettings) -> Verdict:
     """Judge a result by its quality; the most severe rule that applies gives the label.
 
-    A verdict labels a map and never hides it.
+    A verdict labels a map but never suppresses it.
     """
     reasons = [
         (level, text.format(q=quality, s=settings))

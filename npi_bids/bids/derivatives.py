@@ -1,4 +1,4 @@
-"""Read an output dataset back: which models it holds, and what became of every unit."""
+"""Models in an output dataset, and the status of every unit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from npi_bids.bids.outputs import (
     SURROGATES,
     TEST,
     UNITS,
-    folder,
+    func_folder,
+    join_entities,
     output_path,
+    output_pattern,
     parse_name,
-    pattern_of,
-    stem,
     unit_name,
 )
 from npi_bids.bids.sidecars import FittedModel, Links, ModelSidecar, RunSidecar
-from npi_bids.bids.uris import path_of, regions_file
+from npi_bids.bids.uris import regions_file, resolve_uri
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json
 
@@ -32,12 +32,12 @@ DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
 
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
-    """What became of one unit and atlas.
+    """Status of one unit and atlas.
 
-    ``entities`` are those of the model's files, atlas included; ``reason`` says in words why a
-    unit is excluded or failed; ``error`` is the class of the error, ``crash`` its file; ``files``
-    are the sizes of what was written, by path relative to the output dataset; ``source`` is the
-    input because of which the unit was refused (a folder ends in ``/``).
+    ``entities`` are those of the model's files, atlas included; ``reason`` states why a unit was
+    excluded or failed; ``error`` is the class of the error, ``crash`` its file; ``files`` are the
+    sizes of the written files, by path relative to the output dataset; ``source`` is the input
+    because of which the unit was refused (a folder ends in ``/``).
     """
 
     entities: dict[str, str]
@@ -56,22 +56,24 @@ class UnitStatus:
         if "sub" not in entities or not all(
             isinstance(text, str) for text in (*texts, *entities, *entities.values())
         ):
-            raise TypeError("a field is no text, or there is no subject")
+            raise TypeError("a field is not a text, or the subject is missing")
         if not isinstance(self.files, dict):
-            raise TypeError("'files' is no object")
+            raise TypeError("'files' is not an object")
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the input because of which the unit was refused is gone, or can be read now."""
+        """Whether the input that led to the refusal has been removed or has become readable."""
         if not self.source:
             return False
         readable = self.source.endswith("/") and os.access(self.source, os.R_OK | os.X_OK)
         return readable or not os.path.lexists(self.source)
 
-    def is_whole(self, root: Path) -> bool:
-        """Tell whether all files are there, none of them cut off."""
+    def is_complete(self, root: Path) -> bool:
+        """Tell whether all files exist, and none of them is truncated."""
         try:
-            return all((root / name).stat().st_size == size for name, size in self.files.items())
+            return all(
+                (root / name).stat().st_size == n_bytes for name, n_bytes in self.files.items()
+            )
         except OSError:
             return False
 
@@ -82,7 +84,7 @@ class UnitStatus:
 
     @property
     def path(self) -> Path:
-        """Where the status lies, relative to the output dataset."""
+        """Path of the status file, relative to the output dataset."""
         return Path(UNITS) / f"{self.name}.json"
 
 
@@ -93,11 +95,11 @@ class Model:
     Attributes
     ----------
     root
-        Of the output dataset.
+        Root of the output dataset.
     entities, desc
-        Of its files.
+        Entities of its files, and their ``desc``.
     sidecar
-        Of its map.
+        Sidecar of its map.
     """
 
     root: Path
@@ -107,16 +109,16 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Name of the model: the same as that of its unit."""
-        return stem({**self.entities, "desc": self.desc})
+        """Name of the model, which is that of its unit."""
+        return join_entities({**self.entities, "desc": self.desc})
 
-    def path(self, kind: str) -> Path:
-        """Return the file of a measure (or of weights, training) of this model."""
-        return self.root / output_path(kind, self.entities, self.desc)
+    def path(self, output_name: str) -> Path:
+        """Return the path of an output of this model, such as a measure or the weights."""
+        return self.root / output_path(output_name, self.entities, self.desc)
 
     @property
     def fit(self) -> FittedModel:
-        """What the model says of itself."""
+        """Description of the fitted model."""
         return self.sidecar.fit
 
     @property
@@ -125,7 +127,7 @@ class Model:
         return self.sidecar.links.configuration_hash
 
     def runs(self) -> list[tuple[Path, RunSidecar]]:
-        """Return timeseries file and sidecar of each run behind the model.
+        """Return the timeseries file and its sidecar for each run that the model was fitted to.
 
         Raises
         ------
@@ -138,7 +140,7 @@ class Model:
                 f"The sidecar of <{self.path(MEASURES[0])}> has no list of Sources. "
                 "Delete it and run the participant level again."
             )
-        paths = [path_of(uri, self.root) for uri in sources]
+        paths = [resolve_uri(uri, self.root) for uri in sources]
         return [(path, RunSidecar.read(path.with_suffix(".json"))) for path in paths]
 
     @property
@@ -153,42 +155,42 @@ class Model:
         return regions_file(self.sidecar.links.node_files, self.root)
 
 
-def series_of_surrogate(path: Path) -> list[Path]:
-    """Return the cleaned series that a saved surrogate was fitted to, by the sidecar beside it.
+def find_training_series(path: Path) -> list[Path]:
+    """Return the denoised series that a saved surrogate was fitted to, from its sidecar.
 
     Raises
     ------
     InputDataError
-        The surrogate lies in no output dataset, or its series are not there.
+        The surrogate is not part of an output dataset, or its series are missing.
     """
-    whole = path.absolute()
+    absolute = path.absolute()
     below = PurePosixPath(SURROGATES)
-    roots = [p for p in whole.parents if whole.is_relative_to(p / below)]
-    sidecar = whole.with_suffix(".json")
+    roots = [p for p in absolute.parents if absolute.is_relative_to(p / below)]
+    sidecar = absolute.with_suffix(".json")
     if not roots or not sidecar.is_file():
         raise InputDataError(
-            f"<{path}> lies in no output dataset: expected it below {SURROGATES}, with its "
+            f"<{path}> is not part of an output dataset: expected it below {SURROGATES}, with its "
             f"sidecar {sidecar.name} beside it."
         )
-    found = [path_of(uri, roots[0]) for uri in Links.read(sidecar).sources]
-    missing = [series for series in found if not series.is_file()]
-    if missing or not found:
-        what = f"<{missing[0]}>, which is not there" if missing else "no series"
-        raise InputDataError(f"The sidecar <{sidecar}> names {what}.")
-    return found
+    series_files = [resolve_uri(uri, roots[0]) for uri in Links.read(sidecar).sources]
+    missing = [path for path in series_files if not path.is_file()]
+    if missing or not series_files:
+        named = f"<{missing[0]}>, which does not exist" if missing else "no series"
+        raise InputDataError(f"The sidecar <{sidecar}> names {named}.")
+    return series_files
 
 
-def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Iterator[Model]:
+def find_models(root: Path, subject: str = "*", *, skip_damaged: bool = False) -> Iterator[Model]:
     """Yield the models of an output dataset, sorted by name.
 
     Parameters
     ----------
     root
-        Of the output dataset.
+        Root of the output dataset.
     subject
-        Label of one subject.
-    whole
-        Whether to pass over a model whose sidecar is damaged.
+        Label of one subject; ``*`` for all.
+    skip_damaged
+        Whether to skip models with a damaged sidecar.
 
     Raises
     ------
@@ -196,14 +198,14 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
         A sidecar is damaged.
     """
     subject = subject if subject == "*" else glob.escape(subject)
-    for path in sorted(root.glob(pattern_of(MEASURES[0], subject=subject, extension=".json"))):
+    for path in sorted(root.glob(output_pattern(MEASURES[0], subject=subject, extension=".json"))):
         entities = dict(parse_name(path.name).entities)
         desc = entities.pop("desc")
         entities.pop("meas")
         try:
             sidecar = ModelSidecar.read(path)
         except InputDataError as error:
-            if whole:
+            if skip_damaged:
                 continue
             raise InputDataError(
                 f"{error} The result is damaged; delete it and run the participant level again."
@@ -215,66 +217,68 @@ def find_models(root: Path, subject: str = "*", *, whole: bool = False) -> Itera
 
 def find_group_maps(root: Path) -> list[Path]:
     """Return the mean maps of all groups of an output dataset, sorted by name."""
-    return sorted(root.glob(pattern_of("groupmean")))
+    return sorted(root.glob(output_pattern("groupmean")))
 
 
 def find_tests(root: Path, group_map: Path | None = None) -> list[Path]:
-    """Return the statistic of every test of a dataset, or of the group of one mean map, sorted."""
+    """Return the files of the statistic of all tests in a dataset, or in the group of a map."""
     if group_map is None:
-        return sorted(root.glob(pattern_of("modelstatistic")))
-    start = _start_of(group_map)
-    found = group_map.parent.glob(PurePath(pattern_of("modelstatistic")).name)
-    return sorted(path for path in found if path.name.startswith(f"{start}{TEST}"))
+        return sorted(root.glob(output_pattern("modelstatistic")))
+    start = _name_start(group_map)
+    matches = group_map.parent.glob(PurePath(output_pattern("modelstatistic")).name)
+    return sorted(path for path in matches if path.name.startswith(f"{start}{TEST}"))
 
 
-def files_of_group(root: Path, group_map: Path) -> list[Path]:
+def list_group_files(root: Path, group_map: Path) -> list[Path]:
     """Return all matrices and long tables of the group of a mean map, its tests included."""
     below = root / STATISTICS / group_map.parent.relative_to(root)
-    pattern = f"{glob.escape(_start_of(group_map))}*.tsv"
+    pattern = f"{glob.escape(_name_start(group_map))}*.tsv"
     return [*sorted(group_map.parent.glob(pattern)), *sorted(below.glob(pattern))]
 
 
-def _start_of(group_map: Path) -> str:
-    known = CATALOGUE["groupmean"]
-    return group_map.name.removesuffix(f"{known.variant}_{known.suffix}{known.extension}")
+def _name_start(group_map: Path) -> str:
+    output = CATALOGUE["groupmean"]
+    return group_map.name.removesuffix(f"{output.variant}_{output.suffix}{output.extension}")
 
 
-def sibling(path: Path, kind: str, other: str, measure: str = "") -> Path:
-    """Return another output of the same run, model, group or test.
+def sibling(path: Path, output_name: str, other: str, measure: str = "") -> Path:
+    """Return the path of another output of the same run, model, group or test.
 
     Parameters
     ----------
     path
         A file of an output dataset.
-    kind, other
-        What it is, and what is looked for.
+    output_name, other
+        Names of its output and of the other output.
     measure
-        What the matrix of a group that is looked for is, where it is another.
+        Measure of the other matrix of a group, if it differs.
     """
     entities = dict(parse_name(path.name).entities)
-    desc = entities.pop("desc").removesuffix(CATALOGUE[kind].variant)
-    if CATALOGUE[kind].measure:
+    desc = entities.pop("desc").removesuffix(CATALOGUE[output_name].variant)
+    if CATALOGUE[output_name].measure:
         del entities["meas"]
     entities |= {"meas": measure} if measure else {}
     target = output_path(other, entities, desc)
     if not CATALOGUE[other].below:
         return path.parent / target.name
-    return path.parents[len(folder(entities).parts)] / target
+    return path.parents[len(func_folder(entities).parts)] / target
 
 
-def find_statuses(root: Path, subject: str = "*", *, whole: bool = False) -> list[UnitStatus]:
-    """Return what became of every unit of an output dataset, sorted by name.
+def find_statuses(
+    root: Path, subject: str = "*", *, skip_damaged: bool = False
+) -> list[UnitStatus]:
+    """Return the status of every unit of an output dataset, sorted by name.
 
-    ``whole`` passes over those that are damaged, which are an InputDataError otherwise.
+    A damaged file raises an InputDataError unless ``skip_damaged`` is set.
     """
-    found = []
-    known = {entry.name for entry in fields(UnitStatus)}
+    statuses = []
+    names = {entry.name for entry in fields(UnitStatus)}
     for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
         try:
             content = read_json(path)
-            # A later version may say more.
-            found.append(UnitStatus(**{k: v for k, v in content.items() if k in known}))
+            # A later version may add fields.
+            statuses.append(UnitStatus(**{k: v for k, v in content.items() if k in names}))
         except (InputDataError, TypeError) as error:
-            if not whole:
+            if not skip_damaged:
                 raise InputDataError(f"<{path}> is damaged ({error}); delete it.") from error
-    return found
+    return statuses

@@ -1,4 +1,4 @@
-"""Files that describe the output dataset as a whole, as text by path."""
+"""Files that describe the output dataset as a whole."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from npi_bids.bids.outputs import (
     BIDSIGNORE,
     CATALOGUE,
     CONTRAST,
+    CONTRAST_OUTPUTS,
     MEASURES,
-    MODEL_KINDS,
     RUN_TABLES,
     TEST,
+    output_pattern,
     parse_name,
-    pattern_of,
 )
 from npi_bids.bids.sidecars import ContrastSidecar
 from npi_bids.errors import InputDataError
@@ -36,9 +36,9 @@ _DESC = re.compile(r"_desc-([A-Za-z0-9]+)_")
 _NOT_STATED = "not stated by the input dataset"
 _README = """# Effective connectivity by npi-bids
 
-Directed, signed effective connectivity (EC) of the whole brain, made by npi-bids {version} from
-preprocessed fMRI. Start with `sub-<label>.html` and `group.html`; `logs/CITATION.md` holds the
-methods text.
+Directed, signed effective connectivity (EC) of the whole brain, estimated by npi-bids {version}
+from preprocessed fMRI. Start with `sub-<label>.html` and `group.html`; `logs/CITATION.md` contains
+the methods text.
 
 - `{map}`: EC, one row per source, one column per target.
 - `sub-*/func/*_timeseries.tsv`: regional signals, `*Outliers*` what was censored, `*Design*` what
@@ -47,7 +47,7 @@ methods text.
 - `derivatives/surrogates`: the fitted surrogates. `derivatives/statistics`: long tables of the
   group. `logs`: settings, quality and errors.
 
-`n/a` in a matrix means that the region was not covered. Nothing is ever filled in.
+`n/a` in a matrix means that the region was not covered. Missing values are never imputed.
 """
 
 
@@ -59,7 +59,7 @@ def dataset_files(
     Parameters
     ----------
     out_dir
-        Root of the output dataset, which may hold results already.
+        Root of the output dataset, which may already contain results.
     datasets
         The inputs.
     strategies
@@ -68,7 +68,7 @@ def dataset_files(
     return {
         "dataset_description.json": _json(dataset_description(datasets)),
         "README.md": _README.format(
-            version=__version__, map=pattern_of(MEASURES[0]).replace("/**", "")
+            version=__version__, map=output_pattern(MEASURES[0]).replace("/**", "")
         ),
         ".bidsignore": "\n".join(BIDSIGNORE) + "\n",
         "descriptions.tsv": descriptions(out_dir, strategies, planned=(*RUN_TABLES, "strength")),
@@ -76,7 +76,7 @@ def dataset_files(
             {
                 "Description": "What the values of the desc entity mean.",
                 "desc_id": {"Description": "Value of the desc entity, with its key."},
-                "description": {"Description": "What files with this value hold."},
+                "description": {"Description": "Content of files with this value."},
             }
         ),
         **_participants(datasets),
@@ -85,14 +85,15 @@ def dataset_files(
 
 def dataset_description(datasets: Sequence[Dataset]) -> dict[str, object]:
     """Return the content of ``dataset_description.json``."""
-    own: dict[str, object] = {"Name": "npi-bids", "Version": __version__, "CodeURL": _CODE_URL}
+    program: dict[str, object] = {"Name": "npi-bids", "Version": __version__, "CodeURL": _CODE_URL}
     if container := os.environ.get("NPI_BIDS_CONTAINER"):
-        own["Container"] = {"Type": container.partition("://")[0], "Tag": container}
+        program["Container"] = {"Type": container.partition("://")[0], "Tag": container}
     for dataset in datasets:
         if dataset.description.get("GeneratedBy", []) != dataset.generators:
             _logger.warning(
-                "GeneratedBy in the dataset_description.json of <%s> is no list of objects with a "
-                "Name; what is none is left out of that of the results", dataset.root,
+                "GeneratedBy in the dataset_description.json of <%s> is not a list of objects "
+                "with a Name; invalid entries are omitted from the description of the results",
+                dataset.root,
             )  # fmt: skip
     inherited = [entry for dataset in datasets for entry in dataset.generators]
     license_ = _first(datasets, "License")
@@ -102,23 +103,23 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, object]:
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "License": license_ if isinstance(license_, str) else _NOT_STATED,
-        "GeneratedBy": [own, *inherited],
+        "GeneratedBy": [program, *inherited],
         "SourceDatasets": sources,
         "DatasetLinks": {dataset.link: dataset.root.as_uri() for dataset in datasets},
     }
-    # The validator warns of fewer than two authors, and nobody is to be made up.
+    # The validator warns of fewer than two authors, and no author may be invented.
     authors = _first(datasets, "Authors")
-    known = [str(name) for name in authors] if isinstance(authors, list) else [_NOT_STATED]
+    names = [str(name) for name in authors] if isinstance(authors, list) else [_NOT_STATED]
     content["Authors"] = (
-        known if len(known) > 1 else [*known, f"npi-bids {__version__} (software)"]
+        names if len(names) > 1 else [*names, f"npi-bids {__version__} (software)"]
     )
     return content
 
 
 def input_programs(out_dir: Path) -> list[str]:
-    """Return name and version of the programs that made the input of an output dataset."""
-    made = _read(out_dir / "dataset_description.json").get("GeneratedBy", [])[1:]
-    return [f"{entry.get('Name')} {entry.get('Version', '')}".strip() for entry in made]
+    """Return the name and version of the programs that generated the input of a dataset."""
+    entries = _read(out_dir / "dataset_description.json").get("GeneratedBy", [])[1:]
+    return [f"{entry.get('Name')} {entry.get('Version', '')}".strip() for entry in entries]
 
 
 def atlas_files(spec: AtlasSpec) -> dict[str, str]:
@@ -129,51 +130,50 @@ def atlas_files(spec: AtlasSpec) -> dict[str, str]:
 def descriptions(
     out_dir: Path, strategies: Mapping[str, str] | None = None, planned: Sequence[str] = ()
 ) -> str:
-    """Return the table of what each value of ``desc`` in an output dataset means.
+    """Return the table that explains each value of ``desc`` in an output dataset.
 
     Parameters
     ----------
     out_dir
         Root of the output dataset.
     strategies
-        Denoising strategies in words, by their labels; those that the table has where None.
+        Descriptions of the denoising strategies, by label; those in the existing table where None.
     planned
-        Kinds of files that are going to be written, beside those that are there.
+        Names of the outputs that will be written, in addition to existing files.
     """
-    known = {**_stated_strategies(out_dir), **(strategies or {})}
+    described = {**_stated_strategies(out_dir), **(strategies or {})}
     used = _used_labels(out_dir)
     used |= {
-        strategy + CATALOGUE[kind].variant for strategy in strategies or () for kind in planned
+        strategy + CATALOGUE[name].variant for strategy in strategies or () for name in planned
     }
     tests = _tested(out_dir)
     rows = []
-    for strategy, about in known.items():
-        cleaned = about[:1].upper() + about[1:].removesuffix(".") + "."
-        labels = {
-            f"{strategy}{variant}": f"{what}. {cleaned}" for variant, what in _VARIANTS.items()
-        }
+    for strategy, description in described.items():
+        denoising = description[:1].upper() + description[1:].removesuffix(".") + "."
+        labels = {f"{strategy}{end}": f"{what}. {denoising}" for end, what in _variants().items()}
         for test, contrast in tests.items():
             labels |= {
-                f"{test}{CATALOGUE[kind].variant}": f"{CATALOGUE[kind].what}. Tested: {contrast}."
-                for kind in MODEL_KINDS
+                f"{test}{CATALOGUE[name].variant}": f"{CATALOGUE[name].what}. Tested: {contrast}."
+                for name in CONTRAST_OUTPUTS
                 if test.startswith(strategy)
             }
-        labels = {strategy: cleaned} | labels
+        labels = {strategy: denoising} | labels
         rows += [f"desc-{label}\t{text}" for label, text in labels.items()
                  if label in used or label in (strategies or ())]  # fmt: skip
     return "\n".join(["desc_id\tdescription", *rows]) + "\n"
 
 
-# What is added to a strategy, but for tests, whose labels are made of what is tested.
-_VARIANTS = {
-    output.variant: output.what
-    for output in CATALOGUE.values()
-    if output.variant and output.level != CONTRAST
-}
+def _variants() -> dict[str, str]:
+    """Return the endings added to the label of a strategy, with their meaning, except tests."""
+    return {
+        output.variant: output.what
+        for output in CATALOGUE.values()
+        if output.variant and output.level != CONTRAST
+    }
 
 
 def _used_labels(out_dir: Path) -> set[str]:
-    """Return all values of ``desc`` in the names of a dataset's files."""
+    """Return all values of ``desc`` in the file names of a dataset."""
     names = (name for _, _, files in os.walk(out_dir) for name in files)
     return {match[1] for name in names if (match := _DESC.search(name))}
 
@@ -183,16 +183,17 @@ def _stated_strategies(out_dir: Path) -> dict[str, str]:
     path = out_dir / "descriptions.tsv"
     lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
     rows = dict(line.removeprefix("desc-").partition("\t")[::2] for line in lines)
+    variants = _variants()
 
     def is_variant(label: str) -> bool:
         ends = (label.removeprefix(other) for other in rows if other and label != other)
-        return any(end != label and (end in _VARIANTS or end.startswith(TEST)) for end in ends)
+        return any(end != label and (end in variants or end.startswith(TEST)) for end in ends)
 
     return {label: text for label, text in rows.items() if label and not is_variant(label)}
 
 
 def _tested(out_dir: Path) -> dict[str, str]:
-    """Return what each test of a dataset tests, by what its labels begin with."""
+    """Return the contrast of each test in a dataset, by the beginning of its labels."""
     variant = CATALOGUE["modelstatistic"].variant
     return {
         parse_name(path.name).entities["desc"].removesuffix(variant): ContrastSidecar.read(
@@ -203,7 +204,7 @@ def _tested(out_dir: Path) -> dict[str, str]:
 
 
 def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
-    """Copy ``participants.tsv`` of the input, and describe its columns where nobody did."""
+    """Copy ``participants.tsv`` of the input, and describe the columns that lack a description."""
     for dataset in datasets:
         path = dataset.root / "participants.tsv"
         if not path.is_file():
@@ -212,17 +213,17 @@ def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputDataError(
-                f"<{path}> cannot be read: {error}. Save it as UTF-8, as BIDS asks for."
+                f"<{path}> cannot be read: {error}. Save it as UTF-8, as BIDS requires."
             ) from error
         columns = text.splitlines()[0].split("\t") if text else []
         sidecar = path.with_suffix(".json")
-        known: dict[str, object] = _read(sidecar)
+        sidecar_content: dict[str, object] = _read(sidecar)
         described = {
-            column: known.get(column) or {"Description": "As in the input dataset."}
+            column: sidecar_content.get(column) or {"Description": "As in the input dataset."}
             for column in columns
         }
-        about = {"Description": "Participants, copied from the input dataset."}
-        return {"participants.tsv": text, "participants.json": _json({**about, **described})}
+        table = {"Description": "Participants, copied from the input dataset."}
+        return {"participants.tsv": text, "participants.json": _json({**table, **described})}
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Matrices of an output dataset in the formats of other programs."""
+"""Export of matrices of an output dataset to the formats of other programs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ FORMATS = (*WRITERS, PCONN)
 def export_matrix(
     path: Path, formats: Sequence[str], out: Path, *, regions: Path | None, atlas: Path | None
 ) -> list[Path]:
-    """Write one map in some formats.
+    """Write one map in several formats.
 
     Parameters
     ----------
     path
-        ``*_relmat.tsv``.
+        The map, ``*_relmat.tsv``.
     formats
-        Some of ``FORMATS``.
+        Names from ``FORMATS``.
     out
-        Folder.
+        Output folder.
     regions
         Table of the regions; that of the map's dataset where None.
     atlas
@@ -38,39 +38,39 @@ def export_matrix(
     Returns
     -------
     list of Path
-        What was written.
+        The files written.
 
     Raises
     ------
     InputDataError
-        A file is missing, or the format cannot hold the map.
+        A file is missing, or a format cannot represent the map.
     """
     result = read_matrix(path)
-    table = regions or table_of(path)
-    known = Regions(table, result.labels) if table else None
+    table = regions or find_region_table(path)
+    region_table = Regions(table, result.labels) if table else None
     stem = path.name.removesuffix(".tsv").removesuffix("_relmat")
     written = []
     for name in formats:
         if name == PCONN:
             target = out / f"{stem}.pconn.nii"
-            drawn = atlas or _dlabel_of(table)
+            dlabel = atlas or _find_dlabel(table)
             with replacing(target) as temporary:
-                write_pconn(result, drawn, temporary)
+                write_pconn(result, dlabel, temporary)
         else:
             suffix, write = WRITERS[name]
             target = out / f"{stem}{suffix}"
             write(
                 result,
-                known.network if known else [],
-                known.centres if known else None,
+                region_table.network if region_table else [],
+                region_table.centres if region_table else None,
                 target,
             )
         written.append(target)
     return written
 
 
-def table_of(path: Path) -> Path | None:
-    """Return the table of regions of a map that lies in a dataset of npi-bids, or None."""
+def find_region_table(path: Path) -> Path | None:
+    """Return the table of regions of a map in a dataset written by npi-bids, or None."""
     sidecar = path.with_suffix(".json")
     roots = [folder for folder in path.resolve().parents
              if (folder / "dataset_description.json").is_file()]  # fmt: skip
@@ -83,13 +83,13 @@ def table_of(path: Path) -> Path | None:
     return table if table.is_file() else None
 
 
-def _dlabel_of(table: Path | None) -> Path:
-    found = []
+def _find_dlabel(table: Path | None) -> Path:
+    matches = []
     if table is not None:
-        found = sorted(table.parent.glob(table.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")))
-    if not found:
+        matches = sorted(table.parent.glob(table.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")))
+    if not matches:
         raise InputDataError(
-            "A pconn needs the atlas as .dlabel.nii, which the dataset has for greyordinates "
-            "alone; name it with --atlas."
+            "A pconn needs the atlas as .dlabel.nii, which the dataset has only for "
+            "greyordinates; name it with --atlas."
         )
-    return found[0]
+    return matches[0]

@@ -1,6 +1,6 @@
-"""Datasets of derivatives: their runs, what lies beside each, metadata, and which runs are used.
+"""Datasets of derivatives: their runs, the files beside each run, metadata, and run selection.
 
-A walk over ``sub-*/[ses-*/]func`` reads only the folders that can hold runs, so that a thousand
+A walk over ``sub-*/[ses-*/]func`` reads only the folders that can contain runs, so that a thousand
 subjects take seconds; an index of the whole dataset would take minutes.
 """
 
@@ -20,7 +20,7 @@ from npi_bids.bids.outputs import ENTITY_ORDER, BIDSName, is_label, parse_name, 
 from npi_bids.bids.runs import CIFTI, FOLDER, GIFTI, NIFTI, TIMESERIES, BoldRun
 from npi_bids.errors import InputDataError, NPIError, SettingsError
 from npi_bids.settings import option, option_problems, period_problem
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 INPUT_TYPES = ("auto", "fmriprep", "xcp_d", "timeseries")
 # Folders below `derivatives/` of a raw dataset that each type of input is looked for in.
@@ -30,9 +30,9 @@ DERIVATIVE_FOLDERS = {
     "xcp_d": ("xcp*",),
     "timeseries": ("giga_connectome*", "xcp*", "*"),
 }
-# Entities that say which regions the columns of a table of series are.
+# Entities that identify the regions in the columns of a table of series.
 ATLAS_ENTITIES = ("atlas", "seg", "scale", "desc")
-# Tables over time whose columns are no regions.
+# Tables over time whose columns are not regions.
 _NO_SERIES = re.compile(r"confounds|.*(Outliers|Design|Coverage)$")
 # fMRIPrep 1.0 and 1.1 wrote `sub-01_task-rest_bold_space-MNI_preproc.nii.gz`.
 _OLD = re.compile(
@@ -43,13 +43,13 @@ _OLD_KINDS = {
     "brainmask": "_desc-brain_mask",
 }
 _logger = logging.getLogger(__name__)
-# Spaces in the order in which `--space auto` takes them; an atlas is drawn in the first.
+# Spaces in the order of preference of `--space auto`; atlases are drawn in the first.
 _PREFERRED = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
 _LONG_NAMES = {
     "subject": "sub", "session": "ses", "acquisition": "acq", "ceagent": "ce",
     "reconstruction": "rec", "direction": "dir", "resolution": "res", "density": "den",
 }  # fmt: skip
-# Confounds belong to a run in all its spaces.
+# Confounds apply to a run in every space.
 _SPATIAL = ("space", "res", "den", "desc", "label", "hemi")
 _NUMBERS = ("run", "echo", "chunk")  # run-1 and run-01 are the same
 
@@ -65,7 +65,7 @@ _ENDINGS = {
 
 
 def modern_name(name: str) -> str:
-    """Return the name that a later fMRIPrep would give a file of version 1.0 or 1.1.
+    """Return the name that a later fMRIPrep would give to a file of version 1.0 or 1.1.
 
     >>> modern_name("sub-01_task-rest_bold_space-T1w_preproc.nii.gz")
     'sub-01_task-rest_space-T1w_desc-preproc_bold.nii.gz'
@@ -81,22 +81,24 @@ def modern_name(name: str) -> str:
 
 
 def read_name(path: PurePath | str) -> BIDSName:
-    """Read a file name, also that of an old version."""
+    """Parse a file name, including names written by old versions of fMRIPrep."""
     return parse_name(modern_name(PurePath(path).name))
 
 
-def kind_of(name: str) -> str | None:
-    """Return which kind of input a file is, by its name, or None.
+def detect_input_format(name: str) -> str | None:
+    """Return the input format of a file according to its name, or None if it is no input.
 
-    Single hemispheres count by their left one.
+    A pair of hemispheres is represented by the left one.
 
-    >>> kind_of("sub-1_task-rest_space-fsLR_den-91k_bold.dtseries.nii")
+    >>> detect_input_format("sub-1_task-rest_space-fsLR_den-91k_bold.dtseries.nii")
     'cifti'
-    >>> kind_of("sub-1_task-rest_desc-confounds_timeseries.tsv")
+    >>> detect_input_format("sub-1_task-rest_desc-confounds_timeseries.tsv")
     """
     modern = modern_name(name)
-    kind = next((kind for ending, kind in _ENDINGS.items() if modern.endswith(ending)), None)
-    if kind is None or not modern.startswith("sub-"):
+    input_format = next(
+        (named for ending, named in _ENDINGS.items() if modern.endswith(ending)), None
+    )
+    if input_format is None or not modern.startswith("sub-"):
         return None
     entities = dict(_pairs(name))
     desc = entities.get("desc")
@@ -106,14 +108,14 @@ def kind_of(name: str) -> str | None:
         GIFTI: desc in (None, "preproc") and entities.get("hemi") == "L",
         TIMESERIES: not _NO_SERIES.fullmatch(desc or ""),
     }
-    return kind if usable[kind] else None
+    return input_format if usable[input_format] else None
 
 
 def _pairs(name: str) -> list[tuple[str, str]]:
-    """Return entity and label of each part of the name of an input, as they are written.
+    """Return the entity and the label of each part of the name of an input, as written.
 
-    A part without a key has an empty one. The extension is told by the known endings, so that a
-    label with a dot is read whole.
+    The entity is empty for a part without a key. The extension is recognized by the known endings,
+    so that a label with a dot is kept intact.
     """
     name = modern_name(name)
     end = max((len(ending) for ending in _ENDINGS if name.endswith(ending)), default=0)
@@ -122,43 +124,43 @@ def _pairs(name: str) -> list[tuple[str, str]]:
             for key, dash, label in [part.partition("-")]]  # fmt: skip
 
 
-def name_problem(path: PurePath, kind: str, folders: Mapping[str, str]) -> str:
-    """Return why the name of an input cannot be used, or nothing.
+def name_problem(path: PurePath, input_format: str, folders: Mapping[str, str]) -> str:
+    """Return why the name of an input cannot be used, or an empty text.
 
     Parameters
     ----------
     path
-        Of the input.
-    kind
-        As :func:`kind_of` says.
+        Path of the input.
+    input_format
+        Format of the input, from :func:`detect_input_format`.
     folders
-        Labels of the folders it lies in, by entity: ``sub`` and, where there is one, ``ses``.
+        Labels of the folders that contain it, by entity: ``sub`` and, if present, ``ses``.
     """
-    shown, pairs = printable(path), _pairs(path.name)
+    printed, pairs = printable(path), _pairs(path.name)
     keys = [key for key, _ in pairs]
     entities = dict(pairs)
     for key, label in pairs:
-        problem = _part_problem(key, label, kind) or (
+        problem = _part_problem(key, label, input_format) or (
             f"has the entity {printable(key)} twice" if keys.count(key) > 1 else ""
         )
         if problem:
-            return f"The name of <{shown}> {problem}. Rename the file."
+            return f"The name of <{printed}> {problem}. Rename the file."
     for key in ("sub", "ses"):
         if entities.get(key) != folders.get(key):
-            named, lies = (
-                f"{key}-{printable(found[key])}" if key in found else f"no {key} entity"
-                for found in (entities, folders)
+            in_name, in_folder = (
+                f"{key}-{printable(labels[key])}" if key in labels else f"no {key} entity"
+                for labels in (entities, folders)
             )
-            lies = lies if key in folders else f"a folder without {key}-<label>"
+            in_folder = in_folder if key in folders else f"a folder without {key}-<label>"
             return (
-                f"The file <{shown}> has {named} in its name but lies in {lies}; expected the "
-                "same label in both. Move or rename the file."
+                f"The file <{printed}> has {in_name} in its name but lies in {in_folder}; "
+                "expected the same label in both. Move or rename the file."
             )
     return ""
 
 
-def _part_problem(key: str, label: str, kind: str) -> str:
-    """Return what is wrong with one entity of a name, or nothing."""
+def _part_problem(key: str, label: str, input_format: str) -> str:
+    """Return what is wrong with one entity of a name, or an empty text."""
     if not key:
         return (
             f"has the part '{printable(label)}'; expected pairs of entity and label, such as "
@@ -166,11 +168,11 @@ def _part_problem(key: str, label: str, kind: str) -> str:
         )
     if key not in ENTITY_ORDER:
         # XCP-D writes stat-mean; the outputs leave it out.
-        return "" if kind == TIMESERIES and is_label(label) else (
+        return "" if input_format == TIMESERIES and is_label(label) else (
             f"has the unknown entity '{printable(key)}'; expected some of "
             f"{', '.join(ENTITY_ORDER)}"
         )  # fmt: skip
-    loose = kind == TIMESERIES and key in ATLAS_ENTITIES and "." not in label
+    loose = input_format == TIMESERIES and key in ATLAS_ENTITIES and "." not in label
     if is_label(label) or (loose and label):
         return ""
     return (
@@ -179,101 +181,107 @@ def _part_problem(key: str, label: str, kind: str) -> str:
     )
 
 
-def choose_kind(there: Collection[str], *, input_type: str, file_format: str, surface: str) -> str:
-    """Return the kind of input to read.
+def choose_input_format(
+    available: Collection[str], *, input_type: str, file_format: str, surface: str
+) -> str:
+    """Return the format of the inputs to read.
 
     Parameters
     ----------
-    there
-        Kind of each file that was found.
+    available
+        Format of each file in the dataset.
     input_type, file_format
-        What the user asked for, or ``auto``.
+        The user's choices, or ``auto``.
     surface
-        The kind that the atlas fits if it lies on the cortical surface, else empty.
+        Format that matches an atlas on the cortical surface; empty for any other atlas.
 
     Raises
     ------
     InputDataError
-        There is no file of the kind that was asked for; says what there is.
+        There is no file in that format; the message lists the available formats.
     """
-    counts = Counter(there)
+    counts = Counter(available)
     if input_type in ("xcp_d", "timeseries"):
-        kind = TIMESERIES
+        chosen = TIMESERIES
     elif file_format != "auto":
-        kind = file_format
+        chosen = file_format
     elif surface:
         other = GIFTI if surface == CIFTI else CIFTI
-        kind = surface if counts[surface] or not counts[other] else other
+        chosen = surface if counts[surface] or not counts[other] else other
     elif input_type == "auto" and counts[TIMESERIES] and set(counts) == {TIMESERIES}:
-        kind = TIMESERIES
+        chosen = TIMESERIES
     else:
-        kind = NIFTI
-    if not counts[kind]:
-        patterns = [f"*{ending}" for ending, known in _ENDINGS.items() if known == kind]
-        found = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "nothing else"
+        chosen = NIFTI
+    if not counts[chosen]:
+        patterns = [f"*{ending}" for ending, named in _ENDINGS.items() if named == chosen]
+        present = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "nothing else"
         hints = {
             CIFTI: "--file-format cifti with a dlabel atlas",
             GIFTI: "--file-format gifti with a surface atlas",
             TIMESERIES: "--input-type timeseries",
         }
-        ways = " or ".join(hint for name, hint in hints.items() if counts[name] and name != kind)
+        ways = " or ".join(hint for name, hint in hints.items() if counts[name] and name != chosen)
         raise InputDataError(
-            f"There is no preprocessed run of the kind {kind} ({', '.join(patterns)}); found "
-            f"{found}." + (f" Use {ways}." if ways else "")
+            f"There is no preprocessed run in the format {chosen} ({', '.join(patterns)}); found "
+            f"{present}." + (f" Use {ways}." if ways else "")
         )
-    return kind
+    return chosen
 
 
-def split_entities(path: PurePath, kind: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the entities of a run, and those that say which regions its columns are.
+def split_entities(path: PurePath, input_format: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the entities of a run, and those that identify the regions in its columns.
 
-    An image has no such; of its name ``desc`` and ``hemi`` are left out. Entities that the outputs
-    cannot have (``stat-mean`` of XCP-D) are left out of a table's name.
+    The latter are empty for an image, whose ``desc`` and ``hemi`` are dropped. Entities that the
+    outputs cannot have (``stat-mean`` of XCP-D) are dropped from those of a table.
     """
     entities = dict(_pairs(path.name))
-    if kind != TIMESERIES:
+    if input_format != TIMESERIES:
         return {key: v for key, v in entities.items() if key not in ("desc", "hemi")}, {}
     regions = {key: entities[key] for key in ATLAS_ENTITIES if key in entities}
     if "atlas" not in regions:  # XCP-D names its atlases by `seg` alone
         regions["atlas"] = regions.pop("seg", "custom")
-    known = {key: v for key, v in entities.items() if key in ENTITY_ORDER}
-    return {key: v for key, v in known.items() if key not in ATLAS_ENTITIES}, regions
+    run_entities = {
+        key: label
+        for key, label in entities.items()
+        if key in ENTITY_ORDER and key not in ATLAS_ENTITIES
+    }
+    return run_entities, regions
 
 
 Listings = dict[Path, list[str]]
 
 
 def list_names(folder: Path, listings: Listings) -> list[str]:
-    """Return the sorted names in a folder, which is read once and kept in ``listings``."""
+    """Return the sorted names in a folder, which is read once and cached in ``listings``."""
     if folder not in listings:
         listings[folder] = sorted(os.listdir(folder))
     return listings[folder]
 
 
 def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, object]:
-    """Return the metadata of a file: every JSON from its root down that applies, nearest last.
+    """Return the metadata of a file by the BIDS inheritance principle, the nearest JSON last.
 
-    A JSON applies where it has the file's suffix and no entity that the file has not.
+    A JSON file applies if it has the suffix of the file and no entity that the file lacks.
 
     Parameters
     ----------
     path
         The file.
     root
-        Of its dataset.
+        Root of its dataset.
     listings
-        Names in the folders seen so far; grows.
+        Names in the folders read so far; extended in place.
 
     Raises
     ------
     InputDataError
-        A JSON that applies cannot be read.
+        An applicable JSON file cannot be read.
     """
     name = parse_name(path.name)
     folders = [path.parent]
     while folders[-1] != root and folders[-1] != folders[-1].parent:
         folders.append(folders[-1].parent)
-    found: dict[str, object] = {}
+    metadata: dict[str, object] = {}
     for folder in reversed(folders):
         candidates = []
         for sidecar in _sidecars(folder, listings):
@@ -281,12 +289,12 @@ def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, 
             if other.suffix == name.suffix and other.entities.items() <= name.entities.items():
                 candidates.append((len(other.entities), folder / sidecar))
         for _, sidecar_path in sorted(candidates):
-            found.update(read_sidecar(sidecar_path))
-    return found
+            metadata.update(read_sidecar(sidecar_path))
+    return metadata
 
 
 def _sidecars(folder: Path, listings: Listings) -> list[str]:
-    """Return the names of the JSON files in a folder; a root holds thousands of other names."""
+    """Return the names of the JSON files in a folder; a root has thousands of other names."""
     key = folder / "*.json"
     if key not in listings:
         names = list_names(folder, listings)
@@ -295,12 +303,12 @@ def _sidecars(folder: Path, listings: Listings) -> list[str]:
 
 
 def read_sidecar(path: Path) -> dict[str, object]:
-    """Read a JSON file that holds an object, such as a sidecar; a BOM is passed over.
+    """Read a JSON file that contains an object, such as a sidecar; a byte order mark is ignored.
 
     Raises
     ------
     InputDataError
-        It cannot be read, or holds no JSON object.
+        The file cannot be read, or does not contain a JSON object.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -321,7 +329,7 @@ def read_sidecar(path: Path) -> dict[str, object]:
 
 
 def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object, of which each field may be there once: it is not said which counts."""
+    """Return a JSON object; refuse repeated fields, for which JSON defines no precedence."""
     content = dict(pairs)
     if len(content) < len(pairs):
         counts = Counter(key for key, _ in pairs)
@@ -335,7 +343,7 @@ _ANY, _NONE = object(), object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuerySettings:
-    """Which runs to take."""
+    """Which runs to use."""
 
     participant_label: tuple[str, ...] = option(
         (), "subjects, with or without the prefix sub-", metavar="LABEL", result=False
@@ -351,7 +359,7 @@ class QuerySettings:
     run_id: tuple[str, ...] = option((), "run numbers", metavar="LABEL", result=False)
     space: str = option(
         "auto",
-        f"space of the images; auto prefers {' to '.join(_PREFERRED)}, and these to all others",
+        f"space of the images; auto prefers {' to '.join(_PREFERRED)}, and both to any other",
         metavar="SPACE",
         result=False,
     )
@@ -421,7 +429,7 @@ class QuerySettings:
 
 
 class HasEntities(Protocol):
-    """Anything with the entities of a file name."""
+    """An object with the entities of a file name."""
 
     @property
     def entities(self) -> dict[str, str]:
@@ -440,7 +448,7 @@ def read_filters(query: QuerySettings) -> dict[str, object]:
     Raises
     ------
     SettingsError
-        The file is missing, is not JSON, or has no filters for ``bold``.
+        The file is missing, is not JSON, or does not contain an object of filters.
     """
     if not query.bids_filter_file:
         return {}
@@ -470,106 +478,109 @@ def read_filters(query: QuerySettings) -> dict[str, object]:
 def keep_matching(
     runs: Sequence[_Run], query: QuerySettings, filters: dict[str, object]
 ) -> list[_Run]:
-    """Keep the runs that the options and the filter file ask for.
+    """Return the runs that match the options and the filter file.
 
     Raises
     ------
     InputDataError
-        An option leaves nothing; names what there is instead.
+        No run matches an option; the message lists the available labels.
     """
-    kept = [run for run in runs if run.entities.get("part", "mag") == "mag"]
-    if not kept:
+    matches = [run for run in runs if run.entities.get("part", "mag") == "mag"]
+    if not matches:
         raise InputDataError(
             f"No magnitude images among {count_noun(len(runs), 'run')}; expected names without "
             "part, or with part-mag."
         )
-    wanted = {
+    requested = {
         "ses": ("--session-label", [label.removeprefix("ses-") for label in query.session_label]),
         "task": ("--task-id", [label.removeprefix("task-") for label in query.task_id]),
         "run": ("--run-id", [label.removeprefix("run-") for label in query.run_id]),
     }
-    for entity, (flag, labels) in wanted.items():
+    for entity, (flag, labels) in requested.items():
         if labels:
-            kept = _filter(kept, entity, labels, f"{flag} {' '.join(labels)}")
+            matches = _filter(matches, entity, labels, f"{flag} {' '.join(labels)}")
     for entity, value in filters.items():
-        kept = _filter(kept, entity, value, f"--bids-filter-file, {entity} = {_words(value)}")
-    return kept
+        option_text = f"--bids-filter-file, {entity} = {_filter_text(value)}"
+        matches = _filter(matches, entity, value, option_text)
+    return matches
 
 
-def may_hold(folder: HasEntities, query: QuerySettings) -> bool:
-    """Tell whether a folder that cannot be read may hold runs that the options ask for."""
+def may_contain_runs(folder: HasEntities, query: QuerySettings) -> bool:
+    """Tell whether a folder that cannot be read may contain runs that match the options."""
     labels = [label.removeprefix("ses-") for label in query.session_label]
     session = folder.entities.get("ses")
     return not labels or session is None or session in labels
 
 
-def _words(value: object) -> str:
-    """Write the value of a filter as the file has it."""
+def _filter_text(value: object) -> str:
+    """Return the value of a filter as it is written in the file."""
     special = {id(_NONE): "null", id(_ANY): "any label"}
     return special.get(id(value)) or json.dumps(value, ensure_ascii=False)
 
 
 def choose_space(runs: Sequence[_Run], query: QuerySettings) -> list[_Run]:
-    """Keep one space and one resolution, so that no run is used twice.
+    """Return the runs in one space and one resolution, so that no run is used twice.
 
     Raises
     ------
     InputDataError
-        The space is not there, or the choice of the resolution is not clear.
+        No run is in that space, or the resolution is ambiguous.
     """
     spaces = {run.entities.get("space", "") for run in runs}
     if query.space != "auto":
         if query.space not in spaces:
-            found = ", ".join(sorted(filter(None, spaces))) or "none (native space only)"
-            raise InputDataError(f"--space {query.space}: no run is in that space; found {found}.")
+            present = ", ".join(sorted(filter(None, spaces))) or "none (native space only)"
+            raise InputDataError(
+                f"--space {query.space}: no run is in that space; found {present}."
+            )
         space = query.space
     else:
         space = _best_space(runs)
     chosen = [run for run in runs if run.entities.get("space", "") == space]
-    _warn_of_others(runs, chosen, space)
+    _warn_of_unavailable(runs, chosen, space)
     chosen = _without_single_echoes(chosen)
     entity = "den" if any("den" in run.entities for run in chosen) else "res"
     resolutions = sorted({run.entities.get(entity, "") for run in chosen})
     if query.res != "auto":
         return _filter(chosen, entity, [query.res], f"--res {query.res}")
     if len(resolutions) > 1 and len({_key(run) for run in chosen}) < len(chosen):
-        found = ", ".join(resolution or "(none)" for resolution in resolutions)
+        listed = ", ".join(resolution or "(none)" for resolution in resolutions)
         raise InputDataError(
-            f"Runs in space {space} come in several resolutions: {found}; choose with --res."
+            f"Runs in space {space} come in several resolutions: {listed}; choose with --res."
         )
     return chosen
 
 
-def _warn_of_others(runs: Sequence[_Run], chosen: Sequence[_Run], space: str) -> None:
-    """Say which runs are not there in the space that was chosen."""
-    have = {_key(run) for run in chosen}
-    others = {_key(run): run for run in runs if _key(run) not in have}
-    if others:
+def _warn_of_unavailable(runs: Sequence[_Run], chosen: Sequence[_Run], space: str) -> None:
+    """Warn of runs that are not available in the chosen space."""
+    available = {_key(run) for run in chosen}
+    unavailable = {_key(run): run for run in runs if _key(run) not in available}
+    if unavailable:
         names = [
             "_".join(f"{key}-{value}" for key, value in run.entities.items() if key != "space")
-            for run in others.values()
+            for run in unavailable.values()
         ]
         _logger.warning(
             "Not available in space %s and left out: %s (%s); choose another with --space",
-            space or "(native)", count_noun(len(others), "run"), join_words(names, most=5),
+            space or "(native)", count_noun(len(unavailable), "run"), join_items(names, most=5),
         )  # fmt: skip
 
 
 def _best_space(runs: Sequence[_Run]) -> str:
-    """Return the preferred space among those that the most runs have."""
-    have: dict[str, set[Any]] = {}
+    """Return the preferred space among those in which most runs are available."""
+    runs_in: dict[str, set[Any]] = {}
     for run in runs:
-        have.setdefault(run.entities.get("space", ""), set()).add(_key(run))
+        runs_in.setdefault(run.entities.get("space", ""), set()).add(_key(run))
 
     def rank(space: str) -> tuple[int, int, int, str]:
-        place = _PREFERRED.index(space) if space in _PREFERRED else len(_PREFERRED)
-        return -len(have[space]), place, not space.startswith("MNI"), space
+        preference = _PREFERRED.index(space) if space in _PREFERRED else len(_PREFERRED)
+        return -len(runs_in[space]), preference, not space.startswith("MNI"), space
 
-    return min(have, key=rank)
+    return min(runs_in, key=rank)
 
 
 def _without_single_echoes(runs: list[_Run]) -> list[_Run]:
-    """Leave out single echoes of runs whose optimal combination is there too."""
+    """Leave out single echoes of runs whose optimal combination is also available."""
     combined = {_key(run) for run in runs if "echo" not in run.entities}
     return [run for run in runs if "echo" not in run.entities or _key(run) not in combined]
 
@@ -579,63 +590,65 @@ def _key(run: HasEntities) -> frozenset[tuple[str, str]]:
     return frozenset((k, v) for k, v in run.entities.items() if k not in left_out)
 
 
-def _filter(runs: Sequence[_Run], entity: str, value: object, asked: str) -> list[_Run]:
-    kept = [run for run in runs if _matches(run.entities.get(entity), value)]
-    if not kept:
-        there = sorted({run.entities.get(entity, "(none)") for run in runs})
-        raise InputDataError(f"{asked}: no run matches; found {entity}: {', '.join(there)}.")
-    return kept
+def _filter(runs: Sequence[_Run], entity: str, value: object, option_text: str) -> list[_Run]:
+    matches = [run for run in runs if _matches(run.entities.get(entity), value)]
+    if not matches:
+        labels = sorted({run.entities.get(entity, "(none)") for run in runs})
+        raise InputDataError(
+            f"{option_text}: no run matches; found {entity}: {', '.join(labels)}."
+        )
+    return matches
 
 
-def _matches(have: str | None, wanted: object) -> bool:
-    if wanted is _NONE or wanted is _ANY:
-        return (have is None) == (wanted is _NONE)
-    options = wanted if isinstance(wanted, list) else [wanted]
-    return have is not None and any(_same(have, str(option_)) for option_ in options)
+def _matches(label: str | None, requested: object) -> bool:
+    if requested is _NONE or requested is _ANY:
+        return (label is None) == (requested is _NONE)
+    options = requested if isinstance(requested, list) else [requested]
+    return label is not None and any(_is_same_label(label, str(option_)) for option_ in options)
 
 
-def _same(have: str, wanted: str) -> bool:
+def _is_same_label(label: str, other: str) -> bool:
     """Compare two labels; ``run-01`` and ``run-1`` are the same run."""
-    return have == wanted or (have.isdecimal() and wanted.isdecimal() and int(have) == int(wanted))
+    return label == other or (label.isdecimal() and other.isdecimal() and int(label) == int(other))
 
 
-def complete(run: BoldRun, listings: Listings, tr: float | None = None) -> BoldRun:
-    """Add what lies beside a run, and its sampling period, and say what is wrong with it.
+def complete_run(run: BoldRun, listings: Listings, tr: float | None = None) -> BoldRun:
+    """Add the files beside a run, its sampling period, and any problem with it.
 
     Parameters
     ----------
     run
-        As its name says it.
+        The run, as parsed from its name.
     listings
-        Names in the folders seen so far; grows.
+        Names in the folders read so far; extended in place.
     tr
-        Sampling period (s) that the user gave for tables without a sidecar.
+        Sampling period (s) set by the user for tables without a sidecar.
     """
     if run.problem:
         return run
     try:
         return _complete(run, listings, tr)
-    except NPIError as error:  # of this run; the others go on
+    except NPIError as error:  # concerns this run only
         return replace(run, problem=str(error))
     except (OSError, ValueError, RecursionError) as error:
-        return replace(run, problem=f"What lies beside <{run.path}> cannot be read: {error}.")
+        return replace(run, problem=f"The files beside <{run.path}> cannot be read: {error}.")
 
 
 def _complete(run: BoldRun, listings: Listings, tr: float | None) -> BoldRun:
-    found = _with_files(run, list_names(run.path.parent, listings))
+    with_files = _with_files(run, list_names(run.path.parent, listings))
     stated = _repetition_time(run, listings)
-    if stated is None and run.kind == TIMESERIES:
+    if stated is None and run.input_format == TIMESERIES:
         stated = tr
     return replace(
-        found,
+        with_files,
         tr=stated if _is_seconds(stated) else None,
-        problem=_files_problem(found) or _problem(found, stated),
+        problem=_files_problem(with_files) or _problem(with_files, stated),
     )
 
 
 def _with_files(run: BoldRun, names: list[str]) -> BoldRun:
-    """Add mask, confounds and right hemisphere, whichever the kind has."""
-    if run.kind == TIMESERIES:
+    """Add the mask, the confounds and the right hemisphere, as the input format requires."""
+    if run.input_format == TIMESERIES:
         return replace(
             run,
             mask=_find(run, names, "outliers", (None,), without=_SPATIAL),
@@ -645,9 +658,9 @@ def _with_files(run: BoldRun, names: list[str]) -> BoldRun:
         run, names, "regressors", ("confounds",), without=_SPATIAL
     )
     mask = right = None
-    if run.kind == NIFTI:
+    if run.input_format == NIFTI:
         mask = _find(run, names, "mask", ("brain",), without=("desc", "label"))
-    if run.kind == GIFTI:
+    if run.input_format == GIFTI:
         other = run.path.name.replace("_hemi-L_", "_hemi-R_")
         right = run.path.with_name(other) if other in names else None
     return replace(run, mask=mask, confounds=confounds, right=right)
@@ -661,34 +674,34 @@ def _find(
     *,
     without: tuple[str, ...],
 ) -> Path | None:
-    """Return the file beside a run that has its entities (less some) and this suffix."""
-    own = {key: value for key, value in run.entities.items() if key not in without}
+    """Return the file beside a run with the same entities, except some, and this suffix."""
+    shared = {key: value for key, value in run.entities.items() if key not in without}
     for name in names:
         if not name.endswith((".nii.gz", ".nii", ".tsv")) or suffix not in modern_name(name):
             continue
         other = read_name(name)
         entities = dict(other.entities)
         mark = entities.pop("desc", None) or entities.pop("label", None)
-        if other.suffix == suffix and mark in marks and entities == own:
+        if other.suffix == suffix and mark in marks and entities == shared:
             return run.path.with_name(name)
     return None
 
 
 def _repetition_time(run: BoldRun, listings: Listings) -> object:
-    """Return what the sidecars say; a table of series may leave it to the images beside it."""
-    said = inherited_metadata(run.path, run.dataset, listings)
-    if "RepetitionTime" in said or run.kind != TIMESERIES:
-        return said.get("RepetitionTime")
-    rate = said.get("SamplingFrequency")
+    """Return the value in the sidecars; for a table of series, also those of images beside it."""
+    metadata = inherited_metadata(run.path, run.dataset, listings)
+    if "RepetitionTime" in metadata or run.input_format != TIMESERIES:
+        return metadata.get("RepetitionTime")
+    rate = metadata.get("SamplingFrequency")
     if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
         return 1 / rate
-    own = {key: value for key, value in run.entities.items() if key not in _SPATIAL}
+    shared = {key: value for key, value in run.entities.items() if key not in _SPATIAL}
     for name in list_names(run.path.parent, listings):
         other = read_name(name)
         if (
             other.suffix == "bold"
             and name.endswith(".json")
-            and own.items() <= (other.entities.items())
+            and shared.items() <= other.entities.items()
         ):
             image = run.path.with_name(name).with_suffix(".nii.gz")
             return inherited_metadata(image, run.dataset, listings).get("RepetitionTime")
@@ -700,7 +713,7 @@ def _is_seconds(tr: object) -> TypeGuard[float]:
 
 
 def _files_problem(run: BoldRun) -> str:
-    """Return what keeps a file of a run from being read, as far as that shows without reading."""
+    """Return why a file of a run cannot be read, as far as can be told without reading it."""
     for path in run.files:
         if not path.exists():
             return (
@@ -719,12 +732,12 @@ def _problem(run: BoldRun, tr: object) -> str:
             f"The sidecar of <{run.path}> says RepetitionTime {tr!r}. It {period_problem(tr)} "
             "Correct the JSON."
         )
-    if tr is None and run.kind == TIMESERIES:
+    if tr is None and run.input_format == TIMESERIES:
         return (
             f"The sampling period of <{run.path}> is unknown: no sidecar has a RepetitionTime or "
             "SamplingFrequency for it. Add one, or give --repetition-time SECONDS."
         )
-    if run.kind == GIFTI and run.right is None:
+    if run.input_format == GIFTI and run.right is None:
         return (
             f"<{run.path}> has no right hemisphere beside it; expected "
             f"{run.path.name.replace('_hemi-L_', '_hemi-R_')}."
@@ -732,43 +745,43 @@ def _problem(run: BoldRun, tr: object) -> str:
     return ""
 
 
-def refuse_doubles(runs: Sequence[BoldRun]) -> list[BoldRun]:
-    """Say of each run whose results would overwrite those of another that it cannot be used.
+def refuse_duplicates(runs: Sequence[BoldRun]) -> list[BoldRun]:
+    """Mark every run whose results would overwrite those of another run as unusable.
 
-    That is the same run twice, from two datasets, in two formats or with two spellings of its
-    number; and subjects or runs whose names differ in nothing but upper and lower case, which
-    many file systems do not tell apart.
+    This concerns duplicates of a run, from two datasets, in two formats or with two spellings of
+    its number, and subjects or runs whose names differ only in upper and lower case, which many
+    file systems do not distinguish.
 
     Parameters
     ----------
     runs
-        Of all subjects, in one space.
+        Runs of all subjects, in one space.
 
     Raises
     ------
     InputDataError
-        Every run is there twice, in several datasets: the choice of datasets is wrong.
+        Every run exists in several datasets: the choice of datasets is wrong.
     """
     same: dict[frozenset[tuple[str, str]], list[BoldRun]] = {}
     spellings: dict[str, set[str]] = {}
     for run in runs:
         same.setdefault(_identity(run), []).append(run)
         spellings.setdefault(run.entities["sub"].casefold(), set()).add(run.entities["sub"])
-    doubles = [members for members in same.values() if len(members) > 1]
-    if doubles and all(len({run.dataset for run in members}) > 1 for members in same.values()):
-        raise InputDataError(_same_run(doubles[0]))
-    found = []
+    duplicates = [members for members in same.values() if len(members) > 1]
+    if duplicates and all(len({run.dataset for run in members}) > 1 for members in same.values()):
+        raise InputDataError(_same_run(duplicates[0]))
+    checked = []
     for run in runs:
         members, labels = same[_identity(run)], spellings[run.entities["sub"].casefold()]
         problem = _same_subject(labels) if len(labels) > 1 else ""
         if not problem and len(members) > 1:
             problem = _same_run(members)
-        found.append(replace(run, problem=run.problem or problem))
-    return found
+        checked.append(replace(run, problem=run.problem or problem))
+    return checked
 
 
 def _identity(run: BoldRun) -> frozenset[tuple[str, str]]:
-    """Return what tells a run from all others, whatever the case and the spelling of numbers."""
+    """Return the identity of a run, ignoring case and the spelling of numbers."""
     return frozenset(
         (key, str(int(label)) if key in _NUMBERS and label.isdecimal() else label.casefold())
         for key, label in (run.entities | run.regions).items()
@@ -793,7 +806,7 @@ def _same_subject(labels: set[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset of derivatives: where it lies, its name as a link, what it says of itself."""
+    """A dataset of derivatives: its root, its name in links, and its description."""
 
     root: Path
     link: str
@@ -801,9 +814,9 @@ class Dataset:
 
     @property
     def generators(self) -> list[dict[str, object]]:
-        """Entries of ``GeneratedBy``, the program that made the dataset first.
+        """Entries of ``GeneratedBy``, beginning with the program that wrote the dataset.
 
-        What is no list of objects with a name, as the standard asks for, counts as nothing.
+        Entries that are not objects with a name, as the standard requires, are ignored.
         """
         entries = self.description.get("GeneratedBy")
         entries = entries if isinstance(entries, list) else []
@@ -811,7 +824,7 @@ class Dataset:
 
     @property
     def makers(self) -> list[object]:
-        """Names of the programs that made the dataset, the last one first."""
+        """Names of the programs that processed the dataset, the last one first."""
         return [entry["Name"] for entry in self.generators]
 
 
@@ -820,9 +833,9 @@ def find_datasets(
 ) -> list[Dataset]:
     """Return the datasets of derivatives to search.
 
-    Named ones (``-d NAME=PATH``) are taken where given. Otherwise ``bids_dir`` itself where it is
-    a derivative, or what lies below its ``derivatives`` (``fmriprep*``, or what the type of input
-    is called).
+    These are the datasets named with ``-d NAME=PATH``, if any; otherwise ``bids_dir`` itself if it
+    is a derivative, or the dataset below its ``derivatives`` that matches the type of input (such
+    as ``fmriprep*``).
 
     Raises
     ------
@@ -833,19 +846,19 @@ def find_datasets(
         return [_dataset(root, name) for name, root in derivatives.items()]
     if not bids_dir.is_dir():
         raise InputDataError(f"The dataset <{bids_dir}> does not exist.")
-    own = _dataset(bids_dir, "preprocessed")
-    if own.description.get("DatasetType") == "derivative" or _has_runs(bids_dir):
-        return [own]
+    dataset = _dataset(bids_dir, "preprocessed")
+    if dataset.description.get("DatasetType") == "derivative" or _has_runs(bids_dir):
+        return [dataset]
     for pattern in DERIVATIVE_FOLDERS[input_type]:
         below = sorted((bids_dir / "derivatives").glob(pattern))
-        found = [path for path in below if _has_runs(path) and not _is_output(path)]
-        if len(found) > 1:
+        roots = [path for path in below if _has_runs(path) and not _is_output(path)]
+        if len(roots) > 1:
             raise InputDataError(
                 f"<{bids_dir / 'derivatives'}> holds several datasets: "
-                f"{', '.join(path.name for path in found)}; choose with -d NAME=PATH."
+                f"{', '.join(path.name for path in roots)}; choose with -d NAME=PATH."
             )
-        if found:
-            return [_dataset(found[0], "preprocessed")]
+        if roots:
+            return [_dataset(roots[0], "preprocessed")]
     raise InputDataError(
         f"<{bids_dir}> is not a dataset of fMRIPrep derivatives: it holds no "
         "*_desc-preproc_bold.nii.gz, *_bold.dtseries.nii, *_bold.func.gii or regional "
@@ -859,62 +872,65 @@ def find_datasets(
 def find_runs(
     datasets: list[Dataset], query: QuerySettings, *, surface: str = ""
 ) -> list[BoldRun]:
-    """Find the runs that a query asks for, of one kind and in one space.
+    """Find the runs that match a query, in one format and one space.
 
     Parameters
     ----------
     datasets
-        Where to look.
+        Datasets to search.
     query
-        What to keep.
+        Criteria of selection.
     surface
-        The kind of file that the atlas fits if it lies on the cortical surface; tells which to
-        take where the query does not.
+        Format that matches an atlas on the cortical surface; decides where the query does not.
 
     Returns
     -------
     list of BoldRun
-        Sorted by name. A run that cannot be used says so in ``problem``, and harms no other; a
-        folder that cannot be read stands in the place of its runs.
+        Sorted by name. A run that cannot be used states the reason in ``problem`` and does not
+        affect the others; a folder that cannot be read represents its runs.
 
     Raises
     ------
     InputDataError
-        Nothing matches, a label that was asked for does not exist (says what there is), or all
-        runs are there twice.
+        No run matches, a requested label does not exist (the message lists the available ones),
+        or all runs are duplicates.
     """
     filters = read_filters(query)
     requested = {label.removeprefix("sub-") for label in query.participant_label}
-    found = [run for dataset in datasets for run in _walk(dataset, requested)]
+    all_runs = [run for dataset in datasets for run in _walk(dataset, requested)]
     _check_participants(datasets, requested)
-    if not found:
+    if not all_runs:
         raise InputDataError(
             f"No *_desc-preproc_bold.nii[.gz], *_bold.dtseries.nii, *_bold.func.gii or regional "
             f"*_timeseries.tsv in {_roots(datasets)}"
             + (f" for sub-{', sub-'.join(sorted(requested))}." if requested else ".")
         )
-    folders = [run for run in found if run.kind == FOLDER and may_hold(run, query)]
-    files = [run for run in found if run.kind != FOLDER]
+    folders = [
+        run for run in all_runs if run.input_format == FOLDER and may_contain_runs(run, query)
+    ]
+    files = [run for run in all_runs if run.input_format != FOLDER]
     if files:
-        kind = choose_kind(
-            [run.kind for run in _sound(files)],
+        chosen_format = choose_input_format(
+            [run.input_format for run in _sound(files)],
             input_type=query.input_type,
             file_format=query.file_format,
             surface=surface,
         )
-        files = keep_matching([run for run in files if run.kind == kind], query, filters)
+        files = keep_matching(
+            [run for run in files if run.input_format == chosen_format], query, filters
+        )
     chosen = choose_space(_sound(files), query) if files else []
     damaged = [run for run in files if run.problem and run not in chosen]
     listings: Listings = {}
-    usable = [complete(run, listings, query.repetition_time) for run in chosen]
-    runs = [*refuse_doubles(usable), *_fitting(damaged, chosen, query.res), *folders]
+    usable = [complete_run(run, listings, query.repetition_time) for run in chosen]
+    runs = [*refuse_duplicates(usable), *_fitting(damaged, chosen, query.res), *folders]
     return sorted(map(_named, runs), key=lambda run: run.path.name)
 
 
 def _sound(runs: Sequence[BoldRun]) -> list[BoldRun]:
-    """Return the runs whose names can be read, which choices for all follow; all if there is none.
+    """Return the runs with valid names, on which choices for all runs are based; all if none has.
 
-    A damaged name must not decide about the files of others.
+    An invalid name must not determine which files of other runs are used.
     """
     return [run for run in runs if not run.problem] or list(runs)
 
@@ -922,20 +938,20 @@ def _sound(runs: Sequence[BoldRun]) -> list[BoldRun]:
 def _fitting(
     damaged: Sequence[BoldRun], chosen: Sequence[BoldRun], resolution: str
 ) -> list[BoldRun]:
-    """Keep the damaged runs that would be taken too, or may be: their own space is damaged."""
+    """Return the damaged runs that would be chosen, or may be because their space is damaged."""
     spaces = {run.entities.get("space", "") for run in chosen}
-    kept = []
+    fitting = []
     for run in damaged:
-        space, *others = (run.entities.get(key, "") for key in ("space", "res", "den"))
+        space, *resolutions = (run.entities.get(key, "") for key in ("space", "res", "den"))
         written = {key.casefold(): label for key, label in run.entities.items()}
         unknown = "space" in written and not (space and is_label(space))
-        if unknown or (space in spaces and (resolution == "auto" or resolution in others)):
-            kept.append(run)
-    return kept
+        if unknown or (space in spaces and (resolution == "auto" or resolution in resolutions)):
+            fitting.append(run)
+    return fitting
 
 
 def _named(run: BoldRun) -> BoldRun:
-    """Return a run with the entities of its name that can be used."""
+    """Return a run with only the valid entities of its name."""
     if not run.misnamed:
         return run
     entities = {
@@ -946,8 +962,8 @@ def _named(run: BoldRun) -> BoldRun:
     return replace(run, entities=entities)
 
 
-def subjects_of(root: Path) -> list[str]:
-    """Return the labels of the subjects of a dataset, sorted.
+def list_subjects(root: Path) -> list[str]:
+    """Return the labels of all subjects in a dataset, sorted.
 
     Raises
     ------
@@ -966,7 +982,7 @@ def subjects_of(root: Path) -> list[str]:
 
 
 def _is_subject(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is the folder of a subject, or a link to one that is not here."""
+    """Tell whether an entry is the folder of a subject, or a broken link to one."""
     try:
         if entry.is_dir():
             return True
@@ -977,8 +993,8 @@ def _is_subject(entry: os.DirEntry[str]) -> bool:
 
 
 def _walk(dataset: Dataset, subjects: set[str]) -> Iterator[BoldRun]:
-    """Yield every file that can be a run, and the folders that cannot be read."""
-    for subject in subjects_of(dataset.root):
+    """Yield every file that may be a run, and the folders that cannot be read."""
+    for subject in list_subjects(dataset.root):
         if subjects and subject not in subjects:
             continue
         top = dataset.root / f"sub-{subject}"
@@ -997,7 +1013,7 @@ def _runs_in(dataset: Dataset, func: Path, labels: dict[str, str]) -> Iterator[B
     try:
         names = sorted(os.listdir(func))
     except (FileNotFoundError, NotADirectoryError) as error:
-        # No such folder is no harm, but one that is a file, or a link to what is not here, is.
+        # A missing folder is harmless; a file of that name, or a broken link, is not.
         missing = func.parent.is_symlink() and not func.parent.exists()
         if missing or os.path.lexists(func):
             yield _unreadable(dataset, func, labels, error)
@@ -1006,23 +1022,27 @@ def _runs_in(dataset: Dataset, func: Path, labels: dict[str, str]) -> Iterator[B
         yield _unreadable(dataset, func, labels, error)
         return
     for name in names:
-        if kind := kind_of(name):
-            yield _run_of(dataset, kind, func / name, labels)
+        if input_format := detect_input_format(name):
+            yield _parse_run(dataset, input_format, func / name, labels)
 
 
-def _run_of(dataset: Dataset, kind: str, path: Path, labels: dict[str, str]) -> BoldRun:
-    entities, regions = split_entities(path, kind)
-    run = BoldRun(path, entities, dataset.root, dataset.link, kind=kind, regions=regions)
-    problem = name_problem(path, kind, labels)
+def _parse_run(dataset: Dataset, input_format: str, path: Path, labels: dict[str, str]) -> BoldRun:
+    entities, regions = split_entities(path, input_format)
+    run = BoldRun(
+        path, entities, dataset.root, dataset.link, input_format=input_format, regions=regions
+    )
+    problem = name_problem(path, input_format, labels)
     if not problem:
         return run
-    # It counts for the subject and session in whose folder it lies.
-    own = {key: label for key, label in entities.items() if key not in ("sub", "ses")}
-    return replace(run, entities={**_shown(labels), **own}, problem=problem, misnamed=True)
+    # It is assigned to the subject and session of its folder.
+    remaining = {key: label for key, label in entities.items() if key not in ("sub", "ses")}
+    return replace(
+        run, entities={**_printable_labels(labels), **remaining}, problem=problem, misnamed=True
+    )
 
 
 def _unreadable(dataset: Dataset, folder: Path, labels: dict[str, str], error: OSError) -> BoldRun:
-    """Return what stands for the runs of a folder that cannot be read."""
+    """Return a run that represents all runs in a folder that cannot be read."""
     missing = isinstance(error, FileNotFoundError)
     problem = (
         f"The folder <{printable(folder)}> is a link to a folder that is not here; run `datalad "
@@ -1032,10 +1052,12 @@ def _unreadable(dataset: Dataset, folder: Path, labels: dict[str, str], error: O
         "permissions."
     )
     root, link = dataset.root, dataset.link
-    return BoldRun(folder, _shown(labels), root, link, kind=FOLDER, problem=problem)
+    return BoldRun(
+        folder, _printable_labels(labels), root, link, input_format=FOLDER, problem=problem
+    )
 
 
-def _shown(labels: dict[str, str]) -> dict[str, str]:
+def _printable_labels(labels: dict[str, str]) -> dict[str, str]:
     return {key: printable(label) for key, label in labels.items()}
 
 
@@ -1043,14 +1065,14 @@ def _has_runs(root: Path) -> bool:
     if not root.is_dir():
         return False
     runs = _walk(Dataset(root, ""), set())
-    return next((run for run in runs if run.kind != FOLDER), None) is not None
+    return next((run for run in runs if run.input_format != FOLDER), None) is not None
 
 
 def _is_output(root: Path) -> bool:
-    """Tell whether a dataset was made by npi-bids; its series are never taken by themselves."""
+    """Tell whether a dataset was written by npi-bids, whose series are never used by default."""
     try:
         return _dataset(root, "").makers[:1] == ["npi-bids"]
-    except InputDataError:  # which is said where the dataset is taken
+    except InputDataError:  # reported where the dataset is used
         return False
 
 
@@ -1067,10 +1089,10 @@ def _roots(datasets: Sequence[Dataset]) -> str:
 
 
 def _check_participants(datasets: Sequence[Dataset], requested: set[str]) -> None:
-    there = sorted({label for dataset in datasets for label in subjects_of(dataset.root)})
-    if missing := sorted(requested - set(there)):
-        shown = ", ".join(there[:20]) + (" ..." if len(there) > 20 else "")
+    available = sorted({label for dataset in datasets for label in list_subjects(dataset.root)})
+    if missing := sorted(requested - set(available)):
+        listed = ", ".join(available[:20]) + (" ..." if len(available) > 20 else "")
         raise InputDataError(
             f"--participant-label {' '.join(missing)}: no such subject in {_roots(datasets)}, "
-            f"which has {len(there)}: {shown}."
+            f"which has {len(available)}: {listed}."
         )

@@ -1,4 +1,4 @@
-"""The files of one model, and those that travel between its training, perturbation, assessment."""
+"""Files of one model, and those exchanged between its training, perturbation and assessment."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from npi_bids.surrogates.training import find_device
 SUMMARY = "summary.json"
 _DONE, _EXCLUDED = "done", "excluded"
 _MATRICES = ("matrix", "jacobian", "members", "responses")
-_ELSEWHERE = ("surrogate", "seed", "device")  # settings of the training with keys of their own
+_ELSEWHERE = ("surrogate", "seed", "device")  # settings of the training with separate keys
 _PACKAGES = ("numpy", "scipy", "torch", "nilearn", "nibabel", "nipype")
 
 
 def read_summary(path: Path | str) -> RunSummary:
-    """Read what is known of a run, as the interface that made its series wrote it."""
+    """Read the summary of a run, as written by the interface that extracted its series."""
     return read_record(RunSummary, Path(path))
 
 
@@ -52,7 +52,7 @@ def _summary(path: str) -> SeriesSummary:
 
 
 def read_runs(series: Sequence[str], summaries: Sequence[str]) -> list[RegionSeries]:
-    """Read the series of a subject; the summary of each run knows its sampling period."""
+    """Read the series of a subject, with the sampling period from the summary of each run."""
     return [
         read_series(Path(path), tr=_summary(summary).tr)
         for path, summary in zip(series, summaries, strict=True)
@@ -60,13 +60,13 @@ def read_runs(series: Sequence[str], summaries: Sequence[str]) -> list[RegionSer
 
 
 def read_regressors(summaries: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of what was regressed out of any run."""
-    found = [name for path in summaries for name in _summary(path).regressors]
-    return tuple(dict.fromkeys(found))
+    """Return the names of all confounds that were regressed out of any run."""
+    names = [name for path in summaries for name in _summary(path).regressors]
+    return tuple(dict.fromkeys(names))
 
 
 def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
-    """Return what may have spoilt the series of each run, with the number of the run."""
+    """Return the possible problems with the series of each run, with the number of the run."""
     return tuple(
         f"Run {number}: {hazard}"
         for number, path in enumerate(summaries, start=1)
@@ -77,7 +77,7 @@ def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
 def with_hazards(
     result: SubjectEC, summaries: Sequence[str], account: Mapping[str, object] | None = None
 ) -> SubjectEC:
-    """Return a result with the hazards of its runs, and more of what it says of itself."""
+    """Return a result with the hazards of its runs, and additions to its account."""
     return replace(
         result,
         hazards=(*result.hazards, *read_hazards(summaries)),
@@ -86,7 +86,7 @@ def with_hazards(
 
 
 def write_training(trained: TrainedModel, folder: Path) -> Path:
-    """Write the settings and the errors of a training as JSON, and return where it lies."""
+    """Write the settings and the errors of a training as JSON, and return its path."""
     log = trained.log
     path = folder / "training.json"
     content = {
@@ -102,19 +102,19 @@ def write_training(trained: TrainedModel, folder: Path) -> Path:
 
 
 def _exact(value: float) -> float | str:
-    """Return a number that comes back from JSON as it was, infinite or none included."""
+    """Return a number in a form that JSON preserves, including infinity and NaN."""
     return float(value) if math.isfinite(value) else str(float(value))
 
 
 def write_no_training(reason: str, folder: Path) -> Path:
-    """Write why nothing was trained, and return where it lies."""
+    """Write why no surrogate was trained, and return the path of the file."""
     path = folder / "training.json"
     write_json(path, {"status": _EXCLUDED, "reason": reason})
     return path
 
 
 def read_training(path: Path) -> tuple[TrainLog, TrainSettings]:
-    """Read what :func:`write_training` wrote: what training saw, and its settings."""
+    """Read the output of :func:`write_training`: the log of the training and its settings."""
     content = read_json(path)
     train, valid = (tuple(map(float, content[side])) for side in ("train", "valid"))
     details = tuple((name, float(value)) for name, value in content["details"].items())
@@ -123,19 +123,19 @@ def read_training(path: Path) -> tuple[TrainLog, TrainSettings]:
 
 
 def read_exclusion(path: Path) -> str:
-    """Return why nothing was trained, as :func:`write_no_training` wrote it."""
+    """Return why no surrogate was trained, as written by :func:`write_no_training`."""
     return str(read_json(path)["reason"])
 
 
 def write_perturbed(perturbed: PerturbedModel, folder: Path) -> Path:
-    """Write the matrices of a perturbed surrogate as safetensors, and return where they lie."""
+    """Write the matrices of a perturbed surrogate as safetensors, and return their path."""
     path = folder / "connectivity.safetensors"
     write_tensors({name: getattr(perturbed, name) for name in _MATRICES}, path)
     return path
 
 
 def read_perturbed(path: Path, perturb: PerturbSettings) -> PerturbedModel:
-    """Read what :func:`write_perturbed` wrote of a surrogate that was perturbed in this way."""
+    """Read the output of :func:`write_perturbed` for these settings of the perturbation."""
     tensors = read_tensors(path)
     return PerturbedModel(**{name: tensors[name] for name in _MATRICES}, settings=perturb)
 
@@ -152,15 +152,15 @@ def write_subject(
     Parameters
     ----------
     result
-        The model and what came out of it.
+        The model and its results.
     runs
         The series it was fitted to.
     perturb
-        How it was perturbed.
+        Settings of the perturbation.
     assess
-        How it was judged.
+        Settings of the assessment.
     folder
-        Where to.
+        Output folder.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def write_subject(
         ``<measure>.tsv`` of each measure, ``training.tsv``, other tables of the model, and
         ``weights.safetensors``.
     summary
-        JSON with the model's account of itself.
+        JSON with the description of the model.
     """
     files = []
     for measure, matrix in result.measures.items():
@@ -191,11 +191,11 @@ def write_subject(
 def write_exclusion(
     reason: str, summaries: Sequence[str], folder: Path
 ) -> tuple[list[Path], Path]:
-    """Write why there is no model, with what was said of each run before."""
+    """Write why there is no model, including the reasons for excluding single runs."""
     runs = [_summary(path).excluded for path in summaries]
-    words = [reason, *(f"Run {n}: {text}." for n, text in enumerate(runs, start=1) if text)]
+    sentences = [reason, *(f"Run {n}: {text}." for n, text in enumerate(runs, start=1) if text)]
     summary = folder / SUMMARY
-    ModelOutcome(reason=" ".join(words)).write(summary)
+    ModelOutcome(reason=" ".join(sentences)).write(summary)
     return [], summary
 
 
@@ -211,17 +211,19 @@ def _fit(
     perturb: PerturbSettings,
     assess: AssessSettings,
 ) -> FittedModel:
-    """Return what a model says of itself; a whole-brain model's own words go first."""
+    """Return the description of a model; the account of a whole-brain model takes precedence."""
     settings, quality, account = result.settings, result.quality, dict(result.account)
-    own = {key: value for key, value in asdict(settings).items() if key not in _ELSEWHERE}
-    pushed: Any = account.get("perturbation") or asdict(perturb)
+    train_settings = {
+        key: value for key, value in asdict(settings).items() if key not in _ELSEWHERE
+    }
+    perturb_fields: Any = account.get("perturbation") or asdict(perturb)
     origin: Any = account.get("pretrained")
-    training: Any = account.get("training") or {**own, **dict(result.log.details)}
+    training: Any = account.get("training") or {**train_settings, **dict(result.log.details)}
     return FittedModel(
         repetition_time=runs[0].tr,
         surrogate=settings.surrogate,
         training=training,
-        perturbation=_perturbation(pushed, runs[0].tr),
+        perturbation=_perturbation(perturb_fields, runs[0].tr),
         pretrained=PretrainedOrigin(**origin) if origin else None,
         verdict=result.verdict.label,
         verdict_reasons=result.verdict.reasons,
@@ -257,16 +259,16 @@ def _fit(
     )
 
 
-def _perturbation(pushed: Mapping[str, Any], tr: float) -> Perturbation:
-    """Return how a model was perturbed; a whole-brain model says unit and lag itself."""
-    stated = {key: pushed[key] for key in ("unit",) if key in pushed}
+def _perturbation(perturb_fields: Mapping[str, Any], tr: float) -> Perturbation:
+    """Return how a model was perturbed; a whole-brain model states the unit and the lag itself."""
+    stated = {key: perturb_fields[key] for key in ("unit",) if key in perturb_fields}
     return Perturbation(
-        strength=pushed["strength"],
-        sign=pushed["sign"],
-        kind=pushed["perturbation"],
-        sustained=pushed["sustained"],
-        together=tuple(pushed.get("together", ())),
-        steps_ahead=pushed["steps_ahead"],
-        lag_seconds=pushed.get("lag_seconds", pushed["steps_ahead"] * tr),
+        strength=perturb_fields["strength"],
+        sign=perturb_fields["sign"],
+        kind=perturb_fields["perturbation"],
+        sustained=perturb_fields["sustained"],
+        together=tuple(perturb_fields.get("together", ())),
+        steps_ahead=perturb_fields["steps_ahead"],
+        lag_seconds=perturb_fields.get("lag_seconds", perturb_fields["steps_ahead"] * tr),
         **stated,
     )

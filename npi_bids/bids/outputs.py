@@ -1,13 +1,14 @@
-"""The catalogue of outputs: every kind of file that npi-bids writes, its name, and what it is.
+"""The catalogue of outputs: every kind of file that npi-bids writes, its name and its content.
 
-Names, texts of sidecars, rows of ``descriptions.tsv``, the table in the documentation, titles on
-pages, and the patterns by which files are found again follow from :data:`CATALOGUE`.
+File names, the texts of sidecars, the rows of ``descriptions.tsv``, the table in the
+documentation, the titles on pages, and the patterns by which files are found again are all
+derived from :data:`CATALOGUE`.
 
 ``timeseries`` (BEP012) and ``relmat`` (BEP017) are drafts of the BIDS standard; when they change,
-this file changes and nothing else does. Coverage is a table of regions, which the standard calls
-``dseg.tsv``; outliers and design matrix are columns over time, which the draft calls
-``timeseries.tsv``. Fitted surrogates have no name in BIDS and stand in a folder of their own
-below ``derivatives/``, which the standard leaves alone; so do the long tables of a group.
+only this file has to change. Coverage is a table of regions, which the standard calls
+``dseg.tsv``; the outliers and the design matrix are time courses, which the draft calls
+``timeseries.tsv``. BIDS has no name for fitted surrogates and for the long tables of a group; they
+are stored in separate folders below ``derivatives/``, whose content the standard does not govern.
 """
 
 from __future__ import annotations
@@ -49,42 +50,45 @@ class Output:
 
     Attributes
     ----------
-    kind
-        What the program calls it.
+    name
+        Name of the output within the program.
     level
-        Of what there is one: a run, a model, a group, a test over a group; or a long table of
-        either of the last two.
+        What the file belongs to: a run, a model, a group, or a test over a group; or a long table
+        of one of the last two.
     what
-        What it holds, in a phrase that begins a sentence.
+        Its content, in a phrase that begins a sentence.
     suffix, extension, variant, below
-        Of its name: suffix, extension, what is added to ``desc``, and the folder of the dataset.
+        Parts of the file name: suffix, extension, the ending added to ``desc``, and the folder of
+        the dataset.
     measure
         Value of ``meas`` in the name of a matrix of one measure; empty where the entities have it.
     relation
-        The measure in words, as the standard asks for (``RelationshipMeasure``).
+        The measure in words, as the standard requires (``RelationshipMeasure``).
     method
         How it is computed, in sentences.
     units
-        Of the entries; those of the measure where empty.
+        Units of the entries; those of the measure where empty.
     role
-        ``p``, ``q``, ``standard error``, or nothing of these.
+        ``p``, ``q``, ``standard error``, or empty.
     bounds
         Least and largest value that an entry can have; None where there is no bound.
     directed, diagonal
-        Whether rows and columns play different parts, and whether the diagonal has a meaning.
+        Whether rows and columns play different roles, and whether the diagonal is meaningful.
     averaged
-        Whether groups average it.
-    about
-        Measure of whose entries it says how sure they are.
+        Whether it is averaged over the subjects of a group.
+    uncertainty_of
+        Measure whose uncertainty it quantifies; empty for all other outputs.
     tested
-        Whether it rests on a test or an interval, which do not hold where tests do not.
+        Whether it is based on a test or an interval, and is invalid where tests are.
     value
         Field of the record of results that holds the entries of a matrix of a group or a test.
+    permuted
+        Whether that record is the result of the permutations, not of the fit.
     label, title
-        Short and full name on pages; empty where it is not shown by itself.
+        Short and full name on pages; empty where it is not displayed separately.
     """
 
-    kind: str
+    name: str
     level: str
     what: str
     suffix: str = "relmat"
@@ -100,9 +104,10 @@ class Output:
     directed: bool = True
     diagonal: bool = True
     averaged: bool = False
-    about: str = ""
+    uncertainty_of: str = ""
     tested: bool = False
     value: str = ""
+    permuted: bool = False
     label: str = ""
     title: str = ""
 
@@ -124,7 +129,7 @@ _BH = "after the correction of Benjamini and Hochberg over all"
 
 
 class _Fields(TypedDict, total=False):
-    """Fields of an :class:`Output` that its entries state one by one."""
+    """Fields of an :class:`Output` that the entries of the catalogue set individually."""
 
     method: str
     units: str
@@ -133,69 +138,72 @@ class _Fields(TypedDict, total=False):
     directed: bool
     tested: bool
     value: str
+    permuted: bool
     label: str
     title: str
 
 
 class _ModelFields(_Fields, total=False):
-    """The same for a measure of a model."""
+    """Fields that the entry of a measure of a model can set in addition."""
 
     diagonal: bool
 
 
-def _of_map(kind: str, what: str, **fields: Unpack[_Fields]) -> Output:
-    """Return how sure each entry of the map is, as a matrix."""
+def _uncertainty_output(name: str, what: str, **fields: Unpack[_Fields]) -> Output:
+    """Return the matrix of the uncertainty of each entry of the map."""
     relation = "effective connectivity"
-    return Output(kind=kind, level=MODEL, what=what, measure=kind, relation=relation, about="npi",
-                  diagonal=False, **fields)  # fmt: skip
+    return Output(name=name, level=MODEL, what=what, measure=name, relation=relation,
+                  uncertainty_of="npi", diagonal=False, **fields)  # fmt: skip
 
 
-def _of_model(kind: str, what: str, relation: str = "", **fields: Unpack[_ModelFields]) -> Output:
-    """Return a measure, of which every model and every group has a matrix."""
-    return Output(kind=kind, level=MODEL, what=what, measure=kind, averaged=True,
+def _model_output(
+    name: str, what: str, relation: str = "", **fields: Unpack[_ModelFields]
+) -> Output:
+    """Return a measure, for which every model and every group has a matrix."""
+    return Output(name=name, level=MODEL, what=what, measure=name, averaged=True,
                   relation=relation or what[:1].lower() + what[1:], **fields)  # fmt: skip
 
 
-def _of_group(kind: str, what: str, **fields: Unpack[_Fields]) -> Output:
-    """Return what is known of every connection of a group, as a matrix."""
-    return Output(kind=kind, level=GROUP, what=what, variant=kind.capitalize(), **fields)
+def _group_output(name: str, what: str, **fields: Unpack[_Fields]) -> Output:
+    """Return the matrix of one statistic of every connection of a group."""
+    return Output(name=name, level=GROUP, what=what, variant=name.capitalize(), **fields)
 
 
-def _of_test(kind: str, what: str, **fields: Unpack[_Fields]) -> Output:
-    """Return what is known of every connection of a test over subjects, as a matrix."""
-    variant = kind.removeprefix("model").capitalize()
-    return Output(kind=kind, level=CONTRAST, what=what, variant=variant, **fields)
+def _test_output(name: str, what: str, **fields: Unpack[_Fields]) -> Output:
+    """Return the matrix of one statistic of every connection in a test over subjects."""
+    variant = name.removeprefix("model").capitalize()
+    return Output(name=name, level=CONTRAST, what=what, variant=variant, **fields)
 
 
-def _by_permutation(kind: str, what: str, label: str) -> Output:
-    return _of_test(kind, f"p by permutation{what}", units=_PROBABILITY, role="p", bounds=_P,
-                    tested=True, label=label)  # fmt: skip
+def _permutation_output(name: str, value: str, what: str, label: str) -> Output:
+    return _test_output(name, f"p by permutation{what}", units=_PROBABILITY, role="p", bounds=_P,
+                        tested=True, value=value, permuted=True, label=label)  # fmt: skip
 
 
 _ALL = (
     Output(
-        kind="timeseries", level=RUN, suffix="timeseries",
+        name="timeseries", level=RUN, suffix="timeseries",
         what="Regional signals, one column per region of the atlas",
         method="A row of n/a is a censored sample, a column of n/a a region that is not covered.",
     ),
     Output(
-        kind="coverage", level=RUN, suffix="dseg", variant="Coverage",
-        what="How much of each region of the atlas the run covers",
+        name="coverage", level=RUN, suffix="dseg", variant="Coverage",
+        what="Coverage of each region of the atlas in the run",
     ),
     Output(
-        kind="outliers", level=RUN, suffix="timeseries", variant="Outliers",
+        name="outliers", level=RUN, suffix="timeseries", variant="Outliers",
         what="1 for each sample that was left out: dummy scans and censored samples",
     ),
     Output(
-        kind="design", level=RUN, suffix="timeseries", variant="Design",
+        name="design", level=RUN, suffix="timeseries", variant="Design",
         what="The confounds that were regressed out of the regional signals, in one fit",
     ),
     Output(
-        kind="raw", level=RUN, suffix="timeseries", variant="Raw",
-        what="Regional signals before they were cleaned, in standard deviations, with three "
-        "digits, for people to look at",
+        name="raw", level=RUN, suffix="timeseries", variant="Raw",
+        what="Regional signals before denoising, in standard deviations, rounded to three "
+        "digits, for visual inspection",
     ),
-    _of_model(
+    _model_output(
         "npi", "Effective connectivity", units=_SD, diagonal=False,
         method="Mean change of the target one sample after the source was perturbed in the "
         "surrogate (neural perturbational inference, Luo et al. 2025, "
@@ -203,217 +211,248 @@ _ALL = (
         "The diagonal is set to 0.",
         label="EC", title="effective connectivity by perturbation",
     ),
-    _of_model(
+    _model_output(
         "jacobian", "Effective connectivity by small perturbations", "effective connectivity",
         units=_PER_SD,
         method="Mean derivative of the surrogate's prediction of the target by the most recent "
         "sample of the source: the limit of the perturbation for small strength, per unit.",
     ),
-    _of_model(
+    _model_output(
         "pearsoncorrelation", "Functional connectivity", units="arbitrary", directed=False,
-        bounds=_R, method="Pearson correlation over all kept samples of the runs.",
+        bounds=_R, method="Pearson correlation over all retained samples of the runs.",
         label="FC", title="functional connectivity of the data",
     ),
-    _of_model(
+    _model_output(
         "modelfc", "Functional connectivity of the surrogate", units="arbitrary", directed=False,
         bounds=_R,
         method="Pearson correlation of the free-running surrogate (1200 samples from zeros, noise "
         "of SD 0.1 on its input). Missing where the surrogate diverged.",
         label="model FC", title="functional connectivity of the free-running surrogate",
     ),
-    _of_model(
+    _model_output(
         "partialcorrelation", "Partial correlation", units="arbitrary", directed=False, bounds=_R,
-        method="Correlation of a pair of regions with all others held fixed, from a covariance "
-        "shrunk by the rule of Ledoit and Wolf (2004).",
+        method="Correlation of two regions with all others held constant, from a covariance "
+        "matrix with the shrinkage of Ledoit and Wolf (2004).",
     ),
-    _of_model(
+    _model_output(
         "laggedcorrelation", "Lagged correlation", units="arbitrary", bounds=_R,
         method="Correlation of the source with the target one sample later.",
     ),
-    _of_model(
+    _model_output(
         "ridgevar", "Vector autoregression", units=_PER_SD,
-        method="Weights of a VAR of one lag, by ridge regression with a penalty of least "
-        "leave-one-out error.",
+        method="Weights of a VAR with one lag, by ridge regression with the penalty that "
+        "minimizes the leave-one-out error.",
     ),
-    _of_model(
+    _model_output(
         "oriented", "Oriented partial correlation", units="arbitrary", bounds=_R,
-        method="Partial correlation, in the direction that the skewness of the signals gives it "
-        "(Hyvarinen and Smith 2013); 0 in the other. Holds only where regions are skewed, and is "
-        "to be trusted only where it repeats.",
+        method="Partial correlation, in the direction that the skewness of the signals indicates "
+        "(Hyvarinen and Smith 2013); 0 in the other. Valid only where signals are skewed, and to "
+        "be trusted only where it is replicated.",
     ),
-    _of_map(
+    _uncertainty_output(
         "npistderr", "Standard error of effective connectivity", units=_SD, bounds=(0, None),
         role="standard error", method="Standard error of each entry of the map (meas-npi).",
     ),
-    _of_map(
+    _uncertainty_output(
         "npilower", "Lower end of the 95 % interval of effective connectivity", units=_SD,
-        method="The map (meas-npi) less 1.96 standard errors.", label="lower",
+        method="The map (meas-npi) minus 1.96 standard errors.", label="lower",
     ),
-    _of_map(
+    _uncertainty_output(
         "npiupper", "Upper end of the 95 % interval of effective connectivity", units=_SD,
         method="The map (meas-npi) plus 1.96 standard errors.", label="upper",
     ),
-    _of_map(
+    _uncertainty_output(
         "npip", "p value of effective connectivity", units=_PROBABILITY, role="p", bounds=_P,
-        method="Two-sided p of the entry (meas-npi) being 0, not corrected.",
+        method="Two-sided p of the entry (meas-npi) under the null hypothesis of 0, "
+        "not corrected.",
     ),
-    _of_map(
+    _uncertainty_output(
         "npiq", "q value of effective connectivity", units=_FDR, role="q", bounds=_P,
         method=f"p {_BH} entries of the map.", label="q",
     ),
     Output(
-        kind="npinetworks", level=MODEL, what="Mean effective connectivity between networks",
-        measure="npinetworks", relation="effective connectivity", units=_SD,
-        method="Mean of the map (meas-npi) over the pairs of regions of two networks, regions "
-        "with themselves left out; the networks are those of the table of regions.",
+        name="npibold", level=MODEL, what="Peak responses of the signals to brief perturbations",
+        measure="npibold", relation="response of the signals to perturbation", units="arbitrary",
+        diagonal=False,
+        method="Largest deviation, with its sign, that the signal of the target shows after the "
+        "state of the source was raised for an instant, over the largest that the signal of the "
+        "source shows: the perturbation as BOLD would show it, through the gain that all regions "
+        "share, with the phase of least delay. The file exists only if the map accounts for a "
+        "gain or for delays. The diagonal is set to 0.",
     ),
     Output(
-        kind="strength", level=MODEL, suffix="dseg", variant="Strength",
+        name="npidelayshare", level=MODEL,
+        what="Share of the variance of each connection that is due to the delays",
+        measure="npidelayshare", relation="share of the variance of effective connectivity",
+        units="arbitrary", bounds=_P, diagonal=False,
+        method="1 minus the posterior variance of the entry (meas-npi) with the delays held fixed "
+        "over that with unknown delays: how much of what is uncertain about the connection could "
+        "be delay. The file exists only if the map accounts for delays.",
+    ),
+    Output(
+        name="npiundelayed", level=MODEL,
+        what="Effective connectivity if no region had a delay of its own",
+        measure="npiundelayed", relation="effective connectivity", units=_SD, diagonal=False,
+        method="The map (meas-npi) of the same surrogate fitted without delays, to be compared "
+        "with it where a hierarchy of regions cannot be told from delays. The file exists only if "
+        "the map accounts for delays.",
+    ),
+    Output(
+        name="npinetworks", level=MODEL, what="Mean effective connectivity between networks",
+        measure="npinetworks", relation="effective connectivity", units=_SD,
+        method="Mean of the map (meas-npi) over the pairs of regions of two networks, without the "
+        "diagonal; the networks are those of the table of regions.",
+    ),
+    Output(
+        name="strength", level=MODEL, suffix="dseg", variant="Strength",
         what="Out-strength, in-strength, net flow, asymmetry and hierarchy of each region in the "
         "map of effective connectivity",
-        method="Positive and negative entries are summed together and apart; n/a: not covered.",
+        method="Positive and negative entries are summed together and separately; n/a: not "
+        "covered.",
     ),
     Output(
-        kind="delays", level=MODEL, suffix="dseg", variant="Delays",
-        what="Delay with which each region shows its state",
+        name="delays", level=MODEL, suffix="dseg", variant="Delays",
+        what="Delay between the state and the signal of each region",
         method="Estimated together with the drift, from the phases of all cross-spectra. The file "
-        "is there where the map allows for delays.",
+        "exists only if the map accounts for delays.",
     ),
     Output(
-        kind="weights", level=MODEL, suffix="surrogate", extension=".safetensors",
+        name="weights", level=MODEL, suffix="surrogate", extension=".safetensors",
         below=SURROGATES, what="The fitted surrogate",
     ),
     Output(
-        kind="training", level=MODEL, suffix="training", below=SURROGATES,
-        what="Errors of the training by epoch, or the search of a whole-brain model",
+        name="training", level=MODEL, suffix="training", below=SURROGATES,
+        what="Training and validation errors by epoch, or the search of a whole-brain model",
     ),
     Output(
-        kind="bifurcation", level=MODEL, suffix="bifurcation", below=SURROGATES,
-        what="Activity of one region of a whole-brain model alone, by its excitability",
+        name="bifurcation", level=MODEL, suffix="bifurcation", below=SURROGATES,
+        what="Activity of an isolated region of a whole-brain model, by its excitability",
     ),
     Output(
-        kind="responses", level=MODEL, suffix="responses", below=SURROGATES,
+        name="responses", level=MODEL, suffix="responses", below=SURROGATES,
         what="Responses to perturbing several regions at once",
     ),
-    _of_group(
+    _group_output(
         "groupmean", "Mean over subjects", value="mean",
         label="mean EC", title="mean effective connectivity",
     ),
-    _of_group(
+    _group_output(
         "groupsd", "Sample standard deviation over subjects", bounds=(0, None), value="sd",
         label="SD", title="SD over subjects",
     ),
-    _of_group(
-        "groupn", "Number of subjects that have the edge", units="subjects", bounds=(0, None),
-        value="n",
+    _group_output(
+        "groupn", "Number of subjects in which the edge is available", units="subjects",
+        bounds=(0, None), value="n",
     ),
-    _of_group(
+    _group_output(
         "groupmax", "Mean over subjects, scaled so that the strongest connection is 1",
         units="arbitrary",
     ),
-    _of_group(
+    _group_output(
         "groupt", "t of the mean over subjects", units="t", tested=True, value="t",
         label="t", title="t of the mean",
     ),
-    _of_group(
+    _group_output(
         "groupp", "Two-sided p of a mean of 0, not corrected", units=_PROBABILITY, role="p",
         bounds=_P, tested=True, value="p",
     ),
-    _of_group(
+    _group_output(
         "groupq", f"p of a mean of 0 {_BH} edges", units=_FDR, role="q", bounds=_P, tested=True,
         value="q", label="q",
     ),
-    _of_group(
+    _group_output(
         "grouplower", "Lower end of the 95 % interval of the mean over subjects", tested=True,
         value="lower", label="lower",
     ),
-    _of_group(
+    _group_output(
         "groupupper", "Upper end of the 95 % interval of the mean over subjects", tested=True,
         value="upper", label="upper",
     ),
-    _of_group(
+    _group_output(
         "groupsign", "Fraction of subjects whose entry has the sign of the mean", units="share",
         bounds=_P, tested=True, value="sign_consistency",
         label="sign", title="fraction of subjects with the sign of the mean",
     ),
-    _of_group(
+    _group_output(
         "groupinfluence",
         "Largest change of the mean when one subject is left out, in standard errors",
         units="standard errors", bounds=(0, None), value="influence",
     ),
-    _of_group("groupmedian", "Median over subjects", value="median"),
-    _of_group("grouptrimmed", "Trimmed mean over subjects", value="trimmed"),
-    _of_group(
+    _group_output("groupmedian", "Median over subjects", value="median"),
+    _group_output("grouptrimmed", "Trimmed mean over subjects", value="trimmed"),
+    _group_output(
         "groupicc", "ICC(2,1) over the visits of subjects (Shrout and Fleiss 1979)", units="ICC",
         bounds=(None, 1.0), label="ICC", title="ICC(2,1) over visits",
     ),
-    _of_group(
+    _group_output(
         "groupmotion", "Correlation with mean framewise displacement over subjects (QC-EC)",
         units="r", bounds=_R, label="QC-EC", title="correlation with mean FD over subjects",
     ),
-    _of_test("modeleffect", "Effect, by least squares over subjects", value="effect"),
-    _of_test(
+    _test_output("modeleffect", "Effect, by least squares over subjects", value="effect"),
+    _test_output(
         "modelstatistic", "Statistic of the effect (t, or F of several columns)", units="t or F",
         tested=True, value="statistic",
     ),
-    _of_test(
+    _test_output(
         "modelp", "Parametric p, two-sided, not corrected", units=_PROBABILITY, role="p",
         bounds=_P, tested=True, value="p", label="p",
     ),
-    _of_test(
+    _test_output(
         "modelq", f"Parametric p {_BH} edges", units=_FDR, role="q", bounds=_P, tested=True,
         value="q", label="q",
     ),
-    _by_permutation("modelpermuted", " of each edge, not corrected", "p permuted"),
-    _by_permutation("modelfwe", ", family-wise by the largest statistic of each", "p FWE"),
-    _by_permutation(
-        "modelnbs", ", family-wise, of the network of directed edges above the threshold that the "
-        "edge is in; 1 outside of networks", "p NBS",
+    _permutation_output("modelpermuted", "p", " of each edge, not corrected", "p permuted"),
+    _permutation_output("modelfwe", "p_fwe", ", family-wise, from the maximum statistic", "p FWE"),
+    _permutation_output(
+        "modelnbs", "p_nbs",
+        ", family-wise, of the network of suprathreshold directed edges that contains the edge; 1 "
+        "outside networks", "p NBS",
     ),
-    _by_permutation(
-        "modeltfnbs", ", family-wise, of the threshold-free network score of the edge", "p TFNBS",
+    _permutation_output(
+        "modeltfnbs", "p_tfnbs",
+        ", family-wise, of the threshold-free network score of the edge", "p TFNBS",
     ),
     *(
-        Output(kind=kind, level=TABLE, suffix=kind, below=STATISTICS, what=what)
-        for kind, what in (
+        Output(name=name, level=TABLE, suffix=name, below=STATISTICS, what=what)
+        for name, what in (
             ("edges", "One row per connection"),
-            ("regions", "One row per region and figure of what the maps say of regions"),
-            ("networks", "One row per pair of networks, by how regions are put together"),
+            ("regions", "One row per region and regional measure"),
+            ("networks", "One row per pair of networks, for each grouping of regions"),
             ("subjects", "One row per subject of the group"),
             ("components",
              "One row per connection of every network of connections above the threshold"),
         )
     ),
 )  # fmt: skip
-CATALOGUE: Mapping[str, Output] = {output.kind: output for output in _ALL}
+CATALOGUE: Mapping[str, Output] = {output.name: output for output in _ALL}
 
 
-def kinds_of(level: str, *, matrices: bool | None = None) -> tuple[str, ...]:
-    """Return the kinds of files of a level, in the order of the catalogue.
+def output_names(level: str, *, matrices: bool | None = None) -> tuple[str, ...]:
+    """Return the names of the outputs of a level, in the order of the catalogue.
 
     Parameters
     ----------
     level
         RUN, MODEL, GROUP, CONTRAST or TABLE.
     matrices
-        Whether matrices alone are returned, or what is none alone; all where None.
+        Whether to return only matrices (True), only other files (False), or all (None).
     """
     return tuple(
-        output.kind
+        output.name
         for output in CATALOGUE.values()
         if output.level == level and matrices in (None, output.is_matrix)
     )
 
 
-RUN_TABLES = kinds_of(RUN)
-# How sure each entry of the map is; a group has spreads of its own instead.
-UNCERTAINTIES = tuple(output.kind for output in _ALL if output.about)
-MEASURES = tuple(output.kind for output in _ALL if output.averaged)
-# What is known of every edge of a group, and of every edge of a model over subjects.
-GROUP_KINDS = kinds_of(GROUP)
-MODEL_KINDS = kinds_of(CONTRAST)
-STATISTICS_TABLES = kinds_of(TABLE)
-# What is no name of the standard yet.
+RUN_TABLES = output_names(RUN)
+# Uncertainty of each entry of the map; groups have measures of spread instead.
+UNCERTAINTIES = tuple(output.name for output in _ALL if output.uncertainty_of)
+MEASURES = tuple(output.name for output in _ALL if output.averaged)
+# Statistics of every edge of a group, and of every edge of a linear model over subjects.
+GROUP_OUTPUTS = output_names(GROUP)
+CONTRAST_OUTPUTS = output_names(CONTRAST)
+STATISTICS_TABLES = output_names(TABLE)
+# Files whose names are not part of the standard yet.
 BIDSIGNORE = (
     *(
         f"*_{suffix}.{extension}"
@@ -427,22 +466,22 @@ BIDSIGNORE = (
 
 
 def catalogue_table() -> str:
-    """Return the catalogue as a table in Markdown, as the documentation shows it."""
+    """Return the catalogue as a table in Markdown, as in the documentation."""
     folders = {RUN: "sub-X/func", MODEL: "sub-X/func", GROUP: "tpl-S/func", CONTRAST: "tpl-S/func"}
     lines = ["| file | of a | what | units |", "|---|---|---|---|"]
-    for known in CATALOGUE.values():
-        folder_ = PurePosixPath(known.below, folders.get(known.level, "tpl-S/func"))
-        meas = f"_meas-{known.measure or 'M'}" if known.is_matrix else ""
-        test = f"{TEST}C" if known.level == CONTRAST else ""
-        name = f"...{meas}_desc-D{test}{known.variant}_{known.suffix}{known.extension}"
-        units = known.units or ("of the measure" if known.is_matrix else "")
-        lines.append(f"| `{folder_}/{name}` | {known.level} | {known.what} | {units} |")
+    for output in CATALOGUE.values():
+        folder_ = PurePosixPath(output.below, folders.get(output.level, "tpl-S/func"))
+        meas = f"_meas-{output.measure or 'M'}" if output.is_matrix else ""
+        test = f"{TEST}C" if output.level == CONTRAST else ""
+        name = f"...{meas}_desc-D{test}{output.variant}_{output.suffix}{output.extension}"
+        units = output.units or ("of the measure" if output.is_matrix else "")
+        lines.append(f"| `{folder_}/{name}` | {output.level} | {output.what} | {units} |")
     return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class BIDSName:
-    """What a file name says: entities, suffix, and extension with its dot."""
+    """The parts of a file name: entities, suffix, and extension with its dot."""
 
     entities: dict[str, str]
     suffix: str
@@ -461,16 +500,16 @@ def parse_name(path: PurePosixPath | str) -> BIDSName:
     return BIDSName(entities, suffix, f".{extension}" if extension else "")
 
 
-def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
-    """Return where an output lies, relative to the output dataset.
+def output_path(output_name: str, entities: Entities, desc: str) -> PurePosixPath:
+    """Return the path of an output, relative to the output dataset.
 
     Parameters
     ----------
-    kind
-        Of :data:`CATALOGUE`; what is known of groups and tests needs the measure in
-        ``entities["meas"]``.
+    output_name
+        Key of :data:`CATALOGUE`. For outputs of groups and tests, ``entities["meas"]`` must be the
+        measure.
     entities
-        Of the run or the model, atlas included.
+        Entities of the run or the model, atlas included.
     desc
         The denoising strategy.
 
@@ -478,81 +517,83 @@ def output_path(kind: str, entities: Entities, desc: str) -> PurePosixPath:
     >>> str(output_path("npi", entities, "simple"))
     'sub-01/func/sub-01_task-rest_atlas-AAL_meas-npi_desc-simple_relmat.tsv'
     """
-    known = CATALOGUE[kind]
-    named = {**entities, "desc": desc + known.variant}
-    if known.measure:
-        named["meas"] = known.measure
-    if known.suffix == "dseg":  # the standard knows no density of a table of regions
+    output = CATALOGUE[output_name]
+    named = {**entities, "desc": desc + output.variant}
+    if output.measure:
+        named["meas"] = output.measure
+    if output.suffix == "dseg":  # the standard has no density for a table of regions
         named.pop("den", None)
     return (
-        PurePosixPath(known.below)
-        / folder(named)
-        / (stem(named) + f"_{known.suffix}{known.extension}")
+        PurePosixPath(output.below)
+        / func_folder(named)
+        / (join_entities(named) + f"_{output.suffix}{output.extension}")
     )
 
 
-def pattern_of(
-    kind: str, *, subject: str = "*", measure: str = MEASURES[0], extension: str = ""
+def output_pattern(
+    output_name: str, *, subject: str = "*", measure: str = MEASURES[0], extension: str = ""
 ) -> str:
-    """Return the pattern by which all files of a kind are found in an output dataset.
+    """Return the glob pattern that matches all files of one output in an output dataset.
 
     Parameters
     ----------
-    kind
-        Of :data:`CATALOGUE`, of a run, model, group or test.
+    output_name
+        Key of :data:`CATALOGUE`; an output of a run, model, group or test.
     subject
         Label of one subject, for files of runs and models.
     measure
-        What the matrices of a group or a test are; ``*`` for any.
+        Measure of the matrices of a group or a test; ``*`` for any.
     extension
-        Of the files, where it is another: ``.json`` for their sidecars.
+        Extension that replaces that of the output, such as ``.json`` for sidecars.
 
-    >>> pattern_of("npi", extension=".json"), pattern_of("groupmean")
+    >>> output_pattern("npi", extension=".json"), output_pattern("groupmean")
     ('sub-*/**/func/*_meas-npi_*_relmat.json', 'tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv')
     """
-    known = CATALOGUE[kind]
-    start = f"sub-{subject}" if known.level in (RUN, MODEL) else "tpl-*"
-    meas = f"*_meas-{known.measure or measure}_" if known.is_matrix else ""
-    name = f"{meas}*{known.variant}_{known.suffix}{extension or known.extension}"
-    return str(PurePosixPath(known.below, start, "**", "func", name))
+    output = CATALOGUE[output_name]
+    start = f"sub-{subject}" if output.level in (RUN, MODEL) else "tpl-*"
+    meas = f"*_meas-{output.measure or measure}_" if output.is_matrix else ""
+    name = f"{meas}*{output.variant}_{output.suffix}{extension or output.extension}"
+    return str(PurePosixPath(output.below, start, "**", "func", name))
 
 
 def pretrained_path(entities: Entities, desc: str) -> PurePosixPath:
-    """Return where the pre-trained surrogate of the group of a model lies."""
+    """Return the path of the pre-trained surrogate for the group that a model belongs to."""
     shared = {key: value for key, value in entities.items() if key not in WITHIN_GROUP}
-    return PurePosixPath(PRETRAINED, stem({**shared, "desc": desc}) + "_surrogate.safetensors")
+    return PurePosixPath(
+        PRETRAINED, join_entities({**shared, "desc": desc}) + "_surrogate.safetensors"
+    )
 
 
 def atlas_path(space: str, entities: Entities, suffix: str, extension: str) -> PurePosixPath:
-    """Return where a file of an atlas lies: its table of regions, its image."""
+    """Return the path of a file of an atlas: its table of regions or its image."""
     named = {"tpl": space, **entities}
-    return PurePosixPath(f"tpl-{space}", "anat", f"{stem(named)}_{suffix}{extension}")
+    return PurePosixPath(f"tpl-{space}", "anat", f"{join_entities(named)}_{suffix}{extension}")
 
 
-def label_of(words: str) -> str:
-    """Return a label for what is tested, for use in ``desc``.
+def make_label(contrast: str) -> str:
+    """Return a label for a contrast, for use in ``desc``.
 
-    >>> label_of("patient - control"), label_of("group[T.patient]")
+    >>> make_label("patient - control"), make_label("group[T.patient]")
     ('PatientMinusControl', 'GroupPatient')
     """
-    spelled = words.replace("[T.", "[").replace("-", " minus ").replace("+", " plus ")
+    spelled = contrast.replace("[T.", "[").replace("-", " minus ").replace("+", " plus ")
     parts = re.split(r"[^A-Za-z0-9]+", spelled.replace("*", " times "))
     return "".join(part[:1].upper() + part[1:] for part in parts)[:_LONGEST_LABEL]
 
 
 def contrast_labels(contrasts: Sequence[str]) -> dict[str, str]:
-    """Return the label of every contrast of a model, as it stands in ``desc`` before the kind.
+    """Return the label of every contrast of a model, which begins the value of ``desc``.
 
-    No two names that follow from them differ in case alone, nor from those of the group: what is
-    spelled like another gets a number.
+    The resulting file names differ from each other, and from those of the group, in more than
+    upper and lower case: a label that would repeat another one gets a number.
 
     >>> contrast_labels(["group[T.patient]", "age", "Age"])
     {'group[T.patient]': 'TestGroupPatient', 'age': 'TestAge', 'Age': 'TestAge2'}
     """
-    used = {CATALOGUE[kind].variant.lower() for kind in GROUP_KINDS}
+    used = {CATALOGUE[name].variant.lower() for name in GROUP_OUTPUTS}
     labels = {}
     for contrast in contrasts:
-        first = label = f"{TEST}{label_of(contrast)}"
+        first = label = f"{TEST}{make_label(contrast)}"
         number = 1
         while used & (names := _names_of_test(label)):
             number += 1
@@ -563,11 +604,12 @@ def contrast_labels(contrasts: Sequence[str]) -> dict[str, str]:
 
 
 def _names_of_test(label: str) -> set[str]:
-    """Return what follows from the label of a contrast, in small letters."""
-    return {label.lower(), *((label + CATALOGUE[kind].variant).lower() for kind in MODEL_KINDS)}
+    """Return all values of ``desc`` that the label of a contrast leads to, in lower case."""
+    variants = (CATALOGUE[name].variant for name in CONTRAST_OUTPUTS)
+    return {label.lower(), *((label + variant).lower() for variant in variants)}
 
 
-def folder(entities: Entities) -> PurePosixPath:
+def func_folder(entities: Entities) -> PurePosixPath:
     """Return the folder of a file with these entities."""
     parts = [
         f"{key}-{entities[key]}" for key in ("sub", "ses", "tpl", "cohort") if key in entities
@@ -575,13 +617,13 @@ def folder(entities: Entities) -> PurePosixPath:
     return PurePosixPath(*parts, "func")
 
 
-def stem(entities: Entities) -> str:
+def join_entities(entities: Entities) -> str:
     """Join entities in the order of the standard.
 
     Raises
     ------
     InputDataError
-        An entity is unknown, or a value is not letters and digits.
+        An entity is unknown, or a value contains other characters than letters and digits.
     """
     name = "_".join(f"{key}-{value}" for key, value in entities.items())
     if unknown := sorted(set(entities) - set(ENTITY_ORDER)):
@@ -598,7 +640,7 @@ def stem(entities: Entities) -> str:
 
 
 def is_label(value: str) -> bool:
-    """Tell whether a value can be a label of BIDS: letters of ASCII and digits.
+    """Tell whether a value is a valid BIDS label: ASCII letters and digits.
 
     >>> is_label("01"), is_label("1.5"), is_label("Žofie")
     (True, False, False)
@@ -607,10 +649,10 @@ def is_label(value: str) -> bool:
 
 
 def unit_name(entities: Entities) -> str:
-    """Join entities as :func:`stem` does, also those of an input that is refused for its name.
+    """Join entities like :func:`join_entities`, but accept invalid labels of refused inputs.
 
-    What no label may hold is percent-encoded: the result is the name of a file on every system,
-    and never that of another label.
+    Characters that are not allowed in a label are percent-encoded, so that the result is a valid
+    and unique file name on every system.
 
     >>> unit_name({"task": "rest", "sub": "Žofie"})
     'sub-%C5%BDofie_task-rest'
@@ -625,7 +667,7 @@ def unit_name(entities: Entities) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Return a text for messages; bytes that are no text, line ends and the like as escapes.
+    r"""Return a text for messages, with line breaks and other unprintable characters escaped.
 
     >>> printable("a\nb")
     'a\\nb'

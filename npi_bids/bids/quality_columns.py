@@ -1,4 +1,4 @@
-"""Columns of ``logs/quality.tsv``: the figures of quality, and what each of them means."""
+"""Columns of ``logs/quality.tsv``: the quality metrics and their meaning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from npi_bids.records import HIGH_FREQUENCY
 
 @dataclass(frozen=True, slots=True)
 class QualityFigure:
-    """One figure of quality.
+    """One quality metric.
 
     Attributes
     ----------
@@ -19,11 +19,11 @@ class QualityFigure:
     title
         Name on the page of a subject.
     note
-        What it means.
+        Explanation of the metric.
     units
-        Where it has some.
-    shown
-        Whether it stands on the page.
+        Units; empty for a metric without any.
+    displayed
+        Whether it appears on the page.
     meaning
         Sentence of the data dictionary; title and note where empty.
     """
@@ -32,12 +32,12 @@ class QualityFigure:
     title: str
     note: str
     units: str = ""
-    shown: bool = True
+    displayed: bool = True
     meaning: str = ""
 
     @property
     def column(self) -> Column:
-        """What the data dictionary says of it."""
+        """Entry of the metric in the data dictionary."""
         return Column(self.meaning or f"{self.title}: {self.note}.", self.units)
 
 
@@ -131,14 +131,14 @@ FIGURES = (
     QualityFigure(
         "removed_delay_sd",
         "SD of delays allowed for",
-        "seconds, over regions; 0: none were found; n/a: the surrogate knows of none",
+        "seconds, over regions; 0: no delays; n/a: not estimated by the surrogate",
         "s",
     ),
     QualityFigure(
         "common_gain",
         "common gain allowed for",
         "whether the map allows for a filter or haemodynamic response that all regions share",
-        shown=False,
+        displayed=False,
     ),
     QualityFigure("antisymmetric_share", "antisymmetric fraction", "of the map's variance"),
     QualityFigure(
@@ -155,7 +155,7 @@ FIGURES = (
     QualityFigure(
         "high_frequency_share",
         f"power above {HIGH_FREQUENCY:g} Hz",
-        "fraction of the total; n/a: the TR is too long to tell",
+        "fraction of the total; n/a: the TR is too long",
     ),
     QualityFigure(
         "samples_per_parameter", "samples per parameter", "effective windows per region and lag"
@@ -170,44 +170,44 @@ FIGURES = (
         "skill_persistence",
         "skill over persistence",
         "fraction by which the squared error is lower",
-        shown=False,
+        displayed=False,
     ),
     QualityFigure(
         "shrunk",
         "shrunk",
         "whether the map is shrunk towards that of a group; the split-half r is then that of the "
         "deviations from it",
-        shown=False,
+        displayed=False,
     ),
     QualityFigure(
         "r_seed_symmetric",
         "r between seeds, symmetric",
         "of the undirected part",
-        shown=False,
+        displayed=False,
     ),
     QualityFigure(
         "r_seed_antisymmetric",
         "r between seeds, antisymmetric",
         "of the directional part",
-        shown=False,
+        displayed=False,
     ),
     QualityFigure(
         "direction_supported",
         "direction supported",
         "whether the ratio and the p of direction both pass their thresholds",
-        shown=False,
+        displayed=False,
     ),
-    QualityFigure("n_train", "windows for training", "first in time", shown=False),
-    QualityFigure("n_valid", "windows held out", "for validation", shown=False),
-    QualityFigure("n_regions", "regions", "in the model", shown=False),
+    QualityFigure("n_train", "windows for training", "first in time", displayed=False),
+    QualityFigure("n_valid", "windows held out", "for validation", displayed=False),
+    QualityFigure("n_regions", "regions", "in the model", displayed=False),
     QualityFigure(
         "effective_windows",
         "effective windows",
         "that would carry the same information if the signals were white",
-        shown=False,
+        displayed=False,
     ),
 )
-_OTHERS = {
+_MODEL_COLUMNS = {
     "participant_id": Column("Label of the participant."),
     "model": Column("Entities of the model beside the participant."),
     "desc": Column("Denoising strategy, as in descriptions.tsv."),
@@ -227,5 +227,5 @@ def quality_sidecar() -> TableSidecar:
     """Return the data dictionary of the table of quality."""
     return TableSidecar(
         description="Quality metrics, one row per model; n/a where a metric is not available.",
-        columns={**_OTHERS, **{figure.name: figure.column for figure in FIGURES}},
+        columns={**_MODEL_COLUMNS, **{figure.name: figure.column for figure in FIGURES}},
     )

@@ -10,7 +10,7 @@ from npi_bids.bids.outputs import ENTITY_ORDER, printable
 from npi_bids.settings import check_options, option
 
 NIFTI, CIFTI, GIFTI, TIMESERIES = "nifti", "cifti", "gifti", "timeseries"
-FOLDER = "folder"  # a folder that cannot be read, in the place of the runs that it may hold
+FOLDER = "folder"  # a folder that cannot be read and represents the runs that it may contain
 # Entities that a pooled unit drops. Dropping any other makes files overwrite each other.
 _POOLED = {"none": (), "runs": ("run",), "sessions": ("run", "ses")}
 _SAME_TR = 1e-4  # seconds
@@ -23,29 +23,29 @@ class BoldRun:
     Attributes
     ----------
     path
-        The 4D image, the greyordinates, the left hemisphere, or the table of regional series;
-        of a folder that cannot be read, the folder.
+        The 4D image, the greyordinates, the left hemisphere, the table of regional series, or a
+        folder that cannot be read.
     entities
-        Of its name, without ``desc``.
+        Entities in its name, without ``desc``.
     dataset
-        Root of the dataset it lies in, and ``link``, its name in ``DatasetLinks``.
+        Root of its dataset, and ``link``, the name of the dataset in ``DatasetLinks``.
     mask, confounds
-        Beside it, or None. Beside a table of series, ``mask`` is the table of outliers and
-        ``confounds`` that of motion.
+        Files beside the run, or None. Beside a table of series, ``mask`` is the table of outliers
+        and ``confounds`` that of motion.
     tr
-        RepetitionTime of the sidecar in seconds, or None where it does not say.
+        RepetitionTime of the sidecar in seconds, or None where it is not stated.
     problem
         Why the run cannot be used, or empty.
-    kind
+    input_format
         ``nifti``, ``cifti``, ``gifti``, ``timeseries``, or ``folder`` where a folder that cannot
-        be read stands for the runs in it.
+        be read represents the runs in it.
     right
-        The right hemisphere where the run comes in two files.
+        The right hemisphere where the run consists of two files.
     regions
-        Entities that say which regions the columns of a table of series are.
+        Entities that identify the regions in the columns of a table of series.
     misnamed
-        Whether the problem is the name, so that ``entities`` and ``regions`` hold what of it can
-        be read.
+        Whether the problem is the name, so that ``entities`` and ``regions`` contain only its
+        readable parts.
     """
 
     path: Path
@@ -56,20 +56,20 @@ class BoldRun:
     confounds: Path | None = None
     tr: float | None = None
     problem: str = ""
-    kind: str = NIFTI
+    input_format: str = NIFTI
     right: Path | None = None
     regions: dict[str, str] = field(default_factory=dict)
     misnamed: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that is read of the run."""
+        """All files of the run that are read."""
         return tuple(path for path in (self.path, self.right, self.mask, self.confounds) if path)
 
     @property
     def source(self) -> str:
-        """Path of what is read, for messages; that of a folder ends in ``/``."""
-        return printable(self.path) + ("/" if self.kind == FOLDER else "")
+        """Path of the run, for messages; that of a folder ends in ``/``."""
+        return printable(self.path) + ("/" if self.input_format == FOLDER else "")
 
     def uri(self, path: Path) -> str:
         """Return the BIDS URI of a file of the run's dataset."""
@@ -98,9 +98,9 @@ class Unit:
     Attributes
     ----------
     entities
-        What all runs share, by name, without what is pooled.
+        Entities that all runs share, without those that are pooled.
     runs
-        In the order of their names.
+        The runs, in the order of their names.
     """
 
     entities: dict[str, str]
@@ -108,13 +108,13 @@ class Unit:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why the unit cannot be used; a unit never goes on without one of its runs."""
-        found = tuple(dict.fromkeys(run.problem for run in self.runs if run.problem))
-        return found or _mixed(self.runs)
+        """Why the unit cannot be used; a unit is never fitted without one of its runs."""
+        problems = tuple(dict.fromkeys(run.problem for run in self.runs if run.problem))
+        return problems or _mixed_tr(self.runs)
 
     @property
     def source(self) -> str:
-        """The input because of which the unit cannot be used, or nothing."""
+        """The input because of which the unit cannot be used, or an empty text."""
         return next((run.source for run in self.runs if run.problem), "")
 
 
@@ -123,13 +123,13 @@ def group_runs(runs: Sequence[BoldRun], settings: CombineSettings) -> list[Unit]
     dropped = _POOLED[settings.combine]
     groups: dict[tuple[tuple[str, str], ...], list[BoldRun]] = {}
     for run in runs:
-        if run.kind != FOLDER:
+        if run.input_format != FOLDER:
             groups.setdefault(_shared(run, dropped), []).append(run)
-    # What a folder would add is not known, so that nothing is pooled without it.
-    for folder in (run for run in runs if run.kind == FOLDER):
-        own = _shared(folder, dropped)
-        affected = [key for key in groups if set(key) >= set(own)]
-        for key in affected or [own]:
+    # The content of an unreadable folder is unknown, so that no runs are pooled without it.
+    for folder in (run for run in runs if run.input_format == FOLDER):
+        folder_key = _shared(folder, dropped)
+        affected = [key for key in groups if set(key) >= set(folder_key)]
+        for key in affected or [folder_key]:
             groups.setdefault(key, []).append(folder)
     return [Unit(dict(shared), tuple(members)) for shared, members in groups.items()]
 
@@ -142,11 +142,11 @@ def _shared(run: BoldRun, dropped: Sequence[str]) -> tuple[tuple[str, str], ...]
     )
 
 
-def _mixed(runs: Sequence[BoldRun]) -> tuple[str, ...]:
-    """Say where the sidecars of runs that would be pooled state different sampling periods."""
-    known = [run for run in runs if run.tr is not None]
-    for run in known:
-        first = known[0]
+def _mixed_tr(runs: Sequence[BoldRun]) -> tuple[str, ...]:
+    """Return the problem that runs to be pooled have different sampling periods, if any."""
+    with_tr = [run for run in runs if run.tr is not None]
+    for run in with_tr:
+        first = with_tr[0]
         if abs((run.tr or 0) - (first.tr or 0)) > _SAME_TR:
             return (
                 f"Runs differ in their sampling period: {first.tr:g} s of <{first.path}> and "

@@ -1,7 +1,7 @@
-"""Sidecars: a record per kind, with every key and what it means; nobody else spells a key.
+"""Sidecars: one record per kind of file, which defines every key and its meaning.
 
 Each record is written with ``write`` and read back with ``read``. A key is the name of its field
-in CamelCase, as BIDS has it.
+in CamelCase, as in BIDS; no other module spells a key.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _MECHANISTIC = (
     "deviations of the target's simulated BOLD. Directions come from the structural connectivity "
     "and the model. The diagonal is set to 0."
 )
-ENOUGH_SUBJECTS = 10  # below, tests are marked
+ENOUGH_SUBJECTS = 10  # tests over fewer subjects carry a caution
 _COLUMNS = {
-    "grouping": "How regions are put together.",
-    "figure": "What the maps say of the region; columns of desc-*Strength_dseg.tsv.",
+    "grouping": "Grouping of the regions into networks.",
+    "figure": "Regional measure; a column of desc-*Strength_dseg.tsv.",
     "region": "Name of the region.",
     "network": "Network of the region.",
     "source": "Region or network that is perturbed.",
     "target": "Region or network that responds.",
-    "n": "Subjects that have the value.",
+    "n": "Number of subjects with a value.",
     "mean": "Mean over subjects.",
     "sd": "Sample standard deviation over subjects.",
     "standard_error": "Standard error of the mean or of the effect.",
@@ -53,15 +53,15 @@ _COLUMNS = {
     "q": "p after the correction of Benjamini and Hochberg over all rows of the same figure.",
     "p_permuted": "p by permutation, not corrected.",
     "p_fwe": "p by permutation, family-wise.",
-    "p_nbs": "p by permutation, family-wise, of the network of connections it is in.",
+    "p_nbs": "p by permutation, family-wise, of the network that contains the connection.",
     "p_tfnbs": "p by permutation, family-wise, of its threshold-free network score.",
     "sign_consistency": "Fraction of subjects whose value has the sign of the mean.",
     "median": "Median over subjects.",
     "trimmed": "Trimmed mean over subjects.",
     "influence": "Largest change of the mean when one subject is left out, in standard errors.",
-    "most_influential": "That subject.",
+    "most_influential": "The subject whose omission causes that change.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
-    "outlier": "Whether that is three robust standard deviations lower than usual.",
+    "outlier": "Whether r_with_others is three robust standard deviations below the median.",
     "component": "Number of the network of connections.",
     "sign": "Sign of the effect.",
     "n_edges": "Connections of the network.",
@@ -69,24 +69,25 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place(Record):
+class SpatialGrid(Record):
     """Space and grid of the data."""
 
     spatial_reference: str = entry(
-        "Template that the data lie in, as a URI, or orig for an individual's space.", default=""
+        "Template space of the data, as a URI, or orig for the space of the individual.",
+        default="",
     )
     resolution: str = entry("Grid of the image.", default="", omit=True)
     density: str = entry("Density of the surface.", default="", omit=True)
 
 
-def place_of(entities: Entities) -> Place:
-    """Return space and grid of an output, by its entities."""
+def describe_grid(entities: Entities) -> SpatialGrid:
+    """Return the space and the grid of an output from its entities."""
     space = entities.get("space", "")
     reference = (
         "orig" if space in _INDIVIDUAL else f"https://www.templateflow.org/browse/#tpl-{space}"
     )
     res, den = entities.get("res"), entities.get("den")
-    return Place(
+    return SpatialGrid(
         spatial_reference=reference,
         resolution=f"Resolution of the preprocessed run, res-{res}." if res else "",
         density=f"Density of the preprocessed run, den-{den}." if den else "",
@@ -95,12 +96,12 @@ def place_of(entities: Entities) -> Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Links(Record):
-    """Files that an output comes from, and the settings behind it."""
+    """Files that an output is derived from, and the hash of its settings."""
 
     node_files: tuple[str, ...] = entry("BIDS URI of the table of regions.", default=())
     sources: tuple[str, ...] = entry("BIDS URIs of the files it was computed from.", default=())
     configuration_hash: str = entry(
-        "Short hash of all settings that shape a result; an output dataset holds one.",
+        "Short hash of all settings that shape a result; an output dataset contains one.",
         default="", omit=True,
     )  # fmt: skip
 
@@ -109,17 +110,17 @@ class Links(Record):
 class SeriesSidecar(Record):
     """Sidecar of a table over time."""
 
-    description: str = entry("What the file holds.", default="")
+    description: str = entry("Content of the file.", default="")
     sampling_frequency: float = entry("Samples per second (Hz).", default=float("nan"))
     start_time: float = entry("Time of the first sample (s).", default=0)
     repetition_time: float = entry("Sampling period (s).")
-    place: Place = flat()
+    grid: SpatialGrid = flat()
     links: Links = flat()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSidecar(SeriesSidecar):
-    """Sidecar of the regional signals of one run: how they were made, and what was left out."""
+    """Sidecar of the regional signals of one run: extraction, denoising and excluded samples."""
 
     number_of_samples: int = entry("Samples of the run.")
     samples_kept: int = entry("Samples that are used.")
@@ -152,18 +153,20 @@ class RunSidecar(SeriesSidecar):
     )  # fmt: skip
     standardize: str = entry("How signals were scaled.", default="")
     minimum_coverage: float = entry(
-        "Share of a region that must hold signal.", default=float("nan")
+        "Fraction of a region that must contain signal.", default=float("nan")
     )
-    regions_not_covered: tuple[str, ...] = entry("Regions below that share.", default=())
+    regions_not_covered: tuple[str, ...] = entry("Regions below that fraction.", default=())
     regions_lost: tuple[str, ...] = entry("Regions without any voxel in the run.", default=())
     atlas_space: str = entry("Template that the atlas is drawn in.", default="unknown")
-    hazards: tuple[str, ...] = entry("What may have spoilt the signals.", default=())
-    excluded: str | None = entry("Why no sample of the run is used; null: some are.", default=None)
+    hazards: tuple[str, ...] = entry("Possible problems with the signals.", default=())
+    excluded: str | None = entry(
+        "Why no sample of the run is used; null: the run is used.", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one column of a table holds."""
+    """Description of one column of a table."""
 
     description: str
     units: str = ""
@@ -176,35 +179,35 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class OneSigned(Record):
-    """Figures that are not tested against 0, and why."""
+    """Measures that are not tested against 0, and the reason."""
 
-    figures: tuple[str, ...] = entry("Names of the figures.")
+    figures: tuple[str, ...] = entry("Names of the measures.")
     reason: str = entry("Why they are not tested.")
 
 
-# What the sidecar of a table of regions says of figures that are not tested against 0.
+# Entry in the sidecar of a table of regions about measures that are not tested against 0.
 NOT_AGAINST_ZERO = OneSigned(
     figures=tuple(ONE_SIGNED),
-    reason="These have one sign whatever the map is, so that their mean always differs from 0; "
+    reason="These have the same sign for every map, so that their mean always differs from 0; "
     "differences between subjects are tested.",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableSidecar(Record):
-    """Sidecar of a table whose rows are not samples; its columns stand beside the other keys."""
+    """Sidecar of a table whose rows are not samples; its columns are keys beside the others."""
 
-    description: str = entry("What the table holds.")
-    place: Place | None = None
+    description: str = entry("Content of the table.")
+    grid: SpatialGrid | None = None
     links: Links | None = None
-    facts: SubjectFacts | None = None
+    subject_fields: SubjectFields | None = None
     not_tested_against_zero: OneSigned | None = None
     columns: Mapping[str, Column]
 
     def to_json(self) -> dict[str, object]:
         """Return the sidecar as a JSON object."""
         content: dict[str, object] = {"Description": self.description}
-        for part in (self.place, self.links, self.facts):
+        for part in (self.grid, self.links, self.subject_fields):
             content |= part.to_json() if part else {}
         if self.links and not self.links.node_files:
             del content["NodeFiles"]
@@ -217,8 +220,8 @@ class TableSidecar(Record):
 class AtlasSidecar(Record):
     """Sidecar of the image of an atlas."""
 
-    description: str = entry("What the image holds.")
-    place: Place = flat()
+    description: str = entry("Content of the image.")
+    grid: SpatialGrid = flat()
     manual: bool = entry("Whether the regions were drawn by hand.", default=False)
     label_map: tuple[str, ...] = entry("Names of the regions, in order.")
 
@@ -228,7 +231,7 @@ class Axis(Record):
     """One axis of a matrix."""
 
     name: str = entry("Name of the axis.")
-    description: str = entry("What lies along it.")
+    description: str = entry("What the axis represents.")
 
 
 _AXES = (
@@ -240,20 +243,22 @@ _PAIRS = (Axis(name="source", description="rows"), Axis(name="target", descripti
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixFields(Record):
-    """What every matrix says of its entries (BEP017)."""
+    """Fields that describe the entries of every matrix (BEP017)."""
 
-    description: str = entry("What the matrix holds.", default="")
-    relationship_measure: str = entry("Measure of the relation of two regions.", default="")
+    description: str = entry("Content of the matrix.", default="")
+    relationship_measure: str = entry(
+        "Measure of the relationship between two regions.", default=""
+    )
     measure_description: str = entry("How the measure is computed.", default="")
     measure_units: str = entry("Unit of the entries.", default="")
     minimum: float | None = entry("Least value of an entry.", default=None, omit=True)
     maximum: float | None = entry("Largest value of an entry.", default=None, omit=True)
-    weighted: bool = entry("Whether entries have a size.", default=True)
-    directed: bool = entry("Whether rows and columns play different parts.", default=True)
-    valid_diagonal: bool = entry("Whether the diagonal has a meaning.", default=True)
+    weighted: bool = entry("Whether the entries are weighted.", default=True)
+    directed: bool = entry("Whether rows and columns play different roles.", default=True)
+    valid_diagonal: bool = entry("Whether the diagonal is meaningful.", default=True)
     non_negative: bool = entry("Whether no entry can be negative.", default=False)
     storage_format: str = entry("Which part of the matrix is stored.", default="Full")
-    software: str = entry("What computed it.", default="npi-bids")
+    software: str = entry("Software that computed the matrix.", default="npi-bids")
     axes: tuple[Axis, ...] = entry("What rows and columns are.", default=())
 
 
@@ -262,26 +267,26 @@ class MatrixSidecar(Record):
     """Sidecar of a matrix of a model beside the map."""
 
     matrix: MatrixFields = flat()
-    place: Place = flat()
+    grid: SpatialGrid = flat()
     links: Links = flat()
     model_sidecar: str = entry(
-        "BIDS URI of the sidecar of the map, which says how the model was trained, how good it "
-        "is, and how far it can be trusted.",
+        "BIDS URI of the sidecar of the map, which describes the training, the quality and the "
+        "verdict of the model.",
         default="",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation(Record):
-    """How the model was perturbed."""
+    """Perturbation of the model."""
 
-    strength: float = entry("Size of the perturbation.")
-    unit: str = entry("Unit of the size.", default="standard deviations of the source")
+    strength: float = entry("Strength of the perturbation.")
+    unit: str = entry("Unit of the strength.", default="standard deviations of the source")
     sign: str = entry("Whether the source was raised, lowered, or both in turn.")
     kind: str = entry("Which regions were perturbed at once.", default="single")
-    sustained: bool = entry("Whether the perturbation was held on.", default=False)
+    sustained: bool = entry("Whether the perturbation was sustained.", default=False)
     together: tuple[str, ...] = entry("Sets of regions that were perturbed at once.", default=())
-    steps_ahead: int = entry("Samples after which the effect was read.", default=1)
+    steps_ahead: int = entry("Number of samples after which the effect was measured.", default=1)
     lag_seconds: float = entry("The same in seconds.", default=float("nan"))
 
 
@@ -291,21 +296,21 @@ class PretrainedOrigin(Record):
 
     file: str = entry("Name of its file.", default="")
     digest: str = entry("Short hash of the file.", default="")
-    number_of_subjects: int = entry("Subjects that it was trained on.", default=0)
+    number_of_subjects: int = entry("Number of subjects that it was trained on.", default=0)
     subject_included: bool | None = entry(
         "Whether the subject of the model is one of them; null: not known.", default=None
     )
     subject_left_out: bool | None = entry(
-        "Whether the subject's own part was taken out.", default=None
+        "Whether the contribution of the subject was removed.", default=None
     )
-    folds: int = entry("Parts of the group that were left out in turn.", default=0)
+    folds: int = entry("Number of parts of the group that were left out in turn.", default=0)
     precision_symmetric: float = entry(
         "Precision of the prior on the symmetric part of the drift.", default=float("nan")
     )
     precision_antisymmetric: float = entry(
         "Precision of the prior on the antisymmetric part of the drift.", default=float("nan")
     )
-    note: str = entry("What to bear in mind.", default="")
+    note: str = entry("Caveat.", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,35 +318,35 @@ class ExpectedAccuracy(Record):
     """Accuracy of simulated maps with comparable quality metrics; null where there are none."""
 
     value: float = entry("Correlation with the truth.", default=float("nan"))
-    interval_90: tuple[float, ...] = entry("Ends of its 90 % interval.", default=())
+    interval_90: tuple[float, ...] = entry("Limits of its 90 % interval.", default=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class UncertaintySource(Record):
-    """Where the standard errors come from."""
+    """Origin of the standard errors."""
 
-    method: str = entry("posterior, bootstrap, or nothing.", default="")
-    resamples: int = entry("Resamples of the bootstrap.", default=0)
+    method: str = entry("posterior, bootstrap, or empty.", default="")
+    resamples: int = entry("Number of bootstrap resamples.", default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedModel(Record):
-    """What a fitted model says of itself."""
+    """Description of a fitted model: training, perturbation, quality and verdict."""
 
     repetition_time: float = entry("Sampling period (s).")
     surrogate: str = entry("Family of the surrogate.")
     training: Mapping[str, Any] = entry(
-        "Settings of the training, and what the fit decided.", block=True
+        "Settings of the training, and quantities determined by the fit.", block=True
     )
     perturbation: Perturbation = entry("How the surrogate was perturbed.")
     pretrained: PretrainedOrigin | None = entry(
         "The surrogate of a group that the model was shrunk towards.", default=None, omit=True
     )
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
-    verdict_reasons: tuple[str, ...] = entry("Why, the gravest reason first.")
+    verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
     verdict_thresholds: VerdictSettings = entry("Thresholds of the verdict.")
     direction_supported: bool = entry(
-        "Whether the signals differ from themselves with time reversed.", default=False
+        "Whether the signals differ from their time-reversed version.", default=False
     )
     expected_r: ExpectedAccuracy = entry(
         "Accuracy of simulated maps with comparable quality metrics.", default=ExpectedAccuracy()
@@ -349,39 +354,39 @@ class FittedModel(Record):
     expected_r_antisymmetric: ExpectedAccuracy = entry(
         "The same for the antisymmetric part.", default=ExpectedAccuracy()
     )
-    hazards: tuple[str, ...] = entry("What may have spoilt the map.", default=())
+    hazards: tuple[str, ...] = entry("Possible problems with the map.", default=())
     uncertainty: UncertaintySource = entry(
-        "Where the standard errors come from.", default=UncertaintySource()
+        "Origin of the standard errors.", default=UncertaintySource()
     )
-    quality: Quality = entry("Figures of quality, as in logs/quality.tsv.")
-    regions_in_model: int = entry("Regions that every run covers.")
+    quality: Quality = entry("Quality metrics, as in logs/quality.tsv.")
+    regions_in_model: int = entry("Number of regions covered in every run.")
     samples_per_run: tuple[int, ...] = entry("Samples of each run.", default=())
     samples_kept_per_run: tuple[int, ...] = entry("Samples of each run that are used.", default=())
-    windows_per_run: tuple[int, ...] = entry("Training pairs that each run gave.", default=())
+    windows_per_run: tuple[int, ...] = entry("Training pairs from each run.", default=())
     seed: int = entry("Seed of all random numbers.")
-    device: str = entry("What the surrogate was trained on.", default="")
-    software_versions: Mapping[str, str] = entry("Versions of the programs behind the result.")
+    device: str = entry("Device on which the surrogate was trained.", default="")
+    software_versions: Mapping[str, str] = entry("Versions of the software.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSidecar(Record):
-    """Sidecar of the map of a model: the matrix, and all that the model says of itself."""
+    """Sidecar of the map of a model: the matrix and the description of the model."""
 
     matrix: MatrixFields = flat()
-    place: Place = flat()
+    grid: SpatialGrid = flat()
     links: Links = flat()
     fit: FittedModel = flat()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurrogateSidecar(Record):
-    """JSON beside the weights of a fitted surrogate: what it takes to load them."""
+    """JSON beside the weights of a fitted surrogate, with all that is needed to load them."""
 
     labels: tuple[str, ...] = entry("Names of the regions, in order.")
     repetition_time: float = entry("Sampling period (s).")
     surrogate: str = entry("Family of the surrogate.")
     training: Mapping[str, Any] = entry(
-        "Settings of the training, and what the fit decided.", block=True
+        "Settings of the training, and quantities determined by the fit.", block=True
     )
     model_sidecar: str = entry("BIDS URI of the sidecar of the map.", default="")
     links: Links = flat()
@@ -389,21 +394,21 @@ class SurrogateSidecar(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesSummary(Record):
-    """What a model needs to know of a run: a part of what its extraction says."""
+    """The part of the summary of a run that a model needs."""
 
     tr: float = entry("Sampling period (s).")
     regressors: tuple[str, ...] = entry("Confounds that were regressed out.", default=())
-    hazards: tuple[str, ...] = entry("What may have spoilt the signals.", default=())
+    hazards: tuple[str, ...] = entry("Possible problems with the signals.", default=())
     excluded: str = entry("Why no sample of the run is used.", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOutcome(Record):
-    """What came of fitting one model, as it goes from the fit to the output dataset."""
+    """Outcome of fitting one model, passed from the fit to the output dataset."""
 
     reason: str = entry("Why there is no model; empty where there is one.", default="")
     labels: tuple[str, ...] = entry("Names of the regions, in order.", default=())
-    fit: FittedModel | None = entry("What the model says of itself.", default=None)
+    fit: FittedModel | None = entry("Description of the fitted model.", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,12 +423,12 @@ class SplitHalf(Record):
 class ReliabilitySummary(Record):
     """Agreement of the visits of the same subjects."""
 
-    subjects: int = entry("Subjects with several visits.")
-    visits: int = entry("Visits of each.")
+    subjects: int = entry("Number of subjects with several visits.")
+    visits: int = entry("Number of visits of each subject.")
     median_icc_21: float = entry("Median of ICC(2,1) over connections.", key="MedianICC21")
     median_icc_31: float = entry("Median of ICC(3,1) over connections.", key="MedianICC31")
     identification_rate: float = entry(
-        "Share of the maps that are most like another visit of the same subject."
+        "Fraction of maps that are most similar to another visit of the same subject."
     )
     mean_r_within: float = entry("Mean correlation of two visits of one subject.")
     mean_r_between: float = entry("Mean correlation of visits of two subjects.")
@@ -431,57 +436,57 @@ class ReliabilitySummary(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSummary(Record):
-    """How far head motion shows in the maps of a group (QC-EC)."""
+    """Relation between head motion and the maps of a group (QC-EC)."""
 
-    subjects: int = entry("Subjects whose motion is known.")
+    subjects: int = entry("Number of subjects whose motion is known.")
     median_absolute_r: float = entry("Median |r| with mean framewise displacement.")
     share_significant: float = entry(
-        "Share of the connections with q < 0.05.", key="ShareOfEdgesWithQBelow05"
+        "Fraction of connections with q < 0.05.", key="ShareOfEdgesWithQBelow05"
     )
     spearman_with_distance: float = entry("Rank correlation of r with distance.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubjectFacts(Record):
-    """Who is in a result over subjects, and how far its tests can be trusted."""
+class SubjectFields(Record):
+    """Subjects of a group-level result, and the validity of its tests."""
 
     subjects: tuple[str, ...] = entry("Labels of the subjects.")
-    number_of_subjects: int = entry("How many these are.")
-    not_tested: str = entry("Why no test holds.", default="", omit=True)
-    few_subjects: str = entry(
-        "What to bear in mind of tests over few subjects.", default="", omit=True
-    )
+    number_of_subjects: int = entry("Number of these subjects.")
+    not_tested: str = entry("Why no test is valid.", default="", omit=True)
+    few_subjects: str = entry("Caution about tests over few subjects.", default="", omit=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupFacts(SubjectFacts):
-    """How the subjects of a group were put together, and how well the group repeats."""
+class GroupFields(SubjectFields):
+    """How the subjects of a group were combined, and how reliable the result is."""
 
-    minimum_subjects: int = entry("Subjects that a connection needs.", default=0)
+    minimum_subjects: int = entry("Minimum number of subjects for a connection.", default=0)
     weights: str = entry("How subjects were weighted.", default="none")
-    trimmed_share: float = entry("Share that the trimmed mean leaves out.", default=float("nan"))
+    trimmed_share: float = entry(
+        "Fraction that the trimmed mean leaves out.", default=float("nan")
+    )
     split_half_of_subjects: SplitHalf | None = entry(
-        "Agreement of halves of the subjects.", default=None, omit=True
+        "Agreement between halves of the subjects.", default=None, omit=True
     )
     reliability: ReliabilitySummary | None = entry(
         "Agreement of the visits of the same subjects.", default=None, omit=True
     )
     motion_effect: MotionSummary | None = entry(
-        "How far head motion shows in the maps.", default=None, omit=True
+        "Relation between head motion and the maps.", default=None, omit=True
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastFacts(SubjectFacts):
+class ContrastFields(SubjectFields):
     """What was tested over subjects, and how."""
 
     model: str = entry("Formula of the model.")
     columns: tuple[str, ...] = entry("Columns of the design matrix.")
     left_out: Mapping[str, str] = entry("Subjects that are left out, with the reason.")
     paired: tuple[str, ...] | None = entry("Sessions whose difference is tested.", default=None)
-    harmonized_over: str | None = entry("Column whose effect ComBat took out.", default=None)
+    harmonized_over: str | None = entry("Column whose effect ComBat removed.", default=None)
     exchanged_within: str | None = entry(
-        "Column within whose values residuals are exchanged.", default=None
+        "Column that defines the blocks within which residuals are exchanged.", default=None
     )
     network_statistic: str = entry("How networks of connections are tested.")
     network_threshold: float = entry("Statistic above which connections form networks.")
@@ -491,36 +496,38 @@ class ContrastFacts(SubjectFacts):
         "Weights of the columns, one row per degree of freedom.", default=()
     )
     statistic: str = entry("t, or F of several columns.", default="t")
-    permutations: int = entry("Permutations that were drawn.", default=0)
+    permutations: int = entry("Number of permutations.", default=0)
     permuted_by: str | None = entry("What was permuted.", default=None)
-    edges_permuted: int | None = entry("Connections that were permuted.", default=None)
+    edges_permuted: int | None = entry("Number of connections that were permuted.", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionFacts(Record):
-    """Who was selected for a group."""
+class SelectionFields(Record):
+    """Criteria by which subjects were selected for a group."""
 
     grouped_by: str | None = entry(
-        "Column of participants.tsv whose values make the groups.", default=None
+        "Column of participants.tsv whose values define the groups.", default=None
     )
-    exclusions_from: str | None = entry("File of the subjects left out.", default=None)
-    minimum_verdict: str = entry("Maps of lower verdicts are left out.", default="fail")
+    exclusions_from: str | None = entry("File that lists the subjects left out.", default=None)
+    minimum_verdict: str = entry("Lowest verdict of the maps that are included.", default="fail")
     maximum_mean_framewise_displacement: float | None = entry(
-        "Maps whose runs moved more (mm) are left out.", default=None
+        "Mean framewise displacement (mm) above which maps are left out.", default=None
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupOrigin(Record):
-    """What the results over subjects come from."""
+    """Origin of a group-level result."""
 
     links: Links = flat()
     repetition_time: float = entry("Sampling period (s).", default=float("nan"))
     surrogate: str = entry("Family of the surrogates.", default="")
     pretrained_on: str = entry(
-        "On whom the surrogates were pre-trained; missing: they were not.", default="", omit=True
+        "Subjects on whom the surrogates were pre-trained; missing where they were not.",
+        default="",
+        omit=True,
     )
-    selection: SelectionFacts = flat()
+    selection: SelectionFields = flat()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -528,9 +535,9 @@ class GroupSidecar(Record):
     """Sidecar of a matrix of a group."""
 
     matrix: MatrixFields = flat()
-    place: Place = flat()
+    grid: SpatialGrid = flat()
     origin: GroupOrigin = flat()
-    group: GroupFacts = flat()
+    group: GroupFields = flat()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -538,24 +545,24 @@ class ContrastSidecar(Record):
     """Sidecar of a matrix of a test over subjects."""
 
     matrix: MatrixFields = flat()
-    place: Place = flat()
+    grid: SpatialGrid = flat()
     origin: GroupOrigin = flat()
-    test: ContrastFacts = flat()
+    test: ContrastFields = flat()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayModelSidecar(Record):
-    """JSON beside the map of one table of series, which belongs to no dataset."""
+    """JSON beside the map of one table of series that is not part of a dataset."""
 
-    description: str = entry("What the matrix holds.")
+    description: str = entry("Content of the matrix.")
     repetition_time: float = entry("Sampling period (s).")
     surrogate: str = entry("Family of the surrogate.")
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
-    verdict_reasons: tuple[str, ...] = entry("Why, the gravest reason first.")
-    hazards: tuple[str, ...] = entry("What may have spoilt the map.")
-    quality: Quality = entry("Figures of quality.")
+    verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
+    hazards: tuple[str, ...] = entry("Possible problems with the map.")
+    quality: Quality = entry("Quality metrics.")
     training: Mapping[str, Any] = entry(
-        "Settings of the training, and what the fit decided.", block=True
+        "Settings of the training, and quantities determined by the fit.", block=True
     )
     perturbation: Mapping[str, Any] = entry("How the surrogate was perturbed.", block=True)
     version: str = entry("Version of npi-bids.")
@@ -568,37 +575,37 @@ class TruthSidecar(Record):
     units: str = entry("Unit of the entries.", default="")
 
 
-def description_of(kind: str) -> str:
-    """Return what a file holds, in sentences."""
-    known = CATALOGUE[kind]
-    return f"{known.what}. {known.method}".strip()
+def describe_output(output_name: str) -> str:
+    """Return the description of an output, in sentences."""
+    output = CATALOGUE[output_name]
+    return f"{output.what}. {output.method}".strip()
 
 
 def matrix_fields(measure: str, *, mechanistic: bool = False) -> MatrixFields:
-    """Return what every matrix of a measure says of itself.
+    """Return the fields that describe every matrix of a measure.
 
     Parameters
     ----------
     measure
-        A matrix of a model, by its kind in :data:`npi_bids.bids.outputs.CATALOGUE`.
+        Measure of a model, as its name in :data:`npi_bids.bids.outputs.CATALOGUE`.
     mechanistic
         Whether the map is that of a whole-brain model.
     """
-    known = CATALOGUE[measure]
-    low, high = known.bounds
+    output = CATALOGUE[measure]
+    low, high = output.bounds
     return MatrixFields(
-        description=f"{known.what}.",
-        relationship_measure=known.relation,
+        description=f"{output.what}.",
+        relationship_measure=output.relation,
         measure_description=_MECHANISTIC
         if mechanistic and measure == MEASURES[0]
-        else known.method,
-        measure_units=known.units,
+        else output.method,
+        measure_units=output.units,
         minimum=low,
         maximum=high,
-        directed=known.directed,
-        valid_diagonal=known.diagonal,
-        non_negative=not known.signed,
-        axes=_AXES if known.directed else _PAIRS,
+        directed=output.directed,
+        valid_diagonal=output.diagonal,
+        non_negative=not output.signed,
+        axes=_AXES if output.directed else _PAIRS,
     )
 
 
@@ -609,34 +616,34 @@ class ModelSidecars:
     Attributes
     ----------
     fit
-        What the model says of itself; it stands in the sidecar of the map alone.
+        Description of the model, which only the sidecar of the map contains.
     labels
         Names of the regions.
-    place, links
-        Space of the data, and files that the model comes from.
+    grid, links
+        Space and grid of the data, and files that the model is derived from.
     uri
         BIDS URI of the sidecar of the map, to which the others refer.
     """
 
     fit: FittedModel
     labels: tuple[str, ...]
-    place: Place
+    grid: SpatialGrid
     links: Links
     uri: str
 
-    def of_matrix(self, measure: str) -> ModelSidecar | MatrixSidecar:
+    def describe_matrix(self, measure: str) -> ModelSidecar | MatrixSidecar:
         """Return the sidecar of a measure or of an uncertainty of the map."""
         mechanistic = self.fit.surrogate == WHOLE_BRAIN
         matrix = matrix_fields(measure, mechanistic=mechanistic)
         if measure == MEASURES[0]:
-            return ModelSidecar(matrix=matrix, place=self.place, links=self.links, fit=self.fit)
+            return ModelSidecar(matrix=matrix, grid=self.grid, links=self.links, fit=self.fit)
         return self._beside(matrix)
 
-    def of_networks(self) -> MatrixSidecar:
+    def describe_networks(self) -> MatrixSidecar:
         """Return the sidecar of the map between networks."""
         return self._beside(matrix_fields("npinetworks"))
 
-    def of_weights(self) -> SurrogateSidecar:
+    def describe_weights(self) -> SurrogateSidecar:
         """Return the JSON beside the weights."""
         return SurrogateSidecar(
             labels=self.labels,
@@ -647,19 +654,19 @@ class ModelSidecars:
             links=self.links,
         )
 
-    def of_strength(self) -> TableSidecar:
-        """Return the sidecar of the table of what the map says of its regions."""
-        return strength_sidecar(self.place, self.links)
+    def describe_strength(self) -> TableSidecar:
+        """Return the sidecar of the table of regional measures of the map."""
+        return strength_sidecar(self.grid, self.links)
 
-    def of_delays(self) -> TableSidecar:
+    def describe_delays(self) -> TableSidecar:
         """Return the sidecar of the table of the regions' delays."""
         return TableSidecar(
-            description=description_of("delays"),
-            place=self.place,
+            description=describe_output("delays"),
+            grid=self.grid,
             links=self.links,
             columns={
                 "delay": Column(
-                    "By how much the signal of the region lags behind its state, less the median "
+                    "By how much the signal of the region lags behind its state, minus the median "
                     "over regions; n/a: not covered.", "s",
                 ),
                 "standard_error": Column("Its standard error.", "s"),
@@ -668,35 +675,35 @@ class ModelSidecars:
 
     def _beside(self, matrix: MatrixFields) -> MatrixSidecar:
         return MatrixSidecar(
-            matrix=matrix, place=self.place, links=self.links, model_sidecar=self.uri
+            matrix=matrix, grid=self.grid, links=self.links, model_sidecar=self.uri
         )
 
 
 def run_sidecar(
-    kind: str, summary: RunSummary, settings: RunSettings, place: Place, links: Links
+    output_name: str, summary: RunSummary, settings: RunSettings, grid: SpatialGrid, links: Links
 ) -> SeriesSidecar:
     """Return the sidecar of a table over time.
 
     Parameters
     ----------
-    kind
+    output_name
         timeseries, outliers, design or raw.
     summary
-        What happened to the run.
+        Summary of the extraction and the denoising of the run.
     settings
-        How it was cleaned, and which regions count.
-    place, links
-        Space of the run, and files that the table comes from.
+        Settings of its denoising and of coverage.
+    grid, links
+        Space and grid of the run, and files that the table is derived from.
     """
     denoise, coverage = settings
     shared: dict[str, Any] = {
-        "description": description_of(kind),
+        "description": describe_output(output_name),
         "sampling_frequency": 1 / summary.tr,
         "repetition_time": summary.tr,
-        "place": place,
+        "grid": grid,
         "links": links,
     }
-    if kind != "timeseries":
+    if output_name != "timeseries":
         return SeriesSidecar(**shared)
     return RunSidecar(
         **shared,
@@ -725,38 +732,40 @@ def run_sidecar(
     )
 
 
-def coverage_sidecar(place: Place, links: Links) -> TableSidecar:
-    """Return the sidecar of a coverage table, with its columns described."""
+def coverage_sidecar(grid: SpatialGrid, links: Links) -> TableSidecar:
+    """Return the sidecar of a coverage table, with a description of its columns."""
     return TableSidecar(
-        description=description_of("coverage"),
-        place=place,
+        description=describe_output("coverage"),
+        grid=grid,
         links=links,
         columns={
             "n_voxels": Column("Voxels (or summed weights) of the region on the run's grid."),
-            "coverage": Column("Share of them that lie in the brain mask and hold signal."),
+            "coverage": Column("Fraction of them that lie in the brain mask and contain signal."),
             "covered": Column("True where the coverage reaches the threshold."),
         },
     )
 
 
-def strength_sidecar(place: Place, links: Links) -> TableSidecar:
-    """Return the sidecar of a table of what a map says of its regions."""
+def strength_sidecar(grid: SpatialGrid, links: Links) -> TableSidecar:
+    """Return the sidecar of a table of the regional measures of a map."""
     units = "sum of the entries of the map"
     return TableSidecar(
-        description=description_of("strength"),
-        place=place,
+        description=describe_output("strength"),
+        grid=grid,
         links=links,
         columns={
             "network": Column("Network that the region belongs to."),
-            "out_strength": Column("Sum of what the region sends.", units),
-            "in_strength": Column("Sum of what the region receives.", units),
+            "out_strength": Column("Sum of the outgoing connections of the region.", units),
+            "in_strength": Column("Sum of the incoming connections of the region.", units),
             **{
-                f"{way}_{sign}": Column(f"The same of {sign} entries alone.", units)
+                f"{way}_{sign}": Column(f"The same for {sign} entries only.", units)
                 for way in ("out", "in")
                 for sign in ("positive", "negative")
             },
-            "net_flow": Column("Absolute entries sent less those received.", units),
-            "asymmetry": Column("0: both ways are alike with all others; 1: one-way only."),
+            "net_flow": Column("Sum of absolute outgoing minus absolute incoming entries.", units),
+            "asymmetry": Column(
+                "0: connections are equal in both directions; 1: one direction only."
+            ),
             "hierarchy": Column(
                 "Trophic level: sources low, targets high (MacKay, Johnson and Sansom 2020, "
                 "doi:10.1098/rsos.201138)."
@@ -766,10 +775,10 @@ def strength_sidecar(place: Place, links: Links) -> TableSidecar:
 
 
 def region_names_sidecar(space: str) -> TableSidecar:
-    """Return the sidecar of a table of regions of which only the names are known."""
+    """Return the sidecar of a table of regions for which only the names are known."""
     return TableSidecar(
-        description="Regions of the series that were given, in the order of all matrices.",
-        place=place_of({"space": space}),
+        description="Regions of the supplied series, in the order of all matrices.",
+        grid=describe_grid({"space": space}),
         columns={},
     )
 
@@ -778,7 +787,7 @@ def atlas_table_sidecar(space: str) -> TableSidecar:
     """Return the sidecar of an atlas's table of regions."""
     return TableSidecar(
         description="Regions of the atlas, in the order of all matrices.",
-        place=place_of({"space": space}),
+        grid=describe_grid({"space": space}),
         columns={
             "network": Column("Network that the region belongs to."),
             **{axis: Column(f"{axis} of the region's centre", "mm") for axis in "xyz"},
@@ -790,77 +799,85 @@ def grey_atlas_sidecar(space: str, n_grey: int, labels: Sequence[str]) -> AtlasS
     """Return the sidecar of an atlas of greyordinates."""
     return AtlasSidecar(
         description="The atlas as it was used: the region of each greyordinate.",
-        place=replace(place_of({"space": space}), density=f"{n_grey} greyordinates"),
+        grid=replace(describe_grid({"space": space}), density=f"{n_grey} greyordinates"),
         label_map=tuple(labels),
     )
 
 
-def atlas_image_sidecar(space: str, size: Sequence[float], labels: Sequence[str]) -> AtlasSidecar:
-    """Return the sidecar of an atlas's image; ``size`` of its voxels in mm."""
-    grid = " x ".join(f"{length:g}" for length in size)
+def atlas_image_sidecar(
+    space: str, voxel_size: Sequence[float], labels: Sequence[str]
+) -> AtlasSidecar:
+    """Return the sidecar of an atlas image; ``voxel_size`` is in mm."""
+    voxels = " x ".join(f"{length:g}" for length in voxel_size)
     return AtlasSidecar(
         description="The atlas as it was used, before it was resampled to each run's grid.",
-        place=replace(place_of({"space": space}), resolution=f"{grid} mm, the atlas's own grid"),
+        grid=replace(
+            describe_grid({"space": space}), resolution=f"{voxels} mm, the atlas's own grid"
+        ),
         label_map=tuple(labels),
     )
 
 
-FactsT = TypeVar("FactsT", bound=SubjectFacts)
+FieldsT = TypeVar("FieldsT", bound=SubjectFields)
 
 
 def group_sidecar(
     measure: str,
     variant: str,
-    place: Place,
+    grid: SpatialGrid,
     origin: GroupOrigin,
-    facts: GroupFacts | ContrastFacts,
+    subject_fields: GroupFields | ContrastFields,
 ) -> GroupSidecar | ContrastSidecar:
     """Return the sidecar of a matrix of a group, or of a test over its subjects.
 
     Parameters
     ----------
     measure
-        What the subjects' matrices are.
+        Measure of the subjects' matrices.
     variant
-        What is known of the group's or the model's edges.
-    place, origin
-        Space of the maps, and what they come from.
-    facts
-        Who is in, and what was done: ContrastFacts make the sidecar of a test.
+        Name of the output of the group or the test.
+    grid, origin
+        Space and grid of the maps, and their origin.
+    subject_fields
+        Subjects and methods; ContrastFields lead to the sidecar of a test.
     """
-    fields_, known = matrix_fields(measure), CATALOGUE[variant]
-    low, high = known.bounds
+    fields_, output = matrix_fields(measure), CATALOGUE[variant]
+    low, high = output.bounds
     matrix = replace(
         fields_,
-        description=f"{known.what}: {fields_.relationship_measure}.",
-        measure_units=known.units or fields_.measure_units,
+        description=f"{output.what}: {fields_.relationship_measure}.",
+        measure_units=output.units or fields_.measure_units,
         minimum=low,
         maximum=high,
-        non_negative=not known.signed,
+        non_negative=not output.signed,
     )
-    facts = with_trust(facts, tested=known.tested)
-    if isinstance(facts, ContrastFacts):
-        return ContrastSidecar(matrix=matrix, place=place, origin=origin, test=facts)
-    return GroupSidecar(matrix=matrix, place=place, origin=origin, group=facts)
+    subject_fields = qualify_tests(subject_fields, tested=output.tested)
+    if isinstance(subject_fields, ContrastFields):
+        return ContrastSidecar(matrix=matrix, grid=grid, origin=origin, test=subject_fields)
+    return GroupSidecar(matrix=matrix, grid=grid, origin=origin, group=subject_fields)
 
 
-def with_trust(facts: FactsT, *, tested: bool) -> FactsT:
-    """Return facts with how far tests can be trusted, where the output rests on tests."""
-    few = facts.number_of_subjects < ENOUGH_SUBJECTS and not facts.not_tested
+def qualify_tests(subject_fields: FieldsT, *, tested: bool) -> FieldsT:
+    """Return the fields with cautions about tests where the output is based on tests."""
+    is_small = (
+        subject_fields.number_of_subjects < ENOUGH_SUBJECTS and not subject_fields.not_tested
+    )
     return replace(
-        facts,
-        not_tested=facts.not_tested if tested else "",
-        few_subjects=few_subjects(facts.number_of_subjects) if tested and few else "",
+        subject_fields,
+        not_tested=subject_fields.not_tested if tested else "",
+        few_subjects=describe_small_sample(subject_fields.number_of_subjects)
+        if tested and is_small
+        else "",
     )
 
 
-def few_subjects(n_subjects: int) -> str:
-    """Return what to bear in mind of tests over few subjects."""
+def describe_small_sample(n_subjects: int) -> str:
+    """Return the caution about tests over few subjects."""
     return (
-        f"n = {n_subjects}: p values and intervals rest on few subjects (fewer than "
-        f"{ENOUGH_SUBJECTS}). They assume normally distributed effects, which so few subjects "
-        "cannot show; a single subject can decide them, and only large effects can be found. "
-        "Treat them as exploratory."
+        f"n = {n_subjects}: p values and intervals are based on few subjects (fewer than "
+        f"{ENOUGH_SUBJECTS}). They assume normally distributed effects, which cannot be "
+        "verified with so few subjects; a single subject can determine them, and only large "
+        "effects can be detected. Treat them as exploratory."
     )
 
 
@@ -868,7 +885,7 @@ def table_sidecar(
     table: str,
     columns: Iterable[str],
     links: Links,
-    facts: SubjectFacts,
+    subject_fields: SubjectFields,
     untested: OneSigned | None = None,
 ) -> TableSidecar:
     """Return the sidecar of a long table of a group.
@@ -876,21 +893,23 @@ def table_sidecar(
     Parameters
     ----------
     table
-        What is in its rows: edges, regions, networks, subjects or components.
+        Name of the table: edges, regions, networks, subjects or components.
     columns
-        Of the table.
+        Names of its columns.
     links
-        Files that it comes from.
-    facts
-        Who is in, and what was done.
+        Files that it is derived from.
+    subject_fields
+        Subjects and methods.
     untested
-        Figures of regions that are not tested against 0.
+        Regional measures that are not tested against 0.
     """
     names = [name for name in columns if name in _COLUMNS]
     return TableSidecar(
-        description=description_of(table),
+        description=describe_output(table),
         links=links,
-        facts=with_trust(facts, tested=bool({"p", "p_fwe", "lower"} & set(names))),
+        subject_fields=qualify_tests(
+            subject_fields, tested=bool({"p", "p_fwe", "lower"} & set(names))
+        ),
         not_tested_against_zero=untested,
         columns={name: Column(_COLUMNS[name]) for name in names},
     )
@@ -899,7 +918,7 @@ def table_sidecar(
 _SD = "SD of the region"
 _RESPONSE_COLUMNS = {
     "source": Column("Perturbed region, or regions joined by +."),
-    "strength": Column("What was added to the source.", "SD of the source"),
+    "strength": Column("Perturbation added to the source.", "SD of the source"),
     "step": Column("Samples after the perturbation."),
     "time": Column("The same in seconds.", "s"),
     "region": Column("Region that responds."),
@@ -912,11 +931,11 @@ _RESPONSE_COLUMNS = {
 class ResponsesSidecar(Record):
     """Sidecar of a table of responses to perturbations."""
 
-    description: str = entry("What the table holds.")
+    description: str = entry("Content of the table.")
     surrogate: str = entry("Name of the file of the surrogate.")
-    surrogate_family: str = entry("Its family.")
+    surrogate_family: str = entry("Family of the surrogate.")
     repetition_time: float = entry("Sampling period (s).")
-    sustained: bool = entry("Whether the perturbation was held on.")
+    sustained: bool = entry("Whether the perturbation was sustained.")
     number_of_states: int | None = entry(
         "Observed states that were perturbed; null where the response is the same in every state."
     )
@@ -938,11 +957,11 @@ def responses_sidecar(
     Parameters
     ----------
     surrogate, family
-        Name of the file of the surrogate, and its family.
+        File name and family of the surrogate.
     tr
         Sampling period (s).
     sustained
-        Whether the perturbation was held on.
+        Whether the perturbation was sustained.
     n_states
         States that were perturbed, or None where the response is the same in every state.
     """

@@ -1,4 +1,4 @@
-"""BIDS URIs: where the file of a dataset lies that a sidecar names."""
+"""BIDS URIs of files that a sidecar names."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from pathlib import Path, PurePosixPath
 from npi_bids.bids.outputs import printable
 from npi_bids.errors import InputDataError
 
-_OWN = "bids::"
+_SAME_DATASET = "bids::"
 
 
-def path_of(uri: object, root: Path) -> Path:
+def resolve_uri(uri: object, root: Path) -> Path:
     """Return the path of a file that a sidecar of the same dataset names.
 
-    Links are followed wherever they lead; they are the dataset's own.
+    Symbolic links are followed wherever they lead, since they are part of the dataset.
 
     Parameters
     ----------
     uri
-        As the JSON has it: ``bids::sub-01/func/...``, or a path relative to the dataset.
+        Value in the JSON: ``bids::sub-01/func/...``, or a path relative to the dataset.
     root
-        Of the dataset.
+        Root of the dataset.
 
     Raises
     ------
     InputDataError
-        It is no such URI, names another dataset, or leaves this one.
+        It is not such a URI, names another dataset, or points outside this one.
 
-    >>> path_of("bids::sub-01/func/a.tsv", Path("out")).as_posix()
+    >>> resolve_uri("bids::sub-01/func/a.tsv", Path("out")).as_posix()
     'out/sub-01/func/a.tsv'
     """
     wrong = ""
-    name = uri.removeprefix(_OWN) if isinstance(uri, str) else ""
+    name = uri.removeprefix(_SAME_DATASET) if isinstance(uri, str) else ""
     path = PurePosixPath(name)
     if not isinstance(uri, str):
-        wrong = "is no string"
+        wrong = "is not a string"
     elif not path.parts or not name.isprintable():
         wrong = "names no file"
     elif ":" in path.parts[0]:
         wrong = "names another dataset"
     elif path.is_absolute() or ".." in path.parts:
-        wrong = "leaves the dataset"
+        wrong = "points outside the dataset"
     if wrong:
         raise InputDataError(
             f"A sidecar of <{root}> refers to {printable(uri)}, which {wrong}; expected a URI "
@@ -58,4 +58,4 @@ def regions_file(node_files: Sequence[str], root: Path) -> Path:
     InputDataError
         The sidecar does not name it, or names a file outside the dataset.
     """
-    return path_of(node_files[0] if node_files else None, root)
+    return resolve_uri(node_files[0] if node_files else None, root)

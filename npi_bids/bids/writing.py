@@ -14,7 +14,7 @@ from npi_bids.bids.derivatives import DONE, EXCLUDED, UnitStatus
 from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, atlas_path, output_path
 from npi_bids.bids.sidecars import FittedModel, Links, ModelOutcome
 from npi_bids.bids.uris import regions_file
-from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, flow_of, network_map
+from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, compute_flow, network_map
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import copy_file, replacing, write_json
 from npi_bids.io.json_records import Record
@@ -42,7 +42,7 @@ def save_run(
     settings: tuple[DenoiseSettings, CoverageSettings],
     links: Links,
 ) -> list[Path]:
-    """Save the tables of one run; each file is named after its kind.
+    """Save the tables of one run; each file is named after its output.
 
     Parameters
     ----------
@@ -53,27 +53,27 @@ def save_run(
     named
         Entities and ``desc``.
     summary
-        What happened to the run.
+        Summary of the extraction and the denoising of the run.
     settings
-        How it was cleaned, and which regions count.
+        Settings of its denoising and of coverage.
     links
-        Files that the tables come from.
+        Files that the tables are derived from.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files written.
     """
-    place = sidecars.place_of(named[0])
+    grid = sidecars.describe_grid(named[0])
     written = []
     for path in files:
-        kind = path.stem
+        output_name = path.stem
         sidecar: Record = (
-            sidecars.coverage_sidecar(place, links)
-            if kind == "coverage"
-            else sidecars.run_sidecar(kind, summary, settings, place, links)
+            sidecars.coverage_sidecar(grid, links)
+            if output_name == "coverage"
+            else sidecars.run_sidecar(output_name, summary, settings, grid, links)
         )
-        written += _save(path, out_dir / output_path(kind, *named), sidecar)
+        written += _save(path, out_dir / output_path(output_name, *named), sidecar)
     return written
 
 
@@ -86,7 +86,7 @@ def save_model(
     links: Links,
     before: Sequence[Path] = (),
 ) -> list[Path]:
-    """Save the files of one model, the EC matrix last but for the status of the unit.
+    """Save the files of one model; the EC matrix comes last, followed only by the unit status.
 
     Parameters
     ----------
@@ -98,16 +98,16 @@ def save_model(
     named
         Entities and ``desc``.
     outcome
-        What the model says of itself, or the reason why there is none.
+        Description of the model, or the reason why there is none.
     links
-        Files that the model comes from, and its configuration.
+        Files that the model is derived from, and its configuration.
     before
-        What was saved of the runs; the status holds the sizes of these too.
+        Files saved for the runs, whose sizes the status also records.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files written.
     """
     written: list[Path] = []
     if outcome.fit is not None:
@@ -136,19 +136,19 @@ def _save_fit(
     links: Links,
 ) -> list[Path]:
     """Save the files of a model with their sidecars, the EC matrix last."""
-    described = sidecars.ModelSidecars(
-        fit, labels, sidecars.place_of(named[0]), links,
+    model_sidecars = sidecars.ModelSidecars(
+        fit, labels, sidecars.describe_grid(named[0]), links,
         f"bids::{output_path(MEASURES[0], *named).with_suffix('.json')}",
     )  # fmt: skip
-    written = _save_flow(files, out_dir, named, described)
+    written = _save_flow(files, out_dir, named, model_sidecars)
     for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
-        kind, target = path.stem, out_dir / output_path(path.stem, *named)
-        if kind in (*MEASURES, *UNCERTAINTIES):
-            written += _save(path, target, described.of_matrix(kind))
-        elif kind == "delays":
-            written += _save(path, target, described.of_delays())
-        elif kind == "weights":
-            written += _save(path, target, described.of_weights())
+        output_name, target = path.stem, out_dir / output_path(path.stem, *named)
+        if output_name in (*MEASURES, *UNCERTAINTIES):
+            written += _save(path, target, model_sidecars.describe_matrix(output_name))
+        elif output_name == "delays":
+            written += _save(path, target, model_sidecars.describe_delays())
+        elif output_name == "weights":
+            written += _save(path, target, model_sidecars.describe_weights())
         else:
             copy_file(path, target)
             written.append(target)
@@ -156,49 +156,49 @@ def _save_fit(
 
 
 def _save_flow(
-    files: Sequence[Path], out_dir: Path, named: Named, described: sidecars.ModelSidecars
+    files: Sequence[Path], out_dir: Path, named: Named, model_sidecars: sidecars.ModelSidecars
 ) -> list[Path]:
-    """Save what the map says of regions and, where they have networks, of these."""
+    """Save the regional measures of the map and, if there are networks, the map between them."""
     ec = read_matrix(next(path for path in files if path.stem == MEASURES[0]))
-    regions = Regions(regions_file(described.links.node_files, out_dir), ec.labels)
+    regions = Regions(regions_file(model_sidecars.links.node_files, out_dir), ec.labels)
     target = out_dir / output_path("strength", *named)
-    described.of_strength().write(target.with_suffix(".json"))
-    write_table(flow_table(regions, flow_of(ec.matrix)), target)
+    model_sidecars.describe_strength().write(target.with_suffix(".json"))
+    write_table(flow_table(regions, compute_flow(ec.matrix)), target)
     written = [target.with_suffix(".json"), target]
     if regions.network:
         target = out_dir / output_path("npinetworks", *named)
-        described.of_networks().write(target.with_suffix(".json"))
+        model_sidecars.describe_networks().write(target.with_suffix(".json"))
         write_matrix(network_map(ec, regions.network), target)
         written += [target.with_suffix(".json"), target]
     return written
 
 
 def _save(path: Path, target: Path, sidecar: Record) -> list[Path]:
-    """Copy a file after its sidecar, so that a file that is there is always described."""
-    described = target.with_suffix(".json")
-    sidecar.write(described)
+    """Write the sidecar before copying the file, so that every existing file is described."""
+    sidecar_path = target.with_suffix(".json")
+    sidecar.write(sidecar_path)
     copy_file(path, target)
-    return [described, target]
+    return [sidecar_path, target]
 
 
 def save_region_names(
     labels: Sequence[str], out_dir: Path, space: str, entities: dict[str, str]
 ) -> str:
-    """Save a table of regions of which only the names are known; as :func:`save_atlas`.
+    """Save a table of regions for which only the names are known; see :func:`save_atlas`.
 
     Raises
     ------
     InputDataError
-        The output dataset has a table of that atlas with other regions.
+        The output dataset already has a table of that atlas with other regions.
     """
     table = atlas_path(space, entities, "dseg", ".tsv")
     if (out_dir / table).is_file():
-        there = set(read_table(out_dir / table, text=["name"])["name"])
-        if differing := sorted(there ^ set(labels)):
+        existing = set(read_table(out_dir / table, text=["name"])["name"])
+        if differing := sorted(existing ^ set(labels)):
             raise InputDataError(
                 f"<{out_dir / table}> has other regions than the series that are to be mapped: "
-                f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''} are in one of "
-                "them alone. Expected the same regions for all subjects; use another out_dir for "
+                f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''} are in only "
+                "one of them. Expected the same regions for all subjects; use another out_dir for "
                 "another parcellation."
             )
     sidecars.region_names_sidecar(space).write(out_dir / table.with_suffix(".json"))
@@ -210,7 +210,7 @@ def save_region_names(
 def save_atlas(
     parcellation: Parcellation, out_dir: Path, space: str, entities: dict[str, str]
 ) -> str:
-    """Save the table and the image of an atlas as it was used, in its own grid.
+    """Save the table and the image of an atlas as it was used, in its original grid.
 
     Parameters
     ----------
@@ -219,14 +219,14 @@ def save_atlas(
     out_dir
         Root of the output dataset.
     space
-        Template that names the files.
+        Template in the names of the files.
     entities
         ``atlas``, ``seg``, ``scale``.
 
     Returns
     -------
     str
-        Where the table lies, relative to the output dataset.
+        Path of the table, relative to the output dataset.
     """
     table = atlas_path(space, entities, "dseg", ".tsv")
     sidecars.atlas_table_sidecar(space).write(out_dir / table.with_suffix(".json"))
@@ -234,12 +234,12 @@ def save_atlas(
     if parcellation.grey:
         _save_grey_atlas(parcellation, out_dir, space, entities)
         return str(table)
-    size = voxel_size(parcellation)
-    resolution = f"{sum(size) / 3:.2f}".rstrip("0").rstrip(".").replace(".", "p")
-    kind = "probseg" if parcellation.probabilistic else "dseg"
-    image = atlas_path(space, {**entities, "res": resolution}, kind, ".nii.gz")
+    voxel_mm = voxel_size(parcellation)
+    resolution = f"{sum(voxel_mm) / 3:.2f}".rstrip("0").rstrip(".").replace(".", "p")
+    suffix = "probseg" if parcellation.probabilistic else "dseg"
+    image = atlas_path(space, {**entities, "res": resolution}, suffix, ".nii.gz")
     sidecar = out_dir / str(image).replace(".nii.gz", ".json")
-    sidecars.atlas_image_sidecar(space, size, parcellation.labels).write(sidecar)
+    sidecars.atlas_image_sidecar(space, voxel_mm, parcellation.labels).write(sidecar)
     with replacing(out_dir / image) as temporary:
         save_image(parcellation, temporary)
     return str(table)
@@ -248,7 +248,7 @@ def save_atlas(
 def _save_grey_atlas(
     parcellation: Parcellation, out_dir: Path, space: str, entities: dict[str, str]
 ) -> None:
-    """Save the labels of greyordinates, and how densely they lie."""
+    """Save the labels of the greyordinates, with the number of greyordinates as density."""
     n_grey = parcellation.image.shape[1]
     image = atlas_path(space, {**entities, "den": f"{round(n_grey / 1000)}k"}, "dseg", _DLABEL)
     sidecar = out_dir / str(image).replace(_DLABEL, ".json")
@@ -258,7 +258,7 @@ def _save_grey_atlas(
 
 
 def flow_table(regions: Regions, flow: Flow) -> pd.DataFrame:
-    """Return one row per region, with what a map says of it."""
+    """Return a table with one row per region and its measures in a map."""
     table: dict[str, Any] = {"index": range(1, len(regions.labels) + 1), "name": regions.labels}
     if regions.network:
         table["network"] = regions.network

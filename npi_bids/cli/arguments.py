@@ -1,4 +1,4 @@
-"""Argument parsers whose help is readable in 80 columns and whose usage errors are two lines."""
+"""Argument parsers whose help fits 80 columns and whose usage errors take two lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, NoReturn
 
 from npi_bids import __version__
-from npi_bids.wording import join_words, suggest_word
+from npi_bids.wording import join_items, suggest_word
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
@@ -28,15 +28,15 @@ class CommandParser(ArgumentParser):
     Parameters
     ----------
     name
-        What the user calls the command.
+        Name of the command.
     usage
-        Its arguments, without the options.
+        Positional arguments, as in the usage line.
     description
-        What it does, in one or two sentences.
+        What the command does, in one or two sentences.
     example
         Command lines of common cases.
     epilog
-        What follows the options, with its line breaks; empty for nothing.
+        Text after the options, with its line breaks; may be empty.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class CommandParser(ArgumentParser):
             add_help=False,
             allow_abbrev=False,
         )
-        self._given: tuple[str, ...] = ()
+        self._argv: tuple[str, ...] = ()
 
     def add_help_options(self, group: _ActionsContainer | None = None) -> None:
-        """Add ``--help`` and ``--version``, to a group of options where one is given."""
-        place = group or self
-        place.add_argument("-h", "--help", action="help", help="show this help and exit")
-        place.add_argument("--version", action="version", version=f"npi-bids {__version__}",
+        """Add ``--help`` and ``--version``, to a group of options if there is one."""
+        container = group or self
+        container.add_argument("-h", "--help", action="help", help="show this help and exit")
+        container.add_argument("--version", action="version", version=f"npi-bids {__version__}",
                            help="show the version and exit")  # fmt: skip
 
     def read(self, argv: Sequence[str]) -> Namespace:
@@ -69,25 +69,25 @@ class CommandParser(ArgumentParser):
         SystemExit
             Help or the version was shown (0), or the arguments cannot be used (2).
         """
-        words = [with_dashes(word) for word in argv]
-        self._given = tuple(words)
-        known = [flag for action in self._actions for flag in action.option_strings]
-        end = words.index("--") if "--" in words else len(words)
-        for word in words[:end]:
+        arguments = [with_dashes(word) for word in argv]
+        self._argv = tuple(arguments)
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        for word in arguments[:end]:
             flag = word.partition("=")[0]
-            if flag.startswith("--") and flag not in known:
-                self.error(f"{flag} is not an option{suggest_word(flag, known) or '.'}")
-        return self.parse_args(words)
+            if flag.startswith("--") and flag not in flags:
+                self.error(f"{flag} is not an option{suggest_word(flag, flags) or '.'}")
+        return self.parse_args(arguments)
 
     def error(self, message: str) -> NoReturn:
-        """End with the fault, what may mend it, and where the help is; exit code 2."""
+        """Exit with code 2 and a message: the error, a hint, and where to find help."""
         greedy = self._greedy_flag() if "arguments are required" in message else ""
-        hint = f" ({greedy} takes all words that follow it; give it last.)" if greedy else ""
+        hint = f" ({greedy} takes all arguments that follow it; put it last.)" if greedy else ""
         self.exit(2, f"{self.prog}: {message}{hint}\n{help_line(self.prog)}")
 
     def _greedy_flag(self) -> str:
         """Return the last option on the command line if it takes any number of values."""
-        flags = [word for word in self._given if word.startswith("-")]
+        flags = [word for word in self._argv if word.startswith("-")]
         for action in self._actions:
             if flags and flags[-1] in action.option_strings and action.nargs == "+":
                 return flags[-1]
@@ -115,10 +115,10 @@ def with_dashes(word: str) -> str:
     return name.replace("_", "-") + equals + value
 
 
-def choice_of(choices: Sequence[str]) -> Callable[[str], str]:
-    """Return an argparse type that accepts one of some words, and names them all otherwise.
+def choice_type(choices: Sequence[str]) -> Callable[[str], str]:
+    """Return an argparse type that accepts one of the choices; its error lists them all.
 
-    >>> choice_of(("grid", "both"))("gird")
+    >>> choice_type(("grid", "both"))("gird")
     Traceback (most recent call last):
     argparse.ArgumentTypeError: must be one of grid, both, not gird; did you mean grid?
     """
@@ -126,7 +126,7 @@ def choice_of(choices: Sequence[str]) -> Callable[[str], str]:
     def check(word: str) -> str:
         if word not in choices:
             hint = suggest_word(word, choices) or "."
-            raise ArgumentTypeError(f"must be one of {join_words(choices)}, not {word}{hint}")
+            raise ArgumentTypeError(f"must be one of {join_items(choices)}, not {word}{hint}")
         return word
 
     return check

@@ -1,4 +1,4 @@
-"""Prepare atlases before anything is scheduled, so that a missing one stops the run at once."""
+"""Preparation of atlases before scheduling, so that a missing one stops the run at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAt
     Parameters
     ----------
     spec
-        Which one.
+        Atlas to prepare.
     folder
-        Where prepared atlases go.
+        Folder for prepared atlases.
     offline
-        True where the network must not be touched.
+        True if the network must not be used.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAt
     Raises
     ------
     InputDataError
-        The atlas is missing, damaged, or not what it should be.
+        The atlas is missing, damaged, or not as specified.
     """
     interface = PrepareAtlas(
         name=spec.name,
@@ -38,17 +38,17 @@ def prepare_atlas(spec: AtlasSpec, folder: Path, *, offline: bool) -> PreparedAt
         folder=str(folder.resolve()),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    found = interface.run(cwd=str(folder)).outputs
-    return PreparedAtlas(spec.entities, Path(found.atlas), "", found.n_regions)
+    outputs = interface.run(cwd=str(folder)).outputs
+    return PreparedAtlas(spec.entities, Path(outputs.atlas), "", outputs.n_regions)
 
 
 def save_regions(spec: AtlasSpec, labels: tuple[str, ...], out_dir: Path, *, space: str) -> str:
-    """Save the names of the regions of an atlas whose image is not at hand.
+    """Save the names of the regions of an atlas without an image.
 
     Returns
     -------
     str
-        Where the table lies, relative to the output dataset.
+        Path of the table, relative to the output dataset.
     """
     from npi_bids.bids.writing import save_region_names
 
@@ -61,25 +61,26 @@ def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) ->
     Parameters
     ----------
     spec
-        Which one.
+        Atlas to save.
     prepared
         Folder of the prepared parcellation.
     out_dir
         Root of the output dataset.
     space
-        Template that names the files.
+        Template, part of the file names.
     """
     interface = SaveAtlas(
         atlas=str(prepared), out_dir=str(out_dir), space=space, entities=spec.entities
     )
-    found = interface.run(cwd=str(prepared)).outputs
-    return PreparedAtlas(spec.entities, prepared, found.table, found.n_regions)
+    outputs = interface.run(cwd=str(prepared)).outputs
+    return PreparedAtlas(spec.entities, prepared, outputs.table, outputs.n_regions)
 
 
 def _request(spec: AtlasSpec) -> dict[str, object]:
     """Return the fields of an AtlasRequest."""
     fields: dict[str, object] = {"name": spec.name, "path": spec.path, "space": spec.space}
-    if spec.name == "Schaefer2018" and not spec.path:
+    if spec.scale and not spec.path:
         fields["n_regions"] = int(spec.scale)
+    if spec.seg.endswith("Networks") and not spec.path:
         fields["n_networks"] = int(spec.seg.removesuffix("Networks"))
     return fields

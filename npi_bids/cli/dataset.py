@@ -1,4 +1,4 @@
-"""The output dataset as a whole: what it says of itself, and that it is ours to write to."""
+"""The output dataset: where it may be written, and the files that describe it."""
 
 from __future__ import annotations
 
@@ -19,88 +19,89 @@ _SUGGESTED = {"out_dir": "npi-bids", "--work-dir": "work"}
 
 
 def check_folders(request: Request) -> None:
-    """Refuse to write into an input, or into a dataset that is not ours.
+    """Refuse to write into an input dataset, or into a dataset of another tool.
 
-    This comes before anything is written, also of a dry run. An output dataset may lie in the
-    folder ``derivatives`` of an input dataset, as the standard has it, or hold its input in
+    This is checked before anything is written, even for a dry run. An output dataset may lie in
+    the folder ``derivatives`` of an input dataset, as in BIDS, or hold its input in
     ``sourcedata``; work folders lie outside of inputs, or in such an output dataset.
 
     Raises
     ------
     SettingsError
         ``out_dir`` or the work folder is a file, lies in an input dataset or holds one; or
-        ``out_dir`` is another tool's.
+        ``out_dir`` belongs to another tool.
     """
-    out_dir, work_dir = (_real(path) for path in (request.out_dir, request.output.work_dir))
-    inputs = _inputs(request)
+    out_dir, work_dir = (_resolve(path) for path in (request.out_dir, request.output.work_dir))
+    input_roots = _find_inputs(request)
     group_alone = request.levels == ("group",)  # reads out_dir alone
     for option, folder in (("out_dir", out_dir), ("--work-dir", work_dir)):
         _check_folder(option, folder)
-        nested = option != "out_dir" and _below(folder, out_dir)
-        skipped = nested or (group_alone and (option == "out_dir" or out_dir in inputs))
-        for root in [] if skipped else sorted(inputs, key=lambda root: root != folder):
-            _check_apart(option, folder, root)
+        nested = option != "out_dir" and _relative_parts(folder, out_dir)
+        skipped = nested or (group_alone and (option == "out_dir" or out_dir in input_roots))
+        for root in [] if skipped else sorted(input_roots, key=lambda root: root != folder):
+            _check_separate(option, folder, root)
     _check_maker(out_dir)
 
 
-def _real(path: Path | str) -> Path:
+def _resolve(path: Path | str) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _inputs(request: Request) -> list[Path]:
-    """Return the datasets that a request reads, and what links in them lead to."""
+def _find_inputs(request: Request) -> list[Path]:
+    """Return the datasets that a request reads, and the targets of links in them."""
     query = request.query
     roots = list(query.datasets.values())
     if (request.bids_dir / _DESCRIPTION).is_file() or any(request.bids_dir.glob("sub-*")):
         roots.append(request.bids_dir)
-    with suppress(InputDataError):  # which is said when the runs are looked for
-        found = find_datasets(request.bids_dir, query.datasets, query.input_type)
-        roots += [dataset.root for dataset in found]
+    with suppress(InputDataError):  # reported when the runs are searched for
+        datasets = find_datasets(request.bids_dir, query.datasets, query.input_type)
+        roots += [dataset.root for dataset in datasets]
     links = [path for root in roots for path in root.glob("sub-*") if path.is_symlink()]
-    return list(dict.fromkeys(_real(path) for path in (*roots, *links)))
+    return list(dict.fromkeys(_resolve(path) for path in (*roots, *links)))
 
 
 def _check_folder(option: str, folder: Path) -> None:
-    """Refuse a file in the place of a folder, or of one that it would lie in."""
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise SettingsError(f"{option} <{folder}>: <{there}> is no folder; choose another.")
+    """Refuse a path at or below something that is not a folder."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise SettingsError(f"{option} <{folder}>: <{existing}> is no folder; choose another.")
 
 
-def _check_apart(option: str, folder: Path, root: Path) -> None:
-    """Refuse a folder in an input dataset, or around it, but where the standard has it so."""
-    inside, around = _below(folder, root), _below(root, folder)
-    usual = root / "derivatives" / "npi-bids"
+def _check_separate(option: str, folder: Path, root: Path) -> None:
+    """Refuse a folder inside or around an input dataset, except where BIDS allows it."""
+    inside, around = _relative_parts(folder, root), _relative_parts(root, folder)
+    suggested = root / "derivatives" / "npi-bids"
     if inside == ():
         raise SettingsError(
             f"{option} <{folder}> is the input dataset, to which nothing is written; choose "
-            "another folder" + (f", such as <{usual}>." if option == "out_dir" else ".")
+            "another folder" + (f", such as <{suggested}>." if option == "out_dir" else ".")
         )
     allowed = option == "out_dir" and inside and inside[0] == "derivatives" and len(inside) > 1
     if allowed and folder.is_dir() and not (folder / _DESCRIPTION).is_file():
-        others = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
-        if set(others) - {"logs", "work"}:
+        foreign = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+        if set(foreign) - {"logs", "work"}:
             raise SettingsError(
                 f"out_dir <{folder}> lies in the input dataset and holds files that are not of "
-                f"npi-bids: {', '.join(others[:5])}; choose a new folder, such as <{usual}>."
+                f"npi-bids: {', '.join(foreign[:5])}; choose a new folder, such as <{suggested}>."
             )
     if inside and not allowed:
         raise SettingsError(
             f"{option} <{folder}> lies in the input dataset <{root}>, to which nothing is "
             "written; choose a folder outside of it"
-            + (f", or <{usual}>." if option == "out_dir" else ".")
+            + (f", or <{suggested}>." if option == "out_dir" else ".")
         )
     if around and not (option == "out_dir" and around[0] == "sourcedata"):
         raise SettingsError(
-            f"{option} <{folder}> holds the input dataset <{root}>, beside which it would write; "
-            f"choose a folder of its own, such as <{folder / _SUGGESTED[option]}>."
+            f"{option} <{folder}> holds the input dataset <{root}>, and results would lie "
+            f"beside it; choose a separate folder, such as <{folder / _SUGGESTED[option]}>."
         )
 
 
-def _below(folder: Path, root: Path) -> tuple[str, ...] | None:
-    """Return the names that lead from a root to a folder; None where it does not lie there.
+def _relative_parts(folder: Path, root: Path) -> tuple[str, ...] | None:
+    """Return the path from a root to a folder, part by part; None where it lies elsewhere.
 
-    Folders are compared as the system knows them, so that case, links and mounts do not matter.
+    Folders are compared by their identity in the file system, so that case, links and mounts do
+    not matter.
     """
     names: list[str] = []
     for parent in (folder, *folder.parents):
@@ -122,7 +123,7 @@ def _check_maker(out_dir: Path) -> None:
             "Choose another folder."
         ) from error
     if "npi-bids" not in makers:
-        names = " and ".join(map(str, makers)) or "something that its GeneratedBy does not name"
+        names = " and ".join(map(str, makers)) or "a tool that its GeneratedBy does not name"
         raise SettingsError(
             f"out_dir <{out_dir}> holds a dataset made by {names}; choose another folder."
         )
@@ -145,7 +146,7 @@ def write_dataset(
 ) -> None:
     """Write the files that describe the output dataset, where they are missing or differ.
 
-    ``strategies`` say in words what each value of ``desc`` stands for.
+    ``strategies`` explain each value of ``desc`` in words.
     """
     texts = dataset_files(out_dir, datasets, strategies)
     for spec in atlases:
@@ -157,7 +158,7 @@ def write_dataset(
 
 
 def update_descriptions(out_dir: Path) -> None:
-    """Let ``descriptions.tsv`` describe the files that are there, and no others."""
+    """Make ``descriptions.tsv`` describe the files that exist, and no others."""
     path = out_dir / "descriptions.tsv"
     text = descriptions(out_dir)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:

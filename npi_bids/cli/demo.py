@@ -1,4 +1,4 @@
-"""Entry point of ``npi-bids-demo``: the whole tool on a small data set whose EC is known."""
+"""Entry point of ``npi-bids-demo``: an analysis of a small dataset whose EC is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
-# What is run: name, options. The released surrogate stands beside ours on the same data.
+# Name and options of each run; both surrogates analyse the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
 
 
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("npi-bids-demo", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
-    args = build_parser().read(words)
+def _main(argv: Sequence[str]) -> int:
+    args = build_parser().read(argv)
     started = time.monotonic()
     code = run_demo(args.out, args.n_procs)
     if code == 0:
@@ -60,17 +60,17 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     for number, _ in enumerate(steps, start=2):
         _say(f"Writing the dataset: run {number} of {N_SUBJECTS * N_RUNS}")
     truth = read_matrix(data.truth)
-    found = {}
+    maps = {}
     for name, options in _RUNS.items():
         _say(f"\n$ npi-bids {data.dataset} {out / name} participant group {' '.join(options)} ...")
         code = _run_npi_bids(data.dataset, out / name, data.atlas, [*options], n_procs)
         if code:
             _say(f"npi-bids ended with exit code {code}.")
             return code
-        found[name] = read_matrix(_group_map(out / name))
+        maps[name] = read_matrix(_find_group_map(out / name))
     _say("\nAgreement of the group mean (3 subjects) with the true effective connectivity:")
     _say(f"  {'surrogate':<10} {'r':>6} {'r antisymmetric':>15} {'r of transpose':>18}")
-    scores = {name: score(result.matrix, truth.matrix) for name, result in found.items()}
+    scores = {name: score(result.matrix, truth.matrix) for name, result in maps.items()}
     for name, s in scores.items():
         _say(f"  {name:<10} {s.r:>6.3f} {s.r_antisymmetric:>15.3f} {s.r_transposed:>18.3f}")
     best = scores["hybrid"]
@@ -93,13 +93,13 @@ def _run_npi_bids(
     return subprocess.run(command, check=False).returncode  # noqa: S603 (our own command)
 
 
-def _group_map(out: Path) -> Path:
+def _find_group_map(out: Path) -> Path:
     from npi_bids.bids.derivatives import find_group_maps
 
-    found = find_group_maps(out)
-    if not found:
+    paths = find_group_maps(out)
+    if not paths:
         raise InputDataError(f"<{out}> holds no group map.")
-    return found[0]
+    return paths[0]
 
 
 def _say(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from npi_bids import __version__
 from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.parser import add_options, add_preset, checked_settings, given_options
+from npi_bids.cli.parser import add_options, add_preset, checked_settings, user_options
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import SettingsError
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @interruptible("npi-ec", "run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read tables, infer, write a matrix with a sidecar, and say how far it can be trusted."""
+    """Read tables, infer, write a matrix with a sidecar, and print its verdict."""
     return run_command("npi-ec", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
-    return _run(build_parser().read(words))
+def _main(argv: Sequence[str]) -> int:
+    return _run(build_parser().read(argv))
 
 
 def build_parser() -> CommandParser:
@@ -53,12 +53,12 @@ def build_parser() -> CommandParser:
                            "--measures are written beside it")  # fmt: skip
     add_preset(essential)
     for title, cls in zip(("surrogate", "perturbation", "measures and uncertainty", "verdict"),
-                          _classes(), strict=True):  # fmt: skip
+                          _settings_classes(), strict=True):  # fmt: skip
         add_options(parser.add_argument_group(title), cls)
     return parser
 
 
-def _classes() -> tuple[type, ...]:
+def _settings_classes() -> tuple[type, ...]:
     """Return the settings classes whose fields are options."""
     from npi_bids.assessment.verdict import VerdictSettings
     from npi_bids.connectivity.measures import MeasureSettings
@@ -79,15 +79,15 @@ def _run(args: Namespace) -> int:
     problems = [f"--tr {problem}"] if problem else []
     if args.out.suffix != ".tsv":
         problems.append(f"--out must end in .tsv, not {args.out.name}.")
-    given: dict[type, dict[str, object]] = {
-        cls: given_options(args, cls, problems) for cls in _classes()
+    options: dict[type, dict[str, object]] = {
+        cls: user_options(args, cls, problems) for cls in _settings_classes()
     }
-    made = checked_settings(given, problems)
+    settings = checked_settings(options, problems)
     train: TrainSettings
     perturb: PerturbSettings
     measures: MeasureSettings
     verdict: VerdictSettings
-    train, perturb, measures, verdict = (made[cls] for cls in _classes())
+    train, perturb, measures, verdict = (settings[cls] for cls in _settings_classes())
     if train.surrogate == WHOLE_BRAIN:
         raise SettingsError(
             f"--surrogate {WHOLE_BRAIN} needs an atlas and structural connectivity; use npi-bids."
@@ -103,7 +103,7 @@ def _run(args: Namespace) -> int:
         preset=getattr(args, "preset", None),
         perturb=perturb,
         assess=AssessSettings(measures=measures, verdict=verdict),
-        **given[type(train)],
+        **options[type(train)],
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for name, matrix in result.measures.items():

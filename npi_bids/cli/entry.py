@@ -1,4 +1,4 @@
-"""How every command reports errors, expected or not."""
+"""Error reporting of all commands, for expected and unexpected errors."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ def run_command(
     Parameters
     ----------
     name
-        What the user calls the command.
+        Name of the command.
     function
-        Takes the command-line arguments and returns the exit code.
+        Called with the command-line arguments; returns the exit code.
     argv
         Command-line arguments; those of this process if None.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return function(words)
+        return function(arguments)
     except (NPIError, OSError) as error:
-        _keep_traceback(error, words)
+        _log_traceback(error, arguments)
         if isinstance(error, UsageError):
-            sys.stderr.write(f"{name}: {_fault_list(str(error))}\n{help_line(name)}")
+            sys.stderr.write(f"{name}: {_list_faults(str(error))}\n{help_line(name)}")
         else:
             sys.stderr.write(f"{name}: {error}\n")
         return error.exit_code if isinstance(error, NPIError) else 1
-    except Exception as error:  # noqa: BLE001 (the last handler; what comes here is a bug)
-        path = _keep_traceback(error, words) or _crash_file(name, error)
-        sys.stderr.write(_sentence(name, error, path))
+    except Exception as error:  # noqa: BLE001 (the last handler; what arrives here is a bug)
+        path = _log_traceback(error, arguments) or _write_crash_file(name, error)
+        sys.stderr.write(_describe_error(name, error, path))
         return 1
     finally:
         _close_log()
 
 
-def _fault_list(message: str) -> str:
-    """Return one fault as it is, and several as a list."""
+def _list_faults(message: str) -> str:
+    """Return a single fault as it is, and several as a list."""
     faults = message.splitlines()
     if len(faults) == 1:
         return message
     return "\n".join(["the options cannot be used:", *(f"  {fault}" for fault in faults)])
 
 
-def _sentence(name: str, error: Exception, path: Path | None) -> str:
+def _describe_error(name: str, error: Exception, path: Path | None) -> str:
     where = f"the traceback is in <{path}>" if path else "its traceback could not be written"
     if isinstance(error, MemoryError):
         return (
@@ -73,19 +73,19 @@ def _sentence(name: str, error: Exception, path: Path | None) -> str:
     )
 
 
-def _keep_traceback(error: Exception, words: Sequence[str]) -> Path | None:
+def _log_traceback(error: Exception, argv: Sequence[str]) -> Path | None:
     """Write the traceback into the log of the run and return its path; None where none is open."""
     logger = logging.getLogger("npi_bids")
     files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
     if files:  # the terminal shows this level with -v alone
         logger.debug("The run ended with an error", exc_info=error)
         return Path(files[0].baseFilename)
-    if {"-v", "--verbose"} & set(words):
+    if {"-v", "--verbose"} & set(argv):
         traceback.print_exception(error)
     return None
 
 
-def _crash_file(name: str, error: Exception) -> Path | None:
+def _write_crash_file(name: str, error: Exception) -> Path | None:
     """Write the traceback into a file of its own; never into the current folder."""
     folder = Path(tempfile.gettempdir())
     try:

@@ -14,24 +14,24 @@ from npi_bids.surrogates.families import families
 from npi_bids.workflows.subject import Task
 
 __all__ = ("Estimate", "estimate", "largest_volume")
-_READ = 3e-8  # seconds per voxel and volume (python -m benchmarks.speed)
+_READ_SECONDS = 3e-8  # s per voxel and volume (python -m benchmarks.speed)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one model will take.
+    """Size of one model, and the resources that it will need.
 
     Attributes
     ----------
     samples, windows
-        Before censoring, and what the surrogate learns from and is tested on, at most.
+        Number of samples before censoring, and of windows for training and testing at most.
     parameters
-        Weights between regions of the linear part, or None for networks alone.
+        Number of weights between regions in the linear part; None for networks without one.
     memory_gb, seconds
-        Of the largest step, and of all steps on one core; about. Seconds are None where nobody
-        measured how long a surrogate takes.
+        Approximate memory of the largest step, and time of all steps on one core. Seconds are
+        None for a surrogate whose speed was not measured.
     problems
-        Why runs cannot be read, in words.
+        Why runs cannot be read, one sentence each.
     """
 
     samples: int
@@ -43,14 +43,14 @@ class Estimate:
 
 
 def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
-    """Estimate what a model will take, from the headers of its runs alone.
+    """Estimate the resources of a model from the headers of its runs alone.
 
     Parameters
     ----------
     task
         The model.
     settings
-        What shapes the result.
+        Settings of the analysis.
     """
     train = resolve(settings.train)
     n_regions, n_lags = task.atlas.n_regions, train.n_lags or 1
@@ -61,22 +61,23 @@ def estimate(task: Task, settings: AnalysisSettings) -> Estimate:
         except InputDataError as error:
             problems.append(str(error))
     samples = sum(n_samples for n_samples, _ in sizes)
-    known = families().get(train.surrogate)  # None for whole-brain models
-    count = known.n_weights if known else None
-    seconds = known.seconds if known else None
+    family = families().get(train.surrogate)  # None for whole-brain models
+    count_weights = family.n_weights if family else None
+    seconds = family.seconds if family else None
     return Estimate(
         samples=samples,
         windows=max(0, samples - n_lags * len(sizes)),
-        parameters=count(n_regions, n_lags) if count else None,
+        parameters=count_weights(n_regions, n_lags) if count_weights else None,
         memory_gb=max(task.extract_gb, task.train_gb),
-        seconds=seconds(samples, n_regions, train) + _READ * _values(task, sizes)
+        seconds=seconds(samples, n_regions, train)
+        + _READ_SECONDS * _count_image_values(task, sizes)
         if seconds
         else None,
         problems=tuple(problems),
     )
 
 
-def _values(task: Task, sizes: Sequence[tuple[int, int]]) -> int:
-    if task.unit.runs[0].kind == TIMESERIES:
+def _count_image_values(task: Task, sizes: Sequence[tuple[int, int]]) -> int:
+    if task.unit.runs[0].input_format == TIMESERIES:
         return 0
-    return sum(n_samples * n_places for n_samples, n_places in sizes)
+    return sum(n_samples * n_voxels for n_samples, n_voxels in sizes)

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 # The first two lines of a crash file.
 _NODE = re.compile(r"^Node: (\S+)", re.MULTILINE)
-_PLACE = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
-_UNKNOWN = Failure("", 1, "the step left no word of why it failed; see its crash file", False)
+_WORKING_DIR = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
+_UNKNOWN_FAILURE = Failure(
+    "", 1, "the step failed without an error message; see its crash file", False
+)
 _LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
-_VOXEL_GB = 60e-9  # of a volume that is larger than the parts that are read at once
-# Measured: the default of 2 s between looks at the queue costs 1 s per node.
+_VOXEL_GB = 60e-9  # of a volume larger than the parts that are read at once
+# Measured: the default of 2 s between checks of the queue costs 1 s per node.
 _POLL_SECONDS = 0.005
 
 
@@ -44,31 +46,31 @@ class Crash:
 
 
 def read_crashes(folder: Path) -> list[Crash]:
-    """Return the crashes that a run left, in the order of time."""
+    """Return the crashes of a run in chronological order."""
     crashes = []
     for path in sorted(folder.glob("crash-*.txt")):
         node = _NODE.search(path.read_text(encoding="utf-8", errors="replace"))
-        failure = read_failure(path.with_suffix(".json")) or _UNKNOWN
+        failure = read_failure(path.with_suffix(".json")) or _UNKNOWN_FAILURE
         crashes.append(Crash(node[1] if node else path.name, failure, path))
     return crashes
 
 
-def _keep_failures(folder: Path) -> None:
-    """Put why nodes failed beside their crash files; the work folder may be removed."""
+def _copy_failures(folder: Path) -> None:
+    """Copy the failures of nodes beside their crash files; the work folder may be removed."""
     for path in folder.glob("crash-*.txt"):
-        kept = path.with_suffix(".json")
-        place = _PLACE.search(path.read_text(encoding="utf-8", errors="replace"))
-        if place and not kept.is_file() and (Path(place[1]) / FAILURE).is_file():
-            copy_file(Path(place[1]) / FAILURE, kept)
+        copy = path.with_suffix(".json")
+        working_dir = _WORKING_DIR.search(path.read_text(encoding="utf-8", errors="replace"))
+        if working_dir and not copy.is_file() and (Path(working_dir[1]) / FAILURE).is_file():
+            copy_file(Path(working_dir[1]) / FAILURE, copy)
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:
-    """Return the plugin that runs the nodes: MultiProc, or what a file of the user's says.
+    """Return the plugin that runs the nodes: MultiProc, or that of the user's plugin file.
 
     Raises
     ------
     SettingsError
-        The file cannot be read, names no plugin of Nipype, or has arguments that are none.
+        The file cannot be read, names no plugin of Nipype, or has invalid arguments.
     """
     if settings.nipype_plugin_file:
         return _read_plugin(Path(settings.nipype_plugin_file))
@@ -77,8 +79,8 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
         "raise_insufficient": False,
         # torch threads that were running when a process forks never wake up in the child.
         "mp_context": "forkserver",
-        # Small jobs first: what finishes a model goes before what begins the next, so that
-        # results come one by one and a run that is killed has lost little.
+        # Small jobs first: finishing a model takes precedence over starting the next, so that
+        # results arrive one by one and a killed run loses little.
         "scheduler": "mem_thread",
     }
     if settings.n_gpu_procs > 1:
@@ -89,7 +91,7 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
 
 
 def n_processes(settings: ResourceSettings) -> int:
-    """Return the processes at once: as asked, or all CPUs that this process may use."""
+    """Return the number of parallel processes: as set, or all CPUs that this process may use."""
     if settings.n_procs is not None:
         return settings.n_procs
     if hasattr(os, "sched_getaffinity"):
@@ -108,10 +110,10 @@ def _read_plugin(path: Path) -> Plugin:
     if not isinstance(content, dict) or "plugin" not in content:
         raise SettingsError(f"--nipype-plugin-file <{path}> must name a 'plugin'.")
     name, args = content["plugin"], content.get("plugin_args") or {}
-    if name not in (known := plugin_names()):
+    if name not in (plugins := plugin_names()):
         raise SettingsError(
             f"--nipype-plugin-file <{path}>: there is no plugin {name}; choose from "
-            f"{', '.join(known)}."
+            f"{', '.join(plugins)}."
         )
     if not isinstance(args, dict) or not all(isinstance(key, str) for key in args):
         raise SettingsError(
@@ -122,19 +124,19 @@ def _read_plugin(path: Path) -> Plugin:
 
 
 def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
-    """Return how many GB the extraction of the largest of some runs takes, about.
+    """Return the approximate memory (GB) to extract the series of the largest run.
 
     Parameters
     ----------
     files
         Image of each run.
     n_voxels
-        Of the largest volume.
+        Number of voxels of the largest volume.
 
     Notes
     -----
-    Volumes are read a few at a time, whatever their number; greyordinates at once, and twice
-    (measured by ``python -m benchmarks.memory``), both hemispheres of a pair.
+    Volumes are read a few at a time, whatever their number; greyordinates of both hemispheres
+    are read at once and held twice (measured by ``python -m benchmarks.memory``).
     """
     grey = [path for path in files if path.name.endswith((".dtseries.nii", ".func.gii"))]
     volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
@@ -145,13 +147,13 @@ def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
 
 
 def training_memory(n_regions: int) -> float:
-    """Return how many GB it takes to fit and judge one model, about."""
+    """Return the approximate memory (GB) to fit and assess one model."""
     return _LIBRARIES_GB + 0.3 + n_regions**2 * 2e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """How Nipype runs nodes; all of them whatever fails, or (``stop``) up to the first crash."""
+    """How Nipype runs nodes: all of them whatever fails, or (``stop``) up to the first crash."""
 
     name: str
     args: dict[str, Any]
@@ -166,16 +168,16 @@ def write_graph(workflow: Workflow, folder: Path) -> list[Path]:
     workflow
         Any workflow.
     folder
-        Where to.
+        Output folder.
     """
     dot = folder / "workflow.dot"
     workflow.write_hierarchical_dotfile(dotfilename=str(dot), colored=True, simple_form=True)
     if shutil.which("dot") is None:
         return [dot]
-    drawn = dot.with_suffix(".svg")
-    command = ["dot", "-Tsvg", str(dot), "-o", str(drawn)]
+    svg = dot.with_suffix(".svg")
+    command = ["dot", "-Tsvg", str(dot), "-o", str(svg)]
     subprocess.run(command, check=True, timeout=300)  # noqa: S603 (graphviz on our own file)
-    return [dot, drawn]
+    return [dot, svg]
 
 
 def run_workflow(
@@ -192,7 +194,7 @@ def run_workflow(
     crash_dir
         Where crash files go.
     notify
-        Called with a node and ``start``, ``end`` or ``exception``, where the plugin can.
+        Called with a node and ``start``, ``end`` or ``exception``, if the plugin supports it.
 
     Returns
     -------
@@ -205,7 +207,7 @@ def run_workflow(
     for folder in folders:
         (folder / FAILURE).unlink(missing_ok=True)  # of an earlier run
     # A workflow keeps the configuration that was in force when it was built.
-    workflow.config["execution"].update(_execution(crash_dir, plugin.stop))
+    workflow.config["execution"].update(_execution_config(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
     steady = SteadyMultiProcPlugin(plugin_args=args) if plugin.name == "MultiProc" else None
     try:
@@ -214,21 +216,21 @@ def run_workflow(
         else:
             workflow.run(plugin=steady)
     except RuntimeError:
-        return False  # Nipype raises when all is over; the crash files tell what failed
+        return False  # Nipype raises at the end; the crash files tell what failed
     finally:
-        # Nothing runs on after a first crash that ends the run, or after an interrupt.
+        # No worker outlives a first crash that ends the run, or an interrupt.
         if steady is not None:
             steady.end()
         gc.unfreeze()
-        _keep_failures(crash_dir)
+        _copy_failures(crash_dir)
     return True
 
 
 class _FreezeThen:
-    """Freeze the garbage collector when the first job starts, then pass every call on.
+    """Freeze the garbage collector when the first job starts, then pass on every call.
 
     Measured: the scheduler collects garbage at every pass, 15 ms with 600 nodes. The graph is
-    complete by the first call; what is frozen then is not looked at again.
+    complete by the first call; frozen objects are not examined again.
     """
 
     def __init__(self, notify: Callable[[Node, str], None]) -> None:
@@ -243,7 +245,7 @@ class _FreezeThen:
         self._notify(node, status)
 
 
-def _execution(crash_dir: Path, stop: bool) -> dict[str, str]:
+def _execution_config(crash_dir: Path, stop: bool) -> dict[str, str]:
     return {
         "crashdump_dir": str(crash_dir),
         "crashfile_format": "txt",

@@ -8,12 +8,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from npi_bids.cli.arguments import CommandParser, choice_of
+from npi_bids.cli.arguments import CommandParser, choice_type
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
-# As npi_bids.bids.exporting has them; said here so that --help loads nothing.
+# Same as in npi_bids.bids.exporting; repeated so that --help imports nothing heavy.
 _FORMATS = ("graphml", "brainnet", "mat", "npz", "pconn")
 _ALWAYS = ("graphml", "mat", "npz")
 
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("npi-export", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
-    args = build_parser().read(words)
+def _main(argv: Sequence[str]) -> int:
+    args = build_parser().read(argv)
     os.environ["NIPYPE_NO_ET"] = "1"
     return _export(args)
 
@@ -43,7 +43,7 @@ def build_parser() -> CommandParser:
                         help="*_relmat.tsv, or out_dir of npi-bids for all its matrices meas-npi "
                         "of subjects and groups")  # fmt: skip
     parser.add_help_options()
-    parser.add_argument("--to", nargs="+", type=choice_of(_FORMATS), default=list(_ALWAYS),
+    parser.add_argument("--to", nargs="+", type=choice_type(_FORMATS), default=list(_ALWAYS),
                         metavar="FORMAT",
                         help="graphml, brainnet (.node and .edge), mat (Brain Connectivity "
                         "Toolbox), npz, pconn (greyordinates) "
@@ -67,31 +67,31 @@ def _export(args: Namespace) -> int:
             raise InputDataError(f"<{path}> does not exist.")
     written: list[Path] = []
     with replacing_folder(args.out) as folder:
-        for path in _maps(args.maps):
+        for path in _find_maps(args.maps):
             files = export_matrix(path, args.to, folder, regions=args.regions, atlas=args.atlas)
             written += [args.out / file.name for file in files]
     sys.stdout.write("".join(f"Written: {path}\n" for path in written))
     return 0
 
 
-def _maps(given: Sequence[Path]) -> list[Path]:
+def _find_maps(paths: Sequence[Path]) -> list[Path]:
     from npi_bids.bids.derivatives import find_group_maps
-    from npi_bids.bids.outputs import pattern_of
+    from npi_bids.bids.outputs import output_pattern
 
-    found: list[Path] = []
-    for path in given:
+    maps: list[Path] = []
+    for path in paths:
         if path.is_dir():
-            below = [*sorted(path.glob(pattern_of("npi"))), *find_group_maps(path)]
-            if not below:
-                raise InputDataError(f"<{path}> holds no map ({pattern_of('npi')}).")
-            found += below
+            contained = [*sorted(path.glob(output_pattern("npi"))), *find_group_maps(path)]
+            if not contained:
+                raise InputDataError(f"<{path}> holds no map ({output_pattern('npi')}).")
+            maps += contained
         elif path.is_file():
-            found.append(path)
+            maps.append(path)
         else:
             raise InputDataError(
                 f"<{path}> does not exist; expected a *_relmat.tsv or an out_dir of npi-bids."
             )
-    return found
+    return maps
 
 
 if __name__ == "__main__":

@@ -16,21 +16,21 @@ from npi_bids.errors import NPIError
 
 @interruptible("npi-bids-fetch", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Download the named atlases to the cache of nilearn."""
+    """Download atlases to the cache of nilearn."""
     return run_command("npi-bids-fetch", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
-    args = build_parser().read(words)
+def _main(argv: Sequence[str]) -> int:
+    args = build_parser().read(argv)
     os.environ["NIPYPE_NO_ET"] = "1"
     code = 0
     with tempfile.TemporaryDirectory(prefix="npi-bids-fetch-") as scratch:
         os.environ["NIPYPE_CONFIG_DIR"] = scratch
-        for asked in args.atlases:
+        for atlas in args.atlases:
             try:
-                sys.stdout.write(f"{asked}: {_fetch(asked, Path(scratch), args.offline)}\n")
+                sys.stdout.write(f"{atlas}: {_fetch(atlas, Path(scratch), args.offline)}\n")
             except NPIError as error:
-                sys.stderr.write(f"{asked}: {error}\n")
+                sys.stderr.write(f"{atlas}: {error}\n")
                 code = error.exit_code
     return code
 
@@ -51,11 +51,11 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def _fetch(asked: str, scratch: Path, offline: bool) -> str:
-    from npi_bids.bids.atlases import locate
+def _fetch(atlas: str, scratch: Path, offline: bool) -> str:
+    from npi_bids.bids.atlases import parse_atlas
     from npi_bids.cli.atlases import prepare_atlas
 
-    prepare_atlas(locate(asked), scratch, offline=offline)
+    prepare_atlas(parse_atlas(atlas), scratch, offline=offline)
     return "ready"
 
 

@@ -1,4 +1,4 @@
-"""The group level: reads the output dataset and nothing else."""
+"""The group level, which reads the output dataset alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from npi_bids.bids.derivatives import find_models
-from npi_bids.bids.layout import find_datasets, subjects_of
+from npi_bids.bids.layout import find_datasets, list_subjects
 from npi_bids.bids.outputs import CLAIM, GROUP_TABLE
 from npi_bids.cli.dataset import update_descriptions
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
@@ -36,7 +36,7 @@ from npi_bids.group.selection import (
     read_exclusions,
     read_participants,
 )
-from npi_bids.io.claim import claimed
+from npi_bids.io.claim import claim_dataset
 from npi_bids.io.tables import write_rows
 from npi_bids.wording import count_noun
 from npi_bids.workflows.group import init_groups_wf
@@ -53,45 +53,50 @@ def check_model(request: Request) -> None:
     ------
     SettingsError
         The list of exclusions cannot be used; the formula cannot be read or names a column that
-        is not there; or, where it needs no results, a contrast cannot be tested with the
-        participants that are there.
+        does not exist; or, where it needs no results, a contrast cannot be tested with the
+        participants of the datasets.
     """
     exclusions = request.group.selection.exclude_file
-    if not request.group.model.wanted and not exclusions:
+    if not request.group.model.effective_formula and not exclusions:
         return
     query = request.query
     datasets = find_datasets(request.bids_dir, query.datasets, query.input_type)
-    there = {label for dataset in datasets for label in subjects_of(dataset.root)}
+    present = {label for dataset in datasets for label in list_subjects(dataset.root)}
     if exclusions:
-        check_exclusions(read_exclusions(Path(exclusions)), there, warn=False)
-    if not request.group.model.wanted:
+        check_exclusions(read_exclusions(Path(exclusions)), present, warn=False)
+    if not request.group.model.effective_formula:
         return
     roots = [*(dataset.root for dataset in datasets), request.out_dir]
     tables = [root for root in roots if (root / "participants.tsv").is_file()]
     people = read_participants(tables[0]) if tables else {}
     columns = participant_columns(next(iter(people.values()), {}))
     check_formula(request.group.model, [*RESULT_COLUMNS, *columns])
-    _check_contrasts(request, people, there)
+    _check_contrasts(request, people, present)
 
 
 def _check_contrasts(
-    request: Request, people: Mapping[str, Mapping[str, str]], there: Collection[str]
+    request: Request, people: Mapping[str, Mapping[str, str]], present: Collection[str]
 ) -> None:
-    """Build the design of the participants that are there, where it needs no results."""
+    """Build the design of the participants in the datasets, unless it needs results."""
     model = request.group.model
-    asked = {label.removeprefix("sub-") for label in request.query.participant_label}
-    labels = sorted(set(people) & set(there) & (asked or set(there)))
+    requested = {label.removeprefix("sub-") for label in request.query.participant_label}
+    labels = sorted(set(people) & set(present) & (requested or set(present)))
     rows = [{"participant_id": f"sub-{label}", **people[label]} for label in labels]
-    further = (*model.paired, model.harmonize, model.exchange_within)
-    of_motion = any(MOTION in contrast for contrast in model.contrast)
-    if not rows or any(further) or of_motion or not set(formula_columns(model)) <= set(rows[0]):
+    groupings = (*model.paired, model.harmonize, model.exchange_within)
+    tests_motion = any(MOTION in contrast for contrast in model.contrast)
+    if (
+        not rows
+        or any(groupings)
+        or tests_motion
+        or not set(formula_columns(model)) <= set(rows[0])
+    ):
         return
-    with suppress(NoUsableDataError):  # who is in shows when there are results
+    with suppress(NoUsableDataError):  # the members of a group are known only with results
         build_model(rows, replace(model, motion_covariate=False))
 
 
 def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
-    """Return the groups and who is in them, and see that their models can be tested.
+    """Return the groups and their members, and check that their models can be tested.
 
     Raises
     ------
@@ -102,8 +107,8 @@ def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
     cohorts, members = find_cohorts(
         request.out_dir, request.group.selection, request.group.group.min_subjects
     )
-    _say_what_is_renamed(request.out_dir)
-    for cohort in cohorts if request.group.model.wanted else ():
+    _warn_of_renamed_columns(request.out_dir)
+    for cohort in cohorts if request.group.model.effective_formula else ():
         try:
             _check_design(cohort, request)
         except NPIError as error:
@@ -113,19 +118,20 @@ def plan_group(request: Request) -> tuple[list[Cohort], list[Membership]]:
     return cohorts, members
 
 
-def _say_what_is_renamed(out_dir: Path) -> None:
-    """Say which columns of participants have the name of one of the results."""
+def _warn_of_renamed_columns(out_dir: Path) -> None:
+    """Warn of columns of participants.tsv that have the name of a column of the results."""
     first = next(iter(read_participants(out_dir).values()), {})
     for name, column in participant_columns(first).items():
         if name != column:
             _logger.warning(
-                "participants.tsv has a column %s, and so have the results; it is called %s here",
+                "participants.tsv has a column %s, and so do the results; the former is called %s "
+                "here",
                 column, name,
             )  # fmt: skip
 
 
 def _check_design(cohort: Cohort, request: Request) -> None:
-    """Build the design of a group as its test will, and say what it is."""
+    """Build the design of a group as its test will, and log it."""
     model = request.group.model
     rows = tested_rows(cohort, subject_rows(cohort, request.out_dir), model.paired)
     built = build_model(rows, model)
@@ -136,12 +142,12 @@ def _check_design(cohort: Cohort, request: Request) -> None:
     )  # fmt: skip
     for column in built.columns:
         _logger.info("Column %s", column)
-    for place, reason in built.reasons.items():
-        _logger.info("Left out of the test: %s, %s", rows[place]["participant_id"], reason)
+    for row, reason in built.reasons.items():
+        _logger.info("Left out of the test: %s, %s", rows[row]["participant_id"], reason)
 
 
 def describe_plan(request: Request) -> str:
-    """Return in words what the group level would do with the results that are there.
+    """Describe what the group level would do with the existing results.
 
     Raises
     ------
@@ -155,7 +161,7 @@ def describe_plan(request: Request) -> str:
     lines += [
         f"  {cohort.name} ({count_noun(len(cohort.subjects), 'subject')})" for cohort in cohorts
     ]
-    model = request.group.model.wanted
+    model = request.group.model.effective_formula
     return "\n".join([*lines, f"Model '{model}' can be tested" if model else "No model to test"])
 
 
@@ -165,10 +171,10 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     Raises
     ------
     NPIError
-        As :func:`plan_group`; nothing has been computed or removed then.
+        As :func:`plan_group`, before anything is computed or removed.
     """
     cohorts, members = plan_group(request)
-    _say_who_is_left_out(members)
+    _log_excluded(members)
     for cohort in cohorts:
         subjects = count_noun(len(cohort.subjects), "subject")
         _logger.info("Averaging %s: %s", subjects, cohort.name)
@@ -183,64 +189,67 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         n_threads=request.resources.omp_nthreads,
     )
     _logger.debug("Groups to write: %s", [cohort.name for cohort in cohorts])
-    configuration = _configuration(cohorts)
+    configuration = _shared_configuration(cohorts)
     check = partial(_check_unchanged, request.out_dir, configuration)
-    with claimed(request.out_dir / CLAIM, configuration, check):
-        well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
-        if not well:
-            return _say_what_failed(run_dir)
+    with claim_dataset(request.out_dir / CLAIM, configuration, check):
+        succeeded = run_workflow(
+            workflow, choose_plugin(request.resources), run_dir, lambda *_: None
+        )
+        if not succeeded:
+            return _log_failures(run_dir)
         _write_members(members, request.out_dir)
         update_descriptions(request.out_dir)
     return 0
 
 
-def _configuration(cohorts: Sequence[Cohort]) -> str:
-    """Return the configuration of the models of all groups, which is one."""
-    found = {
+def _shared_configuration(cohorts: Sequence[Cohort]) -> str:
+    """Return the configuration that the models of all groups share."""
+    configurations = {
         model.configuration
         for cohort in cohorts
         for models in cohort.subjects.values()
         for model in models
     }
-    if len(found) != 1:
+    if len(configurations) != 1:
         raise ConfigurationError(
-            f"The groups hold models of several configurations ({', '.join(sorted(found))}); run "
-            "the participant level again with --overwrite for all subjects and atlases."
+            f"The groups hold models of several configurations "
+            f"({', '.join(sorted(configurations))}); "
+            "run the participant level again with --overwrite for all subjects and atlases."
         )
-    return found.pop()
+    return configurations.pop()
 
 
 def _check_unchanged(out_dir: Path, configuration: str) -> None:
-    """Refuse maps that another run replaced since they were found."""
-    now = {model.configuration for model in find_models(out_dir)}
-    if now != {configuration}:
+    """Refuse maps that another run has replaced since the groups were formed."""
+    current = {model.configuration for model in find_models(out_dir)}
+    if current != {configuration}:
         raise ConfigurationError(
-            f"<{out_dir}> holds models of {', '.join(sorted(now))}; the groups were found with "
-            f"{configuration}. Another run has replaced models meanwhile; run the group level "
-            "again when it has ended."
+            f"<{out_dir}> holds models of {', '.join(sorted(current))}; the groups were "
+            f"formed with {configuration}. Another run has replaced models meanwhile; run the "
+            "group level again when it has ended."
         )
 
 
-def _say_what_failed(run_dir: Path) -> int:
-    """Say what was wrong in words; the fault is the user's where the error is of options."""
+def _log_failures(run_dir: Path) -> int:
+    """Log the failures of the group level, and return its exit code."""
     crashes = [crash for crash in read_crashes(run_dir) if "group_wf" in crash.node]
     for crash in crashes:
         if crash.failure.on_purpose:
             _logger.error("Group level: %s", crash.failure.message)
         else:
-            _logger.error("Group level: an error that was not foreseen (%s); see <%s>, and please "
+            _logger.error("Group level: an unexpected error (%s); see <%s>, and please "
                           "report it.", crash.failure.error or "unknown", crash.path)  # fmt: skip
     return max((crash.failure.exit_code for crash in crashes), default=1)
 
 
-def _say_who_is_left_out(members: Sequence[Membership]) -> None:
+def _log_excluded(members: Sequence[Membership]) -> None:
     for member in members:
         if member.reason:
             _logger.info("Left out of the group: %s, %s", member.model.name, member.reason)
 
 
 def _write_members(members: Sequence[Membership], out_dir: Path) -> None:
-    """Write the table of who is in a group, and why others are not."""
+    """Write the table of group members, and of excluded maps with the reasons."""
     rows = [
         {
             "participant_id": f"sub-{member.model.entities['sub']}",

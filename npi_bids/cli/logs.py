@@ -67,56 +67,56 @@ def write_settings(request: Request, folder: Path) -> None:
             "configuration": request.analysis.configuration,
             "command": shlex.join(sys.argv),
         },
-        **cast("dict[str, object]", _plain(asdict(request))),
+        **cast("dict[str, object]", _to_toml(asdict(request))),
     }
     write_text(folder / "settings.toml", tomli_w.dumps(content))
 
 
 def print_table(statuses: Iterable[UnitStatus], skipped: Iterable[str]) -> None:
-    """Print what became of each model: participant, status, reason."""
+    """Print the outcome of each model: participant, status, reason."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("participant", "model", "status", box=None, pad_edge=False)
-    table.add_column("reason", overflow="fold")  # a path that is cut off helps nobody
+    table.add_column("reason", overflow="fold")  # paths must not be truncated
     colours = {"done": "green", "excluded": "yellow", "failed": "red"}
     done_before = set(skipped)
     for status in statuses:
         entities = {key: value for key, value in status.entities.items() if key != "sub"}
         model = " ".join(f"{key}-{value}" for key, value in entities.items())
-        word = "complete" if status.name in done_before else status.status
+        label = "complete" if status.name in done_before else status.status
         reason = status.reason + (f" [crash file: {status.crash}]" if status.crash else "")
         table.add_row(
             f"sub-{status.entities['sub']}",
             model,
-            Text(word, colours.get(status.status, "")),
-            Text(reason or ("nothing to do" if word == "complete" else "")),
+            Text(label, colours.get(status.status, "")),
+            Text(reason or ("nothing to do" if label == "complete" else "")),
         )
     width = None if sys.stdout.isatty() else 160
     Console(file=sys.stdout, width=width, soft_wrap=False).print(table)
 
 
-def _plain(value: object) -> object:
+def _to_toml(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if item is not None}
+        return {key: _to_toml(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_toml(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
 class Progress:
-    """Count models that are done or have failed, as Nipype tells of its nodes.
+    """Count models that are done or have failed, as Nipype reports on its nodes.
 
     Parameters
     ----------
     names
         Name of each model by the name of its workflow.
     live
-        Whether to keep a line with what is done, running and failed, and the time left, at the
-        bottom of the terminal.
+        Whether to keep a line at the bottom of the terminal with the models done, running and
+        failed, and the time left.
     clock
-        Seconds; for tests.
+        Clock in seconds; replaced in tests.
     """
 
     def __init__(
@@ -146,8 +146,8 @@ class Progress:
             self._bar.stop()
 
     def __call__(self, node: Node, status: str) -> None:
-        """Take note of a node that starts, ends or fails."""
-        unit = unit_of(str(node.fullname))
+        """Record a node that starts, ends or fails."""
+        unit = parse_unit(str(node.fullname))
         name, failed = self._names[unit], status == "exception"
         if status == "start":
             self._running.add(name)
@@ -156,35 +156,35 @@ class Progress:
         self._show()
 
     def state(self) -> str:
-        """Return what is done, running and failed, and the time left."""
+        """Return how many models are done, running and failed, and the time left."""
         n_over = len(self._over)
-        words = [f"{n_over - len(self._failed)} of {len(self._names)} done"]
-        words.append(f"{len(self._running)} running")
+        parts = [f"{n_over - len(self._failed)} of {len(self._names)} done"]
+        parts.append(f"{len(self._running)} running")
         if self._failed:
-            words.append(f"{len(self._failed)} failed")
+            parts.append(f"{len(self._failed)} failed")
         if n_over:
-            left = (self._clock() - self._started) / n_over * (len(self._names) - n_over)
-            words.append(f"about {duration(left)} left")
-        return ", ".join(words)
+            remaining = (self._clock() - self._started) / n_over * (len(self._names) - n_over)
+            parts.append(f"about {format_duration(remaining)} left")
+        return ", ".join(parts)
 
     def _end(self, name: str, failed_in: str) -> None:
         self._running.discard(name)
         if name in self._over:
             return
         self._over.add(name)
-        place = f"[{len(self._over)}/{len(self._names)}]"
+        position = f"[{len(self._over)}/{len(self._names)}]"
         if failed_in:
             self._failed.add(name)
-            _logger.error("%s %s failed in %s", place, name, failed_in)
+            _logger.error("%s %s failed in %s", position, name, failed_in)
         else:
-            _logger.info("%s %s", place, name)
+            _logger.info("%s %s", position, name)
 
     def _show(self) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=len(self._over), state=self.state())
 
 
-def unit_of(node: str) -> str:
+def parse_unit(node: str) -> str:
     """Return the name of the unit's workflow from the full name of one of its nodes."""
     parts = node.split(".")
     return parts[2] if len(parts) > 2 else ""
@@ -200,10 +200,10 @@ def _make_bar(n_models: int) -> tuple[Bar, TaskID]:
     return bar, bar.add_task("models", total=n_models, state="starting")
 
 
-def duration(seconds: float) -> str:
-    """Write a time as people say it.
+def format_duration(seconds: float) -> str:
+    """Format a duration for people.
 
-    >>> duration(20), duration(200), duration(20_000)
+    >>> format_duration(20), format_duration(200), format_duration(20_000)
     ('20 s', '3 min', '5 h 33 min')
     """
     if seconds < 90:

@@ -1,10 +1,10 @@
-"""Nipype's MultiProc, made to survive worker processes that are killed.
+"""Nipype's MultiProc plugin, made robust against killed worker processes.
 
 When the kernel kills a worker for lack of memory, the whole pool of processes is broken: Nipype's
-own plugin then waits for ever. Here every node that was lost is tried once more, alone in a
-process of its own and one after another; a node that is lost again has failed, and the others go
-on. The fork server, which starts the workers, is replaced when it was killed. Workers end with
-this process, whatever ends it.
+own plugin then waits for ever. Here every lost node is tried once more, one after another and each
+alone in its own process; a node that is lost again has failed, and the others continue. The fork
+server, which starts the workers, is replaced if it is killed. Workers end with this process,
+whatever ends it.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ _NO_PROCESS = (
 )
 # Seconds between attempts to start a process; a fork server that was killed ends within the first.
 _PAUSES = (0.1, 0.3, 1.0, 0.0)
-# Longest time between looks at the queue. A job that ends is noticed at once.
+# Longest time between checks of the queue. A job that ends is noticed at once.
 _WAIT_SECONDS = 0.2
 
 
 class SteadyMultiProcPlugin(MultiProcPlugin):
-    """Run nodes in several processes; what a killed worker takes with it is tried again."""
+    """Run nodes in several processes; nodes lost with a killed worker are tried again."""
 
     def __init__(self, plugin_args: dict[str, object] | None = None) -> None:
         prepare_pools()
         super().__init__(plugin_args=plugin_args)
         self.pool: ProcessPoolExecutor
         self.pool.shutdown(wait=False)  # Nipype's workers would not end with this process
-        # The workers of each pool, which a pool that is shut down knows no more.
+        # The workers of each pool; a pool that is shut down forgets them.
         self._processes: list[Mapping[int, BaseProcess]] = []
         self.pool = self._new_pool(self.processors)
         self._submitted: dict[int, tuple[Node, bool]] = {}
         self._lost: set[int] = set()
-        self._tried_again: set[int] = set()
+        self._retried: set[int] = set()
         self._alone: int | None = None
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Kill all workers, whatever they are doing, and wait for nothing."""
+        """Kill all workers, whatever they are doing, without waiting."""
         for processes in self._processes:
             for process in list(processes.values()):
                 process.kill()
@@ -78,7 +78,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         return int(self._taskid)
 
     def _start(self, taskid: int, *, alone: bool = False) -> None:
-        """Give a task to the pool, or to a process of its own, in a new pool where that fails.
+        """Submit a task to the pool, or to its own process; to a new pool if that fails.
 
         A pool is broken when one of its workers was killed. Where the fork server was killed,
         the connection to it fails in one of several ways until its end has been noticed.
@@ -108,7 +108,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         del self._submitted[taskid]
 
     def _give_up(self, pool: ProcessPoolExecutor) -> None:
-        """Make a new pool in the place of one that is broken; what it still runs is lost."""
+        """Replace a broken pool by a new one; tasks that it still runs are lost."""
         for process in list((pool._processes or {}).values()):
             process.kill()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -116,7 +116,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             self.pool = self._new_pool(self.processors)
 
     def _fail(self, taskid: int, error: BaseException) -> None:
-        """Give a task that no process has run an error for its result."""
+        """Record an error as the result of a task that no process has run."""
         with suppress(OSError):
             note_failure(self._submitted[taskid][0], error, replace=True)
         self._taskresult[taskid] = {"result": None, "traceback": format_exception(error)}
@@ -125,7 +125,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._ended.set()
 
     def _collect(self, taskid: int, future: Future[dict[str, object]]) -> None:
-        """Keep a result; called in a thread of the pool, so it only takes notes."""
+        """Store a result; called in a thread of the pool, so it only records."""
         if future.cancelled():
             self._lost.add(taskid)
         elif (error := future.exception()) is None:
@@ -139,28 +139,28 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._ended.set()
 
     def _get_result(self, taskid: int) -> dict[str, object] | None:
-        """Return the result of a task, None while it runs; give a lost one its second try."""
+        """Return the result of a task, None while it runs; retry a lost task once."""
         if taskid not in self._lost:
             result: dict[str, object] | None = self._taskresult.get(taskid)
             return result
-        if taskid in self._tried_again:
+        if taskid in self._retried:
             self._lost.discard(taskid)
             self._fail(taskid, MemoryError(_LOST))
             return self._get_result(taskid)
         if self._alone is None:
             self._alone = taskid
             self._lost.discard(taskid)
-            self._tried_again.add(taskid)
+            self._retried.add(taskid)
             self._start(taskid, alone=True)
         return None
 
     def _send_procs_to_workers(
         self, updatehash: bool = False, graph: DiGraph | None = None
     ) -> None:
-        """Submit what can run; then wait until a job ends, which costs no time of the CPU."""
+        """Submit what can run; then wait until a job ends, without using the CPU."""
         n_before = self.proc_done.sum()
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
-        # What was found in the work folder is done at once, and others may follow it.
+        # Nodes with results in the work folder are done at once, and others may follow.
         if self.pending_tasks and self.proc_done.sum() == n_before:
             self._ended.wait(_WAIT_SECONDS)
         self._ended.clear()
@@ -177,6 +177,6 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
 
 
 def _log_file() -> str:
-    """Return the log of this run, or nothing where none is open."""
+    """Return the log file of this run; empty if none is open."""
     handlers = logging.getLogger("npi_bids").handlers
     return next((h.baseFilename for h in handlers if isinstance(h, logging.FileHandler)), "")

@@ -1,4 +1,4 @@
-"""The command line: options made from the fields of settings classes, and read back."""
+"""The command line of npi-bids: options derived from the fields of settings classes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, get_type_hin
 
 from npi_bids.analysis import AnalysisSettings, GroupAnalysis, ResourceSettings
 from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
-from npi_bids.bids.atlases import AtlasSettings, known_atlases
+from npi_bids.bids.atlases import AtlasSettings, read_atlas_table
 from npi_bids.bids.layout import QuerySettings
 from npi_bids.bids.runs import CombineSettings
-from npi_bids.cli.arguments import CommandParser, choice_of
+from npi_bids.cli.arguments import CommandParser, choice_type
 from npi_bids.connectivity.measures import MeasureSettings
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.settings import choices_of, help_of, option
+from npi_bids.settings import field_choices, help_text, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
 from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
-from npi_bids.wording import format_number, join_words, suggest_word
+from npi_bids.wording import format_number, join_items, suggest_word
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-# What a run writes about itself that is no option.
+# Keys of settings.toml that are not options.
 _NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest")
 LEVELS = ("pretrain", "participant", "group")
 _NO_EFFECT = "no effect"
@@ -49,56 +49,56 @@ class SettingsByClass(Protocol):
 
 
 def add_options(group: _ActionsContainer, settings: type, without: Sequence[str] = ()) -> None:
-    """Add one option for each field of a settings class, but some, to an argparse group."""
+    """Add an option for each field of a settings class, except ``without``, to a group."""
     for field in fields(settings):
         if field.name not in without:
             _add_option(group, settings, field)
 
 
-def given_options(args: Namespace, settings: type, problems: list[str]) -> dict[str, object]:
-    """Return what the user gave, converted; what cannot be converted is added to the problems."""
+def user_options(args: Namespace, settings: type, problems: list[str]) -> dict[str, object]:
+    """Return the options that the user set, converted; add conversion errors to the problems."""
     hints = get_type_hints(settings)
     values: dict[str, object] = {}
     for field in fields(settings):
         if not hasattr(args, field.name):
             continue
-        raw = getattr(args, field.name)
+        entered = getattr(args, field.name)
         try:
-            values[field.name] = _convert(raw, hints[field.name])
+            values[field.name] = _convert(entered, hints[field.name])
         except ValueError:
-            kind = scalar_of(hints[field.name])
-            words = {int: "a whole number", float: "a number", bool: "yes or no"}[kind]
-            text = " ".join(raw) if isinstance(raw, list) else raw
-            problems.append(f"{flag(field)} must be {words}, not {text}.")
+            expected_type = scalar_type(hints[field.name])
+            expected = {int: "a whole number", float: "a number", bool: "yes or no"}[expected_type]
+            text = " ".join(entered) if isinstance(entered, list) else entered
+            problems.append(f"{flag(field)} must be {expected}, not {text}.")
     return values
 
 
 def make_settings(args: Namespace, classes: Sequence[type]) -> SettingsByClass:
-    """Return one settings object of each class, from the options that were given.
+    """Return one settings object of each class, from the options that the user set.
 
     Raises
     ------
     UsageError
-        Values are wrong; all of them are named together.
+        Values are invalid; the message names all of them.
     """
     problems: list[str] = []
-    given = {cls: given_options(args, cls, problems) for cls in classes}
-    return checked_settings(given, problems)
+    options = {cls: user_options(args, cls, problems) for cls in classes}
+    return checked_settings(options, problems)
 
 
 def checked_settings(
-    given: Mapping[type, Mapping[str, object]], problems: list[str]
+    options: Mapping[type, Mapping[str, object]], problems: list[str]
 ) -> SettingsByClass:
     """Return one settings object of each class; raise all problems together."""
-    made: dict[type, Any] = {}
-    for cls, values in given.items():
+    settings: dict[type, Any] = {}
+    for cls, values in options.items():
         try:
-            made[cls] = cls(**values)
+            settings[cls] = cls(**values)
         except SettingsError as error:
             problems.append(str(error))
     if problems:
         raise UsageError("\n".join(problems))
-    return made
+    return settings
 
 
 def flag(field: Field[object]) -> str:
@@ -110,103 +110,110 @@ def _add_option(group: _ActionsContainer, settings: type, field: Field[object]) 
     aliases: Sequence[str] = field.metadata.get("aliases", ())
     short = [f"-{alias}" for alias in aliases if len(alias) == 1]
     long = [f"--{alias}" for alias in aliases if len(alias) > 1]
-    text = help_of(field.metadata)
+    text = help_text(field.metadata)
     options: dict[str, Any] = {"dest": field.name, "default": SUPPRESS}
     if get_type_hints(settings)[field.name] is bool and field.default is False:
         options["action"] = "store_true"
     else:
-        choices = choices_of(field.metadata)
+        choices = field_choices(field.metadata)
         options["metavar"] = field.metadata.get("metavar") or (
             "{" + ",".join(map(str, choices)) + "}" if choices else "VALUE"
         )
         if isinstance(field.default, tuple):
             options["nargs"] = "+"
         if field.default not in (None, "", ()):
-            text += f" (default: {_default_text(field.default)})"
+            text += f" (default: {_format_default(field.default)})"
     group.add_argument(*short, flag(field), *long, help=text.replace("%", "%%"), **options)
 
 
-def _default_text(default: object) -> str:
+def _format_default(default: object) -> str:
     if isinstance(default, tuple):
-        return " ".join(map(_default_text, default))
+        return " ".join(map(_format_default, default))
     if isinstance(default, bool):
         return "yes" if default else "no"
     return format_number(default) if isinstance(default, float) else str(default)
 
 
-def _convert(raw: bool | str | list[str], hint: object) -> object:
-    if isinstance(raw, bool):
-        return raw
-    if isinstance(raw, list):
+def _convert(entered: bool | str | list[str], hint: object) -> object:
+    if isinstance(entered, bool):
+        return entered
+    if isinstance(entered, list):
         inner = get_args(hint)[0] if get_args(hint) else str
-        return tuple(_convert(item, inner) for item in raw)
-    kind = scalar_of(hint)
-    if kind is bool:
-        if raw.lower() not in _TRUE + _FALSE:
-            raise ValueError(raw)
-        return raw.lower() in _TRUE
-    return kind(raw)
+        return tuple(_convert(item, inner) for item in entered)
+    target_type = scalar_type(hint)
+    if target_type is bool:
+        if entered.lower() not in _TRUE + _FALSE:
+            raise ValueError(entered)
+        return entered.lower() in _TRUE
+    return target_type(entered)
 
 
-def scalar_of(hint: object) -> type:
+def scalar_type(hint: object) -> type:
     """Return the plain type of a field: int for ``int | None`` and for a tuple of int."""
     if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+        hint = next(scalar for scalar in get_args(hint) if scalar is not type(None))
     if get_args(hint):
         hint = get_args(hint)[0]
-    kind: type = hint if isinstance(hint, type) else str
-    return kind
+    scalar: type = hint if isinstance(hint, type) else str
+    return scalar
 
 
 def read_config(
     path: Path, classes: Sequence[type], problems: list[str]
 ) -> dict[type, dict[str, object]]:
-    """Return the options of a file by settings class; what is wrong is added to the problems.
+    """Return the options of a file by settings class; add errors to the problems.
 
-    Options stand by the names of their flags or fields, in tables or not, so that the
-    ``settings.toml`` of an earlier run can be given as it is.
+    Options are named after their flags or fields, in tables or not, so that the
+    ``settings.toml`` of an earlier run can be used as it is.
 
     Parameters
     ----------
     path
-        TOML.
+        TOML file.
     classes
-        Settings classes whose fields are known.
+        Settings classes whose fields are accepted.
     problems
-        Gets one sentence for each thing that is wrong.
+        Receives one sentence per error.
     """
-    found: dict[type, dict[str, object]] = {cls: {} for cls in classes}
+    options: dict[type, dict[str, object]] = {cls: {} for cls in classes}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         problems.append(f"--config-file <{path}> cannot be read as TOML: {error}.")
-        return found
-    known: dict[str, tuple[type, Any]] = {}
+        return options
+    config_fields: dict[str, tuple[type, Any]] = {}
     for cls in classes:
         for field in fields(cls):
-            known[field.name.replace("_", "-")] = known[flag(field)[2:]] = (cls, field)
+            config_fields[field.name.replace("_", "-")] = config_fields[flag(field)[2:]] = (
+                cls,
+                field,
+            )
     for name, value in _leaves(content):
         key = name.replace("_", "-")
-        if key not in known:
-            hint = suggest_word(key, known) or "."
+        if key not in config_fields:
+            hint = suggest_word(key, config_fields) or "."
             problems.append(f"<{path}> has {name}, which is not an option{hint}")
             continue
-        cls, field = known[key]
+        cls, field = config_fields[key]
         try:
-            found[cls][field.name] = _typed(value, get_type_hints(cls)[field.name], field.default)
+            options[cls][field.name] = _convert_toml(
+                value, get_type_hints(cls)[field.name], field.default
+            )
         except TypeError as error:
-            problems.append(f"{name} in <{path}> must be {error}, not {_toml_text(value)}.")
-    return found
+            problems.append(f"{name} in <{path}> must be {error}, not {_format_toml(value)}.")
+    return options
 
 
-def _toml_text(value: object) -> str:
-    """Write a value as it stands in a TOML file."""
+def _format_toml(value: object) -> str:
+    """Write a value as in a TOML file."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml_text(item)}" for key, item in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{key} = {_format_toml(item)}" for key, item in value.items()) + "}"
+        )
     if isinstance(value, list):
-        return f"[{join_words(map(_toml_text, value))}]"
+        return f"[{join_items(map(_format_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -220,21 +227,26 @@ def _leaves(content: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _typed(value: object, hint: object, default: object) -> object:
-    """Return a TOML value in the type of the field."""
-    kind = scalar_of(hint)
+def _convert_toml(value: object, hint: object, default: object) -> object:
+    """Convert a TOML value to the type of the field."""
+    target_type = scalar_type(hint)
     if isinstance(default, tuple):
         items = value if isinstance(value, list) else [value]
-        return tuple(_single(item, kind) for item in items)
-    return _single(value, kind)
+        return tuple(_convert_toml_item(item, target_type) for item in items)
+    return _convert_toml_item(value, target_type)
 
 
-def _single(value: object, kind: type) -> object:
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+def _convert_toml_item(value: object, target_type: type) -> object:
+    descriptions = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a string",
+    }
+    if target_type is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if type(value) is not kind:
-        raise TypeError(words.get(kind, kind.__name__))
+    if type(value) is not target_type:
+        raise TypeError(descriptions.get(target_type, target_type.__name__))
     return value
 
 
@@ -291,7 +303,7 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for."""
+    """The request of the user."""
 
     bids_dir: Path
     out_dir: Path
@@ -304,7 +316,7 @@ class Request:
     output: OutputSettings
 
 
-# Settings classes by the heading of the help that their options stand under.
+# Settings classes by the heading of the help under which their options are listed.
 GROUPS: dict[str, tuple[type, ...]] = {
     "queries": (QuerySettings,),
     "parcellation": (AtlasSettings, CoverageSettings),
@@ -320,8 +332,8 @@ GROUPS: dict[str, tuple[type, ...]] = {
 }
 _ESSENTIAL, _UNCERTAINTY = "essential options", "uncertainty"
 _COMPATIBILITY = "accepted for compatibility with other BIDS Apps"
-# Fields whose options stand under another heading than those of their class.
-_PLACED = {
+# Fields whose options are listed under another heading than those of their class.
+_FIELD_HEADINGS = {
     **dict.fromkeys(("participant_label", "task_id", "atlas", "denoise", "fd_thresh", "surrogate",
                      "group_by", "n_procs", "work_dir", "dry_run"), _ESSENTIAL),
     **dict.fromkeys(("n_bootstrap", "null"), _UNCERTAINTY),
@@ -344,13 +356,13 @@ class _ListAtlases(Action):
             "Atlases for --atlas (or give the path of an image with a table of region names "
             "beside it):"
         ]
-        for name, facts in known_atlases().items():
-            variants = [f":seg-{seg}" for seg in facts.get("segs", ())]
-            scales = facts.get("scales", ())
+        for name, atlas in read_atlas_table().items():
+            variants = [f":seg-{seg}" for seg in atlas.get("segs", ())]
+            scales = atlas.get("scales", ())
             if scales:
                 variants.append(f":scale-{scales[0]} to {scales[-1]}")
-            lines.append(f"  {name:<14} {facts['about']}; {facts['source']}")
-            lines.append(f"  {'':<14} space {facts['space']}; licence: {facts['License']}")
+            lines.append(f"  {name:<14} {atlas['about']}; {atlas['source']}")
+            lines.append(f"  {'':<14} space {atlas['space']}; licence: {atlas['License']}")
             if variants:
                 lines.append(f"  {'':<14} {' '.join(variants)}")
         sys.stdout.write("\n".join(lines) + "\n")
@@ -370,7 +382,7 @@ def build_parser() -> CommandParser:
                         help="fMRIPrep or XCP-D derivatives, or the raw dataset that holds them "
                         "in derivatives/")  # fmt: skip
     parser.add_argument("out_dir", type=Path, help="output dataset; created if missing")
-    parser.add_argument("levels", nargs="+", type=choice_of(LEVELS),
+    parser.add_argument("levels", nargs="+", type=choice_type(LEVELS),
                         metavar="{pretrain,participant,group}",
                         help="one or more levels of analysis")  # fmt: skip
     groups = {_ESSENTIAL: parser.add_argument_group(_ESSENTIAL)}
@@ -383,7 +395,7 @@ def build_parser() -> CommandParser:
     for title, classes in GROUPS.items():
         for settings in classes:
             for field in fields(settings):
-                _add_option(groups[_PLACED.get(field.name, title)], settings, field)
+                _add_option(groups[_FIELD_HEADINGS.get(field.name, title)], settings, field)
     groups["parcellation"].add_argument(
         "--list-atlases", action=_ListAtlases, nargs=0, help="list the named atlases and exit"
     )
@@ -393,7 +405,7 @@ def build_parser() -> CommandParser:
 
 def add_preset(group: _ActionsContainer) -> None:
     """Add ``--preset`` to an argparse group."""
-    group.add_argument("--preset", type=choice_of(sorted(PRESETS)), default=SUPPRESS,
+    group.add_argument("--preset", type=choice_type(sorted(PRESETS)), default=SUPPRESS,
                        metavar="{" + ",".join(sorted(PRESETS)) + "}",
                        help="published settings of surrogate and training; explicit options "
                        "override them")  # fmt: skip
@@ -405,48 +417,52 @@ def parse(argv: Sequence[str]) -> Request:
     Raises
     ------
     UsageError
-        Values are wrong; all of them are named together.
+        Values are invalid; the message names all of them.
     SystemExit
         Help or the version was shown, or an option is unknown (exit code 2).
     """
     args = build_parser().read(argv)
     problems: list[str] = []
-    given = {cls: given_options(args, cls, problems) for group in GROUPS.values() for cls in group}
-    file = given[OutputSettings].get("config_file")
+    options = {
+        cls: user_options(args, cls, problems) for group in GROUPS.values() for cls in group
+    }
+    file = options[OutputSettings].get("config_file")
     if file:
-        from_file = read_config(Path(str(file)).expanduser(), list(given), problems)
-        given = {cls: {**from_file[cls], **values} for cls, values in given.items()}
-    # Nodes run in folders of their own, where a relative path would lead nowhere.
+        from_file = read_config(Path(str(file)).expanduser(), list(options), problems)
+        options = {cls: {**from_file[cls], **values} for cls, values in options.items()}
+    # Nodes run in their own folders, where relative paths would not resolve.
     for settings, name in _PATHS:
-        path = Path(str(given[settings].get(name, ""))).expanduser()
+        path = Path(str(options[settings].get(name, ""))).expanduser()
         if path.is_file():
-            given[settings][name] = str(path.absolute())
+            options[settings][name] = str(path.absolute())
     presets = PRESETS.get(getattr(args, "preset", ""), {})
-    given[TrainSettings] = {**presets, **given[TrainSettings]}
-    made = checked_settings(given, problems)
+    options[TrainSettings] = {**presets, **options[TrainSettings]}
+    settings_by_class = checked_settings(options, problems)
     analysis = AnalysisSettings(
-        coverage=made[CoverageSettings],
-        denoise=made[DenoiseSettings],
-        combine=made[CombineSettings],
-        train=made[TrainSettings],
-        perturb=made[PerturbSettings],
-        brain=made[BrainSettings],
-        prior=made[PriorSettings],
-        assess=AssessSettings(measures=made[MeasureSettings], verdict=made[VerdictSettings]),
+        coverage=settings_by_class[CoverageSettings],
+        denoise=settings_by_class[DenoiseSettings],
+        combine=settings_by_class[CombineSettings],
+        train=settings_by_class[TrainSettings],
+        perturb=settings_by_class[PerturbSettings],
+        brain=settings_by_class[BrainSettings],
+        prior=settings_by_class[PriorSettings],
+        assess=AssessSettings(
+            measures=settings_by_class[MeasureSettings], verdict=settings_by_class[VerdictSettings]
+        ),
     )
     return Request(
         bids_dir=args.bids_dir.expanduser().absolute(),
         out_dir=args.out_dir.expanduser().absolute(),
         levels=tuple(level for level in LEVELS if level in args.levels),
-        query=made[QuerySettings],
-        atlases=made[AtlasSettings],
+        query=settings_by_class[QuerySettings],
+        atlases=settings_by_class[AtlasSettings],
         analysis=analysis,
         group=GroupAnalysis(
-            group=made[GroupSettings],
-            model=made[ModelSettings],
-            permute=made[PermuteSettings],
-            selection=made[SelectionSettings],
+            group=settings_by_class[GroupSettings],
+            model=settings_by_class[ModelSettings],
+            permute=settings_by_class[PermuteSettings],
+            selection=settings_by_class[SelectionSettings],
         ),
-        resources=made[ResourceSettings],
-        output=made[OutputSettings],
+        resources=settings_by_class[ResourceSettings],
+        output=settings_by_class[OutputSettings],
     )

@@ -1,4 +1,4 @@
-"""The participant level: what is to be done, doing it, and what became of it."""
+"""The participant level: its plan, execution and outcome."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from npi_bids.cli.execution import (
     write_graph,
 )
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
-from npi_bids.cli.logs import Progress, unit_of
+from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
-from npi_bids.cli.work_folder import reserved
-from npi_bids.errors import ConfigurationError, exit_code_of
+from npi_bids.cli.work_folder import reserve_work_dir
+from npi_bids.errors import ConfigurationError, find_exit_code
 from npi_bids.group.saving import remove_groups
-from npi_bids.io.claim import claimed
+from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.surrogates.families import prior_support
 from npi_bids.wording import count_noun
@@ -42,25 +42,25 @@ from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
 
-# Models that Nipype is given at once: its scheduler looks at all nodes for each that ends, which
-# took 12 ms with 1200 nodes and 80 with 7000.
-AT_ONCE = 150
+# Models passed to Nipype at once: its scheduler checks all nodes whenever one ends, which took
+# 12 ms with 1200 nodes and 80 ms with 7000.
+BATCH_SIZE = 150
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the participant level is to do.
+    """Plan of the participant level.
 
     Attributes
     ----------
     request
-        As the user gave it, but that cleaning options follow the kind of input.
+        As the user gave it, with cleaning options that suit the type of input.
     datasets
-        The inputs.
+        Input datasets.
     tasks
         Models to fit.
     complete
-        Models that are there already, with this configuration.
+        Models that exist already, with this configuration.
     refused
         Models that cannot be fitted because of their input.
     """
@@ -73,7 +73,7 @@ class Plan:
 
 
 def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None) -> Plan:
-    """Find the runs, prepare the atlases, and see what is there already.
+    """Find the runs, prepare the atlases, and check which models exist already.
 
     The output dataset is claimed for the configuration until ``claims`` are closed; without them
     nothing is claimed.
@@ -81,20 +81,20 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     Raises
     ------
     NPIError
-        Nothing can be done; says why.
+        Nothing can be fitted; the message says why.
     """
     inputs = Inputs(request)
     request, specs = inputs.request, inputs.specs
     units = {spec: inputs.units(spec) for spec in specs}
-    wanted = {
+    requested = {
         unit_name({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
         for spec in specs
         for unit in units[spec]
     }
-    check = partial(_check_configuration, request, wanted)
+    check = partial(_check_configuration, request, requested)
     if claims is not None:
         path = request.out_dir / CLAIM
-        claims.enter_context(claimed(path, request.analysis.configuration, check))
+        claims.enter_context(claim_dataset(path, request.analysis.configuration, check))
         remove_groups(request.out_dir, request.analysis.configuration)
     done = check()
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
@@ -103,12 +103,14 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
         write_dataset(request.out_dir, inputs.datasets, specs, strategies)
-    tasks = shrink(all_tasks(inputs, units, work_dir), request)
-    return _sort_out(request, inputs.datasets, tasks, done)
+    tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
+    return _classify_models(request, inputs.datasets, tasks, done)
 
 
-def all_tasks(inputs: Inputs, units: Mapping[AtlasSpec, list[Unit]], work_dir: Path) -> list[Task]:
-    """Prepare the atlases, and return what could be fitted with each of them."""
+def make_tasks(
+    inputs: Inputs, units: Mapping[AtlasSpec, list[Unit]], work_dir: Path
+) -> list[Task]:
+    """Prepare the atlases, and return the models that could be fitted with each of them."""
     tasks = []
     dry = inputs.request.output.dry_run
     for spec in inputs.specs:
@@ -116,16 +118,16 @@ def all_tasks(inputs: Inputs, units: Mapping[AtlasSpec, list[Unit]], work_dir: P
         sound = [unit for unit in units[spec] if not unit.problems] or units[spec]
         spaces = {unit.entities.get("space", "individual") for unit in sound}
         space = spec.space if spec.space != "unknown" else sorted(spaces)[0]
-        if not inputs.given:
+        if not inputs.has_series:
             warn_of_spaces(spec, spaces)
         if not dry:
             atlas = inputs.save(spec, atlas, space=space)
-        tasks += [_task(unit, atlas, inputs.desc(spec)) for unit in units[spec]]
+        tasks += [_make_task(unit, atlas, inputs.desc(spec)) for unit in units[spec]]
     return tasks
 
 
-def shrink(tasks: Sequence[Task], request: Request) -> list[Task]:
-    """Tell each task which pre-trained surrogate it starts from, where one is asked for.
+def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:
+    """Assign to each task the pre-trained surrogate that it starts from, if requested.
 
     Raises
     ------
@@ -147,12 +149,12 @@ def shrink(tasks: Sequence[Task], request: Request) -> list[Task]:
 
 
 def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
-    """Run all tasks and return what became of every model of the plan.
+    """Run all tasks and return the status of every model of the plan.
 
     Parameters
     ----------
     plan
-        What to do.
+        Models to fit.
     work_dir
         Where intermediate results go.
     run_dir
@@ -160,25 +162,25 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     """
     request = plan.request
     out_dir = request.out_dir
-    _forget_outdated(out_dir)
+    _remove_outdated(out_dir)
     for status in plan.refused:
         _logger.error("%s: %s", status.name, status.reason)
         _write_status(status, out_dir)
     if plan.tasks:
         for task in plan.tasks:
-            (out_dir / _status(task, request, FAILED).path).unlink(missing_ok=True)
+            (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
     with suppress(OSError):  # tidying up must not fail a run
-        remove_leftovers(out_dir)  # of workers that were killed, now or in a run before
+        remove_leftovers(out_dir)  # of workers killed in this run or an earlier one
     configuration = request.analysis.configuration
-    found = {
+    finished = {
         status.name: status
-        for status in find_statuses(out_dir, whole=True)
+        for status in find_statuses(out_dir, skip_damaged=True)
         if status.configuration == configuration
     }
-    crashes = {unit_of(crash.node): crash for crash in reversed(read_crashes(run_dir))}
+    crashes = {parse_unit(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
-        found.get(task.name) or _failure(task, request, crashes.get(task.node_name))
+        finished.get(task.name) or _make_failure(task, request, crashes.get(task.node_name))
         for task in plan.tasks
     ]
     for status in fresh:
@@ -192,9 +194,9 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
 
 
-def _forget_outdated(out_dir: Path) -> None:
-    """Remove what earlier runs said of inputs that are not there any more, or can be read now."""
-    for status in find_statuses(out_dir, whole=True):
+def _remove_outdated(out_dir: Path) -> None:
+    """Remove failures of earlier runs whose inputs no longer exist or can be read now."""
+    for status in find_statuses(out_dir, skip_damaged=True):
         if status.status == FAILED and status.is_outdated:
             (out_dir / status.path).unlink(missing_ok=True)
 
@@ -202,29 +204,29 @@ def _forget_outdated(out_dir: Path) -> None:
 def _write_status(status: UnitStatus, out_dir: Path) -> None:
     try:
         write_json(out_dir / status.path, asdict(status))
-    except OSError as error:  # such as a name that is too long; the others go on
+    except OSError as error:  # such as a name that is too long; the others continue
         _logger.error("The status of %s cannot be written: %s", status.name, error)
 
 
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
-    """Build workflows of all tasks, some at a time, and run them."""
+    """Build workflows of all tasks, batch by batch, and run them."""
     names = {task.node_name: task.name for task in tasks}
     live = sys.stderr.isatty() and not request.output.quiet
     with (
-        reserved(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder,
+        reserve_work_dir(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder,
         Progress(names, live=live) as progress,
     ):
-        for start in range(0, len(tasks), AT_ONCE):
-            some = tasks[start : start + AT_ONCE]
-            well = _fit_some(some, request, folder, run_dir, progress)
-            if request.output.stop_on_first_crash and not well:
+        for start in range(0, len(tasks), BATCH_SIZE):
+            batch = tasks[start : start + BATCH_SIZE]
+            succeeded = _fit_batch(batch, request, folder, run_dir, progress)
+            if request.output.stop_on_first_crash and not succeeded:
                 break
 
 
-def _fit_some(
+def _fit_batch(
     tasks: list[Task], request: Request, folder: Path, run_dir: Path, progress: Progress
 ) -> bool:
-    """Build the workflow of some tasks and run it; return whether no node failed."""
+    """Build the workflow of a batch of tasks and run it; return whether no node failed."""
     workflow = init_participant_wf(
         tasks=tasks,
         settings=request.analysis,
@@ -241,16 +243,16 @@ def _fit_some(
     return run_workflow(workflow, replace(plugin, stop=stop), run_dir, progress)
 
 
-def judge(statuses: Sequence[UnitStatus]) -> int:
-    """Return the exit code that the fate of all models amounts to."""
-    codes = {exit_code_of(status.error) for status in statuses if status.status == FAILED}
+def choose_exit_code(statuses: Sequence[UnitStatus]) -> int:
+    """Return the exit code for the outcome of all models."""
+    codes = {find_exit_code(status.error) for status in statuses if status.status == FAILED}
     done = any(status.status == DONE for status in statuses)
     if not codes:
         return 0 if done or not statuses else 4
     return 1 if done else min(codes)
 
 
-def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
+def _make_task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
     usable = [run.path for run in unit.runs if not run.problem]
     return Task(
         unit,
@@ -261,44 +263,44 @@ def _task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
     )
 
 
-def _check_configuration(request: Request, wanted: set[str]) -> set[str]:
-    """Return the wanted models that are there, and refuse to mix configurations.
+def _check_configuration(request: Request, requested: set[str]) -> set[str]:
+    """Return the requested models that exist, and refuse to mix configurations.
 
-    This comes before anything is written.
+    This is checked before anything is written.
     """
     configuration = request.analysis.configuration
     done = set()
-    for model in find_models(request.out_dir, whole=True):
+    for model in find_models(request.out_dir, skip_damaged=True):
         name = model.name
-        found = model.configuration
-        replaced = request.output.overwrite and name in wanted
-        if found != configuration and not replaced:
+        existing = model.configuration
+        replaced = request.output.overwrite and name in requested
+        if existing != configuration and not replaced:
             raise ConfigurationError(
-                f"<{request.out_dir}> holds results of another configuration ({found}; this one "
-                f"is {configuration}), for example of {name}. Use another out_dir, or "
+                f"<{request.out_dir}> holds results of another configuration ({existing}; this "
+                f"one is {configuration}), for example of {name}. Use another out_dir, or "
                 "--overwrite with all of its subjects and atlases."
             )
-        if found == configuration and not replaced:
+        if existing == configuration and not replaced:
             done.add(name)
-    return done & wanted
+    return done & requested
 
 
-def _sort_out(
+def _classify_models(
     request: Request, datasets: list[Dataset], tasks: list[Task], done: set[str]
 ) -> Plan:
-    """Tell models that are there from models to fit, and those from what cannot be fitted."""
+    """Separate models that exist, models to fit, and models that cannot be fitted."""
     statuses = {
         status.name: status
-        for status in find_statuses(request.out_dir, whole=True)
+        for status in find_statuses(request.out_dir, skip_damaged=True)
         if status.status == DONE
         and status.configuration == request.analysis.configuration
-        and status.is_whole(request.out_dir)
+        and status.is_complete(request.out_dir)
     }
     complete = [statuses[name] for name in sorted(done & set(statuses))]
-    there = {status.name for status in complete}
-    todo = [task for task in tasks if task.name not in there]
+    complete_names = {status.name for status in complete}
+    todo = [task for task in tasks if task.name not in complete_names]
     refused = [
-        _status(
+        _make_status(
             task,
             request,
             FAILED,
@@ -313,24 +315,24 @@ def _sort_out(
     return Plan(request, datasets, usable, complete, refused)
 
 
-def _failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
+def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
     if crash is not None:
         path = str(crash.path.relative_to(request.out_dir))
         reason = printable(" ".join(crash.failure.message.splitlines()))
         error = crash.failure.error
-        return _status(task, request, FAILED, reason=reason, error=error, crash=path)
+        return _make_status(task, request, FAILED, reason=reason, error=error, crash=path)
     if request.output.stop_on_first_crash:
         reason = "not run: another model failed before (--stop-on-first-crash); run it again"
-        return _status(task, request, FAILED, reason=reason)
+        return _make_status(task, request, FAILED, reason=reason)
     reason = (
-        "a worker process ended without a word, most likely killed for lack of memory; give "
+        "a worker process ended without a message, most likely killed for lack of memory; give "
         "more memory, or fewer processes (--n-procs 1)"
     )
-    return _status(task, request, FAILED, reason=reason)
+    return _make_status(task, request, FAILED, reason=reason)
 
 
 class _StatusFields(TypedDict, total=False):
-    """Why a model is missing; as :class:`UnitStatus` has it."""
+    """Why a model is missing, in fields of :class:`UnitStatus`."""
 
     reason: str
     error: str
@@ -338,19 +340,19 @@ class _StatusFields(TypedDict, total=False):
     source: str
 
 
-def _status(
-    task: Task, request: Request, status: str, **facts: Unpack[_StatusFields]
+def _make_status(
+    task: Task, request: Request, status: str, **fields: Unpack[_StatusFields]
 ) -> UnitStatus:
     configuration = request.analysis.configuration
-    return UnitStatus(task.entities, task.desc, status, configuration, **facts)
+    return UnitStatus(task.entities, task.desc, status, configuration, **fields)
 
 
 def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
     n_regions = {task.name: task.atlas.n_regions for task in tasks}
-    for model in find_models(out_dir, whole=True):
-        whole, kept = n_regions.get(model.name, 0), model.fit.regions_in_model
-        if kept < whole:
+    for model in find_models(out_dir, skip_damaged=True):
+        n_atlas, n_modelled = n_regions.get(model.name, 0), model.fit.regions_in_model
+        if n_modelled < n_atlas:
             _logger.warning(
                 "%s: %d of %d regions are not covered in every run and are n/a",
-                model.name, whole - kept, whole,
+                model.name, n_atlas - n_modelled, n_atlas,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Entry point of ``npi-perturb``: perturb a saved surrogate again, without fitting it."""
+"""Entry point of ``npi-perturb``: perturb a saved surrogate without refitting it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError, SettingsError
-from npi_bids.wording import count_noun, join_words, suggest_word
+from npi_bids.wording import count_noun, join_items, suggest_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +34,12 @@ npi-perturb SURROGATE --list-regions"""
 
 @interruptible("npi-perturb", "run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Load, perturb, write the responses with their sidecar and a figure."""
+    """Perturb a surrogate, and write the responses with their sidecar and a figure."""
     return run_command("npi-perturb", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
-    return _run(build_parser().read(words))
+def _main(argv: Sequence[str]) -> int:
+    return _run(build_parser().read(argv))
 
 
 def build_parser() -> CommandParser:
@@ -83,20 +83,20 @@ def build_parser() -> CommandParser:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for, checked.
+    """The checked request of the user.
 
     Attributes
     ----------
     sources
-        As the user wrote each.
-    places
-        Regions of each, by their place in the model.
+        Each source as the user wrote it.
+    indices
+        Indices of the regions of each source.
     strengths, steps
-        Sizes (SD), and samples after the perturbation, sorted.
+        Strengths of the perturbation (SD), and samples after it, sorted.
     """
 
     sources: tuple[str, ...]
-    places: tuple[tuple[int, ...], ...]
+    indices: tuple[tuple[int, ...], ...]
     strengths: tuple[float, ...]
     steps: tuple[int, ...]
 
@@ -109,69 +109,69 @@ def _run(args: Namespace) -> int:
     if args.list_regions:
         sys.stdout.write("".join(f"{label}\n" for label in stored.labels))
         return 0
-    request = _checked(args, stored.labels)
-    history = _states(args, stored)
+    request = _check_request(args, stored.labels)
+    history = _load_histories(args, stored)
     with threads(1):
-        rows = _responses(stored, history, request, sustained=args.sustained)
-    _write(args, stored, request, rows, n_states=len(history))
+        rows = _compute_responses(stored, history, request, sustained=args.sustained)
+    _write_responses(args, stored, request, rows, n_states=len(history))
     return 0
 
 
-def _checked(args: Namespace, labels: Sequence[str]) -> Request:
-    """Return the request; raise one SettingsError that names all that is wrong with it."""
-    problems, places, steps = [], [], set[int]()
+def _check_request(args: Namespace, labels: Sequence[str]) -> Request:
+    """Return the request; raise one SettingsError that names all its errors."""
+    problems, indices, steps = [], [], set[int]()
     if args.out is None or args.out.suffix != ".tsv":
-        found = "is missing" if args.out is None else f"must end in .tsv, not {args.out.name}"
-        problems.append(f"-o OUT.tsv {found}.")
+        defect = "is missing" if args.out is None else f"must end in .tsv, not {args.out.name}"
+        problems.append(f"-o OUT.tsv {defect}.")
     if not args.source:
         problems.append("--source is missing: name a region, or several joined by +.")
-    for words in args.source:
-        regions, problem = _regions_of(words, labels)
-        places.append(regions)
+    for text in args.source:
+        regions, problem = _find_regions(text, labels)
+        indices.append(regions)
         problems += [problem] if problem else []
     problems += [f"--strength must be a number other than 0, not {value:g}."
                  for value in args.strength if value == 0 or not abs(value) < float("inf")
                  ]  # fmt: skip
-    for words in args.steps_ahead:
+    for text in args.steps_ahead:
         try:
-            steps |= _steps_of(words)
+            steps |= _parse_steps(text)
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise SettingsError(" ".join(problems))
     strengths = tuple(dict.fromkeys(args.strength))
-    return Request(tuple(args.source), tuple(places), strengths, tuple(sorted(steps)))
+    return Request(tuple(args.source), tuple(indices), strengths, tuple(sorted(steps)))
 
 
-def _regions_of(words: str, labels: Sequence[str]) -> tuple[tuple[int, ...], str]:
-    """Return the places of the regions that are named, and what is wrong with the names."""
-    names = [words] if words in labels else [name.strip() for name in words.split("+")]
+def _find_regions(text: str, labels: Sequence[str]) -> tuple[tuple[int, ...], str]:
+    """Return the indices of the named regions, and the error in the names, if any."""
+    names = [text] if text in labels else [name.strip() for name in text.split("+")]
     unknown = [name for name in names if name not in labels]
     if not unknown:
-        twice = sorted({name for name in names if names.count(name) > 1})
-        problem = f"--source {words}: {', '.join(twice)} is named twice." if twice else ""
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        problem = f"--source {text}: {', '.join(repeated)} is named twice." if repeated else ""
         return tuple(labels.index(name) for name in names), problem
     hint = suggest_word(unknown[0], labels) or "."
     return (), (
-        f"--source {words}: the surrogate has no region {join_words(unknown)}{hint} It has "
-        f"{count_noun(len(labels), 'region')} ({join_words(labels, most=5)}); --list-regions "
+        f"--source {text}: the surrogate has no region {join_items(unknown)}{hint} It has "
+        f"{count_noun(len(labels), 'region')} ({join_items(labels, most=5)}); --list-regions "
         "prints all."
     )
 
 
-def _steps_of(words: str) -> set[int]:
-    match = _RANGE.fullmatch(words.strip())
+def _parse_steps(text: str) -> set[int]:
+    match = _RANGE.fullmatch(text.strip())
     first = int(match[1]) if match else 0
     last = int(match[2]) if match and match[2] else first
     if not 1 <= first <= last <= _MOST_STEPS:
         raise ValueError(
             f"--steps-ahead must be a number of samples from 1 to {_MOST_STEPS}, or a range such "
-            f"as 1..20, not {words}."
+            f"as 1..20, not {text}."
         )
     return set(range(first, last + 1))
 
 
-def _states(args: Namespace, stored: StoredSurrogate) -> Array:
+def _load_histories(args: Namespace, stored: StoredSurrogate) -> Array:
     """Return the histories to perturb; one of zeros where the response is the same in all."""
     import numpy as np
 
@@ -183,12 +183,12 @@ def _states(args: Namespace, stored: StoredSurrogate) -> Array:
     if model.linear_weights is not None:
         return np.zeros((1, model.n_lags, model.n_regions))
     runs = []
-    for path in args.series or _fitted_to(args.surrogate):
+    for path in args.series or _find_series(args.surrogate):
         run = read_series(path, stored.tr)
         if missing := [label for label in stored.labels if label not in run.labels]:
             raise InputDataError(
                 f"<{path}> lacks {len(missing)} of the {len(stored.labels)} regions of the "
-                f"surrogate, such as {join_words(missing, most=5)}; give the series that it was "
+                f"surrogate, such as {join_items(missing, most=5)}; give the series that it was "
                 "fitted to."
             )
         columns = [run.labels.index(label) for label in stored.labels]
@@ -196,20 +196,20 @@ def _states(args: Namespace, stored: StoredSurrogate) -> Array:
     return cut_windows(runs, model.n_lags).history
 
 
-def _fitted_to(surrogate: Path) -> list[Path]:
-    """Return the series that a surrogate was fitted to, as its dataset names them."""
-    from npi_bids.bids.derivatives import series_of_surrogate
+def _find_series(surrogate: Path) -> list[Path]:
+    """Return the series that a surrogate was fitted to, as named in its dataset."""
+    from npi_bids.bids.derivatives import find_training_series
 
     try:
-        return series_of_surrogate(surrogate)
+        return find_training_series(surrogate)
     except InputDataError as error:
         raise InputDataError(
-            f"{error} The responses of this surrogate depend on the state, which its series "
-            "give; name them with --series."
+            f"{error} The responses of this surrogate depend on the state and therefore need its "
+            "series; name them with --series."
         ) from error
 
 
-def _responses(
+def _compute_responses(
     stored: StoredSurrogate, history: Array, request: Request, *, sustained: bool
 ) -> list[dict[str, object]]:
     """Return one row per source, strength, sample and region."""
@@ -218,12 +218,16 @@ def _responses(
     from npi_bids.connectivity.responses import response_course
 
     rows = []
-    for source, places in zip(request.sources, request.places, strict=True):
+    for source, indices in zip(request.sources, request.indices, strict=True):
         for strength in request.strengths:
-            push = np.zeros(stored.surrogate.n_regions)
-            push[list(places)] = strength
+            perturbation = np.zeros(stored.surrogate.n_regions)
+            perturbation[list(indices)] = strength
             mean, sd = response_course(
-                stored.surrogate, history, push, steps=request.steps[-1], sustained=sustained
+                stored.surrogate,
+                history,
+                perturbation,
+                steps=request.steps[-1],
+                sustained=sustained,
             )
             rows += [
                 {
@@ -232,16 +236,16 @@ def _responses(
                     "step": step,
                     "time": step * stored.tr,
                     "region": label,
-                    "response": mean[step - 1, place],
-                    "sd": sd[step - 1, place],
+                    "response": mean[step - 1, region_index],
+                    "sd": sd[step - 1, region_index],
                 }
                 for step in request.steps
-                for place, label in enumerate(stored.labels)
+                for region_index, label in enumerate(stored.labels)
             ]
     return rows
 
 
-def _write(
+def _write_responses(
     args: Namespace,
     stored: StoredSurrogate,
     request: Request,
@@ -259,8 +263,8 @@ def _write(
     table = pd.DataFrame(rows)
     if not table["response"].map(lambda value: abs(value) < float("inf")).all():
         sys.stderr.write(
-            "npi-perturb: the surrogate leaves every bound, so that late responses are not "
-            "finite; read fewer steps ahead.\n"
+            "npi-perturb: the surrogate diverges, so that late responses are not finite; "
+            "lower --steps-ahead.\n"
         )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     linear = stored.surrogate.linear_weights is not None
@@ -273,23 +277,24 @@ def _write(
     )
     write_table(table, args.out)
     sidecar.write(args.out.with_suffix(".json"))
-    write_text(args.out.with_suffix(".svg"), draw_responses(table, own=_own(request, stored)))
-    sys.stdout.write(_strongest(table, _own(request, stored)))
+    svg = draw_responses(table, perturbed=_perturbed_regions(request, stored))
+    write_text(args.out.with_suffix(".svg"), svg)
+    sys.stdout.write(_describe_strongest(table, _perturbed_regions(request, stored)))
     sys.stdout.write(f"Written: {args.out}, with its sidecar and {args.out.stem}.svg\n")
 
 
-def _own(request: Request, stored: StoredSurrogate) -> dict[str, set[str]]:
+def _perturbed_regions(request: Request, stored: StoredSurrogate) -> dict[str, set[str]]:
     """Return the perturbed regions of each source."""
     return {
-        source: {stored.labels[place] for place in places}
-        for source, places in zip(request.sources, request.places, strict=True)
+        source: {stored.labels[region_index] for region_index in indices}
+        for source, indices in zip(request.sources, request.indices, strict=True)
     }
 
 
-def _strongest(table: pd.DataFrame, own: dict[str, set[str]]) -> str:
+def _describe_strongest(table: pd.DataFrame, perturbed: dict[str, set[str]]) -> str:
     """Say which other region responds most to each source."""
     lines = []
-    for source, regions in own.items():
+    for source, regions in perturbed.items():
         rows = table[(table["source"] == source) & ~table["region"].isin(regions)]
         rows = rows[rows["response"].abs() < float("inf")]
         if rows.empty:

@@ -11,12 +11,12 @@ from npi_bids.bids.outputs import CLAIM, pretrained_path
 from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.inputs import Inputs
-from npi_bids.cli.logs import unit_of
+from npi_bids.cli.logs import parse_unit
 from npi_bids.cli.parser import Request
-from npi_bids.cli.participant import AT_ONCE, all_tasks
-from npi_bids.cli.work_folder import reserved
+from npi_bids.cli.participant import BATCH_SIZE, make_tasks
+from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import SettingsError
-from npi_bids.io.claim import claimed
+from npi_bids.io.claim import claim_dataset
 from npi_bids.surrogates.families import prior_support
 from npi_bids.wording import count_noun
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
@@ -34,13 +34,13 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
     Raises
     ------
     NPIError
-        Nothing can be done; says why.
+        Nothing can be trained; the message says why.
     """
-    _check(request)
+    _check_options(request)
     inputs = Inputs(request)
     request = inputs.request
-    # Models of another configuration may be there, which was pre-trained before.
-    with claimed(request.out_dir / CLAIM, request.analysis.configuration, lambda: None):
+    # The dataset may hold models of another configuration, fitted before the pre-training.
+    with claim_dataset(request.out_dir / CLAIM, request.analysis.configuration, lambda: None):
         return _pretrain(inputs, request, work_dir, run_dir)
 
 
@@ -49,29 +49,31 @@ def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -
     strategies = {inputs.desc(spec): inputs.cleaning for spec in inputs.specs}
     write_dataset(request.out_dir, inputs.datasets, inputs.specs, strategies)
     units = {spec: inputs.units(spec) for spec in inputs.specs}
-    tasks = all_tasks(inputs, units, work_dir)
+    tasks = make_tasks(inputs, units, work_dir)
     for problem in (problem for task in tasks for problem in task.unit.problems):
         _logger.error("Left out: %s", problem)
     usable = [task for task in tasks if not task.unit.problems]
     if not usable:
         return 3
     names = sorted(task.node_name for task in usable)
-    with reserved(work_dir, names, f"parallel_{run_dir.name}") as folder:
-        failed = _extract(usable, request, folder, run_dir)
+    with reserve_work_dir(work_dir, names, f"parallel_{run_dir.name}") as folder:
+        failed = _extract_series(usable, request, folder, run_dir)
         update_descriptions(request.out_dir)
-        kept = [task for task in usable if task.node_name not in failed]
-        if code := _train(kept, request, folder, run_dir):
+        extracted = [task for task in usable if task.node_name not in failed]
+        if code := _train_groups(extracted, request, folder, run_dir):
             return code
-    return 1 if len(kept) < len(tasks) else 0
+    return 1 if len(extracted) < len(tasks) else 0
 
 
-def _check(request: Request) -> None:
+def _check_options(request: Request) -> None:
     prior_support(request.analysis.train.surrogate)
     if request.analysis.prior.pretrained:
-        raise SettingsError("--pretrained cannot be given to the level pretrain, which makes it.")
+        raise SettingsError(
+            "--pretrained cannot be combined with the level pretrain, which creates it."
+        )
 
 
-def _train(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> int:
+def _train_groups(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> int:
     """Train one surrogate for each group of subjects, and return the exit code."""
     groups: dict[str, list[Task]] = {}
     for task in tasks:
@@ -94,25 +96,27 @@ def _train(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Pat
     return max((crash.failure.exit_code for crash in crashes), default=1)
 
 
-def _extract(tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path) -> set[str]:
-    """Make the regional series of all runs; return the workflows of those that failed."""
-    progress = _Runs(sum(len(task.unit.runs) for task in tasks))
-    for start in range(0, len(tasks), AT_ONCE):
+def _extract_series(
+    tasks: Sequence[Task], request: Request, work_dir: Path, run_dir: Path
+) -> set[str]:
+    """Extract the regional series of all runs; return the names of the units that failed."""
+    progress = _RunProgress(sum(len(task.unit.runs) for task in tasks))
+    for start in range(0, len(tasks), BATCH_SIZE):
         workflow = init_extract_wf(
-            tasks=tasks[start : start + AT_ONCE],
+            tasks=tasks[start : start + BATCH_SIZE],
             settings=request.analysis,
             out_dir=request.out_dir,
             work_dir=work_dir,
         )
         run_workflow(workflow, choose_plugin(request.resources), run_dir, progress)
-    failed = {unit_of(crash.node): crash for crash in read_crashes(run_dir)}
+    failed = {parse_unit(crash.node): crash for crash in read_crashes(run_dir)}
     for name, crash in failed.items():
         _logger.error("Left out: %s: %s", name, crash.failure.message)
     return set(failed)
 
 
-class _Runs:
-    """Say of each run that its series are there."""
+class _RunProgress:
+    """Log each run whose series have been extracted."""
 
     def __init__(self, n_runs: int) -> None:
         self.n_runs, self.n_done = n_runs, 0
@@ -121,4 +125,4 @@ class _Runs:
         if status == "end" and str(node.name).startswith("save_run"):
             self.n_done += 1
             _logger.info("[%d/%d] series of %s", self.n_done, self.n_runs,
-                         unit_of(str(node.fullname)))  # fmt: skip
+                         parse_unit(str(node.fullname)))  # fmt: skip

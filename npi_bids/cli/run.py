@@ -18,13 +18,13 @@ from npi_bids.errors import NPIError
 from npi_bids.wording import count_noun
 
 _logger = logging.getLogger(__name__)
-# Sockets have names of 107 bytes at most; what Python appends takes less than 40.
+# Names of sockets have 107 bytes at most, of which Python appends less than 40.
 _LONGEST_SCRATCH = 65
 # Why something failed, by exit code.
 _REASONS = {
     2: ", because its options cannot be used",
     3: ", because the input cannot be used",
-    4: ", because no usable data, or too little of them, are left after the thresholds",
+    4: ", because no usable data, or too few of them, remain after the thresholds",
     5: ", because out_dir holds results of several configurations",
 }
 
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("npi-bids", _run, argv)
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(argv: Sequence[str]) -> int:
     from npi_bids.cli.dataset import check_folders
     from npi_bids.cli.parser import parse
     from npi_bids.cli.work_folder import prepare_work_dir
 
-    request = parse(words)
+    request = parse(argv)
     check_folders(request)
     work_dir = Path(request.output.work_dir).resolve()
     prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)
@@ -57,15 +57,15 @@ def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
     from npi_bids.cli.dataset import check_results
     from npi_bids.cli.execution import choose_plugin
-    from npi_bids.cli.inputs import with_digest
+    from npi_bids.cli.inputs import add_prior_digest
     from npi_bids.cli.logs import start_logging, write_settings
 
-    choose_plugin(request.resources)  # which says now what is wrong with a file
-    request = with_digest(request)
+    choose_plugin(request.resources)  # reports errors in a plugin file now
+    request = add_prior_digest(request)
     work_dir = Path(request.output.work_dir).resolve()
-    again = request.output.reports_only or request.output.boilerplate_only
-    fits = "participant" in request.levels and not again
-    pretrains = "pretrain" in request.levels and not again
+    reports_alone = request.output.reports_only or request.output.boilerplate_only
+    fits = "participant" in request.levels and not reports_alone
+    pretrains = "pretrain" in request.levels and not reports_alone
     if "group" in request.levels and (fits or pretrains):
         from npi_bids.cli.group import check_model
 
@@ -91,23 +91,23 @@ def run_levels(request: Request) -> int:
 def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitStack | None) -> int:
     """Fit models, run the group level, write pages, and print the outcome.
 
-    ``claims`` hold the output dataset for what is fitted; None where nothing is.
+    ``claims`` reserve the output dataset while models are fitted; None if none are.
     """
     from npi_bids.bids.derivatives import find_statuses
     from npi_bids.cli.logs import print_table, write_settings
-    from npi_bids.cli.participant import judge, make_plan, run_plan
+    from npi_bids.cli.participant import choose_exit_code, make_plan, run_plan
 
     code, complete = 0, []
     if claims is not None:
         plan = make_plan(request, work_dir, claims)
-        write_settings(plan.request, run_dir)  # cleaning follows the kind of input
+        write_settings(plan.request, run_dir)  # cleaning depends on the type of input
         statuses = run_plan(plan, work_dir, run_dir)
-        code, complete = judge(statuses), [status.name for status in plan.complete]
+        code, complete = choose_exit_code(statuses), [status.name for status in plan.complete]
     else:
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
     pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
-    failed = _failures(code, group_code)
+    failed = _describe_failures(code, group_code)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
         print_table(statuses, complete)
@@ -116,22 +116,22 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
 
 
 def _pretrain(request: Request, work_dir: Path, run_dir: Path) -> tuple[int, Request]:
-    """Run the level pretrain; return its code, and the request that goes on from it."""
-    from npi_bids.cli.inputs import with_digest
+    """Run the level pretrain; return its exit code, and the request for the next levels."""
+    from npi_bids.cli.inputs import add_prior_digest
     from npi_bids.cli.pretrain import run_pretrain
 
     code = run_pretrain(request, work_dir, run_dir)
     prior = replace(request.analysis.prior, pretrained=str(request.out_dir))
-    after = replace(request, analysis=replace(request.analysis, prior=prior))
-    return code, request if code > 1 else with_digest(after)
+    next_request = replace(request, analysis=replace(request.analysis, prior=prior))
+    return code, request if code > 1 else add_prior_digest(next_request)
 
 
 def _write_pages(
     request: Request, statuses: Sequence[UnitStatus], work_dir: Path, run_dir: Path, *, group: bool
 ) -> bool:
-    """Write texts and pages, or the texts alone where these are wanted alone."""
+    """Write texts and pages, or the texts alone if only these are requested."""
     texts_alone = request.output.boilerplate_only
-    # The group level changes nothing of a subject, whose page takes seconds.
+    # The group level does not change the page of a subject, which takes seconds to write.
     group_alone = request.levels == ("group",) and not request.output.reports_only
     subjects = sorted({status.entities["sub"] for status in statuses})
     return write_pages(
@@ -146,11 +146,11 @@ def _write_pages(
 def prepare_workers(work_dir: Path, n_threads: int) -> None:
     """Set the environment that worker processes start in.
 
-    Nipype is kept from phoning home, chattering, and writing to HOME: it reads its configuration
-    when it is imported, from a folder that this names. Libraries of linear algebra read their
-    number of threads when they are loaded; torch alone gets the threads, because its pool and that
-    of numpy wait for each other (two threads took twice the time of one). Scratch files go into
-    the work folder, but where its name is too long for the sockets of worker processes.
+    Nipype must not phone home, log to the terminal or write to HOME: it reads its configuration
+    on import, from the folder that is set here. Linear algebra libraries read their number of
+    threads when they are loaded; torch alone gets the threads, because its pool and that of numpy
+    wait for each other (two threads took twice the time of one). Scratch files go into the work
+    folder, unless its name is too long for the sockets of worker processes.
     """
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -169,7 +169,7 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
 
 
 def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
-    """Run the group level on existing results; log why where that is not possible."""
+    """Run the group level on existing results; log the reason where that is impossible."""
     from npi_bids.cli.group import run_group
 
     if request.output.reports_only or request.output.boilerplate_only:
@@ -184,19 +184,19 @@ def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 
 
 def _print_plans(request: Request, work_dir: Path) -> int:
-    """Print what the levels would do; return the exit code of what is refused.
+    """Print what the levels would do; return the exit code for refused models.
 
     The group level is included where all results of participants exist.
     """
-    code, there = 0, request.levels == ("group",)
-    if there:
+    code, describes_group = 0, request.levels == ("group",)
+    if describes_group:
         from npi_bids.cli.dataset import check_results
 
         check_results(request.out_dir)
     else:
         code, n_models = _print_plan(request, work_dir)
-        there = not n_models and not code
-    if there and "group" in request.levels:
+        describes_group = not n_models and not code
+    if describes_group and "group" in request.levels:
         from npi_bids.cli.group import describe_plan
 
         sys.stdout.write(describe_plan(request) + "\n")
@@ -209,75 +209,77 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     Returns
     -------
     tuple
-        The exit code of what is refused, and how many models would be fitted.
+        The exit code for refused models, and the number of models that would be fitted.
     """
     from npi_bids.cli.estimates import estimate
     from npi_bids.cli.execution import n_processes
-    from npi_bids.cli.participant import judge, make_plan
+    from npi_bids.cli.participant import choose_exit_code, make_plan
     from npi_bids.surrogates.base import resolve
 
     plan = make_plan(request, work_dir)
     request = plan.request
     estimates = [estimate(task, request.analysis) for task in plan.tasks]
     lines = [f"{count_noun(len(plan.tasks), 'model')} to fit, {len(plan.complete)} complete:"]
-    for task, found in zip(plan.tasks, estimates, strict=True):
-        weights = f"{found.parameters} weights, " if found.parameters else ""
+    for task, expected in zip(plan.tasks, estimates, strict=True):
+        weights = f"{expected.parameters} weights, " if expected.parameters else ""
         lines.append(
-            f"  {task.name} ({count_noun(len(task.unit.runs), 'run')}, {found.samples} samples, "
-            f"{found.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
-            f"{found.memory_gb:.1f} GB, {_about(found.seconds)})"
+            f"  {task.name} ({count_noun(len(task.unit.runs), 'run')}, {expected.samples} "
+            f"samples, {expected.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
+            f"{expected.memory_gb:.1f} GB, {_format_time(expected.seconds)})"
         )
-        lines += [f"    will fail: {problem}" for problem in found.problems]
+        lines += [f"    will fail: {problem}" for problem in expected.problems]
     if plan.refused:
         lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
     n_procs = n_processes(request.resources)
-    known = [found.seconds for found in estimates if found.seconds is not None]
-    total = sum(known) / n_procs if len(known) == len(estimates) else None
+    durations = [expected.seconds for expected in estimates if expected.seconds is not None]
+    total = sum(durations) / n_procs if len(durations) == len(estimates) else None
     processes = count_noun(n_procs, "process", "processes")
-    lines.append(f"{_about(total).capitalize()} with {processes}, plus time for reports")
+    lines.append(f"{_format_time(total).capitalize()} with {processes}, plus time for reports")
     train, denoise = resolve(request.analysis.train), request.analysis.denoise
     lags = count_noun(train.n_lags or 0, "lag")
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {lags}")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
-    code = judge([*plan.refused, *plan.complete])
+    code = choose_exit_code([*plan.refused, *plan.complete])
     return 1 if code and plan.tasks else code, len(plan.tasks)
 
 
-def _about(seconds: float | None) -> str:
-    """Say how long something takes, if that is known."""
-    from npi_bids.cli.logs import duration
+def _format_time(seconds: float | None) -> str:
+    """Format an estimated time; None if it is unknown."""
+    from npi_bids.cli.logs import format_duration
 
-    return "unknown computing time" if seconds is None else f"about {duration(seconds)}"
+    return "unknown computing time" if seconds is None else f"about {format_duration(seconds)}"
 
 
-def _failures(models: int, group: int) -> str:
+def _describe_failures(models: int, group: int) -> str:
     """Return what failed and why, from the exit codes of the models and of the group level."""
-    said = []
+    failures = []
     if models:
-        what = "some models failed" if models == 1 else "no model could be fitted"
-        said.append(what + _REASONS.get(models, ""))
+        outcome = "some models failed" if models == 1 else "no model could be fitted"
+        failures.append(outcome + _REASONS.get(models, ""))
     if group:
-        said.append("the group level failed" + _REASONS.get(group, ""))
-    return "; ".join(said)
+        failures.append("the group level failed" + _REASONS.get(group, ""))
+    return "; ".join(failures)
 
 
 def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
     """Return the outcome in one sentence; ``failed`` says what failed."""
-    words = f"npi-bids finished, but {failed}; see the table, and the log and crash files in "
-    words += f"{run_dir}."
+    sentence = f"npi-bids finished, but {failed}; see the table, and the log and crash files in "
+    sentence += f"{run_dir}."
     if code == 0:
-        words = "npi-bids finished successfully."
+        sentence = "npi-bids finished successfully."
     elif not failed:
-        words = f"npi-bids finished, the results are complete, but a report failed; see {run_dir}."
-    return f"{words} Results: {request.out_dir}"
+        sentence = (
+            f"npi-bids finished, the results are complete, but a report failed; see {run_dir}."
+        )
+    return f"{sentence} Results: {request.out_dir}"
 
 
 def write_pages(
     request: Request, subjects: list[str], work_dir: Path, run_dir: Path, *, group: bool
 ) -> bool:
-    """Write the report of each subject, the methods text, and the group's report where wanted.
+    """Write the report of each subject, the methods text, and the group's report if requested.
 
     Returns
     -------
@@ -287,17 +289,19 @@ def write_pages(
     from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
     from npi_bids.workflows.report import init_report_wf
 
-    # Pages are always written anew, so that other processes must not share their folder.
+    # Pages are always written anew, so other processes must not share their folder.
     with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
         workflow = init_report_wf(
             subjects=subjects, out_dir=request.out_dir, work_dir=Path(folder), group=group
         )
-        well = run_workflow(workflow, choose_plugin(request.resources), run_dir, lambda *_: None)
-    if not well:
+        succeeded = run_workflow(
+            workflow, choose_plugin(request.resources), run_dir, lambda *_: None
+        )
+    if not succeeded:
         for crash in read_crashes(run_dir):
             if "report_wf" in crash.node:
                 _logger.error("Report %s failed: %s", crash.node, crash.failure.message)
-    return well
+    return succeeded
 
 
 if __name__ == "__main__":

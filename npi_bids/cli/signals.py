@@ -1,4 +1,4 @@
-"""End a command in words when a signal asks for it: SIGINT, SIGTERM, SIGHUP."""
+"""Signals: SIGINT, SIGTERM and SIGHUP end a command in order, with a message."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any, Protocol
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-# Seconds that the main thread gets to end in order; cluster schedulers kill after 10 or more.
+# Seconds for the main thread to end in order; cluster schedulers kill after 10 or more.
 _PATIENCE = 5.0
 
 
 class Command(Protocol):
-    """The entry point of a command; takes ``sys.argv`` where it is given no words."""
+    """The entry point of a command; reads ``sys.argv`` if it is called without arguments."""
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Run the command and return the exit code."""
@@ -90,7 +90,7 @@ class _Guard:
                 raise
             number = signal.SIGINT
         finally:
-            self._uninstall(whole_process=argv is None)
+            self._uninstall(exiting=argv is None)
         number = self._received or number
         if not number:
             return code
@@ -108,12 +108,12 @@ class _Guard:
             if number and signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._handle)
 
-    def _uninstall(self, *, whole_process: bool) -> None:
-        """Give the signals back; where the process ends now, let them end it without a word."""
+    def _uninstall(self, *, exiting: bool) -> None:
+        """Restore the signal handlers; if the process is exiting, signals end it silently."""
         for number, before in self._before.items():
-            signal.signal(number, signal.SIG_DFL if whole_process else before)
+            signal.signal(number, signal.SIG_DFL if exiting else before)
         signal.set_wakeup_fd(-1)
-        if not (whole_process and self._received):  # else the thread watches to the very end
+        if not (exiting and self._received):  # else the thread watches to the very end
             self._ended.set()
             os.close(self._pipe[1])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npi_bids.cli.arguments import CommandParser, choice_of
+from npi_bids.cli.arguments import CommandParser, choice_type
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.parser import add_options, make_settings
 from npi_bids.cli.signals import interruptible
@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("npi-simulate", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
+def _main(argv: Sequence[str]) -> int:
     parser, classes = build_parser()
-    args = parser.read(words)
-    made = make_settings(args, classes)
-    return _write(args.system, args.out, *(made[cls] for cls in classes))
+    args = parser.read(argv)
+    settings = make_settings(args, classes)
+    return _write_dataset(args.system, args.out, *(settings[cls] for cls in classes))
 
 
 def build_parser() -> tuple[CommandParser, tuple[type, ...]]:
@@ -58,7 +58,7 @@ def build_parser() -> tuple[CommandParser, tuple[type, ...]]:
         example="npi-simulate rnn simulated --n-subjects 5 --minutes 20",
         epilog=_SYSTEMS,
     )
-    parser.add_argument("system", type=choice_of(sorted(SYSTEMS)), metavar="SYSTEM",
+    parser.add_argument("system", type=choice_type(sorted(SYSTEMS)), metavar="SYSTEM",
                         help="see systems below")  # fmt: skip
     parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
     parser.add_help_options()
@@ -70,18 +70,22 @@ def build_parser() -> tuple[CommandParser, tuple[type, ...]]:
     return parser, classes
 
 
-def _write(
-    system: str, out: Path, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
+def _write_dataset(
+    system: str,
+    out: Path,
+    settings: SystemSettings,
+    observe: ObserveSettings,
+    cohort: CohortSettings,
 ) -> int:
     from npi_bids.simulate.dataset import find_cohort, write_cohort
 
-    written = find_cohort(out, system, settings, seen, cohort)
+    written = find_cohort(out, system, settings, observe, cohort)
     if written is not None:
         sys.stdout.write("This simulation is already complete; nothing was written.\n")
     else:
         sys.stdout.write(f"Simulating {system} ...\n")
         sys.stdout.flush()
-        for written in write_cohort(out, system, settings, seen, cohort):
+        for written in write_cohort(out, system, settings, observe, cohort):
             if written.n_done:
                 sys.stdout.write(f"  run {written.n_done} of {written.n_runs} written\n")
                 sys.stdout.flush()

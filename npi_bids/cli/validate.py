@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npi_bids import __version__
-from npi_bids.cli.arguments import CommandParser, choice_of
+from npi_bids.cli.arguments import CommandParser, choice_type
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.parser import add_options, make_settings
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
-# What is shown of a comparison: heading and field.
+# Columns of the table of comparisons: heading and field.
 _COLUMNS = {
     "map": "map",
     "r": "r",
@@ -43,7 +43,7 @@ other commands:
 _PER_DEVIATION = "standard deviations"
 _MOST_PANELS = 9
 _ROWS = ("source", "target")
-_SHOWN = {
+_AGREEMENT_HEADINGS = {
     "r": "r", "spearman": "Spearman", "r_symmetric": "r, symmetric part",
     "r_antisymmetric": "r, antisymmetric part", "r_transposed": "r, second transposed",
     "p_distance": "p, pairs shuffled at equal distance", "p_spin": "p, regions spun",
@@ -51,8 +51,10 @@ _SHOWN = {
     "p_direction_spin": "p of direction, regions spun", "n_regions": "regions",
     "n_entries": "entries",
 }  # fmt: skip
-_HEADINGS = ("TR (s)", "method", "minutes", "r", "lowest to highest", "r antisym.", "direction",
-             "r of the mean map", "its direction")  # fmt: skip
+_POWER_HEADINGS = (
+    "TR (s)", "method", "minutes", "r", "lowest to highest", "r antisym.", "direction",
+    "r of the mean map", "its direction",
+)  # fmt: skip
 
 
 if TYPE_CHECKING:
@@ -67,15 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("npi-validate", _main, argv)
 
 
-def _main(words: Sequence[str]) -> int:
-    if words[:1] == ["power"]:
-        return power_main(words[1:])
-    if words[:1] == ["compare"]:
-        return compare_main(words[1:])
-    return _compare(_parse(words))
+def _main(argv: Sequence[str]) -> int:
+    if argv[:1] == ["power"]:
+        return power_main(argv[1:])
+    if argv[:1] == ["compare"]:
+        return compare_main(argv[1:])
+    return _run_recovery(_parse(argv))
 
 
-def _parse(words: Sequence[str]) -> Namespace:
+def _parse(argv: Sequence[str]) -> Namespace:
     parser = CommandParser(
         "npi-validate",
         "RESULTS TRUTH",
@@ -90,7 +92,7 @@ def _parse(words: Sequence[str]) -> Namespace:
                         help="TSV of [source, target], as written by npi-simulate")  # fmt: skip
     parser.add_help_options()
     _add_out(parser, "npi-validation", "table, JSON, figure and page")
-    return parser.read(words)
+    return parser.read(argv)
 
 
 def _add_out(parser: CommandParser, folder: str, content: str) -> None:
@@ -98,8 +100,8 @@ def _add_out(parser: CommandParser, folder: str, content: str) -> None:
                         help=f"output folder for {content} (default: {folder})")  # fmt: skip
 
 
-def _compare(args: Namespace) -> int:
-    from npi_bids.bids.outputs import pattern_of
+def _run_recovery(args: Namespace) -> int:
+    from npi_bids.bids.outputs import output_pattern
     from npi_bids.bids.sidecars import TruthSidecar
     from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_matrix
@@ -109,22 +111,25 @@ def _compare(args: Namespace) -> int:
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
     unit = TruthSidecar.read(sidecar).units if sidecar.is_file() else ""
-    found = list(_comparisons(args.results, truth, unit))
-    if not found:
+    comparisons = list(_compare_maps(args.results, truth, unit))
+    if not comparisons:
         raise InputDataError(
-            f"<{args.results}> holds no map; expected a TSV, or a folder with {pattern_of('npi')}."
+            f"<{args.results}> holds no map; expected a TSV, or a folder "
+            f"with {output_pattern('npi')}."
         )
-    rows = [comparison.row() for comparison in found]
-    short = [{**row, "map": _short(str(row["map"]))} for row in rows]
-    shown = short if len({row["map"] for row in short}) == len(rows) else rows
-    _print(shown)
+    rows = [comparison.row() for comparison in comparisons]
+    shortened = [{**row, "map": _shorten_name(str(row["map"]))} for row in rows]
+    readable = shortened if len({row["map"] for row in shortened}) == len(rows) else rows
+    _print_table(readable)
     with replacing_folder(args.out) as folder:
-        _write(folder, found, (rows, shown), (str(args.results), str(args.truth), unit))
+        _write_recovery(
+            folder, comparisons, (rows, readable), (str(args.results), str(args.truth), unit)
+        )
     sys.stdout.write(f"Written: {args.out / 'validation.html'} (and .tsv, .json, .svg)\n")
     return 0
 
 
-def _comparisons(results: Path, truth: ECResult, unit: str) -> Iterator[Comparison]:
+def _compare_maps(results: Path, truth: ECResult, unit: str) -> Iterator[Comparison]:
     from npi_bids.bids.derivatives import find_group_maps, find_models
     from npi_bids.io.tables import read_matrix
     from npi_bids.validate.recovery import compare
@@ -134,18 +139,20 @@ def _comparisons(results: Path, truth: ECResult, unit: str) -> Iterator[Comparis
         return
     scale = unit.startswith(_PER_DEVIATION)
     for model in find_models(results):
-        wanted = {"lower": "npilower", "upper": "npiupper"} if scale else {}
-        files = {key: model.path(kind) for key, kind in {**wanted, "q": "npiq"}.items()}
-        sure = {key: read_matrix(path) for key, path in files.items() if path.is_file()}
+        bounds = {"lower": "npilower", "upper": "npiupper"} if scale else {}
+        files = {
+            key: model.path(output_kind) for key, output_kind in {**bounds, "q": "npiq"}.items()
+        }
+        inference = {key: read_matrix(path) for key, path in files.items() if path.is_file()}
         verdict = model.fit.verdict
-        found = read_matrix(model.path("npi"))
-        yield compare(model.name, found, truth, verdict=verdict, sure=sure)
+        ec = read_matrix(model.path("npi"))
+        yield compare(model.name, ec, truth, verdict=verdict, inference=inference)
     for path in find_group_maps(results):
         name = path.name.removesuffix("_relmat.tsv")
-        yield compare(name, read_matrix(path), truth, kind="group")
+        yield compare(name, read_matrix(path), truth, level="group")
 
 
-def _print(rows: Sequence[dict[str, object]]) -> None:
+def _print_table(rows: Sequence[dict[str, object]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -157,9 +164,9 @@ def _print(rows: Sequence[dict[str, object]]) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _write(
+def _write_recovery(
     out: Path,
-    found: Sequence[Comparison],
+    comparisons: Sequence[Comparison],
     tables: tuple[list[dict[str, object]], list[dict[str, object]]],
     names: tuple[str, str, str],
 ) -> None:
@@ -173,15 +180,20 @@ def _write(
     content = {"Results": results, "Truth": truth, "Units": unit, "Version": __version__}
     write_json(out / "validation.json", content | {"Maps": rows})
     write_rows(rows, out / "validation.tsv")
-    first = [*(c for c in found if c.kind == "group"), *(c for c in found if c.kind != "group")]
-    pairs = {_short(c.name): (c.estimate, c.truth) for c in first[:_MOST_PANELS]}
+    maps = [
+        *(c for c in comparisons if c.level == "group"),
+        *(c for c in comparisons if c.level != "group"),
+    ]
+    pairs = {_shorten_name(c.name): (c.estimate, c.truth) for c in maps[:_MOST_PANELS]}
     svg = draw_recovery(pairs, unit)
     write_text(out / "validation.svg", svg)
+    n_maps = len(comparisons)
     figure = Figure(
         "validation", "Estimate against truth",
         "One point per connection; the line is the least-squares fit. "
-        + (f"The first {_MOST_PANELS} of {len(found)} maps." if len(found) > _MOST_PANELS else ""),
-        svg, "; ".join(f"{_short(c.name)}: r {c.recovery.r:.2f}" for c in first[:_MOST_PANELS]),
+        + (f"The first {_MOST_PANELS} of {n_maps} maps." if n_maps > _MOST_PANELS else ""),
+        svg,
+        "; ".join(f"{_shorten_name(c.name)}: r {c.recovery.r:.2f}" for c in maps[:_MOST_PANELS]),
     )  # fmt: skip
     page = ValidationPage(
         __version__,
@@ -195,14 +207,14 @@ def _write(
     write_text(out / "validation.html", validation_page(page))
 
 
-def _short(name: str) -> str:
-    """Return the entities that tell maps of one dataset apart."""
-    kept = [part for part in name.split("_") if part.split("-")[0] in ("sub", "ses", "run")]
-    return "_".join(kept) or "group mean"
+def _shorten_name(name: str) -> str:
+    """Return the entities that distinguish the maps of one dataset."""
+    entities = [part for part in name.split("_") if part.split("-")[0] in ("sub", "ses", "run")]
+    return "_".join(entities) or "group mean"
 
 
 def format_cell(value: object) -> str:
-    """Write a figure with three digits; what is missing is n/a."""
+    """Write a number with three decimals; NaN becomes n/a."""
     if isinstance(value, float):
         return "n/a" if value != value else f"{value:.3f}"  # noqa: PLR0124 (NaN)
     return str(value)
@@ -212,9 +224,9 @@ if TYPE_CHECKING:
     from npi_bids.validate.map_comparison import Agreement
 
 
-def compare_main(words: Sequence[str]) -> int:
+def compare_main(argv: Sequence[str]) -> int:
     """Compare two matrices; print the agreement and write a table, JSON and a page."""
-    return _run(build_parser().read(words))
+    return _run_comparison(build_parser().read(argv))
 
 
 def build_parser() -> CommandParser:
@@ -233,7 +245,7 @@ def build_parser() -> CommandParser:
                         "with labels")  # fmt: skip
     parser.add_argument("other", type=Path, metavar="B", help="the same for the second matrix")
     parser.add_help_options()
-    parser.add_argument("--rows", nargs=2, type=choice_of(_ROWS), default=["source", "source"],
+    parser.add_argument("--rows", nargs=2, type=choice_type(_ROWS), default=["source", "source"],
                         metavar=("A", "B"), help="whether the rows of A and of B are source or "
                         "target (default: source source)")  # fmt: skip
     parser.add_argument("--column", default="", metavar="NAME",
@@ -250,8 +262,8 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def _run(args: Namespace) -> int:
-    from npi_bids.bids.exporting import table_of
+def _run_comparison(args: Namespace) -> int:
+    from npi_bids.bids.exporting import find_region_table
     from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_external
     from npi_bids.validate.map_comparison import compare_external
@@ -264,31 +276,33 @@ def _run(args: Namespace) -> int:
         read_external(path, rows=rows, column=args.column)
         for path, rows in zip((args.one, args.other), args.rows, strict=True)
     )
-    table = args.regions or table_of(args.one) or table_of(args.other)
-    found, maps = compare_external(one, other, table, n_null=args.n_null, seed=args.random_seed)
-    facts = _facts(found)
-    for heading, value in facts.items():
+    table = args.regions or find_region_table(args.one) or find_region_table(args.other)
+    agreement, maps = compare_external(
+        one, other, table, n_null=args.n_null, seed=args.random_seed
+    )
+    cells = _agreement_cells(agreement)
+    for heading, value in cells.items():
         sys.stdout.write(f"{heading:<45} {value}\n")
     if table is None:
         sys.stdout.write(
             "No p values: the coordinates of the regions are unknown; give --regions.\n"
         )
-    sys.stdout.write(f"Orientation: {found.orientation}.\n")
+    sys.stdout.write(f"Orientation: {agreement.orientation}.\n")
     with replacing_folder(args.out) as folder:
-        _write_comparison(args, found, facts, maps, folder)
+        _write_comparison(args, agreement, cells, maps, folder)
     sys.stdout.write(f"Written: {args.out / 'comparison.html'} (and .tsv, .json, .svg)\n")
     return 0
 
 
-def _facts(found: Agreement) -> dict[str, str]:
-    values = asdict(found)
-    return {heading: format_cell(values[name]) for name, heading in _SHOWN.items()}
+def _agreement_cells(agreement: Agreement) -> dict[str, str]:
+    values = asdict(agreement)
+    return {heading: format_cell(values[name]) for name, heading in _AGREEMENT_HEADINGS.items()}
 
 
 def _write_comparison(
     args: Namespace,
-    found: Agreement,
-    facts: dict[str, str],
+    agreement: Agreement,
+    cells: dict[str, str],
     maps: tuple[Array, Array],
     folder: Path,
 ) -> None:
@@ -300,20 +314,20 @@ def _write_comparison(
     names = {"A": str(args.one), "B": str(args.other), "RowsOfA": args.rows[0],
              "RowsOfB": args.rows[1]}  # fmt: skip
     settings = {"NullMaps": args.n_null, "Seed": args.random_seed, "Version": __version__}
-    about = {"Orientation": found.orientation, **asdict(found)}
-    write_json(folder / "comparison.json", names | settings | about)
-    write_rows([names | about], folder / "comparison.tsv")
+    statistics = {"Orientation": agreement.orientation, **asdict(agreement)}
+    write_json(folder / "comparison.json", names | settings | statistics)
+    write_rows([names | statistics], folder / "comparison.tsv")
     svg = draw_recovery({"B against A": maps}, "", names=("A", "B"))
     write_text(folder / "comparison.svg", svg)
     caption = "One point per connection."
-    figure = Figure("comparison", "B against A", caption, svg, found.orientation)
+    figure = Figure("comparison", "B against A", caption, svg, agreement.orientation)
     page = ValidationPage(
         __version__,
         "Two maps of the same regions",
         f"A: {args.one.name}. B: {args.other.name}. Regions are matched by name. "
-        f"{found.orientation[:1].upper()}{found.orientation[1:]}.",
-        tuple(facts),
-        (tuple(facts.values()),),
+        f"{agreement.orientation[:1].upper()}{agreement.orientation[1:]}.",
+        tuple(cells),
+        (tuple(cells.values()),),
         (figure,),
     )
     write_text(folder / "comparison.html", validation_page(page))
@@ -325,18 +339,18 @@ if TYPE_CHECKING:
     from npi_bids.validate.power import PowerRow, PowerSettings, Summary
 
 
-def power_main(words: Sequence[str]) -> int:
+def power_main(argv: Sequence[str]) -> int:
     """Plan a study: simulate scans, estimate maps, print their accuracy, write a page."""
     parser, classes = build_power_parser()
-    args = parser.read(words)
+    args = parser.read(argv)
     if args.like:
-        _take_over(args, args.like)
-    made = make_settings(args, classes)
+        _fill_from_dataset(args, args.like)
+    settings = make_settings(args, classes)
     power: PowerSettings
     system: SystemSettings
-    seen: ObserveSettings
-    power, system, seen = (made[cls] for cls in classes)
-    return _run_power(args, power, system, seen)
+    observe: ObserveSettings
+    power, system, observe = (settings[cls] for cls in classes)
+    return _run_power(args, power, system, observe)
 
 
 def build_power_parser() -> tuple[CommandParser, tuple[type, ...]]:
@@ -366,8 +380,8 @@ def build_power_parser() -> tuple[CommandParser, tuple[type, ...]]:
     return parser, classes
 
 
-def _take_over(args: Namespace, out_dir: Path) -> None:
-    """Fill options that were not given from the sidecars of a dataset."""
+def _fill_from_dataset(args: Namespace, out_dir: Path) -> None:
+    """Fill options that the user did not set from the sidecars of a dataset."""
     from npi_bids.bids.derivatives import find_models
 
     models = list(find_models(out_dir))
@@ -376,21 +390,21 @@ def _take_over(args: Namespace, out_dir: Path) -> None:
     fit = models[0].fit
     minutes = fit.quality.minutes
     grid = sorted({minutes, *(round(minutes * share, 1) for share in (0.25, 0.5, 2.0, 4.0))})
-    found = {
+    options = {
         "n_regions": str(fit.quality.n_regions),
         "trs": [str(fit.repetition_time)],
         "minutes": [str(value) for value in grid],
     }
-    of_run = models[0].runs()[0][1]
-    if of_run.low_pass:
-        found["filter_high"] = str(of_run.low_pass)
-    for name, value in found.items():
+    run_sidecar = models[0].runs()[0][1]
+    if run_sidecar.low_pass:
+        options["filter_high"] = str(run_sidecar.low_pass)
+    for name, value in options.items():
         if not hasattr(args, name):
             setattr(args, name, value)
 
 
 def _run_power(
-    args: Namespace, power: PowerSettings, system: SystemSettings, seen: ObserveSettings
+    args: Namespace, power: PowerSettings, system: SystemSettings, observe: ObserveSettings
 ) -> int:
     from rich.console import Console
     from rich.progress import Progress
@@ -403,7 +417,7 @@ def _run_power(
         rows = run_power(
             power,
             system,
-            seen,
+            observe,
             cache=args.out / "cache",
             n_procs=args.n_procs,
             on_done=lambda done, total: progress.update(bar, completed=done, total=total),
@@ -412,49 +426,49 @@ def _run_power(
     needed = list(necessary_minutes(summaries, power.wanted))
     _print_power(summaries, needed, power.wanted)
     with replacing_folder(args.out) as folder:
-        _write_power(folder, rows, summaries, needed, (power, system, seen))
+        _write_power(folder, rows, summaries, needed, (power, system, observe))
     sys.stdout.write(f"Written: {args.out / 'power.html'} (and .tsv, .json, figures)\n")
     return 0
 
 
-def _cells(row: Summary) -> tuple[str, ...]:
+def _power_cells(row: Summary) -> tuple[str, ...]:
     return (
         f"{row['tr']:g}",
         row["method"],
         f"{row['minutes']:g}",
-        _number(row["r"]),
-        f"{_number(row['r_low'])} to {_number(row['r_high'])}",
-        _number(row["r_antisymmetric"]),
-        _number(row["direction"]),
-        _number(row["group_r"]),
-        _number(row["group_direction"]),
+        _format_number(row["r"]),
+        f"{_format_number(row['r_low'])} to {_format_number(row['r_high'])}",
+        _format_number(row["r_antisymmetric"]),
+        _format_number(row["direction"]),
+        _format_number(row["group_r"]),
+        _format_number(row["group_direction"]),
     )
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return "n/a" if value != value else f"{value:.2f}"  # noqa: PLR0124 (NaN)
 
 
-def _need_text(need: tuple[float, str, float], wanted: float) -> str:
+def _format_requirement(need: tuple[float, str, float], target: float) -> str:
     tr, method, minutes = need
     where = f"{method}, TR {tr:g} s"
     if minutes == float("inf"):
-        return f"{where}: r {wanted:g} is not reached with the longest scan."
-    return f"{where}: r {wanted:g} with {minutes:.3g} minutes per subject."
+        return f"{where}: r {target:g} is not reached with the longest scan."
+    return f"{where}: r {target:g} with {minutes:.3g} minutes per subject."
 
 
 def _print_power(
-    summaries: Sequence[Summary], needed: Sequence[tuple[float, str, float]], wanted: float
+    summaries: Sequence[Summary], needed: Sequence[tuple[float, str, float]], target: float
 ) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*_HEADINGS, show_edge=False)
+    table = Table(*_POWER_HEADINGS, show_edge=False)
     for row in summaries:
-        table.add_row(*_cells(row))
+        table.add_row(*_power_cells(row))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     for need in needed:
-        sys.stdout.write(_need_text(need, wanted) + "\n")
+        sys.stdout.write(_format_requirement(need, target) + "\n")
 
 
 def _write_power(
@@ -468,16 +482,16 @@ def _write_power(
     from npi_bids.io.tables import write_rows
     from npi_bids.reports.validation import ValidationPage, validation_page
 
-    power, system, seen = settings
+    power, system, observe = settings
     write_rows([asdict(row) for row in rows], out / "power.tsv")
-    facts = {"Version": __version__, "Power": asdict(power), "System": asdict(system),
-             "Observe": asdict(seen), "Summaries": summaries}  # fmt: skip
-    write_json(out / "power.json", facts)
-    figures = list(_figures(summaries, power.wanted))
+    content = {"Version": __version__, "Power": asdict(power), "System": asdict(system),
+               "Observe": asdict(observe), "Summaries": summaries}  # fmt: skip
+    write_json(out / "power.json", content)
+    figures = list(_draw_figures(summaries, power.wanted))
     for figure in figures:
         write_text(out / f"{figure.name}.svg", figure.svg)
-    effects = [f"{name} {value:g}" for name, value in asdict(seen).items()
-               if value != getattr(type(seen)(), name)]  # fmt: skip
+    effects = [f"{name} {value:g}" for name, value in asdict(observe).items()
+               if value != getattr(type(observe)(), name)]  # fmt: skip
     page = ValidationPage(
         __version__,
         "What scans of this length can show",
@@ -487,28 +501,28 @@ def _write_power(
         "effective connectivity off the diagonal; direction is the share of clearly directed "
         "pairs that point the right way (chance .5). Real data differ from any simulation: read "
         "this as what is possible, not as what is promised.",
-        _HEADINGS,
-        tuple(_cells(row) for row in summaries),
+        _POWER_HEADINGS,
+        tuple(_power_cells(row) for row in summaries),
         tuple(figures),
-        tuple(_need_text(need, power.wanted) for need in needed),
+        tuple(_format_requirement(need, power.wanted) for need in needed),
     )
     write_text(out / "power.html", validation_page(page))
 
 
-def _figures(summaries: Sequence[Summary], wanted: float) -> Iterator[Figure]:
+def _draw_figures(summaries: Sequence[Summary], target: float) -> Iterator[Figure]:
     from npi_bids.reports.components import Figure
     from npi_bids.reports.validation import draw_power
 
     for tr, group in groupby(summaries, key=lambda row: row["tr"]):
-        found = list(group)
+        rows = list(group)
         for key, title in (("r", "r with the truth"), ("direction", "pairs directed rightly")):
-            pick = itemgetter("minutes", key, f"{key}_low", f"{key}_high")
+            get_point = itemgetter("minutes", key, f"{key}_low", f"{key}_high")
             curves = {
-                method: [pick(row) for row in some]
-                for method, some in groupby(found, key=lambda row: row["method"])
+                method: [get_point(row) for row in method_rows]
+                for method, method_rows in groupby(rows, key=lambda row: row["method"])
             }
-            svg = draw_power(curves, title, wanted if key == "r" else 0.5)
-            words = "; ".join(
+            svg = draw_power(curves, title, target if key == "r" else 0.5)
+            alt = "; ".join(
                 f"{name}: {points[0][1]:.2f} at {points[0][0]:g} min, "
                 f"{points[-1][1]:.2f} at {points[-1][0]:g} min"
                 for name, points in curves.items()
@@ -517,9 +531,9 @@ def _figures(summaries: Sequence[Summary], wanted: float) -> Iterator[Figure]:
                 f"power_tr-{tr:g}_{key}".replace(".", "p"),
                 f"TR {tr:g} s: {title}",
                 "Mean of the subjects, and from the lowest to the highest of them; "
-                + ("dashed: the wanted accuracy." if key == "r" else "dashed: chance."),
+                + ("dashed: the target accuracy." if key == "r" else "dashed: chance."),
                 svg,
-                words,
+                alt,
             )
 
 

@@ -1,1 +1,1 @@
-"""Virtual perturbation of a surrogate, and other matrices of connectivity."""
+"""Virtual perturbation of a surrogate, and other measures of connectivity."""

@@ -1,4 +1,4 @@
-"""Relations between regions that need no surrogate."""
+"""Measures of connectivity that need no surrogate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from npi_bids.records import Array, RegionSeries, Windows
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.ridge import fit_ridge
 
-# The name on the command line of each matrix that can be written beside the map, and its own.
+# Names of the matrices: on the command line, and in file names.
 MEASURE_NAMES = {
     "npi": "npi",
     "jacobian": "jacobian",
@@ -30,7 +30,7 @@ MEASURE_NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """Which matrices are written, and how their uncertainty is estimated."""
+    """Matrices to write, and estimation of their uncertainty."""
 
     measures: tuple[str, ...] = option(
         ("npi", "jacobian", "fc", "modelfc"),
@@ -57,7 +57,7 @@ class MeasureSettings:
 
 
 def functional_connectivity(runs: Sequence[RegionSeries]) -> Array:
-    """Return the Pearson correlation of the regions over the kept samples of all runs.
+    """Return the Pearson correlation of the regions over the uncensored samples of all runs.
 
     Parameters
     ----------
@@ -72,21 +72,23 @@ def functional_connectivity(runs: Sequence[RegionSeries]) -> Array:
     Raises
     ------
     NoUsableDataError
-        Fewer than three samples are kept.
+        If fewer than three samples are uncensored.
     """
-    kept = kept_samples(runs)
-    if len(kept) < 3:
-        raise NoUsableDataError(f"{len(kept)} kept samples are too few for a correlation.")
-    return correlation(kept)
+    samples = uncensored_samples(runs)
+    if len(samples) < 3:
+        raise NoUsableDataError(
+            f"{len(samples)} uncensored samples are too few for a correlation."
+        )
+    return correlation(samples)
 
 
-def kept_samples(runs: Sequence[RegionSeries]) -> Array:
-    """Return the kept samples of all runs, one run after the other."""
+def uncensored_samples(runs: Sequence[RegionSeries]) -> Array:
+    """Return the uncensored samples of all runs, concatenated over runs."""
     return np.concatenate([run.data[run.keep] for run in runs])
 
 
-def partial_correlation(kept: Array) -> Array:
-    """Return the correlation of each pair of regions with all others held fixed.
+def partial_correlation(samples: Array) -> Array:
+    """Return the correlation of each pair of regions conditional on all others.
 
     The covariance is shrunk towards equal variances without correlation by the rule of Ledoit and
     Wolf (2004, doi:10.1016/S0047-259X(03)00096-4), which makes it invertible with fewer samples
@@ -94,7 +96,7 @@ def partial_correlation(kept: Array) -> Array:
 
     Parameters
     ----------
-    kept
+    samples
         Signals, shape (n_samples, n_regions), normalised run by run.
 
     Returns
@@ -102,15 +104,17 @@ def partial_correlation(kept: Array) -> Array:
     Array
         Shape (n_regions, n_regions), symmetric, 1 on the diagonal.
     """
-    centred = kept - kept.mean(axis=0)
+    centred = samples - samples.mean(axis=0)
     n_samples, n_regions = centred.shape
     covariance = centred.T @ centred / n_samples
-    level = float(np.trace(covariance)) / n_regions
-    apart = float(np.sum((covariance - level * np.eye(n_regions)) ** 2))
-    lengths = (centred**2).sum(axis=1)
-    noise = (float(np.sum(lengths**2)) / n_samples - float(np.sum(covariance**2))) / n_samples
-    share = min(1.0, noise / apart) if apart > 0 else 1.0
-    shrunk = (1 - share) * covariance + share * level * np.eye(n_regions)
+    mean_variance = float(np.trace(covariance)) / n_regions
+    distance = float(np.sum((covariance - mean_variance * np.eye(n_regions)) ** 2))
+    squared_norms = (centred**2).sum(axis=1)
+    noise = (
+        float(np.sum(squared_norms**2)) / n_samples - float(np.sum(covariance**2))
+    ) / n_samples
+    share = min(1.0, noise / distance) if distance > 0 else 1.0
+    shrunk = (1 - share) * covariance + share * mean_variance * np.eye(n_regions)
     precision = np.linalg.inv(shrunk)
     scale = np.sqrt(np.diag(precision))
     partial: Array = -precision / np.outer(scale, scale)
@@ -121,26 +125,26 @@ def partial_correlation(kept: Array) -> Array:
 def lagged_correlation(windows: Windows) -> Array:
     """Return the correlation of each source with each target one sample later."""
     n_regions = windows.target.shape[1]
-    both = np.concatenate([windows.history[:, -1], windows.target], axis=1)
-    return correlation(both)[:n_regions, n_regions:]
+    joined = np.concatenate([windows.history[:, -1], windows.target], axis=1)
+    return correlation(joined)[:n_regions, n_regions:]
 
 
 def ridge_var_weights(windows: Windows) -> Array:
-    """Return the weights of a VAR of one lag by ridge regression, ``[source, target]``."""
+    """Return the weights of a one-lag VAR by ridge regression, indexed ``[source, target]``."""
     return fit_ridge(windows.history[:, -1], windows.target).weights
 
 
-def oriented_correlation(kept: Array) -> Array:
-    """Return partial correlations, each in the direction that non-Gaussianity gives it.
+def oriented_correlation(samples: Array) -> Array:
+    """Return partial correlations, each oriented by the non-Gaussianity of the signals.
 
-    The strength is the partial correlation; the direction that of the robust skewness of
-    Hyvarinen and Smith (2013, JMLR 14:111-152, equation 33): where inputs are skewed, the sender's
-    large values are seen in the receiver more than vice versa. Needs no lag, and holds
-    only where regions are skewed.
+    The strength is the partial correlation; the direction follows from the robust skewness of
+    Hyvarinen and Smith (2013, JMLR 14:111-152, equation 33): if inputs are skewed, large values of
+    the source appear in the target more than vice versa. It needs no lag, and is valid only for
+    skewed signals.
 
     Parameters
     ----------
-    kept
+    samples
         Signals, shape (n_samples, n_regions), normalised run by run.
 
     Returns
@@ -148,12 +152,12 @@ def oriented_correlation(kept: Array) -> Array:
     Array
         Shape (n_regions, n_regions), ``[source, target]``; one of each pair of entries is 0.
     """
-    centred = (kept - kept.mean(axis=0)) / np.maximum(kept.std(axis=0), 1e-12)
-    upright = centred * np.where((centred**3).mean(axis=0) < 0, -1.0, 1.0)
-    bent = np.log(np.cosh(np.maximum(upright, 0)))
-    crossed = bent.T @ upright / len(upright)
-    sends: Array = correlation(upright) * (crossed - crossed.T) > 0
-    oriented: Array = np.where(sends, partial_correlation(kept), 0.0)
+    centred = (samples - samples.mean(axis=0)) / np.maximum(samples.std(axis=0), 1e-12)
+    flipped = centred * np.where((centred**3).mean(axis=0) < 0, -1.0, 1.0)
+    transformed = np.log(np.cosh(np.maximum(flipped, 0)))
+    crossed = transformed.T @ flipped / len(flipped)
+    is_source: Array = correlation(flipped) * (crossed - crossed.T) > 0
+    oriented: Array = np.where(is_source, partial_correlation(samples), 0.0)
     np.fill_diagonal(oriented, 1.0)
     return oriented
 
@@ -162,10 +166,10 @@ MeasureFunction = Callable[[Sequence[RegionSeries], Windows], Array]
 
 
 def model_free_measures() -> dict[str, MeasureFunction]:
-    """Return what is worked out on request alone, by its name on the command line."""
+    """Return the measures that are computed only on request, by their command-line names."""
     return {
-        "partial": lambda runs, _: partial_correlation(kept_samples(runs)),
+        "partial": lambda runs, _: partial_correlation(uncensored_samples(runs)),
         "lagged": lambda _, windows: lagged_correlation(windows),
         "var": lambda _, windows: ridge_var_weights(windows),
-        "oriented": lambda runs, _: oriented_correlation(kept_samples(runs)),
+        "oriented": lambda runs, _: oriented_correlation(uncensored_samples(runs)),
     }

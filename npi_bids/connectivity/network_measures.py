@@ -13,28 +13,29 @@ from npi_bids.records import (
     Mask,
 )
 
-# Never negative, or never positive, whatever the map is: their mean is not 0 by chance either.
+# Never negative or never positive for any map, so that their mean is not 0 under chance either.
 ONE_SIGNED = ("out_positive", "out_negative", "in_positive", "in_negative", "asymmetry")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flow:
-    """What a map says of its regions (or networks), shape (n_regions,); NaN: not covered.
+    """Measures of the regions (or networks) of a map, shape (n_regions,); NaN: not covered.
 
     Attributes
     ----------
     out_strength, in_strength
-        Sum of what a region sends, and of what it receives.
+        Sums of the outgoing and of the incoming connections of a region.
     out_positive, out_negative, in_positive, in_negative
-        The same of the positive and of the negative entries alone.
+        The same for only the positive and only the negative entries.
     net_flow
-        Sum of absolute values sent less that received.
+        Sum of absolute outgoing minus that of absolute incoming connections.
     asymmetry
-        ``sum |E - E'| / sum (|E| + |E'|)`` over all others: 0 where both ways are alike, 1 where
-        all ways are one-way.
+        ``sum |E - E'| / sum (|E| + |E'|)`` over all other regions: 0 if both directions are equal,
+        1 if all connections are unidirectional.
     hierarchy
         Trophic level (MacKay, Johnson and Sansom 2020, doi:10.1098/rsos.201138) of the absolute
-        map, mean 0: sources low, targets high, one step along a purely one-way chain is 1.
+        map, with mean 0: low for sources, high for targets; one step along a unidirectional chain
+        is 1.
     """
 
     out_strength: Array
@@ -51,90 +52,91 @@ class Flow:
 FLOW_FIELDS = tuple(field.name for field in fields(Flow))
 
 
-def flow_of(matrix: Array) -> Flow:
-    """Return what a map says of its regions.
+def compute_flow(matrix: Array) -> Flow:
+    """Compute the measures of the regions of a map.
 
     Parameters
     ----------
     matrix
-        Shape (n_regions, n_regions), indexed ``[source, target]``; the diagonal is left out.
+        Shape (n_regions, n_regions), indexed ``[source, target]``; the diagonal is ignored.
 
     Examples
     --------
     A drives B, and B drives C:
 
-    >>> flow = flow_of(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
+    >>> flow = compute_flow(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
     >>> flow.net_flow, flow.hierarchy.round(9) + 0.0, flow.asymmetry
     (array([ 1.,  0., -1.]), array([-1.,  0.,  1.]), array([1., 1., 1.]))
     """
     off = matrix.copy()
     np.fill_diagonal(off, np.nan)
-    has = np.isfinite(off)
-    covered: Mask = np.logical_or(has.any(axis=1), has.any(axis=0))
-    entries = np.where(has, off, 0.0)
-    size = np.abs(entries)
+    finite = np.isfinite(off)
+    covered: Mask = np.logical_or(finite.any(axis=1), finite.any(axis=0))
+    entries = np.where(finite, off, 0.0)
+    magnitude = np.abs(entries)
     positive, negative = np.maximum(entries, 0), np.minimum(entries, 0)
-    both = has & has.T
-    apart = np.where(both, np.abs(entries - entries.T), 0.0).sum(axis=1)
-    total = np.where(both, size + size.T, 0.0).sum(axis=1)
+    two_way = finite & finite.T
+    difference = np.where(two_way, np.abs(entries - entries.T), 0.0).sum(axis=1)
+    total = np.where(two_way, magnitude + magnitude.T, 0.0).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        asymmetry = apart / total
-    found = {
+        asymmetry = difference / total
+    measures = {
         "out_strength": entries.sum(axis=1),
         "in_strength": entries.sum(axis=0),
         "out_positive": positive.sum(axis=1),
         "out_negative": negative.sum(axis=1),
         "in_positive": positive.sum(axis=0),
         "in_negative": negative.sum(axis=0),
-        "net_flow": size.sum(axis=1) - size.sum(axis=0),
+        "net_flow": magnitude.sum(axis=1) - magnitude.sum(axis=0),
         "asymmetry": asymmetry,
-        "hierarchy": _trophic_levels(size, covered),
+        "hierarchy": _trophic_levels(magnitude, covered),
     }
-    return Flow(**{name: np.where(covered, value, np.nan) for name, value in found.items()})
+    return Flow(**{name: np.where(covered, value, np.nan) for name, value in measures.items()})
 
 
-def _trophic_levels(size: Array, covered: Mask) -> Array:
+def _trophic_levels(magnitude: Array, covered: Mask) -> Array:
     """Solve ``(diag(in + out) - W - W') h = in - out``; mean 0 over the covered regions."""
     # The command line reads names of this module, and must answer --help without SciPy.
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    level = np.full(len(size), np.nan)
-    inside = np.flatnonzero(covered)
-    if not inside.size:
+    level = np.full(len(magnitude), np.nan)
+    indices = np.flatnonzero(covered)
+    if not indices.size:
         return level
-    weight = size[np.ix_(inside, inside)]
+    weight = magnitude[np.ix_(indices, indices)]
     sent, received = weight.sum(axis=1), weight.sum(axis=0)
     laplacian = np.diag(sent + received) - weight - weight.T
-    mean = float((sent + received).mean()) / inside.size  # lifts the constant out of the kernel
+    # The mean makes the matrix regular, as the constant vector is in its kernel.
+    mean = float((sent + received).mean()) / indices.size
     try:
-        found = cho_solve(cho_factor(laplacian + mean), received - sent)
-    except LinAlgError:  # regions in parts that nothing joins: each part has a mean of 0
-        found = np.linalg.lstsq(laplacian, received - sent, rcond=None)[0]
-    level[inside] = found - found.mean() + 0.0
+        solution = cho_solve(cho_factor(laplacian + mean), received - sent)
+    except LinAlgError:  # unconnected components: each has a mean of 0
+        solution = np.linalg.lstsq(laplacian, received - sent, rcond=None)[0]
+    level[indices] = solution - solution.mean() + 0.0
     return level
 
 
 def flow_stack(maps: Array, n_regions: int) -> dict[str, Array]:
-    """Return what the map of every subject says of its regions, by name.
+    """Compute the measures of the regions of every subject's map, by name.
 
     Parameters
     ----------
     maps
         Shape (n_subjects, n_regions^2); read subject by subject.
     n_regions
-        Of each map.
+        Number of regions of each map.
 
     Returns
     -------
     dict
         For each of ``FLOW_FIELDS`` an array of shape (n_subjects, n_regions).
     """
-    found = {name: np.empty((len(maps), n_regions)) for name in FLOW_FIELDS}
+    stack = {name: np.empty((len(maps), n_regions)) for name in FLOW_FIELDS}
     for row, entries in enumerate(maps):
-        flow = flow_of(np.array(entries, dtype=np.float64).reshape(n_regions, n_regions))
+        flow = compute_flow(np.array(entries, dtype=np.float64).reshape(n_regions, n_regions))
         for name, values in asdict(flow).items():
-            found[name][row] = values
-    return found
+            stack[name][row] = values
+    return stack
 
 
 def network_stack(
@@ -142,15 +144,15 @@ def network_stack(
 ) -> tuple[Array, tuple[str, ...]]:
     """Return the map between networks of every subject, shape (n_subjects, n_networks^2)."""
     names = tuple(dict.fromkeys(networks))
-    found = np.empty((len(maps), len(names) ** 2))
+    stack = np.empty((len(maps), len(names) ** 2))
     for row, entries in enumerate(maps):
         square = np.array(entries, dtype=np.float64).reshape(len(labels), len(labels))
-        found[row] = network_map(ECResult(square, labels), networks).matrix.ravel()
-    return found, names
+        stack[row] = network_map(ECResult(square, labels), networks).matrix.ravel()
+    return stack, names
 
 
 def network_map(result: ECResult, networks: Sequence[str]) -> ECResult:
-    """Average a map over pairs of networks, regions on the diagonal left out.
+    """Average a map over pairs of networks, excluding its diagonal.
 
     Parameters
     ----------
@@ -163,7 +165,7 @@ def network_map(result: ECResult, networks: Sequence[str]) -> ECResult:
     -------
     ECResult
         Indexed ``[source network, target network]``, networks in the order of their first
-        region; NaN where no pair of regions is covered.
+        region; NaN if no pair of regions is covered.
 
     Examples
     --------
@@ -176,34 +178,36 @@ def network_map(result: ECResult, networks: Sequence[str]) -> ECResult:
     member = np.array([[network == name for network in networks] for name in names], dtype=float)
     off = result.matrix.copy()
     np.fill_diagonal(off, np.nan)
-    has = np.isfinite(off)
+    finite = np.isfinite(off)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Array = (member @ np.where(has, off, 0.0) @ member.T) / (member @ has @ member.T)
+        means: Array = (member @ np.where(finite, off, 0.0) @ member.T) / (
+            member @ finite @ member.T
+        )
     return ECResult(means, names)
 
 
 def groupings(
     labels: Sequence[str], columns: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the ways to put regions together: each network column, and the hemispheres.
+    """Return the groupings of regions: each network column, and the hemispheres.
 
-    Hemispheres are read from the names of regions (``LH_``, ``_L``, ``-lh``, ``Left``), where
-    every region tells its own or none; regions that tell none are ``midline``.
+    Hemispheres are inferred from the names of regions (``LH_``, ``_L``, ``-lh``, ``Left``);
+    regions without such a part are ``midline``.
 
     >>> groupings(["LH_Vis_1", "RH_Vis_1"], {"network": ["Vis", "Vis"]})
     {'network': ('Vis', 'Vis'), 'hemisphere': ('left', 'right')}
     """
-    found = {name: tuple(map(str, values)) for name, values in columns.items()}
-    sides = tuple(_side(label) for label in labels)
+    by_name = {name: tuple(map(str, values)) for name, values in columns.items()}
+    sides = tuple(_find_hemisphere(label) for label in labels)
     if {"left", "right"} <= set(sides):
-        found["hemisphere"] = sides
-    return found
+        by_name["hemisphere"] = sides
+    return by_name
 
 
-def _side(label: str) -> str:
-    words = {word.lower() for word in label.replace("-", "_").replace(".", "_").split("_")}
-    if words & {"lh", "l", "left"} or label.startswith("Left"):
+def _find_hemisphere(label: str) -> str:
+    parts = {part.lower() for part in label.replace("-", "_").replace(".", "_").split("_")}
+    if parts & {"lh", "l", "left"} or label.startswith("Left"):
         return "left"
-    if words & {"rh", "r", "right"} or label.startswith("Right"):
+    if parts & {"rh", "r", "right"} or label.startswith("Right"):
         return "right"
     return "midline"

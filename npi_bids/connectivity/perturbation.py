@@ -1,4 +1,4 @@
-"""Perturb a surrogate to infer effective connectivity."""
+"""Effective connectivity by perturbation of a surrogate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from npi_bids.errors import (
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate
 
-# Step of the central difference that stands in where a surrogate has no derivative of its own.
-_SMALL = 1e-3
+# Step of the central difference for surrogates without a derivative.
+_DIFFERENCE_STEP = 1e-3
 
 
 def infer_ec(
@@ -21,11 +21,11 @@ def infer_ec(
 ) -> Array:
     """Infer effective connectivity by perturbing the surrogate.
 
-    The most recent sample of *source* is moved by ``strength`` in every window; the mean change
+    The most recent sample of *source* is shifted by ``strength`` in every window; the mean change
     of the prediction is the connectivity from *source* to every *target* (Luo et al. 2025,
     doi:10.1038/s41592-025-02654-x, equation of the virtual perturbation). A negative
     perturbation is divided by its sign, so that a positive entry always means that source and
-    target move the same way.
+    target change in the same direction.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def infer_ec(
     history
         Shape (n_windows, n_lags, n_regions); states to perturb. Left untouched.
     settings
-        Size, sign, and how long and how many at once.
+        Strength, sign, duration and type of the perturbation.
     seed
-        Of the random perturbations.
+        Seed of the random perturbations.
 
     Returns
     -------
@@ -47,11 +47,11 @@ def infer_ec(
     Raises
     ------
     SurrogateError
-        The perturbed predictions are not finite.
+        If the perturbed predictions are not finite.
 
     Examples
     --------
-    In a linear model the answer is the weight times the strength:
+    In a linear model the result is the weight times the strength:
 
     >>> from npi_bids.surrogates.var import VAR
     >>> model = VAR(weights=np.array([[[0.5, 0.2], [0.0, 0.5]]]), offset=np.zeros(2))
@@ -60,7 +60,7 @@ def infer_ec(
            [0. , 0.5]])
     """
     changes = [
-        sign * _change(surrogate, history, sign * settings.strength, settings, seed)
+        sign * _perturb(surrogate, history, sign * settings.strength, settings, seed)
         for sign in SIGNS[settings.sign]
     ]
     matrix: Array = np.mean(changes, axis=0)
@@ -89,18 +89,20 @@ def mean_jacobian(surrogate: Surrogate, history: Array) -> Array:
     Array
         Shape (n_regions, n_regions), indexed ``[source, target]``.
     """
-    known = surrogate.mean_jacobian(history)
-    if known is not None:
-        return known
-    up, down = (perturb_each(surrogate, history, step) for step in (_SMALL, -_SMALL))
-    jacobian: Array = (up - down) / (2 * _SMALL)
+    closed_form = surrogate.mean_jacobian(history)
+    if closed_form is not None:
+        return closed_form
+    up, down = (
+        perturb_each(surrogate, history, step) for step in (_DIFFERENCE_STEP, -_DIFFERENCE_STEP)
+    )
+    jacobian: Array = (up - down) / (2 * _DIFFERENCE_STEP)
     return jacobian
 
 
 def perturb_each(surrogate: Surrogate, history: Array, strength: float) -> Array:
     """Return the mean change of the prediction by one plain pass per region.
 
-    This is the definition; :func:`infer_ec` takes the fast way where the surrogate has one.
+    This is the definition; :func:`infer_ec` uses a faster method if the surrogate has one.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ def perturb_each(surrogate: Surrogate, history: Array, strength: float) -> Array
     return matrix
 
 
-def _change(
+def _perturb(
     surrogate: Surrogate, history: Array, strength: float, settings: PerturbSettings, seed: int
 ) -> Array:
     if settings.perturbation == "randomised":

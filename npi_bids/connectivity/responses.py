@@ -1,4 +1,4 @@
-"""Responses of a surrogate to perturbations: over several steps, of several regions, at random."""
+"""Responses of a surrogate over several steps, and to joint and randomised perturbations."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from npi_bids.connectivity.settings import SIGNS, PerturbSettings
 from npi_bids.errors import InputDataError
 from npi_bids.records import Array, Table
 from npi_bids.surrogates.base import Surrogate
-from npi_bids.wording import join_words
+from npi_bids.wording import join_items
 
 
 def respond(
-    surrogate: Surrogate, history: Array, push: Array, *, steps: int = 1, sustained: bool = False
+    surrogate: Surrogate,
+    history: Array,
+    stimulus: Array,
+    *,
+    steps: int = 1,
+    sustained: bool = False,
 ) -> Array:
     """Return the mean change of all regions after any perturbation.
 
-    The surrogate runs on its own predictions, once perturbed and once not; the change is that of
-    the last prediction, averaged over the windows.
+    The surrogate runs on its own predictions, once perturbed and once unperturbed; the change is
+    that of the last prediction, averaged over the windows.
 
     Parameters
     ----------
@@ -27,14 +32,14 @@ def respond(
         Fitted model.
     history
         Shape (n_windows, n_lags, n_regions); states to perturb. Left untouched.
-    push
-        What is added to the most recent sample: shape (n_regions,), several regions at once if
-        several are not 0; or (n_windows, n_regions), another one in each window.
+    stimulus
+        Added to the most recent sample: shape (n_regions,), with one or more non-zero regions; or
+        (n_windows, n_regions), different in each window.
     steps
-        Samples until the change is read.
+        Number of samples until the change is read.
     sustained
-        Whether the push is added again to each sample that follows (a lasting input) instead of
-        once (an impulse).
+        Whether the stimulus is also added to each following sample (sustained input) instead of
+        once (impulse).
 
     Returns
     -------
@@ -48,13 +53,13 @@ def respond(
     >>> respond(chain, np.zeros((1, 1, 3)), np.array([1.0, 0, 0]), steps=2)
     array([0.25, 1.  , 1.  ])
     """
-    *_, last = _changes(surrogate, history, push, steps=steps, sustained=sustained)
+    *_, last = _changes(surrogate, history, stimulus, steps=steps, sustained=sustained)
     change: Array = last.mean(axis=0)
     return change
 
 
 def response_course(
-    surrogate: Surrogate, history: Array, push: Array, *, steps: int, sustained: bool = False
+    surrogate: Surrogate, history: Array, stimulus: Array, *, steps: int, sustained: bool = False
 ) -> tuple[Array, Array]:
     """Return how all regions respond after any perturbation, sample by sample.
 
@@ -63,14 +68,14 @@ def response_course(
     surrogate
         Fitted model.
     history
-        Shape (n_windows, n_lags, n_regions); states to perturb. Where the surrogate is linear the
-        response is the same in all of them.
-    push
-        Shape (n_regions,); what is added to the most recent sample.
+        Shape (n_windows, n_lags, n_regions); states to perturb. The response of a linear surrogate
+        is the same in all of them.
+    stimulus
+        Shape (n_regions,); added to the most recent sample.
     steps
-        Samples to follow the response.
+        Number of samples of the response.
     sustained
-        Whether the push is added again to each sample that follows.
+        Whether the stimulus is also added to each following sample.
 
     Returns
     -------
@@ -78,8 +83,8 @@ def response_course(
         Shape (steps, n_regions), over the states, in the unit of the signals; ``mean[0]`` is the
         change of the first sample after the perturbation.
     sd
-        Shape (steps, n_regions); standard deviation over the states, 0 where the surrogate is
-        linear.
+        Shape (steps, n_regions); standard deviation over the states, 0 for a linear
+        surrogate.
 
     Examples
     --------
@@ -92,10 +97,10 @@ def response_course(
     """
     weights = surrogate.linear_weights
     if weights is not None:
-        course = _linear_changes(weights, push[None], steps=steps, sustained=sustained)
+        course = _linear_changes(weights, stimulus[None], steps=steps, sustained=sustained)
         mean = np.array([change[0] for change in course])
         return mean, np.zeros_like(mean)
-    changes = list(_changes(surrogate, history, push, steps=steps, sustained=sustained))
+    changes = list(_changes(surrogate, history, stimulus, steps=steps, sustained=sustained))
     return (
         np.array([change.mean(axis=0) for change in changes]),
         np.array([change.std(axis=0) for change in changes]),
@@ -103,19 +108,19 @@ def response_course(
 
 
 def _changes(
-    surrogate: Surrogate, history: Array, push: Array, *, steps: int, sustained: bool
+    surrogate: Surrogate, history: Array, stimulus: Array, *, steps: int, sustained: bool
 ) -> Iterator[Array]:
     """Yield the change of each prediction in every state, shape (n_windows, n_regions)."""
-    pushes = (push, np.zeros_like(push))
-    paths = [history.copy() for _ in pushes]
-    for path, added in zip(paths, pushes, strict=True):
-        path[:, -1] += added
+    stimuli = (stimulus, np.zeros_like(stimulus))
+    paths = [history.copy() for _ in stimuli]
+    for path, stimulus_of_path in zip(paths, stimuli, strict=True):
+        path[:, -1] += stimulus_of_path
     predicted = [surrogate.step(path) for path in paths]
     yield predicted[0] - predicted[1]
     for _ in range(steps - 1):
-        for place, added in enumerate(pushes):
-            newest = predicted[place] + added if sustained else predicted[place]
-            paths[place] = np.concatenate([paths[place][:, 1:], newest[:, None]], axis=1)
+        for index, stimulus_of_path in enumerate(stimuli):
+            newest = predicted[index] + stimulus_of_path if sustained else predicted[index]
+            paths[index] = np.concatenate([paths[index][:, 1:], newest[:, None]], axis=1)
         predicted = [surrogate.step(path) for path in paths]
         yield predicted[0] - predicted[1]
 
@@ -124,13 +129,16 @@ def respond_each(
     surrogate: Surrogate, history: Array, strength: float, *, steps: int, sustained: bool
 ) -> Array:
     """Return the change after perturbing one region at a time, shape (source, target)."""
-    pushes = strength * np.eye(surrogate.n_regions)
+    stimuli = strength * np.eye(surrogate.n_regions)
     weights = surrogate.linear_weights
     if weights is not None:
-        *_, last = _linear_changes(weights, pushes, steps=steps, sustained=sustained)
+        *_, last = _linear_changes(weights, stimuli, steps=steps, sustained=sustained)
         return last
     return np.array(
-        [respond(surrogate, history, push, steps=steps, sustained=sustained) for push in pushes]
+        [
+            respond(surrogate, history, stimulus, steps=steps, sustained=sustained)
+            for stimulus in stimuli
+        ]
     )
 
 
@@ -142,12 +150,11 @@ def respond_randomised(
     n_draws: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Perturb a random half of the regions in every window, and tell their effects apart.
+    """Perturb a random half of the regions in every window, and separate their effects.
 
-    Regions are raised or not by the toss of a coin, all at once; the effect of a source is the
-    mean of the prediction where it was raised minus that where it was not (the randomised
-    experiment). Effects on regions that others drive too come out as averages over the states of
-    the others.
+    Each region is perturbed with a probability of one half, all at once; the effect of a source is
+    the mean of the prediction with it perturbed minus that without (a randomised experiment).
+    Effects on regions with several inputs are averages over the states of the other inputs.
 
     Parameters
     ----------
@@ -158,9 +165,9 @@ def respond_randomised(
     strength
         Signed size, in the unit of the signals.
     n_draws
-        Times that every window is used.
+        Number of times that every window is used.
     rng
-        Source of the coins.
+        Source of the random perturbations.
 
     Returns
     -------
@@ -171,20 +178,20 @@ def respond_randomised(
     coins, changes = [], []
     for _ in range(n_draws):
         coin = rng.integers(0, 2, size=baseline.shape).astype(np.float64)
-        pushed = history.copy()
-        pushed[:, -1] += strength * coin
+        perturbed = history.copy()
+        perturbed[:, -1] += strength * coin
         coins.append(coin)
-        changes.append(surrogate.step(pushed) - baseline)
+        changes.append(surrogate.step(perturbed) - baseline)
     return randomised_effect(np.concatenate(coins), np.concatenate(changes))
 
 
 def randomised_effect(treated: Array, outcome: Array) -> Array:
-    """Return the mean outcome where each source was treated minus that where it was not.
+    """Return the mean outcome with each source treated minus that without.
 
     Parameters
     ----------
     treated
-        Shape (n_trials, n_sources); 1 where the source was treated, else 0.
+        Shape (n_trials, n_sources); 1 if the source was treated, else 0.
     outcome
         Shape (n_trials, n_targets).
 
@@ -198,31 +205,31 @@ def randomised_effect(treated: Array, outcome: Array) -> Array:
     >>> randomised_effect(np.array([[1.0], [0], [1], [0]]), np.array([[3.0], [1], [5], [1]]))
     array([[3.]])
     """
-    count = treated.sum(axis=0)[:, None]
-    total = treated.T @ outcome
-    rest = outcome.sum(axis=0) - total
+    n_treated = treated.sum(axis=0)[:, None]
+    treated_total = treated.T @ outcome
+    untreated_total = outcome.sum(axis=0) - treated_total
     with np.errstate(invalid="ignore", divide="ignore"):
-        effect: Array = total / count - rest / (len(treated) - count)
+        effect: Array = treated_total / n_treated - untreated_total / (len(treated) - n_treated)
     return effect
 
 
 def _linear_changes(
-    weights: Array, pushes: Array, *, steps: int, sustained: bool
+    weights: Array, stimuli: Array, *, steps: int, sustained: bool
 ) -> Iterator[Array]:
-    """Follow the deviations alone: ``d[t+1] = sum over lags of d[lag] weights[lag]``.
+    """Propagate only the deviations: ``d[t+1] = sum over lags of d[lag] weights[lag]``.
 
-    Yields the change after each step, shape of the pushes: (n_pushes, n_regions).
+    Yields the change after each step, shape (n_stimuli, n_regions).
     """
-    path = np.zeros((len(weights), *pushes.shape))
-    path[-1] = pushes
+    path = np.zeros((len(weights), *stimuli.shape))
+    path[-1] = stimuli
     for _ in range(steps):
         change: Array = np.einsum("lis,lst->it", path, weights)
         yield change
-        newest = change + pushes if sustained else change
+        newest = change + stimuli if sustained else change
         path = np.concatenate([path[1:], newest[None]])
 
 
-def responses_together(
+def respond_to_sets(
     surrogate: Surrogate,
     history: Array,
     settings: PerturbSettings,
@@ -231,9 +238,9 @@ def responses_together(
 ) -> Array:
     """Perturb sets of regions and return the response of every region.
 
-    All regions of a set are moved by the same strength in the same sample (Luo et al. 2025, who
-    stimulate regions together); where the surrogate is linear, the response is the sum of those to
-    each alone.
+    All regions of a set are perturbed with the same strength in the same sample (Luo et al. 2025,
+    who stimulate regions jointly); for a linear surrogate, the response is the sum of those to
+    each region alone.
 
     Parameters
     ----------
@@ -242,11 +249,11 @@ def responses_together(
     history
         Shape (n_windows, n_lags, n_covered); states to perturb.
     settings
-        Size, sign, steps, and the sets (``together``), names joined by ``+``.
+        Strength, sign, steps, and the sets (``together``), with names joined by ``+``.
     labels
         Names of all regions of the atlas.
     covered
-        Which of them are in the model.
+        Which of them the model contains.
 
     Returns
     -------
@@ -257,27 +264,27 @@ def responses_together(
     Raises
     ------
     InputDataError
-        The atlas has no region of that name.
+        If the atlas has no region of a name.
     """
     inside = np.flatnonzero(covered)
-    place = {labels[int(region)]: number for number, region in enumerate(inside)}
+    model_index = {labels[int(region)]: number for number, region in enumerate(inside)}
     responses = np.full((len(settings.together), len(labels)), np.nan)
-    for row, words in zip(responses, settings.together, strict=True):
-        names = [name.strip() for name in words.split("+")]
+    for row, region_set in zip(responses, settings.together, strict=True):
+        names = [name.strip() for name in region_set.split("+")]
         if unknown := sorted(set(names) - set(labels)):
             raise InputDataError(
-                f"--together {words}: the atlas has no region {join_words(unknown)}; its "
-                f"{len(labels)} regions are {join_words(labels, most=5)}."
+                f"--together {region_set}: the atlas has no region {join_items(unknown)}; its "
+                f"{len(labels)} regions are {join_items(labels, most=5)}."
             )
-        if all(name in place for name in names):
-            push = np.zeros(len(inside))
-            push[[place[name] for name in names]] = settings.strength
+        if all(name in model_index for name in names):
+            stimulus = np.zeros(len(inside))
+            stimulus[[model_index[name] for name in names]] = settings.strength
             changes = [
                 sign
                 * respond(
                     surrogate,
                     history,
-                    sign * push,
+                    sign * stimulus,
                     steps=settings.steps_ahead,
                     sustained=settings.sustained,
                 )

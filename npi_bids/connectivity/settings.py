@@ -10,7 +10,7 @@ from npi_bids.settings import check_options, option
 # Signed steps whose responses, sign-flipped back, are averaged; by the name of --sign.
 SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
 # Samples of the free run (the length of a run of the Human Connectome Project), and SD of its
-# noise where the surrogate models none, as released by Luo et al. (2025,
+# noise if the surrogate models none, as released by Luo et al. (2025,
 # doi:10.1038/s41592-025-02654-x).
 FREE_RUN_SAMPLES, FREE_RUN_NOISE = 1200, 0.1
 

@@ -1,4 +1,4 @@
-"""Let a surrogate run freely."""
+"""Free runs of a surrogate."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def free_run(
 ) -> Array:
     """Run a surrogate on its own output, from zeros.
 
-    As released by Luo et al. (2025) fresh noise is added to the whole history at each step. A
-    surrogate that models its own noise is driven by that instead: regions share it.
+    As released by Luo et al. (2025), fresh noise is added to the entire history at each step. A
+    surrogate that models its noise is driven by that noise instead, correlated between regions.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def free_run(
     rng
         Source of the noise.
     noise
-        Its standard deviation, in the unit of the signals, where the surrogate has none.
+        Standard deviation of the noise, in the unit of the signals, if the surrogate models none.
 
     Returns
     -------
@@ -38,24 +38,24 @@ def free_run(
     Raises
     ------
     SurrogateError
-        The run left every bound.
+        If the run diverges.
     """
     shape = (surrogate.n_lags, surrogate.n_regions)
     path = np.zeros((surrogate.n_lags + n_samples, surrogate.n_regions))
-    own: Array = np.zeros((surrogate.n_regions, surrogate.n_regions))
+    noise_factor: Array = np.zeros((surrogate.n_regions, surrogate.n_regions))
     covariance = surrogate.noise_covariance()
     if covariance is not None:
-        own[:], noise = np.linalg.cholesky(covariance), 0.0
-    for now in range(surrogate.n_lags, len(path)):
-        history = path[now - surrogate.n_lags : now]
+        noise_factor[:], noise = np.linalg.cholesky(covariance), 0.0
+    for index in range(surrogate.n_lags, len(path)):
+        history = path[index - surrogate.n_lags : index]
         if noise:
             history = history + noise * rng.standard_normal(shape)
-        path[now] = surrogate.step(history[None])[0]
+        path[index] = surrogate.step(history[None])[0]
         if not noise:
-            path[now] += own @ rng.standard_normal(shape[1])
-        if not np.abs(path[now]).max() < 1e6:
+            path[index] += noise_factor @ rng.standard_normal(shape[1])
+        if not np.abs(path[index]).max() < 1e6:
             raise SurrogateError(
-                f"The free-running surrogate left every bound after {now - shape[0] + 1} samples."
+                f"The free-running surrogate diverged after {index - shape[0] + 1} samples."
             )
     return path[surrogate.n_lags :]
 

@@ -1,1 +1,1 @@
-"""The group level: who belongs to a group, what it shares, and what is tested."""
+"""The group level: selection of subjects, description of their maps, and tests."""

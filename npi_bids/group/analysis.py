@@ -1,4 +1,4 @@
-"""Describe the maps of a group and write what is known of it under BIDS names."""
+"""Description of the maps of a group, written under BIDS names."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from npi_bids.bids.outputs import output_path
 from npi_bids.bids.sidecars import (
     NOT_AGAINST_ZERO,
-    ContrastFacts,
-    GroupFacts,
+    ContrastFields,
+    GroupFields,
     GroupOrigin,
     Links,
     OneSigned,
+    describe_grid,
     group_sidecar,
-    place_of,
     table_sidecar,
 )
 from npi_bids.bids.uris import regions_file
@@ -24,13 +24,13 @@ from npi_bids.group.description import (
     INFERENCE,
     Description,
     Weighing,
+    blank_fields,
     describe_maps,
     describe_networks,
     describe_regions,
-    likeness,
-    outliers,
-    repeated,
-    without,
+    find_outliers,
+    leave_one_out_correlation,
+    measure_repeatability,
 )
 from npi_bids.group.map_stack import MapStack, write_stack
 from npi_bids.group.motion import motion_effect
@@ -38,10 +38,10 @@ from npi_bids.group.pretraining import why_not_tested
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.tables import (
     Column,
-    column_of,
     description_columns,
     edge_table,
     network_rows,
+    numeric_column,
     region_table,
     subject_table,
 )
@@ -62,11 +62,11 @@ class GroupTarget:
     out_dir
         Root of the dataset that holds the subjects' files and the tables of regions.
     entities, desc
-        Of the group.
+        Entities and description label of the group.
     origin
-        What they come from.
+        Where the files come from.
     folder
-        Where files are written, under the names that they have in a dataset.
+        Folder in which files are written, under the names that they have in a dataset.
     """
 
     out_dir: Path
@@ -77,48 +77,52 @@ class GroupTarget:
 
     @property
     def pretrained_on(self) -> str:
-        """On whom the surrogates behind the maps were pre-trained; empty: they were not."""
+        """Subjects on which the surrogates were pre-trained; empty if they were not."""
         return self.origin.pretrained_on
 
-    def path(self, kind: str, measure: str = "npi", suffix: str = "") -> Path:
-        """Return where a file goes; ``suffix`` is added to ``desc``.
+    def path(self, output_name: str, measure: str = "npi", suffix: str = "") -> Path:
+        """Return the path of a file; ``suffix`` is added to ``desc``.
 
         Raises
         ------
         InputDataError
-            A file is there whose name differs only in capital letters.
+            A file exists whose name differs only in capital letters.
         """
         space = self.entities.get("space", "individual")
-        shared = {key: value for key, value in self.entities.items() if key != "space"}
-        named = {"tpl": space, **shared, "meas": measure}
-        path = self.folder / output_path(kind, named, self.desc + suffix)
+        group_entities = {key: value for key, value in self.entities.items() if key != "space"}
+        named = {"tpl": space, **group_entities, "meas": measure}
+        path = self.folder / output_path(output_name, named, self.desc + suffix)
         check_case(path, self.folder)
         return path
 
     def save(
-        self, kind: str, matrix: ECResult, facts: GroupFacts | ContrastFacts, **where: str
+        self,
+        output_name: str,
+        matrix: ECResult,
+        fields: GroupFields | ContrastFields,
+        **name_parts: str,
     ) -> Path:
         """Write a matrix with its sidecar."""
-        path = self.path(kind, **where)
-        measure, place = where.get("measure", "npi"), place_of(self.entities)
-        sidecar = group_sidecar(measure, kind, place, self.origin, facts)
+        path = self.path(output_name, **name_parts)
+        measure, grid = name_parts.get("measure", "npi"), describe_grid(self.entities)
+        sidecar = group_sidecar(measure, output_name, grid, self.origin, fields)
         sidecar.write(path.with_suffix(".json"))
         write_matrix(matrix, path)
         return path
 
     def save_table(
         self,
-        kind: str,
+        output_name: str,
         table: Table,
-        facts: GroupFacts | ContrastFacts,
+        fields: GroupFields | ContrastFields,
         *,
         suffix: str = "",
         untested: OneSigned | None = None,
     ) -> Path:
-        """Write a long table with its sidecar; ``untested`` are figures not tested against 0."""
-        path = self.path(kind, suffix=suffix)
+        """Write a long table with its sidecar; ``untested`` says what is not tested against 0."""
+        path = self.path(output_name, suffix=suffix)
         links = Links(sources=self.origin.links.sources)
-        sidecar = table_sidecar(kind, list(map(str, table)), links, facts, untested)
+        sidecar = table_sidecar(output_name, list(map(str, table)), links, fields, untested)
         sidecar.write(path.with_suffix(".json"))
         write_table(table, path)
         return path
@@ -137,17 +141,17 @@ def save_averages(
     Several matrices of one subject are averaged first, so that every subject counts once.
     """
     group = average(_one_per_subject(matrices), settings)
-    found = {
+    averages = {
         "groupmean": group.mean,
         "groupsd": group.sd,
         "groupn": group.n_subjects.astype(float),
     }
     if settings.normalize == "max":
-        found["groupmax"] = scale_to_strongest(group.mean)
-    facts = _facts(sorted(matrices), settings)
+        averages["groupmax"] = scale_to_strongest(group.mean)
+    fields = _group_fields(sorted(matrices), settings)
     return [
-        target.save(kind, ECResult(matrix, group.labels), facts, measure=measure)
-        for kind, matrix in found.items()
+        target.save(output_name, ECResult(matrix, group.labels), fields, measure=measure)
+        for output_name, matrix in averages.items()
     ]
 
 
@@ -166,15 +170,15 @@ def save_description(
     matrices
         Maps of each subject.
     errors
-        Their standard errors, where entries count by their precision.
+        Their standard errors, if entries are weighted by their precision.
     rows
-        What is known of each subject, in the order of their labels.
+        One row of the subjects' table for each subject, in the order of their labels.
     target
-        Where to.
+        Where the files go.
     settings
-        How subjects are put together.
+        How subjects are combined.
     folder
-        Where the maps go as one array, for tests.
+        Folder in which the maps are written as one array, which tests read.
 
     Returns
     -------
@@ -183,33 +187,39 @@ def save_description(
     """
     stack = write_stack(matrices, folder / "maps")
     regions = Regions(target.regions_file, stack.labels, settings.network_table)
-    quality = column_of(rows, "r_split") if settings.weights == "quality" else None
+    quality = numeric_column(rows, "r_split") if settings.weights == "quality" else None
     precise = write_stack(errors, folder / "errors").maps if errors else None
     weighing = Weighing(quality, precise, settings.trim, settings.min_subjects)
-    reason = why_not_tested(target.pretrained_on, mean=True)
-    found = describe_maps(stack.maps, weighing)
-    found = without(found, INFERENCE) if reason else found
-    moved = motion_effect(stack.maps, column_of(rows, "mean_fd"), regions.centres)
-    if moved and why_not_tested(target.pretrained_on, mean=False):
-        moved = replace(moved, share_significant=float("nan"))
-    again = repeated(stack.maps, stack.visits, stack.owner)
-    members = replace(_facts(stack.subjects, settings), not_tested=reason)
-    facts = replace(
-        members,
-        split_half_of_subjects=again.split_half,
-        reliability=again.summary,
-        motion_effect=moved.summary if moved else None,
+    why_untested = why_not_tested(target.pretrained_on, mean=True)
+    description = describe_maps(stack.maps, weighing)
+    description = blank_fields(description, INFERENCE) if why_untested else description
+    motion = motion_effect(stack.maps, numeric_column(rows, "mean_fd"), regions.centres)
+    if motion and why_not_tested(target.pretrained_on, mean=False):
+        motion = replace(motion, share_significant=float("nan"))
+    repeatability = measure_repeatability(stack.maps, stack.visits, stack.owner)
+    base_fields = replace(_group_fields(stack.subjects, settings), not_tested=why_untested)
+    fields = replace(
+        base_fields,
+        split_half_of_subjects=repeatability.split_half,
+        reliability=repeatability.summary,
+        motion_effect=motion.summary if motion else None,
     )
-    kinds = found.kinds() | again.kinds() | ({"groupmotion": moved.r} if moved else {})
+    edge_values = (
+        description.edge_values()
+        | repeatability.edge_values()
+        | ({"groupmotion": motion.r} if motion else {})
+    )
     if settings.normalize == "max":
-        kinds["groupmax"] = scale_to_strongest(stack.square(found.mean).matrix).ravel()
-    for kind, values in kinds.items():
-        target.save(kind, stack.square(values), facts)
-    columns = description_columns(found, stack.subjects)
-    target.save_table("edges", edge_table(stack.labels, columns, regions.network), members)
-    _save_regions(stack, regions, target, weighing, members)
-    alike = likeness(stack.maps)
-    target.save_table("subjects", subject_table(rows, alike, outliers(alike)), members)
+        edge_values["groupmax"] = scale_to_strongest(stack.square(description.mean).matrix).ravel()
+    for output_name, values in edge_values.items():
+        target.save(output_name, stack.square(values), fields)
+    columns = description_columns(description, stack.subjects)
+    target.save_table("edges", edge_table(stack.labels, columns, regions.network), base_fields)
+    _save_regions(stack, regions, target, weighing, base_fields)
+    correlations = leave_one_out_correlation(stack.maps)
+    target.save_table(
+        "subjects", subject_table(rows, correlations, find_outliers(correlations)), base_fields
+    )
     return folder / "maps"
 
 
@@ -218,32 +228,32 @@ def _save_regions(
     regions: Regions,
     target: GroupTarget,
     weighing: Weighing,
-    facts: GroupFacts,
+    fields: GroupFields,
 ) -> None:
-    """Write what is known of regions and of pairs of networks."""
+    """Write the tables of regions and of pairs of networks."""
 
-    def columns_of(found: Description) -> dict[str, Column]:
-        known = without(found, INFERENCE) if facts.not_tested else found
-        return description_columns(known, stack.subjects)
+    def to_columns(description: Description) -> dict[str, Column]:
+        reported = blank_fields(description, INFERENCE) if fields.not_tested else description
+        return description_columns(reported, stack.subjects)
 
-    of_regions = {
-        figure: columns_of(found)
-        for figure, found in describe_regions(stack.maps, stack.n_regions, weighing).items()
+    region_columns = {
+        figure: to_columns(description)
+        for figure, description in describe_regions(stack.maps, stack.n_regions, weighing).items()
     }
-    table = region_table(regions, of_regions)
-    target.save_table("regions", table, facts, untested=NOT_AGAINST_ZERO)
+    table = region_table(regions, region_columns)
+    target.save_table("regions", table, fields, untested=NOT_AGAINST_ZERO)
     pairs = {
-        grouping: (names, columns_of(found))
-        for grouping, names, found in describe_networks(
+        grouping: (names, to_columns(description))
+        for grouping, names, description in describe_networks(
             stack.maps, stack.labels, regions.networks, weighing
         )
     }
     if pairs:
-        target.save_table("networks", network_rows(pairs), facts)
+        target.save_table("networks", network_rows(pairs), fields)
 
 
-def _facts(subjects: Sequence[str], settings: GroupSettings) -> GroupFacts:
-    return GroupFacts(
+def _group_fields(subjects: Sequence[str], settings: GroupSettings) -> GroupFields:
+    return GroupFields(
         subjects=tuple(subjects),
         number_of_subjects=len(subjects),
         minimum_subjects=settings.min_subjects,

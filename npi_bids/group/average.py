@@ -9,7 +9,7 @@ import numpy as np
 from npi_bids.errors import InputDataError, NoUsableDataError
 from npi_bids.group.settings import GroupSettings
 from npi_bids.records import Array, ECResult, GroupEC
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 
 def average(results: Iterable[ECResult], settings: GroupSettings) -> GroupEC:
@@ -22,7 +22,7 @@ def average(results: Iterable[ECResult], settings: GroupSettings) -> GroupEC:
     results
         One per subject; the order of the regions may differ, their names may not.
     settings
-        How many subjects an edge needs.
+        Settings with the number of subjects that an edge needs.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def average(results: Iterable[ECResult], settings: GroupSettings) -> GroupEC:
     InputDataError
         Subjects differ in their regions.
     NoUsableDataError
-        There are no subjects, or fewer than wanted.
+        There are no subjects, or fewer than ``min_subjects``.
     """
     labels: tuple[str, ...] = ()
     count = mean = squares = np.zeros((0, 0))
@@ -44,15 +44,15 @@ def average(results: Iterable[ECResult], settings: GroupSettings) -> GroupEC:
             labels = result.labels
             count, mean, squares = (np.zeros((len(labels),) * 2) for _ in range(3))
         matrix = align(result, labels).matrix
-        has = np.isfinite(matrix)
-        count = count + has
-        step = np.where(has, matrix - mean, 0.0)
+        finite = np.isfinite(matrix)
+        count = count + finite
+        step = np.where(finite, matrix - mean, 0.0)
         mean = mean + step / np.maximum(count, 1)
-        squares = squares + step * np.where(has, matrix - mean, 0.0)
+        squares = squares + step * np.where(finite, matrix - mean, 0.0)
         n_results += 1
     if n_results < settings.min_subjects:
         raise NoUsableDataError(
-            f"The group has {count_noun(n_results, 'subject')}; --min-subjects asks for "
+            f"The group has {count_noun(n_results, 'subject')}; --min-subjects requires "
             f"{settings.min_subjects}."
         )
     enough = count >= settings.min_subjects
@@ -72,7 +72,7 @@ def align(result: ECResult, labels: tuple[str, ...]) -> ECResult:
     Raises
     ------
     InputDataError
-        The regions are not the same set.
+        The two sets of regions differ.
     """
     if result.labels == labels:
         return result
@@ -80,10 +80,10 @@ def align(result: ECResult, labels: tuple[str, ...]) -> ECResult:
         differing = sorted(set(result.labels) ^ set(labels))
         raise InputDataError(
             f"Subjects differ in {count_noun(len(differing), 'region')} "
-            f"({join_words(differing, most=5)}); results of different atlases cannot be averaged."
+            f"({join_items(differing, most=5)}); results of different atlases cannot be averaged."
         )
-    place = {label: position for position, label in enumerate(result.labels)}
-    order = [place[label] for label in labels]
+    index = {label: number for number, label in enumerate(result.labels)}
+    order = [index[label] for label in labels]
     return ECResult(result.matrix[np.ix_(order, order)], labels)
 
 

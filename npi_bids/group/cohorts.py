@@ -1,4 +1,4 @@
-"""Which models of an output dataset make up a group."""
+"""Groups of the models of an output dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from npi_bids.bids.derivatives import Model, find_models
-from npi_bids.bids.outputs import WITHIN_GROUP, parse_name, stem
+from npi_bids.bids.outputs import WITHIN_GROUP, join_entities, parse_name
 from npi_bids.errors import (
     ConfigurationError,
     InputDataError,
@@ -22,16 +22,16 @@ from npi_bids.group.selection import (
     SelectionSettings,
     mean_displacement,
     read_participants,
-    select,
+    select_models,
 )
 from npi_bids.wording import count_noun
 
-# What the results say of each subject, by the names of its columns.
+# Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
     *("participant_id", "n_maps", "mean_fd", "minutes", "verdict", "r_split", "expected_r"),
 )
-# What the table of subjects has beside these.
-_OF_THE_TABLE = ("r_with_others", "outlier")
+# Columns that the description of a group adds to them.
+_ADDED_COLUMNS = ("r_with_others", "outlier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Cohort:
     Attributes
     ----------
     entities, desc
-        Of the group's files, without what differs within subjects.
+        Entities and description label of the group's files, without what differs within subjects.
     subjects
         Models by subject label; a subject with several sessions or runs has several, which are
         averaged first.
@@ -53,8 +53,8 @@ class Cohort:
 
     @property
     def name(self) -> str:
-        """Entities, joined."""
-        return stem({**self.entities, "desc": self.desc})
+        """Name of the group: its entities, joined."""
+        return join_entities({**self.entities, "desc": self.desc})
 
     @property
     def space(self) -> str:
@@ -65,33 +65,33 @@ class Cohort:
 def find_cohorts(
     root: Path, settings: SelectionSettings, min_subjects: int
 ) -> tuple[list[Cohort], list[Membership]]:
-    """Sort the models of an output dataset into groups by task, atlas and what else names them.
+    """Sort the models of an output dataset into groups by task, atlas and their other entities.
 
     Parameters
     ----------
     root
         The output dataset.
     settings
-        Who is left out, and how groups are made.
+        Which subjects are left out, and how groups are formed.
     min_subjects
-        Subjects that a group needs.
+        Number of subjects that a group needs.
 
     Returns
     -------
     list of Cohort, list of Membership
-        The groups that are large enough, and of every model whether it is in one.
+        The groups that are large enough, and for every model whether it is in one.
 
     Raises
     ------
     NoUsableDataError
         There are no models, or no group is large enough.
     ConfigurationError
-        Models of one group were made with different settings.
+        Models of one group were fitted with different settings.
     InputDataError
         Models of one group differ in their sampling period.
     """
     groups: dict[tuple[tuple[tuple[str, str], ...], str], dict[str, list[Model]]] = {}
-    members = select(find_models(root), root, settings)
+    members = select_models(find_models(root), root, settings)
     for member in members:
         model = member.model
         shared = {k: v for k, v in model.entities.items() if k not in WITHIN_GROUP}
@@ -109,8 +109,8 @@ def find_cohorts(
             "first, or see its reports for why there is none."
         )
     for cohort in cohorts:
-        _check_alike(cohort, "configuration", _configuration, ConfigurationError)
-        _check_alike(cohort, "sampling period", _sampling_period, InputDataError)
+        _check_equal(cohort, "configuration", _configuration, ConfigurationError)
+        _check_equal(cohort, "sampling period", _sampling_period, InputDataError)
     large = [cohort for cohort in cohorts if len(cohort.subjects) >= min_subjects]
     if not large:
         sizes = ", ".join(f"{len(cohort.subjects)} of {cohort.name}" for cohort in cohorts)
@@ -129,20 +129,20 @@ def find_cohorts(
 def participant_columns(columns: Iterable[str]) -> dict[str, str]:
     """Return the columns of ``participants.tsv`` by the names that the group level gives them.
 
-    A column that is called like one of the results keeps its values under another name.
+    A column that has the name of one of the results is renamed.
 
     >>> participant_columns(["participant_id", "age", "mean_fd"])
     {'age': 'age', 'participants_mean_fd': 'mean_fd'}
     """
     return {
-        f"participants_{name}" if name in (*RESULT_COLUMNS, *_OF_THE_TABLE) else name: name
+        f"participants_{name}" if name in (*RESULT_COLUMNS, *_ADDED_COLUMNS) else name: name
         for name in columns
         if name != "participant_id"
     }
 
 
 def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
-    """Return what is known of each subject of a group: of the results, then of the participant.
+    """Return one row for each subject of a group, with columns of the results and the participant.
 
     Parameters
     ----------
@@ -155,10 +155,10 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
     columns = participant_columns(next(iter(participants.values()), {}))
     rows: list[dict[str, object]] = []
     for subject, models in sorted(cohort.subjects.items()):
-        runs = [about for model in models for _, about in model.runs()]
+        runs = [sidecar for model in models for _, sidecar in model.runs()]
         quality = [model.fit.quality for model in models]
         verdicts = [model.fit.verdict for model in models]
-        own = participants.get(subject, {})
+        participant = participants.get(subject, {})
         rows.append(
             {
                 "participant_id": f"sub-{subject}",
@@ -166,9 +166,9 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
                 "mean_fd": mean_displacement(runs),
                 "minutes": sum(run.samples_kept * run.repetition_time for run in runs) / 60,
                 "verdict": min(verdicts, key=VERDICTS.index),
-                "r_split": _mean(found.r_split for found in quality),
-                "expected_r": _mean(found.expected_r for found in quality),
-                **{name: own.get(column) or "n/a" for name, column in columns.items()},
+                "r_split": _mean(figures.r_split for figures in quality),
+                "expected_r": _mean(figures.expected_r for figures in quality),
+                **{name: participant.get(column) or "n/a" for name, column in columns.items()},
             }
         )
     return rows
@@ -177,7 +177,7 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
 def tested_rows(
     cohort: Cohort, rows: list[dict[str, object]], sessions: tuple[str, ...]
 ) -> list[dict[str, object]]:
-    """Return the rows of the subjects that are tested: those with both sessions, if any are asked.
+    """Return the rows of the subjects that are tested: those with both sessions, if paired.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def tested_rows(
     rows
         As :func:`subject_rows` returns them.
     sessions
-        First and second, or none.
+        The two sessions, first and second; empty without pairs.
     """
     if not sessions:
         return rows
@@ -197,46 +197,46 @@ def tested_rows(
 def paired_models(
     cohort: Cohort, sessions: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Model, Model]], dict[str, str]]:
-    """Return the maps of both sessions of each subject, and why others have none.
+    """Return the maps of both sessions of each subject, and why other subjects have no pair.
 
     Raises
     ------
     SettingsError
         No subject has both.
     """
-    wanted = [session.removeprefix("ses-") for session in sessions]
+    labels = [session.removeprefix("ses-") for session in sessions]
     pairs: dict[str, tuple[Model, Model]] = {}
     reasons = {}
     for subject, models in sorted(cohort.subjects.items()):
-        found = {model.entities.get("ses", ""): model for model in models}
-        if all(session in found for session in wanted):
-            pairs[subject] = (found[wanted[0]], found[wanted[1]])
+        by_session = {model.entities.get("ses", ""): model for model in models}
+        if all(session in by_session for session in labels):
+            pairs[subject] = (by_session[labels[0]], by_session[labels[1]])
         else:
-            reasons[subject] = f"no map of both sessions {' and '.join(wanted)} (--paired)"
+            reasons[subject] = f"no map of both sessions {' and '.join(labels)} (--paired)"
     if not pairs:
-        there = sorted({m.entities.get("ses", "(none)") for ms in cohort.subjects.values()
-                        for m in ms})  # fmt: skip
+        existing = sorted({m.entities.get("ses", "(none)") for ms in cohort.subjects.values()
+                           for m in ms})  # fmt: skip
         raise SettingsError(
             f"--paired {' '.join(sessions)}: no subject of {cohort.name} has a map of each; found "
-            f"sessions {', '.join(there)}. Sessions that are pooled (--combine sessions) have one "
-            "map."
+            f"sessions {', '.join(existing)}. Sessions that are pooled (--combine sessions) have "
+            "one map."
         )
     return pairs, reasons
 
 
 def files_by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Return files by the label of their subject, which their names tell, in their order.
+    """Return files by the subject label in their names, in their order.
 
     Raises
     ------
     InputDataError
         A name has no subject.
 
-    >>> found = files_by_subject([Path("sub-02_relmat.tsv"), Path("sub-01_relmat.tsv")])
-    >>> list(found)
+    >>> by_subject = files_by_subject([Path("sub-02_relmat.tsv"), Path("sub-01_relmat.tsv")])
+    >>> list(by_subject)
     ['02', '01']
     """
-    found: dict[str, list[Path]] = {}
+    by_subject: dict[str, list[Path]] = {}
     for path in files:
         subject = parse_name(path.name).entities.get("sub")
         if subject is None:
@@ -244,8 +244,8 @@ def files_by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
                 f"<{path}> does not name its subject; expected a name such as "
                 "sub-01_task-rest_..._relmat.tsv."
             )
-        found.setdefault(subject, []).append(path)
-    return found
+        by_subject.setdefault(subject, []).append(path)
+    return by_subject
 
 
 def pair_files(
@@ -256,22 +256,22 @@ def pair_files(
     Parameters
     ----------
     files
-        Of each subject.
+        Files of each subject.
     sessions
         Labels of the two sessions.
     """
     first, second = (session.removeprefix("ses-") for session in sessions)
     pairs = {}
     for subject, paths in files.items():
-        found = {parse_name(path.name).entities.get("ses", ""): path for path in paths}
-        if first in found and second in found:
-            pairs[subject] = (found[first], found[second])
+        by_session = {parse_name(path.name).entities.get("ses", ""): path for path in paths}
+        if first in by_session and second in by_session:
+            pairs[subject] = (by_session[first], by_session[second])
     return pairs
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    known = [value for value in values if isfinite(value)]
-    return fmean(known) if known else None
+    finite = [value for value in values if isfinite(value)]
+    return fmean(finite) if finite else None
 
 
 def _configuration(model: Model) -> str:
@@ -282,17 +282,19 @@ def _sampling_period(model: Model) -> float:
     return round(model.fit.repetition_time, 4)
 
 
-def _check_alike(
-    cohort: Cohort, what: str, value_of: Callable[[Model], object], error: type[Exception]
+def _check_equal(
+    cohort: Cohort, quantity: str, value_of: Callable[[Model], object], error: type[Exception]
 ) -> None:
-    """Refuse to mix models that differ in what their sidecars say; say which have what."""
+    """Refuse to mix models whose sidecars differ in a value; list the subjects by value."""
     values: dict[object, list[str]] = {}
     for subject, models in cohort.subjects.items():
         for model in models:
             values.setdefault(value_of(model), []).append(f"sub-{subject}")
     if len(values) > 1:
-        found = "; ".join(f"{value}: {', '.join(subs[:5])}" for value, subs in values.items())
+        listing = "; ".join(
+            f"{value}: {', '.join(subjects[:5])}" for value, subjects in values.items()
+        )
         raise error(
-            f"Group {cohort.name}: subjects differ in {what} and are never mixed ({found}). "
+            f"Group {cohort.name}: subjects differ in {quantity} and are never mixed ({listing}). "
             "Put them into separate output datasets, or run them again with the same settings."
         )

@@ -1,8 +1,8 @@
-"""Contrasts of a model over subjects, from words to weights of the columns of its design.
+"""Contrasts of a model over subjects: parsed from text into weights of the design's columns.
 
-Whatever is tested is a comparison of what the model expects. A factor is compared at the mean of
-every continuous column and averaged over the levels of all other factors with equal weights; a
-slope is averaged in the same way. Thus no result depends on which level comes first.
+Every contrast compares expected values of the model. A factor is compared at the mean of every
+continuous column and averaged over the levels of all other factors with equal weights; a slope is
+averaged in the same way. Thus no result depends on which level comes first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import permutations, product
 import numpy as np
 
 from npi_bids.errors import SettingsError
-from npi_bids.group.formula import Formula, Term, quoted
+from npi_bids.group.formula import Formula, Term, quote_name
 from npi_bids.group.glm import Contrast
 from npi_bids.records import Array
 
@@ -48,16 +48,16 @@ class _Meaning:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """The columns of a design by what they are made of.
+    """The columns of a design, each of them a product of factors.
 
     Attributes
     ----------
     formula
         The model.
     levels
-        Levels of each factor, the reference first; none of a continuous one.
+        Levels of each factor, the reference first; empty for a continuous one.
     parts
-        What each column is the product of; the constant is the product of nothing.
+        Factors whose product each column is; empty for the constant.
     """
 
     formula: Formula
@@ -66,10 +66,10 @@ class Columns:
     _meanings: dict[str, list[_Meaning]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, meaning in self._named():
-            known = self._meanings.setdefault(name, [])
-            if meaning not in known:
-                known.append(meaning)
+        for name, meaning in self._names_and_meanings():
+            meanings = self._meanings.setdefault(name, [])
+            if meaning not in meanings:
+                meanings.append(meaning)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,20 +77,20 @@ class Columns:
         return tuple(":".join(map(self._part_name, parts)) or "Intercept" for parts in self.parts)
 
     def contrasts(self, texts: Sequence[str], *, untested: str = "") -> tuple[Contrast, ...]:
-        """Return what is tested, each once.
+        """Return the contrasts to test, without duplicates.
 
         Parameters
         ----------
         texts
-            Contrasts in words; where there are none, every term but the constant, or the constant
-            where nothing else is in the model.
+            Contrasts as text; if empty, every term except the constant, or the constant if the
+            model has no other term.
         untested
-            Name of a term that is not tested unless asked for.
+            Name of a term that is not tested unless requested.
 
         Raises
         ------
         SettingsError
-            A contrast names nothing, is ambiguous, or compares nothing; says why.
+            A contrast cannot be read, is ambiguous, or does not test a difference.
         """
         terms = [self.formula.term_name(term) for term in self.formula.terms if term]
         default = [name for name in terms if name != untested] or ["Intercept"]
@@ -105,16 +105,16 @@ class Columns:
         return f"{name}[{sign}{self.levels[part.factor][part.level]}]"
 
     def _expected(self, levels: Mapping[int, int], slopes: frozenset[int] = frozenset()) -> Array:
-        """Return the weights of what is expected at some levels, or of its slopes.
+        """Return the weights of the expected value at some levels, or of its slopes.
 
         Other factors are averaged over their levels, other continuous ones are at their mean,
         which is 0 in the design.
         """
         row = np.zeros(len(self.parts))
-        for place, parts in enumerate(self.parts):
+        for column, parts in enumerate(self.parts):
             if {part.factor for part in parts if part.level is None} != slopes:
                 continue
-            row[place] = np.prod([
+            row[column] = np.prod([
                 float(levels[part.factor] == part.level) if part.factor in levels
                 else 1 / len(self.levels[part.factor])
                 for part in parts if part.level is not None
@@ -123,23 +123,23 @@ class Columns:
 
     def _term_rows(self, term: Term) -> dict[str, Array]:
         """Return what a term compares, by name: each level with the reference, and slopes."""
-        factors = [place for place in term if self.levels[place]]
-        slopes = frozenset(place for place in term if not self.levels[place])
+        factors = [factor for factor in term if self.levels[factor]]
+        slopes = frozenset(factor for factor in term if not self.levels[factor])
         rows = {}
-        for levels in product(*(range(1, len(self.levels[place])) for place in factors)):
+        for levels in product(*(range(1, len(self.levels[factor])) for factor in factors)):
             row = np.zeros(len(self.parts))
             for compared in product((True, False), repeat=len(factors)):
-                at = {
-                    place: level if inside else 0
-                    for place, level, inside in zip(factors, levels, compared, strict=True)
+                combination = {
+                    factor: level if inside else 0
+                    for factor, level, inside in zip(factors, levels, compared, strict=True)
                 }
-                row += (-1.0) ** compared.count(False) * self._expected(at, slopes)
-            chosen = dict(zip(factors, levels, strict=True))
-            name = ":".join(self._part_name(Part(f, chosen.get(f))) for f in term)
+                row += (-1.0) ** compared.count(False) * self._expected(combination, slopes)
+            compared_levels = dict(zip(factors, levels, strict=True))
+            name = ":".join(self._part_name(Part(f, compared_levels.get(f))) for f in term)
             rows[name] = row
         return rows
 
-    def _named(self) -> Iterator[tuple[str, _Meaning]]:
+    def _names_and_meanings(self) -> Iterator[tuple[str, _Meaning]]:
         """Yield every name that a contrast may use, and what it means."""
         yield "Intercept", _Meaning((tuple(self._expected({})),))
         for term in self.formula.terms:
@@ -156,26 +156,26 @@ class Columns:
                 yield from self._level_names(factor, level, word)
 
     def _aliases(self, factor: int, meaning: _Meaning) -> Iterator[tuple[str, _Meaning]]:
-        """Yield further names of a column: between backticks, and without ``C()``."""
-        known = self.formula.factors[factor]
-        if not known.plain:
+        """Yield other names of a column: between backticks, and without ``C()``."""
+        definition = self.formula.factors[factor]
+        if not definition.plain:
             return
-        column = known.columns[0]
+        column = definition.columns[0]
         yield f"`{column}`", meaning
-        if quoted(column) not in {other.name for other in self.formula.factors}:
-            yield quoted(column), meaning
+        if quote_name(column) not in {other.name for other in self.formula.factors}:
+            yield quote_name(column), meaning
 
-    def _level_names(self, factor: int, level: int, word: str) -> Iterator[tuple[str, _Meaning]]:
-        known = self.formula.factors[factor]
-        spelled = f"{known.name}[{word}]"
+    def _level_names(self, factor: int, level: int, name: str) -> Iterator[tuple[str, _Meaning]]:
+        definition = self.formula.factors[factor]
+        spelled = f"{definition.name}[{name}]"
         row = tuple(self._expected({factor: level}))
         meaning = _Meaning((row,), factor, spelled)
         yield spelled, meaning
-        yield f"{known.columns[0]}[{word}]", meaning
-        yield word, meaning
+        yield f"{definition.columns[0]}[{name}]", meaning
+        yield name, meaning
 
     def _contrast(self, text: str) -> Contrast:
-        """Return a contrast from its words."""
+        """Return a contrast from its text."""
         pieces = self._read(text)
         if len(pieces) == 1 and pieces[0][0] == 1.0:
             meaning = self._meaning(pieces[0][1], text)
@@ -221,17 +221,17 @@ class Columns:
         meanings = self._meanings[name]
         if len(meanings) > 1:
             spelled = [m.spelled for m in meanings if m.spelled]
-            others = [f"`{name}`"] if len(spelled) < len(meanings) else []
+            column_name = [f"`{name}`"] if len(spelled) < len(meanings) else []
             raise SettingsError(
                 f"--contrast {text!r}: {name!r} is ambiguous; write "
-                f"{' or '.join([*spelled, *others])}."
+                f"{' or '.join([*spelled, *column_name])}."
             )
         return meanings[0]
 
     def _read(self, text: str) -> list[tuple[float, str]]:
         """Return weights and names of a contrast."""
         readings = list(self._readings(text.strip(), first=True)) or list(
-            self._readings(_squeezed(text), first=True)
+            self._readings(_remove_inner_blanks(text), first=True)
         )
         if len(readings) == 1:
             return readings[0]
@@ -240,7 +240,7 @@ class Columns:
                 f"--contrast {text!r} can be read in several ways, because names of levels hold "
                 "+ or -; write the levels as factor[level]."
             )
-        self._say_what_is_unknown(text)
+        self._refuse_unknown_names(text)
         raise SettingsError(
             f"--contrast {text!r} cannot be read; expected a column, a factor, or levels with "
             "weights, such as 'patient - control' or '0.5*b + 0.5*c - a'."
@@ -259,9 +259,9 @@ class Columns:
             end = _NEXT.match(remainder, len(name))
             if end is None:
                 continue
-            further = remainder[end.end() :]
+            tail_text = remainder[end.end() :]
             tails: Iterator[list[tuple[float, str]]] = (
-                self._readings(further, first=False) if further else iter([[]])
+                self._readings(tail_text, first=False) if tail_text else iter([[]])
             )
             for tail in tails:
                 yield [(weight, name), *tail]
@@ -269,22 +269,22 @@ class Columns:
                 if count == _MOST_READINGS:
                     return
 
-    def _say_what_is_unknown(self, text: str) -> None:
+    def _refuse_unknown_names(self, text: str) -> None:
         for piece in re.split(r"\s[+-]\s|^\s*[+-]\s*", text):
             name = re.sub(r"^\d+(?:\.\d+)?\s*\*\s*", "", piece.strip())
             if name and name not in self._meanings:
                 levels = {
-                    self.formula.factors[place].name: ", ".join(words)
-                    for place, words in enumerate(self.levels)
-                    if words
+                    self.formula.factors[index].name: ", ".join(names)
+                    for index, names in enumerate(self.levels)
+                    if names
                 }
-                known = "; ".join(f"{factor}: {words}" for factor, words in levels.items())
+                listing = "; ".join(f"{factor}: {names}" for factor, names in levels.items())
                 raise SettingsError(
                     f"--contrast {text!r}: {name!r} is no column ({', '.join(self.names)}) and no "
-                    f"level ({known or 'the model has no factor'})."
+                    f"level ({listing or 'the model has no factor'})."
                 )
 
 
-def _squeezed(text: str) -> str:
+def _remove_inner_blanks(text: str) -> str:
     """Return a contrast without blanks between parentheses: ``I(1 / age)`` is ``I(1/age)``."""
     return re.sub(r"\([^()]*\)", lambda match: match[0].replace(" ", ""), text.strip())

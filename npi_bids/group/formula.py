@@ -28,14 +28,14 @@ _TOKEN = re.compile(
 )
 _PLAIN = re.compile(r"[^\W\d]\w*")
 _REFUSED = {
-    "~": "the maps stand on the left of every model, so that only its right-hand side is given",
+    "~": "the maps are the left-hand side of every model; write only the right-hand side",
     "|": "there are no random or grouped effects",
     "{": "Python code is not evaluated",
     "}": "Python code is not evaluated",
     ".": "attributes are not read; put a column whose name has a dot between backticks (`a.b`)",
-    "/": "nesting is not known here; write a + a:b, or I(a / b) for a division",
+    "/": "nesting is not supported; write a + a:b, or I(a / b) for a division",
     "^": "write ** for a power",
-    "%": "nesting is not known here; write a + a:b",
+    "%": "nesting is not supported; write a + a:b",
     "[": "levels are chosen with --contrast",
     "]": "levels are chosen with --contrast",
 }
@@ -66,45 +66,45 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
 class Expression:
     """Arithmetic of columns and numbers.
 
-    ``kind`` is ``number``, ``column``, ``call``, ``-`` (of one operand) or an operator; ``value``
-    is the number, or the name of the column or function.
+    ``node_type`` is ``number``, ``column``, ``call``, ``-`` (of one operand) or an operator;
+    ``value`` is the number, or the name of the column or function.
     """
 
-    kind: str
+    node_type: str
     value: str = ""
     operands: tuple[Expression, ...] = ()
 
     def __str__(self) -> str:
         texts = [str(operand) for operand in self.operands]
-        if self.kind == "column":
-            return quoted(self.value)
-        if self.kind == "number":
+        if self.node_type == "column":
+            return quote_name(self.value)
+        if self.node_type == "number":
             return self.value
-        if self.kind == "call":
-            return f"{self.value}({_bare(self.operands[0])})"
+        if self.node_type == "call":
+            return f"{self.value}({_strip_parentheses(self.operands[0])})"
         if len(texts) == 1:
             return f"(-{texts[0]})"
-        return f"({texts[0]}{self.kind}{texts[1]})"
+        return f"({texts[0]}{self.node_type}{texts[1]})"
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that are read, in their order."""
-        own = (self.value,) if self.kind == "column" else ()
-        return (*own, *(name for operand in self.operands for name in operand.columns))
+        direct = (self.value,) if self.node_type == "column" else ()
+        return (*direct, *(name for operand in self.operands for name in operand.columns))
 
     def evaluate(self, data: Mapping[str, Array], n_rows: int) -> Array:
         """Return the value for each row; not finite where it is not defined."""
-        if self.kind == "number":
+        if self.node_type == "number":
             return np.full(n_rows, float(self.value))
-        if self.kind == "column":
+        if self.node_type == "column":
             return data[self.value]
         operands = [operand.evaluate(data, n_rows) for operand in self.operands]
         with np.errstate(all="ignore"):
-            if self.kind == "call":
+            if self.node_type == "call":
                 return FUNCTIONS[self.value](operands[0])
             if len(operands) == 1:
                 return -operands[0]
-            return _ARITHMETIC[self.kind](*operands)
+            return _ARITHMETIC[self.node_type](*operands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,13 @@ class Factor:
     Attributes
     ----------
     name
-        As it is shown, such as ``age``, ``C(site)`` or ``I(1/age)``.
+        Name as displayed, such as ``age``, ``C(site)`` or ``I(1/age)``.
     expression
-        What is evaluated; a single column for a factor of levels.
+        The expression to evaluate; a single column for a factor with levels.
     categorical
-        Whether ``C()`` makes levels of the column, whatever it holds.
+        Whether ``C()`` declares the values of the column to be levels.
     reference
-        Level that others are compared with; the first in the order of the alphabet where None.
+        Level that the others are compared with; the first in alphabetical order where None.
     """
 
     name: str
@@ -135,8 +135,8 @@ class Factor:
 
     @property
     def plain(self) -> bool:
-        """Whether it is a column as it is."""
-        return self.expression.kind == "column"
+        """Whether the factor is an untransformed column."""
+        return self.expression.node_type == "column"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,12 @@ class Formula:
     Attributes
     ----------
     text
-        As it was given.
+        The formula as it was written.
     factors
         Its variables.
     terms
-        Numbers of the factors of each term, the constant (``()``) first where there is one; then
-        by their number of factors.
+        Indices of the factors of each term: first the constant (``()``), if there is one, then
+        the terms by their number of factors.
     """
 
     text: str
@@ -162,18 +162,18 @@ class Formula:
     def columns(self) -> tuple[str, ...]:
         """Columns that are read, each once, in their order."""
         used = {factor for term in self.terms for factor in term}
-        names = (name for place in sorted(used) for name in self.factors[place].columns)
+        names = (name for index in sorted(used) for name in self.factors[index].columns)
         return tuple(dict.fromkeys(names))
 
     def term_name(self, term: Term) -> str:
         """Return the name of a term, such as ``age:group``."""
-        return ":".join(self.factors[place].name for place in term) or "Intercept"
+        return ":".join(self.factors[index].name for index in term) or "Intercept"
 
 
-def quoted(column: str) -> str:
-    """Return the name of a column as a formula has it.
+def quote_name(column: str) -> str:
+    """Return the name of a column as it is written in a formula.
 
-    >>> quoted("age"), quoted("age at scan")
+    >>> quote_name("age"), quote_name("age at scan")
     ('age', '`age at scan`')
     """
     return column if _PLAIN.fullmatch(column) else f"`{column}`"
@@ -192,7 +192,7 @@ def parse_formula(text: str) -> Formula:
     Raises
     ------
     SettingsError
-        Anything else stands there; says what.
+        The formula contains anything else.
 
     Examples
     --------
@@ -213,7 +213,7 @@ class _Parser:
 
     text: str
     tokens: list[tuple[str, str]] = field(init=False)
-    place: int = 0
+    position: int = 0
     depth: int = 0
     factors: list[Factor] = field(default_factory=list)
 
@@ -230,7 +230,7 @@ class _Parser:
             self._refuse("expected an operator before it")
         ordered = sorted(terms, key=len)
         if not ordered:
-            self._stop("nothing is left of the model; '1' is the mean of all subjects")
+            self._fail("the model has no terms; '1' is the mean of all subjects")
         return Formula(self.text, tuple(self.factors), tuple(ordered))
 
     # The algebra of terms.
@@ -240,44 +240,44 @@ class _Parser:
         sign = self._take("+", "-") or "+"
         while True:
             if top and self._next == ("number", "0"):
-                self.place += 1
+                self.position += 1
                 if sign == "-":
-                    self._stop("'- 0' is not known; '0 +' or '- 1' leave out the constant")
+                    self._fail("'- 0' is not supported; '0 +' or '- 1' leave out the constant")
                 terms = [term for term in terms if term != CONSTANT]
             else:
-                terms = self._joined(terms, self._product(), sign)
+                terms = self._combine_terms(terms, self._product(), sign)
             taken = self._take("+", "-")
             if not taken:
                 return terms
             sign = taken
 
-    def _joined(self, terms: list[Term], further: list[Term], sign: str) -> list[Term]:
+    def _combine_terms(self, terms: list[Term], operand: list[Term], sign: str) -> list[Term]:
         if sign == "+":
-            return self._few([*terms, *further])
-        if missing := [term for term in further if term not in terms and term != CONSTANT]:
-            names = [":".join(self.factors[place].name for place in term) for term in missing]
-            self._stop(f"'- {names[0]}' takes out a term that is not there")
-        return [term for term in terms if term not in further]
+            return self._unique_terms([*terms, *operand])
+        if missing := [term for term in operand if term not in terms and term != CONSTANT]:
+            names = [":".join(self.factors[index].name for index in term) for term in missing]
+            self._fail(f"'- {names[0]}' removes a term that is not in the model")
+        return [term for term in terms if term not in operand]
 
     def _product(self) -> list[Term]:
         terms = self._interaction()
         while self._take("*"):
-            further = self._interaction()
-            terms = self._few([*terms, *further, *self._crossed(terms, further)])
+            operand = self._interaction()
+            terms = self._unique_terms([*terms, *operand, *self._cross_terms(terms, operand)])
         return terms
 
     def _interaction(self) -> list[Term]:
         terms = self._power()
         while self._take(":"):
-            terms = self._crossed(terms, self._power())
+            terms = self._cross_terms(terms, self._power())
         return terms
 
     def _power(self) -> list[Term]:
         terms = base = self._atom()
         if not self._take("**"):
             return terms
-        kind, word = self._next
-        if kind != "number" or not word.isdigit() or not 1 <= int(word) <= _HIGHEST_POWER:
+        category, word = self._next
+        if category != "number" or not word.isdigit() or not 1 <= int(word) <= _HIGHEST_POWER:
             self._refuse(
                 f"the power of terms must be a whole number from 1 to {_HIGHEST_POWER}; write "
                 "I(age**2) for the power of a column"
@@ -286,30 +286,30 @@ class _Parser:
             self._refuse(
                 f"a term crossed with itself is itself; write I(... ** {word}) for a power"
             )
-        self.place += 1
+        self.position += 1
         for _ in range(int(word) - 1):
-            terms = self._few([*terms, *self._crossed(terms, base)])
+            terms = self._unique_terms([*terms, *self._cross_terms(terms, base)])
         return terms
 
-    def _crossed(self, one: Sequence[Term], other: Sequence[Term]) -> list[Term]:
-        return self._few([tuple(dict.fromkeys((*a, *b))) for a in one for b in other])
+    def _cross_terms(self, one: Sequence[Term], other: Sequence[Term]) -> list[Term]:
+        return self._unique_terms([tuple(dict.fromkeys((*a, *b))) for a in one for b in other])
 
-    def _few(self, terms: Iterable[Term]) -> list[Term]:
-        unlike = {frozenset(term): term for term in reversed(list(terms))}
-        if len(unlike) > _MOST_TERMS:
-            self._stop(f"the model has more than {_MOST_TERMS} terms; use fewer")
-        return list(reversed(unlike.values()))
+    def _unique_terms(self, terms: Iterable[Term]) -> list[Term]:
+        unique = {frozenset(term): term for term in reversed(list(terms))}
+        if len(unique) > _MOST_TERMS:
+            self._fail(f"the model has more than {_MOST_TERMS} terms; use fewer")
+        return list(reversed(unique.values()))
 
     def _atom(self) -> list[Term]:
-        kind, word = self._next
+        category, word = self._next
         if self._take("("):
-            terms = self._within(self._sum)
+            terms = self._parse_nested(self._sum)
             self._expect(")")
             return terms
-        if kind == "number":
+        if category == "number":
             if word != "1":
                 self._refuse("only the numbers 0 and 1 are terms; write I() around arithmetic")
-            self.place += 1
+            self.position += 1
             return [CONSTANT]
         factor = self._factor()
         if factor not in self.factors:
@@ -317,46 +317,50 @@ class _Parser:
         return [(self.factors.index(factor),)]
 
     def _factor(self) -> Factor:
-        kind, word = self._next
-        if kind == "name" and self._after == ("sign", "("):
+        category, word = self._next
+        if category == "name" and self._after == ("sign", "("):
             if word == "C":
                 return self._levels()
             if word == "I":
-                self.place += 2
-                inside = self._within(self._arithmetic)
+                self.position += 2
+                inside = self._parse_nested(self._arithmetic)
                 self._expect(")")
-                return Factor(f"I({_bare(inside)})", inside)
+                return Factor(f"I({_strip_parentheses(inside)})", inside)
             call = self._call()
             return Factor(str(call), call)
         name = self._column()
-        return Factor(quoted(name), Expression("column", name))
+        return Factor(quote_name(name), Expression("column", name))
 
     def _levels(self) -> Factor:
-        self.place += 2
+        self.position += 2
         name, reference = self._column(), None
         if self._take(","):
             if self._next != ("name", "Treatment"):
                 self._refuse('the second part of C() must be Treatment("level")')
-            self.place += 1
+            self.position += 1
             self._expect("(")
             if self._next == ("name", "reference"):
-                self.place += 1
+                self.position += 1
                 self._expect("=")
-            kind, word = self._next
-            if kind not in ("string", "number"):
+            category, word = self._next
+            if category not in ("string", "number"):
                 self._refuse('Treatment() takes the name of a level, as in Treatment("control")')
-            self.place += 1
-            reference = word.strip("'\"") if kind == "string" else word
+            self.position += 1
+            reference = word.strip("'\"") if category == "string" else word
             self._expect(")")
         self._expect(")")
-        return Factor(f"C({quoted(name)})", Expression("column", name), True, reference)
+        return Factor(f"C({quote_name(name)})", Expression("column", name), True, reference)
 
     # Arithmetic, inside I() and functions.
 
     def _arithmetic(self) -> Expression:
-        return self._left(("+", "-"), lambda: self._left(("*", "/"), self._signed))
+        return self._operator_chain(
+            ("+", "-"), lambda: self._operator_chain(("*", "/"), self._signed)
+        )
 
-    def _left(self, operators: Sequence[str], operand: Callable[[], Expression]) -> Expression:
+    def _operator_chain(
+        self, operators: Sequence[str], operand: Callable[[], Expression]
+    ) -> Expression:
         result = operand()
         while sign := self._take(*operators):
             result = Expression(sign, operands=(result, operand()))
@@ -364,31 +368,33 @@ class _Parser:
 
     def _signed(self) -> Expression:
         if self._take("-"):
-            return Expression("-", operands=(self._within(self._signed),))
+            return Expression("-", operands=(self._parse_nested(self._signed),))
         base = self._value()
         if self._take("**"):
-            return Expression("**", operands=(base, self._within(self._signed)))
+            return Expression("**", operands=(base, self._parse_nested(self._signed)))
         return base
 
     def _value(self) -> Expression:
-        kind, word = self._next
+        category, word = self._next
         if self._take("("):
-            inside = self._within(self._arithmetic)
+            inside = self._parse_nested(self._arithmetic)
             self._expect(")")
             return inside
-        if kind == "number":
-            self.place += 1
+        if category == "number":
+            self.position += 1
             return Expression("number", word)
-        if kind == "name" and self._after == ("sign", "("):
+        if category == "name" and self._after == ("sign", "("):
             return self._call()
         return Expression("column", self._column())
 
     def _call(self) -> Expression:
         name = self._next[1]
         if name not in FUNCTIONS:
-            self._refuse(f"{name}() is no function of formulas; known are {_function_words()}")
-        self.place += 2
-        inside = self._within(self._arithmetic)
+            self._refuse(
+                f"{name}() is not a function of formulas; choose from {_list_functions()}"
+            )
+        self.position += 2
+        inside = self._parse_nested(self._arithmetic)
         self._expect(")")
         return Expression("call", name, (inside,))
 
@@ -396,16 +402,16 @@ class _Parser:
 
     @property
     def _next(self) -> tuple[str, str]:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ("", "")
+        return self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
 
     @property
     def _after(self) -> tuple[str, str]:
-        return self.tokens[self.place + 1] if self.place + 1 < len(self.tokens) else ("", "")
+        return self.tokens[self.position + 1] if self.position + 1 < len(self.tokens) else ("", "")
 
     def _take(self, *signs: str) -> str:
-        kind, word = self._next
-        if kind == "sign" and word in signs:
-            self.place += 1
+        category, word = self._next
+        if category == "sign" and word in signs:
+            self.position += 1
             return word
         return ""
 
@@ -414,43 +420,43 @@ class _Parser:
             self._refuse(f"expected {sign!r}")
 
     def _column(self) -> str:
-        kind, word = self._next
-        if kind not in ("name", "quoted"):
+        category, word = self._next
+        if category not in ("name", "quoted"):
             self._refuse("expected a column")
-        self.place += 1
+        self.position += 1
         if self._next == ("sign", "."):
             self._refuse("expected an operator")
         return word.strip("`")
 
-    def _within(self, rule: Callable[[], _T]) -> _T:
+    def _parse_nested(self, rule: Callable[[], _T]) -> _T:
         self.depth += 1
         if self.depth > _DEEPEST:
-            self._stop(f"more than {_DEEPEST} levels of parentheses or signs; simplify it")
+            self._fail(f"more than {_DEEPEST} levels of parentheses or signs; simplify it")
         result = rule()
         self.depth -= 1
         return result
 
     def _refuse(self, why: str) -> NoReturn:
-        """Refuse the token that stands here."""
-        kind, word = self._next
-        if kind == "sign":
+        """Refuse the current token."""
+        category, word = self._next
+        if category == "sign":
             why = _REFUSED.get(word, why)
-        elif kind == "string":
-            why = 'words between quotes stand in C(column, Treatment("level")) alone'
-        self._stop(f"at {word!r}: {why}" if kind else f"it ends too early; {why}")
+        elif category == "string":
+            why = 'text in quotes is allowed only in C(column, Treatment("level"))'
+        self._fail(f"at {word!r}: {why}" if category else f"it ends too early; {why}")
 
-    def _stop(self, why: str) -> NoReturn:
+    def _fail(self, why: str) -> NoReturn:
         raise SettingsError(
             f"--model {self.text!r} cannot be read: {why}. Expected columns and + - * : ( ), C(), "
             "I() and functions, such as 'group + age + sex'."
         )
 
 
-def _bare(expression: Expression) -> str:
-    """Write arithmetic without the parentheses around the whole."""
+def _strip_parentheses(expression: Expression) -> str:
+    """Write arithmetic without its outer parentheses."""
     text = str(expression)
-    return text[1:-1] if expression.operands and expression.kind != "call" else text
+    return text[1:-1] if expression.operands and expression.node_type != "call" else text
 
 
-def _function_words() -> str:
+def _list_functions() -> str:
     return ", ".join(["C", "I", *FUNCTIONS])

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 
 from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.errors import NoUsableDataError, SettingsError
-from npi_bids.group.map_stack import blocks_of
+from npi_bids.group.map_stack import split_edges
 from npi_bids.records import Array, Mask
 
 _SINGULAR = 1e-8
@@ -23,12 +23,12 @@ _SINGULAR = 1e-8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contrast:
-    """What is tested: ``matrix @ coefficients = 0``.
+    """A hypothesis to test: ``matrix @ coefficients = 0``.
 
     Attributes
     ----------
     name
-        In words, such as ``age`` or ``patient - control``.
+        Name, such as ``age`` or ``patient - control``.
     matrix
         Shape (n_rows, n_columns of the design); one row is a t test, several are an F test.
     """
@@ -37,14 +37,14 @@ class Contrast:
     matrix: Array
 
     @property
-    def kind(self) -> str:
+    def statistic(self) -> str:
         """``t`` or ``F``."""
         return "t" if len(self.matrix) == 1 else "F"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
-    """What explains the subjects' maps.
+    """The explanatory variables of the subjects' maps.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Design:
     contrasts
         What is tested.
     blocks
-        Shape (n_subjects,); subjects are exchanged within a block alone.
+        Shape (n_subjects,); subjects are exchanged only within a block.
     """
 
     matrix: Array
@@ -70,14 +70,14 @@ class Design:
                 f"{n_rows} subjects are too few for a model of {n_columns} columns "
                 f"({', '.join(self.columns)}); at least {n_columns + 1} are needed."
             )
-        # Columns of unit length, so that the unit of a column decides nothing.
+        # Columns of unit length, so that the rank does not depend on their units.
         scaled = self.matrix / np.linalg.norm(self.matrix, axis=0).clip(1e-300)
         rank = np.linalg.matrix_rank(scaled, tol=_SINGULAR)
         if rank < n_columns:
             raise SettingsError(
                 f"The columns of the model depend on each other: {', '.join(self.columns)} have "
-                f"rank {rank} over {n_rows} subjects. Leave one out, or merge levels that say the "
-                "same."
+                f"rank {rank} over {n_rows} subjects. Leave one out, or merge redundant "
+                "levels."
             )
 
 
@@ -88,13 +88,13 @@ class Estimate:
     Attributes
     ----------
     effect, standard_error
-        Of a t test; NaN for an F test.
+        Effect of a t test and its standard error; NaN for an F test.
     statistic
         t or F.
     p, q
-        Parametric, two-sided for t; q of Benjamini and Hochberg over all edges.
+        Parametric p, two-sided for t, and its Benjamini-Hochberg q over all edges.
     n
-        Subjects behind the edge.
+        Number of subjects that have the edge.
     """
 
     effect: Array
@@ -108,73 +108,75 @@ class Estimate:
 def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
     """Fit every edge by least squares, over the subjects that have it.
 
-    Edges that the same subjects have are fitted together. Where the subjects that are left no
-    longer tell the columns of the design apart, the edge is NaN.
+    Edges that the same subjects have are fitted together. Where the design is singular for the
+    subjects that have the edge, the edge is NaN.
 
     Parameters
     ----------
     maps
-        Shape (n_subjects, n_edges), may lie on disk; NaN where a subject lacks the edge.
+        Shape (n_subjects, n_edges), may be memory-mapped; NaN where a subject lacks the edge.
     design, contrast
-        What explains, and what is tested.
+        The explanatory variables, and the hypothesis to test.
     """
     n_rows, n_edges = maps.shape
-    found = np.full((5, n_edges), np.nan)
-    for edges in blocks_of(n_rows, n_edges):
+    results = np.full((5, n_edges), np.nan)
+    for edges in split_edges(n_rows, n_edges):
         block = np.asarray(maps[:, edges], dtype=np.float64)
-        has = np.isfinite(block)
-        whole = has.all(axis=0)
-        part = np.full((5, block.shape[1]), np.nan)
-        part[:, whole] = _fit(block[:, whole], design.matrix, contrast)
-        for columns in _alike(has, np.flatnonzero(~whole)):
-            rows = has[:, columns[0]]
-            part[:, columns] = _fit(block[np.ix_(rows, columns)], design.matrix[rows], contrast)
-        found[:, edges] = part
-    effect, error, statistic, p, n = found
+        present = np.isfinite(block)
+        complete = present.all(axis=0)
+        block_results = np.full((5, block.shape[1]), np.nan)
+        block_results[:, complete] = _fit(block[:, complete], design.matrix, contrast)
+        for columns in _group_columns(present, np.flatnonzero(~complete)):
+            rows = present[:, columns[0]]
+            block_results[:, columns] = _fit(
+                block[np.ix_(rows, columns)], design.matrix[rows], contrast
+            )
+        results[:, edges] = block_results
+    effect, error, statistic, p, n = results
     return Estimate(effect, error, statistic, p, fdr_q_values(p), n)
 
 
-def _alike(has: Mask, columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _group_columns(present: Mask, columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return the columns in groups that the same subjects have."""
     groups: dict[bytes, list[int]] = {}
-    for column, packed in zip(columns, np.packbits(has[:, columns], axis=0).T, strict=True):
+    for column, packed in zip(columns, np.packbits(present[:, columns], axis=0).T, strict=True):
         groups.setdefault(packed.tobytes(), []).append(int(column))
     return [np.array(members) for members in groups.values()]
 
 
 def _fit(y: Array, x: Array, contrast: Contrast) -> Array:
     """Return effect, standard error, statistic, p and n of edges that the same subjects have."""
-    nothing = np.full((5, y.shape[1]), np.nan)
-    nothing[4] = len(y)
+    untestable = np.full((5, y.shape[1]), np.nan)
+    untestable[4] = len(y)
     free = len(y) - x.shape[1]
     scaled = x / np.linalg.norm(x, axis=0).clip(1e-300)
     if free < 1 or np.linalg.matrix_rank(scaled, tol=_SINGULAR) < x.shape[1]:
-        return nothing
-    pieces = pieces_of(x, contrast)
+        return untestable
+    pieces = split_design(x, contrast)
     centred = y - y.mean(axis=0)
     constant = (centred**2).sum(axis=0) <= 1e-24 * np.maximum((y**2).sum(axis=0), 1e-300)
     effect = pieces.effect @ y
-    left = y - pieces.basis @ (pieces.basis.T @ y)
-    noise = (left**2).sum(axis=0) / free
+    residuals = y - pieces.basis @ (pieces.basis.T @ y)
+    noise = (residuals**2).sum(axis=0) / free
     with np.errstate(invalid="ignore", divide="ignore"):
-        if contrast.kind == "t":
+        if contrast.statistic == "t":
             error = np.sqrt(noise * pieces.spread[0, 0])
             statistic = effect[0] / error
             p = 2 * student.sf(np.abs(statistic), free)
-            found = np.array([effect[0], error, statistic, p, nothing[4]])
+            results = np.array([effect[0], error, statistic, p, untestable[4]])
         else:
             rows = len(contrast.matrix)
             weighed = np.linalg.solve(pieces.spread, effect)
             statistic = (effect * weighed).sum(axis=0) / rows / noise
             p = fisher.sf(statistic, rows, free)
-            found = np.array([nothing[0], nothing[1], statistic, p, nothing[4]])
-    found[2:4, constant] = np.nan
-    return found
+            results = np.array([untestable[0], untestable[1], statistic, p, untestable[4]])
+    results[2:4, constant] = np.nan
+    return results
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """What a design makes of data, worked out once.
+    """The parts of a design that tests need, computed once.
 
     Attributes
     ----------
@@ -183,9 +185,9 @@ class Pieces:
     spread
         Shape (n_rows, n_rows): covariance of the effect for unit noise.
     basis
-        Shape (n_subjects, n_columns), orthonormal: what the design can explain.
+        Shape (n_subjects, n_columns), orthonormal: the space that the design explains.
     nuisance
-        The same of what it can explain without the effect.
+        The same for the design without the effect.
     """
 
     effect: Array
@@ -194,8 +196,8 @@ class Pieces:
     nuisance: Array
 
 
-def pieces_of(x: Array, contrast: Contrast) -> Pieces:
-    """Split a design into effect and nuisance, as Freedman and Lane permute it."""
+def split_design(x: Array, contrast: Contrast) -> Pieces:
+    """Split a design into effect and nuisance, for the permutation of Freedman and Lane."""
     inverse = np.linalg.pinv(x)
     effect = contrast.matrix @ inverse
     spread = contrast.matrix @ (inverse @ inverse.T) @ contrast.matrix.T
@@ -205,10 +207,10 @@ def pieces_of(x: Array, contrast: Contrast) -> Pieces:
     return Pieces(effect, spread, basis, nuisance)
 
 
-def untested(found: Estimate) -> Estimate:
-    """Return the effects alone, of a contrast whose test does not hold."""
-    nothing = np.full(found.effect.shape, np.nan)
-    return Estimate(found.effect, nothing, nothing, nothing, nothing, found.n)
+def drop_test(result: Estimate) -> Estimate:
+    """Return only the effects of a contrast whose test is not valid."""
+    blank = np.full(result.effect.shape, np.nan)
+    return Estimate(result.effect, blank, blank, blank, blank, result.n)
 
 
 def depends_on_mean(design: Design, contrast: Contrast) -> bool:
@@ -220,6 +222,6 @@ def depends_on_mean(design: Design, contrast: Contrast) -> bool:
     (True, False)
     """
     inverse = np.linalg.pinv(design.matrix)
-    moved = contrast.matrix @ inverse.sum(axis=1)
-    size = np.abs(contrast.matrix) @ np.abs(inverse).sum(axis=1)  # whatever the units of columns
-    return bool((np.abs(moved) > _SINGULAR * size).any())
+    shift = contrast.matrix @ inverse.sum(axis=1)
+    scale = np.abs(contrast.matrix) @ np.abs(inverse).sum(axis=1)  # whatever the units of columns
+    return bool((np.abs(shift) > _SINGULAR * scale).any())

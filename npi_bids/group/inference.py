@@ -1,4 +1,4 @@
-"""Test what explains the maps of a group, and write it under BIDS names."""
+"""Tests of models over the maps of a group, written under BIDS names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from npi_bids.bids.outputs import CATALOGUE, MODEL_KINDS, contrast_labels
-from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFacts
+from npi_bids.bids.outputs import CATALOGUE, CONTRAST_OUTPUTS, contrast_labels
+from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFields
 from npi_bids.connectivity.network_measures import (
     ONE_SIGNED,
     flow_stack,
@@ -15,11 +15,11 @@ from npi_bids.connectivity.network_measures import (
     network_stack,
 )
 from npi_bids.group.analysis import GroupTarget
-from npi_bids.group.design import BuiltDesign, build_model, rows_of, sites_of
-from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, estimate, untested
+from npi_bids.group.design import BuiltDesign, build_model, list_sites, select_maps
+from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, drop_test, estimate
 from npi_bids.group.harmonization import harmonise
-from npi_bids.group.map_stack import MapStack, new_maps
-from npi_bids.group.permutation import Permuted, nothing_permuted, permute, varying_edges
+from npi_bids.group.map_stack import MapStack, create_maps
+from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
 from npi_bids.group.pretraining import why_not_tested
 from npi_bids.group.settings import ModelSettings, PermuteSettings
 from npi_bids.group.tables import (
@@ -49,159 +49,167 @@ def save_tests(
     stack
         Maps of the group (or differences of two sessions), one per subject.
     rows
-        What is known of each subject, in the order of the stack.
+        One row of the subjects' table for each subject, in the order of the stack.
     target
-        Where to.
+        Where the files go.
     settings
         What is tested, and how it is corrected.
     folder
-        Where arrays may lie.
+        Folder for arrays on disk.
     network_table
-        Further networks.
+        Table of additional assignments of regions to networks.
 
     Returns
     -------
     list of str
-        Names of what was tested.
+        Names of the contrasts.
     """
-    asked, correct = settings
-    built = build_model(rows, asked)
-    maps = rows_of(stack.maps, built.rows, folder / "tested.npy")
-    if asked.harmonize:
-        clean = new_maps(folder / "harmonised.npy", maps)
-        harmonise(maps, sites_of(rows, built, asked.harmonize), built.covariates, clean)
-        maps = clean
+    model, correction = settings
+    built = build_model(rows, model)
+    maps = select_maps(stack.maps, built.rows, folder / "tested.npy")
+    if model.harmonize:
+        harmonised = create_maps(folder / "harmonised.npy", maps)
+        harmonise(maps, list_sites(rows, built, model.harmonize), built.covariates, harmonised)
+        maps = harmonised
     regions = Regions(target.regions_file, stack.labels, network_table)
-    test = _Test(maps, regions, built.design, correct, target)
-    facts = _facts(built, rows, settings)
+    test = _Test(maps, regions, built.design, correction, target)
+    fields = _model_fields(built, rows, settings)
     contrasts = built.design.contrasts
     for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
         contrast = next(contrast for contrast in contrasts if contrast.name == name)
-        about = test.facts_of(contrast, facts)
-        test.save_edges(contrast, label, about)
-        test.save_regions(contrast, label, about)
-        test.save_networks(contrast, label, about)
+        contrast_fields = test.add_contrast(contrast, fields)
+        test.save_edges(contrast, label, contrast_fields)
+        test.save_regions(contrast, label, contrast_fields)
+        test.save_networks(contrast, label, contrast_fields)
     return [contrast.name for contrast in contrasts]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Test:
-    """The maps of a group, what explains them, and where the answers go."""
+    """The maps of a group, their design, and where the results go."""
 
     maps: Array
     regions: Regions
     design: Design
-    correct: PermuteSettings
+    correction: PermuteSettings
     target: GroupTarget
 
-    def facts_of(self, contrast: Contrast, facts: ContrastFacts) -> ContrastFacts:
-        """Add to what sidecars say of a model what they say of a contrast."""
+    def add_contrast(self, contrast: Contrast, fields: ContrastFields) -> ContrastFields:
+        """Add the fields of a contrast to the fields of its model."""
         of_mean = depends_on_mean(self.design, contrast)
-        reason = why_not_tested(self.target.pretrained_on, mean=of_mean and not facts.paired)
-        drawn = self.correct.n_permutations and not reason
+        why_untested = why_not_tested(
+            self.target.pretrained_on, mean=of_mean and not fields.paired
+        )
+        is_permuted = self.correction.n_permutations and not why_untested
         permuted_by = "changes of sign" if of_mean else "exchange of residuals"
         return replace(
-            facts,
+            fields,
             contrast=contrast.name,
             contrast_weights=tuple(map(tuple, contrast.matrix.tolist())),
-            statistic=contrast.kind,
-            permutations=self.correct.n_permutations if drawn else 0,
-            permuted_by=permuted_by if drawn else None,
-            not_tested=reason,
+            statistic=contrast.statistic,
+            permutations=self.correction.n_permutations if is_permuted else 0,
+            permuted_by=permuted_by if is_permuted else None,
+            not_tested=why_untested,
         )
 
-    def save_edges(self, contrast: Contrast, label: str, facts: ContrastFacts) -> None:
+    def save_edges(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
         """Test every edge, and networks of edges."""
-        labels, wanted = self.regions.labels, self.correct.network_statistic
+        labels, network_statistic = self.regions.labels, self.correction.network_statistic
         n = len(labels)
-        found = self._estimate(self.maps, contrast, facts)
-        drawn = None
-        if self.correct.n_permutations:
-            drawn = (
-                nothing_permuted(n)
-                if facts.not_tested
-                else permute(self.maps, n, self.design, contrast, self.correct)
+        result = self._estimate(self.maps, contrast, fields)
+        permuted = None
+        if self.correction.n_permutations:
+            permuted = (
+                blank_result(n)
+                if fields.not_tested
+                else permute(self.maps, n, self.design, contrast, self.correction)
             )
-        about = replace(facts, edges_permuted=drawn.n_tested if drawn else None)
-        for kind, values in _kinds(found, drawn, wanted).items():
-            if kind == "modeleffect" and contrast.kind == "F":
-                continue  # of several columns there is no one effect
+        edge_fields = replace(fields, edges_permuted=permuted.n_tested if permuted else None)
+        for output_name, values in _statistics(result, permuted, network_statistic).items():
+            if output_name == "modeleffect" and contrast.statistic == "F":
+                continue  # an F test has no single effect
             matrix = ECResult(values.reshape(n, n), labels)
-            self.target.save(kind, matrix, about, suffix=label)
-        columns = estimate_columns(found) | permuted_columns(drawn, wanted)
+            self.target.save(output_name, matrix, edge_fields, suffix=label)
+        columns = estimate_columns(result) | permuted_columns(permuted, network_statistic)
         table = edge_table(labels, columns, self.regions.network)
-        self.target.save_table("edges", table, about, suffix=label)
-        if drawn is not None and drawn.components:
-            table = component_table(labels, drawn.components)
-            self.target.save_table("components", table, about, suffix=label)
+        self.target.save_table("edges", table, edge_fields, suffix=label)
+        if permuted is not None and permuted.components:
+            table = component_table(labels, permuted.components)
+            self.target.save_table("components", table, edge_fields, suffix=label)
 
-    def save_regions(self, contrast: Contrast, label: str, facts: ContrastFacts) -> None:
-        """Test what the maps say of regions; figures of one sign are not tested against 0."""
+    def save_regions(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
+        """Test the figures of regions; those of one sign are not tested against 0."""
         of_mean = depends_on_mean(self.design, contrast)
         columns = {}
         for figure, values in flow_stack(self.maps, len(self.regions.labels)).items():
-            found = self._estimate(values, contrast, facts)
+            result = self._estimate(values, contrast, fields)
             one_signed = of_mean and figure in ONE_SIGNED
-            columns[figure] = estimate_columns(untested(found) if one_signed else found)
+            columns[figure] = estimate_columns(drop_test(result) if one_signed else result)
         table = region_table(self.regions, columns)
         self.target.save_table(
-            "regions", table, facts, suffix=label, untested=NOT_AGAINST_ZERO if of_mean else None
+            "regions", table, fields, suffix=label, untested=NOT_AGAINST_ZERO if of_mean else None
         )
 
-    def save_networks(self, contrast: Contrast, label: str, facts: ContrastFacts) -> None:
-        """Test pairs of networks, with permutations of their own."""
-        plain = replace(self.correct, network_statistic="none")
+    def save_networks(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
+        """Test pairs of networks, with separate permutations."""
+        edgewise = replace(self.correction, network_statistic="none")
         pairs = {}
         labels = self.regions.labels
         for grouping, networks in groupings(labels, self.regions.networks).items():
             values, names = network_stack(self.maps, labels, networks)
-            columns = estimate_columns(self._estimate(values, contrast, facts))
-            if plain.n_permutations and varying_edges(values).any():
+            columns = estimate_columns(self._estimate(values, contrast, fields))
+            if edgewise.n_permutations and varying_edges(values).any():
                 n = len(names)
-                drawn = (
-                    nothing_permuted(n)
-                    if facts.not_tested
-                    else permute(values, n, self.design, contrast, plain, diagonal=True)
+                permuted = (
+                    blank_result(n)
+                    if fields.not_tested
+                    else permute(values, n, self.design, contrast, edgewise, diagonal=True)
                 )
-                columns |= permuted_columns(drawn)
+                columns |= permuted_columns(permuted)
             pairs[grouping] = (names, columns)
         if pairs:
-            self.target.save_table("networks", network_rows(pairs), facts, suffix=label)
+            self.target.save_table("networks", network_rows(pairs), fields, suffix=label)
 
-    def _estimate(self, values: Array, contrast: Contrast, facts: ContrastFacts) -> Estimate:
-        found = estimate(values, self.design, contrast)
-        return untested(found) if facts.not_tested else found
-
-
-def _kinds(found: Estimate, drawn: Permuted | None, networks: str) -> dict[str, Array]:
-    """Return what is written as a matrix, by kind."""
-    outputs = map(CATALOGUE.__getitem__, MODEL_KINDS)
-    kinds = {output.kind: getattr(found, output.value) for output in outputs if output.value}
-    if drawn is not None:
-        kinds |= {"modelpermuted": drawn.p, "modelfwe": drawn.p_fwe}
-        kinds |= {"modelnbs": drawn.p_nbs} if networks in ("nbs", "both") else {}
-        kinds |= {"modeltfnbs": drawn.p_tfnbs} if networks in ("tfnbs", "both") else {}
-    return kinds
+    def _estimate(self, values: Array, contrast: Contrast, fields: ContrastFields) -> Estimate:
+        result = estimate(values, self.design, contrast)
+        return drop_test(result) if fields.not_tested else result
 
 
-def _facts(
+def _statistics(fit: Estimate, permuted: Permuted | None, networks: str) -> dict[str, Array]:
+    """Return the statistics of every edge by the name of their output.
+
+    ``networks`` is the network statistic that was requested; the others are left out.
+    """
+    unrequested = {f"model{name}" for name in ("nbs", "tfnbs") if networks not in (name, "both")}
+    matrices = {}
+    for output in map(CATALOGUE.__getitem__, CONTRAST_OUTPUTS):
+        record = permuted if output.permuted else fit
+        if record is not None and output.name not in unrequested:
+            matrices[output.name] = getattr(record, output.value)
+    return matrices
+
+
+def _model_fields(
     built: BuiltDesign,
     rows: Sequence[Mapping[str, object]],
     settings: tuple[ModelSettings, PermuteSettings],
-) -> ContrastFacts:
-    asked, correct = settings
-    inside = [str(row["participant_id"]) for row, keep in zip(rows, built.rows, strict=True)
-              if keep]  # fmt: skip
-    return ContrastFacts(
+) -> ContrastFields:
+    model, correction = settings
+    participants = [
+        str(row["participant_id"])
+        for row, is_included in zip(rows, built.rows, strict=True)
+        if is_included
+    ]
+    return ContrastFields(
         model=built.formula,
         columns=tuple(built.design.columns),
-        subjects=tuple(name.removeprefix("sub-") for name in inside),
-        number_of_subjects=len(inside),
-        left_out={str(rows[place]["participant_id"]): why for place, why in built.reasons.items()},
-        paired=asked.paired or None,
-        harmonized_over=asked.harmonize or None,
-        exchanged_within=asked.exchange_within or asked.harmonize or None,
-        network_statistic=correct.network_statistic,
-        network_threshold=correct.nbs_threshold,
-        seed=correct.group_seed,
+        subjects=tuple(name.removeprefix("sub-") for name in participants),
+        number_of_subjects=len(participants),
+        left_out={str(rows[index]["participant_id"]): why for index, why in built.reasons.items()},
+        paired=model.paired or None,
+        harmonized_over=model.harmonize or None,
+        exchanged_within=model.exchange_within or model.harmonize or None,
+        network_statistic=correction.network_statistic,
+        network_threshold=correction.nbs_threshold,
+        seed=correction.group_seed,
     )

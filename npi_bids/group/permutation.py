@@ -2,7 +2,7 @@
 
 Residuals of the nuisance part are exchanged (Freedman and Lane 1983; Winkler et al. 2014,
 doi:10.1016/j.neuroimage.2014.01.060), or their signs are changed where the mean of the subjects is
-tested. Networks are components of *directed* edges: an edge and its opposite are two. They are
+tested. Networks are components of *directed* edges: an edge and its reverse are distinct. They are
 formed by a threshold (network-based statistic) or without one (TFNBS).
 """
 
@@ -19,8 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from npi_bids.errors import (
     NoUsableDataError,
 )
-from npi_bids.group.glm import Contrast, Design, Pieces, depends_on_mean, pieces_of
-from npi_bids.group.map_stack import blocks_of
+from npi_bids.group.glm import Contrast, Design, Pieces, depends_on_mean, split_design
+from npi_bids.group.map_stack import split_edges
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.records import Array, Mask
 
@@ -40,22 +40,22 @@ class Component:
         1 or -1: of the statistic of its edges.
     edges
         Shape (n_edges, 2): source and target of each.
-    size
+    n_edges
         Number of edges.
     p
-        Family-wise, of a network of that size.
+        Family-wise p of a network of that size.
     """
 
     sign: int
     edges: NDArray[np.int64]
-    size: int
+    n_edges: int
     p: float
 
 
 def components(edges: NDArray[np.int64], n_regions: int) -> list[NDArray[np.int64]]:
     """Return the networks that directed edges make up, each as pairs of source and target.
 
-    Regions belong together where edges join them, whichever way these point; the edges stay
+    Regions belong together where edges join them, regardless of direction; the edges stay
     directed.
 
     Parameters
@@ -93,7 +93,7 @@ def threshold_free(statistic: Array, edges: NDArray[np.int64], n_regions: int) -
     Parameters
     ----------
     statistic
-        Shape (n_edges,); what is below 0 scores 0.
+        Shape (n_edges,); values below 0 score 0.
     edges
         Flat indices of a map of ``n_regions``.
     """
@@ -111,21 +111,21 @@ def threshold_free(statistic: Array, edges: NDArray[np.int64], n_regions: int) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Permuted:
-    """What permutations say of one contrast; matrices are indexed ``[source, target]``.
+    """Results of the permutations of one contrast; matrices are indexed ``[source, target]``.
 
     Attributes
     ----------
     p
-        Of each edge by itself, two-sided.
+        Uncorrected p of each edge, two-sided.
     p_fwe
-        Of each edge, family-wise by the largest statistic of each permutation.
+        Family-wise p of each edge, by the largest statistic of each permutation.
     p_nbs, p_tfnbs
-        Family-wise, of the network that the edge is in; and of its threshold-free score. NaN where
-        it was not asked for; 1 outside of networks.
+        Family-wise p of the network that the edge is in, and of its threshold-free score. NaN
+        where it was not requested; 1 outside of networks.
     components
         Networks above the threshold, the largest first.
     n_permutations, n_tested
-        How many; and how many edges all subjects have, which are those that are tested.
+        Number of permutations; number of tested edges, which are those that all subjects have.
     """
 
     p: Array
@@ -153,27 +153,29 @@ def permute(
     Parameters
     ----------
     maps
-        Shape (n_subjects, n_regions * n_regions), may lie on disk.
+        Shape (n_subjects, n_regions * n_regions), may be memory-mapped.
     n_regions
-        Of the maps.
+        Number of regions of the maps.
     design, contrast
-        What explains, and what is tested.
+        The explanatory variables, and the hypothesis to test.
     settings
-        How many permutations, and which networks.
+        Number of permutations, and statistic of networks.
     diagonal
-        Whether the diagonal is tested too, as it is of maps between networks.
+        Whether the diagonal is tested too, as it is in maps between networks.
 
     Raises
     ------
     NoUsableDataError
-        No edge is there in all subjects.
+        No edge is present in all subjects.
     """
     tested = varying_edges(maps)
     if not diagonal:
         tested[np.arange(n_regions) * (n_regions + 1)] = False
     edges = np.flatnonzero(tested)
     if not edges.size:
-        raise NoUsableDataError("No edge is there in all subjects, so that none can be permuted.")
+        raise NoUsableDataError(
+            "No edge is present in all subjects, so that none can be permuted."
+        )
     run = _Run(maps, edges, n_regions, design, contrast)
     observed = run.statistics([_Shuffle(np.arange(len(maps)), np.ones(len(maps)))])[0]
     networks = _Networks(run, settings, observed)
@@ -182,7 +184,7 @@ def permute(
         for statistic in statistics:
             beyond += np.abs(statistic) >= np.abs(observed) - 1e-12
             largest.append(float(np.max(np.abs(statistic))))
-            networks.count(statistic)
+            networks.record(statistic)
     # Counted by search: a table of permutations and edges would take gigabytes.
     below = np.searchsorted(np.sort(largest), np.abs(observed) - 1e-12)
     n = len(largest) + 1
@@ -194,20 +196,20 @@ def permute(
     )
 
 
-def nothing_permuted(n_regions: int) -> Permuted:
-    """Return the result of a contrast that was not tested: nothing is known of any edge."""
-    nothing = np.full((n_regions, n_regions), np.nan)
-    return Permuted(nothing, nothing, nothing, nothing)
+def blank_result(n_regions: int) -> Permuted:
+    """Return the result of a contrast that was not tested: NaN for every edge."""
+    blank = np.full((n_regions, n_regions), np.nan)
+    return Permuted(blank, blank, blank, blank)
 
 
 def varying_edges(maps: Array) -> Mask:
-    """Return which edges all subjects have, and in which they differ."""
-    found = np.zeros(maps.shape[1], dtype=bool)
-    for edges in blocks_of(*maps.shape):
+    """Return which edges all subjects have, with values that vary over subjects."""
+    varying = np.zeros(maps.shape[1], dtype=bool)
+    for edges in split_edges(*maps.shape):
         block = np.asarray(maps[:, edges])
         with np.errstate(invalid="ignore"):
-            found[edges] = np.isfinite(block).all(axis=0) & (np.ptp(block, axis=0) > 0)
-    return found
+            varying[edges] = np.isfinite(block).all(axis=0) & (np.ptp(block, axis=0) > 0)
+    return varying
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,7 +219,7 @@ class _Shuffle:
 
 
 class _Run:
-    """The statistics of one contrast for shuffled subjects, some edges at a time."""
+    """The statistics of one contrast for shuffled subjects, in blocks of edges."""
 
     def __init__(
         self,
@@ -229,9 +231,9 @@ class _Run:
     ) -> None:
         self.maps, self.edges, self.n_regions = maps, edges, n_regions
         self.design, self.contrast = design, contrast
-        self.pieces: Pieces = pieces_of(design.matrix, contrast)
+        self.pieces: Pieces = split_design(design.matrix, contrast)
         self.free = design.matrix.shape[0] - design.matrix.shape[1]
-        # The mean of all is the same in whatever order they stand, but not with signs changed.
+        # The mean over subjects does not depend on their order, but it does depend on signs.
         self.flips = depends_on_mean(design, contrast)
 
     def spread(self, values: Array) -> Array:
@@ -259,67 +261,67 @@ class _Run:
 
     def statistics(self, shuffles: list[_Shuffle]) -> Array:
         """Return t or F of every shuffle and edge."""
-        found = np.empty((len(shuffles), self.edges.size))
+        values = np.empty((len(shuffles), self.edges.size))
         rows = np.concatenate([self.pieces.effect, self.pieces.basis.T])
-        turned = np.stack([self._turn(rows, shuffle) for shuffle in shuffles])
+        shuffled_rows = np.stack([self._reorder_rows(rows, shuffle) for shuffle in shuffles])
         n_effects = len(self.pieces.effect)
-        weigh = np.linalg.inv(self.pieces.spread)
+        inverse = np.linalg.inv(self.pieces.spread)
         for start, block in self._residuals(len(shuffles)):
-            products = turned @ block
+            products = shuffled_rows @ block
             effect, explained = products[:, :n_effects], products[:, n_effects:]
-            left = (block**2).sum(axis=0) - (explained**2).sum(axis=1)
-            noise = np.maximum(left, 1e-300) / self.free
-            if self.contrast.kind == "t":
+            residual = (block**2).sum(axis=0) - (explained**2).sum(axis=1)
+            noise = np.maximum(residual, 1e-300) / self.free
+            if self.contrast.statistic == "t":
                 part = effect[:, 0] / np.sqrt(noise * self.pieces.spread[0, 0])
             else:
-                part = np.einsum("pie,ij,pje->pe", effect, weigh, effect) / n_effects / noise
-            found[:, start : start + block.shape[1]] = part
-        return found
+                part = np.einsum("pie,ij,pje->pe", effect, inverse, effect) / n_effects / noise
+            values[:, start : start + block.shape[1]] = part
+        return values
 
     @staticmethod
-    def _turn(rows: Array, shuffle: _Shuffle) -> Array:
-        """Return the rows so that they meet shuffled data where they would have met the data."""
-        turned = np.empty_like(rows)
-        turned[:, shuffle.order] = rows * shuffle.signs
-        return turned
+    def _reorder_rows(rows: Array, shuffle: _Shuffle) -> Array:
+        """Return rows whose product with the data is that of ``rows`` with shuffled data."""
+        reordered = np.empty_like(rows)
+        reordered[:, shuffle.order] = rows * shuffle.signs
+        return reordered
 
     def _residuals(self, n_shuffles: int) -> Iterator[tuple[int, Array]]:
-        """Yield what the nuisance leaves of some edges, and where they stand."""
+        """Yield the start of each block of edges, and its residuals after the nuisance."""
         nuisance = self.pieces.nuisance
         rows = len(self.maps) + n_shuffles * (nuisance.shape[1] + 3)
-        for some in blocks_of(rows, self.edges.size):
-            block = _columns(self.maps, self.edges[some])
-            yield some.start, block - nuisance @ (nuisance.T @ block)
+        for part in split_edges(rows, self.edges.size):
+            block = _columns(self.maps, self.edges[part])
+            yield part.start, block - nuisance @ (nuisance.T @ block)
 
 
 def _columns(maps: Array, edges: NDArray[np.int64]) -> Array:
-    """Return some edges; they are read in one stretch, which a disk gives faster than pieces."""
+    """Return some edges; one contiguous stretch is read faster from disk than pieces."""
     stretch = np.asarray(maps[:, edges[0] : edges[-1] + 1], dtype=np.float64)
     chosen: Array = stretch if stretch.shape[1] == edges.size else stretch[:, edges - edges[0]]
     return chosen
 
 
 class _Networks:
-    """Counts how often networks of shuffled data reach those of the data."""
+    """Counts how often networks of shuffled data are as large as the observed ones."""
 
     def __init__(self, run: _Run, settings: PermuteSettings, observed: Array) -> None:
         self.run, self.settings, self.observed = run, settings, observed
-        wanted = settings.network_statistic
-        self.nbs, self.free = wanted in ("nbs", "both"), wanted in ("tfnbs", "both")
-        self.signs = (1, -1) if run.contrast.kind == "t" else (1,)
-        self.found = [
+        statistic = settings.network_statistic
+        self.nbs, self.tfnbs = statistic in ("nbs", "both"), statistic in ("tfnbs", "both")
+        self.signs = (1, -1) if run.contrast.statistic == "t" else (1,)
+        self.observed_components = [
             component for sign in self.signs for component in self._components(observed, sign)
         ] if self.nbs else []  # fmt: skip
-        self.scores = self._scores(observed) if self.free else np.zeros(observed.size)
+        self.scores = self._scores(observed) if self.tfnbs else np.zeros(observed.size)
         self.largest: list[int] = []
         self.highest: list[float] = []
 
-    def count(self, statistic: Array) -> None:
-        """Take note of one shuffle."""
+    def record(self, statistic: Array) -> None:
+        """Record the networks of one shuffle."""
         if self.nbs:
-            sizes = [c.size for sign in self.signs for c in self._components(statistic, sign)]
+            sizes = [c.n_edges for sign in self.signs for c in self._components(statistic, sign)]
             self.largest.append(max(sizes, default=0))
-        if self.free:
+        if self.tfnbs:
             self.highest.append(float(self._scores(statistic).max()))
 
     def results(self) -> tuple[Array, Array, tuple[Component, ...]]:
@@ -327,19 +329,19 @@ class _Networks:
         n = self.run.n_regions
         p_nbs = np.full((n, n), np.nan)
         p_free = self.run.spread(np.full(self.observed.size, np.nan))
-        judged = []
+        tested = []
         if self.nbs:
             p_nbs = self.run.spread(np.ones(self.observed.size))
-            for found in sorted(self.found, key=lambda c: -c.size):
-                reached = 1 + sum(size >= found.size for size in self.largest)
+            for component in sorted(self.observed_components, key=lambda c: -c.n_edges):
+                reached = 1 + sum(n_edges >= component.n_edges for n_edges in self.largest)
                 p = reached / (1 + len(self.largest))
-                p_nbs[tuple(found.edges.T)] = p
-                judged.append(Component(found.sign, found.edges, found.size, p))
-        if self.free:
+                p_nbs[tuple(component.edges.T)] = p
+                tested.append(Component(component.sign, component.edges, component.n_edges, p))
+        if self.tfnbs:
             below = np.searchsorted(np.sort(self.highest), self.scores - 1e-12)
             n_all = 1 + len(self.highest)
             p_free = self.run.spread((n_all - below) / n_all)
-        return p_nbs, p_free, tuple(judged)
+        return p_nbs, p_free, tuple(tested)
 
     def _components(self, statistic: Array, sign: int) -> list[Component]:
         strong = self.run.edges[sign * statistic > self.settings.nbs_threshold]

@@ -1,4 +1,4 @@
-"""Which tests over a group hold where the surrogates of its subjects were pre-trained."""
+"""Validity of tests over a group whose surrogates were pre-trained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from npi_bids.bids.sidecars import PretrainedOrigin
 
-SAME, OTHERS, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
+SAME, DIFFERENT, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
 _REASONS = {
     SAME: "The surrogates were pre-trained on subjects of this group, or on subjects that have "
     "the same labels. Each map is shrunk towards what the maps of the others share, so that "
@@ -15,19 +15,19 @@ _REASONS = {
     "subjects is inflated, too.",
     UNKNOWN: "The sidecars of the maps do not say on which subjects the surrogates were "
     "pre-trained. If these are subjects of this group, they are not independent of each other, "
-    "and tests would make noise look certain. Fit the subjects again to know, or without "
+    "and tests would make noise look certain. Fit the subjects again to record it, or without "
     "--pretrained to test them.",
 }
 _REASON_OF_MEAN = (
     "The surrogates were pre-trained on other subjects, and every map is shrunk towards the mean "
     "of those. All maps share it, noise included, so that a test of their mean against 0 would "
-    "find it whatever these subjects have. Differences between subjects and between sessions are "
-    "tested; fit the subjects without --pretrained to test their mean."
+    "be significant whatever these subjects have. Differences between subjects and between "
+    "sessions are tested; fit the subjects without --pretrained to test their mean."
 )
 
 
 def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
-    """Return on whom the surrogates behind some maps were pre-trained; empty: they were not.
+    """Return on which subjects surrogates were pre-trained; empty if they were not.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
     Returns
     -------
     str
-        ``SAME`` where it was one of the group's subjects at least, ``OTHERS``, ``UNKNOWN`` or
+        ``SAME`` where at least one was a subject of the group, ``DIFFERENT``, ``UNKNOWN`` or
         empty.
 
     >>> pretrained_on([PretrainedOrigin(subject_included=False)])
@@ -55,19 +55,19 @@ def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
         return ""
     if True in included:
         return SAME
-    return OTHERS if included == {False} else UNKNOWN
+    return DIFFERENT if included == {False} else UNKNOWN
 
 
-def why_not_tested(on: str, *, mean: bool) -> str:
-    """Return why a test does not hold, in words; empty where it does.
+def why_not_tested(subjects: str, *, mean: bool) -> str:
+    """Return why a test is not valid, as text; empty where it is.
 
     Parameters
     ----------
-    on
-        On whom the surrogates were pre-trained, as :func:`pretrained_on` says it.
+    subjects
+        On which subjects the surrogates were pre-trained, from :func:`pretrained_on`.
     mean
         Whether the mean of the maps is tested against 0, and not differences between them.
     """
-    if on == OTHERS:
+    if subjects == DIFFERENT:
         return _REASON_OF_MEAN if mean else ""
-    return _REASONS.get(on, "")
+    return _REASONS.get(subjects, "")

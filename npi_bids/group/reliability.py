@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from npi_bids.group.map_stack import blocks_of
+from npi_bids.group.map_stack import split_edges
 from npi_bids.records import Array
 
 _SPLITS = 100
@@ -28,7 +28,7 @@ class Reliability:
     r_within, r_between
         Mean correlation of two visits of one subject, and of visits of two subjects.
     n_subjects, n_visits
-        Behind the numbers.
+        Number of subjects, and of visits of each, in these figures.
     """
 
     icc_agreement: Array
@@ -43,28 +43,28 @@ class Reliability:
 def reliability(maps: Array, owner: NDArray[np.int64]) -> Reliability | None:
     """Measure how well maps repeat; None where fewer than two subjects have two visits.
 
-    Every subject enters with as many visits as the ones with the fewest (but two) have.
+    Every subject contributes as many visits as the subject with the fewest, but at least two.
 
     Parameters
     ----------
     maps
-        Shape (n_maps, n_edges), visits of a subject in the order of time; may lie on disk.
+        Shape (n_maps, n_edges), visits of a subject in the order of time; may be memory-mapped.
     owner
-        Shape (n_maps,); number of the subject.
+        Shape (n_maps,); index of the subject.
     """
     rows = [np.flatnonzero(owner == subject) for subject in np.unique(owner)]
-    repeated = [own for own in rows if len(own) > 1]
-    if len(repeated) < 2:
+    repeated_rows = [visits for visits in rows if len(visits) > 1]
+    if len(repeated_rows) < 2:
         return None
-    n_visits = min(map(len, repeated))
-    order = np.array([own[:n_visits] for own in repeated])
+    n_visits = min(map(len, repeated_rows))
+    order = np.array([visits[:n_visits] for visits in repeated_rows])
     agreement, consistency = (np.full(maps.shape[1], np.nan) for _ in range(2))
-    for edges in blocks_of(order.size, maps.shape[1]):
+    for edges in split_edges(order.size, maps.shape[1]):
         block = np.asarray(maps[:, edges], dtype=np.float64)[order]
         agreement[edges], consistency[edges] = icc(block)
-    alike = _similarity(maps, order[:, :2].T.ravel())
+    similarity = _similarity(maps, order[:, :2].T.ravel())
     n = len(order)
-    across = alike[:n, n:]  # first visits in rows, second in columns
+    across = similarity[:n, n:]  # first visits in rows, second in columns
     hits = [across.argmax(axis=axis) == np.arange(n) for axis in (0, 1)]
     off = ~np.eye(n, dtype=bool)
     return Reliability(
@@ -88,8 +88,8 @@ def icc(values: Array) -> tuple[Array, Array]:
     subjects, visits = values.mean(axis=1), values.mean(axis=0)
     of_subjects = k * ((subjects - grand) ** 2).sum(axis=0) / (n - 1)
     of_visits = n * ((visits - grand) ** 2).sum(axis=0) / (k - 1)
-    left = values - subjects[:, None] - visits[None] + grand
-    error = (left**2).sum(axis=(0, 1)) / ((n - 1) * (k - 1))
+    residuals = values - subjects[:, None] - visits[None] + grand
+    error = (residuals**2).sum(axis=(0, 1)) / ((n - 1) * (k - 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = of_subjects + (k - 1) * error
         agreement: Array = (of_subjects - error) / (spread + k * (of_visits - error) / n)
@@ -103,7 +103,7 @@ def _similarity(maps: Array, rows: NDArray[np.int64]) -> Array:
     """Return the correlations of some maps over the edges that all of them have."""
     gram = np.zeros((rows.size, rows.size))
     sums, count = np.zeros(rows.size), 0
-    for edges in blocks_of(*maps.shape):
+    for edges in split_edges(*maps.shape):
         block = np.asarray(maps[:, edges], dtype=np.float64)[rows]
         block = block[:, np.isfinite(block).all(axis=0)]
         gram += block @ block.T
@@ -125,7 +125,7 @@ def split_half_of_group(maps: Array, rng: np.random.Generator) -> tuple[float, f
         return float("nan"), float("nan")
     halves = np.stack([_half(n, rng) for _ in range(_SPLITS)])
     sums = np.zeros((6, _SPLITS))
-    for edges in blocks_of(n, maps.shape[1]):
+    for edges in split_edges(n, maps.shape[1]):
         block = np.asarray(maps[:, edges], dtype=np.float64)
         block = block[:, np.isfinite(block).all(axis=0)]
         a, b = halves @ block, (1 - halves) @ block

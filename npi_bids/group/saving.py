@@ -1,4 +1,4 @@
-"""Put the results of groups into the output dataset, in the place of earlier ones."""
+"""Saving of the results of groups in the output dataset, where they replace earlier ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-from npi_bids.bids.outputs import CATALOGUE, STATISTICS, pattern_of
+from npi_bids.bids.outputs import CATALOGUE, STATISTICS, output_pattern
 from npi_bids.bids.sidecars import Links
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import check_case, copy_file
@@ -22,22 +22,22 @@ def replace_groups(files: Sequence[Path], out_dir: Path) -> list[Path]:
     Parameters
     ----------
     files
-        All new results, whole, each below a folder ``results`` that mirrors the dataset.
+        All new results, each below a folder ``results`` that mirrors the dataset.
     out_dir
         Root of the output dataset.
 
     Returns
     -------
     list of Path
-        Where they lie.
+        Paths of the saved files.
 
     Raises
     ------
     InputDataError
-        Two names differ only in capital letters; nothing has been changed then, but for earlier
-        results of groups whose names differ from new ones in this alone.
+        Two names differ only in capital letters. Nothing has changed then, except that earlier
+        results whose names differ from new ones only in this way have been removed.
     """
-    targets = {out_dir / _place(path): path for path in files}
+    targets = {out_dir / _dataset_path(path): path for path in files}
     _check_case_within(list(targets))
     spelled = {str(target).lower() for target in targets}
     for path in _group_files(out_dir):
@@ -46,29 +46,29 @@ def replace_groups(files: Sequence[Path], out_dir: Path) -> list[Path]:
     _remove_empty(out_dir)
     for target in targets:
         check_case(target, out_dir)
-    # A file comes after its sidecar, so that one that is there is always described.
+    # A sidecar is copied before its file, so that every existing file has one.
     for target in sorted(targets, key=lambda target: target.suffix != ".json"):
         copy_file(targets[target], target)
     for path in _group_files(out_dir):
         if path not in targets:
             path.unlink()
-    (out_dir / _PAGE).unlink(missing_ok=True)  # of the results that are gone
+    (out_dir / _PAGE).unlink(missing_ok=True)  # it described the earlier results
     _remove_empty(out_dir)
     return list(targets)
 
 
 def remove_groups(out_dir: Path, configuration: str = "") -> None:
-    """Remove the results of groups, whose members may have been others.
+    """Remove the results of groups, whose members may have changed.
 
     Parameters
     ----------
     out_dir
         Root of the output dataset.
     configuration
-        Of the results to keep, where all or none are kept; nothing is kept without it.
+        Configuration of results to keep: all are kept if all of them have it, otherwise none.
     """
     sidecars = out_dir.glob(_matrices(".json"))
-    if configuration and all(_is_of(path, configuration) for path in sidecars):
+    if configuration and all(_has_configuration(path, configuration) for path in sidecars):
         return
     for path in _group_files(out_dir):
         path.unlink()
@@ -77,10 +77,10 @@ def remove_groups(out_dir: Path, configuration: str = "") -> None:
     _remove_empty(out_dir)
 
 
-def _place(path: Path) -> Path:
-    """Return where a result goes, relative to the output dataset."""
-    after = path.parts[::-1].index(RESULTS)
-    return Path(*path.parts[len(path.parts) - after :])
+def _dataset_path(path: Path) -> Path:
+    """Return the path of a result, relative to the output dataset."""
+    depth = path.parts[::-1].index(RESULTS)
+    return Path(*path.parts[len(path.parts) - depth :])
 
 
 def _check_case_within(targets: Sequence[Path]) -> None:
@@ -91,23 +91,23 @@ def _check_case_within(targets: Sequence[Path]) -> None:
             if other != path:
                 raise InputDataError(
                     f"<{path}> differs from <{other}> only in capital letters, which not every "
-                    "file system tells apart; rename what they are called after."
+                    "file system distinguishes; change the label that they are named after."
                 )
 
 
 def _matrices(extension: str) -> str:
     """Return the pattern of the matrices of groups, below an output dataset."""
-    folder = PurePath(pattern_of("groupmean")).parent
+    folder = PurePath(output_pattern("groupmean")).parent
     return f"{folder}/*_{CATALOGUE['groupmean'].suffix}{extension}"
 
 
 def _group_files(out_dir: Path) -> Iterator[Path]:
-    found = [*out_dir.glob(_matrices(".*")), *(out_dir / STATISTICS).rglob("*")]
-    return (path for path in found if path.is_file())
+    paths = [*out_dir.glob(_matrices(".*")), *(out_dir / STATISTICS).rglob("*")]
+    return (path for path in paths if path.is_file())
 
 
 def _remove_empty(out_dir: Path) -> None:
-    """Remove folders of groups that hold nothing any more."""
+    """Remove empty folders of groups."""
     below = out_dir / STATISTICS
     folders = [*out_dir.glob("tpl-*/cohort-*/func"), *out_dir.glob("tpl-*/cohort-*")]
     folders += [below, *(path for path in below.rglob("*") if path.is_dir())]
@@ -116,7 +116,7 @@ def _remove_empty(out_dir: Path) -> None:
             folder.rmdir()
 
 
-def _is_of(sidecar: Path, configuration: str) -> bool:
+def _has_configuration(sidecar: Path, configuration: str) -> bool:
     try:
         return Links.read(sidecar).configuration_hash == configuration
     except InputDataError:  # cut off by a power cut

@@ -1,4 +1,4 @@
-"""Which subjects of an output dataset belong to a group, and why others do not."""
+"""Selection of the subjects of a group, with reasons for exclusions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from statistics import fmean
 
 from npi_bids.bids.derivatives import Model
-from npi_bids.bids.sidecars import RunSidecar, SelectionFacts
+from npi_bids.bids.sidecars import RunSidecar, SelectionFields
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.settings import check_options, option
-from npi_bids.wording import join_words
+from npi_bids.wording import join_items
 
 _logger = logging.getLogger(__name__)
-VERDICTS = ("fail", "caution", "pass")  # from the gravest to the best
+VERDICTS = ("fail", "caution", "pass")  # from worst to best
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionSettings:
-    """Who is in a group."""
+    """Which subjects are in a group."""
 
     group_by: str = option(
         "", "participants.tsv column whose values define the groups", metavar="COLUMN"
@@ -48,9 +48,9 @@ class SelectionSettings:
         check_options(self)
 
     @property
-    def facts(self) -> SelectionFacts:
-        """Return what a sidecar says of it."""
-        return SelectionFacts(
+    def sidecar_fields(self) -> SelectionFields:
+        """Fields of a sidecar on the selection."""
+        return SelectionFields(
             grouped_by=self.group_by or None,
             exclusions_from=Path(self.exclude_file).name or None,
             minimum_verdict=self.min_verdict,
@@ -62,7 +62,7 @@ class SelectionSettings:
 class Membership:
     """Whether a model is in a group.
 
-    ``cohort`` is the label of the group that ``--group-by`` makes, or empty; ``reason`` says why
+    ``cohort`` is the label of the group by ``--group-by``, or empty; ``reason`` says why
     the model is left out, and is empty where it is in.
     """
 
@@ -71,17 +71,19 @@ class Membership:
     reason: str = ""
 
 
-def select(models: Iterable[Model], root: Path, settings: SelectionSettings) -> list[Membership]:
-    """Tell of each model whether it is in a group, and in which.
+def select_models(
+    models: Iterable[Model], root: Path, settings: SelectionSettings
+) -> list[Membership]:
+    """Tell for each model whether it is in a group, and in which.
 
     Parameters
     ----------
     models
-        Of an output dataset.
+        Models of an output dataset.
     root
-        Of that dataset; its ``participants.tsv`` is read where a column of it makes the groups.
+        Root of that dataset; its ``participants.tsv`` is read if a column defines the groups.
     settings
-        Who is left out, and how groups are made.
+        Which subjects are left out, and how groups are formed.
 
     Raises
     ------
@@ -89,25 +91,25 @@ def select(models: Iterable[Model], root: Path, settings: SelectionSettings) -> 
         The column or the file of exclusions does not exist, or cannot be read.
     """
     excluded = read_exclusions(Path(settings.exclude_file)) if settings.exclude_file else {}
-    cohorts = _cohorts(root, settings.group_by) if settings.group_by else None
+    cohorts = _read_cohorts(root, settings.group_by) if settings.group_by else None
     models = list(models)
     check_exclusions(excluded, {model.entities["sub"] for model in models})
-    found = []
+    members = []
     for model in models:
         label = model.entities["sub"]
         cohort = "" if cohorts is None else _NO_LABEL.sub("", cohorts.get(label, ""))
-        reason = excluded.get(label) or _why_not(model, settings)
+        reason = excluded.get(label) or _exclusion_reason(model, settings)
         if cohorts is not None and not cohort and not reason:
-            reason = f"participants.tsv has no {settings.group_by} of it"
-        found.append(Membership(model, cohort, reason))
-    return found
+            reason = f"participants.tsv has no {settings.group_by} for the subject"
+        members.append(Membership(model, cohort, reason))
+    return members
 
 
 def read_exclusions(path: Path) -> dict[str, str]:
     """Return the reason of each subject that a file excludes, by label.
 
     The file holds one label per line (with or without ``sub-``), and a reason after a tab where
-    there is one; blanks around both are no part of them. A first line that begins with
+    there is one; surrounding blanks are ignored. A first line that begins with
     ``participant_id``, empty lines and lines that begin with ``#`` are skipped.
 
     Raises
@@ -137,81 +139,81 @@ def read_exclusions(path: Path) -> dict[str, str]:
 
 
 def check_exclusions(
-    excluded: Mapping[str, str], there: Collection[str], *, warn: bool = True
+    excluded: Mapping[str, str], existing: Collection[str], *, warn: bool = True
 ) -> None:
-    """Warn of labels that no map has; refuse those that are most likely misspelt.
+    """Warn of labels that have no map; refuse those that are most likely misspelt.
 
     Parameters
     ----------
     excluded
         Reason by label, from :func:`read_exclusions`.
-    there
-        Labels of the participants that there are.
+    existing
+        Labels of the existing participants.
     warn
-        Whether labels that nobody has are told.
+        Whether to warn of labels that no participant has.
 
     Raises
     ------
     SettingsError
-        A label differs from one that is there only in capital letters or leading zeros.
+        A label differs from an existing one only in capital letters or leading zeros.
     """
-    known = {_loosely(label): label for label in there}
-    absent = [label for label in excluded if label not in there]
+    by_spelling = {_normalise_label(label): label for label in existing}
+    absent = [label for label in excluded if label not in existing]
     for label in absent:
-        if match := known.get(_loosely(label)):
+        if match := by_spelling.get(_normalise_label(label)):
             raise SettingsError(
                 f"--exclude-file: there is no sub-{label}, but a sub-{match}. Write the label as "
-                "it stands in the dataset, so that the participant is left out."
+                "in the dataset, so that the participant is left out."
             )
     if absent and warn:
         _logger.warning(
-            "%d participants in --exclude-file have no map, so that they exclude nobody: sub-%s",
+            "%d participants in --exclude-file have no map, so that nobody is excluded: sub-%s",
             len(absent), ", sub-".join(absent[:20]),
         )  # fmt: skip
 
 
-def _loosely(label: str) -> str:
+def _normalise_label(label: str) -> str:
     return label.casefold().lstrip("0")
 
 
 def mean_displacement(runs: Iterable[RunSidecar]) -> float | None:
-    """Return the mean framewise displacement (mm) over sidecars of runs; None if none tells."""
+    """Return the mean framewise displacement (mm) over sidecars of runs; None if unknown."""
     stated = [run.mean_framewise_displacement for run in runs]
-    known = [moved for moved in stated if moved is not None]
-    return fmean(known) if known else None
+    values = [mean_fd for mean_fd in stated if mean_fd is not None]
+    return fmean(values) if values else None
 
 
-def _why_not(model: Model, settings: SelectionSettings) -> str:
+def _exclusion_reason(model: Model, settings: SelectionSettings) -> str:
     verdict = model.fit.verdict
     if VERDICTS.index(verdict) < VERDICTS.index(settings.min_verdict):
         return f"verdict {verdict} (--min-verdict {settings.min_verdict})"
     if settings.qc_max_mean_fd is None:
         return ""
-    moved = mean_displacement(about for _, about in model.runs())
-    if moved is None:
+    mean_fd = mean_displacement(sidecar for _, sidecar in model.runs())
+    if mean_fd is None:
         return "framewise displacement is not known (--qc-max-mean-fd)"
-    if moved > settings.qc_max_mean_fd:
-        return f"mean FD {moved:.2f} mm (--qc-max-mean-fd {settings.qc_max_mean_fd:g})"
+    if mean_fd > settings.qc_max_mean_fd:
+        return f"mean FD {mean_fd:.2f} mm (--qc-max-mean-fd {settings.qc_max_mean_fd:g})"
     return ""
 
 
-def read_participants(root: Path, asked: str = "") -> dict[str, dict[str, str]]:
-    """Return the rows of ``participants.tsv`` by subject label; nothing where there is none.
+def read_participants(root: Path, required_by: str = "") -> dict[str, dict[str, str]]:
+    """Return the rows of ``participants.tsv`` by subject label; empty if the file does not exist.
 
     Raises
     ------
     SettingsError
-        An option (``asked``, in words) needs the file and it is not there.
+        An option (``required_by``) needs the file, which does not exist.
     InputDataError
-        The file is no table of participants, or has several rows of one.
+        The file is not a table of participants, or has several rows of one participant.
     """
     path = root / "participants.tsv"
     if not path.is_file():
-        if not asked:
+        if not required_by:
             return {}
         raise SettingsError(
-            f"{asked}: <{path}> does not exist; put a participants.tsv with that column into the "
-            "output dataset."
+            f"{required_by}: <{path}> does not exist; put a participants.tsv with that column "
+            "into the output dataset."
         )
     from npi_bids.io.tables import read_cells
 
@@ -228,27 +230,27 @@ def read_participants(root: Path, asked: str = "") -> dict[str, dict[str, str]]:
     if repeated := sorted({label for label in labels if labels.count(label) > 1})[:5]:
         raise InputDataError(
             f"<{path}> has several rows of sub-{', sub-'.join(repeated)}; expected one row per "
-            "participant. Which of them is right?"
+            "participant. Remove the others."
         )
     return dict(rows)
 
 
-def _cohorts(root: Path, column: str) -> Mapping[str, str]:
+def _read_cohorts(root: Path, column: str) -> Mapping[str, str]:
     rows = read_participants(root, f"--group-by {column}")
     names = list(next(iter(rows.values()), {}))
     if column not in names:
         raise SettingsError(
             f"--group-by {column}: <{root / 'participants.tsv'}> has the columns "
-            f"{join_words(names)}."
+            f"{join_items(names)}."
         )
     values = {label: row[column] or "" for label, row in rows.items()}
-    known = {label: value for label, value in values.items() if value not in ("n/a", "")}
-    _check_cohort_labels(sorted(set(known.values())), column)
-    return known
+    labelled = {label: value for label, value in values.items() if value not in ("n/a", "")}
+    _check_cohort_labels(sorted(set(labelled.values())), column)
+    return labelled
 
 
 def _check_cohort_labels(values: Iterable[str], column: str) -> None:
-    """Refuse values that make the same label of a group, or none at all."""
+    """Refuse values that give the same label of a group, or an empty one."""
     spelled: dict[str, str] = {}
     for value in values:
         label = _NO_LABEL.sub("", value).lower()
@@ -256,7 +258,7 @@ def _check_cohort_labels(values: Iterable[str], column: str) -> None:
             other = f" and {spelled[label]!r} make" if label else " makes"
             raise SettingsError(
                 f"--group-by {column}: {value!r}{other} the label {label!r} of a group, which "
-                "needs letters or digits of its own (capital letters do not count); rename the "
-                "values in participants.tsv."
+                "must be unique and have letters or digits (case is ignored); rename the values "
+                "in participants.tsv."
             )
         spelled[label] = value

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from npi_bids.errors import SettingsError
 from npi_bids.settings import check_options, option
-from npi_bids.wording import join_words
+from npi_bids.wording import join_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSettings:
-    """How to put subjects together."""
+    """How to combine subjects."""
 
     min_subjects: int = option(
         2, "minimum number of subjects per edge; edges below it are n/a", above=0, metavar="N"
@@ -33,7 +33,7 @@ class GroupSettings:
     )  # fmt: skip
     network_table: str = option(
         "",
-        "TSV with a column name and one column per further assignment of regions to networks",
+        "TSV with a column name and one column per additional assignment of regions to networks",
         metavar="FILE",
     )
 
@@ -43,7 +43,7 @@ class GroupSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What is tested over subjects."""
+    """What to test over subjects."""
 
     formula: str = option(
         "",
@@ -94,15 +94,15 @@ class ModelSettings:
         needs = [
             f"--{name.replace('_', '-')}"
             for name in ("contrast", "exchange_within", "harmonize")
-            if getattr(self, name) and not self.wanted
+            if getattr(self, name) and not self.effective_formula
         ]
         if needs:
             verb = "needs" if len(needs) == 1 else "need"
-            raise SettingsError(f"{join_words(needs)} {verb} --model (or --paired).")
+            raise SettingsError(f"{join_items(needs)} {verb} --model (or --paired).")
 
     @property
-    def wanted(self) -> str:
-        """The model, or that of a plain mean where pairs are asked for; empty: no test."""
+    def effective_formula(self) -> str:
+        """The formula, or that of the mean for pairs of sessions; empty if nothing is tested."""
         return self.formula or ("1" if self.paired else "")
 
 

@@ -1,4 +1,4 @@
-"""Long tables of what is known of the edges, regions, networks and subjects of a group."""
+"""Long tables of the edges, regions, networks and subjects of a group."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ from npi_bids.records import Array, ECResult, Mask
 Column = NDArray[np.generic]
 
 
-def description_columns(found: Description, subjects: Sequence[str]) -> dict[str, Column]:
-    """Return the columns of a long table; who moves a mean most stands there by name."""
-    who = [
-        f"sub-{subjects[row]}" if known else None
-        for row, known in zip(found.influential, np.isfinite(found.influence), strict=True)
+def description_columns(description: Description, subjects: Sequence[str]) -> dict[str, Column]:
+    """Return the columns of a long table; the most influential subject is given by its label."""
+    most_influential = [
+        f"sub-{subjects[row]}" if is_finite else None
+        for row, is_finite in zip(
+            description.influential, np.isfinite(description.influence), strict=True
+        )
     ]
     columns = {
-        name: getattr(found, name)
+        name: getattr(description, name)
         for name in (
             *("n", "mean", "sd", "standard_error", "lower", "upper", "t", "p", "q"),
             *("sign_consistency", "median", "trimmed", "influence"),
         )
     }
-    return {**columns, "most_influential": np.array(who, dtype=object)}
+    return {**columns, "most_influential": np.array(most_influential, dtype=object)}
 
 
-def estimate_columns(found: Estimate) -> dict[str, Column]:
+def estimate_columns(estimate: Estimate) -> dict[str, Column]:
     """Return the columns of a long table of one contrast."""
     names = ("n", "effect", "standard_error", "statistic", "p", "q")
-    return {name: getattr(found, name) for name in names}
+    return {name: getattr(estimate, name) for name in names}
 
 
-def permuted_columns(found: Permuted | None, networks: str = "none") -> dict[str, Column]:
-    """Return the columns that permutations add; none where there were none.
+def permuted_columns(permuted: Permuted | None, networks: str = "none") -> dict[str, Column]:
+    """Return the columns that permutations add; empty without permutations.
 
-    ``networks`` is the statistic of networks that was asked for.
+    ``networks`` is the requested statistic of networks.
     """
-    if found is None:
+    if permuted is None:
         return {}
-    columns: dict[str, Column] = {"p_permuted": found.p, "p_fwe": found.p_fwe}
-    columns |= {"p_nbs": found.p_nbs} if networks in ("nbs", "both") else {}
-    return columns | ({"p_tfnbs": found.p_tfnbs} if networks in ("tfnbs", "both") else {})
+    columns: dict[str, Column] = {"p_permuted": permuted.p, "p_fwe": permuted.p_fwe}
+    columns |= {"p_nbs": permuted.p_nbs} if networks in ("nbs", "both") else {}
+    return columns | ({"p_tfnbs": permuted.p_tfnbs} if networks in ("tfnbs", "both") else {})
 
 
 def edge_table(
@@ -61,12 +63,12 @@ def edge_table(
     diagonal: bool = False,
     first: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Return one row per edge: source, target, and what is known of it.
+    """Return one row per edge: source, target, and values.
 
     Parameters
     ----------
     labels
-        Of the regions or networks.
+        Labels of the regions or networks.
     columns
         Values of all edges, flat, row by row.
     networks
@@ -74,28 +76,28 @@ def edge_table(
     diagonal
         Whether the diagonal is a row too.
     first
-        Columns that are the same in every row, before the others.
+        Columns that are the same in every row, before all others.
     """
     n = len(labels)
     source, target = np.divmod(np.arange(n * n), n)
     names = np.array(labels, dtype=object)
     table: dict[str, Any] = {**(first or {}), "source": names[source], "target": names[target]}
     if networks:
-        of = np.array(networks, dtype=object)
-        table |= {"source_network": of[source], "target_network": of[target]}
-    whole = pd.DataFrame(table | {name: np.ravel(value) for name, value in columns.items()})
-    return whole if diagonal else whole[source != target]
+        network_names = np.array(networks, dtype=object)
+        table |= {"source_network": network_names[source], "target_network": network_names[target]}
+    rows = pd.DataFrame(table | {name: np.ravel(value) for name, value in columns.items()})
+    return rows if diagonal else rows[source != target]
 
 
-def ranked(result: ECResult, number: int) -> list[tuple[str, str, float]]:
-    """Return the strongest connections: source, target, value; what is n/a is left out."""
-    off = result.matrix.copy()
-    np.fill_diagonal(off, np.nan)
-    flat = off.ravel()
-    known = np.flatnonzero(np.isfinite(flat) & (flat != 0))
-    order = known[np.argsort(-np.abs(flat[known]), kind="stable")][:number]
+def rank_edges(result: ECResult, number: int) -> list[tuple[str, str, float]]:
+    """Return the strongest connections: source, target, value; n/a is left out."""
+    values = result.matrix.copy()
+    np.fill_diagonal(values, np.nan)
+    flat = values.ravel()
+    nonzero = np.flatnonzero(np.isfinite(flat) & (flat != 0))
+    order = nonzero[np.argsort(-np.abs(flat[nonzero]), kind="stable")][:number]
     names, n = result.labels, len(result.labels)
-    return [(names[place // n], names[place % n], float(flat[place])) for place in order.tolist()]
+    return [(names[index // n], names[index % n], float(flat[index])) for index in order.tolist()]
 
 
 def edge_rows(
@@ -104,38 +106,40 @@ def edge_rows(
     networks: Sequence[str],
     number: int,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Return columns and rows, as words, of the strongest connections of a map."""
-    place = {label: at for at, label in enumerate(result.labels)}
+    """Return columns and rows, as text, of the strongest connections of a map."""
+    index = {label: position for position, label in enumerate(result.labels)}
     columns = ("source", "target", "value", *details, *(("networks",) if networks else ()))
     rows = []
-    for source, target, value in ranked(result, number):
-        s, t = place[source], place[target]
-        found = [f"{value:.4g}", *(_words(matrix[s, t]) for matrix in details.values())]
+    for source, target, value in rank_edges(result, number):
+        s, t = index[source], index[target]
+        cells = [f"{value:.4g}", *(_format_cell(matrix[s, t]) for matrix in details.values())]
         between = [f"{networks[s]} → {networks[t]}"] if networks else []
-        rows.append((source, target, *found, *between))
+        rows.append((source, target, *cells, *between))
     return columns, tuple(rows)
 
 
 def table_cells(table: pd.DataFrame, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return some columns of a table as words."""
+    """Return some columns of a table as text."""
     numbers = {name for name in columns if pd.api.types.is_float_dtype(table[name])}
     return tuple(
         tuple(
-            _words(value) if name in numbers else str(value)
+            _format_cell(value) if name in numbers else str(value)
             for name, value in zip(columns, row, strict=True)
         )
         for row in table[list(columns)].itertuples(index=False)
     )
 
 
-def _words(value: float) -> str:
+def _format_cell(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "n/a"
 
 
-def region_table(regions: Regions, found: Mapping[str, Mapping[str, Column]]) -> pd.DataFrame:
-    """Return one row per figure and region; ``found`` holds the columns by figure."""
+def region_table(
+    regions: Regions, columns_by_figure: Mapping[str, Mapping[str, Column]]
+) -> pd.DataFrame:
+    """Return one row per figure and region, from the columns of each figure."""
     parts = []
-    for figure, columns in found.items():
+    for figure, columns in columns_by_figure.items():
         table: dict[str, Any] = {"figure": figure, "region": regions.labels}
         if regions.network:
             table["network"] = regions.network
@@ -160,7 +164,7 @@ def least_coverage(runs: Sequence[pd.DataFrame]) -> Array:
     return least
 
 
-def column_of(rows: Sequence[Mapping[str, object]], name: str) -> Array:
+def numeric_column(rows: Sequence[Mapping[str, object]], name: str) -> Array:
     """Return one column of the subjects' table as numbers; NaN where it is not known."""
     values = [row.get(name) for row in rows]
     numbers: Array = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(
@@ -170,22 +174,22 @@ def column_of(rows: Sequence[Mapping[str, object]], name: str) -> Array:
 
 
 def subject_table(
-    rows: Sequence[Mapping[str, object]], alike: Array, unlike: Mask
+    rows: Sequence[Mapping[str, object]], correlations: Array, is_outlier: Mask
 ) -> pd.DataFrame:
-    """Return one row per subject: what is known of it, and how like the others its map is."""
+    """Return one row per subject, with the agreement of its map with the others."""
     table = pd.DataFrame(list(rows))
-    table.insert(1, "r_with_others", alike)
-    table.insert(2, "outlier", unlike)
+    table.insert(1, "r_with_others", correlations)
+    table.insert(2, "outlier", is_outlier)
     return table
 
 
 def component_table(labels: Sequence[str], components: Sequence[Component]) -> pd.DataFrame:
-    """Return one row per edge of every network that was found."""
+    """Return one row per edge of every component."""
     rows = [
         {
             "component": number,
             "sign": "positive" if component.sign > 0 else "negative",
-            "n_edges": component.size,
+            "n_edges": component.n_edges,
             "p_fwe": component.p,
             "source": labels[source],
             "target": labels[target],

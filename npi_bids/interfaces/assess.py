@@ -26,10 +26,10 @@ class _AssessInputSpec(TrainedInputSpec, PriorInputSpec):
 
 
 class AssessConnectivity(NPIInterface):
-    """Refit the surrogate to parts of the data, judge the map, and write all files of the model.
+    """Refit the surrogate to parts of the data, assess the map, and write all files of the model.
 
-    Where there is no surrogate, because too little data is left, the summary says why and there
-    are no files.
+    If there is no surrogate because too little data remains, the summary states the reason and no
+    files are written.
     """
 
     input_spec = _AssessInputSpec
@@ -63,17 +63,17 @@ class AssessConnectivity(NPIInterface):
         from npi_bids.inference import assess_model
         from npi_bids.surrogates.training import threads
 
-        given = self.inputs
-        runs, trained = read_runs(given.series, given.summaries), load_trained(given)
+        inputs = self.inputs
+        runs, trained = read_runs(inputs.series, inputs.summaries), load_trained(inputs)
         assess = AssessSettings(
-            measures=MeasureSettings(**given.measures), verdict=VerdictSettings(**given.verdict)
+            measures=MeasureSettings(**inputs.measures), verdict=VerdictSettings(**inputs.verdict)
         )
-        perturbed = read_perturbed(Path(given.connectivity), PerturbSettings(**given.perturb))
-        prior = read_prior(given, runs, trained.settings.surrogate)
-        regressors = read_regressors(given.summaries)
-        with threads(given.n_threads):
+        perturbed = read_perturbed(Path(inputs.connectivity), PerturbSettings(**inputs.perturb))
+        prior = read_prior(inputs, runs, trained.settings.surrogate)
+        regressors = read_regressors(inputs.summaries)
+        with threads(inputs.n_threads):
             result = assess_model(
                 runs, trained, perturbed, assess=assess, regressors=regressors, prior=prior
             )
-        result = with_hazards(result, given.summaries, account=prior_origin(given, prior))
+        result = with_hazards(result, inputs.summaries, account=prior_origin(inputs, prior))
         return write_subject(result, runs, perturbed.settings, assess, folder)

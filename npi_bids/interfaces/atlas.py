@@ -1,4 +1,4 @@
-"""Load an atlas once, check it, and put it where all nodes find it."""
+"""Preparation of atlases, once for all nodes, and their storage in the output dataset."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 class _PrepareAtlasInputSpec(VersionedInputSpec):
     name = Str(mandatory=True, desc="name of the atlas")
     requests = traits.List(
-        traits.Dict, mandatory=True, desc="fields of AtlasRequest of each atlas to put together"
+        traits.Dict, mandatory=True, desc="fields of AtlasRequest of each atlas to combine"
     )
-    offline = traits.Bool(False, usedefault=True, desc="never touch the network")
-    folder = Str(mandatory=True, desc="where prepared atlases go")
+    offline = traits.Bool(False, usedefault=True, desc="do not download anything")
+    folder = Str(mandatory=True, desc="folder for prepared atlases")
 
 
 class _PrepareAtlasOutputSpec(TraitedSpec):
@@ -25,9 +25,9 @@ class _PrepareAtlasOutputSpec(TraitedSpec):
 
 
 class PrepareAtlas(NPIInterface):
-    """Load an atlas as a checked parcellation and save it under a name made from its content.
+    """Load an atlas, check it, and save it under a name that depends on its content.
 
-    Several requests become one atlas, see :func:`npi_bids.parcellation.atlases.combine`.
+    Several requests are combined by :func:`npi_bids.parcellation.atlases.combine`.
     """
 
     input_spec = _PrepareAtlasInputSpec
@@ -49,7 +49,7 @@ class PrepareAtlas(NPIInterface):
 class _SaveAtlasInputSpec(VersionedInputSpec):
     atlas = Directory(exists=True, mandatory=True, desc="folder of a prepared parcellation")
     out_dir = Str(mandatory=True, desc="root of the output dataset")
-    space = Str(mandatory=True, desc="template that names the files")
+    space = Str(mandatory=True, desc="template in the names of the files")
     entities = traits.Dict(mandatory=True, desc="atlas, seg, scale")
 
 
@@ -59,7 +59,7 @@ class _SaveAtlasOutputSpec(TraitedSpec):
 
 
 class SaveAtlas(NPIInterface):
-    """Save table and image of an atlas into the output dataset."""
+    """Save the table and the image of an atlas into the output dataset."""
 
     input_spec = _SaveAtlasInputSpec
     output_spec = _SaveAtlasOutputSpec

@@ -1,4 +1,4 @@
-"""What all interfaces of npi-bids share."""
+"""Base classes and shared functions of all interfaces."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _TERMINAL = "terminal of a worker"
 
 
 class VersionedInputSpec(BaseInterfaceInputSpec):
-    """Inputs with the version of npi-bids, so that cached nodes of another one run again."""
+    """Inputs with the version of npi-bids, so that nodes cached by another version run again."""
 
     version = traits.Str(__version__, usedefault=True, desc="version of npi-bids")
 
 
 class SubjectInputSpec(VersionedInputSpec):
-    """The runs of one subject, and what they are computed on."""
+    """The runs of one subject, and the computing resources."""
 
     series = InputMultiObject(
         File(exists=True), mandatory=True, desc="timeseries.tsv of each run of the subject"
@@ -53,20 +53,20 @@ class SubjectInputSpec(VersionedInputSpec):
     summaries = InputMultiObject(
         File(exists=True), mandatory=True, desc="JSON of each run, in the same order"
     )
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
-    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="take one of the GPU slots")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="number of threads for torch")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="use one of the GPU slots")
 
 
 class PriorInputSpec(SubjectInputSpec):
-    """The runs of one subject, and the surrogate of a group that it is shrunk towards."""
+    """The runs of one subject, and the group surrogate towards which its model is shrunk."""
 
     pretrained = File(exists=True, desc="surrogate of a group, .safetensors with its .json")
-    subject = Str("", usedefault=True, desc="label of the subject, to take out of the group")
-    leave_out = traits.Bool(True, usedefault=True, desc="whether it is taken out")
+    subject = Str("", usedefault=True, desc="label of the subject, for removal from the group")
+    leave_out = traits.Bool(True, usedefault=True, desc="whether the subject is removed")
 
 
 class TrainedInputSpec(SubjectInputSpec):
-    """The runs of one subject, and what was trained on them; no surrogate, too little data."""
+    """The runs of one subject, and the surrogate trained on them, unless data were too few."""
 
     surrogate = File(exists=True, desc="the fitted surrogate")
     checked = File(exists=True, desc="the same, fitted to the training windows alone")
@@ -77,14 +77,14 @@ class ModelOutputSpec(TraitedSpec):
     """The files of one model."""
 
     files = OutputMultiObject(File(exists=True), desc="matrices, training curve and weights")
-    summary = File(exists=True, desc="JSON: what the fit says of itself, or why there is none")
+    summary = File(exists=True, desc="JSON: description of the fit, or why there is none")
 
 
 class NPIInterface(SimpleInterface):
     """An interface that calls one function of the library and handles its files.
 
-    An error that leaves it is written into the folder of its node, because Nipype passes on
-    nothing but the text of a traceback.
+    An error that it raises is written into the folder of its node, because Nipype passes on only
+    the text of a traceback.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -93,7 +93,7 @@ class NPIInterface(SimpleInterface):
             cls._run_interface = _recording_failure(cls._run_interface)
 
     def aggregate_outputs(self, runtime: Any = None, needed_outputs: Any = None) -> Any:
-        """Return the outputs; one that was promised and is missing is an error."""
+        """Return the outputs; a declared output that is missing is an error."""
         try:
             return super().aggregate_outputs(runtime, needed_outputs)
         except Exception as error:
@@ -102,11 +102,13 @@ class NPIInterface(SimpleInterface):
             raise
 
     def _post_run_hook(self, runtime: Any) -> Any:
-        """Write down how large each file is, so that one that is cut off later is known."""
+        """Record the size of each file, so that files truncated later are recognized."""
         folder = Path(runtime.cwd)
-        # Hidden files are in the making, and may be another process's where a folder is shared.
-        made = [path for path in folder.iterdir() if path.name[0] not in "_." and path.is_file()]
-        write_json(folder / SEAL, {path.name: path.stat().st_size for path in sorted(made)})
+        # Hidden files are unfinished, and may belong to another process in a shared folder.
+        finished = [
+            path for path in folder.iterdir() if path.name[0] not in "_." and path.is_file()
+        ]
+        write_json(folder / SEAL, {path.name: path.stat().st_size for path in sorted(finished)})
         return runtime
 
     def _file(self, runtime: Any, name: str) -> Path:
@@ -115,7 +117,7 @@ class NPIInterface(SimpleInterface):
 
 
 def _recording_failure(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Let a method that runs an interface write down the error that leaves it."""
+    """Wrap a method that runs an interface so that it records any error that it raises."""
 
     @wraps(run)
     def run_interface(self: Any, runtime: Any) -> Any:
@@ -129,16 +131,16 @@ def _recording_failure(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
 
 
 def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> GroupPrior | None:
-    """Return what a group knows of a subject, or None where no pre-trained surrogate is given.
+    """Return the group prior for a subject, or None without a pre-trained surrogate.
 
     Parameters
     ----------
     inputs
-        With the fields of :class:`PriorInputSpec`.
+        Inputs with the fields of :class:`PriorInputSpec`.
     runs
         Series of the subject, for their regions and sampling period.
     surrogate
-        Name of the surrogate that is fitted.
+        Family of the surrogate that is fitted.
     """
     from npi_bids.surrogates.storage import read_pretrained
 
@@ -146,21 +148,21 @@ def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> Gro
     if path is None:
         return None
     stored = read_pretrained(Path(path), runs[0].labels, runs[0].tr, surrogate)
-    return stored.prior_of(inputs.subject, leave_out=inputs.leave_out)
+    return stored.build_prior(inputs.subject, leave_out=inputs.leave_out)
 
 
 def prior_origin(inputs: Any, prior: GroupPrior | None) -> dict[str, object]:
-    """Return what a summary says of where a prior comes from; nothing without a prior."""
-    from npi_bids.surrogates.storage import origin
+    """Return the origin of a prior for the summary; empty without a prior."""
+    from npi_bids.surrogates.storage import describe_origin
 
     if prior is None:
         return {}
     path = Path(inputs.pretrained)
-    return {"pretrained": origin(path, subject=inputs.subject, left_out=prior.left_out)}
+    return {"pretrained": describe_origin(path, subject=inputs.subject, left_out=prior.left_out)}
 
 
 def load_trained(inputs: Any) -> TrainedModel:
-    """Return what was trained on a subject; ``inputs`` has :class:`TrainedInputSpec`'s fields."""
+    """Load the model trained on a subject, from inputs with those of :class:`TrainedInputSpec`."""
     from npi_bids.bids.model_files import read_training
     from npi_bids.inference import TrainedModel
     from npi_bids.surrogates.storage import load_surrogate
@@ -172,31 +174,33 @@ def load_trained(inputs: Any) -> TrainedModel:
     return TrainedModel(surrogate, checked, log, settings)
 
 
-def speak(log_file: str = "", level: str = "") -> None:
-    """Let a process of its own say what it does, on the terminal and in the log of the run.
+def set_up_worker_logging(log_file: str = "", level: str = "") -> None:
+    """Set up the log of a worker process, on the terminal and in the log file.
 
-    The main process has handlers already, and keeps them.
+    The main process keeps the handlers that it already has.
 
     Parameters
     ----------
     log_file
-        Log of the run; none where empty.
+        Log file; none where empty.
     level
-        What is shown on the terminal at least; what the command line set where empty.
+        Minimum level for the terminal, unless the level set on the command line is higher.
     """
     logger = logging.getLogger("npi_bids")
-    shown = logging.getLevelNamesMapping().get(os.environ.get(LOG_LEVEL, ""), logging.WARNING)
-    shown = max(shown, logging.getLevelNamesMapping().get(level, 0))
+    terminal_level = logging.getLevelNamesMapping().get(
+        os.environ.get(LOG_LEVEL, ""), logging.WARNING
+    )
+    terminal_level = max(terminal_level, logging.getLevelNamesMapping().get(level, 0))
     for handler in logger.handlers:
         if handler.name == _TERMINAL:
-            handler.setLevel(shown)
+            handler.setLevel(terminal_level)
     if logger.handlers:
         return
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].set_name(_TERMINAL)
-    handlers[0].setLevel(shown)
+    handlers[0].setLevel(terminal_level)
     if log_file:
-        # Lines of several processes are appended whole.
+        # Lines from several processes are appended without being mixed.
         handlers.append(logging.FileHandler(log_file, encoding="utf-8", delay=True))
     for handler in handlers:
         handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
@@ -206,7 +210,7 @@ def speak(log_file: str = "", level: str = "") -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return dicts and lists of traits as plain ones, which can be copied and written."""
+    """Convert dicts and lists of traits to built-in ones, which can be copied and written."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Put the matrices of subjects together, test what explains them, and save what came out."""
+"""Group analysis: averages, descriptive statistics, tests over subjects, and their files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 class _GroupInputSpec(VersionedInputSpec):
     matrices = InputMultiObject(
-        File(exists=True), mandatory=True, desc="relmat.tsv files; their names tell the subject"
+        File(exists=True),
+        mandatory=True,
+        desc="relmat.tsv files, whose names identify the subjects",
     )
     out_dir = Str(mandatory=True, desc="root of the dataset that the files belong to")
     entities = traits.Dict(mandatory=True, desc="entities of the outputs")
     desc = Str(mandatory=True, desc="label of the denoising strategy")
-    origin = traits.Dict(mandatory=True, desc="fields of GroupOrigin: what the files come from")
+    origin = traits.Dict(mandatory=True, desc="fields of GroupOrigin: origin of the files")
 
 
 class _GroupOutputSpec(TraitedSpec):
@@ -39,9 +41,9 @@ class _AverageInputSpec(_GroupInputSpec):
 
 
 class _GroupInterface(NPIInterface):
-    """What all of these share: files by subject, and where those that they write go."""
+    """Base class of the group interfaces: files by subject, and the target of the results."""
 
-    _always_run = True  # tables of the dataset are read that no input names
+    _always_run = True  # it reads tables of the dataset that are not among its inputs
 
     def _target(self, runtime: Any) -> Any:
         from dataclasses import replace
@@ -50,24 +52,25 @@ class _GroupInterface(NPIInterface):
         from npi_bids.group.analysis import GroupTarget
         from npi_bids.group.saving import RESULTS
 
-        given, root = self.inputs, Path(self.inputs.out_dir).resolve()
+        inputs, root = self.inputs, Path(self.inputs.out_dir).resolve()
         sources = tuple(
             f"bids::{path.resolve().relative_to(root).as_posix()}"
-            for paths in _by_subject(given.matrices).values()
+            for paths in _by_subject(inputs.matrices).values()
             for path in paths
         )
-        origin = GroupOrigin.from_json(plain(given.origin))
+        origin = GroupOrigin.from_json(plain(inputs.origin))
         origin = replace(origin, links=replace(origin.links, sources=sources))
         folder = Path(runtime.cwd) / RESULTS
-        return GroupTarget(Path(given.out_dir), plain(given.entities), given.desc, origin, folder)
+        entities = plain(inputs.entities)
+        return GroupTarget(Path(inputs.out_dir), entities, inputs.desc, origin, folder)
 
-    def _keep(self, target: Any) -> None:
+    def _list_files(self, target: Any) -> None:
         written = sorted(path for path in target.folder.rglob("*") if path.is_file())
         self._results["files"] = [str(path) for path in written]
 
 
 def _by_subject(files: Any) -> dict[str, list[Path]]:
-    """Return files by the label of their subject, in the order in which they came."""
+    """Return files by the label of their subject, in their original order."""
     from npi_bids.group.cohorts import files_by_subject
 
     return files_by_subject([Path(path) for path in files] if isdefined(files) else [])
@@ -86,20 +89,20 @@ class AverageGroup(_GroupInterface):
         matrices, target = _by_subject(self.inputs.matrices), self._target(runtime)
         settings = GroupSettings(**self.inputs.settings)
         save_averages(matrices, target, self.inputs.measure, settings)
-        self._keep(target)
+        self._list_files(target)
         return runtime
 
 
 class _DescribeInputSpec(_GroupInputSpec):
     errors = InputMultiObject(
-        File(exists=True), desc="standard errors of the maps, where they are wanted"
+        File(exists=True), desc="standard errors of the maps, for weights by precision"
     )
-    rows = traits.List(traits.Dict(), mandatory=True, desc="what is known of each subject")
+    rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     settings = traits.Dict(mandatory=True, desc="fields of GroupSettings")
 
 
 class _DescribeOutputSpec(_GroupOutputSpec):
-    maps = Directory(exists=True, desc="folder of all maps as one array")
+    maps = Directory(exists=True, desc="folder with all maps as one array")
 
 
 class DescribeGroup(_GroupInterface):
@@ -122,21 +125,21 @@ class DescribeGroup(_GroupInterface):
             Path(runtime.cwd),
         )
         self._results["maps"] = str(folder)
-        self._keep(target)
+        self._list_files(target)
         return runtime
 
 
 class _TestInputSpec(_GroupInputSpec):
-    maps = Directory(exists=True, desc="folder of all maps as one array; not for paired tests")
-    rows = traits.List(traits.Dict(), mandatory=True, desc="what is known of each subject")
+    maps = Directory(exists=True, desc="folder with all maps as one array; not for paired tests")
+    rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
     permute = traits.Dict(mandatory=True, desc="fields of PermuteSettings")
-    network_table = Str("", usedefault=True, desc="table of further networks")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads to compute on")
+    network_table = Str("", usedefault=True, desc="table of additional networks")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="number of threads")
 
 
 class _TestOutputSpec(_GroupOutputSpec):
-    contrasts = traits.List(Str, desc="what was tested")
+    contrasts = traits.List(Str, desc="contrasts that were tested")
 
 
 class TestGroup(_GroupInterface):
@@ -161,9 +164,10 @@ class TestGroup(_GroupInterface):
         else:
             stack = read_stack(Path(self.inputs.maps))
         settings = model, PermuteSettings(**self.inputs.permute)
-        further = self.inputs.network_table
-        self._results["contrasts"] = save_tests(stack, rows, target, settings, folder, further)
-        self._keep(target)
+        self._results["contrasts"] = save_tests(
+            stack, rows, target, settings, folder, self.inputs.network_table
+        )
+        self._list_files(target)
         return runtime
 
 
@@ -173,7 +177,7 @@ class _SaveGroupsInputSpec(VersionedInputSpec):
 
 
 class SaveGroups(NPIInterface):
-    """Put the results of all groups into the dataset, in the place of earlier ones."""
+    """Save the results of all groups into the dataset, replacing earlier ones."""
 
     input_spec = _SaveGroupsInputSpec
     output_spec = _GroupOutputSpec

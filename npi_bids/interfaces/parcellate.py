@@ -1,4 +1,4 @@
-"""Regional series of one run: extracted from images, or taken over from another program."""
+"""Regional series of one run: extracted from images, or supplied by another program."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class _ParcellateInputSpec(VersionedInputSpec):
 
 
 class ParcellateOutputSpec(TraitedSpec):
-    """What is known of a run, wherever its regional series come from."""
+    """The tables and the summary of a run, whether its series were extracted or supplied."""
 
     timeseries = File(exists=True, desc="timeseries.tsv, all regions in atlas order")
     coverage = File(exists=True, desc="coverage of each region")
     outliers = File(exists=True, desc="1 for each sample left out")
     design = File(exists=True, desc="confounds that were regressed out")
-    raw = File(exists=True, desc="regional signals before they were cleaned, in SD")
-    summary = File(exists=True, desc="JSON: what happened to the run")
+    raw = File(exists=True, desc="regional signals before denoising, in SD")
+    summary = File(exists=True, desc="JSON summary of the run")
 
 
 class Parcellate(NPIInterface):
-    """Extract the regional series of one run, clean them, and measure coverage."""
+    """Extract the regional series of one run, denoise them, and measure coverage."""
 
     input_spec = _ParcellateInputSpec
     output_spec = ParcellateOutputSpec
@@ -43,22 +43,21 @@ class Parcellate(NPIInterface):
         from npi_bids.io.json_records import write_record
         from npi_bids.io.tables import write_run
         from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-        from npi_bids.parcellation.extraction import extract_run, summarise
+        from npi_bids.parcellation.extraction import extract_run, summarise_run
         from npi_bids.parcellation.parcellation import read_parcellation
         from npi_bids.parcellation.run_files import RunFiles
 
-        given = self.inputs.get_traitsfree()
-        paths = {
-            key: Path(given[key]) for key in ("bold", "right", "mask", "confounds") if key in given
-        }
+        inputs = self.inputs.get_traitsfree()
+        names = ("bold", "right", "mask", "confounds")
+        paths = {name: Path(inputs[name]) for name in names if name in inputs}
         parcellation = read_parcellation(Path(self.inputs.atlas))
         denoise = DenoiseSettings(**self.inputs.denoise)
         coverage = CoverageSettings(**self.inputs.coverage)
         extracted = extract_run(
-            RunFiles(**paths, tr=given.get("tr")), parcellation, denoise, coverage
+            RunFiles(**paths, tr=inputs.get("tr")), parcellation, denoise, coverage
         )
         summary = self._file(runtime, "summary.json")
-        write_record(summarise(extracted, parcellation, denoise), summary)
+        write_record(summarise_run(extracted, parcellation, denoise), summary)
         files = write_run(
             extracted.series,
             extracted.coverage,
@@ -71,7 +70,7 @@ class Parcellate(NPIInterface):
 
 
 def largest_volume(paths: Sequence[Path]) -> int:
-    """Return the voxels of the largest volume of some runs, from their headers; 0 without any."""
+    """Return the number of voxels of the largest volume among runs, from headers; 0 if none."""
     from npi_bids.parcellation.run_files import count_voxels
 
     volumes = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
@@ -82,17 +81,17 @@ def largest_volume(paths: Sequence[Path]) -> int:
 
 
 def count_values(path: Path) -> tuple[int, int]:
-    """Return samples and places (voxels, greyordinates, regions) of a run, from its header.
+    """Return the numbers of samples and of voxels, greyordinates or regions, from the header.
 
     Raises
     ------
     InputDataError
-        An image cannot be read, or its header cannot be true.
+        An image cannot be read, or its header is implausible.
     """
     from npi_bids.io.tables import count_cells
-    from npi_bids.parcellation.volumes import count_places
+    from npi_bids.parcellation.volumes import read_series_shape
 
-    return count_cells(path) if path.suffix == ".tsv" else count_places(path)
+    return count_cells(path) if path.suffix == ".tsv" else read_series_shape(path)
 
 
 class _ReadSeriesInputSpec(VersionedInputSpec):
@@ -103,8 +102,8 @@ class _ReadSeriesInputSpec(VersionedInputSpec):
     labels = traits.List(Str, mandatory=True, desc="names of the regions")
     indices = traits.List(traits.Int, desc="index of each region in the table of its atlas")
     space = Str("unknown", usedefault=True, desc="template of the images")
-    strategy = Str(mandatory=True, desc="what the series say of their cleaning")
-    standardize = traits.Bool(True, usedefault=True, desc="bring regions to SD 1")
+    strategy = Str(mandatory=True, desc="description of the denoising of the series")
+    standardize = traits.Bool(True, usedefault=True, desc="scale regions to SD 1")
 
 
 class ReadSeries(NPIInterface):
@@ -115,27 +114,27 @@ class ReadSeries(NPIInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.io.json_records import write_record
-        from npi_bids.io.tables import SeriesRegions, read_given, write_given
-        from npi_bids.parcellation.extraction import summarise_given
+        from npi_bids.io.tables import SeriesRegions, read_supplied_series, write_supplied_run
+        from npi_bids.parcellation.extraction import summarise_external
 
-        given = self.inputs.get_traitsfree()
-        others = {key: Path(given[key]) for key in ("outliers", "motion") if key in given}
-        read = read_given(
+        inputs = self.inputs.get_traitsfree()
+        tables = {name: Path(inputs[name]) for name in ("outliers", "motion") if name in inputs}
+        supplied = read_supplied_series(
             Path(self.inputs.series),
-            SeriesRegions(tuple(self.inputs.labels), tuple(given.get("indices", ()))),
+            SeriesRegions(tuple(self.inputs.labels), tuple(inputs.get("indices", ()))),
             self.inputs.tr,
-            **others,
+            **tables,
             standardize=self.inputs.standardize,
         )
         summary = self._file(runtime, "summary.json")
-        about = summarise_given(
-            read.series,
-            read.displacement,
+        run_summary = summarise_external(
+            supplied.series,
+            supplied.displacement,
             self.inputs.strategy,
             self.inputs.space,
-            matched_by=read.matched_by,
+            matched_by=supplied.matched_by,
         )
-        write_record(about, summary)
-        files = write_given(read.series, read.displacement, Path(runtime.cwd))
+        write_record(run_summary, summary)
+        files = write_supplied_run(supplied.series, supplied.displacement, Path(runtime.cwd))
         self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
         return runtime

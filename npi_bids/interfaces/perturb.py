@@ -21,7 +21,7 @@ class _PerturbOutputSpec(TraitedSpec):
 
 
 class PerturbSurrogate(NPIInterface):
-    """Perturb every region of a trained surrogate, in every state that was observed."""
+    """Perturb every region of a trained surrogate, in every observed state."""
 
     input_spec = _PerturbInputSpec
     output_spec = _PerturbOutputSpec

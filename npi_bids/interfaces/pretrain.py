@@ -14,10 +14,10 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 class _PretrainInputSpec(VersionedInputSpec):
     series = traits.Dict(mandatory=True, desc="timeseries.tsv of each subject, in the dataset")
     out_dir = Str(mandatory=True, desc="root of the output dataset")
-    file = Str(mandatory=True, desc="where the surrogate goes, in the dataset")
+    file = Str(mandatory=True, desc="path of the surrogate in the dataset")
     train = traits.Dict(mandatory=True, desc="fields of TrainSettings")
-    links = traits.Dict(mandatory=True, desc="fields of PretrainedLinks: what it comes from")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads that torch computes on")
+    links = traits.Dict(mandatory=True, desc="fields of PretrainedLinks: its sources")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="number of threads for torch")
 
 
 class _PretrainOutputSpec(TraitedSpec):
@@ -55,29 +55,29 @@ def save_pretrained(
     train: Any,
     links: Mapping[str, Any],
 ) -> Path:
-    """Train on series of the output dataset; write the surrogate, and return where it lies."""
+    """Train on series of the output dataset, write the surrogate, and return its path."""
     from npi_bids.bids.sidecars import SeriesSidecar
     from npi_bids.io.tables import read_series
     from npi_bids.surrogates.base import resolve
     from npi_bids.surrogates.pretraining import pretrain
     from npi_bids.surrogates.storage import PretrainedLinks, write_pretrained
 
-    def runs_of(paths: Sequence[str]) -> list[Any]:
-        found = [out_dir / path for path in paths]
+    def read_runs(paths: Sequence[str]) -> list[Any]:
+        files = [out_dir / path for path in paths]
         return [
             read_series(path, tr=SeriesSidecar.read(path.with_suffix(".json")).repetition_time)
-            for path in found
+            for path in files
         ]
 
     def subjects() -> Iterator[tuple[str, list[Any]]]:
         for subject in sorted(series):
-            yield subject, runs_of(series[subject])
+            yield subject, read_runs(series[subject])
 
-    found = pretrain(subjects, train)
-    first = runs_of(series[min(series)])[0]
+    pretrained = pretrain(subjects, train)
+    first = read_runs(series[min(series)])[0]
     path = out_dir / file
     write_pretrained(
-        found,
+        pretrained,
         path,
         labels=first.labels,
         tr=first.tr,

@@ -12,7 +12,7 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
 
 class _ReportInputSpec(VersionedInputSpec):
     out_dir = Str(mandatory=True, desc="root of the output dataset")
-    after = traits.Any(desc="anything that must be there first")
+    after = traits.Any(desc="any output of a node that must run first")
 
 
 class _SubjectReportInputSpec(_ReportInputSpec):
@@ -20,7 +20,7 @@ class _SubjectReportInputSpec(_ReportInputSpec):
 
 
 class _ReportOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File(exists=True), desc="what was written")
+    out_files = OutputMultiObject(File(exists=True), desc="files written")
 
 
 class WriteTexts(NPIInterface):

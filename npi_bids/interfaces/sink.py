@@ -1,4 +1,4 @@
-"""Put results under their BIDS names into the output dataset."""
+"""Saving of results under their BIDS names in the output dataset."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class _SinkInputSpec(VersionedInputSpec):
     out_dir = Str(mandatory=True, desc="root of the output dataset")
     entities = traits.Dict(mandatory=True, desc="entities of the outputs, atlas included")
     desc = Str(mandatory=True, desc="label of the denoising strategy")
-    links = traits.Dict(mandatory=True, desc="fields of Links: what the files come from")
-    summary = File(exists=True, mandatory=True, desc="JSON of the step that made the files")
+    links = traits.Dict(mandatory=True, desc="fields of Links: sources of the files")
+    summary = File(exists=True, mandatory=True, desc="JSON of the step that wrote the files")
 
 
 class _SinkOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File(), desc="what was written, sidecars included")
-    # Nipype takes files of equal content for equal, wherever they lie; a name is a name.
+    out_files = OutputMultiObject(File(), desc="files written, including sidecars")
+    # Nipype treats files with the same content as equal, whatever their paths.
     names = traits.List(Str, desc="the same, relative to the output dataset")
 
 
@@ -39,7 +39,7 @@ class _SaveRunInputSpec(_SinkInputSpec):
     coverage = File(exists=True, mandatory=True, desc="coverage of each region")
     outliers = File(exists=True, mandatory=True, desc="1 for each sample left out")
     design = File(exists=True, mandatory=True, desc="confounds that were regressed out")
-    raw = File(exists=True, mandatory=True, desc="regional signals before they were cleaned")
+    raw = File(exists=True, mandatory=True, desc="regional signals before denoising")
 
 
 class SaveRun(NPIInterface):
@@ -56,7 +56,7 @@ class SaveRun(NPIInterface):
         from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 
         written = save_run(
-            [Path(getattr(self.inputs, kind)) for kind in RUN_TABLES],
+            [Path(getattr(self.inputs, name)) for name in RUN_TABLES],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
             summary=read_summary(self.inputs.summary),
@@ -74,12 +74,12 @@ class SaveRun(NPIInterface):
 
 
 class _SaveModelInputSpec(_SinkInputSpec):
-    files = InputMultiObject(File(exists=True), desc="files, each named after its kind")
-    run_files = traits.List(Str, desc="what was saved of the runs, relative to the dataset")
+    files = InputMultiObject(File(exists=True), desc="files, each named after its output")
+    run_files = traits.List(Str, desc="files saved for the runs, relative to the dataset")
 
 
 class SaveModel(NPIInterface):
-    """Save the matrices and the surrogate of one model, and last what became of its unit."""
+    """Save the matrices and the surrogate of one model, and finally the status of its unit."""
 
     input_spec = _SaveModelInputSpec
     output_spec = _SinkOutputSpec
@@ -93,8 +93,8 @@ class SaveModel(NPIInterface):
 
         links = Links.from_json(plain(self.inputs.links))
         check_claim(Path(self.inputs.out_dir) / CLAIM, links.configuration_hash)
-        given = self.inputs.get_traitsfree()
-        files, before = given.get("files", []), given.get("run_files", [])
+        inputs = self.inputs.get_traitsfree()
+        files, before = inputs.get("files", []), inputs.get("run_files", [])
         written = save_model(
             [Path(path) for path in files],
             Path(self.inputs.out_dir),

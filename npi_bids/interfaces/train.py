@@ -12,11 +12,11 @@ from npi_bids.interfaces.base import NPIInterface, PriorInputSpec, read_prior
 
 class _TrainInputSpec(PriorInputSpec):
     train = traits.Dict(mandatory=True, desc="fields of TrainSettings")
-    min_time = traits.Float(0.0, usedefault=True, desc="kept seconds that the model needs")
+    min_time = traits.Float(0.0, usedefault=True, desc="minimum duration of uncensored data (s)")
 
 
 class _TrainOutputSpec(TraitedSpec):
-    surrogate = File(exists=True, desc="the fitted surrogate; none where too little data is left")
+    surrogate = File(exists=True, desc="the fitted surrogate; none if too little data remains")
     checked = File(exists=True, desc="the same, fitted to the training windows alone")
     training = File(exists=True, desc="JSON: settings and errors, or why there is no surrogate")
 
@@ -24,8 +24,8 @@ class _TrainOutputSpec(TraitedSpec):
 class TrainSurrogate(NPIInterface):
     """Train a surrogate on a subject's runs.
 
-    Too little data is an outcome and no error: the record of the training says so, and there is no
-    surrogate.
+    Too little data is a valid outcome, not an error: the record of the training states it, and
+    there is no surrogate.
     """
 
     input_spec = _TrainInputSpec

@@ -7,7 +7,13 @@ from typing import Any
 
 from nipype.interfaces.base import traits
 
-from npi_bids.interfaces.base import ModelOutputSpec, NPIInterface, SubjectInputSpec, plain, speak
+from npi_bids.interfaces.base import (
+    ModelOutputSpec,
+    NPIInterface,
+    SubjectInputSpec,
+    plain,
+    set_up_worker_logging,
+)
 
 
 class _FitWholeBrainInputSpec(SubjectInputSpec):
@@ -16,14 +22,14 @@ class _FitWholeBrainInputSpec(SubjectInputSpec):
     measures = traits.Dict(usedefault=True, desc="fields of MeasureSettings")
     verdict = traits.Dict(usedefault=True, desc="fields of VerdictSettings")
     brain = traits.Dict(usedefault=True, desc="fields of BrainSettings")
-    min_time = traits.Float(0.0, usedefault=True, desc="kept seconds that the model needs")
+    min_time = traits.Float(0.0, usedefault=True, desc="minimum duration of uncensored data (s)")
 
 
 class FitWholeBrain(NPIInterface):
-    """Search the parameters of a whole-brain model, stimulate every region, and judge the map.
+    """Fit the parameters of a whole-brain model, stimulate every region, and assess the map.
 
-    One interface, since the search, the stimulation and the judgement share the simulated model.
-    Too little data is an outcome and no error: the summary says so and there are no files.
+    This is one interface, since all three steps share the simulated model. Too little data is a
+    valid outcome, not an error: the summary states it, and no files are written.
     """
 
     input_spec = _FitWholeBrainInputSpec
@@ -35,7 +41,7 @@ class FitWholeBrain(NPIInterface):
         from npi_bids.surrogates.windows import check_time
 
         folder = Path(runtime.cwd)
-        speak()  # the search takes hours
+        set_up_worker_logging()  # the search takes hours
         runs = read_runs(self.inputs.series, self.inputs.summaries)
         try:
             check_time(runs, self.inputs.min_time)
@@ -51,21 +57,21 @@ class FitWholeBrain(NPIInterface):
         from npi_bids.connectivity.measures import MeasureSettings
         from npi_bids.connectivity.settings import PerturbSettings
         from npi_bids.surrogates.base import TrainSettings
-        from npi_bids.whole_brain.inference import brain_of_runs
+        from npi_bids.whole_brain.inference import fit_brain
         from npi_bids.whole_brain.settings import BrainSettings
 
-        given = self.inputs
-        result = brain_of_runs(
+        inputs = self.inputs
+        result = fit_brain(
             runs,
-            train=TrainSettings(**given.train),
-            brain=BrainSettings(**plain(given.brain)),
+            train=TrainSettings(**inputs.train),
+            brain=BrainSettings(**plain(inputs.brain)),
             cache=folder.parent / "search",  # Nipype empties the folder of a node that runs again
-            regressors=read_regressors(given.summaries),
-            n_procs=given.n_threads,
+            regressors=read_regressors(inputs.summaries),
+            n_procs=inputs.n_threads,
         )
         assess = AssessSettings(
-            measures=MeasureSettings(**given.measures), verdict=VerdictSettings(**given.verdict)
+            measures=MeasureSettings(**inputs.measures), verdict=VerdictSettings(**inputs.verdict)
         )
-        result = with_hazards(result, given.summaries)
-        perturb = PerturbSettings(**given.perturb)
+        result = with_hazards(result, inputs.summaries)
+        perturb = PerturbSettings(**inputs.perturb)
         return write_subject(result, runs, perturb, assess, folder)

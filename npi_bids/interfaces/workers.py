@@ -9,57 +9,57 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import process_initializer
 
-from npi_bids.interfaces.base import speak
+from npi_bids.interfaces.base import set_up_worker_logging
 from npi_bids.io.failures import FAILURE, write_failure
 from npi_bids.io.lifeline import end_with_parent, start_tracker
 
 
 def prepare_worker(cwd: str, log_file: str = "") -> None:
-    """Prepare a worker process as Nipype does, and let it end with the process that started it.
+    """Prepare a worker process as Nipype does, and tie its life to the process that started it.
 
-    Its warnings go to the terminal, and all that it says to the log of the run.
+    Its warnings appear on the terminal, and all of its messages in the log file.
 
     Parameters
     ----------
     cwd
-        Folder to work in.
+        Working directory.
     log_file
-        Log of the run; none where empty.
+        Log file; none where empty.
     """
     end_with_parent()
     process_initializer(cwd)
-    speak(log_file, "WARNING")
+    set_up_worker_logging(log_file, "WARNING")
 
 
 def prepare_pools() -> None:
-    """Start what pools of processes share, before the first of them is made."""
+    """Start the resources that pools of processes share, before the first pool is created."""
     start_tracker()
 
 
 def run_node(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
-    """Run a node as Nipype's plugin does, and write down the error where it fails.
+    """Run a node as Nipype's plugin does, and record the error if it fails.
 
-    An interface of npi-bids has done so already; this serves errors before and after it, such as
-    an input that is missing or a disk that is full.
+    Interfaces of npi-bids record their own errors; this covers errors before and after them, such
+    as a missing input or a full disk.
 
     Parameters
     ----------
     node
         The node.
     updatehash
-        Whether to take what is there for the result of these inputs.
+        Whether to accept existing outputs as the result of these inputs.
     taskid
         Number of the task.
 
     Returns
     -------
     dict
-        ``result``, ``traceback`` (None where all went well) and ``taskid``.
+        ``result``, ``traceback`` (None on success) and ``taskid``.
     """
     outcome: dict[str, Any] = {"result": None, "traceback": None, "taskid": taskid}
     try:
         outcome["result"] = node.run(updatehash=updatehash)
-    except BaseException as error:  # noqa: BLE001 (the process that waits must be told of any)
+    except BaseException as error:  # noqa: BLE001 (the waiting process must learn of any error)
         outcome["traceback"] = format_exception(error)
         with suppress(OSError):
             note_failure(node, error)
@@ -69,7 +69,7 @@ def run_node(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
 
 
 def note_failure(node: Any, error: BaseException, *, replace: bool = False) -> None:
-    """Write why a node failed into its folder, where that is not known yet or to be replaced."""
+    """Write why a node failed into its folder, unless a reason is recorded and kept."""
     path = Path(node.output_dir()) / FAILURE
     if replace or not path.is_file():
         write_failure(error, path)

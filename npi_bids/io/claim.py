@@ -18,7 +18,7 @@ from npi_bids.io.files import current_umask, partial_name
 
 
 class _Claim(TypedDict, total=False):
-    """Who holds a dataset, and for which configuration."""
+    """The process that claims a dataset, and its configuration."""
 
     ConfigurationHash: str
     Host: str
@@ -27,22 +27,22 @@ class _Claim(TypedDict, total=False):
 
 
 @contextmanager
-def claimed(path: Path, configuration: str, check: Callable[[], object]) -> Iterator[None]:
+def claim_dataset(path: Path, configuration: str, check: Callable[[], object]) -> Iterator[None]:
     """Claim an output dataset for a configuration, until the block ends.
 
-    Processes of one configuration hold a claim together. It can be taken over by another
-    configuration when no process holds it any more, which the system knows by a lock that ends
-    with its process. Where the file system knows no locks, the first claim stays.
+    Processes with the same configuration share a claim. Another configuration can take it over
+    once no process holds it any more, which is ensured by a file lock that ends with its process.
+    On file systems without locks, the first claim remains.
 
     Parameters
     ----------
     path
-        The file of the claim, in the dataset.
+        The claim file in the dataset.
     configuration
         Hash of all settings that shape a result.
     check
-        Raises a ConfigurationError where the dataset holds results that forbid this
-        configuration. It is called again once nobody else can write any.
+        Raises a ConfigurationError if the dataset contains results that rule out this
+        configuration. It is called again once no other process can write results.
 
     Raises
     ------
@@ -66,9 +66,9 @@ def claimed(path: Path, configuration: str, check: Callable[[], object]) -> Iter
 
 
 def check_claim(path: Path, configuration: str) -> None:
-    """Raise a ConfigurationError where a dataset is claimed for another configuration.
+    """Raise a ConfigurationError if a dataset is claimed for another configuration.
 
-    A dataset that nobody claimed may be written to by anybody.
+    Any process may write to a dataset without a claim.
     """
     claim = _read(path)
     other = _holder(path)
@@ -78,13 +78,13 @@ def check_claim(path: Path, configuration: str) -> None:
     raise ConfigurationError(
         f"<{out_dir}> is being written with another configuration ({other}, by process "
         f"{claim.get('ProcessID')} on {claim.get('Host')} since {claim.get('Since')}); this one "
-        f"is {configuration}. Use another out_dir, or wait until the other run has ended. Where "
-        f"it has ended already, delete <{path}>."
+        f"is {configuration}. Use another out_dir, or wait until the other run has ended. If it "
+        f"has already ended, delete <{path}>."
     )
 
 
 def _create(path: Path, configuration: str) -> None:
-    """Create the file of a claim with its content, unless it is there."""
+    """Create the claim file with its content, unless it exists."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_name())
     temporary = Path(name)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -102,7 +102,7 @@ def _create(path: Path, configuration: str) -> None:
 
 
 def _open(path: Path) -> IO[str]:
-    """Open a claim to be locked; one of another user may be read only."""
+    """Open a claim file for locking; that of another user may be read-only."""
     try:
         return path.open("r+", encoding="utf-8")
     except PermissionError:
@@ -110,7 +110,7 @@ def _open(path: Path) -> IO[str]:
 
 
 def _read(path: Path) -> _Claim:
-    """Return the claim; empty where there is none, or one that a power cut left in half."""
+    """Return the claim; empty if there is none, or if a power cut left it incomplete."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -132,10 +132,10 @@ def _content(configuration: str) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _lock(file: IO[str], kind: int) -> bool:
-    """Lock a file and return whether that went well; it does not where there are no locks."""
+def _lock(file: IO[str], operation: int) -> bool:
+    """Lock a file and return whether this succeeded; it fails on file systems without locks."""
     try:
-        fcntl.flock(file, kind)
+        fcntl.flock(file, operation)
     except OSError:
         return False
     return True

@@ -16,13 +16,13 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
 from npi_bids.io.images import read_dlabel
 from npi_bids.records import Array, ECResult
-from npi_bids.wording import join_words
+from npi_bids.wording import join_items
 
 Centres = Array | None
 
 
 def write_npz(result: ECResult, networks: Sequence[str], centres: Centres, path: Path) -> None:
-    """Write ``ec`` [source, target], ``labels`` and, where known, ``networks`` and ``centres``."""
+    """Write ``ec`` [source, target], ``labels`` and, if known, ``networks`` and ``centres``."""
     arrays = {"ec": result.matrix, "labels": np.array(result.labels)}
     if networks:
         arrays["networks"] = np.array(networks)
@@ -53,17 +53,17 @@ def write_mat(result: ECResult, networks: Sequence[str], centres: Centres, path:
 def write_graphml(result: ECResult, networks: Sequence[str], centres: Centres, path: Path) -> None:
     """Write a directed graph: an edge from source to target, with its weight and its sign."""
     graph = nx.DiGraph(description="Effective connectivity; edges point from source to target.")
-    for place, label in enumerate(result.labels):
-        facts = {"label": label}
+    for index, label in enumerate(result.labels):
+        attributes = {"label": label}
         if networks:
-            facts["network"] = networks[place]
-        if centres is not None and np.isfinite(centres[place]).all():
-            facts |= dict(zip("xyz", centres[place].tolist(), strict=True))
-        graph.add_node(label, **facts)
-    off = result.matrix.copy()
-    np.fill_diagonal(off, 0.0)
-    for source, target in np.argwhere(np.isfinite(off) & (off != 0)):
-        weight = float(off[source, target])
+            attributes["network"] = networks[index]
+        if centres is not None and np.isfinite(centres[index]).all():
+            attributes |= dict(zip("xyz", centres[index].tolist(), strict=True))
+        graph.add_node(label, **attributes)
+    off_diagonal = result.matrix.copy()
+    np.fill_diagonal(off_diagonal, 0.0)
+    for source, target in np.argwhere(np.isfinite(off_diagonal) & (off_diagonal != 0)):
+        weight = float(off_diagonal[source, target])
         sign = "positive" if weight > 0 else "negative"
         graph.add_edge(result.labels[source], result.labels[target], weight=weight, sign=sign)
     with replacing(path) as temporary:
@@ -75,33 +75,39 @@ def write_brainnet(
 ) -> None:
     """Write ``.node`` and ``.edge`` for BrainNet Viewer (load as directed).
 
-    Columns of ``.node``: x, y, z, number of the network (colour), strength of what the region
-    sends (size), name. Regions that are not covered have no edges, which ``.edge`` writes as 0.
+    Columns of ``.node``: x, y, z, number of the network (colour), out-strength of the region
+    (size), name. Regions that are not covered have no edges, which are 0 in ``.edge``.
 
     Raises
     ------
     InputDataError
-        The centres of the regions are not known.
+        The centres of some regions are unknown.
     """
     if centres is None or not np.isfinite(centres).all():
         raise InputDataError(
             "BrainNet Viewer needs the centre of every region, and the table of regions has no "
             "x, y, z for all of them; use a volumetric atlas."
         )
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(networks), start=1)}
-    off = result.matrix.copy()
-    np.fill_diagonal(off, np.nan)
-    sent = np.nansum(np.abs(off), axis=1)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(networks), start=1)}
+    off_diagonal = result.matrix.copy()
+    np.fill_diagonal(off_diagonal, np.nan)
+    out_strength = np.nansum(np.abs(off_diagonal), axis=1)
     lines = [
-        "\t".join([*(f"{value:.1f}" for value in centres[place]),
-                   str(numbers[networks[place]] if networks else 1), f"{sent[place]:.6g}",
+        "\t".join([*(f"{value:.1f}" for value in centres[index]),
+                   str(numbers[networks[index]] if networks else 1), f"{out_strength[index]:.6g}",
                    label.replace(" ", "_")])
-        for place, label in enumerate(result.labels)
+        for index, label in enumerate(result.labels)
     ]  # fmt: skip
     for suffix, text in (
         (".node", lines),
-        # The format knows no missing value; a region without edges is drawn without them.
-        (".edge", ["\t".join(f"{v:.9g}" if np.isfinite(v) else "0" for v in row) for row in off]),
+        # The format has no missing values; 0 draws no edge.
+        (
+            ".edge",
+            [
+                "\t".join(f"{v:.9g}" if np.isfinite(v) else "0" for v in row)
+                for row in off_diagonal
+            ],
+        ),
     ):
         with replacing(path.with_suffix(suffix)) as temporary:
             temporary.write_text("\n".join(text) + "\n", encoding="utf-8")
@@ -143,13 +149,13 @@ def write_pconn(result: ECResult, atlas: Path, path: Path) -> None:
 def _parcels(atlas: Path, labels: tuple[str, ...]) -> ParcelsAxis:
     names, models, values = read_dlabel(atlas)
     if not isinstance(names, LabelAxis) or not isinstance(models, BrainModelAxis):
-        raise InputDataError(f"<{atlas}> is no atlas of labels; expected a .dlabel.nii.")
+        raise InputDataError(f"<{atlas}> is not an atlas of labels; expected a .dlabel.nii.")
     values = np.rint(values).astype(int)
     value_of = {name: value for value, (name, _) in names.label[0].items()}
     if missing := [label for label in labels if label not in value_of]:
         raise InputDataError(
-            f"The atlas <{atlas}> lacks the regions {join_words(missing, most=5)}; use the atlas "
-            "that the matrix was made with."
+            f"The atlas <{atlas}> lacks the regions {join_items(missing, most=5)}; use the atlas "
+            "that the matrix is based on."
         )
     parcels = [(label, models[np.flatnonzero(values == value_of[label])]) for label in labels]
     axis: ParcelsAxis = ParcelsAxis.from_brain_models(parcels)

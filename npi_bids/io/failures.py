@@ -1,4 +1,4 @@
-"""Why a step failed, in a file that another process reads: class, exit code and message."""
+"""Failures of workflow steps, passed between processes in a file: class, exit code, message."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Failure:
     error
         Name of its class.
     exit_code
-        Of the command that it ends.
+        Exit code of the command that it terminates.
     message
-        Its words, with line breaks where it has some.
+        Text of the error, including line breaks.
     on_purpose
-        Whether npi-bids raised it to tell the user something; anything else is a fault of the
+        Whether npi-bids raised it as a message to the user; any other error is a fault of the
         program or of the machine.
     """
 
@@ -36,13 +36,13 @@ class Failure:
     on_purpose: bool
 
 
-def failure_of(error: BaseException) -> Failure:
+def describe_failure(error: BaseException) -> Failure:
     """Describe an error.
 
-    >>> failure_of(InputDataError("<a.tsv> is empty.")).exit_code
+    >>> describe_failure(InputDataError("<a.tsv> is empty.")).exit_code
     3
     """
-    # Names of files may hold bytes that are no text, which no file in UTF-8 can hold.
+    # File names may contain bytes that cannot be encoded in UTF-8.
     message = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
     code = error.exit_code if isinstance(error, NPIError) else 1
     return Failure(
@@ -51,12 +51,12 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def write_failure(error: BaseException, path: Path) -> None:
-    """Write why a step failed as JSON; the folder is made where it is missing."""
-    write_text(path, json.dumps(asdict(failure_of(error)), indent=2) + "\n")
+    """Write why a step failed as JSON; a missing folder is created."""
+    write_text(path, json.dumps(asdict(describe_failure(error)), indent=2) + "\n")
 
 
 def read_failure(path: Path) -> Failure | None:
-    """Read what :func:`write_failure` wrote; None where there is no such file, or half of one."""
+    """Read the output of :func:`write_failure`; None if the file is missing or incomplete."""
     try:
         return Failure(**read_json(path))
     except (InputDataError, TypeError):

@@ -1,4 +1,4 @@
-"""Write files so that a reader never meets half of one."""
+"""Atomic writing of files and folders, so that readers never see an incomplete one."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from npi_bids.errors import (
     InputDataError,
 )
 
-# How a message looks, and the environment variable that tells workers which are shown.
+# Format of log messages, and the environment variable that sets the log level of workers.
 LOG_LINE = "%(asctime)s %(levelname)-7s %(message)s"
 LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
-# Sizes of the files that a node of a workflow has made, written last.
+# Sizes of the output files of a workflow node; written last.
 SEAL = "_sizes.json"
 _PARTIAL = ".partial_"
 
 
 def partial_name() -> str:
-    """Return how the name of a file in the making begins: it tells who makes it."""
+    """Return the prefix of unfinished files, which identifies the process that writes them."""
     host = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
     return f"{_PARTIAL}{host}-{os.getpid()}_"
 
 
 def remove_leftovers(root: Path) -> int:
-    """Remove files and folders in the making whose makers were killed, on this machine.
+    """Remove unfinished files and folders of processes on this machine that were killed.
 
     Returns
     -------
     int
-        How many were removed.
+        Number of files and folders removed.
     """
     removed = 0
-    # Others may write here now: os.walk passes over what vanishes, where Path.rglob raises.
+    # Other processes may write here: os.walk skips what vanishes, while Path.rglob raises.
     for folder, folders, names in os.walk(root):
         for name in (*folders, *names):
             removed += _remove_leftover(Path(folder, name))
@@ -52,7 +52,7 @@ def remove_leftovers(root: Path) -> int:
 
 
 def _remove_leftover(path: Path) -> bool:
-    """Remove a file or folder in the making where its maker, on this machine, is dead."""
+    """Remove an unfinished file or folder if the process that wrote it, on this machine, ended."""
     host = partial_name().rpartition("-")[0]
     pid = path.name.removeprefix(f"{host}-").partition("_")[0]
     if not path.name.startswith(host) or not pid.isdigit() or _is_alive(int(pid)):
@@ -76,7 +76,7 @@ def _is_alive(pid: int) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and put it in its place when all went well."""
+    """Yield a temporary path beside ``path``, which replaces ``path`` on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_name(), suffix=f"_{path.name}")
     os.close(handle)
@@ -91,40 +91,42 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_case(path: Path, root: Path) -> None:
-    """Refuse a path that differs from one that is there in nothing but capital letters.
+    """Refuse a path that differs from an existing one only in upper and lower case.
 
-    On file systems that do not tell them apart, one would overwrite the other.
+    On case-insensitive file systems, one would overwrite the other.
 
     Parameters
     ----------
     path
-        Where something is to be written.
+        Path to be written.
     root
-        Folder of the dataset; what is below it is compared.
+        Root of the dataset; the parts of the path below it are compared.
 
     Raises
     ------
     InputDataError
-        There is such a path; names both.
+        Such a path exists; the message names both.
     """
     folder = root
     for name in path.relative_to(root).parts:
-        there = os.listdir(folder) if folder.is_dir() else []
-        if twins := [other for other in there if other != name and other.lower() == name.lower()]:
+        existing = os.listdir(folder) if folder.is_dir() else []
+        if twins := [
+            other for other in existing if other != name and other.lower() == name.lower()
+        ]:
             raise InputDataError(
                 f"<{folder / name}> differs from <{folder / twins[0]}> only in capital letters, "
-                "which not every file system tells apart; rename what they are called after."
+                "which some file systems do not distinguish; rename the label that they contain."
             )
         folder /= name
 
 
 @contextmanager
 def replacing_folder(path: Path, *, new: bool = False) -> Iterator[Path]:
-    """Give a temporary folder, and put what it holds into ``path`` when all went well.
+    """Yield a temporary folder, whose content is moved into ``path`` on success.
 
-    A folder that is missing or empty appears at once, with all of its files. In one that holds
-    files already, each file is put in its place by itself. What processes that were killed left
-    of an earlier attempt is removed.
+    If ``path`` is missing or empty, it appears at once with all of its files. If it already
+    contains files, each file is moved separately. Leftovers of earlier attempts by processes that
+    were killed are removed.
 
     Parameters
     ----------
@@ -136,28 +138,28 @@ def replacing_folder(path: Path, *, new: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path
-        A hidden folder beside ``path``, or in it where there cannot be one beside it.
+        A hidden folder beside ``path``, or inside it where the parent cannot be used.
 
     Raises
     ------
     OSError
-        A folder that must be new holds files.
+        A folder that must be new contains files.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_attempts(path)
-    place = path if _must_stay(path) else path.parent
-    temporary = Path(tempfile.mkdtemp(dir=place, prefix=partial_name(), suffix=f"_{path.name}"))
+    parent = path if _must_stay(path) else path.parent
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=partial_name(), suffix=f"_{path.name}"))
     try:
         yield temporary
         temporary.chmod(path.stat().st_mode if path.is_dir() else 0o777 & ~current_umask())
-        _put_into_place(temporary, path, new=new)
+        _install_folder(temporary, path, new=new)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_attempts(path: Path) -> None:
-    """Remove what processes that were killed left of a folder in the making."""
+    """Remove unfinished copies of a folder that killed processes left behind."""
     path = path.resolve()
     for folder in (path.parent, path):
         for leftover in folder.glob(f"{_PARTIAL}*_{glob.escape(path.name)}"):
@@ -165,9 +167,9 @@ def remove_attempts(path: Path) -> None:
 
 
 def _must_stay(path: Path) -> bool:
-    """Tell whether a folder is there that no other can take the place of.
+    """Tell whether a folder exists that cannot be replaced.
 
-    It is mounted, as in a container, or somebody is in it.
+    It is mounted, as in a container, or contains the working directory.
     """
     if not path.is_dir():
         return False
@@ -175,7 +177,7 @@ def _must_stay(path: Path) -> bool:
     return mounted or not os.access(path.parent, os.W_OK) or Path.cwd().is_relative_to(path)
 
 
-def _put_into_place(folder: Path, path: Path, *, new: bool) -> None:
+def _install_folder(folder: Path, path: Path, *, new: bool) -> None:
     if folder.parent != path:
         try:
             folder.rename(path)
@@ -198,7 +200,7 @@ def _move_files(folder: Path, path: Path) -> None:
 
 
 def current_umask() -> int:
-    """Return the mask of permissions of new files, which can only be read by setting it."""
+    """Return the permission mask of new files, which can only be read by setting it."""
     umask = os.umask(0)
     os.umask(umask)
     return umask
@@ -221,7 +223,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputDataError
-        The file is missing or does not hold a JSON object.
+        The file is missing or does not contain a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -1,4 +1,4 @@
-"""Opening of images, with their headers checked before any data are read."""
+"""Images, whose headers are checked before any data are read."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
 
-# NIfTI, or CIFTI: what can be opened without reading its data.
+# NIfTI or CIFTI, which can be opened without reading their data.
 Image = SpatialImage | Cifti2Image
 
 # Voxels of a volume: 100 million are 0.4 mm in a box of MNI152, finer than any BOLD or atlas.
 MOST_VOXELS = 100_000_000
-# Values that are read at once: 1024 maps at 2 mm are 0.92e9. Series are read part by part.
+# Values read at once: 1024 maps at 2 mm are 0.92e9. Series are read in chunks.
 MOST_VALUES = 1_000_000_000
 # Deflate stores at most 258 bytes in 2 bits: https://zlib.net/zlib_tech.html.
 _DEFLATE = 1032
-# Bytes that GIFTI may unpack to, at most, beside this many times those on disk. Series of 32-bit
-# floats take about as many packed as unpacked.
+# A GIFTI file may unpack to the larger of this many bytes and this multiple of its size on disk.
+# Series of 32-bit floats are hardly compressible.
 _GIFTI_BYTES, _GIFTI_TIMES = 50_000_000, 20
 
 READ_ERRORS = (
@@ -38,7 +38,7 @@ READ_ERRORS = (
     nib.spatialimages.HeaderDataError,
 )
 
-# What nibabel raises on damaged XML of CIFTI and GIFTI beside those.
+# Further errors that nibabel raises on damaged XML of CIFTI and GIFTI.
 CIFTI_ERRORS = (
     *(AttributeError, KeyError, TypeError, IndexError, AssertionError, NotImplementedError),
     Cifti2HeaderError,
@@ -46,30 +46,30 @@ CIFTI_ERRORS = (
 
 
 def load_image(path: Path, *, keep_open: bool = False) -> Image:
-    """Open an image, and check that its header can be true, without reading its data.
+    """Open an image and check that its header is plausible, without reading its data.
 
     Parameters
     ----------
     path
-        NIfTI, or CIFTI.
+        NIfTI or CIFTI file.
     keep_open
-        Whether the file stays open, for reading part by part.
+        Whether the file stays open, for reading in chunks.
 
     Raises
     ------
     InputDataError
-        The file cannot be opened, is smaller than its header says, holds volumes of an
-        impossible size, or holds values that are no real numbers.
+        The file cannot be opened, is smaller than its header states, contains volumes of an
+        impossible size, or values that are not real numbers.
     """
     try:
         image = cast("Image", nib.load(path, **({"keep_file_open": True} if keep_open else {})))
-        shape, kind = image.shape, image.get_data_dtype()
+        shape, dtype = image.shape, image.get_data_dtype()
     except (*READ_ERRORS, *CIFTI_ERRORS) as error:
         raise unreadable(path, error) from error
-    if kind.kind not in "biuf":
-        named = "complex numbers" if kind.kind == "c" else f"values of the type {kind}"
+    if dtype.kind not in "biuf":
+        values = "complex numbers" if dtype.kind == "c" else f"values of the type {dtype}"
         raise InputDataError(
-            f"<{path}> holds {named}; expected real numbers, such as the magnitude of the signal."
+            f"<{path}> holds {values}; expected real numbers, such as the magnitude of the signal."
         )
     n_voxels = math.prod(shape[:3])
     if n_voxels > MOST_VOXELS and len(shape) > 2:
@@ -77,34 +77,34 @@ def load_image(path: Path, *, keep_open: bool = False) -> Image:
             f"<{path}> has {n_voxels:.3g} voxels per volume according to its header, shape "
             f"{shape}; expected at most {MOST_VOXELS:.3g}. Is the header damaged?"
         )
-    _check_size(path, image)
+    _check_n_bytes(path, image)
     return image
 
 
-def _check_size(path: Path, image: Image) -> None:
-    """Raise an error where the file cannot hold what its header says."""
+def _check_n_bytes(path: Path, image: Image) -> None:
+    """Raise an error if the file is too small for the data that its header states."""
     offset = getattr(image.dataobj, "offset", 0)
     stated = offset + math.prod(image.shape) * image.get_data_dtype().itemsize
-    size = path.stat().st_size
+    n_bytes = path.stat().st_size
     if path.name.endswith(".nii.gz"):
-        size *= _DEFLATE
+        n_bytes *= _DEFLATE
     elif not path.name.endswith(".nii"):
         return
-    if size < stated:
+    if n_bytes < stated:
         most = "at most " if path.name.endswith(".gz") else ""
         raise unreadable(
             path,
-            f"its header states {stated} bytes (shape {image.shape}) but it holds {most}{size}",
+            f"its header states {stated} bytes (shape {image.shape}) but it holds {most}{n_bytes}",
         )
 
 
 def read_data(path: Path, image: Image) -> NDArray[np.number]:
-    """Return all data of an image that was opened.
+    """Return all data of an opened image.
 
     Raises
     ------
     InputDataError
-        The file is cut off, or holds more values than fit into memory.
+        The file is truncated, or contains more values than fit into memory.
     """
     n_values = math.prod(image.shape)
     if n_values > MOST_VALUES:
@@ -124,18 +124,18 @@ def read_dlabel(path: Path) -> tuple[Axis, Axis, NDArray[np.number]]:
     Raises
     ------
     InputDataError
-        The file cannot be read, or has no two axes.
+        The file cannot be read, or does not have two axes.
     """
     image = cast("Cifti2Image", load_image(path))
     try:
-        first, second = (image.header.get_axis(place) for place in (0, 1))
+        first, second = (image.header.get_axis(dimension) for dimension in (0, 1))
         return first, second, np.asarray(image.dataobj)[0]
     except (*READ_ERRORS, *CIFTI_ERRORS) as error:
         raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, reason: Exception | str) -> InputDataError:
-    """Return the error for a file that is no image, or is cut off."""
+    """Return the error for a file that is not an image, or is truncated."""
     return InputDataError(
         f"<{path}> cannot be read as an image: {reason}. Is it complete? In a DataLad dataset run "
         "`datalad get` on it."
@@ -143,14 +143,13 @@ def unreadable(path: Path, reason: Exception | str) -> InputDataError:
 
 
 def is_wide(image: Image) -> bool:
-    """Return whether an image holds numbers that 32-bit floats may round: scaled, or wider."""
+    """Return whether 32-bit floats may round the values: they are scaled, or of a wider type."""
     scaled = (getattr(image.dataobj, "slope", 1), getattr(image.dataobj, "inter", 0)) != (1, 0)
-    kind = image.get_data_dtype()
-    return scaled or not np.can_cast(kind, np.float32)
+    return scaled or not np.can_cast(image.get_data_dtype(), np.float32)
 
 
 def read_gifti(path: Path) -> GiftiImage:
-    """Read a GIFTI file; raises an InputDataError where it is none, or lies of its size."""
+    """Read a GIFTI file; raise an InputDataError if it is invalid or misstates its size."""
     check_gifti(path)
     try:
         image = cast("GiftiImage", nib.load(path))
@@ -161,12 +160,12 @@ def read_gifti(path: Path) -> GiftiImage:
 
 
 def check_gifti(path: Path) -> None:
-    """Check that a GIFTI file unpacks to what its header says, a little at a time.
+    """Check in small steps that a GIFTI file unpacks to the size that its header states.
 
     Raises
     ------
     InputDataError
-        The file cannot be read, or unpacks to more than it says, or than is likely.
+        The file cannot be read, or unpacks to more than it states or than is plausible.
     """
     counter = _GiftiCounter(path)
     parser = ParserCreate()
@@ -189,22 +188,23 @@ class _GiftiCounter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._limit = max(_GIFTI_BYTES, _GIFTI_TIMES * path.stat().st_size)
-        self._total = 0  # bytes of all arrays up to here, as the header says
-        self._left = 0  # bytes that the array being read may still unpack to
+        self._total = 0  # bytes of all arrays so far, as the header states
+        self._remaining = 0  # bytes that the array being read may still unpack to
         self._zipped = False
         self._packed: Any = None
         self._base64 = ""
 
-    def start(self, name: str, about: dict[str, str]) -> None:
+    def start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "DataArray":
-            sizes = [int(about[f"Dim{axis}"]) for axis in range(int(about["Dimensionality"]))]
-            self._left = math.prod(sizes) * _gifti_type(about["DataType"]).itemsize
-            self._total += self._left
+            n_axes = int(attributes["Dimensionality"])
+            shape = [int(attributes[f"Dim{axis}"]) for axis in range(n_axes)]
+            self._remaining = math.prod(shape) * _gifti_type(attributes["DataType"]).itemsize
+            self._total += self._remaining
             if self._total > self._limit:
                 raise unreadable(
                     self._path, f"its arrays would unpack to more than {self._limit} bytes"
                 )
-            self._zipped = "GZip" in about.get("Encoding", "")
+            self._zipped = "GZip" in attributes.get("Encoding", "")
         elif name == "Data" and self._zipped:
             self._packed = zlib.decompressobj()
 
@@ -212,12 +212,11 @@ class _GiftiCounter:
         if self._packed is None:
             return
         joined = self._base64 + "".join(text.split())
-        whole = len(joined) - len(joined) % 4
-        self._base64 = joined[whole:]
-        self._left -= len(
-            self._packed.decompress(base64.b64decode(joined[:whole]), max(0, self._left) + 1)
-        )
-        if self._left < 0:
+        end = len(joined) - len(joined) % 4  # base64 encodes three bytes in four characters
+        self._base64 = joined[end:]
+        packed = base64.b64decode(joined[:end])
+        self._remaining -= len(self._packed.decompress(packed, max(0, self._remaining) + 1))
+        if self._remaining < 0:
             raise unreadable(self._path, "an array unpacks to more bytes than its header states")
 
     def end(self, name: str) -> None:

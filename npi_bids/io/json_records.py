@@ -1,4 +1,4 @@
-"""Records as JSON objects: one key per field, in CamelCase, checked by type when they are read."""
+"""Records as JSON objects: one CamelCase key per field, with types checked on reading."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_TYPE_NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def entry(
@@ -44,32 +44,31 @@ def entry(
     Parameters
     ----------
     description
-        What the value is, in one sentence.
+        Meaning of the value, in one sentence.
     default
-        What a file of an older version, which lacks the key, is taken to say; without it the key
-        must be there.
+        Value for files of an older version that lack the key; without it the key is required.
     factory
-        The same as a function without arguments.
+        Function without arguments that returns the default.
     key
-        In the JSON; the name of the field in CamelCase where empty.
+        Key in the JSON; the name of the field in CamelCase where empty.
     omit
-        Whether the key is left out where the value is the default.
+        Whether the key is omitted if the value is the default.
     block
         Whether the value is a mapping whose keys are names of fields, in CamelCase in the JSON.
     """
-    about = {"description": description, "key": key, "omit": omit, "block": block}
+    metadata = {"description": description, "key": key, "omit": omit, "block": block}
     if factory is not MISSING:
-        return field(default_factory=factory, metadata=about)
-    return field(default=default, metadata=about)
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def flat() -> Any:
-    """Declare a field that is itself a record, whose keys stand beside those of its owner."""
+    """Declare a field that is a record, whose keys appear among those of its owner."""
     return field(metadata={"flat": True})
 
 
 class Record:
-    """A frozen dataclass that is stored as a JSON object; its fields come from :func:`entry`."""
+    """A frozen dataclass stored as a JSON object, with fields declared by :func:`entry`."""
 
     def to_json(self) -> dict[str, object]:
         """Return the record as a JSON object."""
@@ -81,20 +80,19 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Mapping[str, object], owner: str = "A record") -> Self:
-        """Return the record that a JSON object holds.
+        """Return the record that a JSON object represents.
 
         Parameters
         ----------
         content
-            The object. Keys that the record does not have are passed over: a later version may
-            say more.
+            The object. Unknown keys are ignored, since a later version may add some.
         owner
-            Whose content it is, to begin a message with.
+            Name of the object, which begins error messages.
 
         Raises
         ------
         InputDataError
-            A key is missing, or its value is of another type.
+            A key is missing, or its value has another type.
         """
         return decode(cls, content, owner)
 
@@ -105,43 +103,43 @@ class Record:
         Raises
         ------
         InputDataError
-            The file cannot be read, a key is missing, or its value is of another type.
+            The file cannot be read, a key is missing, or its value has another type.
         """
         return cls.from_json(read_json(path), f"<{path}>")
 
 
-def camel(name: str) -> str:
+def camel_case(name: str) -> str:
     """Return the key of a field.
 
-    >>> camel("r2_own_history")
+    >>> camel_case("r2_own_history")
     'R2OwnHistory'
     """
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
-def snake(key: str) -> str:
-    """Return the field of a key; the name of a field stays as it is.
+def snake_case(key: str) -> str:
+    """Return the field name of a key; field names remain unchanged.
 
-    >>> snake("R2OwnHistory"), snake("r2_own_history")
+    >>> snake_case("R2OwnHistory"), snake_case("r2_own_history")
     ('r2_own_history', 'r2_own_history')
     """
     return re.sub(r"(?<!^)(?<!_)(?=[A-Z])", "_", key).lower()
 
 
-def key_of(entry_: Field[object]) -> str:
-    """Return the key that a field of a record has in the JSON."""
-    return str(entry_.metadata.get("key") or camel(entry_.name))
+def json_key(entry_: Field[object]) -> str:
+    """Return the JSON key of a field of a record."""
+    return str(entry_.metadata.get("key") or camel_case(entry_.name))
 
 
 def described_keys(cls: type) -> dict[str, str]:
-    """Return the description of every key of a record, those of records within it included."""
-    found: dict[str, str] = {}
+    """Return the description of every key of a record, including nested flat records."""
+    descriptions: dict[str, str] = {}
     for entry_ in fields(cls):
         if entry_.metadata.get("flat"):
-            found |= described_keys(_types(cls)[entry_.name])
+            descriptions |= described_keys(_types(cls)[entry_.name])
         else:
-            found[key_of(entry_)] = str(entry_.metadata.get("description", ""))
-    return found
+            descriptions[json_key(entry_)] = str(entry_.metadata.get("description", ""))
+    return descriptions
 
 
 def key_table(cls: type) -> str:
@@ -151,7 +149,7 @@ def key_table(cls: type) -> str:
 
 
 def encode(record: DataclassInstance) -> dict[str, object]:
-    """Return a dataclass as a JSON object, whatever its fields are.
+    """Return any dataclass as a JSON object.
 
     >>> from npi_bids.records import Verdict
     >>> encode(Verdict("caution", ("few samples",)))
@@ -159,15 +157,17 @@ def encode(record: DataclassInstance) -> dict[str, object]:
     """
     content: dict[str, object] = {}
     for entry_ in fields(record):
-        value, about = getattr(record, entry_.name), entry_.metadata
-        if about.get("omit") and value == entry_.default:
+        value, metadata = getattr(record, entry_.name), entry_.metadata
+        if metadata.get("omit") and value == entry_.default:
             continue
-        if about.get("flat"):
+        if metadata.get("flat"):
             content |= value.to_json()
-        elif about.get("block"):
-            content[key_of(entry_)] = {camel(key): _plain(item) for key, item in value.items()}
+        elif metadata.get("block"):
+            content[json_key(entry_)] = {
+                camel_case(key): _plain(item) for key, item in value.items()
+            }
         else:
-            content[key_of(entry_)] = _plain(value)
+            content[json_key(entry_)] = _plain(value)
     return content
 
 
@@ -184,11 +184,11 @@ def _plain(value: object) -> object:
 
 
 def decode(cls: type[T], content: Mapping[str, object], owner: str) -> T:
-    """Return the dataclass that a JSON object holds; as :meth:`Record.from_json`.
+    """Return the dataclass that a JSON object represents; see :meth:`Record.from_json`.
 
-    Keys in the style of older versions, which is that of the fields, are understood, and null is
-    the default where there is one. A number that a dataclass which is no :class:`Record` needs
-    and the object lacks is NaN.
+    Keys in the style of older versions, which are the names of the fields, are accepted, and null
+    stands for the default where there is one. If a dataclass is not a :class:`Record`, missing
+    numbers become NaN.
     """
     values: dict[str, Any] = {}
     hints = _types(cls)  # type: ignore[arg-type]
@@ -197,12 +197,12 @@ def decode(cls: type[T], content: Mapping[str, object], owner: str) -> T:
         if entry_.metadata.get("flat"):
             values[entry_.name] = hint.from_json(content, owner)
             continue
-        key = next((name for name in (key_of(entry_), entry_.name) if name in content), None)
+        key = next((name for name in (json_key(entry_), entry_.name) if name in content), None)
         if key is None:
             values |= _value_if_absent(cls, entry_, hint, owner)
         elif content[key] is not None or entry_.default in (MISSING, None):
             value = _with_fields(content[key]) if entry_.metadata.get("block") else content[key]
-            values[entry_.name] = _typed(hint, value, f"{owner}, {key_of(entry_)}:")
+            values[entry_.name] = _typed(hint, value, f"{owner}, {json_key(entry_)}:")
     try:
         return cls(**values)
     except NPIError as error:  # a value out of its bounds
@@ -212,24 +212,28 @@ def decode(cls: type[T], content: Mapping[str, object], owner: str) -> T:
 def _value_if_absent(
     cls: type, entry_: Field[object], hint: object, owner: str
 ) -> dict[str, float]:
-    """Return NaN by the name of the field, nothing where it has a default, or refuse it."""
+    """Return NaN for the field, an empty mapping if it has a default, or raise an error."""
     if entry_.default is not MISSING or entry_.default_factory is not MISSING:
         return {}
     if issubclass(cls, Record) or hint is not float:
-        raise InputDataError(f"{owner} lacks {key_of(entry_)}.")
+        raise InputDataError(f"{owner} lacks {json_key(entry_)}.")
     return {entry_.name: float("nan")}
 
 
 def _with_fields(block: object) -> object:
-    """Return a block by the names of its fields."""
-    return {snake(key): item for key, item in block.items()} if isinstance(block, dict) else block
+    """Return a block with the names of its fields as keys."""
+    return (
+        {snake_case(key): item for key, item in block.items()}
+        if isinstance(block, dict)
+        else block
+    )
 
 
 _types = cache(get_type_hints)
 
 
 def _typed(hint: Any, value: object, where: str) -> object:
-    """Return a value of JSON as the type that a field has."""
+    """Return a JSON value as the type of its field."""
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None:
@@ -257,16 +261,16 @@ def _single(hint: type, value: object, where: str) -> object:
         return int(value)
     elif isinstance(value, hint) and (hint is not int or not isinstance(value, bool)):
         return value
-    raise InputDataError(f"{where} {_shown(value)}; expected {_WORDS[hint]}.")
+    raise InputDataError(f"{where} {_short_repr(value)}; expected {_TYPE_NAMES[hint]}.")
 
 
-def _checked(kind: type[T], value: object, where: str, words: str) -> T:
-    if not isinstance(value, kind):
-        raise InputDataError(f"{where} {_shown(value)}; expected {words}.")
+def _checked(expected: type[T], value: object, where: str, type_name: str) -> T:
+    if not isinstance(value, expected):
+        raise InputDataError(f"{where} {_short_repr(value)}; expected {type_name}.")
     return value
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -277,5 +281,5 @@ def write_record(record: DataclassInstance, path: Path) -> None:
 
 
 def read_record(cls: type[T], path: Path) -> T:
-    """Read a dataclass from JSON; as :meth:`Record.read`."""
+    """Read a dataclass from JSON; see :meth:`Record.read`."""
     return decode(cls, read_json(path), f"<{path}>")

@@ -1,4 +1,4 @@
-"""Worker processes that never outlive the process that started them."""
+"""Lifetime of worker processes, which never outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def end_with_parent() -> None:
-    """Let this worker process end as soon as the process that started it has ended.
+    """Make this worker process end as soon as the process that started it has ended.
 
     A parent that is killed cannot end its workers, and a fork server between them lives as long
-    as they do. A thread waits for the pipe to the parent, which the system closes whatever ends
-    the parent; on Linux the kernel also ends the worker with the fork server. Interrupts from the
-    keyboard reach the parent too, which ends its workers itself.
+    as they do. A thread waits for the pipe to the parent, which the system closes however the
+    parent ends; on Linux the kernel also ends the worker with the fork server. Keyboard interrupts
+    reach the parent as well, which ends its workers itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A worker that was forked has the handlers of its parent, and would write to its pipe.
@@ -40,12 +40,12 @@ def end_with_parent() -> None:
 
 
 def start_tracker() -> None:
-    """Start Python's tracker of semaphores, so that a terminal that is closed does not end it.
+    """Start Python's tracker of semaphores such that closing the terminal does not end it.
 
-    It ignores the other signals that ask a process to end. Where it ends before the processes
-    that use it, Python starts another one, which knows nothing and shows tracebacks.
+    It ignores the other signals that ask a process to end. If it ends before the processes that
+    use it, Python starts a new one, which lacks their records and prints tracebacks.
     """
-    # A process inherits what is blocked; nothing that arrives here meanwhile is lost.
+    # A process inherits the blocked signals; signals that arrive here meanwhile are not lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
         resource_tracker.ensure_running()

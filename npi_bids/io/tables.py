@@ -1,4 +1,4 @@
-"""Tables: the one TSV reader, time series and matrices, and tables of other programs."""
+"""Tables: the TSV reader, time series and matrices, and tables of other programs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import pandas as pd
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
 from npi_bids.records import Array, ECResult, Mask, RegionSeries, check_region_names
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 _DIGITS = "%.9g"
-# What stands in the place of a value that is not there (BIDS 1.11.1, "Tabular files").
+# Representations of a missing value (BIDS 1.11.1, "Tabular files").
 MISSING = ("n/a", "")
 _logger = logging.getLogger(__name__)
-# First columns of tables that count samples instead of showing a region.
+# Names of a first column that numbers the samples instead of containing a region.
 _COUNTERS = ("", "time", "index", "sample", "volume", "frame", "unnamed: 0")
 _INDEX, _NAME = ("index", "label_index"), ("name", "label", "region")
 _FD = "framewise_displacement"
@@ -34,13 +34,13 @@ Table = pd.DataFrame
 
 
 def write_table(table: pd.DataFrame, path: Path, digits: str = _DIGITS) -> None:
-    """Write a table without an index; what is missing is ``n/a``."""
+    """Write a table without an index; missing values are ``n/a``."""
     with replacing(path) as temporary:
         table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=digits)
 
 
 def write_rows(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Write a table from one mapping per row; what a row lacks is ``n/a``."""
+    """Write a table from one mapping per row; columns that a row lacks are ``n/a``."""
     write_table(pd.DataFrame(list(rows)), path)
 
 
@@ -59,25 +59,24 @@ class Cells:
 def read_cells(path: Path, separator: str = "\t", comment: str = "") -> Cells:
     """Read a table as text; every row has as many cells as the header has names.
 
-    Every table that npi-bids reads goes through this function. A TSV knows no quotes (BIDS
-    1.11.1, "Tabular files"); a table with another separator has those of CSV. A byte order mark
-    and any line ending are understood, blanks around a cell are removed, and a last column that
-    has neither a name nor a value is dropped.
+    A TSV has no quotes (BIDS 1.11.1, "Tabular files"); a table with another separator is quoted
+    like CSV. A byte order mark and any line ending are accepted, blanks around a cell are removed,
+    and a last column that has neither a name nor a value is dropped.
 
     Parameters
     ----------
     path
         The file.
     separator
-        Between cells.
+        Character between cells.
     comment
-        Lines that begin with this are skipped; none where empty.
+        Prefix of lines to skip; none where empty.
 
     Raises
     ------
     InputDataError
         The file cannot be read, is empty or binary, a row is longer or shorter than the header,
-        or a column has no name or that of another one. The first column may lack a name.
+        or column names are missing or repeated. Only the first column may lack a name.
     """
     lines = _read_lines(path, comment)
     if separator == "\t":
@@ -119,19 +118,19 @@ def read_column_names(path: Path) -> tuple[str, ...]:
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
-    """Read a TSV with numbers as numbers; ``n/a`` and empty cells are missing, nothing else is.
+    """Read a TSV, converting numbers; only ``n/a`` and empty cells are missing values.
 
     Parameters
     ----------
     path
         The file.
     text
-        Columns that stay text whatever they hold.
+        Columns that remain text whatever they contain.
 
     Returns
     -------
     DataFrame
-        A column that holds a word is text as a whole.
+        A column that contains any text is text throughout.
 
     Raises
     ------
@@ -167,21 +166,21 @@ def read_table(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
 def read_numbers(
     path: Path, columns: Collection[str] | None = None, *, finite: bool = True
 ) -> pd.DataFrame:
-    """Read a TSV in which some columns, or all, hold nothing but numbers.
+    """Read a TSV in which some columns, or all, must be numeric.
 
     Parameters
     ----------
     path
         The file.
     columns
-        Those that must be numbers, where the table has them; all where None.
+        Columns that must be numeric if the table has them; all where None.
     finite
-        Whether an infinite number is refused.
+        Whether infinite numbers are refused.
 
     Raises
     ------
     InputDataError
-        A word stands in such a column (says which, and in which line); or see :func:`read_cells`.
+        Such a column contains text (the message names the line); or see :func:`read_cells`.
     """
     table = read_table(path)
     for name in table.columns if columns is None else columns:
@@ -191,9 +190,9 @@ def read_numbers(
 
 
 def _read_lines(path: Path, comment: str = "") -> list[tuple[int, str]]:
-    """Return the lines of a text file with their numbers, without those that are empty at its end.
+    """Return the numbered lines of a text file, without empty lines at its end.
 
-    At least one line, the header, is there.
+    There is at least one line, the header.
     """
     try:
         content = path.read_bytes()
@@ -243,13 +242,13 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 
 
 def _without_blanks(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Remove blanks around words; a column that is one of numbers without them becomes one."""
+    """Remove blanks around text, and convert the column to numbers if all remaining text is."""
     if pd.api.types.is_bool_dtype(column):
         return column
-    words = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
-    words = words.mask(words.isin(list(MISSING)))
-    numbers = pd.to_numeric(words, errors="coerce")
-    return numbers if bool((numbers.notna() == words.notna()).all()) else words
+    stripped = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+    stripped = stripped.mask(stripped.isin(list(MISSING)))
+    numbers = pd.to_numeric(stripped, errors="coerce")
+    return numbers if bool((numbers.notna() == stripped.notna()).all()) else stripped
 
 
 def _as_numbers(column: pd.Series[Any], path: Path, *, finite: bool) -> pd.Series[Any]:
@@ -279,7 +278,7 @@ def write_series(series: RegionSeries, path: Path) -> None:
 
 
 def read_series(path: Path, tr: float) -> RegionSeries:
-    """Read a ``timeseries.tsv``, all its regions included.
+    """Read a ``timeseries.tsv``, including regions that are not covered.
 
     Parameters
     ----------
@@ -291,7 +290,7 @@ def read_series(path: Path, tr: float) -> RegionSeries:
     Raises
     ------
     InputDataError
-        A kept row of a covered region holds something that is not a number.
+        An uncensored sample of a covered region is not a number.
     """
     table = read_numbers(path)
     data = table.to_numpy(dtype=np.float64)
@@ -305,21 +304,21 @@ def with_regions_of(first: RegionSeries, other: RegionSeries, path: Path) -> Reg
     Parameters
     ----------
     first
-        The run whose order counts.
+        The run that defines the order.
     other
         Series of the same regions in any order.
     path
-        Where they come from, for the message.
+        File of these series, for the message.
 
     Raises
     ------
     InputDataError
-        The regions are not the same; says which differ.
+        The regions differ; the message lists the differences.
     """
     if differing := sorted(set(first.labels) ^ set(other.labels)):
         raise InputDataError(
             f"<{path}> has other regions than the first table: {', '.join(differing[:5])}"
-            f"{', ...' if len(differing) > 5 else ''} are in one of them alone. Expected the same "
+            f"{', ...' if len(differing) > 5 else ''} are in only one of them. Expected the same "
             "regions in all tables, in any order."
         )
     order = [other.labels.index(label) for label in first.labels]
@@ -352,10 +351,10 @@ def read_matrix(path: Path) -> ECResult:
     return ECResult(matrix, tuple(table.columns[1:]))
 
 
-def write_given(series: RegionSeries, displacement: Array, folder: Path) -> dict[str, Path]:
-    """Write the tables of a run whose series were given; as :func:`write_run`.
+def write_supplied_run(series: RegionSeries, displacement: Array, folder: Path) -> dict[str, Path]:
+    """Write the tables of a run whose series were supplied; see :func:`write_run`.
 
-    A region is covered where it has values; of voxels nothing is known.
+    A region is covered if it has values; the numbers of voxels are unknown.
     """
     unknown = np.full(len(series.labels), np.nan)
     coverage = pd.DataFrame({
@@ -365,15 +364,15 @@ def write_given(series: RegionSeries, displacement: Array, folder: Path) -> dict
         "coverage": unknown,
         "covered": ~np.isnan(series.data).all(axis=0),
     })  # fmt: skip
-    nothing = pd.DataFrame(index=range(len(series.keep)))
-    return write_run(series, coverage, nothing, (displacement, series.data), folder)
+    no_regressors = pd.DataFrame(index=range(len(series.keep)))
+    return write_run(series, coverage, no_regressors, (displacement, series.data), folder)
 
 
 def write_run(
     series: RegionSeries,
     coverage: pd.DataFrame,
     regressors: pd.DataFrame,
-    seen: tuple[Array, Array],
+    displacement_and_raw: tuple[Array, Array],
     folder: Path,
 ) -> dict[str, Path]:
     """Write the tables of one run into a folder.
@@ -386,29 +385,29 @@ def write_run(
         One row per region.
     regressors
         One row per sample; may have no columns.
-    seen
-        Framewise displacement of each sample (mm), NaN where it is not known; and the signals
-        before they were cleaned, shape of the series.
+    displacement_and_raw
+        Framewise displacement of each sample (mm), NaN where unknown; and the signals before
+        denoising, in the shape of the series.
     folder
-        Where to.
+        Output folder.
 
     Returns
     -------
     dict
         Paths of timeseries, coverage, outliers, design and raw.
     """
-    kinds = ("timeseries", "coverage", "outliers", "design", "raw")
-    displacement, raw = seen
-    paths = {kind: folder / f"{kind}.tsv" for kind in kinds}
+    names = ("timeseries", "coverage", "outliers", "design", "raw")
+    displacement, raw = displacement_and_raw
+    paths = {name: folder / f"{name}.tsv" for name in names}
     write_series(series, paths["timeseries"])
     write_table(coverage, paths["coverage"])
     left_out = (~series.keep).astype(int)
     motion = {"left_out": left_out, "framewise_displacement": displacement}
     write_table(pd.DataFrame(motion), paths["outliers"])
-    # A table needs a column: the constant is part of every fit.
+    # A table needs a column; the constant is part of every fit.
     constant = pd.DataFrame({"constant": np.ones(len(series.keep), dtype=int)})
     write_table(pd.concat([constant, regressors.reset_index(drop=True)], axis=1), paths["design"])
-    # For people to look at: three digits are enough, and half the size.
+    # For visual inspection three digits suffice, at half the file size.
     write_table(pd.DataFrame(raw, columns=list(series.labels)), paths["raw"], digits="%.3g")
     return paths
 
@@ -422,8 +421,8 @@ class SeriesRegions:
     labels
         Their names, in the order of the results.
     indices
-        Of each region in the table of its atlas, by which columns that are only numbered are
-        known; empty where there is no such table.
+        Index of each region in the table of its atlas, which identifies columns without names;
+        empty where there is no such table.
     """
 
     labels: tuple[str, ...]
@@ -431,15 +430,15 @@ class SeriesRegions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GivenSeries:
-    """Series of one run.
+class SuppliedSeries:
+    """Supplied series of one run.
 
     Attributes
     ----------
     series
-        Samples that are left out are NaN, and have their place in time.
+        Regional signals; censored samples are NaN and keep their position in time.
     displacement
-        Framewise displacement of each sample in mm; NaN where it is not known.
+        Framewise displacement of each sample in mm; NaN where unknown.
     matched_by
         How columns were assigned to regions: ``name``, ``index`` or ``position``.
     """
@@ -452,31 +451,31 @@ class GivenSeries:
 def shared_regions_of_tables(
     paths: Sequence[Path], atlas_table: Path | None = None
 ) -> SeriesRegions:
-    """Return the regions that tables of series show.
+    """Return the regions that tables of series share.
 
-    The names in the table of the atlas decide where a header has them too, or where headers only
-    number their columns; otherwise the names that the most tables have, in the order of the first
-    of these. A table with other names is refused when it is read.
+    The names are those in the table of the atlas if a header has them too, or if headers only
+    number their columns; otherwise those that most tables have, in the order of the first of
+    these. A table with other names is refused when it is read.
 
     Parameters
     ----------
     paths
-        All tables of one atlas; none where no run of it can be used.
+        All tables of one atlas; empty if none of its runs can be used.
     atlas_table
-        Table of the atlas's regions, with columns index and name (or label, region).
+        Table of the regions of the atlas, with columns index and name (or label, region).
 
     Raises
     ------
     InputDataError
-        No table can be read; or the most common header repeats a name, has fewer than two, is a
-        row of numbers, or another number of columns than the atlas has regions.
+        No table can be read; or the most common header repeats a name, has fewer than two names,
+        consists of numbers, or does not match the number of regions of the atlas.
     """
     headers: dict[Path, tuple[str, ...]] = {}
     errors: list[InputDataError] = []
     for path in paths:
         try:
             headers[path] = _region_columns(path)
-        except InputDataError as error:  # of this table; it fails alone when it is read
+        except InputDataError as error:  # concerns this table only, and recurs when it is read
             errors.append(error)
     if not headers:
         if errors:
@@ -492,7 +491,7 @@ def shared_regions_of_tables(
 
 
 def count_cells(path: Path) -> tuple[int, int]:
-    """Return rows and columns of a table of series; 0 where it cannot be read."""
+    """Return the numbers of rows and columns of a table of series; 0 if it cannot be read."""
     try:
         with path.open("rb") as file:
             columns = len(file.readline().split(b"\t"))
@@ -501,7 +500,7 @@ def count_cells(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def read_given(
+def read_supplied_series(
     path: Path,
     regions: SeriesRegions,
     tr: float,
@@ -509,52 +508,52 @@ def read_given(
     outliers: Path | None = None,
     motion: Path | None = None,
     standardize: bool = True,
-) -> GivenSeries:
-    """Read the series of one run, and put samples that were taken out back in their place.
+) -> SuppliedSeries:
+    """Read the series of one run, and reinsert censored samples that were removed.
 
-    Columns are assigned to regions by name. Columns that are only numbered are assigned by the
-    index in the table of the atlas, or by position where they count 0, 1, ... or 1, 2, ...
+    Columns are assigned to regions by name. Numbered columns are assigned by the index in the
+    table of the atlas, or by position if the numbers are 0, 1, ... or 1, 2, ...
 
     Parameters
     ----------
     path
-        One column per region, one row per sample; ``n/a`` is missing.
+        Table with one column per region and one row per sample; ``n/a`` is a missing value.
     regions
-        Of the atlas; the result has them in this order.
+        Regions of the atlas, which define the order of the result.
     tr
         Sampling period (s).
     outliers
-        Table of XCP-D with 1 for each sample that was censored. Where the series have as many
-        rows as it has zeros, the censored rows are gone, and come back as NaN.
+        Table of XCP-D with 1 for each censored sample. If the series have as many rows as it has
+        zeros, the censored rows were removed and are reinserted as NaN.
     motion
         Table with ``framewise_displacement``.
     standardize
-        Whether to bring each region to mean 0 and SD 1 over the kept samples.
+        Whether to scale each region to mean 0 and SD 1 over the uncensored samples.
 
     Raises
     ------
     InputDataError
-        A value is not a number, the table shows other regions or has another number of rows, or a
-        region is known in some samples only.
+        A value is not a number, the table has other regions or another number of rows, or a region
+        lacks values in some samples only.
     """
     names = _region_columns(path)
-    places, matched_by = _match_columns(path, names, regions)
+    columns, matched_by = _match_columns(path, names, regions)
     table = read_numbers(path)
-    data = table[[names[place] for place in places]].to_numpy(dtype=np.float64)
+    data = table[[names[column] for column in columns]].to_numpy(dtype=np.float64)
     if outliers is not None:
-        data = _in_place(data, _read_censored(outliers), path, outliers)
+        data = _reinsert_censored(data, _read_censored(outliers), path, outliers)
     keep = np.asarray(np.isfinite(data).any(axis=1))
-    _check_whole(data[keep], regions.labels, path)
+    _check_missing(data[keep], regions.labels, path)
     if standardize:
         data = _standardised(data, keep)
     displacement = np.full(len(data), np.nan)
     if motion is not None:
         displacement = _read_displacement(motion, displacement)
-    return GivenSeries(RegionSeries(data, regions.labels, tr, keep), displacement, matched_by)
+    return SuppliedSeries(RegionSeries(data, regions.labels, tr, keep), displacement, matched_by)
 
 
 def _region_columns(path: Path) -> tuple[str, ...]:
-    """Return the names of the columns, without a first one that counts samples."""
+    """Return the names of the columns, without a first column that numbers the samples."""
     names = read_column_names(path)
     return names[1:] if names[0].lower() in _COUNTERS and len(names) > 2 else names
 
@@ -573,12 +572,12 @@ def _check_header(path: Path, names: tuple[str, ...]) -> None:
 
 
 def _regions_of_atlas(table: Path, path: Path, names: tuple[str, ...]) -> SeriesRegions:
-    """Return the names of an atlas's table where they, or their number, are those of a header."""
+    """Return the regions in the table of an atlas if their names or number match a header."""
     cells = read_cells(table)
-    lower = {name.lower(): place for place, name in enumerate(cells.names)}
-    index = next((lower[word] for word in _INDEX if word in lower), None)
+    positions = {name.lower(): position for position, name in enumerate(cells.names)}
+    index = next((positions[name] for name in _INDEX if name in positions), None)
     rows = [row for row in cells.rows if index is None or row[index] not in ("0", "0.0")]
-    columns = [tuple(row[lower[word]] for row in rows) for word in _NAME if word in lower]
+    columns = [tuple(row[positions[name]] for row in rows) for name in _NAME if name in positions]
     if not columns:
         return SeriesRegions(names)
     if len(rows) != len(names):
@@ -600,7 +599,7 @@ def _regions_of_atlas(table: Path, path: Path, names: tuple[str, ...]) -> Series
 def _match_columns(
     path: Path, names: tuple[str, ...], regions: SeriesRegions
 ) -> tuple[list[int], str]:
-    """Return the column of each region, and how it was found."""
+    """Return the column of each region, and how columns were matched."""
     labels = regions.labels
     if set(names) == set(labels):
         return [names.index(label) for label in labels], "name"
@@ -614,11 +613,11 @@ def _match_columns(
     absent = [label for label in labels if label not in set(names)]
     unknown = [name for name in names if name not in set(labels)]
     raise InputDataError(
-        f"<{path}> does not show the regions of the other tables of its atlas: "
+        f"<{path}> does not have the regions of the other tables of its atlas: "
         + "; ".join(
-            f"{len(differing)} {what} ({', '.join(differing[:5])}"
+            f"{len(differing)} {problem} ({', '.join(differing[:5])}"
             f"{', ...' if len(differing) > 5 else ''})"
-            for what, differing in (("missing", absent), ("unknown", unknown))
+            for problem, differing in (("missing", absent), ("unknown", unknown))
             if differing
         )
         + f". Expected one column for each of the {len(labels)} regions, in any order."
@@ -629,44 +628,44 @@ def _are_numbered(names: Sequence[str]) -> bool:
     return all(name.isdecimal() and name.isascii() for name in names)
 
 
-def _is_number(word: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
-        float(word)
+        float(text)
     except ValueError:
         return False
     return True
 
 
-def _in_place(data: Array, censored: Mask, path: Path, outliers: Path) -> Array:
-    whole = np.full((len(censored), data.shape[1]), np.nan)
+def _reinsert_censored(data: Array, censored: Mask, path: Path, outliers: Path) -> Array:
+    all_samples = np.full((len(censored), data.shape[1]), np.nan)
     if len(data) == len(censored):
-        whole[~censored] = data[~censored]
+        all_samples[~censored] = data[~censored]
     elif len(data) == (~censored).sum():
-        whole[~censored] = data
+        all_samples[~censored] = data
     else:
         raise InputDataError(
             f"<{path}> has {len(data)} rows but <{outliers}> has {len(censored)}, of which "
             f"{censored.sum()} are censored; expected {len(censored)} rows, or "
             f"{(~censored).sum()} without the censored ones."
         )
-    return whole
+    return all_samples
 
 
-def _check_whole(kept: Array, labels: tuple[str, ...], path: Path) -> None:
-    if not len(kept):
+def _check_missing(uncensored: Array, labels: tuple[str, ...], path: Path) -> None:
+    if not len(uncensored):
         raise InputDataError(f"<{path}> has no sample with values.")
-    missing = np.isnan(kept)
-    part = np.flatnonzero(missing.any(axis=0) & ~missing.all(axis=0))
-    if part.size:
+    missing = np.isnan(uncensored)
+    partial = np.flatnonzero(missing.any(axis=0) & ~missing.all(axis=0))
+    if partial.size:
         raise InputDataError(
-            f"<{path}> has n/a in {missing[:, part[0]].sum()} of {len(kept)} samples of region "
-            f"{labels[part[0]]} (regions of this kind: {part.size}); expected n/a in whole rows "
-            "(a censored sample) or whole columns (a region that is not covered)."
+            f"<{path}> has n/a in {missing[:, partial[0]].sum()} of {len(uncensored)} samples of "
+            f"region {labels[partial[0]]} (regions affected: {partial.size}); expected n/a in "
+            "whole rows (a censored sample) or whole columns (a region that is not covered)."
         )
 
 
 def _standardised(data: Array, keep: Mask) -> Array:
-    """Bring columns to mean 0 and SD 1; a column that does not vary becomes NaN (not covered)."""
+    """Scale columns to mean 0 and SD 1; a constant column becomes NaN (not covered)."""
     spread = data[keep].std(axis=0, ddof=1)
     usable = spread > 1e-12 * np.abs(data[keep]).max(axis=0, initial=0)
     scale = np.where(usable, spread, np.nan)
@@ -675,20 +674,20 @@ def _standardised(data: Array, keep: Mask) -> Array:
 
 
 def _read_censored(path: Path) -> Mask:
-    """Return which samples a table of outliers marks: any value but 0."""
+    """Return which samples a table of outliers marks with a value other than 0."""
     table = read_numbers(path)
     marks = table[_FD] if _FD in table else table.iloc[:, 0]
     if marks.isna().any():
         raise InputDataError(
             f"<{path}> has n/a in column {marks.name!r}, line {int(marks.isna().argmax()) + 2}; "
-            "expected 1 for a censored sample and 0 for one that is kept."
+            "expected 1 for a censored sample and 0 for any other."
         )
     censored: Mask = marks.to_numpy(dtype=np.float64) != 0
     return censored
 
 
 def _read_displacement(path: Path, unknown: Array) -> Array:
-    """Return the framewise displacement of a table of motion; unknown where it has none."""
+    """Return the framewise displacement in a motion table, or ``unknown`` if it has none."""
     table = read_numbers(path, [_FD])
     if _FD not in table:
         return unknown
@@ -703,19 +702,19 @@ def _read_displacement(path: Path, unknown: Array) -> Array:
 
 
 def read_external(path: Path, *, rows: str = "source", column: str = "") -> ECResult:
-    """Read a map of any origin, indexed ``[source, target]``.
+    """Read a map from an external file, indexed ``[source, target]``.
 
     Parameters
     ----------
     path
         A TSV or CSV with the names of the regions in its first row and first column; or a list of
-        pairs, with columns such as source and target (or stimulated and recorded, as tables of
-        cortico-cortical evoked potentials have them) and one of values; or an ``.npz`` with a
-        matrix and ``labels``.
+        pairs, with columns such as source and target (or stimulated and recorded, as in tables of
+        cortico-cortical evoked potentials) and a column of values; or an ``.npz`` with a matrix
+        and ``labels``.
     rows
-        What the rows are: ``source`` or ``target``.
+        Meaning of the rows: ``source`` or ``target``.
     column
-        Of a list of pairs: which column holds the values; the first of numbers where empty.
+        Column of values in a list of pairs; the first numeric column where empty.
 
     Raises
     ------
@@ -723,14 +722,14 @@ def read_external(path: Path, *, rows: str = "source", column: str = "") -> ECRe
         The file cannot be read, or is none of these.
     """
     try:
-        found = _read_archive(path) if path.suffix == ".npz" else _read_text(path, column)
+        result = _read_archive(path) if path.suffix == ".npz" else _read_text(path, column)
     except (OSError, ValueError, KeyError) as error:
         raise InputDataError(
             f"<{path}> cannot be read as a map ({error}); expected a table with names of regions "
             "in its first row and first column, a list with columns source, target and a value, "
             "or an .npz with a matrix and labels."
         ) from error
-    return ECResult(found.matrix.T.copy(), found.labels) if rows == "target" else found
+    return ECResult(result.matrix.T.copy(), result.labels) if rows == "target" else result
 
 
 def _read_archive(path: Path) -> ECResult:
@@ -738,16 +737,16 @@ def _read_archive(path: Path) -> ECResult:
         arrays = {name: archive[name] for name in archive.files}
     square = [name for name, a in arrays.items() if a.ndim == 2 and a.shape[0] == a.shape[1]]
     if len(square) != 1 or "labels" not in arrays:
-        raise ValueError(f"it holds {join_words(sorted(arrays))}")
+        raise ValueError(f"it holds {join_items(sorted(arrays))}")
     matrix: Array = arrays[square[0]].astype(np.float64)
     return ECResult(matrix, tuple(map(str, arrays["labels"])))
 
 
 def _read_text(path: Path, column: str) -> ECResult:
     cells = read_cells(path, _separator(path), comment="#")
-    lower = {name.lower(): place for place, name in enumerate(cells.names)}
-    source = next((lower[name] for name in _SOURCE if name in lower), None)
-    target = next((lower[name] for name in _TARGET if name in lower), None)
+    positions = {name.lower(): position for position, name in enumerate(cells.names)}
+    source = next((positions[name] for name in _SOURCE if name in positions), None)
+    target = next((positions[name] for name in _TARGET if name in positions), None)
     if source is not None and target is not None and source != target:
         return _from_pairs(cells, source, target, column)
     labels = tuple(row[0] for row in cells.rows)
@@ -764,8 +763,8 @@ def _read_text(path: Path, column: str) -> ECResult:
 def _from_pairs(cells: Cells, source: int, target: int, column: str) -> ECResult:
     numeric = [
         name
-        for place, name in enumerate(cells.names)
-        if place not in (source, target) and all(_holds_number(row[place]) for row in cells.rows)
+        for index, name in enumerate(cells.names)
+        if index not in (source, target) and all(_is_value(row[index]) for row in cells.rows)
     ]
     value = column or next(iter(numeric), "")
     if value not in cells.names:
@@ -776,16 +775,16 @@ def _from_pairs(cells: Cells, source: int, target: int, column: str) -> ECResult
     if len(set(pairs)) < len(pairs):
         raise ValueError(f"{count_noun(len(pairs) - len(set(pairs)), 'duplicate pair')}")
     labels = tuple(dict.fromkeys([a for a, _ in pairs] + [b for _, b in pairs]))
-    place = {label: number for number, label in enumerate(labels)}
+    index = {label: number for number, label in enumerate(labels)}
     matrix = np.full((len(labels), len(labels)), np.nan)
-    where = cells.names.index(value)
+    value_column = cells.names.index(value)
     for (a, b), row in zip(pairs, cells.rows, strict=True):
-        matrix[place[a], place[b]] = _number(row[where])
+        matrix[index[a], index[b]] = _number(row[value_column])
     return ECResult(matrix, labels)
 
 
 def _separator(path: Path) -> str:
-    """Return what separates the cells of a table: what stands most often in its first row."""
+    """Return the separator of the cells of a table: the most frequent one in its first row."""
     if path.suffix == ".tsv":
         return "\t"
     with path.open(encoding="utf-8-sig") as file:
@@ -798,11 +797,11 @@ def _number(cell: str) -> float:
         return np.nan
     value = float(cell)
     if not np.isfinite(value):
-        raise ValueError(f"{cell!r} is no finite number; write n/a for a missing value")
+        raise ValueError(f"{cell!r} is not a finite number; write n/a for a missing value")
     return value
 
 
-def _holds_number(cell: str) -> bool:
+def _is_value(cell: str) -> bool:
     try:
         _number(cell)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Images in, regional series out."""
+"""Regional series from images: atlases, confounds, denoising and extraction."""

@@ -1,4 +1,4 @@
-"""Atlases: named ones through nilearn, files, spheres, and combinations of several."""
+"""Atlases: those that nilearn provides, files, spheres, and combinations of several."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from npi_bids.parcellation.parcellation import (
     read_labels,
     weights_image,
 )
-from npi_bids.parcellation.region_tables import COUNTED, find_table, read_names
+from npi_bids.parcellation.region_tables import NUMBERED_BY_ORDER, find_table, read_names
 from npi_bids.parcellation.resampling import (
     to_grid,
 )
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
@@ -49,7 +49,7 @@ _MMP_URL = (
 _MMP_SHA256 = "1fa0b064447ac2921d46528f4275c76d66652068e889ae070d81863232e6144c"
 _MMP_FILE = "hcp_mmp1/MNI_Glasser_HCP_v1.0.nii.gz"
 _MMP_NOTICE = (
-    "The HCP-MMP1.0 parcellation (Glasser et al. 2016, doi:10.1038/nature18933) comes under the "
+    "The HCP-MMP1.0 parcellation (Glasser et al. 2016, doi:10.1038/nature18933) is covered by the "
     "open access data use terms of the WU-Minn Human Connectome Project; its volume comes from "
     "github.com/mbedini/The-HCP-MMP1.0-atlas-in-FSL under GPL-3. By fetching it you accept both."
 )
@@ -59,25 +59,25 @@ def load_spheres(name: str) -> Parcellation:
     """Draw Dosenbach2010, Power2011 or Seitzman2018 as a label image.
 
     A voxel within the radius of several centres goes to the nearest one. The radius is 5 mm,
-    or what the authors give for each region (Seitzman2018: 4 or 5 mm).
+    or the one that the authors give for each region (Seitzman2018: 4 or 5 mm).
     """
-    coordinates, radii, labels, networks = _FETCH[name]()
+    coordinates, radii, labels, networks = _FETCH_SPHERES[name]()
     return Parcellation(
         name=name,
         labels=labels,
         values=tuple(range(1, len(labels) + 1)),
         space="MNI152NLin6Asym",
-        image=label_image(_draw(coordinates, radii), _AFFINE),
+        image=label_image(_draw_spheres(coordinates, radii), _AFFINE),
         networks=networks,
     )
 
 
 def sphere_atlases() -> tuple[str, ...]:
     """Return the names of the atlases that need no download."""
-    return tuple(_FETCH)
+    return tuple(_FETCH_SPHERES)
 
 
-def _draw(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.int32]:
+def _draw_spheres(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.int32]:
     voxels = np.indices(_SHAPE).reshape(3, -1).T
     distance, nearest = cKDTree(centres).query(voxels @ _AFFINE[:3, :3].T + _AFFINE[:3, 3])
     inside = distance <= radii[nearest]
@@ -87,44 +87,50 @@ def _draw(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[n
 _Spheres = tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...], tuple[str, ...]]
 
 
-def _dosenbach() -> _Spheres:
+def _fetch_dosenbach() -> _Spheres:
     from nilearn.datasets import fetch_coords_dosenbach_2010
 
-    found = fetch_coords_dosenbach_2010()
-    return _record(found.rois[["x", "y", "z"]], found.labels, found.networks)
+    dataset = fetch_coords_dosenbach_2010()
+    return _use_default_radius(dataset.rois[["x", "y", "z"]], dataset.labels, dataset.networks)
 
 
-def _power() -> _Spheres:
+def _fetch_power() -> _Spheres:
     from nilearn.datasets import fetch_coords_power_2011
 
-    found = fetch_coords_power_2011()
-    labels = [f"Power_{int(roi):03d}" for roi in found.rois["roi"]]
-    return _record(found.rois[["x", "y", "z"]], labels, ())
+    dataset = fetch_coords_power_2011()
+    labels = [f"Power_{int(roi):03d}" for roi in dataset.rois["roi"]]
+    return _use_default_radius(dataset.rois[["x", "y", "z"]], labels, ())
 
 
-def _seitzman() -> _Spheres:
+def _fetch_seitzman() -> _Spheres:
     from nilearn.datasets import fetch_coords_seitzman_2018
 
-    found = fetch_coords_seitzman_2018()
-    labels = [f"{network}_{n + 1:03d}" for n, network in enumerate(found.networks)]
-    record = _record(found.rois[["x", "y", "z"]], labels, found.networks)
-    return record[0], np.asarray(found.radius, dtype=np.float64), *record[2:]
+    dataset = fetch_coords_seitzman_2018()
+    labels = [f"{network}_{n + 1:03d}" for n, network in enumerate(dataset.networks)]
+    default = _use_default_radius(dataset.rois[["x", "y", "z"]], labels, dataset.networks)
+    return default[0], np.asarray(dataset.radius, dtype=np.float64), *default[2:]
 
 
-def _record(rois: ArrayLike, labels: Sequence[str], networks: Sequence[str]) -> _Spheres:
+def _use_default_radius(
+    rois: ArrayLike, labels: Sequence[str], networks: Sequence[str]
+) -> _Spheres:
     centres = np.asarray(rois, dtype=np.float64)
     radii = np.full(len(centres), _RADIUS)
     return centres, radii, tuple(map(str, labels)), tuple(map(str, networks))
 
 
-_FETCH = {"Dosenbach2010": _dosenbach, "Power2011": _power, "Seitzman2018": _seitzman}
+_FETCH_SPHERES = {
+    "Dosenbach2010": _fetch_dosenbach,
+    "Power2011": _fetch_power,
+    "Seitzman2018": _fetch_seitzman,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class AtlasRequest:
-    """Which atlas a user asked for.
+    """The atlas that a user requested.
 
-    ``path`` is set for a file of the user's; ``n_regions`` and ``n_networks`` for Schaefer2018.
+    ``path`` is set for a user's file; ``n_regions`` and ``n_networks`` for Schaefer2018.
     """
 
     name: str
@@ -140,10 +146,10 @@ def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
     Parameters
     ----------
     request
-        Which one.
+        The atlas to load.
     offline
-        True where the network must not be touched; then what is missing is an error that says
-        how to prefetch it.
+        True to forbid network access; a missing atlas then raises an error that says how to
+        prefetch it.
 
     Raises
     ------
@@ -154,13 +160,13 @@ def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
         return load_file(Path(request.path), request)
     if request.name in sphere_atlases():
         return load_spheres(request.name)
-    loader = _LOADERS[request.name]
+    loader = LOADERS[request.name]
     needed = loader.files(request)
     present = find_cached(needed)
     if present is None and offline:
         raise InputDataError(
             f"Atlas {request.name} is not in the cache and --offline is set. Looked for "
-            f"{needed} in {join_words(cache_folders())}. On a computer with network access run "
+            f"{needed} in {join_items(cache_folders())}. On a computer with network access run "
             f"`npi-bids-fetch {loader.command(request)}`, copy the folder, and point NILEARN_DATA "
             "to it."
         )
@@ -168,7 +174,7 @@ def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
 
 
 def cache_folders() -> list[Path]:
-    """Return where nilearn keeps its atlases, in the order in which it looks."""
+    """Return the folders of nilearn's atlases, in the order in which it searches them."""
     from nilearn.datasets import get_data_dirs
 
     return [Path(folder) for folder in get_data_dirs()]
@@ -183,9 +189,9 @@ def find_cached(needed: tuple[str, ...]) -> Path | None:
 
 
 def load_file(path: Path, request: AtlasRequest) -> Parcellation:
-    """Load an atlas of the user's: an image with a table of names beside it.
+    """Load a user's atlas: an image with a table of names beside it.
 
-    A volume of the MMP (``request.name``) needs no table: its values tell the areas.
+    A volume of the MMP (``request.name``) needs no table: its values identify the areas.
 
     Raises
     ------
@@ -212,31 +218,31 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
             raise InputDataError(
                 f"The atlas <{path}> has one map per region, but its table numbers them "
                 f"{', '.join(map(str, table['index'][:5]))} ...; expected 1 to {len(table)}, the "
-                "places of the maps in the image."
+                "positions of the maps in the image."
             )
         if shape[3] != len(table):
             raise InputDataError(
                 f"The atlas <{path}> has {shape[3]} maps but its table names {len(table)} "
                 "regions; expected one map per region."
             )
-        kept = weights_image(read_data(path, image), image.affine)
+        volume = weights_image(read_data(path, image), image.affine)
     else:
-        kept = read_labels(path, request.name)
-        _check_counted(path, table, kept)
+        volume = read_labels(path, request.name)
+        _check_unnumbered_names(path, table, volume)
     return Parcellation(
         name=request.name,
         labels=tuple(table["name"]),
         values=tuple(int(value) for value in table["index"]),
         space=request.space,
-        image=kept,
+        image=volume,
         networks=tuple(table["network"]) if "network" in table else (),
     )
 
 
-def _check_counted(path: Path, table: pd.DataFrame, image: SpatialImage) -> None:
-    """Refuse a list of names without an index that has not one name per value."""
+def _check_unnumbered_names(path: Path, table: pd.DataFrame, image: SpatialImage) -> None:
+    """Refuse a list of names without an index unless it has one name per value."""
     n_values = len(np.setdiff1d(np.asarray(image.dataobj), [0]))
-    if table.attrs[COUNTED] and n_values != len(table):
+    if table.attrs[NUMBERED_BY_ORDER] and n_values != len(table):
         raise InputDataError(
             f"The atlas <{path}> has {n_values} values but its list has {len(table)} names "
             f"without an index, first {table['name'].iloc[0]!r}; expected one name per value. "
@@ -245,13 +251,25 @@ def _check_counted(path: Path, table: pd.DataFrame, image: SpatialImage) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class _Loader:
+class AtlasLoader:
+    """How a named atlas is loaded.
+
+    Attributes
+    ----------
+    files
+        Files that the cache must contain, relative to it.
+    command
+        Arguments of ``npi-bids-fetch`` that download the atlas.
+    load
+        Function that reads the atlas from a folder of the cache, or downloads it where None.
+    """
+
     files: Callable[[AtlasRequest], tuple[str, ...]]
     command: Callable[[AtlasRequest], str]
     load: Callable[[AtlasRequest, Path | None], Parcellation]
 
 
-def _fetch(fetcher: Callable[..., T], folder: Path | None, **options: object) -> T:
+def _download(fetcher: Callable[..., T], folder: Path | None, **options: object) -> T:
     """Call a fetcher of nilearn; a failed download leaves no empty folder behind."""
     before = {child for base in cache_folders() if base.is_dir() for child in base.iterdir()}
     try:
@@ -275,7 +293,7 @@ def _schaefer_files(request: AtlasRequest) -> tuple[str, ...]:
 def _load_schaefer(request: AtlasRequest, folder: Path | None) -> Parcellation:
     from nilearn.datasets import fetch_atlas_schaefer_2018
 
-    found = _fetch(
+    dataset = _download(
         fetch_atlas_schaefer_2018,
         folder,
         n_rois=request.n_regions,
@@ -283,9 +301,11 @@ def _load_schaefer(request: AtlasRequest, folder: Path | None) -> Parcellation:
         resolution_mm=2,
     )
     prefix = f"{request.n_networks}Networks_"
-    names = [_text(label) for label in found.labels if _text(label) != "Background"]
+    names = [
+        _decode_label(label) for label in dataset.labels if _decode_label(label) != "Background"
+    ]
     labels = tuple(name.removeprefix(prefix) for name in names)
-    return _labelled(request, found.maps, labels, tuple(range(1, len(labels) + 1)), (
+    return _build_parcellation(request, dataset.maps, labels, tuple(range(1, len(labels) + 1)), (
         "MNI152NLin6Asym", tuple(label.split("_")[1] for label in labels)
     ))  # fmt: skip
 
@@ -293,22 +313,22 @@ def _load_schaefer(request: AtlasRequest, folder: Path | None) -> Parcellation:
 def _load_aal(request: AtlasRequest, folder: Path | None) -> Parcellation:
     from nilearn.datasets import fetch_atlas_aal
 
-    found = _fetch(fetch_atlas_aal, folder, version="SPM12")
+    dataset = _download(fetch_atlas_aal, folder, version="SPM12")
     pairs = [
-        (int(value), _text(label))
-        for value, label in zip(found.indices, found.labels, strict=True)
+        (int(value), _decode_label(label))
+        for value, label in zip(dataset.indices, dataset.labels, strict=True)
         if int(value) > 0
     ]
     values, labels = zip(*pairs, strict=True)
-    return _labelled(request, found.maps, labels, values, ("MNIColin27", ()))
+    return _build_parcellation(request, dataset.maps, labels, values, ("MNIColin27", ()))
 
 
 def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
     from nilearn.datasets import fetch_atlas_msdl
 
-    found = _fetch(fetch_atlas_msdl, folder)
-    labels = tuple(_text(label).strip() for label in found.labels)
-    path = Path(found.maps)
+    dataset = _download(fetch_atlas_msdl, folder)
+    labels = tuple(_decode_label(label).strip() for label in dataset.labels)
+    path = Path(dataset.maps)
     image = cast("SpatialImage", load_image(path))
     return Parcellation(
         name=request.name,
@@ -316,7 +336,7 @@ def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
         values=tuple(range(1, len(labels) + 1)),
         space="MNI152NLin6Asym",
         image=weights_image(read_data(path, image), image.affine),
-        networks=tuple(_text(network).strip() for network in found.networks),
+        networks=tuple(_decode_label(network).strip() for network in dataset.networks),
     )
 
 
@@ -329,43 +349,45 @@ def _load_mmp(request: AtlasRequest, folder: Path | None) -> Parcellation:  # no
         try:
             pooch.retrieve(_MMP_URL, f"sha256:{_MMP_SHA256}", target.name, target.parent)
         except (OSError, ValueError) as error:
-            with contextlib.suppress(OSError):  # it holds something
+            with contextlib.suppress(OSError):  # it is not empty
                 target.parent.rmdir()
             raise InputDataError(
-                f"The MMP could not be fetched from {_MMP_URL} ({error}). Use a file of yours: "
+                f"The MMP could not be fetched from {_MMP_URL} ({error}). Use a local file: "
                 "--atlas PATH/MNI_Glasser_HCP_v1.0.nii.gz."
             ) from error
         return load_mmp(target)
     return load_mmp(folder / _MMP_FILE)
 
 
-def _labelled(
+def _build_parcellation(
     request: AtlasRequest,
     maps: str | Path,
     labels: tuple[str, ...],
     values: tuple[int, ...],
-    drawn: tuple[str, tuple[str, ...]],
+    space_and_networks: tuple[str, tuple[str, ...]],
 ) -> Parcellation:
-    kept = read_labels(Path(maps), request.name)
-    return Parcellation(request.name, labels, values, drawn[0], kept, drawn[1])
+    image = read_labels(Path(maps), request.name)
+    return Parcellation(
+        request.name, labels, values, space_and_networks[0], image, space_and_networks[1]
+    )
 
 
-def _text(label: object) -> str:
+def _decode_label(label: object) -> str:
     return label.decode() if isinstance(label, bytes) else str(label)
 
 
-_LOADERS = {
-    "Schaefer2018": _Loader(
+LOADERS = {
+    "Schaefer2018": AtlasLoader(
         _schaefer_files,
         lambda r: f"Schaefer2018:seg-{r.n_networks}Networks:scale-{r.n_regions}",
         _load_schaefer,
     ),
-    "AAL": _Loader(
+    "AAL": AtlasLoader(
         lambda _: ("aal_SPM12/aal/atlas/AAL.nii", "aal_SPM12/aal/atlas/AAL.xml"),
         lambda _: "AAL",
         _load_aal,
     ),
-    "MSDL": _Loader(
+    "MSDL": AtlasLoader(
         lambda _: (
             "msdl_atlas/MSDL_rois/msdl_rois.nii",
             "msdl_atlas/MSDL_rois/msdl_rois_labels.csv",
@@ -373,40 +395,40 @@ _LOADERS = {
         lambda _: "MSDL",
         _load_msdl,
     ),
-    "MMP": _Loader(lambda _: (_MMP_FILE,), lambda _: "MMP", _load_mmp),
+    "MMP": AtlasLoader(lambda _: (_MMP_FILE,), lambda _: "MMP", _load_mmp),
 }
 
 
 def combine(atlases: Sequence[Parcellation], name: str) -> Parcellation:
-    """Put atlases of labels into one, in their order, on the grid of the first.
+    """Combine label atlases into one, in their order, on the grid of the first.
 
     Where two regions overlap, the first atlas keeps the voxels.
 
     Parameters
     ----------
     atlases
-        Volumes of labels, drawn in the same space.
+        Label volumes in the same space.
     name
-        Of the whole.
+        Name of the combined atlas.
 
     Returns
     -------
     Parcellation
-        Regions are numbered from 1. Where an atlas names no networks, its name is that of a
-        network of its own.
+        Regions are numbered from 1. The regions of an atlas without
+        networks form one network, which has the name of the atlas.
 
     Raises
     ------
     InputDataError
-        An atlas is no volume of labels, spaces differ, names repeat, or a region is lost.
+        An atlas is not a label volume, spaces differ, names repeat, or a region is lost.
     """
     if len(atlases) == 1:
         return atlases[0]
     for atlas in atlases:
         if atlas.probabilistic or atlas.grey:
-            kind = "maps of weights" if atlas.probabilistic else "a surface"
+            image_type = "a set of weight maps" if atlas.probabilistic else "a surface"
             raise InputDataError(
-                f"Atlas {atlas.name} is {kind}; only volumes of labels can be combined with +."
+                f"Atlas {atlas.name} is {image_type}; only label volumes can be combined with +."
             )
     spaces = {atlas.space for atlas in atlases} - {"unknown"}
     if len(spaces) > 1:
@@ -416,20 +438,22 @@ def combine(atlases: Sequence[Parcellation], name: str) -> Parcellation:
         )
     first = atlases[0]
     grid = first.image
-    whole = np.zeros(grid.shape[:3], dtype=np.int32)
+    combined = np.zeros(grid.shape[:3], dtype=np.int32)
     start, shared = 0, 0
     for atlas in atlases:
         data = label_data(grid if atlas is first else to_grid(atlas, grid), atlas.name)
-        places = np.searchsorted(atlas.values, data) + 1 + start
-        free = (data > 0) & (whole == 0)
-        shared += int(np.count_nonzero((data > 0) & (whole > 0)))
-        whole[free] = places[free]
+        numbers = np.searchsorted(atlas.values, data) + 1 + start
+        free = (data > 0) & (combined == 0)
+        shared += int(np.count_nonzero((data > 0) & (combined > 0)))
+        combined[free] = numbers[free]
         start += len(atlas.labels)
     labels = tuple(label for atlas in atlases for label in atlas.labels)
-    if lost := [labels[v - 1] for v in sorted(set(range(1, start + 1)) - set(np.unique(whole)))]:
+    if lost := [
+        labels[v - 1] for v in sorted(set(range(1, start + 1)) - set(np.unique(combined)))
+    ]:
         raise InputDataError(
             f"Atlas {name}: {count_noun(len(lost), 'region')} of the later atlases "
-            f"({join_words(lost, most=5)}) would be covered completely by the first; expected "
+            f"({join_items(lost, most=5)}) would be covered completely by the first; expected "
             "atlases of different structures."
         )
     if shared:
@@ -441,7 +465,7 @@ def combine(atlases: Sequence[Parcellation], name: str) -> Parcellation:
         labels=labels,
         values=tuple(range(1, start + 1)),
         space=next(iter(spaces), "unknown"),
-        image=label_image(whole, grid.affine),
+        image=label_image(combined, grid.affine),
         networks=tuple(
             network
             for atlas in atlases

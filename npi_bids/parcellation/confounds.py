@@ -1,8 +1,8 @@
-"""Confounds of one run, through nilearn, with every gap named before it can do harm.
+"""Confounds of one run, checked for gaps and then loaded with nilearn.
 
-nilearn's ``load_confounds`` finds the table by the name of an image, trips over a folder whose
-name holds "tsv", and says nothing when the cosine columns are missing. So the table is read and
-checked here, and handed over under a name of its own in a scratch folder.
+nilearn's ``load_confounds`` finds the table by the name of an image, fails in a folder whose name
+contains "tsv", and does not report missing cosine columns. The table is therefore read and checked
+here, and passed to nilearn under a fixed name in a scratch folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.tables import read_numbers
 from npi_bids.parcellation.denoising import Strategy
 from npi_bids.records import Array, Mask
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 _NAMES = {
     "CSF": "csf",
@@ -46,7 +46,7 @@ _NUMBERED = {
     "NonSteadyStateOutlier": "non_steady_state_outlier",
     "AROMAAggrComp": "aroma_motion_",
 }
-_COUNTED = re.compile(rf"({'|'.join(_NUMBERED)})(\d+)")
+_NUMBERED_NAME = re.compile(rf"({'|'.join(_NUMBERED)})(\d+)")
 _TISSUE = ("csf", "white_matter")
 _SUFFIXES = {
     "basic": ("",),
@@ -57,16 +57,16 @@ _SUFFIXES = {
 _DUMMY = "non_steady_state"
 # fMRIPrep's cosines have a cut-off of 128 s: a run this many seconds long has none.
 _COSINE_PERIOD = 128.0
-# Correlation of the table's global signal with the image's, below which they are of two runs.
+# Correlation of the table's global signal with the image's below which their runs differ.
 _SAME_RUN, _FEWEST_CHANGES = 0.5, 64
 
-# Signals that later versions expand; 1.0 and 1.1 left that to their users.
-_EXPANDED = ("csf", "white_matter", "global_signal", *(f"{kind}_{axis}" for kind in
+# Signals that later versions of fMRIPrep expand; 1.0 and 1.1 left that to their users.
+_EXPANDED = ("csf", "white_matter", "global_signal", *(f"{movement}_{axis}" for movement in
              ("trans", "rot") for axis in "xyz"))  # fmt: skip
 
 
 def modern_confounds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the columns of fMRIPrep 1.2 and later; one that has them stays as it is.
+    """Return a table with the columns of fMRIPrep 1.2 and later; one that has them is unchanged.
 
     Derivatives (backward differences, the first missing) and squares, which the old tables lack,
     are computed as the later versions do.
@@ -75,7 +75,7 @@ def modern_confounds(table: pd.DataFrame) -> pd.DataFrame:
     >>> list(modern_confounds(old).columns)[:4]
     ['rot_x', 'a_comp_cor_00', 'rot_x_derivative1', 'rot_x_power2']
     """
-    names = {column: _modern(str(column)) for column in table.columns}
+    names = {column: _modern_name(str(column)) for column in table.columns}
     if all(old == new for old, new in names.items()):
         return table
     renamed = table.rename(columns=names)
@@ -90,19 +90,19 @@ def modern_confounds(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([renamed, pd.DataFrame(missing)], axis=1)
 
 
-def _modern(name: str) -> str:
+def _modern_name(name: str) -> str:
     if name in _NAMES:
         return _NAMES[name]
-    counted = _COUNTED.fullmatch(name)
-    return f"{_NUMBERED[counted[1]]}{counted[2]}" if counted else name
+    numbered = _NUMBERED_NAME.fullmatch(name)
+    return f"{_NUMBERED[numbered[1]]}{numbered[2]}" if numbered else name
 
 
-_MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
+_MOTION = tuple(f"{movement}_{axis}" for movement in ("trans", "rot") for axis in "xyz")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confounds:
-    """What is regressed out of a run, and which samples stay.
+    """Regressors of a run, and the samples that are retained.
 
     Attributes
     ----------
@@ -113,9 +113,9 @@ class Confounds:
     n_dummy
         Samples dropped at the start.
     framewise_displacement
-        Shape (n_samples,), in mm; NaN where the table does not say.
+        Shape (n_samples,), in mm; NaN where the table lacks it.
     global_signal
-        Shape (n_samples,), in the unit of the image; NaN where the table does not say.
+        Shape (n_samples,), in the unit of the image; NaN where the table lacks it.
     """
 
     regressors: pd.DataFrame
@@ -131,7 +131,7 @@ def read_confounds(path: Path, n_samples: int) -> pd.DataFrame:
     Raises
     ------
     InputDataError
-        The file cannot be read as a table, or has another number of rows than the run samples.
+        The file cannot be read as a table, or has more or fewer rows than the run has samples.
     """
     table = modern_confounds(read_numbers(path, finite=False))
     if len(table) != n_samples:
@@ -153,8 +153,8 @@ def check_columns(table: pd.DataFrame, strategy: Strategy, tr: float, path: Path
     columns = [str(column) for column in table.columns]
     missing = [
         column
-        for wanted in _needed_columns(strategy).values()
-        for column in wanted
+        for names in _needed_columns(strategy).values()
+        for column in names
         if column not in table
     ]
     remedy = "choose another --denoise strategy, or run fMRIPrep with these confounds"
@@ -169,7 +169,7 @@ def check_columns(table: pd.DataFrame, strategy: Strategy, tr: float, path: Path
     if missing:
         raise InputDataError(
             f"The confounds file <{path}> lacks {count_noun(len(missing), 'column')} that the "
-            f"strategy '{strategy.name}' needs: {join_words(missing)}; {remedy}."
+            f"strategy '{strategy.name}' needs: {join_items(missing)}; {remedy}."
         )
 
 
@@ -177,13 +177,13 @@ def check_variation(table: pd.DataFrame, strategy: Strategy, path: Path) -> None
     """Raise an error where all confounds of one component of the strategy are constant.
 
     A constant regressor removes nothing. A single constant column may be real (a tissue that the
-    field of view lacks); six motion parameters, or both tissues, that never change are not. A
-    framewise displacement is compared with a threshold: of it only zeros everywhere are refused.
+    field of view lacks); six motion parameters, or both tissues, that never change are not. The
+    framewise displacement is compared with a threshold: it is refused only if it is always zero.
 
     Raises
     ------
     InputDataError
-        All columns of a component are constant; names them.
+        All columns of a component are constant; the message names them.
     """
     used = _needed_columns(strategy)
     if "compcor" in strategy.components:
@@ -191,9 +191,11 @@ def check_variation(table: pd.DataFrame, strategy: Strategy, path: Path) -> None
     used = used | {"scrub": used["scrub"][:1]} if "scrub" in used else used
     for component, names in used.items():
         values = table[names].to_numpy(dtype=np.float64)
-        known = values[:, np.isfinite(values).any(axis=0)]
-        constant = known.size and (np.nanmin(known, axis=0) == np.nanmax(known, axis=0)).all()
-        if constant and (component != "scrub" or not np.nanmax(known)):
+        observed = values[:, np.isfinite(values).any(axis=0)]
+        constant = (
+            observed.size and (np.nanmin(observed, axis=0) == np.nanmax(observed, axis=0)).all()
+        )
+        if constant and (component != "scrub" or not np.nanmax(observed)):
             raise InputDataError(
                 f"The confounds <{path}> are constant in every column of the component "
                 f"'{component}' that the strategy '{strategy.name}' needs: "
@@ -204,7 +206,7 @@ def check_variation(table: pd.DataFrame, strategy: Strategy, path: Path) -> None
 
 
 def _needed_columns(strategy: Strategy) -> dict[str, list[str]]:
-    """Return the columns whose names are known beforehand, by component of the strategy."""
+    """Return the columns with fixed names, by component of the strategy."""
     columns = {
         "motion": [name + end for end in _SUFFIXES[strategy.motion] for name in _MOTION],
         "wm_csf": [name + end for end in _SUFFIXES[strategy.wm_csf] for name in _TISSUE],
@@ -220,18 +222,18 @@ def _is_compcor(name: str) -> bool:
 
 
 def global_signal_problem(confounds: Confounds, brain_mean: Array) -> str:
-    """Say where the global signal of the table is not that of the image, or return an empty text.
+    """Describe how the global signal of the table differs from the image's; empty if it does not.
 
     The global signal of fMRIPrep is the mean of the preprocessed image within its brain mask, so
     that its changes from sample to sample are nearly those of the image, also after resampling to
-    another space. Changes of two runs are unrelated: with 64 of them, the fewest that are looked
-    at, r exceeds 0.5 by chance in less than 1 of 1000 runs. The signals themselves would not do,
-    since all scans drift alike.
+    another space. Changes of two runs are unrelated: with 64 of them, the fewest that are
+    tested, r exceeds 0.5 by chance in less than 1 of 1000 runs. The signals themselves are no
+    test, since all scans drift similarly.
 
     Parameters
     ----------
     confounds
-        Of the run, with the samples that are kept.
+        Confounds of the run, with the samples that are retained.
     brain_mean
         Shape (n_samples,); mean of the image within its mask, NaN where it is not known.
     """
@@ -260,11 +262,11 @@ def load_confounds(
     path
         ``desc-confounds_timeseries.tsv``; may be None where the strategy needs none.
     n_samples
-        Samples of the run.
+        Number of samples of the run.
     tr
         Sampling period (s).
     strategy
-        What to take.
+        The confounds to load.
     dummy_scans
         ``auto`` drops what the table flags as non-steady state; a number drops that many.
 
@@ -288,7 +290,7 @@ def load_confounds(
     flagged = table[[name for name in table.columns if _DUMMY in str(name)]].to_numpy(dtype=float)
     if strategy.components:
         try:
-            regressors, keep = _ask_nilearn(table, path.with_suffix(".json"), strategy)
+            regressors, keep = _load_with_nilearn(table, path.with_suffix(".json"), strategy)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise InputDataError(
                 f"The confounds <{path}> cannot be used with the strategy '{strategy.name}': "
@@ -312,11 +314,11 @@ def _without_table(n_samples: int, dummy_scans: str) -> Confounds:
     n_dummy = 0 if dummy_scans == "auto" else int(dummy_scans)
     keep = np.ones(n_samples, dtype=bool)
     keep[:n_dummy] = False
-    nothing, unknown = pd.DataFrame(index=range(n_samples)), np.full(n_samples, np.nan)
-    return Confounds(nothing, keep, n_dummy, unknown, unknown)
+    no_regressors, not_available = pd.DataFrame(index=range(n_samples)), np.full(n_samples, np.nan)
+    return Confounds(no_regressors, keep, n_dummy, not_available, not_available)
 
 
-def _ask_nilearn(
+def _load_with_nilearn(
     table: pd.DataFrame, sidecar: Path, strategy: Strategy
 ) -> tuple[pd.DataFrame, Mask]:
     from nilearn.interfaces.fmriprep import load_confounds as nilearn_load
@@ -332,11 +334,11 @@ def _ask_nilearn(
         scratch = Path(os.path.relpath(folder))
         stem = "sub-1_desc-confounds_timeseries"
         table.to_csv(scratch / f"{stem}.tsv", sep="\t", na_rep="n/a", index=False)
-        about = _read_sidecar(sidecar) if sidecar.is_file() else {}
-        (scratch / f"{stem}.json").write_text(json.dumps(about))
-        # A run without a kept sample is excluded later, in our words.
+        metadata = _read_sidecar(sidecar) if sidecar.is_file() else {}
+        (scratch / f"{stem}.json").write_text(json.dumps(metadata))
+        # A run without any retained sample is excluded later, with a message that explains why.
         warnings.filterwarnings("ignore", message="All volumes were marked", module=".*")
-        regressors, kept = nilearn_load(
+        regressors, sample_mask = nilearn_load(
             str(scratch / "sub-1_desc-preproc_bold.nii.gz"),
             strategy=strategy.components,
             motion=strategy.motion,
@@ -349,16 +351,16 @@ def _ask_nilearn(
             std_dvars_threshold=strategy.std_dvars_threshold,
             demean=False,
         )
-    if kept is not None:
+    if sample_mask is not None:
         keep[:] = False
-        keep[kept] = True
+        keep[sample_mask] = True
     if regressors is None:
         regressors = pd.DataFrame(index=range(len(table)))
     return regressors, keep
 
 
 def _read_sidecar(path: Path) -> dict[str, dict[str, object]]:
-    """Read what fMRIPrep says of its confounds; an object of objects."""
+    """Read fMRIPrep's description of its confounds: an object of objects."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -367,7 +369,7 @@ def _read_sidecar(path: Path) -> dict[str, dict[str, object]]:
         raise InputDataError(
             f"The sidecar <{path}> holds {type(content).__name__}; expected a JSON object."
         )
-    return {name: about for name, about in content.items() if isinstance(about, dict)}
+    return {name: metadata for name, metadata in content.items() if isinstance(metadata, dict)}
 
 
 def _check_finite(regressors: pd.DataFrame, keep: Mask, path: Path) -> None:
@@ -375,6 +377,6 @@ def _check_finite(regressors: pd.DataFrame, keep: Mask, path: Path) -> None:
     if broken.any():
         raise InputDataError(
             f"The confounds file <{path}> has non-finite values in uncensored samples of "
-            f"{join_words(regressors.columns[broken], most=8)}; expected n/a only in the first "
+            f"{join_items(regressors.columns[broken], most=8)}; expected n/a only in the first "
             "row."
         )

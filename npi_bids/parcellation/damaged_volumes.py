@@ -1,4 +1,4 @@
-"""Volumes that are damaged: constant, not finite, or far from the volumes around them."""
+"""Damaged volumes: constant, not finite, or far from the volumes around them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from npi_bids.records import (
 
 # A volume is far from the volumes around it where in a quarter of the regions it differs from
 # their running median by more than 10 robust SD *and* by more than a tenth of the region's level.
-# Head motion changes most of the brain by some per cent (Power et al. 2014,
+# Head motion changes most of the brain by a few per cent (Power et al. 2014,
 # doi:10.1016/j.neuroimage.2013.08.048: plots saturate at 2 %, DVARS of 10 % is rare), so that the
 # second condition spares motion, which --fd-thresh is for; a sample of 10 SD already holds a
 # third of the variance of 300. Counting outliers against the MAD is what AFNI's 3dToutcount does.
 _WINDOW, ROBUST_SD, CHANGE, SHARE = 21, 10.0, 0.1, 0.25
-_FEWEST = 5  # samples that have a median
-MOST_DAMAGED = 1 / 3  # of the samples; above it, it is the image that is damaged
+_FEWEST = 5  # samples that a running median needs
+MOST_DAMAGED = 1 / 3  # share of the samples above which the image as a whole is damaged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """What one look at all volumes of a run tells.
+    """Damaged volumes of a run, and its mean signal.
 
     Attributes
     ----------
@@ -41,8 +41,8 @@ class Survey:
     brain_mean: Array
 
 
-class Extent:
-    """Number, smallest, largest and mean of the finite values of each sample."""
+class SampleStatistics:
+    """Number, minimum, maximum and mean of the finite values of each sample."""
 
     def __init__(self, n_samples: int) -> None:
         self.n_finite = np.zeros(n_samples, dtype=np.int64)
@@ -75,9 +75,9 @@ class Extent:
 
     @property
     def damaged(self) -> Mask:
-        """Samples that are flat, or finite in less than half as many places as the others.
+        """Samples that are flat, or have less than half as many finite values as the others.
 
-        None where all are: then it is not the samples that are damaged.
+        False throughout if all samples are flat, since then the image as a whole is damaged.
         """
         flat = self.flat
         if flat.all():
@@ -94,17 +94,17 @@ def far_samples(means: Array, counted: Mask) -> Mask:
     means
         Regional means before cleaning, shape (n_samples, n_regions).
     counted
-        Shape (n_samples,); samples to look at. The others are passed over.
+        Shape (n_samples,); samples to examine. The others are ignored.
     """
     from scipy.ndimage import median_filter
 
     far: Mask = np.zeros(len(means), dtype=bool)
-    looked = means[counted]
-    if len(looked) < _FEWEST:
+    examined = means[counted]
+    if len(examined) < _FEWEST:
         return far
-    window = min(_WINDOW, len(looked) - 1 + len(looked) % 2)
-    level = median_filter(looked, size=(window, 1), mode="mirror")
-    distance = np.abs(looked - level)
+    window = min(_WINDOW, len(examined) - 1 + len(examined) % 2)
+    level = median_filter(examined, size=(window, 1), mode="mirror")
+    distance = np.abs(examined - level)
     spread = SD_PER_MAD * np.median(distance, axis=0)
     limit = np.maximum(ROBUST_SD * spread, CHANGE * np.abs(level))
     varies = spread > 0

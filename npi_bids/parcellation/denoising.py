@@ -1,4 +1,4 @@
-"""Denoising strategies and their options, and when a region counts as covered."""
+"""Denoising strategies, their options, and the coverage that a region needs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ from typing import Any
 
 from npi_bids.errors import SettingsError
 from npi_bids.settings import check_options, option
-from npi_bids.wording import join_words, suggest_word
+from npi_bids.wording import join_items, suggest_word
 
+# The named strategies, which help and messages list.
+STRATEGIES: dict[str, dict[str, Any]] = tomllib.loads(
+    (files("npi_bids.data") / "denoise.toml").read_text(encoding="utf-8")
+)
+_DEFAULT = "simple"
 _COMPONENTS = ("motion", "wm_csf", "global_signal", "high_pass", "compcor", "scrub")
 _EXPANSIONS = ("basic", "derivatives", "power2", "full")
+
+
+def _name_strategies() -> str:
+    """Return the names of the strategies, and what the default does, without its references."""
+    summary = STRATEGIES[_DEFAULT]["description"].partition(" (")[0]
+    return ", ".join(f"{name} ({summary})" if name == _DEFAULT else name for name in STRATEGIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +33,10 @@ class DenoiseSettings:
     """How to clean the signals of one run."""
 
     denoise: str = option(
-        "simple",
-        "denoising strategy: none, simple (24 motion parameters, white matter, CSF, cosine "
-        "high-pass), scrubbing, compcor, 24P, 36P, or a TOML file",
+        _DEFAULT,
+        f"denoising strategy: {_name_strategies()}, or a TOML file",
         metavar="NAME|FILE",
-        result=False,  # what it stands for is hashed instead; see `strategy`
+        result=False,  # the strategy that it names is hashed instead; see `strategy`
     )
     gsr: bool = option(
         False, "also regress out the global signal (adds negative entries; not advised)"
@@ -78,7 +88,7 @@ class DenoiseSettings:
 
     @property
     def strategy(self) -> Strategy:
-        """What stands behind the name: the same wherever a file of the user's lies."""
+        """The strategy that the name or file describes, whatever the path of the file."""
         return find_strategy(self)
 
     @property
@@ -90,7 +100,7 @@ class DenoiseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageSettings:
-    """When a region counts as seen by the scan."""
+    """When a region counts as covered by the scan."""
 
     min_coverage: float = option(
         0.5,
@@ -106,7 +116,7 @@ class CoverageSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strategy:
-    """One denoising strategy, in the words of nilearn's ``load_confounds``."""
+    """One denoising strategy, in the terms of nilearn's ``load_confounds``."""
 
     name: str
     description: str = ""
@@ -123,14 +133,14 @@ class Strategy:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.components) - set(_COMPONENTS)):
             raise SettingsError(
-                f"Denoising strategy {self.name}: unknown components: {join_words(unknown)}. "
-                f"Choose from {join_words(_COMPONENTS)}."
+                f"Denoising strategy {self.name}: unknown components: {join_items(unknown)}. "
+                f"Choose from {join_items(_COMPONENTS)}."
             )
         for part in ("motion", "wm_csf", "global_signal"):
             if getattr(self, part) not in _EXPANSIONS:
                 raise SettingsError(
                     f"Denoising strategy {self.name}: {part} is {getattr(self, part)}; "
-                    f"choose from {join_words(_EXPANSIONS)}."
+                    f"choose from {join_items(_EXPANSIONS)}."
                 )
 
 
@@ -142,37 +152,36 @@ def find_strategy(settings: DenoiseSettings) -> Strategy:
     SettingsError
         There is no strategy of that name, or the file does not describe one.
     """
-    facts = _facts(settings.denoise)
-    components = list(facts.get("components", ()))
+    options = _read_strategy(settings.denoise)
+    components = list(options.get("components", ()))
     if settings.gsr and "global_signal" not in components:
         components.append("global_signal")
     if settings.high_pass and "high_pass" in components:
         components.remove("high_pass")
     if settings.fd_thresh:
-        facts["fd_threshold"] = settings.fd_thresh
+        options["fd_threshold"] = settings.fd_thresh
         if "scrub" not in components:
             components.append("scrub")
-    return Strategy(**{**facts, "components": tuple(components)})
+    return Strategy(**{**options, "components": tuple(components)})
 
 
-def _facts(name: str) -> dict[str, Any]:
-    known = tomllib.loads((files("npi_bids.data") / "denoise.toml").read_text())
-    if name in known:
-        return {"name": name, **known[name]}
+def _read_strategy(name: str) -> dict[str, Any]:
+    if name in STRATEGIES:
+        return {"name": name, **STRATEGIES[name]}
     path = Path(name)
     if not path.is_file():
         raise SettingsError(
-            f"--denoise {name} is neither a strategy ({join_words(known)}) nor a TOML file"
-            f"{suggest_word(name, known) or '.'}"
+            f"--denoise {name} is neither a strategy ({join_items(STRATEGIES)}) nor a TOML file"
+            f"{suggest_word(name, STRATEGIES) or '.'}"
         )
     try:
-        facts = tomllib.loads(path.read_text())
+        options = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"--denoise: <{path}> is not TOML: {error}.") from error
     allowed = {field_.name for field_ in fields(Strategy)} - {"name"}
-    if unknown := sorted(set(facts) - allowed):
+    if unknown := sorted(set(options) - allowed):
         raise SettingsError(
-            f"--denoise: <{path}> has unknown fields: {join_words(unknown)}. Known fields are "
-            f"{join_words(sorted(allowed))}."
+            f"--denoise: <{path}> has unknown fields: {join_items(unknown)}. Known fields are "
+            f"{join_items(sorted(allowed))}."
         )
-    return {"name": path.stem, **facts}
+    return {"name": path.stem, **options}

@@ -23,8 +23,8 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extracted:
-    """What came out of one run.
+class ExtractedRun:
+    """The regional series of one run, and how they were extracted.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Extracted:
     coverage
         One row per region: index, name, n_voxels (on the image grid), coverage, covered.
     confounds
-        What was regressed, and which samples stayed.
+        Regressors, and the samples that are retained.
     raw
         Means of the regions before they were cleaned, in SD, shape of the series; all samples.
     damaged
@@ -42,7 +42,7 @@ class Extracted:
     excluded
         Why no sample of the run can be used, or empty.
     hazards
-        What may have spoilt the series, in words.
+        Problems that may have spoilt the series.
     """
 
     series: RegionSeries
@@ -59,17 +59,17 @@ def extract_run(
     parcellation: Parcellation,
     denoise: DenoiseSettings,
     coverage: CoverageSettings,
-) -> Extracted:
+) -> ExtractedRun:
     """Extract and clean the regional series of one run, in one fit of nilearn.
 
     Parameters
     ----------
     run
-        Its files.
+        Files of the run.
     parcellation
-        The atlas, in any grid; it is resampled to the run's.
+        The atlas, on any grid; it is resampled to the run's.
     denoise, coverage
-        How to clean, and which regions count.
+        How to clean the signals, and which regions count as covered.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def extract_run(
     if damaged.any():
         confounds = replace(confounds, keep=confounds.keep & ~damaged)
     hazard = global_signal_problem(confounds, reading.brain_mean)
-    excluded = _lack_of_freedom(confounds, denoise, tr)
+    excluded = _describe_lack_of_freedom(confounds, denoise, tr)
     for problem in filter(None, (hazard, excluded and f"left out: {excluded}")):
         _logger.warning("%s: %s", run.bold.name, problem)
     if excluded:
@@ -99,14 +99,14 @@ def extract_run(
     data, raw = (np.full((n_samples, len(table)), np.nan) for _ in range(2))
     if confounds.keep.any():
         data[np.ix_(confounds.keep, covered)] = _clean_signals(means, confounds, denoise, tr)
-        raw[:, covered] = _in_sd(means, ~reading.damaged)
+        raw[:, covered] = _scale_to_sd(means, ~reading.damaged)
     _logger.info(
         "%s: %d of %d samples kept, %d of %d regions covered",
         run.bold.name, confounds.keep.sum(), n_samples, covered.sum(), covered.size,
     )  # fmt: skip
     series = RegionSeries(data, parcellation.labels, tr, confounds.keep)
     hazards = (hazard,) if hazard else ()
-    return Extracted(series, table, confounds, raw, damaged, excluded, hazards)
+    return ExtractedRun(series, table, confounds, raw, damaged, excluded, hazards)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,60 +121,60 @@ class _Reading:
 
 def _read_regions(
     scan: VolumeScan | GreyScan,
-    where: tuple[RunFiles, Parcellation],
+    run_and_atlas: tuple[RunFiles, Parcellation],
     keep: Mask,
     denoise: DenoiseSettings,
     coverage: CoverageSettings,
 ) -> _Reading:
-    """Read the regional means of a run; again without samples that turn out to be damaged."""
-    run, parcellation = where
+    """Read the regional means of a run, a second time if samples turn out to be damaged."""
+    run, parcellation = run_and_atlas
     survey = scan.survey(keep)
     damaged = survey.damaged
     for last in (False, True):
         table = _measure_coverage(scan.sizes(), parcellation, coverage.min_coverage)
         covered = table["covered"].to_numpy(dtype=bool)
         if not covered.any():
-            raise InputDataError(_no_signal(run, parcellation, table, coverage))
+            raise InputDataError(_describe_lack_of_signal(run, parcellation, table, coverage))
         means = scan.signals(covered, denoise.smoothing)
         far = far_samples(means, keep & ~damaged)
         if last or not far.any():
             break
         damaged = damaged | far
         scan.survey(keep & ~damaged)
-    _tell_of_damage(damaged, run)
+    _report_damage(damaged, run)
     return _Reading(table, means, damaged, survey.brain_mean)
 
 
-def _tell_of_damage(damaged: Mask, run: RunFiles) -> None:
+def _report_damage(damaged: Mask, run: RunFiles) -> None:
     if not damaged.any():
         return
     numbers = np.flatnonzero(damaged)
     listed = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
-    words = (
+    description = (
         f"{len(numbers)} of {len(damaged)} samples are constant, not finite, or far from those "
         f"around them (counted from 0: {listed})"
     )
     if len(numbers) > MOST_DAMAGED * len(damaged):
         raise InputDataError(
-            f"<{run.bold}> is damaged: {words}; expected at most a third. Was it copied or "
+            f"<{run.bold}> is damaged: {description}; expected at most a third. Was it copied or "
             "converted completely? Leave the run out with --bids-filter-file."
         )
-    _logger.warning("%s: %s; they are censored", run.bold.name, words)
+    _logger.warning("%s: %s; they are censored", run.bold.name, description)
 
 
-def _no_signal(
+def _describe_lack_of_signal(
     run: RunFiles, parcellation: Parcellation, table: pd.DataFrame, coverage: CoverageSettings
 ) -> str:
     return (
         f"<{run.bold}> holds signal in no region of the atlas {parcellation.name}: at most "
-        f"{table['coverage'].max():.0%} of a region, at least {coverage.min_coverage:.0%} "
-        "wanted. Is the image empty, or in another space than the atlas? Leave the run out "
-        "with --bids-filter-file."
+        f"{table['coverage'].max():.0%} of a region; expected at least "
+        f"{coverage.min_coverage:.0%}. Is the image empty, or in another space than the atlas? "
+        "Leave the run out with --bids-filter-file."
     )
 
 
-def _in_sd(means: Array, sound: Mask) -> Array:
-    """Return regional means in SD over the sound samples; NaN where there is no other."""
+def _scale_to_sd(means: Array, sound: Mask) -> Array:
+    """Scale regional means to SD over the undamaged samples; damaged samples become NaN."""
     centre, spread = means[sound].mean(axis=0), means[sound].std(axis=0)
     scaled: Array = (means - centre) / np.where(spread > 0, spread, np.nan)
     scaled[~sound] = np.nan
@@ -184,20 +184,22 @@ def _in_sd(means: Array, sound: Mask) -> Array:
 def _measure_coverage(
     sizes: tuple[Array, Array], parcellation: Parcellation, threshold: float
 ) -> pd.DataFrame:
-    whole, part = sizes
-    share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    n_voxels, n_with_signal = sizes
+    share = np.divide(
+        n_with_signal, n_voxels, out=np.zeros_like(n_with_signal), where=n_voxels > 0
+    )
     table = parcellation.table()[["index", "name"]]
     return table.assign(
-        n_voxels=whole if parcellation.probabilistic else whole.astype(int),
+        n_voxels=n_voxels if parcellation.probabilistic else n_voxels.astype(int),
         coverage=share,
-        covered=(share >= threshold) & (part > 0),
+        covered=(share >= threshold) & (n_with_signal > 0),
     )
 
 
 def _clean_signals(
     means: Array, confounds: Confounds, denoise: DenoiseSettings, tr: float
 ) -> Array:
-    """Clean regional means as nilearn's maskers do, and return the samples that are kept."""
+    """Clean regional means as nilearn's maskers do, and return the retained samples."""
     from nilearn.signal import clean
 
     options: dict[str, Any] = {}
@@ -219,28 +221,28 @@ def _clean_signals(
     return signals
 
 
-def _lack_of_freedom(confounds: Confounds, denoise: DenoiseSettings, tr: float) -> str:
-    """Say why the fit would leave no signal, or return an empty text."""
-    n_kept = int(confounds.keep.sum())
+def _describe_lack_of_freedom(confounds: Confounds, denoise: DenoiseSettings, tr: float) -> str:
+    """Describe why the regression would leave no signal; empty if it would leave some."""
+    n_retained = int(confounds.keep.sum())
     n_used = confounds.regressors.shape[1] + 1
     if denoise.high_pass:
         n_used += int(2 * len(confounds.keep) * tr * denoise.high_pass)
-    if n_kept > n_used + 1:
+    if n_retained > n_used + 1:
         return ""
     return (
-        f"{n_kept} of {len(confounds.keep)} samples are kept but {n_used} regressors are to be "
-        "removed, which would leave no signal; use a leaner --denoise strategy or a higher "
+        f"{n_retained} of {len(confounds.keep)} samples are kept but {n_used} regressors are to "
+        "be removed, which would leave no signal; use a leaner --denoise strategy or a higher "
         "--fd-thresh"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What happened to one run, in plain values, for sidecars and reports.
+    """How one run was processed, in plain values, for sidecars and reports.
 
-    ``regions_lost`` are covered in no part of the grid, ``regions_uncovered`` below the threshold
-    (lost ones included); framewise displacements in mm, NaN where the confounds do not say.
-    ``n_damaged`` of the censored samples are so because the image is damaged there.
+    ``regions_lost`` are not covered at all, ``regions_uncovered`` less than the threshold (lost
+    ones included). Framewise displacements are in mm, NaN where the confounds lack them.
+    ``n_damaged`` of the censored samples are censored because the image is damaged there.
     """
 
     tr: float
@@ -261,7 +263,7 @@ class RunSummary:
     hazards: tuple[str, ...]
 
 
-def summarise_given(
+def summarise_external(
     series: RegionSeries,
     displacement: Array,
     strategy: str,
@@ -269,13 +271,13 @@ def summarise_given(
     *,
     matched_by: str = "name",
 ) -> RunSummary:
-    """Return what is known of a run whose regional series were given.
+    """Summarise a run whose regional series were supplied by the user.
 
     ``matched_by`` says how columns were assigned to regions: by name, index or position.
     """
-    known = displacement[np.isfinite(displacement)]
+    finite_fd = displacement[np.isfinite(displacement)]
     lost = ~np.asarray(np.isfinite(series.data).any(axis=0))
-    names = tuple(label for label, gone in zip(series.labels, lost, strict=True) if gone)
+    names = tuple(label for label, is_lost in zip(series.labels, lost, strict=True) if is_lost)
     return RunSummary(
         tr=series.tr,
         n_samples=len(series.keep),
@@ -283,10 +285,10 @@ def summarise_given(
         n_dummy=0,
         n_censored=int((~series.keep).sum()),
         n_damaged=0,
-        mean_fd=float(known.mean()) if known.size else float("nan"),
-        max_fd=float(known.max()) if known.size else float("nan"),
+        mean_fd=float(finite_fd.mean()) if finite_fd.size else float("nan"),
+        max_fd=float(finite_fd.max()) if finite_fd.size else float("nan"),
         strategy=strategy,
-        strategy_description="regional series as they were found; nothing was regressed here"
+        strategy_description="regional series as provided; nothing further was regressed out"
         + (
             ""
             if matched_by == "name"
@@ -301,24 +303,24 @@ def summarise_given(
     )
 
 
-def summarise(
-    extracted: Extracted, parcellation: Parcellation, denoise: DenoiseSettings
+def summarise_run(
+    extracted: ExtractedRun, parcellation: Parcellation, denoise: DenoiseSettings
 ) -> RunSummary:
-    """Return what happened to a run."""
+    """Summarise how a run was processed."""
     confounds, table = extracted.confounds, extracted.coverage
     displacement = confounds.framewise_displacement
-    known = displacement[np.isfinite(displacement)]
+    finite_fd = displacement[np.isfinite(displacement)]
     strategy = denoise.strategy
-    kept = int(confounds.keep.sum())
+    n_retained = int(confounds.keep.sum())
     return RunSummary(
         tr=extracted.series.tr,
         n_samples=len(confounds.keep),
-        n_kept=kept,
+        n_kept=n_retained,
         n_dummy=confounds.n_dummy,
-        n_censored=len(confounds.keep) - kept - confounds.n_dummy,
+        n_censored=len(confounds.keep) - n_retained - confounds.n_dummy,
         n_damaged=int(extracted.damaged.sum()),
-        mean_fd=float(known.mean()) if known.size else float("nan"),
-        max_fd=float(known.max()) if known.size else float("nan"),
+        mean_fd=float(finite_fd.mean()) if finite_fd.size else float("nan"),
+        max_fd=float(finite_fd.max()) if finite_fd.size else float("nan"),
         strategy=strategy.name,
         strategy_description=strategy.description,
         regressors=tuple(map(str, confounds.regressors.columns)),

@@ -1,4 +1,4 @@
-"""The HCP multi-modal parcellation (Glasser et al. 2016), whatever its numbering.
+"""The HCP multi-modal parcellation (Glasser et al. 2016), in any of its numberings.
 
 Three numberings of the 360 areas are in use: left 1-180 and right 1001-1180; 1-360 with the left
 hemisphere first; 1-360 with the right hemisphere first. All become 1-360, left first.
@@ -27,7 +27,7 @@ def load_mmp(path: Path) -> Parcellation:
     Raises
     ------
     InputDataError
-        The values are none of the three known numberings.
+        The values match none of the three numberings.
     """
     image = read_labels(path, "MMP")
     data = label_data(image, "MMP")
@@ -36,7 +36,7 @@ def load_mmp(path: Path) -> Parcellation:
         labels=mmp_labels(),
         values=tuple(range(1, 2 * _N_SIDE + 1)),
         space=SPACE,
-        image=label_image(_left_first(data, image.affine, path), image.affine),
+        image=label_image(_order_hemispheres(data, image.affine, path), image.affine),
     )
 
 
@@ -47,21 +47,22 @@ def mmp_labels() -> tuple[str, ...]:
     return tuple(f"{side}_{area}" for side in "LR" for area in areas)
 
 
-def _left_first(data: NDArray[np.int32], affine: Array, path: Path) -> NDArray[np.int32]:
-    found = set(np.unique(data).tolist()) - {0}
+def _order_hemispheres(data: NDArray[np.int32], affine: Array, path: Path) -> NDArray[np.int32]:
+    values = set(np.unique(data).tolist()) - {0}
     low = set(range(1, _N_SIDE + 1))
-    if found == low | {1000 + value for value in low}:
+    if values == low | {1000 + value for value in low}:
         return np.where(data > 1000, data - 1000 + _N_SIDE, data)
-    if found == low | {_N_SIDE + value for value in low}:
+    if values == low | {_N_SIDE + value for value in low}:
         if _mean_x(data <= _N_SIDE, data, affine) < _mean_x(data > _N_SIDE, data, affine):
             return data
         swapped = np.where(data > _N_SIDE, data - _N_SIDE, data + _N_SIDE)
         return np.where(data > 0, swapped, 0)
-    hint = " (both hemispheres share their numbers)" if found == low else ""
+    hint = " (both hemispheres share their numbers)" if values == low else ""
     raise InputDataError(
-        f"<{path}> looks like the MMP but holds {len(found)} values from {min(found, default=0)} "
-        f"to {max(found, default=0)}{hint}; expected 360: L 1-180 with R 1001-1180, or 1-360. "
-        "Use another file, or put a table of names beside it to use it as an atlas of your own."
+        f"<{path}> looks like the MMP but holds {len(values)} values from "
+        f"{min(values, default=0)} to {max(values, default=0)}{hint}; expected 360: L 1-180 with "
+        "R 1001-1180, or 1-360. Use another file, or put a table of names beside it to use it as "
+        "an atlas of your own."
     )
 
 

@@ -23,10 +23,10 @@ from npi_bids.io.tables import (
     read_table,
 )
 from npi_bids.records import Array, check_region_names
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
-# Names of the three files of a parcellation that was put into a folder.
-_IMAGE, _TABLE, _FACTS = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
+# Names of the files of a parcellation that is saved in a folder.
+_IMAGE, _TABLE, _METADATA = "parcellation.nii.gz", "parcellation.tsv", "parcellation.json"
 _GREY = "parcellation.dlabel.nii"
 
 
@@ -69,7 +69,7 @@ class Parcellation:
         if any(b <= a for a, b in zip((0, *self.values), self.values, strict=False)):
             raise InputDataError(
                 f"Atlas {self.name}: the values of the regions must be positive, whole, unique "
-                f"and increasing; found {join_words(self.values, most=5)}."
+                f"and increasing; found {join_items(self.values, most=5)}."
             )
         if self.networks and len(self.networks) != len(self.labels):
             raise InputDataError(
@@ -104,10 +104,10 @@ def label_data(image: SpatialImage, name: str) -> NDArray[np.int32]:
     InputDataError
         The image holds values that are not whole.
     """
-    return _whole_labels(np.asanyarray(image.dataobj), name)
+    return _integer_labels(np.asanyarray(image.dataobj), name)
 
 
-def _whole_labels(data: NDArray[np.number], name: str) -> NDArray[np.int32]:
+def _integer_labels(data: NDArray[np.number], name: str) -> NDArray[np.int32]:
     if data.ndim == 4 and data.shape[-1] == 1:
         data = data[..., 0]
     rounded = np.rint(data)
@@ -116,8 +116,8 @@ def _whole_labels(data: NDArray[np.number], name: str) -> NDArray[np.int32]:
             f"Atlas {name} holds values that are not whole numbers; expected a label image "
             "(or a 4D image with one map per region)."
         )
-    whole: NDArray[np.int32] = rounded.astype(np.int32)
-    return whole
+    labels: NDArray[np.int32] = rounded.astype(np.int32)
+    return labels
 
 
 def read_labels(path: Path, name: str) -> nib.Nifti1Image:
@@ -129,7 +129,7 @@ def read_labels(path: Path, name: str) -> nib.Nifti1Image:
         The file cannot be read, or holds values that are not whole.
     """
     image = cast("SpatialImage", load_image(path))
-    return label_image(_whole_labels(read_data(path, image), name), image.affine)
+    return label_image(_integer_labels(read_data(path, image), name), image.affine)
 
 
 def label_image(data: NDArray[np.number], affine: Array) -> nib.Nifti1Image:
@@ -140,7 +140,7 @@ def label_image(data: NDArray[np.number], affine: Array) -> nib.Nifti1Image:
 
 
 def weights_image(data: NDArray[np.number], affine: Array) -> nib.Nifti1Image:
-    """Return a 4D image of weights as 32-bit floats; its fourth axis counts regions."""
+    """Return a 4D image of weights as 32-bit floats; its fourth axis is the region."""
     image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine)
     image.header.set_xyzt_units("mm", "sec")
     return image
@@ -158,23 +158,23 @@ def digest(parcellation: Parcellation) -> str:
 
 
 def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
-    """Write image, table and facts into a folder, for :func:`read_parcellation`.
+    """Write image, table and metadata into a folder, for :func:`read_parcellation`.
 
-    The folder appears whole: another process that prepares the same atlas sees all of it or
-    nothing. One that is there already is kept, unless a power cut left half of it.
+    The folder appears complete: another process that prepares the same atlas sees all of it or
+    none. An existing folder is kept unless it is incomplete, as after a power cut.
     """
     if folder.is_dir() and not _is_saved(parcellation, folder):
         shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial_") as scratch:
-        whole = Path(scratch) / folder.name
-        whole.mkdir()
-        nib.save(parcellation.image, whole / (_GREY if parcellation.grey else _IMAGE))
-        parcellation.table().to_csv(whole / _TABLE, sep="\t", index=False)
-        facts = {"name": parcellation.name, "space": parcellation.space}
-        (whole / _FACTS).write_text(json.dumps(facts))
-        with contextlib.suppress(OSError):  # it is there
-            whole.rename(folder)
+        complete = Path(scratch) / folder.name
+        complete.mkdir()
+        nib.save(parcellation.image, complete / (_GREY if parcellation.grey else _IMAGE))
+        parcellation.table().to_csv(complete / _TABLE, sep="\t", index=False)
+        metadata = {"name": parcellation.name, "space": parcellation.space}
+        (complete / _METADATA).write_text(json.dumps(metadata))
+        with contextlib.suppress(OSError):  # another process was faster
+            complete.rename(folder)
 
 
 def _is_saved(parcellation: Parcellation, folder: Path) -> bool:
@@ -193,16 +193,16 @@ def read_parcellation(folder: Path) -> Parcellation:
         The folder does not hold a parcellation.
     """
     image = _GREY if (folder / _GREY).is_file() else _IMAGE
-    missing = [name for name in (image, _TABLE, _FACTS) if not (folder / name).is_file()]
+    missing = [name for name in (image, _TABLE, _METADATA) if not (folder / name).is_file()]
     if missing:
-        raise InputDataError(f"<{folder}> does not hold a parcellation: no {join_words(missing)}.")
+        raise InputDataError(f"<{folder}> does not hold a parcellation: no {join_items(missing)}.")
     table = read_table(folder / _TABLE, text=("name", "network")).fillna({"network": ""})
-    facts = json.loads((folder / _FACTS).read_text())
+    metadata = json.loads((folder / _METADATA).read_text())
     return Parcellation(
-        name=facts["name"],
+        name=metadata["name"],
         labels=tuple(table["name"]),
         values=tuple(int(value) for value in table["index"]),
-        space=facts["space"],
+        space=metadata["space"],
         image=nib.load(folder / image),
         networks=tuple(table["network"]) if "network" in table else (),
     )
@@ -218,12 +218,13 @@ def centres(parcellation: Parcellation) -> NDArray[np.float64]:
         voxels = (grid @ weights.reshape(-1, weights.shape[3]) / sums).T
     else:
         data = label_data(parcellation.image, parcellation.name)
-        place = np.searchsorted(parcellation.values, data[data > 0])
-        counts = np.bincount(place, minlength=len(parcellation.values)).astype(float)
+        region_index = np.searchsorted(parcellation.values, data[data > 0])
+        counts = np.bincount(region_index, minlength=len(parcellation.values)).astype(float)
         counts[counts == 0] = np.nan
         voxels = np.stack(
             [
-                np.bincount(place, weights=axis, minlength=len(parcellation.values)) / counts
+                np.bincount(region_index, weights=axis, minlength=len(parcellation.values))
+                / counts
                 for axis in np.nonzero(data > 0)
             ],
             axis=1,
@@ -234,10 +235,10 @@ def centres(parcellation: Parcellation) -> NDArray[np.float64]:
 
 def table_with_centres(parcellation: Parcellation) -> pd.DataFrame:
     """Return the table of regions with the centre of each (x, y, z in mm) where it has one."""
-    if parcellation.grey:  # a surface has vertices; where they are, only a brain's mesh tells
+    if parcellation.grey:  # only a mesh says where the vertices of a surface are
         return parcellation.table()
-    places = pd.DataFrame(np.round(centres(parcellation), 1), columns=["x", "y", "z"])
-    return pd.concat([parcellation.table(), places], axis=1)
+    coordinates = pd.DataFrame(np.round(centres(parcellation), 1), columns=["x", "y", "z"])
+    return pd.concat([parcellation.table(), coordinates], axis=1)
 
 
 def voxel_size(parcellation: Parcellation) -> list[float]:
@@ -272,10 +273,10 @@ def _check_image(parcellation: Parcellation) -> None:
 
 
 def _check_values(parcellation: Parcellation, data: NDArray[np.number]) -> None:
-    found = np.unique(data)
-    if extra := sorted(set(found.tolist()) - {0, *parcellation.values}):
+    values = np.unique(data)
+    if extra := sorted(set(values.tolist()) - {0, *parcellation.values}):
         raise InputDataError(
             f"Atlas {parcellation.name}: the image holds {count_noun(len(extra), 'value')} that "
-            f"no region has ({join_words(extra, most=5)}); expected 0 and the "
+            f"no region has ({join_items(extra, most=5)}); expected 0 and the "
             f"{len(parcellation.values)} values of its table."
         )

@@ -1,4 +1,4 @@
-"""Names of the regions of a user's atlas, from the table that lies beside its image."""
+"""Names of the regions of a user's atlas, from the table beside its image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXTENSIONS = (".tsv", ".csv", ".txt", ".lut")
 _INDEX = ("index", "value", "label_index", "id", "region_id")
 _NAME = ("name", "label", "region", "regions", "roi", "labelname")
 _NETWORK = ("network", "network_label", "networks")
-COUNTED = "numbered by their order"
+NUMBERED_BY_ORDER = "numbered by their order"
 _BACKGROUND = "background"
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _INDEX_WORD = re.compile(r"[-+]?\d+(\.\d+)?")
@@ -53,7 +53,7 @@ def read_names(path: Path) -> pd.DataFrame:
 
     Takes a TSV or CSV with a header, a look-up table (``index name [r g b [a]]``, as FreeSurfer
     and ITK-SNAP write them), or a plain list with one name per line. Regions without an index are
-    numbered from 1 in their order, after a background is dropped, as nilearn's lists have it.
+    numbered from 1 in their order, after a background entry is dropped, as in nilearn's lists.
 
     Returns
     -------
@@ -80,16 +80,16 @@ def read_names(path: Path) -> pd.DataFrame:
         )
     table["index"] = index.astype(int)
     named = table[table["index"] != 0].sort_values("index").reset_index(drop=True)
-    named.attrs[COUNTED] = table.attrs.get(COUNTED, False)
+    named.attrs[NUMBERED_BY_ORDER] = table.attrs.get(NUMBERED_BY_ORDER, False)
     return named
 
 
 def _read_with_header(path: Path) -> pd.DataFrame:
     cells = read_cells(path, separator="\t" if path.suffix == ".tsv" else ",")
-    lower = {column.lower(): place for place, column in enumerate(cells.names)}
+    position_of = {column.lower(): position for position, column in enumerate(cells.names)}
     index, name, network = (
-        next((lower[word] for word in words if word in lower), None)
-        for words in (_INDEX, _NAME, _NETWORK)
+        next((position_of[alias] for alias in aliases if alias in position_of), None)
+        for aliases in (_INDEX, _NAME, _NETWORK)
     )
     if name is None:
         raise InputDataError(
@@ -105,7 +105,7 @@ def _read_with_header(path: Path) -> pd.DataFrame:
     if network is not None:
         columns["network"] = [row[network] for row in rows]
     table = pd.DataFrame(columns)
-    table.attrs[COUNTED] = index is None
+    table.attrs[NUMBERED_BY_ORDER] = index is None
     return table
 
 
@@ -117,18 +117,18 @@ def _read_look_up_table(path: Path) -> pd.DataFrame:
         raise InputDataError(f"<{path}> cannot be read as text: {error}.") from error
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
-    words = [line.split() for line in lines]
-    numbered = [len(line) > 1 and _INDEX_WORD.fullmatch(line[0]) is not None for line in words]
+    fields = [line.split() for line in lines]
+    numbered = [len(line) > 1 and _INDEX_WORD.fullmatch(line[0]) is not None for line in fields]
     if not any(numbered):
         names = [line for line in lines if line.lower() != _BACKGROUND]
         table = pd.DataFrame({"index": range(1, len(names) + 1), "name": names})
-        table.attrs[COUNTED] = True
+        table.attrs[NUMBERED_BY_ORDER] = True
         return table
     if not all(numbered):
-        place = numbered.index(False)
+        unnumbered = numbered.index(False)
         raise InputDataError(
-            f"<{path}> says {lines[place]!r} where other lines begin with the index of a region; "
-            "expected an index and a name in every line, or names alone."
+            f"<{path}> says {lines[unnumbered]!r} where other lines begin with the index of a "
+            "region; expected an index and a name in every line, or names alone."
         )
     if quoted := [_ITK_SNAP.fullmatch(line) for line in lines]:
         matches = [match for match in quoted if match]
@@ -136,13 +136,13 @@ def _read_look_up_table(path: Path) -> pd.DataFrame:
             return pd.DataFrame(
                 {"index": [match[1] for match in matches], "name": [match[2] for match in matches]}
             )
-    # A colour stands at the end of every line or of none; a name may end in numbers of its own.
-    n_colours = min(_count_numbers_at_end(line[1:]) for line in words)
+    # Either every line ends with a colour or none does; a name may itself end in numbers.
+    n_colours = min(_count_numbers_at_end(line[1:]) for line in fields)
     n_colours = min(n_colours, 4) if n_colours >= 3 else 0
-    names = [" ".join(line[1 : len(line) - n_colours]) for line in words]
-    return pd.DataFrame({"index": [line[0] for line in words], "name": names})
+    names = [" ".join(line[1 : len(line) - n_colours]) for line in fields]
+    return pd.DataFrame({"index": [line[0] for line in fields], "name": names})
 
 
-def _count_numbers_at_end(words: Sequence[str]) -> int:
-    numbers = itertools.takewhile(lambda word: _NUMBER.fullmatch(word), reversed(words))
-    return min(len(list(numbers)), len(words) - 1)
+def _count_numbers_at_end(fields: Sequence[str]) -> int:
+    numbers = itertools.takewhile(lambda word: _NUMBER.fullmatch(word), reversed(fields))
+    return min(len(list(numbers)), len(fields) - 1)

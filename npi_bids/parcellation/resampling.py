@@ -1,4 +1,4 @@
-"""Bring an atlas onto the grid of the images; the images themselves are never resampled."""
+"""Resampling of atlases to the grid of the images, which are themselves never resampled."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def to_grid(parcellation: Parcellation, reference: SpatialImage) -> nib.Nifti1Im
     parcellation
         The atlas; left untouched.
     reference
-        3D or 4D image whose grid is wanted.
+        3D or 4D image that defines the grid.
 
     Returns
     -------
     Nifti1Image
-        Labels by nearest neighbour, maps linearly (never negative).
+        Labels resampled by nearest neighbour, maps linearly (never negative).
     """
     from nilearn.image import resample_to_img
     from nilearn.image.resampling import BoundingBoxError
@@ -42,9 +42,9 @@ def to_grid(parcellation: Parcellation, reference: SpatialImage) -> nib.Nifti1Im
             force_resample=True,
             copy_header=True,
         )
-    except BoundingBoxError:  # the run sees nothing of the atlas: every region is lost
-        whole = (*shape, len(parcellation.labels)) if parcellation.probabilistic else shape
-        resampled = nib.Nifti1Image(np.zeros(whole, dtype=np.int32), reference.affine)
+    except BoundingBoxError:  # the image and the atlas do not overlap: no region is covered
+        full_shape = (*shape, len(parcellation.labels)) if parcellation.probabilistic else shape
+        resampled = nib.Nifti1Image(np.zeros(full_shape, dtype=np.int32), reference.affine)
     if parcellation.probabilistic:
         weights = np.clip(np.asarray(resampled.dataobj, dtype=np.float32), 0, None)
         return weights_image(weights, resampled.affine)

@@ -15,8 +15,8 @@ from npi_bids.errors import (
 from npi_bids.io.images import MOST_VOXELS
 from npi_bids.settings import period_problem
 
-# A header without a unit, or with a wrong one, that states more than this counts milliseconds:
-# nothing is sampled every 0.1 s or faster nor every 100 s. In between no unit can be told.
+# A header that states more than this without a unit, or with a wrong one, is in milliseconds: no
+# run is sampled every 0.1 s or faster, nor every 100 s. Smaller values do not reveal their unit.
 _MILLISECONDS = 100.0
 _TOLERANCE = 1e-3
 _UNITS = {"msec": 1e-3, "usec": 1e-6}
@@ -24,7 +24,7 @@ _UNITS = {"msec": 1e-3, "usec": 1e-6}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunFiles:
-    """The files of one run, and the sampling period (s) that its sidecar states, if it does.
+    """The files of one run, and the sampling period (s) that its sidecar states, if any.
 
     ``right`` is the right hemisphere of a run that comes in two files.
     """
@@ -42,9 +42,9 @@ def sampling_period(header: tuple[float, str], run: RunFiles) -> float:
     Parameters
     ----------
     header
-        What the header says, and its unit (``sec``, ``msec``, ``usec``, or unknown).
+        Sampling period in the header, and its unit (``sec``, ``msec``, ``usec``, or unknown).
     run
-        Its files.
+        Files of the run.
 
     Raises
     ------
@@ -77,18 +77,18 @@ def sampling_period(header: tuple[float, str], run: RunFiles) -> float:
 
 
 def count_voxels(path: Path) -> int:
-    """Return the voxels of a volume from the first bytes of a NIfTI file, at most MOST_VOXELS.
+    """Count the voxels of a volume from the first bytes of a NIfTI file, at most MOST_VOXELS.
 
-    Much faster than to open the image, for thousands of runs; 0 where the bytes are none of NIfTI.
+    Much faster than opening the image, for thousands of runs; 0 where the file is not NIfTI.
     """
     try:
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
             start = file.read(80)
         for order in "<>":
-            kind = struct.unpack(f"{order}i", start[:4])[0]
-            if kind in (348, 540):  # bytes of a header of NIfTI-1 and NIfTI-2
-                dims = start[40:56] if kind == 348 else start[16:80]
-                sizes = struct.unpack(f"{order}8{'h' if kind == 348 else 'q'}", dims)[1:4]
+            header_length = struct.unpack(f"{order}i", start[:4])[0]
+            if header_length in (348, 540):  # bytes of a header of NIfTI-1 and NIfTI-2
+                dims = start[40:56] if header_length == 348 else start[16:80]
+                sizes = struct.unpack(f"{order}8{'h' if header_length == 348 else 'q'}", dims)[1:4]
                 n_voxels: int = math.prod(sizes)
                 return min(max(0, n_voxels), MOST_VOXELS)
     except (OSError, EOFError, zlib.error, struct.error):

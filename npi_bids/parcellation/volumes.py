@@ -1,7 +1,7 @@
 """Regional means of a 4D image, read a few volumes at a time.
 
-A run of 1200 volumes at 2 mm takes 4 GB as 32-bit floats; so only some hundred megabytes of it are
-in memory at once. Each volume is averaged by nilearn on its own, which changes no number.
+A run of 1200 volumes at 2 mm takes 4 GB as 32-bit floats; so only a few hundred megabytes of it
+are in memory at once. nilearn averages each volume separately, so that the means are the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
 from npi_bids.io.images import READ_ERRORS, is_wide, load_image, read_data, read_gifti, unreadable
-from npi_bids.parcellation.damaged_volumes import Extent, Survey
+from npi_bids.parcellation.damaged_volumes import SampleStatistics, Survey
 from npi_bids.parcellation.parcellation import Parcellation, label_data, label_image
 from npi_bids.parcellation.resampling import region_sizes, to_grid
 from npi_bids.parcellation.run_files import RunFiles, sampling_period
@@ -36,7 +36,7 @@ class VolumeScan:
     Attributes
     ----------
     n_samples, tr
-        Volumes, and seconds between them.
+        Number of volumes, and sampling period (s).
 
     Raises
     ------
@@ -52,65 +52,67 @@ class VolumeScan:
         self._shape: tuple[int, ...] = self._image.shape[:3]
         self._inside = self._read_mask()
         self._atlas = to_grid(parcellation, self._image)
-        # A value that is subtracted from each voxel before 32-bit floats would round it away.
+        # Subtracted from each voxel where 32-bit floats would round its changes away.
         self._level: Array | None = None
-        self._seen: Mask = np.zeros(self._shape, dtype=bool)
-        self._broken = self._seen  # not finite in some volume that counts
+        self._has_signal: Mask = np.zeros(self._shape, dtype=bool)
+        self._non_finite = self._has_signal  # voxels that are not finite in a volume that counts
 
     def survey(self, keep: Mask) -> Survey:
-        """Look at all volumes once: which are damaged, and which voxels hold signal.
+        """Find the damaged volumes, and the voxels that hold signal.
 
         Parameters
         ----------
         keep
-            Shape (n_samples,); the volumes that voxels are judged on, less the damaged ones.
+            Shape (n_samples,); the volumes by which voxels are judged, except damaged ones.
         """
         counted = keep if keep.sum() > 1 else np.ones_like(keep)
         if is_wide(self._image):
             self._level = self._first_sound_volume(counted)
-        extent = self._look(counted)
-        if (extent.damaged & ~extent.flat & counted).any():  # known from all volumes alone
-            self._look(counted & ~extent.damaged)
-        known = self._run.mask is not None
-        mean = extent.mean if known else np.full(self.n_samples, np.nan)
-        return Survey(extent.damaged, mean)
+        statistics = self._measure_samples(counted)
+        if (statistics.damaged & ~statistics.flat & counted).any():  # known only after all volumes
+            self._measure_samples(counted & ~statistics.damaged)
+        has_mask = self._run.mask is not None
+        mean = statistics.mean if has_mask else np.full(self.n_samples, np.nan)
+        return Survey(statistics.damaged, mean)
 
     def sizes(self) -> tuple[Array, Array]:
         """Return the size of each region on the grid, and of its part that holds signal."""
         data = np.asarray(self._atlas.dataobj)
-        seen = self._seen[..., None] if self._parcellation.probabilistic else self._seen
-        held = nib.Nifti1Image(data * seen, self._atlas.affine)
+        has_signal = (
+            self._has_signal[..., None] if self._parcellation.probabilistic else self._has_signal
+        )
+        atlas_with_signal = nib.Nifti1Image(data * has_signal, self._atlas.affine)
         return (
             region_sizes(self._atlas, self._parcellation),
-            region_sizes(held, self._parcellation),
+            region_sizes(atlas_with_signal, self._parcellation),
         )
 
     def signals(self, covered: Mask, smoothing: float) -> Array:
-        """Return the means of some regions, shape (n_samples, n_covered).
+        """Return the mean signals of the covered regions, shape (n_samples, n_covered).
 
         Parameters
         ----------
         covered
-            Shape (n_regions,); which regions.
+            Shape (n_regions,); the regions to average.
         smoothing
             FWHM in mm of a Gaussian filter before averaging; 0 for none.
         """
         from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
 
         regions = self._restrict(covered)
-        kind = NiftiMapsMasker if len(regions.shape) == 4 else NiftiLabelsMasker
-        masker = kind(
+        masker_class = NiftiMapsMasker if len(regions.shape) == 4 else NiftiLabelsMasker
+        masker = masker_class(
             regions,
             smoothing_fwhm=smoothing or None,
             standardize=None,
             resampling_target=None,
             reports=False,
         )
-        # Maskers return the regions in increasing order of their values, as the atlas has them,
-        # and _restrict left exactly the covered ones.
+        # Maskers return the regions in increasing order of their values, as the atlas does, and
+        # _restrict retains exactly the covered ones.
         means = [
-            self._average(self._narrow(self._read(*part)), masker, smoothing)
-            for part in self._steps()
+            self._average(self._to_float32(self._read(*part)), masker, smoothing)
+            for part in self._volume_ranges()
         ]
         if self._level is None:
             return np.concatenate(means)
@@ -123,8 +125,8 @@ class VolumeScan:
         masker: NiftiLabelsMasker | NiftiMapsMasker,
         smoothing: float,
     ) -> Array:
-        if smoothing:  # spreads what is not finite; 0 at all times, it leaves no trace over time
-            part[self._broken] = 0
+        if smoothing:  # would spread what is not finite; a constant 0 leaves no trace over time
+            part[self._non_finite] = 0
         finite = np.isfinite(part)
         if not finite.all():  # in voxels of no weight, and in volumes that are left out
             part[~finite] = 0
@@ -138,34 +140,34 @@ class VolumeScan:
         except READ_ERRORS as error:
             raise unreadable(self._run.bold, error) from error
 
-    def _steps(self) -> Iterator[tuple[int, int]]:
+    def _volume_ranges(self) -> Iterator[tuple[int, int]]:
         """Yield the first and the last volume (exclusive) of each part."""
         at_once = _AT_ONCE // 2 if is_wide(self._image) else _AT_ONCE
         step = max(1, at_once // math.prod(self._shape))
         for start in range(0, self.n_samples, step):
             yield start, min(start + step, self.n_samples)
 
-    def _narrow(self, part: NDArray[np.number]) -> NDArray[np.float32]:
+    def _to_float32(self, part: NDArray[np.number]) -> NDArray[np.float32]:
         """Return 32-bit floats that may be written to."""
         if self._level is not None:
             wide = part = np.require(part, dtype=np.float64, requirements="W")
             wide -= self._level[..., None]
-        with np.errstate(over="ignore"):  # becomes infinite, and does not count
-            # What nibabel reads unscaled lies on the file's bytes, read-only.
+        with np.errstate(over="ignore"):  # too large values become infinite, and do not count
+            # Data that nibabel reads unscaled are a read-only view of the file.
             return np.require(part, dtype=np.float32, requirements="W")
 
-    def _look(self, counted: Mask) -> Extent:
-        """Measure each volume within the mask, and find the voxels that vary over some of them."""
-        places = np.flatnonzero(self._inside.ravel(order="F"))
-        level = None if self._level is None else self._level.ravel(order="F")[places]
-        low, high = (np.full(places.size, end, dtype=np.float32) for end in (np.inf, -np.inf))
-        extent = Extent(self.n_samples)
-        for start, stop in self._steps():
+    def _measure_samples(self, counted: Mask) -> SampleStatistics:
+        """Measure each volume within the mask, and find voxels that vary over the counted ones."""
+        inside = np.flatnonzero(self._inside.ravel(order="F"))
+        level = None if self._level is None else self._level.ravel(order="F")[inside]
+        low, high = (np.full(inside.size, end, dtype=np.float32) for end in (np.inf, -np.inf))
+        statistics = SampleStatistics(self.n_samples)
+        for start, stop in self._volume_ranges():
             part = self._read(start, stop).reshape(-1, stop - start, order="F")
             for sample in range(start, stop):
-                values = part[:, sample - start].take(places)
-                extent.add(sample, values)
-                if counted[sample] and extent.low[sample] < extent.high[sample]:
+                values = part[:, sample - start].take(inside)
+                statistics.add(sample, values)
+                if counted[sample] and statistics.low[sample] < statistics.high[sample]:
                     if level is not None:
                         values = values - level
                     with np.errstate(over="ignore"):
@@ -173,28 +175,28 @@ class VolumeScan:
                     np.minimum(low, values, out=low)
                     np.maximum(high, values, out=high)
             del part
-        # What is not finite in some volume has made one of the ends not finite.
+        # A voxel that is not finite in some volume has a minimum or maximum that is not finite.
         finite = np.isfinite(low) & np.isfinite(high)
-        self._seen = self._on_grid(places[finite & (low < high)])
-        self._broken = self._on_grid(places[~finite])
-        return extent
+        self._has_signal = self._on_grid(inside[finite & (low < high)])
+        self._non_finite = self._on_grid(inside[~finite])
+        return statistics
 
-    def _on_grid(self, places: NDArray[np.intp]) -> Mask:
+    def _on_grid(self, voxels: NDArray[np.intp]) -> Mask:
         mask = np.zeros(math.prod(self._shape), dtype=bool)
-        mask[places] = True
+        mask[voxels] = True
         return mask.reshape(self._shape, order="F")
 
     def _first_sound_volume(self, counted: Mask) -> Array:
         for sample in np.flatnonzero(counted).tolist():
             volume = self._read(sample, sample + 1)[..., 0].astype(np.float64)
-            extent = Extent(1)
-            extent.add(0, volume[self._inside])
-            if not extent.flat.any():
+            statistics = SampleStatistics(1)
+            statistics.add(0, volume[self._inside])
+            if not statistics.flat.any():
                 return np.where(np.isfinite(volume), volume, 0)
         return np.zeros(self._shape)
 
     def _read_mask(self) -> Mask:
-        """Return where the mask is above 0, everywhere without one."""
+        """Return where the mask is above 0; everywhere if there is no mask."""
         path, shape = self._run.mask, self._shape
         if path is None:
             return np.ones(shape, dtype=bool)
@@ -217,11 +219,13 @@ class VolumeScan:
         """Keep the covered regions, within the voxels that hold signal."""
         atlas, parcellation = self._atlas, self._parcellation
         if parcellation.probabilistic:
-            weights = np.asarray(atlas.dataobj)[..., covered] * self._seen[..., None]
+            weights = np.asarray(atlas.dataobj)[..., covered] * self._has_signal[..., None]
             return nib.Nifti1Image(weights, atlas.affine)
         data = label_data(atlas, parcellation.name)
-        kept = np.asarray(parcellation.values)[covered]
-        return label_image(np.where(self._seen & np.isin(data, kept), data, 0), atlas.affine)
+        covered_values = np.asarray(parcellation.values)[covered]
+        return label_image(
+            np.where(self._has_signal & np.isin(data, covered_values), data, 0), atlas.affine
+        )
 
 
 def open_image(path: Path) -> nib.Nifti1Image:
@@ -245,13 +249,13 @@ def open_image(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def count_places(path: Path) -> tuple[int, int]:
-    """Return samples and places (voxels, greyordinates, vertices) of a run, from its header.
+def read_series_shape(path: Path) -> tuple[int, int]:
+    """Return the numbers of samples and of voxels, greyordinates or vertices, from the header.
 
     Raises
     ------
     InputDataError
-        The file cannot be read, or is no run.
+        The file cannot be read, or is not a run.
     """
     if path.name.endswith(".gii"):
         arrays = read_gifti(path).darrays
@@ -267,6 +271,6 @@ def count_places(path: Path) -> tuple[int, int]:
 def _period_of_header(image: nib.Nifti1Image) -> tuple[float, str]:
     try:
         unit = image.header.get_xyzt_units()[1]
-    except KeyError:  # a code that the standard does not have
+    except KeyError:  # a code that the NIfTI standard does not define
         unit = "unknown"
     return float(image.header.get_zooms()[3]), unit

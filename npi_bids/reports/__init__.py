@@ -1,1 +1,1 @@
-"""Figures and pages for people."""
+"""Figures, pages and the methods text."""

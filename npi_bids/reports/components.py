@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from npi_bids.reports.figures_connectivity import MatrixView
 
-_NOTHING = 1e-12  # what rounding leaves of a difference of equal numbers
+_ROUNDING_ERROR = 1e-12  # of a difference of equal numbers
 
 
 def number(value: float | None) -> str:
@@ -20,15 +20,15 @@ def number(value: float | None) -> str:
         return "n/a"
     if isinstance(value, int):
         return str(value)
-    return "0" if abs(float(value)) < _NOTHING else f"{float(value):.3g}"
+    return "0" if abs(float(value)) < _ROUNDING_ERROR else f"{float(value):.3g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A picture with what it shows and how to read it.
 
-    ``svg`` is the picture itself; ``name`` names its file; ``alt`` says it in words; ``file`` is
-    where it lies beside the page, for use elsewhere.
+    ``svg`` is the picture itself, ``name`` the name of its file, ``alt`` its description in words,
+    and ``file`` the path of a copy for use elsewhere; a ``wide`` one spans the page.
     """
 
     name: str
@@ -37,11 +37,12 @@ class Figure:
     svg: str = field(repr=False)
     alt: str = ""
     file: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table of facts; ``note`` explains it."""
+    """One row of a table of properties; ``note`` explains it."""
 
     name: str
     value: str
@@ -57,7 +58,7 @@ class KeyFigure:
     name, value, target, note
         Its name, value, target and meaning, in one line each.
     state
-        ``good``, ``caution``, ``bad`` or ``unknown``; told by a word as well as a colour.
+        ``good``, ``caution``, ``bad`` or ``unknown``; shown by a word as well as a colour.
     """
 
     name: str
@@ -69,7 +70,7 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class SortedTable:
-    """A table that a reader sorts and filters; ``links`` of the first column may be empty."""
+    """A table to sort and filter; ``links`` of the first column may be empty."""
 
     name: str
     title: str
@@ -81,18 +82,18 @@ class SortedTable:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One subject among others: where it stands (0 to 100), and its page."""
+    """One subject of a distribution: its position (0 to 100), and its page."""
 
     label: str
     value: str
-    place: float
+    position: float
     state: str
     link: str
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The distribution of one figure over subjects, its ends, and where its threshold stands."""
+    """The distribution of one metric over subjects, with its range and threshold."""
 
     title: str
     dots: tuple[Dot, ...]
@@ -103,7 +104,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class ModelSection:
-    """One model on a page: its fate, verdict with reasons, facts, figures and files."""
+    """One model on a page: its status, verdict with reasons, tables, figures and files."""
 
     title: str
     status: str
@@ -116,7 +117,7 @@ class ModelSection:
     view: MatrixView | None = None
     tables: tuple[SortedTable, ...] = ()
     map_figures: tuple[Figure, ...] = ()
-    done: tuple[Row, ...] = ()
+    processing: tuple[Row, ...] = ()
     quality: tuple[Row, ...] = ()
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
@@ -124,8 +125,8 @@ class ModelSection:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page stands: the pages before and after it, and what made all of them."""
+class PageContext:
+    """The context of a page: its neighbours, and the provenance of the dataset."""
 
     before: str = ""
     after: str = ""
@@ -142,14 +143,14 @@ class SubjectPage:
     version: str
     sections: tuple[ModelSection, ...]
     methods: str = ""
-    place: Place = field(default_factory=Place)
+    context: PageContext = field(default_factory=PageContext)
 
 
 @dataclass(frozen=True, slots=True)
 class TestSection:
-    """One test over subjects: what it asked, and what it found.
+    """One test over subjects: its model and its results.
 
-    ``not_tested`` says why the test does not hold, ``caution`` what to bear in mind of it.
+    ``not_tested`` says why the test is not valid, ``caution`` what limits its interpretation.
     """
 
     title: str
@@ -162,7 +163,7 @@ class TestSection:
 
 @dataclass(frozen=True, slots=True)
 class GroupSection:
-    """One group on the group's page; ``not_tested`` and ``caution`` are those of its mean."""
+    """One group on the group's page; ``not_tested`` and ``caution`` apply to its mean."""
 
     title: str
     rows: tuple[Row, ...]
@@ -177,21 +178,21 @@ class GroupSection:
 
 @dataclass(frozen=True, slots=True)
 class GroupPage:
-    """The group's page: groups, how subjects are spread, and who is in or why not."""
+    """The page of the groups: results, distributions, and who is included or why not."""
 
     version: str
     sections: tuple[GroupSection, ...]
     members: SortedTable
     strips: tuple[Strip, ...] = ()
     methods: str = ""
-    place: Place = field(default_factory=Place)
+    context: PageContext = field(default_factory=PageContext)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPage:
-    """The list of all subjects, with their figures of quality and flags."""
+    """The list of all subjects, with their quality metrics and flags."""
 
     version: str
     counts: tuple[tuple[str, int], ...]
     models: SortedTable
-    place: Place = field(default_factory=Place)
+    context: PageContext = field(default_factory=PageContext)

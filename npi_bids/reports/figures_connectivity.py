@@ -1,4 +1,4 @@
-"""Figures of connectivity: matrices to read, connections on the brain and between networks."""
+"""Figures of connectivity: interactive matrices, and connections on brains and of networks."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 MOST_ARROWS = 60  # connections that a connectome shows
 _MOST_NETWORKS = 24
 _GAP = 0.02  # of the circle, between networks
-_MOST = 32767  # the largest number of 16 bits; what is missing is one below its negative
+_LARGEST = 32767  # the largest 16-bit integer; missing values are one below its negative
 _MISSING = -32768
 
 
-def strongest(matrix: Array, number: int = MOST_ARROWS) -> Array:
-    """Return the strongest entries off the diagonal, in size; all others are 0.
+def keep_strongest(matrix: Array, number: int = MOST_ARROWS) -> Array:
+    """Keep the off-diagonal entries of largest absolute value; all others become 0.
 
-    What is not covered is 0 here, as it is no connection that could be drawn.
+    Entries that are not covered also become 0, since they cannot be drawn.
     """
-    size = np.abs(matrix)
-    np.fill_diagonal(size, np.nan)
-    known = np.sort(size[np.isfinite(size)])
-    if not known.size:
+    magnitude = np.abs(matrix)
+    np.fill_diagonal(magnitude, np.nan)
+    finite = np.sort(magnitude[np.isfinite(magnitude)])
+    if not finite.size:
         return np.zeros_like(matrix)
-    least = known[-min(number, known.size)]
-    return np.where(np.isfinite(size) & (size >= least) & (size > 0), matrix, 0.0)
+    least = finite[-min(number, finite.size)]
+    return np.where(np.isfinite(magnitude) & (magnitude >= least) & (magnitude > 0), matrix, 0.0)
 
 
 def draw_on_brain(values: Array, centres: Array, *, signed: bool = True) -> str:
@@ -54,16 +54,16 @@ def draw_on_brain(values: Array, centres: Array, *, signed: bool = True) -> str:
     centres
         Shape (n_regions, 3) in mm.
     signed
-        False for shares, which go from 0 to 1.
+        False for fractions, which range from 0 to 1.
     """
     from nilearn import plotting
 
-    known = np.isfinite(values) & np.isfinite(centres).all(axis=1)
+    finite = np.isfinite(values) & np.isfinite(centres).all(axis=1)
     canvas = Canvas(figsize=(11, 2.6))
-    if known.any():
-        limit = float(np.max(np.abs(values[known]))) or 1.0
+    if finite.any():
+        limit = float(np.max(np.abs(values[finite]))) or 1.0
         plotting.plot_markers(
-            values[known], centres[known], node_size=18,
+            values[finite], centres[finite], node_size=18,
             node_cmap="RdBu_r" if signed else "viridis", node_vmin=-limit if signed else 0.0,
             node_vmax=limit if signed else 1.0, figure=canvas, display_mode="lyrz", colorbar=True,
         )  # fmt: skip
@@ -71,7 +71,7 @@ def draw_on_brain(values: Array, centres: Array, *, signed: bool = True) -> str:
 
 
 def draw_on_surface(sides: dict[str, Array]) -> str:
-    """Draw one number per vertex on fsaverage5, from outside and from inside.
+    """Draw one number per vertex on fsaverage5, in lateral and medial view.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def draw_on_surface(sides: dict[str, Array]) -> str:
     from nilearn import datasets, plotting
 
     mesh = datasets.load_fsaverage("fsaverage5")["inflated"]
-    known = np.concatenate([values[np.isfinite(values)] for values in sides.values()])
-    limit = float(np.max(np.abs(known), initial=0.0)) or 1.0
+    finite = np.concatenate([values[np.isfinite(values)] for values in sides.values()])
+    limit = float(np.max(np.abs(finite), initial=0.0)) or 1.0
     canvas = Canvas(figsize=(9, 2.6))
     panels = canvas.subplots(1, 4, subplot_kw={"projection": "3d"})
     canvas.subplots_adjust(left=0.01, right=0.88, top=0.92, bottom=0.02, wspace=0.02)
@@ -92,8 +92,8 @@ def draw_on_surface(sides: dict[str, Array]) -> str:
             mesh.parts[side], sides[side], hemi=side, view=view, cmap="RdBu_r", vmin=-limit,
             vmax=limit, axes=axes, figure=canvas, colorbar=False, engine="matplotlib",
         )  # fmt: skip
-        for drawn in axes.collections:
-            drawn.set_rasterized(True)  # twenty thousand triangles are no vector figure
+        for surface in axes.collections:
+            surface.set_rasterized(True)  # twenty thousand triangles are too many for vectors
         axes.set_title(f"{side}, {view}", fontsize=8)
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-limit, limit), mpl.colormaps["RdBu_r"])
     canvas.colorbar(scale, cax=canvas.add_axes((0.91, 0.15, 0.012, 0.7)))
@@ -104,16 +104,16 @@ def draw_connectome(matrix: Array, centres: Array, number: int = MOST_ARROWS) ->
     """Draw the strongest connections on a glass brain; arrows point from source to target."""
     from nilearn import plotting
 
-    shown = strongest(matrix, number)
+    entries = keep_strongest(matrix, number)
     placed = np.isfinite(centres).all(axis=1)
     canvas = Canvas(figsize=(11, 2.6))
     inside = np.ix_(placed, placed)
-    limit = float(np.max(np.abs(shown))) or 1.0
+    limit = float(np.max(np.abs(entries))) or 1.0
     with warnings.catch_warnings():
-        # It says that a matrix which is not symmetric is drawn as a directed graph: as wanted.
+        # The warning says that an asymmetric matrix is drawn as a directed graph, as intended.
         warnings.filterwarnings("ignore", message="'adjacency_matrix' is not symmetric")
         plotting.plot_connectome(
-            shown[inside], centres[placed], node_size=8, node_color="#4a5568", figure=canvas,
+            entries[inside], centres[placed], node_size=8, node_color="#4a5568", figure=canvas,
             display_mode="lyrz", colorbar=True, edge_vmin=-limit, edge_vmax=limit,
             edge_cmap="RdBu_r",
         )  # fmt: skip
@@ -121,7 +121,7 @@ def draw_connectome(matrix: Array, centres: Array, number: int = MOST_ARROWS) ->
 
 
 def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
-    """Draw what networks send each other as ribbons in a circle; None where they are too many.
+    """Draw connections between networks as ribbons in a circle; None if there are too many.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
         is left out. A ribbon has the colour of its source, is as wide as the flow at both ends,
         and ends short of the circle at its target.
     names
-        Of the networks.
+        Names of the networks.
     """
     n = len(names)
     sizes = np.where(np.isfinite(flow), flow, 0.0)
@@ -141,7 +141,7 @@ def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
     canvas, (axes,) = make_canvas(6.2, 5.6)
     share = (sizes.sum(axis=1) + sizes.sum(axis=0)) / (2 * total) * (1 - n * _GAP)
     starts = np.concatenate([[0.0], np.cumsum(share + _GAP)])[:-1]
-    colours = [mpl.colormaps["tab20"](place % 20) for place in range(n)]
+    colours = [mpl.colormaps["tab20"](network % 20) for network in range(n)]
     scale = (1 - n * _GAP) / (2 * total)
     cursor = starts.copy()
     for source in range(n):
@@ -151,31 +151,31 @@ def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
                 a, b = cursor[source], cursor[target] + (width if source == target else 0)
                 cursor[source] += width
                 cursor[target] += width
-                _ribbon(axes, (a, a + width), (b, b + width), colours[source])
-    for place, name in enumerate(names):
-        ends = 90 - 360 * (starts[place] + share[place]), 90 - 360 * starts[place]
-        axes.add_patch(Wedge((0, 0), 1.06, *ends, width=0.06, color=colours[place]))
-        _name(axes, (starts[place] + share[place] / 2), name)
+                _draw_ribbon(axes, (a, a + width), (b, b + width), colours[source])
+    for network, name in enumerate(names):
+        ends = 90 - 360 * (starts[network] + share[network]), 90 - 360 * starts[network]
+        axes.add_patch(Wedge((0, 0), 1.06, *ends, width=0.06, color=colours[network]))
+        _write_name(axes, (starts[network] + share[network] / 2), name)
     axes.set(xlim=(-1.5, 1.5), ylim=(-1.35, 1.35), aspect="equal")
     axes.axis("off")
     return svg_text(canvas)
 
 
-def _point(place: float, radius: float) -> tuple[float, float]:
-    angle = np.pi / 2 - 2 * np.pi * place
+def _point_on_circle(fraction: float, radius: float) -> tuple[float, float]:
+    angle = np.pi / 2 - 2 * np.pi * fraction
     return radius * float(np.cos(angle)), radius * float(np.sin(angle))
 
 
-def _arc(start: float, stop: float, radius: float) -> list[tuple[float, float]]:
+def _points_on_arc(start: float, stop: float, radius: float) -> list[tuple[float, float]]:
     steps = max(2, int(abs(stop - start) * 120))
-    return [_point(place, radius) for place in np.linspace(start, stop, steps)]
+    return [_point_on_circle(fraction, radius) for fraction in np.linspace(start, stop, steps)]
 
 
-def _ribbon(
+def _draw_ribbon(
     axes: Axes, sent: tuple[float, float], received: tuple[float, float], colour: ColorType
 ) -> None:
-    """Draw a ribbon from one stretch of the circle to another, which it does not quite reach."""
-    out, back = _arc(*sent, 0.99), _arc(*received, 0.9)
+    """Draw a ribbon from one arc of the circle to just short of another."""
+    out, back = _points_on_arc(*sent, 0.99), _points_on_arc(*received, 0.9)
     points = [*out, (0.0, 0.0), back[0], *back[1:], (0.0, 0.0), out[0]]
     codes = (
         [Path.MOVETO] + [Path.LINETO] * (len(out) - 1) + [Path.CURVE3, Path.CURVE3]
@@ -184,8 +184,8 @@ def _ribbon(
     axes.add_patch(PathPatch(Path(points, codes), facecolor=colour, alpha=0.6, linewidth=0))
 
 
-def _name(axes: Axes, place: float, name: str) -> None:
-    x, y = _point(place, 1.12)
+def _write_name(axes: Axes, fraction: float, name: str) -> None:
+    x, y = _point_on_circle(fraction, 1.12)
     side = "left" if x > 0.05 else "right" if x < -0.05 else "center"
     axes.text(x, y, name, ha=side, va="center", fontsize=8)
 
@@ -193,25 +193,25 @@ def _name(axes: Axes, place: float, name: str) -> None:
 def draw_spectrum(
     frequency: Array, power: Array, *, high_pass: float | None, low_pass: float | None
 ) -> str:
-    """Draw the mean power spectrum of the regions, with the ends of what was kept.
+    """Draw the mean power spectrum of the regions, with the limits of the passband.
 
     Parameters
     ----------
     frequency, power
-        Shape (n_frequencies,); in Hz, and as a share of all power per Hz.
+        Shape (n_frequencies,); in Hz, and share of the total power per Hz.
     high_pass, low_pass
-        Hz, or None.
+        Cut-offs of the filters in Hz, or None.
     """
     canvas, (axes,) = make_canvas(5.6, 3.0)
     axes.plot(frequency, power, color=BLUE)
-    for edge, words in (
+    for edge, label in (
         (high_pass, "high-pass"),
         (low_pass, "low-pass"),
         (HIGH_FREQUENCY, f"{HIGH_FREQUENCY:g} Hz"),
     ):
         if edge is not None and edge < frequency[-1]:
             axes.axvline(edge, color=ORANGE, linestyle="--", linewidth=1)
-            axes.text(edge, axes.get_ylim()[1], f" {words}", fontsize=7, va="top")
+            axes.text(edge, axes.get_ylim()[1], f" {label}", fontsize=7, va="top")
     axes.set(xlabel="frequency (Hz)", ylabel="share of power per Hz", yscale="log")
     return svg_text(canvas)
 
@@ -222,26 +222,26 @@ def draw_carpet(
     left_out: Sequence[Array],
     tr: float,
 ) -> str:
-    """Draw the signals of all regions over time, with motion and what was left out.
+    """Draw the signals of all regions over time, with motion and the samples that were left out.
 
     Parameters
     ----------
     stages
-        Before cleaning and after it: signals of each run, shape (n_samples, n_regions); a row of
-        NaN is censored.
+        Signals of each run before and after cleaning, shape (n_samples, n_regions); a row of NaN
+        is censored.
     displacement, left_out
-        Of each sample: framewise displacement in mm, and 1 where it was left out.
+        Framewise displacement of each sample in mm, and 1 where the sample was left out.
     tr
         Sampling period (s).
     """
-    moved, gone = np.concatenate(list(displacement)), np.concatenate(list(left_out))
-    time = tr * np.arange(len(moved))
-    # Placed by hand: an automatic layout of images differs by what a process drew before.
+    fd, is_left_out = np.concatenate(list(displacement)), np.concatenate(list(left_out))
+    time = tr * np.arange(len(fd))
+    # Placed by hand: an automatic layout of images depends on what the process drew before.
     canvas = Canvas(figsize=(9, 6))
     motion, *carpets = canvas.subplots(3, 1, sharex=True, height_ratios=(1, 2.2, 2.2))
     canvas.subplots_adjust(left=0.09, right=0.98, top=0.98, bottom=0.09, hspace=0.08)
-    motion.plot(time, moved, color=BLUE, linewidth=0.8)
-    motion.fill_between(time, 0, 1, where=gone > 0, transform=motion.get_xaxis_transform(),
+    motion.plot(time, fd, color=BLUE, linewidth=0.8)
+    motion.fill_between(time, 0, 1, where=is_left_out > 0, transform=motion.get_xaxis_transform(),
                         color=ORANGE, alpha=0.3, linewidth=0, step="mid")  # fmt: skip
     motion.set_ylabel("FD (mm)")
     colours = mpl.colormaps["gray"].with_extremes(bad="#c05621")
@@ -265,18 +265,18 @@ class Layer:
     Attributes
     ----------
     name, title
-        Short name and what it is, for people.
+        Short name, and description.
     matrix
         Shape (n_regions, n_regions), indexed ``[source, target]``.
     directed
         Whether rows and columns differ.
     signed
-        False for what is never negative.
+        False for a matrix that is never negative.
     limit
-        End of the colour scale; the 99th percentile off the diagonal where None.
+        End of the colour scale; if None, the 99th percentile off the diagonal.
     below
-        Where the matrix is that of the first layer, but for entries whose detail of that name is
-        not below a limit: name and limit. It is then not packed again.
+        Name of a detail and a limit, for a layer that shows the entries of the first layer whose
+        detail is below the limit; its matrix is then not packed again.
     """
 
     name: str
@@ -290,21 +290,21 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatrixView:
-    """Matrices of the same regions that a page shows one beside the other.
+    """Matrices of the same regions that a page shows together.
 
     Attributes
     ----------
     name
-        Of the element on the page.
+        Identifier of the element on the page.
     labels, networks
-        Of the regions; networks may be empty.
+        Names and networks of the regions; networks may be empty.
     layers
-        What can be looked at, the first one first.
+        Matrices to choose from; the first one is displayed first.
     details
-        Further matrices that are told of each entry, by their names, such as ``q``; ``half`` is
-        half of the width of the 95 % interval.
+        Further matrices whose values are given for each entry, by name, such as ``q``; ``half``
+        is half the width of the 95 % interval.
     unit
-        Of the first layer.
+        Unit of the first layer.
     """
 
     name: str
@@ -316,7 +316,7 @@ class MatrixView:
 
     @property
     def data(self) -> str:
-        """JSON of all of it; matrices are little-endian whole numbers of 16 bits in base64."""
+        """The view as JSON; matrices are little-endian 16-bit integers in base64."""
         content = {
             "labels": list(self.labels),
             "networks": list(self.networks),
@@ -328,7 +328,7 @@ class MatrixView:
                     "title": layer.title,
                     "directed": layer.directed,
                     "signed": layer.signed,
-                    "limit": limit_of(layer),
+                    "limit": colour_limit(layer),
                     **({"below": layer.below} if layer.below else pack(layer.matrix)),
                 }
                 for layer in self.layers
@@ -338,32 +338,34 @@ class MatrixView:
         return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 
 
-def limit_of(layer: Layer) -> float:
-    """Return where the colours of a layer end."""
+def colour_limit(layer: Layer) -> float:
+    """Return the limit of the colour scale of a layer."""
     if layer.limit is not None:
         return layer.limit
     off = np.abs(layer.matrix[~np.eye(len(layer.matrix), dtype=bool)])
-    known = off[np.isfinite(off)]
-    return float(np.percentile(known, 99)) or 1.0 if known.size else 1.0
+    finite = off[np.isfinite(off)]
+    return float(np.percentile(finite, 99)) or 1.0 if finite.size else 1.0
 
 
 def pack(matrix: Array) -> dict[str, object]:
-    """Return a matrix as whole numbers of 16 bits, and what to multiply them by.
+    """Return a matrix as 16-bit integers, and the step to multiply them by.
 
     >>> packed = pack(np.array([[0.0, 2.0], [np.nan, -1.0]]))
     >>> unpack(packed, 2).round(3).tolist()
     [[0.0, 2.0], [nan, -1.0]]
     """
-    known = np.isfinite(matrix)
-    most = float(np.max(np.abs(matrix[known]), initial=0.0))
-    step = most / _MOST if most > 0 else 1.0
-    whole = np.where(known, np.rint(np.where(known, matrix, 0.0) / step), _MISSING)
-    return {"step": step, "values": base64.b64encode(whole.astype("<i2").tobytes()).decode()}
+    finite = np.isfinite(matrix)
+    most = float(np.max(np.abs(matrix[finite]), initial=0.0))
+    step = most / _LARGEST if most > 0 else 1.0
+    integers = np.where(finite, np.rint(np.where(finite, matrix, 0.0) / step), _MISSING)
+    return {"step": step, "values": base64.b64encode(integers.astype("<i2").tobytes()).decode()}
 
 
 def unpack(packed: Mapping[str, object], n_regions: int) -> Array:
     """Return the matrix that :func:`pack` packed."""
-    whole = np.frombuffer(base64.b64decode(str(packed["values"])), dtype="<i2").astype(np.float64)
+    integers = np.frombuffer(base64.b64decode(str(packed["values"])), dtype="<i2").astype(
+        np.float64
+    )
     step = float(packed["step"])  # type: ignore[arg-type]
-    matrix: Array = np.where(whole == _MISSING, np.nan, whole * step)
+    matrix: Array = np.where(integers == _MISSING, np.nan, integers * step)
     return matrix.reshape(n_regions, n_regions)

@@ -41,13 +41,13 @@ def draw_matrix(
     networks
         Network of each region, or empty to keep the order of the atlas.
     title
-        Above the matrix.
+        Title above the matrix.
     directed
         Whether to name the axes source and target.
     signed
-        False for what is never negative, which gets a scale from 0 on.
+        False for a matrix that is never negative, whose scale starts at 0.
     limit
-        End of the colour scale; the 99th percentile off the diagonal where None.
+        End of the colour scale; if None, the 99th percentile off the diagonal.
     """
     canvas, axes = _canvas(5.6, 5.0)
     style = MatrixStyle(title=title, directed=directed, signed=signed, limit=limit)
@@ -69,7 +69,7 @@ def draw_training(curve: pd.DataFrame, baselines: dict[str, float] | None = None
     curve
         ``epoch``, ``train_mse``, ``held_out_mse``.
     baselines
-        R² of other ways to predict the held-out windows, by name; signals have a variance of 1,
+        R² of other predictors of the held-out windows, by name; signals have a variance of 1,
         so that their error is about ``1 - R²``.
     """
     canvas, axes = _canvas(5.6, 3.2)
@@ -83,7 +83,7 @@ def draw_training(curve: pd.DataFrame, baselines: dict[str, float] | None = None
 
 
 def draw_prediction(r2: dict[str, float]) -> str:
-    """Draw how well held-out samples are predicted, one bar per way to predict them."""
+    """Draw how well held-out samples are predicted, one bar per predictor."""
     canvas, axes = _canvas(5.6, 0.6 + 0.5 * len(r2))
     names = list(r2)[::-1]
     values = [r2[name] for name in names]
@@ -120,7 +120,7 @@ def draw_coverage(coverage: Sequence[pd.DataFrame], threshold: float) -> str:
 
 
 def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float) -> str:
-    """Draw framewise displacement over time, run after run, with what was left out shaded."""
+    """Draw framewise displacement over time, run after run, with left-out samples shaded."""
     canvas, axes = _canvas(7.2, 2.4)
     start = 0.0
     for run in runs:
@@ -154,14 +154,14 @@ def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
 
 
 def svg_text(canvas: Canvas) -> str:
-    """Return the figure as SVG, the same bytes each time, without its XML head."""
+    """Return the figure as SVG without its XML header, with the same bytes each time."""
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "npi-bids", "savefig.dpi": 150}
     with mpl.rc_context(settings):
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "npi-bids"})
     text = buffer.getvalue()
     # A hundredth of a point is finer than any screen or printer, and outlines are long.
-    text = _OUTLINE.sub(lambda found: _LONG.sub(r"\1", found[0]), text)
+    text = _OUTLINE.sub(lambda match: _LONG.sub(r"\1", match[0]), text)
     return text[text.index("<svg") :]
 
 
@@ -173,20 +173,20 @@ def draw_delays(delays: Array, errors: Array) -> str:
     delays, errors
         Shape (n_regions,), in seconds; regions without one (NaN) are left out.
     """
-    known = np.flatnonzero(np.isfinite(delays))
-    order = known[np.argsort(delays[known])]
+    finite = np.flatnonzero(np.isfinite(delays))
+    order = finite[np.argsort(delays[finite])]
     canvas, (axes,) = make_canvas(5.6, 3.0)
     axes.errorbar(
         range(1, len(order) + 1), delays[order], yerr=INTERVAL_QUANTILE * errors[order], fmt=".",
         color=BLUE, ecolor=GREY, elinewidth=1, markersize=4,
     )  # fmt: skip
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set(xlabel="regions, in order", ylabel="delay (s)")
+    axes.set(xlabel="regions, sorted by delay", ylabel="delay (s)")
     return svg_text(canvas)
 
 
 def draw_search(table: pd.DataFrame) -> str:
-    """Draw the fitness of everything that was tried, in order, and the best so far.
+    """Draw the fitness of all simulations, in order, and the best so far.
 
     Parameters
     ----------
@@ -194,12 +194,14 @@ def draw_search(table: pd.DataFrame) -> str:
         One row per simulation: ``evaluation``, ``stage``, ``r_fc``, ``fitness``.
     """
     canvas, (axes,) = make_canvas(5.6, 3.2)
-    kinds = {"default": GREY, "grid": BLUE, "evolution": ORANGE}
+    colours = {"default": GREY, "grid": BLUE, "evolution": ORANGE}
     stage = table["stage"].str.split(" ").str[0]
-    for kind, colour in kinds.items():
-        some = table[stage == kind]
-        if len(some):
-            axes.plot(some["evaluation"], some["r_fc"], ".", color=colour, label=kind)
+    for name, colour in colours.items():
+        simulations = table[stage == name]
+        if len(simulations):
+            axes.plot(
+                simulations["evaluation"], simulations["r_fc"], ".", color=colour, label=name
+            )
     axes.plot(table["evaluation"], table["r_fc"].cummax(), color="black", linewidth=1,
               drawstyle="steps-post", label="highest so far")  # fmt: skip
     axes.axhline(GOOD_FC, color=GREY, linestyle="--", linewidth=1)
@@ -209,7 +211,7 @@ def draw_search(table: pd.DataFrame) -> str:
 
 
 def draw_landscape(table: pd.DataFrame) -> str | None:
-    """Draw r of FC over the grid of coupling and excitability; None where there was no grid."""
+    """Draw r of FC over the grid of coupling and excitability; None if there was no grid."""
     grid = table[table["stage"] == "grid"]
     if grid.empty:
         return None
@@ -217,7 +219,7 @@ def draw_landscape(table: pd.DataFrame) -> str | None:
     square = grid.pivot(index=names[1], columns=names[0], values="r_fc")
     canvas, (axes,) = make_canvas(5.0, 4.0)
     limit = max(0.1, float(np.nanmax(np.abs(square.to_numpy()))))
-    drawn = axes.imshow(square, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit,
+    heatmap = axes.imshow(square, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit,
                         vmax=limit)  # fmt: skip
     for (row, column), value in np.ndenumerate(square.to_numpy()):
         axes.text(column, row, "n/a" if np.isnan(value) else f"{value:.2f}", ha="center",
@@ -227,12 +229,12 @@ def draw_landscape(table: pd.DataFrame) -> str | None:
     axes.set_yticks(range(len(square.index)), [f"{v:.3g}" for v in square.index])
     axes.set(xlabel=names[0], ylabel=names[1])
     axes.spines[:].set_visible(False)
-    canvas.colorbar(drawn, ax=axes, label="r of FC")
+    canvas.colorbar(heatmap, ax=axes, label="r of FC")
     return svg_text(canvas)
 
 
 def draw_bifurcation(table: pd.DataFrame) -> str:
-    """Draw lowest and highest activity of one region alone over its excitability.
+    """Draw the lowest and highest activity of an isolated region against its excitability.
 
     Parameters
     ----------

@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, cast
 
 from npi_bids import __version__
 from npi_bids.bids.derivatives import (
-    files_of_group,
     find_group_maps,
     find_models,
     find_statuses,
     find_tests,
+    list_group_files,
     sibling,
 )
-from npi_bids.bids.outputs import CATALOGUE, GROUP_TABLE, MODEL_KINDS, parse_name, stem
-from npi_bids.bids.sidecars import ContrastFacts, ContrastSidecar, GroupSidecar, SplitHalf
+from npi_bids.bids.outputs import (
+    CATALOGUE,
+    CONTRAST_OUTPUTS,
+    GROUP_TABLE,
+    join_entities,
+    parse_name,
+)
+from npi_bids.bids.sidecars import ContrastFields, ContrastSidecar, GroupSidecar, SplitHalf
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
 from npi_bids.group.description import OUTLIER_SD
@@ -40,25 +46,27 @@ from npi_bids.reports.components import (
     number,
 )
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
-from npi_bids.reports.index import place_of, read_methods
+from npi_bids.reports.index import page_context, read_methods
 from npi_bids.reports.methods import QualityRow, quality_rows
 from npi_bids.reports.page import group_page
-from npi_bids.reports.subject import ALPHA, LISTED, draw_places, save_figures
-from npi_bids.wording import join_words
+from npi_bids.reports.subject import ALPHA, LISTED, save_figures
+from npi_bids.reports.subject_figures import draw_connections
+from npi_bids.wording import join_items
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEAN, STATISTIC = "groupmean", "modelstatistic"  # what a group, and what a test is known by
+# The outputs by which groups and tests are recognised.
+MEAN, STATISTIC = "groupmean", "modelstatistic"
 _MOST_ROWS = 500
-# What is read beside a mean map: for the table of connections, and as layers of the matrix.
+# Outputs read beside a mean map: for the table of connections, and as layers of the matrix.
 _DETAILS = ("grouplower", "groupupper", "groupt", "groupq")
 _LAYERS = ("groupt", "groupsd", "groupsign", "groupmotion", "groupicc")
-_CORRECTED = tuple(CATALOGUE[kind].label for kind in ("modelfwe", "modelnbs", "modeltfnbs"))
+_CORRECTED = tuple(CATALOGUE[output].label for output in ("modelfwe", "modelnbs", "modeltfnbs"))
 _COLUMNS = ("participant", "model", "included", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
 _FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
-# Figures whose distribution is shown: heading, field, and threshold in the sidecars of the maps.
+# Metrics whose distribution is shown: heading, field, and threshold in the sidecars of the maps.
 _STRIPS = (
     ("expected accuracy (r)", "expected_r", "good_expected"),
     ("skill over own past", "skill_own_history", "good_skill"),
@@ -70,32 +78,32 @@ _STRIPS = (
 )
 
 
-def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
-    """Return what the page shows of one group, from its mean map."""
+def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection:
+    """Return the section of one group, from its mean map."""
     sidecar = _sidecar(mean)
     ec = read_matrix(mean)
     regions = Regions(regions_file(sidecar.origin.links.node_files, out_dir), ec.labels)
     tested = _sidecar(sibling(mean, MEAN, "groupt")).group
-    others = {
-        kind: read_matrix(path).matrix
-        for kind in dict.fromkeys((*_DETAILS, *_LAYERS))
-        if not (tested.not_tested and CATALOGUE[kind].tested)
-        and (path := sibling(mean, MEAN, kind)).is_file()
+    matrices = {
+        output: read_matrix(path).matrix
+        for output in dict.fromkeys((*_DETAILS, *_LAYERS))
+        if not (tested.not_tested and CATALOGUE[output].tested)
+        and (path := sibling(mean, MEAN, output)).is_file()
     }
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
-    drawn = draw_places(ec, regions, "group")
+    figures = draw_connections(ec, regions, "group")
     svg = figures_signals.draw_matrix(ec.matrix, regions.network, title="mean EC")
-    drawn.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
+    figures.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
     return GroupSection(
         title,
-        (*_rows(sidecar), *_outliers(_table(mean, "subjects"))),
-        save_figures(out_dir, prefix, drawn),
-        tuple(path.relative_to(out_dir).as_posix() for path in files_of_group(out_dir, mean)),
-        _view(f"group-{place}", ec, regions.network, others, mean),
-        _tables(mean, ec, regions, others, place),
+        (*_group_rows(sidecar), *_outlier_rows(_read_long_table(mean, "subjects"))),
+        save_figures(out_dir, prefix, figures),
+        tuple(path.relative_to(out_dir).as_posix() for path in list_group_files(out_dir, mean)),
+        _group_view(f"group-{group_number}", ec, regions.network, matrices, mean),
+        _group_tables(mean, ec, regions, matrices, group_number),
         tuple(
-            _test(path, regions, f"test-{place}-{number_}")
+            _test_section(path, regions, f"test-{group_number}-{number_}")
             for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
         tested.not_tested,
@@ -103,64 +111,66 @@ def cohort_section(out_dir: Path, mean: Path, place: int) -> GroupSection:
     )
 
 
-def _view(
-    name: str, ec: ECResult, networks: Sequence[str], others: Mapping[str, Array], mean: Path
+def _group_view(
+    name: str, ec: ECResult, networks: Sequence[str], matrices: Mapping[str, Array], mean: Path
 ) -> MatrixView:
     layers = [Layer(CATALOGUE[MEAN].label, CATALOGUE[MEAN].title, ec.matrix)]
-    if "groupq" in others:
-        significant = figures_signals.only_significant(ec.matrix, others["groupq"], ALPHA)
+    if "groupq" in matrices:
+        significant = figures_signals.only_significant(ec.matrix, matrices["groupq"], ALPHA)
         title = f"mean with q below {ALPHA:g}"
         layers.append(Layer(f"mean EC, q < {ALPHA:g}", title, significant, below=("q", ALPHA)))
     layers += [
-        Layer(known.label, known.title, others[known.kind], signed=known.signed)
-        for known in (CATALOGUE[kind] for kind in _LAYERS if kind in others)
+        Layer(output.label, output.title, matrices[output.name], signed=output.signed)
+        for output in (CATALOGUE[key] for key in _LAYERS if key in matrices)
     ]
     fc = sibling(mean, MEAN, MEAN, measure="pearsoncorrelation")
     if fc.is_file():
         matrix = read_matrix(fc).matrix
         layers.append(Layer("mean FC", "mean functional connectivity", matrix, directed=False,
                             limit=1.0))  # fmt: skip
-    details = {"q": others["groupq"]} if "groupq" in others else {}
-    if "groupupper" in others:
-        details["half"] = others["groupupper"] - ec.matrix
+    details = {"q": matrices["groupq"]} if "groupq" in matrices else {}
+    if "groupupper" in matrices:
+        details["half"] = matrices["groupupper"] - ec.matrix
     return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
 
 
-def _tables(
+def _group_tables(
     mean: Path,
     ec: ECResult,
     regions: Regions,
-    others: Mapping[str, Array],
-    place: int,
+    matrices: Mapping[str, Array],
+    group_number: int,
 ) -> tuple[SortedTable, ...]:
-    """Return the strongest connections, and pairs of networks."""
-    details = {CATALOGUE[kind].label: others[kind] for kind in _DETAILS if kind in others}
+    """Return tables of the strongest connections, of pairs of networks, and of regions."""
+    details = {
+        CATALOGUE[output].label: matrices[output] for output in _DETAILS if output in matrices
+    }
     columns, rows = edge_rows(ec, details, regions.network, LISTED)
-    found = [SortedTable(f"edges-{place}", f"The {len(rows)} strongest mean connections",
-                         columns, rows)]  # fmt: skip
-    shown: tuple[str, ...]
-    shown = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
-    pairs = _table(mean, "networks")
+    tables = [SortedTable(f"edges-{group_number}", f"The {len(rows)} strongest mean connections",
+                          columns, rows)]  # fmt: skip
+    headings: tuple[str, ...]
+    headings = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
+    pairs = _read_long_table(mean, "networks")
     if pairs is not None:
-        found.append(SortedTable(f"networks-{place}", "Pairs of networks", shown,
-                                 table_cells(pairs, shown)))  # fmt: skip
-    shown = ("region", "figure", "mean", "lower", "upper", "t", "q")
-    of_regions = _table(mean, "regions")
+        tables.append(SortedTable(f"networks-{group_number}", "Pairs of networks", headings,
+                                  table_cells(pairs, headings)))  # fmt: skip
+    headings = ("region", "figure", "mean", "lower", "upper", "t", "q")
+    of_regions = _read_long_table(mean, "regions")
     if of_regions is not None:
-        kept = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
-        found.append(SortedTable(f"regions-{place}", "Net flow, hierarchy and asymmetry", shown,
-                                 table_cells(kept, shown)))  # fmt: skip
-    return tuple(found)
+        selected = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
+        tables.append(SortedTable(f"regions-{group_number}", "Net flow, hierarchy and asymmetry",
+                                  headings, table_cells(selected, headings)))  # fmt: skip
+    return tuple(tables)
 
 
-def _table(matrix: Path, table: str, kind: str = MEAN) -> pd.DataFrame | None:
+def _read_long_table(matrix: Path, name: str, output: str = MEAN) -> pd.DataFrame | None:
     """Return a long table that belongs to a matrix, or None."""
-    path = sibling(matrix, kind, table)
+    path = sibling(matrix, output, name)
     return read_table(path) if path.is_file() else None
 
 
-def _rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
-    """Return what is known of a group: who, how, motion, and how well it repeats."""
+def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
+    """Return the description of a group: subjects, settings, motion and reliability."""
     group, origin = sidecar.group, sidecar.origin
     rows = [
         Row("subjects", str(group.number_of_subjects), ", ".join(group.subjects)),
@@ -175,21 +185,21 @@ def _rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
         Row("split-half r over subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
             "mean maps of random halves of the subjects; n/a below four subjects")
     )  # fmt: skip
-    if moved := group.motion_effect:
+    if motion := group.motion_effect:
         rows.append(
-            Row("QC-EC", f"median |r| {number(moved.median_absolute_r)}",
-                f"correlation with mean FD over {moved.subjects} subjects; q < 0.05 in "
-                f"{_percent(moved.share_significant)} of the connections; Spearman "
-                f"correlation with distance: {number(moved.spearman_with_distance)}")
+            Row("QC-EC", f"median |r| {number(motion.median_absolute_r)}",
+                f"correlation with mean FD over {motion.subjects} subjects; q < 0.05 in "
+                f"{_percent(motion.share_significant)} of the connections; Spearman "
+                f"correlation with distance: {number(motion.spearman_with_distance)}")
         )  # fmt: skip
-    if again := group.reliability:
+    if reliability := group.reliability:
         rows.append(
-            Row("visits", f"median ICC(2,1) {number(again.median_icc_21)}, ICC(3,1) "
-                f"{number(again.median_icc_31)}",
-                f"{again.subjects} subjects with {again.visits} visits; "
-                f"{number(100 * again.identification_rate)} % are identified by their map; "
-                f"mean r {number(again.mean_r_within)} within and "
-                f"{number(again.mean_r_between)} between subjects")
+            Row("visits", f"median ICC(2,1) {number(reliability.median_icc_21)}, ICC(3,1) "
+                f"{number(reliability.median_icc_31)}",
+                f"{reliability.subjects} subjects with {reliability.visits} visits; "
+                f"{number(100 * reliability.identification_rate)} % are identified by their map; "
+                f"mean r {number(reliability.mean_r_within)} within and "
+                f"{number(reliability.mean_r_between)} between subjects")
         )  # fmt: skip
     return tuple(rows)
 
@@ -198,7 +208,7 @@ def _percent(share: float) -> str:
     return f"{number(100 * share)} %" if isfinite(share) else "n/a"
 
 
-def _outliers(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
+def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
     """Name the subjects whose maps are outliers."""
     if subjects is None:
         return ()
@@ -207,45 +217,45 @@ def _outliers(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
         f"correlation with the mean of the others more than {OUTLIER_SD:g} robust SD below the "
         "median"
     )
-    return (Row("outliers", join_words(names) or "none", note),)
+    return (Row("outliers", join_items(names) or "none", note),)
 
 
-def _test(path: Path, regions: Regions, name: str) -> TestSection:
-    """Return what one test over subjects found."""
+def _test_section(path: Path, regions: Regions, name: str) -> TestSection:
+    """Return the section of one test over subjects."""
     test = ContrastSidecar.read(path.with_suffix(".json")).test
     if test.not_tested:
-        return _untested(path, test, regions, name)
+        return _untested_section(path, test, regions, name)
     statistic = read_matrix(path)
     details = {
-        CATALOGUE[kind].label: read_matrix(file).matrix
-        for kind in MODEL_KINDS
-        if CATALOGUE[kind].role and (file := sibling(path, STATISTIC, kind)).is_file()
+        CATALOGUE[output].label: read_matrix(file).matrix
+        for output in CONTRAST_OUTPUTS
+        if CATALOGUE[output].role and (file := sibling(path, STATISTIC, output)).is_file()
     }
     signed = test.statistic == "t"
     layers = [Layer(test.statistic, f"{test.statistic} of {test.contrast}", statistic.matrix,
                     signed=signed)]  # fmt: skip
-    for words in _CORRECTED:
-        if words in details:
-            significant = figures_signals.only_significant(statistic.matrix, details[words], ALPHA)
-            layers.append(Layer(f"{words} < {ALPHA:g}", f"{test.statistic} where {words} is "
+    for label in _CORRECTED:
+        if label in details:
+            significant = figures_signals.only_significant(statistic.matrix, details[label], ALPHA)
+            layers.append(Layer(f"{label} < {ALPHA:g}", f"{test.statistic} where {label} is "
                                 f"below {ALPHA:g}", significant, signed=signed,
-                                below=(words, ALPHA)))  # fmt: skip
+                                below=(label, ALPHA)))  # fmt: skip
     columns, cells = edge_rows(statistic, details, regions.network, LISTED)
     tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
-    parts = _table(path, "components", STATISTIC)
-    if parts is not None:
-        shown: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
+    components = _read_long_table(path, "components", STATISTIC)
+    if components is not None:
+        headings: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
         title = "Components of edges above the threshold"
-        if len(parts) > _MOST_ROWS:  # all of them are in the table of the dataset
-            title += f", the first {_MOST_ROWS} of {len(parts)} edges"
-        cells = table_cells(parts.head(_MOST_ROWS), shown)
-        tables.append(SortedTable(f"{name}-components", title, shown, cells))
-    networks = _table(path, "networks", STATISTIC)
+        if len(components) > _MOST_ROWS:  # all of them are in the table of the dataset
+            title += f", the first {_MOST_ROWS} of {len(components)} edges"
+        cells = table_cells(components.head(_MOST_ROWS), headings)
+        tables.append(SortedTable(f"{name}-components", title, headings, cells))
+    networks = _read_long_table(path, "networks", STATISTIC)
     if networks is not None:
-        shown = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
+        headings = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
                                   "p_fwe") if c in networks)  # fmt: skip
-        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", shown,
-                                  table_cells(networks, shown)))  # fmt: skip
+        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", headings,
+                                  table_cells(networks, headings)))  # fmt: skip
     return TestSection(
         f"Test: {test.contrast}",
         _test_rows(test, details),
@@ -255,8 +265,10 @@ def _test(path: Path, regions: Regions, name: str) -> TestSection:
     )
 
 
-def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> TestSection:
-    """Return what is known of a contrast that was not tested: its effects, without any p."""
+def _untested_section(
+    path: Path, test: ContrastFields, regions: Regions, name: str
+) -> TestSection:
+    """Return the section of a contrast that was not tested: effects without p values."""
     effects = sibling(path, STATISTIC, "modeleffect")
     matrix = read_matrix(effects if effects.is_file() else path)
     layer = Layer("effect", f"effect of {test.contrast}", matrix.matrix)
@@ -270,22 +282,22 @@ def _untested(path: Path, test: ContrastFacts, regions: Regions, name: str) -> T
     )
 
 
-def _test_rows(test: ContrastFacts, details: Mapping[str, Array]) -> tuple[Row, ...]:
+def _test_rows(test: ContrastFields, details: Mapping[str, Array]) -> tuple[Row, ...]:
     covariates = "with mean FD as a covariate" if "mean_fd" in test.columns else (
         "without mean FD as a covariate"
     )  # fmt: skip
     left_out = "; ".join(f"{who}: {why}" for who, why in test.left_out.items())
-    found = [
-        f"{words}: {int((matrix <= ALPHA).sum())}"
-        for words, matrix in details.items()
-        if words in ("q", *_CORRECTED)
+    counts = [
+        f"{label}: {int((matrix <= ALPHA).sum())}"
+        for label, matrix in details.items()
+        if label in ("q", *_CORRECTED)
     ]
     return (
         Row("model", test.model, covariates),
         Row("subjects", str(test.number_of_subjects), left_out),
         Row(
             f"connections at p ≤ {ALPHA:g}",
-            ", ".join(found) or ("not tested" if test.not_tested else "no corrected p values"),
+            ", ".join(counts) or ("not tested" if test.not_tested else "no corrected p values"),
         ),
         Row(
             "permutations",
@@ -307,14 +319,15 @@ def write_group_report(out_dir: Path) -> Path:
     if not means:
         raise ReportError(f"<{out_dir}> holds no group results; run the group level.")
     sections = tuple(
-        cohort_section(out_dir, path, place) for place, path in enumerate(means, start=1)
+        cohort_section(out_dir, path, group_number)
+        for group_number, path in enumerate(means, start=1)
     )
-    included = {_name_of(uri) for path in means for uri in _sidecar(path).origin.links.sources}
+    included = {_model_name(uri) for path in means for uri in _sidecar(path).origin.links.sources}
     models = list(find_models(out_dir))
     rows = quality_rows(out_dir, models)
-    left_out = _reasons(out_dir)
+    left_out = _exclusion_reasons(out_dir)
     members = tuple(
-        _member(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
+        _member_cells(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
         for status, row in zip(find_statuses(out_dir), rows, strict=True)
     )
     links = tuple(f"{row['participant_id']}.html" for row in rows)
@@ -322,23 +335,23 @@ def write_group_report(out_dir: Path) -> Path:
         __version__,
         sections,
         SortedTable("members", "Participants", _COLUMNS, members, links),
-        _strips(rows, asdict(models[0].fit.verdict_thresholds) if models else {}),
+        _quality_strips(rows, asdict(models[0].fit.verdict_thresholds) if models else {}),
         read_methods(out_dir),
-        place_of(out_dir, (), ""),
+        page_context(out_dir, (), ""),
     )
     path = out_dir / "group.html"
     write_text(path, group_page(page))
     return path
 
 
-def _name_of(uri: str) -> str:
+def _model_name(uri: str) -> str:
     """Return the name of the model that a matrix belongs to."""
     entities = parse_name(uri).entities
-    return stem({key: value for key, value in entities.items() if key != "meas"})
+    return join_entities({key: value for key, value in entities.items() if key != "meas"})
 
 
-def _reasons(out_dir: Path) -> dict[str, str]:
-    """Return why the group level left models out, by their names."""
+def _exclusion_reasons(out_dir: Path) -> dict[str, str]:
+    """Return the reasons why the group level left models out, by model."""
     path = out_dir / GROUP_TABLE
     if not path.is_file():
         return {}
@@ -346,7 +359,7 @@ def _reasons(out_dir: Path) -> dict[str, str]:
     return dict(zip(table["model"], table["reason"].astype(str), strict=True))
 
 
-def _member(row: QualityRow, *, inside: bool, left_out: str) -> tuple[str, ...]:
+def _member_cells(row: QualityRow, *, inside: bool, left_out: str) -> tuple[str, ...]:
     reason = row["reason"] if isinstance(row["reason"], str) else left_out
     return (
         str(row["participant_id"]),
@@ -358,28 +371,28 @@ def _member(row: QualityRow, *, inside: bool, left_out: str) -> tuple[str, ...]:
     )
 
 
-def _strips(rows: Sequence[QualityRow], wanted: dict[str, float]) -> tuple[Strip, ...]:
-    """Return how figures of quality are spread over the maps."""
+def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) -> tuple[Strip, ...]:
+    """Return the distributions of quality metrics over the maps."""
     strips = []
     for title, field, threshold in _STRIPS:
-        known = [
+        finite = [
             (float(cast("float", row[field])), row)
             for row in rows
             if row.get(field) is not None and row[field] == row[field]
         ]
-        if not known:
+        if not finite:
             continue
-        limit = wanted.get(threshold)
-        values = [value for value, _ in known] + ([limit] if limit is not None else [])
+        limit = thresholds.get(threshold)
+        values = [value for value, _ in finite] + ([limit] if limit is not None else [])
         low, high = min(values), max(values)
         span = (high - low) or 1.0
         dots = tuple(
             Dot(str(row["participant_id"]), number(value), 100 * (value - low) / span,
                 str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
-            for value, row in known
+            for value, row in finite
         )  # fmt: skip
-        at = None if limit is None else 100 * (limit - low) / span
-        strips.append(Strip(title, dots, number(low), number(high), at))
+        threshold_position = None if limit is None else 100 * (limit - low) / span
+        strips.append(Strip(title, dots, number(low), number(high), threshold_position))
     return tuple(strips)
 
 

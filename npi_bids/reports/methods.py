@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.atlases import known_atlases
+from npi_bids.bids.atlases import read_atlas_table
 from npi_bids.bids.derivatives import (
     DONE,
     EXCLUDED,
@@ -29,15 +29,15 @@ from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
-from npi_bids.reports.index import place_of, title_of
+from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
 from npi_bids.surrogates.families import WHOLE_BRAIN, families
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 from npi_bids.wording import count_noun
 
 _SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
-# Columns of the list of subjects: heading, and field of the table of quality.
-_SHOWN = {
+# Columns of the list of subjects: heading, and field of the quality table.
+_INDEX_COLUMNS = {
     "status": "status", "verdict": "verdict", "expected accuracy (r)": "expected_r", "R²": "r2",
     "skill over own past": "skill_own_history", "split-half r": "r_split",
     "model FC r": "model_fc_r", "direction p": "direction_p", "mean FD (mm)": "mean_fd",
@@ -49,7 +49,7 @@ QualityRow = dict[str, str | float | None]
 
 
 def write_texts(out_dir: Path) -> list[Path]:
-    """Write the table of quality, and methods text with references where there is a model."""
+    """Write the quality table and, if there is a model, the methods text with references."""
     models = list(find_models(out_dir))
     table = out_dir / QUALITY_TABLE
     quality_sidecar().write(table.with_suffix(".json"))
@@ -57,7 +57,7 @@ def write_texts(out_dir: Path) -> list[Path]:
     if not models:
         return [table]
     logs = out_dir / "logs"
-    text = methods_text(_methods_facts(out_dir, models))
+    text = methods_text(_methods_fields(out_dir, models))
     write_text(logs / "CITATION.md", text)
     write_text(logs / "CITATION.bib", bibliography(text))
     return [table, logs / "CITATION.md", logs / "CITATION.bib"]
@@ -67,18 +67,18 @@ def write_index(out_dir: Path) -> Path:
     """Write ``index.html``, the list of all subjects."""
     path = out_dir / "index.html"
     rows = quality_rows(out_dir, find_models(out_dir))
-    write_text(path, index_page(_index(out_dir, rows)))
+    write_text(path, index_page(_build_index(out_dir, rows)))
     return path
 
 
 def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
-    """Return one row per model of the dataset, those without a result included."""
+    """Return one row per model of the dataset, including those without a result."""
     by_name = {model.name: model for model in models}
     rows = []
     for status in find_statuses(out_dir):
         row: QualityRow = {
             "participant_id": f"sub-{status.entities['sub']}",
-            "model": title_of(status.entities),
+            "model": model_title(status.entities),
             "desc": status.desc,
             "status": status.status,
             "reason": status.reason or float("nan"),
@@ -87,63 +87,63 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
         if status.status == DONE and model is not None:
             row["verdict"] = model.fit.verdict
             row["verdict_reasons"] = "; ".join(model.fit.verdict_reasons) or float("nan")
-            row |= asdict(model.fit.quality) | _motion(model)
+            row |= asdict(model.fit.quality) | _motion_columns(model)
         rows.append(row)
     return rows
 
 
-def _index(out_dir: Path, rows: Sequence[QualityRow]) -> IndexPage:
-    """Return the list of all subjects, with why some of them have no map."""
+def _build_index(out_dir: Path, rows: Sequence[QualityRow]) -> IndexPage:
+    """Return the list of all subjects, with the reasons why some have no map."""
     cells = tuple(
         (
             str(row["participant_id"]),
             str(row["model"]),
-            *(_cell(row.get(field)) for field in _SHOWN.values()),
-            _flags(row),
+            *(_format_cell(row.get(field)) for field in _INDEX_COLUMNS.values()),
+            _read_reasons(row),
         )
         for row in rows
     )
     table = SortedTable(
         "subjects",
         "All subjects",
-        ("participant", "model", *_SHOWN, "reasons"),
+        ("participant", "model", *_INDEX_COLUMNS, "reasons"),
         cells,
         tuple(f"{row['participant_id']}.html" for row in rows),
     )
     fates = Counter(str(row.get("verdict") or row["status"]) for row in rows)
     names = ("pass", "caution", "fail", EXCLUDED, FAILED)
     counts = tuple((name, fates[name]) for name in names if fates[name])
-    return IndexPage(__version__, counts, table, place_of(out_dir, (), ""))
+    return IndexPage(__version__, counts, table, page_context(out_dir, (), ""))
 
 
-def _cell(value: str | float | None) -> str:
+def _format_cell(value: str | float | None) -> str:
     return value if isinstance(value, str) else number(value)
 
 
-def _flags(row: QualityRow) -> str:
+def _read_reasons(row: QualityRow) -> str:
     for field in ("verdict_reasons", "reason"):
         if isinstance(row.get(field), str):
             return str(row[field])
     return ""
 
 
-def _motion(model: Model) -> dict[str, float]:
+def _motion_columns(model: Model) -> dict[str, float]:
     runs = [sidecar for _, sidecar in model.runs()]
-    moved = mean_displacement(runs)
-    kept = sum(run.samples_kept * run.repetition_time for run in runs)
+    mean_fd = mean_displacement(runs)
+    retained = sum(run.samples_kept * run.repetition_time for run in runs)
     return {
-        "mean_fd": float("nan") if moved is None else moved,
-        "minutes_kept": kept / 60,
+        "mean_fd": float("nan") if mean_fd is None else mean_fd,
+        "minutes_kept": retained / 60,
         "regions_in_model": model.fit.regions_in_model,
     }
 
 
-def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, object]:
-    """Gather every number and word of the methods text from sidecars."""
+def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]:
+    """Gather the numbers and names of the methods text from the sidecars."""
     statuses = find_statuses(out_dir)
     first = models[0].fit
     runs = [run for model in models for _, run in model.runs()]
-    quality = {key: _spread(getattr(m.fit.quality, key) for m in models) for key in
+    quality = {key: _format_range(getattr(m.fit.quality, key) for m in models) for key in
                ("r2", "r2_own_history", "r2_persistence", "r2_ridge_var")}  # fmt: skip
     means = find_group_maps(out_dir)
     group = GroupSidecar.read(means[0].with_suffix(".json")).group if means else None
@@ -157,22 +157,22 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, object]:
         "n_excluded": sum(status.status == EXCLUDED for status in statuses),
         "n_failed": sum(status.status == FAILED for status in statuses),
         "inputs": ", ".join(input_programs(out_dir)),
-        "spaces": _words(model.entities.get("space", "individual") for model in models),
-        "trs": _words(f"{model.fit.repetition_time:g}" for model in models),
-        "pooled": _pooled_words(n_runs),
-        "atlases": _words(_atlas_words(model) for model in models),
-        "given": all(not run.regressors and run.denoising != "none" for run in runs),
+        "spaces": _join_unique(model.entities.get("space", "individual") for model in models),
+        "trs": _join_unique(f"{model.fit.repetition_time:g}" for model in models),
+        "pooled": _describe_pooling(n_runs),
+        "atlases": _join_unique(_describe_atlas(model) for model in models),
+        "external": all(not run.regressors and run.denoising != "none" for run in runs),
         "min_coverage": f"{runs[0].minimum_coverage:.0%}",
-        "uncovered": _uncovered_words([len(run.regions_not_covered) for run in runs]),
-        "denoise": _denoise_facts(runs),
-        "surrogate_words": _surrogate_words(models),
-        **_trust_facts(models),
+        "uncovered": _describe_uncovered([len(run.regions_not_covered) for run in runs]),
+        "denoise": _denoise_fields(runs),
+        "surrogate": _describe_surrogate(models),
+        **_verdict_fields(models),
         "lags": training["n_lags"],
         **{key: training.get(key) for key in
            ("refit",)},
         "train_share": f"{training.get('train_fraction', 0):.0%}",
         "brain": training if first.surrogate == WHOLE_BRAIN else None,
-        "brain_fit": _spread(m.fit.quality.model_fc_r for m in models),
+        "brain_fit": _format_range(m.fit.quality.model_fc_r for m in models),
         "r2": quality["r2"],
         "r2_own": quality["r2_own_history"],
         "r2_persistence": quality["r2_persistence"],
@@ -191,17 +191,17 @@ def _methods_facts(out_dir: Path, models: Sequence[Model]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _surrogate_words(models: Sequence[Model]) -> str:
-    """Return the sentences on the surrogate, as its family words them."""
+def _describe_surrogate(models: Sequence[Model]) -> str:
+    """Return the sentences on the surrogate, as its family writes them."""
     name = models[0].fit.surrogate
-    known = families().get(name)
-    if known is None:  # a whole-brain model, which has a paragraph of its own, or a lost package
-        return f"It was of the kind {name}"
-    return known.describe([model.fit.training for model in models])
+    family = families().get(name)
+    if family is None:  # a whole-brain model, which has its own paragraph, or a missing package
+        return f"It was of the family {name}"
+    return family.describe([model.fit.training for model in models])
 
 
-def _trust_facts(models: Sequence[Model]) -> dict[str, object]:
-    """Gather what the text says of the linear part, of uncertainty, and of the verdicts."""
+def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
+    """Gather the fields on uncertainty and on the verdicts."""
     uncertain = models[0].fit.uncertainty
     errors = {
         "posterior": " Standard errors are posterior standard deviations in closed form.",
@@ -210,63 +210,63 @@ def _trust_facts(models: Sequence[Model]) -> dict[str, object]:
     }
     return {
         "uncertainty": errors.get(uncertain.method, ""),
-        "verdicts": _counts(model.fit.verdict for model in models),
+        "verdicts": _format_counts(model.fit.verdict for model in models),
         "directed": f"{sum(m.fit.direction_supported for m in models)} of "
         f"{count_noun(len(models), 'map')}",
     }
 
 
-def _pooled_words(n_runs: set[int]) -> str:
+def _describe_pooling(n_runs: set[int]) -> str:
     numbers = " or ".join(map(str, sorted(n_runs)))
     return f", pooling {numbers} runs" if max(n_runs) > 1 else ", one run each"
 
 
-def _uncovered_words(counts: Sequence[int]) -> str:
+def _describe_uncovered(counts: Sequence[int]) -> str:
     if not any(counts):
         return "; no region was affected"
-    return f" ({_spread(counts)} {'region' if set(counts) == {1} else 'regions'} per run)"
+    return f" ({_format_range(counts)} {'region' if set(counts) == {1} else 'regions'} per run)"
 
 
-def _denoise_facts(runs: Sequence[RunSidecar]) -> dict[str, object]:
+def _denoise_fields(runs: Sequence[RunSidecar]) -> dict[str, object]:
     first = runs[0]
-    kept = sum(run.samples_kept for run in runs) / sum(run.number_of_samples for run in runs)
+    retained = sum(run.samples_kept for run in runs) / sum(run.number_of_samples for run in runs)
     return {
         "strategy": first.denoising,
         "description": first.denoising_description,
-        "regressors": _spread(len(run.regressors) for run in runs),
+        "regressors": _format_range(len(run.regressors) for run in runs),
         "high_pass": first.high_pass,
         "low_pass": first.low_pass,
         "gsr": first.global_signal_regression,
         "smoothing": first.smoothing_fwhm,
         "fd_threshold": first.framewise_displacement_threshold,
         "standardize": first.standardize,
-        "kept": f"{kept:.0%}",
-        "dummies": _spread(run.dummy_scans for run in runs),
-        "censored": _spread(run.samples_censored for run in runs),
+        "retained": f"{retained:.0%}",
+        "dummies": _format_range(run.dummy_scans for run in runs),
+        "censored": _format_range(run.samples_censored for run in runs),
         "n_damaged": sum(run.samples_damaged for run in runs),
     }
 
 
-def _atlas_words(model: Model) -> str:
+def _describe_atlas(model: Model) -> str:
     parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
-    cite = known_atlases().get(parts[0], {}).get("cite")
+    cite = read_atlas_table().get(parts[0], {}).get("cite")
     return " ".join(parts) + (f" [@{cite}]" if cite else "")
 
 
-def _counts(values: Iterable[str]) -> str:
-    """Write how often each value is there: ``2 pass, 1 fail``."""
-    found = Counter(values)
-    return ", ".join(f"{number_} {value}" for value, number_ in found.most_common())
+def _format_counts(values: Iterable[str]) -> str:
+    """Write how often each value occurs: ``2 pass, 1 fail``."""
+    counts = Counter(values)
+    return ", ".join(f"{number_} {value}" for value, number_ in counts.most_common())
 
 
-def _words(values: Iterable[str]) -> str:
+def _join_unique(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def _spread(values: Iterable[float]) -> str:
+def _format_range(values: Iterable[float]) -> str:
     """Write one number, or the range of several."""
-    known = [float(value) for value in values if isfinite(value)]
-    if not known:
+    finite = [float(value) for value in values if isfinite(value)]
+    if not finite:
         return "n/a"
-    low, high = min(known), max(known)
+    low, high = min(finite), max(finite)
     return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"

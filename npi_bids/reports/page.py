@@ -1,4 +1,4 @@
-"""Render pages and texts from templates; all HTML stands in templates/."""
+"""Rendering of pages and texts from templates; all HTML is in templates/."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from npi_bids.bids.atlases import read_atlas_table
 from npi_bids.reports.components import GroupPage, IndexPage, SubjectPage
 from npi_bids.wording import count_noun
+
+# Where the references of the atlases belong among the others.
+_ATLASES = "@comment{atlases: see atlases.json}"
 
 
 def subject_page(page: SubjectPage) -> str:
@@ -28,14 +32,14 @@ def index_page(page: IndexPage) -> str:
 
 
 def render(template: str, page: object) -> str:
-    """Return a page from its template, with the one style sheet and the one script inside."""
-    found = _environment().get_template(template)
-    return found.render(page=page, css=_asset("report.css"), script=_asset("report.js"))
+    """Return a page from its template, with the style sheet and the script embedded."""
+    compiled = _environment().get_template(template)
+    return compiled.render(page=page, css=_asset("report.css"), script=_asset("report.js"))
 
 
-def methods_text(facts: Mapping[str, object]) -> str:
-    """Return the methods text in Markdown, with its numbers from ``facts``."""
-    text = _environment().get_template("methods.md.j2").render(**facts, count=count_noun)
+def methods_text(fields: Mapping[str, object]) -> str:
+    """Return the methods text in Markdown, with its numbers from ``fields``."""
+    text = _environment().get_template("methods.md.j2").render(**fields, count=count_noun)
     # One line per paragraph: the template breaks lines for its own readers.
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     return "\n\n".join(part for part in paragraphs if part) + "\n"
@@ -43,11 +47,17 @@ def methods_text(facts: Mapping[str, object]) -> str:
 
 def bibliography(text: str) -> str:
     """Return the references that a text cites as BibTeX."""
-    entries = (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
     cited = set(re.findall(r"@([A-Za-z]+\d{4})", text))
-    found = [entry.strip() for entry in re.split(r"\n(?=@)", entries)
-             if entry.partition("{")[2].partition(",")[0] in cited]  # fmt: skip
-    return "\n\n".join(found) + "\n"
+    references = [entry.strip() for entry in _references()
+                  if entry.partition("{")[2].partition(",")[0] in cited]  # fmt: skip
+    return "\n\n".join(references) + "\n"
+
+
+def _references() -> list[str]:
+    """Return all references as BibTeX; those of the atlases are in their table."""
+    stored = (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
+    atlases = "\n\n".join("\n".join(entry["bibtex"]) for entry in read_atlas_table().values())
+    return re.split(r"\n(?=@)", stored.replace(_ATLASES, atlases))
 
 
 def _asset(name: str) -> str:

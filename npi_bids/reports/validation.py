@@ -16,7 +16,7 @@ from npi_bids.reports.page import render
 
 @dataclass(frozen=True, slots=True)
 class ValidationPage:
-    """What the page shows: a table of figures by map, and pictures."""
+    """The content of the page: a table of metrics by map, and figures."""
 
     version: str
     title: str
@@ -44,19 +44,19 @@ def draw_recovery(
     pairs
         By title: estimates and true values of the same entries.
     unit
-        Of the truth.
+        Unit of the truth.
     names
-        What stands along and up.
+        Labels of the horizontal and of the vertical axis.
     """
     n_columns = min(3, len(pairs))
     n_rows = -(-len(pairs) // n_columns)
     canvas, panels = make_canvas(3.1 * n_columns, 3.0 * n_rows, n_rows, n_columns)
-    for axes, (title, (found, true)) in zip(panels, pairs.items(), strict=False):
+    for axes, (title, (estimate, true)) in zip(panels, pairs.items(), strict=False):
         axes.axhline(0, color=GREY, linewidth=0.6)
         axes.axvline(0, color=GREY, linewidth=0.6)
-        axes.plot(true, found, ".", color=BLUE, markersize=3, alpha=0.5, rasterized=True)
+        axes.plot(true, estimate, ".", color=BLUE, markersize=3, alpha=0.5, rasterized=True)
         if true.std() > 0:
-            slope, offset = np.polyfit(true, found, 1)
+            slope, offset = np.polyfit(true, estimate, 1)
             ends = np.array([true.min(), true.max()])
             axes.plot(ends, slope * ends + offset, color=ORANGE, linewidth=1.2)
         axes.set_title(title, fontsize=9)
@@ -72,7 +72,7 @@ def draw_recovery(
 def draw_power(
     curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
     ylabel: str,
-    wanted: float | None,
+    target: float | None,
 ) -> str:
     """Draw accuracy against scan length, one line per method, with its spread.
 
@@ -81,7 +81,7 @@ def draw_power(
     curves
         By method: (minutes, mean, low, high), sorted by minutes.
     ylabel
-        What is drawn.
+        Label of the vertical axis.
     wanted
         An accuracy to mark, or None.
     """
@@ -99,8 +99,8 @@ def draw_power(
         style = styles[number % len(styles)]
         axes.fill_between(minutes, low, high, color=style["color"], alpha=0.12, linewidth=0)
         axes.plot(minutes, mean, label=name, linewidth=1.5, markersize=4, **style)
-    if wanted is not None:
-        axes.axhline(wanted, color=GREY, linestyle="--", linewidth=1)
+    if target is not None:
+        axes.axhline(target, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="minutes of data per subject", ylabel=ylabel)
     axes.set_xscale("log")
     ticks = sorted({point[0] for points in curves.values() for point in points})

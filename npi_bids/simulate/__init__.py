@@ -1,1 +1,1 @@
-"""Systems whose effective connectivity is known, and datasets made from them."""
+"""Systems whose effective connectivity is known, and datasets simulated from them."""

@@ -1,4 +1,4 @@
-"""Simulated datasets that look like fMRIPrep's output, with the truth beside them."""
+"""Simulated datasets in the format of fMRIPrep's output, with the true connectivity."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from npi_bids.parcellation.parcellation import Parcellation, label_data, label_i
 from npi_bids.parcellation.resampling import to_grid
 from npi_bids.records import Array, ECResult, Mask, RegionSeries
 from npi_bids.settings import check_options, option
-from npi_bids.simulate.observation import Observed, ObserveSettings, observe
+from npi_bids.simulate.observation import Observation, ObserveSettings, observe
 from npi_bids.simulate.systems import Simulation, SystemSettings, sampling_period, simulate
 
 _BASELINE, _SIGNAL, _NOISE = 1000.0, 20.0, 20.0  # image units; the signal is 2 % of the baseline
 _COSINE_PERIOD = 128.0
 _README = """# {name}
 
-Simulated by npi-bids: signals of a system whose effective connectivity is known, written as
-fMRIPrep writes its output. Nobody was scanned. The truth lies beside this dataset.
+Simulated by npi-bids: signals of a system whose effective connectivity is known, written in
+the format of fMRIPrep's output. No participant was scanned. The true connectivity is stored beside
+this dataset.
 """
 # The 4 mm grid of MNI152NLin6Asym.
 _SHAPE = (46, 55, 46)
 _AFFINE = np.array([[-4.0, 0, 0, 90], [0, 4, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1]])
 _SPHERES = "Dosenbach2010"
 _CENTRE, _RADII = np.array([0.0, -18.0, 8.0]), np.array([66.0, 86.0, 58.0])  # of a brain (mm)
-_MOST = 2000
+_MOST_REGIONS = 2000
 _TRUTH = "desc-truth_relmat.tsv"
 
-_AXES = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+_AXES = [f"{movement}_{axis}" for movement in ("trans", "rot") for axis in "xyz"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,14 +55,14 @@ class SimulatedRun:
         Shape (n_samples, n_regions), in the order of the atlas.
     tr
         Sampling period (s).
-    moved
+    moving
         Shape (n_samples,); True where the head moves.
     """
 
     entities: Mapping[str, str]
     signals: Array
     tr: float
-    moved: Mask
+    moving: Mask
 
 
 def write_description(root: Path, name: str) -> None:
@@ -99,15 +100,15 @@ def write_run(
 ) -> Path:
     """Write image, mask, confounds and sidecar of one run.
 
-    Every voxel of a region carries its signal plus noise of its own; the rest of the mask (a rim
-    around the regions) holds noise alone. Motion leaks into all voxels a little.
+    Every voxel of a region carries the region's signal plus independent noise; the remaining mask
+    (a rim around the regions) holds noise only. Motion leaks slightly into all voxels.
 
     Parameters
     ----------
     root
-        Of the dataset.
+        Root of the dataset.
     run
-        What to write.
+        The run to write.
     atlas
         Regions on the grid of the image.
     rng
@@ -125,10 +126,10 @@ def write_run(
     func /= "func"
     func.mkdir(parents=True, exist_ok=True)
     space = f"{stem}_space-{atlas.space}_res-4"
-    motion = _motion(len(run.signals), run.moved, rng)
+    motion = _simulate_motion(len(run.signals), run.moving, rng)
     regions = label_data(atlas.image, atlas.name)
-    mask = _rim(regions > 0)
-    data = _paint(run, atlas, (regions, mask), motion, rng)
+    mask = _add_rim(regions > 0)
+    data = _draw_image(run, atlas, (regions, mask), motion, rng)
     image = nib.Nifti1Image(data, atlas.image.affine)
     image.header.set_zooms((*image.header.get_zooms()[:3], run.tr))
     image.header.set_xyzt_units("mm", "sec")
@@ -139,16 +140,16 @@ def write_run(
     nib.save(brain, func / f"{space}_desc-brain_mask.nii.gz")
     _describe_images(root, path, run, atlas.space)
     table = func / f"{stem}_desc-confounds_timeseries.tsv"
-    confounds = _confounds(motion, run.tr, data[mask].mean(axis=0, dtype=np.float64), rng)
+    confounds = _simulate_confounds(motion, run.tr, data[mask].mean(axis=0, dtype=np.float64), rng)
     confounds.to_csv(table, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    about = {"Description": "Simulated confounds.", "SamplingFrequency": 1 / run.tr}
-    write_json(table.with_suffix(".json"), about | {"StartTime": 0, "Sources": []})
+    metadata = {"Description": "Simulated confounds.", "SamplingFrequency": 1 / run.tr}
+    write_json(table.with_suffix(".json"), metadata | {"StartTime": 0, "Sources": []})
     return path
 
 
 def _describe_images(root: Path, path: Path, run: SimulatedRun, space: str) -> None:
     """Write the sidecars of an image and of its mask."""
-    place: dict[str, object] = {
+    grid_fields: dict[str, object] = {
         "SpatialReference": f"https://www.templateflow.org/browse/#tpl-{space}",
         "Resolution": "4 mm",
     }
@@ -165,11 +166,11 @@ def _describe_images(root: Path, path: Path, run: SimulatedRun, space: str) -> N
         "Sources": [f"bids::{path.relative_to(root).as_posix()}"],
     }
     stem = path.name.removesuffix("_desc-preproc_bold.nii.gz")
-    write_json(path.with_name(f"{stem}_desc-preproc_bold.json"), image | place)
-    write_json(path.with_name(f"{stem}_desc-brain_mask.json"), mask | place)
+    write_json(path.with_name(f"{stem}_desc-preproc_bold.json"), image | grid_fields)
+    write_json(path.with_name(f"{stem}_desc-brain_mask.json"), mask | grid_fields)
 
 
-def _paint(
+def _draw_image(
     run: SimulatedRun,
     atlas: Parcellation,
     space: tuple[np.ndarray, np.ndarray],
@@ -180,32 +181,32 @@ def _paint(
     regions, mask = space
     n_samples = len(run.signals)
     scaled = (run.signals - run.signals.mean(axis=0)) / run.signals.std(axis=0)
-    place = np.searchsorted(atlas.values, regions[mask])
-    carries = regions[mask] > 0
-    voxels = _NOISE * rng.standard_normal((len(place), n_samples), dtype=np.float32)
-    voxels[carries] += _SIGNAL * scaled[:, place[carries]].T
+    region_index = np.searchsorted(atlas.values, regions[mask])
+    in_region = regions[mask] > 0
+    voxels = _NOISE * rng.standard_normal((len(region_index), n_samples), dtype=np.float32)
+    voxels[in_region] += _SIGNAL * scaled[:, region_index[in_region]].T
     voxels += _BASELINE + 10 * motion.sum(axis=1)
     image = np.zeros((*regions.shape, n_samples), dtype=np.int16)
     image[mask] = np.rint(voxels)
     return image
 
 
-def _rim(inside: np.ndarray) -> np.ndarray:
+def _add_rim(inside: np.ndarray) -> np.ndarray:
     from scipy.ndimage import binary_dilation
 
     grown: np.ndarray = binary_dilation(inside, iterations=1)
     return grown
 
 
-def _motion(n_samples: int, moved: Mask, rng: np.random.Generator) -> Array:
+def _simulate_motion(n_samples: int, moving: Mask, rng: np.random.Generator) -> Array:
     """Return six motion parameters: a slow drift, and stretches of real movement."""
     drift = np.cumsum(0.01 * rng.standard_normal((n_samples, 6)), axis=0)
     drift[:, 3:] /= 50  # radians on a sphere of 50 mm
-    drift[moved, :3] += 0.8 * rng.standard_normal((int(moved.sum()), 3))
+    drift[moving, :3] += 0.8 * rng.standard_normal((int(moving.sum()), 3))
     return drift
 
 
-def _confounds(
+def _simulate_confounds(
     motion: Array, tr: float, global_signal: Array, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Return the columns of fMRIPrep that the common strategies need."""
@@ -236,35 +237,37 @@ def _confounds(
 
 
 def simulated_atlas(n_regions: int, labels: tuple[str, ...] = ()) -> Parcellation:
-    """Return an atlas of so many regions: spheres of Dosenbach2010, or patches if there are more.
+    """Return an atlas of spheres of Dosenbach2010, or of patches if there are more regions.
 
     Parameters
     ----------
     n_regions
-        Up to 160 regions are taken from the spheres, evenly over their list; beyond, a
-        brain-shaped ellipsoid is cut into patches of like size.
+        Up to 160 regions are taken from the spheres, evenly over their list; for more, a
+        brain-shaped ellipsoid is cut into patches of similar size.
     labels
-        Names of the regions; those of the spheres, or numbers by hemisphere, where empty.
+        Names of the regions; if empty, those of the spheres, or numbers by hemisphere.
 
     Raises
     ------
     SettingsError
-        There is no room for so many regions.
+        The regions do not fit on the grid.
     """
-    if n_regions > _MOST:
-        raise SettingsError(f"{n_regions} regions do not fit on a 4 mm grid; at most {_MOST} do.")
-    whole = load_spheres(_SPHERES)
-    if n_regions > len(whole.values):
-        data, found, networks = _patches(n_regions)
-        name, space = f"Patches{n_regions}", whole.space
+    if n_regions > _MOST_REGIONS:
+        raise SettingsError(
+            f"{n_regions} regions do not fit on a 4 mm grid; at most {_MOST_REGIONS} do."
+        )
+    spheres = load_spheres(_SPHERES)
+    if n_regions > len(spheres.values):
+        data, names, networks = _cut_patches(n_regions)
+        name, space = f"Patches{n_regions}", spheres.space
     else:
-        data, chosen = _spheres(whole, n_regions)
-        found = tuple(whole.labels[value - 1] for value in chosen)
-        networks = tuple(whole.networks[value - 1] for value in chosen)
-        name, space = f"Dosenbach{n_regions}", whole.space
+        data, chosen = _select_spheres(spheres, n_regions)
+        names = tuple(spheres.labels[value - 1] for value in chosen)
+        networks = tuple(spheres.networks[value - 1] for value in chosen)
+        name, space = f"Dosenbach{n_regions}", spheres.space
     return Parcellation(
         name=name,
-        labels=labels or found,
+        labels=labels or names,
         values=tuple(range(1, n_regions + 1)),
         space=space,
         image=label_image(data, _AFFINE),
@@ -272,31 +275,31 @@ def simulated_atlas(n_regions: int, labels: tuple[str, ...] = ()) -> Parcellatio
     )
 
 
-def _spheres(whole: Parcellation, n_regions: int) -> tuple[Array, Array]:
+def _select_spheres(spheres: Parcellation, n_regions: int) -> tuple[Array, Array]:
     grid = nib.Nifti1Image(np.zeros(_SHAPE, dtype=np.uint8), _AFFINE)
-    data = label_data(to_grid(whole, grid), whole.name)
-    values = np.asarray(whole.values)
-    chosen = values[:: len(values) // n_regions][:n_regions]
-    numbers = np.searchsorted(chosen, data).clip(0, n_regions - 1)
-    return np.where(np.isin(data, chosen), numbers + 1, 0), chosen
+    data = label_data(to_grid(spheres, grid), spheres.name)
+    values = np.asarray(spheres.values)
+    selected = values[:: len(values) // n_regions][:n_regions]
+    numbers = np.searchsorted(selected, data).clip(0, n_regions - 1)
+    return np.where(np.isin(data, selected), numbers + 1, 0), selected
 
 
-def _patches(n_regions: int) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+def _cut_patches(n_regions: int) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
     """Cut an ellipsoid into patches around evenly spread centres (Lloyd's algorithm)."""
     rng = np.random.default_rng(n_regions)
     voxels = np.argwhere(np.ones(_SHAPE, dtype=bool))
-    places = voxels @ _AFFINE[:3, :3].T + _AFFINE[:3, 3]
-    inside = (((places - _CENTRE) / _RADII) ** 2).sum(axis=1) < 1
-    voxels, places = voxels[inside], places[inside]
-    centres = places[rng.choice(len(places), n_regions, replace=False)]
+    coordinates = voxels @ _AFFINE[:3, :3].T + _AFFINE[:3, 3]
+    inside = (((coordinates - _CENTRE) / _RADII) ** 2).sum(axis=1) < 1
+    voxels, coordinates = voxels[inside], coordinates[inside]
+    centres = coordinates[rng.choice(len(coordinates), n_regions, replace=False)]
     for _ in range(10):
-        nearest = cKDTree(centres).query(places)[1]
+        nearest = cKDTree(centres).query(coordinates)[1]
         sizes = np.maximum(np.bincount(nearest, minlength=n_regions), 1)
-        sums = [np.bincount(nearest, places[:, axis], n_regions) for axis in range(3)]
+        sums = [np.bincount(nearest, coordinates[:, axis], n_regions) for axis in range(3)]
         centres = np.stack(sums, axis=1) / sizes[:, None]
     centres = centres[np.lexsort((centres[:, 1], centres[:, 0] > 0))]
     data = np.zeros(_SHAPE)
-    data[tuple(voxels.T)] = cKDTree(centres).query(places)[1] + 1
+    data[tuple(voxels.T)] = cKDTree(centres).query(coordinates)[1] + 1
     sides = tuple("L" if x <= 0 else "R" for x in centres[:, 0])
     labels = tuple(f"{side}_{number:04d}" for number, side in enumerate(sides, start=1))
     return data, labels, sides
@@ -319,8 +322,8 @@ class CohortSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What was written, and how far the work is."""
+class WrittenCohort:
+    """Paths of a simulated dataset, and how many of its runs are written."""
 
     dataset: Path
     atlas: Path
@@ -333,76 +336,76 @@ def write_cohort(
     folder: Path,
     system: str,
     settings: SystemSettings,
-    seen: ObserveSettings,
+    observation: ObserveSettings,
     cohort: CohortSettings,
-) -> Iterator[Written]:
+) -> Iterator[WrittenCohort]:
     """Simulate and write, yielding after the simulation and after each run.
 
     Parameters
     ----------
     folder
-        Where to; gets ``dataset/``, an atlas image with its table, and ``desc-truth_relmat.tsv``
-        with a sidecar that holds every setting.
+        New folder; receives ``dataset/``, an atlas image with its table, and
+        ``desc-truth_relmat.tsv`` with a sidecar that holds every setting.
     system
-        One of the systems.
-    settings, seen, cohort
-        The system, what is recorded of it, and of whom.
+        Name of the system.
+    settings, observation, cohort
+        Settings of the system, of its observation, and of the subjects and runs.
 
     Raises
     ------
     InputDataError
-        The folder holds something already.
+        The folder is not empty.
     SettingsError
-        The system cannot be had with these settings.
+        The system cannot be simulated with these settings.
     """
     _check_empty(folder)
-    made, observed = _simulate(system, settings, seen, cohort)
-    n_seen = int(observed.seen.sum())
-    own = tuple(np.array(made.labels)[observed.seen]) if settings.sc else ()
-    atlas = simulated_atlas(n_seen, own)
+    simulation, observed = _simulate_and_observe(system, settings, observation, cohort)
+    n_recorded = int(observed.recorded.sum())
+    names = tuple(np.array(simulation.labels)[observed.recorded]) if settings.sc else ()
+    atlas = simulated_atlas(n_recorded, names)
     image = f"atlas-{atlas.name}_space-{atlas.space}_dseg.nii.gz"
     paths = folder / "dataset", folder / image, folder / _TRUTH
     with replacing_folder(folder, new=True) as partial:
         nib.save(atlas.image, partial / image)
         write_table(atlas.table(), partial / image.replace(".nii.gz", ".tsv"))
-        truth = made.truth[np.ix_(observed.seen, observed.seen)]
+        truth = simulation.truth[np.ix_(observed.recorded, observed.recorded)]
         write_matrix(ECResult(truth, atlas.labels), partial / _TRUTH)
-        _describe_truth(partial / _TRUTH, made, (system, settings, seen, cohort))
+        _describe_truth(partial / _TRUTH, simulation, (system, settings, observation, cohort))
         write_description(partial / "dataset", f"npi-simulate {system}")
         for n_done in _write_runs(partial, atlas, observed, cohort, settings.seed):
-            yield Written(*paths, n_done, observed.series.shape[0])
+            yield WrittenCohort(*paths, n_done, observed.series.shape[0])
 
 
 def find_cohort(
     folder: Path,
     system: str,
     settings: SystemSettings,
-    seen: ObserveSettings,
+    observation: ObserveSettings,
     cohort: CohortSettings,
-) -> Written | None:
-    """Return the simulation that a folder holds already, None where it is another or not whole.
+) -> WrittenCohort | None:
+    """Return the simulation in a folder; None if it has other settings or is incomplete.
 
     Parameters
     ----------
-    folder, system, settings, seen, cohort
+    folder, system, settings, observation, cohort
         As :func:`write_cohort` takes them.
     """
     dataset, truth = folder / "dataset", folder / _TRUTH
     atlases = sorted(folder.glob("atlas-*_dseg.nii.gz"))
-    n_runs = len(list(_entities(cohort)))
+    n_runs = len(list(_list_entities(cohort)))
     names = "*_timeseries.tsv" if cohort.series_only else "*_bold.nii.gz"
-    whole = len(atlases) == 1 and len(list(dataset.rglob(names))) == n_runs
-    if not whole or not truth.is_file() or not truth.with_suffix(".json").is_file():
+    complete = len(atlases) == 1 and len(list(dataset.rglob(names))) == n_runs
+    if not complete or not truth.is_file() or not truth.with_suffix(".json").is_file():
         return None
-    there = read_json(truth.with_suffix(".json"))
-    expected = json.loads(json.dumps(_settings_fields((system, settings, seen, cohort))))
-    if any(there.get(key) != value for key, value in expected.items()):
+    stored = read_json(truth.with_suffix(".json"))
+    expected = json.loads(json.dumps(_settings_fields((system, settings, observation, cohort))))
+    if any(stored.get(key) != value for key, value in expected.items()):
         return None
-    return Written(dataset, atlases[0], truth, n_runs, n_runs)
+    return WrittenCohort(dataset, atlases[0], truth, n_runs, n_runs)
 
 
 def _check_empty(folder: Path) -> None:
-    """Refuse a folder that holds files, but for what a simulation that was killed left."""
+    """Refuse a folder that holds files, except remains of an interrupted simulation."""
     if folder.is_dir():
         remove_attempts(folder)
         if any(folder.iterdir()):
@@ -413,12 +416,12 @@ def _check_empty(folder: Path) -> None:
 
 
 def _write_runs(
-    folder: Path, atlas: Parcellation, observed: Observed, cohort: CohortSettings, seed: int
+    folder: Path, atlas: Parcellation, observed: Observation, cohort: CohortSettings, seed: int
 ) -> Iterator[int]:
     """Write the runs, and yield how many are written, from 0 on."""
     yield 0
     rng = np.random.default_rng([seed, 2])
-    for number, entities in enumerate(_entities(cohort)):
+    for number, entities in enumerate(_list_entities(cohort)):
         signals, keep = observed.series[number], observed.keep[number]
         if cohort.series_only:
             _write_table(folder, entities, RegionSeries(signals, atlas.labels, observed.tr, keep))
@@ -428,17 +431,17 @@ def _write_runs(
         yield number + 1
 
 
-def _simulate(
-    system: str, settings: SystemSettings, seen: ObserveSettings, cohort: CohortSettings
-) -> tuple[Simulation, Observed]:
+def _simulate_and_observe(
+    system: str, settings: SystemSettings, observation: ObserveSettings, cohort: CohortSettings
+) -> tuple[Simulation, Observation]:
     n_samples = round(60 * cohort.minutes / sampling_period(system, settings))
     n_runs = cohort.n_subjects * cohort.n_sessions * cohort.n_runs
-    made = simulate(system, settings, n_runs, n_samples)
+    simulation = simulate(system, settings, n_runs, n_samples)
     rng = np.random.default_rng([settings.seed, 1])
-    return made, observe(made.series, made.tr, seen, rng)
+    return simulation, observe(simulation.series, simulation.tr, observation, rng)
 
 
-def _entities(cohort: CohortSettings) -> Iterator[dict[str, str]]:
+def _list_entities(cohort: CohortSettings) -> Iterator[dict[str, str]]:
     for subject in range(1, cohort.n_subjects + 1):
         for session in range(1, cohort.n_sessions + 1):
             for run in range(1, cohort.n_runs + 1):
@@ -472,13 +475,13 @@ def _write_table(folder: Path, entities: dict[str, str], series: RegionSeries) -
 
 def _describe_truth(
     path: Path,
-    made: Simulation,
+    simulation: Simulation,
     settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
 ) -> None:
     content = {
         "Description": "True effective connectivity; rows are sources, columns are targets.",
-        "Units": made.unit,
-        "RepetitionTime": made.tr * settings[2].decimate,
+        "Units": simulation.unit,
+        "RepetitionTime": simulation.tr * settings[2].decimate,
         **_settings_fields(settings),
     }
     write_json(path.with_suffix(".json"), content)
@@ -487,11 +490,11 @@ def _describe_truth(
 def _settings_fields(
     settings: tuple[str, SystemSettings, ObserveSettings, CohortSettings],
 ) -> dict[str, object]:
-    """Return the fields of the truth's sidecar that say how it was made."""
-    system, of_system, seen, cohort = settings
+    """Return the fields of the truth's sidecar that describe the simulation."""
+    system, system_settings, observation, cohort = settings
     return {
         "System": system,
-        "SystemSettings": asdict(of_system),
-        "ObserveSettings": asdict(seen),
+        "SystemSettings": asdict(system_settings),
+        "ObserveSettings": asdict(observation),
         "CohortSettings": asdict(cohort),
     }

@@ -21,7 +21,7 @@ _TR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DemoData:
-    """What was written: the dataset, its atlas, and the true EC."""
+    """Paths of the dataset, its atlas, and the true EC."""
 
     dataset: Path
     atlas: Path
@@ -31,12 +31,12 @@ class DemoData:
 def write_demo(folder: Path) -> Iterator[DemoData]:
     """Write the dataset, yielding after each run so that progress can be shown.
 
-    The subjects share one network; noise, in the network and in every voxel, is their own.
+    The subjects share one network; noise, in the network and in every voxel, is independent.
 
     Parameters
     ----------
     folder
-        Where to; gets ``dataset/``, an atlas image with its table, and ``truth.tsv``.
+        Output folder; receives ``dataset/``, an atlas image with its table, and ``truth.tsv``.
 
     Yields
     ------
@@ -57,7 +57,7 @@ def write_demo(folder: Path) -> Iterator[DemoData]:
     for number, signals in enumerate(series):
         subject, run = divmod(number, N_RUNS)
         entities = {"sub": f"{subject + 1:02d}", "task": "rest", "run": str(run + 1)}
-        moved = np.zeros(N_SAMPLES, dtype=bool)
-        moved[100 + 50 * number : 112 + 50 * number] = True
-        write_run(written.dataset, SimulatedRun(entities, signals, _TR, moved), atlas, rng)
+        moving = np.zeros(N_SAMPLES, dtype=bool)
+        moving[100 + 50 * number : 112 + 50 * number] = True
+        write_run(written.dataset, SimulatedRun(entities, signals, _TR, moving), atlas, rng)
         yield written

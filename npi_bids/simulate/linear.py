@@ -1,8 +1,8 @@
 """Linear systems whose effective connectivity is known in closed form.
 
-A vector autoregression ``x[t+1] = x[t] W + noise`` answers a perturbation of 1 with ``W`` itself.
-An Ornstein-Uhlenbeck process ``dx = x F dt + sigma dB`` seen every TR answers with ``e^(F TR)``.
-Rows are sources throughout.
+A vector autoregression ``x[t+1] = x[t] W + noise`` responds to a perturbation of 1 with ``W``
+itself. An Ornstein-Uhlenbeck process ``dx = x F dt + sigma dB``, sampled every TR, responds with
+``e^(F TR)``. Rows are sources throughout.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from scipy.linalg import expm, solve_continuous_lyapunov
 from npi_bids.errors import SettingsError
 from npi_bids.records import Array
 
-_WARM_UP = 200  # samples until a stable system has forgotten where it started
+_WARM_UP = 200  # samples until a stable system has forgotten its initial state
 _SPARSITY = 0.2  # share of the pairs that are connected in one direction
-_SELF = 0.5  # what a region keeps of itself after a sample (VAR) or a second (process)
+_SELF = 0.5  # effect of a region on itself after a sample (VAR) or a second (process)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearSystem:
-    """A linear system seen at regular intervals.
+    """A linear system sampled at regular intervals.
 
     Attributes
     ----------
     transition
         Shape (n_regions, n_regions), indexed ``[source, target]``: what a perturbation of 1 does
-        one sample later; its diagonal is what a region keeps of itself.
+        one sample later; its diagonal is the effect of a region on itself.
     innovation
-        Shape (n_regions, n_regions); covariance of what is new in each sample.
+        Shape (n_regions, n_regions); covariance of the innovation of each sample.
     """
 
     transition: Array
@@ -40,8 +40,8 @@ class LinearSystem:
         radius = np.abs(np.linalg.eigvals(self.transition)).max()
         if radius >= 1:
             raise SettingsError(
-                f"The linear system is not stable: its spectral radius is {radius:.3f}, below 1 "
-                "wanted. Make the coupling weaker."
+                f"The linear system is not stable: its spectral radius is {radius:.3f}; expected "
+                "below 1. Make the coupling weaker."
             )
 
 

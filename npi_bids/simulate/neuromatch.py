@@ -2,7 +2,7 @@
 
 ``x[t+1] = sigmoid(A x[t] + noise)`` with ``A[target, source]``, sparse, and unit noise
 (Neuromatch Academy, Computational Neuroscience, "Network Causality"; CC-BY 4.0). The lessons use
-numpy's legacy generator, and so does this module, because its figures are reproduced exactly.
+numpy's legacy generator, and so does this module, so that their results are reproduced exactly.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class RandomisedExperiment:
 
 def sparse_network(n_neurons: int, rng: np.random.RandomState) -> Array:
     """Draw the connections, shape (target, source); the largest singular value is 1 / 1.01."""
-    drawn = rng.choice([0, 1], size=(n_neurons, n_neurons), p=[0.9, 0.1])
-    connections: Array = drawn / (1.01 * np.linalg.svd(drawn, compute_uv=False)[0])
+    connected = rng.choice([0, 1], size=(n_neurons, n_neurons), p=[0.9, 0.1])
+    connections: Array = connected / (1.01 * np.linalg.svd(connected, compute_uv=False)[0])
     return connections
 
 
@@ -48,23 +48,23 @@ def simulate_randomised(
     connections
         Shape (target, source).
     n_trials
-        Perturbations; the run is twice as long.
+        Number of perturbations; the run is twice as long.
     rng
-        Source of coins and noise; the lessons go on with the one that drew the connections.
+        Source of coins and noise; the lessons continue with the one that drew the connections.
     """
     n_neurons = len(connections)
     treated, outcome = (np.zeros((n_trials, n_neurons)) for _ in range(2))
 
-    def after(state: Array) -> Array:
+    def advance(state: Array) -> Array:
         noise = rng.multivariate_normal(np.zeros(n_neurons), np.eye(n_neurons))
         next_state: Array = expit(connections @ state + noise)
         return next_state
 
     for trial in range(n_trials):
         treated[trial] = rng.choice([0, 1], size=n_neurons)
-        outcome[trial] = after(treated[trial])
+        outcome[trial] = advance(treated[trial])
         if trial < n_trials - 1:
-            after(outcome[trial])  # its end is overwritten by the next coins, its noise is drawn
+            advance(outcome[trial])  # overwritten by the next coins, but its noise is drawn
     return RandomisedExperiment(treated, outcome)
 
 

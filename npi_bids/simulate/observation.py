@@ -1,4 +1,4 @@
-"""Observation of a simulated system: sampling, blur, noise, filters, loss."""
+"""Observation of a simulated system: delays, noise, sampling, filters and missing data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Mask, RegionSeries
 from npi_bids.settings import check_options, option
 
-_DRIFT_PERIODS = 1.5  # of the slow wave that a scanner adds, per run
+_DRIFT_PERIODS = 1.5  # of the slow drift of a scanner, per run
 _GAP = 5  # samples that are lost together, as around a movement
 _SHORTEST_FILTERED = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveSettings:
-    """How the signals of a system are observed; by default they are left as they are."""
+    """How the signals of a system are observed; by default they are unchanged."""
 
     hrf_delay_sd: float = option(
         0.0,
@@ -74,35 +74,35 @@ class ObserveSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Observed:
-    """What was recorded.
+class Observation:
+    """The recorded signals of a system.
 
     Attributes
     ----------
     series
-        Shape (n_runs, n_samples, n_seen).
+        Shape (n_runs, n_samples, n_recorded).
     keep
         Shape (n_runs, n_samples); False where a sample was lost.
     tr
         Sampling period (s).
-    seen
+    recorded
         Shape (n_regions,); which regions of the system were recorded.
     """
 
     series: Array
     keep: Mask
     tr: float
-    seen: Mask
+    recorded: Mask
 
 
 def observe(
     series: Array, tr: float, settings: ObserveSettings, rng: np.random.Generator
-) -> Observed:
+) -> Observation:
     """Record the signals of a system.
 
-    In this order: delays of the regions, noise of the scanner (white, drift, global), decimation,
-    filter, regions that are not seen, samples that are lost. Delays and unseen regions are drawn
-    once, as they belong to a subject; noise and gaps for each run.
+    The steps are, in order: delays of the regions, noise of the scanner (white, drift, global),
+    decimation, filters, unrecorded regions, and lost samples. Delays and unrecorded regions are
+    drawn once, since they belong to a subject; noise and gaps are drawn for each run.
 
     Parameters
     ----------
@@ -111,64 +111,66 @@ def observe(
     tr
         Their sampling period (s).
     settings
-        What happens.
+        Size of each effect.
     rng
-        Source of all that is random.
+        Source of all random numbers.
 
     Raises
     ------
     SettingsError
-        Fewer than two regions are left, or too few samples to filter.
+        Fewer than two regions remain, or there are too few samples to filter.
     """
     n_runs, _, n_regions = series.shape
     scale = series.std(axis=1, keepdims=True)
     delays: Array = rng.standard_normal((n_regions,)) * settings.hrf_delay_sd
-    seen = _seen(n_regions, settings.unobserved, rng)
-    recorded = _delayed(series, delays / tr) if settings.hrf_delay_sd else series
-    recorded = recorded + scale * _scanner_noise(series.shape, tr, settings, rng)
-    recorded = recorded[:, :: settings.decimate]
+    recorded = _draw_recorded(n_regions, settings.unobserved, rng)
+    signals = _delay_regions(series, delays / tr) if settings.hrf_delay_sd else series
+    signals = signals + scale * _simulate_scanner_noise(series.shape, tr, settings, rng)
+    signals = signals[:, :: settings.decimate]
     tr = tr * settings.decimate
-    recorded = _filtered(recorded, tr, settings.filter_low, settings.filter_high)
-    keep = np.stack([_kept(recorded.shape[1], settings.missing, rng) for _ in range(n_runs)])
-    return Observed(recorded[:, :, seen], keep, tr, seen)
+    signals = _filter_signals(signals, tr, settings.filter_low, settings.filter_high)
+    keep = np.stack(
+        [_draw_uncensored(signals.shape[1], settings.missing, rng) for _ in range(n_runs)]
+    )
+    return Observation(signals[:, :, recorded], keep, tr, recorded)
 
 
-def as_runs(observed: Observed, labels: tuple[str, ...]) -> list[RegionSeries]:
+def as_runs(observed: Observation, labels: tuple[str, ...]) -> list[RegionSeries]:
     """Return the runs as the app would read them: z-scored, lost samples censored."""
     runs = []
     for series, keep in zip(observed.series, observed.keep, strict=True):
-        kept = series[keep]
-        scaled = (series - kept.mean(axis=0)) / kept.std(axis=0)
+        uncensored = series[keep]
+        scaled = (series - uncensored.mean(axis=0)) / uncensored.std(axis=0)
         runs.append(RegionSeries(scaled, labels, observed.tr, keep))
     return runs
 
 
-def _seen(n_regions: int, unobserved: float, rng: np.random.Generator) -> Mask:
-    n_hidden = round(unobserved * n_regions)
-    if n_regions - n_hidden < 2:
+def _draw_recorded(n_regions: int, unobserved: float, rng: np.random.Generator) -> Mask:
+    n_unrecorded = round(unobserved * n_regions)
+    if n_regions - n_unrecorded < 2:
         raise SettingsError(
-            f"--unobserved {unobserved:g} leaves {n_regions - n_hidden} of {n_regions} regions; "
-            "at least 2 are needed."
+            f"--unobserved {unobserved:g} leaves {n_regions - n_unrecorded} of {n_regions} "
+            "regions; at least 2 are needed."
         )
-    seen = np.ones(n_regions, dtype=bool)
-    if n_hidden:
-        seen[rng.choice(n_regions, n_hidden, replace=False)] = False
-    return seen
+    recorded = np.ones(n_regions, dtype=bool)
+    if n_unrecorded:
+        recorded[rng.choice(n_regions, n_unrecorded, replace=False)] = False
+    return recorded
 
 
-def _delayed(series: Array, delays: Array) -> Array:
-    """Shift each region by its delay in samples, ends mirrored so that nothing wraps round."""
+def _delay_regions(series: Array, delays: Array) -> Array:
+    """Shift each region by its delay in samples, with mirrored ends to prevent wrap-around."""
     n_samples = series.shape[1]
     padding = min(n_samples - 1, int(np.ceil(np.abs(delays).max())) + 10)
     padded = np.pad(series, ((0, 0), (padding, padding), (0, 0)), mode="reflect")
     frequency = np.fft.rfftfreq(padded.shape[1])
     shift = np.exp(-2j * np.pi * frequency[:, None] * delays)
-    moved = np.fft.irfft(np.fft.rfft(padded, axis=1) * shift, n=padded.shape[1], axis=1)
-    kept: Array = moved[:, padding : padding + n_samples]
-    return kept
+    delayed = np.fft.irfft(np.fft.rfft(padded, axis=1) * shift, n=padded.shape[1], axis=1)
+    unpadded: Array = delayed[:, padding : padding + n_samples]
+    return unpadded
 
 
-def _scanner_noise(
+def _simulate_scanner_noise(
     shape: tuple[int, ...], tr: float, settings: ObserveSettings, rng: np.random.Generator
 ) -> Array:
     """Return noise in standard deviations of the signals, shape (n_runs, n_samples, n_regions)."""
@@ -178,22 +180,25 @@ def _scanner_noise(
         noise += settings.measurement_noise * rng.standard_normal(shape)
     if settings.drift:
         phase = rng.uniform(0, 2 * np.pi, (n_runs, 1, n_regions))
-        turn = np.linspace(0, 2 * np.pi * _DRIFT_PERIODS, n_samples)[None, :, None]
-        noise += settings.drift * np.sqrt(2) * np.sin(turn + phase)
+        angle = np.linspace(0, 2 * np.pi * _DRIFT_PERIODS, n_samples)[None, :, None]
+        noise += settings.drift * np.sqrt(2) * np.sin(angle + phase)
     if settings.global_noise:
         shared = rng.standard_normal((n_runs, n_samples, 1))
-        kept = np.exp(-tr / 5.0)  # breathing and arousal change over some seconds
-        for now in range(1, n_samples):
-            shared[:, now] = kept * shared[:, now - 1] + np.sqrt(1 - kept**2) * shared[:, now]
+        autocorrelation = np.exp(-tr / 5.0)  # breathing and arousal change within seconds
+        for sample in range(1, n_samples):
+            shared[:, sample] = (
+                autocorrelation * shared[:, sample - 1]
+                + np.sqrt(1 - autocorrelation**2) * shared[:, sample]
+            )
         noise += settings.global_noise * shared
     return noise
 
 
-def _filtered(series: Array, tr: float, low: float, high: float) -> Array:
+def _filter_signals(series: Array, tr: float, low: float, high: float) -> Array:
     """Filter forwards and backwards (Butterworth, second order); 0 is no limit."""
     nyquist = 0.5 / tr
     if high >= nyquist:
-        high = 0.0  # such frequencies are not there
+        high = 0.0  # there are no such frequencies
     if not low and not high:
         return series
     if series.shape[1] < _SHORTEST_FILTERED:
@@ -201,14 +206,14 @@ def _filtered(series: Array, tr: float, low: float, high: float) -> Array:
             f"{series.shape[1]} samples are too few to filter; at least {_SHORTEST_FILTERED} "
             "are needed."
         )
-    kind, edges = ("band", [low, high]) if low and high else (("high", low) if low else
+    band, edges = ("band", [low, high]) if low and high else (("high", low) if low else
                   ("low", high))  # fmt: skip
-    sections = butter(2, np.asarray(edges) / nyquist, kind, output="sos")
+    sections = butter(2, np.asarray(edges) / nyquist, band, output="sos")
     filtered: Array = sosfiltfilt(sections, series, axis=1)
     return filtered
 
 
-def _kept(n_samples: int, missing: float, rng: np.random.Generator) -> Mask:
+def _draw_uncensored(n_samples: int, missing: float, rng: np.random.Generator) -> Mask:
     keep = np.ones(n_samples, dtype=bool)
     while keep.mean() > 1 - missing + 1 / n_samples:
         start = int(rng.integers(n_samples))

@@ -1,7 +1,7 @@
 """The RNN benchmark of Luo et al. (2025): a noisy nonlinear network whose EC is known.
 
 ``dx = (-x + W' tanh(x)) dt + sigma dB`` with ``W[source, target]`` drawn from N(0, 1/N) and a
-zero diagonal, seen once per TR (doi:10.1038/s41592-025-02654-x, Methods, "RNN").
+zero diagonal, observed once per TR (doi:10.1038/s41592-025-02654-x, Methods, "RNN").
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from npi_bids.simulate.observation import steps_per_sample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RNNSystem:
-    """The network and how it is seen.
+    """The network and how it is sampled.
 
     Attributes
     ----------
     weights
         Shape (n_regions, n_regions), indexed ``[source, target]``, zero diagonal.
     sigma
-        Size of the noise, per square root of a second.
+        Amplitude of the noise, per square root of a second.
     dt, tr
         Step of the integration and sampling period, in seconds.
     """
@@ -59,7 +59,7 @@ def simulate_rnn(
     system
         The network.
     n_runs, n_samples
-        How many runs, and how long.
+        Number of runs, and of samples in each.
     rng
         Source of starting states and noise.
 
@@ -83,7 +83,7 @@ def true_ec(
     series: Array,
     rng: np.random.Generator,
     every: int = 200,
-    size: Array | float = 1.0,
+    perturbation: Array | float = 1.0,
 ) -> Array:
     """Return the effective connectivity by direct perturbation of the network.
 
@@ -112,7 +112,7 @@ def true_ec(
     n_regions = series.shape[-1]
     noise = rng.standard_normal((system.n_steps, len(states), 1, n_regions))
     unperturbed = _advance(system, states[:, None], noise)
-    perturbed = _advance(system, states[:, None] + size * np.eye(n_regions), noise)
+    perturbed = _advance(system, states[:, None] + perturbation * np.eye(n_regions), noise)
     effect: Array = (perturbed - unperturbed).mean(axis=0)
     return effect
 

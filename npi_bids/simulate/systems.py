@@ -1,4 +1,4 @@
-"""The systems by name: draw one, run it, and say what its effective connectivity is."""
+"""Systems whose effective connectivity is known, by name, and their simulation."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from npi_bids.whole_brain.connectome import (
     random_connectome,
     read_connectome,
 )
-from npi_bids.whole_brain.models import KINDS
+from npi_bids.whole_brain.models import NEUROLIB_MODELS
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 
-_STATES = 400  # that the true effective connectivity is a mean over
+_STATES = 400  # over which the true effective connectivity is averaged
 PER_DEVIATION = "standard deviations of the target per standard deviation of the source"
 _PULSE = (
     f"change of BOLD {RESPONSE_SECONDS[0]:g} to {RESPONSE_SECONDS[1]:g} s after a stimulus of "
     f"{STIMULUS_SECONDS:g} s, arbitrary units"
 )
-_BOLD_CHANGE = "change of BOLD 3.6 s after a push of the input current, arbitrary units"
+_BOLD_CHANGE = "change of BOLD 3.6 s after a pulse of the input current, arbitrary units"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemSettings:
-    """Which system, and how large, strong, noisy and finely seen."""
+    """Size, coupling, noise and sampling of a system."""
 
     n_regions: int = option(20, "number of regions", at_least=2, metavar="N")
     coupling: float = option(
@@ -67,7 +67,7 @@ class SystemSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
-    """Signals and what they were made from.
+    """Simulated signals, and the true effective connectivity behind them.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Simulation:
     truth
         Shape (n_regions, n_regions), indexed ``[source, target]``, zero diagonal.
     unit
-        Of the truth, in words.
+        Unit of the truth.
     labels
         Region names.
     tr
@@ -101,14 +101,14 @@ def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int)
     system
         One of ``SYSTEMS``.
     settings
-        Its size, strength and so on.
+        Size, coupling, noise and sampling.
     n_runs, n_samples
-        How many independent runs, and how long.
+        Number of independent runs, and of samples in each.
 
     Raises
     ------
     SettingsError
-        There is no such system, or it cannot be had with these settings.
+        There is no such system, or it cannot be simulated with these settings.
     """
     if system not in SYSTEMS:
         raise SettingsError(f"Unknown system {system!r}; choose one of {', '.join(SYSTEMS)}.")
@@ -116,8 +116,8 @@ def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int)
 
 
 def sampling_period(system: str, settings: SystemSettings) -> float:
-    """Return the TR in s: what the settings say, or the system's own."""
-    return settings.tr or (2.0 if system in KINDS else {"wbm": 0.72}.get(system, 1.0))
+    """Return the TR in s, from the settings or else the system's own."""
+    return settings.tr or (2.0 if system in NEUROLIB_MODELS else {"wbm": 0.72}.get(system, 1.0))
 
 
 def structure(settings: SystemSettings) -> Connectome:
@@ -130,33 +130,33 @@ def structure(settings: SystemSettings) -> Connectome:
     return random_connectome(settings.n_regions, _generators(settings)[0])
 
 
-def _rnn(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_rnn(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     draws, noise = _generators(settings)
     weights = settings.coupling * rnn.random_network(settings.n_regions, draws).weights
     system = rnn.RNNSystem(weights, sigma=settings.noise, tr=sampling_period("rnn", settings))
     series = rnn.simulate_rnn(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
-    size = series.std(axis=(0, 1))
+    sd = series.std(axis=(0, 1))
     every = max(1, n_runs * n_samples // _STATES)
-    truth = rnn.true_ec(system, series, noise, every=every, size=size)
-    return _directly(series, truth / size, system.tr)
+    truth = rnn.true_ec(system, series, noise, every=every, perturbation=sd)
+    return _unlabelled_simulation(series, truth / sd, system.tr)
 
 
-def _wbm(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_wbm(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     connectome = structure(settings)
     _, noise = _generators(settings)
-    plain = wbm.WBMSystem(connectome.weights)
+    default = wbm.WBMSystem(connectome.weights)
     system = wbm.WBMSystem(
         connectome.weights,
-        coupling=settings.coupling * plain.coupling,
-        sigma=settings.noise * plain.sigma,
+        coupling=settings.coupling * default.coupling,
+        sigma=settings.noise * default.sigma,
         tr=sampling_period("wbm", settings),
     )
     truth = wbm.true_ec(system, noise, n_samples=max(1, round(3.6 / system.tr)))
     series = wbm.simulate_wbm(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
-    return Simulation(series, _no_diagonal(truth), _BOLD_CHANGE, connectome.labels, system.tr)
+    return Simulation(series, _zero_diagonal(truth), _BOLD_CHANGE, connectome.labels, system.tr)
 
 
-def _neuromatch(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_neuromatch(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     _, noise = _generators(settings)
     legacy = np.random.RandomState(settings.seed)
     weights = settings.coupling * neuromatch.sparse_network(settings.n_regions, legacy).T
@@ -167,71 +167,75 @@ def _neuromatch(settings: SystemSettings, n_runs: int, n_samples: int) -> Simula
         state = expit(state @ weights + kicks)
         if sample >= 0:
             series[:, sample] = state
-    size = series.std(axis=(0, 1))
+    sd = series.std(axis=(0, 1))
     states = series.reshape(-1, settings.n_regions)[:: max(1, n_runs * n_samples // _STATES)]
     kicks = settings.noise * noise.standard_normal(states.shape)
     inputs = states @ weights + kicks
     truth = np.stack([
-        (expit(inputs + push * row) - expit(inputs)).mean(axis=0)
-        for push, row in zip(size, weights, strict=True)
+        (expit(inputs + perturbation * row) - expit(inputs)).mean(axis=0)
+        for perturbation, row in zip(sd, weights, strict=True)
     ])  # fmt: skip
-    return _directly(series, truth / size, sampling_period("neuromatch", settings))
+    return _unlabelled_simulation(series, truth / sd, sampling_period("neuromatch", settings))
 
 
-def _var(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_var(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     draws, noise = _generators(settings)
     system = var_system(settings.n_regions, settings.coupling, draws)
     series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
-    size = series.std(axis=(0, 1))
-    truth = size[:, None] * system.transition / size
-    return _directly(settings.noise * series, truth, sampling_period("var", settings))
+    sd = series.std(axis=(0, 1))
+    truth = sd[:, None] * system.transition / sd
+    return _unlabelled_simulation(settings.noise * series, truth, sampling_period("var", settings))
 
 
-def _ou(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_ou(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
     draws, noise = _generators(settings)
     tr = sampling_period("ou", settings)
     system = ou_system(settings.n_regions, settings.coupling, tr, draws)
     series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
-    size = series.std(axis=(0, 1))
-    return _directly(settings.noise * series, size[:, None] * system.transition / size, tr)
+    sd = series.std(axis=(0, 1))
+    return _unlabelled_simulation(
+        settings.noise * series, sd[:, None] * system.transition / sd, tr
+    )
 
 
-def _brain(kind: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_brain(
+    model_name: str, settings: SystemSettings, n_runs: int, n_samples: int
+) -> Simulation:
     connectome = structure(settings)
-    plain = brain.BrainSystem(kind, connectome, tr=sampling_period(kind, settings))
-    system = plain.with_parameters({
-        plain.coupling: settings.coupling * plain.parameter(plain.coupling),
-        "sigma_ou": settings.noise * plain.parameter("sigma_ou"),
+    default = brain.BrainSystem(model_name, connectome, tr=sampling_period(model_name, settings))
+    system = default.with_parameters({
+        default.coupling: settings.coupling * default.parameter(default.coupling),
+        "sigma_ou": settings.noise * default.parameter("sigma_ou"),
     })  # fmt: skip
     truth = brain.true_ec(system, seed=settings.seed)
     seeds = np.random.SeedSequence([settings.seed, settings.noise_seed]).generate_state(n_runs)
     runs = [brain.simulate_brain(system, n_samples=n_samples, seed=int(seed)) for seed in seeds]
-    return Simulation(np.array(runs), _no_diagonal(truth), _PULSE, connectome.labels, system.tr)
+    return Simulation(np.array(runs), _zero_diagonal(truth), _PULSE, connectome.labels, system.tr)
 
 
 # The one list of systems.
 SYSTEMS: dict[str, Callable[[SystemSettings, int, int], Simulation]] = {
-    "rnn": _rnn,
-    "wbm": _wbm,
-    "neuromatch": _neuromatch,
-    "var": _var,
-    "ou": _ou,
-    **{kind: partial(_brain, kind) for kind in KINDS},
+    "rnn": _simulate_rnn,
+    "wbm": _simulate_wbm,
+    "neuromatch": _simulate_neuromatch,
+    "var": _simulate_var,
+    "ou": _simulate_ou,
+    **{model_name: partial(_simulate_brain, model_name) for model_name in NEUROLIB_MODELS},
 }
 
 
 def _generators(settings: SystemSettings) -> tuple[np.random.Generator, np.random.Generator]:
-    """Return the source of the network, and that of noise."""
+    """Return the random generators of the network and of the noise."""
     noise = [settings.seed, 1, settings.noise_seed]
     return np.random.default_rng([settings.seed, 0]), np.random.default_rng(noise)
 
 
-def _directly(series: Array, truth: Array, tr: float) -> Simulation:
+def _unlabelled_simulation(series: Array, truth: Array, tr: float) -> Simulation:
     labels = tuple(f"R{region + 1:03d}" for region in range(series.shape[-1]))
-    return Simulation(series, _no_diagonal(truth), PER_DEVIATION, labels, tr)
+    return Simulation(series, _zero_diagonal(truth), PER_DEVIATION, labels, tr)
 
 
-def _no_diagonal(truth: Array) -> Array:
-    off = truth.copy()
-    np.fill_diagonal(off, 0.0)
-    return off
+def _zero_diagonal(truth: Array) -> Array:
+    copy = truth.copy()
+    np.fill_diagonal(copy, 0.0)
+    return copy

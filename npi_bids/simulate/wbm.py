@@ -1,4 +1,4 @@
-"""The whole-brain benchmark of Luo et al. (2025): reduced Wong-Wang regions seen through BOLD.
+"""The whole-brain benchmark of Luo et al. (2025): reduced Wong-Wang regions observed by BOLD.
 
 ``dS/dt = gamma r (1 - S) - S / tau_s`` with the firing rate ``r = F(w J S + G J C S + I_b)`` and
 an input current that relaxes to ``I_0`` under noise (Deco et al. 2013,
@@ -17,13 +17,13 @@ import numpy as np
 from npi_bids.records import Array
 from npi_bids.simulate.observation import steps_per_sample
 
-_WARM_UP = 40.0  # s until a run has forgotten where it started, BOLD included
+_WARM_UP = 40.0  # s until a run has forgotten its initial state, BOLD included
 _RESPONSE = 20.0  # s after which the haemodynamic response is over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WBMSystem:
-    """Regions, their connections, and how they are seen.
+    """Regions, their connections, and how they are sampled.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class WBMSystem:
     coupling
         Global coupling G.
     sigma
-        Size of the noise of the input current, in nA.
+        Amplitude of the noise of the input current, in nA.
     dt, tr
         Step of the integration and sampling period, in seconds.
     """
@@ -55,14 +55,14 @@ class WBMSystem:
 def simulate_wbm(
     system: WBMSystem, *, n_runs: int, n_samples: int, rng: np.random.Generator
 ) -> Array:
-    """Simulate independent runs; they are integrated side by side.
+    """Simulate independent runs; they are integrated together.
 
     Parameters
     ----------
     system
         The network.
     n_runs, n_samples
-        How many runs, and how long.
+        Number of runs, and of samples in each.
     rng
         Source of starting states and noise.
 
@@ -74,20 +74,20 @@ def simulate_wbm(
     warm_up = round(_WARM_UP / system.tr)
     shape = (n_runs, len(system.connectome))
     state = _State(0.1 * rng.random(shape), np.full(shape, _I_0))
-    # What one TR of gating adds to the samples at its end and after it.
+    # Contribution of one TR of gating to the sample at its end and to later ones.
     kernel = _response(system)
     n_later = -(-len(kernel) // system.n_steps)
     padded = np.pad(kernel, (0, n_later * system.n_steps - len(kernel)))
-    adds = padded.reshape(n_later, system.n_steps)[:, ::-1]
+    contributions = padded.reshape(n_later, system.n_steps)[:, ::-1]
     series = np.zeros((warm_up + n_samples + n_later, shape[0] * shape[1]))
     gating = np.empty((system.n_steps, shape[0] * shape[1]))
     for sample in range(warm_up + n_samples):
         for step in range(system.n_steps):
             _advance(system, state, rng.standard_normal(shape))
             gating[step] = state.gating.ravel()
-        series[sample : sample + n_later] += adds @ gating
-    kept = series[warm_up : warm_up + n_samples]
-    return kept.reshape(n_samples, *shape).transpose(1, 0, 2)
+        series[sample : sample + n_later] += contributions @ gating
+    recorded = series[warm_up : warm_up + n_samples]
+    return recorded.reshape(n_samples, *shape).transpose(1, 0, 2)
 
 
 def true_ec(
@@ -108,7 +108,7 @@ def true_ec(
     n_states
         States to average over.
     n_samples
-        When the difference is taken, in samples (5 samples are 3.6 s).
+        Samples after which the difference is taken (5 samples are 3.6 s).
 
     Returns
     -------
@@ -119,15 +119,15 @@ def true_ec(
     start = _State(0.1 * rng.random((n_states, n_regions)), np.full((n_states, n_regions), _I_0))
     for _ in range(round(_WARM_UP / system.dt)):
         _advance(system, start, rng.standard_normal((n_states, n_regions)))
-    alike = (n_states, n_regions + 1, n_regions)  # the last one is not perturbed
-    state = _State(*(np.repeat(part[:, None], alike[1], axis=1) for part in start.parts))
-    push = np.concatenate([5 * np.eye(n_regions), np.zeros((1, n_regions))])
+    shape = (n_states, n_regions + 1, n_regions)  # the last one is not perturbed
+    state = _State(*(np.repeat(part[:, None], shape[1], axis=1) for part in start.parts))
+    perturbation = np.concatenate([5 * np.eye(n_regions), np.zeros((1, n_regions))])
     n_steps = n_samples * system.n_steps
     kernel = _response(system)
     effect = np.zeros((n_regions, n_regions))
     for step in range(n_steps):
         noise = rng.standard_normal((n_states, 1, n_regions))
-        _advance(system, state, noise + push if step * system.dt < 0.1 else noise)
+        _advance(system, state, noise + perturbation if step * system.dt < 0.1 else noise)
         mean = state.gating.mean(axis=0)
         effect += kernel[n_steps - 1 - step] * (mean[:-1] - mean[-1])
     return effect

@@ -1,1 +1,1 @@
-"""Surrogates of regional dynamics: what is trained, and how."""
+"""Surrogates of regional dynamics, and their training."""

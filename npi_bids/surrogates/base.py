@@ -1,7 +1,8 @@
-"""What a surrogate is, which ones there are, and how they are trained."""
+"""Surrogate interface, training settings and presets."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +14,12 @@ from npi_bids.settings import check_options, option
 from npi_bids.surrogates.families import (
     DEFAULTS,
     WHOLE_BRAIN,
-    default_words,
+    describe_default,
+    describe_surrogates,
     family,
     surrogate_names,
-    surrogate_words,
 )
-from npi_bids.wording import join_words
+from npi_bids.wording import join_items
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
 # simulations and their analysis of the Human Connectome Project.
@@ -36,75 +37,95 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Abilities:
-    """What a surrogate may know beyond its prediction; each default says that it does not.
+    """Optional properties of a surrogate beyond its prediction; by default none is available.
 
-    A family overrides what it can do, and everything else is worked out from ``step`` where that
-    is possible, or reported as unknown.
+    A family overrides those that it provides; the others are derived from ``step`` if possible, or
+    reported as unknown.
     """
 
     __slots__ = ()
 
     @property
     def members(self) -> Sequence[Surrogate]:
-        """Surrogates of an ensemble whose mean this one is; none where it is no ensemble."""
+        """Members of the ensemble whose mean this surrogate is; empty without an ensemble."""
         return ()
 
     @property
     def linear_weights(self) -> Array | None:
-        """Weights by which a linear surrogate predicts, whatever the state.
+        """Weights of a linear surrogate, which do not depend on the state.
 
-        Shape (n_lags, source, target), the most recent sample last; None where the effect of a
+        Shape (n_lags, source, target), the most recent sample last; None if the effect of a
         perturbation depends on the state.
         """
         return None
 
     @property
     def observation(self) -> Observation | None:
-        """How the regions are taken to show the state; None where signals are taken for it."""
+        """The observation model; None if the signals are assumed to be the state itself."""
         return None
 
     @property
     def region_delays(self) -> tuple[Array, Array] | None:
-        """Delay with which each region shows its state, and its standard error, in samples.
+        """Observation delay of each region and its standard error, in samples.
 
-        None where the surrogate allows for none.
+        None if the surrogate has no delays.
         """
         return None
 
     @property
+    def delay_share(self) -> Array | None:
+        """Share of the variance of each connection that is due to the delays.
+
+        Shape (source, target), 0 to 1; None if the surrogate has no delays.
+        """
+        return None
+
+    @property
+    def signal_peaks(self) -> Array | None:
+        """Peak responses of the signals to a brief perturbation of the state, (source, target).
+
+        None if the signals are assumed to be the state itself.
+        """
+        return None
+
+    def without_delays(self, windows: Windows) -> Surrogate | None:  # noqa: ARG002
+        """Return the same surrogate fitted without delays; None if it has none."""
+        return None
+
+    @property
     def free_lags(self) -> int | None:
-        """Lags whose weights between regions are fitted; None where all lags are."""
+        """Number of lags with fitted weights between regions; None if all lags are fitted."""
         return None
 
     def perturbed_change(self, history: Array, strength: float) -> Array | None:  # noqa: ARG002
         """Return the mean change of the prediction, shape (source, target).
 
-        None where nothing is faster than one pass per region
-        (:func:`~npi_bids.connectivity.perturbation.perturb_each`, to which this must be equal).
+        None if nothing is faster than one pass per region
+        (:func:`~npi_bids.connectivity.perturbation.perturb_each`, whose result this must equal).
         """
         return None
 
     def mean_jacobian(self, history: Array) -> Array | None:  # noqa: ARG002
         """Return the mean derivative by the most recent sample, shape (source, target).
 
-        None where it is not known in closed form.
+        None if there is no closed form.
         """
         return None
 
     def weight_errors(self, windows: Windows) -> Array | None:  # noqa: ARG002
         """Return standard errors of the change per unit of perturbation, shape (source, target).
 
-        None where there is no closed form; ``--n-bootstrap`` gives them then.
+        None if there is no closed form; ``--n-bootstrap`` provides them in that case.
         """
         return None
 
     def compute_on(self, device: str) -> None:
-        """Move what torch computes with to a device, as ``--device`` names it."""
+        """Move all torch parameters to a device, named as for ``--device``."""
 
     def noise_covariance(self) -> Array | None:
-        """Return the covariance of what the prediction leaves, shape (n_regions, n_regions).
+        """Return the covariance of the prediction errors, shape (n_regions, n_regions).
 
-        None where the dynamics are modelled but not their noise.
+        None if the dynamics are modelled but not their noise.
         """
         return None
 
@@ -120,7 +141,7 @@ class Surrogate(Abilities, ABC):
 
     __slots__ = ()
 
-    if TYPE_CHECKING:  # a property here would be taken for the default of a dataclass's field
+    if TYPE_CHECKING:  # a property would act as the default of a dataclass field
 
         @property
         def n_lags(self) -> int: ...  # noqa: D102
@@ -140,15 +161,15 @@ class Surrogate(Abilities, ABC):
         Returns
         -------
         Array
-            Shape (n_windows, n_regions). Each row depends on its own window alone.
+            Shape (n_windows, n_regions). Each row depends only on its own window.
         """
 
     @abstractmethod
     def tensors(self) -> dict[str, Array]:
         """Return the fitted numbers by name, for storage."""
 
-    def facts(self) -> dict[str, object]:
-        """Return what its family needs beside the tensors to load it; numbers, words, lists."""
+    def fields(self) -> dict[str, object]:
+        """Return what loading requires besides the tensors: numbers, strings and lists."""
         return {}
 
 
@@ -156,17 +177,17 @@ class Surrogate(Abilities, ABC):
 class TrainSettings:
     """How to train a surrogate.
 
-    ``None`` means what fits the surrogate; :func:`resolve` says what that is.
+    ``None`` means the default of the surrogate, which :func:`resolve` fills in.
     """
 
     surrogate: str = option(
         "hybrid",
-        surrogate_words,
+        describe_surrogates,
         choices=surrogate_names,
     )
     n_lags: int | None = option(
         None,
-        f"past samples that the surrogate reads (default: {default_words('n_lags')})",
+        f"past samples that the surrogate reads (default: {describe_default('n_lags')})",
         above=0,
         flag="lags",
         metavar="N",
@@ -180,28 +201,29 @@ class TrainSettings:
     )
     epochs: int | None = option(
         None,
-        f"maximum number of passes over the training windows (default: {default_words('epochs')})",
+        "maximum number of passes over the training windows (default: "
+        f"{describe_default('epochs')})",
         above=0,
         metavar="N",
     )
     batch_size: int = option(50, "windows per training step", above=0, metavar="N")
     learning_rate: float | None = option(
         None,
-        f"learning rate of Adam (default: {default_words('learning_rate')})",
+        f"learning rate of Adam (default: {describe_default('learning_rate')})",
         above=0,
         metavar="X",
     )
     weight_decay: float = option(5e-5, "L2 penalty of Adam", at_least=0, metavar="X")
     n_seeds: int | None = option(
         None,
-        f"networks with different seeds to average (default: {default_words('n_seeds')})",
+        f"networks with different seeds to average (default: {describe_default('n_seeds')})",
         above=0,
         metavar="N",
     )
     patience: int | None = option(
         None,
         "stop training after this many epochs without a lower held-out error, and keep the best "
-        f"epoch (default: {default_words('patience', zero='never')})",
+        f"epoch (default: {describe_default('patience', zero='never')})",
         at_least=0,
         metavar="N",
     )
@@ -222,15 +244,21 @@ class TrainSettings:
     )
     delays: str = option(
         "auto",
-        "hybrid: let each region lag behind its state by a delay of its own (haemodynamics) "
-        "where the data show it (auto), or never (none)",
+        "hybrid: allow an observation delay in each region (haemodynamics) if the data support it "
+        "(auto), or never (none)",
         choices=("auto", "none"),
     )
     gain: str = option(
         "auto",
-        "hybrid: let all regions share an unknown gain over frequency (haemodynamic response, "
-        "filters), where the data show it (auto), or never (none)",
+        "hybrid: allow an unknown gain over frequency that all regions share (haemodynamic "
+        "response, filters) if the data support it (auto), or never (none)",
         choices=("auto", "none"),
+    )
+    passband: tuple[str, ...] = option(
+        ("auto",),
+        "hybrid: lowest and highest frequency (Hz) that delays and gain are estimated from, such "
+        "as those of the denoising filter; auto: all frequencies with power",
+        metavar="auto|HZ",
     )
     train_fraction: float = option(
         0.8,
@@ -255,14 +283,42 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
+        parse_passband(self.passband)
+
+
+def parse_passband(values: Sequence[str]) -> tuple[float, float] | None:
+    """Return the lowest and the highest frequency of ``--passband`` in Hz; None for auto.
+
+    Raises
+    ------
+    SettingsError
+        If the values are neither ``auto`` nor two ascending numbers.
+
+    Examples
+    --------
+    >>> parse_passband(("0.01", "0.1"))
+    (0.01, 0.1)
+    """
+    if tuple(values) == ("auto",):
+        return None
+    try:
+        low, high = map(float, values)
+    except ValueError:
+        low = high = math.nan
+    if not 0 <= low < high < math.inf:
+        raise SettingsError(
+            "--passband must be auto, or a lower and a higher frequency in Hz (such as 0.01 0.1), "
+            f"not {' '.join(map(str, values))}."
+        )
+    return low, high
 
 
 @dataclass(frozen=True, slots=True)
 class TrainLog:
-    """What training saw: mean squared errors per epoch, on training and held-out windows.
+    """Training history: mean squared errors per epoch, on training and held-out windows.
 
-    ``details`` holds what else the fit decided, by name: the ridge penalty, for example;
-    ``best_epoch``, counted from 1, is the one whose weights were kept.
+    ``details`` holds further results of the fit by name, such as the ridge penalty;
+    ``best_epoch``, counted from 1, is the epoch whose weights were kept.
     """
 
     train: tuple[float, ...]
@@ -272,7 +328,7 @@ class TrainLog:
 
 
 def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
-    """Return the mean errors of several networks, as long as the shortest of their logs."""
+    """Return the mean errors of several networks, up to the length of the shortest log."""
     n_epochs = min(len(log.train) for log in logs)
     mean = [
         tuple(sum(side[epoch] for side in sides) / len(logs) for epoch in range(n_epochs))
@@ -283,21 +339,21 @@ def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
 
 
 def resolve(settings: TrainSettings) -> TrainSettings:
-    """Return the settings with what fits the surrogate, where the user gave nothing.
+    """Fill settings that the user left open with the defaults of the surrogate.
 
     >>> resolve(TrainSettings(surrogate="mlp")).n_lags, resolve(TrainSettings()).n_lags
     (3, 4)
     """
     whole_brain = settings.surrogate == WHOLE_BRAIN
-    fitting = DEFAULTS if whole_brain else family(settings.surrogate).defaults_of(settings)
-    wanted: dict[str, Any] = {
-        name: value for name, value in fitting.items() if getattr(settings, name) is None
+    defaults = DEFAULTS if whole_brain else family(settings.surrogate).resolve_defaults(settings)
+    missing: dict[str, Any] = {
+        name: value for name, value in defaults.items() if getattr(settings, name) is None
     }
-    return replace(settings, **wanted) if wanted else settings
+    return replace(settings, **missing) if missing else settings
 
 
 def preset(name: str, **chosen: object) -> TrainSettings:
-    """Return the settings of a preset; explicit settings override it.
+    """Return the settings of a preset, overridden by explicit settings.
 
     >>> preset("luo2025", surrogate="rnn").learning_rate
     0.0002
@@ -305,11 +361,11 @@ def preset(name: str, **chosen: object) -> TrainSettings:
     Raises
     ------
     SettingsError
-        There is no preset of that name.
+        If there is no preset of that name.
     """
     if name not in PRESETS:
         raise SettingsError(
-            f"Unknown preset {name!r}; choose one of {join_words(sorted(PRESETS))}."
+            f"Unknown preset {name!r}; choose one of {join_items(sorted(PRESETS))}."
         )
     fields: dict[str, Any] = {**PRESETS[name], **chosen}
     return TrainSettings(**fields)

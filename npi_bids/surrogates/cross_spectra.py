@@ -1,4 +1,4 @@
-"""Cross-spectra of regional series, whatever samples are censored."""
+"""Cross-spectra of regional series with censored samples."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from npi_bids.records import Array, Mask, RegionSeries
 
 Complex = NDArray[np.complex128]
 
-_TAPER = 0.05  # of a run at each end; 20 and 50 % cost .01 and .06 of r in band-passed networks
-_MOST_BINS, _FEWEST_BINS, _SAMPLES_PER_BIN = 48, 16, 25
-_FEWEST = 20  # kept samples of a run that has a spectrum
-_LONG_GAP = 20  # samples, after which a run is taken for another one
-# Of a masked run: lags that count, per bin, and the share of the products of lag 0 below which a
-# lag is not known.
-_LAGS_PER_BIN, _FEWEST_PRODUCTS = 6, 0.02
-_MOST_OWN = 0.95
-_LEAST = 1e-9  # share of the largest eigenvalue that every one has
-_FLOOR = 1e-4  # share of the largest power below which a filter has left nothing
+# Share of a run tapered at each end; 20 and 50 % lower r by .01 and .06 in band-passed networks.
+_TAPER = 0.05
+_MAX_BINS, _MIN_BINS, _SAMPLES_PER_BIN = 48, 16, 25
+_MIN_SAMPLES = 20  # uncensored samples that a run must have for a spectrum
+_LONG_GAP = 20  # samples; a run is split where a gap is longer
+# For a masked run: number of lags per bin that enter the spectrum, and the share of the products
+# at lag 0 below which a lag counts as not estimated.
+_LAGS_PER_BIN, _MIN_PRODUCTS = 6, 0.02
+_MAX_COEFFICIENT = 0.95
+_MIN_EIGENVALUE = 1e-9  # smallest eigenvalue, as a share of the largest
+_FLOOR = 1e-4  # share of the largest power below which a bin counts as filtered out
+_MIN_SIGNAL_SHARE = 0.05  # share of a bin's power below which noise has drowned the signal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossSpectra:
-    """Mean cross-periodograms in bins of frequency, all runs together.
+    """Mean cross-periodograms in frequency bins, pooled over runs.
 
     Attributes
     ----------
@@ -37,8 +39,8 @@ class CrossSpectra:
         Shape (n_bins, n_regions, n_regions): mean of ``conj(Y_i) Y_j`` per sample; its mean over
         all ordinates is the covariance at lag 0.
     n_ordinates
-        Shape (n_bins,); independent ordinates, in all as many as there are kept samples (one each
-        of cosine and sine).
+        Shape (n_bins,); independent ordinates, in total as many as there are uncensored samples
+        (one each of cosine and sine).
     """
 
     frequency: Array
@@ -52,53 +54,84 @@ class CrossSpectra:
 
     @property
     def n_samples(self) -> float:
-        """Samples that the ordinates stand for."""
+        """Number of samples that the ordinates represent."""
         return float(self.n_ordinates.sum())
 
     def band(self) -> tuple[float, float] | None:
-        """Return the band in which there is power, in radians per sample; None where all has."""
-        mean = np.einsum("kii->k", self.power).real
-        there = np.flatnonzero(mean > _FLOOR * mean.max())
-        if len(there) == len(mean):
+        """Return the band that has power, in radians per sample, or None if every bin has."""
+        mean_power = np.einsum("kii->k", self.power).real
+        occupied = np.flatnonzero(mean_power > _FLOOR * mean_power.max())
+        if len(occupied) == len(mean_power):
             return None
-        return float(self.frequency[there[0]]), float(self.frequency[there[-1]])
+        return float(self.frequency[occupied[0]]), float(self.frequency[occupied[-1]])
 
     def within(self, band: tuple[float, float] | None) -> CrossSpectra:
-        """Return the bins of a band."""
+        """Return the spectra of the bins within a band."""
         if band is None:
             return self
         inside = (self.frequency >= band[0]) & (self.frequency <= band[1])
         return CrossSpectra(self.frequency[inside], self.power[inside], self.n_ordinates[inside])
 
+    def of_regions(self, n_regions: int) -> CrossSpectra:
+        """Return the spectra of at most ``n_regions`` regions, evenly spaced."""
+        last = self.n_regions - 1
+        regions = np.unique(np.linspace(0, last, min(n_regions, last + 1)).astype(int))
+        power = self.power[:, regions[:, None], regions]
+        return CrossSpectra(self.frequency, power, self.n_ordinates)
 
-def stretches(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSeries]]:
-    """Return runs in so many parts, one after the other in time, as long as each other."""
+    def noise_power(self, share: float) -> Array:
+        """Return the power of white noise with a share of the mean power, shape (n_regions,)."""
+        power: Array = np.einsum("k,kii->i", self.n_ordinates, self.power).real / self.n_samples
+        return share * power
+
+    def without_noise(self, share: float) -> CrossSpectra:
+        """Subtract white noise whose variance is the same share of every region's power.
+
+        Ordinates count by the share of the signal in their bin; bins that are nearly all noise are
+        left out.
+        """
+        if not share:
+            return self
+        noise = self.noise_power(share)
+        relative = np.einsum("kii,i->k", self.power, share / noise).real / self.n_regions
+        signal_share = 1 - share / relative
+        usable = signal_share > _MIN_SIGNAL_SHARE
+        power = self.power[usable] - np.diag(noise)
+        return CrossSpectra(
+            self.frequency[usable],
+            _make_positive(power),
+            (self.n_ordinates * signal_share)[usable],
+        )
+
+
+def split_runs(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSeries]]:
+    """Split runs into ``n_parts`` consecutive parts of equal length."""
     n_samples = sum(len(run.keep) for run in runs)
     bounds = np.linspace(0, n_samples, n_parts + 1).astype(int)
     parts: list[list[RegionSeries]] = [[] for _ in range(n_parts)]
     start = 0
     for run in runs:
-        for place, (a, b) in enumerate(pairwise(bounds - start)):
+        for index, (a, b) in enumerate(pairwise(bounds - start)):
             rows = slice(max(a, 0), max(min(b, len(run.keep)), 0))
             if rows.start < rows.stop:
-                parts[place].append(replace(run, data=run.data[rows], keep=run.keep[rows]))
+                parts[index].append(replace(run, data=run.data[rows], keep=run.keep[rows]))
         start += len(run.keep)
     return parts
 
 
-def n_bins_of(n_samples: int) -> int:
-    """Return into how many bins the spectra of so many samples are put."""
-    return int(min(_MOST_BINS, max(_FEWEST_BINS, n_samples // _SAMPLES_PER_BIN)))
+def choose_n_bins(n_samples: int) -> int:
+    """Return the number of frequency bins for ``n_samples`` samples."""
+    return int(min(_MAX_BINS, max(_MIN_BINS, n_samples // _SAMPLES_PER_BIN)))
 
 
 def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> CrossSpectra:
-    """Return the cross-spectra of all runs together.
+    """Return the cross-spectra pooled over runs.
 
     Each run is centred, tapered at its ends by a split cosine, and padded to twice its length.
-    Where samples are censored, the lagged products of the kept ones are brought to what a whole
-    run would give, lag by lag: with the tapered mask m and the taper h, the mean of
+    Where samples are censored, the lagged products of the uncensored ones are rescaled, lag by
+    lag, to what a complete run would give: with the tapered mask m and the taper h, the mean of
     ``sum_t m_t m_(t+s) x_i(t) x_j(t+s)`` is the covariance at lag s times the autocorrelation of
-    m at s, and is multiplied by that of h over that of m. The mean of the spectra is thus the same
+    m at s, and is multiplied by that of h over that of m. The expected spectra are thus the same
     for any mask; only their variance grows.
 
     Parameters
@@ -106,111 +139,114 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
     runs
         Series of the same regions, all of them covered.
     n_bins
-        Of (0, pi); by the number of samples where None.
+        Number of bins over (0, pi); if None, it depends on the number of samples.
     """
-    pieces = [piece for run in runs for piece in _pieces(run)]
-    usable = [piece for piece in pieces if piece.keep.sum() >= _FEWEST]
+    pieces = [piece for run in runs for piece in _split_at_gaps(run)]
+    usable = [piece for piece in pieces if piece.keep.sum() >= _MIN_SAMPLES]
     if not usable:
         usable = [piece for piece in pieces if piece.keep.any()]
-    n_kept = sum(int(run.keep.sum()) for run in usable)
-    n_bins = n_bins_of(n_kept) if n_bins is None else n_bins
+    n_uncensored = sum(int(run.keep.sum()) for run in usable)
+    n_bins = choose_n_bins(n_uncensored) if n_bins is None else n_bins
     n_regions = usable[0].data.shape[1]
     power = np.zeros((n_bins, n_regions, n_regions), dtype=np.complex128)
-    count, where = np.zeros(n_bins), np.zeros(n_bins)
+    n_ordinates, summed_frequency = np.zeros(n_bins), np.zeros(n_bins)
     for run in usable:
-        found, ordinates, frequency = _of_run(run, n_bins)
-        power += found
-        count += ordinates
-        where += ordinates * frequency
-    there = count > 0
-    mean = power[there] / count[there][:, None, None]
+        run_power, ordinates, frequency = _bin_periodograms(run, n_bins)
+        power += run_power
+        n_ordinates += ordinates
+        summed_frequency += ordinates * frequency
+    occupied = n_ordinates > 0
+    mean = power[occupied] / n_ordinates[occupied][:, None, None]
     if not all(piece.keep.all() for piece in usable):
-        mean = _positive(mean)
-    return CrossSpectra(where[there] / count[there], mean, count[there])
+        mean = _make_positive(mean)
+    return CrossSpectra(
+        summed_frequency[occupied] / n_ordinates[occupied], mean, n_ordinates[occupied]
+    )
 
 
-def _positive(power: Complex) -> Complex:
-    """Return the nearest spectra of any process; those of masked runs need not be of one."""
+def _make_positive(power: Complex) -> Complex:
+    """Return the nearest positive definite spectra; those of masked runs need not be."""
     values, vectors = np.linalg.eigh((power + np.conj(np.swapaxes(power, 1, 2))) / 2)
-    least = _LEAST * values[:, -1].max()
+    least = _MIN_EIGENVALUE * values[:, -1].max()
     positive: Complex = (vectors * np.maximum(values, least)[:, None, :]) @ np.conj(
         np.swapaxes(vectors, 1, 2)
     )
     return positive
 
 
-def _pieces(run: RegionSeries) -> list[RegionSeries]:
-    """Return a run in the pieces that long gaps leave, each from its first kept sample on."""
-    kept = np.flatnonzero(run.keep)
-    if not kept.size:
+def _split_at_gaps(run: RegionSeries) -> list[RegionSeries]:
+    """Split a run at long gaps; each piece begins and ends with an uncensored sample."""
+    uncensored = np.flatnonzero(run.keep)
+    if not uncensored.size:
         return []
-    breaks = np.flatnonzero(np.diff(kept) > _LONG_GAP)
-    starts, stops = kept[np.r_[0, breaks + 1]], kept[np.r_[breaks, -1]] + 1
+    breaks = np.flatnonzero(np.diff(uncensored) > _LONG_GAP)
+    starts, stops = uncensored[np.r_[0, breaks + 1]], uncensored[np.r_[breaks, -1]] + 1
     return [
         replace(run, data=run.data[a:b], keep=run.keep[a:b])
         for a, b in zip(starts, stops, strict=True)
     ]
 
 
-def _of_run(run: RegionSeries, n_bins: int) -> tuple[Complex, Array, Array]:
-    """Return summed cross-periodograms of a run, ordinates, and mean frequency of each bin."""
+def _bin_periodograms(run: RegionSeries, n_bins: int) -> tuple[Complex, Array, Array]:
+    """Return the summed cross-periodograms, ordinates and mean frequency of each bin of a run."""
     keep = run.keep
-    n, n_kept = len(keep), int(keep.sum())
+    n, n_uncensored = len(keep), int(keep.sum())
     frequency = np.arange(n + 1) * np.pi / n
     weight = np.full(n + 1, 1.0)
     weight[0] = weight[-1] = 0.5
     bins = np.minimum((frequency / np.pi * n_bins).astype(int), n_bins - 1)
     ordinates = np.bincount(bins, weight, n_bins).astype(np.float64)
     mean = np.bincount(bins, weight * frequency, n_bins) / np.maximum(ordinates, 1e-12)
-    inside = np.zeros((n_bins, n + 1))
-    inside[bins, np.arange(n + 1)] = weight
-    data, taper = _centred(run.data, keep), _taper(n)
-    if n_kept < n:
-        data, known, own = _prewhitened(data, keep)
-        inside = inside / np.abs(1 - own * np.exp(-1j * frequency)) ** 2
-        inside = _unmasked(inside, taper, known)
+    weights = np.zeros((n_bins, n + 1))
+    weights[bins, np.arange(n + 1)] = weight
+    data, taper = _centre(run.data, keep), _taper(n)
+    if n_uncensored < n:
+        data, predicted, coefficient = _prewhiten(data, keep)
+        weights = weights / np.abs(1 - coefficient * np.exp(-1j * frequency)) ** 2
+        weights = _unmask_weights(weights, taper, predicted)
     spectrum = np.fft.fft(data * taper[:, None], 2 * n, axis=0) / np.sqrt(n)
-    power = np.stack([_gram(spectrum, row) for row in inside])
-    share = n_kept / n
+    power = np.stack([_gram(spectrum, row) for row in weights])
+    share = n_uncensored / n
     return power * share, ordinates * share, mean
 
 
-def _centred(data: Array, keep: Mask) -> Array:
-    """Return the data with a mean of 0 over the kept samples, and 0 in the others."""
-    known = np.where(keep[:, None], data, 0.0)
-    centred: Array = np.where(keep[:, None], known - known.sum(axis=0) / keep.sum(), 0.0)
+def _centre(data: Array, keep: Mask) -> Array:
+    """Centre the data over the uncensored samples, and set the censored ones to 0."""
+    uncensored = np.where(keep[:, None], data, 0.0)
+    centred: Array = np.where(keep[:, None], uncensored - uncensored.sum(axis=0) / keep.sum(), 0.0)
     return centred
 
 
-def _prewhitened(data: Array, keep: Mask) -> tuple[Array, Mask, float]:
-    """Take out one autoregression of order 1, the same for all regions.
+def _prewhiten(data: Array, keep: Mask) -> tuple[Array, Mask, float]:
+    """Remove a first-order autoregression that is the same for all regions.
 
-    Through a ragged mask the large power of slow frequencies would drown that of fast ones.
+    Through a ragged mask, power at low frequencies would leak into high frequencies and mask them.
 
     Returns
     -------
-    data, known
-        What the sample before does not predict, and where that is known: both samples are kept.
-    own
-        The coefficient.
+    data, predicted
+        Residual of the prediction from the sample before, and where it exists: both samples are
+        uncensored.
+    coefficient
+        The coefficient of the autoregression.
     """
-    known = keep.copy()
-    known[0] = False
-    known[1:] &= keep[:-1]
-    before, after = data[:-1][known[1:]], data[1:][known[1:]]
-    own = float(np.sum(before * after) / max(float(np.sum(before**2)), 1e-12))
-    own = float(np.clip(own, 0.0, _MOST_OWN))
-    left = np.zeros_like(data)
-    left[known] = data[known] - own * data[np.flatnonzero(known) - 1]
-    return left, known, own
+    predicted = keep.copy()
+    predicted[0] = False
+    predicted[1:] &= keep[:-1]
+    before, after = data[:-1][predicted[1:]], data[1:][predicted[1:]]
+    coefficient = float(np.sum(before * after) / max(float(np.sum(before**2)), 1e-12))
+    coefficient = float(np.clip(coefficient, 0.0, _MAX_COEFFICIENT))
+    residual = np.zeros_like(data)
+    residual[predicted] = data[predicted] - coefficient * data[np.flatnonzero(predicted) - 1]
+    return residual, predicted, coefficient
 
 
 def _gram(spectrum: Complex, weights: Array) -> Complex:
-    """Return ``sum_w weights conj(Y_i) Y_j`` over the ordinates that have a weight."""
-    there = np.flatnonzero(np.abs(weights) > 1e-9 * np.abs(weights).max())
-    some = spectrum[there]
-    found: Complex = (some.conj() * weights[there, None]).T @ some
-    return found
+    """Return ``sum_w weights conj(Y_i) Y_j`` over the ordinates with non-zero weights."""
+    weighted = np.flatnonzero(np.abs(weights) > 1e-9 * np.abs(weights).max())
+    selected = spectrum[weighted]
+    gram: Complex = (selected.conj() * weights[weighted, None]).T @ selected
+    return gram
 
 
 def _taper(n: int) -> Array:
@@ -222,26 +258,26 @@ def _taper(n: int) -> Array:
     return scaled
 
 
-def _unmasked(inside: Array, taper: Array, keep: Mask) -> Array:
-    """Return weights of the ordinates of a masked run that give the bins of a whole one.
+def _unmask_weights(inside: Array, taper: Array, keep: Mask) -> Array:
+    """Return the weights with which a masked run gives the bins of a complete one.
 
-    A product by lag is a convolution over frequency, which goes into the weights of the bins; they
-    reach over all of the circle, negative frequencies last. Lags that are much longer than a bin
-    can tell are left out by Parzen's window: they would let the large power of slow frequencies,
-    through the raggedness of the mask, into the small one of fast frequencies.
+    Multiplying by lag is a convolution over frequency, which enters the weights of the bins; they
+    cover the full circle, negative frequencies last. Parzen's window excludes lags much longer
+    than a bin can resolve: through the raggedness of the mask they would leak the large power of
+    low frequencies into the small power of high frequencies.
     """
     n = len(keep)
-    whole, masked = (
+    complete, masked = (
         np.fft.irfft(np.abs(np.fft.rfft(part, 2 * n)) ** 2, 2 * n)
         for part in (taper, taper * keep)
     )
-    known = masked > _FEWEST_PRODUCTS * masked[0]
-    ratio = np.where(known, whole / np.maximum(masked, 1e-12), 0.0)
+    estimable = masked > _MIN_PRODUCTS * masked[0]
+    ratio = np.where(estimable, complete / np.maximum(masked, 1e-12), 0.0)
     ratio = ratio * _parzen(2 * n, _LAGS_PER_BIN * len(inside))
     one_sided = np.zeros((len(inside), 2 * n))
     one_sided[:, : n + 1] = inside
-    spread: Array = np.fft.ifft(np.fft.fft(one_sided, axis=1) * ratio, axis=1).real
-    return spread
+    unmasked: Array = np.fft.ifft(np.fft.fft(one_sided, axis=1) * ratio, axis=1).real
+    return unmasked
 
 
 def _parzen(n: int, reach: int) -> Array:

@@ -1,9 +1,9 @@
-"""Which kinds of surrogate there are, and what holds for each: the one list of them.
+"""Registry of surrogate families and their properties.
 
-Nothing heavy is imported here, because the command line reads the list; what fits, loads or builds
-a surrogate is named as ``module:function`` and imported when it is needed. A package outside this
-one adds families of its own through the entry point group ``npi_bids.surrogates``, whose members
-are :class:`SurrogateFamily` objects.
+Nothing heavy is imported here, because the command line reads the registry; functions that fit,
+load or build a surrogate are named as ``module:function`` and imported when they are needed. Other
+packages add families through the entry point group ``npi_bids.surrogates``, whose members are
+:class:`SurrogateFamily` objects.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 from npi_bids.errors import SettingsError
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 ENTRY_POINTS = "npi_bids.surrogates"
-# A whole-brain model is no one-step predictor: npi_bids.whole_brain fits it instead.
+# A whole-brain model is not a one-step predictor; npi_bids.whole_brain fits it.
 WHOLE_BRAIN = "wbm"
-# Where a family says nothing else: past samples as in Luo et al. (2025), and their training.
+# Unless a family states otherwise: past samples and training as in Luo et al. (2025).
 DEFAULTS: dict[str, float] = {
     "n_lags": 3,
     "epochs": 80,
@@ -31,14 +31,14 @@ DEFAULTS: dict[str, float] = {
     "patience": 0,
 }
 
-# A function, or where to find it: ``module:function``.
+# A function, or its location as ``module:function``.
 Lazy = str | Callable[..., Any]
-# What the fits of several subjects said of themselves: the field Training of their sidecars.
+# Field Training of the sidecars of several fits.
 Trainings = Sequence[Mapping[str, Any]]
 
 
 class Effort(Protocol):
-    """What of the training settings decides how long a fit takes; None where not stated."""
+    """Training settings that determine how long a fit takes; None if not set."""
 
     @property
     def epochs(self) -> int | None:
@@ -51,16 +51,16 @@ class Effort(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorSupport:
-    """How a family is shrunk towards a group (:mod:`npi_bids.surrogates.group_prior`).
+    """Support of a family for shrinkage towards a group (:mod:`~npi_bids.surrogates.group_prior`).
 
     Attributes
     ----------
     linear
-        Its linear part: ``process``, ``var``, ``better`` (of the two, by held-out error), or
-        nothing.
+        Its linear part: ``process``, ``var`` or ``better`` (of the two, by held-out error); or
+        empty.
     network
-        What makes the network that is fine-tuned from the group's, on what the linear part leaves
-        where there is one; or nothing.
+        Function that builds the network to be fine-tuned from the group's, on the residuals of the
+        linear part if there is one; or empty.
     """
 
     linear: str = ""
@@ -69,41 +69,41 @@ class PriorSupport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurrogateFamily:
-    """A kind of surrogate.
+    """A family of surrogates.
 
     Attributes
     ----------
     name
-        As ``--surrogate`` takes it.
+        Value of ``--surrogate``.
     summary
-        What it is, in a few words, for the help.
+        Short description for the help.
     fit
         Called with windows to train on, held-out windows (may be empty), resolved
         :class:`~npi_bids.surrogates.base.TrainSettings`, and an earlier fit of the same subject
-        (or None) whose choices it keeps (penalties, orders, number of epochs), which makes fits of
-        parts comparable. Returns a :class:`~npi_bids.surrogates.base.Surrogate` and a
+        (or None) whose choices it keeps (penalties, orders, number of epochs), which makes fits to
+        parts of the data comparable. Returns a :class:`~npi_bids.surrogates.base.Surrogate` and a
         :class:`~npi_bids.surrogates.base.TrainLog`.
     load
-        Called with the tensors and the facts that a fitted surrogate of the family stored; returns
-        a surrogate that predicts the same to the last bit.
+        Called with the tensors and the fields that a fitted surrogate of the family stored;
+        returns a surrogate with bitwise identical predictions.
     describe
-        One sentence or more for the methods text, without the last full stop, from what the fits
-        said.
+        Returns one or more sentences for the methods text, without the last full stop, from the
+        trainings of the fits.
     defaults
-        Of ``n_lags``, ``epochs``, ``learning_rate``, ``n_seeds`` and ``patience``, as far as they
+        Defaults of ``n_lags``, ``epochs``, ``learning_rate``, ``n_seeds`` and ``patience`` that
         differ from those of the published networks; or a function of the settings.
     by_gradient
-        Whether epochs train it, as opposed to one solution in closed form.
+        Whether it is trained over epochs, as opposed to a solution in closed form.
     prior
-        How it is shrunk towards a group; None where it cannot be.
+        How it is shrunk towards a group; None if it cannot be.
     calibrated
-        Whether the table of expected accuracy was made with it.
+        Whether the table of expected accuracy covers it.
     n_weights
-        Weights between regions that are fitted, from the numbers of regions and lags; None where
-        the count says little, as for networks.
+        Number of fitted weights between regions, from the numbers of regions and lags; None if the
+        count is not informative, as for networks.
     seconds
-        About how long one fit and its verdict take on one core, from samples, regions and the
-        settings; None where nobody measured it.
+        Approximate time of one fit and its verdict on one core, from samples, regions and the
+        settings; None if it has not been measured.
     """
 
     name: str
@@ -118,19 +118,19 @@ class SurrogateFamily:
     n_weights: Callable[[int, int], int] | None = None
     seconds: Callable[[int, int, Effort], float] | None = None
 
-    def defaults_of(self, settings: object) -> dict[str, float]:
-        """Return what the family takes where the user says nothing."""
-        own = self.defaults(settings) if callable(self.defaults) else self.defaults
-        return {**DEFAULTS, **own}
+    def resolve_defaults(self, settings: object) -> dict[str, float]:
+        """Return the default settings of the family."""
+        family_defaults = self.defaults(settings) if callable(self.defaults) else self.defaults
+        return {**DEFAULTS, **family_defaults}
 
 
-def imported(place: Lazy) -> Callable[..., Any]:
-    """Return a function that may be named as ``module:function``."""
-    if callable(place):
-        return place
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+def import_function(reference: Lazy) -> Callable[..., Any]:
+    """Return a function, importing it if it is named as ``module:function``."""
+    if callable(reference):
+        return reference
+    module, _, name = reference.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 def families() -> dict[str, SurrogateFamily]:
@@ -143,17 +143,17 @@ def families() -> dict[str, SurrogateFamily]:
 
 
 def family(name: str) -> SurrogateFamily:
-    """Return a family.
+    """Return the family of a name.
 
     Raises
     ------
     SettingsError
-        There is none of that name.
+        If there is no family of that name.
     """
-    known = families()
-    if name not in known:
-        raise SettingsError(f"--surrogate must be one of {join_words(known)}, not {name}.")
-    return known[name]
+    by_name = families()
+    if name not in by_name:
+        raise SettingsError(f"--surrogate must be one of {join_items(by_name)}, not {name}.")
+    return by_name[name]
 
 
 def prior_support(surrogate: str) -> PriorSupport:
@@ -162,46 +162,46 @@ def prior_support(surrogate: str) -> PriorSupport:
     Raises
     ------
     SettingsError
-        It cannot be.
+        If it cannot be.
     """
     support = None if surrogate == WHOLE_BRAIN else family(surrogate).prior
     if support is None:
-        able = [known.name for known in families().values() if known.prior is not None]
+        names = [member.name for member in families().values() if member.prior is not None]
         raise SettingsError(
             f"--surrogate {surrogate} cannot be pre-trained on a group or shrunk towards one; "
-            f"use one of {join_words(able)}, or leave pretrain and --pretrained out."
+            f"use one of {join_items(names)}, or omit pretrain and --pretrained."
         )
     return support
 
 
 def surrogate_names() -> tuple[str, ...]:
-    """Return what ``--surrogate`` takes: every family, and whole-brain models."""
+    """Return the values of ``--surrogate``: every family, and whole-brain models."""
     return (*families(), WHOLE_BRAIN)
 
 
-def surrogate_words() -> str:
-    """Say in the help what ``--surrogate`` takes."""
-    known = ", ".join(f"{known.name} ({known.summary})" for known in families().values())
+def describe_surrogates() -> str:
+    """Return the help text of ``--surrogate``."""
+    listed = ", ".join(f"{member.name} ({member.summary})" for member in families().values())
     return (
-        f"model of the dynamics: {known}, or {WHOLE_BRAIN} (whole-brain model on structural "
+        f"model of the dynamics: {listed}, or {WHOLE_BRAIN} (whole-brain model on structural "
         "connectivity)"
     )
 
 
 def register(new: SurrogateFamily) -> None:
-    """Add a family for this process; one of the same name that was registered is replaced.
+    """Register a family in this process, replacing one registered under the same name.
 
-    Worker processes do not see it: a family for the command line comes with its package, through
-    the entry point group ``npi_bids.surrogates``.
+    Worker processes do not see it; a family for the command line must be provided by its package
+    through the entry point group ``npi_bids.surrogates``.
 
     Raises
     ------
     SettingsError
-        The name is that of a family of this package.
+        If this package has a family of that name.
     """
-    if new.name in {known.name for known in BUILT_IN} | {WHOLE_BRAIN}:
+    if new.name in {member.name for member in BUILT_IN} | {WHOLE_BRAIN}:
         raise SettingsError(f"A surrogate called {new.name} is part of npi-bids; choose another.")
-    _registered[:] = [known for known in _registered if known.name != new.name] + [new]
+    _registered[:] = [member for member in _registered if member.name != new.name] + [new]
 
 
 _registered: list[SurrogateFamily] = []
@@ -210,58 +210,60 @@ _registered: list[SurrogateFamily] = []
 @functools.cache
 def _from_packages() -> tuple[SurrogateFamily, ...]:
     """Return the families of other packages, sorted by the name of their entry points."""
-    found: list[SurrogateFamily] = []
-    taken = {known.name for known in BUILT_IN} | {WHOLE_BRAIN}
+    loaded: list[SurrogateFamily] = []
+    used_names = {member.name for member in BUILT_IN} | {WHOLE_BRAIN}
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        made = point.load()
-        if not isinstance(made, SurrogateFamily):
+        candidate = point.load()
+        if not isinstance(candidate, SurrogateFamily):
             raise SettingsError(
-                f"The entry point {point.value} of {ENTRY_POINTS} is {type(made).__name__}; "
-                "expected a SurrogateFamily. Correct or remove the package that brings it."
+                f"The entry point {point.value} of {ENTRY_POINTS} is {type(candidate).__name__}; "
+                "expected a SurrogateFamily. Correct or remove the package that provides it."
             )
-        if made.name in taken:
+        if candidate.name in used_names:
             raise SettingsError(
-                f"The entry point {point.value} brings a surrogate {made.name}, which is there "
-                "already; rename it, or remove the package."
+                f"The entry point {point.value} provides a surrogate {candidate.name}, but that "
+                "name is already in use; rename it, or remove the package."
             )
-        taken.add(made.name)
-        found.append(made)
-    return tuple(found)
+        used_names.add(candidate.name)
+        loaded.append(candidate)
+    return tuple(loaded)
 
 
-def default_words(name: str, zero: str = "0") -> str:
-    """Say which families of this package take which default of an option.
+def describe_default(name: str, zero: str = "0") -> str:
+    """Describe the defaults of an option by family of this package.
 
-    >>> default_words("n_seeds")
+    >>> describe_default("n_seeds")
     '4 for hybrid, 1 otherwise'
-    >>> default_words("patience", zero="never")
+    >>> describe_default("patience", zero="never")
     '10 for hybrid, never otherwise'
     """
     by_value: dict[float, list[str]] = {}
-    for known in BUILT_IN:
-        by_value.setdefault(known.defaults_of(None)[name], []).append(known.name)
-    most = max(by_value, key=lambda value: len(by_value[value]))
-    words = {value: f"{value:g}" if value else zero for value in by_value}
-    others = [f"{words[v]} for {' and '.join(n)}" for v, n in by_value.items() if v != most]
-    return ", ".join([*others, f"{words[most]} otherwise"])
+    for member in BUILT_IN:
+        by_value.setdefault(member.resolve_defaults(None)[name], []).append(member.name)
+    commonest = max(by_value, key=lambda value: len(by_value[value]))
+    texts = {value: f"{value:g}" if value else zero for value in by_value}
+    exceptions = [
+        f"{texts[v]} for {' and '.join(n)}" for v, n in by_value.items() if v != commonest
+    ]
+    return ", ".join([*exceptions, f"{texts[commonest]} otherwise"])
 
 
-# --- What the methods text says ---------------------------------------------------------------
+# --- Sentences of the methods text ---------------------------------------------------------------
 
 
 def _describe_var(trainings: Trainings) -> str:
     if trainings[0].get("var_fit") == "adam":
         return _describe_network("vector autoregression (one linear layer)", trainings)
     return (
-        "It was a vector autoregression, fitted by ridge regression with the penalty of least "
+        "It was a vector autoregression, fitted by ridge regression with the penalty of lowest "
         "leave-one-out error"
     )
 
 
-def _linear_words(trainings: Trainings) -> str:
-    """Say which linear model was chosen, by cases, and how the process was fitted."""
+def _describe_linear(trainings: Trainings) -> str:
+    """State which linear model was chosen and how the process was fitted."""
     n_models = len(trainings)
-    n_var = sum(bool(found.get("linear_is_var")) for found in trainings)
+    n_var = sum(bool(training.get("linear_is_var")) for training in trainings)
     process, var = "an Ornstein-Uhlenbeck process", "a ridge VAR with one lag"
     chosen = f"{var}, which predicted held-out data better than {process}"
     if n_var == n_models:
@@ -273,21 +275,21 @@ def _linear_words(trainings: Trainings) -> str:
         )
     else:
         linear = f"Its linear part was {process}{' in all models' if n_models > 1 else ''}"
-    return f"{linear}. {_PROCESS_WORDS}{_observation_words(trainings)}"
+    return f"{linear}. {_PROCESS_FIT}{_describe_observation(trainings)}"
 
 
-def _observation_words(trainings: Trainings) -> str:
-    """Say in how many models the signals were not taken for the state itself."""
-    seen = [found for found in trainings if "common_gain" in found]
-    if not seen:
+def _describe_observation(trainings: Trainings) -> str:
+    """State in how many models delays or a gain were part of the observation model."""
+    observed = [training for training in trainings if "common_gain" in training]
+    if not observed:
         return ""
-    n_gain = sum(bool(found["common_gain"]) for found in seen)
-    delays = [found["delay_sd"] for found in seen if found["delay_sd"] > 0]
+    n_gain = sum(bool(training["common_gain"]) for training in observed)
+    delays = [training["delay_sd"] for training in observed if training["delay_sd"] > 0]
     parts = []
     if delays:
-        spread = f"{min(delays):.1f}" + (f" to {max(delays):.1f}" if len(delays) > 1 else "")
+        sd_text = f"{min(delays):.1f}" + (f" to {max(delays):.1f}" if len(delays) > 1 else "")
         parts.append(
-            f"a delay of each region (standard deviation over regions {spread} s) in "
+            f"a delay of each region (standard deviation over regions {sd_text} s) in "
             f"{count_noun(len(delays), 'model')}"
         )
     if n_gain:
@@ -295,13 +297,13 @@ def _observation_words(trainings: Trainings) -> str:
             f"a gain over frequency that all regions share in {count_noun(n_gain, 'model')}"
         )
     return (
-        ". Where this predicted held-out data better, the observation was part of the likelihood "
-        f"(Whittle): {', and '.join(parts)}; the prior precisions are those of highest evidence "
-        "there"
+        ". If it predicted held-out data better, an observation model was part of the likelihood "
+        f"(Whittle): {', and '.join(parts)}; the prior precisions are then those of highest "
+        "evidence"
     )
 
 
-_PROCESS_WORDS = (
+_PROCESS_FIT = (
     "The process was fitted by maximum a posteriori to the second moments of the samples, "
     "including the innovations; the ratio of the prior precisions of the symmetric and "
     "antisymmetric parts of the drift was derived from their lagged evidence with block sampling "
@@ -311,22 +313,22 @@ _PROCESS_WORDS = (
 
 def _describe_process(trainings: Trainings) -> str:
     del trainings
-    return f"It was an Ornstein-Uhlenbeck process. {_PROCESS_WORDS}"
+    return f"It was an Ornstein-Uhlenbeck process. {_PROCESS_FIT}"
 
 
 def _describe_hybrid(trainings: Trainings) -> str:
     return (
-        f"{_linear_words(trainings)}. Networks with two hidden layers were trained on the "
+        f"{_describe_linear(trainings)}. Networks with two hidden layers were trained on the "
         f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and added "
         f"only if they lowered the held-out error by more than {100 * NETWORKS_GAIN:.2g} %"
-        f"{_networks_words(trainings)}"
+        f"{_describe_added_networks(trainings)}"
     )
 
 
-def _networks_words(trainings: Trainings) -> str:
-    """Say in how many models networks were added, by cases."""
+def _describe_added_networks(trainings: Trainings) -> str:
+    """State in how many models networks were added."""
     n_models = len(trainings)
-    n_networks = sum(found.get("residual_networks", 0) > 0 for found in trainings)
+    n_networks = sum(training.get("residual_networks", 0) > 0 for training in trainings)
     if n_networks == n_models:
         return ", which they did" + (" in all models" if n_models > 1 else "")
     if n_networks == 0:
@@ -334,16 +336,16 @@ def _networks_words(trainings: Trainings) -> str:
     return f", which they did in {n_networks} of {n_models} models"
 
 
-def _describe_network(kind: str, trainings: Trainings) -> str:
+def _describe_network(summary: str, trainings: Trainings) -> str:
     first = trainings[0]
     return (
-        f"It was a {kind}, trained with Adam on the mean squared error for {first.get('epochs')} "
-        f"epochs (batch size {first.get('batch_size')}, learning rate "
+        f"It was a {summary}, trained with Adam on the mean squared error for "
+        f"{first.get('epochs')} epochs (batch size {first.get('batch_size')}, learning rate "
         f"{first.get('learning_rate')}, weight decay {first.get('weight_decay')})"
     )
 
 
-# --- What a fit costs: seconds on one core, fitted to runs of 20 to 1000 regions --------------
+# --- Duration of a fit: seconds on one core, fitted to runs of 20 to 1000 regions --------------
 # (python -m benchmarks.speed)
 
 _PROCESS = (1.5, 0.013, 4.2e-7)  # per model, region, and region cubed
@@ -368,23 +370,23 @@ def _network_seconds(samples: int, n_regions: int, settings: Effort) -> float:
     return epoch * n_epochs * int(settings.n_seeds or 1)
 
 
-def _of_one_matrix(n_regions: int, n_lags: int) -> int:
+def _count_one_matrix(n_regions: int, n_lags: int) -> int:
     del n_lags  # the moments of all lags come from one matrix
     return n_regions**2
 
 
-def _of_all_lags(n_regions: int, n_lags: int) -> int:
+def _count_all_lags(n_regions: int, n_lags: int) -> int:
     return n_regions**2 * n_lags
 
 
-def _network(name: str, kind: str) -> SurrogateFamily:
+def _network(name: str, summary: str) -> SurrogateFamily:
     module = "npi_bids.surrogates.networks"
     return SurrogateFamily(
         name=name,
-        summary=kind,
+        summary=summary,
         fit=f"{module}:fit_{name}",
         load=f"{module}:load_network",
-        describe=functools.partial(_describe_network, kind),
+        describe=functools.partial(_describe_network, summary),
         by_gradient=True,
         prior=PriorSupport(network=f"{module}:{name.upper()}"),
         seconds=_network_seconds,
@@ -398,11 +400,11 @@ BUILT_IN = (
         fit="npi_bids.surrogates.hybrid:fit_hybrid",
         load="npi_bids.surrogates.hybrid:load_hybrid",
         describe=_describe_hybrid,
-        # The process reads the last sample; the others serve whitening and own memory.
+        # The process reads the last sample; earlier ones serve whitening and memory.
         defaults={"n_lags": 4, "epochs": 200, "learning_rate": 1e-3, "n_seeds": 4, "patience": 10},
         prior=PriorSupport(linear="better", network="npi_bids.surrogates.hybrid:zero_mlp"),
         calibrated=True,
-        n_weights=_of_one_matrix,
+        n_weights=_count_one_matrix,
         seconds=_process_seconds,
     ),
     SurrogateFamily(
@@ -414,7 +416,7 @@ BUILT_IN = (
         defaults={"n_lags": 4},
         prior=PriorSupport(linear="process"),
         calibrated=True,
-        n_weights=_of_one_matrix,
+        n_weights=_count_one_matrix,
         seconds=_process_seconds,
     ),
     SurrogateFamily(
@@ -428,7 +430,7 @@ BUILT_IN = (
         ),
         prior=PriorSupport(linear="var"),
         calibrated=True,
-        n_weights=_of_all_lags,
+        n_weights=_count_all_lags,
         seconds=_linear_seconds,
     ),
     _network("mlp", "multilayer perceptron"),

@@ -1,8 +1,8 @@
-"""Gradient descent on stacks of linear layers with ReLU between, by gradients written out.
+"""Gradient descent on stacks of linear layers with ReLU between, with explicit gradients.
 
-For small networks the time of a training step is that of its many small operations, and for large
-ones that of the passes over all weights; written out, and with all weights in one tensor, there
-are few of both.
+The time of a training step is dominated by its many small operations in small networks, and by
+passes over all weights in large ones; explicit gradients, with all weights in one tensor, need few
+of both.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 
 class ReluStack:
-    """Several networks alike, trained side by side on data of their own.
+    """Several networks of the same shape, trained side by side on separate data.
 
     Parameters
     ----------
     parameters
-        By name, weights of shape (n_networks, n_out, n_in) and biases of shape (n_networks,
-        n_out), stacked over networks. They are copied.
+        Weights of shape (n_networks, n_out, n_in) and biases of shape (n_networks, n_out) by name,
+        stacked over networks. They are copied.
     layers
-        Names of weight and bias of each layer, from the input on; ReLU stands between layers.
+        Names of weight and bias of each layer, starting at the input, with ReLU between layers.
     """
 
     def __init__(
@@ -30,8 +30,10 @@ class ReluStack:
     ) -> None:
         names = [name for layer in layers for name in layer]
         n_networks = len(parameters[names[0]])
-        # Weights lie as (n_in, n_out), which products of few windows read a quarter faster.
-        flat = [_turned(parameters[name].detach()).reshape(n_networks, -1) for name in names]
+        # Stored as (n_in, n_out), which is a quarter faster in products of few windows.
+        flat = [
+            _transpose_weights(parameters[name].detach()).reshape(n_networks, -1) for name in names
+        ]
         self.values = torch.cat(flat, dim=1)
         self.gradients, self._first, self._second = (
             torch.zeros_like(self.values) for _ in range(3)
@@ -44,8 +46,11 @@ class ReluStack:
         self._multiply = torch.mm if self._alone else torch.bmm
         self._multiply_add = torch.addmm if self._alone else torch.baddbmm
         self._layers, self._slopes = (
-            [(self._matrix(_turned(of[weight])), self._row(of[bias])) for weight, bias in layers]
-            for of in (self.parameters, slopes)
+            [
+                (self._matrix(_transpose_weights(tensors[weight])), self._row(tensors[bias]))
+                for weight, bias in layers
+            ]
+            for tensors in (self.parameters, slopes)
         )
 
     def predict(self, inputs: Tensor) -> Tensor:
@@ -86,7 +91,7 @@ class ReluStack:
         return losses.reshape(-1)
 
     def _matrix(self, stacked: Tensor) -> Tensor:
-        """Return matrices stacked over networks, or the one matrix of a network alone."""
+        """Return matrices stacked over networks, or the matrix of a single network."""
         return stacked.squeeze(0) if self._alone else stacked
 
     def _row(self, stacked: Tensor) -> Tensor:
@@ -104,8 +109,8 @@ class ReluStack:
     def _adam(self, rate: float, weight_decay: float) -> None:
         """Take a step of Adam (Kingma and Ba 2015, arXiv:1412.6980).
 
-        The kernel is the one behind ``torch.optim.Adam(fused=True)``, whose bookkeeping takes as
-        long as the products of a small network.
+        The kernel is that of ``torch.optim.Adam(fused=True)``, whose bookkeeping takes as long as
+        the products of a small network.
         """
         self._step += 1
         torch._fused_adam_(
@@ -125,13 +130,13 @@ class ReluStack:
         )
 
 
-def stack_of(networks: Sequence[nn.Module]) -> ReluStack | None:
-    """Return networks that are alike and plain stacks of layers as one; None for others.
+def stack_networks(networks: Sequence[nn.Module]) -> ReluStack | None:
+    """Join networks of the same shape that are plain stacks of layers; None for others.
 
     Parameters
     ----------
     networks
-        Alike in shape; a plain stack names its layers by ``plain_layers()``.
+        Networks of the same shape; a plain stack names its layers by ``plain_layers()``.
     """
     layers: Sequence[str] = getattr(networks[0], "plain_layers", tuple)()
     if not layers:
@@ -140,7 +145,7 @@ def stack_of(networks: Sequence[nn.Module]) -> ReluStack | None:
     return ReluStack(stacked, [(f"{name}.weight", f"{name}.bias") for name in layers])
 
 
-def _turned(stacked: Tensor) -> Tensor:
+def _transpose_weights(stacked: Tensor) -> Tensor:
     """Return weights (n_networks, n_out, n_in) as (.., n_in, n_out), and biases as they are."""
     return stacked.mT if stacked.ndim == 3 else stacked
 
@@ -151,8 +156,8 @@ def _views(
     """Return parts of a flat tensor (n_networks, n_weights) in the shapes of the parameters."""
     views, start = {}, 0
     for name in names:
-        shape = _turned(parameters[name]).shape
+        shape = _transpose_weights(parameters[name]).shape
         stop = start + shape[1:].numel()
-        views[name] = _turned(flat[:, start:stop].view(shape))
+        views[name] = _transpose_weights(flat[:, start:stop].view(shape))
         start = stop
     return views

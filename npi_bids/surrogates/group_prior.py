@@ -1,8 +1,9 @@
-"""The group as a prior (empirical Bayes), and a subject's fit towards it.
+"""Group priors (empirical Bayes), and fits of subjects shrunk towards them.
 
 The linear path of a subject is shrunk towards the group's: the group's drift is the mean of the
-prior, and how far subjects differ from it (its precision) is what predicts held-out stretches of
-the group's subjects best. Networks start from those that were trained on the group.
+prior, and its precision (how little subjects deviate from it) is the one that best predicts
+held-out stretches of the subjects of the group. Networks are initialised with those trained on the
+group.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from npi_bids.errors import (
 )
 from npi_bids.records import Array, Mask, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.families import imported, prior_support
-from npi_bids.surrogates.hybrid import Hybrid, left_over, zero_mlp
-from npi_bids.surrogates.networks import NetworkSurrogate, fit_network, given_network
+from npi_bids.surrogates.families import import_function, prior_support
+from npi_bids.surrogates.hybrid import Hybrid, subtract_prediction, zero_mlp
+from npi_bids.surrogates.networks import NetworkSurrogate, build_network, fit_network
 from npi_bids.surrogates.ou import MOU, unroll
-from npi_bids.surrogates.ou_model_selection import Choices, pairs
+from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN, TRAIN_FRACTION
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import split_windows
 
-# The group has so much data that its own prior hardly matters; it keeps the fit from blowing up.
+# The group has so much data that its own prior hardly matters; it only keeps the fit stable.
 _GROUP_PRECISION = (10.0, 10.0)
 _GROUP_PENALTY = 1.0  # windows
 
@@ -38,8 +39,8 @@ Tensors = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Total:
-    """Moments summed over subjects; each entry over those that cover both regions.
+class SummedMoments:
+    """Moments summed over subjects, each entry over those that cover both regions.
 
     Attributes
     ----------
@@ -47,15 +48,15 @@ class Total:
         Shape (3, n_regions, n_regions): products of past with past, of past with future, of
         future with future.
     counts
-        Shape (n_regions, n_regions); windows behind each entry.
+        Shape (n_regions, n_regions); number of windows of each entry.
     """
 
     sums: Array
     counts: Array
 
     @classmethod
-    def empty(cls, n_regions: int) -> Total:
-        """Return the total of nobody."""
+    def empty(cls, n_regions: int) -> SummedMoments:
+        """Return the moments of no subject, all zero."""
         return cls(np.zeros((3, n_regions, n_regions)), np.zeros((n_regions, n_regions)))
 
     def add(self, moments: Moments, covered: Mask) -> None:
@@ -66,32 +67,32 @@ class Total:
             total[inside] += part * moments.n_windows
         self.counts[inside] += moments.n_windows
 
-    def less(self, other: Total) -> Total:
-        """Return what is left without a part."""
-        return Total(self.sums - other.sums, np.maximum(self.counts - other.counts, 0))
+    def subtract(self, other: SummedMoments) -> SummedMoments:
+        """Return the moments without those of another part."""
+        return SummedMoments(self.sums - other.sums, np.maximum(self.counts - other.counts, 0))
 
     @property
-    def seen(self) -> Mask:
-        """Shape (n_regions,); regions that are known together with all others that are."""
-        seen: Mask = np.diag(self.counts) > 0
-        while seen.any():
-            missing = (self.counts[np.ix_(seen, seen)] == 0).sum(axis=1)
+    def usable(self) -> Mask:
+        """Mask of regions of which every pair has data, shape (n_regions,)."""
+        usable: Mask = np.diag(self.counts) > 0
+        while usable.any():
+            missing = (self.counts[np.ix_(usable, usable)] == 0).sum(axis=1)
             if not missing.any():
                 break
-            seen[np.flatnonzero(seen)[np.argmax(missing)]] = False
-        return seen
+            usable[np.flatnonzero(usable)[np.argmax(missing)]] = False
+        return usable
 
     def moments(self, regions: Mask) -> Moments:
-        """Return mean products of some regions."""
+        """Return the mean products of the selected regions."""
         inside = np.ix_(regions, regions)
         counts = self.counts[inside]
         past, cross, future = (part[inside] / counts for part in self.sums)
         return Moments(past, cross, future, int(counts.max()))
 
 
-def joined(totals: Sequence[Total]) -> Total:
-    """Return the total of several parts."""
-    return Total(
+def sum_moments(totals: Sequence[SummedMoments]) -> SummedMoments:
+    """Return the sum of several parts."""
+    return SummedMoments(
         np.sum([total.sums for total in totals], axis=0),
         np.sum([total.counts for total in totals], axis=0),
     )
@@ -99,7 +100,7 @@ def joined(totals: Sequence[Total]) -> Total:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupPrior:
-    """What a group knows of its members, in z-scored units.
+    """Prior from a group for its members, in z-scored units.
 
     Attributes
     ----------
@@ -109,13 +110,13 @@ class GroupPrior:
         Whitening, memory and precisions that hold for every subject; the precisions are those of
         the subjects' deviations from the group.
     weights, penalty
-        Of a VAR of one lag, shape (n_regions, n_regions), and the penalty of the deviations.
+        Weights of a VAR of one lag, shape (n_regions, n_regions), and the penalty of deviations.
     linear_is_var
         Whether the VAR predicts better than the process.
     networks
-        Weights by name; empty where networks do not pay.
+        Weights by name; empty if networks do not improve the prediction.
     left_out
-        Whether the subject's own data were taken out.
+        Whether the subject's own data were removed.
     """
 
     process: OU
@@ -127,10 +128,10 @@ class GroupPrior:
     left_out: bool = False
 
     def take(self, covered: Mask) -> GroupPrior:
-        """Return what it says of some of the regions.
+        """Restrict the prior to the covered regions.
 
-        The mean is the drift with the other regions left out: what it says of the direct
-        influences between these.
+        The mean is the drift without the other regions: that of the direct influences between the
+        covered ones.
         """
         if covered.all():
             return self
@@ -142,31 +143,32 @@ class GroupPrior:
             networks=restrict(self.networks, covered),
         )
 
-    def refitted(self, total: Total) -> GroupPrior:
-        """Return the same fitted to other subjects, such as all but one's own part of them.
+    def refit(self, total: SummedMoments) -> GroupPrior:
+        """Refit the prior to other moments, such as those without a subject's own part.
 
         Raises
         ------
         NoUsableDataError
-            Nobody is left.
+            If no subject remains.
         """
-        seen = total.seen
-        if seen.sum() < 2:
+        usable = total.usable
+        if usable.sum() < 2:
             raise NoUsableDataError(
-                "The pre-trained surrogate holds no data but the subject's own part of the group; "
+                "The pre-trained surrogate contains only the subject's own part of the group; "
                 "pre-train on more subjects, or use --leave-subject-out no."
             )
-        moments = total.moments(seen)
-        inside = np.ix_(seen, seen)
-        start = OU(self.process.drift[inside], self.process.diffusion[seen])
+        moments = total.moments(usable)
+        inside = np.ix_(usable, usable)
+        start = OU(self.process.drift[inside], self.process.diffusion[usable])
         process = fit_group_process(moments, start)
         weights = self.weights.copy()
-        weights[inside] = group_weights(moments)
+        weights[inside] = fit_group_weights(moments)
         drift, diffusion = self.process.drift.copy(), self.process.diffusion.copy()
-        alone = np.outer(~seen, np.ones(seen.size, dtype=bool))
-        off = (alone | alone.T) & ~np.eye(seen.size, dtype=bool)
-        drift[off] = weights[off] = 0.0  # of regions that nobody else covers nothing is known
-        drift[inside], diffusion[seen] = process.drift, process.diffusion
+        unusable_rows = np.outer(~usable, np.ones(usable.size, dtype=bool))
+        without_data = (unusable_rows | unusable_rows.T) & ~np.eye(usable.size, dtype=bool)
+        # Nothing is known about regions that no other subject covers.
+        drift[without_data] = weights[without_data] = 0.0
+        drift[inside], diffusion[usable] = process.drift, process.diffusion
         return replace(self, process=OU(drift, diffusion), weights=weights)
 
 
@@ -175,7 +177,7 @@ def fit_group_process(moments: Moments, start: OU | None = None) -> OU:
     return fit_ou(moments, _GROUP_PRECISION, start)
 
 
-def group_weights(moments: Moments) -> Array:
+def fit_group_weights(moments: Moments) -> Array:
     """Fit the VAR of a group to the moments of all its subjects."""
     ridge = np.eye(len(moments.past)) * (_GROUP_PENALTY / moments.n_windows)
     weights: Array = np.asarray(
@@ -184,7 +186,7 @@ def group_weights(moments: Moments) -> Array:
     return weights
 
 
-def scaled(windows: Windows) -> Windows:
+def standardise(windows: Windows) -> Windows:
     """Return windows with every region z-scored."""
     mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -193,37 +195,37 @@ def scaled(windows: Windows) -> Windows:
     )
 
 
-def scaled_pairs(windows: Windows, choices: Choices) -> tuple[Array, Array]:
-    """Return z-scored samples and what follows them, with the choices taken out."""
-    return pairs(scaled(windows), choices)
+def make_standardised_pairs(windows: Windows, choices: Choices) -> tuple[Array, Array]:
+    """Return z-scored samples and the next ones, after removal of whitening or memory terms."""
+    return make_pairs(standardise(windows), choices)
 
 
 def restrict(networks: Tensors, covered: Mask) -> Tensors:
-    """Return networks that neither read nor predict some of the regions.
+    """Restrict networks to the covered regions.
 
-    A region that is not there is at its mean, which is 0: its weights are left out.
+    A missing region is at its mean of 0, so that its weights can be dropped.
 
     Raises
     ------
     InputDataError
-        The networks are of a kind that needs all regions.
+        If the networks are of a type that needs all regions.
     """
-    kept = {}
+    restricted = {}
     for name, value in networks.items():
         layer = name.split(".")[-2:]
         if layer == ["first", "weight"]:
-            kept[name] = value[:, np.tile(covered, value.shape[1] // covered.size)]
+            restricted[name] = value[:, np.tile(covered, value.shape[1] // covered.size)]
         elif layer[0] == "third":
-            kept[name] = value[covered]
+            restricted[name] = value[covered]
         elif layer[0] in ("first", "second"):
-            kept[name] = value
+            restricted[name] = value
         else:
             raise InputDataError(
-                "A pre-trained network of this kind needs all regions of the atlas covered, and "
+                "A pre-trained network of this type needs all regions of the atlas covered, and "
                 f"{int((~covered).sum())} are not; lower --min-coverage, or use --surrogate "
                 "hybrid."
             )
-    return kept
+    return restricted
 
 
 def fit_shrunk(
@@ -238,18 +240,18 @@ def fit_shrunk(
     Parameters
     ----------
     train, valid
-        Windows to learn from, and held-out windows (may be empty).
+        Training windows and held-out windows (may be empty).
     settings
-        Resolved.
+        Resolved settings.
     prior
-        What the group knows, over the same regions.
+        Prior from the group, over the same regions.
     like
-        A fit of the same subject whose epochs to keep.
+        A fit of the same subject whose number of epochs is kept.
 
     Raises
     ------
     SettingsError
-        The surrogate was not the one that was pre-trained, or cannot be.
+        If the surrogate is not the one that was pre-trained, or cannot be pre-trained.
     """
     support = prior_support(settings.surrogate)
     if not support.linear:
@@ -258,11 +260,11 @@ def fit_shrunk(
                 f"--pretrained holds no networks for --surrogate {settings.surrogate}; pre-train "
                 "with the same --surrogate."
             )
-        kind = imported(support.network)
-        return fit_network(kind, train, valid, settings, like, start=prior.networks)
+        constructor = import_function(support.network)
+        return fit_network(constructor, train, valid, settings, like, start=prior.networks)
     if settings.var_fit == "adam" and support.linear == "var":
-        raise SettingsError("--pretrained goes with --var-fit ridge, not with adam.")
-    linear = shrunk_linear(train, prior)
+        raise SettingsError("--pretrained requires --var-fit ridge, not adam.")
+    linear = fit_shrunk_linear(train, prior)
     details = (
         ("linear_is_var", float(prior.linear_is_var)),
         ("precision_symmetric", prior.choices.precision[0]),
@@ -273,43 +275,43 @@ def fit_shrunk(
     log = TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     if not support.network or not prior.networks:
         return linear, log
-    return _with_networks(linear, (train, valid), settings, prior, like, log)
+    return _add_networks(linear, (train, valid), settings, prior, like, log)
 
 
-def shrunk_linear(windows: Windows, prior: GroupPrior) -> VAR:
+def fit_shrunk_linear(windows: Windows, prior: GroupPrior) -> VAR:
     """Fit the linear path of a subject; the mean of its prior is the group's."""
-    past, future = scaled_pairs(windows, prior.choices)
+    past, future = make_standardised_pairs(windows, prior.choices)
     if prior.linear_is_var:
-        found = fit_ridge(past, future - past @ prior.weights, prior.penalty)
-        return _var(prior.weights + found.weights, windows, prior)
+        deviation = fit_ridge(past, future - past @ prior.weights, prior.penalty)
+        return _rescale_var(prior.weights + deviation.weights, windows, prior)
     process = fit_ou(
         second_moments(past, future),
         prior.choices.precision,
         prior.process,
         mean=prior.process.drift,
     )
-    return _process(process, windows, prior)
+    return _rescale_process(process, windows, prior)
 
 
-def group_linear(windows: Windows, prior: GroupPrior) -> VAR:
+def rescale_group_linear(windows: Windows, prior: GroupPrior) -> VAR:
     """Return the linear path of the group in the units of a subject."""
     if prior.linear_is_var:
-        return _var(prior.weights, windows, prior)
-    return _process(prior.process, windows, prior)
+        return _rescale_var(prior.weights, windows, prior)
+    return _rescale_process(prior.process, windows, prior)
 
 
 def group_surrogate(windows: Windows, settings: TrainSettings, prior: GroupPrior) -> Surrogate:
     """Return the group's surrogate in the units of a subject."""
     support = prior_support(settings.surrogate)
     if not support.linear:
-        return given_network(imported(support.network), windows, settings, prior.networks)
-    linear = group_linear(windows, prior)
+        return build_network(import_function(support.network), windows, settings, prior.networks)
+    linear = rescale_group_linear(windows, prior)
     if not support.network or not prior.networks:
         return linear
-    return Hybrid(linear, _given(windows, settings, prior))
+    return Hybrid(linear, _build_group_network(windows, settings, prior))
 
 
-def _with_networks(
+def _add_networks(
     linear: VAR,
     sides: tuple[Windows, Windows],
     settings: TrainSettings,
@@ -317,32 +319,37 @@ def _with_networks(
     like: Surrogate | None,
     log: TrainLog,
 ) -> tuple[Surrogate, TrainLog]:
-    """Fine-tune the group's networks on what the linear path leaves; keep them where they pay."""
+    """Fine-tune the group's networks on residuals of the linear path; keep them if they help."""
     train, valid = sides
     settings = replace(settings, n_seeds=1)
     if like is not None:
         if not isinstance(like, Hybrid):
             return linear, log
-        left = left_over(linear, train)
+        residual_train = subtract_prediction(linear, train)
         tuned, curve = fit_network(
-            zero_mlp, left, left_over(linear, valid), settings, like.residual,
+            zero_mlp, residual_train, subtract_prediction(linear, valid), settings, like.residual,
             start=prior.networks,
         )  # fmt: skip
         return Hybrid(linear, tuned), replace(curve, details=log.details)
     if not len(valid):
         try:
             train, valid = split_windows(train, TRAIN_FRACTION)
-        except NoUsableDataError:  # nothing can show that networks pay
+        except NoUsableDataError:  # no window can be held out to evaluate networks
             return linear, log
-    left, left_valid = left_over(linear, train), left_over(linear, valid)
-    tuned, curve = fit_network(zero_mlp, left, left_valid, settings, start=prior.networks)
-    given = _given(train, settings, prior)
-    plain = float(np.mean(left_valid.target**2))
+    residual_train, residual_valid = (
+        subtract_prediction(linear, train),
+        subtract_prediction(linear, valid),
+    )
+    tuned, curve = fit_network(
+        zero_mlp, residual_train, residual_valid, settings, start=prior.networks
+    )
+    group_network = _build_group_network(train, settings, prior)
+    baseline = float(np.mean(residual_valid.target**2))
     errors = [
-        float(np.mean((network.step(left_valid.history) - left_valid.target) ** 2))
-        for network in (tuned, given)
+        float(np.mean((network.step(residual_valid.history) - residual_valid.target) ** 2))
+        for network in (tuned, group_network)
     ]
-    gain = 1 - min(errors) / plain
+    gain = 1 - min(errors) / baseline
     details = (
         *log.details,
         ("residual_gain", gain),
@@ -350,23 +357,25 @@ def _with_networks(
     )
     if gain <= NETWORKS_GAIN:
         return linear, replace(log, details=details)
-    best = tuned if errors[0] <= errors[1] else given
+    best = tuned if errors[0] <= errors[1] else group_network
     return Hybrid(linear, best), replace(curve, details=details)
 
 
-def _given(windows: Windows, settings: TrainSettings, prior: GroupPrior) -> NetworkSurrogate:
-    """Return the group's networks as they are."""
+def _build_group_network(
+    windows: Windows, settings: TrainSettings, prior: GroupPrior
+) -> NetworkSurrogate:
+    """Build the network of the group without fine-tuning."""
     last = replace(windows, history=windows.history[:, -1:])
-    return given_network(zero_mlp, last, settings, prior.networks)
+    return build_network(zero_mlp, last, settings, prior.networks)
 
 
-def _scale(windows: Windows) -> tuple[Array, Array]:
+def _region_scale(windows: Windows) -> tuple[Array, Array]:
     mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
     return mean, np.where(scale > 0, scale, 1.0)
 
 
-def _process(process: OU, windows: Windows, prior: GroupPrior) -> MOU:
-    mean, scale = _scale(windows)
+def _rescale_process(process: OU, windows: Windows, prior: GroupPrior) -> MOU:
+    mean, scale = _region_scale(windows)
     choices = replace(prior.choices, n_windows=len(windows))
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
@@ -374,8 +383,8 @@ def _process(process: OU, windows: Windows, prior: GroupPrior) -> MOU:
     return MOU(weights, offset, process, choices, scale)
 
 
-def _var(transition: Array, windows: Windows, prior: GroupPrior) -> VAR:
-    mean, scale = _scale(windows)
+def _rescale_var(transition: Array, windows: Windows, prior: GroupPrior) -> VAR:
+    mean, scale = _region_scale(windows)
     weights = unroll(transition, prior.choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)

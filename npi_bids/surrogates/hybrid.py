@@ -1,4 +1,4 @@
-"""The default: a linear surrogate plus a small network for what it leaves, where there is any."""
+"""Hybrid surrogate, the default: a linear model plus networks fitted to its residuals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from npi_bids.errors import (
     NoUsableDataError,
 )
 from npi_bids.records import Array, Windows
-from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
+from npi_bids.surrogates.base import (
+    Surrogate,
+    TrainLog,
+    TrainSettings,
+    mean_log,
+    parse_passband,
+)
 from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.networks import (
     MLP,
@@ -28,10 +34,10 @@ from npi_bids.surrogates.observed import (
     fit_observed,
     load_observed,
     observation_details,
-    series_of,
+    restore_runs,
 )
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
-from npi_bids.surrogates.ou_model_selection import find_memory
+from npi_bids.surrogates.ou_model_selection import fit_memory
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
     FIRST_NETWORK_GAIN,
@@ -39,18 +45,18 @@ from npi_bids.surrogates.selection_criteria import (
     TRAIN_FRACTION,
     VAR_GAIN,
 )
-from npi_bids.surrogates.spectral_selection import FEWEST_REGIONS
+from npi_bids.surrogates.spectral_selection import MIN_OBSERVATION_REGIONS
 from npi_bids.surrogates.var import VAR, VARFields, load_var, ridge_var
 from npi_bids.surrogates.windows import split_windows
 
-_RESIDUAL = "residual."  # begins the names of the networks' tensors
+_RESIDUAL = "residual."  # prefix of the names of the networks' tensors
 
 
 LinearFields = MOUFields | VARFields | ObservedFields
 
 
 class HybridFields(TypedDict):
-    """What loading a :class:`Hybrid` needs beside the tensors."""
+    """Fields that loading a :class:`Hybrid` requires besides the tensors."""
 
     form: Literal["hybrid"]
     linear: LinearFields
@@ -59,14 +65,14 @@ class HybridFields(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hybrid(Surrogate):
-    """A linear surrogate and the mean of some networks, added.
+    """The sum of a linear surrogate and the mean of several networks.
 
     Attributes
     ----------
     linear
         An Ornstein-Uhlenbeck process or a VAR.
     residual
-        Networks that read the most recent sample alone.
+        Networks that read only the most recent sample.
     """
 
     linear: MOU | VAR
@@ -84,7 +90,7 @@ class Hybrid(Surrogate):
 
     @property
     def free_lags(self) -> int:
-        """Lags whose weights between regions are fitted."""
+        """Number of lags with fitted weights between regions."""
         return self.linear.free_lags
 
     @property
@@ -106,9 +112,9 @@ class Hybrid(Surrogate):
         """Move the networks to a device."""
         self.residual.compute_on(device)
 
-    def facts(self) -> dict[str, object]:
-        """Return those of both parts."""
-        parts = {"linear": self.linear.facts(), "residual": self.residual.facts()}
+    def fields(self) -> dict[str, object]:
+        """Return the fields of both parts."""
+        parts = {"linear": self.linear.fields(), "residual": self.residual.fields()}
         return {"form": "hybrid", **parts}
 
     def perturbed_change(self, history: Array, strength: float) -> Array:
@@ -122,58 +128,58 @@ class Hybrid(Surrogate):
         return jacobian + self.residual.mean_jacobian(history[:, -1:])
 
 
-def load_hybrid(tensors: Mapping[str, Array], facts: HybridFields | LinearFields) -> Surrogate:
-    """Return what :func:`fit_hybrid` made, with networks or without."""
-    if facts["form"] != "hybrid":
+def load_hybrid(tensors: Mapping[str, Array], fields: HybridFields | LinearFields) -> Surrogate:
+    """Restore a surrogate fitted by :func:`fit_hybrid`, with or without networks."""
+    if fields["form"] != "hybrid":
         loaders: dict[str, Callable[..., Surrogate]]
         loaders = {"mou": load_mou, "var": load_var, "observed": load_observed}
-        return loaders[facts["form"]](tensors, facts)
-    linear = load_hybrid(tensors, facts["linear"])
+        return loaders[fields["form"]](tensors, fields)
+    linear = load_hybrid(tensors, fields["linear"])
     start = len(_RESIDUAL)
     networks = {name[start:]: value for name, value in tensors.items() if
                 name.startswith(_RESIDUAL)}  # fmt: skip
-    return Hybrid(cast("VAR", linear), load_network(networks, facts["residual"]))
+    return Hybrid(cast("VAR", linear), load_network(networks, fields["residual"]))
 
 
 def fit_hybrid(
     train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
 ) -> tuple[Surrogate, TrainLog]:
-    """Fit the linear part that predicts better, then networks to what it leaves.
+    """Fit the linear part that predicts better, then networks to its residuals.
 
     The networks start from zero, so that training can only add to the linear part, and are kept
-    if they lower the held-out error by more than ``NETWORKS_GAIN``. Without held-out windows the
-    last fifth of ``train`` serves.
+    if they lower the held-out error by more than ``NETWORKS_GAIN``. Without held-out windows, the
+    last fifth of ``train`` is held out.
 
     Parameters
     ----------
     train, valid
-        Windows to learn from, and held-out windows (may be empty).
+        Training windows and held-out windows (may be empty).
     settings
         ``n_seeds`` networks, stopped early by ``patience``; ``n_lags`` is read by the linear part.
     like
-        A fit whose choices to keep: which linear part, its choices, and the networks' epochs.
+        A fit whose choices are kept: the linear part, its choices, and the networks' epochs.
 
     Returns
     -------
     Hybrid, MOU, VAR or ObservedOU
-        The linear surrogate itself where networks do not pay; ``n_lags`` lags. The process with
-        its observation model where the data show delays of the regions or a gain that they share.
+        The linear surrogate alone if networks do not improve it; ``n_lags`` lags. The process with
+        its observation model if the data show regional delays or a gain shared by all regions.
     TrainLog
-        Errors of the networks where some were trained, of the linear part else; what was chosen.
+        Errors of the networks if any were trained, else of the linear part; and the choices.
     """
     if isinstance(like, Hybrid | VAR):
         return _refit(train, valid, settings, like)
     if not len(valid):
         try:
-            learn, check = split_windows(train, TRAIN_FRACTION)
-        except NoUsableDataError:  # too few to hold any out, so nothing can show that networks pay
+            subtrain, held_out = split_windows(train, TRAIN_FRACTION)
+        except NoUsableDataError:  # no window can be held out to evaluate networks
             linear, details = _fit_linear(train, settings)
             return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-        checked, checked_log = fit_hybrid(learn, check, settings)
-        refitted, _ = fit_hybrid(train, valid, settings, checked)
-        return refitted, checked_log
+        trial, trial_log = fit_hybrid(subtrain, held_out, settings)
+        refit, _ = fit_hybrid(train, valid, settings, trial)
+        return refit, trial_log
     linear, details = _fit_linear(train, settings)
-    if isinstance(linear, ObservedOU):  # networks know nothing of the state behind the signals
+    if isinstance(linear, ObservedOU):  # networks cannot model the state underlying the signals
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     residual, curve, gain = _fit_residual(linear, train, valid, settings)
     log = curve or TrainLog((linear.mse(train),), (linear.mse(valid),))
@@ -186,54 +192,56 @@ def fit_hybrid(
 def _fit_linear(
     train: Windows, settings: TrainSettings
 ) -> tuple[VAR, tuple[tuple[str, float], ...]]:
-    """Return the process, or the VAR where that predicts better on held-out stretches.
+    """Fit the process, or the VAR if it predicts held-out stretches better.
 
-    The process is the better founded one, and wins where the two are alike; the VAR wins where
-    dynamics are discrete, with influences that take one whole sample.
+    The process has the better foundation and is preferred if the two are similar; the VAR is
+    better for discrete dynamics, in which an influence takes one full sample.
     """
     process, details = fit_process(train, settings.whitening)
     choices = process.choices
-    seen = _observed(train, settings, process)
-    if seen is not None:
-        return seen, (*observation_details(seen.observation, train.tr), *details)
+    observed = _fit_observed(train, settings, process)
+    if observed is not None:
+        return observed, (*observation_details(observed.observation, train.tr), *details)
     better = choices.var_error < (1 - VAR_GAIN) * choices.error
     details = (("linear_is_var", float(better)), *details)
     if not better:
         return process, details
-    other, other_details = _one_lag_var(train, len(choices.memory))
-    return other, (*details, *other_details)
+    narrow, narrow_details = _one_lag_var(train, len(choices.memory))
+    return narrow, (*details, *narrow_details)
 
 
-def _observed(train: Windows, settings: TrainSettings, process: MOU) -> ObservedOU | None:
-    """Return the process with its observation model where the data ask for one.
+def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> ObservedOU | None:
+    """Fit the process with its observation model if the data support one.
 
-    A common gain is looked for where a filter has left frequencies without power, or where lagged
-    samples of other regions say something: elsewhere it would be taken for what regions share at
-    once. Few regions tell neither gain nor delays from connections.
+    A common gain is considered if a filter has left frequencies without power, or if past samples
+    of other regions are informative; otherwise it cannot be distinguished from instantaneous
+    covariance. With few regions, neither gain nor delays can be distinguished from connections.
     """
     choices = process.choices
     present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT_EVIDENCE
-    enough = process.n_regions >= FEWEST_REGIONS
+    enough = process.n_regions >= MIN_OBSERVATION_REGIONS
     delays = settings.delays == "auto" and enough
-    gain = settings.gain == "auto" and enough and (present or _is_filtered(train))
+    passband = parse_passband(settings.passband)
+    filtered = passband is not None or _is_filtered(train)
+    gain = settings.gain == "auto" and enough and (present or filtered)
     if not (delays or gain):
         return None
     best = min(choices.error, choices.var_error)
-    return find_observation(train, delays=delays, gain=gain, best=best)
+    return find_observation(train, delays=delays, gain=gain, best=best, passband=passband)
 
 
 def _is_filtered(train: Windows) -> bool:
-    """Whether a filter has left frequencies without power."""
-    return cross_spectra(series_of(train)).band() is not None
+    """Return whether a filter has left frequencies without power."""
+    return cross_spectra(restore_runs(train)).band() is not None
 
 
 def _one_lag_var(train: Windows, n_remembered: int) -> tuple[VAR, tuple[tuple[str, float], ...]]:
-    """Fit a VAR of one lag between regions; each remembers earlier samples of its own."""
-    memory = find_memory([train], n_remembered)
+    """Fit a VAR of one lag between regions, each with a memory of its own earlier samples."""
+    memory = fit_memory([train], n_remembered)
     target = train.target - sum(
         weight * train.history[:, -lag] for lag, weight in enumerate(memory, start=2)
     )
-    narrow, details = ridge_var(replace(_last(train), target=target))
+    narrow, details = ridge_var(replace(_keep_last_sample(train), target=target))
     weights = np.zeros((train.n_lags, *narrow.weights.shape[1:]))
     weights[-1] = narrow.weights[0]
     for lag, weight in enumerate(memory, start=2):
@@ -244,57 +252,67 @@ def _one_lag_var(train: Windows, n_remembered: int) -> tuple[VAR, tuple[tuple[st
 def _refit(
     train: Windows, valid: Windows, settings: TrainSettings, like: Hybrid | VAR
 ) -> tuple[Surrogate, TrainLog]:
-    before = like.linear if isinstance(like, Hybrid) else like
+    previous = like.linear if isinstance(like, Hybrid) else like
     linear: VAR
-    if isinstance(before, ObservedOU):
-        linear = fit_observed(train, like=before)
+    if isinstance(previous, ObservedOU):
+        linear = fit_observed(train, like=previous)
         details = observation_details(linear.observation, train.tr)
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    if isinstance(before, MOU):
-        linear, details = fit_process(train, settings.whitening, before)
+    if isinstance(previous, MOU):
+        linear, details = fit_process(train, settings.whitening, previous)
     else:
-        linear, details = _one_lag_var(train, int(np.any(before.weights[:-1], axis=(1, 2)).sum()))
+        linear, details = _one_lag_var(
+            train, int(np.any(previous.weights[:-1], axis=(1, 2)).sum())
+        )
     if not isinstance(like, Hybrid):
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    left, left_valid = (left_over(linear, windows) for windows in (train, valid))
+    residual_train, residual_valid = (
+        subtract_prediction(linear, windows) for windows in (train, valid)
+    )
     settings = replace(settings, n_seeds=len(like.residual.networks))
-    residual, log = fit_network(zero_mlp, left, left_valid, settings, like.residual)
+    residual, log = fit_network(zero_mlp, residual_train, residual_valid, settings, like.residual)
     return Hybrid(linear, residual), replace(log, details=details)
 
 
 def _fit_residual(
     linear: VAR, train: Windows, valid: Windows, settings: TrainSettings
 ) -> tuple[NetworkSurrogate | None, TrainLog | None, float]:
-    """Train one network; where it helps at all, the others; keep them where they help enough.
+    """Train one network, and if it helps the remaining ones; keep them if they help enough.
 
-    Returns the share by which the held-out error falls too.
+    Also return the fraction by which the held-out error falls.
     """
-    left, left_valid = (left_over(linear, windows) for windows in (train, valid))
-    plain = float(np.mean(left_valid.target**2))
+    residual_train, residual_valid = (
+        subtract_prediction(linear, windows) for windows in (train, valid)
+    )
+    baseline = float(np.mean(residual_valid.target**2))
     n_seeds = settings.n_seeds or 1
-    networks, log = fit_network(zero_mlp, left, left_valid, replace(settings, n_seeds=1))
-    gain = 1 - min(log.valid) / plain
+    networks, log = fit_network(
+        zero_mlp, residual_train, residual_valid, replace(settings, n_seeds=1)
+    )
+    gain = 1 - min(log.valid) / baseline
     if gain > FIRST_NETWORK_GAIN and n_seeds > 1:
-        rest = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
-        others, others_log = fit_network(zero_mlp, left, left_valid, rest)
-        networks, log = networks.joined(others), mean_log([log] + [others_log] * (n_seeds - 1))
-        error = np.mean((networks.step(left_valid.history) - left_valid.target) ** 2)
-        gain = 1 - float(error) / plain
+        remaining_settings = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
+        remaining, remaining_log = fit_network(
+            zero_mlp, residual_train, residual_valid, remaining_settings
+        )
+        networks, log = networks.join(remaining), mean_log([log] + [remaining_log] * (n_seeds - 1))
+        error = np.mean((networks.step(residual_valid.history) - residual_valid.target) ** 2)
+        gain = 1 - float(error) / baseline
     return (networks, log, gain) if gain > NETWORKS_GAIN else (None, None, gain)
 
 
 def zero_mlp(n_lags: int, n_regions: int, hidden: int | None) -> MLP:
-    """Make two hidden layers of twice the regions each, and an output that starts at zero."""
+    """Build two hidden layers of two units per region each, with an output that starts at zero."""
     width = hidden or 2 * n_regions
     return MLP(n_lags, n_regions, width, second=width, zero=True)
 
 
-def _last(windows: Windows) -> Windows:
-    """Return windows with the most recent sample alone."""
+def _keep_last_sample(windows: Windows) -> Windows:
+    """Return windows with only the most recent sample of the history."""
     return replace(windows, history=windows.history[:, -1:])
 
 
-def left_over(linear: VAR, windows: Windows) -> Windows:
-    """Return windows whose target is what the linear part leaves."""
+def subtract_prediction(linear: VAR, windows: Windows) -> Windows:
+    """Return windows whose target is the residual of the linear part."""
     target = windows.target - (linear.step(windows.history) if len(windows) else 0)
-    return replace(_last(windows), target=target)
+    return replace(_keep_last_sample(windows), target=target)

@@ -12,21 +12,21 @@ from npi_bids.matrices import antisymmetric, off_diagonal, symmetric
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.ridge import fit_ridge
 
-_FEWEST_FOR_DELAYS = 10  # regions
+_MIN_REGIONS = 10  # for an estimate of delays
 _MAX_LAG = 100  # samples over which signals may be autocorrelated
 
 
 @dataclass(frozen=True, slots=True)
 class LaggedEvidence:
-    """Energy of the lagged weights between regions over the energy that sampling alone gives.
+    """Energy of the lagged weights between regions over the energy expected from sampling error.
 
-    1 is what a system without any lagged influence between regions gives, however smooth its
-    signals are.
+    A system without any lagged influence between regions has an expected value of 1, however
+    smooth its signals are.
 
     Attributes
     ----------
     symmetric, antisymmetric
-        Of the two parts of the weights.
+        Ratios for the two parts of the weights.
     """
 
     symmetric: float
@@ -35,14 +35,14 @@ class LaggedEvidence:
 
 @dataclass(frozen=True, slots=True)
 class DirectionTest:
-    """Whether signals differ from themselves with time reversed.
+    """Test of whether signals differ from their time reversal.
 
     Attributes
     ----------
     ratio
         Energy of the antisymmetric part of the lagged covariance over its mean under the null.
     p
-        Share of the null that reaches it.
+        Fraction of the null distribution that reaches the observed ratio.
     n_blocks
         Number of blocks of windows whose time was reversed at random.
     """
@@ -54,15 +54,15 @@ class DirectionTest:
 
 @dataclass(frozen=True, slots=True)
 class DelayFit:
-    """How far fixed delays of the regions explain the direction of their signals.
+    """Fit of fixed regional delays to the direction of the signals.
 
     Attributes
     ----------
     share
-        Of the energy of the antisymmetric lagged covariance, less what as many free numbers
-        explain by chance.
+        Explained fraction of the energy of the antisymmetric lagged covariance, adjusted for the
+        fraction that as many free parameters explain by chance.
     sd
-        Spread of the delays over regions, in samples.
+        Standard deviation of the delays over regions, in samples.
     """
 
     share: float
@@ -70,58 +70,58 @@ class DelayFit:
 
 
 def correlation_time(signals: Array, position: NDArray[np.int64]) -> float:
-    """Return how many samples count as one: ``1 + 2 sum_k r_k^2`` of the mean autocorrelation.
+    """Return the number of samples per independent one, ``1 + 2 sum_k r_k^2``.
 
-    It is the factor by which smoothness lowers the information in products of two signals
-    (Bartlett 1935, doi:10.2307/2341284); 1 for white signals. Pairs of samples across a gap are
-    left out.
+    With the autocorrelations r of the regions, it is the factor by which smoothness lowers the
+    information in products of two signals (Bartlett 1935, doi:10.2307/2341284); 1 for white
+    signals. Pairs of samples across a gap are excluded.
 
     Parameters
     ----------
     signals
         Shape (n_samples, n_regions).
     position
-        Shape (n_samples,); where the samples lie in time.
+        Shape (n_samples,); position of the samples in time.
     """
     centred = signals - signals.mean(axis=0)
     energy = (centred**2).sum(axis=0)
     centred = centred[:, energy > 0] / np.sqrt(energy[energy > 0])
     total = 1.0
     for lag in range(1, min(_MAX_LAG, len(signals) // 4)):
-        joined = position[lag:] - position[:-lag] == lag
-        share = joined.mean() if joined.any() else 1.0
-        products = np.einsum("ij,ij->j", centred[lag:][joined], centred[:-lag][joined])
+        consecutive = position[lag:] - position[:-lag] == lag
+        share = consecutive.mean() if consecutive.any() else 1.0
+        products = np.einsum("ij,ij->j", centred[lag:][consecutive], centred[:-lag][consecutive])
         squared = float(np.mean((products / share) ** 2)) - 1 / len(signals)
         total += 2 * max(squared, 0.0)
     return total
 
 
 def time_blocks(signals: Array, position: NDArray[np.int64]) -> list[slice]:
-    """Return stretches of windows that are long enough to be nearly independent of each other.
+    """Return blocks of windows that are long enough to be nearly independent of each other.
 
     Blocks have ``2 n^(1/3)`` samples (the rate of Künsch 1989, doi:10.1214/aos/1176347265), ten
-    correlation times, and ten samples at least; but there are six blocks at least.
+    correlation times, and ten samples at least; but there are at least six blocks.
     """
     n = len(position)
-    wanted = max(10.0, 2 * n ** (1 / 3), 10 * correlation_time(signals, position))
-    length = max(1, int(min(wanted, (position[-1] - position[0] + 1) / 6)))
+    target_length = max(10.0, 2 * n ** (1 / 3), 10 * correlation_time(signals, position))
+    length = max(1, int(min(target_length, (position[-1] - position[0] + 1) / 6)))
     edges = np.flatnonzero(np.diff((position - position[0]) // length, prepend=-1))
     return [slice(a, b) for a, b in pairwise([*edges.tolist(), n])]
 
 
 def lagged_evidence(past: Array, target: Array, position: NDArray[np.int64]) -> LaggedEvidence:
-    """Compare the lagged weights between regions with their sampling error, taken from blocks.
+    """Compare the lagged weights between regions with their blockwise sampling error.
 
     The weights come from a ridge regression on the most recent sample. Their sampling error is
     that of the blockwise scores with leave-one-out residuals (a cluster-robust sandwich), so that
-    it is right as well where the residuals are not white, which BOLD never leaves them to be.
+    it remains valid for residuals that are not white, which is always the case in BOLD.
 
     Parameters
     ----------
     past, target
         Most recent samples and the samples that follow, shape (n_windows, n_regions).
     position
-        Shape (n_windows,); where the targets lie in time.
+        Shape (n_windows,); position of the targets in time.
     """
     n_regions = past.shape[1]
     fitted = fit_ridge(past, target)
@@ -146,10 +146,10 @@ def direction_test(
 ) -> DirectionTest:
     """Test whether the antisymmetric part of the lagged covariance is more than chance.
 
-    Time reversal turns the sign of that part. Under the null of a process that looks the same in
-    both directions, any block of it could have been seen backwards; so the null turns the sign of
-    blocks at random (a randomisation test that keeps amplitudes, spectra and functional
-    connectivity as they are).
+    Time reversal changes the sign of that part. Under the null hypothesis of a time-reversible
+    process, any block could have been observed backwards; the null distribution therefore flips
+    the signs of blocks at random (a randomisation test that preserves amplitudes, spectra and
+    functional connectivity).
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def direction_test(
     rng
         Source of the random signs.
     n_null
-        Draws of the null.
+        Number of draws from the null distribution.
 
     Examples
     --------
@@ -192,42 +192,43 @@ def direction_test(
 
 
 def fixed_delays(past: Array, target: Array, position: NDArray[np.int64]) -> DelayFit:
-    """Explain the antisymmetric lagged covariance by a delay of each region, as vessels make them.
+    """Explain the antisymmetric lagged covariance by one delay per region, as vessels cause.
 
-    Where region i shows what happens ``d_i`` samples late, the covariance of i now and j one
+    If region i is observed ``d_i`` samples late, the covariance of i now and j one
     sample later is ``C_ij(1 + d_i - d_j)``. To first order its antisymmetric part is the system's
-    own plus ``(d_j - d_i) g_ij``, where g, the fall of the covariance around one lag, is half of
-    its symmetric part at no lag less that at two. The delays are those of least squares.
+    own plus ``(d_j - d_i) g_ij``, where g, the decrease of the covariance around lag one, is
+    half the difference of its symmetric part at lags zero and two. The delays are estimated by
+    least squares.
 
     Parameters
     ----------
     past, target
         Samples and the samples that follow, shape (n_windows, n_regions).
     position
-        Shape (n_windows,); where the targets lie in time, increasing.
+        Shape (n_windows,); position of the targets in time, increasing.
 
     Returns
     -------
     DelayFit
-        NaN for fewer than ten regions, whose few pairs delays explain whatever drives them, and
-        where no two windows follow each other.
+        NaN for fewer than ten regions, whose few pairs can be explained by delays in any case, and
+        if no two windows are consecutive.
     """
     n_regions = past.shape[1]
-    joined = np.diff(position) == 1
-    if n_regions < _FEWEST_FOR_DELAYS or not joined.any():
+    consecutive = np.diff(position) == 1
+    if n_regions < _MIN_REGIONS or not consecutive.any():
         return DelayFit(float("nan"), float("nan"))
     scale = np.where(target.std(axis=0) > 0, target.std(axis=0), 1.0)
     past, target = ((part - part.mean(axis=0)) / scale for part in (past, target))
-    now = (past.T @ past + target.T @ target) / (2 * len(past))
-    two_later = past[:-1][joined].T @ target[1:][joined] / joined.sum()
-    fall = (now - symmetric(two_later)) / 2
+    instantaneous = (past.T @ past + target.T @ target) / (2 * len(past))
+    lag_two = past[:-1][consecutive].T @ target[1:][consecutive] / consecutive.sum()
+    slope = (instantaneous - symmetric(lag_two)) / 2
     directed = antisymmetric(past.T @ target / len(past))
     # Normal equations of the sum over pairs of (A_ij - (d_j - d_i) g_ij)^2: a Laplacian.
-    weight = fall**2
+    weight = slope**2
     np.fill_diagonal(weight, 0.0)
     laplacian = np.diag(weight.sum(axis=0)) - weight
-    delays = np.linalg.lstsq(laplacian, (directed * fall).sum(axis=0), rcond=None)[0]
-    rest = off_diagonal(directed - (delays[None, :] - delays[:, None]) * fall)
-    explained = 1 - float(np.sum(rest**2) / max(np.sum(off_diagonal(directed) ** 2), 1e-300))
+    delays = np.linalg.lstsq(laplacian, (directed * slope).sum(axis=0), rcond=None)[0]
+    remainder = off_diagonal(directed - (delays[None, :] - delays[:, None]) * slope)
+    explained = 1 - float(np.sum(remainder**2) / max(np.sum(off_diagonal(directed) ** 2), 1e-300))
     chance = 2 / n_regions  # n - 1 delays for n (n - 1) / 2 pairs
     return DelayFit((explained - chance) / (1 - chance), float(delays.std()))

@@ -1,4 +1,4 @@
-"""Networks: multilayer perceptron, convolution over time and recurrent network (Luo et al. 2025).
+"""Network surrogates: multilayer perceptron, temporal convolution and RNN (Luo et al. 2025).
 
 Each network is written as three parts, ``readout(hidden(preactivation(history)))``, of which the
 first and the last are affine. Raising one region in the most recent sample then adds one column
@@ -22,17 +22,17 @@ from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
 from npi_bids.surrogates.training import find_device, seeded, train_networks
 
-# Windows that go through the network at once: few enough to stay in the cache of one core, which
-# is worth a factor of two at 360 regions; more for small networks, whose calls cost more than
-# their products.
-_CHUNK, _CHUNK_OF_SMALL, FEW_REGIONS = 512, 1024, 100
-_CACHED = 160_000  # numbers of several sources that small networks take at once
+# Windows that pass through a network at once: few enough to stay in the cache of one core, which
+# is twice as fast at 360 regions; more for networks of fewer than LARGE_N_REGIONS regions, whose
+# calls take longer than their products.
+_CHUNK, _SMALL_NETWORK_CHUNK, LARGE_N_REGIONS = 512, 1024, 100
+_CACHED_NUMBERS = 160_000  # numbers of several sources that small networks take at once
 # Two convolutions of kernel 2 leave at least one sample only from three lags on.
 _MIN_LAGS = 3
 
 
 class NetworkFields(TypedDict):
-    """What loading networks needs beside the tensors."""
+    """Fields that loading networks requires besides the tensors."""
 
     form: Literal["network"]
     kind: str
@@ -44,9 +44,9 @@ class NetworkFields(TypedDict):
 
 
 class SplitNetwork(nn.Module):
-    """A network in three parts; see the module's docstring.
+    """A network in three parts, as described in the docstring of the module.
 
-    ``skip`` is an optional linear layer from the history straight to the prediction.
+    ``skip`` is an optional linear layer directly from the history to the prediction.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class SplitNetwork(nn.Module):
         self.skip: nn.Linear | None = None
 
     def widths(self) -> dict[str, int]:
-        """Return the arguments that the network was made with, beside its lags and regions."""
+        """Return the arguments of the constructor other than the numbers of lags and regions."""
         raise NotImplementedError
 
     def forward(self, flat: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class SplitNetwork(nn.Module):
         raise NotImplementedError
 
     def columns(self) -> Tensor:
-        """Return how the pre-activation changes per unit of each region's last sample.
+        """Return the change of the pre-activation per unit of each region's last sample.
 
         Shape (n_regions, *shape of one pre-activation).
         """
@@ -82,31 +82,31 @@ class SplitNetwork(nn.Module):
         raise NotImplementedError
 
     def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
-        """Return a function equal to ``hidden``, with what never changes worked out beforehand.
+        """Return a function equal to ``hidden``, with constant terms computed beforehand.
 
-        It may overwrite what it is given.
+        It may overwrite its argument.
         """
         return self.hidden
 
     def hidden_sums(self, preactivation: Tensor, columns: Tensor) -> Tensor:
         """Return the hidden layer of every perturbed source, summed over windows, in double.
 
-        Shape (n_regions, *shape of one hidden layer); the pre-activation is left as it is.
+        Shape (n_regions, *shape of one hidden layer); the pre-activation is not changed.
         """
         hidden = self.prepared_hidden()
-        # Small networks take several sources at once, as many as fit the cache.
-        at_once = max(1, _CACHED // preactivation.numel())
-        scratch = preactivation.new_empty(at_once, *preactivation.shape)
-        # Filled in place: small results kept between large scratch tensors would fragment the
+        # Small networks process several sources at once, as many as fit the cache.
+        n_sources = max(1, _CACHED_NUMBERS // preactivation.numel())
+        scratch = preactivation.new_empty(n_sources, *preactivation.shape)
+        # Filled in place: small results allocated between large scratch tensors would fragment the
         # heap, by 4 GB at 360 regions.
         shape = hidden(preactivation[:1].clone()).shape[1:]
-        moved = preactivation.new_empty(len(columns), *shape, dtype=torch.float64)
-        for start in range(0, len(columns), at_once):
-            some = columns[start : start + at_once]
-            shifted = torch.add(preactivation, some[:, None], out=scratch[: len(some)])
-            after = hidden(shifted.flatten(0, 1)).unflatten(0, shifted.shape[:2])
-            moved[start : start + at_once] = after.sum(dim=1)
-        return moved
+        sums = preactivation.new_empty(len(columns), *shape, dtype=torch.float64)
+        for start in range(0, len(columns), n_sources):
+            block = columns[start : start + n_sources]
+            shifted = torch.add(preactivation, block[:, None], out=scratch[: len(block)])
+            perturbed = hidden(shifted.flatten(0, 1)).unflatten(0, shifted.shape[:2])
+            sums[start : start + n_sources] = perturbed.sum(dim=1)
+        return sums
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return the derivative of the hidden layer by each region's last sample.
@@ -118,16 +118,16 @@ class SplitNetwork(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkSurrogate(Surrogate):
-    """Trained networks behind the :class:`~npi_bids.surrogates.base.Surrogate` protocol.
+    """Trained networks with the interface of :class:`~npi_bids.surrogates.base.Surrogate`.
 
     Attributes
     ----------
     networks
-        Members of the ensemble, alike but for their seed; all answers are means over them.
+        Members of the ensemble, which differ only in their seed; all results are means over them.
     n_lags, n_regions
-        Past samples read, regions predicted.
+        Number of past samples read and of regions predicted.
     epochs
-        Passes over the data that each member had when it was best.
+        Best epoch of each member.
     """
 
     networks: tuple[SplitNetwork, ...]
@@ -137,14 +137,14 @@ class NetworkSurrogate(Surrogate):
 
     @property
     def members(self) -> tuple[NetworkSurrogate, ...]:
-        """The networks, each as a surrogate of its own."""
+        """The networks, each as a separate surrogate."""
         return tuple(
             NetworkSurrogate((network,), self.n_lags, self.n_regions, (epochs,))
             for network, epochs in zip(self.networks, self.epochs, strict=True)
         )
 
-    def joined(self, other: NetworkSurrogate) -> NetworkSurrogate:
-        """Return an ensemble of the members of both."""
+    def join(self, other: NetworkSurrogate) -> NetworkSurrogate:
+        """Return the ensemble of the members of two surrogates."""
         networks, epochs = self.networks + other.networks, self.epochs + other.epochs
         return NetworkSurrogate(networks, self.n_lags, self.n_regions, epochs)
 
@@ -158,7 +158,7 @@ class NetworkSurrogate(Surrogate):
         return _array(torch.cat(chunks))
 
     def tensors(self) -> dict[str, Array]:
-        """Return the weights by name; of members after the first with their number before it."""
+        """Return the weights by name; names of members after the first begin with their number."""
         return {
             f"{member}.{name}" if member else name: value.cpu().numpy()
             for member, network in enumerate(self.networks)
@@ -170,8 +170,8 @@ class NetworkSurrogate(Surrogate):
         for network in self.networks:
             network.to(find_device(device))
 
-    def facts(self) -> dict[str, object]:
-        """Return what the networks are: kind, sizes, and how long each was trained."""
+    def fields(self) -> dict[str, object]:
+        """Return type, sizes and number of epochs of the networks."""
         first = self.networks[0]
         return {
             "form": "network",
@@ -193,20 +193,20 @@ class NetworkSurrogate(Surrogate):
         with torch.inference_mode():
             changes = [self._change(network, chunks, strength) for network in self.networks]
         change: Array = np.mean(changes, axis=0) / len(history)
-        return change + strength * self._skipped()
+        return change + strength * self._skip_weights()
 
     def mean_jacobian(self, history: Array) -> Array:
         """Return the mean derivative by the most recent sample, shape (source, target)."""
         chunks = self._chunks(history)
         with torch.inference_mode():
             slopes = [
-                _read_change(network, _total(
+                _read_out_change(network, _sum_tensors(
                     network.slopes(network.preactivation(flat)).double() for flat in chunks
                 ))
                 for network in self.networks
             ]  # fmt: skip
         jacobian: Array = np.mean(slopes, axis=0) / len(history)
-        return jacobian + self._skipped()
+        return jacobian + self._skip_weights()
 
     def _change(self, network: SplitNetwork, chunks: tuple[Tensor, ...], strength: float) -> Array:
         columns, hidden = strength * network.columns(), network.prepared_hidden()
@@ -214,9 +214,9 @@ class NetworkSurrogate(Surrogate):
         changes = (
             network.hidden_sums(base, columns) - hidden(base).sum(dim=0).double() for base in bases
         )
-        return _read_change(network, _total(changes))
+        return _read_out_change(network, _sum_tensors(changes))
 
-    def _skipped(self) -> Array:
+    def _skip_weights(self) -> Array:
         """Return the mean weights of the skip connections by the most recent sample."""
         skips = [network.skip for network in self.networks if network.skip is not None]
         if not skips:
@@ -229,42 +229,44 @@ class NetworkSurrogate(Surrogate):
     def _chunks(self, history: Array) -> tuple[Tensor, ...]:
         device = next(self.networks[0].parameters()).device
         flat = torch.as_tensor(history, dtype=torch.float32, device=device).flatten(1)
-        size = _CHUNK_OF_SMALL if self.n_regions < FEW_REGIONS else _CHUNK
-        chunks: tuple[Tensor, ...] = flat.split(size)
+        n_windows = _SMALL_NETWORK_CHUNK if self.n_regions < LARGE_N_REGIONS else _CHUNK
+        chunks: tuple[Tensor, ...] = flat.split(n_windows)
         return chunks
 
 
 def load_network(
     tensors: Mapping[str, Array],
-    facts: NetworkFields,
-    *further: type[SplitNetwork],
+    fields: NetworkFields,
+    *extra_types: type[SplitNetwork],
 ) -> NetworkSurrogate:
-    """Return networks as they were stored, on the CPU.
+    """Restore stored networks, on the CPU.
 
     Parameters
     ----------
-    tensors, facts
-        As :meth:`NetworkSurrogate.tensors` and :meth:`NetworkSurrogate.facts` gave them.
-    *further
-        Kinds of networks beside those of this module.
+    tensors, fields
+        Results of :meth:`NetworkSurrogate.tensors` and :meth:`NetworkSurrogate.fields`.
+    *extra_types
+        Types of network besides those of this module.
     """
-    kinds = {kind.__name__: kind for kind in (MLP, CNN, RNN, *further)}
-    n_lags, n_regions = int(facts["n_lags"]), int(facts["n_regions"])
+    network_types = {
+        network_type.__name__: network_type for network_type in (MLP, CNN, RNN, *extra_types)
+    }
+    n_lags, n_regions = int(fields["n_lags"]), int(fields["n_regions"])
     networks = []
-    for member in range(len(facts["epochs"])):
-        with seeded(0):  # drawing weights, which are replaced, must not move the generator
-            network = kinds[facts["kind"]](n_lags, n_regions, **facts["widths"])
-            if facts["skip"]:
+    for member in range(len(fields["epochs"])):
+        with seeded(0):  # initial weights are replaced and must not advance the generator
+            network = network_types[fields["kind"]](n_lags, n_regions, **fields["widths"])
+            if fields["skip"]:
                 network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
-        own = {name: tensors[f"{member}.{name}" if member else name] for name in
+        member_weights = {name: tensors[f"{member}.{name}" if member else name] for name in
                network.state_dict()}  # fmt: skip
-        load_weights(network, own)
+        load_weights(network, member_weights)
         networks.append(network)
-    return NetworkSurrogate(tuple(networks), n_lags, n_regions, tuple(facts["epochs"]))
+    return NetworkSurrogate(tuple(networks), n_lags, n_regions, tuple(fields["epochs"]))
 
 
 def fit_network(
-    kind: Callable[[int, int, int | None], SplitNetwork],
+    constructor: Callable[[int, int, int | None], SplitNetwork],
     train: Windows,
     valid: Windows,
     settings: TrainSettings,
@@ -272,73 +274,73 @@ def fit_network(
     *,
     start: Mapping[str, Array] | None = None,
 ) -> tuple[NetworkSurrogate, TrainLog]:
-    """Make networks of that kind, one per seed, train them, and put them behind the protocol.
+    """Build networks, one per seed, and train them.
 
     Parameters
     ----------
-    kind
+    constructor
         Called with the number of lags, of regions, and of hidden units (or None).
     train, valid
-        Windows to learn from, and held-out windows (may be empty).
+        Training windows and held-out windows (may be empty).
     settings
         Members have the seeds ``seed``, ``seed + 1``, ...
     like
-        A fit whose numbers of epochs to keep, instead of stopping early.
+        A fit whose numbers of epochs are used, instead of early stopping.
     start
-        Weights by name that every member starts from, instead of drawing them.
+        Initial weights of every member, by name; random if None.
     """
-    settings = with_width_of(start, settings) if start else settings
+    settings = match_width(start, settings) if start else settings
     _, n_lags, n_regions = train.history.shape
     networks = [
-        make_network(kind, n_lags, n_regions, settings, member)
+        make_network(constructor, n_lags, n_regions, settings, member)
         for member in range(settings.n_seeds or 1)
     ]
     for network in networks if start else ():
         load_weights(network, start or {})
-    known = like.epochs if isinstance(like, NetworkSurrogate) else None
-    logs = train_networks(networks, [(train, valid)] * len(networks), settings, known)
+    n_epochs = like.epochs if isinstance(like, NetworkSurrogate) else None
+    logs = train_networks(networks, [(train, valid)] * len(networks), settings, n_epochs)
     epochs = tuple(log.best_epoch for log in logs)
     return NetworkSurrogate(tuple(networks), n_lags, n_regions, epochs), mean_log(logs)
 
 
-def given_network(
-    kind: Callable[[int, int, int | None], SplitNetwork],
+def build_network(
+    constructor: Callable[[int, int, int | None], SplitNetwork],
     windows: Windows,
     settings: TrainSettings,
     weights: Mapping[str, Array],
 ) -> NetworkSurrogate:
-    """Return a network with the weights that it is given, of the kind and for the windows.
+    """Build a network with supplied weights for the shape of the windows.
 
     Raises
     ------
     InputDataError
-        The weights are those of another network.
+        If the weights belong to a different network.
     """
     _, n_lags, n_regions = windows.history.shape
-    network = make_network(kind, n_lags, n_regions, with_width_of(weights, settings))
+    network = make_network(constructor, n_lags, n_regions, match_width(weights, settings))
     load_weights(network, weights)
     return NetworkSurrogate((network,), n_lags, n_regions, (0,))
 
 
-def with_width_of(weights: Mapping[str, Array], settings: TrainSettings) -> TrainSettings:
-    """Return settings with as many hidden units as the weights have.
+def match_width(weights: Mapping[str, Array], settings: TrainSettings) -> TrainSettings:
+    """Return settings with the number of hidden units of the weights.
 
-    A group's network keeps its width where a subject lacks some of the regions.
+    A group's network keeps its width if a subject lacks some of the regions.
     """
     first = weights.get("first.weight")
     return settings if first is None else replace(settings, hidden=len(first))
 
 
 def make_network(
-    kind: Callable[[int, int, int | None], SplitNetwork],
+    constructor: Callable[[int, int, int | None], SplitNetwork],
     n_lags: int,
     n_regions: int,
     settings: TrainSettings,
     member: int = 0,
 ) -> SplitNetwork:
-    """Make one network from its seed, on its device."""
+    """Build one network from its seed, on its device."""
     with seeded(settings.seed + member):
-        network = kind(n_lags, n_regions, settings.hidden)
+        network = constructor(n_lags, n_regions, settings.hidden)
         if settings.skip:
             network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
             nn.init.zeros_(network.skip.weight)
@@ -346,33 +348,35 @@ def make_network(
 
 
 def load_weights(network: SplitNetwork, weights: Mapping[str, Array]) -> None:
-    """Put weights into a network.
+    """Load weights into a network.
 
     Raises
     ------
     InputDataError
-        They are those of another network.
+        If they belong to a different network.
     """
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
-    if own != given:
-        unlike = sorted(name for name in own | given if own.get(name) != given.get(name))
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    supplied = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected != supplied:
+        differing = sorted(
+            name for name in expected | supplied if expected.get(name) != supplied.get(name)
+        )
         raise InputDataError(
-            f"The pre-trained network is another one: {unlike[0]} has shape "
-            f"{given.get(unlike[0])}, expected {own.get(unlike[0])}. Pre-train with the same "
-            "--surrogate, --lags and --hidden."
+            f"The pre-trained network does not fit: {differing[0]} has shape "
+            f"{supplied.get(differing[0])}, expected {expected.get(differing[0])}. Pre-train with "
+            "the same --surrogate, --lags and --hidden."
         )
     network.load_state_dict(
         {name: torch.as_tensor(np.asarray(value)) for name, value in weights.items()}
     )
 
 
-def _total(parts: Iterable[Tensor]) -> Tensor:
+def _sum_tensors(parts: Iterable[Tensor]) -> Tensor:
     return functools.reduce(torch.add, parts)
 
 
-def _read_change(network: SplitNetwork, change: Tensor) -> Array:
-    """Send a summed change of the hidden layer through the affine readout."""
+def _read_out_change(network: SplitNetwork, change: Tensor) -> Array:
+    """Apply the affine readout to a summed change of the hidden layer."""
     change = change.to(torch.float32)
     zero = network.readout(torch.zeros_like(change[:1]))
     return _array(network.readout(change) - zero)
@@ -384,7 +388,7 @@ def _array(tensor: Tensor) -> Array:
 
 
 class CNN(SplitNetwork):
-    """``Conv1d N -> 3N -> N`` over time, kernel 2, ReLU between, then linear, as released."""
+    """``Conv1d N -> 3N -> N`` over time, kernel 2, with ReLU between, then linear, as released."""
 
     def __init__(self, n_lags: int, n_regions: int, hidden: int | None) -> None:
         super().__init__()
@@ -420,7 +424,7 @@ class CNN(SplitNetwork):
         return torch.relu(preactivation)
 
     def slopes(self, preactivation: Tensor) -> Tensor:
-        """Return the columns times how often each unit is active."""
+        """Return the columns multiplied by the number of windows in which each unit is active."""
         active = (preactivation > 0).to(preactivation.dtype)
         return self.columns() * active.sum(dim=0)
 
@@ -440,7 +444,7 @@ def fit_cnn(
 class MLP(SplitNetwork):
     """``n_lags N -> 2N -> int(0.8N) -> N`` with ReLU between, as released.
 
-    ``second`` is another width of the second layer; ``zero`` lets the output start at zero.
+    ``second`` overrides the width of the second layer; ``zero`` initialises the output to zero.
     """
 
     def __init__(
@@ -468,7 +472,7 @@ class MLP(SplitNetwork):
         return {"hidden": self.first.out_features, "second": self.second.out_features}
 
     def plain_layers(self) -> tuple[str, ...]:
-        """Return the names of the layers, with ReLU between; none where a skip joins them."""
+        """Return the names of the layers, with ReLU between; empty with a skip connection."""
         return () if self.skip is not None else ("first", "second", "third")
 
     def preactivation(self, flat: Tensor) -> Tensor:
@@ -485,29 +489,29 @@ class MLP(SplitNetwork):
         return torch.relu(self.second(torch.relu(preactivation)))
 
     def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
-        """Return ``hidden`` that works in place."""
+        """Return an in-place version of ``hidden``."""
         return lambda preactivation: torch.relu_(self.second(torch.relu_(preactivation)))
 
     def hidden_sums(self, preactivation: Tensor, columns: Tensor) -> Tensor:
         """Return the hidden layer of every perturbed source, summed over windows, in double.
 
-        Units stand in rows and windows in columns, where adding one number to a unit is fast; in
-        large networks the product takes all the time.
+        Units are rows and windows are columns, so that adding one number to a unit is fast; in
+        large networks the matrix product dominates.
         """
-        if self.n_regions >= FEW_REGIONS:
+        if self.n_regions >= LARGE_N_REGIONS:
             return super().hidden_sums(preactivation, columns)
         rows = preactivation.T.contiguous()
         weight, bias = self.second.weight, self.second.bias[:, None]
-        moved, after = torch.empty_like(rows), rows.new_empty(len(weight), rows.shape[1])
+        shifted, after = torch.empty_like(rows), rows.new_empty(len(weight), rows.shape[1])
         sums = []
         for column in columns:
-            torch.add(rows, column[:, None], out=moved).clamp_min_(0)
-            torch.addmm(bias, weight, moved, out=after).clamp_min_(0)
+            torch.add(rows, column[:, None], out=shifted).clamp_min_(0)
+            torch.addmm(bias, weight, shifted, out=after).clamp_min_(0)
             sums.append(after.sum(dim=1))
         return torch.stack(sums).double()
 
     def slopes(self, preactivation: Tensor) -> Tensor:
-        """Return ``W1 (W2 o D1' D2)``, where D1 and D2 tell which units are active when."""
+        """Return ``W1 (W2 o D1' D2)``, where D1 and D2 indicate which units are active when."""
         first = (preactivation > 0).to(preactivation.dtype)
         second = (self.second(torch.relu(preactivation)) > 0).to(preactivation.dtype)
         slopes: Tensor = self.columns() @ (self.second.weight.T * (first.T @ second))
@@ -562,20 +566,20 @@ class RNN(SplitNetwork):
         return torch.tanh(nn.functional.linear(initial, weight, bias))
 
     def prepared_hidden(self) -> Callable[[Tensor], Tensor]:
-        """Return ``hidden`` with its two affine maps in a row made into one."""
+        """Return ``hidden`` with its two consecutive affine maps combined."""
         weight, bias = self._recurrence()
-        both = weight @ self.second.weight
+        product = weight @ self.second.weight
         offset = weight @ self.second.bias + bias
         return lambda preactivation: torch.tanh(
-            nn.functional.linear(torch.relu(preactivation), both, offset)
+            nn.functional.linear(torch.relu(preactivation), product, offset)
         )
 
     def slopes(self, preactivation: Tensor) -> Tensor:
         """Return ``W1 ((Whh W2)' o D1' S)`` with the slopes S of tanh, 1 - h^2."""
         active = (preactivation > 0).to(preactivation.dtype)
-        steep = 1 - self.hidden(preactivation) ** 2
-        through = self.second.weight.T @ self._recurrence()[0].T
-        return self.columns() @ (through * (active.T @ steep))
+        tanh_slope = 1 - self.hidden(preactivation) ** 2
+        combined = self.second.weight.T @ self._recurrence()[0].T
+        return self.columns() @ (combined * (active.T @ tanh_slope))
 
     def readout(self, hidden: Tensor) -> Tensor:
         """Return the prediction."""

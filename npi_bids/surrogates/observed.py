@@ -1,16 +1,15 @@
-"""A surrogate of the state behind the signals, where all regions show it through a common gain.
+"""A surrogate of the state underlying the signals, observed through delays and a common gain.
 
-What is perturbed is the state, so that the effective connectivity is what it would be without the
-gain (a filter, the haemodynamic response) and without the delays. What is predicted are the
-signals as they were measured, by the best linear predictor from some lags that the fitted model
-implies.
+The state is perturbed, so that effective connectivity is free of the gain (a filter, the
+haemodynamic response) and of the delays. The signals are predicted as they were measured, by the
+best linear predictor with a given number of lags that the fitted model implies.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypedDict
 
@@ -20,9 +19,14 @@ from scipy.linalg import solve
 
 from npi_bids.errors import SurrogateError
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
-from npi_bids.surrogates.cross_spectra import Complex
-from npi_bids.surrogates.ou_model_selection import regions_to_choose_on, time_stretches
+from npi_bids.surrogates.bold_response import peak_responses
+from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
 from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.selection_criteria import (
+    CLEAR_DELAY_EVIDENCE,
+    CLEAR_DELAY_OVER_VAR,
+    CLEAR_DELAY_TOLERANCE,
+)
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
@@ -35,7 +39,7 @@ _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered sign
 
 
 class ObservedFields(TypedDict):
-    """What loading an :class:`ObservedOU` needs beside the tensors."""
+    """Fields that loading an :class:`ObservedOU` requires besides the tensors."""
 
     form: Literal["observed"]
     observation: ObservationFields
@@ -43,14 +47,14 @@ class ObservedFields(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservedOU(VAR):
-    """An Ornstein-Uhlenbeck process seen through delays and a gain.
+    """An Ornstein-Uhlenbeck process observed through delays and a gain.
 
     ``weights`` and ``offset`` are those of the predictor of the signals.
 
     Attributes
     ----------
     process
-        Of the state, each region in units in which it has the variance of its signal.
+        Process of the state, in units in which each region has the variance of its signal.
     delays
         Shape (n_regions,), in samples.
     delay_errors
@@ -58,9 +62,14 @@ class ObservedOU(VAR):
     errors
         Shape (n_regions, n_regions); standard errors of the transition of the state.
     innovation
-        Shape (n_regions, n_regions); covariance of what the predictor leaves of the signals.
+        Shape (n_regions, n_regions); covariance of the errors of the predictor.
+    shares
+        Shape (n_regions, n_regions); share of the variance of each entry of the transition that is
+        due to the delays; NaN without delays.
+    frequency, gain
+        Shape (n_bins,); radians per sample, and power of the signals over that of the state.
     observation
-        What the data chose.
+        The chosen observation model.
     """
 
     process: OU
@@ -68,14 +77,38 @@ class ObservedOU(VAR):
     delay_errors: Array
     errors: Array
     innovation: Array
+    shares: Array
+    frequency: Array
+    gain: Array
     observation: Observation
 
     @property
     def region_delays(self) -> tuple[Array, Array] | None:
-        """Delays and their standard errors, less what all regions share, in samples."""
+        """Delays relative to their median, and their standard errors, in samples."""
         if self.observation.delay_sd == 0:
             return None
         return self.delays - np.median(self.delays), self.delay_errors
+
+    @property
+    def delay_share(self) -> Array | None:
+        """Share of the variance of each connection that is due to the delays."""
+        return self.shares if self.observation.delay_sd > 0 else None
+
+    @property
+    def signal_peaks(self) -> Array:
+        """Peak responses of the signals to a brief perturbation of the state."""
+        return peak_responses(self.process, self.frequency, self.gain)
+
+    def without_delays(self, windows: Windows) -> ObservedOU | None:
+        """Return the process fitted without delays, with everything else kept."""
+        if self.observation.delay_sd == 0:
+            return None
+        undelayed = replace(
+            self,
+            observation=replace(self.observation, delay_sd=0.0),
+            delays=np.zeros_like(self.delays),
+        )
+        return fit_observed(windows, like=undelayed)
 
     @property
     def linear_weights(self) -> Array:
@@ -85,7 +118,7 @@ class ObservedOU(VAR):
 
     @property
     def free_lags(self) -> int:
-        """Lags whose weights between regions are fitted."""
+        """Number of lags with fitted weights between regions."""
         return 1
 
     def tensors(self) -> dict[str, Array]:
@@ -99,10 +132,13 @@ class ObservedOU(VAR):
             "delay_errors": self.delay_errors,
             "errors": self.errors,
             "innovation": self.innovation,
+            "delay_share": self.shares,
+            "frequency": self.frequency,
+            "gain": self.gain,
         }
 
-    def facts(self) -> dict[str, object]:
-        """Return what tells it from other surrogates of its family."""
+    def fields(self) -> dict[str, object]:
+        """Return the fields that distinguish it from other surrogates of its family."""
         return {"form": "observed", "observation": asdict(self.observation)}
 
     def perturbed_change(self, history: Array, strength: float) -> Array:  # noqa: ARG002 (the same in every state)
@@ -120,12 +156,12 @@ class ObservedOU(VAR):
         return self.errors
 
     def noise_covariance(self) -> Array:
-        """Return the covariance of what the predictor leaves, shape (n_regions, n_regions)."""
+        """Return the covariance of the prediction errors, shape (n_regions, n_regions)."""
         return self.innovation
 
 
-def load_observed(tensors: Mapping[str, Array], facts: ObservedFields) -> ObservedOU:
-    """Return what :func:`fit_observed` made."""
+def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> ObservedOU:
+    """Restore a surrogate fitted by :func:`fit_observed`."""
     return ObservedOU(
         tensors["weights"],
         tensors["offset"],
@@ -134,42 +170,70 @@ def load_observed(tensors: Mapping[str, Array], facts: ObservedFields) -> Observ
         tensors["delay_errors"],
         tensors["errors"],
         tensors["innovation"],
-        Observation.from_facts(facts["observation"]),
+        tensors["delay_share"],
+        tensors["frequency"],
+        tensors["gain"],
+        Observation.from_fields(fields["observation"]),
     )
 
 
 def find_observation(
-    windows: Windows, *, delays: bool, gain: bool, best: float
+    windows: Windows,
+    *,
+    delays: bool,
+    gain: bool,
+    best: float,
+    passband: tuple[float, float] | None = None,
 ) -> ObservedOU | None:
-    """Fit the process with its observation model where this is better than none.
+    """Fit the process with its observation model if held-out stretches ask for it.
 
-    With many regions, what is chosen is chosen on a spread subset of them.
+    The one-step prediction must improve; where delays make the spectra of held-out stretches
+    clearly more likely than both the same process without delays and a VAR, it must not get much
+    worse, since in short data the one-step error does not show delays yet. With many regions, the
+    observation model is chosen on a subset of them.
 
     Parameters
     ----------
     windows
-        Of the signals.
+        Windows of the signals.
     delays, gain
         Whether regions may have delays, and whether they may share a gain.
     best
-        Held-out one-step error, in variances, that it must fall below.
+        Held-out one-step error, relative to the variance, that the fit must undercut.
+    passband
+        Frequencies that are used, lowest and highest (Hz); if None, those that have power.
 
     Returns
     -------
     ObservedOU or None
-        None where the data choose neither delays nor a gain, or predict no better with them.
+        None if neither delays nor a gain is chosen, or if held-out stretches do not ask for them.
     """
-    some = regions_to_choose_on(windows)
+    subset = subset_regions(windows)
     try:
-        found = fit_observed(some, delays=delays, gain=None if gain else False)
-        if found.observation.is_plain or not held_out_error(some, found) < best:
+        candidate = fit_observed(
+            subset, delays=delays, gain=None if gain else False, passband=passband
+        )
+        choice = candidate.observation
+        if choice.is_plain:
             return None
-        if some is windows:
-            return found
-        model = refit_observation(series_of(windows), windows.tr, found.observation)
-        return _surrogate(windows, model)
-    except (SurrogateError, LinAlgError):  # which says that there is no such process
+        tolerance = CLEAR_DELAY_TOLERANCE if _has_clear_delays(choice) else 0.0
+        if not held_out_error(subset, candidate) < (1 + tolerance) * best:
+            return None
+        if subset is windows:
+            return candidate
+        model = refit_observation(restore_runs(windows), windows.tr, candidate.observation)
+        return _build_surrogate(windows, model)
+    except (SurrogateError, LinAlgError):  # no such process exists
         return None
+
+
+def _has_clear_delays(choice: Observation) -> bool:
+    """Whether held-out stretches are clearly more likely with delays than with any alternative."""
+    return (
+        choice.delay_sd > 0
+        and choice.delay_evidence + choice.delay_benefit > CLEAR_DELAY_EVIDENCE
+        and choice.delay_over_var > CLEAR_DELAY_OVER_VAR
+    )
 
 
 def fit_observed(
@@ -177,6 +241,7 @@ def fit_observed(
     *,
     delays: bool = True,
     gain: bool | None = None,
+    passband: tuple[float, float] | None = None,
     like: ObservedOU | None = None,
 ) -> ObservedOU:
     """Fit the process with its observation model.
@@ -184,47 +249,49 @@ def fit_observed(
     Parameters
     ----------
     windows
-        Of the signals; their samples are put together again.
-    delays, gain
-        As :func:`~npi_bids.surrogates.spectral_selection.choose_observation` takes them.
+        Windows of the signals, from which the runs are restored.
+    delays, gain, passband
+        As in :func:`~npi_bids.surrogates.spectral_selection.choose_observation`.
     like
-        A fit of the same subject whose choices to keep.
+        A fit of the same subject whose observation model is kept.
 
     Raises
     ------
     SurrogateError
-        There is no stable process with such an observation model.
+        If no stable process fits with such an observation model.
     """
-    runs = series_of(windows)
+    runs = restore_runs(windows)
     try:
         if like is None:
-            found = choose_observation(runs, windows.tr, delays=delays, gain=gain)
+            model = choose_observation(
+                runs, windows.tr, delays=delays, gain=gain, passband=passband
+            )
         else:
             start = SpectralFit(
                 like.process.drift, like.process.diffusion, like.delays, math.nan, math.nan
             )
-            found = refit_observation(runs, windows.tr, like.observation, start)
-        return _surrogate(windows, found)
+            model = refit_observation(runs, windows.tr, like.observation, start)
+        return _build_surrogate(windows, model)
     except LinAlgError as error:
         raise SurrogateError(
-            f"The process behind delays and gain cannot be fitted: {error}. Use --delays none "
-            "and --gain none."
+            f"The process observed through delays and a gain cannot be fitted: {error}. Use "
+            "--delays none and --gain none."
         ) from error
 
 
-def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
-    """Return a fitted model in units in which the state varies as the signals do."""
-    radius = float(np.abs(np.linalg.eigvals(found.model.transition)).max())
+def _build_surrogate(windows: Windows, fitted: ObservationModel) -> ObservedOU:
+    """Return the surrogate in units in which the state has the variance of the signals."""
+    radius = float(np.abs(np.linalg.eigvals(fitted.model.transition)).max())
     if not radius < 1:
         raise SurrogateError(
-            f"The process behind delays and gain is not stable (spectral radius {radius:.3f}). "
-            "Use --delays none and --gain none."
+            f"The process observed through delays and a gain is not stable (spectral radius "
+            f"{radius:.3f}). Use --delays none and --gain none."
         )
-    size = windows.target.std(axis=0)
-    size = np.where(size > 0, size, 1.0) / np.sqrt(np.diag(found.model.stationary))
-    turned = size / size[:, None]
+    scale = windows.target.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0) / np.sqrt(np.diag(fitted.model.stationary))
+    rescaling = scale / scale[:, None]
     try:
-        weights, innovation = predictor(observed_covariances(found, windows.n_lags))
+        weights, innovation = predictor(observed_covariances(fitted, windows.n_lags))
     except LinAlgError as error:
         raise SurrogateError(
             "The signals that the process implies cannot be predicted: their covariances are "
@@ -235,42 +302,49 @@ def _surrogate(windows: Windows, found: ObservationModel) -> ObservedOU:
     return ObservedOU(
         weights,
         offset,
-        OU(found.fit.drift * turned, found.fit.diffusion * size**2),
-        found.fit.delays,
-        found.delay_errors,
-        found.transition_errors * turned,
+        OU(fitted.fit.drift * rescaling, fitted.fit.diffusion * scale**2),
+        fitted.fit.delays,
+        fitted.delay_errors,
+        fitted.transition_errors * rescaling,
         innovation,
-        found.choice,
+        fitted.delay_share,
+        fitted.model.measured.frequency,
+        fitted.model.gain,
+        fitted.choice,
     )
 
 
 def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, float], ...]:
-    """Return what was chosen, by name, for the log of the training."""
+    """Return the chosen observation model by name, for the training log."""
     return (
         ("common_gain", float(choice.gain)),
         ("gain_evidence", choice.gain_evidence),
         ("delay_sd", choice.delay_sd * tr),
         ("delay_evidence", choice.delay_evidence),
+        ("delay_benefit", choice.delay_benefit),
+        ("delay_over_var", choice.delay_over_var),
+        ("measurement_noise", choice.noise),
+        ("noise_evidence", choice.noise_evidence),
         ("precision_symmetric_relative", choice.precision[0]),
         ("precision_antisymmetric_relative", choice.precision[1]),
     )
 
 
 def held_out_error(windows: Windows, fitted: ObservedOU) -> float:
-    """Return the one-step error on held-out stretches, with what was chosen kept.
+    """Return the one-step error on held-out stretches with the chosen observation model.
 
-    Mean over regions of the mean squared error over the variance.
+    Mean over regions of the mean squared error divided by the variance.
     """
     parts = [windows.take(rows) for rows in time_stretches(len(windows))]
     errors = []
     for fold in (0, 1):
-        learn, check = (_joined(parts[place::2]) for place in (1 - fold, fold))
-        left = fit_observed(learn, like=fitted).step(check.history) - check.target
-        errors.append(np.mean(np.mean(left**2, axis=0) / windows.target.var(axis=0)))
+        training, test = (_join_windows(parts[offset::2]) for offset in (1 - fold, fold))
+        residual = fit_observed(training, like=fitted).step(test.history) - test.target
+        errors.append(np.mean(np.mean(residual**2, axis=0) / windows.target.var(axis=0)))
     return float(np.mean(errors))
 
 
-def _joined(parts: Sequence[Windows]) -> Windows:
+def _join_windows(parts: Sequence[Windows]) -> Windows:
     return Windows(
         np.concatenate([part.history for part in parts]),
         np.concatenate([part.target for part in parts]),
@@ -279,22 +353,22 @@ def _joined(parts: Sequence[Windows]) -> Windows:
     )
 
 
-def series_of(windows: Windows) -> list[RegionSeries]:
-    """Return the runs that windows were cut from, in samples; what no window holds is censored.
+def restore_runs(windows: Windows) -> list[RegionSeries]:
+    """Restore the runs from which windows were cut; samples outside all windows are censored.
 
-    A stretch without targets that is as long as the history is where another run begins: after a
-    censored sample it is longer.
+    A gap between targets that is as long as the history marks the beginning of another run; after
+    a censored sample the gap is longer.
     """
     n_lags, n_regions = windows.n_lags, windows.target.shape[1]
-    places = windows.position
-    first = int(places[0]) - n_lags
-    data = np.full((int(places[-1]) - first + 1, n_regions), np.nan)
+    positions = windows.position
+    first = int(positions[0]) - n_lags
+    data = np.full((int(positions[-1]) - first + 1, n_regions), np.nan)
     for lag in range(n_lags, 0, -1):
-        data[places - first - lag] = windows.history[:, n_lags - lag]
-    data[places - first] = windows.target
-    starts = np.flatnonzero(np.diff(places) == n_lags + 1)
-    bounds = [0, *(places[starts + 1] - first - n_lags), len(data)]
-    labels = tuple(f"R{place}" for place in range(n_regions))
+        data[positions - first - lag] = windows.history[:, n_lags - lag]
+    data[positions - first] = windows.target
+    starts = np.flatnonzero(np.diff(positions) == n_lags + 1)
+    bounds = [0, *(positions[starts + 1] - first - n_lags), len(data)]
+    labels = tuple(f"R{region}" for region in range(n_regions))
     runs = []
     for a, b in pairwise(bounds):
         part = data[a:b]
@@ -302,24 +376,24 @@ def series_of(windows: Windows) -> list[RegionSeries]:
     return runs
 
 
-def observed_covariances(found: ObservationModel, n_lags: int) -> Array:
-    """Return the covariances of the signals that a fitted model implies, lag by lag.
+def observed_covariances(fitted: ObservationModel, n_lags: int) -> Array:
+    """Return the lagged covariances of the signals that a fitted model implies.
 
     Shape (n_lags + 1, n_regions, n_regions): mean of ``y_i(t) y_j(t + lag)``.
     """
-    model = found.model
-    power: Complex = model.observed_power
-    turn = np.exp(1j * model.frequency[None, :] * np.arange(n_lags + 1)[:, None])
-    covariances: Array = np.einsum("lk,k,kij->lij", turn, model.share, power).real
+    expected = fitted.model.expected
+    phase = np.exp(1j * expected.frequency[None, :] * np.arange(n_lags + 1)[:, None])
+    share = expected.n_ordinates / expected.n_samples
+    covariances: Array = np.einsum("lk,k,kij->lij", phase, share, expected.power).real
     regions = np.arange(covariances.shape[1])
     covariances[0, regions, regions] *= 1 + _RIDGE
     return covariances
 
 
 def predictor(covariances: Array) -> tuple[Array, Array]:
-    """Return the best linear predictor from some lags, and the covariance of its errors.
+    """Return the best linear predictor of given lags, and the covariance of its errors.
 
-    Solves the Yule-Walker equations of several channels.
+    Solves the multichannel Yule-Walker equations.
 
     Parameters
     ----------
@@ -339,7 +413,7 @@ def predictor(covariances: Array) -> tuple[Array, Array]:
         for a in range(n_lags)
     ]
     past = np.block(blocks)
-    cross = np.concatenate([covariances[n_lags - place] for place in range(n_lags)])
+    cross = np.concatenate([covariances[n_lags - lag] for lag in range(n_lags)])
     flat = solve(past, cross, assume_a="pos")
     innovation = covariances[0] - flat.T @ cross
     return flat.reshape(n_lags, n, n), (innovation + innovation.T) / 2

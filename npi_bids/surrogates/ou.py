@@ -1,7 +1,8 @@
-"""Multivariate Ornstein-Uhlenbeck process: linear dynamics in continuous time, seen once per TR.
+"""Multivariate Ornstein-Uhlenbeck process: linear dynamics in continuous time, sampled every TR.
 
-The innovations of a process with independent noise tell of its connections too, because one
-region's noise has reached the others before the next sample is taken; a VAR throws that away.
+The innovations of a process with independent noise are informative about its connections too,
+because the noise of one region reaches the others before the next sample is taken; a VAR discards
+this information.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
-from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose, pairs
+from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose_model, make_pairs
 from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
 from npi_bids.surrogates.var import VAR
 
@@ -22,7 +23,7 @@ _TINY = 1e-6
 
 
 class MOUFields(TypedDict):
-    """What loading an :class:`MOU` needs beside the tensors."""
+    """Fields that loading an :class:`MOU` requires besides the tensors."""
 
     form: Literal["mou"]
     penalty: float
@@ -36,9 +37,9 @@ class MOU(VAR):
     Attributes
     ----------
     process
-        In z-scored units.
+        The process in z-scored units.
     choices
-        Made from the data.
+        Whitening, memory and precisions chosen from the data.
     scale
         Shape (n_regions,); standard deviation of each region.
     """
@@ -57,13 +58,13 @@ class MOU(VAR):
             "scale": self.scale,
         }
 
-    def facts(self) -> dict[str, object]:
+    def fields(self) -> dict[str, object]:
         """Return penalty and choices."""
         return {"form": "mou", "penalty": self.penalty, "choices": asdict(self.choices)}
 
     @property
     def free_lags(self) -> int:
-        """Lags whose weights between regions are fitted."""
+        """Number of lags with fitted weights between regions."""
         return 1
 
     def noise_covariance(self) -> Array:
@@ -75,96 +76,99 @@ class MOU(VAR):
         """Return the standard errors of the most recent weights, shape (source, target).
 
         Posterior standard deviations: lagged products and innovations inform each pair of entries
-        of the drift, the prior adds its precision; regions other than the pair are taken as known
-        for the innovations, which is right for weak coupling.
+        of the drift, the prior adds its precision; for the innovations, regions outside the pair
+        are treated as known, which is accurate for weak coupling.
         """
-        scaled = _scaled(windows, windows.target.mean(axis=0), self.scale)
-        past, future = pairs(scaled, self.choices)
+        standardised = _standardise(windows, windows.target.mean(axis=0), self.scale)
+        past, future = make_pairs(standardised, self.choices)
         moments = second_moments(past, future)
-        own = np.diag(self.process.drift)
-        spread = np.linalg.inv(moments.past + _TINY * np.eye(len(own)))
-        left = np.mean((future - past @ self.process.transition) ** 2, axis=0)
-        slope = mean_exponential(own[:, None], own[None, :])
-        lagged = len(windows) * slope**2 / np.outer(np.diag(spread), left)
-        together = innovation_slope(own[:, None] + own[None, :]) * self.process.diffusion[:, None]
-        shared = len(windows) / np.outer(left, left)
+        self_connections = np.diag(self.process.drift)
+        inverse_moment = np.linalg.inv(moments.past + _TINY * np.eye(len(self_connections)))
+        noise_variances = np.mean((future - past @ self.process.transition) ** 2, axis=0)
+        slope = mean_exponential(self_connections[:, None], self_connections[None, :])
+        lagged = len(windows) * slope**2 / np.outer(np.diag(inverse_moment), noise_variances)
+        shared_slope = (
+            innovation_slope(self_connections[:, None] + self_connections[None, :])
+            * self.process.diffusion[:, None]
+        )
+        shared = len(windows) / np.outer(noise_variances, noise_variances)
         even, odd = self.choices.precision
-        there = lagged + shared * together**2 + (even + odd) / 2
-        crossed = shared * together * together.T + (even - odd) / 2
-        variance = there.T / (there * there.T - crossed**2)
+        information = lagged + shared * shared_slope**2 + (even + odd) / 2
+        crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2
+        variance = information.T / (information * information.T - crossed**2)
         errors: Array = slope * np.sqrt(variance) * self.scale[None, :] / self.scale[:, None]
         return errors
 
 
-def load_mou(tensors: Mapping[str, Array], facts: MOUFields) -> MOU:
-    """Return what :func:`fit_mou` made."""
+def load_mou(tensors: Mapping[str, Array], fields: MOUFields) -> MOU:
+    """Restore a process fitted by :func:`fit_mou`."""
     return MOU(
         tensors["weights"],
         tensors["offset"],
         OU(tensors["drift"], tensors["diffusion"]),
-        Choices.from_facts(facts["choices"]),
+        Choices.from_fields(fields["choices"]),
         tensors["scale"],
-        penalty=float(facts["penalty"]),
+        penalty=float(fields["penalty"]),
     )
 
 
 def fit_mou(
     train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
 ) -> tuple[Surrogate, TrainLog]:
-    """Fit by maximum a posteriori, with all choices made by held-out stretches of ``train``.
+    """Fit by maximum a posteriori, with all choices made on held-out stretches of ``train``.
 
     The prior is Gaussian with two precisions. Their *ratio* is that of the lagged evidence for the
     two parts (:func:`~npi_bids.surrogates.lagged_evidence.lagged_evidence`), whose null does not
-    depend on the residuals being white; their *size* is the one of least held-out error. Where
-    neither part has any lagged evidence, what regions share is instantaneous at this sampling
-    rate; then the smooth autoregression common to all regions (haemodynamics) is taken out first
-    (``--whitening``). Elsewhere regions may remember their own earlier samples, if held-out data
-    gain by it.
+    depend on the residuals being white; their *size* is the one of lowest held-out error. If
+    neither part has any lagged evidence, interactions are instantaneous at this sampling rate;
+    then the smooth autoregression common to all regions (haemodynamics) is removed first
+    (``--whitening``). Otherwise regions may have a memory of their own earlier samples, if this
+    lowers the held-out error.
 
     Parameters
     ----------
     train, valid
-        Windows to learn from, and held-out windows (may be empty) for the log alone.
+        Training windows, and held-out windows (may be empty), which only enter the log.
     settings
-        ``n_lags - 1`` earlier samples are there for whitening or memory; ``whitening``.
+        ``n_lags - 1`` earlier samples serve whitening or memory; ``whitening`` is auto, on or off.
     like
-        A fit of the same subject whose choices to keep; with more windows, a place to start.
+        A fit of the same subject whose choices are kept; with more windows, only the start.
 
     Returns
     -------
     MOU
-        With ``n_lags`` lags.
+        The fit, with ``n_lags`` lags.
     TrainLog
-        Errors, and what was chosen.
+        Errors, and the choices by name.
     """
-    known = like if isinstance(like, MOU) else None
-    model, details = fit_process(train, settings.whitening, known)
+    previous = like if isinstance(like, MOU) else None
+    model, details = fit_process(train, settings.whitening, previous)
     return model, TrainLog((model.mse(train),), (model.mse(valid),), details)
 
 
 def fit_process(
     windows: Windows, whitening: str, like: MOU | None = None
 ) -> tuple[MOU, tuple[tuple[str, float], ...]]:
-    """Fit the process; return it with what was chosen, by name.
+    """Fit the process; also return the choices by name.
 
     Parameters
     ----------
     windows
-        To fit.
+        Windows to fit.
     whitening
-        auto, on or off.
+        ``auto``, ``on`` or ``off``.
     like
-        A fit whose choices to keep; on more windows than it had they are made anew.
+        A fit whose choices are kept; with more windows than it had they are made again.
     """
     mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    scaled = _scaled(windows, mean, scale)
-    known = like is not None and len(windows) <= like.choices.n_windows
-    choices = like.choices if like and known else choose(scaled, whitening)
-    past, future = pairs(scaled, choices)
-    # Parts of the data start afresh: where they say nothing the fit stays where it starts, and
-    # parts that start from the whole would agree for no reason.
-    start = like.process if like and not known else None
+    standardised = _standardise(windows, mean, scale)
+    reuse = like is not None and len(windows) <= like.choices.n_windows
+    choices = like.choices if like and reuse else choose_model(standardised, whitening)
+    past, future = make_pairs(standardised, choices)
+    # Parts of the data are fitted from scratch: an uninformative fit stays at its start, and parts
+    # that start from the fit to all data would agree spuriously.
+    start = like.process if like and not reuse else None
     process = fit_ou(second_moments(past, future), choices.precision, start)
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
@@ -181,7 +185,7 @@ def fit_process(
     return model, details
 
 
-def _scaled(windows: Windows, mean: Array, scale: Array) -> Windows:
+def _standardise(windows: Windows, mean: Array, scale: Array) -> Windows:
     return Windows(
         (windows.history - mean) / scale, (windows.target - mean) / scale, windows.position
     )
@@ -201,7 +205,7 @@ def unroll(transition: Array, choices: Choices, n_lags: int) -> Array:
 
 
 def mean_exponential(one: Array, other: Array) -> Array:
-    """Return ``(e^a - e^b) / (a - b)``: how the transition follows an entry of the drift."""
+    """Return ``(e^a - e^b) / (a - b)``: how the transition depends on an entry of the drift."""
     half = (one - other) / 2
     ratio = np.where(np.abs(half) > 1e-6, np.sinh(half) / np.where(half == 0, 1, half), 1.0)
     slope: Array = np.exp((one + other) / 2) * ratio
@@ -209,6 +213,6 @@ def mean_exponential(one: Array, other: Array) -> Array:
 
 
 def innovation_slope(rate: Array) -> Array:
-    """Return ``int_0^1 s e^(rate s) ds``: how the innovations follow an entry of the drift."""
+    """Return ``int_0^1 s e^(rate s) ds``: how the innovations depend on an entry of the drift."""
     slope: Array = (np.exp(rate) * (rate - 1) + 1) / rate**2
     return slope

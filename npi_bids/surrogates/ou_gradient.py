@@ -1,7 +1,8 @@
 """Transition and innovation covariance of an Ornstein-Uhlenbeck process, with their gradient.
 
-Forward a Taylor series over a short step, doubled until it is a sample long; backward the same in
-reverse order (reverse-mode differentiation written out), several times faster than recording it.
+The forward pass is a Taylor series over a short step, doubled until the step is one sample long.
+The backward pass is the same in reverse order (reverse-mode differentiation written out), which is
+several times faster than automatic differentiation.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import numpy as np
 
 from npi_bids.records import Array
 
-_ORDER = 6  # of the Taylor series of a step whose norm is below about a half: error 1e-6
+_ORDER = 6  # order of the Taylor series; for steps with norm below about a half the error is 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transition:
-    """``W = e^F`` and ``Q = int_0^1 e^{F's} D e^{Fs} ds``, and all that their gradient needs.
+    """``W = e^F`` and ``Q = int_0^1 e^{F's} D e^{Fs} ds``, and what their gradient needs.
 
     Attributes
     ----------
@@ -34,29 +35,29 @@ class Transition:
     _chain: tuple[tuple[Array, Array, Array], ...]
 
     def gradient(self, by_matrix: Array, by_innovation: Array) -> tuple[Array, Array]:
-        """Return the gradient by drift and by diffusion, from those by W and by Q (symmetric)."""
+        """Return the gradient by drift and diffusion from those by W and by Q (symmetric)."""
         by_w, by_q = by_matrix, by_innovation
         for w, _, qw in reversed(self._chain):
-            pulled = w @ by_q
+            w_by_q = w @ by_q
             by_w = w.T @ by_w + by_w @ w.T + 2 * (qw @ by_q)
-            by_q = by_q + pulled @ w.T
+            by_q = by_q + w_by_q @ w.T
         short = self._short
         by_short, by_term = np.zeros_like(short), by_q.copy()
         for power in range(_ORDER, 1, -1):
             by_short += self._terms[power - 2] @ by_term * (2 / power)
-            turned = short @ by_term
-            by_term = by_q + (turned + turned.T) / power
+            product = short @ by_term
+            by_term = by_q + (product + product.T) / power
         by_diffusion: Array = np.diag(by_term) * self._step
         by_power = by_w
-        for power, later in zip(range(1, _ORDER), reversed(self._powers[:-1]), strict=True):
-            by_short += by_power @ later.T / power
+        for power, next_power in zip(range(1, _ORDER), reversed(self._powers[:-1]), strict=True):
+            by_short += by_power @ next_power.T / power
             by_power = short.T @ by_power / power
         by_short += by_power / _ORDER
         return by_short * self._step, by_diffusion
 
 
 def transition(drift: Array, diffusion: Array, n_halvings: int) -> Transition:
-    """Return transition and innovation covariance.
+    """Return the transition and the innovation covariance.
 
     Parameters
     ----------
@@ -65,7 +66,8 @@ def transition(drift: Array, diffusion: Array, n_halvings: int) -> Transition:
     diffusion
         Shape (n_regions,); variance of the noise per sample.
     n_halvings
-        Of the sample; the norm of the drift over such a step should be below a half.
+        How often the sampling period is halved; the norm of the drift over the resulting step
+        should be below a half.
     """
     step = 0.5**n_halvings
     short, identity = drift * step, np.eye(len(drift))
@@ -77,14 +79,14 @@ def transition(drift: Array, diffusion: Array, n_halvings: int) -> Transition:
     term = np.diag(diffusion * step)
     terms, innovation = [term], term.copy()
     for order in range(2, _ORDER + 1):
-        half = short.T @ term
-        term = (half + half.T) / order
+        product = short.T @ term
+        term = (product + product.T) / order
         terms.append(term)
         innovation = innovation + term
     chain, matrix = [], power
     for _ in range(n_halvings):
-        moved = innovation @ matrix
-        chain.append((matrix, innovation, moved))
-        innovation = innovation + matrix.T @ moved
+        innovation_by_matrix = innovation @ matrix
+        chain.append((matrix, innovation, innovation_by_matrix))
+        innovation = innovation + matrix.T @ innovation_by_matrix
         matrix = matrix @ matrix
     return Transition(matrix, innovation, short, step, tuple(powers), tuple(terms), tuple(chain))

@@ -1,4 +1,4 @@
-"""Ridge regression with the penalty of least leave-one-out error."""
+"""Ridge regression with the penalty of lowest leave-one-out error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from npi_bids.errors import (
 from npi_bids.records import Array
 from npi_bids.wording import count_noun
 
-# Penalties that leave-one-out chooses from, relative to the mean eigenvalue of the design.
+# Candidate penalties, relative to the mean eigenvalue of the design.
 _PENALTIES = np.logspace(-6, 3, 37)
 
 
@@ -27,7 +27,7 @@ class RidgeFit:
     offset
         Shape (n_targets,).
     penalty
-        Chosen from a grid, in squared units of the design, summed over samples.
+        Chosen penalty, in squared units of the design, summed over samples.
     residual
         Leave-one-out residuals, shape (n_samples, n_targets).
     """
@@ -44,7 +44,7 @@ class RidgeFit:
 
 
 def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> RidgeFit:
-    """Regress all targets on the design; one penalty, by exact leave-one-out.
+    """Regress all targets on the design with one penalty, chosen by exact leave-one-out.
 
     The leave-one-out residual of sample t is ``e_t / (1 - h_t)`` with the leverage ``h_t``, which
     one singular value decomposition gives for all penalties at once (Hastie, Tibshirani and
@@ -57,15 +57,15 @@ def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> Rid
     target
         Shape (n_samples, n_targets).
     penalty
-        A penalty to use instead of choosing one.
+        Fixed penalty, instead of a chosen one.
 
     Raises
     ------
     SurrogateError
-        The design does not vary, or there are fewer than three samples.
+        If the design does not vary, or there are fewer than three samples.
     """
     mean, target_mean = design.mean(axis=0), target.mean(axis=0)
-    left, singular, right = np.linalg.svd(design - mean, full_matrices=False)
+    left_vectors, singular, right_vectors = np.linalg.svd(design - mean, full_matrices=False)
     scale = float(np.mean(singular**2))
     if not scale > 0 or len(design) < 3:
         raise SurrogateError(
@@ -73,22 +73,22 @@ def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> Rid
             f"variance of {scale:g}."
         )
     centred = target - target_mean
-    projected = left.T @ centred
+    projected = left_vectors.T @ centred
     candidates = _PENALTIES * scale if penalty is None else np.array([penalty])
     best, chosen, residual = np.inf, candidates[0], centred
     for candidate in candidates:
         left_out = _leave_one_out(
-            left, singular**2 / (singular**2 + candidate), projected, centred
+            left_vectors, singular**2 / (singular**2 + candidate), projected, centred
         )
         loss = float(np.mean(left_out**2))
         if loss < best:
             best, chosen, residual = loss, candidate, left_out
-    weights = right.T @ (projected * (singular / (singular**2 + chosen))[:, None])
+    weights = right_vectors.T @ (projected * (singular / (singular**2 + chosen))[:, None])
     return RidgeFit(weights, target_mean - mean @ weights, float(chosen), residual)
 
 
-def _leave_one_out(left: Array, shrink: Array, projected: Array, centred: Array) -> Array:
-    residual = centred - left @ (shrink[:, None] * projected)
-    leverage = 1 / len(left) + (left**2) @ shrink  # 1/n is the share of the mean
+def _leave_one_out(left_vectors: Array, shrink: Array, projected: Array, centred: Array) -> Array:
+    residual = centred - left_vectors @ (shrink[:, None] * projected)
+    leverage = 1 / len(left_vectors) + (left_vectors**2) @ shrink  # 1/n is the share of the mean
     left_out: Array = residual / np.maximum(1 - leverage, 1e-9)[:, None]
     return left_out

@@ -2,7 +2,7 @@
 
 A gain is the fraction by which the held-out mean squared error must fall for the alternative to
 replace the simpler model. None of the values is published; ``python -m benchmarks.accuracy`` and
-``python -m benchmarks.calibration`` show what they give on systems whose connectivity is known.
+``python -m benchmarks.calibration`` show their effect in systems with known connectivity.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ NETWORKS_GAIN = 0.005
 MEMORY_GAIN = 0.01
 # The autoregression common to all regions is extended by one lag.
 WHITENING_GAIN = 0.005
-# Lagged evidence below this is explained by sampling alone (whose expectation is 1).
+# Lagged evidence below this is explained by sampling error (whose expectation is 1).
 ABSENT_EVIDENCE = 1.3
+# What delays need to be taken without a lower one-step error (nats): evidence and log likelihood
+# of held-out stretches over those without delays, in sum, and that likelihood over a VAR of one
+# lag. The one-step error may then be higher by a fraction: strong priors, which predict best, are
+# not those of highest evidence.
+CLEAR_DELAY_EVIDENCE, CLEAR_DELAY_OVER_VAR, CLEAR_DELAY_TOLERANCE = 30.0, 60.0, 0.025
 
-# Fraction of the windows that trains where the caller held none out.
+# Fraction of the windows used for training if the caller holds none out.
 TRAIN_FRACTION = 0.8
 # Stretches of time: two train and two validate, then vice versa.
 N_STRETCHES = 4
-# Regions that choices are made on, evenly spaced, where there are more.
+# Largest number of regions on which choices are made, evenly spaced if there are more.
 MOST_REGIONS = 64
 # Iterations of a fit that only compares choices.
 COMPARISON_ITERATIONS = 40

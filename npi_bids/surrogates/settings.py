@@ -1,4 +1,4 @@
-"""Options of what a subject starts from; light, because the command line reads them."""
+"""Options of the prior of a subject; imports are light, as the command line reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from npi_bids.settings import check_options, option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorSettings:
-    """What a subject's surrogate starts from."""
+    """Prior of a subject's surrogate."""
 
     pretrained: str = option(
         "",

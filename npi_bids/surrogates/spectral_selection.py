@@ -1,4 +1,4 @@
-"""What the data choose for a process seen through delays and a gain: gain, precisions, delays."""
+"""Data-driven choice of the observation model: common gain, noise, precisions and delays."""
 
 from __future__ import annotations
 
@@ -9,34 +9,44 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
+from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Observation, RegionSeries
 from npi_bids.surrogates.cross_spectra import (
     Complex,
     CrossSpectra,
     cross_spectra,
-    stretches,
+    split_runs,
 )
+from npi_bids.surrogates.measurement_noise import estimate_noise
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
-from npi_bids.surrogates.spectral import SpectralFit, SpectralPrior, SpectralProblem
+from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.spectral import (
+    SpectralFit,
+    SpectralPrior,
+    SpectralProblem,
+    whittle_log_likelihood,
+)
 
 _RATE = 0.7  # per second; median of the prior of the mean rate
-_WIDE = 1.5  # s; SD of the delays in the fits that choose
-_FIRST = (30.0, 30.0)  # precisions that the first fits have
-_OWN = (0.35, 0.6, 0.8)  # own weights that fits with a free gain start from
-_ITERATIONS = (60, 40, 100)  # of the first fits, while precisions are chosen, and of the last one
-_ROUNDS = 2  # of the fixed point for the precisions
-FEWEST_REGIONS = 10  # with fewer the delays take what is direction
-# Share of the information on the delays that is believed, since their errors are 1.3 to 2 times
-# what all of it would say, and the evidence (nats) that they must bring.
-_BELIEVED, _GATE = 0.25, 12.0
-_FOLDS = 4  # stretches of time, each held out once
-_MOST_PRECISION = 1e5
+_WIDE_DELAY_SD = 1.5  # s; SD of the delays in the fits that choose the model
+_START_PRECISIONS = (30.0, 30.0)  # precisions of the first fits
+_START_AUTOREGRESSIONS = (0.35, 0.6, 0.8)  # initial values of the fits with a free gain
+_ITERATIONS = (60, 40, 100)  # of the first fits, of those that choose precisions, and of the last
+_ROUNDS = 2  # of the fixed-point iteration for the precisions
+MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of connections
+# Share of the information on the delays that is used, since their errors are 1.3 to 2 times
+# what all of it would imply, and the evidence (nats) that delays need.
+_INFORMATION_SHARE, _EVIDENCE_GATE = 0.25, 12.0
+_NOISE_GATE = 12.0  # evidence (nats) that measurement noise needs
+_MIN_BINS = 4  # frequency bins that a passband must hold
+_FOLDS = 4  # consecutive parts of the runs, each held out once
+_MAX_PRECISION = 1e5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservationModel:
-    """A fitted process with how the regions show it.
+    """A fitted process with its observation model.
 
     Attributes
     ----------
@@ -47,10 +57,13 @@ class ObservationModel:
     model
         The fit with the spectra that it expects.
     delay_errors
-        Shape (n_regions,); standard error of each delay, in samples; NaN where there are none.
+        Shape (n_regions,); standard error of each delay, in samples; NaN without delays.
     transition_errors
-        Shape (n_regions, n_regions); standard errors of the transition, with what the delays leave
-        unknown.
+        Shape (n_regions, n_regions); standard errors of the transition, including the
+        uncertainty of the delays.
+    delay_share
+        Shape (n_regions, n_regions); share of their squares that is due to the delays; NaN without
+        delays.
     """
 
     choice: Observation
@@ -58,15 +71,22 @@ class ObservationModel:
     model: FittedModel
     delay_errors: Array
     transition_errors: Array
+    delay_share: Array
 
 
 def choose_observation(
-    runs: Sequence[RegionSeries], tr: float, *, delays: bool = True, gain: bool | None = None
+    runs: Sequence[RegionSeries],
+    tr: float,
+    *,
+    delays: bool = True,
+    gain: bool | None = None,
+    passband: tuple[float, float] | None = None,
 ) -> ObservationModel:
     """Choose and fit the observation model.
 
-    Delays are taken where their evidence is above a gate, and where they help to predict the
-    spectra of held-out stretches of time.
+    Delays are included if their evidence is above a threshold and if they help to predict the
+    spectra of held-out stretches of time; white measurement noise, if there is a common gain and
+    the evidence for noise is above a threshold.
 
     Parameters
     ----------
@@ -77,17 +97,35 @@ def choose_observation(
     delays
         Whether regions may have delays; never with fewer than ten regions.
     gain
-        Whether there is a common gain; by likelihood where None.
+        Whether there is a common gain; if None, the likelihood decides.
+    passband
+        Frequencies that are used, lowest and highest (Hz); if None, those that have power.
+
+    Raises
+    ------
+    SettingsError
+        If the passband holds too few frequencies.
     """
     n_regions = runs[0].data.shape[1]
-    chooser = _Chooser(runs, tr, delays=delays and n_regions >= FEWEST_REGIONS)
-    return chooser.fitted(*chooser.chosen(gain))
+    band = None
+    if passband is not None:
+        band = 2 * math.pi * passband[0] * tr, min(2 * math.pi * passband[1] * tr, math.pi)
+    enough = n_regions >= MIN_OBSERVATION_REGIONS
+    chooser = _Chooser(runs, tr, delays=delays and enough, band=band)
+    n_bins = len(chooser.spectra.frequency)
+    if passband is not None and n_bins < _MIN_BINS:
+        raise SettingsError(
+            f"--passband {passband[0]:g} {passband[1]:g} holds {n_bins} of the {chooser.n_bins} "
+            f"frequency bins up to {0.5 / tr:.3g} Hz; at least {_MIN_BINS} "
+            "are needed. Widen it, or leave it at auto."
+        )
+    return chooser.refit(*chooser.choose(gain))
 
 
 def refit_observation(
     runs: Sequence[RegionSeries], tr: float, choice: Observation, start: SpectralFit | None = None
 ) -> ObservationModel:
-    """Fit other stretches of the same subject with what was chosen.
+    """Fit other stretches of the same subject with an observation model chosen before.
 
     Parameters
     ----------
@@ -96,16 +134,16 @@ def refit_observation(
     tr
         Sampling period (s).
     choice
-        To keep.
+        The observation model to keep.
     start
-        Where the fit starts; from uncoupled regions where None.
+        Initial fit; if None, uncoupled regions.
     """
     chooser = _Chooser(runs, tr, delays=choice.delay_sd > 0, choice=choice)
-    return chooser.fitted(choice, start)
+    return chooser.refit(choice, start)
 
 
 class _Chooser:
-    """Fits the series of one subject in one way after the other."""
+    """Fits candidate observation models to the series of one subject."""
 
     def __init__(
         self,
@@ -114,106 +152,194 @@ class _Chooser:
         *,
         delays: bool,
         choice: Observation | None = None,
+        band: tuple[float, float] | None = None,
     ) -> None:
         spectra = cross_spectra(runs)
-        self.band = choice.band if choice else spectra.band()
+        self.band = choice.band if choice else band or spectra.band()
         self.runs, self.tr, self.delays = runs, tr, delays
-        self.spectra, self.n_all = spectra.within(self.band), len(spectra.frequency)
+        self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
+        self.noise = choice.noise if choice else 0.0
+        self.spectra = self.measured.without_noise(self.noise)
         self.n_samples = spectra.n_samples
         self.prior = SpectralPrior(
-            precision=_FIRST, delay_sd=_WIDE / tr if delays else 0.0, gain=False, rate=_RATE * tr
+            precision=_START_PRECISIONS,
+            delay_sd=_WIDE_DELAY_SD / tr if delays else 0.0,
+            gain=False,
+            rate=_RATE * tr,
         )
-        self.own = choice.own if choice else _OWN[1]
+        self.autoregression = choice.own if choice else _START_AUTOREGRESSIONS[1]
 
-    def chosen(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
-        """Return what the data choose, and a fit to go on from."""
-        plain = self._fitted(self.prior, None, _ITERATIONS[0])
-        free = self._fitted_free(plain) if gain is not False else None
-        gained = -math.inf
+    def choose(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
+        """Return the chosen observation model, and a fit from which to continue."""
+        plain = self._fit(self.prior, None, _ITERATIONS[0])
+        free = self._fit_free_gain(plain) if gain is not False else None
+        gain_evidence = -math.inf
         if free is not None:
-            cost = self.n_all / 2 * math.log(self.n_samples)
-            gained = free.log_likelihood - plain.log_likelihood - cost
-        taken = gained > 0 if gain is None else gain
-        fit = free if taken and free is not None else plain
-        prior = replace(self.prior, gain=taken)
+            cost = self.n_bins / 2 * math.log(self.n_samples)
+            gain_evidence = free.log_likelihood - plain.log_likelihood - cost
+        has_gain = gain_evidence > 0 if gain is None else gain
+        fit = free if has_gain and free is not None else plain
+        prior = replace(self.prior, gain=has_gain)
+        noise_evidence = self._find_noise() if has_gain else math.nan
         for _ in range(_ROUNDS):
-            precision = evidence_precision(self._model(fit, prior), prior.precision)
+            precision = evidence_precision(self._build_model(fit, prior), prior.precision)
             prior = replace(prior, precision=precision)
-            fit = self._fitted(prior, fit, _ITERATIONS[1])
-        model = self._model(fit, prior)
+            fit = self._fit(prior, fit, _ITERATIONS[1])
+        model = self._build_model(fit, prior)
         prior = replace(prior, precision=evidence_precision(model, prior.precision))
-        sd, evidence = 0.0, math.nan
-        if self.delays:
-            information = _BELIEVED * delay_information(model, prior.precision)
-            sd, shrunk, evidence = evidence_of_delays(fit.delays, information)
-            late = replace(fit, delays=shrunk)
-            if evidence < _GATE or self._held_out(late, replace(prior, delay_sd=sd)) <= 0:
-                sd, late = 0.0, replace(fit, delays=np.zeros_like(shrunk))
-            fit = late
-        found = Observation(taken, gained, sd, evidence, prior.precision, self.band, self.own)
-        return found, fit
+        choice = Observation(
+            has_gain,
+            gain_evidence,
+            0.0,
+            math.nan,
+            prior.precision,
+            self.band,
+            self.autoregression,
+            noise=self.noise,
+            noise_evidence=noise_evidence,
+        )
+        if not self.delays:
+            return choice, fit
+        return self._choose_delays(choice, prior, fit, model)
 
-    def fitted(self, choice: Observation, start: SpectralFit | None) -> ObservationModel:
-        """Return the fit with what was chosen, and how sure it is."""
+    def _find_noise(self) -> float:
+        """Subtract measurement noise from the spectra if there is any; return its evidence."""
+        estimate = estimate_noise(
+            self.measured,
+            self.prior,
+            full_band=self.band is None,
+            start_autoregression=self.autoregression,
+        )
+        if estimate.evidence > _NOISE_GATE:
+            self.noise = estimate.share
+            self.spectra = self.measured.without_noise(self.noise)
+        return estimate.evidence
+
+    def _choose_delays(
+        self, choice: Observation, prior: SpectralPrior, fit: SpectralFit, model: FittedModel
+    ) -> tuple[Observation, SpectralFit]:
+        """Add delays to the choice if the evidence and the held-out stretches ask for them."""
+        information = _INFORMATION_SHARE * delay_information(model, prior.precision)
+        delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
+        delayed = replace(fit, delays=shrunk)
+        over_plain = over_var = math.nan
+        if evidence >= _EVIDENCE_GATE:
+            over_plain, over_var = self._delay_benefit(delayed, replace(prior, delay_sd=delay_sd))
+        if not over_plain > 0:
+            delay_sd, delayed = 0.0, replace(fit, delays=np.zeros_like(shrunk))
+        choice = replace(
+            choice,
+            delay_sd=delay_sd,
+            delay_evidence=evidence,
+            delay_benefit=over_plain,
+            delay_over_var=over_var,
+        )
+        return choice, delayed
+
+    def refit(self, choice: Observation, start: SpectralFit | None) -> ObservationModel:
+        """Fit a chosen observation model, with standard errors."""
         prior = replace(
             self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
         )
-        fit = self._fitted(prior, start, _ITERATIONS[2])
-        model = self._model(fit, prior)
-        unsure: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
+        fit = self._fit(prior, start, _ITERATIONS[2])
+        model = self._build_model(fit, prior)
+        delay_covariance: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
         delay_errors = np.full(self.spectra.n_regions, np.nan)
         if choice.delay_sd:
-            information = _BELIEVED * delay_information(model, prior.precision)
+            information = _INFORMATION_SHARE * delay_information(model, prior.precision)
             information += np.eye(len(information)) / choice.delay_sd**2
-            unsure = np.linalg.inv(information).astype(np.float64)
-            delay_errors = np.sqrt(np.diag(unsure))
-        errors = transition_errors(model, prior.precision, unsure)
-        return ObservationModel(choice, fit, model, delay_errors, errors)
+            delay_covariance = np.linalg.inv(information).astype(np.float64)
+            delay_errors = np.sqrt(np.diag(delay_covariance))
+        errors = transition_errors(model, prior.precision, delay_covariance)
+        delay_share = np.full_like(errors, np.nan)
+        if choice.delay_sd:
+            fixed_delays = transition_errors(model, prior.precision, 0 * delay_covariance)
+            delay_share = 1 - (fixed_delays / errors) ** 2
+        return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
 
-    def _held_out(self, late: SpectralFit, prior: SpectralPrior) -> float:
-        """Return by how much delays raise the log likelihood of held-out stretches of time."""
+    def _delay_benefit(self, delayed: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
+        """Return the log likelihood of held-out stretches that delays add.
+
+        Returns
+        -------
+        over_plain
+            Over the same process without delays.
+        over_var
+            Over a VAR of one lag, whose dynamics are discrete; NaN where the gain is free.
+        """
         parts = [
-            part for part in stretches(self.runs, _FOLDS) if any(run.keep.any() for run in part)
+            part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
         ]
-        plain, prompt = replace(prior, delay_sd=0.0), replace(late, delays=0 * late.delays)
-        gained = 0.0
+        plain, undelayed = (
+            replace(prior, delay_sd=0.0),
+            replace(delayed, delays=0 * delayed.delays),
+        )
+        over_plain, over_var = 0.0, math.nan if prior.gain else 0.0
         for part in parts:
-            rest = [run for other in parts if other is not part for run in other]
-            learn, check = (
-                cross_spectra(side, self.n_all).within(self.band) for side in (rest, part)
+            training = [run for other in parts if other is not part for run in other]
+            training_spectra, test_spectra = (
+                cross_spectra(side, self.n_bins).within(self.band).without_noise(self.noise)
+                for side in (training, part)
             )
-            for sign, believed, start in ((1, prior, late), (-1, plain, prompt)):
-                fit = self._problem(believed, spectra=learn).fit(start, _ITERATIONS[1])
-                gained += sign * self._problem(believed, spectra=check).log_likelihood(fit)
-        return gained
+            likelihoods = []
+            for fold_prior, start in ((prior, delayed), (plain, undelayed)):
+                fit = self._problem(fold_prior, spectra=training_spectra).fit(
+                    start, _ITERATIONS[1]
+                )
+                likelihoods.append(
+                    self._problem(fold_prior, spectra=test_spectra).log_likelihood(fit)
+                )
+            over_plain += likelihoods[0] - likelihoods[1]
+            over_var += likelihoods[0] - _var_log_likelihood(training, test_spectra)
+        return over_plain, over_var
 
     def _problem(
         self,
         prior: SpectralPrior,
-        own: float | None = None,
+        autoregression: float | None = None,
         spectra: CrossSpectra | None = None,
     ) -> SpectralProblem:
         return SpectralProblem(
-            spectra or self.spectra, prior, whole_band=self.band is None, own=own or self.own
+            spectra or self.spectra,
+            prior,
+            full_band=self.band is None,
+            start_autoregression=autoregression or self.autoregression,
         )
 
-    def _fitted(
+    def _fit(
         self, prior: SpectralPrior, start: SpectralFit | None, iterations: int
     ) -> SpectralFit:
         return self._problem(prior).fit(start, iterations)
 
-    def _fitted_free(self, plain: SpectralFit) -> SpectralFit:
+    def _fit_free_gain(self, plain: SpectralFit) -> SpectralFit:
         """Fit with a free gain from several starts, as there are several optima."""
         prior = replace(self.prior, gain=True)
         starts: list[tuple[float, SpectralFit | None]] = [(0.5, plain)]
-        starts += [(own, None) for own in _OWN]
-        found = [self._problem(prior, own).fit(start, _ITERATIONS[0]) for own, start in starts]
-        best = min(range(len(found)), key=lambda place: found[place].objective)
-        self.own = starts[best][0]
-        return found[best]
+        starts += [(autoregression, None) for autoregression in _START_AUTOREGRESSIONS]
+        fits = [
+            self._problem(prior, autoregression).fit(start, _ITERATIONS[0])
+            for autoregression, start in starts
+        ]
+        best = min(range(len(fits)), key=lambda index: fits[index].objective)
+        self.autoregression = starts[best][0]
+        return fits[best]
 
-    def _model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
-        return FittedModel(self._problem(prior), fit)
+    def _build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
+        return FittedModel(self._problem(prior), fit, self.measured, self.noise)
+
+
+def _var_log_likelihood(training: Sequence[RegionSeries], test: CrossSpectra) -> float:
+    """Return the log likelihood of spectra under a ridge VAR of one lag, fitted to other runs."""
+    consecutive = [np.flatnonzero(run.keep[:-1] & run.keep[1:]) for run in training]
+    past, future = (
+        np.concatenate(
+            [run.data[rows + lag] for run, rows in zip(training, consecutive, strict=True)]
+        )
+        for lag in (0, 1)
+    )
+    fitted = fit_ridge(past, future)
+    innovation = fitted.residual.T @ fitted.residual / len(past)
+    return whittle_log_likelihood(test, fitted.weights, innovation)
 
 
 class FittedModel:
@@ -222,27 +348,61 @@ class FittedModel:
     Attributes
     ----------
     drift, transition, innovation, stationary
-        Of the state, shape (n_regions, n_regions).
+        Matrices of the state, shape (n_regions, n_regions).
     frequency, share
         Shape (n_bins,); radians per sample, and shares of the ordinates.
     power
-        Shape (n_bins, n_regions, n_regions); of the state.
-    gain
-        Shape (n_bins,); of the signals over that of the state, 1 where it is not free.
+        Shape (n_bins, n_regions, n_regions); cross-spectra of the state.
+    measured
+        Spectra of the signals.
+    noise
+        Share of white noise in the mean power of each region.
     """
 
-    def __init__(self, problem: SpectralProblem, fit: SpectralFit) -> None:
+    def __init__(
+        self,
+        problem: SpectralProblem,
+        fit: SpectralFit,
+        measured: CrossSpectra,
+        noise: float = 0.0,
+    ) -> None:
         self.drift, self.diffusion, self.delays = fit.drift, fit.diffusion, fit.delays
         self.frequency, self.share = problem.frequency, problem.share
         self.n_samples = problem.n_samples
         process = OU(fit.drift, fit.diffusion)
         self.transition, self.innovation = process.transition, process.innovation
         self.stationary: Array = solve_discrete_lyapunov(self.transition.T, self.innovation)
-        identity = np.eye(len(self.drift))
-        self.filter: Complex = problem.turn * identity - self.transition
-        self.inverse: Complex = np.linalg.inv(self.filter)
-        self.power: Complex = _adjoint(self.inverse) @ self.innovation @ self.inverse
-        self.gain = problem.gain_of(fit)
+        self.filter, self.inverse, self.power = self._state_spectra(self.frequency)
+        self.measured, self.noise = measured, noise
+        self._gain = problem.estimate_gain(fit)
+
+    def _state_spectra(self, frequency: Array) -> tuple[Complex, Complex, Complex]:
+        """Return ``e^(iw) I - W``, its inverse, and the cross-spectra of the state."""
+        phase = np.exp(1j * frequency)[:, None, None]
+        filters: Complex = phase * np.eye(len(self.drift)) - self.transition
+        inverse = np.linalg.inv(filters).astype(np.complex128)
+        power: Complex = _adjoint(inverse) @ self.innovation @ inverse
+        return filters, inverse, power
+
+    @property
+    def gain(self) -> Array:
+        """Power of the signals over that of the state in the measured bins, shape (n_bins,).
+
+        1 where the gain is not free. In bins that are nearly all noise it is what the noise
+        leaves of their power.
+        """
+        if len(self.frequency) == len(self.measured.frequency):
+            return self._gain
+        state = np.einsum("kii->ki", self._state_spectra(self.measured.frequency)[2]).real
+        signal = np.einsum("kii->ki", self.measured.power).real - self.noise_power
+        gain: Array = np.maximum((signal / state).mean(axis=1), 0.0)
+        gain[np.isin(self.measured.frequency, self.frequency)] = self._gain
+        return gain
+
+    @property
+    def noise_power(self) -> Array:
+        """Variance of the measurement noise, shape (n_regions,)."""
+        return self.measured.noise_power(self.noise)
 
     @property
     def conditional_precision(self) -> Array:
@@ -253,19 +413,20 @@ class FittedModel:
         return precision
 
     @property
-    def observed_power(self) -> Complex:
-        """Cross-spectra of the signals: of the state, with delays and gain."""
-        phase = np.exp(1j * self.frequency[:, None] * self.delays)
-        power: Complex = self.power * phase[:, :, None] * phase.conj()[:, None, :]
-        return power * self.gain[:, None, None]
+    def expected(self) -> CrossSpectra:
+        """Spectra of the signals: those of the state, with delays, gain and noise."""
+        phase = np.exp(1j * self.measured.frequency[:, None] * self.delays)
+        power = self._state_spectra(self.measured.frequency)[2]
+        power = power * phase[:, :, None] * phase.conj()[:, None, :] * self.gain[:, None, None]
+        return replace(self.measured, power=power + np.diag(self.noise_power))
 
 
 def _adjoint(matrices: Complex) -> Complex:
     return np.conj(np.swapaxes(matrices, 1, 2))
 
 
-def evidence_precision(model: FittedModel, before: tuple[float, float]) -> tuple[float, float]:
-    """Return the precisions of highest evidence: one round of MacKay's fixed point.
+def evidence_precision(model: FittedModel, previous: tuple[float, float]) -> tuple[float, float]:
+    """Return the precisions of highest evidence, by one step of MacKay's fixed-point iteration.
 
     The number of well-determined entries of a part over their energy (MacKay 1992,
     doi:10.1162/neco.1992.4.3.415), with the information on each pair of entries in closed form.
@@ -273,23 +434,23 @@ def evidence_precision(model: FittedModel, before: tuple[float, float]) -> tuple
     n = len(model.drift)
     root = np.sqrt(-np.diag(model.drift))
     relative = model.drift / np.outer(root, root)
-    own = np.exp(np.diag(model.drift))
-    slope = (own[:, None] + own) / 2 * np.outer(root, root)
+    self_weights = np.exp(np.diag(model.drift))
+    slope = (self_weights[:, None] + self_weights) / 2 * np.outer(root, root)
     information = (
         model.n_samples
         * slope**2
         / np.outer(model.conditional_precision, np.diag(model.innovation))
     )
     upper = np.triu_indices(n, 1)
-    both = (information + information.T)[upper]
-    found = []
+    pair_information = (information + information.T)[upper]
+    precisions = []
     for part, precision in zip(
-        (relative + relative.T, relative - relative.T), before, strict=True
+        (relative + relative.T, relative - relative.T), previous, strict=True
     ):
         energy = float(2 * ((part[upper] / 2) ** 2).sum())
-        known = float((both / (both + 2 * precision)).sum())
-        found.append(float(np.clip(known / max(energy, 1e-12), 1.0, _MOST_PRECISION)))
-    return found[0], found[1]
+        n_determined = float((pair_information / (pair_information + 2 * precision)).sum())
+        precisions.append(float(np.clip(n_determined / max(energy, 1e-12), 1.0, _MAX_PRECISION)))
+    return precisions[0], precisions[1]
 
 
 def delay_information(model: FittedModel, precision: tuple[float, float]) -> Array:
@@ -302,10 +463,10 @@ def delay_information(model: FittedModel, precision: tuple[float, float]) -> Arr
     whitened = model.filter @ np.linalg.inv(model.innovation) @ _adjoint(model.filter)
     by_delays = np.einsum("k,kij,kji->ij", u * w**2, model.power, whitened).real
     by_delays = by_delays - float((u * w**2).sum()) * np.eye(n)
-    mixed, known, _ = _mixed_information(model, precision)
-    weighted = (mixed / known).reshape(n, -1)
-    found = (by_delays - weighted @ mixed.reshape(n, -1).T) * model.n_samples
-    values, vectors = np.linalg.eigh((found + found.T) / 2)
+    mixed, by_transition, _ = _mixed_information(model, precision)
+    weighted = (mixed / by_transition).reshape(n, -1)
+    curvature = (by_delays - weighted @ mixed.reshape(n, -1).T) * model.n_samples
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
     information: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
     return information
 
@@ -319,93 +480,96 @@ def _mixed_information(
     -------
     mixed
         Shape (n_regions, n_regions, n_regions): delay, and both sides of W; per sample.
-    known
-        Shape (n_regions, n_regions); on W under the prior, per sample.
+    by_transition
+        Shape (n_regions, n_regions); information on W under the prior, per sample.
     bases
-        Of the sources and of the targets.
+        Eigenbases of the sources and of the targets.
     """
     n, w, u = len(model.drift), model.frequency, model.share
     crossed = np.conj(model.filter) @ np.linalg.inv(model.innovation)
-    turned = (1j * w * u)[:, None, None] * model.power
+    weighted_power = (1j * w * u)[:, None, None] * model.power
     mixed = np.stack([
-        np.einsum("kp,kq->pq", turned[:, i, :], crossed[:, i, :], optimize=True).real
+        np.einsum("kp,kq->pq", weighted_power[:, i, :], crossed[:, i, :], optimize=True).real
         for i in range(n)
     ])  # fmt: skip
-    own = np.einsum("k,kba->ab", 1j * w * u, model.inverse).real
-    mixed[np.arange(n), np.arange(n), :] -= own
+    self_delay = np.einsum("k,kba->ab", 1j * w * u, model.inverse).real
+    mixed[np.arange(n), np.arange(n), :] -= self_delay
     covariance = np.einsum("k,kij->ij", u, model.power.real)
-    spread, to_source = np.linalg.eigh(covariance)
-    noise, to_target = np.linalg.eigh(model.innovation)
+    variances, to_source = np.linalg.eigh(covariance)
+    noise_variances, to_target = np.linalg.eigh(model.innovation)
     rate = -float(np.diag(model.drift).mean())
     prior = math.sqrt(precision[0] * precision[1]) / model.n_samples
     prior = prior / math.exp(-2 * rate) / rate**2
-    known: Array = spread[:, None] / noise + prior
-    return to_source.T @ mixed @ to_target, known, (to_source, to_target)
+    by_transition: Array = variances[:, None] / noise_variances + prior
+    return to_source.T @ mixed @ to_target, by_transition, (to_source, to_target)
 
 
 def transition_errors(
-    model: FittedModel, precision: tuple[float, float], unsure_delays: Array
+    model: FittedModel, precision: tuple[float, float], delay_covariance: Array
 ) -> Array:
     """Return the standard errors of the transition.
 
     Laplace's approximation: lagged products and innovations inform each pair of entries, the prior
-    adds its precision (as for the process without an observation model), and what the delays leave
-    unknown comes on top: to first order W follows the delays by ``-H_WW^-1 H_Wd``.
+    adds its precision (as for the process without an observation model), and the uncertainty of
+    the delays is added: to first order W changes with the delays by ``-H_WW^-1 H_Wd``.
 
     Parameters
     ----------
     model
         The fit.
     precision
-        Of the symmetric and the antisymmetric part of the relative drift.
-    unsure_delays
+        Precisions of the symmetric and the antisymmetric part of the relative drift.
+    delay_covariance
         Shape (n_regions, n_regions); posterior covariance of the delays, in squared samples.
     """
-    own = np.diag(model.drift)
-    left = np.diag(model.innovation)
-    slope = mean_exponential(own[:, None], own[None, :])
-    lagged = model.n_samples * slope**2 / np.outer(model.conditional_precision, left)
-    size = np.outer(-own, -own)
+    self_connections = np.diag(model.drift)
+    noise_variances = np.diag(model.innovation)
+    slope = mean_exponential(self_connections[:, None], self_connections[None, :])
+    lagged = model.n_samples * slope**2 / np.outer(model.conditional_precision, noise_variances)
+    scale = np.outer(-self_connections, -self_connections)
     even, odd = precision
-    together = innovation_slope(own[:, None] + own[None, :]) * model.diffusion[:, None]
-    shared = model.n_samples / np.outer(left, left)
-    there = lagged + shared * together**2 + (even + odd) / 2 / size
-    crossed = shared * together * together.T + (even - odd) / 2 / size
-    variance = slope**2 * there.T / (there * there.T - crossed**2)
-    if unsure_delays.any():
-        mixed, known, (to_source, to_target) = _mixed_information(model, precision)
-        follows = to_source @ (mixed / known) @ to_target.T
-        values, vectors = np.linalg.eigh(unsure_delays)
-        moved = np.einsum("de,dpq->epq", vectors * np.sqrt(np.maximum(values, 0)), follows)
-        variance = variance + (moved**2).sum(axis=0)
+    shared_slope = (
+        innovation_slope(self_connections[:, None] + self_connections[None, :])
+        * model.diffusion[:, None]
+    )
+    shared = model.n_samples / np.outer(noise_variances, noise_variances)
+    information = lagged + shared * shared_slope**2 + (even + odd) / 2 / scale
+    crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2 / scale
+    variance = slope**2 * information.T / (information * information.T - crossed**2)
+    if delay_covariance.any():
+        mixed, by_transition, (to_source, to_target) = _mixed_information(model, precision)
+        sensitivity = to_source @ (mixed / by_transition) @ to_target.T
+        values, vectors = np.linalg.eigh(delay_covariance)
+        shifts = np.einsum("de,dpq->epq", vectors * np.sqrt(np.maximum(values, 0)), sensitivity)
+        variance = variance + (shifts**2).sum(axis=0)
     errors: Array = np.sqrt(variance)
     return errors
 
 
-def evidence_of_delays(delays: Array, information: Array) -> tuple[float, Array, float]:
-    """Return the spread of delays of highest evidence, the delays shrunk with it, and its gain.
+def shrink_delays(delays: Array, information: Array) -> tuple[float, Array, float]:
+    """Return the delay spread of highest evidence, the shrunken delays, and the evidence gained.
 
-    The found delays are taken as drawn from ``N(0, sd^2 I + information^-1)``.
+    The estimated delays are modelled as samples of ``N(0, sd^2 I + information^-1)``.
 
     Returns
     -------
     sd
-        In samples.
-    delays
-        Shape (n_regions,).
+        Standard deviation of the delays, in samples.
+    shrunk
+        Shape (n_regions,); the shrunken delays, in samples.
     gain
         Log evidence over that of no delays (nats).
     """
     values, vectors = np.linalg.eigh(information)
-    known = values > 1e-6 * values.max()
-    values, vectors = values[known], vectors[:, known]
-    turned = vectors.T @ delays
+    determined = values > 1e-6 * values.max()
+    values, vectors = values[determined], vectors[:, determined]
+    projected = vectors.T @ delays
 
     def evidence(sd: float) -> float:
         variance = sd**2 + 1 / values
-        return float(-0.5 * (np.log(variance) + turned**2 / variance).sum())
+        return float(-0.5 * (np.log(variance) + projected**2 / variance).sum())
 
-    none = 1e-3
-    sd = max([none, *np.geomspace(0.02, 5, 60).tolist()], key=evidence)
-    shrunk: Array = vectors @ (turned * sd**2 / (sd**2 + 1 / values))
-    return float(sd), shrunk, evidence(sd) - evidence(none)
+    negligible = 1e-3
+    sd = max([negligible, *np.geomspace(0.02, 5, 60).tolist()], key=evidence)
+    shrunk: Array = vectors @ (projected * sd**2 / (sd**2 + 1 / values))
+    return float(sd), shrunk, evidence(sd) - evidence(negligible)

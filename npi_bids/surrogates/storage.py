@@ -1,4 +1,4 @@
-"""Fitted and pre-trained surrogates on disk: safetensors for the numbers, JSON for the rest."""
+"""Storage of fitted and pre-trained surrogates: safetensors for numbers, JSON for metadata."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from npi_bids.io.files import replacing
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate, TrainSettings
-from npi_bids.surrogates.families import WHOLE_BRAIN, families, imported
-from npi_bids.surrogates.group_prior import GroupPrior, Tensors, Total
+from npi_bids.surrogates.families import WHOLE_BRAIN, families, import_function
+from npi_bids.surrogates.group_prior import GroupPrior, SummedMoments, Tensors
 from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.pretraining import Pretrained
 
-KIND = "npi-bids pre-trained surrogate"
-_ABOUT = "npi_bids"  # field of the safetensors' own metadata
+PRETRAINED_TYPE = "npi-bids pre-trained surrogate"
+_METADATA_FIELD = "npi_bids"  # field in the metadata of the safetensors file
 _FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedKind(Record):
-    """What a JSON beside a safetensors file says that it is."""
+    """Type of a safetensors file, as stated in the JSON beside it."""
 
-    kind: str = entry("What the file holds, to tell it from other surrogates.", default="")
-    description: str = entry("The same in a sentence.", default="")
+    kind: str = entry(
+        "Type of the file, which distinguishes it from other surrogates.", default=""
+    )
+    description: str = entry("Description of the type in a sentence.", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedLinks(Record):
-    """What a pre-trained surrogate comes from."""
+    """Sources of a pre-trained surrogate."""
 
     atlas: Mapping[str, str] = entry("Entities of the atlas.", factory=dict)
     node_files: tuple[str, ...] = entry("BIDS URI of the table of regions.", default=())
@@ -59,7 +61,7 @@ class PretrainedSidecar(Record):
     subjects: Mapping[str, int] = entry("Fold of each subject.")
     number_of_subjects: int = entry("Subjects that it was trained on.")
     folds: int = entry("Parts of the group that are left out in turn.")
-    choices: Choices = entry("What the data of the group chose.")
+    choices: Choices = entry("Choices made on the data of the group.")
     penalty: float = entry("Ridge penalty of the linear model.")
     linear_is_var: bool = entry("Whether the linear part is a VAR.")
     networks: tuple[str, ...] = entry("Names of the networks.")
@@ -72,12 +74,12 @@ class Stored(Protocol):
     def tensors(self) -> dict[str, Array]:
         """Return the fitted numbers by name."""
 
-    def facts(self) -> dict[str, object]:
-        """Return what loading needs beside the tensors."""
+    def fields(self) -> dict[str, object]:
+        """Return what loading requires besides the tensors."""
 
 
 class _Metadata(TypedDict, total=False):
-    """What a file says of its surrogate."""
+    """Metadata of a stored surrogate."""
 
     format: int
     family: str
@@ -88,14 +90,14 @@ class _Metadata(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredSurrogate:
-    """A surrogate that was loaded, and what it is of.
+    """A loaded surrogate with its metadata.
 
     Attributes
     ----------
     surrogate
         The fitted model.
     family
-        Its name, as ``--surrogate`` takes it.
+        Name of its family, as for ``--surrogate``.
     labels
         Names of the regions of the model, in its order.
     tr
@@ -111,14 +113,14 @@ class StoredSurrogate:
 def save_surrogate(
     surrogate: Stored, path: Path, *, family: str, labels: Sequence[str], tr: float
 ) -> None:
-    """Write a fitted surrogate into one file that :func:`load_surrogate` reads.
+    """Write a fitted surrogate to one file for :func:`load_surrogate`.
 
     Parameters
     ----------
     surrogate
         The fitted model.
     path
-        ``*.safetensors``; what else is said of the model stands in the metadata of the file.
+        ``*.safetensors``; the metadata of the file hold the other fields.
     family
         Name of its family.
     labels
@@ -126,18 +128,18 @@ def save_surrogate(
     tr
         Sampling period (s).
     """
-    about = {
+    metadata = {
         "format": _FORMAT,
         "family": family,
         "labels": list(labels),
         "tr": tr,
-        "facts": surrogate.facts(),
+        "facts": surrogate.fields(),
     }
-    write_tensors(surrogate.tensors(), path, {_ABOUT: json.dumps(about)})
+    write_tensors(surrogate.tensors(), path, {_METADATA_FIELD: json.dumps(metadata)})
 
 
 def load_surrogate(path: str | Path) -> Surrogate:
-    """Load a surrogate that a run saved; it predicts what it predicted then, to the last bit.
+    """Load a surrogate that a run saved; its predictions are bitwise identical.
 
     Parameters
     ----------
@@ -149,75 +151,77 @@ def load_surrogate(path: str | Path) -> Surrogate:
     Surrogate
         ``surrogate.step(history)`` predicts the next sample from histories of the shape
         (n_windows, n_lags, n_regions), in the units of the cleaned series that it was fitted to.
-        :func:`read_surrogate` tells the names of its regions too.
+        :func:`read_surrogate` also returns the names of its regions.
 
     Raises
     ------
     InputDataError
-        The file is none, is damaged, or holds a model that predicts no next sample.
+        If the file is not a surrogate, is damaged, or contains a model that is not a predictor.
     """
     return read_surrogate(path).surrogate
 
 
 def read_surrogate(path: str | Path) -> StoredSurrogate:
-    """Load a surrogate with the names of its regions; as :func:`load_surrogate`."""
+    """Load a surrogate as :func:`load_surrogate` does, with the names of its regions."""
     path = Path(path)
-    about = _read_about(path)
-    name = str(about.get("family"))
+    metadata = _read_metadata(path)
+    name = str(metadata.get("family"))
     if name == WHOLE_BRAIN:
         raise InputDataError(
-            f"<{path}> holds the parameters of a whole-brain model, which predicts no next sample "
-            "and cannot be perturbed as a surrogate; use the map that the run wrote."
+            f"<{path}> holds the parameters of a whole-brain model, which is not a one-step "
+            "predictor and cannot be perturbed as a surrogate; use the map that the run wrote."
         )
     if name not in families():
         raise InputDataError(
-            f"<{path}> holds a surrogate of the family {name}, which is not installed; known are "
-            f"{', '.join(families())}. Install the package that brings it."
+            f"<{path}> holds a surrogate of the family {name}, which is not installed; "
+            f"available are {', '.join(families())}. Install the package that provides it."
         )
     try:
-        surrogate: Surrogate = imported(families()[name].load)(read_tensors(path), about["facts"])
-        found = StoredSurrogate(surrogate, name, tuple(about["labels"]), float(about["tr"]))
-        _check_regions(found)
-        return found
+        surrogate: Surrogate = import_function(families()[name].load)(
+            read_tensors(path), metadata["facts"]
+        )
+        stored = StoredSurrogate(surrogate, name, tuple(metadata["labels"]), float(metadata["tr"]))
+        _check_regions(stored)
+        return stored
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputDataError(
-            f"<{path}> is damaged: what it says of its {name} surrogate does not fit its numbers "
+            f"<{path}> is damaged: the metadata of its {name} surrogate do not match its tensors "
             f"({type(error).__name__}: {error}). Run the participant again."
         ) from error
 
 
-def _check_regions(found: StoredSurrogate) -> None:
-    if len(found.labels) != found.surrogate.n_regions:
+def _check_regions(stored: StoredSurrogate) -> None:
+    if len(stored.labels) != stored.surrogate.n_regions:
         raise ValueError(
-            f"{len(found.labels)} names of regions for {found.surrogate.n_regions} regions"
+            f"{len(stored.labels)} names of regions for {stored.surrogate.n_regions} regions"
         )
 
 
-def _read_about(path: Path) -> _Metadata:
+def _read_metadata(path: Path) -> _Metadata:
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        about = json.loads(metadata[_ABOUT])
+            header = file.metadata() or {}
+        metadata = json.loads(header[_METADATA_FIELD])
     except (SafetensorError, OSError) as error:
         raise InputDataError(f"<{path}> cannot be read as safetensors: {error}") from error
     except (KeyError, ValueError) as error:
         raise InputDataError(
-            f"<{path}> does not say which surrogate its numbers are; expected a "
-            "*_surrogate.safetensors that npi-bids wrote, 0.1 or later. A pre-trained surrogate "
-            "of a group is taken by --pretrained alone."
+            f"<{path}> does not state which surrogate it contains; expected a "
+            "*_surrogate.safetensors file written by npi-bids 0.1 or later. A pre-trained "
+            "surrogate of a group can only be used with --pretrained."
         ) from error
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
         raise InputDataError(
             f"<{path}> was written by another version of npi-bids, in a format that this one does "
             "not know; use the version that wrote it, or run the participant again."
         )
-    return cast("_Metadata", about)
+    return cast("_Metadata", metadata)
 
 
 def write_tensors(
     tensors: dict[str, Array], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write arrays by name as safetensors, and words of metadata with them."""
+    """Write arrays by name as safetensors, with metadata."""
     with replacing(path) as temporary:
         save_file(
             {name: np.ascontiguousarray(value) for name, value in tensors.items()},
@@ -232,7 +236,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
     Raises
     ------
     InputDataError
-        The file is not a safetensors file.
+        If the file is not a safetensors file.
     """
     try:
         return dict(load_file(path))
@@ -241,7 +245,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
 
 
 def write_pretrained(
-    found: Pretrained,
+    pretrained: Pretrained,
     path: Path,
     *,
     labels: Sequence[str],
@@ -253,8 +257,8 @@ def write_pretrained(
 
     Parameters
     ----------
-    found
-        What came out of the group.
+    pretrained
+        The pre-trained surrogate.
     path
         ``*.safetensors``.
     labels
@@ -262,14 +266,14 @@ def write_pretrained(
     tr
         Sampling period (s).
     settings
-        How it was trained, resolved.
+        Resolved training settings.
     links
-        What it comes from.
+        Its sources.
     """
-    prior = found.prior
+    prior = pretrained.prior
     PretrainedSidecar(
         kind=PretrainedKind(
-            kind=KIND,
+            kind=PRETRAINED_TYPE,
             description="Surrogate of a group: the mean of the prior of each subject's surrogate.",
         ),
         links=links,
@@ -277,50 +281,50 @@ def write_pretrained(
         repetition_time=tr,
         surrogate=settings.surrogate,
         training=asdict(settings),
-        subjects=found.members,
-        number_of_subjects=len(found.members),
-        folds=len(found.folds),
+        subjects=pretrained.members,
+        number_of_subjects=len(pretrained.members),
+        folds=len(pretrained.folds),
         choices=prior.choices,
         penalty=prior.penalty,
         linear_is_var=prior.linear_is_var,
-        networks=tuple(sorted(found.networks)),
-        held_out_errors=found.errors,
+        networks=tuple(sorted(pretrained.networks)),
+        held_out_errors=pretrained.errors,
     ).write(path.with_suffix(".json"))
     tensors: dict[str, Array] = {
         "drift": prior.process.drift,
         "diffusion": prior.process.diffusion,
         "weights": prior.weights,
-        "sums": np.stack([fold.sums for fold in found.folds]),
-        "counts": np.stack([fold.counts for fold in found.folds]),
+        "sums": np.stack([fold.sums for fold in pretrained.folds]),
+        "counts": np.stack([fold.counts for fold in pretrained.folds]),
     }
-    for name, weights in found.networks.items():
+    for name, weights in pretrained.networks.items():
         tensors |= {f"networks.{name}.{key}": value for key, value in weights.items()}
     write_tensors(tensors, path)
 
 
-def read_facts(path: Path) -> PretrainedSidecar:
-    """Return the JSON of a pre-trained surrogate.
+def read_pretrained_sidecar(path: Path) -> PretrainedSidecar:
+    """Read the sidecar of a pre-trained surrogate.
 
     Raises
     ------
     InputDataError
-        There is none, or it is that of something else.
+        If it is missing or describes something else.
     """
-    sidecar = path.with_suffix(".json")
-    if path.suffix != ".safetensors" or not path.is_file() or not sidecar.is_file():
+    json_path = path.with_suffix(".json")
+    if path.suffix != ".safetensors" or not path.is_file() or not json_path.is_file():
         raise InputDataError(
             f"--pretrained <{path}>: expected a .safetensors file with its .json beside it, as "
             "'npi-bids ... pretrain' writes them into derivatives/pretrained."
         )
-    stated = PretrainedKind.read(sidecar)
-    if stated.kind != KIND:
+    header = PretrainedKind.read(json_path)
+    if header.kind != PRETRAINED_TYPE:
         raise InputDataError(
-            f"--pretrained <{path}> is no pre-trained surrogate of a group ({sidecar.name} says "
-            f"{stated.kind or stated.description or 'nothing of it'}); make one with "
+            f"--pretrained <{path}> is not a pre-trained surrogate of a group ({json_path.name} "
+            f"states {header.kind or header.description or 'no type'}); create one with "
             "'npi-bids ... pretrain'."
         )
     try:
-        return PretrainedSidecar.read(sidecar)
+        return PretrainedSidecar.read(json_path)
     except InputDataError as error:
         raise InputDataError(
             f"--pretrained <{path}> is damaged ({error}); pre-train again."
@@ -328,7 +332,7 @@ def read_facts(path: Path) -> PretrainedSidecar:
 
 
 def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str) -> Pretrained:
-    """Read a pre-trained surrogate for the series of some subject.
+    """Read a pre-trained surrogate for the series of a subject.
 
     Parameters
     ----------
@@ -337,66 +341,66 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
     labels, tr
         Regions and sampling period of the series.
     surrogate
-        That is wanted.
+        Expected family of surrogates.
 
     Raises
     ------
     InputDataError
-        The file is damaged, is none, or is that of other regions, another sampling period or
-        another surrogate.
+        If the file is missing or damaged, or has other regions, another sampling period or another
+        surrogate.
     """
-    facts = read_facts(path)
-    check_fits(path, facts, labels, tr, surrogate)
+    sidecar = read_pretrained_sidecar(path)
+    check_compatibility(path, sidecar, labels, tr, surrogate)
     tensors = read_tensors(path)
     try:
         prior = GroupPrior(
             process=OU(tensors["drift"], tensors["diffusion"]),
-            choices=facts.choices,
+            choices=sidecar.choices,
             weights=tensors["weights"],
-            penalty=facts.penalty,
-            linear_is_var=facts.linear_is_var,
+            penalty=sidecar.penalty,
+            linear_is_var=sidecar.linear_is_var,
         )
-        folds = tuple(map(Total, tensors["sums"], tensors["counts"]))
+        folds = tuple(map(SummedMoments, tensors["sums"], tensors["counts"]))
         networks: dict[str, Tensors] = {
             name: {
                 key.removeprefix(f"networks.{name}."): value
                 for key, value in tensors.items()
                 if key.startswith(f"networks.{name}.")
             }
-            for name in facts.networks
+            for name in sidecar.networks
         }
-        errors = dict(facts.held_out_errors)
-        return Pretrained(prior, folds, dict(facts.subjects), networks, errors)
+        errors = dict(sidecar.held_out_errors)
+        return Pretrained(prior, folds, dict(sidecar.subjects), networks, errors)
     except (KeyError, TypeError, ValueError) as error:
         raise InputDataError(
             f"--pretrained <{path}> is damaged ({type(error).__name__}: {error}); pre-train again."
         ) from error
 
 
-def origin(path: Path, *, subject: str, left_out: bool) -> dict[str, object]:
-    """Return what a sidecar says of the pre-trained surrogate behind a result, by field.
+def describe_origin(path: Path, *, subject: str, left_out: bool) -> dict[str, object]:
+    """Return the sidecar fields that describe the pre-trained surrogate of a result.
 
     Parameters
     ----------
     path
-        The surrogate.
+        The pre-trained surrogate.
     subject
         Label of the subject of the result.
     left_out
-        Whether its own part of the group was taken out.
+        Whether the subject's own part of the group was removed.
     """
-    facts = read_facts(path)
+    sidecar = read_pretrained_sidecar(path)
     return {
         "file": path.name,
         "digest": digest(path),
-        "number_of_subjects": facts.number_of_subjects,
-        "subject_included": subject in facts.subjects,
+        "number_of_subjects": sidecar.number_of_subjects,
+        "subject_included": subject in sidecar.subjects,
         "subject_left_out": left_out,
-        "folds": facts.folds,
-        "precision_symmetric": facts.choices.precision[0],
-        "precision_antisymmetric": facts.choices.precision[1],
+        "folds": sidecar.folds,
+        "precision_symmetric": sidecar.choices.precision[0],
+        "precision_antisymmetric": sidecar.choices.precision[1],
         "note": "The map is shrunk towards that of the group; halves are compared by their "
-        "deviations from it. The precision, two numbers, was chosen on subjects of the group.",
+        "deviations from it. The two prior precisions were chosen on subjects of the group.",
     }
 
 
@@ -406,25 +410,25 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def check_fits(
-    path: Path, facts: PretrainedSidecar, labels: Sequence[str], tr: float, surrogate: str
+def check_compatibility(
+    path: Path, sidecar: PretrainedSidecar, labels: Sequence[str], tr: float, surrogate: str
 ) -> None:
-    """Raise an InputDataError where a pre-trained surrogate is not for these series."""
-    known = list(facts.labels)
-    if known != list(labels):
-        unlike = sorted(set(known) ^ set(labels))[:4]
+    """Raise an InputDataError if a pre-trained surrogate does not match the series."""
+    expected = list(sidecar.labels)
+    if expected != list(labels):
+        differing = sorted(set(expected) ^ set(labels))[:4]
         raise InputDataError(
-            f"--pretrained <{path}> has {len(known)} regions, these series have {len(labels)}: it "
-            f"was made with another atlas (first differing: {unlike or 'their order'}). Use the "
-            "same --atlas."
+            f"--pretrained <{path}> has {len(expected)} regions, these series have {len(labels)}: "
+            f"it was made with another atlas (first differing: {differing or 'their order'}). Use "
+            "the same --atlas."
         )
-    if not abs(facts.repetition_time - tr) <= 1e-3:
+    if not abs(sidecar.repetition_time - tr) <= 1e-3:
         raise InputDataError(
-            f"--pretrained <{path}> has a sampling period of {facts.repetition_time} s, "
-            f"these runs {tr:g} s; pre-train on runs of the same."
+            f"--pretrained <{path}> has a sampling period of {sidecar.repetition_time} s, "
+            f"these runs {tr:g} s; pre-train on runs with the same sampling period."
         )
-    if facts.surrogate != surrogate:
+    if sidecar.surrogate != surrogate:
         raise InputDataError(
-            f"--pretrained <{path}> holds the surrogate {facts.surrogate}, --surrogate "
-            f"{surrogate} is asked for; use the same."
+            f"--pretrained <{path}> holds the surrogate {sidecar.surrogate}, but --surrogate is "
+            f"{surrogate}; use the same."
         )

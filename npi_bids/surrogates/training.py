@@ -1,4 +1,4 @@
-"""The training loop shared by the networks."""
+"""Training of networks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from npi_bids.errors import (
@@ -17,13 +18,13 @@ from npi_bids.errors import (
 )
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import TrainLog, TrainSettings
-from npi_bids.surrogates.gradient_descent import stack_of
+from npi_bids.surrogates.gradient_descent import stack_networks
 
-# Weights of a network below which several are trained together, and how many at most: above,
-# batched products are no faster than single ones, and memory counts.
-_SMALL = 100_000
-_MOST_TOGETHER = 64
-_GATHERED = 64  # batches that are copied into order at once
+# Largest number of weights of networks that are trained together, and largest number of such
+# networks: beyond, batched products are no faster than single ones, and memory matters.
+_MAX_SMALL_WEIGHTS = 100_000
+_MAX_GROUP = 64
+_GATHERED_BATCHES = 64  # batches that are gathered in random order at once
 
 Pair = tuple[Windows, Windows]
 
@@ -36,23 +37,23 @@ def train_networks(
 ) -> list[TrainLog]:
     """Train networks in place with Adam on the mean squared error (Luo et al. 2025).
 
-    Each epoch visits the windows in a new random order, which depends on the seed and the place of
-    the network alone. Small networks alike in shape and data size are trained together, as one
-    batched matrix product a layer; large ones one after the other. Both give the same weights but
-    for rounding.
+    Each epoch visits the windows in a new random order, which depends only on the seed and the
+    index of the network. Small networks of the same shape and amount of data are trained together,
+    with one batched matrix product per layer; large ones one after the other. Both give the same
+    weights up to rounding.
 
     Parameters
     ----------
     networks
         Each maps flat histories (n_windows, n_lags * n_regions) to (n_windows, n_regions); they
-        lie on the device of the settings already.
+        are already on the device of the settings.
     pairs
-        For each network the windows to learn from, and held-out windows (may be empty).
+        Training windows and held-out windows (may be empty) of each network.
     settings
-        Resolved. Epochs, batch size, step size, weight decay, patience and seed (of the first
-        network; the others count up from it).
+        Resolved: epochs, batch size, step size, weight decay, patience and seed (of the first
+        network; those of the others count up from it).
     epochs
-        For each network how many epochs to train, instead of what the settings say.
+        Number of epochs of each network, instead of that of the settings.
 
     Returns
     -------
@@ -62,37 +63,39 @@ def train_networks(
     Raises
     ------
     SurrogateError
-        A loss became non-finite.
+        If a loss becomes non-finite.
     """
     logs: list[TrainLog] = []
-    for chosen in _together(networks, pairs, epochs):
-        members = [networks[place] for place in chosen]
-        run = _Run(members, [pairs[place] for place in chosen], settings, chosen)
-        wanted = (settings.epochs or 1) if epochs is None else epochs[chosen[0]]
-        logs += run.train(wanted, settings.patience or 0 if epochs is None else 0)
+    for group in _group_networks(networks, pairs, epochs):
+        members = [networks[index] for index in group]
+        run = _JointTraining(members, [pairs[index] for index in group], settings, group)
+        n_epochs = (settings.epochs or 1) if epochs is None else epochs[group[0]]
+        logs += run.train(n_epochs, settings.patience or 0 if epochs is None else 0)
     return logs
 
 
-def _together(
+def _group_networks(
     networks: Sequence[nn.Module], pairs: Sequence[Pair], epochs: Sequence[int] | None
 ) -> list[range]:
-    """Return runs of neighbours to train together: alike in all sizes, and small."""
+    """Return ranges of consecutive networks to train together: small and of equal sizes."""
     groups: list[range] = []
-    sizes: list[Any] = []
-    for place, (network, (learn, check)) in enumerate(zip(networks, pairs, strict=True)):
+    signatures: list[Any] = []
+    for index, (network, (train, test)) in enumerate(zip(networks, pairs, strict=True)):
         shapes = tuple(parameter.shape for parameter in network.parameters())
         n_weights = sum(shape.numel() for shape in shapes)
-        size = (type(network), shapes, len(learn), len(check), epochs and epochs[place])
-        small = n_weights <= _SMALL and not any(isinstance(m, nn.RNN) for m in network.modules())
-        if small and groups and sizes[-1] == size and len(groups[-1]) < _MOST_TOGETHER:
-            groups[-1] = range(groups[-1].start, place + 1)
+        signature = (type(network), shapes, len(train), len(test), epochs and epochs[index])
+        small = n_weights <= _MAX_SMALL_WEIGHTS and not any(
+            isinstance(m, nn.RNN) for m in network.modules()
+        )
+        if small and groups and signatures[-1] == signature and len(groups[-1]) < _MAX_GROUP:
+            groups[-1] = range(groups[-1].start, index + 1)
         else:
-            groups.append(range(place, place + 1))
-            sizes.append(size)
+            groups.append(range(index, index + 1))
+            signatures.append(signature)
     return groups
 
 
-class _Run:
+class _JointTraining:
     """Networks that are trained together."""
 
     def __init__(
@@ -100,15 +103,15 @@ class _Run:
         networks: Sequence[nn.Module],
         pairs: Sequence[Pair],
         settings: TrainSettings,
-        places: range,
+        indices: range,
     ) -> None:
         self.networks, self.settings = networks, settings
         self.device = next(networks[0].parameters()).device
-        self.learn, self.check = (
+        self.train_data, self.test_data = (
             _stack([pair[side] for pair in pairs], self.device) for side in (0, 1)
         )
-        self.orders = [torch.Generator().manual_seed(settings.seed + place) for place in places]
-        self.stack = stack_of(networks)
+        self.orders = [torch.Generator().manual_seed(settings.seed + index) for index in indices]
+        self.stack = stack_networks(networks)
         self.alone = len(networks) == 1 and self.stack is None
         self.parameters: dict[str, Tensor]
         if self.stack is not None:
@@ -120,59 +123,64 @@ class _Run:
             self.parameters = {name: p.detach().requires_grad_() for name, p in stacked.items()}
 
     def train(self, epochs: int, patience: int) -> list[TrainLog]:
-        """Train for some epochs, or until no network has got better for ``patience`` of them."""
-        descend = self._descent()
+        """Train for ``epochs``, or until no network has improved for ``patience`` epochs."""
+        descend = self._make_step()
         errors: list[tuple[Tensor, Tensor]] = []
         best = torch.full((len(self.networks),), torch.inf, device=self.device)
-        kept = (
+        best_weights = (
             {name: p.detach().clone() for name, p in self.parameters.items()} if patience else {}
         )
-        when = torch.zeros(len(self.networks), dtype=torch.long, device=self.device)
+        best_epochs = torch.zeros(len(self.networks), dtype=torch.long, device=self.device)
         for epoch in range(epochs):
             errors.append((self._epoch(descend), self._held_out()))
-            self._refuse_divergence(errors[-1][0], epoch)
+            self._check_divergence(errors[-1][0], epoch)
             if patience:
                 better = errors[-1][1] < best
-                best, when = (
+                best, best_epochs = (
                     torch.where(better, errors[-1][1], best),
-                    when.masked_fill(better, epoch),
+                    best_epochs.masked_fill(better, epoch),
                 )
                 for name, parameter in self.parameters.items():
                     mask = (
                         better[0] if self.alone else better.view(-1, *[1] * (parameter.ndim - 1))
                     )
-                    kept[name] = torch.where(mask, parameter.detach(), kept[name])
-                if epoch - int(when.max()) >= patience:
+                    best_weights[name] = torch.where(mask, parameter.detach(), best_weights[name])
+                if epoch - int(best_epochs.max()) >= patience:
                     break
-        self._finish(kept or self.parameters)
-        last = when if patience else torch.full_like(when, len(errors) - 1)
+        self._write_back(best_weights or self.parameters)
+        final_epochs = best_epochs if patience else torch.full_like(best_epochs, len(errors) - 1)
         curves = [torch.stack(side).T.tolist() for side in zip(*errors, strict=True)]
         return [
-            TrainLog(tuple(train), tuple(valid), best_epoch=int(at) + 1)
-            for train, valid, at in zip(*curves, last, strict=True)
+            TrainLog(tuple(train), tuple(valid), best_epoch=int(epoch_index) + 1)
+            for train, valid, epoch_index in zip(*curves, final_epochs, strict=True)
         ]
 
     def _epoch(self, descend: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Take one pass over the windows; return the mean loss of each network on the way."""
-        n_windows, size = self.learn.target.shape[1], self.settings.batch_size
+        """Make one pass over the windows; return the mean loss of each network during it."""
+        n_windows, batch_size = self.train_data.target.shape[1], self.settings.batch_size
         orders = torch.stack([torch.randperm(n_windows, generator=g) for g in self.orders])
         rows = torch.arange(len(self.networks), device=self.device)[:, None]
         losses, sizes = [], []
         for network in self.networks:
             network.train()
-        for some in orders.to(self.device).split(_GATHERED * size, dim=1):
-            # Gathered for many steps at once; a step takes a slice, which costs nothing.
-            history, target = self.learn.history[rows, some], self.learn.target[rows, some]
-            for pair in zip(history.split(size, dim=1), target.split(size, dim=1), strict=True):
+        for columns in orders.to(self.device).split(_GATHERED_BATCHES * batch_size, dim=1):
+            # Gathered for many steps at once, of which each step takes a slice without copying.
+            history, target = (
+                self.train_data.history[rows, columns],
+                self.train_data.target[rows, columns],
+            )
+            for pair in zip(
+                history.split(batch_size, dim=1), target.split(batch_size, dim=1), strict=True
+            ):
                 losses.append(descend(*pair))
                 sizes.append(pair[0].shape[1])
         weights = torch.tensor(sizes, device=self.device) / n_windows
         return weights @ torch.stack(losses)
 
-    def _descent(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return a step of Adam: written out where it can be, else by automatic differentiation.
+    def _make_step(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a step of Adam: written out if possible, else by automatic differentiation.
 
-        It takes a batch and returns the loss of each network before the step.
+        The step takes a batch and returns the loss of each network before the step.
         """
         rate, decay = self.settings.learning_rate or 0.0, self.settings.weight_decay
         if self.stack is not None:
@@ -191,11 +199,11 @@ class _Run:
         return descend
 
     def _held_out(self) -> Tensor:
-        if not self.check.target.shape[1]:
+        if not self.test_data.target.shape[1]:
             return torch.full((len(self.networks),), torch.nan, device=self.device)
         with torch.no_grad():
-            predicted = self._predict(self.check.history)
-            return ((predicted - self.check.target) ** 2).mean(dim=(1, 2))
+            predicted = self._predict(self.test_data.history)
+            return ((predicted - self.test_data.target) ** 2).mean(dim=(1, 2))
 
     def _predict(self, flat: Tensor) -> Tensor:
         """Predict for all networks, shape (n_networks, n_windows, n_regions)."""
@@ -204,23 +212,25 @@ class _Run:
         if self.alone:
             return self.networks[0](flat[0])[None]  # type: ignore[no-any-return]
 
-        def one(parameters: dict[str, Tensor], own: Tensor) -> Tensor:
-            predicted: Tensor = torch.func.functional_call(self.networks[0], parameters, (own,))
+        def predict_one(parameters: dict[str, Tensor], histories: Tensor) -> Tensor:
+            predicted: Tensor = torch.func.functional_call(
+                self.networks[0], parameters, (histories,)
+            )
             return predicted
 
-        together: Tensor = torch.func.vmap(one)(self.parameters, flat)
-        return together
+        stacked: Tensor = torch.func.vmap(predict_one)(self.parameters, flat)
+        return stacked
 
-    def _finish(self, values: dict[str, Tensor]) -> None:
+    def _write_back(self, values: dict[str, Tensor]) -> None:
         """Put the trained values into the networks."""
-        for place, network in enumerate(self.networks):
+        for index, network in enumerate(self.networks):
             network.eval()
             with torch.no_grad():
                 for name, parameter in network.named_parameters():
                     value = values[name]
-                    parameter.copy_(value if self.alone else value[place])
+                    parameter.copy_(value if self.alone else value[index])
 
-    def _refuse_divergence(self, losses: Tensor, epoch: int) -> None:
+    def _check_divergence(self, losses: Tensor, epoch: int) -> None:
         if not bool(torch.isfinite(losses).all()):
             raise SurrogateError(
                 f"The loss became {losses.max():g} at epoch {epoch + 1}; lower --learning-rate "
@@ -230,35 +240,36 @@ class _Run:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Let torch compute on this many threads for a while."""
-    before = torch.get_num_threads()
+    """Set the number of threads of torch and of the linear algebra of numpy within a context."""
+    previous = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
-        yield
+        with threadpool_limits(limits=number, user_api="blas"):
+            yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def torch_threads() -> int:
-    """Return how many threads torch computes on now."""
+    """Return the current number of threads of torch."""
     return int(torch.get_num_threads())
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch for a while and leave its global state as it was."""
+    """Seed torch within a context and restore its global state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the first GPU where there is one.
+    """Return the device of a name; ``auto`` is the first GPU, or the CPU without one.
 
     Raises
     ------
     SettingsError
-        The device does not exist here.
+        If the device does not exist on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -280,17 +291,18 @@ class _Tensors:
 
 
 def _stack(windows: Sequence[Windows], device: torch.device) -> _Tensors:
-    """Return the windows of all networks; windows that they share are held once."""
+    """Stack the windows of all networks; shared windows are stored once."""
 
-    def tensor(arrays: Sequence[Array]) -> Tensor:
-        made = {
+    def stack_arrays(arrays: Sequence[Array]) -> Tensor:
+        tensors_by_id = {
             id(array): torch.as_tensor(array, dtype=torch.float32, device=device).flatten(1)
             for array in arrays
         }
-        if len(made) == 1:
-            return made[id(arrays[0])].expand(len(arrays), -1, -1)
-        return torch.stack([made[id(array)] for array in arrays])
+        if len(tensors_by_id) == 1:
+            return tensors_by_id[id(arrays[0])].expand(len(arrays), -1, -1)
+        return torch.stack([tensors_by_id[id(array)] for array in arrays])
 
     return _Tensors(
-        tensor([part.history for part in windows]), tensor([part.target for part in windows])
+        stack_arrays([part.history for part in windows]),
+        stack_arrays([part.target for part in windows]),
     )

@@ -1,4 +1,4 @@
-"""Vector autoregression: the linear surrogate every other one is compared with."""
+"""Vector autoregression, the reference surrogate for all others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from npi_bids.surrogates.ridge import fit_ridge
 
 
 class VARFields(TypedDict):
-    """What loading a :class:`VAR` needs beside the tensors."""
+    """Fields that loading a :class:`VAR` requires besides the tensors."""
 
     form: Literal["var"]
     penalty: float
@@ -33,7 +33,7 @@ class VAR(Surrogate):
     offset
         Shape (target,).
     penalty
-        Of the ridge regression that found them.
+        Penalty of the ridge regression.
     """
 
     weights: Array
@@ -57,7 +57,7 @@ class VAR(Surrogate):
 
     @property
     def free_lags(self) -> int:
-        """Lags whose weights between regions are fitted."""
+        """Number of lags with fitted weights between regions."""
         between = self.weights * ~np.eye(self.n_regions, dtype=bool)
         return max(1, int(np.any(between != 0, axis=(1, 2)).sum()))
 
@@ -68,7 +68,7 @@ class VAR(Surrogate):
         return predicted
 
     def mse(self, windows: Windows) -> float:
-        """Return the mean squared one-step error, NaN where there are no windows."""
+        """Return the mean squared one-step error, or NaN without windows."""
         if not len(windows):
             return float("nan")
         return float(np.mean((self.step(windows.history) - windows.target) ** 2))
@@ -80,18 +80,18 @@ class VAR(Surrogate):
         """
         design = windows.history.reshape(len(windows), -1)
         moment = np.cov(design, rowvar=False, bias=True) * len(windows)
-        spread = np.linalg.inv(np.atleast_2d(moment) + self.penalty * np.eye(len(moment)))
-        left = windows.target - self.step(windows.history)
-        n_free = max(len(windows) - float(np.trace(moment @ spread)) - 1, 1.0)
-        noise = (left**2).sum(axis=0) / n_free
-        errors: Array = np.sqrt(np.outer(np.diag(spread)[-self.n_regions :], noise))
+        inverse_moment = np.linalg.inv(np.atleast_2d(moment) + self.penalty * np.eye(len(moment)))
+        residual = windows.target - self.step(windows.history)
+        n_free = max(len(windows) - float(np.trace(moment @ inverse_moment)) - 1, 1.0)
+        noise = (residual**2).sum(axis=0) / n_free
+        errors: Array = np.sqrt(np.outer(np.diag(inverse_moment)[-self.n_regions :], noise))
         return errors
 
     def tensors(self) -> dict[str, Array]:
         """Return weights and offset by name."""
         return {"weights": self.weights, "offset": self.offset}
 
-    def facts(self) -> dict[str, object]:
+    def fields(self) -> dict[str, object]:
         """Return the penalty, which standard errors need."""
         return {"form": "var", "penalty": self.penalty}
 
@@ -115,7 +115,7 @@ class LinearNetwork(SplitNetwork):
         self.only = nn.Linear(n_lags * n_regions, n_regions)
 
     def widths(self) -> dict[str, int]:
-        """Return nothing: there is no hidden layer."""
+        """Return an empty dictionary, as there is no hidden layer."""
         return {}
 
     def preactivation(self, flat: Tensor) -> Tensor:
@@ -140,17 +140,17 @@ class LinearNetwork(SplitNetwork):
         return hidden
 
 
-def load_var(tensors: Mapping[str, Array], facts: VARFields | NetworkFields) -> Surrogate:
-    """Return what :func:`fit_var` made: a VAR, or the layer that Adam trained."""
-    if facts["form"] == "network":
-        return load_network(tensors, facts, LinearNetwork)
-    return VAR(tensors["weights"], tensors["offset"], penalty=float(facts["penalty"]))
+def load_var(tensors: Mapping[str, Array], fields: VARFields | NetworkFields) -> Surrogate:
+    """Restore a model fitted by :func:`fit_var`: a VAR, or a linear layer trained by Adam."""
+    if fields["form"] == "network":
+        return load_network(tensors, fields, LinearNetwork)
+    return VAR(tensors["weights"], tensors["offset"], penalty=float(fields["penalty"]))
 
 
 def fit_var(
     train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
 ) -> tuple[Surrogate, TrainLog]:
-    """Fit by ridge regression with the penalty of least leave-one-out error, or by Adam."""
+    """Fit by ridge regression with the penalty of lowest leave-one-out error, or by Adam."""
     if settings.var_fit == "adam":
         return fit_network(LinearNetwork, train, valid, settings, like)
     model, details = ridge_var(train)
@@ -163,7 +163,7 @@ def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
     Parameters
     ----------
     windows
-        To fit; fewer windows than ``n_lags * n_regions`` is allowed.
+        Windows to fit; fewer windows than ``n_lags * n_regions`` is allowed.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
     Raises
     ------
     SurrogateError
-        The signals do not vary.
+        If the signals do not vary.
     """
     n_windows, n_lags, n_regions = windows.history.shape
     fitted = fit_ridge(windows.history.reshape(n_windows, -1), windows.target)

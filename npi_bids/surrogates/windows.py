@@ -1,4 +1,4 @@
-"""Cut series into windows."""
+"""Windows of regional series: coverage, cutting and splitting."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from npi_bids.errors import InputDataError, NoUsableDataError
 from npi_bids.records import Array, Mask, RegionSeries, Windows
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 
 def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Mask]:
-    """Keep the regions that every run covers.
+    """Restrict runs to the regions that all of them cover.
 
     Parameters
     ----------
     runs
-        Series that share their labels; runs without any kept sample say nothing of coverage.
+        Series that share their labels; runs without uncensored samples are ignored for coverage.
 
     Returns
     -------
     runs
-        The same runs without the regions that some run does not cover.
+        The same runs without regions that any run does not cover.
     covered
-        Shape (n_regions of the atlas,); True where the region stayed.
+        Shape (n_regions of the atlas,); True for the regions that were retained.
 
     Raises
     ------
     InputDataError
-        The runs differ in their regions, their order, or their sampling period.
+        If the runs differ in their regions, their order, or their sampling period.
     NoUsableDataError
-        Every sample is censored, or no region is covered in every run.
+        If every sample is censored, or no region is covered in every run.
     """
-    _check_alike(runs)
+    _check_consistent(runs)
     usable = [run for run in runs if run.keep.any()]
     if not usable:
         raise NoUsableDataError(
@@ -54,13 +54,13 @@ def shared_regions(runs: Sequence[RegionSeries]) -> tuple[list[RegionSeries], Ma
 
 
 def check_time(runs: Sequence[RegionSeries], seconds: float) -> None:
-    """Raise a NoUsableDataError where the kept samples of all runs last less than ``seconds``."""
-    kept = sum(float(run.keep.sum()) * run.tr for run in runs)
-    if kept < seconds:
+    """Raise a NoUsableDataError if the uncensored samples last less than ``seconds`` in total."""
+    uncensored = sum(float(run.keep.sum()) * run.tr for run in runs)
+    if uncensored < seconds:
         total = sum(len(run.keep) * run.tr for run in runs)
         raise NoUsableDataError(
-            f"{kept:.0f} s of {total:.0f} s are left after censoring, in "
-            f"{count_noun(len(runs), 'run')}; --min-time asks for {seconds:.0f} s. Loosen the "
+            f"{uncensored:.0f} s of {total:.0f} s remain after censoring, in "
+            f"{count_noun(len(runs), 'run')}; --min-time requires {seconds:.0f} s. Loosen the "
             "censoring threshold or --min-time."
         )
 
@@ -68,7 +68,7 @@ def check_time(runs: Sequence[RegionSeries], seconds: float) -> None:
 def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
     """Cut runs into (history, target) pairs.
 
-    A window lies within one run and holds no censored sample, so that no pair bridges a gap.
+    A window lies within one run and contains no censored sample, so that no pair spans a gap.
 
     Parameters
     ----------
@@ -80,27 +80,27 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
     Returns
     -------
     Windows
-        In the order of the runs, then of time.
+        Windows in the order of the runs, then of time.
 
     Raises
     ------
     InputDataError
-        The runs differ in their regions or their sampling period.
+        If the runs differ in their regions or their sampling period.
     NoUsableDataError
-        No stretch of kept samples is longer than ``n_lags``.
+        If no stretch of uncensored samples is longer than ``n_lags``.
     """
-    _check_alike(runs)
+    _check_consistent(runs)
     pieces: list[Windows] = []
     offset = 0
     for run in runs:
         if len(run.data) > n_lags:
-            pieces.append(_windows_of_run(run, n_lags, offset))
+            pieces.append(_cut_run(run, n_lags, offset))
         offset += len(run.data)
     if not sum(map(len, pieces)):
         lengths = [int(run.keep.sum()) for run in runs]
         raise NoUsableDataError(
             f"No {n_lags + 1} consecutive uncensored samples in {count_noun(len(runs), 'run')} "
-            f"(uncensored samples: {join_words(lengths)}); lower the number of lags or loosen the "
+            f"(uncensored samples: {join_items(lengths)}); lower the number of lags or loosen the "
             "censoring threshold."
         )
     return Windows(
@@ -111,28 +111,28 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
     )
 
 
-def all_regions(matrix: Array, covered: Mask) -> Array:
-    """Return a matrix of the covered regions with all regions of the atlas, the others NaN."""
+def expand_to_atlas(matrix: Array, covered: Mask) -> Array:
+    """Expand a matrix of the covered regions to all regions of the atlas, filled with NaN."""
     full = np.full((covered.size, covered.size), np.nan)
     full[np.ix_(covered, covered)] = matrix
     return full
 
 
 def split_windows(windows: Windows, fraction: float) -> tuple[Windows, Windows]:
-    """Split in time so that no sample is on both sides.
+    """Split windows in time so that no sample is in both parts.
 
     Parameters
     ----------
     windows
-        In the order of time.
+        Windows in the order of time.
     fraction
-        Share of the windows that goes to training; validation takes what comes after, less the
-        windows whose history reaches back into training.
+        Fraction of the windows used for training; the later ones are for validation, except those
+        whose history reaches back into training.
 
     Raises
     ------
     NoUsableDataError
-        One side would be empty.
+        If one part would be empty.
     """
     stop = round(len(windows) * fraction)
     train = windows.take(slice(0, stop))
@@ -147,24 +147,24 @@ def split_windows(windows: Windows, fraction: float) -> tuple[Windows, Windows]:
     return train, valid
 
 
-def _windows_of_run(run: RegionSeries, n_lags: int, offset: int) -> Windows:
-    whole = sliding_window_view(run.keep, n_lags + 1).all(axis=1)
+def _cut_run(run: RegionSeries, n_lags: int, offset: int) -> Windows:
+    complete = sliding_window_view(run.keep, n_lags + 1).all(axis=1)
     # sliding_window_view puts time last: (n_windows, n_regions, n_lags + 1).
-    samples = sliding_window_view(run.data, n_lags + 1, axis=0)[whole].transpose(0, 2, 1)
-    position = np.flatnonzero(whole).astype(np.int64) + n_lags + offset
+    samples = sliding_window_view(run.data, n_lags + 1, axis=0)[complete].transpose(0, 2, 1)
+    position = np.flatnonzero(complete).astype(np.int64) + n_lags + offset
     return Windows(
         np.ascontiguousarray(samples[:, :-1]), np.ascontiguousarray(samples[:, -1]), position
     )
 
 
-def _check_alike(runs: Sequence[RegionSeries]) -> None:
+def _check_consistent(runs: Sequence[RegionSeries]) -> None:
     if not runs:
         raise InputDataError("There are no runs to cut into windows.")
     for run in runs:
         if run.labels != runs[0].labels:
             differing = sorted(set(run.labels) ^ set(runs[0].labels))
             raise InputDataError(
-                f"Runs differ in their regions: {join_words(differing, most=5)}."
+                f"Runs differ in their regions: {join_items(differing, most=5)}."
                 if differing
                 else "Runs have the same regions in different orders."
             )

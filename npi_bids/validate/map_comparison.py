@@ -1,4 +1,4 @@
-"""Compare two maps of the same regions, against what distance and neighbourhood alone give."""
+"""Comparison of two maps of the same regions, with null models of distance and rotation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from npi_bids.group.motion import distances
 from npi_bids.io.region_tables import Regions
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, ECResult
-from npi_bids.wording import count_noun, join_words
+from npi_bids.wording import count_noun, join_items
 
 _PAIRS_PER_BIN, _MOST_BINS = 20, 100  # of distance
 _FEWEST = 3  # regions
-# Parts of names that say nothing of the region.
-_NOISE = {"roi", "ctx", "7networks", "17networks", "label", "h"}
+# Parts of names that do not identify a region.
+_UNINFORMATIVE = {"roi", "ctx", "7networks", "17networks", "label", "h"}
 _SIDES = {"lh": "l", "rh": "r", "left": "l", "right": "r"}
 
 
@@ -35,16 +35,16 @@ class Agreement:
     r, spearman
         Pearson's and Spearman's correlation over the entries that both have.
     r_symmetric, r_antisymmetric
-        Of the parts without and with direction.
+        Pearson's correlation of the symmetric and of the antisymmetric parts.
     r_transposed
         Correlation of the first map with the transposed second.
     p_distance, p_spin
         Share of the null maps that reach ``r``: pairs shuffled among pairs of equal distance, and
-        regions turned on the sphere; NaN where centres are not known.
+        regions rotated on the sphere; NaN where centres are not known.
     p_direction_distance, p_direction_spin
         The same for ``r_antisymmetric``.
     n_regions, n_entries
-        Shared by both.
+        Number of regions and of entries that both have.
     """
 
     r: float
@@ -61,49 +61,51 @@ class Agreement:
 
     @property
     def orientation(self) -> str:
-        """Say in words whether the two maps seem to have their rows the same way."""
+        """Statement on whether the rows of the two maps have the same orientation."""
         if not np.isfinite(self.r_antisymmetric):
-            return "one of the maps is symmetric, so that nothing tells whether rows are sources"
-        words = (
+            return (
+                "one of the maps is symmetric, so that it cannot be told whether rows are sources"
+            )
+        figures = (
             f"r = {self.r:.3f} as given, {self.r_transposed:.3f} with the second transposed "
             f"(antisymmetric part {self.r_antisymmetric:.3f})"
         )
         if self.r_antisymmetric < -0.1:
             return (
                 "the maps agree better after transposition: check whether rows are sources; "
-                f"{words}"
+                f"{figures}"
             )
         if self.r_antisymmetric < 0.1:
-            return f"the maps say the same of neither direction; {words}"
-        return f"both have their rows the same way; {words}"
+            return f"the maps do not agree on direction; {figures}"
+        return f"the rows of both have the same orientation; {figures}"
 
 
 def match_regions(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the places of the regions that two lists share, by name.
+    """Return the indices of the regions that two lists share, by name.
 
-    Names are the same where they are equal, or where their words are: case, order, ``_ROI``,
-    ``7Networks_`` and spellings of the side do not count.
+    Names match if they are equal, or if their words are: case, order, ``_ROI``, ``7Networks_`` and
+    spellings of the side are ignored.
 
     >>> match_regions(["L_V1_ROI", "R_V1_ROI"], ["V1_R", "V1_L"])
     [(0, 1), (1, 0)]
     """
-    exact = {name: place for place, name in enumerate(other)}
+    exact = {name: index for index, name in enumerate(other)}
     loose: dict[tuple[str, ...], list[int]] = {}
-    for place, name in enumerate(other):
-        loose.setdefault(_words(name), []).append(place)
+    for index, name in enumerate(other):
+        loose.setdefault(_name_parts(name), []).append(index)
     pairs = []
-    for place, name in enumerate(one):
-        near = loose.get(_words(name), [])
-        found = exact.get(name, near[0] if len(near) == 1 else None)
-        if found is not None:
-            pairs.append((place, found))
+    for index, name in enumerate(one):
+        candidates = loose.get(_name_parts(name), [])
+        match = exact.get(name, candidates[0] if len(candidates) == 1 else None)
+        if match is not None:
+            pairs.append((index, match))
     used = [b for _, b in pairs]
     return [pair for pair in pairs if used.count(pair[1]) == 1]
 
 
-def _words(name: str) -> tuple[str, ...]:
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-    return tuple(sorted(_SIDES.get(word, word) for word in words if word not in _NOISE))
+def _name_parts(name: str) -> tuple[str, ...]:
+    parts = [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part]
+    return tuple(sorted(_SIDES.get(part, part) for part in parts if part not in _UNINFORMATIVE))
 
 
 def shared_maps(one: ECResult, other: ECResult) -> tuple[Array, Array, list[str]]:
@@ -112,21 +114,21 @@ def shared_maps(one: ECResult, other: ECResult) -> tuple[Array, Array, list[str]
     Raises
     ------
     InputDataError
-        They share fewer than three.
+        The maps share fewer than three regions.
     """
     pairs = match_regions(one.labels, other.labels)
     if len(pairs) < _FEWEST:
         raise InputDataError(
             f"The maps share {count_noun(len(pairs), 'region name')}; the first has "
-            f"{join_words(one.labels, most=4)}, the second {join_words(other.labels, most=4)}. "
+            f"{join_items(one.labels, most=4)}, the second {join_items(other.labels, most=4)}. "
             "Expected maps of the same atlas."
         )
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
-    names = [one.labels[place] for place in a]
+    names = [one.labels[index] for index in a]
     return one.matrix[np.ix_(a, a)], other.matrix[np.ix_(b, b)], names
 
 
-def agreement(
+def measure_agreement(
     one: Array,
     other: Array,
     centres: Array | None,
@@ -142,21 +144,22 @@ def agreement(
     centres
         Shape (n_regions, 3) in mm, or None.
     rng
-        Source of the null maps.
+        Random generator of the null maps.
     n_null
-        Maps of each null.
+        Number of maps of each null model.
     """
     a, b = off_diagonal(one), off_diagonal(other)
-    both = np.isfinite(a) & np.isfinite(b)
+    joint = np.isfinite(a) & np.isfinite(b)
     nulls = {"distance": np.full(2, np.nan), "spin": np.full(2, np.nan)}
     if centres is not None and n_null:
         shuffles = {"distance": shuffle_by_distance(centres), "spin": spin(centres)}
         nulls = {
-            name: _reached(one, other, shuffle, rng, n_null) for name, shuffle in shuffles.items()
+            name: _null_p_values(one, other, shuffle, rng, n_null)
+            for name, shuffle in shuffles.items()
         }
     return Agreement(
         r=pearson(one, other),
-        spearman=float(spearmanr(a[both], b[both]).statistic),
+        spearman=float(spearmanr(a[joint], b[joint]).statistic),
         r_symmetric=pearson(symmetric(one), symmetric(other)),
         r_antisymmetric=pearson(antisymmetric(one), antisymmetric(other)),
         r_transposed=pearson(one, other.T),
@@ -165,23 +168,23 @@ def agreement(
         p_direction_distance=float(nulls["distance"][1]),
         p_direction_spin=float(nulls["spin"][1]),
         n_regions=len(one),
-        n_entries=int(both.sum()),
+        n_entries=int(joint.sum()),
     )
 
 
 Shuffle = Callable[[Array, np.random.Generator], Array]
 
 
-def _reached(
+def _null_p_values(
     one: Array, other: Array, shuffle: Shuffle, rng: np.random.Generator, n_null: int
 ) -> Array:
-    """Return p of r and of that of the antisymmetric part, one-sided."""
+    """Return one-sided p of r and of r of the antisymmetric parts."""
     observed = pearson(one, other), pearson(antisymmetric(one), antisymmetric(other))
     count = np.ones(2)
     for _ in range(n_null):
         null = shuffle(other, rng)
-        found = pearson(one, null), pearson(antisymmetric(one), antisymmetric(null))
-        count += [x >= y for x, y in zip(found, observed, strict=True)]
+        shuffled = pearson(one, null), pearson(antisymmetric(one), antisymmetric(null))
+        count += [value >= reference for value, reference in zip(shuffled, observed, strict=True)]
     p: Array = np.where(np.isfinite(observed), count / (1 + n_null), np.nan)
     return p
 
@@ -192,16 +195,16 @@ def shuffle_by_distance(centres: Array) -> Shuffle:
     Both directions of a pair move together, so that the map stays as symmetric as it is.
     """
     rows, columns = np.tril_indices(len(centres), -1)
-    apart = distances(centres)[rows, columns]
-    n_bins = int(np.clip(apart.size // _PAIRS_PER_BIN, 1, _MOST_BINS))
-    edges = np.nanquantile(apart, np.linspace(0, 1, n_bins + 1)[1:-1])
-    bins = np.searchsorted(edges, apart)
-    places = [np.flatnonzero(bins == number) for number in range(n_bins)]
+    distance = distances(centres)[rows, columns]
+    n_bins = int(np.clip(distance.size // _PAIRS_PER_BIN, 1, _MOST_BINS))
+    edges = np.nanquantile(distance, np.linspace(0, 1, n_bins + 1)[1:-1])
+    bins = np.searchsorted(edges, distance)
+    members = [np.flatnonzero(bins == number) for number in range(n_bins)]
 
     def shuffle(matrix: Array, rng: np.random.Generator) -> Array:
         order = np.arange(rows.size)
-        for some in places:
-            order[some] = rng.permutation(some)
+        for pairs in members:
+            order[pairs] = rng.permutation(pairs)
         shuffled = matrix.copy()
         shuffled[rows, columns] = matrix[rows[order], columns[order]]
         shuffled[columns, rows] = matrix[columns[order], rows[order]]
@@ -211,48 +214,48 @@ def shuffle_by_distance(centres: Array) -> Shuffle:
 
 
 def spin(centres: Array) -> Shuffle:
-    """Return a function that turns the regions of both hemispheres on a sphere, mirrored.
+    """Return a function that rotates the regions of both hemispheres on a sphere, mirrored.
 
-    Each region takes the place of one that it comes to lie near, none twice (Alexander-Bloch et
+    Each region takes the place of a region near its new position, none twice (Alexander-Bloch et
     al. 2018, doi:10.1016/j.neuroimage.2018.05.070; assignment as by Vasa et al. 2018).
     """
     sides = [np.flatnonzero(side) for side in (centres[:, 0] < 0, centres[:, 0] >= 0)]
-    spheres = [_on_sphere(centres[side]) for side in sides]
+    spheres = [_project_to_sphere(centres[side]) for side in sides]
     mirror = np.diag([-1.0, 1.0, 1.0])
 
     def shuffle(matrix: Array, rng: np.random.Generator) -> Array:
-        turn = _rotation(rng)
+        random_rotation = _draw_rotation(rng)
         order = np.arange(len(centres))
         for side, sphere, rotation in zip(
-            sides, spheres, (turn, mirror @ turn @ mirror), strict=True
+            sides, spheres, (random_rotation, mirror @ random_rotation @ mirror), strict=True
         ):
             if side.size:
                 near = sphere @ (sphere @ rotation.T).T
-                order[side] = side[_assign(-near)]
-        turned: Array = matrix[np.ix_(order, order)]
-        return turned
+                order[side] = side[_assign_regions(-near)]
+        rotated: Array = matrix[np.ix_(order, order)]
+        return rotated
 
     return shuffle
 
 
-def _assign(cost: Array) -> NDArray[np.int64]:
+def _assign_regions(cost: Array) -> NDArray[np.int64]:
     columns: NDArray[np.int64] = linear_sum_assignment(cost)[1]
     return columns
 
 
-def _on_sphere(points: Array) -> Array:
+def _project_to_sphere(points: Array) -> Array:
     centred = points - points.mean(axis=0) if len(points) else points
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     sphere: Array = centred / np.where(length > 0, length, 1.0)
     return sphere
 
 
-def _rotation(rng: np.random.Generator) -> Array:
-    """Return a random rotation, all alike probable."""
+def _draw_rotation(rng: np.random.Generator) -> Array:
+    """Return a random rotation, from the uniform distribution."""
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))
     q = q * np.sign(np.diag(r))
-    turned: Array = q if np.linalg.det(q) > 0 else q * np.array([1.0, 1.0, -1.0])
-    return turned
+    rotation: Array = q if np.linalg.det(q) > 0 else q * np.array([1.0, 1.0, -1.0])
+    return rotation
 
 
 def compare_external(
@@ -265,23 +268,23 @@ def compare_external(
     one, other
         The maps.
     table
-        Of the regions, with name, x, y, z; there are no nulls without.
+        Table of the regions with name, x, y, z; without it there are no null maps.
     n_null, seed
-        Maps of each null, and their seed.
+        Number of maps of each null model, and their seed.
 
     Returns
     -------
     Agreement
-        Of both.
+        Agreement of the two maps.
     entries
-        Those off the diagonal that both have, of the first and of the second.
+        Entries off the diagonal that both have, of the second and of the first.
     """
     a, b, names = shared_maps(one, other)
     centres = None
     if table is not None:
-        places = Regions(table, names).centres
-        centres = places if places is not None and np.isfinite(places).all() else None
-    found = agreement(a, b, centres, np.random.default_rng(seed), n_null)
+        positions = Regions(table, names).centres
+        centres = positions if positions is not None and np.isfinite(positions).all() else None
+    result = measure_agreement(a, b, centres, np.random.default_rng(seed), n_null)
     flat = off_diagonal(a), off_diagonal(b)
-    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
-    return found, (flat[1][both], flat[0][both])
+    joint = np.isfinite(flat[0]) & np.isfinite(flat[1])
+    return result, (flat[1][joint], flat[0][joint])

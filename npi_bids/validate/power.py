@@ -23,7 +23,7 @@ from npi_bids.io.files import remove_leftovers, replacing
 from npi_bids.io.lifeline import end_with_parent, start_tracker
 from npi_bids.records import Array, RegionSeries
 from npi_bids.settings import check_options, option
-from npi_bids.simulate.observation import Observed, ObserveSettings, as_runs, observe
+from npi_bids.simulate.observation import Observation, ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period, simulate
 from npi_bids.surrogates.base import PRESETS, TrainSettings, preset, resolve
 from npi_bids.surrogates.families import families
@@ -31,19 +31,19 @@ from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows
 from npi_bids.validate.scores import score
-from npi_bids.wording import join_words
+from npi_bids.wording import join_items
 
-FC = "fc"  # no surrogate: what a map must be better than
+FC = "fc"  # no surrogate: the baseline that a map must exceed
 METHODS = (*families(), *PRESETS, FC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerSettings:
-    """The study to plan."""
+    """The study to simulate."""
 
     system: str = option(
         "rnn",
-        f"system to simulate: {join_words(SYSTEMS)}",
+        f"system to simulate: {join_items(SYSTEMS)}",
         choices=tuple(SYSTEMS),
         metavar="SYSTEM",
     )
@@ -56,7 +56,7 @@ class PowerSettings:
     n_subjects: int = option(5, "number of subjects (with the same network)", above=0, metavar="N")
     methods: tuple[str, ...] = option(
         ("hybrid", "var", "fc"),
-        f"methods to compare: {join_words(METHODS)}",
+        f"methods to compare: {join_items(METHODS)}",
         choices=METHODS,
         metavar="NAME",
     )
@@ -78,7 +78,7 @@ class PowerSettings:
 class PowerRow:
     """Accuracy of one method at one length; one subject, or the mean map of all (``subject`` 0).
 
-    ``r``, ``r_antisymmetric`` and ``direction`` are NaN, with a reason, where nothing came out.
+    ``r``, ``r_antisymmetric`` and ``direction`` are NaN, with a reason, where there is no map.
     """
 
     tr: float
@@ -97,14 +97,14 @@ class _Task:
 
     power: PowerSettings
     system: SystemSettings
-    seen: ObserveSettings
+    observation: ObserveSettings
     subject: int
 
     def key(self) -> str:
         content = {
             "power": {k: v for k, v in asdict(self.power).items() if k not in ("wanted", "trs")},
             "system": asdict(self.system),
-            "seen": asdict(self.seen),
+            "seen": asdict(self.observation),
             "subject": self.subject,
             "version": __version__,
         }
@@ -115,7 +115,7 @@ class _Task:
 def run_power(
     power: PowerSettings,
     system: SystemSettings,
-    seen: ObserveSettings,
+    observation: ObserveSettings,
     *,
     cache: Path,
     n_procs: int = 1,
@@ -123,22 +123,22 @@ def run_power(
 ) -> list[PowerRow]:
     """Simulate the study and score every map.
 
-    Subjects share the network and differ in their noise. What was computed before, with the same
-    settings, is read from the cache.
+    Subjects share the network and differ in their noise. Results that were computed before
+    with the same settings are read from the cache.
 
     Parameters
     ----------
-    power, system, seen
+    power, system, observation
         The study, the system, and what is recorded of it.
     cache
-        Folder for what is computed.
+        Folder for results of single subjects.
     n_procs
         Number of processes; the result does not depend on it.
     on_done
-        Called with how many of how many subjects are done.
+        Called with the number of finished subjects and the number of all subjects.
     """
     tasks = [
-        _Task(power, replace(system, tr=tr), seen, subject)
+        _Task(power, replace(system, tr=tr), observation, subject)
         for tr in (power.trs or (system.tr,))
         for subject in range(1, power.n_subjects + 1)
     ]
@@ -146,28 +146,28 @@ def run_power(
     remove_leftovers(cache)
     missing = [task for task in tasks if not (cache / f"{task.key()}.npz").is_file()]
     on_done(len(tasks) - len(missing), len(tasks))
-    for count, _ in enumerate(_compute(missing, cache, n_procs), start=1):
+    for count, _ in enumerate(_run_tasks(missing, cache, n_procs), start=1):
         on_done(len(tasks) - len(missing) + count, len(tasks))
-    return sorted(_rows(tasks, cache), key=lambda row: (row.tr, row.minutes, row.method))
+    return sorted(_score_tasks(tasks, cache), key=lambda row: (row.tr, row.minutes, row.method))
 
 
-def needed_minutes(minutes: Sequence[float], accuracy: Sequence[float], wanted: float) -> float:
-    """Return the minutes that give an accuracy, on a logarithmic scale between two lengths.
+def needed_minutes(minutes: Sequence[float], accuracy: Sequence[float], target: float) -> float:
+    """Return the minutes that reach an accuracy, on a logarithmic scale between two lengths.
 
-    Infinite where the longest is not enough; the shortest where that is enough already.
+    Infinite where the longest is not enough; the shortest where that is enough.
 
     >>> needed_minutes([10, 40], [0.6, 0.8], 0.7)
     20.0
     """
     pairs = [(m, a) for m, a in sorted(zip(minutes, accuracy, strict=True)) if np.isfinite(a)]
-    for number, (at, reached) in enumerate(pairs):
-        if reached < wanted:
+    for number, (length, reached) in enumerate(pairs):
+        if reached < target:
             continue
         if number == 0:
-            return float(at)
+            return float(length)
         before, lower = pairs[number - 1]
-        share = (wanted - lower) / (reached - lower)
-        return float(round(before * (at / before) ** share, 6))
+        share = (target - lower) / (reached - lower)
+        return float(round(before * (length / before) ** share, 6))
     return float("inf")
 
 
@@ -192,14 +192,14 @@ class Summary(TypedDict):
 def summarise(rows: Sequence[PowerRow]) -> Iterator[Summary]:
     """Yield mean and spread over subjects, and the mean map's accuracy, by TR, method, length."""
 
-    def place(row: PowerRow) -> tuple[float, str, float]:
+    def condition(row: PowerRow) -> tuple[float, str, float]:
         return row.tr, row.method, row.minutes
 
-    for (tr, method, minutes), group in groupby(sorted(rows, key=place), key=place):
-        found = list(group)
-        single = [row for row in found if row.subject]
-        group_row = next(row for row in found if not row.subject)
-        r = np.array([row.r for row in single])
+    for (tr, method, minutes), group in groupby(sorted(rows, key=condition), key=condition):
+        members = list(group)
+        subject_rows = [row for row in members if row.subject]
+        group_row = next(row for row in members if not row.subject)
+        r = np.array([row.r for row in subject_rows])
         yield {
             "tr": tr,
             "method": method,
@@ -207,71 +207,73 @@ def summarise(rows: Sequence[PowerRow]) -> Iterator[Summary]:
             "r": float(r.mean()),
             "r_low": float(r.min()),
             "r_high": float(r.max()),
-            "r_antisymmetric": float(np.mean([row.r_antisymmetric for row in single])),
-            "direction": float(np.mean([row.direction for row in single])),
-            "direction_low": float(np.min([row.direction for row in single])),
-            "direction_high": float(np.max([row.direction for row in single])),
+            "r_antisymmetric": float(np.mean([row.r_antisymmetric for row in subject_rows])),
+            "direction": float(np.mean([row.direction for row in subject_rows])),
+            "direction_low": float(np.min([row.direction for row in subject_rows])),
+            "direction_high": float(np.max([row.direction for row in subject_rows])),
             "group_r": group_row.r,
             "group_direction": group_row.direction,
-            "n_subjects": len(single),
+            "n_subjects": len(subject_rows),
         }
 
 
 def necessary_minutes(
-    summaries: Sequence[Summary], wanted: float
+    summaries: Sequence[Summary], target: float
 ) -> Iterator[tuple[float, str, float]]:
-    """Yield TR, method, and the minutes that give the wanted accuracy."""
+    """Yield TR, method, and the minutes that reach the target accuracy."""
 
-    def place(row: Summary) -> tuple[float, str]:
+    def condition(row: Summary) -> tuple[float, str]:
         return row["tr"], row["method"]
 
-    for (tr, method), group in groupby(summaries, key=place):
-        found = list(group)
-        minutes = [row["minutes"] for row in found]
-        yield tr, method, needed_minutes(minutes, [row["r"] for row in found], wanted)
+    for (tr, method), group in groupby(summaries, key=condition):
+        rows = list(group)
+        minutes = [row["minutes"] for row in rows]
+        yield tr, method, needed_minutes(minutes, [row["r"] for row in rows], target)
 
 
-def _compute(missing: Sequence[_Task], cache: Path, n_procs: int) -> Iterator[None]:
+def _run_tasks(missing: Sequence[_Task], cache: Path, n_procs: int) -> Iterator[None]:
     if n_procs == 1 or len(missing) < 2:
         for task in missing:
-            _work(task, cache)
+            _simulate_subject(task, cache)
             yield
         return
     start_tracker()
     context = get_context("spawn")
     with ProcessPoolExecutor(n_procs, context, initializer=end_with_parent) as pool:
-        for future in as_completed([pool.submit(_work, task, cache) for task in missing]):
+        for future in as_completed(
+            [pool.submit(_simulate_subject, task, cache) for task in missing]
+        ):
             future.result()
             yield
 
 
-def _work(task: _Task, cache: Path) -> None:
-    """Simulate one subject, make all maps, and keep them with the truth."""
+def _simulate_subject(task: _Task, cache: Path) -> None:
+    """Simulate one subject, infer all maps, and save them with the truth."""
     tr = sampling_period(task.power.system, task.system)
     n_samples = round(60 * max(task.power.minutes) / tr)
-    own_noise = replace(task.system, noise_seed=task.subject)
-    whole = simulate(task.power.system, own_noise, 1, n_samples)
-    rng = np.random.default_rng([task.system.seed, 3])  # delays and unseen regions: the same
-    mine = observe(whole.series, tr, task.seen, rng)
-    truth = whole.truth[np.ix_(mine.seen, mine.seen)]
-    kept: dict[str, Any] = {"truth": truth, "tr": mine.tr}
-    labels = tuple(np.array(whole.labels)[mine.seen])
+    subject_system = replace(task.system, noise_seed=task.subject)
+    simulation = simulate(task.power.system, subject_system, 1, n_samples)
+    rng = np.random.default_rng([task.system.seed, 3])  # same delays and unobserved regions
+    observed = observe(simulation.series, tr, task.observation, rng)
+    truth = simulation.truth[np.ix_(observed.recorded, observed.recorded)]
+    arrays: dict[str, Any] = {"truth": truth, "tr": observed.tr}
+    labels = tuple(np.array(simulation.labels)[observed.recorded])
     for minutes in task.power.minutes:
-        runs = as_runs(_first(mine, round(60 * minutes / mine.tr)), labels)
+        runs = as_runs(_truncate(observed, round(60 * minutes / observed.tr)), labels)
         for method in task.power.methods:
             with threads(1):
-                kept[f"{method} {minutes!r}"] = _map(method, runs, task.system.seed)
+                arrays[f"{method} {minutes!r}"] = _infer_map(method, runs, task.system.seed)
     with replacing(cache / f"{task.key()}.npz") as temporary:
-        np.savez_compressed(temporary, **kept)
+        np.savez_compressed(temporary, **arrays)
 
 
-def _first(observed: Observed, n_samples: int) -> Observed:
+def _truncate(observed: Observation, n_samples: int) -> Observation:
     return replace(
         observed, series=observed.series[:, :n_samples], keep=observed.keep[:, :n_samples]
     )
 
 
-def _map(method: str, runs: list[RegionSeries], seed: int) -> Array:
+def _infer_map(method: str, runs: list[RegionSeries], seed: int) -> Array:
     """Return a map; an array of NaN where the data are too few for the method."""
     if method == "fc":
         return functional_connectivity(runs)
@@ -288,26 +290,28 @@ def _map(method: str, runs: list[RegionSeries], seed: int) -> Array:
         return np.full((len(runs[0].labels),) * 2, np.nan)
 
 
-def _rows(tasks: Sequence[_Task], cache: Path) -> Iterator[PowerRow]:
+def _score_tasks(tasks: Sequence[_Task], cache: Path) -> Iterator[PowerRow]:
     stored = [dict(np.load(cache / f"{task.key()}.npz")) for task in tasks]
     for task, maps in zip(tasks, stored, strict=True):
         for minutes in task.power.minutes:
             for method in task.power.methods:
                 name = f"{method} {minutes!r}"
-                alike = [
-                    other[name]
-                    for twin, other in zip(tasks, stored, strict=True)
-                    if twin.system.tr == task.system.tr
+                subject_maps = [
+                    other_maps[name]
+                    for other_task, other_maps in zip(tasks, stored, strict=True)
+                    if other_task.system.tr == task.system.tr
                 ]
-                place = float(maps["tr"]), minutes, method
-                yield _scored(place, task.subject, maps[name], maps["truth"])
+                condition = float(maps["tr"]), minutes, method
+                yield _score_map(condition, task.subject, maps[name], maps["truth"])
                 if task.subject == 1:
-                    yield _scored(place, 0, np.mean(alike, axis=0), maps["truth"])
+                    yield _score_map(condition, 0, np.mean(subject_maps, axis=0), maps["truth"])
 
 
-def _scored(place: tuple[float, float, str], subject: int, found: Array, truth: Array) -> PowerRow:
-    if not np.isfinite(found).all():
-        nothing = float("nan")
-        return PowerRow(*place, subject, nothing, nothing, nothing, "too few samples")
-    s = score(found, truth)
-    return PowerRow(*place, subject, s.r, s.r_antisymmetric, s.direction)
+def _score_map(
+    condition: tuple[float, float, str], subject: int, estimate: Array, truth: Array
+) -> PowerRow:
+    if not np.isfinite(estimate).all():
+        undefined = float("nan")
+        return PowerRow(*condition, subject, undefined, undefined, undefined, "too few samples")
+    recovery = score(estimate, truth)
+    return PowerRow(*condition, subject, recovery.r, recovery.r_antisymmetric, recovery.direction)

@@ -1,4 +1,4 @@
-"""Compare maps with the connectivity that they should have found, by the names of regions."""
+"""Recovery of known connectivity: maps compared with the truth, by the names of regions."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 from npi_bids.errors import InputDataError
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array, ECResult
-from npi_bids.validate.scores import Recovery, held, score
-from npi_bids.wording import count_noun, join_words
+from npi_bids.validate.scores import Recovery, score, share_in_intervals
+from npi_bids.wording import count_noun, join_items
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """One map beside the truth.
+    """One map compared with the truth.
 
     Attributes
     ----------
-    name, kind
-        Of the map; ``subject`` or ``group``.
+    name, level
+        Name of the map, and its level: ``subject`` or ``group``.
     recovery
         Agreement with the truth.
     intervals_hold
         Share of the true entries inside their 95 % intervals; NaN where there are none, or they
-        have another unit than the truth.
+        have a different unit from the truth.
     false_positives
         Share of the entries whose truth is exactly 0 with q < 0.05; NaN where there are none.
     verdict
-        What the map said of itself.
+        Verdict of the quality assessment of the map.
     estimate, truth
         Entries off the diagonal that both have, shape (n_entries,).
     """
 
     name: str
-    kind: str
+    level: str
     recovery: Recovery
     intervals_hold: float
     false_positives: float
@@ -48,7 +48,7 @@ class Comparison:
         """Return the figures by name."""
         return {
             "map": self.name,
-            "kind": self.kind,
+            "kind": self.level,
             **asdict(self.recovery),
             "intervals_hold": self.intervals_hold,
             "false_positives": self.false_positives,
@@ -58,64 +58,64 @@ class Comparison:
 
 def compare(
     name: str,
-    found: ECResult,
+    ec: ECResult,
     truth: ECResult,
     *,
-    kind: str = "subject",
+    level: str = "subject",
     verdict: str = "",
-    sure: Mapping[str, ECResult] | None = None,
+    inference: Mapping[str, ECResult] | None = None,
 ) -> Comparison:
     """Compare a map with the truth; regions are matched by name, in any order.
 
     Parameters
     ----------
-    name, kind, verdict
-        Of the map.
-    found, truth
-        Indexed ``[source, target]``. Regions of the truth that the map lacks count as not
-        covered.
-    sure
+    name, level, verdict
+        Name, level and verdict of the map.
+    ec, truth
+        The map and the truth, indexed ``[source, target]``. Regions of the truth that the map
+        lacks count as not covered.
+    inference
         ``lower`` and ``upper`` ends of 95 % intervals in the unit of the truth, and ``q``; any of
         them.
 
     Raises
     ------
     InputDataError
-        The map has regions that the truth does not know, or shares fewer than two with it.
+        The map has regions that the truth lacks, or shares fewer than two with it.
     """
-    unknown = sorted(set(found.labels) - set(truth.labels))
+    unknown = sorted(set(ec.labels) - set(truth.labels))
     if unknown:
         raise InputDataError(
             f"{name} has {count_noun(len(unknown), 'region')} that the truth lacks "
-            f"({join_words(unknown, most=5)}); expected some of "
-            f"{join_words(truth.labels, most=5)}. Was the map made with the atlas of the truth?"
+            f"({join_items(unknown, most=5)}); expected some of "
+            f"{join_items(truth.labels, most=5)}. Check that both use the same atlas."
         )
-    shared = [label for label in truth.labels if label in set(found.labels)]
-    wanted = _ordered(truth, shared)
-    estimate = _ordered(found, shared)
-    known = {key: _ordered(value, shared) for key, value in (sure or {}).items()}
+    shared = [label for label in truth.labels if label in set(ec.labels)]
+    expected = _ordered(truth, shared)
+    estimated = _ordered(ec, shared)
+    aligned = {key: _ordered(value, shared) for key, value in (inference or {}).items()}
     inside = float("nan")
-    if "lower" in known and "upper" in known:
-        inside = held(known["lower"], known["upper"], wanted)
-    a, b = off_diagonal(estimate), off_diagonal(wanted)
-    both = np.isfinite(a) & np.isfinite(b)
+    if "lower" in aligned and "upper" in aligned:
+        inside = share_in_intervals(aligned["lower"], aligned["upper"], expected)
+    a, b = off_diagonal(estimated), off_diagonal(expected)
+    joint = np.isfinite(a) & np.isfinite(b)
     return Comparison(
         name,
-        kind,
-        score(estimate, wanted),
+        level,
+        score(estimated, expected),
         inside,
-        _false_positives(known.get("q"), wanted),
+        _false_positives(aligned.get("q"), expected),
         verdict,
-        a[both],
-        b[both],
+        a[joint],
+        b[joint],
     )
 
 
 def _false_positives(q: Array | None, truth: Array) -> float:
     if q is None:
         return float("nan")
-    nothing = off_diagonal(truth) == 0
-    tested = off_diagonal(q)[nothing]
+    is_zero = off_diagonal(truth) == 0
+    tested = off_diagonal(q)[is_zero]
     tested = tested[np.isfinite(tested)]
     return float(np.mean(tested < 0.05)) if tested.size else float("nan")
 

@@ -14,13 +14,14 @@ from npi_bids.matrices import antisymmetric, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, Mask
 from npi_bids.wording import count_noun
 
-# Where most entries of a truth are 0, the others are its edges; else its strongest fifth is.
+# If at least this share of a truth's entries is 0, the other entries are its edges; otherwise this
+# share of the strongest entries.
 _MANY_ZEROS, _STRONGEST = 0.05, 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Agreement of an estimate with the truth; NaN where a figure cannot be had.
+    """Agreement of an estimate with the truth; NaN where a figure cannot be computed.
 
     Attributes
     ----------
@@ -31,16 +32,16 @@ class Recovery:
     r_transposed
         Correlation of the transposed estimate; well below ``r`` where the direction is right.
     auroc, auprc
-        How well the size of an entry tells edges of the truth from the rest: area under the
-        receiver operating characteristic, and average precision. Edges are the entries that are
-        not 0, or the strongest fifth of them where (almost) none is.
+        How well the size of an entry separates edges of the truth from other entries: area under
+        the receiver operating characteristic, and average precision. Edges are the entries that
+        are not 0, or the strongest fifth of them where (almost) none is.
     sign
-        Share of the entries, among the half that is truly largest, with the true sign.
+        Share of the entries with the true sign, among the half with the largest true values.
     direction
         Share of the pairs, among the half with the largest true difference, whose stronger
         direction is the true one; 0.5 is chance.
     slope
-        Of the least-squares line of the estimate over the truth; 1 where the scale is right.
+        Slope of the least-squares line of the estimate over the truth; 1 where the scale is right.
     n_entries
         Entries off the diagonal that both have.
     """
@@ -61,12 +62,12 @@ class Recovery:
 def score(estimate: Array, truth: Array) -> Recovery:
     """Compare an estimate with the truth, both indexed ``[source, target]``.
 
-    Regions whose row and column are NaN in either (not covered) leave both.
+    Regions whose row and column are NaN in either (not covered) are left out of both.
 
     Raises
     ------
     InputDataError
-        The shapes differ, or fewer than two regions are left.
+        The shapes differ, or fewer than two regions remain.
 
     >>> truth = np.array([[0.0, 1.0, 0.0], [0.2, 0.0, -1.0], [0.1, 0.3, 0.0]])
     >>> score(truth, truth).direction, score(truth.T, truth).direction
@@ -74,9 +75,11 @@ def score(estimate: Array, truth: Array) -> Recovery:
     """
     estimate, truth = shared_regions(estimate, truth)
     rows, columns = np.tril_indices(len(truth), -1)
-    true, found = (m[rows, columns] - m[columns, rows] for m in (truth, estimate))
+    true_difference, estimated_difference = (
+        m[rows, columns] - m[columns, rows] for m in (truth, estimate)
+    )
     a, b = off_diagonal(estimate), off_diagonal(truth)
-    edges = edges_of(truth)
+    edges = true_edges(truth)
     return Recovery(
         r=pearson(estimate, truth),
         spearman=float(spearmanr(a, b).statistic) if a.std() > 0 < b.std() else float("nan"),
@@ -86,30 +89,30 @@ def score(estimate: Array, truth: Array) -> Recovery:
         auroc=auroc(np.abs(a), edges),
         auprc=auprc(np.abs(a), edges),
         sign=_same_sign(a, b),
-        direction=_same_sign(found, true),
+        direction=_same_sign(estimated_difference, true_difference),
         slope=float(np.polyfit(b, a, 1)[0]) if b.std() > 0 else float("nan"),
         n_entries=a.size,
     )
 
 
-def _same_sign(found: Array, true: Array) -> float:
-    """Return how often signs agree in the larger half of what is truly not 0; 0 is half right."""
-    size = np.abs(true)
-    large = (size >= np.median(size)) & (size > 0)
-    same = np.where(found[large] == 0, 0.5, np.sign(found[large]) == np.sign(true[large]))
+def _same_sign(estimated: Array, true: Array) -> float:
+    """Return how often signs agree in the larger half of true nonzero values; 0 counts half."""
+    magnitude = np.abs(true)
+    large = (magnitude >= np.median(magnitude)) & (magnitude > 0)
+    same = np.where(estimated[large] == 0, 0.5, np.sign(estimated[large]) == np.sign(true[large]))
     return float(np.mean(same)) if large.any() else float("nan")
 
 
 def shared_regions(estimate: Array, truth: Array) -> tuple[Array, Array]:
-    """Return both without the regions that either lacks (NaN off the diagonal)."""
+    """Return both maps without the regions that either lacks (NaN off the diagonal)."""
     if estimate.shape != truth.shape:
         raise InputDataError(
             f"The estimate has shape {estimate.shape} and the truth {truth.shape}; expected the "
             "same regions."
         )
-    both = np.isfinite(estimate) & np.isfinite(truth)
-    np.fill_diagonal(both, False)
-    covered = both.any(axis=0) & both.any(axis=1)
+    joint = np.isfinite(estimate) & np.isfinite(truth)
+    np.fill_diagonal(joint, False)
+    covered = joint.any(axis=0) & joint.any(axis=1)
     if covered.sum() < 2:
         raise InputDataError(
             f"The maps share values of only {count_noun(int(covered.sum()), 'region')}."
@@ -118,59 +121,59 @@ def shared_regions(estimate: Array, truth: Array) -> tuple[Array, Array]:
     return estimate[inside], truth[inside]
 
 
-def edges_of(truth: Array) -> Mask:
+def true_edges(truth: Array) -> Mask:
     """Return which entries off the diagonal count as connections; flat, row by row."""
-    size = np.abs(off_diagonal(truth))
-    if np.mean(size == 0) >= _MANY_ZEROS:
-        present: Mask = size > 0
+    magnitude = np.abs(off_diagonal(truth))
+    if np.mean(magnitude == 0) >= _MANY_ZEROS:
+        present: Mask = magnitude > 0
         return present
-    strongest: Mask = size >= np.quantile(size, 1 - _STRONGEST)
+    strongest: Mask = magnitude >= np.quantile(magnitude, 1 - _STRONGEST)
     return strongest
 
 
-def held(lower: Array, upper: Array, truth: Array) -> float:
+def share_in_intervals(lower: Array, upper: Array, truth: Array) -> float:
     """Return the share of true entries off the diagonal that lie inside their interval."""
     inside = (lower <= truth) & (truth <= upper)
-    known = np.isfinite(lower) & np.isfinite(upper) & np.isfinite(truth)
-    flat = off_diagonal(known.astype(float)) > 0
+    finite = np.isfinite(lower) & np.isfinite(upper) & np.isfinite(truth)
+    flat = off_diagonal(finite.astype(float)) > 0
     return float(off_diagonal(inside.astype(float))[flat].mean()) if flat.any() else float("nan")
 
 
 def score_graph(estimate: Array, graph: Array) -> dict[str, float]:
-    """Compare a map with a known directed graph of 0 and 1.
+    """Compare a map with a known directed graph of zeros and ones.
 
     An undirected edge is scored by the symmetric part of the map, a directed one by its entry;
     direction by which of the two entries of a one-way edge is the stronger.
     """
     pairs = np.triu_indices(len(graph), 1)
     strength = np.abs(estimate)
-    either = np.maximum(graph, graph.T)[pairs] > 0
+    connected = np.maximum(graph, graph.T)[pairs] > 0
     one_way = np.argwhere((graph > 0) & (graph.T == 0))
-    right = [
+    stronger_is_true = [
         strength[s, t] > strength[t, s] for s, t in one_way if strength[s, t] != strength[t, s]
     ]
     directed = off_diagonal(strength), off_diagonal(graph) > 0
     return {
-        "auroc_undirected": auroc(np.abs(symmetric(estimate))[pairs], either),
+        "auroc_undirected": auroc(np.abs(symmetric(estimate))[pairs], connected),
         "auroc": auroc(*directed),
         "auprc": auprc(*directed),
-        "direction": float(np.mean(right)) if right else 0.5,
+        "direction": float(np.mean(stronger_is_true)) if stronger_is_true else 0.5,
     }
 
 
-def auroc(size: Array, positive: Mask) -> float:
-    """Return the area under the receiver operating characteristic, ties at a half."""
+def auroc(strength: Array, positive: Mask) -> float:
+    """Return the area under the receiver operating characteristic, with ties counted as half."""
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     if not n_positive or not n_negative:
         return float("nan")
-    ranks = rankdata(size)[positive].sum()
+    ranks = rankdata(strength)[positive].sum()
     return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def auprc(size: Array, positive: Mask) -> float:
-    """Return the average precision; NaN where there is nothing to find."""
+def auprc(strength: Array, positive: Mask) -> float:
+    """Return the average precision; NaN where there is no positive entry."""
     if not positive.any():
         return float("nan")
-    hits = positive[np.argsort(-size, kind="stable")]
+    hits = positive[np.argsort(-strength, kind="stable")]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     return float(precision[hits].mean())

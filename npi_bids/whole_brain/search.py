@@ -21,16 +21,16 @@ from npi_bids.io.files import write_text
 from npi_bids.io.lifeline import end_with_parent
 from npi_bids.matrices import correlation, pearson
 from npi_bids.records import Array
-from npi_bids.whole_brain.models import KINDS, BrainSystem, simulate_brain
+from npi_bids.whole_brain.models import NEUROLIB_MODELS, BrainSystem, simulate_brain
 from npi_bids.whole_brain.settings import BrainSettings
 
-_WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015, neurolib's own length)
-_FAILED = -1.0  # fitness of parameters whose simulation ran away
+_WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015, the length used in neurolib)
+_FAILED = -1.0  # fitness of parameters whose simulation diverged
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One parameter set: where it comes from (``grid``, ``evolution 1``, ...) and its fit.
+    """The fit of one parameter set, and its ``stage`` (``grid``, ``evolution 1``, ...).
 
     ``r_fc`` is the correlation of simulated with empirical FC, ``ks_fcd`` the Kolmogorov-Smirnov
     distance of the distributions of FC dynamics, ``fitness`` what is maximised.
@@ -45,7 +45,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BrainTarget:
-    """What the model is fitted to.
+    """Empirical FC and FC dynamics that the model is fitted to.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class BrainTarget:
     tr: float
 
 
-def brain_target(runs: Sequence[Array], tr: float) -> BrainTarget:
+def compute_target(runs: Sequence[Array], tr: float) -> BrainTarget:
     """Return FC and FC dynamics of a subject.
 
     Parameters
@@ -88,9 +88,9 @@ def brain_target(runs: Sequence[Array], tr: float) -> BrainTarget:
 
 
 def fc_dynamics(series: Array, tr: float) -> Array:
-    """Return the correlations between FC of windows of 60 s that overlap by half; none if short.
+    """Return the correlations between the FC of windows of 60 s; empty for short series.
 
-    Windows that overlap are not compared.
+    Windows start every eighth of their length; those that overlap are not compared.
     """
     length = round(_WINDOW / tr)
     starts = range(0, len(series) - length + 1, max(1, length // 8))
@@ -98,13 +98,13 @@ def fc_dynamics(series: Array, tr: float) -> Array:
     windows = np.array([correlation(series[s : s + length])[pairs] for s in starts])
     if len(windows) < 2:
         return np.zeros(0)
-    apart = np.subtract.outer(np.array(starts), np.array(starts)) >= length
-    found: Array = np.corrcoef(windows)[apart]
-    return found
+    disjoint = np.subtract.outer(np.array(starts), np.array(starts)) >= length
+    correlations: Array = np.corrcoef(windows)[disjoint]
+    return correlations
 
 
-def search(  # noqa: PLR0913 (what to fit, and where and how)
-    plain: BrainSystem,
+def search_parameters(  # noqa: PLR0913 (what to fit, and where and how)
+    base: BrainSystem,
     target: BrainTarget,
     settings: BrainSettings,
     *,
@@ -113,32 +113,32 @@ def search(  # noqa: PLR0913 (what to fit, and where and how)
     n_procs: int = 1,
     on_evaluation: Callable[[Evaluation, int], None] = lambda _, __: None,
 ) -> list[Evaluation]:
-    """Search the parameters; return all that was tried, in order.
+    """Search the parameters; return all evaluations in order.
 
-    Every simulation is kept in the cache, so that a search that was stopped goes on where it was.
+    Every simulation is cached, so that an interrupted search resumes where it stopped.
 
     Parameters
     ----------
-    plain
-        The model with its own parameters on the subject's connectome.
+    base
+        The model with its default parameters on the subject's connectome.
     target
-        What to fit.
+        FC and FC dynamics to fit.
     settings
-        How to search.
+        Settings of the search.
     seed
-        Of search and noise.
+        Seed of the search and of the noise.
     cache
-        Folder of what was simulated.
+        Folder of cached simulations.
     n_procs
         Number of processes; the result does not depend on it.
     on_evaluation
-        Called with each evaluation and how many there will be.
+        Called with each evaluation and the total number of evaluations.
     """
     cache.mkdir(parents=True, exist_ok=True)
     n_grid = 0 if settings.search == "evolution" else settings.n_grid**2
     n_rounds = 0 if settings.search == "grid" else settings.generations + 1
     total = 1 + n_grid + n_rounds * settings.population
-    tried: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     pool = (
         ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
         if n_procs > 1
@@ -146,76 +146,78 @@ def search(  # noqa: PLR0913 (what to fit, and where and how)
     )
 
     def evaluate(stage: str, candidates: Iterable[Mapping[str, float]]) -> list[float]:
-        work = partial(_evaluate, (plain, target, settings, seed), cache, stage)
-        found = []
-        for result in (pool.map if pool else map)(work, candidates):
-            tried.append(result)
-            on_evaluation(result, total)
-            found.append(result.fitness)
-        return found
+        work = partial(_evaluate, (base, target, settings, seed), cache, stage)
+        fitnesses = []
+        for evaluation in (pool.map if pool else map)(work, candidates):
+            evaluations.append(evaluation)
+            on_evaluation(evaluation, total)
+            fitnesses.append(evaluation.fitness)
+        return fitnesses
 
     with pool or nullcontext():
         evaluate("default", [{}])
         if n_grid:
-            evaluate("grid", _grid(plain.kind, settings.n_grid))
+            evaluate("grid", _grid_points(base.model_name, settings.n_grid))
         if n_rounds:
-            start = _first_generation(plain, tried, settings.population, seed)
-            _evolve(plain.kind, start, settings.generations, seed, evaluate)
-    return tried
+            start = _first_generation(base, evaluations, settings.population, seed)
+            _evolve(base.model_name, start, settings.generations, seed, evaluate)
+    return evaluations
 
 
-def best_of(tried: Sequence[Evaluation]) -> Evaluation:
-    """Return the fittest of what was tried; the first of equals."""
-    return max(tried, key=lambda evaluation: evaluation.fitness)
+def find_best(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the fittest evaluation; the first of equals."""
+    return max(evaluations, key=lambda evaluation: evaluation.fitness)
 
 
-def _space(kind: str) -> tuple[tuple[str, ...], Array, Array]:
-    ranges = KINDS[kind].ranges
+def _parameter_bounds(model_name: str) -> tuple[tuple[str, ...], Array, Array]:
+    ranges = NEUROLIB_MODELS[model_name].ranges
     bounds = np.array(list(ranges.values()), dtype=float)
     return tuple(ranges), bounds[:, 0], bounds[:, 1]
 
 
-def _grid(kind: str, n_points: int) -> list[dict[str, float]]:
-    """Return the points of a grid over coupling and excitability, which lead the ranges."""
-    names, low, high = _space(kind)
+def _grid_points(model_name: str, n_points: int) -> list[dict[str, float]]:
+    """Return the points of a grid over coupling and excitability, the first of the ranges."""
+    names, low, high = _parameter_bounds(model_name)
     axes = [np.linspace(low[k], high[k], n_points) for k in (0, 1)]
     return [{names[0]: float(a), names[1]: float(b)} for a in axes[0] for b in axes[1]]
 
 
 def _first_generation(
-    plain: BrainSystem, tried: Sequence[Evaluation], population: int, seed: int
+    base: BrainSystem, evaluations: Sequence[Evaluation], population: int, seed: int
 ) -> Array:
-    """Return the fittest half of what was tried, and points spread evenly over the space."""
-    names, low, high = _space(plain.kind)
-    own = [plain.parameter(name) for name in names]
-    known = sorted(tried, key=lambda evaluation: -evaluation.fitness)[: population // 2]
-    kept = [[e.parameters.get(n, v) for n, v in zip(names, own, strict=True)] for e in known]
-    spreading = qmc.LatinHypercube(len(names), rng=np.random.default_rng(seed))
-    spread = qmc.scale(spreading.random(population - len(kept)), low, high)
-    start: Array = np.clip(np.concatenate([np.array(kept), spread]), low, high)
+    """Return the fittest evaluations and, for the other half, points of a Latin hypercube."""
+    names, low, high = _parameter_bounds(base.model_name)
+    defaults = [base.parameter(name) for name in names]
+    fittest = sorted(evaluations, key=lambda evaluation: -evaluation.fitness)[: population // 2]
+    inherited = [
+        [e.parameters.get(n, v) for n, v in zip(names, defaults, strict=True)] for e in fittest
+    ]
+    sampler = qmc.LatinHypercube(len(names), rng=np.random.default_rng(seed))
+    sampled = qmc.scale(sampler.random(population - len(inherited)), low, high)
+    start: Array = np.clip(np.concatenate([np.array(inherited), sampled]), low, high)
     return start
 
 
 def _evolve(
-    kind: str,
+    model_name: str,
     start: Array,
     generations: int,
     seed: int,
     evaluate: Callable[[str, Iterable[Mapping[str, float]]], list[float]],
 ) -> None:
-    """Let differential evolution (Storn and Price 1997) propose; it sees the fitness alone."""
-    names, low, high = _space(kind)
+    """Maximise the fitness by differential evolution (Storn and Price 1997)."""
+    names, low, high = _parameter_bounds(model_name)
     generation = 0
 
     def workers(_: object, candidates: Iterable[Array]) -> list[float]:
         nonlocal generation
-        named = [dict(zip(names, map(float, point), strict=True)) for point in candidates]
-        found = evaluate(f"evolution {generation}", named)
+        parameter_sets = [dict(zip(names, map(float, point), strict=True)) for point in candidates]
+        fitnesses = evaluate(f"evolution {generation}", parameter_sets)
         generation += 1
-        return [-fitness for fitness in found]
+        return [-fitness for fitness in fitnesses]
 
     differential_evolution(
-        _never,
+        _unused_objective,
         list(zip(low, high, strict=True)),
         init=start,
         maxiter=generations,
@@ -227,7 +229,7 @@ def _evolve(
     )
 
 
-def _never(_: Array) -> float:
+def _unused_objective(_: Array) -> float:
     raise RuntimeError("candidates are evaluated by the workers")
 
 
@@ -237,22 +239,24 @@ Problem = tuple[BrainSystem, BrainTarget, BrainSettings, int]
 def _evaluate(
     problem: Problem, cache: Path, stage: str, parameters: Mapping[str, float]
 ) -> Evaluation:
-    path = cache / f"{_key(problem, parameters)}.json"
+    path = cache / f"{_cache_key(problem, parameters)}.json"
     if path.is_file():
         return Evaluation(**{**json.loads(path.read_text(encoding="utf-8")), "stage": stage})
-    plain, target, settings, seed = problem
-    system = plain.with_parameters(parameters)
+    base, target, settings, seed = problem
+    system = base.with_parameters(parameters)
     n_samples = round(60 * settings.sim_minutes / target.tr)
     try:
         series = simulate_brain(system, n_samples=n_samples, seed=seed)
-        found = Evaluation(stage, dict(parameters), *fit_to(series, target, settings.fcd_weight))
+        evaluation = Evaluation(
+            stage, dict(parameters), *score_fit(series, target, settings.fcd_weight)
+        )
     except SurrogateError:
-        found = Evaluation(stage, dict(parameters), float("nan"), float("nan"), _FAILED)
-    write_text(path, json.dumps(asdict(found)))
-    return found
+        evaluation = Evaluation(stage, dict(parameters), float("nan"), float("nan"), _FAILED)
+    write_text(path, json.dumps(asdict(evaluation)))
+    return evaluation
 
 
-def fit_to(series: Array, target: BrainTarget, fcd_weight: float) -> tuple[float, float, float]:
+def score_fit(series: Array, target: BrainTarget, fcd_weight: float) -> tuple[float, float, float]:
     """Return r of FC, the distance of FC dynamics, and the fitness of simulated BOLD."""
     if (series.std(axis=0) < 1e-12).any():
         return float("nan"), float("nan"), _FAILED  # silent regions
@@ -261,11 +265,11 @@ def fit_to(series: Array, target: BrainTarget, fcd_weight: float) -> tuple[float
     return r, distance, r - fcd_weight * distance
 
 
-def _key(problem: Problem, parameters: Mapping[str, float]) -> str:
-    plain, target, settings, seed = problem
-    facts = [plain.kind, dict(plain.parameters), dict(parameters), plain.tr]
-    facts += [settings.sim_minutes, settings.fcd_weight, seed]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for array in (plain.connectome.weights, plain.connectome.lengths, target.fc, target.fcd):
+def _cache_key(problem: Problem, parameters: Mapping[str, float]) -> str:
+    base, target, settings, seed = problem
+    content = [base.model_name, dict(base.parameters), dict(parameters), base.tr]
+    content += [settings.sim_minutes, settings.fcd_weight, seed]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for array in (base.connectome.weights, base.connectome.lengths, target.fc, target.fcd):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:20]

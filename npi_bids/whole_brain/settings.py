@@ -9,19 +9,19 @@ from npi_bids.settings import check_options, option
 
 # Models of neurolib that can be fitted.
 BRAIN_MODELS = ("aln", "hopf", "wc", "fhn", "ww")
-# Seconds that a region is stimulated, and between which BOLD is averaged as the response to it,
-# around the peak of the haemodynamic response (Friston et al. 2003,
+# Duration of the stimulus of a region, and interval after it in which BOLD is averaged (s), around
+# the peak of the haemodynamic response (Friston et al. 2003,
 # doi:10.1016/S1053-8119(03)00202-7).
 STIMULUS_SECONDS = 0.5
 RESPONSE_SECONDS = (3.0, 6.0)
-# r of simulated and empirical FC of a good fit (neurolib's rule of thumb), and of the least that
-# is accepted.
+# r of simulated and empirical FC of a good fit (neurolib's rule of thumb), and the least r that is
+# accepted.
 GOOD_FC, LEAST_FC = 0.5, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrainSettings:
-    """Which whole-brain model is fitted, on what, and how its parameters are searched."""
+    """Whole-brain model to fit, its connectome, and the search of its parameters."""
 
     sc: str = option(
         "",

@@ -12,10 +12,10 @@ from npi_bids.assessment.expected_accuracy import (
     AccuracyTable,
     error_quantiles,
     expected_accuracy,
-    figures_of,
+    extract_figures,
+    load_shipped_table,
+    look_up_errors,
     predict,
-    shipped_table,
-    spread_of,
 )
 from npi_bids.assessment.verdict import VerdictSettings, judge
 from npi_bids.connectivity.settings import PerturbSettings
@@ -84,16 +84,16 @@ def test_nothing_is_said_of_what_was_never_simulated():
 
 def test_a_free_run_that_diverged_still_has_an_expectation():
     quality = result_of(300)[0].quality
-    assert np.isfinite(figures_of(replace(quality, model_fc_r=float("nan")))).all()
+    assert np.isfinite(extract_figures(replace(quality, model_fc_r=float("nan")))).all()
 
 
 def test_shipped_table_foresees_its_own_results_and_says_where_it_comes_from():
-    table = shipped_table()
+    table = load_shipped_table()
     assert len(table.figures) >= 400
     for target in TARGETS:
         expected = predict(table, table.figures, target)
         assert np.corrcoef(expected, table.accuracy[target])[0, 1] > 0.85
-        low, high = spread_of(table, expected, target).T
+        low, high = look_up_errors(table, expected, target).T
         assert (low < 0).all()
         assert (high > 0).all()
 
@@ -105,4 +105,4 @@ def test_spread_of_errors_is_that_of_the_range():
     quantiles = error_quantiles(expected, reached)
     np.testing.assert_allclose(quantiles[:, 1], 1.645 * np.array([0.2, 0.1, 0.02]), rtol=0.2)
     table = AccuracyTable(np.zeros((1, 1)), {}, {"r": quantiles})
-    np.testing.assert_array_equal(spread_of(table, np.array([0.8]), "r")[0], quantiles[2])
+    np.testing.assert_array_equal(look_up_errors(table, np.array([0.8]), "r")[0], quantiles[2])

@@ -3,7 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npi_bids.assessment.uncertainty import circular_blocks, fdr_q_values, intervals
+from npi_bids.assessment.uncertainty import (
+    compute_intervals,
+    draw_circular_blocks,
+    fdr_q_values,
+)
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.connectivity.measures import MeasureSettings
 from npi_bids.inference import ec_of_runs
@@ -64,7 +68,7 @@ def test_networks_have_errors_by_bootstrap_alone(run):
 
 
 def test_circular_blocks_are_runs_of_neighbours():
-    rows = circular_blocks(100, 10, np.random.default_rng(0))
+    rows = draw_circular_blocks(100, 10, np.random.default_rng(0))
     steps = np.diff(rows) % 100
     assert (steps == 1).mean() > 0.85
     assert rows.max() < 100
@@ -72,7 +76,7 @@ def test_circular_blocks_are_runs_of_neighbours():
 
 def test_intervals_are_normal_and_q_is_benjamini_hochberg():
     matrix = np.array([[0.0, 1.96, 0.0], [1.0, 0.0, 3.0], [0.5, 0.1, 0.0]])
-    found = intervals(matrix, np.ones((3, 3)), "posterior")
+    found = compute_intervals(matrix, np.ones((3, 3)), "posterior")
     assert found.p[0, 1] == pytest.approx(0.05, abs=1e-3)
     assert found.lower[0, 1] == pytest.approx(0)
     ranked = np.sort(found.p[~np.eye(3, dtype=bool)])

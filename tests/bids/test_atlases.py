@@ -3,7 +3,7 @@ from __future__ import annotations
 import nibabel as nib
 import pytest
 
-from npi_bids.bids.atlases import atlas_description, known_atlases, locate
+from npi_bids.bids.atlases import atlas_description, parse_atlas, read_atlas_table
 from npi_bids.errors import InputDataError, SettingsError
 from tests.conftest import block
 
@@ -11,7 +11,7 @@ from tests.conftest import block
 def test_a_plus_b_on_the_command_line(tmp_path):
     path = tmp_path / "Sub.nii.gz"
     nib.save(block("Sub", (6, 6, 6)).image, path)
-    spec = locate(f"Schaefer2018:scale-200+{path}")
+    spec = parse_atlas(f"Schaefer2018:scale-200+{path}")
     assert spec.entities == {"atlas": "Schaefer2018Sub", "seg": "7Networks", "scale": "200"}
     assert [part.name for part in spec.parts] == ["Schaefer2018", "Sub"]
     assert spec.space == "MNI152NLin6Asym"
@@ -30,7 +30,7 @@ def test_a_plus_b_on_the_command_line(tmp_path):
     ],
 )  # fmt: skip
 def test_atlases_by_name(asked, entities):
-    assert locate(asked).entities == entities
+    assert parse_atlas(asked).entities == entities
 
 
 @pytest.mark.parametrize(
@@ -45,24 +45,24 @@ def test_atlases_by_name(asked, entities):
 )
 def test_atlases_that_are_none(asked, message):
     with pytest.raises(SettingsError, match=message):
-        locate(asked)
+        parse_atlas(asked)
 
 
 def test_own_atlas_is_named_after_its_file(tmp_path):
     path = tmp_path / "my_own-atlas 2.nii.gz"
     path.touch()
-    assert locate(str(path)).entities == {"atlas": "myownatlas2"}
+    assert parse_atlas(str(path)).entities == {"atlas": "myownatlas2"}
     path = tmp_path / "tpl-MNI152NLin6Asym_atlas-Mine_scale-7_dseg.nii.gz"
     path.touch()
-    spec = locate(str(path))
+    spec = parse_atlas(str(path))
     assert (spec.entities, spec.space) == ({"atlas": "Mine", "scale": "7"}, "MNI152NLin6Asym")
     with pytest.raises(InputDataError, match="does not exist"):
-        locate(str(tmp_path / "no.nii.gz"))
+        parse_atlas(str(tmp_path / "no.nii.gz"))
 
 
-@pytest.mark.parametrize("name", known_atlases())
+@pytest.mark.parametrize("name", read_atlas_table())
 def test_every_atlas_is_described(name):
-    described = atlas_description(locate(name))
+    described = atlas_description(parse_atlas(name))
     assert {"Name", "License", "Authors", "ReferencesAndLinks", "TemplateDrawnIn"} <= set(
         described
     )

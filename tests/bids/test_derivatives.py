@@ -37,7 +37,7 @@ def test_a_damaged_sidecar_of_a_result_is_named(tmp_path, text):
     write_model(tmp_path, text)
     with pytest.raises(InputDataError, match=r"relmat.json>.*delete it and run"):
         list(find_models(tmp_path))
-    assert not list(find_models(tmp_path, whole=True))
+    assert not list(find_models(tmp_path, skip_damaged=True))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_damaged_status_is_named_or_passed_over(tmp_path, content):
     path.write_text(json.dumps(content))
     with pytest.raises(InputDataError, match=r"sub-1_desc-a.json> is damaged"):
         find_statuses(tmp_path)
-    assert find_statuses(tmp_path, whole=True) == []
+    assert find_statuses(tmp_path, skip_damaged=True) == []
 
 
 def test_a_refusal_is_outdated_when_its_input_is_gone_or_can_be_read(tmp_path):

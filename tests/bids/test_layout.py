@@ -364,7 +364,7 @@ def test_a_link_to_a_folder_that_is_not_here_is_named(three_subjects, links):
     if links != "sub-02/ses-1":
         path.rename(three_subjects / "elsewhere")
     path.symlink_to("../.git/annex/missing")
-    runs = [run for run in runs_of(three_subjects) if run.kind == FOLDER]
+    runs = [run for run in runs_of(three_subjects) if run.input_format == FOLDER]
     assert [run.entities["sub"] for run in runs] == ["02"]
     assert "link to a folder that is not here" in runs[0].problem
 

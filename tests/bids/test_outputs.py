@@ -8,21 +8,21 @@ from npi_bids.bids.derivatives import sibling
 from npi_bids.bids.outputs import (
     CATALOGUE,
     CONTRAST,
+    CONTRAST_OUTPUTS,
     ENTITY_ORDER,
     GROUP,
-    GROUP_KINDS,
+    GROUP_OUTPUTS,
     MODEL,
-    MODEL_KINDS,
     RUN,
     STATISTICS_TABLES,
     atlas_path,
     catalogue_table,
     contrast_labels,
-    kinds_of,
+    join_entities,
+    output_names,
     output_path,
+    output_pattern,
     parse_name,
-    pattern_of,
-    stem,
 )
 from npi_bids.errors import InputDataError
 
@@ -79,28 +79,28 @@ def test_names_survive_parsing():
 
 def test_what_is_no_label_is_refused():
     with pytest.raises(InputDataError, match="no BIDS label"):
-        stem({"sub": "01", "desc": "my-own"})
+        join_entities({"sub": "01", "desc": "my-own"})
     with pytest.raises(InputDataError, match="colour-red has unknown entities: colour"):
-        stem({"colour": "red"})
+        join_entities({"colour": "red"})
 
 
 def test_the_table_of_outputs_in_the_documentation_is_the_catalogue():
     text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
-    assert catalogue_table() in text, "paste catalogue_table() of npi_bids.bids.outputs into it"
+    assert catalogue_table() in text, "run `make tables`"
 
 
 @pytest.mark.parametrize("output", CATALOGUE.values(), ids=CATALOGUE)
 def test_an_output_is_described_whole(output):
     assert output.what
     assert not output.what.endswith(".")
-    assert f"_{output.suffix}" in PurePosixPath(pattern_of(output.kind)).name
+    assert f"_{output.suffix}" in PurePosixPath(output_pattern(output.name)).name
     matrix_of_model = output.is_matrix and output.level == MODEL
     assert bool(output.relation and output.method and output.units) == matrix_of_model
     low, high = output.bounds
     if output.role in ("p", "q"):
         assert (low, high) == (0, 1)
     if output.role == "standard error":
-        assert (low, output.units) == (0, CATALOGUE[output.about].units)
+        assert (low, output.units) == (0, CATALOGUE[output.uncertainty_of].units)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CATALOGUE if kind not in STATISTICS_TABLES])
@@ -115,15 +115,15 @@ def test_an_output_is_found_by_its_pattern(tmp_path, kind):
     }
     for other in CATALOGUE.values():
         if other.level == known.level:
-            path = tmp_path / output_path(other.kind, entities, "d")
+            path = tmp_path / output_path(other.name, entities, "d")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     own = tmp_path / output_path(kind, entities, "d")
-    assert own in list(tmp_path.glob(pattern_of(kind)))
+    assert own in list(tmp_path.glob(output_pattern(kind)))
     for other in CATALOGUE.values():
         if other.level == known.level and not known.below:
-            assert sibling(own, kind, other.kind) == tmp_path / output_path(
-                other.kind, entities, "d"
+            assert sibling(own, kind, other.name) == tmp_path / output_path(
+                other.name, entities, "d"
             )
 
 
@@ -132,11 +132,11 @@ def test_no_two_names_differ_in_case_alone_whatever_columns_are_called():
     assert list(labels) == list(HOSTILE)
     entities = {"tpl": "X", "atlas": "A", "meas": "npi"}
     own = {**entities, "sub": "X"}
-    names = [output_path(kind, own, "d") for kind in (*kinds_of(RUN), *kinds_of(MODEL))]
-    names += [output_path(kind, entities, "d") for kind in GROUP_KINDS]
+    names = [output_path(kind, own, "d") for kind in (*output_names(RUN), *output_names(MODEL))]
+    names += [output_path(kind, entities, "d") for kind in GROUP_OUTPUTS]
     names += [output_path(table, entities, "d") for table in STATISTICS_TABLES]
     for label in labels.values():
-        names += [output_path(kind, entities, f"d{label}") for kind in MODEL_KINDS]
+        names += [output_path(kind, entities, f"d{label}") for kind in CONTRAST_OUTPUTS]
         names += [output_path(table, entities, f"d{label}") for table in STATISTICS_TABLES]
     lower = [str(name).lower() for name in names]
     twins = {name for name in lower if lower.count(name) > 1}

@@ -10,17 +10,17 @@ from npi_bids.bids import sidecars
 from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES
 from npi_bids.bids.sidecars import (
     ContrastSidecar,
-    GroupFacts,
+    GroupFields,
     GroupSidecar,
     Links,
     ModelSidecar,
     ModelSidecars,
-    Place,
     RunSidecar,
-    SelectionFacts,
+    SelectionFields,
+    SpatialGrid,
+    describe_grid,
     matrix_fields,
-    place_of,
-    with_trust,
+    qualify_tests,
 )
 from npi_bids.errors import InputDataError
 from npi_bids.io.json_records import Record, described_keys, key_table
@@ -38,7 +38,7 @@ SYMMETRIC = {"pearsoncorrelation", "modelfc", "partialcorrelation"}
 @pytest.mark.parametrize("record", RECORDS, ids=lambda cls: cls.__name__)
 def test_every_key_is_in_camel_case_and_described(record):
     for key, description in described_keys(record).items():
-        if key in ("Place", "Links", "Facts", "NotTestedAgainstZero", "Columns"):
+        if key in ("Grid", "Links", "SubjectFields", "NotTestedAgainstZero", "Columns"):
             continue  # parts of a table, which are records themselves
         assert key[0].isupper(), key
         assert "_" not in key
@@ -96,39 +96,43 @@ def test_a_key_that_is_missing_is_named(key):
 
 def test_long_blocks_stand_in_the_sidecar_of_the_map_alone():
     fit = model_sidecar().fit
-    whole = ModelSidecars(fit, ("A", "B"), Place(), Links(), URI)
+    whole = ModelSidecars(fit, ("A", "B"), SpatialGrid(), Links(), URI)
     blocks = {"Quality", "Training", "Verdict", "VerdictReasons", "VerdictThresholds"}
-    assert blocks <= set(whole.of_matrix("npi").to_json())
-    for sidecar in (whole.of_matrix("npiq"), whole.of_matrix("jacobian"), whole.of_networks()):
+    assert blocks <= set(whole.describe_matrix("npi").to_json())
+    for sidecar in (
+        whole.describe_matrix("npiq"),
+        whole.describe_matrix("jacobian"),
+        whole.describe_networks(),
+    ):
         assert not blocks & set(sidecar.to_json())
         assert sidecar.to_json()["ModelSidecar"] == URI
 
 
 def facts(n_subjects, **further):
     subjects = tuple(map(str, range(n_subjects)))
-    return GroupFacts(subjects=subjects, number_of_subjects=n_subjects, **further)
+    return GroupFields(subjects=subjects, number_of_subjects=n_subjects, **further)
 
 
 def test_only_what_rests_on_tests_says_how_far_they_can_be_trusted():
-    assert with_trust(facts(3), tested=True).few_subjects.startswith("n = 3")
-    assert not with_trust(facts(3), tested=False).few_subjects
-    assert not with_trust(facts(10), tested=True).few_subjects
+    assert qualify_tests(facts(3), tested=True).few_subjects.startswith("n = 3")
+    assert not qualify_tests(facts(3), tested=False).few_subjects
+    assert not qualify_tests(facts(10), tested=True).few_subjects
     untested = facts(3, not_tested="why")
-    assert with_trust(untested, tested=True).to_json()["NotTested"] == "why"
-    assert "NotTested" not in with_trust(untested, tested=False).to_json()
-    assert not with_trust(untested, tested=True).few_subjects
+    assert qualify_tests(untested, tested=True).to_json()["NotTested"] == "why"
+    assert "NotTested" not in qualify_tests(untested, tested=False).to_json()
+    assert not qualify_tests(untested, tested=True).few_subjects
 
 
 def test_what_is_left_at_its_default_may_be_left_out():
-    assert set(Place(spatial_reference="orig").to_json()) == {"SpatialReference"}
-    assert SelectionFacts().to_json()["GroupedBy"] is None
+    assert set(SpatialGrid(spatial_reference="orig").to_json()) == {"SpatialReference"}
+    assert SelectionFields().to_json()["GroupedBy"] is None
     assert "SplitHalfOfSubjects" not in facts(3).to_json()
 
 
 @pytest.mark.parametrize("record", [RunSidecar, ModelSidecar, GroupSidecar, ContrastSidecar])
 def test_keys_in_the_documentation_are_those_of_the_record(record):
     text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
-    assert key_table(record) in text, f"paste key_table({record.__name__}) into it"
+    assert key_table(record) in text, "run `make tables`"
 
 
 def test_p_q_and_standard_errors_say_what_they_can_be():
@@ -149,6 +153,6 @@ def test_every_measure_is_described(measure):
 
 
 def test_space_of_an_individual_is_no_template():
-    assert place_of({"space": "T1w"}).spatial_reference == "orig"
-    assert "MNI152" in place_of({"space": "MNI152NLin6Asym"}).spatial_reference
-    assert "res-2" in place_of({"space": "T1w", "res": "2"}).resolution
+    assert describe_grid({"space": "T1w"}).spatial_reference == "orig"
+    assert "MNI152" in describe_grid({"space": "MNI152NLin6Asym"}).spatial_reference
+    assert "res-2" in describe_grid({"space": "T1w", "res": "2"}).resolution

@@ -92,7 +92,7 @@ def test_numbers_on_the_page_are_those_of_the_tables(page, site):
 
 
 def said(page):
-    return page.one(".matrix .said").text
+    return page.one(".matrix .readout").text
 
 
 def test_pointing_at_a_cell_tells_source_target_value_and_interval(page, site):

@@ -15,7 +15,7 @@ from npi_bids.cli.logs import write_settings
 from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
 from npi_bids.errors import SettingsError
 from npi_bids.records import Quality
-from npi_bids.settings import help_of
+from npi_bids.settings import help_text
 from npi_bids.surrogates.lagged_evidence import DirectionTest
 from tests.cli.conftest import request_of
 
@@ -108,7 +108,7 @@ def test_usage_errors_are_exit_2(words, capsys):
          "--fd-threshold is not an option; did you mean --fd-thresh?"),
         (["--nprocs=2", *POSITIONALS], "--nprocs is not an option; did you mean --n-procs?"),
         (["/b", "/o", "particpant"], "not particpant; did you mean participant?"),
-        (["--atlas", "AAL", *POSITIONALS], "--atlas takes all words that follow it"),
+        (["--atlas", "AAL", *POSITIONALS], "--atlas takes all arguments that follow it"),
     ],
 )  # fmt: skip
 def test_usage_errors_suggest_what_was_meant(words, said, capsys):
@@ -327,4 +327,4 @@ def test_every_flag_says_what_it_is_for_and_is_unique():
     for classes in GROUPS.values():
         for settings in classes:
             for field in fields(settings):
-                assert len(help_of(field.metadata)) > 4, field.name
+                assert len(help_text(field.metadata)) > 4, field.name

@@ -1,7 +1,7 @@
 import pytest
 
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
-from npi_bids.cli.participant import judge
+from npi_bids.cli.participant import choose_exit_code
 
 
 def status(fate, error=""):
@@ -23,4 +23,4 @@ def status(fate, error=""):
     ],
 )
 def test_the_fate_of_all_models_is_one_exit_code(statuses, code):
-    assert judge(statuses) == code
+    assert choose_exit_code(statuses) == code

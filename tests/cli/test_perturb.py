@@ -110,7 +110,7 @@ def test_series_that_are_gone_can_be_named(network, tmp_path, capsys):
     moved = series.rename(tmp_path / "moved.tsv")
     words = [str(path), "--source", "A", "-o", str(tmp_path / "a.tsv")]
     assert main(words) == 3
-    assert "x_timeseries.tsv>, which is not there" in (err := capsys.readouterr().err)
+    assert "x_timeseries.tsv>, which does not exist" in (err := capsys.readouterr().err)
     assert "name them with --series" in err
     assert main([*words, "--series", str(moved)]) == 0
 

@@ -5,7 +5,7 @@ import pytest
 
 from npi_bids.connectivity.network_measures import (
     ONE_SIGNED,
-    flow_of,
+    compute_flow,
     flow_stack,
     groupings,
     network_map,
@@ -19,33 +19,33 @@ COHORT_RNG = np.random.default_rng(0)
 
 
 def test_rows_are_what_is_sent():
-    flow = flow_of(CHAIN)
+    flow = compute_flow(CHAIN)
     assert flow.out_strength.tolist() == [2, -3, 1]
     assert flow.in_strength.tolist() == [1, 2, -3]
     assert flow.out_negative.tolist() == [0, -3, 0]
     assert flow.in_positive.tolist() == [1, 2, 0]
     assert flow.net_flow.tolist() == [1, 1, -2]
-    turned = flow_of(CHAIN.T)
+    turned = compute_flow(CHAIN.T)
     np.testing.assert_allclose(turned.net_flow, -flow.net_flow)
     np.testing.assert_allclose(turned.hierarchy, -flow.hierarchy)
 
 
 def test_a_chain_climbs_one_level_a_step():
     chain = np.diag(np.ones(4), 1)
-    np.testing.assert_allclose(np.diff(flow_of(chain).hierarchy), 1.0)
-    np.testing.assert_allclose(flow_of(chain + chain.T).hierarchy, 0.0, atol=1e-12)
+    np.testing.assert_allclose(np.diff(compute_flow(chain).hierarchy), 1.0)
+    np.testing.assert_allclose(compute_flow(chain + chain.T).hierarchy, 0.0, atol=1e-12)
 
 
 def test_two_parts_that_nothing_joins_have_levels_of_their_own():
     two = np.zeros((4, 4))
     two[0, 1], two[2, 3] = 1.0, 5.0
-    np.testing.assert_allclose(flow_of(two).hierarchy, [-0.5, 0.5, -0.5, 0.5], atol=1e-9)
+    np.testing.assert_allclose(compute_flow(two).hierarchy, [-0.5, 0.5, -0.5, 0.5], atol=1e-9)
 
 
 def test_a_region_that_is_not_covered_stays_unknown():
     matrix = CHAIN.copy()
     matrix[1], matrix[:, 1] = np.nan, np.nan
-    flow = flow_of(matrix)
+    flow = compute_flow(matrix)
     assert np.isnan([flow.out_strength[1], flow.hierarchy[1], flow.asymmetry[1]]).all()
     assert flow.out_strength[2] == 1
     assert flow.hierarchy[0] - flow.hierarchy[2] == pytest.approx(1.0)
@@ -61,7 +61,7 @@ def test_maps_between_networks_leave_regions_with_themselves_out():
 def test_stacks_hold_what_each_subject_has():
     maps = np.stack([CHAIN.ravel(), 2 * CHAIN.ravel()])
     flows = flow_stack(maps, 3)
-    np.testing.assert_allclose(flows["out_strength"][1], 2 * flow_of(CHAIN).out_strength)
+    np.testing.assert_allclose(flows["out_strength"][1], 2 * compute_flow(CHAIN).out_strength)
     pairs, names = network_stack(maps, ("A", "B", "C"), ("x", "x", "y"))
     assert names == ("x", "y")
     np.testing.assert_allclose(pairs[1], 2 * pairs[0])

@@ -7,8 +7,8 @@ from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.responses import (
     respond,
     respond_each,
+    respond_to_sets,
     response_table,
-    responses_together,
 )
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, SettingsError
@@ -108,7 +108,7 @@ def test_regions_are_perturbed_together():
     chain = VAR(weights, np.zeros(3))
     settings = PerturbSettings(strength=2.0, sign="both", together=("A+B", "C", "B+X"))
     labels = ("A", "X", "B", "C")
-    responses = responses_together(
+    responses = respond_to_sets(
         chain, np.zeros((4, 1, 3)), settings, labels, (True, False, True, True)
     )
     table = response_table(settings.together, responses, labels)
@@ -118,5 +118,5 @@ def test_regions_are_perturbed_together():
     assert np.isnan(found[2]).all()
     assert np.isnan(table["X"]).all()
     with pytest.raises(InputDataError, match="no region Z"):
-        responses_together(chain, np.zeros((4, 1, 3)), PerturbSettings(together=("A+Z",)),
+        respond_to_sets(chain, np.zeros((4, 1, 3)), PerturbSettings(together=("A+Z",)),
                            ("A", "B", "C"), (True,) * 3)  # fmt: skip

@@ -23,5 +23,5 @@ def test_free_run_has_the_correlations_of_the_system(weights):
 def test_diverging_surrogate_has_no_model_fc():
     model = VAR(2 * np.eye(2)[None], np.zeros(2))
     assert model_fc(model, np.random.default_rng(0)) is None
-    with pytest.raises(SurrogateError, match="left every bound"):
+    with pytest.raises(SurrogateError, match="free-running surrogate diverged"):
         free_run(model, 1200, np.random.default_rng(0))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from npi_bids.bids.derivatives import find_statuses
-from npi_bids.cli.participant import judge
+from npi_bids.cli.participant import choose_exit_code
 from npi_bids.io.tables import read_matrix
 from tests.conftest import make_tiny, tiny_parcellation, write_atlas
 from tests.end_to_end.conftest import run_command, validate
@@ -207,7 +207,7 @@ def below_min_time(data):
         (no_confounds, 3, "--denoise none to go without"),
         (all_censored, 4, "no uncensored sample in"),
         (too_short, 4, "lower the number of lags"),
-        (below_min_time, 4, "--min-time asks for 100000 s"),
+        (below_min_time, 4, "--min-time requires 100000 s"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -415,7 +415,7 @@ def test_exit_code_follows_the_fate_of_all(fates, code):
     for number, fate in enumerate(fates):
         status, _, error = fate.partition(":")
         statuses.append(UnitStatus({"sub": str(number)}, "x", status, "c", error=error))
-    assert judge(statuses) == code
+    assert choose_exit_code(statuses) == code
 
 
 def test_image_is_float32_and_never_resampled(tiny, npi_bids, tmp_path):
@@ -502,7 +502,7 @@ def test_sets_of_regions_are_perturbed_at_once(npi_bids, tiny, tmp_path):
 def test_many_models_are_run_some_at_a_time(npi_bids, tiny, tmp_path, monkeypatch):
     words = ("participant", "--atlas", tiny.atlas, *VAR)
     assert npi_bids(tiny.root, "whole", *words)[0] == 0
-    monkeypatch.setattr("npi_bids.cli.participant.AT_ONCE", 2)
+    monkeypatch.setattr("npi_bids.cli.participant.BATCH_SIZE", 2)
     code, out, err = npi_bids(tiny.root, "parts", *words)
     assert code == 0, out + err
     assert [f"[{n}/3]" in err for n in (1, 2, 3)] == [True] * 3

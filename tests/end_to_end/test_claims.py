@@ -9,7 +9,7 @@ import pytest
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.outputs import CLAIM
 from npi_bids.cli.simulate import main as simulate
-from npi_bids.io.claim import claimed
+from npi_bids.io.claim import claim_dataset
 from tests.end_to_end.conftest import run_command
 from tests.end_to_end.test_interrupted import wait_for
 
@@ -77,7 +77,7 @@ def test_a_run_that_was_killed_before_its_first_model_binds_nobody(series, tmp_p
 def test_a_configuration_that_came_first_is_not_overwritten_while_it_runs(
     series, tmp_path, npi_bids
 ):
-    with claimed(tmp_path / "out" / CLAIM, "0123456789ab", lambda: None):
+    with claim_dataset(tmp_path / "out" / CLAIM, "0123456789ab", lambda: None):
         for further in ((), ("--overwrite",)):
             code, _, err = npi_bids(series, "out", "participant", "--surrogate", "var", *further)
             assert code == 5

@@ -163,7 +163,7 @@ def _edit(path, change):
         (_trailing_tabs, "4 columns in its header but 5 cells in line 2 (260 such rows)"),
         (_gap, "n/a in 1 of 250 samples of region LH_B"),
         (_twice, "several columns of the same name: LH_A"),
-        (_columns, "does not show the regions of the other tables of its atlas: 1 missing (RH_D)"),
+        (_columns, "does not have the regions of the other tables of its atlas: 1 missing (RH_D)"),
         (_other_names, "4 missing (LH_A, LH_B, RH_C, RH_D); 4 unknown (Q0, Q1, Q2, Q3)"),
         (_table, "has 4 columns but the atlas"),
     ],

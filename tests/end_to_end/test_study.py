@@ -190,7 +190,7 @@ def test_sessions_are_compared_within_subjects(npi_bids, tmp_path):
         (("--model", "group", "--harmonize", "scanner"), 2, "no column scanner"),
         (("--network-table", "nowhere.tsv"), 2, "--network-table"),
         (("--model", "big"), 2, "big is not finite for 1 of 16 subjects (inf of sub-01)"),
-        (("--model", "one"), 2, "one has one level alone, 'F'"),
+        (("--model", "one"), 2, "one has only one level, 'F'"),
         (("--model", "single"), 2, "have a single subject ('X': sub-01)"),
         (("--model", "age | C"), 2, "at '|': there are no random or grouped effects"),
         (("--model", "np.log(age)"), 2, "at '.': attributes are not read"),
@@ -199,7 +199,7 @@ def test_sessions_are_compared_within_subjects(npi_bids, tmp_path):
         (("--model", "age + twice"), 2, "depend on each other"),
         (("--model", "group", "--contrast", "patient"), 2, "of group sum to 1"),
         (("--model", "group + site + arm", "--contrast", "a - b"), 2, "write site[a] or arm[a]"),
-        (("--model", "group + arm", "--harmonize", "arm"), 2, "takes out what --model"),
+        (("--model", "group + arm", "--harmonize", "arm"), 2, "removes effects that --model"),
     ],
 )
 def test_what_cannot_be_tested_is_said(npi_bids, out, words, code, message):
@@ -236,7 +236,7 @@ def test_a_column_of_the_name_of_a_result_is_not_taken_for_it(npi_bids, out):
     add_columns(out, minutes=[17.0 + n % 5 for n in range(16)])
     code, said, problems = npi_bids("x", out, "group", "--model", "participants_minutes")
     assert code == 0, said + problems
-    assert "it is called participants_minutes here" in " ".join((said + problems).split())
+    assert "the former is called participants_minutes here" in " ".join((said + problems).split())
     subjects = table(out, "subjects", "series")
     assert (subjects["minutes"] == 8).all()
     assert subjects["participants_minutes"].tolist()[:3] == [17, 18, 19]
@@ -398,7 +398,7 @@ def test_noise_is_not_certain_because_it_was_pretrained(npi_bids, tmp_path):
     assert known(out, "Groupmean")[0]
     page = (out / "group.html").read_text()
     assert 'class="verdict fail"' in page
-    assert "no statistic and no p value holds" in (out / "logs" / "CITATION.md").read_text()
+    assert "no statistic and no p value is valid" in (out / "logs" / "CITATION.md").read_text()
 
 
 def write_noise(folder):
@@ -479,7 +479,7 @@ def test_what_is_no_prior_for_these_data_is_refused(npi_bids, tmp_path):
     refused(tmp_path / "in", "holds no task-rest_atlas-Six_desc-series_surrogate.safetensors")
     refused(tmp_path / "in" / "participants.tsv", "expected a .safetensors file with its .json")
     sidecar.write_text(json.dumps({"Description": "a subject's surrogate"}))
-    refused(path, "is no pre-trained surrogate of a group")
+    refused(path, "is not a pre-trained surrogate of a group")
     sidecar.write_text(text.replace('"Six"', '"Seven"'))
     refused(path, "was made with the atlas atlas-Seven of 6 regions")
     sidecar.write_text(text.replace("RH_Vis_1", "RH_Vis_9"))

@@ -43,8 +43,8 @@ def test_subjects_are_aligned_by_label():
 
 def test_alignment_keeps_rows_as_sources():
     matrix = np.array([[0.0, 1], [2, 0]])
-    found = align(ECResult(matrix, ("A", "B")), ("B", "A")).matrix
-    np.testing.assert_array_equal(found, [[0, 2], [1, 0]])
+    aligned = align(ECResult(matrix, ("A", "B")), ("B", "A")).matrix
+    np.testing.assert_array_equal(aligned, [[0, 2], [1, 0]])
 
 
 def test_other_regions_are_refused():
@@ -54,7 +54,7 @@ def test_other_regions_are_refused():
 
 
 def test_too_few_subjects_are_named():
-    with pytest.raises(NoUsableDataError, match=r"1 subject.*asks for 2"):
+    with pytest.raises(NoUsableDataError, match=r"1 subject.*requires 2"):
         average(results()[:1], GroupSettings())
 
 

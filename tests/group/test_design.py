@@ -12,7 +12,7 @@ from npi_bids.group.design import (
     check_columns,
     check_formula,
     describe_columns,
-    rows_of,
+    select_maps,
     subject_frame,
 )
 from npi_bids.group.glm import estimate
@@ -79,9 +79,9 @@ def test_what_cannot_be_tested_is_said(formula, contrasts, message):
 def test_maps_of_those_who_are_in_are_copied_row_by_row(tmp_path):
     maps = np.arange(12.0).reshape(4, 3)
     keep = np.array([True, False, True, True])
-    found = rows_of(maps, keep, tmp_path / "some.npy")
-    np.testing.assert_array_equal(found, maps[keep])
-    assert rows_of(maps, np.ones(4, dtype=bool), tmp_path / "none.npy") is maps
+    selected = select_maps(maps, keep, tmp_path / "some.npy")
+    np.testing.assert_array_equal(selected, maps[keep])
+    assert select_maps(maps, np.ones(4, dtype=bool), tmp_path / "none.npy") is maps
 
 
 def fitted(formula, contrast):
@@ -91,7 +91,7 @@ def fitted(formula, contrast):
     return result.effect[0], result.statistic[0], result.p[0]
 
 
-def known(formula):
+def fit_statsmodels(formula):
     table = MANY.assign(map=MAP, age_c=MANY["age"] - MANY["age"].mean(),
                         dose_c=MANY["dose"] - MANY["dose"].mean())  # fmt: skip
     return smf.ols(f"map ~ {formula}", table).fit()
@@ -113,7 +113,7 @@ def known(formula):
 def test_the_highest_terms_are_those_of_statsmodels_on_the_data_as_they_are(
     formula, contrast, name
 ):
-    other = known(formula.replace("log", "np.log"))
+    other = fit_statsmodels(formula.replace("log", "np.log"))
     effect, statistic, p = fitted(formula, contrast)
     assert effect == pytest.approx(other.params[name], rel=1e-6)
     assert statistic == pytest.approx(other.tvalues[name], rel=1e-6)
@@ -122,11 +122,11 @@ def test_the_highest_terms_are_those_of_statsmodels_on_the_data_as_they_are(
 
 @pytest.mark.parametrize("formula", ["age*group", "age*dose*group", "group*C(site) + log(age)"])
 def test_the_columns_span_those_of_statsmodels_on_the_data_as_they_are(formula):
-    own = build_design(MANY, formula, motion=False).design.matrix
-    other = known(formula.replace("log", "np.log")).model.exog
-    left = other - own @ np.linalg.lstsq(own, other, rcond=None)[0]
-    assert own.shape == other.shape
-    assert np.abs(left).max() < 1e-9 * np.abs(other).max()
+    matrix = build_design(MANY, formula, motion=False).design.matrix
+    other = fit_statsmodels(formula.replace("log", "np.log")).model.exog
+    residuals = other - matrix @ np.linalg.lstsq(matrix, other, rcond=None)[0]
+    assert matrix.shape == other.shape
+    assert np.abs(residuals).max() < 1e-9 * np.abs(other).max()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_main_effects_are_those_at_the_mean_of_what_they_interact_with(
     formula, contrast, other, name
 ):
     effect, statistic, _ = fitted(formula, contrast)
-    result = known(other)
+    result = fit_statsmodels(other)
     assert effect == pytest.approx(result.params[name], rel=1e-6)
     assert statistic == pytest.approx(result.tvalues[name], rel=1e-6)
 
@@ -159,13 +159,13 @@ def test_no_result_depends_on_which_level_is_the_reference():
 
 def test_an_interaction_with_several_levels_is_an_f_test_of_all_of_them():
     _, statistic, p = fitted("age*C(site)", "age:C(site)")
-    places = np.eye(6)[[4, 5]]
-    result = known("age*C(site)")
+    weights = np.eye(6)[[4, 5]]
+    result = fit_statsmodels("age*C(site)")
     names = [name for name in result.params.index if ":" in name]
     assert names == list(result.params.index[[4, 5]])
-    known_f = result.f_test(places)
-    assert statistic == pytest.approx(float(known_f.fvalue), rel=1e-6)
-    assert p == pytest.approx(float(known_f.pvalue), rel=1e-6)
+    expected = result.f_test(weights)
+    assert statistic == pytest.approx(float(expected.fvalue), rel=1e-6)
+    assert p == pytest.approx(float(expected.pvalue), rel=1e-6)
 
 
 def test_every_term_is_tested_unless_something_else_is_asked_for():
@@ -177,7 +177,7 @@ def test_every_term_is_tested_unless_something_else_is_asked_for():
 
 def test_without_a_constant_a_factor_is_still_the_difference_of_its_levels():
     effect, statistic, _ = fitted("0 + group", "group")
-    result = known("group")
+    result = fit_statsmodels("group")
     assert effect == pytest.approx(result.params["group[T.patient]"])
     assert statistic == pytest.approx(result.tvalues["group[T.patient]"])
 
@@ -195,14 +195,14 @@ def test_columns_may_have_the_names_of_functions_and_of_modules():
         ({"age": [np.inf, *MANY["age"][1:]]}, "age", r"age is not finite .* \(inf of sub-00\)"),
         ({"age": [0.0, *MANY["age"][1:]]}, "log(age)", r"-inf of sub-00"),
         ({"age": 30.0}, "age", "age is 30 for all 40 subjects"),
-        ({"sex": "F"}, "sex", "sex has one level alone, 'F'"),
+        ({"sex": "F"}, "sex", "sex has only one level, 'F'"),
         ({"sex": ["X", *MANY["sex"][1:]]}, "sex", "have a single subject \\('X': sub-00\\)"),
         ({"INTERCEPT": MANY["age"]}, "INTERCEPT", "a column cannot be called 'INTERCEPT'"),
         ({"Intercept": MANY["age"]}, "age + Intercept", "a column cannot be called 'Intercept'"),
         ({"copy": 2 * MANY["age"]}, "age + copy", "depend on each other"),
         ({"sex": ["M", *["F"] * 9, *MANY["sex"][10:]]}, "sex*participant_id", "single subject"),
         ({}, 'C(group, Treatment("nobody"))', "group has no level 'nobody'"),
-        ({}, "age:group", "holds age:group without (age|group)"),
+        ({}, "age:group", "contains age:group without (age|group)"),
         ({}, "0 + age", "has no constant"),
         ({}, "log(group)", "log\\(group\\) needs numbers, and the column group holds words"),
     ],
@@ -228,7 +228,7 @@ def test_too_few_subjects_are_told_before_columns_that_depend():
 
 def test_sites_that_tell_the_groups_are_not_taken_out():
     rows = [{**row, "scanner": {"patient": "X", "control": "Y"}[row["group"]]} for row in ROWS]
-    with pytest.raises(SettingsError, match=r"--harmonize 'scanner' takes out what --model"):
+    with pytest.raises(SettingsError, match=r"--harmonize 'scanner' removes effects that --model"):
         build_model(rows, ModelSettings(formula="group", harmonize="scanner"))
     built = build_model(rows, ModelSettings(formula="group", harmonize="site"))
     assert len(set(built.design.blocks)) == 3

@@ -12,7 +12,7 @@ N = 20
 X = np.column_stack([np.ones(N), np.repeat([0.0, 1.0], 10), RNG.standard_normal(N)])
 Y = RNG.standard_normal((N, 25)) + X[:, 1:2]
 
-GROUP, BOTH = Contrast("group", np.array([[0.0, 1, 0]])), Contrast("both", np.eye(3)[1:])
+GROUP, GROUP_AND_AGE = Contrast("group", np.array([[0.0, 1, 0]])), Contrast("both", np.eye(3)[1:])
 
 
 def design(matrix=X, contrasts=(GROUP,)):
@@ -21,39 +21,39 @@ def design(matrix=X, contrasts=(GROUP,)):
 
 
 def test_t_tests_equal_statsmodels():
-    found = estimate(Y, design(), GROUP)
+    result = estimate(Y, design(), GROUP)
     for edge in range(Y.shape[1]):
-        known = sm.OLS(Y[:, edge], X).fit()
-        assert found.effect[edge] == pytest.approx(known.params[1], rel=1e-10)
-        assert found.standard_error[edge] == pytest.approx(known.bse[1], rel=1e-10)
-        assert found.statistic[edge] == pytest.approx(known.tvalues[1], rel=1e-10)
-        assert found.p[edge] == pytest.approx(known.pvalues[1], rel=1e-10)
+        expected = sm.OLS(Y[:, edge], X).fit()
+        assert result.effect[edge] == pytest.approx(expected.params[1], rel=1e-10)
+        assert result.standard_error[edge] == pytest.approx(expected.bse[1], rel=1e-10)
+        assert result.statistic[edge] == pytest.approx(expected.tvalues[1], rel=1e-10)
+        assert result.p[edge] == pytest.approx(expected.pvalues[1], rel=1e-10)
 
 
 def test_f_tests_equal_statsmodels():
-    found = estimate(Y, design(), BOTH)
+    result = estimate(Y, design(), GROUP_AND_AGE)
     for edge in range(Y.shape[1]):
-        known = sm.OLS(Y[:, edge], X).fit().f_test(np.eye(3)[1:])
-        assert found.statistic[edge] == pytest.approx(float(known.fvalue), rel=1e-10)
-        assert found.p[edge] == pytest.approx(float(known.pvalue), rel=1e-10)
+        expected = sm.OLS(Y[:, edge], X).fit().f_test(np.eye(3)[1:])
+        assert result.statistic[edge] == pytest.approx(float(expected.fvalue), rel=1e-10)
+        assert result.p[edge] == pytest.approx(float(expected.pvalue), rel=1e-10)
 
 
 def test_an_edge_is_fitted_to_the_subjects_that_have_it():
     maps = Y.copy()
     maps[3:6, 4], maps[7, 5], maps[:10, 6] = np.nan, np.nan, np.nan
-    found = estimate(maps, design(), GROUP)
+    result = estimate(maps, design(), GROUP)
     rows = np.isfinite(maps[:, 4])
-    known = sm.OLS(maps[rows, 4], X[rows]).fit()
-    assert found.statistic[4] == pytest.approx(known.tvalues[1])
-    assert found.n[4:7].tolist() == [17, 19, 10]
-    assert np.isnan(found.statistic[6])  # one group is gone
+    expected = sm.OLS(maps[rows, 4], X[rows]).fit()
+    assert result.statistic[4] == pytest.approx(expected.tvalues[1])
+    assert result.n[4:7].tolist() == [17, 19, 10]
+    assert np.isnan(result.statistic[6])  # one group is gone
 
 
 def test_edges_that_do_not_vary_are_not_tested():
     maps = Y.copy()
     maps[:, 0] = 0.7
-    found = estimate(maps, design(), GROUP)
-    assert np.isnan([found.statistic[0], found.p[0], found.q[0]]).all()
+    result = estimate(maps, design(), GROUP)
+    assert np.isnan([result.statistic[0], result.p[0], result.q[0]]).all()
 
 
 def test_columns_that_say_the_same_are_refused():

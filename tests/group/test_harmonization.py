@@ -26,19 +26,19 @@ def test_sites_are_taken_out_as_neurocombat_does():
     maps, age = two_sites()
     table = pd.DataFrame({"batch": SITES, "age": age})
     with contextlib.redirect_stdout(io.StringIO()):
-        known = neuroCombat(maps.T, table, "batch", continuous_cols=["age"])["data"].T
+        expected = neuroCombat(maps.T, table, "batch", continuous_cols=["age"])["data"].T
     out = np.empty_like(maps)
     harmonise(maps, SITES, age[:, None], out)
-    np.testing.assert_allclose(out, known, atol=2e-4)
+    np.testing.assert_allclose(out, expected, atol=2e-4)
 
 
 def test_harmonised_edges_do_not_depend_on_their_neighbours_in_memory(monkeypatch):
     maps, age = two_sites()
-    whole, parts = np.empty_like(maps), np.empty_like(maps)
-    harmonise(maps, SITES, age[:, None], whole)
+    one_block, small_blocks = np.empty_like(maps), np.empty_like(maps)
+    harmonise(maps, SITES, age[:, None], one_block)
     monkeypatch.setattr(map_stack, "_NUMBERS_AT_ONCE", 100)
-    harmonise(maps, SITES, age[:, None], parts)
-    np.testing.assert_allclose(parts, whole, atol=1e-9)
+    harmonise(maps, SITES, age[:, None], small_blocks)
+    np.testing.assert_allclose(small_blocks, one_block, atol=1e-9)
 
 
 def test_what_some_subject_lacks_is_left_as_it_is():

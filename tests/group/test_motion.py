@@ -10,26 +10,26 @@ COHORT_RNG = np.random.default_rng(0)
 
 
 def test_motion_shows_in_the_edges_that_it_moves():
-    moved = COHORT_RNG.random(30)
+    mean_fd = COHORT_RNG.random(30)
     maps = COHORT_RNG.standard_normal((30, 16))
-    maps[:, 3] += 20 * moved
-    found = motion_effect(maps, moved, None)
-    known = pearsonr(moved, maps[:, 3])
-    assert found.r[3] == pytest.approx(known.statistic)
-    assert found.p[3] == pytest.approx(known.pvalue)
-    assert found.share_significant == pytest.approx(1 / 16)
-    assert np.isnan(found.distance_r)
+    maps[:, 3] += 20 * mean_fd
+    effect = motion_effect(maps, mean_fd, None)
+    expected = pearsonr(mean_fd, maps[:, 3])
+    assert effect.r[3] == pytest.approx(expected.statistic)
+    assert effect.p[3] == pytest.approx(expected.pvalue)
+    assert effect.share_significant == pytest.approx(1 / 16)
+    assert np.isnan(effect.distance_r)
 
 
 def test_motion_that_falls_with_distance_is_seen():
     centres = COHORT_RNG.standard_normal((6, 3)) * 40
-    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2).ravel()
-    moved = COHORT_RNG.random(40)
-    maps = COHORT_RNG.standard_normal((40, 36)) - np.outer(moved, apart) / 5
+    distance = np.linalg.norm(centres[:, None] - centres[None], axis=2).ravel()
+    mean_fd = COHORT_RNG.random(40)
+    maps = COHORT_RNG.standard_normal((40, 36)) - np.outer(mean_fd, distance) / 5
     maps[:, ::7] = 0.0  # the diagonal
-    found = motion_effect(maps, moved, centres)
-    assert found.distance_r < -0.7
-    assert np.isnan(found.r[::7]).all()
+    effect = motion_effect(maps, mean_fd, centres)
+    assert effect.distance_r < -0.7
+    assert np.isnan(effect.r[::7]).all()
 
 
 def test_unknown_or_equal_motion_gives_no_figure():

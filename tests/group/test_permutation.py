@@ -45,14 +45,14 @@ def run(maps, design=None, settings=SETTINGS):
 
 
 def test_the_planted_network_is_found_and_its_reverse_is_not():
-    found = run(planted())
-    there = np.zeros((N, N), dtype=bool)
-    there[tuple(np.array(PLANTED).T)] = True
+    result = run(planted())
+    is_planted = np.zeros((N, N), dtype=bool)
+    is_planted[tuple(np.array(PLANTED).T)] = True
     for name in ("p_fwe", "p_nbs", "p_tfnbs"):
-        p = getattr(found, name)
-        assert (p[there] <= 0.05).mean() >= 0.8, name
-        assert (p[there.T] > 0.05).all(), name
-    first = found.components[0]
+        p = getattr(result, name)
+        assert (p[is_planted] <= 0.05).mean() >= 0.8, name
+        assert (p[is_planted.T] > 0.05).all(), name
+    first = result.components[0]
     assert first.sign == 1
     assert set(PLANTED) <= {tuple(edge) for edge in first.edges.tolist()}
     assert first.p == pytest.approx(0.01)
@@ -66,29 +66,29 @@ def test_a_weaker_group_gives_a_negative_network():
 def test_the_diagonal_and_missing_edges_are_not_tested():
     maps = planted()
     maps[3, 17] = np.nan
-    found = run(maps)
-    assert np.isnan(np.diag(found.p_fwe)).all()
-    assert np.isnan(found.p_fwe.ravel()[17])
-    assert found.n_tested == N * N - N - 1
-    with pytest.raises(NoUsableDataError, match="No edge is there in all subjects"):
+    result = run(maps)
+    assert np.isnan(np.diag(result.p_fwe)).all()
+    assert np.isnan(result.p_fwe.ravel()[17])
+    assert result.n_tested == N * N - N - 1
+    with pytest.raises(NoUsableDataError, match="No edge is present in all subjects"):
         run(np.full((SUBJECTS, N * N), np.nan))
 
 
 def test_permutation_p_resembles_parametric_p_where_that_is_right():
     settings = PermuteSettings(n_permutations=400, network_statistic="none")
     for design in (two_groups(), one_sample()):
-        found = run(noise(5), design, settings).p.ravel()
-        known = estimate(noise(5), design, design.contrasts[0]).p
-        tested = np.isfinite(found)
-        assert np.abs(found - known)[tested].max() < 0.12
+        permuted = run(noise(5), design, settings).p.ravel()
+        parametric = estimate(noise(5), design, design.contrasts[0]).p
+        tested = np.isfinite(permuted)
+        assert np.abs(permuted - parametric)[tested].max() < 0.12
 
 
 def test_signs_are_turned_where_only_the_mean_is_tested():
     maps = noise(2)
     maps[:, 7] += 1.5
-    found = run(maps, one_sample())
-    assert found.p_fwe.ravel()[7] <= 0.02
-    assert np.nanmin(np.delete(found.p_fwe.ravel(), 7)) > 0.02
+    result = run(maps, one_sample())
+    assert result.p_fwe.ravel()[7] <= 0.02
+    assert np.nanmin(np.delete(result.p_fwe.ravel(), 7)) > 0.02
 
 
 def test_sites_that_differ_are_no_finding_when_exchanged_within():
@@ -117,15 +117,15 @@ def test_same_seed_same_result_and_another_one_not():
 @pytest.mark.slow
 def test_false_positives_stay_at_their_level():
     """60 null data sets: 5 % of them, and by sampling up to 8, may have a finding."""
-    found = np.array([
-        [np.nanmin(getattr(drawn, name)) <= 0.05 for name in ("p_fwe", "p_nbs", "p_tfnbs")]
-        for drawn in (
+    significant = np.array([
+        [np.nanmin(getattr(result, name)) <= 0.05 for name in ("p_fwe", "p_nbs", "p_tfnbs")]
+        for result in (
             run(noise(100 + seed), settings=PermuteSettings(
                 n_permutations=99, network_statistic="both", nbs_threshold=2.5, group_seed=seed
             )) for seed in range(60)
         )
     ])  # fmt: skip
-    assert found.sum(axis=0).max() <= 8
+    assert significant.sum(axis=0).max() <= 8
 
 
 def test_edges_of_a_network_stay_directed():
@@ -156,6 +156,6 @@ def test_a_mean_beside_a_covariate_is_tested_by_changes_of_sign():
     maps = rng.standard_normal((24, 9))
     maps[:, 1] += 2.0  # from the first region to the second, and not back
     settings = PermuteSettings(n_permutations=499, network_statistic="none")
-    found = permute(maps, 3, design, mean, settings)
-    assert found.p_fwe[0, 1] == pytest.approx(1 / 500)
-    assert found.p_fwe[1, 0] > 0.05
+    result = permute(maps, 3, design, mean, settings)
+    assert result.p_fwe[0, 1] == pytest.approx(1 / 500)
+    assert result.p_fwe[1, 0] > 0.05

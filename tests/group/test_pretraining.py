@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from npi_bids.bids.sidecars import PretrainedOrigin
-from npi_bids.group.pretraining import OTHERS, SAME, UNKNOWN, pretrained_on, why_not_tested
+from npi_bids.group.pretraining import DIFFERENT, SAME, UNKNOWN, pretrained_on, why_not_tested
 
 
 @pytest.mark.parametrize(
     ("origins", "on"),
     [
         ([None, None], ""),
-        ([PretrainedOrigin(subject_included=False)] * 2, OTHERS),
+        ([PretrainedOrigin(subject_included=False)] * 2, DIFFERENT),
         ([PretrainedOrigin(subject_included=i) for i in (False, True)], SAME),
         # Sidecars of before this was written down.
         ([PretrainedOrigin(subject_left_out=True)], SAME),

@@ -19,13 +19,13 @@ def test_icc_is_that_of_shrout_and_fleiss():
 
 
 def test_a_subject_is_known_again_by_its_map():
-    own = COHORT_RNG.standard_normal((8, 1, 300))
-    visits = (own + 0.3 * COHORT_RNG.standard_normal((8, 2, 300))).reshape(16, 300)
-    found = reliability(visits, np.repeat(np.arange(8), 2))
-    assert found.identification == 1.0
-    assert found.r_within > 0.8
-    assert abs(found.r_between) < 0.3
-    assert np.median(found.icc_agreement) > 0.8
+    subject_maps = COHORT_RNG.standard_normal((8, 1, 300))
+    visits = (subject_maps + 0.3 * COHORT_RNG.standard_normal((8, 2, 300))).reshape(16, 300)
+    result = reliability(visits, np.repeat(np.arange(8), 2))
+    assert result.identification == 1.0
+    assert result.r_within > 0.8
+    assert abs(result.r_between) < 0.3
+    assert np.median(result.icc_agreement) > 0.8
     strangers = reliability(COHORT_RNG.standard_normal((16, 300)), np.repeat(np.arange(8), 2))
     assert strangers.identification < 0.5
 
@@ -37,8 +37,8 @@ def test_single_visits_say_nothing_of_reliability():
 
 def test_halves_of_a_group_agree_where_subjects_share_something():
     shared = COHORT_RNG.standard_normal(500)
-    alike, _ = split_half_of_group(shared + COHORT_RNG.standard_normal((20, 500)), COHORT_RNG)
-    unlike, _ = split_half_of_group(COHORT_RNG.standard_normal((20, 500)), COHORT_RNG)
-    assert alike > 0.8
-    assert abs(unlike) < 0.2
+    similar, _ = split_half_of_group(shared + COHORT_RNG.standard_normal((20, 500)), COHORT_RNG)
+    unrelated, _ = split_half_of_group(COHORT_RNG.standard_normal((20, 500)), COHORT_RNG)
+    assert similar > 0.8
+    assert abs(unrelated) < 0.2
     assert np.isnan(split_half_of_group(COHORT_RNG.standard_normal((3, 5)), COHORT_RNG)[0])

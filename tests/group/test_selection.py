@@ -6,7 +6,12 @@ import pytest
 
 from npi_bids.bids.derivatives import Model
 from npi_bids.errors import InputDataError, SettingsError
-from npi_bids.group.selection import SelectionSettings, read_exclusions, read_participants, select
+from npi_bids.group.selection import (
+    SelectionSettings,
+    read_exclusions,
+    read_participants,
+    select_models,
+)
 from tests.sidecars import model_sidecar
 
 
@@ -24,7 +29,7 @@ def choose(tmp_path, text, labels=("01", "02")):
     (tmp_path / "exclude.tsv").write_text(text)
     models = [Model(tmp_path, {"sub": label}, "x", model_sidecar()) for label in labels]
     settings = SelectionSettings(exclude_file=str(tmp_path / "exclude.tsv"))
-    return {m.model.entities["sub"]: m.reason for m in select(models, tmp_path, settings)}
+    return {m.model.entities["sub"]: m.reason for m in select_models(models, tmp_path, settings)}
 
 
 def test_blanks_around_a_label_exclude_all_the_same(tmp_path):
@@ -44,7 +49,7 @@ def test_a_line_that_begins_with_no_label_is_refused(tmp_path, line):
 def test_labels_that_exclude_nobody_are_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "npi_bids"):
         assert choose(tmp_path, "sub-99\nsub-01\n")["02"] == ""
-    assert "have no map, so that they exclude nobody: sub-99" in caplog.text
+    assert "have no map, so that nobody is excluded: sub-99" in caplog.text
 
 
 @pytest.mark.parametrize(("written", "meant"), [("1", "01"), ("001", "01"), ("AB", "ab")])
@@ -93,4 +98,4 @@ def test_groups_whose_labels_would_be_one_are_refused(tmp_path, values, message)
     rows = "".join(f"sub-{n:02d}\t{value}\n" for n, value in enumerate(values))
     (tmp_path / "participants.tsv").write_text(f"participant_id\tarm\n{rows}")
     with pytest.raises(SettingsError, match=message):
-        select([], tmp_path, SelectionSettings(group_by="arm"))
+        select_models([], tmp_path, SelectionSettings(group_by="arm"))

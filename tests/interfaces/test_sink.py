@@ -14,7 +14,7 @@ from npi_bids.interfaces.parcellate import Parcellate
 from npi_bids.interfaces.perturb import PerturbSurrogate
 from npi_bids.interfaces.sink import RUN_TABLES, SaveModel, SaveRun
 from npi_bids.interfaces.train import TrainSurrogate
-from npi_bids.io.claim import claimed
+from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import read_json
 from npi_bids.io.tables import read_matrix
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
@@ -76,7 +76,7 @@ def test_too_little_data_is_saved_as_a_status_alone(subject, out, execute):
 
 def test_a_dataset_of_another_configuration_is_left_alone(subject, out, execute):
     outputs = fitted(subject, execute)
-    with claimed(out / CLAIM, "other", lambda: None), pytest.raises(ConfigurationError):
+    with claim_dataset(out / CLAIM, "other", lambda: None), pytest.raises(ConfigurationError):
         save(out, outputs.summary, outputs.files, execute)
     assert not (out / "sub-01").exists()
 

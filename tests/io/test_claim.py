@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from npi_bids.errors import ConfigurationError
-from npi_bids.io.claim import check_claim, claimed
+from npi_bids.io.claim import check_claim, claim_dataset
 
 HOLD = """
 import sys
 from pathlib import Path
-from npi_bids.io.claim import claimed
-with claimed(Path(sys.argv[1]), sys.argv[2], lambda: None):
+from npi_bids.io.claim import claim_dataset
+with claim_dataset(Path(sys.argv[1]), sys.argv[2], lambda: None):
     print("claimed", flush=True)
     sys.stdin.read()
 """
@@ -51,13 +51,13 @@ def nothing():
 def test_processes_of_one_configuration_share_a_claim(path, hold):
     hold("aaa")
     hold("aaa")
-    with claimed(path, "aaa", nothing):
+    with claim_dataset(path, "aaa", nothing):
         check_claim(path, "aaa")
 
 
 def test_the_second_configuration_is_refused_in_words_that_name_both(path, hold):
     first = hold("aaa")
-    with pytest.raises(ConfigurationError) as refused, claimed(path, "bbb", nothing):
+    with pytest.raises(ConfigurationError) as refused, claim_dataset(path, "bbb", nothing):
         pass
     for word in ("aaa", "bbb", str(first.pid), str(path.parent.parent)):
         assert word in str(refused.value)
@@ -69,14 +69,14 @@ def test_a_claim_ends_with_its_process(path, hold, number):
     first = hold("aaa")
     first.send_signal(number)
     first.wait()
-    with claimed(path, "bbb", nothing):
+    with claim_dataset(path, "bbb", nothing):
         check_claim(path, "bbb")
         with pytest.raises(ConfigurationError, match="aaa"):
             check_claim(path, "aaa")
 
 
 def test_a_claim_is_kept_where_results_forbid_the_new_configuration(path):
-    with claimed(path, "aaa", nothing):
+    with claim_dataset(path, "aaa", nothing):
         pass
     checks = []
 
@@ -86,7 +86,7 @@ def test_a_claim_is_kept_where_results_forbid_the_new_configuration(path):
             raise ConfigurationError("models are there")
 
     with pytest.raises(ConfigurationError, match="are there"):  # noqa: SIM117
-        with claimed(path, "bbb", saved_meanwhile):
+        with claim_dataset(path, "bbb", saved_meanwhile):
             pass
     check_claim(path, "aaa")
 
@@ -96,9 +96,9 @@ def test_without_locks_the_first_claim_stays(path, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with claimed(path, "aaa", nothing):
+    with claim_dataset(path, "aaa", nothing):
         pass
-    with pytest.raises(ConfigurationError, match="delete"), claimed(path, "bbb", nothing):
+    with pytest.raises(ConfigurationError, match="delete"), claim_dataset(path, "bbb", nothing):
         pass
 
 
@@ -107,6 +107,6 @@ def test_half_a_claim_claims_nothing(path, content):
     path.parent.mkdir(parents=True)
     path.write_text(content)
     check_claim(path, "aaa")
-    with claimed(path, "bbb", nothing):
+    with claim_dataset(path, "bbb", nothing):
         assert json.loads(path.read_text())["ConfigurationHash"] == "bbb"
     assert os.listdir(path.parent) == [path.name]

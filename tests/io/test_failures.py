@@ -3,7 +3,7 @@
 import pytest
 
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, SurrogateError
-from npi_bids.io.failures import Failure, failure_of, read_failure, write_failure
+from npi_bids.io.failures import Failure, describe_failure, read_failure, write_failure
 
 ODD = 'Run 1:\n\tTraceback (most recent call last):\nValueError: <b> \u2028 "quoted" {x}'
 
@@ -19,8 +19,8 @@ def test_class_code_and_words_come_back_whatever_the_words_are(tmp_path, error, 
 
 
 def test_errors_of_others_have_code_1_and_always_some_words():
-    assert failure_of(KeyError("a")) == Failure("KeyError", 1, "'a'", on_purpose=False)
-    assert failure_of(MemoryError()).message == "MemoryError"
+    assert describe_failure(KeyError("a")) == Failure("KeyError", 1, "'a'", on_purpose=False)
+    assert describe_failure(MemoryError()).message == "MemoryError"
 
 
 def test_a_file_name_that_is_no_text_can_be_told(tmp_path):

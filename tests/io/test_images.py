@@ -16,7 +16,7 @@ from npi_bids.cli.execution import extraction_memory
 from npi_bids.errors import InputDataError, NPIError
 from npi_bids.io.images import load_image, read_data
 from npi_bids.parcellation.atlases import AtlasRequest, load_file
-from npi_bids.parcellation.cifti import load_grey_atlas, on_surface
+from npi_bids.parcellation.cifti import load_grey_atlas, project_to_surface
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.mmp import load_mmp
@@ -148,7 +148,10 @@ def test_greyordinates_whose_header_lies(tmp_path, grey, little_memory):
     with pytest.raises(InputDataError, match=r"its header states .* bytes"):
         extract(RunFiles(path), grey)
     labels = cut(tmp_path / "a.dlabel.nii", 20)
-    for read in (lambda: load_grey_atlas(labels, "A", "fsLR"), lambda: on_surface(labels, (), ())):
+    for read in (
+        lambda: load_grey_atlas(labels, "A", "fsLR"),
+        lambda: project_to_surface(labels, (), ()),
+    ):
         with pytest.raises(InputDataError, match=r"its header states .* bytes"):
             read()
 

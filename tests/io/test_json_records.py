@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from npi_bids.assessment.verdict import VerdictSettings
-from npi_bids.io.json_records import camel, snake
+from npi_bids.io.json_records import camel_case, snake_case
 from npi_bids.records import Quality
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.whole_brain.settings import BrainSettings
@@ -14,4 +14,4 @@ from npi_bids.whole_brain.settings import BrainSettings
 @pytest.mark.parametrize("settings", [Quality, TrainSettings, BrainSettings, VerdictSettings])
 def test_names_of_fields_survive_the_key(settings):
     for name in (field.name for field in fields(settings)):
-        assert snake(camel(name)) == snake(name) == name
+        assert snake_case(camel_case(name)) == snake_case(name) == name

@@ -13,10 +13,10 @@ from npi_bids.io.tables import (
     read_cells,
     read_column_names,
     read_external,
-    read_given,
     read_matrix,
     read_numbers,
     read_series,
+    read_supplied_series,
     read_table,
     shared_regions_of_tables,
     write_matrix,
@@ -154,7 +154,7 @@ def write(path, header, data=DATA):
 
 
 def read(path, *regions):
-    return read_given(path, SeriesRegions(*regions), 2.0, standardize=False)
+    return read_supplied_series(path, SeriesRegions(*regions), 2.0, standardize=False)
 
 
 def test_columns_are_assigned_by_name_and_not_by_position(tmp_path):
@@ -199,7 +199,7 @@ def test_numbered_columns_are_known_by_index_or_by_position(tmp_path, header, ma
 
 @pytest.mark.parametrize("header", [("3", "1", "2"), ("10", "20", "31")])
 def test_numbers_that_are_no_order_are_refused(tmp_path, header):
-    with pytest.raises(InputDataError, match="does not show the regions"):
+    with pytest.raises(InputDataError, match="does not have the regions"):
         read(write(tmp_path / "a.tsv", header), tuple("ABC"), (10, 20, 30))
 
 

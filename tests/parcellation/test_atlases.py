@@ -52,7 +52,7 @@ def test_regions_follow_each_other_and_the_first_keeps_what_both_have():
         (block("Sub", (6, 6, 6), label="A"), "names that repeat: A"),
         (block("Sub", (6, 6, 6), space="MNI152NLin2009cAsym"), "expected atlases of one space"),
         (Parcellation("W", ("X",), (1,), "unknown",
-                      weights_image(np.ones((9, 9, 9, 1)), np.eye(4))), "is maps of weights"),
+                      weights_image(np.ones((9, 9, 9, 1)), np.eye(4))), "is a set of weight maps"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(other, words):

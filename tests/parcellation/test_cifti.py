@@ -9,7 +9,12 @@ from nibabel.cifti2.cifti2 import Cifti2Image
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis, SeriesAxis
 
 from npi_bids.errors import InputDataError
-from npi_bids.parcellation.cifti import MESH_VERTICES, GreyScan, load_grey_atlas, on_surface
+from npi_bids.parcellation.cifti import (
+    MESH_VERTICES,
+    GreyScan,
+    load_grey_atlas,
+    project_to_surface,
+)
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.parcellation import digest, read_parcellation, save_parcellation
@@ -217,7 +222,7 @@ def write_atlas(path, n_vertices=MESH_VERTICES):
 
 def test_each_vertex_has_the_number_of_its_region(tmp_path):
     labels, values = ("R4", "R1", "R3"), np.array([4.0, 1.0, np.nan])
-    found = on_surface(write_atlas(tmp_path / "a.dlabel.nii"), labels, values)
+    found = project_to_surface(write_atlas(tmp_path / "a.dlabel.nii"), labels, values)
     assert found["left"][:50].tolist() == [1.0] * 50
     assert np.isnan(found["left"][50:]).all()  # R2 is not in the map, then the medial wall
     assert np.isnan(found["right"][:50]).all()  # R3 is not covered
@@ -227,10 +232,10 @@ def test_each_vertex_has_the_number_of_its_region(tmp_path):
 
 def test_other_surfaces_have_no_mesh_here(tmp_path):
     path = write_atlas(tmp_path / "a.dlabel.nii", 32492)
-    assert on_surface(path, ("R1",), np.array([1.0])) is None
+    assert project_to_surface(path, ("R1",), np.array([1.0])) is None
     (tmp_path / "b.dlabel.nii").write_text("nothing")
     with pytest.raises(InputDataError, match="cannot be read"):
-        on_surface(tmp_path / "b.dlabel.nii", ("R1",), np.array([1.0]))
+        project_to_surface(tmp_path / "b.dlabel.nii", ("R1",), np.array([1.0]))
 
 
 def test_a_large_offset_costs_no_precision_of_greyordinates(tmp_path):

@@ -10,7 +10,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.parcellation.cifti import load_grey_atlas
 from npi_bids.parcellation.damaged_volumes import far_samples
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.parcellation.extraction import extract_run, summarise
+from npi_bids.parcellation.extraction import extract_run, summarise_run
 from npi_bids.parcellation.run_files import RunFiles
 from tests.conftest import tiny_parcellation
 from tests.greyordinates import axis, write_labels, write_series
@@ -104,7 +104,7 @@ def test_the_number_of_damaged_volumes_is_told(run, tmp_path, caplog):
         return data
 
     found = extract(rewritten(run, tmp_path / "bold.nii.gz", two), SIMPLE)
-    summary = summarise(found, tiny_parcellation(5), SIMPLE)
+    summary = summarise_run(found, tiny_parcellation(5), SIMPLE)
     assert (summary.n_damaged, summary.n_censored, summary.n_kept) == (2, 2, 258)
     assert "bold.nii.gz: 2 of 260 samples are constant, not finite, or far" in caplog.text
     assert "(counted from 0: 40, 41)" in caplog.text

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from npi_bids.parcellation.denoising import DenoiseSettings
-from npi_bids.parcellation.extraction import summarise
+from npi_bids.parcellation.extraction import summarise_run
 from npi_bids.parcellation.parcellation import Parcellation, weights_image
 from npi_bids.parcellation.run_files import RunFiles
 from tests.conftest import LABELS, tiny_parcellation
@@ -107,7 +107,7 @@ def test_maps_give_back_their_signals(run):
 def test_summary_counts_what_happened(run):
     denoise = DenoiseSettings(fd_thresh=0.5, dummy_scans="4")
     found = extract_tiny(run, denoise)
-    summary = summarise(found, tiny_parcellation(5), denoise)
+    summary = summarise_run(found, tiny_parcellation(5), denoise)
     assert summary.n_dummy == 4
     assert summary.n_kept + summary.n_dummy + summary.n_censored == summary.n_samples == 260
     assert summary.regions_lost == summary.regions_uncovered == ("E",)

@@ -11,7 +11,7 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run
 from npi_bids.parcellation.parcellation import Parcellation, label_image, weights_image
 from npi_bids.parcellation.run_files import RunFiles
-from npi_bids.parcellation.volumes import count_places
+from npi_bids.parcellation.volumes import read_series_shape
 from tests.conftest import LABELS, tiny_parcellation, var_run
 from tests.damaged_images import HUGE, SIDES, lying
 from tests.greyordinates import axis, write_gifti, write_series
@@ -262,12 +262,12 @@ def test_samples_of_what_cannot_be_read_are_not_counted(tmp_path, name, little_m
     for path in (tmp_path / "b.func.gii", lying(tmp_path / "b.nii", (3, 4)),
                  lying(tmp_path / "c.nii.gz", HUGE)):  # fmt: skip
         with pytest.raises(InputDataError, match=path.name):
-            count_places(path)
+            read_series_shape(path)
 
 
 def test_samples_and_places_are_counted_from_headers(tmp_path, run):
-    assert count_places(run.bold) == (260, 729)
+    assert read_series_shape(run.bold) == (260, 729)
     write_series(tmp_path / "b.dtseries.nii", axis())
-    assert count_places(tmp_path / "b.dtseries.nii") == (30, 43)
+    assert read_series_shape(tmp_path / "b.dtseries.nii") == (30, 43)
     side = write_gifti(tmp_path / "sub-1_hemi-L_bold.func.gii", np.zeros((3, 20)))
-    assert count_places(side) == (3, 20)
+    assert read_series_shape(side) == (3, 20)

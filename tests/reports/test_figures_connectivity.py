@@ -17,9 +17,9 @@ def test_packed_matrices_keep_three_digits_and_what_is_missing():
 
 def test_the_strongest_connections_are_kept_in_size():
     matrix = np.array([[9.0, -3, np.nan], [1, 9, 2], [0.5, 0, 9]])
-    kept = figures_connectivity.strongest(matrix, 2)
+    kept = figures_connectivity.keep_strongest(matrix, 2)
     assert kept.tolist() == [[0, -3, 0], [0, 0, 2], [0, 0, 0]]
-    assert (figures_connectivity.strongest(np.full((2, 2), np.nan)) == 0).all()
+    assert (figures_connectivity.keep_strongest(np.full((2, 2), np.nan)) == 0).all()
 
 
 def test_figures_of_networks_and_signals():

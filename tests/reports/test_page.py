@@ -24,7 +24,8 @@ def section(**facts):
     drawn = Figure(
         "ec", "EC", "Rows are sources.", figures_signals.draw_matrix(MATRIX, [], title="t"), "EC"
     )
-    return ModelSection("task-rest", "done", done=(Row("runs", "2"),), figures=(drawn,), **facts)
+    rows = (Row("runs", "2"),)
+    return ModelSection("task-rest", "done", processing=rows, figures=(drawn,), **facts)
 
 
 def test_subject_page_is_whole_and_needs_no_network():
@@ -81,11 +82,11 @@ def test_every_reference_of_the_methods_text_is_in_the_bibliography():
     import re
     from importlib.resources import files
 
-    from npi_bids.bids.atlases import known_atlases
+    from npi_bids.bids.atlases import read_atlas_table
 
     template = (files("npi_bids.reports.templates") / "methods.md.j2").read_text()
     cited = set(re.findall(r"@(\w+)", template))
-    cited |= {facts["cite"] for facts in known_atlases().values()}
+    cited |= {facts["cite"] for facts in read_atlas_table().values()}
     references = bibliography(" ".join(f"@{key}" for key in cited))
     assert set(re.findall(r"@\w+\{(\w+),", references)) == cited
     assert "{Schaefer2018," not in bibliography("[@luo2025; @winkler2014]")

@@ -25,7 +25,7 @@ def test_nothing_happens_by_default(smooth):
     np.testing.assert_array_equal(found.series, smooth)
     assert found.tr == 1.0
     assert found.keep.all()
-    assert found.seen.all()
+    assert found.recorded.all()
 
 
 def test_delays_shift_regions_by_what_was_drawn(smooth):
@@ -63,8 +63,8 @@ def test_filter_takes_out_what_is_outside_the_band():
 
 def test_unobserved_regions_leave_and_lost_samples_are_marked(smooth):
     found = seen(smooth, unobserved=0.5, missing=0.2)
-    assert found.series.shape[-1] == 2 == found.seen.sum()
-    np.testing.assert_array_equal(found.series, smooth[:, :, found.seen])
+    assert found.series.shape[-1] == 2 == found.recorded.sum()
+    np.testing.assert_array_equal(found.series, smooth[:, :, found.recorded])
     assert found.keep.mean() == pytest.approx(0.8, abs=0.02)
     assert not (found.keep[0] == found.keep[1]).all()
 

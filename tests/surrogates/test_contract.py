@@ -160,7 +160,7 @@ def test_every_family_words_its_methods_and_its_defaults(settings):
     words = family.describe([{"linear_is_var": 1.0, "epochs": 80}, {}])
     assert words.startswith(("It was a", "Its linear part was "))
     assert not words.endswith(".")
-    assert set(family.defaults_of(settings)) == set(families.DEFAULTS)
+    assert set(family.resolve_defaults(settings)) == set(families.DEFAULTS)
 
 
 def test_log_has_one_error_per_epoch(windows, settings):

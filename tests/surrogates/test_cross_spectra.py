@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npi_bids.records import RegionSeries
-from npi_bids.surrogates.cross_spectra import cross_spectra, n_bins_of
+from npi_bids.surrogates.cross_spectra import choose_n_bins, cross_spectra
 from tests.conftest import var_run
 
 LABELS = ("A", "B", "C", "D")
@@ -28,7 +28,7 @@ def test_the_mean_of_all_ordinates_is_the_covariance(weights):
     covariance = np.einsum("k,kij->ij", share, found.power.real)
     np.testing.assert_allclose(covariance, np.cov(run.data.T), rtol=0.1, atol=0.05)
     assert found.n_samples == 2000
-    assert len(found.frequency) == n_bins_of(2000)
+    assert len(found.frequency) == choose_n_bins(2000)
 
 
 def test_the_phase_tells_who_leads(weights):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from npi_bids.surrogates.gradient_descent import stack_of
+from npi_bids.surrogates.gradient_descent import stack_networks
 from npi_bids.surrogates.networks import CNN, MLP
 from npi_bids.surrogates.training import seeded
 
@@ -14,7 +14,7 @@ def test_gradients_that_are_written_out_are_those_of_autograd(n_networks):
     with seeded(0):
         networks = [MLP(2, 4, 7) for _ in range(n_networks)]
         inputs, targets = torch.randn(n_networks, 50, 8), torch.randn(n_networks, 50, 4)
-    stack = stack_of(networks)
+    stack = stack_networks(networks)
     parameters = [p for network in networks for p in network.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-2, weight_decay=1e-2)
     for _ in range(5):
@@ -39,7 +39,7 @@ def test_gradients_that_are_written_out_are_those_of_autograd(n_networks):
 
 def test_only_plain_networks_are_stacked():
     with seeded(0):
-        assert stack_of([CNN(3, 4, 7)]) is None
+        assert stack_networks([CNN(3, 4, 7)]) is None
         skipping = MLP(2, 4, 7)
         skipping.skip = torch.nn.Linear(8, 4)
-    assert stack_of([skipping]) is None
+    assert stack_networks([skipping]) is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from npi_bids.surrogates.base import TrainSettings
-from npi_bids.surrogates.group_prior import group_linear, restrict
+from npi_bids.surrogates.group_prior import rescale_group_linear, restrict
 from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.windows import cut_windows
 from tests.surrogates.group_of_subjects import N, run_of, subjects
@@ -29,5 +29,5 @@ def test_a_network_without_a_region_ignores_it(pretrained):
 
 def test_the_groups_surrogate_is_that_of_no_data(pretrained):
     windows = cut_windows([run_of(1)], 4)
-    model = group_linear(windows, pretrained.prior)
+    model = rescale_group_linear(windows, pretrained.prior)
     np.testing.assert_allclose(model.process.drift, pretrained.prior.process.drift)

@@ -1,5 +1,7 @@
 """The surrogate behind delays and a gain: it predicts, is perturbed, judged and stored."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
@@ -18,7 +20,7 @@ from npi_bids.surrogates.observed import (
     find_observation,
     fit_observed,
     predictor,
-    series_of,
+    restore_runs,
 )
 from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.var import ridge_var
@@ -129,7 +131,7 @@ def test_it_comes_back_from_a_file_to_the_last_bit(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))
     maps = [infer_ec(some, windows.history, PerturbSettings()) for some in (loaded, model)]
     np.testing.assert_array_equal(*maps)
-    assert loaded.observation == model.observation
+    np.testing.assert_equal(asdict(loaded.observation), asdict(model.observation))
     again, once = (fit_observed(windows, like=some) for some in (loaded, model))
     np.testing.assert_array_equal(again.process.drift, once.process.drift)
 
@@ -145,7 +147,7 @@ def test_runs_are_put_together_as_they_were(network):
     keep = np.ones(500, dtype=bool)
     keep[[100, 101, 300]] = False
     runs = [run_of(signals[:500], keep), run_of(signals[500:900])]
-    found = series_of(cut_windows(runs, 4))
+    found = restore_runs(cut_windows(runs, 4))
     assert [len(run.data) for run in found] == [500, 400]
     for one, other in zip(found, runs, strict=True):
         np.testing.assert_array_equal(one.keep, other.keep)

@@ -31,7 +31,7 @@ def maps(found, subject):
     windows = cut_windows([run_of(subject)], 4)
     nothing = windows.take(slice(0, 0))
     alone, _ = fit_surrogate(windows, nothing, resolve(MOU))
-    prior = found.prior_of(str(subject), leave_out=True)
+    prior = found.build_prior(str(subject), leave_out=True)
     shrunk, _ = fit_surrogate(windows, nothing, resolve(MOU), prior=prior)
     return alone.weights[-1], shrunk.weights[-1]
 
@@ -74,17 +74,17 @@ def test_a_subject_left_out_leaves_no_trace():
         return RegionSeries(noise, run.labels, run.tr, run.keep)
 
     one, other = pretrain(subjects(), MOU), pretrain(subjects(change), MOU)
-    a, b = (found.prior_of("3", leave_out=True).process.drift for found in (one, other))
+    a, b = (found.build_prior("3", leave_out=True).process.drift for found in (one, other))
     np.testing.assert_allclose(a, b, atol=2e-3)
-    kept = [found.prior_of("3", leave_out=False).process.drift for found in (one, other)]
+    kept = [found.build_prior("3", leave_out=False).process.drift for found in (one, other)]
     assert np.abs(kept[0] - kept[1]).max() > 0.01
 
 
 def test_strangers_get_the_whole_group(pretrained):
-    prior = pretrained.prior_of("stranger", leave_out=True)
+    prior = pretrained.build_prior("stranger", leave_out=True)
     assert not prior.left_out
     np.testing.assert_array_equal(prior.process.drift, pretrained.prior.process.drift)
-    assert pretrained.prior_of("3", leave_out=True).left_out
+    assert pretrained.build_prior("3", leave_out=True).left_out
 
 
 def test_regions_that_a_subject_lacks_come_back_as_nan(pretrained):
@@ -92,7 +92,7 @@ def test_regions_that_a_subject_lacks_come_back_as_nan(pretrained):
     data[:, 5] = np.nan
     run = RegionSeries(data, LABELS, 2.0, np.ones(len(data), dtype=bool))
     result = ec_of_runs([run], train=MOU, perturb=PerturbSettings(),
-                        prior=pretrained.prior_of("2", leave_out=True))  # fmt: skip
+                        prior=pretrained.build_prior("2", leave_out=True))  # fmt: skip
     assert np.isnan(result.ec[5]).all()
     inside = np.delete(np.delete(result.ec, 5, 0), 5, 1)
     assert np.isfinite(inside).all()
@@ -121,7 +121,7 @@ def test_an_ensemble_of_networks_starts_from_the_groups():
     assert set(found.networks) == {"all", "0", "1"}
     windows = cut_windows([run_of(0)], 1)
     nothing = windows.take(slice(0, 0))
-    prior = found.prior_of("x", leave_out=True)
+    prior = found.build_prior("x", leave_out=True)
     still = TrainSettings(surrogate="mlp", epochs=1, n_lags=1, learning_rate=1e-12)
     tuned, _ = fit_surrogate(windows, nothing, resolve(still), prior=prior)
     for name, value in tuned.tensors().items():
@@ -136,7 +136,7 @@ def test_an_ensemble_of_networks_starts_from_the_groups():
 @pytest.mark.parametrize("surrogate", ["mlp", "hybrid"])
 def test_a_subject_is_mapped_from_the_networks_of_its_group(surrogate, n_covered):
     train = TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu")
-    prior = pretrain(subjects(), train).prior_of("x", leave_out=True)
+    prior = pretrain(subjects(), train).build_prior("x", leave_out=True)
     run = run_of(0)
     data = run.data.copy()
     data[:, n_covered:] = np.nan
@@ -171,7 +171,7 @@ def test_maps_share_the_noise_of_those_they_were_pretrained_on():
     fitted = pretrain(lambda: iter(others.items()), train)
     maps = np.array([
         ec_of_runs(runs, train=train, perturb=PerturbSettings(), assess=AssessSettings(),
-                   prior=fitted.prior_of(subject, leave_out=True)).ec.ravel()
+                   prior=fitted.build_prior(subject, leave_out=True)).ec.ravel()
         for subject, runs in members.items()
     ])  # fmt: skip
     off = ~np.eye(10, dtype=bool).ravel()

@@ -16,7 +16,7 @@ def test_the_gradient_is_that_of_finite_differences(system, gain, band):
     signals, _, _ = system
     spectra = cross_spectra([run_of(signals[:600, :5])]).within(band)
     prior = SpectralPrior(precision=(20.0, 40.0), delay_sd=1.0, gain=gain, rate=0.7)
-    problem = SpectralProblem(spectra, prior, whole_band=band is None)
+    problem = SpectralProblem(spectra, prior, full_band=band is None)
     rng = np.random.default_rng(0)
     place = problem._pack(*problem._uncoupled())
     place = place + 0.05 * rng.standard_normal(len(place))
@@ -32,6 +32,6 @@ def test_without_an_observation_model_it_is_the_process_itself(system):
     run = run_of(signals)
     plain = fit_ou(second_moments(run.data[:-1], run.data[1:]), (20.0, 20.0))
     prior = SpectralPrior(precision=(1e-3, 1e-3), delay_sd=0.0, gain=False, rate=0.7)
-    spectral = SpectralProblem(cross_spectra([run]), prior, whole_band=True).fit()
+    spectral = SpectralProblem(cross_spectra([run]), prior, full_band=True).fit()
     assert pearson(spectral.transition, plain.transition) > 0.99
     assert scores(spectral, ec)[0] == pytest.approx(scores(plain, ec)[0], abs=0.01)

@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import butter, sosfiltfilt
 
 from npi_bids.matrices import pearson
-from npi_bids.surrogates.spectral_selection import choose_observation, evidence_of_delays
+from npi_bids.surrogates.spectral_selection import choose_observation, shrink_delays
 from tests.surrogates.observed_process import N, run_of, scores
 
 
@@ -64,10 +64,10 @@ def test_delays_of_noise_are_no_delays():
     gains = []
     for _ in range(50):
         noise = rng.standard_normal(30) / np.sqrt(np.diag(information))
-        sd, shrunk, gain = evidence_of_delays(noise, information)
+        sd, shrunk, gain = shrink_delays(noise, information)
         gains.append(gain)
         assert np.abs(shrunk).max() <= np.abs(noise).max()
     assert np.median(gains) < 1
-    sd, shrunk, gain = evidence_of_delays(rng.standard_normal(30), information)
+    sd, shrunk, gain = shrink_delays(rng.standard_normal(30), information)
     assert gain > 12
     assert sd == pytest.approx(1.0, rel=0.4)

@@ -19,7 +19,7 @@ from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
-from npi_bids.surrogates.hybrid import Hybrid, left_over, zero_mlp
+from npi_bids.surrogates.hybrid import Hybrid, subtract_prediction, zero_mlp
 from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.ou import MOU, fit_process
 from npi_bids.surrogates.pretraining import pretrain
@@ -56,7 +56,7 @@ def test_a_hybrid_with_networks_comes_back_to_the_last_bit(tmp_path, windows, li
         TrainSettings(epochs=4, patience=0, n_seeds=3, skip=skip, hidden=5, device="cpu")
     )
     part = fit_process(windows, "auto")[0] if linear == "process" else ridge_var(windows)[0]
-    left = left_over(part, windows)
+    left = subtract_prediction(part, windows)
     residual, _ = fit_network(zero_mlp, left, left.take(slice(0, 0)), settings)
     model = Hybrid(part, residual)
     save_surrogate(model, tmp_path / "x.safetensors", family="hybrid", labels="ABCD", tr=2.0)
@@ -81,10 +81,13 @@ def test_loading_moves_no_random_generator(tmp_path, windows):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"family": "wbm"}, "holds the parameters of a whole-brain model, which predicts no next"),
-        ({"family": "gru"}, "the family gru, which is not installed; known are hybrid, mou, var"),
+        (
+            {"family": "wbm"},
+            "holds the parameters of a whole-brain model, which is not a one-step",
+        ),
+        ({"family": "gru"}, "family gru, which is not installed; available are hybrid, mou, var"),
         ({"format": 9}, "was written by another version of npi-bids"),
-        ({"facts": {}}, "is damaged: what it says of its var surrogate does not fit its numbers"),
+        ({"facts": {}}, "is damaged: the metadata of its var surrogate do not match its tensors"),
     ],
 )
 def test_what_cannot_be_loaded_says_why(saved, changes, words):
@@ -95,7 +98,7 @@ def test_what_cannot_be_loaded_says_why(saved, changes, words):
 
 def test_a_file_of_another_program_is_refused(tmp_path):
     write_tensors({"a": np.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputDataError, match="does not say which surrogate its numbers are"):
+    with pytest.raises(InputDataError, match="does not state which surrogate it contains"):
         load_surrogate(tmp_path / "other.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"12345")
     with pytest.raises(InputDataError, match="cannot be read as safetensors"):
@@ -201,7 +204,7 @@ def test_weights_survive_the_disk(tmp_path):
 @pytest.mark.parametrize("surrogate", ["hybrid", "mou", "var", "mlp"])
 def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
     settings = resolve(TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu"))
-    prior = pretrain(subjects(), settings).prior_of("x", leave_out=True)
+    prior = pretrain(subjects(), settings).build_prior("x", leave_out=True)
     windows = cut_windows([run_of(0)], 2)
     model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, prior=prior)
     save_surrogate(model, tmp_path / "x.safetensors", family=surrogate, labels=LABELS, tr=1.0)

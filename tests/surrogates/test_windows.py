@@ -96,5 +96,5 @@ def test_all_samples_censored_is_too_little_data():
 
 def test_min_time_counts_kept_samples_of_all_runs():
     check_time([ramp(10, censored=[0], tr=2.0), ramp(5, tr=2.0)], 28)
-    with pytest.raises(NoUsableDataError, match=r"28 s of 30 s .* asks for 29 s"):
+    with pytest.raises(NoUsableDataError, match=r"28 s of 30 s .* requires 29 s"):
         check_time([ramp(10, censored=[0], tr=2.0), ramp(5, tr=2.0)], 29)

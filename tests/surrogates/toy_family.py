@@ -17,7 +17,7 @@ class Toy(Surrogate):
     def tensors(self):
         return {"weights": self.weights}
 
-    def facts(self):
+    def fields(self):
         return {"n_lags": self.n_lags}
 
 
@@ -30,8 +30,8 @@ def fit_toy(train, valid, settings, like=None):
     return model, TrainLog((errors[0],), (errors[1],))
 
 
-def load_toy(tensors, facts):
-    return Toy(tensors["weights"], facts["n_lags"])
+def load_toy(tensors, fields):
+    return Toy(tensors["weights"], fields["n_lags"])
 
 
 FAMILY = SurrogateFamily(

@@ -7,9 +7,9 @@ import pytest
 from npi_bids.errors import InputDataError
 from npi_bids.records import ECResult
 from npi_bids.validate.map_comparison import (
-    agreement,
     compare_external,
     match_regions,
+    measure_agreement,
     shuffle_by_distance,
     spin,
 )
@@ -21,12 +21,12 @@ MAP = RNG.standard_normal((N, N))
 
 
 def test_a_map_agrees_with_itself_and_not_with_its_transpose():
-    same = agreement(MAP, MAP + 0.1 * RNG.standard_normal((N, N)), CENTRES, RNG, 99)
+    same = measure_agreement(MAP, MAP + 0.1 * RNG.standard_normal((N, N)), CENTRES, RNG, 99)
     assert same.r > 0.95
     assert same.r_antisymmetric > 0.95
     assert max(same.p_spin, same.p_distance, same.p_direction_spin) <= 0.03
-    assert "same way" in same.orientation
-    turned = agreement(MAP, MAP.T, CENTRES, RNG, 99)
+    assert "same orientation" in same.orientation
+    turned = measure_agreement(MAP, MAP.T, CENTRES, RNG, 99)
     assert turned.r_antisymmetric == pytest.approx(-1)
     assert turned.r_transposed == pytest.approx(1)
     assert turned.p_direction_spin == 1
@@ -34,26 +34,28 @@ def test_a_map_agrees_with_itself_and_not_with_its_transpose():
 
 
 def test_symmetric_maps_tell_nothing_of_rows():
-    found = agreement(MAP, MAP + MAP.T, None, RNG)
-    assert "one of the maps is symmetric" in found.orientation
-    assert np.isnan(found.p_spin)
+    agreement = measure_agreement(MAP, MAP + MAP.T, None, RNG)
+    assert "one of the maps is symmetric" in agreement.orientation
+    assert np.isnan(agreement.p_spin)
 
 
 def test_maps_that_share_nothing_but_distance_are_like_their_null():
-    apart = np.linalg.norm(CENTRES[:, None] - CENTRES[None], axis=2)
-    near = -apart / 60
+    distance = np.linalg.norm(CENTRES[:, None] - CENTRES[None], axis=2)
+    near = -distance / 60
     one, other = (near + 0.3 * RNG.standard_normal((N, N)) for _ in range(2))
-    found = agreement(one, other, CENTRES, RNG, 99)
-    assert found.r > 0.7
-    assert found.p_distance > 0.05
+    agreement = measure_agreement(one, other, CENTRES, RNG, 99)
+    assert agreement.r > 0.7
+    assert agreement.p_distance > 0.05
 
 
 def test_shuffling_by_distance_keeps_pairs_together():
     labels = np.arange(N * N).reshape(N, N).astype(float)
-    found = shuffle_by_distance(CENTRES)(labels, RNG)
+    shuffled = shuffle_by_distance(CENTRES)(labels, RNG)
     pairs = {frozenset((labels[i, j], labels[j, i])) for i in range(N) for j in range(i)}
-    assert {frozenset((found[i, j], found[j, i])) for i in range(N) for j in range(i)} == pairs
-    assert (found != labels).sum() > N
+    assert {
+        frozenset((shuffled[i, j], shuffled[j, i])) for i in range(N) for j in range(i)
+    } == pairs
+    assert (shuffled != labels).sum() > N
 
 
 def test_spins_keep_hemispheres_and_use_each_region_once():
@@ -75,13 +77,13 @@ def test_order_does_not_matter_and_the_table_gives_places(tmp_path):
     table[["x", "y", "z"]] = CENTRES
     table.to_csv(tmp_path / "regions.tsv", sep="\t", index=False)
     order = RNG.permutation(N)
-    turned = ECResult(MAP[np.ix_(order, order)], tuple(labels[n] for n in order))
-    found, _ = compare_external(
-        ECResult(MAP, labels), turned, tmp_path / "regions.tsv", n_null=9, seed=0
+    reordered = ECResult(MAP[np.ix_(order, order)], tuple(labels[n] for n in order))
+    agreement, _ = compare_external(
+        ECResult(MAP, labels), reordered, tmp_path / "regions.tsv", n_null=9, seed=0
     )
-    assert found.r == pytest.approx(1)
-    assert found.r_antisymmetric == pytest.approx(1)
-    assert found.p_spin == 0.1
+    assert agreement.r == pytest.approx(1)
+    assert agreement.r_antisymmetric == pytest.approx(1)
+    assert agreement.p_spin == 0.1
 
 
 def test_maps_of_other_atlases_are_refused():

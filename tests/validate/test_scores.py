@@ -8,7 +8,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from npi_bids.errors import InputDataError
 from npi_bids.simulate.rnn import random_network
-from npi_bids.validate.scores import auprc, auroc, edges_of, held, score, score_graph
+from npi_bids.validate.scores import (
+    auprc,
+    auroc,
+    score,
+    score_graph,
+    share_in_intervals,
+    true_edges,
+)
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.standard_normal((12, 12)) * (RNG.random((12, 12)) < 0.3)
@@ -17,19 +24,19 @@ np.fill_diagonal(TRUTH, 0)
 
 
 def test_a_perfect_map_has_perfect_figures():
-    found = asdict(score(2 * TRUTH, TRUTH))
-    assert found.pop("slope") == pytest.approx(2)
-    assert found.pop("n_entries") == 132
-    assert found.pop("r_transposed") < 0.5
-    assert all(value == pytest.approx(1) for value in found.values())
+    figures = asdict(score(2 * TRUTH, TRUTH))
+    assert figures.pop("slope") == pytest.approx(2)
+    assert figures.pop("n_entries") == 132
+    assert figures.pop("r_transposed") < 0.5
+    assert all(value == pytest.approx(1) for value in figures.values())
 
 
 def test_a_transposed_map_has_the_right_strength_and_the_wrong_direction():
-    found = score(TRUTH.T, TRUTH)
-    assert found.r_symmetric == pytest.approx(1)
-    assert found.r_antisymmetric == pytest.approx(-1)
-    assert found.direction < 0.1
-    assert found.r_transposed == pytest.approx(1)
+    recovery = score(TRUTH.T, TRUTH)
+    assert recovery.r_symmetric == pytest.approx(1)
+    assert recovery.r_antisymmetric == pytest.approx(-1)
+    assert recovery.direction < 0.1
+    assert recovery.r_transposed == pytest.approx(1)
 
 
 def test_regions_that_are_not_covered_leave_both():
@@ -44,26 +51,26 @@ def test_regions_that_are_not_covered_leave_both():
 
 
 def test_areas_agree_with_scikit_learn():
-    size, positive = RNG.random(200).round(1), RNG.random(200) < 0.3
-    assert auroc(size, positive) == pytest.approx(roc_auc_score(positive, size))
+    strength, positive = RNG.random(200).round(1), RNG.random(200) < 0.3
+    assert auroc(strength, positive) == pytest.approx(roc_auc_score(positive, strength))
     distinct = RNG.random(200)
     expected = average_precision_score(positive, distinct)
     assert auprc(distinct, positive) == pytest.approx(expected)
-    assert np.isnan(auroc(size, np.ones(200, dtype=bool)))
+    assert np.isnan(auroc(strength, np.ones(200, dtype=bool)))
 
 
 def test_edges_are_what_is_not_zero_or_the_strongest_fifth():
-    assert edges_of(TRUTH).sum() == (TRUTH != 0).sum()
+    assert true_edges(TRUTH).sum() == (TRUTH != 0).sum()
     dense = RNG.standard_normal((10, 10))
-    assert edges_of(dense).sum() == 18
+    assert true_edges(dense).sum() == 18
 
 
 def test_intervals_hold_what_lies_inside():
     lower, upper = TRUTH - 1, TRUTH + 1
-    assert held(lower, upper, TRUTH) == 1
+    assert share_in_intervals(lower, upper, TRUTH) == 1
     shifted = TRUTH.copy()
     shifted[0, 1:] += 5
-    assert held(lower, upper, shifted) == pytest.approx(121 / 132)
+    assert share_in_intervals(lower, upper, shifted) == pytest.approx(121 / 132)
 
 
 def test_graphs_are_scored_by_strength_and_direction():

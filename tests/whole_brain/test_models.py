@@ -6,7 +6,13 @@ import pytest
 from npi_bids.errors import SettingsError
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.whole_brain.connectome import Connectome
-from npi_bids.whole_brain.models import KINDS, BrainSystem, activity, simulate_brain, true_ec
+from npi_bids.whole_brain.models import (
+    NEUROLIB_MODELS,
+    BrainSystem,
+    simulate_activity,
+    simulate_brain,
+    true_ec,
+)
 
 pytest.importorskip("neurolib")
 
@@ -19,7 +25,7 @@ def connectome():
     return Connectome(weights, np.full((4, 4), 20.0), tuple("ABCD"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NEUROLIB_MODELS)
 def test_effect_follows_the_connectome_and_its_direction(connectome, kind):
     truth = true_ec(BrainSystem(kind, connectome), seed=1, n_states=2)
     off = np.abs(truth - np.diag(np.diag(truth)))
@@ -31,7 +37,7 @@ def test_effect_follows_the_connectome_and_its_direction(connectome, kind):
     np.testing.assert_array_equal(truth, again)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NEUROLIB_MODELS)
 def test_without_coupling_there_is_no_effect(connectome, kind):
     system = BrainSystem(kind, connectome)
     truth = true_ec(system.with_parameters({system.coupling: 0.0}), seed=1, n_states=1)
@@ -39,7 +45,7 @@ def test_without_coupling_there_is_no_effect(connectome, kind):
     assert (np.diag(truth) != 0).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NEUROLIB_MODELS)
 def test_bold_moves_and_hangs_on_the_seed_alone(connectome, kind):
     system = BrainSystem(kind, connectome, tr=0.5)
     before = np.random.get_state()[1]  # noqa: NPY002 (neurolib's source of noise)
@@ -54,7 +60,7 @@ def test_bold_moves_and_hangs_on_the_seed_alone(connectome, kind):
 def test_noise_of_one_stretch_is_not_that_of_the_next(connectome):
     """The chunks of neurolib's own start from one seed each, so that their noise repeats."""
     system = BrainSystem("hopf", connectome, parameters={"K_gl": 0.0, "a": -5.0})
-    x = activity(system, seconds=4.0, seed=1)
+    x = simulate_activity(system, seconds=4.0, seed=1)
     assert x.shape == (4000, 4)
     assert abs(np.corrcoef(x[:2000, 0], x[2000:, 0])[0, 1]) < 0.3
     assert (x[100:1900] != x[2100:3900]).all()

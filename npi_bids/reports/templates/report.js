@@ -8,31 +8,31 @@
     const bytes = new Uint8Array(raw.length);
     for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
     const view = new DataView(bytes.buffer);
-    const found = new Float64Array(raw.length / 2);
-    for (let i = 0; i < found.length; i++) {
-      const whole = view.getInt16(2 * i, true);
-      found[i] = whole === MISSING ? NaN : whole * packed.step;
+    const values = new Float64Array(raw.length / 2);
+    for (let i = 0; i < values.length; i++) {
+      const integer = view.getInt16(2 * i, true);
+      values[i] = integer === MISSING ? NaN : integer * packed.step;
     }
-    return found;
+    return values;
   }
 
   function antisymmetric(values, n) {
-    const found = new Float64Array(values.length);
+    const part = new Float64Array(values.length);
     for (let s = 0; s < n; s++) for (let t = 0; t < n; t++)
-      found[s * n + t] = (values[s * n + t] - values[t * n + s]) / 2;
-    return found;
+      part[s * n + t] = (values[s * n + t] - values[t * n + s]) / 2;
+    return part;
   }
 
-  // Blue, white, red: told apart by the colour-blind; the same ends as in the figures.
+  // Blue, white, red: safe for colour-blind readers; the same end colours as in the figures.
   const SIGNED = [[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]];
   const PLAIN = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
   function colour(value, limit, signed) {
     if (Number.isNaN(value)) return [213, 218, 224];
     const stops = signed ? SIGNED : PLAIN;
-    let place = signed ? (value / limit + 1) / 2 : value / limit;
-    place = Math.min(1, Math.max(0, place)) * (stops.length - 1);
-    const low = Math.min(Math.floor(place), stops.length - 2), share = place - low;
+    let position = signed ? (value / limit + 1) / 2 : value / limit;
+    position = Math.min(1, Math.max(0, position)) * (stops.length - 1);
+    const low = Math.min(Math.floor(position), stops.length - 2), share = position - low;
     return stops[low].map((part, i) => part + share * (stops[low + 1][i] - part));
   }
 
@@ -47,11 +47,11 @@
       this.n = this.data.labels.length;
       this.order = this.data.order.length ? this.data.order : [...Array(this.n).keys()];
       const details = this.data.details;
-      const whole = unpack(this.data.layers[0]);
+      const unthresholded = unpack(this.data.layers[0]);
       this.layers = this.data.layers.map((layer) => {
         if (!layer.below) return { ...layer, numbers: unpack(layer) };
-        const [name, limit] = layer.below, known = unpack(details[name]);
-        return { ...layer, numbers: whole.map((value, i) => known[i] < limit ? value : NaN) };
+        const [name, limit] = layer.below, detail = unpack(details[name]);
+        return { ...layer, numbers: unthresholded.map((value, i) => detail[i] < limit ? value : NaN) };
       });
       const first = this.layers[0];
       if (first.directed) {
@@ -60,7 +60,7 @@
           first.title + ": half of A → B minus B → A", directed: true, signed: true, limit: first.limit, numbers });
       }
       this.details = Object.entries(this.data.details).map(([name, packed]) => [name, unpack(packed)]);
-      this.said = root.querySelector(".said");
+      this.readout = root.querySelector(".readout");
       this.cell = null;
       this.build();
       this.companions = this.layers.filter((layer) => !layer.directed).map((layer) => this.companion(layer));
@@ -69,12 +69,12 @@
 
     build() {
       const bar = this.root.querySelector(".layers");
-      this.layers.forEach((layer, place) => {
+      this.layers.forEach((layer, index) => {
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = layer.name;
         button.dataset.layer = layer.name;
-        button.addEventListener("click", () => this.show(place));
+        button.addEventListener("click", () => this.show(index));
         bar.append(button);
       });
       this.canvas = this.root.querySelector("canvas");
@@ -85,7 +85,7 @@
       addEventListener("resize", () => this.draw());
     }
 
-    // Functional connectivity stands beside, small, with the same cell marked.
+    // Draws functional connectivity beside the matrix, smaller, with the same cell marked.
     companion(layer) {
       const box = document.createElement("div"), title = document.createElement("p");
       const canvas = document.createElement("canvas");
@@ -95,7 +95,7 @@
       canvas.setAttribute("aria-label", layer.title + ", in the same order");
       canvas.addEventListener("mousemove", (event) => {
         const box_ = canvas.getBoundingClientRect(), n = this.n;
-        const at = (place, size) => Math.min(n - 1, Math.max(0, Math.floor(place / size * n)));
+        const at = (offset, size) => Math.min(n - 1, Math.max(0, Math.floor(offset / size * n)));
         this.move([at(event.clientY - box_.top, box_.height), at(event.clientX - box_.left, box_.width)]);
       });
       box.append(title, canvas);
@@ -111,10 +111,10 @@
       };
     }
 
-    show(place) {
-      this.layer = this.layers[place];
+    show(index) {
+      this.layer = this.layers[index];
       this.root.querySelectorAll(".layers button").forEach((button, i) =>
-        button.setAttribute("aria-pressed", String(i === place)));
+        button.setAttribute("aria-pressed", String(i === index)));
       const limit = text(this.layer.limit);
       this.root.querySelector(".scale-low").textContent = this.layer.signed ? "−" + limit : "0";
       this.root.querySelector(".scale-high").textContent = limit;
@@ -215,7 +215,7 @@
       if (!by) return;
       event.preventDefault();
       const [row, column] = this.cell || [0, 0];
-      const stay = (place) => Math.min(this.n - 1, Math.max(0, place));
+      const stay = (index) => Math.min(this.n - 1, Math.max(0, index));
       this.move(this.cell ? [stay(row + by[0]), stay(column + by[1])] : [0, Math.min(1, this.n - 1)]);
     }
 
@@ -227,27 +227,27 @@
 
     say() {
       if (!this.cell) {
-        this.said.textContent = "Point at a cell, or go through the cells with the arrow keys.";
+        this.readout.textContent = "Point at a cell, or move between cells with the arrow keys.";
         return;
       }
-      const [source, target] = this.cell.map((place) => this.order[place]);
+      const [source, target] = this.cell.map((index) => this.order[index]);
       const at = source * this.n + target, labels = this.data.labels;
-      const words = [labels[source] + (this.layer.directed ? " → " : " – ") + labels[target] + ": " +
+      const fragments = [labels[source] + (this.layer.directed ? " → " : " – ") + labels[target] + ": " +
         (source === target ? "n/a (diagonal)" : text(this.layer.numbers[at]))];
       if (this.layer === this.layers[0] && source !== target) {
-        const known = Object.fromEntries(this.details.map(([name, numbers]) => [name, numbers[at]]));
+        const details = Object.fromEntries(this.details.map(([name, numbers]) => [name, numbers[at]]));
         const value = this.layer.numbers[at];
-        if ("half" in known) words.push("95 % interval " + text(value - known.half) + " to " + text(value + known.half));
-        for (const name of Object.keys(known)) if (name !== "half") words.push(name + " " + text(known[name]));
-        if (this.layer.directed) words.push("reverse " + text(this.layer.numbers[target * this.n + source]));
+        if ("half" in details) fragments.push("95 % interval " + text(value - details.half) + " to " + text(value + details.half));
+        for (const name of Object.keys(details)) if (name !== "half") fragments.push(name + " " + text(details[name]));
+        if (this.layer.directed) fragments.push("reverse " + text(this.layer.numbers[target * this.n + source]));
       }
-      this.said.textContent = words.join("; ");
+      this.readout.textContent = fragments.join("; ");
     }
   }
 
   function value(cell) {
-    const words = cell.textContent.trim(), number = parseFloat(words);
-    return Number.isNaN(number) ? words : number;
+    const content = cell.textContent.trim(), number = parseFloat(content);
+    return Number.isNaN(number) ? content : number;
   }
 
   function sortable(table) {
@@ -276,19 +276,19 @@
     const count = input.parentElement.querySelector(".count");
     input.addEventListener("input", () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
+      let visible = 0;
       for (const row of table.tBodies[0].rows) {
         const line = row.textContent.toLowerCase();
         row.hidden = !words.every((word) => line.includes(word));
-        shown += row.hidden ? 0 : 1;
+        visible += row.hidden ? 0 : 1;
       }
-      count.textContent = shown + " of " + table.tBodies[0].rows.length;
+      count.textContent = visible + " of " + table.tBodies[0].rows.length;
     });
   }
 
   function copyable(button) {
     button.addEventListener("click", () => {
-      // Pages from files may not reach the clipboard otherwise; what is selected can be copied.
+      // A page opened from a file has no other access to the clipboard than copying a selection.
       const area = document.getElementById(button.dataset.copy);
       getSelection().selectAllChildren(area);
       button.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it with the keyboard";
