@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,10 @@ class Condition:
         Whether all connections are positive and go from upstream to downstream regions.
     n_samples
         Number of samples.
+    noise
+        White noise without a haemodynamic response (SD of the signals).
+    dispersion
+        Spread over regions of the width of the haemodynamic response (relative).
     """
 
     tr: float = 1.0
@@ -57,6 +61,8 @@ class Condition:
     censored: float = 0.0
     hierarchy: bool = False
     n_samples: int = N_SAMPLES
+    noise: float = 0.0
+    dispersion: float = 0.0
 
 
 CONDITIONS = {
@@ -77,11 +83,39 @@ CONDITIONS = {
     "hierarchy": Condition(hierarchy=True),
     "hierarchy, delays 1 s": Condition(hierarchy=True, delay_sd=1.0),
     "TR 3": Condition(tr=3.0),
+    "TR 0.7": Condition(tr=0.7),
+    "clean, 8000 samples": Condition(n_samples=8000),
+    "noise 0.5 SD": Condition(noise=0.5),
+    "delays 0.5 s, 400 samples": Condition(delay_sd=0.5, n_samples=400),
+    "haemodynamic, TR 1, delays 1 s": Condition(haemodynamic=True, delay_sd=1.0),
+    "haemodynamic, TR 1, dispersion 15 %": Condition(haemodynamic=True, dispersion=0.15),
+    "haemodynamic, band-passed, delays 0.5 s": Condition(
+        haemodynamic=True, band_pass=True, delay_sd=0.5
+    ),
 }
 
 
-def draw(condition: Condition, seed: int) -> tuple[RegionSeries, Array]:
-    """Return a run as it is observed, and the EC over one sample in standard deviations."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """One simulated network.
+
+    Attributes
+    ----------
+    run
+        As it is observed, z-scored.
+    truth
+        EC over one sample in standard deviations of the regions, indexed ``[source, target]``.
+    delays
+        Delay of each region (s).
+    """
+
+    run: RegionSeries
+    truth: Array
+    delays: Array
+
+
+def draw(condition: Condition, seed: int) -> Drawn:
+    """Draw a network and observe it."""
     rng = np.random.default_rng(seed)
     weights = random_network(N_REGIONS, rng).weights
     if condition.hierarchy:
@@ -96,12 +130,11 @@ def draw(condition: Condition, seed: int) -> tuple[RegionSeries, Array]:
     sd = sampled_state.std(axis=0)
     truth = true_ec(RNNSystem(weights, tr=condition.tr), sampled_state[None], rng)
     delays = condition.delay_sd * rng.standard_normal(N_REGIONS)
-    signals = np.stack(
-        list(_observe_regions(state, delays, haemodynamic=condition.haemodynamic)), axis=1
-    )
+    signals = np.stack(list(_observe_regions(state, delays, condition, seed)), axis=1)
     signals = signals[first::step][: condition.n_samples]
-    if condition.haemodynamic:
-        signals = signals + 0.2 * signals.std(axis=0) * rng.standard_normal(signals.shape)
+    noise = 0.2 if condition.haemodynamic else condition.noise
+    if noise:
+        signals = signals + noise * signals.std(axis=0) * rng.standard_normal(signals.shape)
     if condition.band_pass:
         sos = butter(2, [0.01, 0.1], "band", fs=1 / condition.tr, output="sos")
         signals = sosfiltfilt(sos, signals, axis=0)
@@ -109,35 +142,64 @@ def draw(condition: Condition, seed: int) -> tuple[RegionSeries, Array]:
     signals = (signals - signals[keep].mean(axis=0)) / signals[keep].std(axis=0)
     labels = tuple(f"R{region:02d}" for region in range(N_REGIONS))
     run = RegionSeries(np.where(keep[:, None], signals, np.nan), labels, condition.tr, keep)
-    return run, truth * sd[:, None] / sd
+    return Drawn(run, truth * sd[:, None] / sd, delays)
 
 
-def _observe_regions(state: Array, delays: Array, *, haemodynamic: bool) -> Iterator[Array]:
+def _observe_regions(
+    state: Array, delays: Array, condition: Condition, seed: int
+) -> Iterator[Array]:
     """Yield the signal of each region on the fine grid."""
     hz = np.fft.rfftfreq(2 * len(state), _FINE)
     time = np.arange(0, 40, _FINE)
-    response = gamma.pdf(time, 6) - gamma.pdf(time, 16) / 6
-    gain = np.fft.rfft(response, 2 * len(state)) if haemodynamic else 1.0
-    for region, delay in enumerate(delays):
+    widths = 1 + condition.dispersion * np.random.default_rng([seed, 1]).standard_normal(N_REGIONS)
+    for region, (delay, width) in enumerate(zip(delays, widths, strict=True)):
+        gain: complex | Array = 1.0
+        if condition.haemodynamic:
+            response = gamma.pdf(time / width, 6) - gamma.pdf(time / width, 16) / 6
+            gain = np.fft.rfft(response, 2 * len(state))
         spectrum = np.fft.rfft(state[:, region], 2 * len(state)) * gain
         delayed = np.fft.irfft(spectrum * np.exp(-2j * np.pi * hz * delay), 2 * len(state))
         yield delayed[: len(state)]
 
 
+def score(drawn: Drawn, options: Mapping[str, str]) -> dict[str, float]:
+    """Infer the EC of a drawn network; return how it agrees with the truth, and what was chosen."""
+    train = TrainSettings(device="cpu", **options)
+    result = ec_of_runs([drawn.run], train=train, perturb=PerturbSettings())
+    ec, truth = result.ec, drawn.truth
+    off_diagonal = ~np.eye(len(truth), dtype=bool)
+    coverage = np.nan  # networks have no interval in closed form
+    if "npilower" in result.measures:
+        lower, upper = (result.measures[name].matrix for name in ("npilower", "npiupper"))
+        coverage = float(np.mean(((lower <= truth) & (truth <= upper))[off_diagonal]))
+    choice = getattr(result.surrogate, "observation", None)
+    delays = result.surrogate.region_delays
+    return {
+        "all": pearson(ec, truth),
+        "symmetric": pearson(symmetric(ec), symmetric(truth)),
+        "antisymmetric": pearson(antisymmetric(ec), antisymmetric(truth)),
+        "coverage": coverage,
+        "gain": float(bool(choice and choice.gain)),
+        "delays": float(delays is not None),
+        "noise": choice.noise if choice else 0.0,
+        "r of delays": np.nan if delays is None else np.corrcoef(delays[0], drawn.delays)[0, 1],
+    }
+
+
 def compare(
-    conditions: dict[str, Condition], seeds: range = SEEDS
-) -> Iterator[tuple[str, dict[str, tuple[float, float, float]]]]:
-    """Yield for each condition the mean r of all, symmetric and antisymmetric part per method."""
+    conditions: Mapping[str, Condition], seeds: range = SEEDS
+) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    """Yield for each condition the mean scores of each method."""
     for name, condition in conditions.items():
-        scores: dict[str, list[tuple[float, float, float]]] = {method: [] for method in METHODS}
-        for seed in seeds:
-            run, truth = draw(condition, seed)
-            for method, options in METHODS.items():
-                train = TrainSettings(device="cpu", **options)
-                ec = ec_of_runs([run], train=train, perturb=PerturbSettings()).ec
-                scores[method].append((
-                    pearson(ec, truth),
-                    pearson(symmetric(ec), symmetric(truth)),
-                    pearson(antisymmetric(ec), antisymmetric(truth)),
-                ))  # fmt: skip
-        yield name, {method: tuple(np.mean(rows, axis=0)) for method, rows in scores.items()}
+        drawn = [draw(condition, seed) for seed in seeds]
+        means = {}
+        for method, options in METHODS.items():
+            scores = [score(network, options) for network in drawn]
+            means[method] = {key: _mean([row[key] for row in scores]) for key in scores[0]}
+        yield name, means
+
+
+def _mean(values: list[float]) -> float:
+    """Return the mean of the finite values; NaN if there are none."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")

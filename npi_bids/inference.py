@@ -25,6 +25,7 @@ from npi_bids.connectivity.responses import respond_to_sets, response_table
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
 from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import (
     Array,
     ECResult,
@@ -472,6 +473,9 @@ def assess_model(
         quality = _assess_quality(fit, shared, windows, refit, perturbed.members, requested)
         matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
         matrices |= _observation_measures(trained.surrogate, windows, refit)
+        if "npiundelayed" in matrices:
+            directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
+            quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
         parts = (

@@ -287,6 +287,9 @@ class Quality:
     removed_delay_sd
         Spread of the regional delays that the map allows for (s); 0 where it allows for none, NaN
         where the surrogate has no delays.
+    r_undelayed_antisymmetric
+        Correlation of the antisymmetric part of the map with that of the map without delays; NaN
+        where the map allows for none.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
@@ -332,6 +335,7 @@ class Quality:
     high_frequency_share: float
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
+    r_undelayed_antisymmetric: float = float("nan")
     n_windows: int
     n_train: int
     n_valid: int

@@ -70,13 +70,13 @@ def test_a_simulator_in_the_list_is_a_word_of_the_command(monkeypatch, tmp_path)
     def ring(settings, n_runs, n_samples):
         truth = np.roll(np.eye(settings.n_regions), 1, axis=1)
         noise = np.random.default_rng(0).standard_normal((n_runs, n_samples, settings.n_regions))
-        labels = tuple(f"R{place}" for place in range(settings.n_regions))
+        labels = tuple(f"R{region}" for region in range(settings.n_regions))
         return Simulation(noise, truth, "ones", labels, 2.0)
 
     monkeypatch.setitem(systems.SYSTEMS, "ring", ring)
-    words = ["ring", str(tmp_path / "out"), "--series-only", "--n-regions", "4", "--minutes", "3",
+    argv = ["ring", str(tmp_path / "out"), "--series-only", "--n-regions", "4", "--minutes", "3",
              "--n-subjects", "1", "--n-runs", "1"]  # fmt: skip
-    assert command.main(words) == 0
+    assert command.main(argv) == 0
     truth = read_matrix(tmp_path / "out" / "desc-truth_relmat.tsv").matrix
     assert truth[0, 1] == 1 > truth[1, 0]
 
@@ -86,8 +86,8 @@ def test_an_entity_in_the_list_is_read_and_written(monkeypatch):
     with pytest.raises(Exception, match="trc"):
         outputs.join_entities(dict(parse_name(name).entities))
     order = outputs.ENTITY_ORDER
-    place = order.index("rec")
-    monkeypatch.setattr(outputs, "ENTITY_ORDER", (*order[:place], "trc", *order[place:]))
+    index = order.index("rec")
+    monkeypatch.setattr(outputs, "ENTITY_ORDER", (*order[:index], "trc", *order[index:]))
     assert outputs.join_entities(dict(parse_name(name).entities)) == "sub-1_task-rest_trc-water"
 
 
@@ -95,17 +95,17 @@ def test_a_measure_is_a_function_and_an_output(monkeypatch, run):
     twice = "twicecorrelation"
     output = dataclasses.replace(CATALOGUE["partialcorrelation"], name=twice, measure=twice)
     monkeypatch.setattr(outputs, "CATALOGUE", {**CATALOGUE, twice: output})
-    known = measures.model_free_measures()
+    free = measures.model_free_measures()
     monkeypatch.setitem(measures.MEASURE_NAMES, "twice", twice)
     monkeypatch.setattr("npi_bids.inference.model_free_measures",
-                        lambda: {**known, "twice": lambda runs, _: 2 * np.eye(4)})  # fmt: skip
-    asked = object.__new__(MeasureSettings)  # whose choices were read when it was defined
+                        lambda: {**free, "twice": lambda runs, _: 2 * np.eye(4)})  # fmt: skip
+    settings = object.__new__(MeasureSettings)  # whose choices were read when it was defined
     for field in dataclasses.fields(MeasureSettings):
         value = ("npi", "twice") if field.name == "measures" else field.default
-        object.__setattr__(asked, field.name, value)
+        object.__setattr__(settings, field.name, value)
     result = ec_of_runs(
         [run], train=TrainSettings(surrogate="var"), perturb=PerturbSettings(),
-        assess=AssessSettings(measures=asked),
+        assess=AssessSettings(measures=settings),
     )  # fmt: skip
     np.testing.assert_array_equal(result.measures[twice].matrix, 2 * np.eye(4))
     path = output_path(twice, {"sub": "1", "task": "rest", "atlas": "X"}, "simple")
@@ -116,7 +116,7 @@ def test_a_denoising_strategy_is_a_table(monkeypatch, tmp_path, tiny):
     monkeypatch.setitem(STRATEGIES, "6P", {"components": ["motion"], "motion": "basic"})
     path = tmp_path / "my6P.toml"
     path.write_text('components = ["motion"]\nmotion = "basic"\n')
-    six = {f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"}
+    six = {f"{movement}_{axis}" for movement in ("trans", "rot") for axis in "xyz"}
     for name in ("6P", str(path)):
         confounds = load_confounds(
             tiny.file("sub-01/func/*confounds*.tsv"), n_samples=260, tr=2.0,
@@ -180,7 +180,7 @@ def spread(monkeypatch):
     monkeypatch.setitem(CATALOGUE, "npispread", output)
 
 
-def test_an_output_of_the_catalogue_has_a_name_and_is_found_by_it(spread, tmp_path):
+def test_an_output_of_the_catalogue_has_a_name_and_matches_its_pattern(spread, tmp_path):
     path = output_path("npispread", {"sub": "1", "task": "rest", "atlas": "X"}, "simple")
     name = "sub-1_task-rest_atlas-X_meas-npispread_desc-simpleSpread_relmat.tsv"
     assert path.as_posix() == f"sub-1/func/{name}"

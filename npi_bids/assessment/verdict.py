@@ -137,8 +137,9 @@ _RULES: tuple[Rule, ...] = (
         lambda q, _: q.removed_delay_sd > 0,
         "regional delays (SD {q.removed_delay_sd:.1f} s) were detected and modelled. They are "
         "most likely haemodynamic, but a strictly feed-forward hierarchy looks partly similar, so "
-        "that some of its direction may have been attributed to delays; compare the map without "
-        "delays (meas-npiundelayed)",
+        "that some of its direction may have been attributed to delays: the directed parts of the "
+        "maps with and without delays (meas-npi, meas-npiundelayed) correlate "
+        "r = {q.r_undelayed_antisymmetric:.2f}, and the signals alone cannot tell which is right",
     ),
     (
         FAIL,

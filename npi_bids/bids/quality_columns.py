@@ -135,6 +135,12 @@ FIGURES = (
         "s",
     ),
     QualityFigure(
+        "r_undelayed_antisymmetric",
+        "r with the map without delays",
+        "of the antisymmetric parts; low: which region leads depends on the delays; n/a: the map "
+        "allows for none",
+    ),
+    QualityFigure(
         "common_gain",
         "common gain allowed for",
         "whether the map allows for a filter or haemodynamic response that all regions share",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from npi_bids.bids import sidecars
 from npi_bids.bids.derivatives import DONE, EXCLUDED, UnitStatus
-from npi_bids.bids.outputs import MEASURES, UNCERTAINTIES, atlas_path, output_path
+from npi_bids.bids.outputs import CATALOGUE, MEASURES, atlas_path, output_path
 from npi_bids.bids.sidecars import FittedModel, Links, ModelOutcome
 from npi_bids.bids.uris import regions_file
 from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, compute_flow, network_map
@@ -143,7 +143,7 @@ def _save_fit(
     written = _save_flow(files, out_dir, named, model_sidecars)
     for path in sorted(files, key=lambda path: path.stem == MEASURES[0]):
         output_name, target = path.stem, out_dir / output_path(path.stem, *named)
-        if output_name in (*MEASURES, *UNCERTAINTIES):
+        if CATALOGUE[output_name].is_matrix:
             written += _save(path, target, model_sidecars.describe_matrix(output_name))
         elif output_name == "delays":
             written += _save(path, target, model_sidecars.describe_delays())

@@ -12,7 +12,7 @@ from typing import Any
 from npi_bids import __version__
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
-from npi_bids.bids.outputs import CATALOGUE, MEASURES, UNCERTAINTIES
+from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
 from npi_bids.bids.quality_columns import FIGURES
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import compute_flow
@@ -310,9 +310,7 @@ def _model_section(
     runs = model.runs()
     model_map = ModelMap(model, f"matrix-{number}")
     results = ModelResults(model, model_map.ec, model_map.regions, runs)
-    paths = [
-        model.path(output) for output in (*MEASURES, *UNCERTAINTIES, "strength", "npinetworks")
-    ]
+    paths = [model.path(output) for output in (*output_names(MODEL, matrices=True), "strength")]
     paths += [path for path, _ in runs]
     prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
     # Matrices are only saved as files: the page draws them itself, cell by cell.

@@ -227,7 +227,9 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
     if not (delays or gain):
         return None
     best = min(choices.error, choices.var_error)
-    return find_observation(train, delays=delays, gain=gain, best=best, passband=passband)
+    return find_observation(
+        train, delays=delays, gain=gain, best=best, lagged=present, passband=passband
+    )
 
 
 def _is_filtered(train: Windows) -> bool:

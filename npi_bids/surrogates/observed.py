@@ -26,6 +26,8 @@ from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
     CLEAR_DELAY_OVER_VAR,
     CLEAR_DELAY_TOLERANCE,
+    CLEAREST_DELAY_OVER_VAR,
+    CLEAREST_DELAY_TOLERANCE,
 )
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
@@ -183,6 +185,7 @@ def find_observation(
     delays: bool,
     gain: bool,
     best: float,
+    lagged: bool = True,
     passband: tuple[float, float] | None = None,
 ) -> ObservedOU | None:
     """Fit the process with its observation model if held-out stretches ask for it.
@@ -200,6 +203,8 @@ def find_observation(
         Whether regions may have delays, and whether they may share a gain.
     best
         Held-out one-step error, relative to the variance, that the fit must undercut.
+    lagged
+        Whether past samples of other regions are informative; elsewhere nothing may be worse.
     passband
         Frequencies that are used, lowest and highest (Hz); if None, those that have power.
 
@@ -216,7 +221,7 @@ def find_observation(
         choice = candidate.observation
         if choice.is_plain:
             return None
-        tolerance = CLEAR_DELAY_TOLERANCE if _has_clear_delays(choice) else 0.0
+        tolerance = _tolerance(choice, subset.target.size) if lagged else 0.0
         if not held_out_error(subset, candidate) < (1 + tolerance) * best:
             return None
         if subset is windows:
@@ -227,13 +232,15 @@ def find_observation(
         return None
 
 
-def _has_clear_delays(choice: Observation) -> bool:
-    """Whether held-out stretches are clearly more likely with delays than with any alternative."""
-    return (
-        choice.delay_sd > 0
-        and choice.delay_evidence + choice.delay_benefit > CLEAR_DELAY_EVIDENCE
-        and choice.delay_over_var > CLEAR_DELAY_OVER_VAR
-    )
+def _tolerance(choice: Observation, n_values: int) -> float:
+    """Return the fraction by which the one-step error may be higher where delays are clear."""
+    support = (choice.delay_evidence + choice.delay_benefit) / n_values
+    over_var = choice.delay_over_var / n_values
+    if not (choice.delay_sd > 0 and support > CLEAR_DELAY_EVIDENCE):
+        return 0.0
+    if over_var > CLEAREST_DELAY_OVER_VAR:
+        return CLEAREST_DELAY_TOLERANCE
+    return CLEAR_DELAY_TOLERANCE if over_var > CLEAR_DELAY_OVER_VAR else 0.0
 
 
 def fit_observed(

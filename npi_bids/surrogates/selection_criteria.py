@@ -21,11 +21,12 @@ MEMORY_GAIN = 0.01
 WHITENING_GAIN = 0.005
 # Lagged evidence below this is explained by sampling error (whose expectation is 1).
 ABSENT_EVIDENCE = 1.3
-# What delays need to be taken without a lower one-step error (nats): evidence and log likelihood
-# of held-out stretches over those without delays, in sum, and that likelihood over a VAR of one
-# lag. The one-step error may then be higher by a fraction: strong priors, which predict best, are
-# not those of highest evidence.
-CLEAR_DELAY_EVIDENCE, CLEAR_DELAY_OVER_VAR, CLEAR_DELAY_TOLERANCE = 30.0, 60.0, 0.025
+# Delays are also taken with a one-step error that is higher by a fraction (strong priors, which
+# predict best, are not those of highest evidence) where they are clear, in nats per sample of a
+# region: evidence and log likelihood of held-out stretches over those without delays, in sum, and
+# that likelihood over a VAR of one lag. Where the latter is large the error may be higher still.
+CLEAR_DELAY_EVIDENCE, CLEAR_DELAY_OVER_VAR, CLEAREST_DELAY_OVER_VAR = 0.004, 0.012, 0.03
+CLEAR_DELAY_TOLERANCE, CLEAREST_DELAY_TOLERANCE = 0.025, 0.05
 
 # Fraction of the windows used for training if the caller holds none out.
 TRAIN_FRACTION = 0.8

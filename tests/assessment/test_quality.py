@@ -48,7 +48,14 @@ def test_every_figure_is_there(result):
     # There is no ensemble where networks did not pay; four regions are too few for delays, and
     # where the signals are taken for the state none are allowed for.
     seeds = {"r_seed", "r_seed_symmetric", "r_seed_antisymmetric"}
-    assert without == {*seeds, "r_split_oriented", "delay_share", "delay_sd", "removed_delay_sd"}
+    assert without == {
+        *seeds,
+        "r_split_oriented",
+        "delay_share",
+        "delay_sd",
+        "removed_delay_sd",
+        "r_undelayed_antisymmetric",
+    }
     assert values["skill_own_history"] == pytest.approx(
         1 - (1 - values["r2"]) / (1 - values["r2_own_history"]), abs=0.05
     )

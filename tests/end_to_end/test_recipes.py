@@ -17,6 +17,6 @@ def test_a_figure_in_the_list_is_on_the_page_with_its_caption(results, tmp_path,
     out = shutil.copytree(results, tmp_path / "out")
     monkeypatch.setattr(subject, "DATA_FIGURES", [*subject.DATA_FIGURES, draw_lengths])
     page = subject.write_subject_report(out, "01").read_text()
-    place = page.index("<strong>Lengths of the runs.</strong> Samples per run.")
-    assert page.index("Motion and censoring.</strong>") < place
+    position = page.index("<strong>Lengths of the runs.</strong> Samples per run.")
+    assert page.index("Motion and censoring.</strong>") < position
     assert list(out.glob("sub-01/figures/*_lengths.svg"))
