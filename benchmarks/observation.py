@@ -17,7 +17,7 @@ from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_
 from npi_bids.surrogates.base import TrainSettings
 
 N_REGIONS, N_SAMPLES = 20, 1600
-SEEDS = range(400, 404)  # lower seeds were used in developing the method
+SEEDS = range(500, 504)  # those below 404 were looked at while the rules were made
 _FINE = 0.1  # s; grid on which the haemodynamic response is applied
 _WARM_UP = 60.0  # s
 METHODS = {
@@ -163,7 +163,7 @@ def _observe_regions(
 
 
 def score(drawn: Drawn, options: Mapping[str, str]) -> dict[str, float]:
-    """Infer the EC of a drawn network; return how it agrees with the truth, and what was chosen."""
+    """Infer the EC of a network; return its agreement with the truth and the chosen model."""
     train = TrainSettings(device="cpu", **options)
     result = ec_of_runs([drawn.run], train=train, perturb=PerturbSettings())
     ec, truth = result.ec, drawn.truth

@@ -24,10 +24,8 @@ from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretche
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
-    CLEAR_DELAY_OVER_VAR,
-    CLEAR_DELAY_TOLERANCE,
-    CLEAREST_DELAY_OVER_VAR,
-    CLEAREST_DELAY_TOLERANCE,
+    DELAY_TOLERANCE_PER_NAT,
+    MAX_DELAY_TOLERANCE,
 )
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
@@ -235,12 +233,9 @@ def find_observation(
 def _tolerance(choice: Observation, n_values: int) -> float:
     """Return the fraction by which the one-step error may be higher where delays are clear."""
     support = (choice.delay_evidence + choice.delay_benefit) / n_values
-    over_var = choice.delay_over_var / n_values
-    if not (choice.delay_sd > 0 and support > CLEAR_DELAY_EVIDENCE):
+    if not (choice.delay_sd > 0 and support > CLEAR_DELAY_EVIDENCE and choice.delay_over_var > 0):
         return 0.0
-    if over_var > CLEAREST_DELAY_OVER_VAR:
-        return CLEAREST_DELAY_TOLERANCE
-    return CLEAR_DELAY_TOLERANCE if over_var > CLEAR_DELAY_OVER_VAR else 0.0
+    return min(DELAY_TOLERANCE_PER_NAT * choice.delay_over_var / n_values, MAX_DELAY_TOLERANCE)
 
 
 def fit_observed(

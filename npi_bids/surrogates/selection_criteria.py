@@ -21,12 +21,13 @@ MEMORY_GAIN = 0.01
 WHITENING_GAIN = 0.005
 # Lagged evidence below this is explained by sampling error (whose expectation is 1).
 ABSENT_EVIDENCE = 1.3
-# Delays are also taken with a one-step error that is higher by a fraction (strong priors, which
-# predict best, are not those of highest evidence) where they are clear, in nats per sample of a
-# region: evidence and log likelihood of held-out stretches over those without delays, in sum, and
-# that likelihood over a VAR of one lag. Where the latter is large the error may be higher still.
-CLEAR_DELAY_EVIDENCE, CLEAR_DELAY_OVER_VAR, CLEAREST_DELAY_OVER_VAR = 0.004, 0.012, 0.03
-CLEAR_DELAY_TOLERANCE, CLEAREST_DELAY_TOLERANCE = 0.025, 0.05
+# Delays are also taken with a higher one-step error (strong priors, which predict best, are
+# not those of highest evidence) where evidence and log likelihood of held-out stretches over those
+# without delays are in sum above so many nats per sample of a region. The fraction by which the
+# error may be higher is proportional to the held-out likelihood over that of a VAR of one lag, in
+# the same units, up to a maximum: discrete dynamics look like delays, and the VAR knows them.
+CLEAR_DELAY_EVIDENCE = 0.003
+DELAY_TOLERANCE_PER_NAT, MAX_DELAY_TOLERANCE = 2.5, 0.05
 
 # Fraction of the windows used for training if the caller holds none out.
 TRAIN_FRACTION = 0.8

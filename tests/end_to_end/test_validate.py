@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from npi_bids.bids.derivatives import find_models
 from npi_bids.cli.validate import main
-from npi_bids.io.tables import read_table, write_matrix
+from npi_bids.io.tables import read_table, write_matrix, write_rows
 from npi_bids.records import ECResult
 from npi_bids.validate.power import needed_minutes
 
@@ -77,6 +79,59 @@ def test_results_of_the_app_are_found_with_their_intervals_and_verdicts(results,
         assert 0 <= row["intervals_hold"] <= 1
         assert 0 <= row["false_positives"] <= 1
     assert rows[3]["r"] > 0.8
+
+
+def with_delays(results, folder):
+    """Copy the results, give the first model a table of delays, and take all others away."""
+    copy = folder / "copy"
+    shutil.copytree(results, copy)
+    for path in copy.rglob("*Delays_dseg.tsv"):
+        path.unlink()
+    labels = tuple("ABCDE")
+    delays = [0.5, -0.2, 1.1, -0.9, float("nan")]
+    model = next(iter(find_models(copy)))
+    rows = zip(labels, delays, strict=True)
+    write_rows([{"name": name, "delay": delay} for name, delay in rows], model.path("delays"))
+    write_matrix(ECResult(np.arange(25.0).reshape(5, 5), labels), folder / "desc-truth_relmat.tsv")
+    return copy, dict(zip(labels, delays, strict=True))
+
+
+@pytest.mark.parametrize(("sign", "r"), [(1, 1), (-1, -1)])
+def test_delays_are_compared_with_the_truth_beside_the_true_map(
+    results, tmp_path, capsys, sign, r
+):
+    copy, delays = with_delays(results, tmp_path)
+    rows = [{"name": name, "delay": 2 + sign * delays[name]} for name in "DBCA"]
+    write_rows(rows, tmp_path / "desc-truthDelays_dseg.tsv")
+    out = tmp_path / "v"
+    assert main([str(copy), str(tmp_path / "desc-truth_relmat.tsv"), "-o", str(out)]) == 0
+    first, *others = json.loads((out / "validation.json").read_text())["Maps"]
+    assert first["n_delays"] == 4
+    assert first["delay_r"] == pytest.approx(r)
+    assert (first["delay_rmse"] < 1e-9) == (sign == 1)
+    for row in others:
+        assert (row["delay_r"], row["delay_rmse"], row["n_delays"]) == (None, None, 0)
+    table = read_table(out / "validation.tsv")
+    assert table["delay_r"].notna().tolist() == [True, False, False, False]
+    printed = capsys.readouterr().out
+    assert "delay RMSE" in " ".join(printed.split())
+    assert f"{r:.3f}" in printed
+    assert f"<td>{r:.3f}" in (out / "validation.html").read_text().replace(" ", "")
+
+
+def test_without_true_delays_there_is_no_score_of_them(results, tmp_path):
+    copy, _ = with_delays(results, tmp_path)
+    truth = tmp_path / "desc-truth_relmat.tsv"
+    assert main([str(copy), str(truth), "-o", str(tmp_path / "v")]) == 0
+    rows = json.loads((tmp_path / "v" / "validation.json").read_text())["Maps"]
+    assert all(row["delay_r"] is None and row["n_delays"] == 0 for row in rows)
+
+
+def test_a_table_of_delays_without_its_column_is_named(results, tmp_path, capsys):
+    copy, _ = with_delays(results, tmp_path)
+    write_rows([{"name": "A", "lag": 1.0}], tmp_path / "desc-truthDelays_dseg.tsv")
+    assert main([str(copy), str(tmp_path / "desc-truth_relmat.tsv")]) == 3
+    assert "lacks the column delay" in capsys.readouterr().err
 
 
 def test_paths_that_lead_nowhere_are_named(tmp_path, truth, capsys):
