@@ -54,7 +54,7 @@ def build_parser() -> tuple[CommandParser, tuple[type, ...]]:
         "npi-simulate",
         "SYSTEM OUT",
         "Simulate a dataset in the format of fMRIPrep, from a system whose effective connectivity "
-        "is known, and write the true matrix beside it.",
+        "is known, and write the true matrix and the true delays of the regions beside it.",
         example="npi-simulate rnn simulated --n-subjects 5 --minutes 20",
         epilog=_SYSTEMS,
     )
@@ -92,7 +92,7 @@ def _write_dataset(
     if written is None:
         return 1
     sys.stdout.write(f"Dataset: {written.dataset}\nAtlas:   {written.atlas}\n")
-    sys.stdout.write(f"Truth:   {written.truth}\n\nNext:\n")
+    sys.stdout.write(f"Truth:   {written.truth}\nDelays:  {written.delays}\n\nNext:\n")
     results = out / "results"
     # Tables of series come in one parcellation, which needs no name.
     atlas = "" if cohort.series_only else f" --atlas {written.atlas}"

@@ -13,16 +13,20 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from npi_bids import __version__
+from npi_bids.bids.outputs import CATALOGUE
+from npi_bids.bids.sidecars import Column, TableSidecar
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import read_json, remove_attempts, replacing_folder, write_json
-from npi_bids.io.tables import write_matrix, write_series, write_table
+from npi_bids.io.tables import write_matrix, write_rows, write_series, write_table
 from npi_bids.parcellation.atlases import load_spheres
 from npi_bids.parcellation.parcellation import Parcellation, label_data, label_image
 from npi_bids.parcellation.resampling import to_grid
 from npi_bids.records import Array, ECResult, Mask, RegionSeries
 from npi_bids.settings import check_options, option
-from npi_bids.simulate.observation import Observation, ObserveSettings, observe
-from npi_bids.simulate.systems import Simulation, SystemSettings, sampling_period, simulate
+from npi_bids.simulate.haemodynamics import Haemodynamics
+from npi_bids.simulate.observation import Observation, ObserveSettings
+from npi_bids.simulate.recording import record_system
+from npi_bids.simulate.systems import Simulation, SystemSettings, sampling_period
 
 _BASELINE, _SIGNAL, _NOISE = 1000.0, 20.0, 20.0  # image units; the signal is 2 % of the baseline
 _COSINE_PERIOD = 128.0
@@ -323,11 +327,15 @@ class CohortSettings:
 
 @dataclass(frozen=True, slots=True)
 class WrittenCohort:
-    """Paths of a simulated dataset, and how many of its runs are written."""
+    """Paths of a simulated dataset, and how many of its runs are written.
+
+    ``truth`` is the true connectivity, ``delays`` the table of true delays of the regions.
+    """
 
     dataset: Path
     atlas: Path
     truth: Path
+    delays: Path
     n_done: int
     n_runs: int
 
@@ -344,8 +352,9 @@ def write_cohort(
     Parameters
     ----------
     folder
-        New folder; receives ``dataset/``, an atlas image with its table, and
-        ``desc-truth_relmat.tsv`` with a sidecar that holds every setting.
+        New folder; receives ``dataset/``, an atlas image with its table,
+        ``desc-truth_relmat.tsv`` with a sidecar that holds every setting, and
+        ``desc-truthDelays_dseg.tsv`` with the delays of the regions and its sidecar.
     system
         Name of the system.
     settings, observation, cohort
@@ -364,16 +373,28 @@ def write_cohort(
     names = tuple(np.array(simulation.labels)[observed.recorded]) if settings.sc else ()
     atlas = simulated_atlas(n_recorded, names)
     image = f"atlas-{atlas.name}_space-{atlas.space}_dseg.nii.gz"
-    paths = folder / "dataset", folder / image, folder / _TRUTH
+    paths = folder / "dataset", folder / image, folder / _TRUTH, delays_path(folder / _TRUTH)
     with replacing_folder(folder, new=True) as partial:
         nib.save(atlas.image, partial / image)
         write_table(atlas.table(), partial / image.replace(".nii.gz", ".tsv"))
         truth = simulation.truth[np.ix_(observed.recorded, observed.recorded)]
         write_matrix(ECResult(truth, atlas.labels), partial / _TRUTH)
         _describe_truth(partial / _TRUTH, simulation, (system, settings, observation, cohort))
+        _write_delays(delays_path(partial / _TRUTH), observed.haemodynamics, atlas.labels)
         write_description(partial / "dataset", f"npi-simulate {system}")
         for n_done in _write_runs(partial, atlas, observed, cohort, settings.seed):
             yield WrittenCohort(*paths, n_done, observed.series.shape[0])
+
+
+def delays_path(truth: Path) -> Path:
+    """Return the path of the table of true delays that belongs to a true map.
+
+    >>> delays_path(Path("desc-truth_relmat.tsv")).name
+    'desc-truthDelays_dseg.tsv'
+    """
+    output = CATALOGUE["delays"]
+    stem = truth.name.removesuffix(".tsv").removesuffix("_relmat")
+    return truth.with_name(f"{stem}{output.variant}_{output.suffix}{output.extension}")
 
 
 def find_cohort(
@@ -391,17 +412,19 @@ def find_cohort(
         As :func:`write_cohort` takes them.
     """
     dataset, truth = folder / "dataset", folder / _TRUTH
+    delays = delays_path(truth)
     atlases = sorted(folder.glob("atlas-*_dseg.nii.gz"))
     n_runs = len(list(_list_entities(cohort)))
     names = "*_timeseries.tsv" if cohort.series_only else "*_bold.nii.gz"
     complete = len(atlases) == 1 and len(list(dataset.rglob(names))) == n_runs
-    if not complete or not truth.is_file() or not truth.with_suffix(".json").is_file():
+    tables = (truth, truth.with_suffix(".json"), delays, delays.with_suffix(".json"))
+    if not complete or not all(path.is_file() for path in tables):
         return None
     stored = read_json(truth.with_suffix(".json"))
     expected = json.loads(json.dumps(_settings_fields((system, settings, observation, cohort))))
     if any(stored.get(key) != value for key, value in expected.items()):
         return None
-    return WrittenCohort(dataset, atlases[0], truth, n_runs, n_runs)
+    return WrittenCohort(dataset, atlases[0], truth, delays, n_runs, n_runs)
 
 
 def _check_empty(folder: Path) -> None:
@@ -436,9 +459,8 @@ def _simulate_and_observe(
 ) -> tuple[Simulation, Observation]:
     n_samples = round(60 * cohort.minutes / sampling_period(system, settings))
     n_runs = cohort.n_subjects * cohort.n_sessions * cohort.n_runs
-    simulation = simulate(system, settings, n_runs, n_samples)
     rng = np.random.default_rng([settings.seed, 1])
-    return simulation, observe(simulation.series, simulation.tr, observation, rng)
+    return record_system(system, settings, observation, rng, n_runs=n_runs, n_samples=n_samples)
 
 
 def _list_entities(cohort: CohortSettings) -> Iterator[dict[str, str]]:
@@ -485,6 +507,32 @@ def _describe_truth(
         **_settings_fields(settings),
     }
     write_json(path.with_suffix(".json"), content)
+
+
+def _write_delays(path: Path, haemodynamics: Haemodynamics, labels: tuple[str, ...]) -> None:
+    """Write the table of true delays and dispersions with its sidecar."""
+    sidecar = TableSidecar(
+        description="True haemodynamic delay of each region, as it was simulated.",
+        columns={
+            "delay": Column(
+                "By how much the signal of the region lags behind that of a region without a "
+                "delay of its own; negative where it leads.", "s",
+            ),
+            "dispersion": Column(
+                "Dispersion of the response of the region, relative to that of SPM's canonical "
+                "response; n/a: no response was simulated.",
+            ),
+        },
+    )  # fmt: skip
+    sidecar.write(path.with_suffix(".json"))
+    rows = zip(labels, haemodynamics.delay, haemodynamics.dispersion, strict=True)
+    write_rows(
+        [
+            {"index": index, "name": label, "delay": delay, "dispersion": dispersion}
+            for index, (label, delay, dispersion) in enumerate(rows, start=1)
+        ],
+        path,
+    )
 
 
 def _settings_fields(

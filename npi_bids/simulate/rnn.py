@@ -6,12 +6,12 @@ zero diagonal, observed once per TR (doi:10.1038/s41592-025-02654-x, Methods, "R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from npi_bids.records import Array
-from npi_bids.simulate.observation import steps_per_sample
+from npi_bids.simulate.observation import refine_steps, steps_per_sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,13 @@ class RNNSystem:
     def n_steps(self) -> int:
         """Steps of the integration per sample."""
         return steps_per_sample(self.dt, self.tr)
+
+    def finer(self, n_fine: int) -> RNNSystem:
+        """Return the same network, sampled ``n_fine`` times per sampling period."""
+        if n_fine == 1:
+            return self
+        dt, tr = refine_steps(self.dt, self.tr, n_fine)
+        return replace(self, dt=dt, tr=tr)
 
 
 def random_network(n_regions: int, rng: np.random.Generator) -> RNNSystem:

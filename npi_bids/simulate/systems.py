@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from npi_bids.errors import SettingsError
 from npi_bids.records import Array
 from npi_bids.settings import check_options, option
 from npi_bids.simulate import neuromatch, rnn, wbm
+from npi_bids.simulate.haemodynamics import spm_response
 from npi_bids.simulate.linear import ou_system, simulate_linear, var_system
 from npi_bids.whole_brain import models as brain
 from npi_bids.whole_brain.connectome import (
@@ -25,6 +27,7 @@ from npi_bids.whole_brain.connectome import (
 from npi_bids.whole_brain.models import NEUROLIB_MODELS
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 
+_FINE = 0.1  # s; longest step of the grid on which haemodynamics are applied
 _STATES = 400  # over which the true effective connectivity is averaged
 PER_DEVIATION = "standard deviations of the target per standard deviation of the source"
 _PULSE = (
@@ -81,6 +84,8 @@ class Simulation:
         Region names.
     tr
         Sampling period (s).
+    n_fine
+        Samples of ``series`` per sampling period.
     """
 
     series: Array
@@ -88,6 +93,7 @@ class Simulation:
     unit: str
     labels: tuple[str, ...]
     tr: float
+    n_fine: int = 1
 
 
 def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
@@ -115,6 +121,38 @@ def simulate(system: str, settings: SystemSettings, n_runs: int, n_samples: int)
     return SYSTEMS[system](settings, n_runs, n_samples)
 
 
+def simulate_state(
+    system: str, settings: SystemSettings, n_runs: int, n_samples: int
+) -> Simulation:
+    """Draw a system and run it without any haemodynamics of its own.
+
+    A system in continuous time (one of ``CONTINUOUS``) is sampled at least every 0.1 s, any other
+    once per sampling period.
+
+    Parameters
+    ----------
+    system, settings, n_runs
+        See :func:`simulate`.
+    n_samples
+        Number of sampling periods in each run.
+
+    Raises
+    ------
+    SettingsError
+        The signals of the system are BOLD already; or see :func:`simulate`.
+    """
+    if system in NEUROLIB_MODELS:
+        raise SettingsError(
+            f"The signals of {system} are the BOLD of neurolib's balloon model, which is not "
+            "convolved with another response; expected --hrf none, with which --hrf-delay-sd "
+            "shifts the sampled signals."
+        )
+    if system not in CONTINUOUS:
+        return simulate(system, settings, n_runs, n_samples)
+    n_fine = max(2, ceil(sampling_period(system, settings) / _FINE))
+    return CONTINUOUS[system](settings, n_runs, n_samples, n_fine)
+
+
 def sampling_period(system: str, settings: SystemSettings) -> float:
     """Return the TR in s, from the settings or else the system's own."""
     return settings.tr or (2.0 if system in NEUROLIB_MODELS else {"wbm": 0.72}.get(system, 1.0))
@@ -130,30 +168,52 @@ def structure(settings: SystemSettings) -> Connectome:
     return random_connectome(settings.n_regions, _generators(settings)[0])
 
 
-def _simulate_rnn(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+def _simulate_rnn(
+    settings: SystemSettings, n_runs: int, n_samples: int, n_fine: int = 1
+) -> Simulation:
     draws, noise = _generators(settings)
     weights = settings.coupling * rnn.random_network(settings.n_regions, draws).weights
     system = rnn.RNNSystem(weights, sigma=settings.noise, tr=sampling_period("rnn", settings))
-    series = rnn.simulate_rnn(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
+    n_samples *= n_fine
+    series = rnn.simulate_rnn(system.finer(n_fine), n_runs=n_runs, n_samples=n_samples, rng=noise)
     sd = series.std(axis=(0, 1))
     every = max(1, n_runs * n_samples // _STATES)
     truth = rnn.true_ec(system, series, noise, every=every, perturbation=sd)
-    return _unlabelled_simulation(series, truth / sd, system.tr)
+    return _unlabelled_simulation(series, truth / sd, system.tr, n_fine)
 
 
-def _simulate_wbm(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
-    connectome = structure(settings)
-    _, noise = _generators(settings)
+def _wbm_system(settings: SystemSettings, connectome: Connectome) -> wbm.WBMSystem:
     default = wbm.WBMSystem(connectome.weights)
-    system = wbm.WBMSystem(
+    return wbm.WBMSystem(
         connectome.weights,
         coupling=settings.coupling * default.coupling,
         sigma=settings.noise * default.sigma,
         tr=sampling_period("wbm", settings),
     )
+
+
+def _simulate_wbm(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
+    connectome = structure(settings)
+    _, noise = _generators(settings)
+    system = _wbm_system(settings, connectome)
     truth = wbm.true_ec(system, noise, n_samples=max(1, round(3.6 / system.tr)))
     series = wbm.simulate_wbm(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
     return Simulation(series, _zero_diagonal(truth), _BOLD_CHANGE, connectome.labels, system.tr)
+
+
+def _simulate_wbm_state(
+    settings: SystemSettings, n_runs: int, n_samples: int, n_fine: int
+) -> Simulation:
+    """Return the gating, and the true change of BOLD by SPM's response."""
+    connectome = structure(settings)
+    _, noise = _generators(settings)
+    system = _wbm_system(settings, connectome)
+    n_until = max(1, round(3.6 / system.tr))
+    truth = _zero_diagonal(wbm.true_ec(system, noise, n_samples=n_until, response=spm_response))
+    series = wbm.simulate_gating(
+        system.finer(n_fine), n_runs=n_runs, n_samples=n_samples * n_fine, rng=noise
+    )
+    return Simulation(series, truth, _BOLD_CHANGE, connectome.labels, system.tr, n_fine)
 
 
 def _simulate_neuromatch(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
@@ -187,15 +247,19 @@ def _simulate_var(settings: SystemSettings, n_runs: int, n_samples: int) -> Simu
     return _unlabelled_simulation(settings.noise * series, truth, sampling_period("var", settings))
 
 
-def _simulate_ou(settings: SystemSettings, n_runs: int, n_samples: int) -> Simulation:
-    draws, noise = _generators(settings)
+def _simulate_ou(
+    settings: SystemSettings, n_runs: int, n_samples: int, n_fine: int = 1
+) -> Simulation:
     tr = sampling_period("ou", settings)
-    system = ou_system(settings.n_regions, settings.coupling, tr, draws)
-    series = simulate_linear(system, n_runs=n_runs, n_samples=n_samples, rng=noise)
-    sd = series.std(axis=(0, 1))
-    return _unlabelled_simulation(
-        settings.noise * series, sd[:, None] * system.transition / sd, tr
+    system, fine = (
+        ou_system(settings.n_regions, settings.coupling, period, _generators(settings)[0])
+        for period in (tr, tr / n_fine)
     )
+    _, noise = _generators(settings)
+    series = simulate_linear(fine, n_runs=n_runs, n_samples=n_samples * n_fine, rng=noise)
+    sd = series.std(axis=(0, 1))
+    truth = sd[:, None] * system.transition / sd
+    return _unlabelled_simulation(settings.noise * series, truth, tr, n_fine)
 
 
 def _simulate_brain(
@@ -224,15 +288,23 @@ SYSTEMS: dict[str, Callable[[SystemSettings, int, int], Simulation]] = {
 }
 
 
+# The systems in continuous time, whose state can be sampled several times per sampling period.
+CONTINUOUS: dict[str, Callable[[SystemSettings, int, int, int], Simulation]] = {
+    "rnn": _simulate_rnn,
+    "wbm": _simulate_wbm_state,
+    "ou": _simulate_ou,
+}
+
+
 def _generators(settings: SystemSettings) -> tuple[np.random.Generator, np.random.Generator]:
     """Return the random generators of the network and of the noise."""
     noise = [settings.seed, 1, settings.noise_seed]
     return np.random.default_rng([settings.seed, 0]), np.random.default_rng(noise)
 
 
-def _unlabelled_simulation(series: Array, truth: Array, tr: float) -> Simulation:
+def _unlabelled_simulation(series: Array, truth: Array, tr: float, n_fine: int = 1) -> Simulation:
     labels = tuple(f"R{region + 1:03d}" for region in range(series.shape[-1]))
-    return Simulation(series, _zero_diagonal(truth), PER_DEVIATION, labels, tr)
+    return Simulation(series, _zero_diagonal(truth), PER_DEVIATION, labels, tr, n_fine)
 
 
 def _zero_diagonal(truth: Array) -> Array:

@@ -9,13 +9,14 @@ doi:10.1523/JNEUROSCI.16-13-04207.1996).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import factorial
 
 import numpy as np
 
 from npi_bids.records import Array
-from npi_bids.simulate.observation import steps_per_sample
+from npi_bids.simulate.observation import refine_steps, steps_per_sample
 
 _WARM_UP = 40.0  # s until a run has forgotten its initial state, BOLD included
 _RESPONSE = 20.0  # s after which the haemodynamic response is over
@@ -50,6 +51,13 @@ class WBMSystem:
     def n_steps(self) -> int:
         """Steps of the integration per sample."""
         return steps_per_sample(self.dt, self.tr)
+
+    def finer(self, n_fine: int) -> WBMSystem:
+        """Return the same network, sampled ``n_fine`` times per sampling period."""
+        if n_fine == 1:
+            return self
+        dt, tr = refine_steps(self.dt, self.tr, n_fine)
+        return replace(self, dt=dt, tr=tr)
 
 
 def simulate_wbm(
@@ -90,8 +98,38 @@ def simulate_wbm(
     return recorded.reshape(n_samples, *shape).transpose(1, 0, 2)
 
 
+def simulate_gating(
+    system: WBMSystem, *, n_runs: int, n_samples: int, rng: np.random.Generator
+) -> Array:
+    """Simulate independent runs without their haemodynamics.
+
+    Parameters
+    ----------
+    system, n_runs, n_samples, rng
+        See :func:`simulate_wbm`.
+
+    Returns
+    -------
+    Array
+        Gating S at the end of each sampling period, shape (n_runs, n_samples, n_regions).
+    """
+    shape = (n_runs, len(system.connectome))
+    state = _State(0.1 * rng.random(shape), np.full(shape, _I_0))
+    series = np.empty((n_samples, *shape))
+    for sample in range(-round(_WARM_UP / system.tr), n_samples):
+        for _ in range(system.n_steps):
+            _advance(system, state, rng.standard_normal(shape))
+        if sample >= 0:
+            series[sample] = state.gating
+    return series.transpose(1, 0, 2)
+
+
 def true_ec(
-    system: WBMSystem, rng: np.random.Generator, n_states: int = 20, n_samples: int = 5
+    system: WBMSystem,
+    rng: np.random.Generator,
+    n_states: int = 20,
+    n_samples: int = 5,
+    response: Callable[[Array], Array] | None = None,
 ) -> Array:
     """Return the effective connectivity by direct perturbation of the network.
 
@@ -109,6 +147,8 @@ def true_ec(
         States to average over.
     n_samples
         Samples after which the difference is taken (5 samples are 3.6 s).
+    response
+        Haemodynamic response at some times in seconds; that of :func:`simulate_wbm` where None.
 
     Returns
     -------
@@ -124,6 +164,8 @@ def true_ec(
     perturbation = np.concatenate([5 * np.eye(n_regions), np.zeros((1, n_regions))])
     n_steps = n_samples * system.n_steps
     kernel = _response(system)
+    if response is not None:
+        kernel = response(np.arange(n_steps, dtype=np.float64) * system.dt) * system.dt
     effect = np.zeros((n_regions, n_regions))
     for step in range(n_steps):
         noise = rng.standard_normal((n_states, 1, n_regions))

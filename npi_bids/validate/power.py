@@ -23,8 +23,9 @@ from npi_bids.io.files import remove_leftovers, replacing
 from npi_bids.io.lifeline import end_with_parent, start_tracker
 from npi_bids.records import Array, RegionSeries
 from npi_bids.settings import check_options, option
-from npi_bids.simulate.observation import Observation, ObserveSettings, as_runs, observe
-from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period, simulate
+from npi_bids.simulate.observation import Observation, ObserveSettings, as_runs
+from npi_bids.simulate.recording import record_system
+from npi_bids.simulate.systems import SYSTEMS, SystemSettings, sampling_period
 from npi_bids.surrogates.base import PRESETS, TrainSettings, preset, resolve
 from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
@@ -252,9 +253,10 @@ def _simulate_subject(task: _Task, cache: Path) -> None:
     tr = sampling_period(task.power.system, task.system)
     n_samples = round(60 * max(task.power.minutes) / tr)
     subject_system = replace(task.system, noise_seed=task.subject)
-    simulation = simulate(task.power.system, subject_system, 1, n_samples)
     rng = np.random.default_rng([task.system.seed, 3])  # same delays and unobserved regions
-    observed = observe(simulation.series, tr, task.observation, rng)
+    simulation, observed = record_system(
+        task.power.system, subject_system, task.observation, rng, n_runs=1, n_samples=n_samples
+    )
     truth = simulation.truth[np.ix_(observed.recorded, observed.recorded)]
     arrays: dict[str, Any] = {"truth": truth, "tr": observed.tr}
     labels = tuple(np.array(simulation.labels)[observed.recorded])

