@@ -6,7 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -34,6 +34,9 @@ _COLUMNS = {
     "slope": "slope",
     "95 % hold": "intervals_hold",
     "false pos.": "false_positives",
+    "delay r": "delay_r",
+    "delay RMSE (s)": "delay_rmse",
+    "delay n": "n_delays",
     "verdict": "verdict",
 }
 _COMMANDS = """\
@@ -105,13 +108,15 @@ def _run_recovery(args: Namespace) -> int:
     from npi_bids.bids.sidecars import TruthSidecar
     from npi_bids.io.files import replacing_folder
     from npi_bids.io.tables import read_matrix
+    from npi_bids.simulate.dataset import delays_path
 
     if not args.truth.is_file():
         raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
     unit = TruthSidecar.read(sidecar).units if sidecar.is_file() else ""
-    comparisons = list(_compare_maps(args.results, truth, unit))
+    true_delays = _read_delays(delays_path(args.truth))
+    comparisons = list(_compare_maps(args.results, truth, unit, true_delays))
     if not comparisons:
         raise InputDataError(
             f"<{args.results}> holds no map; expected a TSV, or a folder "
@@ -129,10 +134,20 @@ def _run_recovery(args: Namespace) -> int:
     return 0
 
 
-def _compare_maps(results: Path, truth: ECResult, unit: str) -> Iterator[Comparison]:
+def _read_delays(path: Path) -> dict[str, float]:
+    """Return the delays of regions (s) in a table, by name; none if there is no table."""
+    from npi_bids.io.tables import read_region_values
+
+    return read_region_values(path, "delay") if path.is_file() else {}
+
+
+def _compare_maps(
+    results: Path, truth: ECResult, unit: str, true_delays: dict[str, float]
+) -> Iterator[Comparison]:
     from npi_bids.bids.derivatives import find_group_maps, find_models
     from npi_bids.io.tables import read_matrix
     from npi_bids.validate.recovery import compare
+    from npi_bids.validate.scores import score_delays
 
     if results.is_file():
         yield compare(results.name, read_matrix(results), truth)
@@ -146,7 +161,9 @@ def _compare_maps(results: Path, truth: ECResult, unit: str) -> Iterator[Compari
         inference = {key: read_matrix(path) for key, path in files.items() if path.is_file()}
         verdict = model.fit.verdict
         ec = read_matrix(model.path("npi"))
-        yield compare(model.name, ec, truth, verdict=verdict, inference=inference)
+        comparison = compare(model.name, ec, truth, verdict=verdict, inference=inference)
+        delays = score_delays(_read_delays(model.path("delays")), true_delays)
+        yield replace(comparison, delays=delays)
     for path in find_group_maps(results):
         name = path.name.removesuffix("_relmat.tsv")
         yield compare(name, read_matrix(path), truth, level="group")
@@ -199,7 +216,9 @@ def _write_recovery(
         __version__,
         "Validation against known connectivity",
         f"Maps of {results} beside {truth}. Regions are matched by name; the diagonal is left "
-        "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5).",
+        "out. A map that is transposed shows it in 'r transposed' and 'direction' (chance .5). "
+        "Delays are those of the regions minus their median; n/a: the map accounts for no delays, "
+        "or the true ones are unknown.",
         tuple(_COLUMNS),
         tuple(tuple(format_cell(row[field]) for field in _COLUMNS.values()) for row in readable),
         (figure,),

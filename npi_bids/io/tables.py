@@ -189,6 +189,24 @@ def read_numbers(
     return table
 
 
+def read_region_values(path: Path, column: str) -> dict[str, float]:
+    """Read the values of one column of a table of regions, by name; NaN where missing.
+
+    Raises
+    ------
+    InputDataError
+        There is no such column or no column ``name``; or see :func:`read_numbers`.
+    """
+    table = read_table(path, text=["name"])
+    if lacking := sorted({"name", column} - set(table.columns)):
+        raise InputDataError(
+            f"<{path}> lacks the {'column' if len(lacking) == 1 else 'columns'} "
+            f"{join_items(lacking)}; expected a table of regions with name and {column}."
+        )
+    values = _as_numbers(table[column], path, finite=True)
+    return dict(zip(table["name"], values.to_numpy(dtype=np.float64).tolist(), strict=True))
+
+
 def _read_lines(path: Path, comment: str = "") -> list[tuple[int, str]]:
     """Return the numbered lines of a text file, without empty lines at its end.
 

@@ -10,7 +10,13 @@ import numpy as np
 from npi_bids.errors import InputDataError
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array, ECResult
-from npi_bids.validate.scores import Recovery, score, share_in_intervals
+from npi_bids.validate.scores import (
+    NO_DELAYS,
+    DelayRecovery,
+    Recovery,
+    score,
+    share_in_intervals,
+)
 from npi_bids.wording import count_noun, join_items
 
 
@@ -33,6 +39,9 @@ class Comparison:
         Verdict of the quality assessment of the map.
     estimate, truth
         Entries off the diagonal that both have, shape (n_entries,).
+    delays
+        Agreement of the delays of the regions with the truth; without any region where the map
+        accounts for no delays, or the true ones are unknown.
     """
 
     name: str
@@ -43,6 +52,7 @@ class Comparison:
     verdict: str
     estimate: Array
     truth: Array
+    delays: DelayRecovery = NO_DELAYS
 
     def row(self) -> dict[str, object]:
         """Return the figures by name."""
@@ -52,6 +62,9 @@ class Comparison:
             **asdict(self.recovery),
             "intervals_hold": self.intervals_hold,
             "false_positives": self.false_positives,
+            "delay_r": self.delays.r,
+            "delay_rmse": self.delays.rmse,
+            "n_delays": self.delays.n_regions,
             "verdict": self.verdict or "n/a",
         }
 

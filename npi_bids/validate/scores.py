@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,52 @@ def score(estimate: Array, truth: Array) -> Recovery:
         slope=float(np.polyfit(b, a, 1)[0]) if b.std() > 0 else float("nan"),
         n_entries=a.size,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DelayRecovery:
+    """Agreement of estimated with true delays of regions, each minus its median over regions.
+
+    Attributes
+    ----------
+    r
+        Pearson's correlation over regions; NaN where all delays are equal.
+    rmse
+        Root mean square of the differences (s).
+    n_regions
+        Regions that have both delays; with fewer than three, the others are NaN.
+    """
+
+    r: float = float("nan")
+    rmse: float = float("nan")
+    n_regions: int = 0
+
+
+NO_DELAYS = DelayRecovery()
+
+
+def score_delays(estimate: Mapping[str, float], truth: Mapping[str, float]) -> DelayRecovery:
+    """Compare estimated with true delays of regions, in seconds by the name of the region.
+
+    A delay that all regions share has no meaning, so the median over the regions is removed from
+    each. Regions without an estimate or a truth (missing, or NaN) are left out of both.
+
+    >>> delays = {"A": 0.0, "B": 1.0, "C": 0.5}
+    >>> recovery = score_delays({name: delay + 3 for name, delay in delays.items()}, delays)
+    >>> round(recovery.r, 6), recovery.rmse, recovery.n_regions
+    (1.0, 0.0, 3)
+    """
+    shared = [
+        name
+        for name, delay in truth.items()
+        if np.isfinite([delay, estimate.get(name, np.nan)]).all()
+    ]
+    if len(shared) < 3:
+        return DelayRecovery(n_regions=len(shared))
+    a, b = (np.array([delays[name] for name in shared]) for delays in (estimate, truth))
+    a, b = a - np.median(a), b - np.median(b)
+    r = float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 < np.ptp(b) else float("nan")
+    return DelayRecovery(r, float(np.sqrt(np.mean((a - b) ** 2))), len(shared))
 
 
 def _same_sign(estimated: Array, true: Array) -> float:

@@ -12,6 +12,7 @@ from npi_bids.validate.scores import (
     auprc,
     auroc,
     score,
+    score_delays,
     score_graph,
     share_in_intervals,
     true_edges,
@@ -88,3 +89,44 @@ def test_a_transposed_estimate_scores_badly():
     assert wrong.r < 0.3
     assert wrong.r_antisymmetric == pytest.approx(-1)
     assert wrong.direction == 0
+
+
+DELAYS = dict(zip("ABCDEFGH", (0.1, -0.8, 1.9, 0.4, -0.3, 0.0, 0.7, -1.2), strict=True))
+
+
+def test_delays_are_matched_by_name_and_a_common_delay_has_no_meaning():
+    estimate = {name: DELAYS[name] + 5 for name in reversed(DELAYS)}
+    recovery = score_delays(estimate, DELAYS)
+    assert recovery.r == pytest.approx(1)
+    assert recovery.rmse == pytest.approx(0, abs=1e-12)
+    assert recovery.n_regions == 8
+
+
+def test_an_error_in_one_region_is_its_share_of_the_rmse():
+    recovery = score_delays({**DELAYS, "C": DELAYS["C"] + 0.8}, DELAYS)  # the median stays
+    assert recovery.rmse == pytest.approx(0.8 / np.sqrt(8))
+
+
+def test_negated_and_swapped_delays_fail_the_score():
+    negated = score_delays({name: -delay for name, delay in DELAYS.items()}, DELAYS)
+    assert negated.r == pytest.approx(-1)
+    assert negated.rmse > 1.5
+    swapped = {**DELAYS, "B": DELAYS["C"], "C": DELAYS["B"]}
+    assert score_delays(swapped, DELAYS).r < 0.1
+    assert score_delays(swapped, DELAYS).rmse == pytest.approx(2.7 / 2)
+
+
+def test_regions_without_a_delay_leave_both():
+    estimate = {**DELAYS, "A": float("nan"), "Z": 3.0}
+    del estimate["H"]
+    recovery = score_delays(estimate, DELAYS)
+    assert recovery.n_regions == 6
+    assert recovery.r == pytest.approx(1)
+
+
+def test_too_few_or_equal_delays_have_no_correlation():
+    assert np.isnan(score_delays({}, DELAYS).rmse)
+    assert score_delays({}, DELAYS).n_regions == 0
+    equal = score_delays(DELAYS, dict.fromkeys(DELAYS, 0.0))
+    assert np.isnan(equal.r)
+    assert equal.rmse > 0.5
