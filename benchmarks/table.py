@@ -18,7 +18,8 @@ def show(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[Any]]) 
     head = zip(columns, widths, strict=True)
     print(" " * width + "".join(f"{column:>{wide}}" for column, wide in head))
     for name, values in rows.items():
-        cells = (f"{_text(value):>{wide}}" for value, wide in zip(values, widths, strict=True))
+        # A row may be shorter, such as one of the subjects below one of their means.
+        cells = (f"{_text(value):>{wide}}" for value, wide in zip(values, widths, strict=False))
         print(f"{name:<{width}}" + "".join(cells), flush=True)
 
 

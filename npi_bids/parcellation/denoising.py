@@ -50,7 +50,7 @@ class DenoiseSettings:
     )
     low_pass: float | None = option(
         None,
-        "low-pass cut-off in Hz (removes directed information; not advised)",
+        "low-pass cut-off in Hz (costs accuracy, most of it in short data; not advised)",
         above=0,
         metavar="HZ",
     )

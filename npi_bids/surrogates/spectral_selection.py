@@ -33,7 +33,9 @@ _WIDE_DELAY_SD = 1.5  # s; SD of the delays in the fits that choose the model
 _START_PRECISIONS = (30.0, 30.0)  # precisions of the first fits
 _START_AUTOREGRESSIONS = (0.35, 0.6, 0.8)  # initial values of the fits with a free gain
 _ITERATIONS = (60, 40, 100)  # of the first fits, of those that choose precisions, and of the last
-_ROUNDS = 2  # of the fixed-point iteration for the precisions
+# Rounds of the fixed-point iteration for the precisions at most, and the relative change that ends
+# it; a part of the drift that is all noise takes the most.
+_MAX_ROUNDS, _PRECISION_TOLERANCE = 8, 0.02
 MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of connections
 # Share of the information on the delays that is used, since their errors are 1.3 to 2 times
 # what all of it would imply, and the evidence (nats) that delays need.
@@ -181,12 +183,7 @@ class _Chooser:
         fit = free if has_gain and free is not None else plain
         prior = replace(self.prior, gain=has_gain)
         noise_evidence = self._find_noise() if has_gain else math.nan
-        for _ in range(_ROUNDS):
-            precision = evidence_precision(self._build_model(fit, prior), prior.precision)
-            prior = replace(prior, precision=precision)
-            fit = self._fit(prior, fit, _ITERATIONS[1])
-        model = self._build_model(fit, prior)
-        prior = replace(prior, precision=evidence_precision(model, prior.precision))
+        prior, fit, model = self._choose_precisions(prior, fit)
         choice = Observation(
             has_gain,
             gain_evidence,
@@ -201,6 +198,20 @@ class _Chooser:
         if not self.delays:
             return choice, fit
         return self._choose_delays(choice, prior, fit, model)
+
+    def _choose_precisions(
+        self, prior: SpectralPrior, fit: SpectralFit
+    ) -> tuple[SpectralPrior, SpectralFit, FittedModel]:
+        """Iterate the precisions of highest evidence with the fit; also return the last model."""
+        for _ in range(_MAX_ROUNDS):
+            model = self._build_model(fit, prior)
+            previous, precision = prior.precision, evidence_precision(model, prior.precision)
+            prior = replace(prior, precision=precision)
+            change = np.abs(np.log(precision) - np.log(previous)).max()
+            if change < _PRECISION_TOLERANCE:
+                break
+            fit = self._fit(prior, fit, _ITERATIONS[1])
+        return prior, fit, self._build_model(fit, prior)
 
     def _find_noise(self) -> float:
         """Subtract measurement noise from the spectra if there is any; return its evidence."""
