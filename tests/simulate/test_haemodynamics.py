@@ -103,8 +103,8 @@ def test_delays_and_dispersions_have_the_spread_that_is_set():
 
 
 def test_dispersions_do_not_change_what_is_drawn_after_them():
-    one, other = np.random.default_rng(0), np.random.default_rng(0)
-    equal, spread = draw_haemodynamics(5, 1.0, 0.0, one), draw_haemodynamics(5, 1.0, 0.3, other)
-    np.testing.assert_array_equal(equal.delay, spread.delay)
-    np.testing.assert_array_equal(equal.dispersion, 1)
-    assert one.random() == other.random()
+    rng, without = np.random.default_rng(0), np.random.default_rng(0)
+    drawn = draw_haemodynamics(5, 2.0, 0.3, rng)
+    np.testing.assert_array_equal(drawn.delay, 2 * without.standard_normal(5))
+    assert rng.random() == without.random()
+    np.testing.assert_array_equal(draw_haemodynamics(5, 2.0, 0.0, rng).dispersion, 1)

@@ -8,7 +8,7 @@ from npi_bids.errors import SettingsError
 from npi_bids.simulate.haemodynamics import spm_response
 from npi_bids.simulate.observation import ObserveSettings, state_grid
 from npi_bids.simulate.recording import record_system
-from npi_bids.simulate.systems import SYSTEMS, SystemSettings, simulate
+from npi_bids.simulate.systems import SYSTEMS, SystemSettings, simulate, simulate_state
 
 
 def record(system, tr=None, n_samples=100, **effects):
@@ -45,8 +45,22 @@ def test_recording_with_a_response_has_the_samples_and_truth_of_the_recording_wi
     assert (observed.tr, simulation.tr) == (direct.tr, plain.tr)
     off = ~np.eye(6, dtype=bool)
     assert np.corrcoef(simulation.truth[off], plain.truth[off])[0, 1] > 0.9
+    if system != "wbm":  # its truth is in units of BOLD, whose responses have different areas
+        slope = np.polyfit(plain.truth[off], simulation.truth[off], 1)[0]
+        assert slope == pytest.approx(1, abs=0.15)
     hz, power = periodogram(observed.series, 1 / observed.tr, axis=1)
     assert power[:, hz > 0.3].sum() < 0.05 * power.sum()
+
+
+@pytest.mark.parametrize(("system", "after_a_second"), [("rnn", np.exp(-1)), ("ou", 0.5)])
+def test_state_on_the_finer_grid_has_the_time_constant_of_the_system(system, after_a_second):
+    """Without coupling, a region is an Ornstein-Uhlenbeck process."""
+    settings = SystemSettings(n_regions=20, coupling=0.0, tr=1.5)
+    simulation = simulate_state(system, settings, 2, 400)
+    state = simulation.series - simulation.series.mean(axis=1, keepdims=True)
+    assert state.shape[1] == 400 * simulation.n_fine
+    lagged = (state[:, simulation.n_fine :] * state[:, : -simulation.n_fine]).mean()
+    assert lagged / state.var() == pytest.approx(after_a_second**1.5, abs=0.04)
 
 
 def test_recording_begins_without_a_transient():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from npi_bids.errors import SettingsError
-from npi_bids.simulate.wbm import WBMSystem, simulate_wbm, true_ec
+from npi_bids.simulate.wbm import WBMSystem, simulate_gating, simulate_wbm, true_ec
 
 
 @pytest.fixture
@@ -104,3 +104,18 @@ def test_truth_of_twelve_regions_agrees_with_a_slow_implementation():
     for source in range(12):
         difference = signal(5 * np.eye(12)[source]) - plain
         np.testing.assert_allclose(fast[source], difference, rtol=1e-3)
+
+
+def test_gating_convolved_with_the_response_is_bold():
+    """One noise drives both; the response is that of Boynton et al. (1996), by hand."""
+    system = WBMSystem(np.array([[0, 1.0], [0.5, 0]]), coupling=0.5, tr=1.0)
+    size = {"n_runs": 1, "n_samples": 40}
+    bold = simulate_wbm(system, **size, rng=np.random.default_rng(0))[0]
+    fine = system.finer(100)
+    assert fine.n_steps * fine.dt == pytest.approx(0.01)
+    gating = simulate_gating(fine, n_runs=1, n_samples=4000, rng=np.random.default_rng(0))[0]
+    time = np.arange(2000) * 0.01 - 2.25
+    response = np.where(time > 0, time / 1.25 * np.exp(-time / 1.25), 0) * 0.01
+    for sample in range(25, 40):  # the response to the warm-up is over
+        past = gating[: 100 * sample + 100][::-1][:2000]
+        np.testing.assert_allclose(bold[sample], response @ past, rtol=2e-3)

@@ -124,6 +124,7 @@ def test_regions_without_a_delay_leave_both():
     assert recovery.r == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("error")
 def test_too_few_or_equal_delays_have_no_correlation():
     assert np.isnan(score_delays({}, DELAYS).rmse)
     assert score_delays({}, DELAYS).n_regions == 0
