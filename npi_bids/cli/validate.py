@@ -92,7 +92,8 @@ def _parse(argv: Sequence[str]) -> Namespace:
     parser.add_argument("results", type=Path, metavar="RESULTS",
                         help="out_dir of npi-bids, or one matrix as TSV")  # fmt: skip
     parser.add_argument("truth", type=Path, metavar="TRUTH",
-                        help="TSV of [source, target], as written by npi-simulate")  # fmt: skip
+                        help="TSV of [source, target], as written by npi-simulate; the delays of "
+                        "the regions are read from the table beside it, if any")  # fmt: skip
     parser.add_help_options()
     _add_out(parser, "npi-validation", "table, JSON, figure and page")
     return parser.read(argv)
