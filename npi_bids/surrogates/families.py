@@ -320,7 +320,8 @@ def _describe_hybrid(trainings: Trainings) -> str:
     return (
         f"{_describe_linear(trainings)}. Networks with two hidden layers were trained on the "
         f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and added "
-        f"only if they lowered the held-out error by more than {100 * NETWORKS_GAIN:.2g} %"
+        f"only if they lowered the held-out error by more than {100 * NETWORKS_GAIN:.2g} % and "
+        "paid for being nonlinear in cross-validation"
         f"{_describe_added_networks(trainings)}"
     )
 
@@ -402,7 +403,9 @@ BUILT_IN = (
         describe=_describe_hybrid,
         # The process reads the last sample; earlier ones serve whitening and memory.
         defaults={"n_lags": 4, "epochs": 200, "learning_rate": 1e-3, "n_seeds": 4, "patience": 10},
-        prior=PriorSupport(linear="better", network="npi_bids.surrogates.hybrid:zero_mlp"),
+        prior=PriorSupport(
+            linear="better", network="npi_bids.surrogates.residual_networks:zero_mlp"
+        ),
         calibrated=True,
         n_weights=_count_one_matrix,
         seconds=_process_seconds,

@@ -21,11 +21,12 @@ from npi_bids.errors import (
 from npi_bids.records import Array, Mask, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.families import import_function, prior_support
-from npi_bids.surrogates.hybrid import Hybrid, subtract_prediction, zero_mlp
+from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.networks import NetworkSurrogate, build_network, fit_network
 from npi_bids.surrogates.ou import MOU, unroll
 from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
+from npi_bids.surrogates.residual_networks import subtract_prediction, zero_mlp
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN, TRAIN_FRACTION
 from npi_bids.surrogates.var import VAR

@@ -16,12 +16,10 @@ from npi_bids.surrogates.base import (
     Surrogate,
     TrainLog,
     TrainSettings,
-    mean_log,
     parse_passband,
 )
 from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.networks import (
-    MLP,
     NetworkFields,
     NetworkSurrogate,
     fit_network,
@@ -38,10 +36,15 @@ from npi_bids.surrogates.observed import (
 )
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import fit_memory
+from npi_bids.surrogates.residual_networks import (
+    Benefit,
+    ResidualFit,
+    fit_residual,
+    subtract_prediction,
+    zero_mlp,
+)
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
-    FIRST_NETWORK_GAIN,
-    NETWORKS_GAIN,
     TRAIN_FRACTION,
     VAR_GAIN,
 )
@@ -147,8 +150,8 @@ def fit_hybrid(
     """Fit the linear part that predicts better, then networks to its residuals.
 
     The networks start from zero, so that training can only add to the linear part, and are kept
-    if they lower the held-out error by more than ``NETWORKS_GAIN``. Without held-out windows, the
-    last fifth of ``train`` is held out.
+    if they pay for being nonlinear (:func:`~npi_bids.surrogates.residual_networks.fit_residual`).
+    Without held-out windows, the last fifth of ``train`` is held out.
 
     Parameters
     ----------
@@ -181,12 +184,26 @@ def fit_hybrid(
     linear, details = _fit_linear(train, settings)
     if isinstance(linear, ObservedOU):  # networks cannot model the state underlying the signals
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    residual, curve, gain = _fit_residual(linear, train, valid, settings)
-    log = curve or TrainLog((linear.mse(train),), (linear.mse(valid),))
-    n_networks = float(len(residual.networks) if residual else 0)
-    details = (*details, ("residual_gain", gain), ("residual_networks", n_networks))
-    model: Surrogate = Hybrid(linear, residual) if residual else linear
-    return model, replace(log, details=details)
+    residual = fit_residual(
+        linear, train, valid, settings, lambda windows: _refit_linear(windows, settings, linear)[0]
+    )
+    details = (*details, *_residual_details(residual))
+    if residual.networks is None:
+        return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
+    return Hybrid(linear, residual.networks), replace(residual.log, details=details)
+
+
+def _residual_details(residual: ResidualFit) -> tuple[tuple[str, float], ...]:
+    """Return what decided whether networks are kept, by name, for the training log."""
+    benefit = residual.benefit or Benefit(float("nan"), float("nan"))
+    n_networks = len(residual.networks.networks) if residual.networks else 0
+    return (
+        ("residual_gain", residual.gain),
+        ("linear_twin_gain", residual.twin_gain),
+        ("networks_benefit", benefit.mean),
+        ("networks_benefit_error", benefit.standard_error),
+        ("residual_networks", float(n_networks)),
+    )
 
 
 def _fit_linear(
@@ -260,12 +277,7 @@ def _refit(
         linear = fit_observed(train, like=previous)
         details = observation_details(linear.observation, train.tr)
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    if isinstance(previous, MOU):
-        linear, details = fit_process(train, settings.whitening, previous)
-    else:
-        linear, details = _one_lag_var(
-            train, int(np.any(previous.weights[:-1], axis=(1, 2)).sum())
-        )
+    linear, details = _refit_linear(train, settings, previous)
     if not isinstance(like, Hybrid):
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     residual_train, residual_valid = (
@@ -276,45 +288,15 @@ def _refit(
     return Hybrid(linear, residual), replace(log, details=details)
 
 
-def _fit_residual(
-    linear: VAR, train: Windows, valid: Windows, settings: TrainSettings
-) -> tuple[NetworkSurrogate | None, TrainLog | None, float]:
-    """Train one network, and if it helps the remaining ones; keep them if they help enough.
-
-    Also return the fraction by which the held-out error falls.
-    """
-    residual_train, residual_valid = (
-        subtract_prediction(linear, windows) for windows in (train, valid)
-    )
-    baseline = float(np.mean(residual_valid.target**2))
-    n_seeds = settings.n_seeds or 1
-    networks, log = fit_network(
-        zero_mlp, residual_train, residual_valid, replace(settings, n_seeds=1)
-    )
-    gain = 1 - min(log.valid) / baseline
-    if gain > FIRST_NETWORK_GAIN and n_seeds > 1:
-        remaining_settings = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
-        remaining, remaining_log = fit_network(
-            zero_mlp, residual_train, residual_valid, remaining_settings
-        )
-        networks, log = networks.join(remaining), mean_log([log] + [remaining_log] * (n_seeds - 1))
-        error = np.mean((networks.step(residual_valid.history) - residual_valid.target) ** 2)
-        gain = 1 - float(error) / baseline
-    return (networks, log, gain) if gain > NETWORKS_GAIN else (None, None, gain)
-
-
-def zero_mlp(n_lags: int, n_regions: int, hidden: int | None) -> MLP:
-    """Build two hidden layers of two units per region each, with an output that starts at zero."""
-    width = hidden or 2 * n_regions
-    return MLP(n_lags, n_regions, width, second=width, zero=True)
+def _refit_linear(
+    windows: Windows, settings: TrainSettings, previous: VAR
+) -> tuple[VAR, tuple[tuple[str, float], ...]]:
+    """Fit the linear part to other windows with its choices kept."""
+    if isinstance(previous, MOU):
+        return fit_process(windows, settings.whitening, previous)
+    return _one_lag_var(windows, int(np.any(previous.weights[:-1], axis=(1, 2)).sum()))
 
 
 def _keep_last_sample(windows: Windows) -> Windows:
     """Return windows with only the most recent sample of the history."""
     return replace(windows, history=windows.history[:, -1:])
-
-
-def subtract_prediction(linear: VAR, windows: Windows) -> Windows:
-    """Return windows whose target is the residual of the linear part."""
-    target = windows.target - (linear.step(windows.history) if len(windows) else 0)
-    return replace(_keep_last_sample(windows), target=target)

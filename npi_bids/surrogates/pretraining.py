@@ -23,10 +23,10 @@ from npi_bids.surrogates.group_prior import (
     standardise,
     sum_moments,
 )
-from npi_bids.surrogates.hybrid import subtract_prediction
 from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_network
 from npi_bids.surrogates.ou_model_selection import Choices, choose_model, make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.residual_networks import subtract_prediction
 from npi_bids.surrogates.selection_criteria import (
     COMPARISON_ITERATIONS,
     MOST_REGIONS,

@@ -15,6 +15,12 @@ VAR_GAIN = 0.002
 FIRST_NETWORK_GAIN = 0.001
 # The ensemble of residual networks is added to the linear model.
 NETWORKS_GAIN = 0.005
+# Networks must gain more by this margin than an early-stopped linear map of the same residual; and
+# in folds of time, over the better of the linear part and that map, this much and so many standard
+# errors, which come from means of blocks of time.
+TWIN_MARGIN = 0.002
+N_BENEFIT_FOLDS, N_BENEFIT_BLOCKS = 5, 40
+NETWORKS_BENEFIT, NETWORKS_BENEFIT_ERRORS = 0.003, 3.0
 # A region's memory of its own past is extended by one sample.
 MEMORY_GAIN = 0.01
 # The autoregression common to all regions is extended by one lag.
@@ -41,3 +47,5 @@ COMPARISON_ITERATIONS = 40
 PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
 # Largest ratio of the precisions of the antisymmetric and the symmetric part of the drift.
 LARGEST_PRECISION_RATIO = 100.0
+# Precisions of a prior that hardly matters, for maps that are tested over subjects.
+WEAK_PRECISION = (10.0, 10.0)

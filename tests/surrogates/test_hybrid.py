@@ -43,7 +43,7 @@ def test_hybrid_fits_no_network_where_nothing_can_be_held_out(process):
 def test_hybrid_adds_networks_where_dynamics_are_not_linear():
     rng = np.random.default_rng(3)
     system = RNNSystem(2.5 * random_network(8, rng).weights, sigma=0.3)
-    series = simulate_rnn(system, n_runs=1, n_samples=2000, rng=rng)
+    series = simulate_rnn(system, n_runs=1, n_samples=6000, rng=rng)
     truth = true_ec(system, series, rng)
     model, details, windows = fit(series[0], HYBRID)
     assert isinstance(model, Hybrid)

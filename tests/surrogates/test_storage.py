@@ -19,10 +19,11 @@ from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
-from npi_bids.surrogates.hybrid import Hybrid, subtract_prediction, zero_mlp
+from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.ou import MOU, fit_process
 from npi_bids.surrogates.pretraining import pretrain
+from npi_bids.surrogates.residual_networks import subtract_prediction, zero_mlp
 from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
 from npi_bids.surrogates.var import ridge_var
 from npi_bids.surrogates.windows import cut_windows
@@ -155,13 +156,13 @@ def test_a_surrogate_that_went_through_a_file_answers_the_same_to_the_last_bit(
 
 def test_a_hybrid_keeps_its_networks_and_its_choices(tmp_path):
     rng = np.random.default_rng(0)
-    data = np.zeros((700, 6))
+    data = np.zeros((1500, 6))
     for now in range(1, len(data)):  # far from linear, so that networks pay
         before = data[now - 1]
-        data[now] = 0.4 * np.tanh(before) + 0.3 * np.abs(before[::-1])
+        data[now] = 0.4 * np.tanh(before) + 0.5 * np.abs(before[::-1])
         data[now] += 0.7 * rng.standard_normal(6)
     data = (data - data.mean(axis=0)) / data.std(axis=0)
-    series = RegionSeries(data, tuple("ABCDEF"), 2.0, np.ones(700, dtype=bool))
+    series = RegionSeries(data, tuple("ABCDEF"), 2.0, np.ones(1500, dtype=bool))
     trained = train_runs([series], train=TrainSettings(epochs=20, n_seeds=2, device="cpu"))
     assert isinstance(trained.surrogate, Hybrid)
     loaded = through_file(trained, tmp_path)
