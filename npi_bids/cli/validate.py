@@ -510,7 +510,8 @@ def _write_power(
     figures = list(_draw_figures(summaries, power.wanted))
     for figure in figures:
         write_text(out / f"{figure.name}.svg", figure.svg)
-    effects = [f"{name} {value:g}" for name, value in asdict(observe).items()
+    effects = [f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+               for name, value in asdict(observe).items()
                if value != getattr(type(observe)(), name)]  # fmt: skip
     page = ValidationPage(
         __version__,

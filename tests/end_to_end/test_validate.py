@@ -165,6 +165,18 @@ def test_power_grows_with_minutes_and_is_read_from_the_cache(tmp_path, capsys):
     assert page.count("<svg") == 2
 
 
+def test_power_is_lower_where_signals_are_recorded_behind_haemodynamics(tmp_path):
+    r = {}
+    for name, words in (("state", ()), ("bold", ("--hrf", "spm", "--hrf-delay-sd", "0.8"))):
+        assert power(tmp_path / name, *words) == 0
+        content = json.loads((tmp_path / name / "power.json").read_text())
+        rows = {(row["method"], row["minutes"]): row["r"] for row in content["Summaries"]}
+        r[name] = rows["var", 9.0]
+    assert r["bold"] < r["state"] - 0.2
+    page = (tmp_path / "bold" / "power.html").read_text()
+    assert "hrf spm, hrf_delay_sd 0.8" in " ".join(page.split())
+
+
 @pytest.mark.slow
 def test_power_does_not_hang_on_the_number_of_processes(tmp_path):
     assert power(tmp_path / "one") == 0
