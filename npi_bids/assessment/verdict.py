@@ -128,9 +128,9 @@ _RULES: tuple[Rule, ...] = (
         lambda q, s: q.high_frequency_share < s.min_high_frequency and q.common_gain,
         "low-passed: only {q.high_frequency_share:.1%} of the power is above "
         f"{HIGH_FREQUENCY:g} Hz. The map accounts for the filter, which costs accuracy: in "
-        "simulations of 20 regions band-pass filtered at 0.01-0.1 Hz it correlated r = .92 with "
-        "the truth with 1600 samples and r = .7 with 400, where unfiltered signals gave .94 and "
-        ".84",
+        "simulations of 20 regions band-pass filtered at 0.01-0.1 Hz it correlated r = .91 with "
+        "the truth with 1600 samples and r = .74 with 400, where unfiltered signals gave .93 and "
+        ".80",
     ),
     (
         CAUTION,

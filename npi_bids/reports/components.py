@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from npi_bids.reports.figures_connectivity import MatrixView
 
+ALPHA = 0.05  # q and p below which pages call a connection significant
 _ROUNDING_ERROR = 1e-12  # of a difference of equal numbers
 
 
@@ -70,7 +71,10 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class SortedTable:
-    """A table to sort and filter; ``links`` of the first column may be empty."""
+    """A table to sort and filter; ``links`` of the first column may be empty.
+
+    A ``folded`` table is shown once it is opened.
+    """
 
     name: str
     title: str
@@ -78,6 +82,7 @@ class SortedTable:
     rows: tuple[tuple[str, ...], ...]
     links: tuple[str, ...] = ()
     caption: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.records import Array, ECResult
 from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
+    ALPHA,
     Dot,
     Figure,
     GroupPage,
@@ -49,7 +50,7 @@ from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import page_context, read_methods
 from npi_bids.reports.methods import QualityRow, quality_rows
 from npi_bids.reports.page import group_page
-from npi_bids.reports.subject import ALPHA, LISTED, save_figures
+from npi_bids.reports.subject import LISTED, save_figures
 from npi_bids.reports.subject_figures import draw_connections
 from npi_bids.wording import join_items
 

@@ -25,6 +25,7 @@ from npi_bids.io.tables import read_matrix
 from npi_bids.records import Array, Quality
 from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
+    ALPHA,
     Figure,
     KeyFigure,
     ModelSection,
@@ -47,7 +48,7 @@ from npi_bids.reports.subject_figures import (
 from npi_bids.wording import count_noun, join_items
 
 # q below which a connection is significant, and how many connections a table lists.
-ALPHA, LISTED = 0.05, 100
+LISTED = 100  # connections in the table of the strongest
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
 _FC = ("pearsoncorrelation", "modelfc")
@@ -92,24 +93,11 @@ class ModelMap:
 
     def summary(self) -> tuple[str, ...]:
         """Summarise the map in a few sentences."""
-        flow = compute_flow(self.ec.matrix)
-        lines = []
-        best = next(iter(rank_edges(self.ec, 1)), None)
-        if best is not None:
-            source, target, value = best
-            lines.append(f"The strongest connection is {source} → {target} ({number(value)}).")
-        if "npiq" in self.companions:
-            n_significant = int((self.companions["npiq"] < ALPHA).sum())
-            n_all = int((self.companions["npiq"] >= 0).sum())
-            lines.append(f"{n_significant} of {n_all} connections have q below {ALPHA:g}.")
-        sends, receives = find_net_extremes(self.ec.labels, flow.net_flow)
-        if sends:
-            lines.append(
-                f"{sends} is the strongest net source and {receives} the strongest net sink "
-                "(absolute strength)."
-            )
+        lines = self._strongest_lines()
         quality = self.model.fit.quality
         supported = "" if quality.direction_supported else "not "
+        if quality.direction_supported:
+            lines += self._net_lines()
         directed = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
         lines.append(
             f"Direction is {supported}supported by the signals; "
@@ -128,14 +116,51 @@ class ModelMap:
             )
         return tuple(lines)
 
+    def _strongest_lines(self) -> list[str]:
+        """State what single connections show: first of all if none differs from zero."""
+        best = next(iter(rank_edges(self.ec, 1)), None)
+        strongest = []
+        if best is not None:
+            source, target, value = best
+            strongest = [f"The strongest connection is {source} → {target} ({number(value)})."]
+        if "npiq" not in self.companions:
+            return strongest
+        n_all = int((self.companions["npiq"] >= 0).sum())
+        if not self.has_significant:
+            return [
+                f"None of {count_noun(n_all, 'connection')} has q below {ALPHA:g}: no single "
+                "connection can be told from zero."
+            ]
+        n_significant = int((self.companions["npiq"] < ALPHA).sum())
+        return [*strongest, f"{n_significant} of {n_all} connections have q below {ALPHA:g}."]
+
+    def _net_lines(self) -> list[str]:
+        """Name the regions that send and receive most on balance."""
+        flow = compute_flow(self.ec.matrix)
+        sends, receives = find_net_extremes(self.ec.labels, flow.net_flow)
+        if not sends:
+            return []
+        return [
+            f"{sends} is the strongest net source and {receives} the strongest net sink "
+            "(absolute strength)."
+        ]
+
+    @property
+    def has_significant(self) -> bool:
+        """Whether any connection differs from zero; True where that was not tested."""
+        return "npiq" not in self.companions or bool((self.companions["npiq"] < ALPHA).any())
+
     def strongest_table(self) -> SortedTable:
-        """Return the strongest connections with their intervals."""
+        """Return the strongest connections with their intervals, folded if none is significant."""
         columns, rows = edge_rows(
             self.ec, {name: self.companions[output] for output, name in _DETAILS.items()
                       if output in self.companions}, self.networks, LISTED,
         )  # fmt: skip
+        title = f"The {len(rows)} strongest connections"
+        if not self.has_significant:
+            title += f", none of which has q below {ALPHA:g}"
         return SortedTable(
-            f"{self.name}-strongest", f"The {len(rows)} strongest connections", columns, rows
+            f"{self.name}-strongest", title, columns, rows, folded=not self.has_significant
         )
 
     def matrices(self) -> list[Figure]:

@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.bids.derivatives import Model, sibling
 from npi_bids.bids.sidecars import RunSidecar
@@ -15,10 +17,11 @@ from npi_bids.connectivity.network_measures import Flow, compute_flow, network_m
 from npi_bids.group.tables import least_coverage
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
+from npi_bids.matrices import symmetric
 from npi_bids.parcellation.cifti import project_to_surface
-from npi_bids.records import HIGH_FREQUENCY, ECResult
+from npi_bids.records import HIGH_FREQUENCY, Array, ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
-from npi_bids.reports.components import Figure, number
+from npi_bids.reports.components import ALPHA, Figure, number
 from npi_bids.reports.figures_connectivity import MOST_ARROWS
 from npi_bids.whole_brain.settings import GOOD_FC
 
@@ -55,11 +58,41 @@ class ModelResults:
 
 
 def _draw_map(results: ModelResults) -> list[Figure]:
-    return draw_connections(results.ec, results.regions)
+    path, ec = results.model.path("npiq"), results.ec
+    significant = None
+    if path.is_file():
+        significant = figures_signals.only_significant(ec.matrix, read_matrix(path).matrix, ALPHA)
+    return draw_connections(
+        ec,
+        results.regions,
+        significant=significant,
+        directed=results.model.fit.quality.direction_supported,
+    )
 
 
-def draw_connections(ec: ECResult, regions: Regions, prefix: str = "") -> list[Figure]:
-    """Return figures of the connections of a map, between networks and on the brain."""
+def draw_connections(
+    ec: ECResult,
+    regions: Regions,
+    prefix: str = "",
+    *,
+    significant: Array | None = None,
+    directed: bool = True,
+) -> list[Figure]:
+    """Return figures of the connections of a map, between networks and on the brain.
+
+    Parameters
+    ----------
+    ec
+        Map of effective connectivity.
+    regions
+        Table of the regions of the map.
+    prefix
+        Begins the names of the figures.
+    significant
+        The map with all other entries n/a; if None, all connections may be drawn on the brain.
+    directed
+        Whether direction is supported: arrows if it is, lines of the symmetric part if not.
+    """
     figures = []
     absolute = ECResult(abs(ec.matrix), ec.labels)
     if regions.network:
@@ -79,17 +112,11 @@ def draw_connections(ec: ECResult, regions: Regions, prefix: str = "") -> list[F
     strength = compute_flow(ec.matrix)
     if regions.centres is None:
         return [*figures, *_draw_surface(regions, strength, prefix)]
-    figures.append(
-        Figure(
-            f"{prefix}connectome",
-            "The strongest connections on the brain",
-            f"The {MOST_ARROWS} entries of largest absolute value. Arrows point from source to "
-            "target; red: positive, blue: negative.",
-            figures_connectivity.draw_connectome(ec.matrix, regions.centres),
-            "Glass brain with the strongest connections, which the table below lists",
-            wide=True,
+    drawn = ec.matrix if significant is None else significant
+    if np.any(np.nan_to_num(drawn) != 0):
+        figures.append(
+            _draw_on_glass_brain(drawn, regions.centres, prefix, significant is not None, directed)
         )
-    )
     for name, values, verb in (
         ("brain", strength.out_strength, "sends"),
         ("brainin", strength.in_strength, "receives"),
@@ -105,6 +132,31 @@ def draw_connections(ec: ECResult, regions: Regions, prefix: str = "") -> list[F
             )
         )
     return figures
+
+
+def _draw_on_glass_brain(
+    matrix: Array, centres: Array, prefix: str, significant: bool, directed: bool
+) -> Figure:
+    """Return the strongest connections on a glass brain, as arrows or as lines."""
+    tested = f" with q below {ALPHA:g}" if significant else ""
+    caption = f"The entries of largest absolute value{tested}, {MOST_ARROWS} at most. "
+    if directed:
+        caption += "Arrows point from source to target; red: positive, blue: negative."
+    else:
+        # A region that is n/a stays so; entries that are not significant count as absent.
+        matrix = symmetric(np.nan_to_num(matrix))
+        caption += (
+            "The signals do not support direction, so lines show the mean of both directions; "
+            "red: positive, blue: negative."
+        )
+    return Figure(
+        f"{prefix}connectome",
+        "The strongest connections on the brain",
+        caption,
+        figures_connectivity.draw_connectome(matrix, centres),
+        "Glass brain with the strongest connections, which the table below lists",
+        wide=True,
+    )
 
 
 def _draw_surface(regions: Regions, strength: Flow, prefix: str) -> list[Figure]:
