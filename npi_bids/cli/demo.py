@@ -7,11 +7,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
+
+if TYPE_CHECKING:
+    from npi_bids.records import ECResult
 
 # Name and options of each run; both surrogates analyse the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
@@ -73,6 +77,7 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     scores = {name: score(result.matrix, truth.matrix) for name, result in maps.items()}
     for name, s in scores.items():
         _say(f"  {name:<10} {s.r:>6.3f} {s.r_antisymmetric:>15.3f} {s.r_transposed:>18.3f}")
+    _print_subjects(out / "hybrid", truth)
     best = scores["hybrid"]
     right = "right" if best.r > best.r_transposed and best.direction > 0.75 else "WRONG"
     _say(f"The direction is {right}: {best.direction:.0%} of the clearly directed pairs.")
@@ -80,6 +85,25 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     for name in _RUNS:
         _say(f"  {(out / name / 'group.html').resolve()}")
     return 0 if right == "right" else 1
+
+
+def _print_subjects(out: Path, truth: ECResult) -> None:
+    """Print what each subject's map reaches, and what its report expected."""
+    from npi_bids.bids.derivatives import find_models
+    from npi_bids.io.tables import read_matrix
+    from npi_bids.validate.scores import score
+
+    _say("\nAgreement of each subject (hybrid), and what its report expected of such a map:")
+    _say(f"  {'subject':<10} {'r':>6} {'expected':>9} {'90 % interval':>15}")
+    for model in find_models(out):
+        reached = score(read_matrix(model.path("npi")).matrix, truth.matrix).r
+        quality = model.fit.quality
+        interval = f"{quality.expected_r_lower:.2f} to {quality.expected_r_upper:.2f}"
+        _say(
+            f"  {model.entities['sub']:<10} {reached:>6.3f} {quality.expected_r:>9.3f} "
+            f"{interval:>15}"
+        )
+    _say("")
 
 
 def _run_npi_bids(
