@@ -352,6 +352,26 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Grades:
+    """Which statements about a result hold (:mod:`npi_bids.assessment.grades`).
+
+    Attributes
+    ----------
+    data
+        ``good``, ``limited`` or ``poor``.
+    connections
+        What may be read of the map: ``single connections``, ``strengths and networks``,
+        ``group averages`` or ``nothing``; ``not rated`` where nothing comparable was simulated.
+    direction
+        The same for which region influences which; or ``not supported``.
+    """
+
+    data: str
+    connections: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """How far a result can be trusted.
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from npi_bids import __version__
+from npi_bids.assessment.grades import grade
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import (
@@ -228,6 +229,7 @@ def _fit(
         verdict=result.verdict.label,
         verdict_reasons=result.verdict.reasons,
         verdict_thresholds=assess.verdict,
+        grades=grade(quality, result.verdict, assess.verdict),
         direction_supported=quality.direction_supported,
         expected_r=ExpectedAccuracy(
             value=quality.expected_r,

@@ -221,6 +221,12 @@ _MODEL_COLUMNS = {
     "reason": Column("Reason why there is no model; n/a where there is one."),
     "verdict": Column("Verdict on the map: pass, caution or fail."),
     "verdict_reasons": Column("Reasons for the verdict, the most serious first."),
+    "grade_data": Column("Grade of the data: good, limited or poor."),
+    "grade_connections": Column(
+        "What may be read of the map: single connections, strengths and networks, group averages "
+        "or nothing; not rated: nothing comparable was simulated."
+    ),
+    "grade_direction": Column("The same for which region influences which; or not supported."),
     "mean_fd": Column("Mean framewise displacement over all samples.", "mm"),
     "minutes_kept": Column(
         "Minutes after removal of dummy scans and censoring, over all runs.", "min"

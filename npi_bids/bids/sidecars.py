@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from npi_bids import __version__
+from npi_bids.assessment.grades import NOT_RATED, NOT_SUPPORTED
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.outputs import CATALOGUE, MEASURES, Entities
 from npi_bids.connectivity.network_measures import ONE_SIGNED
 from npi_bids.io.json_records import Record, entry, flat
-from npi_bids.records import Quality
+from npi_bids.records import Grades, Quality
 from npi_bids.surrogates.families import WHOLE_BRAIN
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _MECHANISTIC = (
     "deviations of the target's simulated BOLD. Directions come from the structural connectivity "
     "and the model. The diagonal is set to 0."
 )
+FEWEST_FOR_Q = 8  # subjects; with fewer q rests on the assumptions of the test alone
 ENOUGH_SUBJECTS = 10  # tests over fewer subjects carry a caution
 _COLUMNS = {
     "grouping": "Grouping of the regions into networks.",
@@ -42,20 +44,24 @@ _COLUMNS = {
     "target": "Region or network that responds.",
     "n": "Number of subjects with a value.",
     "mean": "Mean over subjects.",
+    "tested_mean": "Weighted mean of the maps that are tested.",
     "sd": "Sample standard deviation over subjects.",
-    "standard_error": "Standard error of the mean or of the effect.",
-    "lower": "Lower end of the 95 % interval of the mean.",
-    "upper": "Upper end of the 95 % interval of the mean.",
-    "t": "t of the mean.",
+    "standard_error": "Standard error of tested_mean or of the effect.",
+    "lower": "Lower end of the 95 % interval of tested_mean.",
+    "upper": "Upper end of the 95 % interval of tested_mean.",
+    "t": "t of tested_mean, with a variance moderated over all rows of the same figure.",
     "effect": "Effect, by least squares over subjects; n/a for an F test.",
-    "statistic": "t or F of the effect.",
+    "statistic": "t or F of the effect, with a variance moderated over all rows of the figure.",
     "p": "Two-sided p, not corrected.",
     "q": "p after the correction of Benjamini and Hochberg over all rows of the same figure.",
     "p_permuted": "p by permutation, not corrected.",
     "p_fwe": "p by permutation, family-wise.",
     "p_nbs": "p by permutation, family-wise, of the network that contains the connection.",
     "p_tfnbs": "p by permutation, family-wise, of its threshold-free network score.",
-    "sign_consistency": "Fraction of subjects whose value has the sign of the mean.",
+    "sign_consistency": "Fraction of subjects whose tested value has the sign of tested_mean.",
+    "direction": "Antisymmetric part without prior, minus that of reversed time, halved; mean.",
+    "direction_q": "q of the direction.",
+    "direction_p_fwe": "Family-wise p of the direction, by changes of sign.",
     "median": "Median over subjects.",
     "trimmed": "Trimmed mean over subjects.",
     "influence": "Largest change of the mean when one subject is left out, in standard errors.",
@@ -345,6 +351,12 @@ class FittedModel(Record):
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
     verdict_thresholds: VerdictSettings = entry("Thresholds of the verdict.")
+    grades: Grades = entry(
+        "Which statements hold: Data (good, limited, poor), Connections and Direction (single "
+        "connections, strengths and networks, group averages; else nothing, not supported, not "
+        "rated).",
+        default=Grades(NOT_RATED, NOT_RATED, NOT_SUPPORTED),
+    )
     direction_supported: bool = entry(
         "Whether the signals differ from their time-reversed version.", default=False
     )
@@ -420,6 +432,26 @@ class SplitHalf(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapReliability(Record):
+    """Reliability of the mean map of a group: share of its variance that is no sampling error."""
+
+    all: float = entry("Of all connections.")
+    symmetric: float = entry("Of the symmetric part.")
+    antisymmetric: float = entry("Of the antisymmetric part.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionSummary(Record):
+    """Test of the direction of a group, against its signals with time reversed."""
+
+    p_together: float = entry("p of all pairs of regions together, by changes of sign.")
+    pairs_significant: int = entry("Number of pairs with a family-wise p of at most 0.05.")
+    pairs_tested: int = entry("Number of pairs.")
+    sign_changes: int = entry("Number of changes of sign.")
+    seed: int = entry("Their seed.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReliabilitySummary(Record):
     """Agreement of the visits of the same subjects."""
 
@@ -454,6 +486,16 @@ class SubjectFields(Record):
     number_of_subjects: int = entry("Number of these subjects.")
     not_tested: str = entry("Why no test is valid.", default="", omit=True)
     few_subjects: str = entry("Caution about tests over few subjects.", default="", omit=True)
+    tested_measure: str = entry(
+        "Measure of the subjects' maps that tests and intervals read.", default="", omit=True
+    )
+    tested_as_they_are: str = entry(
+        "What it means that the maps were tested with their prior.", default="", omit=True
+    )
+    window_power: float | None = entry(
+        "Power of the number of windows by which tests weight subjects, from the residuals.",
+        default=None, omit=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -461,9 +503,18 @@ class GroupFields(SubjectFields):
     """How the subjects of a group were combined, and how reliable the result is."""
 
     minimum_subjects: int = entry("Minimum number of subjects for a connection.", default=0)
-    weights: str = entry("How subjects were weighted.", default="none")
+    weights: str = entry("How subjects were weighted in mean and SD.", default="none")
     trimmed_share: float = entry(
         "Fraction that the trimmed mean leaves out.", default=float("nan")
+    )
+    group_verdict: str = entry(
+        "What the mean map can be trusted for, in words.", default="", omit=True
+    )
+    map_reliability: MapReliability | None = entry(
+        "Reliability of the mean map.", default=None, omit=True
+    )
+    direction: DirectionSummary | None = entry(
+        "Test of the direction of the group.", default=None, omit=True
     )
     split_half_of_subjects: SplitHalf | None = entry(
         "Agreement between halves of the subjects.", default=None, omit=True
@@ -865,6 +916,9 @@ def qualify_tests(subject_fields: FieldsT, *, tested: bool) -> FieldsT:
     return replace(
         subject_fields,
         not_tested=subject_fields.not_tested if tested else "",
+        tested_measure=subject_fields.tested_measure if tested else "",
+        tested_as_they_are=subject_fields.tested_as_they_are if tested else "",
+        window_power=subject_fields.window_power if tested else None,
         few_subjects=describe_small_sample(subject_fields.number_of_subjects)
         if tested and is_small
         else "",
@@ -873,11 +927,14 @@ def qualify_tests(subject_fields: FieldsT, *, tested: bool) -> FieldsT:
 
 def describe_small_sample(n_subjects: int) -> str:
     """Return the caution about tests over few subjects."""
+    no_q = (
+        f" Below {FEWEST_FOR_Q} subjects there is no q value." if n_subjects < FEWEST_FOR_Q else ""
+    )
     return (
         f"n = {n_subjects}: p values and intervals are based on few subjects (fewer than "
         f"{ENOUGH_SUBJECTS}). They assume normally distributed effects, which cannot be "
         "verified with so few subjects; a single subject can determine them, and only large "
-        "effects can be detected. Treat them as exploratory."
+        f"effects can be detected. Treat them as exploratory.{no_q}"
     )
 
 

@@ -117,6 +117,7 @@ class ModelSection:
     crash: str = ""
     verdict: str = ""
     reasons: tuple[str, ...] = ()
+    grades: tuple[tuple[str, str, str], ...] = ()
     key: tuple[KeyFigure, ...] = ()
     summary: tuple[str, ...] = ()
     view: MatrixView | None = None

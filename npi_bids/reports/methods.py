@@ -86,6 +86,7 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
         model = by_name.get(status.name)
         if status.status == DONE and model is not None:
             row["verdict"] = model.fit.verdict
+            row |= {f"grade_{name}": value for name, value in asdict(model.fit.grades).items()}
             row["verdict_reasons"] = "; ".join(model.fit.verdict_reasons) or float("nan")
             row |= asdict(model.fit.quality) | _motion_columns(model)
         rows.append(row)

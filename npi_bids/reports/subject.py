@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from npi_bids import __version__
+from npi_bids.assessment.grades import describe_grades
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
@@ -345,6 +346,7 @@ def _model_section(
         status.status,
         verdict=model.fit.verdict,
         reasons=model.fit.verdict_reasons,
+        grades=describe_grades(model.fit.grades),
         key=key_figures(model, runs),
         summary=model_map.summary(),
         view=model_map.view(),

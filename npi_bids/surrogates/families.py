@@ -296,6 +296,13 @@ def _describe_observation(trainings: Trainings) -> str:
         parts.append(
             f"a gain over frequency that all regions share in {count_noun(n_gain, 'model')}"
         )
+    noise = [training["measurement_noise"] for training in observed]
+    noise = [share for share in noise if share > 0]
+    if noise:
+        parts.append(
+            f"white measurement noise (on average {100 * sum(noise) / len(noise):.2g} % of the "
+            f"variance) in {count_noun(len(noise), 'model')}"
+        )
     return (
         ". If it predicted held-out data better, an observation model was part of the likelihood "
         f"(Whittle): {', and '.join(parts)}; the prior precisions are then those of highest "

@@ -18,6 +18,12 @@ from npi_bids.surrogates.base import (
     TrainSettings,
     parse_passband,
 )
+from npi_bids.surrogates.corrected import (
+    Corrected,
+    CorrectedFields,
+    fit_corrected,
+    load_corrected,
+)
 from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.networks import (
     NetworkFields,
@@ -37,7 +43,6 @@ from npi_bids.surrogates.observed import (
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import fit_memory
 from npi_bids.surrogates.residual_networks import (
-    Benefit,
     ResidualFit,
     fit_residual,
     subtract_prediction,
@@ -131,10 +136,14 @@ class Hybrid(Surrogate):
         return jacobian + self.residual.mean_jacobian(history[:, -1:])
 
 
-def load_hybrid(tensors: Mapping[str, Array], fields: HybridFields | LinearFields) -> Surrogate:
+def load_hybrid(
+    tensors: Mapping[str, Array], fields: HybridFields | CorrectedFields | LinearFields
+) -> Surrogate:
     """Restore a surrogate fitted by :func:`fit_hybrid`, with or without networks."""
     if fields["form"] != "hybrid":
         loaders: dict[str, Callable[..., Surrogate]]
+        if fields["form"] == "corrected":
+            return load_corrected(tensors, fields, load_hybrid)
         loaders = {"mou": load_mou, "var": load_var, "observed": load_observed}
         return loaders[fields["form"]](tensors, fields)
     linear = load_hybrid(tensors, fields["linear"])
@@ -164,8 +173,9 @@ def fit_hybrid(
 
     Returns
     -------
-    Hybrid, MOU, VAR or ObservedOU
-        The linear surrogate alone if networks do not improve it; ``n_lags`` lags. The process with
+    Hybrid, MOU, VAR, Corrected or ObservedOU
+        The linear surrogate alone, or with a linear correction, if networks do not improve it;
+        ``n_lags`` lags. The process with
         its observation model if the data show regional delays or a gain shared by all regions.
     TrainLog
         Errors of the networks if any were trained, else of the linear part; and the choices.
@@ -189,21 +199,25 @@ def fit_hybrid(
     )
     details = (*details, *_residual_details(residual))
     if residual.networks is None:
+        if residual.twin_time is not None:
+            linear = fit_corrected(linear, train, residual.twin_time)
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     return Hybrid(linear, residual.networks), replace(residual.log, details=details)
 
 
 def _residual_details(residual: ResidualFit) -> tuple[tuple[str, float], ...]:
     """Return what decided whether networks are kept, by name, for the training log."""
-    benefit = residual.benefit or Benefit(float("nan"), float("nan"))
+    details = [("residual_gain", residual.gain), ("linear_twin_gain", residual.twin_gain)]
+    for name, benefit in (
+        ("networks_benefit", residual.benefit),
+        ("linear_twin_benefit", residual.twin_benefit),
+    ):
+        if benefit is not None:
+            details += [(name, benefit.mean), (f"{name}_error", benefit.standard_error)]
     n_networks = len(residual.networks.networks) if residual.networks else 0
-    return (
-        ("residual_gain", residual.gain),
-        ("linear_twin_gain", residual.twin_gain),
-        ("networks_benefit", benefit.mean),
-        ("networks_benefit_error", benefit.standard_error),
-        ("residual_networks", float(n_networks)),
-    )
+    details.append(("residual_networks", float(n_networks)))
+    details.append(("linear_correction", float(residual.twin_time is not None)))
+    return tuple(details)
 
 
 def _fit_linear(
@@ -276,6 +290,10 @@ def _refit(
     if isinstance(previous, ObservedOU):
         linear = fit_observed(train, like=previous)
         details = observation_details(linear.observation, train.tr)
+        return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
+    if isinstance(previous, Corrected):
+        base, details = _refit_linear(train, settings, previous.base)
+        linear = fit_corrected(base, train, previous.time)
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     linear, details = _refit_linear(train, settings, previous)
     if not isinstance(like, Hybrid):

@@ -2,7 +2,8 @@
 
 A linear surrogate that is shrunk too much leaves something linear, which early-stopped networks
 pick up along the leading components; on held-out samples they then seem to help. So they are
-compared with a *linear twin*: a linear map of the same residual, early-stopped in the same way.
+compared with a *linear twin*: a linear map of the same residual, early-stopped in the same way. If
+the twin itself improves the prediction, it is added as a linear correction.
 """
 
 from __future__ import annotations
@@ -33,17 +34,14 @@ _TWIN_TIMES = np.geomspace(1e-3, 1e3, 25)
 
 @dataclass(frozen=True, slots=True)
 class Benefit:
-    """Fraction by which networks lower the held-out error, and its standard error.
-
-    The error is that of the linear part, or of the linear part with its twin where that is lower.
-    """
+    """Fraction by which an addition lowers the held-out error, and its standard error."""
 
     mean: float
     standard_error: float
 
     @property
     def is_clear(self) -> bool:
-        """Whether the networks are worth keeping."""
+        """Whether the addition is worth keeping."""
         return self.mean > NETWORKS_BENEFIT and (
             self.mean > NETWORKS_BENEFIT_ERRORS * self.standard_error
         )
@@ -61,15 +59,22 @@ class ResidualFit:
         Training history.
     gain, twin_gain
         Fraction by which networks, and the linear twin, lower the error of the held-out windows.
+    twin_time
+        Time of the twin if it is worth keeping as a linear correction; None if not.
     benefit
-        Over five folds; None where the held-out windows already decided.
+        Of the networks, over the better of the linear part with and without its twin, in five
+        folds; None where the held-out windows already decided.
+    twin_benefit
+        Of the twin over the linear part.
     """
 
     networks: NetworkSurrogate | None
     log: TrainLog
     gain: float
     twin_gain: float
+    twin_time: float | None = None
     benefit: Benefit | None = None
+    twin_benefit: Benefit | None = None
 
 
 def zero_mlp(n_lags: int, n_regions: int, hidden: int | None) -> MLP:
@@ -95,7 +100,8 @@ def fit_residual(
 
     They must lower the error of the held-out windows by more than ``NETWORKS_GAIN`` and by
     ``TWIN_MARGIN`` more than their linear twin, and in five folds in time be better than the
-    linear part and its twin by more than ``NETWORKS_BENEFIT`` and three standard errors.
+    linear part and its twin by more than ``NETWORKS_BENEFIT`` and three standard errors. If they
+    are not, the twin is kept by the same criteria.
 
     Parameters
     ----------
@@ -118,11 +124,17 @@ def fit_residual(
     twin_gain = 1 - float(np.mean((twin.predict(residual_valid) - residual_valid.target) ** 2)) / (
         baseline
     )
+    compared: NetworkSurrogate | None = networks
     if not (gain > NETWORKS_GAIN and gain > max(0.0, twin_gain) + TWIN_MARGIN):
-        return ResidualFit(None, log, gain, twin_gain)
-    benefit = measure_benefit(networks, twin.time, _join(train, valid), settings, refit_linear)
-    kept = networks if benefit.is_clear else None
-    return ResidualFit(kept, log, gain, twin_gain, benefit)
+        compared = None
+        if not twin_gain > NETWORKS_GAIN:
+            return ResidualFit(None, log, gain, twin_gain)
+    benefit, twin_benefit = measure_benefit(
+        compared, twin.time, _join(train, valid), settings, refit_linear
+    )
+    kept = compared if benefit is not None and benefit.is_clear else None
+    time = twin.time if kept is None and twin_benefit.is_clear else None
+    return ResidualFit(kept, log, gain, twin_gain, time, benefit, twin_benefit)
 
 
 def _train(
@@ -164,20 +176,31 @@ class LinearTwin:
         return predicted
 
 
-class _Flow:
+class GradientFlow:
     """Gradient flow of least squares from zero, ``W(t) = V [(1 - e^(-lt)) / l] V' X'R / n``."""
 
     def __init__(self, windows: Windows) -> None:
         past = windows.history[:, -1]
+        self.target, self.past = windows.target, past
         self.values, self.vectors = np.linalg.eigh(past.T @ past / len(past))
         self.values = np.maximum(self.values, 1e-12 * max(float(self.values[-1]), 1e-300))
         self.projected = self.vectors.T @ (past.T @ windows.target / len(past))
         self.unit = 1 / float(self.values.mean())
 
+    def _shrinkage(self, time: float) -> Array:
+        shrinkage: Array = -np.expm1(-self.values * time * self.unit) / self.values
+        return shrinkage
+
     def at(self, time: float) -> LinearTwin:
         """Return the map at a time, in units of one over the mean variance."""
-        shrinkage = -np.expm1(-self.values * time * self.unit) / self.values
-        return LinearTwin(self.vectors @ (shrinkage[:, None] * self.projected), time)
+        return LinearTwin(self.vectors @ (self._shrinkage(time)[:, None] * self.projected), time)
+
+    def errors(self, time: float) -> Array:
+        """Return the sampling errors of the map at a time, shape (source, target)."""
+        spread = self.vectors**2 @ (self._shrinkage(time) ** 2 * self.values)
+        left = self.target - self.past @ self.at(time).weights
+        errors: Array = np.sqrt(np.outer(spread, left.var(axis=0)) / len(left))
+        return errors
 
 
 def choose_twin(train: Windows, valid: Windows) -> LinearTwin:
@@ -193,28 +216,28 @@ def choose_twin(train: Windows, valid: Windows) -> LinearTwin:
     array([[0. , 0. ],
            [1. , 0.1]])
     """
-    flow = _Flow(train)
+    flow = GradientFlow(train)
     twins = [flow.at(float(time)) for time in _TWIN_TIMES]
     errors = [float(np.mean((twin.predict(valid) - valid.target) ** 2)) for twin in twins]
     return twins[int(np.argmin(errors))]
 
 
 def measure_benefit(
-    networks: NetworkSurrogate,
+    networks: NetworkSurrogate | None,
     twin_time: float,
     windows: Windows,
     settings: TrainSettings,
     refit_linear: Callable[[Windows], VAR],
-) -> Benefit:
-    """Compare networks with the better of the linear part and its twin, in five folds in time.
+) -> tuple[Benefit | None, Benefit]:
+    """Compare networks and twin with the linear part, in five folds in time.
 
     All are fitted anew in each fold, with the choices of the first fit kept. The comparison ends
-    early once the networks are worse after two folds.
+    early once nothing is better than the linear part after two folds.
 
     Parameters
     ----------
     networks
-        Whose median number of epochs is used.
+        Whose median number of epochs is used; None if only the twin is compared.
     twin_time
         Time at which the twin is stopped.
     windows
@@ -223,11 +246,16 @@ def measure_benefit(
         Settings of the networks.
     refit_linear
         Fits the linear surrogate to other windows.
+
+    Returns
+    -------
+    networks
+        Benefit of the networks over the better of the linear part with and without its twin; None
+        without networks.
+    twin
+        Benefit of the twin over the linear part.
     """
-    median = max(1, int(np.median(networks.epochs)))
-    epochs = replace(networks, epochs=(median,) * len(networks.networks))
-    settings = replace(settings, n_seeds=len(networks.networks))
-    errors: list[Array] = []  # of linear part, with twin, with networks; (3, n_windows of a fold)
+    errors: list[Array] = []
     bounds = np.linspace(0, len(windows), N_BENEFIT_FOLDS + 1).astype(int)
     for start, stop in pairwise(bounds.tolist()):
         test = windows.take(slice(start, stop))
@@ -236,22 +264,44 @@ def measure_benefit(
         training = windows.take(before | after)  # no sample is shared with the test windows
         linear = refit_linear(training)
         residual, held_out = (subtract_prediction(linear, part) for part in (training, test))
-        fitted, _ = fit_network(zero_mlp, residual, held_out.take(slice(0, 0)), settings, epochs)
-        predictions = (0.0, _Flow(residual).at(twin_time).predict(held_out),
-                       fitted.step(held_out.history))  # fmt: skip
+        predictions = [
+            np.zeros_like(held_out.target),
+            GradientFlow(residual).at(twin_time).predict(held_out),
+        ]
+        if networks is not None:
+            predictions.append(
+                _refit_networks(networks, residual, settings).step(held_out.history)
+            )
         errors.append(np.stack([
             np.mean((held_out.target - predicted) ** 2, axis=1) for predicted in predictions
         ]))  # fmt: skip
-        benefit = _summarise_errors(np.concatenate(errors, axis=1))
-        if len(errors) >= 2 and benefit.mean < 0:
+        means = np.concatenate(errors, axis=1).mean(axis=1)
+        if len(errors) >= 2 and means[0] <= means[1:].min():
             break
-    return benefit
+    linear_error, twin_error, *network_error = np.concatenate(errors, axis=1)
+    twin = _summarise(linear_error, twin_error, linear_error)
+    if not network_error:
+        return None, twin
+    alternative = min(linear_error, twin_error, key=np.mean)
+    return _summarise(alternative, network_error[0], linear_error), twin
 
 
-def _summarise_errors(errors: Array) -> Benefit:
+def _refit_networks(
+    networks: NetworkSurrogate, residual: Windows, settings: TrainSettings
+) -> NetworkSurrogate:
+    """Train networks on another residual, for as many epochs as the median of the first ones."""
+    median = max(1, int(np.median(networks.epochs)))
+    n_seeds = len(networks.networks)
+    fitted, _ = fit_network(
+        zero_mlp, residual, residual.take(slice(0, 0)), replace(settings, n_seeds=n_seeds),
+        replace(networks, epochs=(median,) * n_seeds),
+    )  # fmt: skip
+    return fitted
+
+
+def _summarise(alternative: Array, tested: Array, linear: Array) -> Benefit:
     """Return mean and standard error of the paired difference, from means of blocks of time."""
-    alternative = errors[:2][int(errors[:2].mean(axis=1).argmin())]
-    difference = (alternative - errors[2]) / errors[0].mean()
+    difference = (alternative - tested) / linear.mean()
     blocks = np.array([block.mean() for block in np.array_split(difference, N_BENEFIT_BLOCKS)])
     error = float(blocks.std(ddof=1) / np.sqrt(len(blocks)))
     return Benefit(float(difference.mean()), error)

@@ -41,7 +41,8 @@ def test_networks_are_kept_for_what_is_not_linear():
 
 @pytest.mark.parametrize("n_samples", [150, 400, 1500])
 def test_networks_are_not_kept_where_all_is_linear(n_samples):
-    assert fit(simulate(n_samples, 0.0)).networks is None
+    fitted = fit(simulate(n_samples, 0.0))
+    assert fitted.networks is None
 
 
 def test_a_linear_remainder_is_not_taken_for_nonlinearity():
@@ -60,6 +61,8 @@ def test_a_linear_remainder_is_not_taken_for_nonlinearity():
     assert fitted.gain > 0.03
     assert fitted.twin_gain > 0.03
     assert fitted.networks is None
+    assert fitted.twin_time is not None
+    assert fitted.twin_benefit.is_clear
 
 
 def test_the_twin_finds_the_map_and_its_direction():
