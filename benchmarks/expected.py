@@ -31,6 +31,7 @@ from npi_bids.assessment.expected_accuracy import (
     look_up_errors,
     predict,
 )
+from npi_bids.assessment.grades import NOTHING, PROMISES, grade
 from npi_bids.assessment.verdict import VerdictSettings, judge
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import NPIError
@@ -174,7 +175,9 @@ def fit() -> None:
         }
         show(f"{target}: types left out", ("results", "r", "RMSE", "bias", "90 % coverage"), lines)
         checks[target]["quantiles"] = error_quantiles(expected, truth).tolist()
-    _show_verdicts(rows, _unseen(table, system_types, "r"), table.accuracy["r"])
+    unseen = _unseen(table, system_types, "r")
+    _show_verdicts(rows, unseen, table.accuracy["r"])
+    _show_grades(rows, unseen, table.accuracy["r"])
     content = {
         "about": "Simulated maps: quality figures, and correlation with the true connectivity.",
         "made by": "python -m benchmarks.expected",
@@ -261,6 +264,27 @@ def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> Non
         if r
     }
     show("Verdicts of types left out", ("results", "mean r", "lowest r", "r < .4"), lines)
+
+
+def _show_grades(rows: list[dict[str, Any]], expected: Any, truth: Any) -> None:
+    """Show how often each grade of the connections keeps its promise, types left out."""
+    settings = VerdictSettings()
+    promised = {promise.grade: promise.reached for promise in PROMISES}
+    by_grade: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*promised, NOTHING)}
+    for row, value, reached in zip(rows, expected, truth, strict=True):
+        quality = Quality(**{**_numbers(row["quality"]), "expected_r": float(value)})  # type: ignore[arg-type]
+        name = grade(quality, judge(quality, settings), settings).connections
+        small_delays = row["seen"].get("hrf_delay_sd", 0.0) < 0.5
+        by_grade[name].append((float(reached), small_delays))
+    lines = {}
+    for name, results in by_grade.items():
+        r = np.array([reached for reached, _ in results])
+        small = np.array([is_small for _, is_small in results], dtype=bool)
+        kept = r >= promised.get(name, -1.0)
+        lines[name] = [len(r), *(float(x.mean()) if x.size else float("nan")
+                                 for x in (r, kept, kept[small], kept[~small]))]  # fmt: skip
+    columns = ("results", "mean r", "kept", "kept, delays < .5 s", "kept, larger delays")
+    show("Grades of types left out", columns, lines)
 
 
 def main() -> int:

@@ -46,12 +46,12 @@ FIGURES = (
         "expected_r",
         "expected accuracy (r)",
         "correlation with the truth in comparable simulations. Holds only if the haemodynamic "
-        "delays of regions differ by less than about half a second, which the signals show only "
-        "in part (see below). n/a: no comparable simulation",
+        "delays of regions are modelled or differ by less than about half a second, which the "
+        "signals show only in part (see below). n/a: no comparable simulation",
         meaning="Expected accuracy: correlation with the truth in comparable simulations. Holds "
-        "only if the haemodynamic delays of regions differ by less than about half a second, "
-        "which the signals show only in part (delay_share, delay_sd). n/a: no comparable "
-        "simulation.",
+        "only if the haemodynamic delays of regions are modelled or differ by less than about "
+        "half a second, which the signals show only in part (delay_share, delay_sd, "
+        "removed_delay_sd). n/a: no comparable simulation.",
     ),
     QualityFigure(
         "expected_r_lower",

@@ -302,7 +302,8 @@ def _refit_networks(
 def _summarise(alternative: Array, tested: Array, linear: Array) -> Benefit:
     """Return mean and standard error of the paired difference, from means of blocks of time."""
     difference = (alternative - tested) / linear.mean()
-    blocks = np.array([block.mean() for block in np.array_split(difference, N_BENEFIT_BLOCKS)])
+    n_blocks = max(2, min(N_BENEFIT_BLOCKS, len(difference) // 2))
+    blocks = np.array([block.mean() for block in np.array_split(difference, n_blocks)])
     error = float(blocks.std(ddof=1) / np.sqrt(len(blocks)))
     return Benefit(float(difference.mean()), error)
 

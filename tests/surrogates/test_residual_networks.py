@@ -39,7 +39,7 @@ def test_networks_are_kept_for_what_is_not_linear():
     assert fitted.benefit.mean > 3 * fitted.benefit.standard_error
 
 
-@pytest.mark.parametrize("n_samples", [150, 400, 1500])
+@pytest.mark.parametrize("n_samples", [40, 75, 150, 400, 1500])
 def test_networks_are_not_kept_where_all_is_linear(n_samples):
     fitted = fit(simulate(n_samples, 0.0))
     assert fitted.networks is None
