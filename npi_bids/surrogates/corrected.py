@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate
+from npi_bids.surrogates.ou import MOUFields
 from npi_bids.surrogates.residual_networks import GradientFlow, subtract_prediction
-from npi_bids.surrogates.var import VAR
-
-if TYPE_CHECKING:
-    from npi_bids.surrogates.hybrid import LinearFields
+from npi_bids.surrogates.var import VAR, VARFields
 
 _CORRECTION = "correction"  # name of the tensor
 
@@ -23,7 +21,7 @@ class CorrectedFields(TypedDict):
     """Fields that loading a :class:`Corrected` requires besides the tensors."""
 
     form: Literal["corrected"]
-    linear: LinearFields
+    linear: MOUFields | VARFields
     time: float
 
 
@@ -92,7 +90,7 @@ def fit_corrected(base: VAR, windows: Windows, time: float) -> Corrected:
 def load_corrected(
     tensors: Mapping[str, Array],
     fields: CorrectedFields,
-    load_linear: Callable[[Mapping[str, Array], LinearFields], Surrogate],
+    load_linear: Callable[[Mapping[str, Array], MOUFields | VARFields], Surrogate],
 ) -> Corrected:
     """Restore a surrogate made by :func:`fit_corrected`."""
     base = load_linear(tensors, fields["linear"])
