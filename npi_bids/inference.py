@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from npi_bids.assessment.expected_accuracy import expected_accuracy
+from npi_bids.assessment.grades import grade
 from npi_bids.assessment.hazards import find_hazards
 from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
@@ -24,11 +26,12 @@ from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.responses import respond_to_sets, response_table
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
-from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.errors import InputDataError, SettingsError, SurrogateError
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import (
     Array,
     ECResult,
+    Grades,
     Mask,
     Quality,
     RegionSeries,
@@ -45,6 +48,7 @@ from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
+from npi_bids.surrogates.unshrunk import fit_unshrunk
 from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
 from npi_bids.wording import count_noun, join_items
 
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
+_LOGGER = logging.getLogger(__name__)
 _MIN_REGIONS_FOR_THREADS = 200
 __all__ = ("ec", "period_problem")
 
@@ -83,6 +88,8 @@ class SubjectEC:
         Number of windows of each run, in the order of the runs.
     settings
         The training settings with every choice resolved.
+    grades
+        Which statements about data, connections and direction hold; None for whole-brain models.
     tables, account
         Tables that a model other than a surrogate writes beside its map, by the name of the file,
         and its description instead of that of training and perturbation.
@@ -98,6 +105,7 @@ class SubjectEC:
     covered: Mask
     n_windows_per_run: tuple[int, ...]
     settings: TrainSettings
+    grades: Grades | None = None
     tables: Mapping[str, Table] = field(default_factory=dict)
     account: Mapping[str, object] = field(default_factory=dict)
 
@@ -473,6 +481,7 @@ def assess_model(
         quality = _assess_quality(fit, shared, windows, refit, perturbed.members, requested)
         matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
         matrices |= _observation_measures(trained.surrogate, windows, refit)
+        matrices |= _unshrunk_measures(trained.surrogate, windows, refit)
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
@@ -487,14 +496,15 @@ def assess_model(
             f"npi{name}": part
             for name, part in (*parts, ("p", uncertainty.p), ("q", uncertainty.q))
         }
-    labels = runs[0].labels
+    labels, verdict = runs[0].labels, judge(quality, requested.verdict)
     return SubjectEC(
         tables=_collect_tables(trained.surrogate, perturbed, labels, covered, runs[0].tr),
         measures={
             name: ECResult(expand_to_atlas(m, covered), labels) for name, m in matrices.items()
         },
         quality=quality,
-        verdict=judge(quality, requested.verdict),
+        verdict=verdict,
+        grades=grade(quality, verdict, requested.verdict),
         hazards=find_hazards(shared, regressors),
         uncertainty=uncertainty.method if uncertainty else "",
         log=trained.log,
@@ -657,6 +667,20 @@ def _observation_measures(
         matrices["npiundelayed"] = _infer_map(
             undelayed, windows, refit.perturb, refit.settings.seed
         )
+    return matrices
+
+
+def _unshrunk_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> dict[str, Array]:
+    """Return the maps that tests over subjects read, without the prior and with time reversed."""
+    matrices: dict[str, Array] = {}
+    for name, reverse in (("npiunshrunk", False), ("npireversed", True)):
+        try:
+            unshrunk = fit_unshrunk(surrogate, windows, reverse=reverse)
+        except SurrogateError as error:
+            _LOGGER.warning("There is no map without prior, which group tests read: %s", error)
+            return {}
+        if unshrunk is not None:
+            matrices[name] = _infer_map(unshrunk, windows, refit.perturb, refit.settings.seed)
     return matrices
 
 

@@ -293,3 +293,17 @@ def test_an_unknown_measure_is_answered_with_the_known_ones(labelled):
         labelled.to_frame("fc")
     with pytest.raises(SettingsError, match="Long tables hold the map"):
         labelled.to_frame("jacobian", long=True)
+
+
+def test_maps_that_group_tests_read_are_written_where_the_surrogate_has_no_need_of_its_prior(run):
+    measures = ec_of_runs([run], train=VAR, perturb=PUSH).measures
+    unshrunk, backwards = measures["npiunshrunk"].matrix, measures["npireversed"].matrix
+    assert (np.diag(unshrunk) == 0).all()
+    assert unshrunk[0, 1] > 0.3 > abs(unshrunk[1, 0])
+    assert unshrunk[0, 1] - unshrunk[1, 0] > 0 > backwards[0, 1] - backwards[1, 0]
+
+
+def test_a_network_has_no_map_without_prior(run):
+    settings = TrainSettings(surrogate="mlp", epochs=1, n_seeds=1, device="cpu")
+    measures = ec_of_runs([run], train=settings, perturb=PUSH).measures
+    assert not {"npiunshrunk", "npireversed"} & set(measures)

@@ -298,6 +298,23 @@ _ALL = (
         "the map accounts for delays.",
     ),
     Output(
+        name="npiunshrunk", level=MODEL, what="Effective connectivity without the prior",
+        measure="npiunshrunk", relation="effective connectivity", units=_SD, diagonal=False,
+        method="The map (meas-npi) of the same surrogate fitted with a prior that hardly matters "
+        "and all other choices kept, without networks and without the prior of a group. It is "
+        "noisier than the map, but not biased towards 0 or towards a group, and is what tests "
+        "over subjects read. The file exists only if the surrogate can be fitted so.",
+    ),
+    Output(
+        name="npireversed", level=MODEL,
+        what="Effective connectivity of the signals with time reversed, without the prior",
+        measure="npireversed", relation="effective connectivity", units=_SD, diagonal=False,
+        method="The same as meas-npiunshrunk for the signals with time reversed. The "
+        "antisymmetric parts of the two differ only if the dynamics have a direction; tests of "
+        "the direction of a group read half the difference. The file exists only if "
+        "meas-npiunshrunk does.",
+    ),
+    Output(
         name="npinetworks", level=MODEL, what="Mean effective connectivity between networks",
         measure="npinetworks", relation="effective connectivity", units=_SD,
         method="Mean of the map (meas-npi) over the pairs of regions of two networks, without the "
@@ -349,6 +366,10 @@ _ALL = (
         units="arbitrary",
     ),
     _group_output(
+        "grouptested", "Mean over subjects of the maps that are tested, with the weights of the "
+        "test", tested=True, value="tested_mean", label="tested mean",
+    ),
+    _group_output(
         "groupt", "t of the mean over subjects", units="t", tested=True, value="t",
         label="t", title="t of the mean",
     ),
@@ -369,8 +390,8 @@ _ALL = (
         value="upper", label="upper",
     ),
     _group_output(
-        "groupsign", "Fraction of subjects whose entry has the sign of the mean", units="share",
-        bounds=_P, tested=True, value="sign_consistency",
+        "groupsign", "Fraction of subjects whose tested entry has the sign of the tested mean",
+        units="share", bounds=_P, tested=True, value="sign_consistency",
         label="sign", title="fraction of subjects with the sign of the mean",
     ),
     _group_output(
@@ -387,6 +408,20 @@ _ALL = (
     _group_output(
         "groupmotion", "Correlation with mean framewise displacement over subjects (QC-EC)",
         units="r", bounds=_R, label="QC-EC", title="correlation with mean FD over subjects",
+    ),
+    _group_output(
+        "groupdirection",
+        "Mean over subjects of the antisymmetric part without prior minus that of the signals "
+        "with time reversed, halved", tested=True,
+        label="direction", title="direction: antisymmetric part against reversed time",
+    ),
+    _group_output(
+        "groupdirectionq", f"p of the direction {_BH} edges", units=_FDR, role="q", bounds=_P,
+        tested=True,
+    ),
+    _group_output(
+        "groupdirectionfwe", "p of the direction, family-wise, by changes of sign",
+        units=_PROBABILITY, role="p", bounds=_P, tested=True, label="p direction",
     ),
     _test_output("modeleffect", "Effect, by least squares over subjects", value="effect"),
     _test_output(

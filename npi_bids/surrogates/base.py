@@ -92,6 +92,20 @@ class Abilities:
         """Return the same surrogate fitted without delays; None if it has none."""
         return None
 
+    def without_prior(
+        self,
+        windows: Windows,  # noqa: ARG002
+        *,
+        reverse: bool = False,  # noqa: ARG002
+    ) -> Surrogate | None:
+        """Return the same surrogate fitted with a prior that hardly matters; None if it cannot be.
+
+        All other choices are kept. Groups of subjects are tested on its map, because maps that are
+        shrunk, each by a prior of its own, are neither unbiased nor independent. With ``reverse``
+        it is fitted to the signals with time reversed.
+        """
+        return None
+
     @property
     def free_lags(self) -> int | None:
         """Number of lags with fitted weights between regions; None if all lags are fitted."""

@@ -72,6 +72,12 @@ class CrossSpectra:
         inside = (self.frequency >= band[0]) & (self.frequency <= band[1])
         return CrossSpectra(self.frequency[inside], self.power[inside], self.n_ordinates[inside])
 
+    def without_delays(self, delays: Array) -> CrossSpectra:
+        """Return the spectra without the delay of each region, shape (n_regions,), in samples."""
+        phase = np.exp(1j * self.frequency[:, None] * delays)
+        aligned: Complex = self.power * phase.conj()[:, :, None] * phase[:, None, :]
+        return replace(self, power=aligned)
+
     def of_regions(self, n_regions: int) -> CrossSpectra:
         """Return the spectra of at most ``n_regions`` regions, evenly spaced."""
         last = self.n_regions - 1

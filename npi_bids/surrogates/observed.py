@@ -21,7 +21,7 @@ from npi_bids.errors import SurrogateError
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
 from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
-from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.ou_process import OU, WEAK_PRECISION
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
     DELAY_TOLERANCE_PER_NAT,
@@ -32,10 +32,15 @@ from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
     choose_observation,
     refit_observation,
+    refit_with_delays,
 )
 from npi_bids.surrogates.var import VAR
+from npi_bids.surrogates.windows import reverse_time
 
 _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
+
+
+_STRONGER = 4.0  # by how much a prior is made stronger where no stable process fits
 
 
 class ObservedFields(TypedDict):
@@ -109,6 +114,34 @@ class ObservedOU(VAR):
             delays=np.zeros_like(self.delays),
         )
         return fit_observed(windows, like=undelayed)
+
+    def without_prior(self, windows: Windows, *, reverse: bool = False) -> ObservedOU:
+        """Return the process fitted with a weak prior, and the same delays, gain and noise.
+
+        The delays of the signals with time reversed are negative. The prior is made stronger, up
+        to the chosen one, as long as no stable process fits.
+        """
+        start = SpectralFit(
+            np.diag(np.diag(self.process.drift)),
+            self.process.diffusion,
+            -self.delays if reverse else self.delays,
+            math.nan,
+            math.nan,
+        )
+        windows = reverse_time(windows) if reverse else windows
+        chosen = self.observation.precision
+        rate = float(np.mean(np.diag(self.process.drift)))
+        even, odd = (weak * rate**2 for weak in WEAK_PRECISION)
+        while True:
+            precision = min(even, chosen[0]), min(odd, chosen[1])
+            try:
+                choice = replace(self.observation, precision=precision)
+                fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
+                return _build_surrogate(windows, fitted)
+            except (SurrogateError, LinAlgError):
+                if precision == chosen:
+                    raise
+            even, odd = _STRONGER * even, _STRONGER * odd
 
     @property
     def linear_weights(self) -> Array:

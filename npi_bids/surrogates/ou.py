@@ -8,7 +8,7 @@ this information.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy as np
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose_model, make_pairs
-from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
+from npi_bids.surrogates.ou_process import OU, WEAK_PRECISION, fit_ou, second_moments
 from npi_bids.surrogates.var import VAR
+from npi_bids.surrogates.windows import reverse_time
 
 _TINY = 1e-6
 
@@ -71,6 +72,11 @@ class MOU(VAR):
         """Return the covariance of the innovations, shape (n_regions, n_regions)."""
         covariance: Array = self.process.innovation * np.outer(self.scale, self.scale)
         return (covariance + covariance.T) / 2
+
+    def without_prior(self, windows: Windows, *, reverse: bool = False) -> MOU:
+        """Return the process fitted from scratch with a weak prior, and the same choices."""
+        choices = replace(self.choices, precision=WEAK_PRECISION)
+        return _fit_with_choices(reverse_time(windows) if reverse else windows, choices)
 
     def weight_errors(self, windows: Windows) -> Array:
         """Return the standard errors of the most recent weights, shape (source, target).
@@ -160,20 +166,16 @@ def fit_process(
     like
         A fit whose choices are kept; with more windows than it had they are made again.
     """
-    mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    standardised = _standardise(windows, mean, scale)
     reuse = like is not None and len(windows) <= like.choices.n_windows
-    choices = like.choices if like and reuse else choose_model(standardised, whitening)
-    past, future = make_pairs(standardised, choices)
+    choices = (
+        like.choices
+        if like and reuse
+        else choose_model(_standardise(windows, *_units(windows)), whitening)
+    )
     # Parts of the data are fitted from scratch: an uninformative fit stays at its start, and parts
     # that start from the fit to all data would agree spuriously.
     start = like.process if like and not reuse else None
-    process = fit_ou(second_moments(past, future), choices.precision, start)
-    weights = unroll(process.transition, choices, windows.n_lags)
-    weights = weights * scale[None, None, :] / scale[None, :, None]
-    offset: Array = mean - np.einsum("s,lst->t", mean, weights)
-    model = MOU(weights, offset, process, choices, scale)
+    model = _fit_with_choices(windows, choices, start)
     details = (
         ("precision_symmetric", choices.precision[0]),
         ("precision_antisymmetric", choices.precision[1]),
@@ -183,6 +185,23 @@ def fit_process(
         ("memory_order", float(len(choices.memory))),
     )
     return model, details
+
+
+def _fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None) -> MOU:
+    """Fit the process with these choices."""
+    mean, scale = _units(windows)
+    past, future = make_pairs(_standardise(windows, mean, scale), choices)
+    process = fit_ou(second_moments(past, future), choices.precision, start)
+    weights = unroll(process.transition, choices, windows.n_lags)
+    weights = weights * scale[None, None, :] / scale[None, :, None]
+    offset: Array = mean - np.einsum("s,lst->t", mean, weights)
+    return MOU(weights, offset, process, choices, scale)
+
+
+def _units(windows: Windows) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each region."""
+    scale = windows.target.std(axis=0)
+    return windows.target.mean(axis=0), np.where(scale > 0, scale, 1.0)
 
 
 def _standardise(windows: Windows, mean: Array, scale: Array) -> Windows:

@@ -24,6 +24,9 @@ from npi_bids.surrogates.ou_gradient import transition
 # (global signal regression, about as many regions as samples) remain well-conditioned.
 _RIDGE = 0.01
 _INFEASIBLE = 1e10
+# Precisions of a prior that hardly matters beside about three windows per region or more, in
+# (drift per sample)^-2.
+WEAK_PRECISION = (10.0, 10.0)
 _MAX_ITERATIONS = 150  # further ones change the transition by less than its standard error
 
 

@@ -144,6 +144,28 @@ def refit_observation(
     return chooser.refit(choice, start)
 
 
+def refit_with_delays(
+    runs: Sequence[RegionSeries],
+    tr: float,
+    choice: Observation,
+    start: SpectralFit,
+) -> ObservationModel:
+    """Fit with an observation model chosen before, and with the delays of the start held fixed.
+
+    Parameters
+    ----------
+    runs
+        Series of the same regions, all of them covered.
+    tr
+        Sampling period (s).
+    choice
+        The observation model to keep.
+    start
+        Initial process, and the delays.
+    """
+    return _Chooser(runs, tr, delays=False, choice=choice).refit_with_delays(choice, start)
+
+
 class _Chooser:
     """Fits candidate observation models to the series of one subject."""
 
@@ -267,6 +289,17 @@ class _Chooser:
             fixed_delays = transition_errors(model, prior.precision, 0 * delay_covariance)
             delay_share = 1 - (fixed_delays / errors) ** 2
         return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
+
+    def refit_with_delays(self, choice: Observation, start: SpectralFit) -> ObservationModel:
+        """Fit drift and diffusion with fixed delays, which have no errors."""
+        prior = replace(self.prior, gain=choice.gain, precision=choice.precision)
+        aligned = self.spectra.without_delays(start.delays)
+        fit = self._problem(prior, spectra=aligned).fit(start, _ITERATIONS[2])
+        fit = replace(fit, delays=start.delays)
+        model = self._build_model(fit, prior)
+        errors = transition_errors(model, prior.precision, np.zeros_like(fit.drift))
+        unknown = np.full_like(errors, np.nan)
+        return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
 
     def _delay_benefit(self, delayed: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
         """Return the log likelihood of held-out stretches that delays add.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.networks import NetworkFields, SplitNetwork, fit_network, load_network
+from npi_bids.surrogates.ou_model_selection import fit_memory
 from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.windows import reverse_time
+
+_WEAK_PENALTY = 1.0  # windows; the regression is defined with fewer windows than weights
 
 
 class VARFields(TypedDict):
@@ -87,6 +91,13 @@ class VAR(Surrogate):
         errors: Array = np.sqrt(np.outer(np.diag(inverse_moment)[-self.n_regions :], noise))
         return errors
 
+    def without_prior(self, windows: Windows, *, reverse: bool = False) -> VAR:
+        """Return the VAR fitted with the weakest penalty, and as much memory of single regions."""
+        windows = reverse_time(windows) if reverse else windows
+        if self.free_lags == self.n_lags:
+            return ridge_var(windows, _WEAK_PENALTY)[0]
+        return fit_narrow_var(windows, int(np.any(self.weights[:-1], axis=(1, 2)).sum()))
+
     def tensors(self) -> dict[str, Array]:
         """Return weights and offset by name."""
         return {"weights": self.weights, "offset": self.offset}
@@ -157,13 +168,34 @@ def fit_var(
     return model, TrainLog((model.mse(train),), (model.mse(valid),), details)
 
 
-def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
+def fit_narrow_var(windows: Windows, memory_order: int) -> VAR:
+    """Fit a VAR of one lag with the weakest penalty, each region with a memory of its past."""
+    memory = fit_memory([windows], memory_order)
+    target = windows.target - sum(
+        weight * windows.history[:, -lag] for lag, weight in enumerate(memory, start=2)
+    )
+    narrow, _ = ridge_var(
+        replace(windows, history=windows.history[:, -1:], target=target), _WEAK_PENALTY
+    )
+    n_regions = narrow.n_regions
+    weights = np.zeros((windows.n_lags, n_regions, n_regions))
+    weights[-1] = narrow.weights[0]
+    for lag, weight in enumerate(memory, start=2):
+        weights[-lag] = weight * np.eye(n_regions)
+    return VAR(weights, narrow.offset, penalty=narrow.penalty)
+
+
+def ridge_var(
+    windows: Windows, penalty: float | None = None
+) -> tuple[VAR, tuple[tuple[str, float], ...]]:
     """Fit a VAR by ridge regression; one penalty for all targets, by exact leave-one-out.
 
     Parameters
     ----------
     windows
         Windows to fit; fewer windows than ``n_lags * n_regions`` is allowed.
+    penalty
+        Fixed penalty, instead of a chosen one.
 
     Returns
     -------
@@ -178,7 +210,7 @@ def ridge_var(windows: Windows) -> tuple[VAR, tuple[tuple[str, float], ...]]:
         If the signals do not vary.
     """
     n_windows, n_lags, n_regions = windows.history.shape
-    fitted = fit_ridge(windows.history.reshape(n_windows, -1), windows.target)
+    fitted = fit_ridge(windows.history.reshape(n_windows, -1), windows.target, penalty)
     weights = fitted.weights.reshape(n_lags, n_regions, n_regions)
     model = VAR(weights, fitted.offset, penalty=fitted.penalty)
     return model, (("ridge_penalty", fitted.penalty), ("leave_one_out_mse", fitted.mse))

@@ -111,6 +111,23 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
     )
 
 
+def reverse_time(windows: Windows) -> Windows:
+    """Return the windows of the same signals with time reversed.
+
+    The first sample of each window becomes its target. Reversing twice restores the windows.
+
+    >>> signals = np.arange(4.0)[:, None]
+    >>> run = RegionSeries(signals, ("A",), 1.0, np.ones(4, dtype=bool))
+    >>> reversed_ = reverse_time(cut_windows([run], 1))
+    >>> reversed_.history.ravel(), reversed_.target.ravel()
+    (array([3., 2., 1.]), array([2., 1., 0.]))
+    """
+    samples = np.concatenate([windows.history, windows.target[:, None]], axis=1)[::-1, ::-1]
+    first = windows.position[::-1] - windows.n_lags
+    position = first.max(initial=0) - first + windows.n_lags
+    return Windows(samples[:, :-1].copy(), samples[:, -1].copy(), position, windows.tr)
+
+
 def expand_to_atlas(matrix: Array, covered: Mask) -> Array:
     """Expand a matrix of the covered regions to all regions of the atlas, filled with NaN."""
     full = np.full((covered.size, covered.size), np.nan)

@@ -5,7 +5,13 @@ import pytest
 
 from npi_bids.errors import InputDataError, NoUsableDataError
 from npi_bids.records import RegionSeries
-from npi_bids.surrogates.windows import check_time, cut_windows, shared_regions, split_windows
+from npi_bids.surrogates.windows import (
+    check_time,
+    cut_windows,
+    reverse_time,
+    shared_regions,
+    split_windows,
+)
 
 
 def ramp(n_samples, censored=(), label="A", start=0, tr=1.0):
@@ -98,3 +104,23 @@ def test_min_time_counts_kept_samples_of_all_runs():
     check_time([ramp(10, censored=[0], tr=2.0), ramp(5, tr=2.0)], 28)
     with pytest.raises(NoUsableDataError, match=r"28 s of 30 s .* requires 29 s"):
         check_time([ramp(10, censored=[0], tr=2.0), ramp(5, tr=2.0)], 29)
+
+
+def test_reversed_windows_are_those_of_the_runs_read_backwards_and_twice_is_none():
+    rng = np.random.default_rng(0)
+    keep = np.ones(12, dtype=bool)
+    keep[5] = False
+    runs = [
+        RegionSeries(rng.standard_normal((12, 2)), ("A", "B"), 1.0, keep),
+        RegionSeries(rng.standard_normal((6, 2)), ("A", "B"), 1.0, np.ones(6, dtype=bool)),
+    ]
+    backwards = [
+        RegionSeries(run.data[::-1], run.labels, run.tr, run.keep[::-1]) for run in runs[::-1]
+    ]
+    windows = cut_windows(runs, 3)
+    reversed_windows = reverse_time(windows)
+    expected = cut_windows(backwards, 3)
+    np.testing.assert_array_equal(reversed_windows.history, expected.history)
+    np.testing.assert_array_equal(reversed_windows.target, expected.target)
+    np.testing.assert_array_equal(reversed_windows.position, expected.position)
+    np.testing.assert_array_equal(reverse_time(reversed_windows).history, windows.history)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.group_prior import GroupPrior
+from npi_bids.surrogates.hybrid import Hybrid, zero_mlp
+from npi_bids.surrogates.networks import fit_network
+from npi_bids.surrogates.observed import fit_observed
+from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.unshrunk import fit_unshrunk
+from npi_bids.surrogates.windows import cut_windows, reverse_time
+from tests.surrogates.ou_signals import MOU_SETTINGS, fit, off, run_of, sampled
+
+# 0 drives 1 and 1 drives 2; nothing goes back.
+DIRECTED = OU(np.array([[-0.7, 0.4, 0.0], [0.0, -0.7, 0.3], [0.0, 0.0, -0.7]]), np.ones(3))
+# Equal noise and symmetric connections: the process is the same forwards and backwards.
+REVERSIBLE = OU(np.array([[-0.7, 0.3, 0.0], [0.3, -0.7, 0.2], [0.0, 0.2, -0.7]]), np.ones(3))
+
+
+def transition(surrogate):
+    return surrogate.linear_weights[-1]
+
+
+@pytest.mark.parametrize("name", ["mou", "var"])
+def test_map_without_prior_is_not_biased_towards_zero(name):
+    estimates, shrunken = [], []
+    for seed in range(20):
+        series = sampled(DIRECTED, 150, seed)
+        model, _, windows = fit(series, TrainSettings(surrogate=name, device="cpu"), 1)
+        scale = windows.target.std(axis=0)
+        units = scale[:, None] / scale
+        estimates.append(transition(fit_unshrunk(model, windows))[0, 1] * units[0, 1])
+        shrunken.append(transition(model)[0, 1] * units[0, 1])
+    scale_of_truth = np.mean([sampled(DIRECTED, 150, s).std(axis=0) for s in range(20)], axis=0)
+    truth = DIRECTED.transition[0, 1] * scale_of_truth[0] / scale_of_truth[1]
+    assert np.mean(estimates) == pytest.approx(truth, abs=0.05)
+    assert np.mean(estimates) > np.mean(shrunken)
+
+
+def test_map_without_prior_does_not_depend_on_the_prior_of_a_group():
+    from npi_bids.surrogates.group_prior import fit_shrunk
+
+    series = sampled(DIRECTED, 150, 0)
+    alone, _, windows = fit(series, MOU_SETTINGS)
+    elsewhere = OU(np.array([[-0.5, 0.0, 0.6], [0.4, -0.5, 0.0], [0.0, -0.5, -0.5]]), np.ones(3))
+    prior = GroupPrior(elsewhere, alone.choices, np.zeros((3, 3)), 1.0, linear_is_var=False)
+    settings = resolve(MOU_SETTINGS)
+    shrunken, _ = fit_shrunk(windows, windows.take(slice(0, 0)), settings, prior)
+    assert np.abs(transition(shrunken) - transition(alone)).max() > 0.01
+    np.testing.assert_array_equal(
+        transition(fit_unshrunk(shrunken, windows)), transition(fit_unshrunk(alone, windows))
+    )
+
+
+@pytest.mark.parametrize("name", ["mou", "var"])
+def test_reversed_time_turns_the_direction_of_directed_connections_round(name):
+    series = sampled(DIRECTED, 3000, 0)
+    model, _, windows = fit(series, TrainSettings(surrogate=name, device="cpu"), 1)
+    forward, backward = (
+        antisymmetric(transition(fit_unshrunk(model, windows, reverse=reverse)))
+        for reverse in (False, True)
+    )
+    assert forward[0, 1] > 0.1
+    assert backward[0, 1] < -0.1
+    assert forward[1, 2] > 0.05 > -0.05 > backward[1, 2]
+
+
+@pytest.mark.parametrize("name", ["mou", "var"])
+def test_map_of_reversed_time_is_that_of_the_series_read_backwards(name):
+    settings = TrainSettings(surrogate=name, device="cpu")
+    model, _, windows = fit(sampled(DIRECTED, 400, 0), settings)
+    backwards = cut_windows([run_of(sampled(DIRECTED, 400, 0)[::-1])], 4)
+    np.testing.assert_allclose(
+        transition(fit_unshrunk(model, windows, reverse=True)),
+        transition(fit_unshrunk(model, backwards)),
+        atol=1e-8,
+    )
+
+
+def test_a_reversible_process_has_the_same_map_in_reversed_time():
+    model, _, windows = fit(sampled(REVERSIBLE, 20_000, 0), MOU_SETTINGS, 1)
+    forward, backward = (
+        transition(fit_unshrunk(model, windows, reverse=reverse)) for reverse in (False, True)
+    )
+    np.testing.assert_allclose(off(forward), off(backward), atol=0.03)
+
+
+def test_whitening_and_memory_are_kept():
+    model, _, windows = fit(sampled(DIRECTED, 400, 0), MOU_SETTINGS)
+    choices = fit_unshrunk(model, windows).choices
+    assert (choices.whitening, choices.memory) == (model.choices.whitening, model.choices.memory)
+    assert max(choices.precision) <= 10
+
+
+def test_a_narrow_var_keeps_its_single_lag_between_regions():
+    from npi_bids.surrogates.var import fit_narrow_var
+
+    windows = cut_windows([run_of(sampled(DIRECTED, 400, 0))], 4)
+    narrow = fit_narrow_var(windows, 1)
+    again = fit_unshrunk(narrow, windows)
+    assert again.free_lags == 1
+    np.testing.assert_allclose(again.weights, narrow.weights)
+
+
+def test_networks_of_a_hybrid_do_not_enter():
+    process, _, windows = fit(sampled(DIRECTED, 200, 0), MOU_SETTINGS)
+    settings = resolve(TrainSettings(surrogate="hybrid", device="cpu", epochs=2, n_seeds=1))
+    networks, _ = fit_network(zero_mlp, windows, windows, settings)
+    np.testing.assert_array_equal(
+        transition(fit_unshrunk(Hybrid(process, networks), windows)),
+        transition(fit_unshrunk(process, windows)),
+    )
+
+
+def test_a_network_alone_has_no_such_fit():
+    windows = cut_windows([run_of(sampled(DIRECTED, 100, 0))], 3)
+    settings = TrainSettings(surrogate="mlp", epochs=1, n_seeds=1, device="cpu")
+    network, _ = fit_surrogate(windows, windows, settings)
+    assert fit_unshrunk(network, windows) is None
+
+
+class TestObserved:
+    """Regions 0 to 11 in a directed ring, seen through delays and a common filter."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls):
+        n = 12
+        drift = -0.7 * np.eye(n) + 0.35 * np.roll(np.eye(n), 1, axis=1)
+        process = OU(drift, np.ones(n))
+        rng = np.random.default_rng(3)
+        path = np.zeros((1200, n))
+        root = np.linalg.cholesky(process.innovation)
+        for now in range(1, len(path)):
+            path[now] = path[now - 1] @ process.transition + root @ rng.standard_normal(n)
+        frequency = 2 * np.pi * np.fft.rfftfreq(len(path))[:, None]
+        delays = np.linspace(-0.6, 0.6, n)[rng.permutation(n)]
+        spectrum = np.fft.rfft(path, axis=0) * np.exp(-1j * frequency * delays)
+        signals = np.fft.irfft(spectrum / (1 + frequency**2), len(path), axis=0)
+        signals += 0.02 * rng.standard_normal(signals.shape)
+        windows = cut_windows([run_of(signals / signals.std(axis=0))], 4)
+        return fit_observed(windows, gain=True), windows, process.transition
+
+    def test_delays_gain_and_noise_are_kept(self, fitted):
+        model, windows, _ = fitted
+        again = fit_unshrunk(model, windows)
+        assert again.observation.gain == model.observation.gain
+        assert again.observation.noise == model.observation.noise
+        assert max(again.observation.precision) < max(model.observation.precision)
+        np.testing.assert_array_equal(again.delays, model.delays)
+
+    def test_delays_change_their_sign_in_reversed_time_and_so_does_the_direction(self, fitted):
+        model, windows, truth = fitted
+        forward, backward = (fit_unshrunk(model, windows, reverse=each) for each in (False, True))
+        np.testing.assert_array_equal(backward.delays, -forward.delays)
+        assert pearson(antisymmetric(transition(forward)), antisymmetric(truth)) > 0.8
+        assert pearson(antisymmetric(transition(backward)), antisymmetric(truth)) < -0.8
+
+    def test_reversed_windows_have_conjugate_spectra(self, fitted):
+        from npi_bids.surrogates.cross_spectra import cross_spectra
+        from npi_bids.surrogates.observed import restore_runs
+
+        _, windows, _ = fitted
+        forward, backward = (
+            cross_spectra(restore_runs(each)).power for each in (windows, reverse_time(windows))
+        )
+        np.testing.assert_allclose(backward, forward.conj(), atol=1e-10)
