@@ -4,6 +4,8 @@ Null: maps with correlated edges that do not differ between two groups of subjec
 data sets with any significant result must not exceed the family-wise level (5 %). Power: a
 directed network (a chain and a star) is stronger in one group; reported are the fractions of data
 sets and edges in which it is detected, and the fraction of reversed edges that are significant.
+
+From series: the same for the whole way from signals to p (:mod:`benchmarks.group_series`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import sys
 import numpy as np
 from scipy.stats import binom
 
+from benchmarks.group_series import report
 from benchmarks.table import save, show
 from npi_bids.connectivity.network_measures import network_stack
 from npi_bids.group.glm import Contrast, Design, estimate
@@ -34,7 +37,13 @@ def main() -> int:
     parser.add_argument("--n-null", type=int, default=500)
     parser.add_argument("--n-power", type=int, default=100)
     parser.add_argument("--n-permutations", type=int, default=199)
+    parser.add_argument("--n-sets", type=int, default=40, help="data sets of series; 0: none")
+    parser.add_argument("--n-pretrained", type=int, default=20, help="of them, with pretrain")
     args = parser.parse_args()
+    if args.n_sets:
+        save("inference_series", report(args.n_sets, args.n_pretrained))
+    if not args.n_null:
+        return 0
     settings = PermuteSettings(
         n_permutations=args.n_permutations, network_statistic="both", nbs_threshold=2.5
     )

@@ -221,9 +221,11 @@ def values_of(record):
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
-def describe_with_largest(maps, weighing):
+def describe_with_largest(maps, tested, weighing):
     largest = np.asarray(maps).max(axis=0)
-    return DescriptionWithLargest(**values_of(describe_maps(maps, weighing)), largest=largest)
+    return DescriptionWithLargest(
+        **values_of(describe_maps(maps, tested, weighing)), largest=largest
+    )
 
 
 def permute_with_share(*args, **options):

@@ -14,10 +14,10 @@ from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
-from npi_bids.group.pretraining import pretrained_on
+from npi_bids.group.pretraining import REVERSED, UNSHRUNK, pretrained_on
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups, TestGroup
 
-MAP, ERRORS = MEASURES[0], "npistderr"
+MAP = MEASURES[0]
 
 
 def init_groups_wf(
@@ -81,8 +81,8 @@ def init_groups_wf(
         inputs.rows = subject_rows(cohort, out_dir)
         for measure in (MAP, *averaged):
             setattr(inputs, measure, [str(path) for path in matrices[measure]])
-        if settings.group.weights == "precision":
-            setattr(inputs, ERRORS, [str(path) for path in _files(cohort, ERRORS)])
+        for measure in _tested_measures(cohort, len(matrices[MAP])):
+            setattr(inputs, measure, [str(path) for path in _files(cohort, measure)])
         workflow.connect(group_wf, "outputnode.files", files, f"in{number}")
     return workflow
 
@@ -122,8 +122,9 @@ def init_group_wf(
     ------
     npi
         Maps (``relmat.tsv``) of all subjects; the file names identify subject and session.
-    npistderr
-        Their standard errors; only with weights by precision.
+    npiunshrunk, npireversed
+        Maps without prior of all subjects, forwards and in reversed time. If they are set, tests
+        read them instead of the maps.
     rows
         One row of variables per subject, in the order of their labels, from
         :func:`npi_bids.group.cohorts.subject_rows`.
@@ -137,8 +138,7 @@ def init_group_wf(
         structure of a dataset.
     """
     workflow = pe.Workflow(name=name)
-    precise = settings.group.weights == "precision"
-    fields = [MAP, "rows", *measures, *([ERRORS] if precise else [])]
+    fields = [MAP, UNSHRUNK, REVERSED, "rows", *measures]
     inputnode = pe.Node(niu.IdentityInterface(fields), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files"]), name="outputnode")
     describe = pe.Node(DescribeGroup(), name="describe", mem_gb=1.5)
@@ -154,13 +154,15 @@ def init_group_wf(
             (inputnode, node, [(measure, "matrices")]),
             (node, files, [("files", f"in{number}")]),
         ])  # fmt: skip
-    workflow.connect(inputnode, "rows", describe, "rows")
-    if precise:
-        workflow.connect(inputnode, ERRORS, describe, "errors")
+    workflow.connect([
+        (inputnode, describe, [
+            ("rows", "rows"), (UNSHRUNK, "unshrunk"), (REVERSED, "reversed"),
+        ]),
+    ])  # fmt: skip
     if settings.model.effective_formula:
         nodes["test"] = test = _init_test_node(settings, n_threads)
         workflow.connect([
-            (inputnode, test, [(MAP, "matrices"), ("rows", "rows")]),
+            (inputnode, test, [(MAP, "matrices"), (UNSHRUNK, "unshrunk"), ("rows", "rows")]),
             (test, files, [("files", f"in{n_steps}")]),
         ])  # fmt: skip
         if not settings.model.paired:
@@ -175,6 +177,13 @@ def _files(cohort: Cohort, output_name: str) -> list[Path]:
     """Return the files of one output of all subjects that have it."""
     paths = (model.path(output_name) for models in cohort.subjects.values() for model in models)
     return [path for path in paths if path.is_file()]
+
+
+def _tested_measures(cohort: Cohort, n_maps: int) -> tuple[str, ...]:
+    """Return the measures without prior if every map of a group has them."""
+    measures = UNSHRUNK, REVERSED
+    complete = all(len(_files(cohort, measure)) == n_maps for measure in measures)
+    return measures if complete else ()
 
 
 def _init_test_node(settings: GroupAnalysis, n_threads: int) -> Any:

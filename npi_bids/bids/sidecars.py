@@ -916,9 +916,6 @@ def qualify_tests(subject_fields: FieldsT, *, tested: bool) -> FieldsT:
     return replace(
         subject_fields,
         not_tested=subject_fields.not_tested if tested else "",
-        tested_measure=subject_fields.tested_measure if tested else "",
-        tested_as_they_are=subject_fields.tested_as_they_are if tested else "",
-        window_power=subject_fields.window_power if tested else None,
         few_subjects=describe_small_sample(subject_fields.number_of_subjects)
         if tested and is_small
         else "",

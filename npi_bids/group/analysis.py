@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from npi_bids.bids.outputs import output_path
 from npi_bids.bids.sidecars import (
@@ -32,10 +34,13 @@ from npi_bids.group.description import (
     leave_one_out_correlation,
     measure_repeatability,
 )
-from npi_bids.group.map_stack import MapStack, write_stack
-from npi_bids.group.motion import motion_effect
-from npi_bids.group.pretraining import why_not_tested
+from npi_bids.group.direction import GroupDirection, assess_direction, write_changes
+from npi_bids.group.map_stack import MapStack, create_maps, write_stack
+from npi_bids.group.motion import MotionEffect, motion_effect
+from npi_bids.group.pretraining import describe_tested, why_not_tested
+from npi_bids.group.reliability import map_reliability
 from npi_bids.group.settings import GroupSettings
+from npi_bids.group.subject_weights import fit_weights
 from npi_bids.group.tables import (
     Column,
     description_columns,
@@ -45,12 +50,19 @@ from npi_bids.group.tables import (
     region_table,
     subject_table,
 )
+from npi_bids.group.verdict import describe_group
 from npi_bids.io.files import check_case
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import Table, read_matrix, write_matrix, write_table
-from npi_bids.records import ECResult
+from npi_bids.records import Array, ECResult
 
 Matrices = Mapping[str, Sequence[Path]]
+# Columns of the table of edges on the direction of the group.
+_DIRECTION = {
+    "direction": "groupdirection",
+    "direction_q": "groupdirectionq",
+    "direction_p_fwe": "groupdirectionfwe",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +167,26 @@ def save_averages(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectMaps:
+    """Files of the maps of a group, by subject.
+
+    Attributes
+    ----------
+    shown
+        The maps.
+    unshrunk, reversed
+        The maps without prior, and those of the signals with time reversed; empty unless every
+        subject has them.
+    """
+
+    shown: Matrices
+    unshrunk: Matrices = field(default_factory=dict)
+    reversed: Matrices = field(default_factory=dict)
+
+
 def save_description(
-    matrices: Matrices,
-    errors: Matrices,
+    matrices: SubjectMaps,
     rows: Sequence[Mapping[str, object]],
     target: GroupTarget,
     settings: GroupSettings,
@@ -168,9 +197,8 @@ def save_description(
     Parameters
     ----------
     matrices
-        Maps of each subject.
-    errors
-        Their standard errors, if entries are weighted by their precision.
+        Maps of each subject. Those without prior are tested, and measured for reliability and
+        motion, if there are any; the mean that is shown is that of the maps.
     rows
         One row of the subjects' table for each subject, in the order of their labels.
     target
@@ -183,54 +211,114 @@ def save_description(
     Returns
     -------
     Path
-        The folder of that array.
+        The folder of the array of the maps that are tested.
     """
-    stack = write_stack(matrices, folder / "maps")
+    stack = tested = write_stack(matrices.shown, folder / "maps")
+    if matrices.unshrunk:
+        tested = write_stack(matrices.unshrunk, folder / "unshrunk")
     regions = Regions(target.regions_file, stack.labels, settings.network_table)
+    weights = fit_weights(
+        tested.maps, np.ones((len(tested.maps), 1)), numeric_column(rows, "n_windows")
+    )
     quality = numeric_column(rows, "r_split") if settings.weights == "quality" else None
-    precise = write_stack(errors, folder / "errors").maps if errors else None
-    weighing = Weighing(quality, precise, settings.trim, settings.min_subjects)
-    why_untested = why_not_tested(target.pretrained_on, mean=True)
-    description = describe_maps(stack.maps, weighing)
-    description = blank_fields(description, INFERENCE) if why_untested else description
-    motion = motion_effect(stack.maps, numeric_column(rows, "mean_fd"), regions.centres)
-    if motion and why_not_tested(target.pretrained_on, mean=False):
-        motion = replace(motion, share_significant=float("nan"))
-    repeatability = measure_repeatability(stack.maps, stack.visits, stack.owner)
-    base_fields = replace(_group_fields(stack.subjects, settings), not_tested=why_untested)
-    fields = replace(
+    weighing = Weighing(quality, weights.values, settings.trim, settings.min_subjects)
+    base_fields = replace(
+        _group_fields(stack.subjects, settings),
+        not_tested=why_not_tested(target.pretrained_on, tested.measure, mean=True),
+        tested_measure=tested.measure,
+        tested_as_they_are=describe_tested(tested.measure),
+        window_power=weights.power,
+    )
+    group = _Group(stack, tested, regions, weighing)
+    direction = _assess_direction(tested, matrices.reversed, weights.values, folder)
+    whole_map = map_reliability(tested.maps) if matrices.unshrunk else None
+    motion = _measure_motion(group, rows, target)
+    map_fields = replace(
         base_fields,
-        split_half_of_subjects=repeatability.split_half,
-        reliability=repeatability.summary,
+        group_verdict=describe_group(
+            len(stack.subjects), whole_map, direction.summary if direction else None
+        ),
+        map_reliability=whole_map,
+        direction=direction.summary if direction else None,
         motion_effect=motion.summary if motion else None,
     )
-    edge_values = (
-        description.edge_values()
-        | repeatability.edge_values()
-        | ({"groupmotion": motion.r} if motion else {})
+    edge_values = (direction.edge_values() if direction else {}) | (
+        {"groupmotion": motion.r} if motion else {}
     )
-    if settings.normalize == "max":
-        edge_values["groupmax"] = scale_to_strongest(stack.square(description.mean).matrix).ravel()
-    for output_name, values in edge_values.items():
-        target.save(output_name, stack.square(values), fields)
-    columns = description_columns(description, stack.subjects)
-    target.save_table("edges", edge_table(stack.labels, columns, regions.network), base_fields)
-    _save_regions(stack, regions, target, weighing, base_fields)
-    correlations = leave_one_out_correlation(stack.maps)
+    _save_edges(group, edge_values, target, map_fields, settings.normalize)
+    _save_regions(group, target, base_fields)
+    correlations = leave_one_out_correlation(tested.maps)
     target.save_table(
         "subjects", subject_table(rows, correlations, find_outliers(correlations)), base_fields
     )
-    return folder / "maps"
+    return folder / ("unshrunk" if matrices.unshrunk else "maps")
 
 
-def _save_regions(
-    stack: MapStack,
-    regions: Regions,
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """The maps of a group: those that are shown, and those that are tested."""
+
+    shown: MapStack
+    tested: MapStack
+    regions: Regions
+    weighing: Weighing
+
+
+def _save_edges(
+    group: _Group,
+    edge_values: dict[str, Array],
     target: GroupTarget,
-    weighing: Weighing,
     fields: GroupFields,
+    normalize: str,
 ) -> None:
+    """Write matrices and table of the edges; ``edge_values`` are further matrices."""
+    stack, tested = group.shown, group.tested
+    description = describe_maps(stack.maps, tested.maps, group.weighing)
+    description = blank_fields(description, INFERENCE) if fields.not_tested else description
+    repeatability = measure_repeatability(tested.maps, tested.visits, tested.owner)
+    matrix_fields_ = replace(
+        fields,
+        split_half_of_subjects=repeatability.split_half,
+        reliability=repeatability.summary,
+    )
+    edge_values = description.edge_values() | repeatability.edge_values() | edge_values
+    if normalize == "max":
+        edge_values["groupmax"] = scale_to_strongest(stack.square(description.mean).matrix).ravel()
+    for output_name, values in edge_values.items():
+        target.save(output_name, stack.square(values), matrix_fields_)
+    columns = description_columns(description, stack.subjects)
+    columns |= {name: edge_values[key] for name, key in _DIRECTION.items() if key in edge_values}
+    table = edge_table(stack.labels, columns, group.regions.network)
+    target.save_table("edges", table, fields)
+
+
+def _assess_direction(
+    tested: MapStack, reversed_: Matrices, weights: Array, folder: Path
+) -> GroupDirection | None:
+    """Test the direction of a group; None without maps of reversed time."""
+    if not reversed_:
+        return None
+    backward = write_stack(reversed_, folder / "reversed")
+    changes = create_maps(folder / "changes.npy", tested.maps)
+    write_changes(tested.maps, backward.maps, changes)
+    return assess_direction(changes, weights)
+
+
+def _measure_motion(
+    group: _Group, rows: Sequence[Mapping[str, object]], target: GroupTarget
+) -> MotionEffect | None:
+    """Correlate maps with motion; without the share of significant edges if it is not valid."""
+    tested, centres = group.tested, group.regions.centres
+    motion = motion_effect(tested.maps, numeric_column(rows, "mean_fd"), centres)
+    if motion and why_not_tested(target.pretrained_on, tested.measure, mean=False):
+        return replace(motion, share_significant=float("nan"))
+    return motion
+
+
+def _save_regions(group: _Group, target: GroupTarget, fields: GroupFields) -> None:
     """Write the tables of regions and of pairs of networks."""
+    stack, regions = group.shown, group.regions
+    maps = stack.maps, group.tested.maps
 
     def to_columns(description: Description) -> dict[str, Column]:
         reported = blank_fields(description, INFERENCE) if fields.not_tested else description
@@ -238,14 +326,14 @@ def _save_regions(
 
     region_columns = {
         figure: to_columns(description)
-        for figure, description in describe_regions(stack.maps, stack.n_regions, weighing).items()
+        for figure, description in describe_regions(*maps, stack.n_regions, group.weighing).items()
     }
     table = region_table(regions, region_columns)
     target.save_table("regions", table, fields, untested=NOT_AGAINST_ZERO)
     pairs = {
         grouping: (names, to_columns(description))
         for grouping, names, description in describe_networks(
-            stack.maps, stack.labels, regions.networks, weighing
+            maps, stack.labels, regions.networks, group.weighing
         )
     }
     if pairs:

@@ -28,7 +28,8 @@ from npi_bids.wording import count_noun
 
 # Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
-    *("participant_id", "n_maps", "mean_fd", "minutes", "verdict", "r_split", "expected_r"),
+    *("participant_id", "n_maps", "mean_fd", "minutes", "n_windows", "verdict", "r_split"),
+    "expected_r",
 )
 # Columns that the description of a group adds to them.
 _ADDED_COLUMNS = ("r_with_others", "outlier")
@@ -165,6 +166,7 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
                 "n_maps": len(models),
                 "mean_fd": mean_displacement(runs),
                 "minutes": sum(run.samples_kept * run.repetition_time for run in runs) / 60,
+                "n_windows": sum(figures.n_windows for figures in quality),
                 "verdict": min(verdicts, key=VERDICTS.index),
                 "r_split": _mean(figures.r_split for figures in quality),
                 "expected_r": _mean(figures.expected_r for figures in quality),

@@ -23,6 +23,7 @@ from npi_bids.connectivity.network_measures import (
     groupings,
     network_stack,
 )
+from npi_bids.group.glm import Contrast, Design, estimate
 from npi_bids.group.map_stack import split_edges
 from npi_bids.group.reliability import Reliability, reliability, split_half_of_group
 from npi_bids.matrices import SD_PER_MAD
@@ -32,7 +33,9 @@ from npi_bids.records import Array, Mask
 # doi:10.1016/j.jesp.2013.03.013: "very conservative").
 OUTLIER_SD = 3.0
 # Fields that assume independent subjects, and those among them that test a mean of 0.
-INFERENCE = ("standard_error", "t", "p", "q", "lower", "upper", "sign_consistency")
+INFERENCE = (
+    *("tested_mean", "standard_error", "t", "p", "q", "lower", "upper", "sign_consistency"),
+)
 TESTS_OF_ZERO = ("t", "p", "q", "sign_consistency")
 
 
@@ -44,13 +47,15 @@ class Description:
     ----------
     mean, sd, n
         Mean, sample standard deviation, and number of subjects that have the edge.
+    tested_mean
+        Mean of the tested maps, with the weights of the test.
     standard_error, t, p, q
-        Standard error and t of the mean, two-sided p of a mean of 0, and its Benjamini-Hochberg q
-        over all edges.
+        Its standard error and t, two-sided p of a mean of 0, and Benjamini-Hochberg q over all
+        edges (NaN for fewer than eight subjects).
     lower, upper
-        Ends of the 95 % interval of the mean.
+        Ends of its 95 % interval.
     sign_consistency
-        Share of the subjects whose entry has the sign of the mean.
+        Share of the subjects whose tested entry has the sign of the tested mean.
     influence
         Largest change of the mean when one subject is left out, in standard errors.
     influential
@@ -62,6 +67,7 @@ class Description:
     mean: Array
     sd: Array
     n: Array
+    tested_mean: Array
     standard_error: Array
     t: Array
     p: Array
@@ -88,8 +94,9 @@ def blank_fields(description: DescriptionT, names: Sequence[str]) -> Description
 def describe(
     maps: Array,
     *,
+    tested: Array | None = None,
     weights: Array | None = None,
-    errors: Array | None = None,
+    test_weights: Array | None = None,
     trim: float = 0.1,
     min_subjects: int = 2,
 ) -> Description:
@@ -99,21 +106,17 @@ def describe(
     ----------
     maps
         Shape (n_subjects, n_edges); NaN where a subject lacks the edge.
+    tested
+        Maps whose mean is tested, same shape; ``maps`` if None.
     weights
-        Shape (n_subjects,), not negative; equal where None.
-    errors
-        Shape (n_subjects, n_edges); standard errors of the entries. If present, entries
-        are weighted by their inverse square, times ``weights``.
+        Shape (n_subjects,), not negative; weights of mean and SD, equal if None.
+    test_weights
+        Shape (n_subjects,); weights of the test, in proportion to the inverse variance of the
+        subjects' maps; equal if None.
     trim
         Share of the subjects that the trimmed mean leaves out on either side.
     min_subjects
         Number of subjects that an edge needs.
-
-    Notes
-    -----
-    The standard error of a weighted mean is that of the weighted deviations,
-    ``sqrt(sum w^2 (x - m)^2) / sum w``, times ``sqrt(n / (n - 1))``, which is the usual one where
-    weights are equal.
 
     Examples
     --------
@@ -121,24 +124,44 @@ def describe(
     >>> description.mean, description.sd, description.n
     (array([2., 0.]), array([1., 1.]), array([3., 3.]))
     """
-    n_rows, n_edges = maps.shape
-    parts = []
-    for edges in split_edges(n_rows, n_edges):
-        weight = np.ones(n_rows) if weights is None else weights
-        block = np.asarray(maps[:, edges], dtype=np.float64)
-        spread = weight[:, None] * np.ones(block.shape[1])
-        if errors is not None:
-            spread = spread / np.asarray(errors[:, edges], dtype=np.float64) ** 2
-        parts.append(_describe_block(block, spread, trim, min_subjects))
+    weight = np.ones(len(maps)) if weights is None else weights
+    parts = [
+        _describe_block(np.asarray(maps[:, edges], dtype=np.float64), weight, trim, min_subjects)
+        for edges in split_edges(*maps.shape)
+    ]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Description(q=fdr_q_values(joined["p"]), **joined)
+    joined |= _test_mean(maps if tested is None else tested, test_weights, min_subjects)
+    return Description(**joined)
+
+
+def _test_mean(maps: Array, weights: Array | None, min_subjects: int) -> dict[str, Array]:
+    """Test the mean of every edge against 0, with moderated variances."""
+    n_rows, n_edges = maps.shape
+    if n_rows < 2:
+        return {name: np.full(n_edges, np.nan) for name in INFERENCE}
+    contrast = Contrast("mean", np.ones((1, 1)))
+    design = Design(np.ones((n_rows, 1)), ("mean",), (contrast,), np.zeros(n_rows), weights)
+    fit = estimate(maps, design, contrast)
+    same = np.full(n_edges, np.nan)
+    for edges in split_edges(n_rows, n_edges):
+        agrees = np.sign(maps[:, edges]) == np.sign(fit.effect[edges])
+        n_agree = np.where(np.isfinite(maps[:, edges]), agrees, 0).sum(axis=0)
+        same[edges] = n_agree / np.maximum(fit.n[edges], 1)
+    margin = student.ppf(0.975, fit.df) * fit.standard_error
+    enough = fit.n >= max(min_subjects, 2)
+    q = fdr_q_values(np.where(enough, fit.p, np.nan))
+    tests = {
+        "tested_mean": fit.effect, "standard_error": fit.standard_error, "t": fit.statistic,
+        "p": fit.p, "q": np.where(np.isfinite(fit.q), q, np.nan), "lower": fit.effect - margin,
+        "upper": fit.effect + margin, "sign_consistency": same,
+    }  # fmt: skip
+    return {name: np.where(enough, values, np.nan) for name, values in tests.items()}
 
 
 def _describe_block(x: Array, weight: Array, trim: float, min_subjects: int) -> dict[str, Array]:
-    present = np.isfinite(x) & np.isfinite(weight) & (weight > 0)
+    present = np.isfinite(x) & (np.isfinite(weight) & (weight > 0))[:, None]
     n = present.sum(axis=0).astype(float)
-    enough = n >= min_subjects
-    w = np.where(present, weight, 0.0)
+    w = np.where(present, weight[:, None], 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         w = w / w.sum(axis=0)
         mean = np.where(present, w * x, 0.0).sum(axis=0)
@@ -146,27 +169,19 @@ def _describe_block(x: Array, weight: Array, trim: float, min_subjects: int) -> 
         unbiased = n / (n - 1)
         sd = np.sqrt((w * deviation**2).sum(axis=0) * unbiased)
         error = np.sqrt((w**2 * deviation**2).sum(axis=0) * unbiased)
-        t = mean / error
-        p = 2 * student.sf(np.abs(t), n - 1)
         change = np.abs(w * deviation) / (1 - w)
-        same = (np.sign(x) == np.sign(mean)) & present
+        influence = np.where(error > 0, change.max(axis=0) / error, np.nan)
         median, trimmed = _order_statistics(np.where(present, x, np.nan), n, trim)
-        margin = student.ppf(0.975, np.maximum(n - 1, 1)) * error
-        statistics = {
-            "mean": mean, "sd": sd, "standard_error": error, "t": t, "p": p,
-            "lower": mean - margin, "upper": mean + margin, "median": median, "trimmed": trimmed,
-            "sign_consistency": same.sum(axis=0) / n, "influence": change.max(axis=0) / error,
-        }  # fmt: skip
-    single = n < 2
-    need_two = ("sd", "standard_error", "t", "p", "lower", "upper", "influence")
-    reported = {
-        name: np.where(enough & ~(single if name in need_two else ~enough), value, np.nan)
-        for name, value in statistics.items()
+    enough, two = n >= min_subjects, n >= max(min_subjects, 2)
+    return {
+        "mean": np.where(enough, mean, np.nan),
+        "sd": np.where(two, sd, np.nan),
+        "n": n,
+        "influence": np.where(two, influence, np.nan),
+        "influential": np.where(present, change, -1).argmax(axis=0),
+        "median": np.where(enough, median, np.nan),
+        "trimmed": np.where(enough, trimmed, np.nan),
     }
-    # Without spread there is no test: 0 over 0 on the diagonal is no finding.
-    for name in ("t", "p", "influence"):
-        reported[name] = np.where(error > 0, reported[name], np.nan)
-    return {**reported, "n": n, "influential": np.where(present, change, -1).argmax(axis=0)}
 
 
 def _order_statistics(x: Array, n: Array, trim: float) -> tuple[Array, Array]:
@@ -242,14 +257,15 @@ class Weighing:
     ----------
     quality
         Shape (n_subjects,), from 0 to 1; equal where None. Unknown quality counts as the mean.
-    errors
-        Standard errors of the entries, shape of the maps, or None.
+        Weighs subjects in the mean and the SD that are shown.
+    test_weights
+        Shape (n_subjects,); weights of the tests.
     trim, min_subjects
         As in :func:`~npi_bids.group.description.describe`.
     """
 
     quality: Array | None
-    errors: Array | None
+    test_weights: Array | None
     trim: float
     min_subjects: int
 
@@ -263,6 +279,17 @@ class Weighing:
         weights: Array = np.where(np.isfinite(clipped), clipped, mean)
         return weights
 
+    def describe(self, maps: Array, tested: Array) -> Description:
+        """Describe values of subjects, and test the mean of others."""
+        return describe(
+            maps,
+            tested=tested,
+            weights=self.weights,
+            test_weights=self.test_weights,
+            trim=self.trim,
+            min_subjects=self.min_subjects,
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapDescription(Description):
@@ -274,32 +301,24 @@ class MapDescription(Description):
         return {output.name: getattr(self, output.value) for output in outputs if output.value}
 
 
-def describe_maps(maps: Array, weighing: Weighing) -> MapDescription:
+def describe_maps(maps: Array, tested: Array, weighing: Weighing) -> MapDescription:
     """Describe the edges of a group; the diagonal, which is no connection, is not tested."""
-    description = describe(
-        maps,
-        weights=weighing.weights,
-        errors=weighing.errors,
-        trim=weighing.trim,
-        min_subjects=weighing.min_subjects,
-    )
+    description = weighing.describe(maps, tested)
     return MapDescription(
         *(getattr(description, name) for name in Description.__dataclass_fields__)
     )
 
 
-def describe_regions(maps: Array, n_regions: int, weighing: Weighing) -> dict[str, Description]:
+def describe_regions(
+    maps: Array, tested: Array, n_regions: int, weighing: Weighing
+) -> dict[str, Description]:
     """Describe the figures of regions over subjects, by figure.
 
     Figures that have the same sign for every map are not tested against 0.
     """
+    of_tested = flow_stack(tested, n_regions)
     described = {
-        figure: describe(
-            values,
-            weights=weighing.weights,
-            trim=weighing.trim,
-            min_subjects=weighing.min_subjects,
-        )
+        figure: weighing.describe(values, of_tested[figure])
         for figure, values in flow_stack(maps, n_regions).items()
     }
     return {
@@ -309,24 +328,18 @@ def describe_regions(maps: Array, n_regions: int, weighing: Weighing) -> dict[st
 
 
 def describe_networks(
-    maps: Array,
+    maps: tuple[Array, Array],
     labels: tuple[str, ...],
     columns: Mapping[str, Sequence[str]],
     weighing: Weighing,
 ) -> Iterator[tuple[str, tuple[str, ...], Description]]:
-    """Yield each grouping of the regions, its networks, and the description of their pairs."""
+    """Yield each grouping of the regions, its networks, and the description of their pairs.
+
+    ``maps`` are those that are shown, and those that are tested.
+    """
     for grouping, networks in groupings(labels, columns).items():
-        pairs, names = network_stack(maps, labels, networks)
-        yield (
-            grouping,
-            names,
-            describe(
-                pairs,
-                weights=weighing.weights,
-                trim=weighing.trim,
-                min_subjects=weighing.min_subjects,
-            ),
-        )
+        (shown, names), (tested, _) = (network_stack(each, labels, networks) for each in maps)
+        yield grouping, names, weighing.describe(shown, tested)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

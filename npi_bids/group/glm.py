@@ -1,6 +1,7 @@
 """General linear models of every edge over subjects: estimates, t or F, and parametric p.
 
-Edges are columns and subjects are rows; designs come from :mod:`npi_bids.group.design`.
+Edges are columns and subjects are rows; designs come from :mod:`npi_bids.group.design`. Variances
+are moderated over edges (:mod:`npi_bids.group.moderation`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from npi_bids.assessment.uncertainty import fdr_q_values
+from npi_bids.bids.sidecars import FEWEST_FOR_Q
 from npi_bids.errors import NoUsableDataError, SettingsError
 from npi_bids.group.map_stack import split_edges
+from npi_bids.group.moderation import moderate, prior_variance
 from npi_bids.records import Array, Mask
 
 _SINGULAR = 1e-8
+_FITTED = ("effect", "root_spread", "numerator", "variance", "free", "n")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +60,23 @@ class Design:
         What is tested.
     blocks
         Shape (n_subjects,); subjects are exchanged only within a block.
+    weights
+        Shape (n_subjects,); weights of the subjects, in proportion to the inverse variance of
+        their maps; equal if None.
     """
 
     matrix: Array
     columns: tuple[str, ...]
     contrasts: tuple[Contrast, ...]
     blocks: Array
+    weights: Array | None = None
+
+    @property
+    def root_weights(self) -> Array:
+        """Square roots of the weights, by which rows are multiplied, shape (n_subjects,)."""
+        n = len(self.matrix)
+        roots: Array = np.ones(n) if self.weights is None else np.sqrt(self.weights)
+        return roots
 
     def __post_init__(self) -> None:
         n_rows, n_columns = self.matrix.shape
@@ -92,9 +107,12 @@ class Estimate:
     statistic
         t or F.
     p, q
-        Parametric p, two-sided for t, and its Benjamini-Hochberg q over all edges.
+        Parametric p, two-sided for t, and its Benjamini-Hochberg q over all edges; q is NaN for
+        fewer than eight subjects.
     n
         Number of subjects that have the edge.
+    df
+        Degrees of freedom of its variance, those that all edges contribute included.
     """
 
     effect: Array
@@ -103,10 +121,11 @@ class Estimate:
     p: Array
     q: Array
     n: Array
+    df: Array
 
 
 def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
-    """Fit every edge by least squares, over the subjects that have it.
+    """Fit every edge by weighted least squares, over the subjects that have it.
 
     Edges that the same subjects have are fitted together. Where the design is singular for the
     subjects that have the edge, the edge is NaN.
@@ -119,21 +138,54 @@ def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
         The explanatory variables, and the hypothesis to test.
     """
     n_rows, n_edges = maps.shape
-    results = np.full((5, n_edges), np.nan)
+    fitted = np.full((len(_FITTED), n_edges), np.nan)
+    roots = design.root_weights[:, None]
+    weighted = roots * design.matrix
     for edges in split_edges(n_rows, n_edges):
         block = np.asarray(maps[:, edges], dtype=np.float64)
+        constant = _is_constant(block)
+        block = roots * block
         present = np.isfinite(block)
         complete = present.all(axis=0)
-        block_results = np.full((5, block.shape[1]), np.nan)
-        block_results[:, complete] = _fit(block[:, complete], design.matrix, contrast)
+        block_results = np.full((len(_FITTED), block.shape[1]), np.nan)
+        block_results[:, complete] = _fit(block[:, complete], weighted, contrast)
         for columns in _group_columns(present, np.flatnonzero(~complete)):
             rows = present[:, columns[0]]
             block_results[:, columns] = _fit(
-                block[np.ix_(rows, columns)], design.matrix[rows], contrast
+                block[np.ix_(rows, columns)], weighted[rows], contrast
             )
-        results[:, edges] = block_results
-    effect, error, statistic, p, n = results
-    return Estimate(effect, error, statistic, p, fdr_q_values(p), n)
+        block_results[_FITTED.index("variance"), constant] = np.nan
+        fitted[:, edges] = block_results
+    return _test(dict(zip(_FITTED, fitted, strict=True)), contrast, n_rows)
+
+
+def _is_constant(block: Array) -> Mask:
+    """Return which columns do not vary over the subjects that have them."""
+    present = np.isfinite(block)
+    n = np.maximum(present.sum(axis=0), 1)
+    values = np.where(present, block, 0.0)
+    centred = np.where(present, values - values.sum(axis=0) / n, 0.0)
+    constant: Mask = (centred**2).sum(axis=0) <= 1e-24 * np.maximum(
+        (values**2).sum(axis=0), 1e-300
+    )
+    return constant
+
+
+def _test(fitted: dict[str, Array], contrast: Contrast, n_subjects: int) -> Estimate:
+    """Return the tests of the fitted edges, with moderated variances."""
+    variance, free, numerator = (fitted[name] for name in ("variance", "free", "numerator"))
+    moderated, df = moderate(variance, free, prior_variance(variance, free))
+    df = np.where(np.isfinite(variance), df, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if contrast.statistic == "t":
+            statistic = numerator / np.sqrt(moderated)
+            p = 2 * student.sf(np.abs(statistic), df)
+        else:
+            statistic = numerator / moderated
+            p = fisher.sf(statistic, len(contrast.matrix), df)
+    q = fdr_q_values(p) if n_subjects >= FEWEST_FOR_Q else np.full_like(p, np.nan)
+    error = fitted["root_spread"] * np.sqrt(moderated)
+    return Estimate(fitted["effect"], error, statistic, p, q, fitted["n"], df)
 
 
 def _group_columns(present: Mask, columns: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -145,33 +197,30 @@ def _group_columns(present: Mask, columns: NDArray[np.int64]) -> list[NDArray[np
 
 
 def _fit(y: Array, x: Array, contrast: Contrast) -> Array:
-    """Return effect, standard error, statistic, p and n of edges that the same subjects have."""
-    untestable = np.full((5, y.shape[1]), np.nan)
-    untestable[4] = len(y)
+    """Return the fields of edges that the same subjects have, in the order of ``_FITTED``.
+
+    The statistic is ``numerator / sqrt(variance)`` for t, and ``numerator / variance`` for F.
+    """
+    untestable = np.full((len(_FITTED), y.shape[1]), np.nan)
+    untestable[-1] = len(y)
     free = len(y) - x.shape[1]
     scaled = x / np.linalg.norm(x, axis=0).clip(1e-300)
     if free < 1 or np.linalg.matrix_rank(scaled, tol=_SINGULAR) < x.shape[1]:
         return untestable
     pieces = split_design(x, contrast)
-    centred = y - y.mean(axis=0)
-    constant = (centred**2).sum(axis=0) <= 1e-24 * np.maximum((y**2).sum(axis=0), 1e-300)
     effect = pieces.effect @ y
     residuals = y - pieces.basis @ (pieces.basis.T @ y)
-    noise = (residuals**2).sum(axis=0) / free
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if contrast.statistic == "t":
-            error = np.sqrt(noise * pieces.spread[0, 0])
-            statistic = effect[0] / error
-            p = 2 * student.sf(np.abs(statistic), free)
-            results = np.array([effect[0], error, statistic, p, untestable[4]])
-        else:
-            rows = len(contrast.matrix)
-            weighed = np.linalg.solve(pieces.spread, effect)
-            statistic = (effect * weighed).sum(axis=0) / rows / noise
-            p = fisher.sf(statistic, rows, free)
-            results = np.array([untestable[0], untestable[1], statistic, p, untestable[4]])
-    results[2:4, constant] = np.nan
-    return results
+    variance = (residuals**2).sum(axis=0) / free
+    same = np.ones(y.shape[1])
+    if contrast.statistic == "t":
+        root_spread = np.sqrt(pieces.spread[0, 0])
+        numerator = effect[0] / root_spread
+        fields = effect[0], root_spread * same, numerator, variance, free * same, len(y) * same
+    else:
+        weighed = np.linalg.solve(pieces.spread, effect)
+        numerator = (effect * weighed).sum(axis=0) / len(contrast.matrix)
+        fields = np.nan * same, np.nan * same, numerator, variance, free * same, len(y) * same
+    return np.array(fields)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,7 +259,7 @@ def split_design(x: Array, contrast: Contrast) -> Pieces:
 def drop_test(result: Estimate) -> Estimate:
     """Return only the effects of a contrast whose test is not valid."""
     blank = np.full(result.effect.shape, np.nan)
-    return Estimate(result.effect, blank, blank, blank, blank, result.n)
+    return Estimate(result.effect, blank, blank, blank, blank, result.n, blank)
 
 
 def depends_on_mean(design: Design, contrast: Contrast) -> bool:

@@ -20,13 +20,15 @@ from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, drop
 from npi_bids.group.harmonization import harmonise
 from npi_bids.group.map_stack import MapStack, create_maps
 from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
-from npi_bids.group.pretraining import why_not_tested
+from npi_bids.group.pretraining import describe_tested, why_not_tested
 from npi_bids.group.settings import ModelSettings, PermuteSettings
+from npi_bids.group.subject_weights import fit_weights
 from npi_bids.group.tables import (
     component_table,
     edge_table,
     estimate_columns,
     network_rows,
+    numeric_column,
     permuted_columns,
     region_table,
 )
@@ -72,8 +74,16 @@ def save_tests(
         harmonise(maps, list_sites(rows, built, model.harmonize), built.covariates, harmonised)
         maps = harmonised
     regions = Regions(target.regions_file, stack.labels, network_table)
-    test = _Test(maps, regions, built.design, correction, target)
-    fields = _model_fields(built, rows, settings)
+    n_windows = numeric_column(rows, "n_windows")[built.rows]
+    weights = fit_weights(maps, built.design.matrix, n_windows)
+    design = replace(built.design, weights=weights.values)
+    test = _Test(maps, regions, design, correction, target)
+    fields = replace(
+        _model_fields(built, rows, settings),
+        tested_measure=stack.measure,
+        tested_as_they_are=describe_tested(stack.measure),
+        window_power=weights.power,
+    )
     contrasts = built.design.contrasts
     for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
         contrast = next(contrast for contrast in contrasts if contrast.name == name)
@@ -98,7 +108,7 @@ class _Test:
         """Add the fields of a contrast to the fields of its model."""
         of_mean = depends_on_mean(self.design, contrast)
         why_untested = why_not_tested(
-            self.target.pretrained_on, mean=of_mean and not fields.paired
+            self.target.pretrained_on, fields.tested_measure, mean=of_mean and not fields.paired
         )
         is_permuted = self.correction.n_permutations and not why_untested
         permuted_by = "changes of sign" if of_mean else "exchange of residuals"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from npi_bids.bids.outputs import MEASURES, parse_name
 from npi_bids.errors import NoUsableDataError
 from npi_bids.group.average import align, average
 from npi_bids.group.settings import GroupSettings
@@ -42,6 +43,8 @@ class MapStack:
     visits, owner
         Maps of all visits, shape (n_visits, n_regions^2), and the index of the subject of each;
         ``visits`` is ``maps`` where every subject has one visit.
+    measure
+        Measure of the maps: npi, or npiunshrunk.
     """
 
     labels: tuple[str, ...]
@@ -49,6 +52,7 @@ class MapStack:
     maps: Array
     visits: Array
     owner: NDArray[np.int64]
+    measure: str = MEASURES[0]
 
     @property
     def n_regions(self) -> int:
@@ -96,7 +100,8 @@ def write_stack(matrices: Mapping[str, Sequence[Path]], folder: Path) -> MapStac
         maps[number] = _average_visits(results).ravel()
     for array in (maps, visits):
         array.flush()
-    metadata = {"labels": list(labels), "subjects": subjects, "owner": owner}
+    measure = _find_measure(matrices[subjects[0]][0])
+    metadata = {"labels": list(labels), "subjects": subjects, "owner": owner, "measure": measure}
     write_json(folder / _METADATA, metadata)
     return read_stack(folder)
 
@@ -112,7 +117,9 @@ def write_differences(pairs: Mapping[str, tuple[Path, Path]], folder: Path) -> M
         maps[number] = (second - first).ravel()
     maps.flush()
     owner = list(range(len(subjects)))
-    write_json(folder / _METADATA, {"labels": list(labels), "subjects": subjects, "owner": owner})
+    measure = _find_measure(pairs[subjects[0]][0])
+    metadata = {"labels": list(labels), "subjects": subjects, "owner": owner, "measure": measure}
+    write_json(folder / _METADATA, metadata)
     return read_stack(folder)
 
 
@@ -123,7 +130,13 @@ def read_stack(folder: Path) -> MapStack:
     path = folder / _VISITS
     owner = np.array(metadata["owner"], dtype=np.int64)
     visits = np.load(path, mmap_mode="r") if len(owner) > len(maps) else maps
-    return MapStack(tuple(metadata["labels"]), tuple(metadata["subjects"]), maps, visits, owner)
+    names = tuple(metadata["labels"]), tuple(metadata["subjects"])
+    return MapStack(*names, maps, visits, owner, metadata["measure"])
+
+
+def _find_measure(path: Path) -> str:
+    """Return the measure in the name of a file."""
+    return parse_name(path.name).entities.get("meas", MEASURES[0])
 
 
 def create_maps(path: Path, like: Array) -> Array:

@@ -2,8 +2,9 @@
 
 Residuals of the nuisance part are exchanged (Freedman and Lane 1983; Winkler et al. 2014,
 doi:10.1016/j.neuroimage.2014.01.060), or their signs are changed where the mean of the subjects is
-tested. Networks are components of *directed* edges: an edge and its reverse are distinct. They are
-formed by a threshold (network-based statistic) or without one (TFNBS).
+tested. Rows are weighted first, and variances moderated over edges. Networks are components of
+*directed* edges: an edge and its reverse are distinct. They are formed by a threshold
+(network-based statistic) or without one (TFNBS).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from npi_bids.errors import (
 )
 from npi_bids.group.glm import Contrast, Design, Pieces, depends_on_mean, split_design
 from npi_bids.group.map_stack import split_edges
+from npi_bids.group.moderation import moderate, prior_variance
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.records import Array, Mask
 
@@ -231,8 +233,14 @@ class _Run:
     ) -> None:
         self.maps, self.edges, self.n_regions = maps, edges, n_regions
         self.design, self.contrast = design, contrast
-        self.pieces: Pieces = split_design(design.matrix, contrast)
+        self.roots = design.root_weights[:, None]
+        self.pieces: Pieces = split_design(self.roots * design.matrix, contrast)
         self.free = design.matrix.shape[0] - design.matrix.shape[1]
+        # Residuals of the nuisance part vary less than errors; a moderated variance, unlike that
+        # of a single edge, does not vary with them.
+        n, n_nuisance = len(maps), self.pieces.nuisance.shape[1]
+        exchanged = n if depends_on_mean(design, contrast) else n - 1
+        self.inflation = np.sqrt(exchanged / (n - n_nuisance))
         # The mean over subjects does not depend on their order, but it does depend on signs.
         self.flips = depends_on_mean(design, contrast)
 
@@ -247,7 +255,7 @@ class _Run:
         rng = np.random.default_rng(settings.group_seed)
         for start in range(0, settings.n_permutations, _TOGETHER):
             number = min(_TOGETHER, settings.n_permutations - start)
-            yield self.statistics([self._shuffle(rng) for _ in range(number)])
+            yield self.statistics([self._shuffle(rng) for _ in range(number)], self.inflation)
 
     def _shuffle(self, rng: np.random.Generator) -> _Shuffle:
         n = len(self.maps)
@@ -259,24 +267,34 @@ class _Run:
             order[rows] = rng.permutation(rows)
         return _Shuffle(order, np.ones(n))
 
-    def statistics(self, shuffles: list[_Shuffle]) -> Array:
-        """Return t or F of every shuffle and edge."""
-        values = np.empty((len(shuffles), self.edges.size))
+    def statistics(self, shuffles: list[_Shuffle], inflation: float = 1.0) -> Array:
+        """Return t or F of every shuffle and edge, with residuals times ``inflation``.
+
+        Variances are moderated in each shuffle anew, so that the statistic depends on the shuffled
+        data alone.
+        """
+        numerators = np.empty((len(shuffles), self.edges.size))
+        variances = np.empty_like(numerators)
         rows = np.concatenate([self.pieces.effect, self.pieces.basis.T])
         shuffled_rows = np.stack([self._reorder_rows(rows, shuffle) for shuffle in shuffles])
         n_effects = len(self.pieces.effect)
         inverse = np.linalg.inv(self.pieces.spread)
-        for start, block in self._residuals(len(shuffles)):
+        for start, residuals in self._residuals(len(shuffles)):
+            block = inflation * residuals
+            columns = slice(start, start + block.shape[1])
             products = shuffled_rows @ block
             effect, explained = products[:, :n_effects], products[:, n_effects:]
             residual = (block**2).sum(axis=0) - (explained**2).sum(axis=1)
-            noise = np.maximum(residual, 1e-300) / self.free
+            variances[:, columns] = np.maximum(residual, 1e-300) / self.free
             if self.contrast.statistic == "t":
-                part = effect[:, 0] / np.sqrt(noise * self.pieces.spread[0, 0])
+                numerators[:, columns] = effect[:, 0] / np.sqrt(self.pieces.spread[0, 0])
             else:
-                part = np.einsum("pie,ij,pje->pe", effect, inverse, effect) / n_effects / noise
-            values[:, start : start + block.shape[1]] = part
-        return values
+                squares = np.einsum("pie,ij,pje->pe", effect, inverse, effect)
+                numerators[:, columns] = squares / n_effects
+        for numerator, variance in zip(numerators, variances, strict=True):
+            moderated, _ = moderate(variance, self.free, prior_variance(variance, self.free))
+            numerator /= np.sqrt(moderated) if self.contrast.statistic == "t" else moderated
+        return numerators
 
     @staticmethod
     def _reorder_rows(rows: Array, shuffle: _Shuffle) -> Array:
@@ -291,6 +309,7 @@ class _Run:
         rows = len(self.maps) + n_shuffles * (nuisance.shape[1] + 3)
         for part in split_edges(rows, self.edges.size):
             block = _columns(self.maps, self.edges[part])
+            block = self.roots * block
             yield part.start, block - nuisance @ (nuisance.T @ block)
 
 

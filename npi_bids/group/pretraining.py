@@ -1,4 +1,4 @@
-"""Validity of tests over a group whose surrogates were pre-trained."""
+"""Which maps of the subjects are tested, and validity of tests of pre-trained surrogates."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from npi_bids.bids.sidecars import PretrainedOrigin
 
+UNSHRUNK, REVERSED = "npiunshrunk", "npireversed"  # names of outputs
 SAME, DIFFERENT, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
 _REASONS = {
     SAME: "The surrogates were pre-trained on subjects of this group, or on subjects that have "
     "the same labels. Each map is shrunk towards what the maps of the others share, so that "
     "subjects are not independent: t, p, q, intervals and the share of equal signs would make "
-    "noise look certain. Fit the subjects without --pretrained to test them. Agreement between "
-    "subjects is inflated, too.",
+    "noise look certain. Fit the subjects without --pretrained, or by a surrogate that has maps "
+    "without prior (hybrid, mou, var), to test them. Agreement between subjects is inflated, too.",
     UNKNOWN: "The sidecars of the maps do not say on which subjects the surrogates were "
     "pre-trained. If these are subjects of this group, they are not independent of each other, "
     "and tests would make noise look certain. Fit the subjects again to record it, or without "
@@ -24,6 +25,18 @@ _REASON_OF_MEAN = (
     "be significant whatever these subjects have. Differences between subjects and between "
     "sessions are tested; fit the subjects without --pretrained to test their mean."
 )
+_AS_THEY_ARE = (
+    "At least one subject has no map without prior (meas-npiunshrunk): its surrogate cannot be "
+    "fitted so, or it was fitted by an earlier version. The maps (meas-npi) are therefore tested "
+    "as they are. Where a prior shrinks them, each by a precision of its own, connections that "
+    "are 0 can take over what is taken from others, and groups whose scans differ in length can "
+    "differ without cause."
+)
+
+
+def describe_tested(measure: str) -> str:
+    """Return what it means that maps of a measure were tested; empty for those without prior."""
+    return "" if measure == UNSHRUNK else _AS_THEY_ARE
 
 
 def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
@@ -58,16 +71,23 @@ def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
     return DIFFERENT if included == {False} else UNKNOWN
 
 
-def why_not_tested(subjects: str, *, mean: bool) -> str:
+def why_not_tested(subjects: str, measure: str, *, mean: bool) -> str:
     """Return why a test is not valid, as text; empty where it is.
 
     Parameters
     ----------
     subjects
         On which subjects the surrogates were pre-trained, from :func:`pretrained_on`.
+    measure
+        Measure of the maps that are tested; those without prior do not know the group.
     mean
         Whether the mean of the maps is tested against 0, and not differences between them.
+
+    >>> why_not_tested(SAME, UNSHRUNK, mean=True)
+    ''
     """
+    if measure == UNSHRUNK:
+        return ""
     if subjects == DIFFERENT:
         return _REASON_OF_MEAN if mean else ""
     return _REASONS.get(subjects, "")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from npi_bids.bids.sidecars import MapReliability
 from npi_bids.group.map_stack import split_edges
+from npi_bids.matrices import antisymmetric
 from npi_bids.records import Array
 
 _SPLITS = 100
@@ -113,6 +115,49 @@ def _similarity(maps: Array, rows: NDArray[np.int64]) -> Array:
     scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
     similarity: Array = covariance / np.outer(scale, scale)
     return similarity
+
+
+def map_reliability(maps: Array) -> MapReliability | None:
+    """Return the reliability of the mean map over subjects, and that of its parts.
+
+    ``1 - mean(s^2 / n) / var(mean)`` over the entries off the diagonal that all subjects have: the
+    share of the variance of the mean map that is not sampling error. It equals the agreement of
+    the mean maps of random halves after the correction of Spearman and Brown, and estimates the
+    squared correlation with the mean of the population. For maps without prior only, because what
+    a prior adds to all of them counts as reliable.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_regions^2), may be memory-mapped.
+
+    Returns
+    -------
+    MapReliability or None
+        None for a single subject.
+    """
+    n, n_regions = len(maps), round(maps.shape[1] ** 0.5)
+    if n < 2:
+        return None
+    off = ~np.eye(n_regions, dtype=bool)
+    sums, squares = np.zeros((3, n_regions, n_regions)), np.zeros((3, n_regions, n_regions))
+    for row in range(n):
+        matrix = np.asarray(maps[row], dtype=np.float64).reshape(n_regions, n_regions)
+        odd = antisymmetric(matrix)
+        parts = np.array([matrix, matrix - odd, odd])
+        if row == 0:
+            origin = parts.copy()  # deviations from it lose no digits
+        sums += parts - origin
+        squares += (parts - origin) ** 2
+    means = sums / n
+    variances = (squares - n * means**2) / (n - 1)
+    shares = []
+    for mean, variance in zip(means + origin, variances, strict=True):
+        covered = off & np.isfinite(variance)
+        spread = mean[covered].var() if covered.any() else 0.0
+        share = 1 - variance[covered].mean() / n / spread if spread > 0 else np.nan
+        shares.append(float(share))
+    return MapReliability(all=shares[0], symmetric=shares[1], antisymmetric=shares[2])
 
 
 def split_half_of_group(maps: Array, rng: np.random.Generator) -> tuple[float, float]:

@@ -23,9 +23,10 @@ class GroupSettings:
     )
     weights: str = option(
         "none",
-        "weights of subjects in mean, SD and t: equal (none), split-half agreement (quality), or "
-        "inverse squared standard error of each edge (precision)",
-        choices=("none", "quality", "precision"),
+        "weights of subjects in the mean and SD that are shown: equal (none) or split-half "
+        "agreement (quality); tests weight subjects by their number of windows to a power that "
+        "the data choose",
+        choices=("none", "quality"),
     )
     trim: float = option(
         0.1, "fraction of subjects trimmed on either side for the trimmed mean",
@@ -38,6 +39,13 @@ class GroupSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.weights == "precision":
+            raise SettingsError(
+                "--weights precision is no longer available: standard errors of maps with a prior "
+                "are smallest where the prior is strongest, so that most weight went to the "
+                "subjects that say least. Tests weight subjects by their number of windows, "
+                "without an option; use --weights none or quality for the mean that is shown."
+            )
         check_options(self)
 
 

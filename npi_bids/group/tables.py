@@ -30,7 +30,7 @@ def description_columns(description: Description, subjects: Sequence[str]) -> di
     columns = {
         name: getattr(description, name)
         for name in (
-            *("n", "mean", "sd", "standard_error", "lower", "upper", "t", "p", "q"),
+            *("n", "mean", "sd", "tested_mean", "standard_error", "lower", "upper", "t", "p", "q"),
             *("sign_consistency", "median", "trimmed", "influence"),
         )
     }

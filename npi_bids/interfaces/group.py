@@ -94,15 +94,18 @@ class AverageGroup(_GroupInterface):
 
 
 class _DescribeInputSpec(_GroupInputSpec):
-    errors = InputMultiObject(
-        File(exists=True), desc="standard errors of the maps, for weights by precision"
+    unshrunk = InputMultiObject(
+        File(exists=True), desc="maps without prior, of all subjects, which are tested"
+    )
+    reversed = InputMultiObject(
+        File(exists=True), desc="the same for the signals with time reversed"
     )
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     settings = traits.Dict(mandatory=True, desc="fields of GroupSettings")
 
 
 class _DescribeOutputSpec(_GroupOutputSpec):
-    maps = Directory(exists=True, desc="folder with all maps as one array")
+    maps = Directory(exists=True, desc="folder with the maps that are tested as one array")
 
 
 class DescribeGroup(_GroupInterface):
@@ -112,13 +115,12 @@ class DescribeGroup(_GroupInterface):
     output_spec = _DescribeOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.group.analysis import save_description
+        from npi_bids.group.analysis import SubjectMaps, save_description
         from npi_bids.group.settings import GroupSettings
 
-        target = self._target(runtime)
+        inputs, target = self.inputs, self._target(runtime)
         folder = save_description(
-            _by_subject(self.inputs.matrices),
-            _by_subject(self.inputs.errors),
+            SubjectMaps(*map(_by_subject, (inputs.matrices, inputs.unshrunk, inputs.reversed))),
             plain(self.inputs.rows),
             target,
             GroupSettings(**self.inputs.settings),
@@ -130,6 +132,9 @@ class DescribeGroup(_GroupInterface):
 
 
 class _TestInputSpec(_GroupInputSpec):
+    unshrunk = InputMultiObject(
+        File(exists=True), desc="maps without prior, of all subjects, for paired tests"
+    )
     maps = Directory(exists=True, desc="folder with all maps as one array; not for paired tests")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
@@ -158,7 +163,8 @@ class TestGroup(_GroupInterface):
         model = ModelSettings(**self.inputs.model)
         rows = plain(self.inputs.rows)
         if model.paired:
-            pairs = pair_files(_by_subject(self.inputs.matrices), model.paired)
+            files = _by_subject(self.inputs.unshrunk) or _by_subject(self.inputs.matrices)
+            pairs = pair_files(files, model.paired)
             rows = [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
             stack = write_differences(pairs, folder / "differences")
         else:

@@ -169,7 +169,10 @@ class TestSection:
 
 @dataclass(frozen=True, slots=True)
 class GroupSection:
-    """One group on the group's page; ``not_tested`` and ``caution`` apply to its mean."""
+    """One group on the group's page; ``not_tested`` and ``caution`` apply to its mean.
+
+    ``verdict`` says in words what its mean map can be trusted for.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -180,6 +183,7 @@ class GroupSection:
     tests: tuple[TestSection, ...] = ()
     not_tested: str = ""
     caution: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)

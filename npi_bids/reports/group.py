@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from npi_bids import __version__
 from npi_bids.bids.derivatives import (
     find_group_maps,
@@ -61,8 +63,8 @@ if TYPE_CHECKING:
 MEAN, STATISTIC = "groupmean", "modelstatistic"
 _MOST_ROWS = 500
 # Outputs read beside a mean map: for the table of connections, and as layers of the matrix.
-_DETAILS = ("grouplower", "groupupper", "groupt", "groupq")
-_LAYERS = ("groupt", "groupsd", "groupsign", "groupmotion", "groupicc")
+_DETAILS = ("grouptested", "grouplower", "groupupper", "groupt", "groupq")
+_LAYERS = ("groupt", "groupsd", "groupsign", "groupdirection", "groupmotion", "groupicc")
 _CORRECTED = tuple(CATALOGUE[output].label for output in ("modelfwe", "modelnbs", "modeltfnbs"))
 _COLUMNS = ("participant", "model", "included", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
@@ -108,7 +110,8 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
             for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
         tested.not_tested,
-        tested.few_subjects,
+        " ".join(filter(None, (tested.few_subjects, tested.tested_as_they_are))),
+        sidecar.group.group_verdict,
     )
 
 
@@ -116,7 +119,7 @@ def _group_view(
     name: str, ec: ECResult, networks: Sequence[str], matrices: Mapping[str, Array], mean: Path
 ) -> MatrixView:
     layers = [Layer(CATALOGUE[MEAN].label, CATALOGUE[MEAN].title, ec.matrix)]
-    if "groupq" in matrices:
+    if "groupq" in matrices and np.isfinite(matrices["groupq"]).any():
         significant = figures_signals.only_significant(ec.matrix, matrices["groupq"], ALPHA)
         title = f"mean with q below {ALPHA:g}"
         layers.append(Layer(f"mean EC, q < {ALPHA:g}", title, significant, below=("q", ALPHA)))
@@ -131,7 +134,7 @@ def _group_view(
                             limit=1.0))  # fmt: skip
     details = {"q": matrices["groupq"]} if "groupq" in matrices else {}
     if "groupupper" in matrices:
-        details["half"] = matrices["groupupper"] - ec.matrix
+        details["half"] = (matrices["groupupper"] - matrices["grouplower"]) / 2
     return MatrixView(name, ec.labels, networks, layers, details, "SD of the target")
 
 
@@ -179,6 +182,18 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
         Row("weights", group.weights),
         Row("configuration", origin.links.configuration_hash),
     ]
+    if reliable := group.map_reliability:
+        rows.append(
+            Row("reliability of the mean map", number(reliable.all),
+                f"symmetric part {number(reliable.symmetric)}, antisymmetric part "
+                f"{number(reliable.antisymmetric)}")
+        )  # fmt: skip
+    if direction := group.direction:
+        rows.append(
+            Row("direction", f"p = {number(direction.p_together)}",
+                f"all pairs together, against reversed time; {direction.pairs_significant} of "
+                f"{direction.pairs_tested} pairs at family-wise p of at most {ALPHA:g}")
+        )  # fmt: skip
     if origin.pretrained_on:
         rows.append(Row("surrogates pre-trained on", origin.pretrained_on))
     halves = group.split_half_of_subjects or SplitHalf()

@@ -1,13 +1,15 @@
 """A study of two groups, from series to findings, by the real command."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.io.tables import read_matrix
+from npi_bids.io.tables import read_matrix, write_matrix
+from npi_bids.records import ECResult
 from tests.conftest import var_run
 from tests.end_to_end.conftest import validate
 
@@ -119,16 +121,16 @@ def test_everything_known_of_a_group_is_written(npi_bids, out, tmp_path):
     networks = pd.DataFrame({"name": LABELS, "network": [n.split("_")[1] for n in LABELS]})
     networks.to_csv(tmp_path / "networks.tsv", sep="\t", index=False)
     code, said, problems = npi_bids(
-        "x", out, "group", "--network-table", tmp_path / "networks.tsv", "--weights", "precision",
+        "x", out, "group", "--network-table", tmp_path / "networks.tsv", "--weights", "quality",
         "--trim", "0.2",
     )  # fmt: skip
     assert code == 0, said + problems
     maps = [read_matrix(p).matrix for p in sorted(out.glob("sub-*/func/*meas-npi_*relmat.tsv"))]
-    errors = [
-        read_matrix(p).matrix for p in sorted(out.glob("sub-*/func/*meas-npistderr_*relmat.tsv"))
+    models = [
+        json.loads(p.read_text()) for p in sorted(out.glob("sub-*/func/*meas-npi_*relmat.json"))
     ]
-    weights = 1 / np.square(errors)
-    mean = np.sum(np.multiply(weights, maps), axis=0) / np.sum(weights, axis=0)
+    weights = np.clip([model["Quality"]["RSplit"] for model in models], 0.01, 1)
+    mean = np.average(maps, axis=0, weights=weights)
     off = ~np.eye(6, dtype=bool)
     wanted = read_matrix(next(out.glob("tpl-*/func/*meas-npi_*Groupmean_relmat.tsv"))).matrix
     np.testing.assert_allclose(wanted[off], mean[off], rtol=1e-6)
@@ -137,13 +139,14 @@ def test_everything_known_of_a_group_is_written(npi_bids, out, tmp_path):
     assert set(pairs["grouping"]) == {"network", "hemisphere"}
     vision = pairs[(pairs["source"] == "Vis") & (pairs["target"] == "Default")].iloc[0]
     blocks = [m[np.ix_([0, 1, 3, 4], [2, 5])].mean() for m in maps]
-    assert vision["mean"] == pytest.approx(np.mean(blocks), rel=1e-6)
+    assert vision["mean"] == pytest.approx(np.average(blocks, weights=weights), rel=1e-6)
     subjects = pd.read_table(next(out.glob("derivatives/statistics/**/*_subjects.tsv")))
     assert subjects["participant_id"].tolist() == [f"sub-{n:02d}" for n in range(1, 17)]
     assert {"r_with_others", "outlier", "verdict", "age", "group"} <= set(subjects)
     regions = pd.read_table(next(out.glob("derivatives/statistics/**/*_regions.tsv")))
     sent = regions[(regions["figure"] == "out_strength") & (regions["region"] == LABELS[3])]
-    assert sent["mean"].item() == pytest.approx(np.mean([m[3][off[3]].sum() for m in maps]))
+    sums = [m[3][off[3]].sum() for m in maps]
+    assert sent["mean"].item() == pytest.approx(np.average(sums, weights=weights))
     own = pd.read_table(next(out.glob("sub-01/func/*Strength_dseg.tsv"))).set_index("name")
     assert own.loc[LABELS[3], "out_strength"] == pytest.approx(maps[0][3][off[3]].sum())
 
@@ -333,6 +336,8 @@ def known(out, name):
 )
 def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean, contrast):
     pretrained(out, **facts)
+    for path in out.glob("sub-*/func/*meas-npiunshrunk_*"):  # as of a network, or an older version
+        path.unlink()
     code, said, problems = npi_bids(
         "x", out, "group", "--model", "group", "--contrast", "group", "Intercept",
         "--n-permutations", "19", "--network-statistic", "both",
@@ -357,6 +362,27 @@ def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean,
     assert ("This contrast is not tested" in page) == (not (mean and contrast))
     assert "connections at p ≤ 0.05" in page
     assert "surrogates pre-trained on" in page
+
+
+def test_maps_without_prior_are_tested_after_pretraining_too(npi_bids, out):
+    """The tests are those of the same maps without prior, whatever the maps are shrunk to."""
+    words = ("x", out, "group", "--model", "group", "--n-permutations", "19")
+    assert npi_bids(*words)[0] == 0
+    before = {p.name: p.read_text() for p in out.glob("tpl-*/func/*meas-npi_*desc-*_relmat.tsv")}
+    pretrained(out, SubjectIncluded=True)
+    for path in out.glob("sub-*/func/*meas-npi_*relmat.tsv"):
+        result = read_matrix(path)
+        write_matrix(ECResult(0.5 * result.matrix, result.labels), path)
+    code, said, problems = npi_bids(*words)
+    assert code == 0, said + problems
+    validate(out)
+    for path in out.glob("tpl-*/func/*meas-npi_*desc-*_relmat.tsv"):
+        shown = re.search("Group(mean|sd|median|trimmed|max|influence)_", path.name)
+        assert (path.read_text() == before[path.name]) == (not shown), path.name
+    sidecar = json.loads(next(out.glob("tpl-*/func/*Groupt_relmat.json")).read_text())
+    assert sidecar["TestedMeasure"] == "npiunshrunk"
+    assert 0 <= sidecar["WindowPower"] <= 1
+    assert "NotTested" not in sidecar
 
 
 def test_few_subjects_are_marked_beside_every_p(npi_bids, out, tmp_path):
@@ -389,16 +415,15 @@ def test_noise_is_not_certain_because_it_was_pretrained(npi_bids, tmp_path):
     out = tmp_path / "out"
     validate(out)
     for name in TESTS:
-        assert known(out, name)[0] is np.False_, name
-        assert "pre-trained on subjects of this group" in known(out, name)[1]
-    for path in out.glob("derivatives/statistics/**/*.tsv"):
-        columns = pd.read_table(path)
-        for name in ("p", "q", "p_fwe", "p_nbs", "p_permuted", "t", "statistic"):
-            assert columns.get(name, pd.Series(dtype=float)).isna().all(), (path, name)
-    assert known(out, "Groupmean")[0]
-    page = (out / "group.html").read_text()
-    assert 'class="verdict fail"' in page
-    assert "no statistic and no p value is valid" in (out / "logs" / "CITATION.md").read_text()
+        assert known(out, name) == (True, ""), name
+    q, p = (
+        read_matrix(next(out.glob(f"tpl-*/func/*meas-npi_*{name}_relmat.tsv"))).matrix
+        for name in ("Groupq", "TestInterceptFwe")
+    )
+    assert not (q < 0.05).any()
+    assert not (p < 0.05).any()
+    uncorrected = read_matrix(next(out.glob("tpl-*/func/*meas-npi_*Groupp_relmat.tsv"))).matrix
+    assert (uncorrected < 0.05).sum() <= 5  # of 30; binomial, P = .01 or less
 
 
 def write_noise(folder):

@@ -55,7 +55,7 @@ def test_the_planted_network_is_found_and_its_reverse_is_not():
     first = result.components[0]
     assert first.sign == 1
     assert set(PLANTED) <= {tuple(edge) for edge in first.edges.tolist()}
-    assert first.p == pytest.approx(0.01)
+    assert first.p <= 0.02
 
 
 def test_a_weaker_group_gives_a_negative_network():
@@ -76,9 +76,10 @@ def test_the_diagonal_and_missing_edges_are_not_tested():
 
 def test_permutation_p_resembles_parametric_p_where_that_is_right():
     settings = PermuteSettings(n_permutations=400, network_statistic="none")
+    maps = noise(5)[:, :9]  # of three regions: too few edges to moderate their variances
     for design in (two_groups(), one_sample()):
-        permuted = run(noise(5), design, settings).p.ravel()
-        parametric = estimate(noise(5), design, design.contrasts[0]).p
+        permuted = permute(maps, 3, design, design.contrasts[0], settings).p.ravel()
+        parametric = estimate(maps, design, design.contrasts[0]).p
         tested = np.isfinite(permuted)
         assert np.abs(permuted - parametric)[tested].max() < 0.12
 

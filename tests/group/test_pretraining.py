@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from npi_bids.bids.sidecars import PretrainedOrigin
-from npi_bids.group.pretraining import DIFFERENT, SAME, UNKNOWN, pretrained_on, why_not_tested
+from npi_bids.group.pretraining import (
+    DIFFERENT,
+    SAME,
+    UNKNOWN,
+    UNSHRUNK,
+    describe_tested,
+    pretrained_on,
+    why_not_tested,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,5 +28,12 @@ from npi_bids.group.pretraining import DIFFERENT, SAME, UNKNOWN, pretrained_on, 
 )
 def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(origins, on):
     assert pretrained_on(origins) == on
-    assert bool(why_not_tested(on, mean=True)) == bool(on)
-    assert bool(why_not_tested(on, mean=False)) == (on in (SAME, UNKNOWN))
+    assert bool(why_not_tested(on, "npi", mean=True)) == bool(on)
+    assert bool(why_not_tested(on, "npi", mean=False)) == (on in (SAME, UNKNOWN))
+
+
+@pytest.mark.parametrize("on", [SAME, DIFFERENT, UNKNOWN, ""])
+def test_maps_without_prior_may_be_tested_whoever_the_surrogates_were_pretrained_on(on):
+    assert why_not_tested(on, UNSHRUNK, mean=True) == ""
+    assert describe_tested(UNSHRUNK) == ""
+    assert "as they are" in describe_tested("npi")

@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npi_bids.group.reliability import icc, reliability, split_half_of_group
+from npi_bids.group.reliability import (
+    icc,
+    map_reliability,
+    reliability,
+    split_half_of_group,
+)
 
 COHORT_RNG = np.random.default_rng(0)
 
@@ -42,3 +47,45 @@ def test_halves_of_a_group_agree_where_subjects_share_something():
     assert similar > 0.8
     assert abs(unrelated) < 0.2
     assert np.isnan(split_half_of_group(COHORT_RNG.standard_normal((3, 5)), COHORT_RNG)[0])
+
+
+def directed_maps(n_subjects, noise, rng, n_regions=40):
+    """Draw a common map, mostly symmetric, and subjects about it."""
+    common = rng.standard_normal((n_regions, n_regions))
+    common = common + common.T + 0.5 * rng.standard_normal((n_regions, n_regions))
+    maps = common + noise * rng.standard_normal((n_subjects, n_regions, n_regions))
+    maps[:, np.arange(n_regions), np.arange(n_regions)] = 0.0
+    return common, maps.reshape(n_subjects, -1)
+
+
+def test_reliability_of_the_mean_map_is_the_squared_correlation_with_the_population():
+    common, maps = directed_maps(8, 4.0, np.random.default_rng(0))
+    mean = maps.mean(axis=0).reshape(common.shape)
+    found = map_reliability(maps)
+    off = ~np.eye(len(common), dtype=bool)
+    parts = {
+        "all": lambda m: m,
+        "symmetric": lambda m: (m + m.T) / 2,
+        "antisymmetric": lambda m: (m - m.T) / 2,
+    }
+    for name, part in parts.items():
+        r = np.corrcoef(part(mean)[off], part(common)[off])[0, 1]
+        assert getattr(found, name) == pytest.approx(r**2, abs=0.05), name
+    assert found.antisymmetric < found.symmetric - 0.2
+
+
+def test_reliability_of_the_mean_map_equals_halves_corrected_by_spearman_and_brown():
+    _, maps = directed_maps(16, 4.0, np.random.default_rng(1))
+    off = ~np.eye(40, dtype=bool).ravel()
+    r, _ = split_half_of_group(maps[:, off], np.random.default_rng(0))
+    assert map_reliability(maps).all == pytest.approx(2 * r / (1 + r), abs=0.03)
+
+
+def test_noise_has_no_reliability_and_missing_regions_do_not_count():
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((10, 40, 40))
+    noise[3, 5], noise[3, :, 5] = np.nan, np.nan
+    found = map_reliability(noise.reshape(10, -1))
+    assert abs(found.all) < 0.15
+    assert abs(found.antisymmetric) < 0.15
+    assert map_reliability(noise[:1].reshape(1, -1)) is None

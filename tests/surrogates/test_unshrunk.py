@@ -5,6 +5,7 @@ import pytest
 
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.corrected import fit_corrected
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.hybrid import Hybrid, zero_mlp
@@ -113,6 +114,15 @@ def test_networks_of_a_hybrid_do_not_enter():
     np.testing.assert_array_equal(
         transition(fit_unshrunk(Hybrid(process, networks), windows)),
         transition(fit_unshrunk(process, windows)),
+    )
+
+
+def test_the_correction_of_a_linear_part_does_not_enter():
+    process, _, windows = fit(sampled(DIRECTED, 200, 0), MOU_SETTINGS)
+    corrected = fit_corrected(process, windows, 5.0)
+    assert not np.array_equal(transition(corrected), transition(process))
+    np.testing.assert_array_equal(
+        transition(fit_unshrunk(corrected, windows)), transition(fit_unshrunk(process, windows))
     )
 
 

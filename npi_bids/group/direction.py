@@ -1,0 +1,121 @@
+"""Direction of a group: the antisymmetric part of its maps, minus that of reversed time.
+
+The antisymmetric part of a map in standard deviations is not 0 for reversible dynamics, because
+hubs vary more and regions differ in measurement noise. If the dynamics of a subject are
+reversible, however, half the difference to the map of the signals with time reversed is as likely
+as its negative, whatever the noise of each region, so that changes of sign test it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npi_bids.bids.sidecars import DirectionSummary
+from npi_bids.group.glm import Contrast, Design, estimate
+from npi_bids.group.map_stack import split_edges
+from npi_bids.group.permutation import permute, varying_edges
+from npi_bids.group.settings import PermuteSettings
+from npi_bids.matrices import antisymmetric
+from npi_bids.records import Array
+
+N_FLIPS, _SEED = 999, 0
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupDirection:
+    """Test of the direction of a group; arrays have shape (n_edges,), both ways of each pair.
+
+    Attributes
+    ----------
+    mean
+        Weighted mean over subjects of half the difference of the antisymmetric parts; positive
+        where the way from source to target is the stronger one.
+    q, p_fwe
+        q of a moderated t (NaN below eight subjects), and family-wise p by changes of sign.
+    p_together
+        p of the sum of squares of the mean over all pairs, by changes of sign.
+    """
+
+    mean: Array
+    q: Array
+    p_fwe: Array
+    p_together: float
+
+    def edge_values(self) -> dict[str, Array]:
+        """Return what is written as a matrix, by the kind of its file."""
+        return {
+            "groupdirection": self.mean,
+            "groupdirectionq": self.q,
+            "groupdirectionfwe": self.p_fwe,
+        }
+
+    @property
+    def summary(self) -> DirectionSummary:
+        """Fields of a sidecar on the direction of the group."""
+        n_pairs = np.isfinite(self.p_fwe).sum() // 2
+        return DirectionSummary(
+            p_together=self.p_together,
+            pairs_significant=int((self.p_fwe <= ALPHA).sum()) // 2,
+            pairs_tested=int(n_pairs),
+            sign_changes=N_FLIPS,
+            seed=_SEED,
+        )
+
+
+def write_changes(forward: Array, backward: Array, changes: Array) -> None:
+    """Write half the difference of the antisymmetric parts of each subject's two maps.
+
+    Parameters
+    ----------
+    forward, backward
+        Shape (n_subjects, n_regions^2); maps without prior, and those of reversed time.
+    changes
+        Array of the same shape that is filled.
+    """
+    n_regions = round(forward.shape[1] ** 0.5)
+    for row in range(len(forward)):
+        change = (np.asarray(forward[row]) - np.asarray(backward[row])) / 2
+        changes[row] = antisymmetric(change.reshape(n_regions, n_regions)).ravel()
+
+
+def assess_direction(changes: Array, weights: Array | None = None) -> GroupDirection | None:
+    """Test whether the dynamics of a group have a direction.
+
+    Parameters
+    ----------
+    changes
+        Shape (n_subjects, n_regions^2), from :func:`write_changes`; may be memory-mapped.
+    weights
+        Shape (n_subjects,); weights of the subjects in the tests of single pairs.
+
+    Returns
+    -------
+    GroupDirection or None
+        None for a single subject, or if no pair of regions is covered in all subjects.
+    """
+    n = len(changes)
+    if n < 2 or not varying_edges(changes).any():
+        return None
+    contrast = Contrast("direction", np.ones((1, 1)))
+    design = Design(np.ones((n, 1)), ("direction",), (contrast,), np.zeros(n), weights)
+    fit = estimate(changes, design, contrast)
+    settings = PermuteSettings(n_permutations=N_FLIPS, network_statistic="none", group_seed=_SEED)
+    permuted = permute(changes, round(changes.shape[1] ** 0.5), design, contrast, settings)
+    p_together = _test_together(changes, np.random.default_rng(_SEED))
+    return GroupDirection(fit.effect, fit.q, permuted.p_fwe.ravel(), p_together)
+
+
+def _test_together(changes: Array, rng: np.random.Generator) -> float:
+    """Return p of the sum of squares of the mean change over all pairs."""
+    n = len(changes)
+    gram = np.zeros((n, n))
+    for edges in split_edges(*changes.shape):
+        block = np.asarray(changes[:, edges], dtype=np.float64)
+        block = block[:, np.isfinite(block).all(axis=0)]
+        gram += block @ block.T
+    signs = np.vstack([np.ones(n), rng.choice([-1.0, 1.0], size=(N_FLIPS, n))])
+    energy = np.einsum("pi,ij,pj->p", signs, gram, signs)
+    return float((energy >= energy[0] * (1 - 1e-12)).mean())

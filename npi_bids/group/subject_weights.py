@@ -1,0 +1,94 @@
+"""Weights of subjects in tests: their number of windows, to a power that the residuals choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npi_bids.group.moderation import moderate, prior_variance
+from npi_bids.records import Array
+
+_MOST_EDGES = 10_000  # evenly spaced, of larger maps
+_ROUNDS = 5  # weights make the residuals of all subjects alike, and are then fitted again
+_SATURATED = 1e-6  # share of a subject's variance that the design leaves, below which none is left
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectWeights:
+    """Weights of subjects, and the power of the number of windows that they are.
+
+    Attributes
+    ----------
+    values
+        Shape (n_subjects,), with a mean of 1.
+    power
+        Between 0 (all the same: subjects differ among themselves) and 1 (errors are all).
+    """
+
+    values: Array
+    power: float
+
+
+def fit_weights(maps: Array, design: Array, n_windows: Array) -> SubjectWeights:
+    """Fit one weight per subject from the residuals of all edges.
+
+    Errors have a variance in proportion to 1 over the number of windows, differences between
+    subjects one of their own; their sum is close to a power of the number of windows between -1
+    and 0. One power for all subjects cannot follow chance as a free weight of each could.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_edges), may be memory-mapped; edges that a subject lacks are left out.
+    design
+        Shape (n_subjects, n_columns); columns of the model.
+    n_windows
+        Shape (n_subjects,); weights are equal where a number is not known.
+    """
+    n = len(maps)
+    known = np.isfinite(n_windows).all() and (n_windows > 0).all()
+    equal = SubjectWeights(np.ones(n), 0.0)
+    if n <= design.shape[1] or not known or np.ptp(n_windows) == 0:
+        return equal
+    sample = _sample_edges(maps)
+    if not sample.shape[1]:
+        return equal
+    length = np.log(n_windows) - np.log(n_windows).mean()
+    power = 0.0
+    for _ in range(_ROUNDS):
+        noise = _relative_noise(sample, design, np.exp(power * length / 2)[:, None])
+        usable = np.isfinite(noise)
+        energy = float(length[usable] @ length[usable])
+        if not energy > 0:
+            return equal
+        change = -float(length[usable] @ noise[usable]) / energy
+        power = float(np.clip(power + change, 0.0, 1.0))
+    weights = np.exp(power * length)
+    return SubjectWeights(weights / weights.mean(), power)
+
+
+def _sample_edges(maps: Array) -> Array:
+    """Return evenly spaced edges that all subjects have, and that vary."""
+    step = max(1, maps.shape[1] // _MOST_EDGES)
+    sample = np.asarray(maps[:, ::step], dtype=np.float64)
+    sample = sample[:, np.isfinite(sample).all(axis=0)]
+    varying: Array = sample[:, np.ptp(sample, axis=0) > 0]
+    return varying
+
+
+def _relative_noise(maps: Array, design: Array, roots: Array) -> Array:
+    """Return the log of each subject's mean squared residual after weighting by ``roots``.
+
+    NaN for subjects whose maps the design fits exactly.
+    """
+    design = roots * design
+    residual_maker = np.eye(len(maps)) - design @ np.linalg.pinv(design)
+    residuals = residual_maker @ (roots * maps)
+    df = len(maps) - design.shape[1]
+    variances = (residuals**2).sum(axis=0) / df
+    spread, _ = moderate(variances, df, prior_variance(variances, df))
+    free = np.diag(residual_maker)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = np.log((residuals**2 / spread).mean(axis=1) / free)
+    return np.where((free > _SATURATED) & np.isfinite(noise), noise, np.nan)
