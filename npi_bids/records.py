@@ -287,6 +287,9 @@ class Quality:
     removed_delay_sd
         Spread of the regional delays that the map allows for (s); 0 where it allows for none, NaN
         where the surrogate has no delays.
+    stripe_share
+        Share of the variance of the map (off the diagonal) that the means of its rows or of its
+        columns explain, whichever explain more.
     r_undelayed_antisymmetric
         Correlation of the antisymmetric part of the map with that of the map without delays; NaN
         where the map allows for none.
@@ -336,6 +339,7 @@ class Quality:
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
+    stripe_share: float = float("nan")
     n_windows: int
     n_train: int
     n_valid: int

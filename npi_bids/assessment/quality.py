@@ -152,6 +152,26 @@ def antisymmetric_share(matrix: Array) -> float:
     return directed / energy if energy > 0 else float("nan")
 
 
+def stripe_share(matrix: Array) -> float:
+    """Return the share of the variance off the diagonal that row or column means explain.
+
+    Whichever explain more; NaN without variance. Maps of networks that learnt leading components
+    only, and of signals with a strong global part, consist of stripes.
+
+    Examples
+    --------
+    >>> stripe_share(np.array([[0.0, 1, 1], [0, 0, 0], [-1, -1, 0]]))
+    1.0
+    """
+    off = ~np.eye(len(matrix), dtype=bool)
+    variance = float(matrix[off].var())
+    if not variance > 0:
+        return float("nan")
+    entries = np.where(off, matrix, 0.0)
+    means = [entries.sum(axis=axis) / (len(matrix) - 1) for axis in (0, 1)]
+    return float(max(mean.var() for mean in means) / variance)
+
+
 def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
     """Return the largest absolute eigenvalue of the companion matrix of a linear surrogate.
 
@@ -206,6 +226,7 @@ def assess_fit(
         spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
         fc_r=pearson(fit.matrix, fit.fc),
         antisymmetric_share=antisymmetric_share(fit.matrix),
+        stripe_share=stripe_share(fit.matrix),
         r_split=split[0],
         r_split_symmetric=split[1],
         r_split_antisymmetric=split[2],

@@ -11,6 +11,7 @@ from npi_bids.settings import check_options, option
 from npi_bids.surrogates.lagged_evidence import DirectionTest
 
 PASS, CAUTION, FAIL = "pass", "caution", "fail"
+_UNDIRECTED_SHARE = 0.05  # of the variance of a map below which it is as good as undirected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,20 @@ class VerdictSettings:
         0.02,
         f"fail as low-passed if a smaller fraction of the power lies above {HIGH_FREQUENCY:g} Hz",
         at_least=0,
+        metavar="X",
+    )
+    max_fc_r: float = option(
+        0.85,
+        "caution if the map correlates more with functional connectivity, and less than 5 % of "
+        "its variance is directed",
+        at_least=0,
+        metavar="X",
+    )
+    max_stripes: float = option(
+        0.5,
+        "caution if the means of sources or of targets explain a larger fraction of the map's "
+        "variance",
+        above=0,
         metavar="X",
     )
     good_samples: float = option(
@@ -227,6 +242,19 @@ _RULES: tuple[Rule, ...] = (
         lambda q, s: q.model_fc_r < s.good_model_fc,
         "the free-running surrogate reproduces functional connectivity poorly (model FC r = "
         "{q.model_fc_r:.2f}, target: {s.good_model_fc:g})",
+    ),
+    (
+        CAUTION,
+        lambda q, s: q.fc_r > s.max_fc_r and q.antisymmetric_share < _UNDIRECTED_SHARE,
+        "the map is little more than functional connectivity (r = {q.fc_r:.2f}, limit: "
+        "{s.max_fc_r:g}; {q.antisymmetric_share:.1%} of its variance is directed)",
+    ),
+    (
+        CAUTION,
+        lambda q, s: q.stripe_share > s.max_stripes,
+        "the map consists of stripes: the means of sources or of targets explain "
+        "{q.stripe_share:.0%} of its variance (limit: {s.max_stripes:.0%}), which single "
+        "connections do not",
     ),
     (
         CAUTION,

@@ -157,6 +157,11 @@ FIGURES = (
     ),
     QualityFigure("fc_r_held_out", "FC r, held out", "FC of training and held-out samples"),
     QualityFigure("fc_r", "r(EC, FC)", "similarity of the map to functional connectivity"),
+    QualityFigure(
+        "stripe_share",
+        "stripes",
+        "fraction of the map's variance explained by the means of sources or of targets",
+    ),
     QualityFigure("spectral_radius", "spectral radius", "stable below 1"),
     QualityFigure(
         "high_frequency_share",

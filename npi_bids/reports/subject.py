@@ -213,6 +213,11 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
         _grade_metric("expected accuracy (r)", quality.expected_r,
                       (limits.min_expected, limits.good_expected),
                       "correlation with the truth in comparable simulations; n/a: there are none"),
+        _grade_low_metric("r(EC, FC)", quality.fc_r, limits.max_fc_r,
+                          "similarity of the map to functional connectivity"),
+        _grade_low_metric("stripes", quality.stripe_share, limits.max_stripes,
+                          "fraction of the map's variance explained by the means of sources or of "
+                          "targets"),
         _grade_metric("samples per parameter", quality.samples_per_parameter,
                       (None, limits.good_samples), "effective samples per region and lag"),
         _grade_motion(mean_displacement(sidecars)),
@@ -232,6 +237,14 @@ def _grade_metric(
         return KeyFigure(name, "n/a", target, note, "unknown")
     state = "good" if value >= good else "bad" if bad is not None and value < bad else "caution"
     return KeyFigure(name, number(value), target, note, state)
+
+
+def _grade_low_metric(name: str, value: float, limit: float, note: str) -> KeyFigure:
+    """Grade a metric for which lower values are better."""
+    target = f"≤ {limit:g}"
+    if not isfinite(value):
+        return KeyFigure(name, "n/a", target, note, "unknown")
+    return KeyFigure(name, number(value), target, note, "good" if value <= limit else "caution")
 
 
 def _grade_direction(quality: Quality, limits: VerdictSettings) -> KeyFigure:
