@@ -16,6 +16,8 @@ Complex = NDArray[np.complex128]
 # Share of a run tapered at each end; 20 and 50 % lower r by .01 and .06 in band-passed networks.
 _TAPER = 0.05
 _MAX_BINS, _MIN_BINS, _SAMPLES_PER_BIN = 48, 16, 25
+# In large atlases half of the bins have to do: time and memory are proportional to their number.
+_LARGE_ATLAS, _MAX_BINS_LARGE_ATLAS = 128, 24
 _MIN_SAMPLES = 20  # uncensored samples that a run must have for a spectrum
 _LONG_GAP = 20  # samples; a run is split where a gap is longer
 # For a masked run: number of lags per bin that enter the spectrum, and the share of the products
@@ -125,9 +127,10 @@ def split_runs(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSe
     return parts
 
 
-def choose_n_bins(n_samples: int) -> int:
-    """Return the number of frequency bins for ``n_samples`` samples."""
-    return int(min(_MAX_BINS, max(_MIN_BINS, n_samples // _SAMPLES_PER_BIN)))
+def choose_n_bins(n_samples: int, n_regions: int) -> int:
+    """Return the number of frequency bins for ``n_samples`` samples of ``n_regions`` regions."""
+    most = _MAX_BINS if n_regions <= _LARGE_ATLAS else _MAX_BINS_LARGE_ATLAS
+    return int(min(most, max(_MIN_BINS, n_samples // _SAMPLES_PER_BIN)))
 
 
 def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> CrossSpectra:
@@ -152,8 +155,8 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
     if not usable:
         usable = [piece for piece in pieces if piece.keep.any()]
     n_uncensored = sum(int(run.keep.sum()) for run in usable)
-    n_bins = choose_n_bins(n_uncensored) if n_bins is None else n_bins
     n_regions = usable[0].data.shape[1]
+    n_bins = choose_n_bins(n_uncensored, n_regions) if n_bins is None else n_bins
     power = np.zeros((n_bins, n_regions, n_regions), dtype=np.complex128)
     n_ordinates, summed_frequency = np.zeros(n_bins), np.zeros(n_bins)
     for run in usable:

@@ -42,6 +42,9 @@ MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of conne
 _INFORMATION_SHARE, _EVIDENCE_GATE = 0.25, 12.0
 _NOISE_GATE = 12.0  # evidence (nats) that measurement noise needs
 _MIN_BINS = 4  # frequency bins that a passband must hold
+# Regions above which what delays and connections share is kept in single precision, and how many
+# rows of it are worked on at a time: it has as many numbers as there are regions, to the third.
+_LARGE_ATLAS, _BLOCK = 400, 16
 _FOLDS = 4  # consecutive parts of the runs, each held out once
 _MAX_PRECISION = 1e5
 
@@ -508,11 +511,18 @@ def delay_information(model: FittedModel, precision: tuple[float, float]) -> Arr
     by_delays = np.einsum("k,kij,kji->ij", u * w**2, model.power, whitened).real
     by_delays = by_delays - float((u * w**2).sum()) * np.eye(n)
     mixed, by_transition, _ = _mixed_information(model, precision)
-    weighted = (mixed / by_transition).reshape(n, -1)
-    curvature = (by_delays - weighted @ mixed.reshape(n, -1).T) * model.n_samples
+    for rows in _blocks(n):
+        block = mixed[:, rows].reshape(n, -1)
+        by_delays = by_delays - (block / by_transition[rows].ravel()) @ block.T
+    curvature = by_delays * model.n_samples
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
     information: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
     return information
+
+
+def _blocks(n: int) -> list[slice]:
+    """Return slices over ``n`` rows, few enough at a time to fit into memory."""
+    return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
 
 
 def _mixed_information(
@@ -529,23 +539,26 @@ def _mixed_information(
     bases
         Eigenbases of the sources and of the targets.
     """
-    n, w, u = len(model.drift), model.frequency, model.share
+    w, u = model.frequency, model.share
     crossed = np.conj(model.filter) @ np.linalg.inv(model.innovation)
-    weighted_power = (1j * w * u)[:, None, None] * model.power
-    mixed = np.stack([
-        np.einsum("kp,kq->pq", weighted_power[:, i, :], crossed[:, i, :], optimize=True).real
-        for i in range(n)
-    ])  # fmt: skip
-    self_delay = np.einsum("k,kba->ab", 1j * w * u, model.inverse).real
-    mixed[np.arange(n), np.arange(n), :] -= self_delay
     covariance = np.einsum("k,kij->ij", u, model.power.real)
     variances, to_source = np.linalg.eigh(covariance)
     noise_variances, to_target = np.linalg.eigh(model.innovation)
+    # Both factors go into the eigenbases before their product, which has many more entries.
+    source = ((1j * w * u)[:, None, None] * model.power) @ to_source
+    target = crossed @ to_target
+    self_delay = np.einsum("k,kba->ab", 1j * w * u, model.inverse).real @ to_target
+    n = len(to_source)
+    mixed = np.empty((n, n, n), dtype=np.float64 if n <= _LARGE_ATLAS else np.float32)
+    for i in range(n):
+        left = np.concatenate([source[:, i].real, -source[:, i].imag])
+        right = np.concatenate([target[:, i].real, target[:, i].imag])
+        mixed[i] = left.T @ right - np.outer(to_source[i], self_delay[i])
     rate = -float(np.diag(model.drift).mean())
     prior = math.sqrt(precision[0] * precision[1]) / model.n_samples
     prior = prior / math.exp(-2 * rate) / rate**2
     by_transition: Array = variances[:, None] / noise_variances + prior
-    return to_source.T @ mixed @ to_target, by_transition, (to_source, to_target)
+    return mixed, by_transition, (to_source, to_target)
 
 
 def transition_errors(
@@ -582,10 +595,11 @@ def transition_errors(
     variance = slope**2 * information.T / (information * information.T - crossed**2)
     if delay_covariance.any():
         mixed, by_transition, (to_source, to_target) = _mixed_information(model, precision)
-        sensitivity = to_source @ (mixed / by_transition) @ to_target.T
         values, vectors = np.linalg.eigh(delay_covariance)
-        shifts = np.einsum("de,dpq->epq", vectors * np.sqrt(np.maximum(values, 0)), sensitivity)
-        variance = variance + (shifts**2).sum(axis=0)
+        components = (vectors * np.sqrt(np.maximum(values, 0))).astype(mixed.dtype)
+        for columns in _blocks(len(components)):
+            shifts = np.tensordot(components[:, columns].T, mixed, axes=1) / by_transition
+            variance = variance + ((to_source @ shifts @ to_target.T) ** 2).sum(axis=0)
     errors: Array = np.sqrt(variance)
     return errors
 

@@ -28,7 +28,7 @@ def test_the_mean_of_all_ordinates_is_the_covariance(weights):
     covariance = np.einsum("k,kij->ij", share, found.power.real)
     np.testing.assert_allclose(covariance, np.cov(run.data.T), rtol=0.1, atol=0.05)
     assert found.n_samples == 2000
-    assert len(found.frequency) == choose_n_bins(2000)
+    assert len(found.frequency) == choose_n_bins(2000, 5)
 
 
 def test_the_phase_tells_who_leads(weights):
