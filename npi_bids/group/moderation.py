@@ -78,7 +78,8 @@ def moderate(
 ) -> tuple[Array, Array | float]:
     """Return posterior means of variances, and their degrees of freedom.
 
-    >>> moderate(np.array([1.0, 4.0]), 3.0, VariancePrior(df=1.0, variance=2.0))
+    >>> moderated, df = moderate(np.array([1.0, 4.0]), 3.0, VariancePrior(df=1.0, variance=2.0))
+    >>> moderated, float(df)
     (array([1.25, 3.5 ]), 4.0)
     """
     moderated: Array = (prior.df * prior.variance + df * variances) / (prior.df + df)

@@ -21,7 +21,7 @@ from npi_bids.errors import SurrogateError
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
 from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
-from npi_bids.surrogates.ou_process import OU, WEAK_PRECISION
+from npi_bids.surrogates.ou_process import OU, weak_precision
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
     DELAY_TOLERANCE_PER_NAT,
@@ -131,7 +131,7 @@ class ObservedOU(VAR):
         windows = reverse_time(windows) if reverse else windows
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
-        even, odd = (weak * rate**2 for weak in WEAK_PRECISION)
+        even, odd = (weak * rate**2 for weak in weak_precision(len(windows)))
         while True:
             precision = min(even, chosen[0]), min(odd, chosen[1])
             try:
