@@ -11,7 +11,8 @@ from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.hybrid import Hybrid, zero_mlp
 from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.observed import fit_observed
-from npi_bids.surrogates.lagged_evidence import LaggedEvidence
+from npi_bids.surrogates.ou import MOU
+from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.unshrunk import fit_unshrunk
 from npi_bids.surrogates.windows import cut_windows, reverse_time
