@@ -1,3 +1,5 @@
+"""Fits without the prior: unbiased, independent of a group, and reversed in time."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,6 +11,7 @@ from npi_bids.surrogates.corrected import fit_corrected
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.hybrid import Hybrid, zero_mlp
+from npi_bids.surrogates.lagged_evidence import LaggedEvidence
 from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.observed import fit_observed
 from npi_bids.surrogates.ou import MOU
@@ -44,10 +47,6 @@ def test_map_without_prior_is_not_biased_towards_zero(name):
     assert np.mean(estimates) > np.mean(shrunken)
 
 
-def test_map_without_prior_does_not_depend_on_the_prior_of_a_group():
-    from npi_bids.surrogates.group_prior import fit_shrunk
-
-    series = sampled(DIRECTED, 150, 0)
 def test_prior_takes_the_same_small_share_of_maps_of_long_and_short_scans():
     """With one precision for all, 20 % of connections at 100 windows and 5 % at 500 were lost."""
     means = []
@@ -63,6 +62,10 @@ def test_prior_takes_the_same_small_share_of_maps_of_long_and_short_scans():
     assert means[0][0, 1] == pytest.approx(means[1][0, 1], abs=0.015)
 
 
+def test_map_without_prior_does_not_depend_on_the_prior_of_a_group():
+    from npi_bids.surrogates.group_prior import fit_shrunk
+
+    series = sampled(DIRECTED, 150, 0)
     alone, _, windows = fit(series, MOU_SETTINGS)
     elsewhere = OU(np.array([[-0.5, 0.0, 0.6], [0.4, -0.5, 0.0], [0.0, -0.5, -0.5]]), np.ones(3))
     prior = GroupPrior(elsewhere, alone.choices, np.zeros((3, 3)), 1.0, linear_is_var=False)
@@ -75,7 +78,7 @@ def test_prior_takes_the_same_small_share_of_maps_of_long_and_short_scans():
 
 
 @pytest.mark.parametrize("name", ["mou", "var"])
-def test_reversed_time_turns_the_direction_of_directed_connections_round(name):
+def test_reversed_time_reverses_the_direction_of_connections(name):
     series = sampled(DIRECTED, 3000, 0)
     model, _, windows = fit(series, TrainSettings(surrogate=name, device="cpu"), 1)
     forward, backward = (
@@ -119,9 +122,9 @@ def test_a_narrow_var_keeps_its_single_lag_between_regions():
 
     windows = cut_windows([run_of(sampled(DIRECTED, 400, 0))], 4)
     narrow = fit_narrow_var(windows, 1)
-    again = fit_unshrunk(narrow, windows)
-    assert again.free_lags == 1
-    np.testing.assert_allclose(again.weights, narrow.weights)
+    refit = fit_unshrunk(narrow, windows)
+    assert refit.free_lags == 1
+    np.testing.assert_allclose(refit.weights, narrow.weights)
 
 
 def test_networks_of_a_hybrid_do_not_enter():
@@ -174,11 +177,11 @@ class TestObserved:
 
     def test_delays_gain_and_noise_are_kept(self, fitted):
         model, windows, _ = fitted
-        again = fit_unshrunk(model, windows)
-        assert again.observation.gain == model.observation.gain
-        assert again.observation.noise == model.observation.noise
-        assert max(again.observation.precision) < max(model.observation.precision)
-        np.testing.assert_array_equal(again.delays, model.delays)
+        refit = fit_unshrunk(model, windows)
+        assert refit.observation.gain == model.observation.gain
+        assert refit.observation.noise == model.observation.noise
+        assert max(refit.observation.precision) < max(model.observation.precision)
+        np.testing.assert_array_equal(refit.delays, model.delays)
 
     def test_delays_change_their_sign_in_reversed_time_and_so_does_the_direction(self, fitted):
         model, windows, truth = fitted
