@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from npi_bids.records import Windows
 from npi_bids.surrogates.base import Surrogate
-from npi_bids.surrogates.corrected import Corrected
 from npi_bids.surrogates.hybrid import Hybrid
 
 
@@ -33,6 +32,4 @@ def fit_unshrunk(
         If no stable process fits the signals.
     """
     linear: Surrogate = surrogate.linear if isinstance(surrogate, Hybrid) else surrogate
-    if isinstance(linear, Corrected):  # without the prior there is nothing to correct
-        linear = linear.base
     return linear.without_prior(windows, reverse=reverse)

@@ -45,3 +45,11 @@ def test_edges_that_a_subject_lacks_and_constant_ones_are_left_out():
     expected = fit_weights(maps[:, 2:], ONE, N_WINDOWS)
     maps[3, 0], maps[:, 1] = np.nan, 0.0
     assert fit_weights(maps, ONE, N_WINDOWS).power == pytest.approx(expected.power)
+
+
+def test_a_small_group_is_not_taken_for_a_precise_one():
+    """Its residuals are smaller, because its mean follows each of its subjects more."""
+    n_windows = np.repeat([100.0, 400.0], [16, 4])
+    maps = np.random.default_rng(5).standard_normal((20, 3000))
+    design = np.column_stack([ONE, n_windows > 200])
+    assert fit_weights(maps, design, n_windows).power == pytest.approx(0, abs=0.05)
