@@ -236,11 +236,6 @@ class _Run:
         self.roots = design.root_weights[:, None]
         self.pieces: Pieces = split_design(self.roots * design.matrix, contrast)
         self.free = design.matrix.shape[0] - design.matrix.shape[1]
-        # Residuals of the nuisance part vary less than errors; a moderated variance, unlike that
-        # of a single edge, does not vary with them.
-        n, n_nuisance = len(maps), self.pieces.nuisance.shape[1]
-        exchanged = n if depends_on_mean(design, contrast) else n - 1
-        self.inflation = np.sqrt(exchanged / (n - n_nuisance))
         # The mean over subjects does not depend on their order, but it does depend on signs.
         self.flips = depends_on_mean(design, contrast)
 
@@ -255,7 +250,7 @@ class _Run:
         rng = np.random.default_rng(settings.group_seed)
         for start in range(0, settings.n_permutations, _TOGETHER):
             number = min(_TOGETHER, settings.n_permutations - start)
-            yield self.statistics([self._shuffle(rng) for _ in range(number)], self.inflation)
+            yield self.statistics([self._shuffle(rng) for _ in range(number)])
 
     def _shuffle(self, rng: np.random.Generator) -> _Shuffle:
         n = len(self.maps)
@@ -267,11 +262,11 @@ class _Run:
             order[rows] = rng.permutation(rows)
         return _Shuffle(order, np.ones(n))
 
-    def statistics(self, shuffles: list[_Shuffle], inflation: float = 1.0) -> Array:
-        """Return t or F of every shuffle and edge, with residuals times ``inflation``.
+    def statistics(self, shuffles: list[_Shuffle]) -> Array:
+        """Return t or F of every shuffle and edge.
 
         Variances are moderated in each shuffle anew, so that the statistic depends on the shuffled
-        data alone.
+        data alone, and not on how much the residuals vary.
         """
         numerators = np.empty((len(shuffles), self.edges.size))
         variances = np.empty_like(numerators)
@@ -279,8 +274,7 @@ class _Run:
         shuffled_rows = np.stack([self._reorder_rows(rows, shuffle) for shuffle in shuffles])
         n_effects = len(self.pieces.effect)
         inverse = np.linalg.inv(self.pieces.spread)
-        for start, residuals in self._residuals(len(shuffles)):
-            block = inflation * residuals
+        for start, block in self._residuals(len(shuffles)):
             columns = slice(start, start + block.shape[1])
             products = shuffled_rows @ block
             effect, explained = products[:, :n_effects], products[:, n_effects:]
