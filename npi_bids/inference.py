@@ -663,7 +663,12 @@ def _observation_measures(
         matrices["npibold"] = peaks
     if (share := surrogate.delay_share) is not None:
         matrices["npidelayshare"] = share * (1 - np.eye(len(share)))
-    if (undelayed := surrogate.without_delays(windows)) is not None:
+    try:
+        undelayed = surrogate.without_delays(windows)
+    except SurrogateError as error:  # the map itself does not depend on this comparison
+        _LOGGER.warning("There is no map without delays to compare with: %s", error)
+        return matrices
+    if undelayed is not None:
         matrices["npiundelayed"] = _infer_map(
             undelayed, windows, refit.perturb, refit.settings.seed
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npi_bids.assessment.verdict import FAIL, VerdictSettings
+from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
 from npi_bids.records import Grades, Quality, Verdict
 
 GOOD, LIMITED, POOR = "good", "limited", "poor"
@@ -93,14 +93,13 @@ def grade(quality: Quality, verdict: Verdict, settings: VerdictSettings) -> Grad
     Returns
     -------
     Grades
-        Each with its meaning in a sentence.
+        Grades by name; :func:`describe_grades` states what they mean.
     """
     connections = _grade_connections(quality, verdict, settings)
-    direction = _grade_direction(quality, connections)
     return Grades(
         data=_grade_data(quality, settings),
         connections=connections,
-        direction=direction,
+        direction=_grade_direction(quality, connections, settings),
     )
 
 
@@ -131,7 +130,7 @@ def _grade_connections(quality: Quality, verdict: Verdict, settings: VerdictSett
         return NOTHING
     if np.isnan(quality.expected_r):
         return NOT_RATED
-    clear = _direction_is_clear(quality) and not _may_be_delays(quality, settings)
+    clear = _direction_is_clear(quality) and not may_be_delays(quality, settings)
     for promise in PROMISES:
         if quality.expected_r >= promise.min_expected and (clear or promise.grade == AVERAGES):
             return promise.grade
@@ -142,16 +141,9 @@ def _direction_is_clear(quality: Quality) -> bool:
     return quality.direction_supported and quality.direction_ratio >= _CLEAR_DIRECTION
 
 
-def _may_be_delays(quality: Quality, settings: VerdictSettings) -> bool:
-    """Whether delays that the map does not allow for may explain its direction."""
-    return (
-        not quality.removed_delay_sd > 0
-        and quality.delay_share > settings.max_delay_share
-        and quality.delay_sd > settings.max_delay_sd
-    )
-
-
-def _grade_direction(quality: Quality, connections: str) -> str:
+def _grade_direction(quality: Quality, connections: str, settings: VerdictSettings) -> str:
     if not quality.direction_supported or connections in {NOTHING, NOT_RATED}:
+        return NOT_SUPPORTED
+    if may_be_delays(quality, settings):  # which do not average out over subjects
         return NOT_SUPPORTED
     return connections

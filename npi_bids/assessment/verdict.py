@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isnan
 
 from npi_bids.connectivity.measures import MeasureSettings
 from npi_bids.records import HIGH_FREQUENCY, Quality, Verdict
@@ -69,8 +70,8 @@ class VerdictSettings:
     )
     max_fc_r: float = option(
         0.85,
-        "caution if the map correlates more with functional connectivity, and less than 5 % of "
-        "its variance is directed",
+        "caution if the map correlates more with functional connectivity, and less than "
+        f"{100 * _UNDIRECTED_SHARE:g} % of its variance is directed",
         at_least=0,
         metavar="X",
     )
@@ -123,6 +124,15 @@ def supports_direction(test: DirectionTest, settings: VerdictSettings) -> bool:
     return test.p < settings.direction_p and test.ratio >= settings.direction_ratio
 
 
+def may_be_delays(quality: Quality, settings: VerdictSettings) -> bool:
+    """Return whether delays that were not modelled may explain the direction of the signals."""
+    return (
+        not quality.removed_delay_sd > 0
+        and quality.delay_share > settings.max_delay_share
+        and quality.delay_sd > settings.max_delay_sd
+    )
+
+
 Rule = tuple[str, Callable[[Quality, VerdictSettings], bool], str]
 
 # Level, condition, and text, which takes its numbers from quality and settings. A comparison with
@@ -149,12 +159,18 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         CAUTION,
-        lambda q, _: q.removed_delay_sd > 0,
+        lambda q, _: q.removed_delay_sd > 0 and not isnan(q.r_undelayed_antisymmetric),
         "regional delays (SD {q.removed_delay_sd:.1f} s) were detected and modelled. They are "
         "most likely haemodynamic, but a strictly feed-forward hierarchy looks partly similar, so "
         "that some of its direction may have been attributed to delays: the directed parts of the "
         "maps with and without delays (meas-npi, meas-npiundelayed) correlate "
         "r = {q.r_undelayed_antisymmetric:.2f}, and the signals alone cannot tell which is right",
+    ),
+    (
+        CAUTION,
+        lambda q, _: q.removed_delay_sd > 0 and isnan(q.r_undelayed_antisymmetric),
+        "regional delays (SD {q.removed_delay_sd:.1f} s) were detected and modelled, and there is "
+        "no stable map without them to compare with",
     ),
     (
         FAIL,
@@ -212,12 +228,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         CAUTION,
-        lambda q, s: (
-            q.direction_supported
-            and not q.removed_delay_sd > 0
-            and q.delay_share > s.max_delay_share
-            and q.delay_sd > s.max_delay_sd
-        ),
+        lambda q, s: q.direction_supported and may_be_delays(q, s),
         "direction may be haemodynamic: fixed regional delays (SD {q.delay_sd:.1f} s) explain "
         "{q.delay_share:.0%} of the difference between the signals and their time reversal "
         "(limits: {s.max_delay_sd:g} s and {s.max_delay_share:.0%}). Do not interpret which "
@@ -253,8 +264,8 @@ _RULES: tuple[Rule, ...] = (
         CAUTION,
         lambda q, s: q.stripe_share > s.max_stripes,
         "the map consists of stripes: the means of sources or of targets explain "
-        "{q.stripe_share:.0%} of its variance (limit: {s.max_stripes:.0%}), which single "
-        "connections do not",
+        "{q.stripe_share:.0%} of its variance (limit: {s.max_stripes:.0%}), so that it says "
+        "little about single connections",
     ),
     (
         CAUTION,

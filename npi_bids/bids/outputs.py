@@ -274,20 +274,20 @@ _ALL = (
         name="npibold", level=MODEL, what="Peak responses of the signals to brief perturbations",
         measure="npibold", relation="response of the signals to perturbation", units="arbitrary",
         diagonal=False,
-        method="Largest deviation, with its sign, that the signal of the target shows after the "
-        "state of the source was raised for an instant, over the largest that the signal of the "
-        "source shows: the perturbation as BOLD would show it, through the gain that all regions "
-        "share, with the phase of least delay. The file exists only if the map accounts for a "
-        "gain or for delays. The diagonal is set to 0.",
+        method="Largest deviation, with its sign, of the signal of the target after the state of "
+        "the source was raised for an instant, divided by the largest deviation of the source's "
+        "own signal: the perturbation as BOLD would show it, through the gain that all regions "
+        "share, with minimum phase. The file exists only if the map accounts for a gain or for "
+        "delays. The diagonal is set to 0.",
     ),
     Output(
         name="npidelayshare", level=MODEL,
-        what="Share of the variance of each connection that is due to the delays",
+        what="Share of the posterior variance of each connection that is due to the delays",
         measure="npidelayshare", relation="share of the variance of effective connectivity",
         units="arbitrary", bounds=_P, diagonal=False,
         method="1 minus the posterior variance of the entry (meas-npi) with the delays held fixed "
-        "over that with unknown delays: how much of what is uncertain about the connection could "
-        "be delay. The file exists only if the map accounts for delays.",
+        "divided by that with unknown delays. Where it is large, the connection can hardly be "
+        "told from a delay. The file exists only if the map accounts for delays.",
     ),
     Output(
         name="npiundelayed", level=MODEL,
@@ -658,7 +658,7 @@ def join_entities(entities: Entities) -> str:
     Raises
     ------
     InputDataError
-        An entity is unknown, or a value contains other characters than letters and digits.
+        If an entity is unknown, or a value contains characters other than letters and digits.
     """
     name = "_".join(f"{key}-{value}" for key, value in entities.items())
     if unknown := sorted(set(entities) - set(ENTITY_ORDER)):

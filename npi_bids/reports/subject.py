@@ -48,7 +48,6 @@ from npi_bids.reports.subject_figures import (
 )
 from npi_bids.wording import count_noun, join_items
 
-# q below which a connection is significant, and how many connections a table lists.
 LISTED = 100  # connections in the table of the strongest
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
@@ -214,7 +213,8 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
                       (limits.min_expected, limits.good_expected),
                       "correlation with the truth in comparable simulations; n/a: there are none"),
         _grade_low_metric("r(EC, FC)", quality.fc_r, limits.max_fc_r,
-                          "similarity of the map to functional connectivity"),
+                          "similarity of the map to functional connectivity; matters where little "
+                          "of the map is directed"),
         _grade_low_metric("stripes", quality.stripe_share, limits.max_stripes,
                           "fraction of the map's variance explained by the means of sources or of "
                           "targets"),
@@ -300,7 +300,7 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
     Raises
     ------
     ReportError
-        The dataset has no results of the subject.
+        If the dataset has no results of the subject.
     """
     all_statuses = find_statuses(out_dir)
     statuses = [status for status in all_statuses if status.entities["sub"] == subject]
@@ -349,7 +349,10 @@ def _model_section(
     runs = model.runs()
     model_map = ModelMap(model, f"matrix-{number}")
     results = ModelResults(model, model_map.ec, model_map.regions, runs)
-    paths = [model.path(output) for output in (*output_names(MODEL, matrices=True), "strength")]
+    paths = [
+        model.path(output)
+        for output in (*output_names(MODEL, matrices=True), "strength", "delays")
+    ]
     paths += [path for path, _ in runs]
     prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
     # Matrices are only saved as files: the page draws them itself, cell by cell.

@@ -270,8 +270,9 @@ class TrainSettings:
     )
     passband: tuple[str, ...] = option(
         ("auto",),
-        "hybrid: lowest and highest frequency (Hz) that delays and gain are estimated from, such "
-        "as those of the denoising filter; auto: all frequencies with power",
+        "hybrid: fit these frequencies alone, from lowest to highest (Hz); auto: all frequencies "
+        "with power, which is best for filtered signals too, because a named band leaves out what "
+        "a filter passes beyond its edges",
         metavar="auto|HZ",
     )
     train_fraction: float = option(

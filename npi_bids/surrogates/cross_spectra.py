@@ -16,7 +16,7 @@ Complex = NDArray[np.complex128]
 # Share of a run tapered at each end; 20 and 50 % lower r by .01 and .06 in band-passed networks.
 _TAPER = 0.05
 _MAX_BINS, _MIN_BINS, _SAMPLES_PER_BIN = 48, 16, 25
-# In large atlases half of the bins have to do: time and memory are proportional to their number.
+# Large atlases get half as many bins, since time and memory are proportional to their number.
 _LARGE_ATLAS, _MAX_BINS_LARGE_ATLAS = 128, 24
 _MIN_SAMPLES = 20  # uncensored samples that a run must have for a spectrum
 _LONG_GAP = 20  # samples; a run is split where a gap is longer
@@ -112,6 +112,11 @@ class CrossSpectra:
         )
 
 
+def adjoint(matrices: Complex) -> Complex:
+    """Return the conjugate transposes of matrices, shape (n_bins, n, n)."""
+    return np.conj(np.swapaxes(matrices, 1, 2))
+
+
 def split_runs(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSeries]]:
     """Split runs into ``n_parts`` consecutive parts of equal length."""
     n_samples = sum(len(run.keep) for run in runs)
@@ -175,11 +180,9 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
 
 def _make_positive(power: Complex) -> Complex:
     """Return the nearest positive definite spectra; those of masked runs need not be."""
-    values, vectors = np.linalg.eigh((power + np.conj(np.swapaxes(power, 1, 2))) / 2)
+    values, vectors = np.linalg.eigh((power + adjoint(power)) / 2)
     least = _MIN_EIGENVALUE * values[:, -1].max()
-    positive: Complex = (vectors * np.maximum(values, least)[:, None, :]) @ np.conj(
-        np.swapaxes(vectors, 1, 2)
-    )
+    positive: Complex = (vectors * np.maximum(values, least)[:, None, :]) @ adjoint(vectors)
     return positive
 
 

@@ -303,16 +303,19 @@ def _describe_observation(trainings: Trainings) -> str:
             f"white measurement noise (on average {100 * sum(noise) / len(noise):.2g} % of the "
             f"variance) in {count_noun(len(noise), 'model')}"
         )
+    bands = {tuple(training.get("passband", ("auto",))) for training in observed}
+    bands.discard(("auto",))
+    parts += [f"frequencies from {low} to {high} Hz alone" for low, high in sorted(bands)]
+    condition = "As requested" if bands else "Where held-out data supported it"
     return (
-        ". If it predicted held-out data better, an observation model was part of the likelihood "
-        f"(Whittle): {', and '.join(parts)}; the prior precisions are then those of highest "
-        "evidence"
+        f". {condition}, an observation model was part of the likelihood (Whittle): "
+        f"{', and '.join(parts)}; the prior precisions were then those of highest evidence"
     )
 
 
 _PROCESS_FIT = (
-    "The process was fitted by maximum a posteriori to the second moments of the samples, "
-    "including the innovations; the ratio of the prior precisions of the symmetric and "
+    "The process was fitted by maximum a posteriori estimation to the second moments of the "
+    "samples, including the innovations; the ratio of the prior precisions of the symmetric and "
     "antisymmetric parts of the drift was derived from their lagged evidence with block sampling "
     "errors, and their size from held-out prediction"
 )
@@ -328,8 +331,8 @@ def _describe_hybrid(trainings: Trainings) -> str:
         f"{_describe_linear(trainings)}. Networks with two hidden layers were trained on the "
         f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and added "
         f"only if they lowered the held-out error by more than {100 * NETWORKS_GAIN:.2g} % and "
-        "paid for being nonlinear in cross-validation"
-        f"{_describe_added_networks(trainings)}"
+        "improved cross-validated prediction beyond a linear correction"
+        f"{_describe_added_networks(trainings)}{_describe_corrections(trainings)}"
     )
 
 
@@ -342,6 +345,19 @@ def _describe_added_networks(trainings: Trainings) -> str:
     if n_networks == 0:
         return ", which they did not" + (" in any model" if n_models > 1 else "")
     return f", which they did in {n_networks} of {n_models} models"
+
+
+def _describe_corrections(trainings: Trainings) -> str:
+    """State in how many models the linear part was corrected."""
+    n_models = len(trainings)
+    n_corrected = sum(bool(training.get("linear_correction")) for training in trainings)
+    if not n_corrected:
+        return ""
+    extent = "" if n_models == 1 else f" in {n_corrected} of {n_models} models"
+    return (
+        ". An early-stopped linear map of the residuals, which improved the prediction in "
+        f"cross-validation, was added to the linear part{extent}"
+    )
 
 
 def _describe_network(summary: str, trainings: Trainings) -> str:

@@ -6,18 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, cast
 
-import numpy as np
-
-from npi_bids.errors import (
-    NoUsableDataError,
-)
+from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Windows
-from npi_bids.surrogates.base import (
-    Surrogate,
-    TrainLog,
-    TrainSettings,
-    parse_passband,
-)
+from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, parse_passband
 from npi_bids.surrogates.corrected import (
     Corrected,
     CorrectedFields,
@@ -41,7 +32,6 @@ from npi_bids.surrogates.observed import (
     restore_runs,
 )
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
-from npi_bids.surrogates.ou_model_selection import fit_memory
 from npi_bids.surrogates.residual_networks import (
     ResidualFit,
     fit_residual,
@@ -54,11 +44,10 @@ from npi_bids.surrogates.selection_criteria import (
     VAR_GAIN,
 )
 from npi_bids.surrogates.spectral_selection import MIN_OBSERVATION_REGIONS
-from npi_bids.surrogates.var import VAR, VARFields, load_var, ridge_var
+from npi_bids.surrogates.var import VAR, VARFields, fit_narrow_var, load_var
 from npi_bids.surrogates.windows import split_windows
 
 _RESIDUAL = "residual."  # prefix of the names of the networks' tensors
-
 
 LinearFields = MOUFields | VARFields | ObservedFields
 
@@ -175,8 +164,8 @@ def fit_hybrid(
     -------
     Hybrid, MOU, VAR, Corrected or ObservedOU
         The linear surrogate alone, or with a linear correction, if networks do not improve it;
-        ``n_lags`` lags. The process with
-        its observation model if the data show regional delays or a gain shared by all regions.
+        ``n_lags`` lags. The process with its observation model if the data show regional delays or
+        a gain shared by all regions.
     TrainLog
         Errors of the networks if any were trained, else of the linear part; and the choices.
     """
@@ -237,7 +226,7 @@ def _fit_linear(
     details = (("linear_is_var", float(better)), *details)
     if not better:
         return process, details
-    narrow, narrow_details = _one_lag_var(train, len(choices.memory))
+    narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)
 
 
@@ -266,20 +255,6 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
 def _is_filtered(train: Windows) -> bool:
     """Return whether a filter has left frequencies without power."""
     return cross_spectra(restore_runs(train)).band() is not None
-
-
-def _one_lag_var(train: Windows, n_remembered: int) -> tuple[VAR, tuple[tuple[str, float], ...]]:
-    """Fit a VAR of one lag between regions, each with a memory of its own earlier samples."""
-    memory = fit_memory([train], n_remembered)
-    target = train.target - sum(
-        weight * train.history[:, -lag] for lag, weight in enumerate(memory, start=2)
-    )
-    narrow, details = ridge_var(replace(_keep_last_sample(train), target=target))
-    weights = np.zeros((train.n_lags, *narrow.weights.shape[1:]))
-    weights[-1] = narrow.weights[0]
-    for lag, weight in enumerate(memory, start=2):
-        weights[-lag] = weight * np.eye(len(weights[0]))
-    return VAR(weights, narrow.offset, penalty=narrow.penalty), details
 
 
 def _refit(
@@ -312,9 +287,4 @@ def _refit_linear(
     """Fit the linear part to other windows with its choices kept."""
     if isinstance(previous, MOU):
         return fit_process(windows, settings.whitening, previous)
-    return _one_lag_var(windows, int(np.any(previous.weights[:-1], axis=(1, 2)).sum()))
-
-
-def _keep_last_sample(windows: Windows) -> Windows:
-    """Return windows with only the most recent sample of the history."""
-    return replace(windows, history=windows.history[:, -1:])
+    return fit_narrow_var(windows, previous.memory_order)

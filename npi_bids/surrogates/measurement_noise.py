@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from npi_bids.records import Array
-from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
+from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra, adjoint
 from npi_bids.surrogates.ou_gradient import Transition, transition
 from npi_bids.surrogates.spectral import INFEASIBLE, SpectralFit, SpectralPrior, SpectralProblem
 
@@ -164,7 +164,7 @@ class _NoisyProblem(SpectralProblem):
     def _expect(self, step: Transition, gain: Array, noise: Array) -> _Expected:
         """Return the spectra of signals with a gain and noise in each bin."""
         inverse = np.linalg.inv(self.advance * np.eye(self.n) - step.matrix)
-        state: Complex = _adjoint(inverse) @ step.innovation @ inverse
+        state: Complex = adjoint(inverse) @ step.innovation @ inverse
         signals = gain[:, None, None] * state
         regions = np.arange(self.n)
         signals[:, regions, regions] += noise
@@ -177,7 +177,7 @@ class _NoisyProblem(SpectralProblem):
         weight = (self.share * gain)[:, None, None]
         response = expected.inverse @ slope
         by_w: Array = np.sum(weight * (response @ expected.state), axis=0).real.T
-        by_q = np.sum(weight * (response @ _adjoint(expected.inverse)), axis=0).real / 2
+        by_q = np.sum(weight * (response @ adjoint(expected.inverse)), axis=0).real / 2
         return by_w, (by_q + by_q.T) / 2
 
 
@@ -189,7 +189,3 @@ class _Expected:
     state: Complex
     precision: Complex
     log_determinant: Array
-
-
-def _adjoint(matrices: Complex) -> Complex:
-    return np.conj(np.swapaxes(matrices, 1, 2))

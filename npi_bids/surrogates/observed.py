@@ -8,7 +8,7 @@ best linear predictor with a given number of lags that the fitted model implies.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypedDict
@@ -35,12 +35,10 @@ from npi_bids.surrogates.spectral_selection import (
     refit_with_delays,
 )
 from npi_bids.surrogates.var import VAR
-from npi_bids.surrogates.windows import reverse_time
+from npi_bids.surrogates.windows import join_windows, reverse_time
 
 _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
-
-
-_STRONGER = 4.0  # by how much a prior is made stronger where no stable process fits
+_STRONGER = 4.0  # factor by which a prior is made stronger if no stable process fits
 
 
 class ObservedFields(TypedDict):
@@ -138,9 +136,12 @@ class ObservedOU(VAR):
                 choice = replace(self.observation, precision=precision)
                 fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
                 return _build_surrogate(windows, fitted)
-            except (SurrogateError, LinAlgError):
+            except (SurrogateError, LinAlgError) as error:
                 if precision == chosen:
-                    raise
+                    raise SurrogateError(
+                        f"The process observed through delays and a gain cannot be fitted without "
+                        f"its prior: {error}"
+                    ) from error
             even, odd = _STRONGER * even, _STRONGER * odd
 
     @property
@@ -237,7 +238,8 @@ def find_observation(
     lagged
         Whether past samples of other regions are informative; elsewhere nothing may be worse.
     passband
-        Frequencies that are used, lowest and highest (Hz); if None, those that have power.
+        Frequencies that are used, lowest and highest (Hz); if None, those that have power. With
+        a passband the fit is returned whatever it predicts.
 
     Returns
     -------
@@ -249,11 +251,8 @@ def find_observation(
         candidate = fit_observed(
             subset, delays=delays, gain=None if gain else False, passband=passband
         )
-        choice = candidate.observation
-        if choice.is_plain:
-            return None
-        tolerance = _tolerance(choice, subset.target.size) if lagged else 0.0
-        if not held_out_error(subset, candidate) < (1 + tolerance) * best:
+        # A named passband is a request: what the other frequencies would predict does not count.
+        if passband is None and not _is_supported(candidate, subset, best, lagged=lagged):
             return None
         if subset is windows:
             return candidate
@@ -261,6 +260,15 @@ def find_observation(
         return _build_surrogate(windows, model)
     except (SurrogateError, LinAlgError):  # no such process exists
         return None
+
+
+def _is_supported(candidate: ObservedOU, windows: Windows, best: float, *, lagged: bool) -> bool:
+    """Whether held-out stretches ask for the observation model that was chosen."""
+    choice = candidate.observation
+    if choice.is_plain:
+        return False
+    tolerance = _tolerance(choice, windows.target.size) if lagged else 0.0
+    return held_out_error(windows, candidate) < (1 + tolerance) * best
 
 
 def _tolerance(choice: Observation, n_values: int) -> float:
@@ -373,19 +381,10 @@ def held_out_error(windows: Windows, fitted: ObservedOU) -> float:
     parts = [windows.take(rows) for rows in time_stretches(len(windows))]
     errors = []
     for fold in (0, 1):
-        training, test = (_join_windows(parts[offset::2]) for offset in (1 - fold, fold))
+        training, test = (join_windows(parts[offset::2]) for offset in (1 - fold, fold))
         residual = fit_observed(training, like=fitted).step(test.history) - test.target
         errors.append(np.mean(np.mean(residual**2, axis=0) / windows.target.var(axis=0)))
     return float(np.mean(errors))
-
-
-def _join_windows(parts: Sequence[Windows]) -> Windows:
-    return Windows(
-        np.concatenate([part.history for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        np.concatenate([part.position for part in parts]),
-        parts[0].tr,
-    )
 
 
 def restore_runs(windows: Windows) -> list[RegionSeries]:

@@ -14,9 +14,7 @@ import numpy as np
 from scipy.linalg import expm, lapack
 from scipy.optimize import minimize
 
-from npi_bids.errors import (
-    SurrogateError,
-)
+from npi_bids.errors import SurrogateError
 from npi_bids.records import Array
 from npi_bids.surrogates.ou_gradient import transition
 
@@ -102,6 +100,8 @@ class OU:
             covariance = covariance + transition.T @ covariance @ transition
             transition = transition @ transition
         return (covariance + covariance.T) / 2
+
+
 def weak_precision(n_windows: int) -> tuple[float, float]:
     """Return the precisions of a prior that hardly matters, for a number of windows.
 
@@ -110,8 +110,6 @@ def weak_precision(n_windows: int) -> tuple[float, float]:
     """
     precision = _WEAK_PRECISION_PER_WINDOW * n_windows
     return precision, precision
-
-
 
 
 def second_moments(past: Array, future: Array) -> Moments:

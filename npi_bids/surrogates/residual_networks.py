@@ -27,6 +27,7 @@ from npi_bids.surrogates.selection_criteria import (
     TWIN_MARGIN,
 )
 from npi_bids.surrogates.var import VAR
+from npi_bids.surrogates.windows import join_windows
 
 # Times of the gradient flow of the twin, in units of one over the mean variance of the samples.
 _TWIN_TIMES = np.geomspace(1e-3, 1e3, 25)
@@ -130,7 +131,7 @@ def fit_residual(
         if not twin_gain > NETWORKS_GAIN:
             return ResidualFit(None, log, gain, twin_gain)
     benefit, twin_benefit = measure_benefit(
-        compared, twin.time, _join(train, valid), settings, refit_linear
+        compared, twin.time, join_windows([train, valid]), settings, refit_linear
     )
     kept = compared if benefit is not None and benefit.is_clear else None
     time = twin.time if kept is None and twin_benefit.is_clear else None
@@ -306,12 +307,3 @@ def _summarise(alternative: Array, tested: Array, linear: Array) -> Benefit:
     blocks = np.array([block.mean() for block in np.array_split(difference, n_blocks)])
     error = float(blocks.std(ddof=1) / np.sqrt(len(blocks)))
     return Benefit(float(difference.mean()), error)
-
-
-def _join(first: Windows, second: Windows) -> Windows:
-    return Windows(
-        np.concatenate([first.history, second.history]),
-        np.concatenate([first.target, second.target]),
-        np.concatenate([first.position, second.position]),
-        first.tr,
-    )

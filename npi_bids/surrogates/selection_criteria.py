@@ -47,5 +47,3 @@ COMPARISON_ITERATIONS = 40
 PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
 # Largest ratio of the precisions of the antisymmetric and the symmetric part of the drift.
 LARGEST_PRECISION_RATIO = 100.0
-# Precisions of a prior that hardly matters, for maps that are tested over subjects.
-WEAK_PRECISION = (10.0, 10.0)

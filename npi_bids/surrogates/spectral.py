@@ -29,10 +29,7 @@ from npi_bids.surrogates.ou_gradient import Transition, transition
 
 _RIDGE = 1e-3  # share of each region's power that is added to it
 _RATE_SD = 1.0  # SD of the log of the mean rate of the regions
-_TIE_GAIN, _TIE = (
-    0.2,
-    0.5,
-)  # SD of the log rates of regions about their mean, with gain and without
+_TIE_GAIN, _TIE = 0.2, 0.5  # SD of log rates of regions about their mean, with and without gain
 INFEASIBLE = 1e10
 _MAX_LOG_NOISE = 30.0  # bound on the log noise of a region; keeps the line search from overflowing
 

@@ -14,6 +14,7 @@ from npi_bids.records import Array, Observation, RegionSeries
 from npi_bids.surrogates.cross_spectra import (
     Complex,
     CrossSpectra,
+    adjoint,
     cross_spectra,
     split_runs,
 )
@@ -428,7 +429,7 @@ class FittedModel:
         phase = np.exp(1j * frequency)[:, None, None]
         filters: Complex = phase * np.eye(len(self.drift)) - self.transition
         inverse = np.linalg.inv(filters).astype(np.complex128)
-        power: Complex = _adjoint(inverse) @ self.innovation @ inverse
+        power: Complex = adjoint(inverse) @ self.innovation @ inverse
         return filters, inverse, power
 
     @property
@@ -468,10 +469,6 @@ class FittedModel:
         return replace(self.measured, power=power + np.diag(self.noise_power))
 
 
-def _adjoint(matrices: Complex) -> Complex:
-    return np.conj(np.swapaxes(matrices, 1, 2))
-
-
 def evidence_precision(model: FittedModel, previous: tuple[float, float]) -> tuple[float, float]:
     """Return the precisions of highest evidence, by one step of MacKay's fixed-point iteration.
 
@@ -507,7 +504,7 @@ def delay_information(model: FittedModel, precision: tuple[float, float]) -> Arr
     information on W under the prior, in the eigenbases of covariance and innovations.
     """
     n, w, u = len(model.drift), model.frequency, model.share
-    whitened = model.filter @ np.linalg.inv(model.innovation) @ _adjoint(model.filter)
+    whitened = model.filter @ np.linalg.inv(model.innovation) @ adjoint(model.filter)
     by_delays = np.einsum("k,kij,kji->ij", u * w**2, model.power, whitened).real
     by_delays = by_delays - float((u * w**2).sum()) * np.eye(n)
     mixed, by_transition, _ = _mixed_information(model, precision)

@@ -65,6 +65,11 @@ class VAR(Surrogate):
         between = self.weights * ~np.eye(self.n_regions, dtype=bool)
         return max(1, int(np.any(between != 0, axis=(1, 2)).sum()))
 
+    @property
+    def memory_order(self) -> int:
+        """Number of earlier lags, beyond the most recent sample, with non-zero weights."""
+        return int(np.any(self.weights[:-1], axis=(1, 2)).sum())
+
     def step(self, history: Array) -> Array:
         """Predict the next sample."""
         flat = self.weights.reshape(-1, self.n_regions)
@@ -96,7 +101,7 @@ class VAR(Surrogate):
         windows = reverse_time(windows) if reverse else windows
         if self.free_lags == self.n_lags:
             return ridge_var(windows, _WEAK_PENALTY)[0]
-        return fit_narrow_var(windows, int(np.any(self.weights[:-1], axis=(1, 2)).sum()))
+        return fit_narrow_var(windows, self.memory_order, _WEAK_PENALTY)[0]
 
     def tensors(self) -> dict[str, Array]:
         """Return weights and offset by name."""
@@ -168,21 +173,40 @@ def fit_var(
     return model, TrainLog((model.mse(train),), (model.mse(valid),), details)
 
 
-def fit_narrow_var(windows: Windows, memory_order: int) -> VAR:
-    """Fit a VAR of one lag with the weakest penalty, each region with a memory of its past."""
+def fit_narrow_var(
+    windows: Windows, memory_order: int, penalty: float | None = None
+) -> tuple[VAR, tuple[tuple[str, float], ...]]:
+    """Fit a VAR of one lag between regions, each with a memory of its own earlier samples.
+
+    Parameters
+    ----------
+    windows
+        Windows to fit.
+    memory_order
+        Number of earlier samples of its own that each region remembers.
+    penalty
+        Fixed penalty, instead of a chosen one.
+
+    Returns
+    -------
+    VAR
+        The fitted model.
+    details
+        As from :func:`ridge_var`.
+    """
     memory = fit_memory([windows], memory_order)
     target = windows.target - sum(
         weight * windows.history[:, -lag] for lag, weight in enumerate(memory, start=2)
     )
-    narrow, _ = ridge_var(
-        replace(windows, history=windows.history[:, -1:], target=target), _WEAK_PENALTY
+    narrow, details = ridge_var(
+        replace(windows, history=windows.history[:, -1:], target=target), penalty
     )
     n_regions = narrow.n_regions
     weights = np.zeros((windows.n_lags, n_regions, n_regions))
     weights[-1] = narrow.weights[0]
     for lag, weight in enumerate(memory, start=2):
         weights[-lag] = weight * np.eye(n_regions)
-    return VAR(weights, narrow.offset, penalty=narrow.penalty)
+    return VAR(weights, narrow.offset, penalty=narrow.penalty), details
 
 
 def ridge_var(

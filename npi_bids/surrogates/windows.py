@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -103,11 +104,16 @@ def cut_windows(runs: Sequence[RegionSeries], n_lags: int) -> Windows:
             f"(uncensored samples: {join_items(lengths)}); lower the number of lags or loosen the "
             "censoring threshold."
         )
+    return replace(join_windows(pieces), tr=runs[0].tr)
+
+
+def join_windows(parts: Sequence[Windows]) -> Windows:
+    """Join windows of the same signals, in the order of the parts."""
     return Windows(
-        np.concatenate([piece.history for piece in pieces]),
-        np.concatenate([piece.target for piece in pieces]),
-        np.concatenate([piece.position for piece in pieces]),
-        runs[0].tr,
+        np.concatenate([part.history for part in parts]),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.position for part in parts]),
+        parts[0].tr,
     )
 
 

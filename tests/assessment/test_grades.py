@@ -52,6 +52,11 @@ def test_without_clear_direction_only_averages_may_be_read(graded, changes):
     assert graded(**changes).connections == AVERAGES
 
 
+def test_direction_that_may_be_delays_is_not_read_from_averages_either(graded):
+    grades = graded(delay_share=0.6, delay_sd=1.0, removed_delay_sd=0.0)
+    assert grades.direction == NOT_SUPPORTED
+
+
 def test_delays_that_are_modelled_do_not_lower_the_grade(graded):
     grades = graded(delay_share=0.6, delay_sd=1.0, removed_delay_sd=1.0)
     assert grades.connections == SINGLE

@@ -55,6 +55,7 @@ def test_every_figure_is_there(result):
         "delay_sd",
         "removed_delay_sd",
         "r_undelayed_antisymmetric",
+        "stripe_share",
     }
     assert values["skill_own_history"] == pytest.approx(
         1 - (1 - values["r2"]) / (1 - values["r2_own_history"]), abs=0.05

@@ -163,6 +163,14 @@ def test_every_family_words_its_methods_and_its_defaults(settings):
     assert set(family.resolve_defaults(settings)) == set(families.DEFAULTS)
 
 
+def test_methods_text_states_how_many_linear_parts_were_corrected():
+    describe = families.family("hybrid").describe
+    corrected, plain = {"epochs": 80, "linear_correction": 1.0}, {"epochs": 80}
+    assert "added to the linear part in 1 of 2 models" in describe([corrected, plain])
+    assert describe([corrected]).endswith("added to the linear part")
+    assert "linear map" not in describe([plain])
+
+
 def test_log_has_one_error_per_epoch(windows, settings):
     _, log = fit_surrogate(*windows, settings)
     expected = 1 if (settings.surrogate, settings.var_fit) in SOLVED else 15

@@ -65,16 +65,22 @@ def test_errors_of_the_correction_are_the_spread_over_data_sets(truth):
     """At late times the correction makes least squares of the base, whatever that is."""
     fits = []
     for seed in range(40):
-        some = cut_windows([simulate(truth, 300, 100 + seed)], 1)
-        base, _ = fit_process(some, "off")
-        fits.append((fit_corrected(base, some, 1e3), some))
+        sample = cut_windows([simulate(truth, 300, 100 + seed)], 1)
+        base, _ = fit_process(sample, "off")
+        fits.append((fit_corrected(base, sample, 1e3), sample))
     spread = np.std([corrected.weights[-1] for corrected, _ in fits], axis=0)
-    errors = np.mean([corrected.weight_errors(some) for corrected, some in fits], axis=0)
+    errors = np.mean([corrected.weight_errors(sample) for corrected, sample in fits], axis=0)
     assert np.mean(errors) == pytest.approx(np.mean(spread), rel=0.5)
     assert np.mean(errors) > 0.9 * np.mean(spread)
 
 
-def test_the_default_takes_it_where_dynamics_are_discrete_and_keeps_it(windows, tmp_path):
+def test_the_default_takes_it_where_dynamics_are_discrete(windows):
+    model, log = fit_hybrid(*split_windows(windows, 0.8), SETTINGS)
+    assert isinstance(model, Corrected)
+    assert dict(log.details)["linear_correction"] == 1
+
+
+def test_a_refit_and_a_file_keep_it(windows, tmp_path):
     train, valid = split_windows(windows, 0.8)
     base, _ = fit_process(train, "off")
     model = fit_corrected(base, train, 2.0)

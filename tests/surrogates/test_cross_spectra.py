@@ -93,3 +93,7 @@ def test_the_band_is_where_a_filter_left_power(weights):
     inside = found.within((low, high))
     assert len(inside.frequency) < len(found.frequency)
     assert (inside.frequency >= low).all()
+
+
+def test_large_atlases_get_half_as_many_bins():
+    assert choose_n_bins(10_000, 128) == 2 * choose_n_bins(10_000, 129)

@@ -187,3 +187,15 @@ def test_a_process_that_is_not_stable_is_an_error(fitted, monkeypatch):
         runs, tr, model.observation))  # fmt: skip
     with pytest.raises(SurrogateError, match="not stable"):
         fit_observed(windows)
+
+
+def test_a_process_that_cannot_be_fitted_without_its_prior_is_an_error(fitted, monkeypatch):
+    windows, model = fitted
+    from npi_bids.surrogates import observed
+
+    def singular(*_, **__):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(observed, "refit_with_delays", singular)
+    with pytest.raises(SurrogateError, match="cannot be fitted without its prior: Singular"):
+        model.without_prior(windows)

@@ -51,8 +51,8 @@ def test_a_linear_remainder_is_not_taken_for_nonlinearity():
     windows = cut_windows([run_of(signals)], 4)
     train, valid = split_windows(windows, 0.8)
 
-    def uncoupled(some):
-        linear, _ = fit_process(some, "off")
+    def uncoupled(part):
+        linear, _ = fit_process(part, "off")
         weights = np.zeros_like(linear.weights)
         weights[-1] = np.diag(np.diag(linear.weights[-1]))
         return type(linear)(weights, linear.offset, linear.process, linear.choices, linear.scale)

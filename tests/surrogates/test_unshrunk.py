@@ -123,7 +123,7 @@ def test_a_narrow_var_keeps_its_single_lag_between_regions():
     from npi_bids.surrogates.var import fit_narrow_var
 
     windows = cut_windows([run_of(sampled(DIRECTED, 400, 0))], 4)
-    narrow = fit_narrow_var(windows, 1)
+    narrow, _ = fit_narrow_var(windows, 1, 1.0)
     refit = fit_unshrunk(narrow, windows)
     assert refit.free_lags == 1
     np.testing.assert_allclose(refit.weights, narrow.weights)
