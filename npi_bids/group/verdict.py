@@ -25,7 +25,10 @@ def describe_group(
         Test of the direction; None if subjects have no maps of reversed time.
     """
     return " ".join(
-        filter(None, (_reliability_text(n_subjects, reliability), _direction_text(direction)))
+        filter(
+            None,
+            (_reliability_text(n_subjects, reliability), _direction_text(n_subjects, direction)),
+        )
     )
 
 
@@ -45,9 +48,15 @@ def _reliability_text(n_subjects: int, reliability: MapReliability | None) -> st
     return text
 
 
-def _direction_text(direction: DirectionSummary | None) -> str:
+def _direction_text(n_subjects: int, direction: DirectionSummary | None) -> str:
     if direction is None or not isfinite(direction.p_together):
         return ""
+    smallest = 0.5 ** (n_subjects - 1)  # one of the sign patterns, and its opposite
+    if smallest > ALPHA:
+        return (
+            f"A direction of the group cannot be tested with {count_noun(n_subjects, 'subject')}: "
+            f"the smallest possible p is {smallest:.2g}."
+        )
     evidence = (
         f"p = {direction.p_together:.3g} for all pairs of regions together; "
         f"{direction.pairs_significant} of {count_noun(direction.pairs_tested, 'pair')} with a "

@@ -27,6 +27,12 @@ def test_direction_is_claimed_only_where_all_pairs_together_show_it():
     assert "A direction of the group is not supported (p = 0.2" in unsupported
 
 
+def test_direction_is_not_judged_with_so_few_subjects_that_no_p_could_be_low():
+    five, six = (describe_group(n, RELIABLE, direction(0.2)) for n in (5, 6))
+    assert "cannot be tested with 5 subjects: the smallest possible p is 0.062" in five
+    assert "not supported" in six
+
+
 def test_nothing_is_said_of_what_is_not_known():
     nan = float("nan")
     unknown = MapReliability(all=nan, symmetric=nan, antisymmetric=nan)
