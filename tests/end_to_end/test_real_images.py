@@ -84,7 +84,7 @@ def write_run(root, space, dtype, signals, grid):
     brain = nib.Nifti1Image(grid.brain.astype(np.uint8), grid.affine)
     nib.save(brain, f"{stem}_desc-brain_mask.nii.gz")
     motion = dataset._simulate_motion(N, np.zeros(N, dtype=bool), rng)
-    confounds = dataset._confounds(motion, TR, mean, rng)
+    confounds = dataset._simulate_confounds(motion, TR, mean, rng)
     path = func / "sub-01_task-rest_desc-confounds_timeseries.tsv"
     confounds.to_csv(path, sep="\t", index=False, na_rep="n/a")
     write_json(func / f"{stem.name}_desc-preproc_bold.json", {"RepetitionTime": TR})
