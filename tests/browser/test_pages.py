@@ -201,7 +201,10 @@ def test_verdict_comes_first_in_words_and_agrees_with_the_sidecar(page, site):
     assert quality.loc["sub-01", "verdict"] in word.text.lower()
     assert word.location["y"] < 300
     figures = [row.text for row in page.all("table.key tbody tr")]
-    assert len(figures) == 10
+    assert len(figures) == 12
+    grades = [term.text for term in page.all("dl.grades dt")]
+    assert [text.split(":")[0] for text in grades] == ["Data", "Connections", "Direction"]
+    assert quality.loc["sub-01", "grade_data"] in grades[0]
     assert all(re.search("good|caution|bad|unknown", text) for text in figures)
 
 
