@@ -173,14 +173,14 @@ class SubjectMaps:
 
     Attributes
     ----------
-    shown
+    displayed
         The maps.
     unshrunk, reversed
         The maps without prior, and those of the signals with time reversed; empty unless every
         subject has them.
     """
 
-    shown: Matrices
+    displayed: Matrices
     unshrunk: Matrices = field(default_factory=dict)
     reversed: Matrices = field(default_factory=dict)
 
@@ -213,7 +213,7 @@ def save_description(
     Path
         The folder of the array of the maps that are tested.
     """
-    stack = tested = write_stack(matrices.shown, folder / "maps")
+    stack = tested = write_stack(matrices.displayed, folder / "maps")
     if matrices.unshrunk:
         tested = write_stack(matrices.unshrunk, folder / "unshrunk")
     regions = Regions(target.regions_file, stack.labels, settings.network_table)
@@ -258,7 +258,7 @@ def save_description(
 class _Group:
     """The maps of a group: those that are shown, and those that are tested."""
 
-    shown: MapStack
+    displayed: MapStack
     tested: MapStack
     regions: Regions
     weighing: Weighing
@@ -272,7 +272,7 @@ def _save_edges(
     normalize: str,
 ) -> None:
     """Write matrices and table of the edges; ``edge_values`` are further matrices."""
-    stack, tested = group.shown, group.tested
+    stack, tested = group.displayed, group.tested
     description = describe_maps(stack.maps, tested.maps, group.weighing)
     description = blank_fields(description, INFERENCE) if fields.not_tested else description
     repeatability = measure_repeatability(tested.maps, tested.visits, tested.owner)
@@ -317,7 +317,7 @@ def _measure_motion(
 
 def _save_regions(group: _Group, target: GroupTarget, fields: GroupFields) -> None:
     """Write the tables of regions and of pairs of networks."""
-    stack, regions = group.shown, group.regions
+    stack, regions = group.displayed, group.regions
     maps = stack.maps, group.tested.maps
 
     def to_columns(description: Description) -> dict[str, Column]:

@@ -338,8 +338,8 @@ def describe_networks(
     ``maps`` are those that are shown, and those that are tested.
     """
     for grouping, networks in groupings(labels, columns).items():
-        (shown, names), (tested, _) = (network_stack(each, labels, networks) for each in maps)
-        yield grouping, names, weighing.describe(shown, tested)
+        (displayed, names), (tested, _) = (network_stack(each, labels, networks) for each in maps)
+        yield grouping, names, weighing.describe(displayed, tested)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

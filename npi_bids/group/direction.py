@@ -21,7 +21,7 @@ from npi_bids.matrices import antisymmetric
 from npi_bids.records import Array
 
 N_FLIPS, _SEED = 999, 0
-ALPHA = 0.05
+ALPHA = 0.05  # p up to which a direction of the group, or of a pair, is significant
 
 
 @dataclass(frozen=True, slots=True, eq=False)

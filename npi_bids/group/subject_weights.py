@@ -47,9 +47,9 @@ def fit_weights(maps: Array, design: Array, n_windows: Array) -> SubjectWeights:
         Shape (n_subjects,); weights are equal where a number is not known.
     """
     n = len(maps)
-    known = np.isfinite(n_windows).all() and (n_windows > 0).all()
+    is_counted = np.isfinite(n_windows).all() and (n_windows > 0).all()
     equal = SubjectWeights(np.ones(n), 0.0)
-    if n <= design.shape[1] or not known or np.ptp(n_windows) == 0:
+    if n <= design.shape[1] or not is_counted or np.ptp(n_windows) == 0:
         return equal
     sample = _sample_edges(maps)
     if not sample.shape[1]:

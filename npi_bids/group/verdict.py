@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import isfinite
 
 from npi_bids.bids.sidecars import DirectionSummary, MapReliability
+from npi_bids.group.direction import ALPHA
 from npi_bids.wording import count_noun
-
-ALPHA = 0.05
 
 
 def describe_group(

@@ -112,11 +112,8 @@ def draw_connections(
     strength = compute_flow(ec.matrix)
     if regions.centres is None:
         return [*figures, *_draw_surface(regions, strength, prefix)]
-    drawn = ec.matrix if significant is None else significant
-    if np.any(np.nan_to_num(drawn) != 0):
-        figures.append(
-            _draw_on_glass_brain(drawn, regions.centres, prefix, significant is not None, directed)
-        )
+    if significant is None or np.isfinite(significant).any():
+        figures.append(_draw_on_glass_brain(ec, regions.centres, prefix, significant, directed))
     for name, values, verb in (
         ("brain", strength.out_strength, "sends"),
         ("brainin", strength.in_strength, "receives"),
@@ -135,16 +132,18 @@ def draw_connections(
 
 
 def _draw_on_glass_brain(
-    matrix: Array, centres: Array, prefix: str, significant: bool, directed: bool
+    ec: ECResult, centres: Array, prefix: str, significant: Array | None, directed: bool
 ) -> Figure:
     """Return the strongest connections on a glass brain, as arrows or as lines."""
-    tested = f" with q below {ALPHA:g}" if significant else ""
+    tested = "" if significant is None else f" with q below {ALPHA:g}"
     caption = f"The entries of largest absolute value{tested}, {MOST_ARROWS} at most. "
+    matrix = ec.matrix if directed else symmetric(ec.matrix)
+    if significant is not None:
+        displayed = np.isfinite(significant)
+        matrix = np.where(displayed if directed else displayed | displayed.T, matrix, np.nan)
     if directed:
         caption += "Arrows point from source to target; red: positive, blue: negative."
     else:
-        # A region that is n/a stays so; entries that are not significant count as absent.
-        matrix = symmetric(np.nan_to_num(matrix))
         caption += (
             "The signals do not support direction, so lines show the mean of both directions; "
             "red: positive, blue: negative."

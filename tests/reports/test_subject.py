@@ -89,3 +89,15 @@ def test_only_significant_connections_are_drawn(drawn):
     significant[0, 1] = 0.5
     assert "q below 0.05" in draw(significant=significant)["connectome"].caption
     assert np.nansum(drawn[0]) == 0.5
+
+
+def test_a_line_is_the_mean_of_both_directions_even_if_one_is_significant(drawn):
+    matrix = np.zeros((4, 4))
+    matrix[0, 1], matrix[1, 0] = 0.5, 0.3
+    significant = np.full((4, 4), np.nan)
+    significant[0, 1] = 0.5
+    subject_figures.draw_connections(
+        ECResult(matrix, LABELS), Regions(), significant=significant, directed=False
+    )
+    assert drawn[0][0, 1] == drawn[0][1, 0] == pytest.approx(0.4)
+    assert np.isnan(drawn[0][2, 3])
