@@ -31,7 +31,6 @@ from npi_bids.simulate.linear import LinearSystem, simulate_linear
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.pretraining import pretrain
-from npi_bids.surrogates.unshrunk import fit_unshrunk
 from npi_bids.surrogates.windows import cut_windows
 
 N, POOL, LEVEL, N_FLIPS = 12, 80, 0.05, 199
@@ -45,7 +44,7 @@ OFF = ~np.eye(N, dtype=bool).ravel()
 class Maps:
     """Maps of some subjects, shape (n_subjects, N * N): with prior, without, of reversed time."""
 
-    shown: Array
+    estimated: Array
     unshrunk: Array
     reversed: Array
     n_windows: Array
@@ -61,10 +60,12 @@ class Maps:
 
     def permute_regions(self, rng: np.random.Generator) -> Maps:
         """Return the maps with the regions of each subject in an order of its own."""
-        parts = [np.empty_like(part) for part in (self.shown, self.unshrunk, self.reversed)]
-        for row in range(len(self.shown)):
+        parts = [np.empty_like(part) for part in (self.estimated, self.unshrunk, self.reversed)]
+        for row in range(len(self.estimated)):
             order = np.ix_(*[rng.permutation(N)] * 2)
-            for part, maps in zip(parts, (self.shown, self.unshrunk, self.reversed), strict=True):
+            for part, maps in zip(
+                parts, (self.estimated, self.unshrunk, self.reversed), strict=True
+            ):
                 part[row] = maps[row].reshape(N, N)[order].ravel()
         return Maps(*parts, self.n_windows)
 
@@ -86,7 +87,7 @@ def make_maps(runs: list[RegionSeries], *, shared: bool = False) -> Maps:
         windows = cut_windows([run], SETTINGS.n_lags or 1)
         nothing = windows.take(slice(0, 0))
         fitted, _ = fit_surrogate(windows, nothing, SETTINGS, None, prior_of(number))
-        fits = [fitted, *(fit_unshrunk(fitted, windows, reverse=each) for each in (False, True))]
+        fits = [fitted, *(fitted.without_prior(windows, reverse=each) for each in (False, True))]
         maps = [fit.linear_weights[-1] * (1 - np.eye(N)) for fit in fits]
         rows.append((*(each.ravel() for each in maps), float(len(windows))))
     return Maps(*map(np.array, zip(*rows, strict=True)))
@@ -173,8 +174,8 @@ def significant_before(maps: Array, design: Design, seed: int) -> tuple[Array, A
     rng = np.random.default_rng(seed)
 
     def test(values: Array) -> tuple[Array, Array]:
-        found = ttest_ind(values[half:], values[:half]) if paired else ttest_1samp(values, 0)
-        return found.statistic, found.pvalue
+        test = ttest_ind(values[half:], values[:half]) if paired else ttest_1samp(values, 0)
+        return test.statistic, test.pvalue
 
     t, p = test(off)
     largest = [np.abs(t).max()]
@@ -193,12 +194,12 @@ def significant_before(maps: Array, design: Design, seed: int) -> tuple[Array, A
 
 def compare(maps: Maps, design: Design, null: Array, seed: int) -> list[float]:
     """Return any false finding: q and max-T before, of the maps, and of those without prior."""
-    found = [
-        *significant_before(maps.shown, design, seed),
-        *significant(maps.shown, maps.n_windows, design, seed),
+    calls = [
+        *significant_before(maps.estimated, design, seed),
+        *significant(maps.estimated, maps.n_windows, design, seed),
         *significant(maps.unshrunk, maps.n_windows, design, seed),
     ]
-    return [float(each[null].any()) for each in found]
+    return [float(each[null].any()) for each in calls]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -275,10 +276,10 @@ def direction_rates(pools: Pools, n_sets: int) -> dict[str, list[float]]:
             for backward in (np.zeros_like(maps.unshrunk), maps.reversed):
                 changes = np.empty_like(maps.unshrunk)
                 write_changes(maps.unshrunk, backward, changes)
-                found = assess_direction(changes)
-                if found is not None:
-                    results += [float(np.nanmin(found.p_fwe) <= LEVEL),
-                                float(found.p_together <= LEVEL)]  # fmt: skip
+                direction = assess_direction(changes)
+                if direction is not None:
+                    results += [float(np.nanmin(direction.p_fwe) <= LEVEL),
+                                float(direction.p_together <= LEVEL)]  # fmt: skip
             rows.setdefault(name, []).append(results)
     return {name: np.mean(values, axis=0).tolist() for name, values in rows.items()}
 
@@ -302,12 +303,12 @@ def power_rates(pools: Pools, n_sets: int) -> dict[str, list[float]]:
                 else take(pools.short, n // 2, rng).join(take(pools.long, n // 2, rng))
             )
             design = one_sample(n)
-            found = [
-                *significant_before(maps.shown, design, seed),
-                *significant(maps.shown, maps.n_windows, design, seed),
+            calls = [
+                *significant_before(maps.estimated, design, seed),
+                *significant(maps.estimated, maps.n_windows, design, seed),
                 *significant(maps.unshrunk, maps.n_windows, design, seed),
             ]
-            values.append([float(each[strong].mean()) for each in found])
+            values.append([float(each[strong].mean()) for each in calls])
         rows[name] = np.mean(values, axis=0).tolist()
     return rows
 

@@ -48,7 +48,6 @@ from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
-from npi_bids.surrogates.unshrunk import fit_unshrunk
 from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
 from npi_bids.wording import count_noun, join_items
 
@@ -680,7 +679,7 @@ def _unshrunk_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) ->
     matrices: dict[str, Array] = {}
     for name, reverse in (("npiunshrunk", False), ("npireversed", True)):
         try:
-            unshrunk = fit_unshrunk(surrogate, windows, reverse=reverse)
+            unshrunk = surrogate.without_prior(windows, reverse=reverse)
         except SurrogateError as error:
             _LOGGER.warning("There is no map without prior, which group tests read: %s", error)
             return {}

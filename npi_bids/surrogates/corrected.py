@@ -14,7 +14,7 @@ from npi_bids.surrogates.ou import MOUFields
 from npi_bids.surrogates.residual_networks import GradientFlow, subtract_prediction
 from npi_bids.surrogates.var import VAR, VARFields
 
-_CORRECTION = "correction"  # name of the tensor
+_CORRECTED = "corrected_weights"  # name of the tensor
 
 
 class CorrectedFields(TypedDict):
@@ -55,7 +55,7 @@ class Corrected(VAR):
 
     def tensors(self) -> dict[str, Array]:
         """Return all fitted numbers by name: those of the base, and the corrected weights."""
-        return self.base.tensors() | {_CORRECTION: self.weights[-1]}
+        return self.base.tensors() | {_CORRECTED: self.weights[-1]}
 
     def fields(self) -> dict[str, object]:
         """Return the fields of the base, and the time of the correction."""
@@ -97,5 +97,5 @@ def load_corrected(
     if not isinstance(base, VAR):
         raise TypeError(f"The base of a correction is a {type(base).__name__}, not a VAR.")
     weights = base.weights.copy()
-    weights[-1] = tensors[_CORRECTION]
+    weights[-1] = tensors[_CORRECTED]
     return Corrected(weights, base.offset, base, float(fields["time"]), penalty=base.penalty)

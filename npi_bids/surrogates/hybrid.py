@@ -114,6 +114,10 @@ class Hybrid(Surrogate):
         parts = {"linear": self.linear.fields(), "residual": self.residual.fields()}
         return {"form": "hybrid", **parts}
 
+    def without_prior(self, windows: Windows, *, reverse: bool = False) -> Surrogate:
+        """Return the linear part fitted with a weak prior; networks have no such fit."""
+        return self.linear.without_prior(windows, reverse=reverse)
+
     def perturbed_change(self, history: Array, strength: float) -> Array:
         """Return the mean change of the prediction, shape (source, target); exact."""
         change: Array = self.linear.perturbed_change(history, strength)
@@ -242,8 +246,11 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
     enough = process.n_regions >= MIN_OBSERVATION_REGIONS
     delays = settings.delays == "auto" and enough
     passband = parse_passband(settings.passband)
-    filtered = passband is not None or _is_filtered(train)
-    gain = settings.gain == "auto" and enough and (present or filtered)
+    gain = (
+        settings.gain == "auto"
+        and enough
+        and (present or passband is not None or _is_filtered(train))
+    )
     if not (delays or gain):
         return None
     best = min(choices.error, choices.var_error)

@@ -119,12 +119,9 @@ def fit_residual(
         subtract_prediction(linear, windows) for windows in (train, valid)
     )
     networks, log = _train(residual_train, residual_valid, settings)
-    baseline = float(np.mean(residual_valid.target**2))
-    gain = 1 - _mean_error(networks, residual_valid) / baseline
+    gain = _measure_gain(networks.step(residual_valid.history), residual_valid)
     twin = choose_twin(residual_train, residual_valid)
-    twin_gain = 1 - float(np.mean((twin.predict(residual_valid) - residual_valid.target) ** 2)) / (
-        baseline
-    )
+    twin_gain = _measure_gain(twin.predict(residual_valid), residual_valid)
     compared: NetworkSurrogate | None = networks
     if not (gain > NETWORKS_GAIN and gain > max(0.0, twin_gain) + TWIN_MARGIN):
         compared = None
@@ -133,9 +130,9 @@ def fit_residual(
     benefit, twin_benefit = measure_benefit(
         compared, twin.time, join_windows([train, valid]), settings, refit_linear
     )
-    kept = compared if benefit is not None and benefit.is_clear else None
-    time = twin.time if kept is None and twin_benefit.is_clear else None
-    return ResidualFit(kept, log, gain, twin_gain, time, benefit, twin_benefit)
+    selected = compared if benefit is not None and benefit.is_clear else None
+    time = twin.time if selected is None and twin_benefit.is_clear else None
+    return ResidualFit(selected, log, gain, twin_gain, time, benefit, twin_benefit)
 
 
 def _train(
@@ -152,8 +149,10 @@ def _train(
     return networks, log
 
 
-def _mean_error(networks: NetworkSurrogate, windows: Windows) -> float:
-    return float(np.mean((networks.step(windows.history) - windows.target) ** 2))
+def _measure_gain(predicted: Array, windows: Windows) -> float:
+    """Return the fraction by which a prediction of the residual lowers the squared error."""
+    error = float(np.mean((predicted - windows.target) ** 2))
+    return 1 - error / float(np.mean(windows.target**2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,8 +198,8 @@ class GradientFlow:
     def errors(self, time: float) -> Array:
         """Return the sampling errors of the map at a time, shape (source, target)."""
         spread = self.vectors**2 @ (self._shrinkage(time) ** 2 * self.values)
-        left = self.target - self.past @ self.at(time).weights
-        errors: Array = np.sqrt(np.outer(spread, left.var(axis=0)) / len(left))
+        residual = self.target - self.past @ self.at(time).weights
+        errors: Array = np.sqrt(np.outer(spread, residual.var(axis=0)) / len(residual))
         return errors
 
 

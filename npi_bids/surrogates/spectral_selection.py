@@ -229,15 +229,16 @@ class _Chooser:
         self, prior: SpectralPrior, fit: SpectralFit
     ) -> tuple[SpectralPrior, SpectralFit, FittedModel]:
         """Iterate the precisions of highest evidence with the fit; also return the last model."""
+        model = self._build_model(fit, prior)
         for _ in range(_MAX_ROUNDS):
-            model = self._build_model(fit, prior)
             previous, precision = prior.precision, evidence_precision(model, prior.precision)
             prior = replace(prior, precision=precision)
             change = np.abs(np.log(precision) - np.log(previous)).max()
             if change < _PRECISION_TOLERANCE:
                 break
             fit = self._fit(prior, fit, _ITERATIONS[1])
-        return prior, fit, self._build_model(fit, prior)
+            model = self._build_model(fit, prior)
+        return prior, fit, model
 
     def _find_noise(self) -> float:
         """Subtract measurement noise from the spectra if there is any; return its evidence."""
@@ -548,9 +549,9 @@ def _mixed_information(
     n = len(to_source)
     mixed = np.empty((n, n, n), dtype=np.float64 if n <= _LARGE_ATLAS else np.float32)
     for i in range(n):
-        left = np.concatenate([source[:, i].real, -source[:, i].imag])
-        right = np.concatenate([target[:, i].real, target[:, i].imag])
-        mixed[i] = left.T @ right - np.outer(to_source[i], self_delay[i])
+        source_factor = np.concatenate([source[:, i].real, -source[:, i].imag])
+        target_factor = np.concatenate([target[:, i].real, target[:, i].imag])
+        mixed[i] = source_factor.T @ target_factor - np.outer(to_source[i], self_delay[i])
     rate = -float(np.diag(model.drift).mean())
     prior = math.sqrt(precision[0] * precision[1]) / model.n_samples
     prior = prior / math.exp(-2 * rate) / rate**2

@@ -5,7 +5,6 @@ import pytest
 
 from npi_bids.group.direction import N_FLIPS, assess_direction, write_changes
 from npi_bids.surrogates.base import TrainSettings
-from npi_bids.surrogates.unshrunk import fit_unshrunk
 from tests.surrogates.ou_signals import fit
 
 N, SUBJECTS = 4, 12
@@ -89,7 +88,7 @@ def reversible_maps(seed):
         path += np.array([0.0, 0.9, 0.1, 0.5]) * rng.standard_normal(path.shape)  # measurement
         model, _, windows = fit(path[50:], TrainSettings(surrogate="mou", device="cpu"), 1)
         for maps, reverse in ((forward, False), (backward, True)):
-            transition = fit_unshrunk(model, windows, reverse=reverse).linear_weights[-1]
+            transition = model.without_prior(windows, reverse=reverse).linear_weights[-1]
             scale = windows.target.std(axis=0)
             maps.append((transition * scale[:, None] / scale * (1 - np.eye(N))).ravel())
     return np.array(forward), np.array(backward)

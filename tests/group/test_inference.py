@@ -14,7 +14,6 @@ from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.pretraining import pretrain
-from npi_bids.surrogates.unshrunk import fit_unshrunk
 from npi_bids.surrogates.windows import cut_windows
 
 N = 5
@@ -47,7 +46,7 @@ def map_subjects(runs, *, pretrained=False):
         windows = cut_windows([run], SETTINGS.n_lags)
         prior = stored.build_prior(str(number), leave_out=True) if stored else None
         fitted, _ = fit_surrogate(windows, windows.take(slice(0, 0)), SETTINGS, None, prior)
-        for maps, surrogate in ((shrunken, fitted), (unshrunk, fit_unshrunk(fitted, windows))):
+        for maps, surrogate in ((shrunken, fitted), (unshrunk, fitted.without_prior(windows))):
             maps.append((surrogate.linear_weights[-1] * (1 - np.eye(N))).ravel())
         n_windows.append(float(len(windows)))
     return np.array(shrunken), np.array(unshrunk), np.array(n_windows)

@@ -19,7 +19,6 @@ from npi_bids.surrogates.observed import fit_observed
 from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU
-from npi_bids.surrogates.unshrunk import fit_unshrunk
 from npi_bids.surrogates.windows import cut_windows, reverse_time
 from tests.surrogates.ou_signals import MOU_SETTINGS, fit, off, run_of, sampled
 
@@ -41,7 +40,7 @@ def test_map_without_prior_is_not_biased_towards_zero(name):
         model, _, windows = fit(series, TrainSettings(surrogate=name, device="cpu"), 1)
         scale = windows.target.std(axis=0)
         units = scale[:, None] / scale
-        estimates.append(transition(fit_unshrunk(model, windows))[0, 1] * units[0, 1])
+        estimates.append(transition(model.without_prior(windows))[0, 1] * units[0, 1])
         shrunken.append(transition(model)[0, 1] * units[0, 1])
     scale_of_truth = np.mean([sampled(DIRECTED, 150, s).std(axis=0) for s in range(20)], axis=0)
     truth = DIRECTED.transition[0, 1] * scale_of_truth[0] / scale_of_truth[1]
@@ -59,7 +58,7 @@ def test_prior_takes_the_same_small_share_of_maps_of_long_and_short_scans():
             windows = cut_windows([run_of(series / series.std(axis=0))], 1)
             choices = Choices((), (), (1.0, 1.0), LaggedEvidence(2.0, 2.0))
             process = MOU(np.zeros((1, 3, 3)), np.zeros(3), DIRECTED, choices, np.ones(3))
-            maps.append(transition(fit_unshrunk(process, windows)))
+            maps.append(transition(process.without_prior(windows)))
         means.append(np.mean(maps, axis=0))
     assert means[0][0, 1] == pytest.approx(means[1][0, 1], abs=0.015)
 
@@ -75,7 +74,7 @@ def test_map_without_prior_does_not_depend_on_the_prior_of_a_group():
     shrunken, _ = fit_shrunk(windows, windows.take(slice(0, 0)), settings, prior)
     assert np.abs(transition(shrunken) - transition(alone)).max() > 0.01
     np.testing.assert_array_equal(
-        transition(fit_unshrunk(shrunken, windows)), transition(fit_unshrunk(alone, windows))
+        transition(shrunken.without_prior(windows)), transition(alone.without_prior(windows))
     )
 
 
@@ -84,7 +83,7 @@ def test_reversed_time_reverses_the_direction_of_connections(name):
     series = sampled(DIRECTED, 3000, 0)
     model, _, windows = fit(series, TrainSettings(surrogate=name, device="cpu"), 1)
     forward, backward = (
-        antisymmetric(transition(fit_unshrunk(model, windows, reverse=reverse)))
+        antisymmetric(transition(model.without_prior(windows, reverse=reverse)))
         for reverse in (False, True)
     )
     assert forward[0, 1] > 0.1
@@ -98,8 +97,8 @@ def test_map_of_reversed_time_is_that_of_the_series_read_backwards(name):
     model, _, windows = fit(sampled(DIRECTED, 400, 0), settings)
     backwards = cut_windows([run_of(sampled(DIRECTED, 400, 0)[::-1])], 4)
     np.testing.assert_allclose(
-        transition(fit_unshrunk(model, windows, reverse=True)),
-        transition(fit_unshrunk(model, backwards)),
+        transition(model.without_prior(windows, reverse=True)),
+        transition(model.without_prior(backwards)),
         atol=1e-8,
     )
 
@@ -107,14 +106,14 @@ def test_map_of_reversed_time_is_that_of_the_series_read_backwards(name):
 def test_a_reversible_process_has_the_same_map_in_reversed_time():
     model, _, windows = fit(sampled(REVERSIBLE, 20_000, 0), MOU_SETTINGS, 1)
     forward, backward = (
-        transition(fit_unshrunk(model, windows, reverse=reverse)) for reverse in (False, True)
+        transition(model.without_prior(windows, reverse=reverse)) for reverse in (False, True)
     )
     np.testing.assert_allclose(off(forward), off(backward), atol=0.03)
 
 
 def test_whitening_and_memory_are_kept():
     model, _, windows = fit(sampled(DIRECTED, 400, 0), MOU_SETTINGS)
-    choices = fit_unshrunk(model, windows).choices
+    choices = model.without_prior(windows).choices
     assert (choices.whitening, choices.memory) == (model.choices.whitening, model.choices.memory)
     assert choices.precision == (0.02 * len(windows), 0.02 * len(windows))
 
@@ -124,7 +123,7 @@ def test_a_narrow_var_keeps_its_single_lag_between_regions():
 
     windows = cut_windows([run_of(sampled(DIRECTED, 400, 0))], 4)
     narrow, _ = fit_narrow_var(windows, 1, 1.0)
-    refit = fit_unshrunk(narrow, windows)
+    refit = narrow.without_prior(windows)
     assert refit.free_lags == 1
     np.testing.assert_allclose(refit.weights, narrow.weights)
 
@@ -134,8 +133,8 @@ def test_networks_of_a_hybrid_do_not_enter():
     settings = resolve(TrainSettings(surrogate="hybrid", device="cpu", epochs=2, n_seeds=1))
     networks, _ = fit_network(zero_mlp, windows, windows, settings)
     np.testing.assert_array_equal(
-        transition(fit_unshrunk(Hybrid(process, networks), windows)),
-        transition(fit_unshrunk(process, windows)),
+        transition(Hybrid(process, networks).without_prior(windows)),
+        transition(process.without_prior(windows)),
     )
 
 
@@ -144,7 +143,7 @@ def test_the_correction_of_a_linear_part_does_not_enter():
     corrected = fit_corrected(process, windows, 5.0)
     assert not np.array_equal(transition(corrected), transition(process))
     np.testing.assert_array_equal(
-        transition(fit_unshrunk(corrected, windows)), transition(fit_unshrunk(process, windows))
+        transition(corrected.without_prior(windows)), transition(process.without_prior(windows))
     )
 
 
@@ -152,7 +151,7 @@ def test_a_network_alone_has_no_such_fit():
     windows = cut_windows([run_of(sampled(DIRECTED, 100, 0))], 3)
     settings = TrainSettings(surrogate="mlp", epochs=1, n_seeds=1, device="cpu")
     network, _ = fit_surrogate(windows, windows, settings)
-    assert fit_unshrunk(network, windows) is None
+    assert network.without_prior(windows) is None
 
 
 class TestObserved:
@@ -182,7 +181,7 @@ class TestObserved:
 
     def test_delays_gain_and_noise_are_kept(self, fitted):
         model, windows, _ = fitted
-        refit = fit_unshrunk(model, windows)
+        refit = model.without_prior(windows)
         assert refit.observation.gain == model.observation.gain
         assert refit.observation.noise == model.observation.noise
         assert max(refit.observation.precision) < max(model.observation.precision)
@@ -190,7 +189,7 @@ class TestObserved:
 
     def test_delays_change_their_sign_in_reversed_time_and_so_does_the_direction(self, fitted):
         model, windows, truth = fitted
-        forward, backward = (fit_unshrunk(model, windows, reverse=each) for each in (False, True))
+        forward, backward = (model.without_prior(windows, reverse=each) for each in (False, True))
         np.testing.assert_array_equal(forward.delays, model.delays)
         np.testing.assert_array_equal(backward.delays, -model.delays)
         assert pearson(antisymmetric(transition(forward)), antisymmetric(truth)) > 0.8
