@@ -20,6 +20,19 @@ def correlation(data: Array) -> Array:
     return matrix
 
 
+def scale_covariance(covariance: Array) -> Array:
+    """Return the correlations of a covariance matrix; NaN where a variance is not positive.
+
+    >>> scale_covariance(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+    variance = np.diag(covariance)
+    scale = np.sqrt(np.where(variance > 0, variance, np.nan))
+    result: Array = covariance / np.outer(scale, scale)
+    np.fill_diagonal(result, np.where(np.isfinite(scale), 1.0, np.nan))
+    return result
+
+
 def off_diagonal(matrix: Array) -> Array:
     """Return the entries off the diagonal as one vector, row by row."""
     entries: Array = matrix[~np.eye(len(matrix), dtype=bool)]

@@ -259,6 +259,9 @@ class Quality:
     model_fc_r_held_out, fc_r_held_out
         The same for held-out samples alone, and the correlation of the functional connectivity
         of the training samples with theirs as a yardstick.
+    model_fc_ratio
+        SD over pairs of the surrogate's functional connectivity over that of the data's: how
+        much of its strength the surrogate explains, whatever the correlation.
     spectral_radius
         Spectral radius of the linear dynamics with all lags, or of the mean Jacobian; stable
         below 1.
@@ -319,6 +322,7 @@ class Quality:
     model_fc_r: float
     model_fc_r_held_out: float
     fc_r_held_out: float
+    model_fc_ratio: float
     spectral_radius: float
     fc_r: float
     antisymmetric_share: float

@@ -74,7 +74,9 @@ def test_same_seed_same_result_and_another_seed_another(run, surrogate):
     )
     for name in one.measures:
         np.testing.assert_array_equal(one.measures[name].matrix, same.measures[name].matrix)
-    assert (one.measures["modelfc"].matrix != other.measures["modelfc"].matrix).any()
+    # What is linear is fitted and run in closed form, which no seed changes.
+    differs = (one.measures["modelfc"].matrix != other.measures["modelfc"].matrix).any()
+    assert differs == (surrogate != "var")
 
 
 def test_quality_tells_a_driven_system_from_noise(run):

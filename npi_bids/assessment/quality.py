@@ -233,6 +233,7 @@ def assess_fit(
         model_fc_r=pearson(model_fc, fit.fc),
         model_fc_r_held_out=pearson(model_fc, held_out_fc),
         fc_r_held_out=pearson(correlation(fit.train.target), held_out_fc),
+        model_fc_ratio=float(off_diagonal(model_fc).std() / off_diagonal(fit.fc).std()),
         spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
         fc_r=pearson(fit.matrix, fit.fc),
         antisymmetric_share=antisymmetric_share(fit.matrix),

@@ -156,6 +156,11 @@ FIGURES = (
         "free-running surrogate and held-out samples",
     ),
     QualityFigure("fc_r_held_out", "FC r, held out", "FC of training and held-out samples"),
+    QualityFigure(
+        "model_fc_ratio",
+        "model FC / FC",
+        "SD over pairs; 1: FC of the free-running surrogate is as strong as that of the data",
+    ),
     QualityFigure("fc_r", "r(EC, FC)", "similarity of the map to functional connectivity"),
     QualityFigure(
         "stripe_share",

@@ -65,6 +65,8 @@ def model_fc(
 ) -> Array | None:
     """Return the functional connectivity of the free-running surrogate, or None if it diverges.
 
+    Linear surrogates have it in closed form; others are run.
+
     Parameters
     ----------
     surrogate
@@ -79,6 +81,8 @@ def model_fc(
     Array or None
         Shape (n_regions, n_regions).
     """
+    if (stationary := surrogate.stationary_correlation()) is not None:
+        return stationary
     try:
         return correlation(free_run(surrogate, n_samples, rng))
     except SurrogateError:

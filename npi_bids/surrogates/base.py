@@ -136,6 +136,13 @@ class Abilities:
     def compute_on(self, device: str) -> None:
         """Move all torch parameters to a device, named as for ``--device``."""
 
+    def stationary_correlation(self) -> Array | None:
+        """Return the correlations of the free-running surrogate in closed form.
+
+        Shape (n_regions, n_regions); None if it has to be run.
+        """
+        return None
+
     def noise_covariance(self) -> Array | None:
         """Return the covariance of the prediction errors, shape (n_regions, n_regions).
 

@@ -18,6 +18,7 @@ from numpy.linalg import LinAlgError
 from scipy.linalg import solve
 
 from npi_bids.errors import SurrogateError
+from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
 from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
@@ -66,6 +67,8 @@ class ObservedOU(VAR):
         Shape (n_regions, n_regions); standard errors of the transition of the state.
     innovation
         Shape (n_regions, n_regions); covariance of the errors of the predictor.
+    correlation
+        Shape (n_regions, n_regions); correlations of the signals that the model implies.
     shares
         Shape (n_regions, n_regions); share of the variance of each entry of the transition that is
         due to the delays; NaN without delays.
@@ -80,6 +83,7 @@ class ObservedOU(VAR):
     delay_errors: Array
     errors: Array
     innovation: Array
+    correlation: Array
     shares: Array
     frequency: Array
     gain: Array
@@ -166,6 +170,7 @@ class ObservedOU(VAR):
             "delay_errors": self.delay_errors,
             "errors": self.errors,
             "innovation": self.innovation,
+            "correlation": self.correlation,
             "delay_share": self.shares,
             "frequency": self.frequency,
             "gain": self.gain,
@@ -189,6 +194,10 @@ class ObservedOU(VAR):
         """Return the standard errors of the transition, shape (source, target)."""
         return self.errors
 
+    def stationary_correlation(self) -> Array:
+        """Return the correlations of the signals that the model implies."""
+        return self.correlation
+
     def noise_covariance(self) -> Array:
         """Return the covariance of the prediction errors, shape (n_regions, n_regions)."""
         return self.innovation
@@ -204,6 +213,7 @@ def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> Obser
         tensors["delay_errors"],
         tensors["errors"],
         tensors["innovation"],
+        tensors["correlation"],
         tensors["delay_share"],
         tensors["frequency"],
         tensors["gain"],
@@ -334,7 +344,8 @@ def _build_surrogate(windows: Windows, fitted: ObservationModel) -> ObservedOU:
     scale = np.where(scale > 0, scale, 1.0) / np.sqrt(np.diag(fitted.model.stationary))
     rescaling = scale / scale[:, None]
     try:
-        weights, innovation = predictor(observed_covariances(fitted, windows.n_lags))
+        covariances = observed_covariances(fitted, windows.n_lags)
+        weights, innovation = predictor(covariances)
     except LinAlgError as error:
         raise SurrogateError(
             "The signals that the process implies cannot be predicted: their covariances are "
@@ -350,6 +361,7 @@ def _build_surrogate(windows: Windows, fitted: ObservationModel) -> ObservedOU:
         fitted.delay_errors,
         fitted.transition_errors * rescaling,
         innovation,
+        scale_covariance(covariances[0]),
         fitted.delay_share,
         fitted.model.measured.frequency,
         fitted.model.gain,

@@ -17,6 +17,7 @@ from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose_model, make_pairs
 from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments, weak_precision
+from npi_bids.surrogates.stationary import filtered_correlation
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import reverse_time
 
@@ -72,6 +73,16 @@ class MOU(VAR):
         """Return the covariance of the innovations, shape (n_regions, n_regions)."""
         covariance: Array = self.process.innovation * np.outer(self.scale, self.scale)
         return (covariance + covariance.T) / 2
+
+    def stationary_correlation(self) -> Array | None:
+        """Return the correlations of the signals, with whitening and memory put back."""
+        correlation = filtered_correlation(
+            self.process.transition,
+            self.process.innovation,
+            whitening=self.choices.whitening,
+            memory=self.choices.memory,
+        )
+        return VAR.stationary_correlation(self) if correlation is None else correlation
 
     def without_prior(self, windows: Windows, *, reverse: bool = False) -> MOU:
         """Return the process fitted from scratch with a weak prior, and the same choices."""

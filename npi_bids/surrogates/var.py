@@ -14,6 +14,7 @@ from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.networks import NetworkFields, SplitNetwork, fit_network, load_network
 from npi_bids.surrogates.ou_model_selection import fit_memory
 from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.stationary import companion_correlation
 from npi_bids.surrogates.windows import reverse_time
 
 _WEAK_PENALTY = 1.0  # windows; the regression is defined with fewer windows than weights
@@ -95,6 +96,16 @@ class VAR(Surrogate):
         noise = (residual**2).sum(axis=0) / n_free
         errors: Array = np.sqrt(np.outer(np.diag(inverse_moment)[-self.n_regions :], noise))
         return errors
+
+    def stationary_correlation(self) -> Array | None:
+        """Return the correlations of the free-running surrogate, shape (n_regions, n_regions).
+
+        If the noise is not modelled, equal noise is added to the entire history at each step.
+        """
+        noise = self.noise_covariance()
+        if noise is None:
+            noise = np.einsum("lst,lsu->tu", self.weights, self.weights)
+        return companion_correlation(self.weights, noise)
 
     def without_prior(self, windows: Windows, *, reverse: bool = False) -> VAR:
         """Return the VAR fitted with the weakest penalty, and as much memory of single regions."""
