@@ -24,8 +24,9 @@ BASE = ("bids", "out", "participant")
 
 SOUND = Quality(
     r2=0.5, r2_persistence=0.1, r2_own_history=0.3, r2_ridge_var=0.4, skill_persistence=0.4,
-    skill_own_history=0.2, skill_ridge_var=0.1, model_fc_r=0.9, model_fc_r_held_out=0.8, model_fc_ratio=0.7,
-    fc_r_held_out=0.8, spectral_radius=0.8, fc_r=0.5, antisymmetric_share=0.3, r_split=0.9,
+    skill_own_history=0.2, skill_ridge_var=0.1, model_fc_r=0.9, model_fc_r_held_out=0.8,
+    fc_r_held_out=0.8, model_fc_ratio=0.7, spectral_radius=0.8, fc_r=0.5,
+    antisymmetric_share=0.3, r_split=0.9,
     r_split_symmetric=0.9, r_split_antisymmetric=0.8, r_seed=0.9, r_seed_symmetric=0.9,
     r_seed_antisymmetric=0.9, direction_ratio=5.0, direction_p=0.001, direction_supported=True,
     delay_share=0.1, delay_sd=0.2, high_frequency_share=0.3, n_windows=1000, n_train=800,
