@@ -174,7 +174,7 @@ def fit() -> None:
             system_type: [*line, coverage[system_type]] for system_type, line in lines.items()
         }
         show(f"{target}: types left out", ("results", "r", "RMSE", "bias", "90 % coverage"), lines)
-        checks[target]["quantiles"] = error_quantiles(expected, truth).tolist()
+        checks[target]["quantiles"] = error_quantiles(expected, truth, system_types).tolist()
     unseen = _unseen(table, system_types, "r")
     _show_verdicts(rows, unseen, table.accuracy["r"])
     _show_grades(rows, unseen, table.accuracy["r"])
@@ -189,6 +189,7 @@ def fit() -> None:
         "correlation of expected and reached, kinds not seen": {
             target: round(float(checks[target]["r"]), 3) for target in TARGETS
         },
+        "types": list(map(str, system_types)),
         "errors": {
             target: np.round(checks[target]["quantiles"], 4).tolist() for target in TARGETS
         },
@@ -228,7 +229,9 @@ def _check(table: AccuracyTable, system_types: Any, target: str, expected: Any) 
         out = system_types == system_type
         training_table = _without(table, out)
         errors = error_quantiles(
-            _unseen(training_table, system_types[~out], target), training_table.accuracy[target]
+            _unseen(training_table, system_types[~out], target),
+            training_table.accuracy[target],
+            system_types[~out],
         )
         table_with_errors = AccuracyTable(
             training_table.figures, training_table.accuracy, {target: errors}

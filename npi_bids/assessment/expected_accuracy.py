@@ -23,6 +23,7 @@ TARGETS = ("r", "r_antisymmetric")
 _CLIP = 0.99  # correlations are clipped to it before Fisher's transform
 _NEIGHBOURS = 20
 _PENALTY = 10.0  # of the ridge regression, for standardised figures
+_MIN_RESULTS = 15  # of a type of system in a range, for percentiles of its own
 _ERROR_EDGES = (0.4, 0.75)  # limits of the ranges of expected r with separate error quantiles
 # Multiple of the largest absolute value in the table, beyond which there is no prediction.
 _MAX_DISTANCE = 1.5
@@ -63,12 +64,10 @@ def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
     NaN if a metric without a neutral value is missing.
     """
     metrics = quality if isinstance(quality, Mapping) else _as_mapping(quality)
-    model_fc = metrics["model_fc_r"]
     return np.array([
         *(_fisher(metrics[f"r_split{part}"]) for part in ("", "_symmetric", "_antisymmetric")),
         _log(metrics["samples_per_parameter"]),
         _log(metrics["effective_windows"]),
-        _fisher(0.0 if np.isnan(model_fc) else model_fc),  # diverged free run
         _fisher(metrics["fc_r"]),
         metrics["antisymmetric_share"],
         _log(metrics["direction_ratio"]),
@@ -127,19 +126,35 @@ def expected_accuracy(quality: Quality, table: AccuracyTable | None = None) -> d
 
 
 def look_up_errors(table: AccuracyTable, expected: Array, target: str) -> Array:
-    """Return the 5th and 95th percentile of the error at expected values, shape (n, 2)."""
+    """Return the lower and upper limit of the error at expected values, shape (n, 2)."""
     spread: Array = table.errors[target][np.searchsorted(_ERROR_EDGES, expected)]
     return spread
 
 
-def error_quantiles(expected: Array, reached: Array) -> Array:
-    """Return the 5th and 95th percentile of the errors in each range of expected values."""
+def error_quantiles(expected: Array, reached: Array, system_types: Sequence[str]) -> Array:
+    """Return limits of the errors in each range of expected values, shape (n_ranges, 2).
+
+    The lowest 5th and the highest 95th percentile over the types of systems: a new system is of
+    none of them, and the percentiles of all together would be too narrow for the least
+    predictable types.
+
+    Parameters
+    ----------
+    expected, reached
+        Shape (n_results,); expected and true accuracy.
+    system_types
+        Type of the system of each result.
+    """
     ranges = np.searchsorted(_ERROR_EDGES, expected)
-    error = reached - expected
-    return np.array([
-        np.quantile(error[ranges == k] if (ranges == k).sum() >= 20 else error, (0.05, 0.95))
-        for k in range(len(_ERROR_EDGES) + 1)
-    ])  # fmt: skip
+    error, types = reached - expected, np.asarray(system_types)
+    limits = []
+    for index in range(len(_ERROR_EDGES) + 1):
+        inside = ranges == index
+        groups = [error[inside & (types == name)] for name in np.unique(types)]
+        large = [group for group in groups if len(group) >= _MIN_RESULTS]
+        quantiles = np.array([np.quantile(group, (0.05, 0.95)) for group in large or [error]])
+        limits.append((quantiles[:, 0].min(), quantiles[:, 1].max()))
+    return np.array(limits)
 
 
 @cache

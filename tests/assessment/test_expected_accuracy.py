@@ -102,7 +102,20 @@ def test_spread_of_errors_is_that_of_the_range():
     rng = np.random.default_rng(0)
     expected = np.repeat([0.2, 0.6, 0.9], 400)
     reached = expected + rng.normal(0, np.repeat([0.2, 0.1, 0.02], 400))
-    quantiles = error_quantiles(expected, reached)
+    quantiles = error_quantiles(expected, reached, ["one type"] * len(expected))
     np.testing.assert_allclose(quantiles[:, 1], 1.645 * np.array([0.2, 0.1, 0.02]), rtol=0.2)
     table = AccuracyTable(np.zeros((1, 1)), {}, {"r": quantiles})
     np.testing.assert_array_equal(look_up_errors(table, np.array([0.8]), "r")[0], quantiles[2])
+
+
+def test_limits_are_those_of_the_least_predictable_type():
+    rng = np.random.default_rng(1)
+    expected = np.full(800, 0.9)
+    types = np.repeat(["predictable", "other"], 400)
+    reached = expected + np.where(types == "other", rng.normal(-0.3, 0.05, 800), 0.0)
+    low, high = error_quantiles(expected, reached, types)[2]
+    assert low < -0.3
+    assert high == 0.0
+    # A type with few results has no percentiles of its own.
+    few = np.where(np.arange(800) < 790, "predictable", "other")
+    assert error_quantiles(expected, np.where(few == "other", 0.0, expected), few)[2][0] == 0.0
