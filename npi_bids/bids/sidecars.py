@@ -513,6 +513,11 @@ class GroupFields(SubjectFields):
     map_reliability: MapReliability | None = entry(
         "Reliability of the mean map.", default=None, omit=True
     )
+    expected_r: float = entry(
+        "Expected correlation of the mean map with the true connectivity: mean expected accuracy "
+        "of the subjects' maps, corrected for attenuation.",
+        default=float("nan"),
+    )
     direction: DirectionSummary | None = entry(
         "Test of the direction of the group.", default=None, omit=True
     )

@@ -38,7 +38,7 @@ from npi_bids.group.direction import GroupDirection, assess_direction, write_cha
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.motion import MotionEffect, motion_effect
 from npi_bids.group.pretraining import describe_tested, why_not_tested
-from npi_bids.group.reliability import map_reliability
+from npi_bids.group.reliability import expected_group_r, map_reliability
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.subject_weights import fit_weights
 from npi_bids.group.tables import (
@@ -233,11 +233,13 @@ def save_description(
     direction = _assess_direction(tested, matrices.reversed, weights.values, folder)
     whole_map = map_reliability(tested.maps) if matrices.unshrunk else None
     motion = _measure_motion(group, rows, target)
+    expected_r = expected_group_r(numeric_column(rows, "expected_r"), stack.maps)
     map_fields = replace(
         base_fields,
         group_verdict=describe_group(
-            len(stack.subjects), whole_map, direction.summary if direction else None
+            len(stack.subjects), whole_map, direction.summary if direction else None, expected_r
         ),
+        expected_r=expected_r,
         map_reliability=whole_map,
         direction=direction.summary if direction else None,
         motion_effect=motion.summary if motion else None,

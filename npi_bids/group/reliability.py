@@ -160,6 +160,35 @@ def map_reliability(maps: Array) -> MapReliability | None:
     return MapReliability(all=shares[0], symmetric=shares[1], antisymmetric=shares[2])
 
 
+def expected_group_r(expected_r: Array, maps: Array) -> float:
+    """Return the expected correlation of the mean map with the truth.
+
+    By the correction for attenuation of classical test theory (Spearman, 1904): sampling error
+    alone is averaged out, so that the correlation of one map grows by the square root of the ratio
+    of the reliabilities of the mean map and of a single one. What all maps have wrong stays.
+
+    Parameters
+    ----------
+    expected_r
+        Expected accuracy of the map of each subject; NaN where it is not known.
+    maps
+        Shape (n_subjects, n_regions^2); those maps, may be memory-mapped.
+
+    Returns
+    -------
+    float
+        At most 1; NaN for a single subject, or where no subject has an expectation.
+    """
+    finite = expected_r[np.isfinite(expected_r)]
+    reliability = map_reliability(maps)
+    if not finite.size or reliability is None:
+        return float("nan")
+    n = len(maps)
+    # Spearman and Brown: the reliability of one map is rho / (n - (n - 1) rho).
+    gain = np.sqrt(max(n - (n - 1) * reliability.all, 0.0))
+    return float(min(1.0, finite.mean() * gain))
+
+
 def split_half_of_group(maps: Array, rng: np.random.Generator) -> tuple[float, float]:
     """Return how the mean maps of random halves of the subjects agree: mean and SD of r.
 

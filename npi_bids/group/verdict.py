@@ -10,7 +10,10 @@ from npi_bids.wording import count_noun
 
 
 def describe_group(
-    n_subjects: int, reliability: MapReliability | None, direction: DirectionSummary | None
+    n_subjects: int,
+    reliability: MapReliability | None,
+    direction: DirectionSummary | None,
+    expected_r: float = float("nan"),
 ) -> str:
     """Return the verdict on a group: how reliable its mean map is, and whether it has a direction.
 
@@ -22,12 +25,23 @@ def describe_group(
         Reliability of the mean map and its parts; None if it is not known.
     direction
         Test of the direction; None if subjects have no maps of reversed time.
+    expected_r
+        Expected correlation of the mean map with the truth; NaN if it is not known.
     """
-    return " ".join(
-        filter(
-            None,
-            (_reliability_text(n_subjects, reliability), _direction_text(n_subjects, direction)),
-        )
+    texts = (
+        _reliability_text(n_subjects, reliability),
+        _accuracy_text(expected_r),
+        _direction_text(n_subjects, direction),
+    )
+    return " ".join(filter(None, texts))
+
+
+def _accuracy_text(expected_r: float) -> str:
+    if not isfinite(expected_r):
+        return ""
+    return (
+        f"Its expected correlation with the true connectivity is {expected_r:.2f}, from simulated "
+        "maps that are comparable to those of the subjects."
     )
 
 

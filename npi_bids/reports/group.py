@@ -188,6 +188,12 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
                 f"symmetric part {number(reliable.symmetric)}, antisymmetric part "
                 f"{number(reliable.antisymmetric)}")
         )  # fmt: skip
+    if np.isfinite(group.expected_r):
+        rows.append(
+            Row("expected accuracy (r)", number(group.expected_r),
+                "correlation of the mean map with the truth, by the accuracy of the maps "
+                "of the subjects and their agreement")
+        )  # fmt: skip
     if direction := group.direction:
         rows.append(
             Row("direction", f"p = {number(direction.p_together)}",

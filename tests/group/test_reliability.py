@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from npi_bids.group.reliability import (
+    expected_group_r,
     icc,
     map_reliability,
     reliability,
     split_half_of_group,
 )
+from npi_bids.matrices import pearson
 
 COHORT_RNG = np.random.default_rng(0)
 
@@ -89,3 +91,19 @@ def test_noise_has_no_reliability_and_missing_regions_do_not_count():
     assert abs(found.all) < 0.15
     assert abs(found.antisymmetric) < 0.15
     assert map_reliability(noise[:1].reshape(1, -1)) is None
+
+
+def test_expected_accuracy_of_a_mean_map_is_reached():
+    # Maps that share a bias of a third of the variance of the truth, with noise of their own.
+    rng = np.random.default_rng(3)
+    n, n_regions = 8, 30
+    truth, bias = rng.standard_normal((2, n_regions, n_regions))
+    maps = truth + bias / np.sqrt(3) + 1.5 * rng.standard_normal((n, n_regions, n_regions))
+    single = np.array([pearson(one, truth) for one in maps])
+    expected = expected_group_r(single, maps.reshape(n, -1))
+    assert expected == pytest.approx(pearson(maps.mean(axis=0), truth), abs=0.02)
+    assert expected > single.mean() + 0.2
+    assert np.isnan(expected_group_r(np.full(n, np.nan), maps.reshape(n, -1)))
+    assert np.isnan(expected_group_r(single[:1], maps[:1].reshape(1, -1)))
+    # Never more than 1, whatever is expected of the subjects.
+    assert expected_group_r(np.ones(n), maps.reshape(n, -1)) == 1.0

@@ -19,6 +19,11 @@ def test_reliability_is_told_with_what_twice_the_subjects_would_bring():
     assert "twice as many subjects it would be 0.67" in text  # 2 * .5 / 1.5
 
 
+def test_accuracy_is_told_where_it_is_known():
+    assert "true connectivity is 0.93" in describe_group(8, RELIABLE, None, 0.93)
+    assert "true connectivity" not in describe_group(8, RELIABLE, None)
+
+
 def test_direction_is_claimed_only_where_all_pairs_together_show_it():
     supported, unsupported = (describe_group(8, RELIABLE, direction(p)) for p in (0.01, 0.2))
     assert "The group has a direction (p = 0.01" in supported
