@@ -196,6 +196,12 @@ def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
+def _spread_ratio(one: Array, other: Array) -> float:
+    """Return the SD over pairs of one matrix over that of another; NaN where that is constant."""
+    spread = off_diagonal(other).std()
+    return float(off_diagonal(one).std() / spread) if spread > 0 else float("nan")
+
+
 def assess_fit(
     fit: Fit,
     *,
@@ -233,7 +239,7 @@ def assess_fit(
         model_fc_r=pearson(model_fc, fit.fc),
         model_fc_r_held_out=pearson(model_fc, held_out_fc),
         fc_r_held_out=pearson(correlation(fit.train.target), held_out_fc),
-        model_fc_ratio=float(off_diagonal(model_fc).std() / off_diagonal(fit.fc).std()),
+        model_fc_ratio=_spread_ratio(model_fc, fit.fc),
         spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
         fc_r=pearson(fit.matrix, fit.fc),
         antisymmetric_share=antisymmetric_share(fit.matrix),
