@@ -370,12 +370,17 @@ def _describe_network(summary: str, trainings: Trainings) -> str:
 
 
 def _describe_rdcm(trainings: Trainings) -> str:
-    del trainings  # nothing is chosen
+    density = trainings[0].get("rdcm_density", 1.0)
+    sparse = (
+        f" and a prior probability of {density:g} that a connection exists [@fraessle2018]"
+        if density < 1
+        else ""
+    )
     return (
         "It was a regression dynamic causal model of resting-state signals (rDCM) [@fraessle2017; "
         "@fraessle2021], which regresses forward differences of the signals on the signals by "
-        "variational Bayes, with the priors of the published toolbox; of it, the step over one "
-        "sample was perturbed"
+        f"variational Bayes, with the priors of the published toolbox{sparse}; of it, the step "
+        "over one sample was perturbed"
     )
 
 

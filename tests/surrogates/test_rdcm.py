@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.linalg import expm, logm
 from scipy.special import gammaln, psi
+from scipy.stats import gamma, multivariate_normal
 
 import npi_bids
-from npi_bids.errors import SurrogateError
+from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.matrices import pearson
 from npi_bids.records import RegionSeries, Windows
-from npi_bids.surrogates.rdcm import fit_model, infer_posterior, regression_moments
+from npi_bids.surrogates.rdcm import fit_model
+from npi_bids.surrogates.rdcm_posterior import (
+    infer_posterior,
+    infer_sparse_posterior,
+    regression_moments,
+)
 from npi_bids.surrogates.var import ridge_var
 from npi_bids.surrogates.windows import cut_windows, reverse_time
 from tests.conftest import var_run
@@ -265,6 +273,99 @@ def test_more_regions_than_windows_can_be_fitted():
     assert np.isfinite(model.weights).all()
     assert (posterior.drift_error > 0).all()
     assert (posterior.drift_error <= np.sqrt(8 / 50)).all()
+
+
+def test_sparse_posterior_tends_to_the_full_one():
+    past, future = standardised_pairs(cut_windows([noisy_run(100)], 1))
+    moments = regression_moments(past, future, TR)
+    full, nearly = infer_posterior(moments), infer_sparse_posterior(moments, 1 - 1e-9)
+    for name in ("drift", "drift_error", "inclusion", "noise_rate"):
+        np.testing.assert_allclose(getattr(nearly, name), getattr(full, name), rtol=1e-4)
+    np.testing.assert_allclose(nearly.free_energy[-1], full.free_energy[-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.9])
+def test_sparse_free_energy_never_decreases(density):
+    rng = np.random.default_rng(1)
+    # Regions are alike, so that each could stand for the others in driving all of them.
+    past = 0.3 * rng.standard_normal((400, 12)) + rng.standard_normal((400, 1))
+    future = past + TR * (past.mean(axis=1, keepdims=True) - past)
+    future += 0.1 * rng.standard_normal(past.shape)
+    posterior = infer_sparse_posterior(regression_moments(past, future, TR), density)
+    assert len(posterior.free_energy) > 2
+    assert np.diff(posterior.free_energy, axis=0).min() > -1e-9
+
+
+def enumerated_bound(moments, target, inclusion, density, precision):
+    """Return the bound of one target, its likelihood summed over all sets of connections.
+
+    Strengths and noise precision have their best distributions for the given indicators.
+    """
+    n = len(inclusion)
+    sets = [np.array(chosen) for chosen in itertools.product([0.0, 1.0], repeat=n)]
+    odds = [np.prod(np.where(chosen > 0, inclusion, 1 - inclusion)) for chosen in sets]
+    prior, prior_mean = np.full(n, n / 8), np.zeros(n)
+    prior[target], prior_mean[target] = 8 * n, -0.5
+    cross, shape = moments.cross[:, target], 2 + moments.n_observations / 2
+    masked = [np.outer(chosen, chosen) * moments.signals for chosen in sets]
+    expected = sum(p * some for p, some in zip(odds, masked, strict=True))
+    covariance = np.linalg.inv(precision * expected + np.diag(prior))
+    evidence = sum(p * chosen for p, chosen in zip(odds, sets, strict=True)) * cross * precision
+    mean = covariance @ (evidence + prior * prior_mean)
+    second = covariance + np.outer(mean, mean)
+    squares = sum(
+        p * (moments.derivatives[target] - 2 * mean @ (chosen * cross) + np.sum(some * second))
+        for p, chosen, some in zip(odds, sets, masked, strict=True)
+    )
+    rate = 1 + squares / 2
+    log = psi(shape) - np.log(rate)
+    bound = moments.n_observations * (log - np.log(2 * np.pi)) / 2 - squares / 2 * shape / rate
+    normal = multivariate_normal(mean, covariance)
+    bound += (np.log(prior).sum() - n * np.log(2 * np.pi)) / 2 + normal.entropy()
+    bound -= np.sum(prior * ((mean - prior_mean) ** 2 + np.diag(covariance))) / 2
+    bound += log - shape / rate + gamma(shape, scale=1 / rate).entropy()  # the prior is (2, 1)
+    for region in set(range(n)) - {target}:
+        prior_share = np.array([density, 1 - density])
+        share = np.array([inclusion[region], 1 - inclusion[region]])
+        bound -= np.sum(share * np.log(share / prior_share))
+    return bound
+
+
+@pytest.mark.parametrize("density", [0.2, 0.7])
+def test_sparse_posterior_maximises_the_bound_over_all_sets_of_connections(density):
+    past, future = standardised_pairs(cut_windows([noisy_run(150)], 1))
+    moments = regression_moments(past, future, TR)
+    posterior = infer_sparse_posterior(moments, density)
+    for target, precision in enumerate(posterior.noise_precision):
+        best = posterior.inclusion[:, target]
+        bound = enumerated_bound(moments, target, best, density, precision)
+        assert bound == pytest.approx(posterior.free_energy[-1, target], abs=1e-3)
+        for region in set(range(3)) - {target}:
+            for shift in (-0.05, 0.05):
+                other = best.copy()
+                other[region] = np.clip(best[region] + shift, 1e-12, 1 - 1e-12)
+                changed = enumerated_bound(moments, target, other, density, precision)
+                assert changed < bound + 1e-6
+
+
+def test_sparse_fit_switches_absent_connections_off():
+    windows = cut_windows([noisy_run(2000)], 1)
+    model, _ = fit_model(windows, density=0.5)
+    present = A.T != 0
+    assert model.inclusion[present].min() > 0.85
+    assert model.inclusion[~present].max() < 0.3
+    full, _ = fit_model(windows)
+    assert np.abs(model.drift[~present]).max() < np.abs(full.drift[~present]).max() / 3
+    assert model.drift_error[~present].max() < full.drift_error[~present].min() * 0.7
+    np.testing.assert_allclose(model.drift[present], full.drift[present], atol=0.05)
+
+
+def test_density_is_a_setting():
+    signals = noisy_run(200).data
+    sparse = npi_bids.ec(signals, tr=TR, surrogate="rdcm", rdcm_density=0.2)
+    assert (sparse.surrogate.inclusion < 0.5).any()
+    with pytest.raises(SettingsError, match="--rdcm-density"):
+        npi_bids.ec(signals, tr=TR, surrogate="rdcm", rdcm_density=0.0)
 
 
 def test_subject_level_gives_map_intervals_and_free_run():
