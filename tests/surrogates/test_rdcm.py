@@ -288,7 +288,7 @@ def test_sparse_posterior_tends_to_the_full_one():
 def test_sparse_free_energy_never_decreases(density):
     rng = np.random.default_rng(1)
     # Regions are alike, so that each could stand for the others in driving all of them.
-    past = 0.3 * rng.standard_normal((400, 12)) + rng.standard_normal((400, 1))
+    past = 0.3 * rng.standard_normal((200, 20)) + rng.standard_normal((200, 1))
     future = past + TR * (past.mean(axis=1, keepdims=True) - past)
     future += 0.1 * rng.standard_normal(past.shape)
     posterior = infer_sparse_posterior(regression_moments(past, future, TR), density)
