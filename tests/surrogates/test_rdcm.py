@@ -9,6 +9,7 @@ from scipy.special import gammaln, psi
 from scipy.stats import gamma, multivariate_normal
 
 import npi_bids
+from npi_bids.connectivity.simulation import free_run
 from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.matrices import pearson
 from npi_bids.records import RegionSeries, Windows
@@ -212,6 +213,17 @@ def test_noise_is_that_of_the_predictions():
     model, _ = fit_model(cut_windows([run], 1))
     np.testing.assert_allclose(np.diag(model.noise_covariance()), size**2, rtol=0.1)
     assert np.count_nonzero(model.noise_covariance()) == 3
+
+
+def test_free_run_has_the_correlations_of_the_signals():
+    run = as_run(noisy_run(6000).data * [1.0, 3.0, 0.2])
+    model, _ = fit_model(cut_windows([run], 2))
+    expected = np.corrcoef(run.data.T)
+    assert np.abs(expected - np.eye(3)).max() > 0.3
+    np.testing.assert_allclose(model.stationary_correlation(), expected, atol=0.05)
+    simulated = free_run(model, 6000, np.random.default_rng(0))
+    np.testing.assert_allclose(np.corrcoef(simulated.T), expected, atol=0.08)
+    np.testing.assert_allclose(simulated.std(axis=0), run.data.std(axis=0), rtol=0.1)
 
 
 def test_intervals_hold_the_truth_and_noise_is_rarely_significant():
