@@ -1,4 +1,4 @@
-r"""Posterior of regression dynamic causal modelling (rDCM) of resting-state signals.
+"""Posterior of regression dynamic causal modelling (rDCM) of resting-state signals.
 
 rDCM (Frässle et al. 2017, doi:10.1016/j.neuroimage.2017.02.090) turns a linear DCM ``dx/dt = A x``
 into Bayesian linear regressions, one per target, in the frequency domain. The derivative is that
@@ -113,7 +113,7 @@ def regression_moments(past: Array, future: Array, tr: float) -> Regression:
 
 
 def infer_posterior(regression: Regression, prior_weight: float = 1.0) -> Posterior:
-    r"""Infer all connections by variational updates (Frässle et al. 2017).
+    """Infer all connections by variational updates (Frässle et al. 2017).
 
     For each target with signals X, derivatives Y and prior ``N(m0, inv(L0))`` of its connections,
 
