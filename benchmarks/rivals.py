@@ -79,8 +79,8 @@ def granger_causality(runs: Sequence[RegionSeries]) -> Array:
     The logarithm of the ratio of two residual variances of the target, without and with the past
     of the source, given the past of all other regions (Geweke 1984,
     doi:10.1080/01621459.1984.10477110), by least squares; one order for all, by BIC. The root is
-    returned with the sign of the summed weights, which resembles weights more than the ratio does
-    and gives higher correlations with a signed truth. It is 0 on the diagonal.
+    returned with the sign of the summed weights, because the ratio has none and grows with the
+    square of a weight, whereas the truth is signed. It is 0 on the diagonal.
     """
     chosen = choose_least_squares(runs, MAX_ORDER)
     return _log_ratios(chosen.weights, chosen.inverse, chosen.squares)
