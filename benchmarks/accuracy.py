@@ -2,20 +2,22 @@
 
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
-Sections: released fresh strong sizes wbm graphs netsim real observation. ``--slow`` adds Granger
-causality and PCMCI where statsmodels and tigramite are installed.
+Sections: released fresh strong sizes wbm graphs netsim real observation rivals. ``--slow`` adds
+Granger causality and PCMCI where statsmodels and tigramite are installed; ``rivals`` compares NPI
+with Granger causality, PCMCI, rDCM and partial correlation on every system, and needs neither.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
-from benchmarks.methods import Method, methods
-from benchmarks.observation import CONDITIONS, METHODS, compare
+from benchmarks.methods import Method, methods, rivals
+from benchmarks.observation import CONDITIONS, METHODS, Condition, compare, draw
 from benchmarks.systems import (
     System,
     as_runs,
@@ -25,18 +27,20 @@ from benchmarks.systems import (
     real_series,
     released_rnn,
     sanchez_romero,
+    simulated,
     wbm,
     zscored,
 )
 from benchmarks.table import save, show
 from npi_bids.assessment.quality import held_out_r2, own_history
 from npi_bids.matrices import antisymmetric, pearson, symmetric
+from npi_bids.records import Array
 from npi_bids.surrogates.base import TrainSettings, preset, resolve
 from npi_bids.surrogates.families import families
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows, split_windows
-from npi_bids.validate.scores import score, score_graph
+from npi_bids.validate.scores import score, score_graph, true_edges
 
 _LENGTHS = (400, 800, 1600, 3200, 8000)
 Scores = dict[str, dict[str, list[float]]]
@@ -141,11 +145,15 @@ def real(bench: Bench) -> None:
     """Fit halves of real series; score their mutual prediction and the agreement of maps."""
     rows: dict[str, list[dict[str, float]]] = {}
     settings = {
-        **{name: TrainSettings(surrogate=name, device="cpu") for name in ("hybrid", "mou", "var")},
+        **{
+            name: TrainSettings(surrogate=name, device="cpu")
+            for name, family in families().items()
+            if not family.by_gradient
+        },
         "luo2025 mlp": preset("luo2025", device="cpu"),
     }
     if not bench.quick:
-        nets = [name for name in families() if name not in settings]
+        nets = [name for name, family in families().items() if family.by_gradient]
         settings |= {f"{n}, 4 seeds": TrainSettings(surrogate=n, n_seeds=4, device="cpu",
                      patience=10, skip=True) for n in nets}  # fmt: skip
     for _, series in real_series():
@@ -210,6 +218,90 @@ def observation_models(bench: Bench) -> None:
     show("20 regions under various observation models, means of four networks", columns, rows)
 
 
+def compare_rivals(bench: Bench) -> None:
+    """Compare NPI with other methods on every system, in one table.
+
+    Each cell has the r of the map, the r of its antisymmetric part, the area under the ROC curve
+    of undirected edges, and the share of pairs whose stronger direction is the true one.
+    """
+    tried = rivals()
+    rows, texts = {}, {}
+    for title, systems in _systems_of_rivals(range(600, 601 if bench.quick else 603)).items():
+        scores: Scores = {name: {} for name in tried}
+        for system in systems():
+            for name, method in tried.items():
+                with threads(1):
+                    found = _score_rival(method(system.runs), system)
+                for key, value in found.items():
+                    scores[name].setdefault(key, []).append(value)
+        if not next(iter(scores.values())):
+            continue
+        rows[title] = scores
+        texts[title] = [
+            "  " + "/".join(_short_mean(values) for values in found.values())
+            for found in scores.values()
+        ]
+        print(title, *texts[title], sep=" | ", flush=True)
+    show("r / r antisymmetric / AUROC undirected / direction", list(tried), texts)
+    bench.results |= rows
+
+
+def _systems_of_rivals(seeds: range) -> dict[str, Callable[[], Iterator[System]]]:
+    """Return the systems of the comparison by title."""
+    observed = {
+        title: CONDITIONS[title]
+        for title in ("haemodynamic, TR 2", "haemodynamic, TR 2, delays 0.5 s", "delays 1 s",
+                      "band-passed", "hierarchy")
+    }  # fmt: skip
+    return {
+        **{
+            f"{name}, {n_samples} samples": partial(_simulate_all, name, seeds, n_samples)
+            for name in ("rnn", "ou", "var", "wbm", "neuromatch")
+            for n_samples in (400, 1600)
+        },
+        **{
+            f"rnn, {title}": partial(_observe_all, condition, seeds)
+            for title, condition in observed.items()
+        },
+        "Sanchez-Romero, 10 runs": partial(sanchez_romero, 10, 1),
+        "Sanchez-Romero, one run": partial(sanchez_romero, 1, 1),
+        "NetSim": netsim,
+    }
+
+
+def _simulate_all(name: str, seeds: range, n_samples: int) -> Iterator[System]:
+    return (simulated(name, seed, n_samples=n_samples) for seed in seeds)
+
+
+def _observe_all(condition: Condition, seeds: range) -> Iterator[System]:
+    for seed in seeds:
+        drawn = draw(condition, seed)
+        yield System(f"seed {seed}", [drawn.run], drawn.truth)
+
+
+def _score_rival(matrix: Array, system: System) -> dict[str, float]:
+    """Return the four scores of one map; those of weights are NaN where the truth is a graph."""
+    if system.graph:
+        graph = score_graph(matrix, system.truth)
+        weights = {"r": np.nan, "r_antisymmetric": np.nan}
+        return weights | {key: graph[key] for key in ("auroc_undirected", "direction")}
+    edges = np.zeros_like(system.truth)
+    edges[~np.eye(len(edges), dtype=bool)] = true_edges(system.truth)
+    recovery = score(matrix, system.truth)
+    return {
+        "r": recovery.r,
+        "r_antisymmetric": recovery.r_antisymmetric,
+        "auroc_undirected": score_graph(matrix, edges)["auroc_undirected"],
+        "direction": recovery.direction,
+    }
+
+
+def _short_mean(values: Sequence[float]) -> str:
+    """Return a mean with two digits, or a dash if no system has a value."""
+    finite = [value for value in values if np.isfinite(value)]
+    return f"{np.mean(finite):.2f}".replace("0.", ".", 1) if finite else "-"
+
+
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "released": released,
     "fresh": fresh,
@@ -220,6 +312,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "netsim": net_sim,
     "real": real,
     "observation": observation_models,
+    "rivals": compare_rivals,
 }
 
 

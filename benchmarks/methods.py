@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 from sklearn.linear_model import LassoLarsIC
 
+from benchmarks.rivals import granger_causality, pcmci
 from npi_bids.connectivity.measures import (
     functional_connectivity,
     lagged_correlation,
@@ -17,6 +18,7 @@ from npi_bids.connectivity.measures import (
 )
 from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.matrices import symmetric
 from npi_bids.records import Array, RegionSeries, Windows
 from npi_bids.surrogates.base import TrainSettings, preset, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
@@ -47,6 +49,7 @@ def methods(*, published: Sequence[str] = ("mlp",), slow: bool = True) -> dict[s
         "mou": surrogate(TrainSettings(surrogate="mou", device="cpu")),
         "var, ridge": surrogate(TrainSettings(surrogate="var", device="cpu")),
         "var(3), ridge": surrogate(TrainSettings(surrogate="var", n_lags=3, device="cpu")),
+        "rDCM": surrogate(TrainSettings(surrogate="rdcm", device="cpu")),
         **{
             f"luo2025 {name}": surrogate(preset("luo2025", surrogate=name, device="cpu"))
             for name in published
@@ -64,6 +67,20 @@ def methods(*, published: Sequence[str] = ("mlp",), slow: bool = True) -> dict[s
     if slow and find_spec("tigramite"):
         by_name["PCMCI"] = _pcmci
     return by_name
+
+
+def rivals() -> dict[str, Method]:
+    """Return NPI, by default and as published, and the methods that it is compared with."""
+    return {
+        "NPI": surrogate(TrainSettings(device="cpu")),
+        "NPI as published": surrogate(preset("luo2025", device="cpu")),
+        "rDCM": surrogate(TrainSettings(surrogate="rdcm", device="cpu")),
+        "Granger": granger_causality,
+        "PCMCI": pcmci,
+        "partial correlation": lambda runs: symmetric(
+            partial_correlation(uncensored_samples(runs))
+        ),
+    }
 
 
 def _on_windows(method: Callable[[Windows], Array]) -> Method:

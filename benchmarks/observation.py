@@ -24,6 +24,7 @@ METHODS = {
     "default": {},
     "signals as state": {"delays": "none", "gain": "none"},
     "ridge VAR": {"surrogate": "var"},
+    "rDCM": {"surrogate": "rdcm"},
 }
 
 

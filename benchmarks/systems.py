@@ -13,6 +13,7 @@ from scipy.signal import butter, filtfilt
 from npi_bids.records import Array, RegionSeries
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn
 from npi_bids.simulate.rnn import true_ec as true_rnn
+from npi_bids.simulate.systems import SystemSettings, simulate
 from npi_bids.simulate.wbm import WBMSystem, simulate_wbm
 from npi_bids.simulate.wbm import true_ec as true_wbm
 
@@ -91,6 +92,17 @@ def netsim() -> Iterator[System]:
         for key in sorted(name for name in stored.files if name.endswith("_ts")):
             graph = (stored[key.replace("_ts", "_adj_src_row")] > 0).astype(float)
             yield System(key[:5], as_runs([stored[key].astype(float)], 3.0), graph, graph=True)
+
+
+def simulated(
+    name: str, seed: int, *, n_runs: int = 1, n_samples: int = 800, n_regions: int = 20
+) -> System:
+    """Simulate one of the systems of ``npi-simulate``."""
+    settings = SystemSettings(n_regions=n_regions, seed=seed)
+    simulation = simulate(name, settings, n_runs, n_samples)
+    return System(
+        f"{name} {seed}", as_runs(list(simulation.series), simulation.tr), simulation.truth
+    )
 
 
 def real_series() -> Iterator[tuple[str, Array]]:

@@ -13,7 +13,8 @@ _REASONS = {
     "the same labels. Each map is shrunk towards what the maps of the others share, so that "
     "subjects are not independent: t, p, q, intervals and the share of equal signs would make "
     "noise look certain. Fit the subjects without --pretrained, or by a surrogate that has maps "
-    "without prior (hybrid, mou, var), to test them. Agreement between subjects is inflated, too.",
+    "without prior (hybrid, mou, var, rdcm), to test them. Agreement between subjects is "
+    "inflated, too.",
     UNKNOWN: "The sidecars of the maps do not say on which subjects the surrogates were "
     "pre-trained. If these are subjects of this group, they are not independent of each other, "
     "and tests would make noise look certain. Fit the subjects again to record it, or without "

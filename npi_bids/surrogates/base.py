@@ -257,6 +257,14 @@ class TrainSettings:
         "default with 3 lags)",
         choices=("ridge", "adam"),
     )
+    rdcm_density: float = option(
+        1.0,
+        "rdcm: prior probability that a connection between two regions exists; below 1, "
+        "connections that the data do not support are switched off (sparse rDCM)",
+        above=0,
+        at_most=1,
+        metavar="X",
+    )
     whitening: str = option(
         "auto",
         "mou: remove the autoregression that all regions share (haemodynamics) before the fit; "

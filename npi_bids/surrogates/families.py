@@ -369,6 +369,21 @@ def _describe_network(summary: str, trainings: Trainings) -> str:
     )
 
 
+def _describe_rdcm(trainings: Trainings) -> str:
+    density = trainings[0].get("rdcm_density", 1.0)
+    sparse = (
+        f" and a prior probability of {density:g} that a connection exists [@fraessle2018]"
+        if density < 1
+        else ""
+    )
+    return (
+        "It was a regression dynamic causal model of resting-state signals (rDCM) [@fraessle2017; "
+        "@fraessle2021], which regresses forward differences of the signals on the signals by "
+        f"variational Bayes, with the priors of the published toolbox{sparse}; of it, the step "
+        "over one sample was perturbed"
+    )
+
+
 # --- Duration of a fit: seconds on one core, fitted to runs of 20 to 1000 regions --------------
 # (python -m benchmarks.speed)
 
@@ -457,6 +472,16 @@ BUILT_IN = (
         prior=PriorSupport(linear="var"),
         calibrated=True,
         n_weights=_count_all_lags,
+        seconds=_linear_seconds,
+    ),
+    SurrogateFamily(
+        name="rdcm",
+        summary="regression dynamic causal modelling",
+        fit="npi_bids.surrogates.rdcm:fit_rdcm",
+        load="npi_bids.surrogates.rdcm:load_rdcm",
+        describe=_describe_rdcm,
+        defaults={"n_lags": 1},
+        n_weights=_count_one_matrix,
         seconds=_linear_seconds,
     ),
     _network("mlp", "multilayer perceptron"),

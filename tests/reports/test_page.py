@@ -15,6 +15,7 @@ from npi_bids.reports.components import (
 )
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.page import bibliography, group_page, index_page, subject_page
+from npi_bids.surrogates.families import families
 from tests.reports.markup import check
 
 MATRIX = np.array([[0.0, 1, np.nan], [-0.5, 0, 0.2], [np.nan, 0.1, 0]])
@@ -85,7 +86,10 @@ def test_every_reference_of_the_methods_text_is_in_the_bibliography():
     from npi_bids.bids.atlases import read_atlas_table
 
     template = (files("npi_bids.reports.templates") / "methods.md.j2").read_text()
-    cited = set(re.findall(r"@(\w+)", template))
+    trainings = [{"rdcm_density": 0.5, "epochs": 80}]
+    families_text = " ".join(family.describe(trainings) for family in families().values())
+    cited = set(re.findall(r"@(\w+)", template + families_text))
+    assert "fraessle2018" in cited
     cited |= {facts["cite"] for facts in read_atlas_table().values()}
     references = bibliography(" ".join(f"@{key}" for key in cited))
     assert set(re.findall(r"@\w+\{(\w+),", references)) == cited

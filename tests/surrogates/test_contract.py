@@ -21,7 +21,7 @@ from npi_bids.surrogates.windows import (
 from tests.surrogates.toy_family import FAMILY
 
 # These are found by solving a problem that has one answer, whatever the seed.
-SOLVED = {(name, "ridge") for name in ("var", "mou", "hybrid", "toy")}
+SOLVED = {(name, "ridge") for name in ("var", "mou", "hybrid", "rdcm", "toy")}
 
 CASES = [(name, "ridge") for name in (*families.families(), FAMILY.name)] + [("var", "adam")]
 
