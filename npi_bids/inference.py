@@ -484,6 +484,11 @@ def assess_model(
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
+        quality = replace(
+            quality,
+            covered_share=float(covered.mean()),
+            censored_share=float(1 - np.concatenate([run.keep for run in runs]).mean()),
+        )
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
         parts = (

@@ -310,6 +310,13 @@ class Quality:
         interval; NaN where no comparable data were simulated with this surrogate.
     expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
         The same for the antisymmetric part.
+    mean_fd, censored_share
+        Mean framewise displacement (mm) over runs, and share of the samples that are censored.
+    covered_share, lowest_coverage
+        Share of the regions of the atlas that every run covers, and the lowest coverage (share of
+        voxels with signal) of a region in the model.
+    band_share
+        Share of the frequencies up to the Nyquist frequency that the map is fitted to.
     """
 
     r2: float
@@ -357,6 +364,11 @@ class Quality:
     expected_r_antisymmetric: float = float("nan")
     expected_r_antisymmetric_lower: float = float("nan")
     expected_r_antisymmetric_upper: float = float("nan")
+    mean_fd: float = float("nan")
+    censored_share: float = float("nan")
+    covered_share: float = float("nan")
+    lowest_coverage: float = float("nan")
+    band_share: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,17 +378,22 @@ class Grades:
     Attributes
     ----------
     data
-        ``good``, ``limited`` or ``poor``.
+        ``good``, ``good as far as known``, ``limited`` or ``poor``: the lowest of length, motion,
+        coverage and spectrum.
     connections
         What may be read of the map: ``single connections``, ``strengths and networks``,
         ``group averages`` or ``nothing``; ``not rated`` where nothing comparable was simulated.
     direction
         The same for which region influences which; or ``not supported``.
+    data_reasons
+        What lowers the grade of the data, and what of it is not known; one phrase each, the most
+        serious first.
     """
 
     data: str
     connections: str
     direction: str
+    data_reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -260,7 +261,17 @@ def assess_fit(
         effective_windows=effective,
         samples_per_parameter=effective / (n_lags * n_regions),
         minutes=fit.n_windows * runs[0].tr / 60,
+        band_share=band_share(fit.surrogate),
     )
+
+
+def band_share(surrogate: Surrogate) -> float:
+    """Return the share of the frequencies up to the Nyquist frequency that a fit reads."""
+    observation = surrogate.observation
+    if observation is None or observation.band is None:
+        return 1.0
+    low, high = observation.band
+    return (high - low) / math.pi
 
 
 def _compare_predictions(fit: Fit) -> dict[str, float]:

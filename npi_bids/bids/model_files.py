@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -75,15 +76,37 @@ def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def with_hazards(
+def with_runs(
     result: SubjectEC, summaries: Sequence[str], account: Mapping[str, object] | None = None
 ) -> SubjectEC:
-    """Return a result with the hazards of its runs, and additions to its account."""
+    """Return a result with hazards, motion and coverage of its runs, and additions to its account.
+
+    Dummy scans do not count as censored.
+    """
+    runs = [_summary(path) for path in summaries]
+    n_samples = sum(run.n_samples - run.n_dummy for run in runs)
+    n_censored = sum(run.n_censored for run in runs)
+    quality = replace(
+        result.quality,
+        mean_fd=_known_mean([run.mean_fd for run in runs]),
+        censored_share=n_censored / n_samples if n_samples else result.quality.censored_share,
+        lowest_coverage=min(
+            (run.lowest_coverage for run in runs if math.isfinite(run.lowest_coverage)),
+            default=float("nan"),
+        ),
+    )
     return replace(
         result,
+        quality=quality,
         hazards=(*result.hazards, *read_hazards(summaries)),
         account={**result.account, **(account or {})},
     )
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    """Return the mean of the values that are known, or NaN."""
+    known = [value for value in values if math.isfinite(value)]
+    return fmean(known) if known else float("nan")
 
 
 def write_training(trained: TrainedModel, folder: Path) -> Path:

@@ -178,6 +178,27 @@ FIGURES = (
     ),
     QualityFigure("minutes", "minutes", "covered by the windows", "min"),
     QualityFigure(
+        "mean_fd",
+        "mean FD",
+        "mm, mean over all samples and runs; n/a: not known",
+        "mm",
+        meaning="Mean framewise displacement over all samples, including censored ones; n/a: not "
+        "known.",
+    ),
+    QualityFigure("censored_share", "censored fraction", "of the samples, without dummy scans"),
+    QualityFigure("covered_share", "covered fraction", "of the regions, in every run"),
+    QualityFigure(
+        "lowest_coverage",
+        "lowest coverage",
+        "fraction of the voxels with signal in the least covered region of the model; n/a: not "
+        "known",
+    ),
+    QualityFigure(
+        "band_share",
+        "frequencies left",
+        "fraction of those up to the Nyquist frequency that the map is fitted to",
+    ),
+    QualityFigure(
         "n_windows",
         "windows",
         "training and held out, without those that would share samples",
@@ -231,13 +252,18 @@ _MODEL_COLUMNS = {
     "reason": Column("Reason why there is no model; n/a where there is one."),
     "verdict": Column("Verdict on the map: pass, caution or fail."),
     "verdict_reasons": Column("Reasons for the verdict, the most serious first."),
-    "grade_data": Column("Grade of the data: good, limited or poor."),
+    "grade_data": Column(
+        "Grade of the data: good, good as far as known, limited or poor; the lowest of length, "
+        "motion, coverage and spectrum."
+    ),
+    "grade_data_reasons": Column(
+        "What lowers the grade of the data, and what of it is not known; n/a: nothing."
+    ),
     "grade_connections": Column(
         "What may be read of the map: single connections, strengths and networks, group averages "
         "or nothing; not rated: nothing comparable was simulated."
     ),
     "grade_direction": Column("The same for which region influences which; or not supported."),
-    "mean_fd": Column("Mean framewise displacement over all samples.", "mm"),
     "minutes_kept": Column(
         "Minutes after removal of dummy scans and censoring, over all runs.", "min"
     ),

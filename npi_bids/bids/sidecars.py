@@ -352,9 +352,9 @@ class FittedModel(Record):
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
     verdict_thresholds: VerdictSettings = entry("Thresholds of the verdict.")
     grades: Grades = entry(
-        "Which statements hold: Data (good, limited, poor), Connections and Direction (single "
-        "connections, strengths and networks, group averages; else nothing, not supported, not "
-        "rated).",
+        "Which statements hold: Data (good, good as far as known, limited, poor; DataReasons says "
+        "why), Connections and Direction (single connections, strengths and networks, group "
+        "averages; else nothing, not supported, not rated).",
         default=Grades(NOT_RATED, NOT_RATED, NOT_SUPPORTED),
     )
     direction_supported: bool = entry(
@@ -412,6 +412,11 @@ class SeriesSummary(Record):
     regressors: tuple[str, ...] = entry("Confounds that were regressed out.", default=())
     hazards: tuple[str, ...] = entry("Possible problems with the signals.", default=())
     excluded: str = entry("Why no sample of the run is used.", default="")
+    n_samples: int = entry("Samples of the run.", default=0)
+    n_dummy: int = entry("Samples left out at the start.", default=0)
+    n_censored: int = entry("Samples left out later.", default=0)
+    mean_fd: float = entry("Mean framewise displacement (mm).", default=float("nan"))
+    lowest_coverage: float = entry("Lowest coverage of a covered region.", default=float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.assessment.grades import describe_grades
+from npi_bids.assessment.grades import DATA_LIMITS, describe_grades
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
@@ -18,7 +17,6 @@ from npi_bids.bids.quality_columns import FIGURES
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.errors import ReportError
-from npi_bids.group.selection import mean_displacement
 from npi_bids.group.tables import edge_rows, rank_edges
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
@@ -52,11 +50,7 @@ LISTED = 100  # connections in the table of the strongest
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
 _FC = ("pearsoncorrelation", "modelfc")
-# Mean FD (mm) above which motion is considerable, and high: near the stringent and the lenient
-# exclusion thresholds (0.25 and 0.55 mm) of Parkes et al. (2018,
-# doi:10.1016/j.neuroimage.2017.12.073).
-_HIGH_MOTION = (0.25, 0.5)
-_ENOUGH_RETAINED = 0.8  # of the minutes of a subject
+_ENOUGH_RETAINED = 1 - DATA_LIMITS.good_censored  # of the minutes of a subject
 _UNITS = {"standard deviations of the source": "SD"}
 
 
@@ -220,7 +214,7 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
                           "targets"),
         _grade_metric("samples per parameter", quality.samples_per_parameter,
                       (None, limits.good_samples), "effective samples per region and lag"),
-        _grade_motion(mean_displacement(sidecars)),
+        _grade_motion(quality.mean_fd),
         _grade_minutes(sidecars),
         _grade_coverage(model, sidecars),
     ]  # fmt: skip
@@ -259,18 +253,13 @@ def _grade_direction(quality: Quality, limits: VerdictSettings) -> KeyFigure:
     )
 
 
-def _grade_motion(mean_fd: float | None) -> KeyFigure:
-    target = f"≤ {_HIGH_MOTION[0]:g} mm (bad > {_HIGH_MOTION[1]:g})"
+def _grade_motion(mean_fd: float) -> KeyFigure:
+    good, most = DATA_LIMITS.good_fd, DATA_LIMITS.max_fd
+    target = f"≤ {good:g} mm (bad > {most:g})"
     note = "mean framewise displacement over all samples, including censored ones"
-    if mean_fd is None:
-        return KeyFigure("mean FD", "n/a", target, note, "unknown")
-    state = (
-        "good"
-        if mean_fd <= _HIGH_MOTION[0]
-        else "caution"
-        if mean_fd <= _HIGH_MOTION[1]
-        else "bad"
-    )
+    if not isfinite(mean_fd):
+        return KeyFigure("mean FD", "not known", target, note, "unknown")
+    state = "good" if mean_fd <= good else "caution" if mean_fd <= most else "bad"
     return KeyFigure("mean FD", f"{number(mean_fd)} mm", target, note, state)
 
 
@@ -413,9 +402,6 @@ def _quality_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
     metrics = [metric for metric in FIGURES if metric.displayed
              and (isfinite(quality[metric.name]) or model.fit.surrogate != "wbm")]  # fmt: skip
     rows = [Row(metric.title, number(quality[metric.name]), metric.note) for metric in metrics]
-    fd = [sidecar.mean_framewise_displacement for _, sidecar in runs]
-    observed_fd = [value for value in fd if value is not None]
-    rows.append(Row("mean FD", f"{number(fmean(observed_fd)) if observed_fd else 'n/a'} mm"))
     n_lost = len({name for _, sidecar in runs for name in sidecar.regions_not_covered})
     rows.append(
         Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")

@@ -133,7 +133,9 @@ def fit_brain(
     bold = simulate_brain(system, n_samples=n_samples, seed=train.seed)
     effect = true_ec(system, seed=train.seed, n_states=brain.n_states) / bold.std(axis=0)
     np.fill_diagonal(effect, 0.0)
-    quality = _quality(effect, target.fc, best, shared)
+    quality = replace(
+        _quality(effect, target.fc, best, shared), covered_share=float(covered.mean())
+    )
     measures = {"npi": effect, "pearsoncorrelation": target.fc, "modelfc": correlation(bold)}
     labels = runs[0].labels
     return SubjectEC(
