@@ -41,8 +41,15 @@ from npi_bids.records import (
     Windows,
 )
 from npi_bids.settings import period_problem
-from npi_bids.surrogates.base import PRESETS, Surrogate, TrainLog, TrainSettings, resolve
-from npi_bids.surrogates.families import family
+from npi_bids.surrogates.base import (
+    PRESETS,
+    Surrogate,
+    TrainLog,
+    TrainSettings,
+    describe_training,
+    resolve,
+)
+from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
@@ -117,12 +124,11 @@ class SubjectEC:
         """Return five lines: regions and data, surrogate, verdict, accuracy, strongest entry."""
         quality, settings = self.quality, self.settings
         runs = count_noun(len(self.n_windows_per_run), "run")
-        details = dict(self.log.details)
         verdict = "; ".join([self.verdict.label, *self.verdict.reasons[:1]])
         more = len(self.verdict.reasons) - 1
+        kind = name_kind(settings.surrogate, describe_training(settings, self.log))
         surrogate = f"{settings.surrogate}, {count_noun(settings.n_lags or 0, 'lag')}"
-        if "linear_is_var" in details:
-            surrogate += ", VAR" if details["linear_is_var"] else ", Ornstein-Uhlenbeck process"
+        surrogate += f" ({kind})" if kind != settings.surrogate else ""
         return "\n".join([
             f"Effective connectivity of {count_noun(int(self.covered.sum()), 'region')}, "
             f"{quality.minutes:.1f} min in {runs}, {count_noun(quality.n_windows, 'window')}",

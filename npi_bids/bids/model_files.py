@@ -33,7 +33,7 @@ from npi_bids.io.json_records import read_record
 from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.records import RegionSeries, Table
-from npi_bids.surrogates.base import TrainLog, TrainSettings
+from npi_bids.surrogates.base import TrainLog, TrainSettings, describe_training
 from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
 from npi_bids.surrogates.training import find_device
 
@@ -237,12 +237,11 @@ def _fit(
 ) -> FittedModel:
     """Return the description of a model; the account of a whole-brain model takes precedence."""
     settings, quality, account = result.settings, result.quality, dict(result.account)
-    train_settings = {
-        key: value for key, value in asdict(settings).items() if key not in _ELSEWHERE
-    }
+    fitted = describe_training(settings, result.log)
+    described = {key: value for key, value in fitted.items() if key not in _ELSEWHERE}
     perturb_fields: Any = account.get("perturbation") or asdict(perturb)
     origin: Any = account.get("pretrained")
-    training: Any = account.get("training") or {**train_settings, **dict(result.log.details)}
+    training: Any = account.get("training") or described
     return FittedModel(
         repetition_time=runs[0].tr,
         surrogate=settings.surrogate,

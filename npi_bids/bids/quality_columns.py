@@ -250,6 +250,10 @@ _MODEL_COLUMNS = {
     "desc": Column("Denoising strategy, as in descriptions.tsv."),
     "status": Column("Status of the model: done, excluded or failed."),
     "reason": Column("Reason why there is no model; n/a where there is one."),
+    "kind": Column(
+        "Kind of model that was fitted: process or VAR; whitened, or observed with delays, gain, "
+        "noise; correction: a linear one; networks: added ones. Otherwise the family."
+    ),
     "verdict": Column("Verdict on the map: pass, caution or fail."),
     "verdict_reasons": Column("Reasons for the verdict, the most serious first."),
     "grade_data": Column(

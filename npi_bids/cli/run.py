@@ -94,7 +94,7 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     ``claims`` reserve the output dataset while models are fitted; None if none are.
     """
     from npi_bids.bids.derivatives import find_statuses
-    from npi_bids.cli.logs import print_table, write_settings
+    from npi_bids.cli.logs import find_outcomes, print_table, write_settings
     from npi_bids.cli.participant import choose_exit_code, make_plan, run_plan
 
     code, complete = 0, []
@@ -110,7 +110,7 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     failed = _describe_failures(code, group_code)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
-        print_table(statuses, complete)
+        print_table(statuses, complete, find_outcomes(request.out_dir))
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 

@@ -44,6 +44,7 @@ from npi_bids.reports.subject_figures import (
     draw_figures,
     mesh_atlas,
 )
+from npi_bids.surrogates.families import describe_kind
 from npi_bids.wording import count_noun, join_items
 
 LISTED = 100  # connections in the table of the strongest
@@ -349,6 +350,7 @@ def _model_section(
     return ModelSection(
         title,
         status.status,
+        kind=describe_model_kind(model),
         verdict=model.fit.verdict,
         reasons=model.fit.verdict_reasons,
         grades=describe_grades(model.fit.grades),
@@ -387,6 +389,12 @@ def _processing_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
         Row("seed, device", f"{fit.seed}, {fit.device}"),
         Row("configuration", model.configuration),
     )
+
+
+def describe_model_kind(model: Model) -> str:
+    """Return one sentence on the kind of model that was fitted to a subject."""
+    fit = model.fit
+    return describe_kind(fit.surrogate, fit.training, shrunk=fit.pretrained is not None)
 
 
 def _describe_surrogate(training: Mapping[str, Any]) -> str:

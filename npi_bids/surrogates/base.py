@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from npi_bids.errors import SettingsError
@@ -19,6 +19,7 @@ from npi_bids.surrogates.families import (
     family,
     surrogate_names,
 )
+from npi_bids.surrogates.kinds import NOT_NAMED
 from npi_bids.wording import join_items
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
@@ -333,6 +334,16 @@ def parse_passband(values: Sequence[str]) -> tuple[float, float] | None:
             f"not {' '.join(map(str, values))}."
         )
     return low, high
+
+
+def describe_training(settings: TrainSettings, log: TrainLog) -> dict[str, Any]:
+    """Return settings and results of a fit as stored in sidecars.
+
+    The passband is two numbers (Hz), or ``n/a`` where none was named.
+    """
+    passband = parse_passband(settings.passband)
+    named = {"passband": NOT_NAMED if passband is None else list(passband)}
+    return {**asdict(settings), **named, **dict(log.details)}
 
 
 @dataclass(frozen=True, slots=True)
