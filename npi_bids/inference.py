@@ -47,12 +47,17 @@ from npi_bids.surrogates.base import (
     TrainLog,
     TrainSettings,
     describe_training,
+    parse_passband,
     resolve,
 )
 from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
+from npi_bids.surrogates.spectral_selection import (
+    MIN_OBSERVATION_REGIONS,
+    describe_few_regions,
+)
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
 from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
@@ -515,13 +520,29 @@ def assess_model(
         quality=quality,
         verdict=verdict,
         grades=grade(quality, verdict, requested.verdict),
-        hazards=find_hazards(shared, regressors),
+        hazards=(
+            *find_hazards(shared, regressors),
+            *_find_unused_passband(trained, int(covered.sum())),
+        ),
         uncertainty=uncertainty.method if uncertainty else "",
         log=trained.log,
         surrogate=trained.surrogate,
         covered=covered,
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
+    )
+
+
+def _find_unused_passband(trained: TrainedModel, n_regions: int) -> tuple[str, ...]:
+    """Return why a named passband was not used, if it was not."""
+    passband = parse_passband(trained.settings.passband)
+    if passband is None or dict(trained.log.details).get("passband_used", 1.0):
+        return ()
+    if n_regions < MIN_OBSERVATION_REGIONS:
+        return (describe_few_regions(passband, n_regions),)
+    return (
+        f"--passband {passband[0]:g} {passband[1]:g} is not used: no process fits these "
+        "frequencies alone. All frequencies are fitted.",
     )
 
 
