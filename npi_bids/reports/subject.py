@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ class ModelMap:
 
     def matrices(self) -> list[Figure]:
         """Return matrices as static figures for download."""
-        draw = figures_signals.draw_matrix
+        draw = partial(figures_signals.draw_matrix, labels=self.ec.labels)
         figures = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
         for output, name in zip(_FC, ("fc", "modelfcmatrix"), strict=True):
             if output in self.companions:
