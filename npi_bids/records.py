@@ -256,6 +256,8 @@ class Quality:
         Share by which the surrogate's squared error is below that of each of the three.
     model_fc_r
         Correlation of the free-running surrogate's functional connectivity with the data's.
+    free_run_diverged
+        Whether the free run grew without bound, so that there is no such correlation.
     model_fc_r_held_out, fc_r_held_out
         The same for held-out samples alone, and the correlation of the functional connectivity
         of the training samples with theirs as a yardstick.
@@ -347,6 +349,7 @@ class Quality:
     delay_share: float
     delay_sd: float
     high_frequency_share: float
+    free_run_diverged: bool = False
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")

@@ -232,6 +232,7 @@ def assess_fit(
     return Quality(
         **_compare_predictions(fit),
         model_fc_r=pearson(model_fc, fit.fc),
+        free_run_diverged=fit.model_fc is None,
         model_fc_r_held_out=pearson(model_fc, held_out_fc),
         fc_r_held_out=pearson(correlation(fit.train.target), held_out_fc),
         model_fc_ratio=float(off_diagonal(model_fc).std() / off_diagonal(fit.fc).std()),

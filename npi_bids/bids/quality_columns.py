@@ -141,6 +141,12 @@ FIGURES = (
         "allows for none",
     ),
     QualityFigure(
+        "free_run_diverged",
+        "free run diverged",
+        "whether the free-running surrogate grew without bound, so that there is no model FC",
+        displayed=False,
+    ),
+    QualityFigure(
         "common_gain",
         "common gain allowed for",
         "whether the map allows for a filter or haemodynamic response that all regions share",

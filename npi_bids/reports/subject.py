@@ -198,8 +198,7 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
         _grade_metric("skill over a ridge VAR", quality.skill_ridge_var, (None, 0.0),
                       "reduction in held-out prediction error compared with a ridge VAR of one "
                       "lag"),
-        _grade_metric("model FC r", quality.model_fc_r, (None, limits.good_model_fc),
-                      "correlation of the FC of the free-running surrogate with that of the data"),
+        _grade_model_fc(quality, limits),
         _grade_metric("split-half r", quality.r_split,
                       (None if quality.shrunk else limits.min_split, limits.good_split),
                       "correlation of the maps of the two halves of the data"
@@ -253,6 +252,15 @@ def _grade_direction(quality: Quality, limits: VerdictSettings) -> KeyFigure:
         "undirected",
         "good" if yes else "caution",
     )
+
+
+def _grade_model_fc(quality: Quality, limits: VerdictSettings) -> KeyFigure:
+    """Grade the free run: its functional connectivity, or that it diverged."""
+    note = "correlation of the FC of the free-running surrogate with that of the data"
+    figure = _grade_metric("model FC r", quality.model_fc_r, (None, limits.good_model_fc), note)
+    if quality.free_run_diverged:
+        return replace(figure, value="diverged", state="bad")
+    return figure
 
 
 def _grade_motion(mean_fd: float) -> KeyFigure:

@@ -250,6 +250,8 @@ def _quality(
         "fc_r": pearson(effect, fc),
         "antisymmetric_share": antisymmetric_share(effect),
         "direction_supported": False,
+        "free_run_diverged": False,
+        "common_gain": False,
         "shrunk": False,
         "n_windows": n_samples,
         "n_train": n_samples,

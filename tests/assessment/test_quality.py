@@ -46,10 +46,13 @@ def test_every_figure_is_there(result):
     values = {field.name: getattr(result.quality, field.name) for field in fields(Quality)}
     without = {name for name, value in values.items() if np.isnan(value)}
     # There is no ensemble where networks did not pay; four regions are too few for delays, and
-    # where the signals are taken for the state none are allowed for.
+    # where the signals are taken for the state none are allowed for; arrays have neither motion
+    # nor voxels.
     seeds = {"r_seed", "r_seed_symmetric", "r_seed_antisymmetric"}
     assert without == {
         *seeds,
+        "mean_fd",
+        "lowest_coverage",
         "r_split_oriented",
         "delay_share",
         "delay_sd",
@@ -96,3 +99,14 @@ def test_oriented_map_is_trusted_only_where_it_repeats(run):
     skewed[:, 2] += 0.8 * skewed[:, 1]
     repeated = ec_of_runs([run_of(skewed)], train=VAR, perturb=PUSH, assess=asked)
     assert repeated.quality.r_split_oriented > 0.9
+
+
+def test_a_free_run_that_diverges_is_named_with_what_to_do():
+    rng = np.random.default_rng(0)
+    growing = 1.02 ** np.arange(300)[:, None] + 0.01 * rng.standard_normal((300, 3))
+    found = ec_of_runs([run_of(growing)], train=VAR, perturb=PUSH)
+    assert found.quality.free_run_diverged
+    assert np.isnan(found.quality.model_fc_r)
+    (reason,) = [text for text in found.verdict.reasons if "free-running" in text]
+    assert "diverges" in reason
+    assert "--combine runs" in reason
