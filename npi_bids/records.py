@@ -303,8 +303,10 @@ class Quality:
     n_windows, n_train, n_valid, n_regions
         Number of windows in total, for training and held out; number of regions in the model.
     effective_windows, samples_per_parameter
-        Number of windows with the same information if the signals were white, and this number
-        per region and lag with fitted weights between regions.
+        Number of windows with the same information if the signals were white (windows divided by
+        the correlation time of the signals), and this number over that of the linear weights that
+        predict one region: regions times lags with fitted weights between regions. It is the same
+        as the samples of all regions over all weights. Weights of networks are not counted.
     minutes
         Time that the windows cover (min).
     expected_r, expected_r_lower, expected_r_upper

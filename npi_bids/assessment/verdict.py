@@ -85,7 +85,8 @@ class VerdictSettings:
     )
     good_samples: float = option(
         2.0,
-        "caution if there are fewer effective samples per parameter",
+        "caution if there are fewer effective samples per parameter (linear weight that predicts "
+        "a region)",
         at_least=0,
         metavar="X",
     )

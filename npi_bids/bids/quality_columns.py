@@ -41,6 +41,11 @@ class QualityFigure:
         return Column(self.meaning or f"{self.title}: {self.note}.", self.units)
 
 
+SAMPLES_PER_PARAMETER = (
+    "effective (uncorrelated) samples over the linear weights that predict one region (regions "
+    "times lags)"
+)
+
 FIGURES = (
     QualityFigure(
         "expected_r",
@@ -180,7 +185,13 @@ FIGURES = (
         "fraction of the total; n/a: the TR is too long",
     ),
     QualityFigure(
-        "samples_per_parameter", "samples per parameter", "effective windows per region and lag"
+        "samples_per_parameter",
+        "samples per parameter",
+        SAMPLES_PER_PARAMETER,
+        meaning="Samples per parameter: effective windows (effective_windows) over the linear "
+        "weights that predict one region, which are the regions times the lags with weights "
+        "between regions. The same as the effective samples of all regions over all weights. "
+        "Weights of networks are not counted.",
     ),
     QualityFigure("minutes", "minutes", "covered by the windows", "min"),
     QualityFigure(
@@ -246,7 +257,8 @@ FIGURES = (
     QualityFigure(
         "effective_windows",
         "effective windows",
-        "that would carry the same information if the signals were white",
+        "that would carry the same information if the signals were white: windows divided by the "
+        "correlation time of the signals (1 + 2 sum of squared autocorrelations)",
         displayed=False,
     ),
 )

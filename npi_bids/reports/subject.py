@@ -14,7 +14,7 @@ from npi_bids.assessment.grades import DATA_LIMITS, describe_grades
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
-from npi_bids.bids.quality_columns import FIGURES
+from npi_bids.bids.quality_columns import FIGURES, SAMPLES_PER_PARAMETER
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.errors import ReportError
@@ -214,7 +214,7 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
                           "fraction of the map's variance explained by the means of sources or of "
                           "targets"),
         _grade_metric("samples per parameter", quality.samples_per_parameter,
-                      (None, limits.good_samples), "effective samples per region and lag"),
+                      (None, limits.good_samples), SAMPLES_PER_PARAMETER),
         _grade_motion(quality.mean_fd),
         _grade_minutes(sidecars),
         _grade_coverage(model, sidecars),

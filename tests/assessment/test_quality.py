@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -110,3 +110,17 @@ def test_a_free_run_that_diverges_is_named_with_what_to_do():
     (reason,) = [text for text in found.verdict.reasons if "free-running" in text]
     assert "diverges" in reason
     assert "--combine runs" in reason
+
+
+@pytest.mark.parametrize("n_lags", [1, 3])
+def test_samples_per_parameter_are_effective_samples_over_weights_of_a_region(n_lags):
+    rng = np.random.default_rng(0)
+    series = np.zeros((2000, 4))
+    for sample in range(1, 2000):
+        series[sample] = 0.8 * series[sample - 1] + rng.standard_normal(4)
+    settings = replace(VAR, n_lags=n_lags)
+    quality = ec_of_runs([run_of(series)], train=settings, perturb=PUSH).quality
+    correlation_time = (1 + 0.64) / (1 - 0.64)  # 1 + 2 sum of 0.8^(2k)
+    n_weights = 4 * 4 * n_lags
+    by_hand = 4 * quality.n_windows / correlation_time / n_weights
+    assert quality.samples_per_parameter == pytest.approx(by_hand, rel=0.15)
