@@ -72,7 +72,7 @@ _COLUMNS = {
     "n_windows": "Number of windows of all maps.",
     "verdict": "Lowest verdict of the maps.",
     "r_split": "Correlation of the maps of the two halves of the data; mean over maps.",
-    "expected_r": "Expected accuracy (correlation with the truth in comparable simulations); mean.",
+    "expected_r": "Correlation with the truth in comparable simulations; mean over maps.",
     "fc_r": "Correlation of the map with functional connectivity; mean over maps.",
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",

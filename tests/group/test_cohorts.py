@@ -56,7 +56,7 @@ def test_no_group_says_why(tmp_path):
         find_cohorts(tmp_path, SelectionSettings(), 2)
 
 
-def test_the_table_of_subjects_has_likeness_to_fc_and_stripes(monkeypatch):
+def test_the_table_of_subjects_has_likeness_to_fc_and_stripes():
     quality = {"NWindows": 300, "NTrain": 240, "NValid": 60, "NRegions": 12,
                "DirectionSupported": True}  # fmt: skip
     fits = [model_sidecar(Quality={**quality, "FcR": r, "StripeShare": s}).fit
