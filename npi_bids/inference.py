@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _MIN_REGIONS_FOR_THREADS = 200
+_ALPHA = 0.05  # q below which the representation of a result names a connection
 __all__ = ("ec", "period_problem")
 
 
@@ -148,9 +149,12 @@ class SubjectEC:
         np.fill_diagonal(magnitude, np.nan)
         if not np.isfinite(magnitude).any():
             return "none"
+        if "npiq" in self.measures and not (self.measures["npiq"].matrix < _ALPHA).any():
+            return f"none has q below {_ALPHA:g}"
         source, target = np.unravel_index(np.nanargmax(magnitude), magnitude.shape)
         labels = self.measures["npi"].labels
-        text = f"{labels[source]} -> {labels[target]}, {self.ec[source, target]:.3g}"
+        arrow = "->" if self.quality.direction_supported else "-"
+        text = f"{labels[source]} {arrow} {labels[target]}, {self.ec[source, target]:.3g}"
         if "npiq" in self.measures:
             text += f" (q = {self.measures['npiq'].matrix[source, target]:.2g})"
         return text

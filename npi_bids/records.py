@@ -389,7 +389,8 @@ class Grades:
         What may be read of the map: ``single connections``, ``strengths and networks``,
         ``group averages`` or ``nothing``; ``not rated`` where nothing comparable was simulated.
     direction
-        The same for which region influences which; or ``not supported``.
+        The same for which region influences which; or ``not supported``, where the map is to be
+        read as undirected.
     data_reasons
         What lowers the grade of the data, and what of it is not known; one phrase each, the most
         serious first.

@@ -116,6 +116,8 @@ _DIRECTION_MEANING = {
     SINGLE: "The direction of single connections may be read.",
     STRENGTHS: "The direction of strong connections and between networks may be read with care.",
     AVERAGES: "Direction may be read from averages over many subjects.",
+    NOT_RATED: "The signals support direction, but no comparable simulation says how accurate "
+    "that of the map is.",
     NOT_SUPPORTED: "Direction may not be read: read the map as undirected.",
 }
 _DATA_MEANING = {
@@ -270,6 +272,17 @@ def describe_grades(grades: Grades) -> tuple[tuple[str, str, str], ...]:
     )
 
 
+def explain_undirected(quality: Quality, grades: Grades, settings: VerdictSettings) -> str:
+    """Return why direction may not be read from a map; empty if it may, or is not rated."""
+    if grades.direction != NOT_SUPPORTED:
+        return ""
+    if not quality.direction_supported:
+        return "the signals do not support direction"
+    if may_be_delays(quality, settings):
+        return "delays between regions may explain the direction of the signals"
+    return "too little of it can be trusted for its direction to be read"
+
+
 def _describe_data(grades: Grades) -> str:
     """Return the meaning of the grade of the data: what it rests on."""
     stated = [_DATA_MEANING[grades.data]] if grades.data in _DATA_MEANING else []
@@ -313,7 +326,7 @@ def _direction_is_clear(quality: Quality) -> bool:
 
 
 def _grade_direction(quality: Quality, connections: str, settings: VerdictSettings) -> str:
-    if not quality.direction_supported or connections in {NOTHING, NOT_RATED}:
+    if not quality.direction_supported or connections == NOTHING:
         return NOT_SUPPORTED
     if may_be_delays(quality, settings):  # which do not average out over subjects
         return NOT_SUPPORTED

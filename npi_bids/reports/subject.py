@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.assessment.grades import DATA_LIMITS, describe_grades
+from npi_bids.assessment.grades import (
+    DATA_LIMITS,
+    describe_grades,
+    explain_undirected,
+)
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
@@ -22,7 +26,8 @@ from npi_bids.group.tables import edge_rows, rank_edges
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix
-from npi_bids.records import Array, Quality
+from npi_bids.matrices import symmetric
+from npi_bids.records import Array, ECResult, Quality
 from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
     ALPHA,
@@ -89,16 +94,20 @@ class ModelMap:
 
     def summary(self) -> tuple[str, ...]:
         """Summarise the map in a few sentences."""
-        lines = self._strongest_lines()
-        quality = self.model.fit.quality
-        supported = "" if quality.direction_supported else "not "
-        if quality.direction_supported:
-            lines += self._net_lines()
-        directed = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
-        lines.append(
-            f"Direction is {supported}supported by the signals; "
-            f"{number(100 * directed)} % of the map's variance is directional (antisymmetric)."
-        )
+        fit = self.model.fit
+        quality = fit.quality
+        why_undirected = explain_undirected(quality, fit.grades, fit.verdict_thresholds)
+        lines = self._strongest_lines(directed=not why_undirected)
+        share = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
+        share_text = f"{number(100 * share)} % of its variance is directional (antisymmetric)."
+        if why_undirected:  # said before any connection is named, unless none differs from zero
+            text = f"Read the map as undirected: {why_undirected}; {share_text}"
+            lines.insert(0 if self.has_significant else 1, text)
+        else:
+            lines += [
+                *self._net_lines(),
+                f"The signals support the direction of the map; {share_text}",
+            ]
         if isfinite(quality.expected_r):
             lines.append(
                 "In simulations with comparable quality metrics, maps correlated r = "
@@ -112,13 +121,19 @@ class ModelMap:
             )
         return tuple(lines)
 
-    def _strongest_lines(self) -> list[str]:
+    def _strongest_lines(self, *, directed: bool = True) -> list[str]:
         """State what single connections show: first of all if none differs from zero."""
-        best = next(iter(rank_edges(self.ec, 1)), None)
+        matrix = self.ec if directed else ECResult(symmetric(self.ec.matrix), self.ec.labels)
+        best = next(iter(rank_edges(matrix, 1)), None)
         strongest = []
         if best is not None:
             source, target, value = best
-            strongest = [f"The strongest connection is {source} → {target} ({number(value)})."]
+            strongest = [
+                f"The strongest connection is {source} → {target} ({number(value)})."
+                if directed
+                else f"The strongest connection is that between {source} and {target} "
+                f"({number(value)}, mean of both directions)."
+            ]
         if "npiq" not in self.companions:
             return strongest
         n_all = int((self.companions["npiq"] >= 0).sum())
@@ -146,7 +161,7 @@ class ModelMap:
         """Whether any connection differs from zero; True where that was not tested."""
         return "npiq" not in self.companions or bool((self.companions["npiq"] < ALPHA).any())
 
-    def strongest_table(self) -> SortedTable:
+    def strongest_table(self, *, directed: bool = True) -> SortedTable:
         """Return the strongest connections with their intervals, folded if none is significant."""
         columns, rows = edge_rows(
             self.ec, {name: self.companions[output] for output, name in _DETAILS.items()
@@ -155,6 +170,8 @@ class ModelMap:
         title = f"The {len(rows)} strongest connections"
         if not self.has_significant:
             title += f", none of which has q below {ALPHA:g}"
+        elif not directed:
+            title += ", whose direction may not be read"
         return SortedTable(
             f"{self.name}-strongest", title, columns, rows, folded=not self.has_significant
         )
@@ -366,7 +383,7 @@ def _model_section(
         key=key_figures(model, runs),
         summary=model_map.summary(),
         view=model_map.view(),
-        tables=(model_map.strongest_table(),),
+        tables=(model_map.strongest_table(directed=model.fit.quality.direction_supported),),
         map_figures=save_figures(out_dir, prefix, draw_figures(MAP_FIGURES, results)),
         processing=_processing_rows(model, runs),
         quality=_quality_rows(model, runs),

@@ -16,6 +16,7 @@ from npi_bids.assessment.grades import (
     SINGLE,
     STRENGTHS,
     describe_grades,
+    explain_undirected,
     grade,
 )
 from npi_bids.assessment.verdict import VerdictSettings
@@ -41,8 +42,7 @@ def graded(result):
 def test_connections_are_graded_by_the_expected_accuracy(graded, expected_r, connections):
     grades = graded(expected_r=expected_r)
     assert grades.connections == connections
-    readable = connections in {SINGLE, STRENGTHS, AVERAGES}
-    assert grades.direction == (connections if readable else NOT_SUPPORTED)
+    assert grades.direction == (NOT_SUPPORTED if connections == NOTHING else connections)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,18 @@ def test_every_grade_has_a_meaning(graded):
         for expected_r in (0.95, 0.7, 0.5, 0.1, float("nan")):
             for _, _, meaning in describe_grades(graded(verdict, expected_r=expected_r)):
                 assert meaning.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "changes", "reason"),
+    [(PASS, {}, ""), (PASS, {"expected_r": NAN}, ""),
+     (PASS, {"direction_supported": False}, "the signals do not support direction"),
+     (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
+     (FAIL, {}, "too little of it can be trusted")],
+)  # fmt: skip
+def test_why_a_map_is_undirected_is_said(result, verdict, changes, reason):
+    best = {"direction_ratio": 3.0, "direction_supported": True, "expected_r": 0.95}
+    quality, settings = replace(result.quality, **(best | changes)), VerdictSettings()
+    found = explain_undirected(quality, grade(quality, verdict, settings), settings)
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
