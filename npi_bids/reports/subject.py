@@ -12,6 +12,9 @@ from typing import Any
 from npi_bids import __version__
 from npi_bids.assessment.grades import (
     DATA_LIMITS,
+    NOT_SUPPORTED,
+    SINGLE,
+    STRENGTHS,
     describe_grades,
     explain_undirected,
 )
@@ -104,8 +107,9 @@ class ModelMap:
             text = f"Read the map as undirected: {why_undirected}; {share_text}"
             lines.insert(0 if self.has_significant else 1, text)
         else:
+            named = fit.grades.direction in {SINGLE, STRENGTHS}
             lines += [
-                *self._net_lines(),
+                *(self._net_lines() if named else []),
                 f"The signals support the direction of the map; {share_text}",
             ]
         if isfinite(quality.expected_r):

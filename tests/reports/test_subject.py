@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from npi_bids.assessment.grades import AVERAGES, GOOD, NOT_SUPPORTED
+from npi_bids.assessment.grades import AVERAGES, GOOD, NOT_SUPPORTED, STRENGTHS
 from npi_bids.records import ECResult
 from npi_bids.reports import figures_connectivity, subject_figures
 from npi_bids.reports.subject import ModelMap
@@ -52,10 +52,10 @@ def test_a_map_with_significant_connections_names_the_strongest(make_map):
 
 @pytest.fixture
 def summarise(make_map):
-    def make(q, **changes):
+    def make(q, graded=STRENGTHS, **changes):
         model_map = make_map(q)
         quality = {**QUALITY, "DirectionSupported": False, "AntisymmetricShare": 0.1} | changes
-        direction = AVERAGES if quality["DirectionSupported"] else NOT_SUPPORTED
+        direction = graded if quality["DirectionSupported"] else NOT_SUPPORTED
         grades = {"Data": GOOD, "Connections": AVERAGES, "Direction": direction}
         model_map.model = SimpleNamespace(fit=model_sidecar(Quality=quality, Grades=grades).fit)
         model_map.regions = SimpleNamespace(centres=np.zeros((4, 3)))
@@ -84,6 +84,11 @@ def test_a_directed_map_names_arrows_and_the_net_source(summarise):
     assert "A → B" in lines[0]
     assert any("strongest net source" in line for line in lines)
     assert not any("undirected" in line for line in lines)
+
+
+def test_no_net_source_is_named_where_only_averages_may_be_read(summarise):
+    lines = summarise(np.full((4, 4), 0.01), graded=AVERAGES, DirectionSupported=True)
+    assert not any("net source" in line for line in lines)
 
 
 def test_the_table_of_an_undirected_map_says_so(make_map):
