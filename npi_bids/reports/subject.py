@@ -387,7 +387,7 @@ def _model_section(
         key=key_figures(model, runs),
         summary=model_map.summary(),
         view=model_map.view(),
-        tables=(model_map.strongest_table(directed=model.fit.quality.direction_supported),),
+        tables=(model_map.strongest_table(directed=model.fit.grades.direction != NOT_SUPPORTED),),
         map_figures=save_figures(out_dir, prefix, draw_figures(MAP_FIGURES, results)),
         processing=_processing_rows(model, runs),
         quality=_quality_rows(model, runs),
