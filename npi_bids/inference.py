@@ -499,10 +499,12 @@ def assess_model(
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
+        keep = np.concatenate([run.keep for run in runs])
         quality = replace(
             quality,
             covered_share=float(covered.mean()),
-            censored_share=float(1 - np.concatenate([run.keep for run in runs]).mean()),
+            censored_share=float(1 - keep.mean()),
+            minutes_kept=float(keep.sum()) * runs[0].tr / 60,
         )
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:

@@ -314,6 +314,8 @@ class Quality:
         interval; NaN where no comparable data were simulated with this surrogate.
     expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
         The same for the antisymmetric part.
+    minutes_kept
+        Minutes of uncensored samples of all runs.
     mean_fd, censored_share
         Mean framewise displacement (mm) over runs, and share of the samples that are censored.
     covered_share, lowest_coverage
@@ -369,6 +371,7 @@ class Quality:
     expected_r_antisymmetric: float = float("nan")
     expected_r_antisymmetric_lower: float = float("nan")
     expected_r_antisymmetric_upper: float = float("nan")
+    minutes_kept: float = float("nan")
     mean_fd: float = float("nan")
     censored_share: float = float("nan")
     covered_share: float = float("nan")

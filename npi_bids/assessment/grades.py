@@ -39,7 +39,7 @@ class DataLimits:
         Effective samples per parameter below which a map is mostly its prior; the target is that
         of the verdict.
     min_minutes
-        Minutes; below 4 subjects are commonly excluded (Satterthwaite et al. 2013,
+        Minutes that are kept; below 4 subjects are commonly excluded (Satterthwaite et al. 2013,
         doi:10.1016/j.neuroimage.2012.08.052; Parkes et al. 2018,
         doi:10.1016/j.neuroimage.2017.12.073).
     good_fd, max_fd
@@ -141,8 +141,9 @@ _DATA_RULES: tuple[DataRule, ...] = (
     ),
     (
         POOR,
-        lambda q, _: q.minutes < DATA_LIMITS.min_minutes,
-        "the scan is too short ({q.minutes:.1f} min; target: at least {d.min_minutes:g})",
+        lambda q, _: q.minutes_kept < DATA_LIMITS.min_minutes,
+        "the scan is too short ({q.minutes_kept:.1f} min are kept; target: at least "
+        "{d.min_minutes:g})",
     ),
     (
         POOR,

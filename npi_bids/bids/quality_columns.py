@@ -195,6 +195,12 @@ FIGURES = (
     ),
     QualityFigure("minutes", "minutes", "covered by the windows", "min"),
     QualityFigure(
+        "minutes_kept",
+        "minutes kept",
+        "after removal of dummy scans and censoring, over all runs",
+        "min",
+    ),
+    QualityFigure(
         "mean_fd",
         "mean FD",
         "mm, mean over all samples and runs; n/a: not known",
@@ -286,9 +292,6 @@ _MODEL_COLUMNS = {
         "or nothing; not rated: nothing comparable was simulated."
     ),
     "grade_direction": Column("The same for which region influences which; or not supported."),
-    "minutes_kept": Column(
-        "Minutes after removal of dummy scans and censoring, over all runs.", "min"
-    ),
     "regions_in_model": Column("Regions covered in every run."),
 }
 

@@ -88,7 +88,8 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
             row["verdict"] = model.fit.verdict
             row |= _grade_columns(model)
             row["verdict_reasons"] = "; ".join(model.fit.verdict_reasons) or float("nan")
-            row |= asdict(model.fit.quality) | _extent_columns(model)
+            row |= asdict(model.fit.quality)
+            row["regions_in_model"] = model.fit.regions_in_model
         rows.append(row)
     return rows
 
@@ -133,15 +134,6 @@ def _grade_columns(model: Model) -> QualityRow:
     reasons = "; ".join(grades.pop("data_reasons")) or float("nan")
     return {f"grade_{name}": value for name, value in grades.items()} | {
         "grade_data_reasons": reasons
-    }
-
-
-def _extent_columns(model: Model) -> dict[str, float]:
-    runs = [sidecar for _, sidecar in model.runs()]
-    retained = sum(run.samples_kept * run.repetition_time for run in runs)
-    return {
-        "minutes_kept": retained / 60,
-        "regions_in_model": model.fit.regions_in_model,
     }
 
 

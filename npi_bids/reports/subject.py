@@ -52,6 +52,7 @@ from npi_bids.reports.subject_figures import (
     Runs,
     draw_figures,
     mesh_atlas,
+    why_not_drawn,
 )
 from npi_bids.surrogates.families import describe_kind
 from npi_bids.wording import count_noun, join_items
@@ -119,10 +120,7 @@ class ModelMap:
                 f"{number(quality.expected_r_lower)} to {number(quality.expected_r_upper)})."
             )
         if self.regions.centres is None and mesh_atlas(self.regions) is None:
-            lines.append(
-                "Nothing is drawn on the brain, because only the mesh of fsaverage5 is available "
-                "and the atlas lies on another surface."
-            )
+            lines.append(f"Nothing is drawn on the brain, because {why_not_drawn(self.regions)}.")
         return tuple(lines)
 
     def _strongest_lines(self, *, directed: bool = True) -> list[str]:

@@ -220,10 +220,21 @@ def _draw_surface(regions: Regions, strength: Flow, prefix: str, directed: bool)
     return figures
 
 
+def _surface_atlases(regions: Regions) -> list[Path]:
+    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
+    return sorted(regions.path.parent.glob(stem))
+
+
+def why_not_drawn(regions: Regions) -> str:
+    """Return why nothing is drawn on the brain, of regions without centres or a usable mesh."""
+    if _surface_atlases(regions):
+        return "only the mesh of fsaverage5 is available and the atlas lies on another surface"
+    return "the coordinates of the regions are not known"
+
+
 def mesh_atlas(regions: Regions) -> Path | None:
     """Return the atlas of a map if it lies on a surface whose mesh is available."""
-    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
-    for atlas in sorted(regions.path.parent.glob(stem)):
+    for atlas in _surface_atlases(regions):
         if project_to_surface(atlas, (), []) is not None:
             return atlas
     return None

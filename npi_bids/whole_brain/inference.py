@@ -259,6 +259,7 @@ def _quality(
         "n_regions": len(effect),
         "covered_share": len(effect) / n_atlas,
         "minutes": n_samples * runs[0].tr / 60,
+        "minutes_kept": n_samples * runs[0].tr / 60,
     }
     names = (field for field in Quality.__dataclass_fields__ if field not in available)
     return Quality(**available, **dict.fromkeys(names, float("nan")))  # type: ignore[arg-type]

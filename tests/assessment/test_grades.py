@@ -75,7 +75,7 @@ def test_a_map_that_fails_promises_nothing(graded):
 NAN = float("nan")
 # A scan that meets every target.
 SOUND = {
-    "samples_per_parameter": 10.0, "minutes": 20.0, "mean_fd": 0.1, "censored_share": 0.05,
+    "samples_per_parameter": 10.0, "minutes_kept": 20.0, "mean_fd": 0.1, "censored_share": 0.05,
     "covered_share": 1.0, "lowest_coverage": 0.7, "high_frequency_share": 0.3, "band_share": 1.0,
 }  # fmt: skip
 
@@ -84,7 +84,7 @@ SOUND = {
     ("changes", "data", "reason"),
     [({"samples_per_parameter": 1.0}, LIMITED, "short for its number of regions (1 effective"),
      ({"samples_per_parameter": 0.3}, POOR, "far too short for its number of regions"),
-     ({"minutes": 3.0}, POOR, "too short (3.0 min; target: at least 4)"),
+     ({"minutes_kept": 3.0}, POOR, "too short (3.0 min are kept; target: at least 4)"),
      ({"mean_fd": 0.3}, LIMITED, "mean framewise displacement 0.30 mm; target: at most 0.2 mm"),
      ({"mean_fd": 0.6}, POOR, "head motion is high"),
      ({"censored_share": 0.3}, LIMITED, "many samples are censored (30%"),
@@ -114,7 +114,7 @@ def test_data_that_meet_every_target_are_good(graded):
 
 
 @pytest.mark.parametrize("limit", [{"mean_fd": 0.2}, {"censored_share": 0.2},
-                                   {"covered_share": 0.95}, {"minutes": 4.0}])  # fmt: skip
+                                   {"covered_share": 0.95}, {"minutes_kept": 4.0}])  # fmt: skip
 def test_a_value_at_its_target_is_good(graded, limit):
     assert graded(**(SOUND | limit)).data == GOOD
 

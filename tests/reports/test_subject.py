@@ -1,5 +1,6 @@
 """What a subject page may say of a map, by what its tests support."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from npi_bids.reports.subject import ModelMap
 from tests.sidecars import model_sidecar
 
 QUALITY = {"NWindows": 300, "NTrain": 240, "NValid": 60, "NRegions": 4}
+CENTRES = np.zeros((4, 3))
 LABELS = ("A", "B", "C", "D")
 
 
@@ -52,13 +54,13 @@ def test_a_map_with_significant_connections_names_the_strongest(make_map):
 
 @pytest.fixture
 def summarise(make_map):
-    def make(q, graded=STRENGTHS, **changes):
+    def make(q, graded=STRENGTHS, centres=CENTRES, **changes):
         model_map = make_map(q)
         quality = {**QUALITY, "DirectionSupported": False, "AntisymmetricShare": 0.1} | changes
         direction = graded if quality["DirectionSupported"] else NOT_SUPPORTED
         grades = {"Data": GOOD, "Connections": AVERAGES, "Direction": direction}
         model_map.model = SimpleNamespace(fit=model_sidecar(Quality=quality, Grades=grades).fit)
-        model_map.regions = SimpleNamespace(centres=np.zeros((4, 3)))
+        model_map.regions = SimpleNamespace(centres=centres, path=Path("atlas_dseg.tsv"))
         return model_map.summary()
 
     return make
@@ -84,6 +86,13 @@ def test_a_directed_map_names_arrows_and_the_net_source(summarise):
     assert "A → B" in lines[0]
     assert any("strongest net source" in line for line in lines)
     assert not any("undirected" in line for line in lines)
+
+
+def test_regions_without_coordinates_are_why_nothing_is_drawn(summarise):
+    *_, last = summarise(np.full((4, 4), 0.01), centres=None)
+    assert last == (
+        "Nothing is drawn on the brain, because the coordinates of the regions are not known."
+    )
 
 
 def test_no_net_source_is_named_where_only_averages_may_be_read(summarise):
