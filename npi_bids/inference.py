@@ -499,13 +499,7 @@ def assess_model(
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
-        keep = np.concatenate([run.keep for run in runs])
-        quality = replace(
-            quality,
-            covered_share=float(covered.mean()),
-            censored_share=float(1 - keep.mean()),
-            minutes_kept=float(keep.sum()) * runs[0].tr / 60,
-        )
+        quality = _add_extent(quality, runs, covered)
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
         parts = (
@@ -536,6 +530,17 @@ def assess_model(
         covered=covered,
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
+    )
+
+
+def _add_extent(quality: Quality, runs: Sequence[RegionSeries], covered: Mask) -> Quality:
+    """Add how much of the scan and of the atlas is left."""
+    keep = np.concatenate([run.keep for run in runs])
+    return replace(
+        quality,
+        covered_share=float(covered.mean()),
+        censored_share=float(1 - keep.mean()),
+        minutes_kept=float(keep.sum()) * runs[0].tr / 60,
     )
 
 

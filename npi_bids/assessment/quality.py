@@ -235,7 +235,7 @@ def assess_fit(
         free_run_diverged=fit.model_fc is None,
         model_fc_r_held_out=pearson(model_fc, held_out_fc),
         fc_r_held_out=pearson(correlation(fit.train.target), held_out_fc),
-        model_fc_ratio=float(off_diagonal(model_fc).std() / off_diagonal(fit.fc).std()),
+        model_fc_ratio=_spread_ratio(model_fc, fit.fc),
         spectral_radius=spectral_radius(fit.surrogate, fit.jacobian),
         fc_r=pearson(fit.matrix, fit.fc),
         antisymmetric_share=antisymmetric_share(fit.matrix),
@@ -264,6 +264,12 @@ def assess_fit(
         minutes=fit.n_windows * runs[0].tr / 60,
         band_share=band_share(fit.surrogate),
     )
+
+
+def _spread_ratio(model_fc: Array, fc: Array) -> float:
+    """Return the SD over pairs of model FC relative to that of FC; NaN for a single pair."""
+    spread = float(off_diagonal(fc).std())
+    return float(off_diagonal(model_fc).std()) / spread if spread > 0 else float("nan")
 
 
 def band_share(surrogate: Surrogate) -> float:
