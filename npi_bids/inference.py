@@ -41,11 +41,23 @@ from npi_bids.records import (
     Windows,
 )
 from npi_bids.settings import period_problem
-from npi_bids.surrogates.base import PRESETS, Surrogate, TrainLog, TrainSettings, resolve
-from npi_bids.surrogates.families import family
+from npi_bids.surrogates.base import (
+    PRESETS,
+    Surrogate,
+    TrainLog,
+    TrainSettings,
+    describe_training,
+    parse_passband,
+    resolve,
+)
+from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
+from npi_bids.surrogates.spectral_selection import (
+    MIN_OBSERVATION_REGIONS,
+    describe_few_regions,
+)
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
 from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
@@ -57,6 +69,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _MIN_REGIONS_FOR_THREADS = 200
+_ALPHA = 0.05  # q below which the representation of a result names a connection
 __all__ = ("ec", "period_problem")
 
 
@@ -117,12 +130,11 @@ class SubjectEC:
         """Return five lines: regions and data, surrogate, verdict, accuracy, strongest entry."""
         quality, settings = self.quality, self.settings
         runs = count_noun(len(self.n_windows_per_run), "run")
-        details = dict(self.log.details)
         verdict = "; ".join([self.verdict.label, *self.verdict.reasons[:1]])
         more = len(self.verdict.reasons) - 1
+        kind = name_kind(settings.surrogate, describe_training(settings, self.log))
         surrogate = f"{settings.surrogate}, {count_noun(settings.n_lags or 0, 'lag')}"
-        if "linear_is_var" in details:
-            surrogate += ", VAR" if details["linear_is_var"] else ", Ornstein-Uhlenbeck process"
+        surrogate += f" ({kind})" if kind != settings.surrogate else ""
         return "\n".join([
             f"Effective connectivity of {count_noun(int(self.covered.sum()), 'region')}, "
             f"{quality.minutes:.1f} min in {runs}, {count_noun(quality.n_windows, 'window')}",
@@ -137,9 +149,12 @@ class SubjectEC:
         np.fill_diagonal(magnitude, np.nan)
         if not np.isfinite(magnitude).any():
             return "none"
+        if "npiq" in self.measures and not (self.measures["npiq"].matrix < _ALPHA).any():
+            return f"none has q below {_ALPHA:g}"
         source, target = np.unravel_index(np.nanargmax(magnitude), magnitude.shape)
         labels = self.measures["npi"].labels
-        text = f"{labels[source]} -> {labels[target]}, {self.ec[source, target]:.3g}"
+        arrow = "->" if self.quality.direction_supported else "-"
+        text = f"{labels[source]} {arrow} {labels[target]}, {self.ec[source, target]:.3g}"
         if "npiq" in self.measures:
             text += f" (q = {self.measures['npiq'].matrix[source, target]:.2g})"
         return text
@@ -484,6 +499,7 @@ def assess_model(
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
+        quality = _add_extent(quality, runs, covered)
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
         parts = (
@@ -504,13 +520,40 @@ def assess_model(
         quality=quality,
         verdict=verdict,
         grades=grade(quality, verdict, requested.verdict),
-        hazards=find_hazards(shared, regressors),
+        hazards=(
+            *find_hazards(shared, regressors),
+            *_find_unused_passband(trained, int(covered.sum())),
+        ),
         uncertainty=uncertainty.method if uncertainty else "",
         log=trained.log,
         surrogate=trained.surrogate,
         covered=covered,
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
+    )
+
+
+def _add_extent(quality: Quality, runs: Sequence[RegionSeries], covered: Mask) -> Quality:
+    """Add how much of the scan and of the atlas is left."""
+    keep = np.concatenate([run.keep for run in runs])
+    return replace(
+        quality,
+        covered_share=float(covered.mean()),
+        censored_share=float(1 - keep.mean()),
+        minutes_kept=float(keep.sum()) * runs[0].tr / 60,
+    )
+
+
+def _find_unused_passband(trained: TrainedModel, n_regions: int) -> tuple[str, ...]:
+    """Return why a named passband was not used, if it was not."""
+    passband = parse_passband(trained.settings.passband)
+    if passband is None or dict(trained.log.details).get("passband_used", 1.0):
+        return ()
+    if n_regions < MIN_OBSERVATION_REGIONS:
+        return (describe_few_regions(passband, n_regions),)
+    return (
+        f"--passband {passband[0]:g} {passband[1]:g} is not used: no process fits these "
+        "frequencies alone. All frequencies are fitted.",
     )
 
 

@@ -72,7 +72,7 @@ def plot_matrix(
     networks
         Network of each region, by which regions are ordered; empty to keep their order.
     labels
-        Region names, written along the axes where there are no networks and few regions.
+        Region names, written along the axes, instead of those of networks, where there are few.
 
     Returns
     -------
@@ -100,9 +100,10 @@ def plot_matrix(
     axes.set_xlabel("target" if style.directed else "region")
     axes.set_ylabel("source" if style.directed else "region")
     _mark_networks(axes, [networks[region] for region in order] if networks else [])
-    if not networks and 0 < len(labels) <= _MOST_REGION_NAMES:
-        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    if 0 < len(labels) <= _MOST_REGION_NAMES:
+        names = [labels[region] for region in order]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
     return axes
 
 

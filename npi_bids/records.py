@@ -256,6 +256,8 @@ class Quality:
         Share by which the surrogate's squared error is below that of each of the three.
     model_fc_r
         Correlation of the free-running surrogate's functional connectivity with the data's.
+    free_run_diverged
+        Whether the free run grew without bound, so that there is no such correlation.
     model_fc_r_held_out, fc_r_held_out
         The same for held-out samples alone, and the correlation of the functional connectivity
         of the training samples with theirs as a yardstick.
@@ -301,8 +303,10 @@ class Quality:
     n_windows, n_train, n_valid, n_regions
         Number of windows in total, for training and held out; number of regions in the model.
     effective_windows, samples_per_parameter
-        Number of windows with the same information if the signals were white, and this number
-        per region and lag with fitted weights between regions.
+        Number of windows with the same information if the signals were white (windows divided by
+        the correlation time of the signals), and this number over that of the linear weights that
+        predict one region: regions times lags with fitted weights between regions. It is the same
+        as the samples of all regions over all weights. Weights of networks are not counted.
     minutes
         Time that the windows cover (min).
     expected_r, expected_r_lower, expected_r_upper
@@ -310,6 +314,15 @@ class Quality:
         interval; NaN where no comparable data were simulated with this surrogate.
     expected_r_antisymmetric, expected_r_antisymmetric_lower, expected_r_antisymmetric_upper
         The same for the antisymmetric part.
+    minutes_kept
+        Minutes of uncensored samples of all runs.
+    mean_fd, censored_share
+        Mean framewise displacement (mm) over runs, and share of the samples that are censored.
+    covered_share, lowest_coverage
+        Share of the regions of the atlas that every run covers, and the lowest coverage (share of
+        voxels with signal) of a region in the model.
+    band_share
+        Share of the frequencies up to the Nyquist frequency that the map is fitted to.
     """
 
     r2: float
@@ -340,6 +353,7 @@ class Quality:
     delay_share: float
     delay_sd: float
     high_frequency_share: float
+    free_run_diverged: bool = False
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
@@ -357,6 +371,12 @@ class Quality:
     expected_r_antisymmetric: float = float("nan")
     expected_r_antisymmetric_lower: float = float("nan")
     expected_r_antisymmetric_upper: float = float("nan")
+    minutes_kept: float = float("nan")
+    mean_fd: float = float("nan")
+    censored_share: float = float("nan")
+    covered_share: float = float("nan")
+    lowest_coverage: float = float("nan")
+    band_share: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,17 +386,23 @@ class Grades:
     Attributes
     ----------
     data
-        ``good``, ``limited`` or ``poor``.
+        ``good``, ``good as far as known``, ``limited`` or ``poor``: the lowest of length, motion,
+        coverage and spectrum.
     connections
         What may be read of the map: ``single connections``, ``strengths and networks``,
         ``group averages`` or ``nothing``; ``not rated`` where nothing comparable was simulated.
     direction
-        The same for which region influences which; or ``not supported``.
+        The same for which region influences which; or ``not supported``, where the map is to be
+        read as undirected.
+    data_reasons
+        What lowers the grade of the data, and what of it is not known; one phrase each, the most
+        serious first.
     """
 
     data: str
     connections: str
     direction: str
+    data_reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

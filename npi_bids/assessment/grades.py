@@ -6,14 +6,17 @@ expected accuracy was not fitted to (``python -m benchmarks.expected fit`` print
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
-from npi_bids.records import Grades, Quality, Verdict
+from npi_bids.records import HIGH_FREQUENCY, Grades, Quality, Verdict
 
 GOOD, LIMITED, POOR = "good", "limited", "poor"
+# Nothing is below its target, but not every criterion could be rated.
+AS_FAR_AS_KNOWN = "good as far as known"
 SINGLE, STRENGTHS, AVERAGES, NOTHING = (
     "single connections",
     "strengths and networks",
@@ -24,8 +27,53 @@ NOT_RATED, NOT_SUPPORTED = "not rated", "not supported"
 # Ratio of the time-reversal test that single maps need: whole-brain models without direction
 # reach 1.2 in one of seven cases.
 _CLEAR_DIRECTION = 1.5
-# Effective samples per parameter below which a map is mostly its prior.
-_MIN_SAMPLES = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLimits:
+    """Limits of the grade of the data: up to ``good_...`` data are good, beyond the other poor.
+
+    Attributes
+    ----------
+    min_samples
+        Effective samples per parameter below which a map is mostly its prior; the target is that
+        of the verdict.
+    min_minutes
+        Minutes that are kept; below 4 subjects are commonly excluded (Satterthwaite et al. 2013,
+        doi:10.1016/j.neuroimage.2012.08.052; Parkes et al. 2018,
+        doi:10.1016/j.neuroimage.2017.12.073).
+    good_fd, max_fd
+        Mean framewise displacement (mm): the strict and the lenient threshold at which Power et
+        al. (2014, doi:10.1016/j.neuroimage.2013.08.048; 2012,
+        doi:10.1016/j.neuroimage.2011.10.018) censor samples. Parkes et al. exclude subjects from
+        0.25 mm (strict) or 0.55 mm (lenient) on.
+    good_censored, max_censored
+        Share of censored samples: above a fifth Parkes et al. (strict) exclude subjects; above a
+        half most of the scan is lost.
+    good_covered, min_covered
+        Share of the regions that are covered. Regions that are not in the model act as common
+        causes of those that are; these two are conventions.
+    good_coverage
+        Coverage of the least covered region in the model, the default of ``--min-coverage``.
+    good_band
+        Share of the frequencies up to the Nyquist frequency that the map is fitted to. A band
+        holds information in proportion to its width: in simulations band-pass filtered at 0.01 to
+        0.1 Hz, 400 samples reached r = .74 instead of .80.
+    """
+
+    min_samples: float = 0.5
+    min_minutes: float = 4.0
+    good_fd: float = 0.2
+    max_fd: float = 0.5
+    good_censored: float = 0.2
+    max_censored: float = 0.5
+    good_covered: float = 0.95
+    min_covered: float = 0.8
+    good_coverage: float = 0.5
+    good_band: float = 0.5
+
+
+DATA_LIMITS = DataLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +116,123 @@ _DIRECTION_MEANING = {
     SINGLE: "The direction of single connections may be read.",
     STRENGTHS: "The direction of strong connections and between networks may be read with care.",
     AVERAGES: "Direction may be read from averages over many subjects.",
+    NOT_RATED: "The signals support direction, but no comparable simulation says how accurate "
+    "that of the map is.",
     NOT_SUPPORTED: "Direction may not be read: read the map as undirected.",
 }
 _DATA_MEANING = {
-    GOOD: "The scan is long enough for its number of regions, and its spectrum is complete.",
-    LIMITED: "The scan is short for its number of regions, or a filter took part of its spectrum.",
-    POOR: "The scan is far too short for its number of regions, or a filter was not allowed for.",
+    GOOD: "Length, motion, coverage and spectrum meet their targets.",
     NOT_RATED: "The length of the scan is not compared with the number of free parameters.",
 }
+_NOT_KNOWN = "not known"
+
+DataRule = tuple[str, Callable[[Quality, VerdictSettings], bool], str]
+
+# Grade, condition, and text, which takes its numbers from quality (q), verdict settings (s) and
+# limits (d). A comparison with NaN is False, so that each criterion that may be NaN has a rule for
+# that.
+_DATA_RULES: tuple[DataRule, ...] = (
+    (
+        POOR,
+        lambda q, _: q.samples_per_parameter < DATA_LIMITS.min_samples,
+        "the scan is far too short for its number of regions ({q.samples_per_parameter:.2g} "
+        "effective samples per parameter; target: at least {s.good_samples:g}, poor below "
+        "{d.min_samples:g})",
+    ),
+    (
+        POOR,
+        lambda q, _: q.minutes_kept < DATA_LIMITS.min_minutes,
+        "the scan is too short ({q.minutes_kept:.1f} min are kept; target: at least "
+        "{d.min_minutes:g})",
+    ),
+    (
+        POOR,
+        lambda q, _: q.mean_fd > DATA_LIMITS.max_fd,
+        "head motion is high (mean framewise displacement {q.mean_fd:.2f} mm; target: at most "
+        "{d.good_fd:g} mm, poor above {d.max_fd:g} mm)",
+    ),
+    (
+        POOR,
+        lambda q, _: q.censored_share > DATA_LIMITS.max_censored,
+        "most samples are censored ({q.censored_share:.0%}; target: at most "
+        "{d.good_censored:.0%}, poor above {d.max_censored:.0%})",
+    ),
+    (
+        POOR,
+        lambda q, _: q.covered_share < DATA_LIMITS.min_covered,
+        "many regions are not covered ({q.covered_share:.0%} are; target: at least "
+        "{d.good_covered:.0%}, poor below {d.min_covered:.0%})",
+    ),
+    (
+        POOR,
+        lambda q, s: q.high_frequency_share < s.min_high_frequency and not q.common_gain,
+        "the signals are low-passed, and the map does not account for it "
+        "({q.high_frequency_share:.1%} of the power above {f:g} Hz; target: at least "
+        "{s.min_high_frequency:.0%})",
+    ),
+    (
+        LIMITED,
+        lambda q, s: DATA_LIMITS.min_samples <= q.samples_per_parameter < s.good_samples,
+        "the scan is short for its number of regions ({q.samples_per_parameter:.2g} effective "
+        "samples per parameter; target: at least {s.good_samples:g})",
+    ),
+    (
+        LIMITED,
+        lambda q, _: DATA_LIMITS.good_fd < q.mean_fd <= DATA_LIMITS.max_fd,
+        "the head moved (mean framewise displacement {q.mean_fd:.2f} mm; target: at most "
+        "{d.good_fd:g} mm)",
+    ),
+    (
+        LIMITED,
+        lambda q, _: DATA_LIMITS.good_censored < q.censored_share <= DATA_LIMITS.max_censored,
+        "many samples are censored ({q.censored_share:.0%}; target: at most "
+        "{d.good_censored:.0%})",
+    ),
+    (
+        LIMITED,
+        lambda q, _: DATA_LIMITS.min_covered <= q.covered_share < DATA_LIMITS.good_covered,
+        "some regions are not covered ({q.covered_share:.0%} are; target: at least "
+        "{d.good_covered:.0%})",
+    ),
+    (
+        LIMITED,
+        lambda q, _: q.lowest_coverage < DATA_LIMITS.good_coverage,
+        "a region in the model has signal in only {q.lowest_coverage:.0%} of its voxels (target: "
+        "at least {d.good_coverage:.0%})",
+    ),
+    (
+        LIMITED,
+        lambda q, s: q.high_frequency_share < s.min_high_frequency and q.common_gain,
+        "the signals are low-passed, which the map accounts for ({q.high_frequency_share:.1%} of "
+        "the power above {f:g} Hz; target: at least {s.min_high_frequency:.0%})",
+    ),
+    (
+        LIMITED,
+        lambda q, _: q.band_share < DATA_LIMITS.good_band,
+        "only {q.band_share:.0%} of the frequencies are left (target: at least {d.good_band:.0%})",
+    ),
+    (
+        _NOT_KNOWN,
+        lambda q, _: np.isnan(q.mean_fd),
+        "head motion is not known (no framewise displacement)",
+    ),
+    (
+        _NOT_KNOWN,
+        lambda q, _: np.isnan(q.censored_share),
+        "the share of censored samples is not known",
+    ),
+    (
+        _NOT_KNOWN,
+        lambda q, _: np.isnan(q.covered_share),
+        "the share of covered regions is not known",
+    ),
+    (
+        _NOT_KNOWN,
+        lambda q, _: np.isnan(q.high_frequency_share),
+        "whether the signals are low-passed is not known (no power above {f:g} Hz can be seen at "
+        "this TR, or no stretch without a gap is long enough)",
+    ),
+)
 
 
 def grade(quality: Quality, verdict: Verdict, settings: VerdictSettings) -> Grades:
@@ -96,10 +253,12 @@ def grade(quality: Quality, verdict: Verdict, settings: VerdictSettings) -> Grad
         Grades by name; :func:`describe_grades` states what they mean.
     """
     connections = _grade_connections(quality, verdict, settings)
+    data, data_reasons = _grade_data(quality, settings)
     return Grades(
-        data=_grade_data(quality, settings),
+        data=data,
         connections=connections,
         direction=_grade_direction(quality, connections, settings),
+        data_reasons=data_reasons,
     )
 
 
@@ -108,21 +267,47 @@ def describe_grades(grades: Grades) -> tuple[tuple[str, str, str], ...]:
     meanings = {promise.grade: promise.meaning for promise in PROMISES}
     meanings |= {NOTHING: _NOTHING_MEANING, NOT_RATED: _NOT_RATED_MEANING}
     return (
-        ("data", grades.data, _DATA_MEANING[grades.data]),
+        ("data", grades.data, _describe_data(grades)),
         ("connections", grades.connections, meanings[grades.connections]),
         ("direction", grades.direction, _DIRECTION_MEANING[grades.direction]),
     )
 
 
-def _grade_data(quality: Quality, settings: VerdictSettings) -> str:
+def explain_undirected(quality: Quality, grades: Grades, settings: VerdictSettings) -> str:
+    """Return why direction may not be read from a map; empty if it may, or is not rated."""
+    if grades.direction != NOT_SUPPORTED:
+        return ""
+    if not quality.direction_supported:
+        return "the signals do not support direction"
+    if may_be_delays(quality, settings):
+        return "delays between regions may explain the direction of the signals"
+    return "too little of it can be trusted for its direction to be read"
+
+
+def _describe_data(grades: Grades) -> str:
+    """Return the meaning of the grade of the data: what it rests on."""
+    stated = [_DATA_MEANING[grades.data]] if grades.data in _DATA_MEANING else []
+    if grades.data == AS_FAR_AS_KNOWN:
+        stated = ["Everything that is known meets its target"]
+    text = "; ".join([*(part.rstrip(".") for part in stated), *grades.data_reasons])
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _grade_data(quality: Quality, settings: VerdictSettings) -> tuple[str, tuple[str, ...]]:
+    """Return the grade of the data, the lowest of its criteria, and what lowers it."""
+    reasons = [
+        (level, text.format(q=quality, s=settings, d=DATA_LIMITS, f=HIGH_FREQUENCY))
+        for level, applies, text in _DATA_RULES
+        if applies(quality, settings)
+    ]
+    levels = {level for level, _ in reasons}
+    texts = tuple(text for _, text in reasons)
     if np.isnan(quality.samples_per_parameter):
-        return NOT_RATED
-    filtered = quality.high_frequency_share < settings.min_high_frequency
-    if quality.samples_per_parameter < _MIN_SAMPLES or (filtered and not quality.common_gain):
-        return POOR
-    if quality.samples_per_parameter < settings.good_samples or filtered:
-        return LIMITED
-    return GOOD
+        return NOT_RATED, texts
+    for level, label in ((POOR, POOR), (LIMITED, LIMITED), (_NOT_KNOWN, AS_FAR_AS_KNOWN)):
+        if level in levels:
+            return label, texts
+    return GOOD, ()
 
 
 def _grade_connections(quality: Quality, verdict: Verdict, settings: VerdictSettings) -> str:
@@ -142,7 +327,7 @@ def _direction_is_clear(quality: Quality) -> bool:
 
 
 def _grade_direction(quality: Quality, connections: str, settings: VerdictSettings) -> str:
-    if not quality.direction_supported or connections in {NOTHING, NOT_RATED}:
+    if not quality.direction_supported or connections == NOTHING:
         return NOT_SUPPORTED
     if may_be_delays(quality, settings):  # which do not average out over subjects
         return NOT_SUPPORTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -237,6 +238,7 @@ def assess_fit(
     return Quality(
         **_compare_predictions(fit),
         model_fc_r=pearson(model_fc, fit.fc),
+        free_run_diverged=fit.model_fc is None,
         model_fc_r_held_out=pearson(model_fc, held_out_fc),
         fc_r_held_out=pearson(correlation(fit.train.target), held_out_fc),
         model_fc_ratio=_spread_ratio(model_fc, fit.fc),
@@ -266,7 +268,23 @@ def assess_fit(
         effective_windows=effective,
         samples_per_parameter=effective / (n_lags * n_regions),
         minutes=fit.n_windows * runs[0].tr / 60,
+        band_share=band_share(fit.surrogate),
     )
+
+
+def _spread_ratio(model_fc: Array, fc: Array) -> float:
+    """Return the SD over pairs of model FC relative to that of FC; NaN for a single pair."""
+    spread = float(off_diagonal(fc).std())
+    return float(off_diagonal(model_fc).std()) / spread if spread > 0 else float("nan")
+
+
+def band_share(surrogate: Surrogate) -> float:
+    """Return the share of the frequencies up to the Nyquist frequency that a fit reads."""
+    observation = surrogate.observation
+    if observation is None or observation.band is None:
+        return 1.0
+    low, high = observation.band
+    return (high - low) / math.pi
 
 
 def _compare_predictions(fit: Fit) -> dict[str, float]:

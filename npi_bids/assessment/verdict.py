@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isnan
 
 from npi_bids.connectivity.measures import MeasureSettings
+from npi_bids.connectivity.settings import DIVERGENCE_ADVICE
 from npi_bids.records import HIGH_FREQUENCY, Quality, Verdict
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.lagged_evidence import DirectionTest
@@ -84,7 +85,8 @@ class VerdictSettings:
     )
     good_samples: float = option(
         2.0,
-        "caution if there are fewer effective samples per parameter",
+        "caution if there are fewer effective samples per parameter (linear weight that predicts "
+        "a region)",
         at_least=0,
         metavar="X",
     )
@@ -247,6 +249,12 @@ _RULES: tuple[Rule, ...] = (
         "the directions of the oriented matrix are not reproducible (r = "
         "{q.r_split_oriented:.2f} between the two halves, target: {s.good_direction_split:g}): "
         "do not interpret them",
+    ),
+    (
+        CAUTION,
+        lambda q, _: q.free_run_diverged,
+        "the free-running surrogate diverges: left to itself it grows without bound, unlike the "
+        f"signals, and its functional connectivity cannot be compared. {DIVERGENCE_ADVICE}",
     ),
     (
         CAUTION,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -32,7 +33,7 @@ from npi_bids.io.json_records import read_record
 from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.records import RegionSeries, Table
-from npi_bids.surrogates.base import TrainLog, TrainSettings
+from npi_bids.surrogates.base import TrainLog, TrainSettings, describe_training
 from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
 from npi_bids.surrogates.training import find_device
 
@@ -75,15 +76,37 @@ def read_hazards(summaries: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def with_hazards(
+def with_runs(
     result: SubjectEC, summaries: Sequence[str], account: Mapping[str, object] | None = None
 ) -> SubjectEC:
-    """Return a result with the hazards of its runs, and additions to its account."""
+    """Return a result with hazards, motion and coverage of its runs, and additions to its account.
+
+    Dummy scans do not count as censored.
+    """
+    runs = [_summary(path) for path in summaries]
+    n_samples = sum(run.n_samples - run.n_dummy for run in runs)
+    n_censored = sum(run.n_censored for run in runs)
+    quality = replace(
+        result.quality,
+        mean_fd=_known_mean([run.mean_fd for run in runs]),
+        censored_share=n_censored / n_samples if n_samples else result.quality.censored_share,
+        lowest_coverage=min(
+            (run.lowest_coverage for run in runs if math.isfinite(run.lowest_coverage)),
+            default=float("nan"),
+        ),
+    )
     return replace(
         result,
+        quality=quality,
         hazards=(*result.hazards, *read_hazards(summaries)),
         account={**result.account, **(account or {})},
     )
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    """Return the mean of the values that are known, or NaN."""
+    known = [value for value in values if math.isfinite(value)]
+    return fmean(known) if known else float("nan")
 
 
 def write_training(trained: TrainedModel, folder: Path) -> Path:
@@ -214,12 +237,11 @@ def _fit(
 ) -> FittedModel:
     """Return the description of a model; the account of a whole-brain model takes precedence."""
     settings, quality, account = result.settings, result.quality, dict(result.account)
-    train_settings = {
-        key: value for key, value in asdict(settings).items() if key not in _ELSEWHERE
-    }
+    fitted = describe_training(settings, result.log)
+    described = {key: value for key, value in fitted.items() if key not in _ELSEWHERE}
     perturb_fields: Any = account.get("perturbation") or asdict(perturb)
     origin: Any = account.get("pretrained")
-    training: Any = account.get("training") or {**train_settings, **dict(result.log.details)}
+    training: Any = account.get("training") or described
     return FittedModel(
         repetition_time=runs[0].tr,
         surrogate=settings.surrogate,

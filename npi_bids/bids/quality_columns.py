@@ -41,6 +41,11 @@ class QualityFigure:
         return Column(self.meaning or f"{self.title}: {self.note}.", self.units)
 
 
+SAMPLES_PER_PARAMETER = (
+    "effective (uncorrelated) samples over the linear weights that predict one region (regions "
+    "times lags)"
+)
+
 FIGURES = (
     QualityFigure(
         "expected_r",
@@ -141,6 +146,12 @@ FIGURES = (
         "allows for none",
     ),
     QualityFigure(
+        "free_run_diverged",
+        "free run diverged",
+        "whether the free-running surrogate grew without bound, so that there is no model FC",
+        displayed=False,
+    ),
+    QualityFigure(
         "common_gain",
         "common gain allowed for",
         "whether the map allows for a filter or haemodynamic response that all regions share",
@@ -174,9 +185,42 @@ FIGURES = (
         "fraction of the total; n/a: the TR is too long",
     ),
     QualityFigure(
-        "samples_per_parameter", "samples per parameter", "effective windows per region and lag"
+        "samples_per_parameter",
+        "samples per parameter",
+        SAMPLES_PER_PARAMETER,
+        meaning="Samples per parameter: effective windows (effective_windows) over the linear "
+        "weights that predict one region, which are the regions times the lags with weights "
+        "between regions. The same as the effective samples of all regions over all weights. "
+        "Weights of networks are not counted.",
     ),
     QualityFigure("minutes", "minutes", "covered by the windows", "min"),
+    QualityFigure(
+        "minutes_kept",
+        "minutes kept",
+        "after removal of dummy scans and censoring, over all runs",
+        "min",
+    ),
+    QualityFigure(
+        "mean_fd",
+        "mean FD",
+        "mm, mean over all samples and runs; n/a: not known",
+        "mm",
+        meaning="Mean framewise displacement over all samples, including censored ones; n/a: not "
+        "known.",
+    ),
+    QualityFigure("censored_share", "censored fraction", "of the samples, without dummy scans"),
+    QualityFigure("covered_share", "covered fraction", "of the regions, in every run"),
+    QualityFigure(
+        "lowest_coverage",
+        "lowest coverage",
+        "fraction of the voxels with signal in the least covered region of the model; n/a: not "
+        "known",
+    ),
+    QualityFigure(
+        "band_share",
+        "frequencies left",
+        "fraction of those up to the Nyquist frequency that the map is fitted to",
+    ),
     QualityFigure(
         "n_windows",
         "windows",
@@ -219,7 +263,8 @@ FIGURES = (
     QualityFigure(
         "effective_windows",
         "effective windows",
-        "that would carry the same information if the signals were white",
+        "that would carry the same information if the signals were white: windows divided by the "
+        "correlation time of the signals (1 + 2 sum of squared autocorrelations)",
         displayed=False,
     ),
 )
@@ -229,18 +274,24 @@ _MODEL_COLUMNS = {
     "desc": Column("Denoising strategy, as in descriptions.tsv."),
     "status": Column("Status of the model: done, excluded or failed."),
     "reason": Column("Reason why there is no model; n/a where there is one."),
+    "kind": Column(
+        "Kind of model that was fitted: process or VAR; whitened, or observed with delays, gain, "
+        "noise; correction: a linear one; networks: added ones. Otherwise the family."
+    ),
     "verdict": Column("Verdict on the map: pass, caution or fail."),
     "verdict_reasons": Column("Reasons for the verdict, the most serious first."),
-    "grade_data": Column("Grade of the data: good, limited or poor."),
+    "grade_data": Column(
+        "Grade of the data: good, good as far as known, limited or poor; the lowest of length, "
+        "motion, coverage and spectrum."
+    ),
+    "grade_data_reasons": Column(
+        "What lowers the grade of the data, and what of it is not known; n/a: nothing."
+    ),
     "grade_connections": Column(
         "What may be read of the map: single connections, strengths and networks, group averages "
         "or nothing; not rated: nothing comparable was simulated."
     ),
     "grade_direction": Column("The same for which region influences which; or not supported."),
-    "mean_fd": Column("Mean framewise displacement over all samples.", "mm"),
-    "minutes_kept": Column(
-        "Minutes after removal of dummy scans and censoring, over all runs.", "min"
-    ),
     "regions_in_model": Column("Regions covered in every run."),
 }
 

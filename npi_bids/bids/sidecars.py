@@ -66,6 +66,16 @@ _COLUMNS = {
     "trimmed": "Trimmed mean over subjects.",
     "influence": "Largest change of the mean when one subject is left out, in standard errors.",
     "most_influential": "The subject whose omission causes that change.",
+    "n_maps": "Number of maps of the subject, which are averaged first.",
+    "mean_fd": "Mean framewise displacement over all samples (mm).",
+    "minutes": "Minutes after removal of dummy scans and censoring, over all runs.",
+    "n_windows": "Number of windows of all maps.",
+    "verdict": "Lowest verdict of the maps.",
+    "r_split": "Correlation of the maps of the two halves of the data; mean over maps.",
+    "expected_r": "Correlation with the truth in comparable simulations; mean over maps.",
+    "fc_r": "Correlation of the map with functional connectivity; mean over maps.",
+    "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
+    "explain, whichever explain more; mean over maps.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
     "outlier": "Whether r_with_others is three robust standard deviations below the median.",
     "component": "Number of the network of connections.",
@@ -352,9 +362,9 @@ class FittedModel(Record):
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
     verdict_thresholds: VerdictSettings = entry("Thresholds of the verdict.")
     grades: Grades = entry(
-        "Which statements hold: Data (good, limited, poor), Connections and Direction (single "
-        "connections, strengths and networks, group averages; else nothing, not supported, not "
-        "rated).",
+        "Which statements hold: Data (good, good as far as known, limited, poor; DataReasons says "
+        "why), Connections and Direction (single connections, strengths and networks, group "
+        "averages; else nothing, not supported, not rated).",
         default=Grades(NOT_RATED, NOT_RATED, NOT_SUPPORTED),
     )
     direction_supported: bool = entry(
@@ -412,6 +422,11 @@ class SeriesSummary(Record):
     regressors: tuple[str, ...] = entry("Confounds that were regressed out.", default=())
     hazards: tuple[str, ...] = entry("Possible problems with the signals.", default=())
     excluded: str = entry("Why no sample of the run is used.", default="")
+    n_samples: int = entry("Samples of the run.", default=0)
+    n_dummy: int = entry("Samples left out at the start.", default=0)
+    n_censored: int = entry("Samples left out later.", default=0)
+    mean_fd: float = entry("Mean framewise displacement (mm).", default=float("nan"))
+    lowest_coverage: float = entry("Lowest coverage of a covered region.", default=float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from npi_bids.assessment.verdict import VerdictSettings
     from npi_bids.connectivity.measures import MeasureSettings
     from npi_bids.connectivity.settings import PerturbSettings
+    from npi_bids.inference import SubjectEC
     from npi_bids.surrogates.base import TrainSettings
 
 
@@ -70,9 +71,8 @@ def _settings_classes() -> tuple[type, ...]:
 
 def _run(args: Namespace) -> int:
     from npi_bids.assessment.verdict import AssessSettings
-    from npi_bids.bids.sidecars import ArrayModelSidecar
     from npi_bids.inference import ec, period_problem
-    from npi_bids.io.tables import read_series, with_regions_of, write_matrix
+    from npi_bids.io.tables import read_series, with_regions_of
     from npi_bids.surrogates.families import WHOLE_BRAIN
 
     problem = period_problem(args.tr)
@@ -105,27 +105,39 @@ def _run(args: Namespace) -> int:
         assess=AssessSettings(measures=measures, verdict=verdict),
         **options[type(train)],
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    _write_result(result, args.out, args.tr, perturb)
+    return 0
+
+
+def _write_result(result: SubjectEC, out: Path, tr: float, perturb: PerturbSettings) -> None:
+    """Write the matrices and the sidecar of a result, and print its kind and its verdict."""
+    from npi_bids.bids.sidecars import ArrayModelSidecar
+    from npi_bids.io.tables import write_matrix
+    from npi_bids.surrogates.base import describe_training
+    from npi_bids.surrogates.families import describe_kind
+
+    out.parent.mkdir(parents=True, exist_ok=True)
     for name, matrix in result.measures.items():
-        path = args.out if name == "npi" else args.out.with_name(f"{args.out.stem}_{name}.tsv")
+        path = out if name == "npi" else out.with_name(f"{out.stem}_{name}.tsv")
         write_matrix(matrix, path)
+    training = describe_training(result.settings, result.log)
     ArrayModelSidecar(
         description="Effective connectivity; rows are sources, columns are targets.",
-        repetition_time=args.tr,
+        repetition_time=tr,
         surrogate=result.settings.surrogate,
         verdict=result.verdict.label,
         verdict_reasons=result.verdict.reasons,
         hazards=result.hazards,
         quality=result.quality,
-        training={**asdict(result.settings), **dict(result.log.details)},
+        training=training,
         perturbation=asdict(perturb),
         version=__version__,
-    ).write(args.out.with_suffix(".json"))
+    ).write(out.with_suffix(".json"))
+    sys.stdout.write(f"{describe_kind(result.settings.surrogate, training)}\n")
     sys.stdout.write(f"Verdict: {result.verdict.label}\n")
     sys.stdout.write("".join(f"  - {reason}\n" for reason in result.verdict.reasons))
     sys.stdout.write("".join(f"  ! {hazard}\n" for hazard in result.hazards))
-    sys.stdout.write(f"Written: {args.out}\n")
-    return 0
+    sys.stdout.write(f"Written: {out}\n")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from uuid import uuid4
 import tomli_w
 
 from npi_bids import __version__
-from npi_bids.bids.derivatives import UnitStatus
+from npi_bids.bids.derivatives import UnitStatus, find_models
 from npi_bids.cli.parser import OutputSettings, Request
 from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
+from npi_bids.surrogates.families import name_kind
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
@@ -72,13 +73,28 @@ def write_settings(request: Request, folder: Path) -> None:
     write_text(folder / "settings.toml", tomli_w.dumps(content))
 
 
-def print_table(statuses: Iterable[UnitStatus], skipped: Iterable[str]) -> None:
-    """Print the outcome of each model: participant, status, reason."""
+def print_table(
+    statuses: Iterable[UnitStatus],
+    skipped: Iterable[str],
+    outcomes: Mapping[str, tuple[str, str]] | None = None,
+) -> None:
+    """Print the outcome of each model: participant, status, verdict, kind of surrogate, reason.
+
+    Parameters
+    ----------
+    statuses
+        Status of each model.
+    skipped
+        Names of models that were complete before.
+    outcomes
+        Verdict and kind of surrogate of the models that have a map, by name.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("participant", "model", "status", box=None, pad_edge=False)
+    headings = "participant", "model", "status", "verdict", "surrogate"
+    table = Table(*headings, box=None, pad_edge=False)
     table.add_column("reason", overflow="fold")  # paths must not be truncated
     colours = {"done": "green", "excluded": "yellow", "failed": "red"}
     done_before = set(skipped)
@@ -91,10 +107,19 @@ def print_table(statuses: Iterable[UnitStatus], skipped: Iterable[str]) -> None:
             f"sub-{status.entities['sub']}",
             model,
             Text(label, colours.get(status.status, "")),
+            *(outcomes or {}).get(status.name, ("", "")),
             Text(reason or ("nothing to do" if label == "complete" else "")),
         )
     width = None if sys.stdout.isatty() else 160
     Console(file=sys.stdout, width=width, soft_wrap=False).print(table)
+
+
+def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str]]:
+    """Return the verdict and the kind of surrogate of each model of a dataset, by name."""
+    return {
+        model.name: (model.fit.verdict, name_kind(model.fit.surrogate, model.fit.training))
+        for model in find_models(out_dir, skip_damaged=True)
+    }
 
 
 def _to_toml(value: object) -> object:

@@ -31,11 +31,17 @@ from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
 from npi_bids.cli.work_folder import reserve_work_dir
-from npi_bids.errors import ConfigurationError, find_exit_code
+from npi_bids.errors import ConfigurationError, InputDataError, SettingsError, find_exit_code
 from npi_bids.group.saving import remove_groups
+from npi_bids.interfaces.parcellate import count_values
 from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import remove_leftovers, write_json
-from npi_bids.surrogates.families import prior_support
+from npi_bids.surrogates.base import check_prior, parse_passband
+from npi_bids.surrogates.spectral_selection import (
+    MIN_OBSERVATION_REGIONS,
+    check_passband_before,
+    describe_few_regions,
+)
 from npi_bids.wording import count_noun
 from npi_bids.workflows.participant import init_participant_wf
 from npi_bids.workflows.subject import PreparedAtlas, Task
@@ -104,6 +110,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
         write_dataset(request.out_dir, inputs.datasets, specs, strategies)
     tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
+    check_tasks_passband(tasks, request)
     return _classify_models(request, inputs.datasets, tasks, done)
 
 
@@ -126,6 +133,37 @@ def make_tasks(
     return tasks
 
 
+def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
+    """Refuse a named passband that is too narrow for every model, from headers alone.
+
+    Models of which only some would be refused fail in their fit, without keeping the others back.
+
+    Raises
+    ------
+    SettingsError
+        No model could use it.
+    """
+    passband = parse_passband(request.analysis.train.passband)
+    known = [task for task in tasks if not task.unit.problems and task.unit.runs[0].tr]
+    if passband is None or not known:
+        return
+    refused = []
+    for task in known:
+        n_regions, tr = task.atlas.n_regions, task.unit.runs[0].tr or 0.0
+        if n_regions < MIN_OBSERVATION_REGIONS:
+            _logger.warning("%s: %s", task.name, describe_few_regions(passband, n_regions))
+            continue
+        try:
+            n_samples = sum(count_values(run.path)[0] for run in task.unit.runs)
+            check_passband_before(passband, tr, n_samples, n_regions)
+        except SettingsError as error:
+            refused.append(error)
+        except InputDataError:  # extraction will say why the run cannot be read
+            continue
+    if len(refused) == len(tasks):
+        raise refused[0]
+
+
 def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:
     """Assign to each task the pre-trained surrogate that it starts from, if requested.
 
@@ -139,7 +177,7 @@ def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:
     path = request.analysis.prior.pretrained
     if not path:
         return list(tasks)
-    prior_support(request.analysis.train.surrogate)
+    check_prior(request.analysis.train)
     return [
         task
         if task.unit.problems

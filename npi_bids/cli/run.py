@@ -94,7 +94,7 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     ``claims`` reserve the output dataset while models are fitted; None if none are.
     """
     from npi_bids.bids.derivatives import find_statuses
-    from npi_bids.cli.logs import print_table, write_settings
+    from npi_bids.cli.logs import find_outcomes, print_table, write_settings
     from npi_bids.cli.participant import choose_exit_code, make_plan, run_plan
 
     code, complete = 0, []
@@ -107,10 +107,10 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
     pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
-    failed = _describe_failures(code, group_code)
+    failed = describe_failures(code, group_code, statuses)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
-        print_table(statuses, complete)
+        print_table(statuses, complete, find_outcomes(request.out_dir))
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
@@ -252,14 +252,32 @@ def _format_time(seconds: float | None) -> str:
     return "unknown computing time" if seconds is None else f"about {format_duration(seconds)}"
 
 
-def _describe_failures(models: int, group: int) -> str:
-    """Return what failed and why, from the exit codes of the models and of the group level."""
+def describe_failures(models: int, group: int, statuses: Sequence[UnitStatus]) -> str:
+    """Return what failed and why.
+
+    Parameters
+    ----------
+    models, group
+        Exit codes of the models and of the group level.
+    statuses
+        Status of each model; the reason that the failed ones give is quoted.
+    """
+    from npi_bids.bids.derivatives import DONE, FAILED
+
     failures = []
     if models:
         outcome = "some models failed" if models == 1 else "no model could be fitted"
-        failures.append(outcome + _REASONS.get(models, ""))
+        reasons = dict.fromkeys(status.reason for status in statuses if status.status == FAILED)
+        quoted = next((f": {reason.rstrip('.')}" for reason in reasons if reason), "")
+        quoted += " (others for other reasons)" if quoted and len(reasons) > 1 else ""
+        failures.append(outcome + _REASONS.get(models, "") + quoted)
     if group:
-        failures.append("the group level failed" + _REASONS.get(group, ""))
+        is_empty = models and not any(status.status == DONE for status in statuses)
+        failures.append(
+            "so there is no group"
+            if is_empty
+            else "the group level failed" + _REASONS.get(group, "")
+        )
     return "; ".join(failures)
 
 

@@ -51,7 +51,8 @@ _AGREEMENT_HEADINGS = {
     "r_antisymmetric": "r, antisymmetric part", "r_transposed": "r, second transposed",
     "p_distance": "p, pairs shuffled at equal distance", "p_spin": "p, regions spun",
     "p_direction_distance": "p of direction, shuffled at equal distance",
-    "p_direction_spin": "p of direction, regions spun", "n_regions": "regions",
+    "p_direction_spin": "p of direction, regions spun",
+    "p_orientation": "p of orientation, two-sided", "n_regions": "regions",
     "n_entries": "entries",
 }  # fmt: skip
 _POWER_HEADINGS = (
@@ -305,7 +306,8 @@ def _run_comparison(args: Namespace) -> int:
         sys.stdout.write(f"{heading:<45} {value}\n")
     if table is None:
         sys.stdout.write(
-            "No p values: the coordinates of the regions are unknown; give --regions.\n"
+            "No p values of distance and spins: the coordinates of the regions are unknown; give "
+            "--regions.\n"
         )
     sys.stdout.write(f"Orientation: {agreement.orientation}.\n")
     with replacing_folder(args.out) as folder:

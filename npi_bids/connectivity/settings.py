@@ -13,6 +13,13 @@ SIGNS = {"positive": (1.0,), "negative": (-1.0,), "both": (1.0, -1.0)}
 # noise if the surrogate models none, as released by Luo et al. (2025,
 # doi:10.1038/s41592-025-02654-x).
 FREE_RUN_SAMPLES, FREE_RUN_NOISE = 1200, 0.1
+# What helps where the free run diverges: networks fitted to a single run often do, as they have
+# more weights than there are samples.
+DIVERGENCE_ADVICE = (
+    "Fit it to more data: pool the runs of the subject (--combine runs; --combine sessions pools "
+    "those of all sessions) or add runs. Otherwise use fewer regions, a smaller network "
+    "(--hidden) or the default surrogate"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

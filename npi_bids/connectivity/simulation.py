@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
-from npi_bids.connectivity.settings import FREE_RUN_NOISE, FREE_RUN_SAMPLES
+from npi_bids.connectivity.settings import (
+    DIVERGENCE_ADVICE,
+    FREE_RUN_NOISE,
+    FREE_RUN_SAMPLES,
+)
 from npi_bids.errors import SurrogateError
 from npi_bids.matrices import correlation
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def free_run(
@@ -85,5 +93,6 @@ def model_fc(
         return stationary
     try:
         return correlation(free_run(surrogate, n_samples, rng))
-    except SurrogateError:
+    except SurrogateError as error:
+        _LOGGER.warning("%s There is no model FC. %s.", error, DIVERGENCE_ADVICE)
         return None

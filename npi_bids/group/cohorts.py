@@ -29,7 +29,7 @@ from npi_bids.wording import count_noun
 # Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
     *("participant_id", "n_maps", "mean_fd", "minutes", "n_windows", "verdict", "r_split"),
-    "expected_r",
+    *("expected_r", "fc_r", "stripe_share"),
 )
 # Columns that the description of a group adds to them.
 _ADDED_COLUMNS = ("r_with_others", "outlier")
@@ -170,6 +170,8 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
                 "verdict": min(verdicts, key=VERDICTS.index),
                 "r_split": _mean(figures.r_split for figures in quality),
                 "expected_r": _mean(figures.expected_r for figures in quality),
+                "fc_r": _mean(figures.fc_r for figures in quality),
+                "stripe_share": _mean(figures.stripe_share for figures in quality),
                 **{name: participant.get(column) or "n/a" for name, column in columns.items()},
             }
         )

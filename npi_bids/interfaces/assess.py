@@ -55,7 +55,7 @@ class AssessConnectivity(NPIInterface):
             read_perturbed,
             read_regressors,
             read_runs,
-            with_hazards,
+            with_runs,
             write_subject,
         )
         from npi_bids.connectivity.measures import MeasureSettings
@@ -75,5 +75,5 @@ class AssessConnectivity(NPIInterface):
             result = assess_model(
                 runs, trained, perturbed, assess=assess, regressors=regressors, prior=prior
             )
-        result = with_hazards(result, inputs.summaries, account=prior_origin(inputs, prior))
+        result = with_runs(result, inputs.summaries, account=prior_origin(inputs, prior))
         return write_subject(result, runs, perturbed.settings, assess, folder)

@@ -53,7 +53,7 @@ class FitWholeBrain(NPIInterface):
 
     def _fit(self, runs: Any, folder: Path) -> tuple[list[Path], Path]:
         from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
-        from npi_bids.bids.model_files import read_regressors, with_hazards, write_subject
+        from npi_bids.bids.model_files import read_regressors, with_runs, write_subject
         from npi_bids.connectivity.measures import MeasureSettings
         from npi_bids.connectivity.settings import PerturbSettings
         from npi_bids.surrogates.base import TrainSettings
@@ -72,6 +72,6 @@ class FitWholeBrain(NPIInterface):
         assess = AssessSettings(
             measures=MeasureSettings(**inputs.measures), verdict=VerdictSettings(**inputs.verdict)
         )
-        result = with_hazards(result, inputs.summaries)
+        result = with_runs(result, inputs.summaries)
         perturb = PerturbSettings(**inputs.perturb)
         return write_subject(result, runs, perturb, assess, folder)

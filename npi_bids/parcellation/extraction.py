@@ -243,6 +243,7 @@ class RunSummary:
     ``regions_lost`` are not covered at all, ``regions_uncovered`` less than the threshold (lost
     ones included). Framewise displacements are in mm, NaN where the confounds lack them.
     ``n_damaged`` of the censored samples are censored because the image is damaged there.
+    ``lowest_coverage`` is that of a covered region, NaN where coverage is not known.
     """
 
     tr: float
@@ -261,6 +262,7 @@ class RunSummary:
     atlas_space: str
     excluded: str
     hazards: tuple[str, ...]
+    lowest_coverage: float = float("nan")
 
 
 def summarise_external(
@@ -329,4 +331,5 @@ def summarise_run(
         atlas_space=parcellation.space,
         excluded=extracted.excluded,
         hazards=extracted.hazards,
+        lowest_coverage=float(table["coverage"][table["covered"]].min()),
     )

@@ -109,12 +109,16 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class ModelSection:
-    """One model on a page: its status, verdict with reasons, tables, figures and files."""
+    """One model on a page: its status, verdict with reasons, tables, figures and files.
+
+    ``kind`` says in one sentence which kind of model was fitted.
+    """
 
     title: str
     status: str
     reason: str = ""
     crash: str = ""
+    kind: str = ""
     verdict: str = ""
     reasons: tuple[str, ...] = ()
     grades: tuple[tuple[str, str, str], ...] = ()

@@ -17,7 +17,7 @@ from matplotlib.path import Path
 
 from npi_bids.plotting import network_order
 from npi_bids.records import HIGH_FREQUENCY, Array
-from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, svg_text
+from npi_bids.reports.figures_signals import BLUE, GREY, ORANGE, make_canvas, svg_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def draw_connectome(matrix: Array, centres: Array, number: int = MOST_ARROWS) ->
     return svg_text(canvas)
 
 
-def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
+def draw_chord(flow: Array, names: Sequence[str], *, directed: bool = True) -> str | None:
     """Draw connections between networks as ribbons in a circle; None if there are too many.
 
     Parameters
@@ -131,10 +131,14 @@ def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
         and ends short of the circle at its target.
     names
         Names of the networks.
+    directed
+        If False, there is one grey ribbon for each pair of networks, with the same ends.
     """
     n = len(names)
     sizes = np.where(np.isfinite(flow), flow, 0.0)
     np.fill_diagonal(sizes, 0.0)
+    if not directed:
+        sizes = np.triu(sizes + sizes.T)
     total = float(sizes.sum())
     if not 2 <= n <= _MOST_NETWORKS or total <= 0:
         return None
@@ -151,7 +155,8 @@ def draw_chord(flow: Array, names: Sequence[str]) -> str | None:
                 a, b = cursor[source], cursor[target] + (width if source == target else 0)
                 cursor[source] += width
                 cursor[target] += width
-                _draw_ribbon(axes, (a, a + width), (b, b + width), colours[source])
+                colour, radius = (colours[source], 0.9) if directed else (GREY, 0.99)
+                _draw_ribbon(axes, (a, a + width), (b, b + width), colour, radius)
     for network, name in enumerate(names):
         ends = 90 - 360 * (starts[network] + share[network]), 90 - 360 * starts[network]
         axes.add_patch(Wedge((0, 0), 1.06, *ends, width=0.06, color=colours[network]))
@@ -172,10 +177,14 @@ def _points_on_arc(start: float, stop: float, radius: float) -> list[tuple[float
 
 
 def _draw_ribbon(
-    axes: Axes, sent: tuple[float, float], received: tuple[float, float], colour: ColorType
+    axes: Axes,
+    sent: tuple[float, float],
+    received: tuple[float, float],
+    colour: ColorType,
+    radius: float,
 ) -> None:
-    """Draw a ribbon from one arc of the circle to just short of another."""
-    out, back = _points_on_arc(*sent, 0.99), _points_on_arc(*received, 0.9)
+    """Draw a ribbon from one arc of the circle to another, which it reaches at a radius."""
+    out, back = _points_on_arc(*sent, 0.99), _points_on_arc(*received, radius)
     points = [*out, (0.0, 0.0), back[0], *back[1:], (0.0, 0.0), out[0]]
     codes = (
         [Path.MOVETO] + [Path.LINETO] * (len(out) - 1) + [Path.CURVE3, Path.CURVE3]

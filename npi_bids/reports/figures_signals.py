@@ -28,8 +28,8 @@ def draw_matrix(
     networks: Sequence[str],
     *,
     title: str,
+    labels: Sequence[str] = (),
     directed: bool = True,
-    signed: bool = True,
     limit: float | None = None,
 ) -> str:
     """Draw a matrix with rows as sources and columns as targets, ordered by network.
@@ -42,16 +42,16 @@ def draw_matrix(
         Network of each region, or empty to keep the order of the atlas.
     title
         Title above the matrix.
+    labels
+        Region names, written along the axes where there are few.
     directed
         Whether to name the axes source and target.
-    signed
-        False for a matrix that is never negative, whose scale starts at 0.
     limit
         End of the colour scale; if None, the 99th percentile off the diagonal.
     """
     canvas, axes = _canvas(5.6, 5.0)
-    style = MatrixStyle(title=title, directed=directed, signed=signed, limit=limit)
-    plot_matrix(axes, matrix, style, networks)
+    style = MatrixStyle(title=title, directed=directed, limit=limit)
+    plot_matrix(axes, matrix, style, networks, labels)
     return svg_text(canvas)
 
 

@@ -96,7 +96,9 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
     title = mean.name.split("_meas")[0].replace("_", " ")
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
     figures = draw_connections(ec, regions, "group")
-    svg = figures_signals.draw_matrix(ec.matrix, regions.network, title="mean EC")
+    svg = figures_signals.draw_matrix(
+        ec.matrix, regions.network, title="mean EC", labels=ec.labels
+    )
     figures.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
     return GroupSection(
         title,

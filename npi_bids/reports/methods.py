@@ -24,14 +24,13 @@ from npi_bids.bids.description import input_programs
 from npi_bids.bids.outputs import QUALITY_TABLE
 from npi_bids.bids.quality_columns import quality_sidecar
 from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, RunSidecar
-from npi_bids.group.selection import mean_displacement
 from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
-from npi_bids.surrogates.families import WHOLE_BRAIN, families
+from npi_bids.surrogates.families import WHOLE_BRAIN, families, name_kind
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 from npi_bids.wording import count_noun
 
@@ -85,10 +84,12 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
         }
         model = by_name.get(status.name)
         if status.status == DONE and model is not None:
+            row["kind"] = name_kind(model.fit.surrogate, model.fit.training)
             row["verdict"] = model.fit.verdict
-            row |= {f"grade_{name}": value for name, value in asdict(model.fit.grades).items()}
+            row |= _grade_columns(model)
             row["verdict_reasons"] = "; ".join(model.fit.verdict_reasons) or float("nan")
-            row |= asdict(model.fit.quality) | _motion_columns(model)
+            row |= asdict(model.fit.quality)
+            row["regions_in_model"] = model.fit.regions_in_model
         rows.append(row)
     return rows
 
@@ -128,14 +129,11 @@ def _read_reasons(row: QualityRow) -> str:
     return ""
 
 
-def _motion_columns(model: Model) -> dict[str, float]:
-    runs = [sidecar for _, sidecar in model.runs()]
-    mean_fd = mean_displacement(runs)
-    retained = sum(run.samples_kept * run.repetition_time for run in runs)
-    return {
-        "mean_fd": float("nan") if mean_fd is None else mean_fd,
-        "minutes_kept": retained / 60,
-        "regions_in_model": model.fit.regions_in_model,
+def _grade_columns(model: Model) -> QualityRow:
+    grades = asdict(model.fit.grades)
+    reasons = "; ".join(grades.pop("data_reasons")) or float("nan")
+    return {f"grade_{name}": value for name, value in grades.items()} | {
+        "grade_data_reasons": reasons
     }
 
 

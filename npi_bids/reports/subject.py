@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from npi_bids import __version__
-from npi_bids.assessment.grades import describe_grades
+from npi_bids.assessment.grades import (
+    DATA_LIMITS,
+    NOT_SUPPORTED,
+    SINGLE,
+    STRENGTHS,
+    describe_grades,
+    explain_undirected,
+)
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
 from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
-from npi_bids.bids.quality_columns import FIGURES
+from npi_bids.bids.quality_columns import FIGURES, SAMPLES_PER_PARAMETER
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.errors import ReportError
-from npi_bids.group.selection import mean_displacement
 from npi_bids.group.tables import edge_rows, rank_edges
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix
-from npi_bids.records import Array, Quality
+from npi_bids.matrices import symmetric
+from npi_bids.records import Array, ECResult, Quality
 from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
     ALPHA,
@@ -45,18 +52,16 @@ from npi_bids.reports.subject_figures import (
     Runs,
     draw_figures,
     mesh_atlas,
+    why_not_drawn,
 )
+from npi_bids.surrogates.families import describe_kind
 from npi_bids.wording import count_noun, join_items
 
 LISTED = 100  # connections in the table of the strongest
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
 _FC = ("pearsoncorrelation", "modelfc")
-# Mean FD (mm) above which motion is considerable, and high: near the stringent and the lenient
-# exclusion thresholds (0.25 and 0.55 mm) of Parkes et al. (2018,
-# doi:10.1016/j.neuroimage.2017.12.073).
-_HIGH_MOTION = (0.25, 0.5)
-_ENOUGH_RETAINED = 0.8  # of the minutes of a subject
+_ENOUGH_RETAINED = 1 - DATA_LIMITS.good_censored  # of the minutes of a subject
 _UNITS = {"standard deviations of the source": "SD"}
 
 
@@ -93,16 +98,21 @@ class ModelMap:
 
     def summary(self) -> tuple[str, ...]:
         """Summarise the map in a few sentences."""
-        lines = self._strongest_lines()
-        quality = self.model.fit.quality
-        supported = "" if quality.direction_supported else "not "
-        if quality.direction_supported:
-            lines += self._net_lines()
-        directed = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
-        lines.append(
-            f"Direction is {supported}supported by the signals; "
-            f"{number(100 * directed)} % of the map's variance is directional (antisymmetric)."
-        )
+        fit = self.model.fit
+        quality = fit.quality
+        why_undirected = explain_undirected(quality, fit.grades, fit.verdict_thresholds)
+        lines = self._strongest_lines(directed=not why_undirected)
+        share = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
+        share_text = f"{number(100 * share)} % of its variance is directional (antisymmetric)."
+        if why_undirected:  # said before any connection is named, unless none differs from zero
+            text = f"Read the map as undirected: {why_undirected}; {share_text}"
+            lines.insert(0 if self.has_significant else 1, text)
+        else:
+            named = fit.grades.direction in {SINGLE, STRENGTHS}
+            lines += [
+                *(self._net_lines() if named else []),
+                f"The signals support the direction of the map; {share_text}",
+            ]
         if isfinite(quality.expected_r):
             lines.append(
                 "In simulations with comparable quality metrics, maps correlated r = "
@@ -110,19 +120,22 @@ class ModelMap:
                 f"{number(quality.expected_r_lower)} to {number(quality.expected_r_upper)})."
             )
         if self.regions.centres is None and mesh_atlas(self.regions) is None:
-            lines.append(
-                "Nothing is drawn on the brain, because only the mesh of fsaverage5 is available "
-                "and the atlas lies on another surface."
-            )
+            lines.append(f"Nothing is drawn on the brain, because {why_not_drawn(self.regions)}.")
         return tuple(lines)
 
-    def _strongest_lines(self) -> list[str]:
+    def _strongest_lines(self, *, directed: bool = True) -> list[str]:
         """State what single connections show: first of all if none differs from zero."""
-        best = next(iter(rank_edges(self.ec, 1)), None)
+        matrix = self.ec if directed else ECResult(symmetric(self.ec.matrix), self.ec.labels)
+        best = next(iter(rank_edges(matrix, 1)), None)
         strongest = []
         if best is not None:
             source, target, value = best
-            strongest = [f"The strongest connection is {source} → {target} ({number(value)})."]
+            strongest = [
+                f"The strongest connection is {source} → {target} ({number(value)})."
+                if directed
+                else f"The strongest connection is that between {source} and {target} "
+                f"({number(value)}, mean of both directions)."
+            ]
         if "npiq" not in self.companions:
             return strongest
         n_all = int((self.companions["npiq"] >= 0).sum())
@@ -150,7 +163,7 @@ class ModelMap:
         """Whether any connection differs from zero; True where that was not tested."""
         return "npiq" not in self.companions or bool((self.companions["npiq"] < ALPHA).any())
 
-    def strongest_table(self) -> SortedTable:
+    def strongest_table(self, *, directed: bool = True) -> SortedTable:
         """Return the strongest connections with their intervals, folded if none is significant."""
         columns, rows = edge_rows(
             self.ec, {name: self.companions[output] for output, name in _DETAILS.items()
@@ -159,13 +172,15 @@ class ModelMap:
         title = f"The {len(rows)} strongest connections"
         if not self.has_significant:
             title += f", none of which has q below {ALPHA:g}"
+        elif not directed:
+            title += ", whose direction may not be read"
         return SortedTable(
             f"{self.name}-strongest", title, columns, rows, folded=not self.has_significant
         )
 
     def matrices(self) -> list[Figure]:
         """Return matrices as static figures for download."""
-        draw = figures_signals.draw_matrix
+        draw = partial(figures_signals.draw_matrix, labels=self.ec.labels)
         figures = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
         for output, name in zip(_FC, ("fc", "modelfcmatrix"), strict=True):
             if output in self.companions:
@@ -202,8 +217,7 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
         _grade_metric("skill over a ridge VAR", quality.skill_ridge_var, (None, 0.0),
                       "reduction in held-out prediction error compared with a ridge VAR of one "
                       "lag"),
-        _grade_metric("model FC r", quality.model_fc_r, (None, limits.good_model_fc),
-                      "correlation of the FC of the free-running surrogate with that of the data"),
+        _grade_model_fc(quality, limits),
         _grade_metric("split-half r", quality.r_split,
                       (None if quality.shrunk else limits.min_split, limits.good_split),
                       "correlation of the maps of the two halves of the data"
@@ -219,8 +233,8 @@ def key_figures(model: Model, runs: Runs) -> tuple[KeyFigure, ...]:
                           "fraction of the map's variance explained by the means of sources or of "
                           "targets"),
         _grade_metric("samples per parameter", quality.samples_per_parameter,
-                      (None, limits.good_samples), "effective samples per region and lag"),
-        _grade_motion(mean_displacement(sidecars)),
+                      (None, limits.good_samples), SAMPLES_PER_PARAMETER),
+        _grade_motion(quality.mean_fd),
         _grade_minutes(sidecars),
         _grade_coverage(model, sidecars),
     ]  # fmt: skip
@@ -259,18 +273,22 @@ def _grade_direction(quality: Quality, limits: VerdictSettings) -> KeyFigure:
     )
 
 
-def _grade_motion(mean_fd: float | None) -> KeyFigure:
-    target = f"≤ {_HIGH_MOTION[0]:g} mm (bad > {_HIGH_MOTION[1]:g})"
+def _grade_model_fc(quality: Quality, limits: VerdictSettings) -> KeyFigure:
+    """Grade the free run: its functional connectivity, or that it diverged."""
+    note = "correlation of the FC of the free-running surrogate with that of the data"
+    figure = _grade_metric("model FC r", quality.model_fc_r, (None, limits.good_model_fc), note)
+    if quality.free_run_diverged:
+        return replace(figure, value="diverged", state="bad")
+    return figure
+
+
+def _grade_motion(mean_fd: float) -> KeyFigure:
+    good, most = DATA_LIMITS.good_fd, DATA_LIMITS.max_fd
+    target = f"≤ {good:g} mm (bad > {most:g})"
     note = "mean framewise displacement over all samples, including censored ones"
-    if mean_fd is None:
-        return KeyFigure("mean FD", "n/a", target, note, "unknown")
-    state = (
-        "good"
-        if mean_fd <= _HIGH_MOTION[0]
-        else "caution"
-        if mean_fd <= _HIGH_MOTION[1]
-        else "bad"
-    )
+    if not isfinite(mean_fd):
+        return KeyFigure("mean FD", "not known", target, note, "unknown")
+    state = "good" if mean_fd <= good else "caution" if mean_fd <= most else "bad"
     return KeyFigure("mean FD", f"{number(mean_fd)} mm", target, note, state)
 
 
@@ -360,13 +378,14 @@ def _model_section(
     return ModelSection(
         title,
         status.status,
+        kind=describe_model_kind(model),
         verdict=model.fit.verdict,
         reasons=model.fit.verdict_reasons,
         grades=describe_grades(model.fit.grades),
         key=key_figures(model, runs),
         summary=model_map.summary(),
         view=model_map.view(),
-        tables=(model_map.strongest_table(),),
+        tables=(model_map.strongest_table(directed=model.fit.grades.direction != NOT_SUPPORTED),),
         map_figures=save_figures(out_dir, prefix, draw_figures(MAP_FIGURES, results)),
         processing=_processing_rows(model, runs),
         quality=_quality_rows(model, runs),
@@ -400,6 +419,12 @@ def _processing_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
     )
 
 
+def describe_model_kind(model: Model) -> str:
+    """Return one sentence on the kind of model that was fitted to a subject."""
+    fit = model.fit
+    return describe_kind(fit.surrogate, fit.training, shrunk=fit.pretrained is not None)
+
+
 def _describe_surrogate(training: Mapping[str, Any]) -> str:
     if "fitted" not in training:
         return count_noun(int(training["n_lags"]), "lag")
@@ -413,9 +438,6 @@ def _quality_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
     metrics = [metric for metric in FIGURES if metric.displayed
              and (isfinite(quality[metric.name]) or model.fit.surrogate != "wbm")]  # fmt: skip
     rows = [Row(metric.title, number(quality[metric.name]), metric.note) for metric in metrics]
-    fd = [sidecar.mean_framewise_displacement for _, sidecar in runs]
-    observed_fd = [value for value in fd if value is not None]
-    rows.append(Row("mean FD", f"{number(fmean(observed_fd)) if observed_fd else 'n/a'} mm"))
     n_lost = len({name for _, sidecar in runs for name in sidecar.regions_not_covered})
     rows.append(
         Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npi_bids.assessment.grades import NOT_SUPPORTED
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.bids.derivatives import Model, sibling
 from npi_bids.bids.sidecars import RunSidecar
@@ -66,7 +67,7 @@ def _draw_map(results: ModelResults) -> list[Figure]:
         ec,
         results.regions,
         significant=significant,
-        directed=results.model.fit.quality.direction_supported,
+        directed=results.model.fit.grades.direction != NOT_SUPPORTED,
     )
 
 
@@ -97,38 +98,79 @@ def draw_connections(
     absolute = ECResult(abs(ec.matrix), ec.labels)
     if regions.network:
         flow = network_map(absolute, regions.network)
-        svg = figures_connectivity.draw_chord(flow.matrix, flow.labels)
+        svg = figures_connectivity.draw_chord(flow.matrix, flow.labels, directed=directed)
         if svg is not None:
+            ribbons = (
+                "A ribbon has the colour of the sending network and ends short of the receiving "
+                "one."
+                if directed
+                else "Direction is not supported, so ribbons hold both directions."
+            )
             figures.append(
                 Figure(
                     f"{prefix}chord",
                     "Connections between networks",
-                    "Mean absolute connection between the regions of two networks. A ribbon has "
-                    "the colour of the sending network and ends short of the receiving one.",
+                    f"Mean absolute connection between the regions of two networks. {ribbons}",
                     svg,
                     "Chord diagram of connections between networks",
                 )
             )
     strength = compute_flow(ec.matrix)
     if regions.centres is None:
-        return [*figures, *_draw_surface(regions, strength, prefix)]
+        return [*figures, *_draw_surface(regions, strength, prefix, directed)]
     if significant is None or np.isfinite(significant).any():
         figures.append(_draw_on_glass_brain(ec, regions.centres, prefix, significant, directed))
-    for name, values, verb in (
-        ("brain", strength.out_strength, "sends"),
-        ("brainin", strength.in_strength, "receives"),
-    ):
-        figures.append(
-            Figure(
-                f"{prefix}{name}",
-                f"Connections that each region {verb}",
-                f"Sum of the connections that a region {verb}, drawn at its centre.",
-                figures_connectivity.draw_on_brain(values, regions.centres),
-                f"Glass brain with one point per region, coloured by what it {verb}",
-                wide=True,
-            )
+    figures += [
+        Figure(
+            f"{prefix}{one.name}",
+            one.title,
+            f"{one.meaning}, drawn at its centre.",
+            figures_connectivity.draw_on_brain(one.values, regions.centres),
+            f"Glass brain with one point per region, coloured by {one.colour}",
+            wide=True,
         )
+        for one in _regional_strengths(strength, directed=directed)
+    ]
     return figures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RegionalStrength:
+    """Strength of regions as drawn on a brain: name of the figure, texts, and values."""
+
+    name: str
+    title: str
+    meaning: str
+    colour: str
+    values: Array
+
+
+def _regional_strengths(strength: Flow, *, directed: bool) -> list[_RegionalStrength]:
+    """Return what regions send and receive, or where direction is not supported, both together."""
+    if not directed:
+        return [
+            _RegionalStrength(
+                "brain",
+                "Connections of each region",
+                "Mean of the sums of the connections that a region sends and receives, which the "
+                "signals do not tell apart",
+                "the strength of its connections",
+                (strength.out_strength + strength.in_strength) / 2,
+            )
+        ]
+    return [
+        _RegionalStrength(
+            name,
+            f"Connections that each region {verb}",
+            f"Sum of the connections that a region {verb}",
+            f"what it {verb}",
+            values,
+        )
+        for name, values, verb in (
+            ("brain", strength.out_strength, "sends"),
+            ("brainin", strength.in_strength, "receives"),
+        )
+    ]
 
 
 def _draw_on_glass_brain(
@@ -145,7 +187,7 @@ def _draw_on_glass_brain(
         caption += "Arrows point from source to target; red: positive, blue: negative."
     else:
         caption += (
-            "The signals do not support direction, so lines show the mean of both directions; "
+            "Direction is not supported, so lines show the mean of both directions; "
             "red: positive, blue: negative."
         )
     return Figure(
@@ -158,33 +200,41 @@ def _draw_on_glass_brain(
     )
 
 
-def _draw_surface(regions: Regions, strength: Flow, prefix: str) -> list[Figure]:
-    """Return figures of what regions send and receive, if there is a mesh of the surface."""
+def _draw_surface(regions: Regions, strength: Flow, prefix: str, directed: bool) -> list[Figure]:
+    """Return figures of the strength of regions, if there is a mesh of the surface."""
     atlas = mesh_atlas(regions)
     figures = []
-    for name, values, verb in (
-        ("brain", strength.out_strength, "sends"),
-        ("brainin", strength.in_strength, "receives"),
-    ):
-        sides = project_to_surface(atlas, regions.labels, values) if atlas else None
+    for one in _regional_strengths(strength, directed=directed):
+        sides = project_to_surface(atlas, regions.labels, one.values) if atlas else None
         if sides is not None:
             figures.append(
                 Figure(
-                    f"{prefix}{name}",
-                    f"Connections that each region {verb}",
-                    f"Sum of the connections that a region {verb}, drawn on fsaverage5.",
+                    f"{prefix}{one.name}",
+                    one.title,
+                    f"{one.meaning}, drawn on fsaverage5.",
                     figures_connectivity.draw_on_surface(sides),
-                    f"Cortical surface, coloured by what each region {verb}",
+                    f"Cortical surface with regions coloured by {one.colour}",
                     wide=True,
                 )
             )
     return figures
 
 
+def _surface_atlases(regions: Regions) -> list[Path]:
+    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
+    return sorted(regions.path.parent.glob(stem))
+
+
+def why_not_drawn(regions: Regions) -> str:
+    """Return why nothing is drawn on the brain, of regions without centres or a usable mesh."""
+    if _surface_atlases(regions):
+        return "only the mesh of fsaverage5 is available and the atlas lies on another surface"
+    return "the coordinates of the regions are not known"
+
+
 def mesh_atlas(regions: Regions) -> Path | None:
     """Return the atlas of a map if it lies on a surface whose mesh is available."""
-    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
-    for atlas in sorted(regions.path.parent.glob(stem)):
+    for atlas in _surface_atlases(regions):
         if project_to_surface(atlas, (), []) is not None:
             return atlas
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from npi_bids.errors import SettingsError
@@ -17,8 +17,10 @@ from npi_bids.surrogates.families import (
     describe_default,
     describe_surrogates,
     family,
+    prior_support,
     surrogate_names,
 )
+from npi_bids.surrogates.kinds import NOT_NAMED
 from npi_bids.wording import join_items
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
@@ -34,6 +36,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "luo2025": {"surrogate": "mlp", "epochs": 80, "learning_rate": 2e-4, **_LUO2025},
     "luo2025-hcp": {"surrogate": "mlp", "epochs": 100, "learning_rate": 1e-3, **_LUO2025},
 }
+
+
+# The family that fits an observation model, whose frequencies --passband selects.
+OBSERVED_FAMILY = "hybrid"
 
 
 class Abilities:
@@ -313,7 +319,24 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
-        parse_passband(self.passband)
+        if parse_passband(self.passband) is not None:
+            self._check_passband()
+
+    def _check_passband(self) -> None:
+        """Refuse a named passband that no fit with these settings would read."""
+        named = f"--passband {' '.join(map(str, self.passband))}"
+        if self.surrogate != OBSERVED_FAMILY:
+            raise SettingsError(
+                f"{named} is read by --surrogate {OBSERVED_FAMILY} alone, not by "
+                f"{self.surrogate}. Omit it, or filter the signals with --low-pass and "
+                "--high-pass."
+            )
+        if self.delays == "none" and self.gain == "none":
+            raise SettingsError(
+                f"{named} selects the frequencies from which delays and gain are estimated; with "
+                "--delays none and --gain none it would not be used. Omit it, or leave one of "
+                "them at auto."
+            )
 
 
 def parse_passband(values: Sequence[str]) -> tuple[float, float] | None:
@@ -341,6 +364,33 @@ def parse_passband(values: Sequence[str]) -> tuple[float, float] | None:
             f"not {' '.join(map(str, values))}."
         )
     return low, high
+
+
+def describe_training(settings: TrainSettings, log: TrainLog) -> dict[str, Any]:
+    """Return settings and results of a fit as stored in sidecars.
+
+    The passband is two numbers (Hz), or ``n/a`` where none was named.
+    """
+    passband = parse_passband(settings.passband)
+    named = {"passband": NOT_NAMED if passband is None else list(passband)}
+    return {**asdict(settings), **named, **dict(log.details)}
+
+
+def check_prior(settings: TrainSettings) -> None:
+    """Refuse settings that a fit shrunk towards a group would not read.
+
+    Raises
+    ------
+    SettingsError
+        If the surrogate cannot be shrunk, or a passband is named.
+    """
+    prior_support(settings.surrogate)
+    if parse_passband(settings.passband) is not None:
+        raise SettingsError(
+            f"--passband {' '.join(map(str, settings.passband))} is not read by surrogates that "
+            "are pre-trained on a group or shrunk towards one, which have no observation model. "
+            "Omit it, or omit pretrain and --pretrained."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,19 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from npi_bids.errors import SettingsError
+from npi_bids.surrogates.kinds import (
+    DELAYS,
+    GAIN,
+    NARROW_VAR,
+    NOISE,
+    PROCESS,
+    describe_hybrid_kind,
+    describe_network_kind,
+    describe_process_kind,
+    describe_var_kind,
+    name_hybrid_kind,
+    named_passband,
+)
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN
 from npi_bids.wording import count_noun, join_items
 
@@ -89,6 +102,9 @@ class SurrogateFamily:
     describe
         Returns one or more sentences for the methods text, without the last full stop, from the
         trainings of the fits.
+    kind, kind_name
+        Return the kind of model that one fit chose from its training, as one sentence without the
+        full stop and in a few words; None if the family has one kind.
     defaults
         Defaults of ``n_lags``, ``epochs``, ``learning_rate``, ``n_seeds`` and ``patience`` that
         differ from those of the published networks; or a function of the settings.
@@ -111,6 +127,8 @@ class SurrogateFamily:
     fit: Lazy
     load: Lazy
     describe: Callable[[Trainings], str]
+    kind: Callable[[Mapping[str, Any]], str] | None = None
+    kind_name: Callable[[Mapping[str, Any]], str] | None = None
     defaults: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = field(default_factory=dict)
     by_gradient: bool = False
     prior: PriorSupport | None = None
@@ -186,6 +204,48 @@ def describe_surrogates() -> str:
         f"model of the dynamics: {listed}, or {WHOLE_BRAIN} (whole-brain model on structural "
         "connectivity)"
     )
+
+
+def describe_kind(surrogate: str, training: Mapping[str, Any], *, shrunk: bool = False) -> str:
+    """Return one sentence on the kind of model that was fitted to a subject.
+
+    Parameters
+    ----------
+    surrogate
+        Name of the family; it may be one that is not installed.
+    training
+        Field ``Training`` of the sidecar.
+    shrunk
+        Whether the model is shrunk towards that of a group.
+
+    Examples
+    --------
+    >>> describe_kind("mou", {"whitening_order": 0.0}, shrunk=True)
+    'The surrogate is an Ornstein-Uhlenbeck process; it is shrunk towards that of a group.'
+    """
+    if surrogate == WHOLE_BRAIN:
+        return (
+            f"The model is the whole-brain model {training['model']} of neurolib, fitted to "
+            "functional connectivity."
+        )
+    member = families().get(surrogate)
+    if member is not None and member.kind is not None:
+        text = member.kind(training)
+    else:
+        summary = f" ({member.summary})" if member is not None else ""
+        text = f"The surrogate is of the family {surrogate}{summary}"
+    return text + ("; it is shrunk towards that of a group." if shrunk else ".")
+
+
+def name_kind(surrogate: str, training: Mapping[str, Any]) -> str:
+    """Return the kind of model that was fitted in a few words, without numbers.
+
+    Maps of different kinds are on different scales. For the name of a family that has one kind,
+    see ``SurrogateFamily.kind_name``.
+    """
+    member = families().get(surrogate)
+    named = member.kind_name(training) if member is not None and member.kind_name else surrogate
+    return f"{surrogate} {training['model']}" if surrogate == WHOLE_BRAIN else named
 
 
 def register(new: SurrogateFamily) -> None:
@@ -264,17 +324,16 @@ def _describe_linear(trainings: Trainings) -> str:
     """State which linear model was chosen and how the process was fitted."""
     n_models = len(trainings)
     n_var = sum(bool(training.get("linear_is_var")) for training in trainings)
-    process, var = "an Ornstein-Uhlenbeck process", "a ridge VAR with one lag"
-    chosen = f"{var}, which predicted held-out data better than {process}"
+    chosen = f"{NARROW_VAR}, which predicted held-out data better than {PROCESS}"
     if n_var == n_models:
         return f"Its linear part was {chosen}{', in all models' if n_models > 1 else ''}"
     if n_var:
         linear = (
-            f"Its linear part was {process} in {count_noun(n_models - n_var, 'model')} and "
+            f"Its linear part was {PROCESS} in {count_noun(n_models - n_var, 'model')} and "
             f"{chosen}, in {n_var}"
         )
     else:
-        linear = f"Its linear part was {process}{' in all models' if n_models > 1 else ''}"
+        linear = f"Its linear part was {PROCESS}{' in all models' if n_models > 1 else ''}"
     return f"{linear}. {_PROCESS_FIT}{_describe_observation(trainings)}"
 
 
@@ -289,23 +348,20 @@ def _describe_observation(trainings: Trainings) -> str:
     if delays:
         sd_text = f"{min(delays):.1f}" + (f" to {max(delays):.1f}" if len(delays) > 1 else "")
         parts.append(
-            f"a delay of each region (standard deviation over regions {sd_text} s) in "
+            f"{DELAYS} (standard deviation over regions {sd_text} s) in "
             f"{count_noun(len(delays), 'model')}"
         )
     if n_gain:
-        parts.append(
-            f"a gain over frequency that all regions share in {count_noun(n_gain, 'model')}"
-        )
+        parts.append(f"{GAIN} in {count_noun(n_gain, 'model')}")
     noise = [training["measurement_noise"] for training in observed]
     noise = [share for share in noise if share > 0]
     if noise:
         parts.append(
-            f"white measurement noise (on average {100 * sum(noise) / len(noise):.2g} % of the "
+            f"{NOISE} (on average {100 * sum(noise) / len(noise):.2g} % of the "
             f"variance) in {count_noun(len(noise), 'model')}"
         )
-    bands = {tuple(training.get("passband", ("auto",))) for training in observed}
-    bands.discard(("auto",))
-    parts += [f"frequencies from {low} to {high} Hz alone" for low, high in sorted(bands)]
+    bands = {band for training in observed if (band := named_passband(training)) is not None}
+    parts += [f"frequencies from {low:g} to {high:g} Hz alone" for low, high in sorted(bands)]
     condition = "As requested" if bands else "Where held-out data supported it"
     return (
         f". {condition}, an observation model was part of the likelihood (Whittle): "
@@ -323,7 +379,7 @@ _PROCESS_FIT = (
 
 def _describe_process(trainings: Trainings) -> str:
     del trainings
-    return f"It was an Ornstein-Uhlenbeck process. {_PROCESS_FIT}"
+    return f"It was {PROCESS}. {_PROCESS_FIT}"
 
 
 def _describe_hybrid(trainings: Trainings) -> str:
@@ -426,6 +482,7 @@ def _network(name: str, summary: str) -> SurrogateFamily:
         fit=f"{module}:fit_{name}",
         load=f"{module}:load_network",
         describe=functools.partial(_describe_network, summary),
+        kind=functools.partial(describe_network_kind, summary),
         by_gradient=True,
         prior=PriorSupport(network=f"{module}:{name.upper()}"),
         seconds=_network_seconds,
@@ -439,6 +496,8 @@ BUILT_IN = (
         fit="npi_bids.surrogates.hybrid:fit_hybrid",
         load="npi_bids.surrogates.hybrid:load_hybrid",
         describe=_describe_hybrid,
+        kind=describe_hybrid_kind,
+        kind_name=name_hybrid_kind,
         # The process reads the last sample; earlier ones serve whitening and memory.
         defaults={"n_lags": 4, "epochs": 200, "learning_rate": 1e-3, "n_seeds": 4, "patience": 10},
         prior=PriorSupport(
@@ -454,6 +513,8 @@ BUILT_IN = (
         fit="npi_bids.surrogates.ou:fit_mou",
         load="npi_bids.surrogates.ou:load_mou",
         describe=_describe_process,
+        kind=describe_process_kind,
+        kind_name=name_hybrid_kind,
         defaults={"n_lags": 4},
         prior=PriorSupport(linear="process"),
         calibrated=True,
@@ -466,6 +527,7 @@ BUILT_IN = (
         fit="npi_bids.surrogates.var:fit_var",
         load="npi_bids.surrogates.var:load_var",
         describe=_describe_var,
+        kind=describe_var_kind,
         defaults=lambda settings: (
             {} if getattr(settings, "var_fit", "ridge") == "adam" else {"n_lags": 1}
         ),

@@ -19,7 +19,7 @@ from npi_bids.errors import (
     SettingsError,
 )
 from npi_bids.records import Array, Mask, Windows
-from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
+from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, check_prior
 from npi_bids.surrogates.families import import_function, prior_support
 from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.networks import NetworkSurrogate, build_network, fit_network
@@ -254,6 +254,7 @@ def fit_shrunk(
     SettingsError
         If the surrogate is not the one that was pre-trained, or cannot be pre-trained.
     """
+    check_prior(settings)
     support = prior_support(settings.surrogate)
     if not support.linear:
         if not prior.networks:

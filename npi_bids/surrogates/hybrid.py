@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, cast
@@ -32,6 +33,7 @@ from npi_bids.surrogates.observed import (
     restore_runs,
 )
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
+from npi_bids.surrogates.ou_model_selection import subset_regions
 from npi_bids.surrogates.residual_networks import (
     ResidualFit,
     fit_residual,
@@ -43,10 +45,15 @@ from npi_bids.surrogates.selection_criteria import (
     TRAIN_FRACTION,
     VAR_GAIN,
 )
-from npi_bids.surrogates.spectral_selection import MIN_OBSERVATION_REGIONS
+from npi_bids.surrogates.spectral_selection import (
+    MIN_OBSERVATION_REGIONS,
+    check_passband,
+    describe_few_regions,
+)
 from npi_bids.surrogates.var import VAR, VARFields, fit_narrow_var, load_var
 from npi_bids.surrogates.windows import split_windows
 
+_LOGGER = logging.getLogger(__name__)
 _RESIDUAL = "residual."  # prefix of the names of the networks' tensors
 
 LinearFields = MOUFields | VARFields | ObservedFields
@@ -221,9 +228,14 @@ def _fit_linear(
     The process has the better foundation and is preferred if the two are similar; the VAR is
     better for discrete dynamics, in which an influence takes one full sample.
     """
+    passband = parse_passband(settings.passband)
+    if passband is not None and train.target.shape[1] >= MIN_OBSERVATION_REGIONS:
+        check_passband(restore_runs(subset_regions(train)), train.tr, passband)
     process, details = fit_process(train, settings.whitening)
     choices = process.choices
     observed = _fit_observed(train, settings, process)
+    if passband is not None:
+        details = (("passband_used", float(observed is not None)), *details)
     if observed is not None:
         return observed, (*observation_details(observed.observation, train.tr), *details)
     better = choices.var_error < (1 - VAR_GAIN) * choices.error
@@ -246,6 +258,8 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
     enough = process.n_regions >= MIN_OBSERVATION_REGIONS
     delays = settings.delays == "auto" and enough
     passband = parse_passband(settings.passband)
+    if passband is not None and not enough:
+        _LOGGER.warning("%s", describe_few_regions(passband, process.n_regions))
     gain = (
         settings.gain == "auto"
         and enough

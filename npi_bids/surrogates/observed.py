@@ -7,6 +7,7 @@ best linear predictor with a given number of lags that the fitted model implies.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -38,6 +39,7 @@ from npi_bids.surrogates.spectral_selection import (
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import join_windows, reverse_time
 
+_LOGGER = logging.getLogger(__name__)
 _RIDGE = 1e-5  # share of the variance that keeps the predictor of filtered signals bounded
 _STRONGER = 4.0  # factor by which a prior is made stronger if no stable process fits
 
@@ -268,7 +270,12 @@ def find_observation(
             return candidate
         model = refit_observation(restore_runs(windows), windows.tr, candidate.observation)
         return _build_surrogate(windows, model)
-    except (SurrogateError, LinAlgError):  # no such process exists
+    except (SurrogateError, LinAlgError) as error:  # no such process exists
+        if passband is not None:
+            _LOGGER.warning(
+                "--passband %g %g is not used, as no process fits these frequencies alone: %s",
+                *passband, error,
+            )  # fmt: skip
         return None
 
 

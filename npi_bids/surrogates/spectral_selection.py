@@ -15,6 +15,7 @@ from npi_bids.surrogates.cross_spectra import (
     Complex,
     CrossSpectra,
     adjoint,
+    choose_n_bins,
     cross_spectra,
     split_runs,
 )
@@ -22,12 +23,14 @@ from npi_bids.surrogates.measurement_noise import estimate_noise
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.ridge import fit_ridge
+from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.spectral import (
     SpectralFit,
     SpectralPrior,
     SpectralProblem,
     whittle_log_likelihood,
 )
+from npi_bids.wording import count_noun
 
 _RATE = 0.7  # per second; median of the prior of the mean rate
 _WIDE_DELAY_SD = 1.5  # s; SD of the delays in the fits that choose the model
@@ -113,19 +116,84 @@ def choose_observation(
         If the passband holds too few frequencies.
     """
     n_regions = runs[0].data.shape[1]
-    band = None
-    if passband is not None:
-        band = 2 * math.pi * passband[0] * tr, min(2 * math.pi * passband[1] * tr, math.pi)
     enough = n_regions >= MIN_OBSERVATION_REGIONS
+    band = None if passband is None else _band_in_radians(passband, tr)
     chooser = _Chooser(runs, tr, delays=delays and enough, band=band)
-    n_bins = len(chooser.spectra.frequency)
-    if passband is not None and n_bins < _MIN_BINS:
-        raise SettingsError(
-            f"--passband {passband[0]:g} {passband[1]:g} holds {n_bins} of the {chooser.n_bins} "
-            f"frequency bins up to {0.5 / tr:.3g} Hz; at least {_MIN_BINS} "
-            "are needed. Widen it, or leave it at auto."
-        )
+    if passband is not None:
+        _check_bins(passband, tr, len(chooser.spectra.frequency), chooser.n_bins)
     return chooser.refit(*chooser.choose(gain))
+
+
+def _band_in_radians(passband: tuple[float, float], tr: float) -> tuple[float, float]:
+    return 2 * math.pi * passband[0] * tr, min(2 * math.pi * passband[1] * tr, math.pi)
+
+
+def check_passband(runs: Sequence[RegionSeries], tr: float, passband: tuple[float, float]) -> None:
+    """Refuse a passband that holds too few frequencies of the signals.
+
+    Parameters
+    ----------
+    runs
+        Series of the same regions, all of them covered.
+    tr
+        Sampling period (s).
+    passband
+        Lowest and highest frequency (Hz).
+
+    Raises
+    ------
+    SettingsError
+        If it holds fewer than four frequency bins.
+    """
+    spectra = cross_spectra(runs)
+    n_inside = len(spectra.within(_band_in_radians(passband, tr)).frequency)
+    _check_bins(passband, tr, n_inside, len(spectra.frequency))
+
+
+def check_passband_before(
+    passband: tuple[float, float], tr: float, n_samples: int, n_regions: int
+) -> None:
+    """Refuse a passband that will hold too few frequencies, before any signal is read.
+
+    A passband that passes may still be refused once censored samples are known.
+
+    Parameters
+    ----------
+    passband
+        Lowest and highest frequency (Hz).
+    tr
+        Sampling period (s).
+    n_samples, n_regions
+        Number of samples at most, and of regions.
+
+    Raises
+    ------
+    SettingsError
+        If it holds fewer than four frequency bins.
+    """
+    n_bins = choose_n_bins(n_samples, min(n_regions, MOST_REGIONS))
+    nyquist = 0.5 / tr
+    width = min(passband[1], nyquist) - passband[0]
+    most_inside = 0 if width < 0 else int(width / nyquist * n_bins) + 1
+    _check_bins(passband, tr, most_inside, n_bins)
+
+
+def _check_bins(passband: tuple[float, float], tr: float, n_inside: int, n_bins: int) -> None:
+    if n_inside < _MIN_BINS:
+        raise SettingsError(
+            f"--passband {passband[0]:g} {passband[1]:g} is too narrow for TR {tr:g} s: it holds "
+            f"{n_inside} of the {n_bins} frequency bins up to {0.5 / tr:.3g} Hz, and at least "
+            f"{_MIN_BINS} are needed. Widen it, or leave it at auto."
+        )
+
+
+def describe_few_regions(passband: tuple[float, float], n_regions: int) -> str:
+    """Return why a passband is not used with so few regions."""
+    return (
+        f"--passband {passband[0]:g} {passband[1]:g} is not used: the model has "
+        f"{count_noun(n_regions, 'region')}, and with fewer than {MIN_OBSERVATION_REGIONS} "
+        "neither gain nor delays can be told from connections. All frequencies are fitted."
+    )
 
 
 def refit_observation(

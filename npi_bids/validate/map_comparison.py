@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from npi_bids.group.motion import distances
 from npi_bids.io.region_tables import Regions
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson, symmetric
 from npi_bids.records import Array, ECResult
+from npi_bids.validate.orientation import ORIENTATION_P, Shuffle, orientation_p
 from npi_bids.wording import count_noun, join_items
 
 _PAIRS_PER_BIN, _MOST_BINS = 20, 100  # of distance
@@ -43,6 +44,9 @@ class Agreement:
         regions rotated on the sphere; NaN where centres are not known.
     p_direction_distance, p_direction_spin
         The same for ``r_antisymmetric``.
+    p_orientation
+        Two-sided p of ``r_antisymmetric`` (:func:`npi_bids.validate.orientation.orientation_p`);
+        NaN without null maps, or if a map is symmetric.
     n_regions, n_entries
         Number of regions and of entries that both have.
     """
@@ -56,27 +60,39 @@ class Agreement:
     p_spin: float
     p_direction_distance: float
     p_direction_spin: float
+    p_orientation: float
     n_regions: int
     n_entries: int
 
     @property
     def orientation(self) -> str:
-        """Statement on whether the rows of the two maps have the same orientation."""
+        """Statement on whether the rows of the two maps have the same orientation.
+
+        It says which only where the agreement on direction is significant.
+        """
         if not np.isfinite(self.r_antisymmetric):
             return (
                 "one of the maps is symmetric, so that it cannot be told whether rows are sources"
             )
         figures = (
             f"r = {self.r:.3f} as given, {self.r_transposed:.3f} with the second transposed "
-            f"(antisymmetric part {self.r_antisymmetric:.3f})"
+            f"(antisymmetric part {self.r_antisymmetric:.3f}, p = {self.p_orientation:.2g})"
         )
-        if self.r_antisymmetric < -0.1:
+        if not np.isfinite(self.p_orientation):
+            return (
+                "it cannot be told whether rows are sources in both, as no null maps were drawn "
+                f"(--n-null); {figures}"
+            )
+        if self.p_orientation > ORIENTATION_P:
+            return (
+                "it cannot be told whether rows are sources in both: the directions of the maps "
+                f"agree no more than by chance; {figures}"
+            )
+        if self.r_antisymmetric < 0:
             return (
                 "the maps agree better after transposition: check whether rows are sources; "
                 f"{figures}"
             )
-        if self.r_antisymmetric < 0.1:
-            return f"the maps do not agree on direction; {figures}"
         return f"the rows of both have the same orientation; {figures}"
 
 
@@ -167,12 +183,12 @@ def measure_agreement(
         p_spin=float(nulls["spin"][0]),
         p_direction_distance=float(nulls["distance"][1]),
         p_direction_spin=float(nulls["spin"][1]),
+        p_orientation=orientation_p(
+            one, other, rng, n_null, None if centres is None else spin(centres)
+        ),
         n_regions=len(one),
         n_entries=int(joint.sum()),
     )
-
-
-Shuffle = Callable[[Array, np.random.Generator], Array]
 
 
 def _null_p_values(

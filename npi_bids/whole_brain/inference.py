@@ -133,7 +133,7 @@ def fit_brain(
     bold = simulate_brain(system, n_samples=n_samples, seed=train.seed)
     effect = true_ec(system, seed=train.seed, n_states=brain.n_states) / bold.std(axis=0)
     np.fill_diagonal(effect, 0.0)
-    quality = _quality(effect, target.fc, best, shared)
+    quality = _quality(effect, target.fc, best, shared, n_atlas=len(covered))
     measures = {"npi": effect, "pearsoncorrelation": target.fc, "modelfc": correlation(bold)}
     labels = runs[0].labels
     return SubjectEC(
@@ -240,7 +240,9 @@ def _search_table(evaluations: Sequence[Evaluation]) -> Table:
     }
 
 
-def _quality(effect: Array, fc: Array, best: Evaluation, runs: Sequence[RegionSeries]) -> Quality:
+def _quality(
+    effect: Array, fc: Array, best: Evaluation, runs: Sequence[RegionSeries], *, n_atlas: int
+) -> Quality:
     """Return the quality metrics of a mechanistic map; those of prediction are NaN."""
     n_samples = sum(int(run.keep.sum()) for run in runs)
     available = {
@@ -248,12 +250,16 @@ def _quality(effect: Array, fc: Array, best: Evaluation, runs: Sequence[RegionSe
         "fc_r": pearson(effect, fc),
         "antisymmetric_share": antisymmetric_share(effect),
         "direction_supported": False,
+        "free_run_diverged": False,
+        "common_gain": False,
         "shrunk": False,
         "n_windows": n_samples,
         "n_train": n_samples,
         "n_valid": 0,
         "n_regions": len(effect),
+        "covered_share": len(effect) / n_atlas,
         "minutes": n_samples * runs[0].tr / 60,
+        "minutes_kept": n_samples * runs[0].tr / 60,
     }
     names = (field for field in Quality.__dataclass_fields__ if field not in available)
     return Quality(**available, **dict.fromkeys(names, float("nan")))  # type: ignore[arg-type]

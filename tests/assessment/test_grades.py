@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from npi_bids.assessment.grades import (
+    AS_FAR_AS_KNOWN,
     AVERAGES,
     GOOD,
     LIMITED,
@@ -15,6 +16,7 @@ from npi_bids.assessment.grades import (
     SINGLE,
     STRENGTHS,
     describe_grades,
+    explain_undirected,
     grade,
 )
 from npi_bids.assessment.verdict import VerdictSettings
@@ -40,8 +42,7 @@ def graded(result):
 def test_connections_are_graded_by_the_expected_accuracy(graded, expected_r, connections):
     grades = graded(expected_r=expected_r)
     assert grades.connections == connections
-    readable = connections in {SINGLE, STRENGTHS, AVERAGES}
-    assert grades.direction == (connections if readable else NOT_SUPPORTED)
+    assert grades.direction == (NOT_SUPPORTED if connections == NOTHING else connections)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +72,76 @@ def test_a_map_that_fails_promises_nothing(graded):
     assert (grades.connections, grades.direction) == (NOTHING, NOT_SUPPORTED)
 
 
+NAN = float("nan")
+# A scan that meets every target.
+SOUND = {
+    "samples_per_parameter": 10.0, "minutes_kept": 20.0, "mean_fd": 0.1, "censored_share": 0.05,
+    "covered_share": 1.0, "lowest_coverage": 0.7, "high_frequency_share": 0.3, "band_share": 1.0,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("changes", "data"),
-    [({}, GOOD), ({"samples_per_parameter": 1.0}, LIMITED),
-     ({"samples_per_parameter": 0.3}, POOR),
-     ({"high_frequency_share": 0.001, "common_gain": True}, LIMITED),
-     ({"high_frequency_share": 0.001, "common_gain": False}, POOR)],
+    ("changes", "data", "reason"),
+    [({"samples_per_parameter": 1.0}, LIMITED, "short for its number of regions (1 effective"),
+     ({"samples_per_parameter": 0.3}, POOR, "far too short for its number of regions"),
+     ({"minutes_kept": 3.0}, POOR, "too short (3.0 min are kept; target: at least 4)"),
+     ({"mean_fd": 0.3}, LIMITED, "mean framewise displacement 0.30 mm; target: at most 0.2 mm"),
+     ({"mean_fd": 0.6}, POOR, "head motion is high"),
+     ({"censored_share": 0.3}, LIMITED, "many samples are censored (30%"),
+     ({"censored_share": 0.6}, POOR, "most samples are censored (60%"),
+     ({"covered_share": 0.9}, LIMITED, "some regions are not covered (90%"),
+     ({"covered_share": 0.5}, POOR, "many regions are not covered (50%"),
+     ({"lowest_coverage": 0.2}, LIMITED, "only 20% of its voxels"),
+     ({"high_frequency_share": 0.001, "common_gain": True}, LIMITED, "the map accounts for"),
+     ({"high_frequency_share": 0.001, "common_gain": False}, POOR, "does not account for it"),
+     ({"band_share": 0.18}, LIMITED, "only 18% of the frequencies are left")],
 )  # fmt: skip
-def test_data_are_graded_by_length_and_spectrum(graded, changes, data):
-    assert graded(**({"samples_per_parameter": 10.0} | changes)).data == data
+def test_each_criterion_lowers_the_grade_of_the_data_and_is_named(graded, changes, data, reason):
+    grades = graded(**(SOUND | changes))
+    assert grades.data == data
+    assert len(grades.data_reasons) == 1
+    assert reason in grades.data_reasons[0]
+    (_, _, meaning), *_ = describe_grades(grades)
+    assert reason in meaning[0].lower() + meaning[1:]
+
+
+def test_data_that_meet_every_target_are_good(graded):
+    grades = graded(**SOUND)
+    assert (grades.data, grades.data_reasons) == (GOOD, ())
+    assert describe_grades(grades)[0][2] == (
+        "Length, motion, coverage and spectrum meet their targets."
+    )
+
+
+@pytest.mark.parametrize("limit", [{"mean_fd": 0.2}, {"censored_share": 0.2},
+                                   {"covered_share": 0.95}, {"minutes_kept": 4.0}])  # fmt: skip
+def test_a_value_at_its_target_is_good(graded, limit):
+    assert graded(**(SOUND | limit)).data == GOOD
+
+
+@pytest.mark.parametrize(
+    ("unknown", "said"),
+    [("mean_fd", "head motion is not known"), ("censored_share", "censored samples is not known"),
+     ("covered_share", "covered regions is not known"),
+     ("high_frequency_share", "low-passed is not known")],
+)  # fmt: skip
+def test_what_is_not_known_is_said_and_not_called_good(graded, unknown, said):
+    grades = graded(**(SOUND | {unknown: NAN}))
+    assert grades.data == AS_FAR_AS_KNOWN
+    assert said in describe_grades(grades)[0][2]
+
+
+def test_the_lowest_criterion_counts_and_its_reason_comes_first(graded):
+    grades = graded(**(SOUND | {"samples_per_parameter": 1.0, "mean_fd": 0.6}))
+    assert grades.data == POOR
+    assert "head motion" in grades.data_reasons[0]
+    assert "short" in grades.data_reasons[1]
+
+
+def test_motion_that_is_not_known_is_said_beside_other_limits(graded):
+    grades = graded(**(SOUND | {"samples_per_parameter": 1.0, "mean_fd": NAN}))
+    assert grades.data == LIMITED
+    assert "head motion is not known" in grades.data_reasons[-1]
 
 
 def test_every_grade_has_a_meaning(graded):
@@ -87,3 +149,18 @@ def test_every_grade_has_a_meaning(graded):
         for expected_r in (0.95, 0.7, 0.5, 0.1, float("nan")):
             for _, _, meaning in describe_grades(graded(verdict, expected_r=expected_r)):
                 assert meaning.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "changes", "reason"),
+    [(PASS, {}, ""), (PASS, {"expected_r": NAN}, ""),
+     (PASS, {"direction_supported": False}, "the signals do not support direction"),
+     (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
+     (FAIL, {}, "too little of it can be trusted")],
+)  # fmt: skip
+def test_why_a_map_is_undirected_is_said(result, verdict, changes, reason):
+    best = {"direction_ratio": 3.0, "direction_supported": True, "expected_r": 0.95}
+    quality, settings = replace(result.quality, **(best | changes)), VerdictSettings()
+    found = explain_undirected(quality, grade(quality, verdict, settings), settings)
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)

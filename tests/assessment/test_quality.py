@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -46,10 +46,13 @@ def test_every_figure_is_there(result):
     values = {field.name: getattr(result.quality, field.name) for field in fields(Quality)}
     without = {name for name, value in values.items() if np.isnan(value)}
     # There is no ensemble where networks did not pay; four regions are too few for delays, and
-    # where the signals are taken for the state none are allowed for.
+    # where the signals are taken for the state none are allowed for; arrays have neither motion
+    # nor voxels.
     seeds = {"r_seed", "r_seed_symmetric", "r_seed_antisymmetric"}
     assert without == {
         *seeds,
+        "mean_fd",
+        "lowest_coverage",
         "r_split_oriented",
         "delay_share",
         "delay_sd",
@@ -96,3 +99,28 @@ def test_oriented_map_is_trusted_only_where_it_repeats(run):
     skewed[:, 2] += 0.8 * skewed[:, 1]
     repeated = ec_of_runs([run_of(skewed)], train=VAR, perturb=PUSH, assess=asked)
     assert repeated.quality.r_split_oriented > 0.9
+
+
+def test_a_free_run_that_diverges_is_named_with_what_to_do():
+    rng = np.random.default_rng(0)
+    growing = 1.02 ** np.arange(300)[:, None] + 0.01 * rng.standard_normal((300, 3))
+    found = ec_of_runs([run_of(growing)], train=VAR, perturb=PUSH)
+    assert found.quality.free_run_diverged
+    assert np.isnan(found.quality.model_fc_r)
+    (reason,) = [text for text in found.verdict.reasons if "free-running" in text]
+    assert "diverges" in reason
+    assert "--combine runs" in reason
+
+
+@pytest.mark.parametrize("n_lags", [1, 3])
+def test_samples_per_parameter_are_effective_samples_over_weights_of_a_region(n_lags):
+    rng = np.random.default_rng(0)
+    series = np.zeros((2000, 4))
+    for sample in range(1, 2000):
+        series[sample] = 0.8 * series[sample - 1] + rng.standard_normal(4)
+    settings = replace(VAR, n_lags=n_lags)
+    quality = ec_of_runs([run_of(series)], train=settings, perturb=PUSH).quality
+    correlation_time = (1 + 0.64) / (1 - 0.64)  # 1 + 2 sum of 0.8^(2k)
+    n_weights = 4 * 4 * n_lags
+    by_hand = 4 * quality.n_windows / correlation_time / n_weights
+    assert quality.samples_per_parameter == pytest.approx(by_hand, rel=0.15)

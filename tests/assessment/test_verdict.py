@@ -53,6 +53,11 @@ def test_low_passed_data_fail_with_the_reason(run, weights):
         ({"delay_share": 0.1, "delay_sd": 1.5}, "pass", None),
         ({"r_split_oriented": 0.1}, "caution", "do not interpret them"),
         ({"model_fc_r": 0.2}, "caution", "reproduces functional connectivity poorly"),
+        (
+            {"model_fc_r": float("nan"), "free_run_diverged": True},
+            "caution",
+            "pool the runs of the subject (--combine runs;",
+        ),
         ({"samples_per_parameter": 0.5}, "caution", "little data"),
         ({"high_frequency_share": 0.001}, "fail", "low-passed"),
         ({"high_frequency_share": float("nan")}, "pass", None),

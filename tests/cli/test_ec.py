@@ -29,7 +29,10 @@ def test_tables_become_a_map_with_names_and_a_verdict(tables, tmp_path, capsys):
     sidecar = json.loads(out.with_suffix(".json").read_text())
     assert sidecar["Verdict"] in ("pass", "caution", "fail")
     assert sidecar["Training"]["Surrogate"] == "var"
-    assert f"Verdict: {sidecar['Verdict']}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Verdict: {sidecar['Verdict']}" in printed
+    assert "The surrogate is a VAR of 1 lag, fitted by ridge regression." in printed
+    assert sidecar["Training"]["Passband"] == "n/a"
     fc = read_matrix(out.with_name("ec_pearsoncorrelation.tsv")).matrix
     np.testing.assert_allclose(fc, fc.T)
 

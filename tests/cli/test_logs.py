@@ -3,7 +3,8 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 
-from npi_bids.cli.logs import Progress
+from npi_bids.bids.derivatives import UnitStatus
+from npi_bids.cli.logs import Progress, print_table
 
 
 def node(unit, name="save_model"):
@@ -38,3 +39,15 @@ def test_a_live_line_is_drawn_and_taken_away(capsys, monkeypatch):
         shown = progress.state()
     assert shown == "1 of 1 done, 0 running, about 0 s left"
     assert "1 of 1 done" in capsys.readouterr().err
+
+
+def test_the_final_table_has_verdict_and_kind_of_surrogate(capsys):
+    entities = {"sub": "01", "task": "rest"}
+    done = UnitStatus(entities, "simple", "done", "abc")
+    failed = UnitStatus({**entities, "sub": "02"}, "simple", "failed", "abc", reason="no runs")
+    print_table([done, failed], [], {done.name: ("caution", "process, delays")})
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == ["participant", "model", "status", "verdict", "surrogate", "reason"]
+    assert "caution" in first
+    assert "process, delays" in first
+    assert second.split()[2:] == ["failed", "no", "runs"]

@@ -1,11 +1,18 @@
+import logging
+from types import SimpleNamespace
+
 import pytest
 
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
+from npi_bids.cli import participant
 from npi_bids.cli.participant import choose_exit_code
+from npi_bids.cli.run import describe_failures
+from npi_bids.errors import SettingsError
+from tests.cli.conftest import request_of
 
 
-def status(fate, error=""):
-    return UnitStatus({"sub": "01"}, "simple", fate, "x", error=error)
+def status(fate, error="", reason=""):
+    return UnitStatus({"sub": "01"}, "simple", fate, "x", error=error, reason=reason)
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,44 @@ def status(fate, error=""):
 )
 def test_the_fate_of_all_models_is_one_exit_code(statuses, code):
     assert choose_exit_code(statuses) == code
+
+
+def task(name, n_regions=20, tr=2.0):
+    run = SimpleNamespace(path=name, tr=tr)
+    unit = SimpleNamespace(problems=(), runs=(run,))
+    return SimpleNamespace(unit=unit, atlas=SimpleNamespace(n_regions=n_regions), name=name)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Return a request with a passband that 200 samples cannot resolve."""
+    monkeypatch.setattr(participant, "count_values", lambda path: (200 if "short" in path else
+                                                                   4000, 1))  # fmt: skip
+    return request_of("--passband", "0.01", "0.04")
+
+
+def test_a_passband_too_narrow_for_every_model_ends_the_run_at_once(narrow):
+    with pytest.raises(SettingsError, match=r"0\.01 0\.04 is too narrow for TR 2 s"):
+        participant.check_tasks_passband([task("short-1"), task("short-2")], narrow)
+
+
+def test_models_that_could_use_the_passband_are_not_kept_back(narrow, caplog):
+    participant.check_tasks_passband([task("short"), task("long")], narrow)
+    participant.check_tasks_passband([task("short", tr=0.5), task("short", tr=None)], request_of())
+    with caplog.at_level(logging.WARNING, "npi_bids"):
+        participant.check_tasks_passband([task("short", n_regions=4)], narrow)
+    assert "short: --passband 0.01 0.04 is not used: the model has 4 regions" in caplog.text
+
+
+def test_the_last_line_names_the_cause_and_does_not_blame_the_group():
+    failed = [status(FAILED, "SettingsError", "The band is too narrow.")] * 2
+    text = describe_failures(2, 4, failed)
+    assert text == (
+        "no model could be fitted, because its options cannot be used: The band is too narrow; so "
+        "there is no group"
+    )
+    mixed = [*failed, status(FAILED, reason="Other"), status(DONE)]
+    assert describe_failures(1, 0, mixed) == (
+        "some models failed: The band is too narrow (others for other reasons)"
+    )
+    assert "the group level failed, because no usable data" in describe_failures(0, 4, mixed)

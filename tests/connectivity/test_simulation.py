@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -20,8 +22,11 @@ def test_free_run_has_the_correlations_of_the_system(weights):
     np.testing.assert_allclose(found, covariance / np.outer(scale, scale), atol=0.05)
 
 
-def test_diverging_surrogate_has_no_model_fc():
+def test_diverging_surrogate_has_no_model_fc_and_the_log_says_what_to_do(caplog):
     model = VAR(2 * np.eye(2)[None], np.zeros(2))
-    assert model_fc(model, np.random.default_rng(0)) is None
+    with caplog.at_level(logging.WARNING, "npi_bids"):
+        assert model_fc(model, np.random.default_rng(0)) is None
+    assert "free-running surrogate diverged after" in caplog.text
+    assert "pool the runs of the subject (--combine runs;" in caplog.text
     with pytest.raises(SurrogateError, match="free-running surrogate diverged"):
         free_run(model, 1200, np.random.default_rng(0))

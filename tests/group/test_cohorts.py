@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+from npi_bids.bids.sidecars import Links, SubjectFields, table_sidecar
 from npi_bids.errors import ConfigurationError, InputDataError, NoUsableDataError
-from npi_bids.group.cohorts import find_cohorts
+from npi_bids.group.cohorts import RESULT_COLUMNS, Cohort, find_cohorts, subject_rows
 from npi_bids.group.selection import SelectionSettings
 from tests.conftest import touch
 from tests.sidecars import model_sidecar
@@ -50,3 +54,19 @@ def test_no_group_says_why(tmp_path):
     model(tmp_path, "1")
     with pytest.raises(NoUsableDataError, match="No group has 2 subjects"):
         find_cohorts(tmp_path, SelectionSettings(), 2)
+
+
+def test_the_table_of_subjects_has_likeness_to_fc_and_stripes():
+    quality = {"NWindows": 300, "NTrain": 240, "NValid": 60, "NRegions": 12,
+               "DirectionSupported": True}  # fmt: skip
+    fits = [model_sidecar(Quality={**quality, "FcR": r, "StripeShare": s}).fit
+            for r, s in ((0.9, 0.2), (0.7, 0.4))]  # fmt: skip
+    models = tuple(SimpleNamespace(fit=fit, runs=list) for fit in fits)
+    (row,) = subject_rows(Cohort({}, "simple", {"1": models}), Path("none"))
+    assert row["fc_r"] == pytest.approx(0.8)
+    assert row["stripe_share"] == pytest.approx(0.3)
+    assert set(row) == set(RESULT_COLUMNS)
+    described = table_sidecar("subjects", row, Links(), SubjectFields(
+        subjects=("1",), number_of_subjects=1)).to_json()  # fmt: skip
+    assert "functional connectivity" in described["fc_r"]["Description"]
+    assert set(row) - {"participant_id"} <= set(described)

@@ -14,6 +14,7 @@ from npi_bids.inference import ec_of_runs
 from npi_bids.interfaces.assess import AssessConnectivity
 from npi_bids.interfaces.perturb import PerturbSurrogate
 from npi_bids.interfaces.train import TrainSurrogate
+from npi_bids.io.files import read_json, write_json
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.surrogates.base import TrainSettings
 
@@ -69,6 +70,19 @@ def test_hazards_of_the_runs_and_responses_to_sets_are_passed_on(assess):
     table = read_table(files["responses"], text=["sources"])
     assert list(table["sources"]) == ["A+B"]
     assert table["C"][0] < -0.3  # through B
+
+
+def test_motion_and_coverage_of_the_runs_grade_the_data(assess, subject):
+    path = Path(subject["summaries"][0])
+    motion = {"n_samples": 1010, "n_dummy": 10, "n_censored": 300, "mean_fd": 0.6}
+    write_json(path, {**read_json(path), **motion, "lowest_coverage": 0.4})
+    _, summary = assess({"surrogate": "var"})
+    quality, grades = summary.fit.quality, summary.fit.grades
+    assert (quality.mean_fd, quality.censored_share) == (0.6, 0.3)  # without dummy scans
+    assert (quality.covered_share, quality.lowest_coverage) == (1.0, 0.4)
+    assert grades.data == "poor"
+    assert "mean framewise displacement 0.60 mm" in grades.data_reasons[0]
+    assert any("only 40% of its voxels" in reason for reason in grades.data_reasons)
 
 
 def test_thresholds_decide_the_verdict(assess):

@@ -14,6 +14,11 @@ def test_figures_are_the_same_bytes_each_time():
     assert one.startswith("<svg")
 
 
+def test_a_static_matrix_names_its_regions():
+    svg = figures_signals.draw_matrix(MATRIX, [], title="t", labels=("V1", "M1", "S1"))
+    assert svg.count("<!-- M1 -->") == 2
+
+
 @pytest.mark.parametrize("networks", [[], ["a", "b", "a"]])
 def test_matrix_with_nothing_in_it_can_be_drawn(networks):
     assert "<svg" in figures_signals.draw_matrix(np.full((3, 3), np.nan), networks, title="t")

@@ -35,6 +35,12 @@ def test_subject_page_is_whole_and_needs_no_network():
     assert 'lang="en"' in text
 
 
+def test_the_kind_of_fit_stands_at_the_top():
+    kind = "The surrogate is a ridge VAR."
+    text = subject_page(SubjectPage("01", "0", (section(kind=kind, verdict="pass"),)))
+    assert text.index(kind) < text.index("Pass: all targets are met")
+
+
 def test_a_page_escapes_what_it_is_told():
     failed = ModelSection("<b>", "failed", reason="a < b & c", crash="<script>alert(1)</script>")
     text = subject_page(SubjectPage("01", "0", (failed,)))

@@ -1,12 +1,19 @@
 """What a subject page may say of a map, by what its tests support."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from npi_bids.assessment.grades import AVERAGES, GOOD, NOT_SUPPORTED, STRENGTHS
 from npi_bids.records import ECResult
-from npi_bids.reports import subject_figures
+from npi_bids.reports import figures_connectivity, subject_figures
 from npi_bids.reports.subject import ModelMap
+from tests.sidecars import model_sidecar
 
+QUALITY = {"NWindows": 300, "NTrain": 240, "NValid": 60, "NRegions": 4}
+CENTRES = np.zeros((4, 3))
 LABELS = ("A", "B", "C", "D")
 
 
@@ -46,6 +53,61 @@ def test_a_map_with_significant_connections_names_the_strongest(make_map):
 
 
 @pytest.fixture
+def summarise(make_map):
+    def make(q, graded=STRENGTHS, centres=CENTRES, **changes):
+        model_map = make_map(q)
+        quality = {**QUALITY, "DirectionSupported": False, "AntisymmetricShare": 0.1} | changes
+        direction = graded if quality["DirectionSupported"] else NOT_SUPPORTED
+        grades = {"Data": GOOD, "Connections": AVERAGES, "Direction": direction}
+        model_map.model = SimpleNamespace(fit=model_sidecar(Quality=quality, Grades=grades).fit)
+        model_map.regions = SimpleNamespace(centres=centres, path=Path("atlas_dseg.tsv"))
+        return model_map.summary()
+
+    return make
+
+
+def test_an_undirected_map_says_so_first_and_names_no_sender(summarise):
+    undirected, strongest, _ = summarise(np.full((4, 4), 0.01))
+    assert undirected.startswith(
+        "Read the map as undirected: the signals do not support direction"
+    )
+    assert "between A and B (0.25, mean of both directions)" in strongest
+    assert not any("→" in line or "source" in line for line in (undirected, strongest))
+
+
+def test_that_nothing_is_significant_comes_before_direction(summarise):
+    nothing, undirected = summarise(np.full((4, 4), 0.5))
+    assert nothing.startswith("None of 16 connections has q below 0.05")
+    assert undirected.startswith("Read the map as undirected")
+
+
+def test_a_directed_map_names_arrows_and_the_net_source(summarise):
+    lines = summarise(np.full((4, 4), 0.01), DirectionSupported=True)
+    assert "A → B" in lines[0]
+    assert any("strongest net source" in line for line in lines)
+    assert not any("undirected" in line for line in lines)
+
+
+def test_regions_without_coordinates_are_why_nothing_is_drawn(summarise):
+    *_, last = summarise(np.full((4, 4), 0.01), centres=None)
+    assert last == (
+        "Nothing is drawn on the brain, because the coordinates of the regions are not known."
+    )
+
+
+def test_no_net_source_is_named_where_only_averages_may_be_read(summarise):
+    lines = summarise(np.full((4, 4), 0.01), graded=AVERAGES, DirectionSupported=True)
+    assert not any("net source" in line for line in lines)
+
+
+def test_the_table_of_an_undirected_map_says_so(make_map):
+    q = np.full((4, 4), 0.01)
+    assert "direction may not be read" in make_map(q).strongest_table(
+        directed=False).title  # fmt: skip
+    assert "direction" not in make_map(q).strongest_table().title
+
+
+@pytest.fixture
 def drawn(monkeypatch):
     """Collect the matrices that are drawn on the brain."""
     matrices = []
@@ -77,9 +139,30 @@ def test_arrows_are_drawn_where_direction_is_supported(drawn):
 
 def test_lines_are_drawn_where_it_is_not(drawn):
     caption = draw(directed=False)["connectome"].caption
-    assert "do not support direction" in caption
+    assert "Direction is not supported" in caption
     assert "Arrows" not in caption
     assert drawn[0][0, 1] == drawn[0][1, 0] == 0.25
+
+
+def test_regions_send_and_receive_only_where_direction_is_supported(drawn):
+    directed, undirected = (draw(directed=is_directed) for is_directed in (True, False))
+    assert {"brain", "brainin"} <= set(directed)
+    assert "brainin" not in undirected
+    assert undirected["brain"].title == "Connections of each region"
+
+
+def test_ribbons_between_networks_have_no_direction_where_it_is_not_supported(monkeypatch):
+    flow, ends = np.array([[0.0, 3.0], [1.0, 0.0]]), []
+    monkeypatch.setattr(
+        figures_connectivity, "_draw_ribbon", lambda *arguments: ends.append(arguments[1:])
+    )
+    figures_connectivity.draw_chord(flow, ("a", "b"))
+    assert len(ends) == 2
+    ends.clear()
+    figures_connectivity.draw_chord(flow, ("a", "b"), directed=False)
+    ((sent, received, colour, radius),) = ends
+    assert sent[1] - sent[0] == pytest.approx(received[1] - received[0])
+    assert (colour, radius) == (figures_connectivity.GREY, 0.99)
 
 
 def test_only_significant_connections_are_drawn(drawn):

@@ -2,6 +2,7 @@
 // Draws matrices that can be read cell by cell, and sorts and filters tables. No library.
 (function () {
   const MISSING = -32768;
+  const MOST_NAMES = 40;  // of regions along a matrix without networks
 
   function unpack(packed) {
     const raw = atob(packed.values);
@@ -37,7 +38,8 @@
   }
 
   function text(value) {
-    return Number.isNaN(value) ? "n/a" : String(Number(value.toPrecision(3)));
+    if (Number.isNaN(value)) return "n/a";
+    return value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
   }
 
   class MatrixView {
@@ -141,15 +143,19 @@
     draw() {
       this.companions.forEach((paint) => paint());
       const canvas = this.canvas, pen = canvas.getContext("2d");
-      const size = canvas.width, left = this.left = Math.round(size * 0.16);
+      const size = canvas.width;
       // A page on a phone shrinks the canvas; letters keep their size on the screen.
       this.letter = 13 * size / (canvas.clientWidth || size);
+      const named = this.data.networks.length || this.n <= MOST_NAMES;
+      const left = this.left = Math.round(named ? size * 0.16 : 1.6 * this.letter);
       const room = this.room = size - left;
       pen.fillStyle = "#ffffff";
       pen.fillRect(0, 0, size, size);
       pen.imageSmoothingEnabled = this.n > room;
       pen.drawImage(this.picture, left, left, room, room);
-      this.brackets(pen, left, room);
+      if (this.data.networks.length) this.brackets(pen, left, room);
+      else if (named) this.order.forEach((region, i) =>
+        this.name(pen, this.data.labels[region], left, left + i * room / this.n, left + (i + 1) * room / this.n));
       pen.fillStyle = "#1a202c";
       pen.font = "600 " + this.letter + "px system-ui, sans-serif";
       pen.textAlign = "center";
@@ -168,37 +174,41 @@
     }
 
     brackets(pen, left, room) {
-      if (!this.data.networks.length) return;
       const names = this.order.map((region) => this.data.networks[region]);
       const starts = names.map((name, i) => i === 0 || name !== names[i - 1] ? i : -1).filter((i) => i >= 0);
       if (starts.length > 40) return;
       const step = room / this.n;
-      const letter = 0.85 * this.letter;
-      const most = Math.max(3, Math.floor((left - 16 - 1.3 * this.letter) / (0.6 * letter)));
-      pen.font = letter + "px system-ui, sans-serif";
       pen.strokeStyle = "#1a202c";
-      pen.fillStyle = "#1a202c";
       pen.lineWidth = 1;
       starts.forEach((start, i) => {
         const stop = i + 1 < starts.length ? starts[i + 1] : this.n;
-        const a = left + start * step, b = left + stop * step, middle = (a + b) / 2;
+        const a = left + start * step, b = left + stop * step;
         pen.beginPath();
         pen.moveTo(a, left); pen.lineTo(a, left + room);
         pen.moveTo(left, a); pen.lineTo(left + room, a);
         pen.moveTo(left - 6, a + 2); pen.lineTo(left - 10, a + 2); pen.lineTo(left - 10, b - 2); pen.lineTo(left - 6, b - 2);
         pen.moveTo(a + 2, left - 6); pen.lineTo(a + 2, left - 10); pen.lineTo(b - 2, left - 10); pen.lineTo(b - 2, left - 6);
         pen.stroke();
-        if (b - a < letter) return;
-        const name = names[start].length > most ? names[start].slice(0, most - 1) + "…" : names[start];
-        pen.textAlign = "right";
-        pen.fillText(name, left - 14, middle + letter / 3);
-        pen.save();
-        pen.translate(middle + letter / 3, left - 14);
-        pen.rotate(-Math.PI / 2);
-        pen.textAlign = "left";
-        pen.fillText(name, 0, 0);
-        pen.restore();
+        this.name(pen, names[start], left, a, b);
       });
+    }
+
+    // Writes a name beside rows and columns from a to b, unless they are too narrow.
+    name(pen, full, left, a, b) {
+      const letter = 0.85 * this.letter, middle = (a + b) / 2;
+      if (b - a < letter) return;
+      const most = Math.max(3, Math.floor((left - 16 - 1.3 * this.letter) / (0.6 * letter)));
+      const name = full.length > most ? full.slice(0, most - 1) + "…" : full;
+      pen.font = letter + "px system-ui, sans-serif";
+      pen.fillStyle = "#1a202c";
+      pen.textAlign = "right";
+      pen.fillText(name, left - 14, middle + letter / 3);
+      pen.save();
+      pen.translate(middle + letter / 3, left - 14);
+      pen.rotate(-Math.PI / 2);
+      pen.textAlign = "left";
+      pen.fillText(name, 0, 0);
+      pen.restore();
     }
 
     point(event) {
