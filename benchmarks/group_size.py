@@ -38,7 +38,7 @@ from npi_bids.io.tables import write_matrix
 from npi_bids.records import ECResult, Quality
 
 _DIFFERENT = 40
-_MEASURES = ("npi", "pearsoncorrelation")
+_MEASURES = ("npi", "npiunshrunk", "npireversed", "pearsoncorrelation")
 
 
 def main() -> int:
