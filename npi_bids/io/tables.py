@@ -377,8 +377,8 @@ def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
         return None
     try:
         table = pd.read_csv(
-            BytesIO("\n".join(rows).encode()), sep="\t", header=None, usecols=range(1, n_columns + 1),
-            dtype=np.float64, quoting=csv.QUOTE_NONE, keep_default_na=False,
+            BytesIO("\n".join(rows).encode()), sep="\t", header=None, dtype=np.float64,
+            usecols=range(1, n_columns + 1), quoting=csv.QUOTE_NONE, keep_default_na=False,
             na_values=list(MISSING), skip_blank_lines=False,
         )  # fmt: skip
     except ValueError:
