@@ -14,13 +14,11 @@ does; subjects are weighted and variances moderated in all three.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.group_series import (
-    LEVEL,
-    N_FLIPS,
     OFF,
     POOL,
     Maps,
@@ -31,19 +29,17 @@ from benchmarks.group_series import (
     one_sample,
     process,
     run_of,
+    significant,
 )
 from benchmarks.table import show
-from npi_bids.group.glm import Contrast, Design, estimate
-from npi_bids.group.permutation import permute
-from npi_bids.group.settings import PermuteSettings
-from npi_bids.group.subject_weights import fit_weights
+from npi_bids.group.glm import Contrast, Design
 from npi_bids.records import Array
 from npi_bids.simulate.linear import simulate_linear
 
 SEED = 10200  # of the pools; data set k of a scenario has the seed SEED + 1000 + k
 SHORT, LONG = 150, 400
 KINDS = ("estimated", "unshrunk", "proportional")
-COLUMNS = ("maps q", "max-T", "unshrunk q", "max-T", "proport. q", "max-T", "NBS")
+COLUMNS = ("maps q", "max-T", "unshrunk q", "max-T", "proport. q", "max-T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,23 +102,6 @@ def with_regressor(values: Array) -> Design:
     matrix = np.column_stack([np.ones(len(values)), values])
     contrast = Contrast("effect", np.array([[0.0, 1.0]]))
     return Design(matrix, ("one", "effect"), (contrast,), np.zeros(len(values)))
-
-
-def significant(
-    maps: Array, n_windows: Array, design: Design, seed: int
-) -> tuple[Array, Array, Array]:
-    """Return for each edge whether q, max-T and the network-based statistic are significant."""
-    weights = fit_weights(maps, design.matrix, n_windows).values
-    design = replace(design, weights=weights)
-    contrast = design.contrasts[0]
-    settings = PermuteSettings(n_permutations=N_FLIPS, network_statistic="nbs", group_seed=seed)
-    permuted = permute(maps, N, design, contrast, settings)
-    tested = np.where(OFF, maps, np.nan)
-    return (
-        estimate(tested, design, contrast).q < LEVEL,
-        permuted.p_fwe.ravel() <= LEVEL,
-        permuted.p_nbs.ravel() <= LEVEL,
-    )
 
 
 Drawn = tuple[Callable[[str], Array], Array, Design]
@@ -205,12 +184,9 @@ POWER: dict[str, Callable[[Pools, np.random.Generator], Drawn]] = {
 
 
 def _calls(drawn: Drawn, seed: int) -> list[Array]:
-    """Return what is significant: q and max-T of each kind of maps, and NBS of the last."""
+    """Return what is significant by q and by max-T, of each kind of maps."""
     maps, n_windows, design = drawn
-    calls: list[Array] = []
-    for kind in KINDS:
-        calls += significant(maps(kind), n_windows, design, seed)
-    return [calls[index] for index in (0, 1, 3, 4, 6, 7, 8)]
+    return [call for kind in KINDS for call in significant(maps(kind), n_windows, design, seed)]
 
 
 def report(n_sets: int) -> dict[str, dict[str, list[float]]]:

@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--n-permutations", type=int, default=199)
     parser.add_argument("--n-sets", type=int, default=40, help="data sets of series; 0: none")
     parser.add_argument("--n-pretrained", type=int, default=20, help="of them, with pretrain")
-    parser.add_argument("--n-contrasts", type=int, default=200,
+    parser.add_argument("--n-contrasts", type=int, default=100,
                         help="data sets of series with differences; 0: none")  # fmt: skip
     args = parser.parse_args()
     if args.n_sets:
