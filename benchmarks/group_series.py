@@ -30,6 +30,7 @@ from npi_bids.records import Array, RegionSeries
 from npi_bids.simulate.linear import LinearSystem, simulate_linear
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.fixed_precision import PROPORTIONAL
 from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.windows import cut_windows
 
@@ -42,11 +43,16 @@ OFF = ~np.eye(N, dtype=bool).ravel()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maps:
-    """Maps of some subjects, shape (n_subjects, N * N): with prior, without, of reversed time."""
+    """Maps of some subjects, shape (n_subjects, N * N).
+
+    With the prior that each chose, without prior, of reversed time, and with a prior in proportion
+    to the number of windows.
+    """
 
     estimated: Array
     unshrunk: Array
     reversed: Array
+    proportional: Array
     n_windows: Array
 
     def take(self, rows: Array) -> Maps:
@@ -60,12 +66,11 @@ class Maps:
 
     def permute_regions(self, rng: np.random.Generator) -> Maps:
         """Return the maps with the regions of each subject in an order of its own."""
-        parts = [np.empty_like(part) for part in (self.estimated, self.unshrunk, self.reversed)]
+        kinds = self.estimated, self.unshrunk, self.reversed, self.proportional
+        parts = [np.empty_like(part) for part in kinds]
         for row in range(len(self.estimated)):
             order = np.ix_(*[rng.permutation(N)] * 2)
-            for part, maps in zip(
-                parts, (self.estimated, self.unshrunk, self.reversed), strict=True
-            ):
+            for part, maps in zip(parts, kinds, strict=True):
                 part[row] = maps[row].reshape(N, N)[order].ravel()
         return Maps(*parts, self.n_windows)
 
@@ -88,6 +93,7 @@ def make_maps(runs: list[RegionSeries], *, shared: bool = False) -> Maps:
         nothing = windows.take(slice(0, 0))
         fitted, _ = fit_surrogate(windows, nothing, SETTINGS, None, prior_of(number))
         fits = [fitted, *(fitted.without_prior(windows, reverse=each) for each in (False, True))]
+        fits.append(fitted.with_precision(windows, PROPORTIONAL))
         maps = [fit.linear_weights[-1] * (1 - np.eye(N)) for fit in fits]
         rows.append((*(each.ravel() for each in maps), float(len(windows))))
     return Maps(*map(np.array, zip(*rows, strict=True)))

@@ -5,7 +5,8 @@ data sets with any significant result must not exceed the family-wise level (5 %
 directed network (a chain and a star) is stronger in one group; reported are the fractions of data
 sets and edges in which it is detected, and the fraction of reversed edges that are significant.
 
-From series: the same for the whole way from signals to p (:mod:`benchmarks.group_series`).
+From series: the same for the whole way from signals to p (:mod:`benchmarks.group_series` for
+means, :mod:`benchmarks.group_contrasts` for differences).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import numpy as np
 from scipy.stats import binom
 
+from benchmarks import group_contrasts
 from benchmarks.group_series import report
 from benchmarks.table import save, show
 from npi_bids.connectivity.network_measures import network_stack
@@ -39,9 +41,13 @@ def main() -> int:
     parser.add_argument("--n-permutations", type=int, default=199)
     parser.add_argument("--n-sets", type=int, default=40, help="data sets of series; 0: none")
     parser.add_argument("--n-pretrained", type=int, default=20, help="of them, with pretrain")
+    parser.add_argument("--n-contrasts", type=int, default=100,
+                        help="data sets of series with differences; 0: none")  # fmt: skip
     args = parser.parse_args()
     if args.n_sets:
         save("inference_series", report(args.n_sets, args.n_pretrained))
+    if args.n_contrasts:
+        save("inference_contrasts", group_contrasts.report(args.n_contrasts))
     if not args.n_null:
         return 0
     settings = PermuteSettings(

@@ -52,6 +52,7 @@ from npi_bids.surrogates.base import (
 )
 from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.spectral_selection import (
@@ -495,7 +496,7 @@ def assess_model(
         quality = _assess_quality(fit, shared, windows, refit, perturbed.members, requested)
         matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
         matrices |= _observation_measures(trained.surrogate, windows, refit)
-        matrices |= _unshrunk_measures(trained.surrogate, windows, refit)
+        matrices |= _tested_measures(trained.surrogate, windows, refit)
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
@@ -717,17 +718,25 @@ def _observation_measures(
     return matrices
 
 
-def _unshrunk_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> dict[str, Array]:
-    """Return the maps that tests over subjects read, without the prior and with time reversed."""
+# Maps that tests over subjects read: precision of the prior, and whether time is reversed.
+_TESTED_MEASURES = {
+    "npiunshrunk": (WEAK, False),
+    "npireversed": (WEAK, True),
+    "npiproportional": (PROPORTIONAL, False),
+}
+
+
+def _tested_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> dict[str, Array]:
+    """Return the maps that tests over subjects read, with fixed priors."""
     matrices: dict[str, Array] = {}
-    for name, reverse in (("npiunshrunk", False), ("npireversed", True)):
+    for name, (precision, reverse) in _TESTED_MEASURES.items():
         try:
-            unshrunk = surrogate.without_prior(windows, reverse=reverse)
+            fitted = surrogate.with_precision(windows, precision, reverse=reverse)
         except SurrogateError as error:
-            _LOGGER.warning("There is no map without prior, which group tests read: %s", error)
-            return {}
-        if unshrunk is not None:
-            matrices[name] = _infer_map(unshrunk, windows, refit.perturb, refit.settings.seed)
+            _LOGGER.warning("There is no map that group tests read (meas-%s): %s", name, error)
+            continue
+        if fitted is not None:
+            matrices[name] = _infer_map(fitted, windows, refit.perturb, refit.settings.seed)
     return matrices
 
 

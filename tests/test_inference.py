@@ -303,9 +303,11 @@ def test_maps_that_group_tests_read_are_written_where_the_surrogate_has_no_need_
     assert (np.diag(unshrunk) == 0).all()
     assert unshrunk[0, 1] > 0.3 > abs(unshrunk[1, 0])
     assert unshrunk[0, 1] - unshrunk[1, 0] > 0 > backwards[0, 1] - backwards[1, 0]
+    proportional = measures["npiproportional"].matrix
+    assert unshrunk[0, 1] > proportional[0, 1] > 0.3 > abs(proportional[1, 0])
 
 
 def test_a_network_has_no_map_without_prior(run):
     settings = TrainSettings(surrogate="mlp", epochs=1, n_seeds=1, device="cpu")
     measures = ec_of_runs([run], train=settings, perturb=PUSH).measures
-    assert not {"npiunshrunk", "npireversed"} & set(measures)
+    assert not {"npiunshrunk", "npireversed", "npiproportional"} & set(measures)

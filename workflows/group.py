@@ -14,7 +14,7 @@ from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
-from npi_bids.group.pretraining import REVERSED, UNSHRUNK, pretrained_on
+from npi_bids.group.pretraining import PROPORTIONAL, REVERSED, UNSHRUNK, pretrained_on
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups, TestGroup
 
 MAP = MEASURES[0]
@@ -125,6 +125,9 @@ def init_group_wf(
     npiunshrunk, npireversed
         Maps without prior of all subjects, forwards and in reversed time. If they are set, tests
         read them instead of the maps.
+    npiproportional
+        Maps with a prior in proportion to their windows, of all subjects. If they are set, tests
+        of differences between subjects or sessions read them instead.
     rows
         One row of variables per subject, in the order of their labels, from
         :func:`npi_bids.group.cohorts.subject_rows`.
@@ -138,7 +141,7 @@ def init_group_wf(
         structure of a dataset.
     """
     workflow = pe.Workflow(name=name)
-    fields = [MAP, UNSHRUNK, REVERSED, "rows", *measures]
+    fields = [MAP, UNSHRUNK, REVERSED, PROPORTIONAL, "rows", *measures]
     inputnode = pe.Node(niu.IdentityInterface(fields), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files"]), name="outputnode")
     describe = pe.Node(DescribeGroup(), name="describe", mem_gb=1.5)
@@ -162,7 +165,10 @@ def init_group_wf(
     if settings.model.effective_formula:
         nodes["test"] = test = _init_test_node(settings, n_threads)
         workflow.connect([
-            (inputnode, test, [(MAP, "matrices"), (UNSHRUNK, "unshrunk"), ("rows", "rows")]),
+            (inputnode, test, [
+                (MAP, "matrices"), (UNSHRUNK, "unshrunk"), (PROPORTIONAL, "proportional"),
+                ("rows", "rows"),
+            ]),
             (test, files, [("files", f"in{n_steps}")]),
         ])  # fmt: skip
         if not settings.model.paired:
@@ -180,10 +186,13 @@ def _files(cohort: Cohort, output_name: str) -> list[Path]:
 
 
 def _tested_measures(cohort: Cohort, n_maps: int) -> tuple[str, ...]:
-    """Return the measures without prior if every map of a group has them."""
-    measures = UNSHRUNK, REVERSED
-    complete = all(len(_files(cohort, measure)) == n_maps for measure in measures)
-    return measures if complete else ()
+    """Return the measures with a fixed prior that every map of a group has."""
+
+    def exist(*measures: str) -> tuple[str, ...]:
+        complete = all(len(_files(cohort, measure)) == n_maps for measure in measures)
+        return measures if complete else ()
+
+    return exist(UNSHRUNK, REVERSED) + exist(PROPORTIONAL)
 
 
 def _init_test_node(settings: GroupAnalysis, n_threads: int) -> Any:

@@ -197,12 +197,6 @@ def spectral_radius(surrogate: Surrogate, jacobian: Array) -> float:
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
-def _spread_ratio(one: Array, other: Array) -> float:
-    """Return the SD over pairs of one matrix over that of another; NaN where that is constant."""
-    spread = off_diagonal(other).std()
-    return float(off_diagonal(one).std() / spread) if spread > 0 else float("nan")
-
-
 def assess_fit(
     fit: Fit,
     *,

@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 from typing import TypedDict, Unpack
 
 from npi_bids.errors import InputDataError
+from npi_bids.surrogates.fixed_precision import PROPORTIONAL
 
 # BIDS 1.11, with `meas` of BEP017 before `desc`.
 ENTITY_ORDER = (
@@ -303,7 +304,19 @@ _ALL = (
         method="The map (meas-npi) of the same surrogate fitted with a prior that hardly matters "
         "and all other choices kept, without networks and without the prior of a group. It is "
         "noisier than the map, but not biased towards 0 or towards a group, and is what tests "
-        "over subjects read. The file exists only if the surrogate can be fitted so.",
+        "over subjects read where a mean is tested. The file exists only if the surrogate can be "
+        "fitted so.",
+    ),
+    Output(
+        name="npiproportional", level=MODEL,
+        what="Effective connectivity with a prior in proportion to the number of windows",
+        measure="npiproportional", relation="effective connectivity", units=_SD, diagonal=False,
+        method="The map (meas-npi) of the same surrogate fitted with one fixed precision per "
+        f"window ({PROPORTIONAL.drift:g} per squared drift per sample; VAR: a penalty of "
+        f"{PROPORTIONAL.penalty:g} times the variance) and all other choices kept, without "
+        "networks and without the prior of a group. Maps of long and short scans are shrunk by "
+        "the same share, so that they can be compared; this is what tests of differences between "
+        "subjects and sessions read. The file exists only if the surrogate can be fitted so.",
     ),
     Output(
         name="npireversed", level=MODEL,

@@ -34,6 +34,7 @@ _MECHANISTIC = (
     "and the model. The diagonal is set to 0."
 )
 FEWEST_FOR_Q = 8  # subjects; with fewer q rests on the assumptions of the test alone
+FEWEST_FOR_VARIANCE = 2  # subjects; their difference is all that is known of a variance
 ENOUGH_SUBJECTS = 10  # tests over fewer subjects carry a caution
 _COLUMNS = {
     "grouping": "Grouping of the regions into networks.",
@@ -570,6 +571,14 @@ class ContrastFields(SubjectFields):
     permutations: int = entry("Number of permutations.", default=0)
     permuted_by: str | None = entry("What was permuted.", default=None)
     edges_permuted: int | None = entry("Number of connections that were permuted.", default=None)
+    correlation_with_windows: float | None = entry(
+        "Absolute correlation of what is tested with the number of windows of the subjects.",
+        default=None, omit=True,
+    )  # fmt: skip
+    length_caution: str = entry(
+        "Caution about a test that goes along with the length of the scans.",
+        default="", omit=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -947,11 +956,18 @@ def describe_small_sample(n_subjects: int) -> str:
     no_q = (
         f" Below {FEWEST_FOR_Q} subjects there is no q value." if n_subjects < FEWEST_FOR_Q else ""
     )
+    pooled = (
+        " The two subjects say next to nothing about the variance of a single connection, so that "
+        "it is taken from all connections together: where one varies more than others, its p is "
+        "too low."
+        if n_subjects == FEWEST_FOR_VARIANCE
+        else ""
+    )
     return (
         f"n = {n_subjects}: p values and intervals are based on few subjects (fewer than "
         f"{ENOUGH_SUBJECTS}). They assume normally distributed effects, which cannot be "
         "verified with so few subjects; a single subject can determine them, and only large "
-        f"effects can be detected. Treat them as exploratory.{no_q}"
+        f"effects can be detected. Treat them as exploratory.{pooled}{no_q}"
     )
 
 

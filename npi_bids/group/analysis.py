@@ -226,7 +226,7 @@ def save_description(
         _group_fields(stack.subjects, settings),
         not_tested=why_not_tested(target.pretrained_on, tested.measure, mean=True),
         tested_measure=tested.measure,
-        tested_as_they_are=describe_tested(tested.measure),
+        tested_as_they_are=describe_tested(tested.measure, mean=True),
         window_power=weights.power,
     )
     group = _Group(stack, tested, regions, weighing)

@@ -68,6 +68,8 @@ class GroupDirection:
 def write_changes(forward: Array, backward: Array, changes: Array) -> None:
     """Write half the difference of the antisymmetric parts of each subject's two maps.
 
+    Entries below the diagonal, which are those above it with the other sign, are NaN.
+
     Parameters
     ----------
     forward, backward
@@ -76,9 +78,12 @@ def write_changes(forward: Array, backward: Array, changes: Array) -> None:
         Array of the same shape that is filled.
     """
     n_regions = round(forward.shape[1] ** 0.5)
+    below = np.tril_indices(n_regions, k=-1)
     for row in range(len(forward)):
         change = (np.asarray(forward[row]) - np.asarray(backward[row])) / 2
-        changes[row] = antisymmetric(change.reshape(n_regions, n_regions)).ravel()
+        change = antisymmetric(change.reshape(n_regions, n_regions))
+        change[below] = np.nan
+        changes[row] = change.ravel()
 
 
 def assess_direction(changes: Array, weights: Array | None = None) -> GroupDirection | None:
@@ -103,9 +108,20 @@ def assess_direction(changes: Array, weights: Array | None = None) -> GroupDirec
     design = Design(np.ones((n, 1)), ("direction",), (contrast,), np.zeros(n), weights)
     fit = estimate(changes, design, contrast)
     settings = PermuteSettings(n_permutations=N_FLIPS, network_statistic="none", group_seed=_SEED)
-    permuted = permute(changes, round(changes.shape[1] ** 0.5), design, contrast, settings)
+    n_regions = round(changes.shape[1] ** 0.5)
+    permuted = permute(changes, n_regions, design, contrast, settings)
     p_together = _test_together(changes, np.random.default_rng(_SEED))
-    return GroupDirection(fit.effect, fit.q, permuted.p_fwe.ravel(), p_together)
+    mean, q, p_fwe = (
+        _mirror(values.reshape(n_regions, n_regions), sign)
+        for values, sign in ((fit.effect, -1), (fit.q, 1), (permuted.p_fwe, 1))
+    )
+    return GroupDirection(mean, q, p_fwe, p_together)
+
+
+def _mirror(above: Array, sign: int) -> Array:
+    """Return a flat map whose entries below the diagonal are those above it, with a sign."""
+    both: Array = np.where(np.tri(len(above), k=-1, dtype=bool), sign * above.T, above).ravel()
+    return both
 
 
 def _test_together(changes: Array, rng: np.random.Generator) -> float:

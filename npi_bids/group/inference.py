@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 from npi_bids.bids.outputs import CATALOGUE, CONTRAST_OUTPUTS, contrast_labels
@@ -18,9 +20,10 @@ from npi_bids.group.analysis import GroupTarget
 from npi_bids.group.design import BuiltDesign, build_model, list_sites, select_maps
 from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, drop_test, estimate
 from npi_bids.group.harmonization import harmonise
-from npi_bids.group.map_stack import MapStack, create_maps
+from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
 from npi_bids.group.pretraining import describe_tested, why_not_tested
+from npi_bids.group.scan_length import correlate_with_windows, describe_length
 from npi_bids.group.settings import ModelSettings, PermuteSettings
 from npi_bids.group.subject_weights import fit_weights
 from npi_bids.group.tables import (
@@ -35,9 +38,34 @@ from npi_bids.group.tables import (
 from npi_bids.io.region_tables import Regions
 from npi_bids.records import Array, ECResult
 
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TestedMaps:
+    """Maps of a group, by what is tested on them.
+
+    Attributes
+    ----------
+    stack
+        Maps whose mean is tested, or differences of two sessions.
+    proportional
+        Files of the maps on which differences between subjects are tested, by subject; where they
+        are empty, ``stack`` is tested.
+    """
+
+    stack: MapStack
+    proportional: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+
+    def load(self, folder: Path, *, mean: bool) -> MapStack:
+        """Return the maps on which a mean or a difference is tested."""
+        if mean or not self.proportional:
+            return self.stack
+        return write_stack(self.proportional, folder / "proportional")
+
 
 def save_tests(
-    stack: MapStack,
+    maps: TestedMaps,
     rows: Sequence[Mapping[str, object]],
     target: GroupTarget,
     settings: tuple[ModelSettings, PermuteSettings],
@@ -48,7 +76,7 @@ def save_tests(
 
     Parameters
     ----------
-    stack
+    maps
         Maps of the group (or differences of two sessions), one per subject.
     rows
         One row of the subjects' table for each subject, in the order of the stack.
@@ -66,32 +94,53 @@ def save_tests(
     list of str
         Names of the contrasts.
     """
-    model, correction = settings
-    built = build_model(rows, model)
-    maps = select_maps(stack.maps, built.rows, folder / "tested.npy")
-    if model.harmonize:
-        harmonised = create_maps(folder / "harmonised.npy", maps)
-        harmonise(maps, list_sites(rows, built, model.harmonize), built.covariates, harmonised)
-        maps = harmonised
-    regions = Regions(target.regions_file, stack.labels, network_table)
-    n_windows = numeric_column(rows, "n_windows")[built.rows]
-    weights = fit_weights(maps, built.design.matrix, n_windows)
-    design = replace(built.design, weights=weights.values)
-    test = _Test(maps, regions, design, correction, target)
-    fields = replace(
-        _model_fields(built, rows, settings),
-        tested_measure=stack.measure,
-        tested_as_they_are=describe_tested(stack.measure),
-        window_power=weights.power,
-    )
-    contrasts = built.design.contrasts
+    fitted = _Model(build_model(rows, settings[0]), rows, target, settings, network_table)
+    contrasts = fitted.built.design.contrasts
+    tests: dict[bool, tuple[_Test, ContrastFields]] = {}
     for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
         contrast = next(contrast for contrast in contrasts if contrast.name == name)
+        on_stack = not maps.proportional or depends_on_mean(fitted.built.design, contrast)
+        if on_stack not in tests:
+            stack = maps.load(folder, mean=on_stack)
+            tests[on_stack] = fitted.prepare(stack, folder / stack.measure)
+        test, fields = tests[on_stack]
         contrast_fields = test.add_contrast(contrast, fields)
         test.save_edges(contrast, label, contrast_fields)
         test.save_regions(contrast, label, contrast_fields)
         test.save_networks(contrast, label, contrast_fields)
     return [contrast.name for contrast in contrasts]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """A model of a group, and where the results of its tests go."""
+
+    built: BuiltDesign
+    rows: Sequence[Mapping[str, object]]
+    target: GroupTarget
+    settings: tuple[ModelSettings, PermuteSettings]
+    network_table: str
+
+    def prepare(self, stack: MapStack, folder: Path) -> tuple[_Test, ContrastFields]:
+        """Return the test of some maps, and its fields; arrays on disk go into the folder."""
+        model, correction = self.settings
+        built, rows = self.built, self.rows
+        folder.mkdir(parents=True, exist_ok=True)
+        maps = select_maps(stack.maps, built.rows, folder / "tested.npy")
+        if model.harmonize:
+            harmonised = create_maps(folder / "harmonised.npy", maps)
+            harmonise(maps, list_sites(rows, built, model.harmonize), built.covariates, harmonised)
+            maps = harmonised
+        regions = Regions(self.target.regions_file, stack.labels, self.network_table)
+        n_windows = numeric_column(rows, "n_windows")[built.rows]
+        weights = fit_weights(maps, built.design.matrix, n_windows)
+        design = replace(built.design, weights=weights.values)
+        fields = replace(
+            _model_fields(built, rows, self.settings),
+            tested_measure=stack.measure,
+            window_power=weights.power,
+        )
+        return _Test(maps, regions, design, correction, self.target, n_windows), fields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,13 +152,21 @@ class _Test:
     design: Design
     correction: PermuteSettings
     target: GroupTarget
+    n_windows: Array
 
     def add_contrast(self, contrast: Contrast, fields: ContrastFields) -> ContrastFields:
         """Add the fields of a contrast to the fields of its model."""
         of_mean = depends_on_mean(self.design, contrast)
+        against_zero = of_mean and not fields.paired
         why_untested = why_not_tested(
-            self.target.pretrained_on, fields.tested_measure, mean=of_mean and not fields.paired
+            self.target.pretrained_on, fields.tested_measure, mean=against_zero
         )
+        correlation = float("nan")
+        if not of_mean:
+            correlation = correlate_with_windows(self.design, contrast, self.n_windows)
+        caution = "" if why_untested else describe_length(correlation)
+        if caution:
+            _logger.warning("%s: %s", contrast.name, caution)
         is_permuted = self.correction.n_permutations and not why_untested
         permuted_by = "changes of sign" if of_mean else "exchange of residuals"
         return replace(
@@ -120,6 +177,9 @@ class _Test:
             permutations=self.correction.n_permutations if is_permuted else 0,
             permuted_by=permuted_by if is_permuted else None,
             not_tested=why_untested,
+            tested_as_they_are=describe_tested(fields.tested_measure, mean=against_zero),
+            correlation_with_windows=correlation if isfinite(correlation) else None,
+            length_caution=caution,
         )
 
     def save_edges(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:

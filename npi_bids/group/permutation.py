@@ -29,7 +29,7 @@ from npi_bids.records import Array, Mask
 # Exponents of extent and height, and the step of the height: Baggio et al. 2018
 # (doi:10.1002/hbm.24007).
 _EXTENT, _HEIGHT, _STEP = 0.4, 3.0, 0.1
-_TOGETHER = 32  # permutations at once
+_TOGETHER = 128  # permutations at once; each round reads all maps again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,21 +270,24 @@ class _Run:
         """
         numerators = np.empty((len(shuffles), self.edges.size))
         variances = np.empty_like(numerators)
-        rows = np.concatenate([self.pieces.effect, self.pieces.basis.T])
-        shuffled_rows = np.stack([self._reorder_rows(rows, shuffle) for shuffle in shuffles])
-        n_effects = len(self.pieces.effect)
+        basis = self.pieces.basis.T
+        shuffled_rows = np.concatenate([self._reorder_rows(basis, each) for each in shuffles])
+        # The effect follows from what the design explains, so that one product gives both.
+        weights = self.pieces.effect @ self.pieces.basis
         inverse = np.linalg.inv(self.pieces.spread)
         for start, block in self._residuals(len(shuffles)):
             columns = slice(start, start + block.shape[1])
-            products = shuffled_rows @ block
-            effect, explained = products[:, :n_effects], products[:, n_effects:]
-            residual = (block**2).sum(axis=0) - (explained**2).sum(axis=1)
+            explained = (shuffled_rows @ block).reshape(len(shuffles), len(basis), -1)
+            residual = np.einsum("se,se->e", block, block)
+            residual = residual - np.einsum("pce,pce->pe", explained, explained)
             variances[:, columns] = np.maximum(residual, 1e-300) / self.free
             if self.contrast.statistic == "t":
-                numerators[:, columns] = effect[:, 0] / np.sqrt(self.pieces.spread[0, 0])
+                effect = np.einsum("c,pce->pe", weights[0], explained)
+                numerators[:, columns] = effect / np.sqrt(self.pieces.spread[0, 0])
             else:
-                squares = np.einsum("pie,ij,pje->pe", effect, inverse, effect)
-                numerators[:, columns] = squares / n_effects
+                effects = np.einsum("ic,pce->pie", weights, explained)
+                squares = np.einsum("pie,ij,pje->pe", effects, inverse, effects)
+                numerators[:, columns] = squares / len(weights)
         for numerator, variance in zip(numerators, variances, strict=True):
             moderated, _ = moderate(variance, self.free, prior_variance(variance, self.free))
             numerator /= np.sqrt(moderated) if self.contrast.statistic == "t" else moderated

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from npi_bids.bids.sidecars import PretrainedOrigin
 
-UNSHRUNK, REVERSED = "npiunshrunk", "npireversed"  # names of outputs
+# Names of outputs: maps without prior, forwards and in reversed time, and with one in proportion
+# to the number of windows.
+UNSHRUNK, REVERSED, PROPORTIONAL = "npiunshrunk", "npireversed", "npiproportional"
 SAME, DIFFERENT, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
 _REASONS = {
     SAME: "The surrogates were pre-trained on subjects of this group, or on subjects that have "
@@ -35,9 +37,30 @@ _AS_THEY_ARE = (
 )
 
 
-def describe_tested(measure: str) -> str:
-    """Return what it means that maps of a measure were tested; empty for those without prior."""
-    return "" if measure == UNSHRUNK else _AS_THEY_ARE
+_WITHOUT_PRIOR = (
+    "At least one subject has no map with a prior in proportion to its number of windows "
+    "(meas-npiproportional), because it was fitted by an earlier version. Differences are "
+    "therefore tested on maps without prior (meas-npiunshrunk), which are noisier, so that fewer "
+    "are found; run the participant level again to find more."
+)
+
+
+def describe_tested(measure: str, *, mean: bool) -> str:
+    """Return what it means that maps of a measure were tested; empty for those that should be.
+
+    Parameters
+    ----------
+    measure
+        Measure of the maps.
+    mean
+        Whether their mean is tested against 0, and not differences between them.
+
+    >>> describe_tested(UNSHRUNK, mean=True), describe_tested(PROPORTIONAL, mean=False)
+    ('', '')
+    """
+    if measure == UNSHRUNK:
+        return "" if mean else _WITHOUT_PRIOR
+    return "" if measure == PROPORTIONAL else _AS_THEY_ARE
 
 
 def pretrained_on(origins: Iterable[PretrainedOrigin | None]) -> str:
@@ -80,14 +103,14 @@ def why_not_tested(subjects: str, measure: str, *, mean: bool) -> str:
     subjects
         On which subjects the surrogates were pre-trained, from :func:`pretrained_on`.
     measure
-        Measure of the maps that are tested; those without prior do not know the group.
+        Measure of the maps that are tested; those with a fixed prior do not know the group.
     mean
         Whether the mean of the maps is tested against 0, and not differences between them.
 
     >>> why_not_tested(SAME, UNSHRUNK, mean=True)
     ''
     """
-    if measure == UNSHRUNK:
+    if measure in (UNSHRUNK, PROPORTIONAL):
         return ""
     if subjects == DIFFERENT:
         return _REASON_OF_MEAN if mean else ""

@@ -82,13 +82,13 @@ def _relative_noise(maps: Array, design: Array, roots: Array) -> Array:
 
     NaN for subjects whose maps the design fits exactly.
     """
-    design = roots * design
-    residual_maker = np.eye(len(maps)) - design @ np.linalg.pinv(design)
-    residuals = residual_maker @ (roots * maps)
+    basis, _ = np.linalg.qr(roots * design)
+    weighted = roots * maps
+    residuals = weighted - basis @ (basis.T @ weighted)
     df = len(maps) - design.shape[1]
     variances = (residuals**2).sum(axis=0) / df
     spread, _ = moderate(variances, df, prior_variance(variances, df))
-    free = np.diag(residual_maker)
+    free = 1 - (basis**2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = np.log((residuals**2 / spread).mean(axis=1) / free)
     return np.where((free > _SATURATED) & np.isfinite(noise), noise, np.nan)

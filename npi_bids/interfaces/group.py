@@ -135,6 +135,11 @@ class _TestInputSpec(_GroupInputSpec):
     unshrunk = InputMultiObject(
         File(exists=True), desc="maps without prior, of all subjects, for paired tests"
     )
+    proportional = InputMultiObject(
+        File(exists=True),
+        desc="maps with a prior in proportion to their windows, of all subjects, for tests of "
+        "differences between subjects or sessions",
+    )
     maps = Directory(exists=True, desc="folder with all maps as one array; not for paired tests")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
@@ -155,7 +160,7 @@ class TestGroup(_GroupInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.group.cohorts import pair_files
-        from npi_bids.group.inference import save_tests
+        from npi_bids.group.inference import TestedMaps, save_tests
         from npi_bids.group.map_stack import read_stack, write_differences
         from npi_bids.group.settings import ModelSettings, PermuteSettings
 
@@ -163,15 +168,17 @@ class TestGroup(_GroupInterface):
         model = ModelSettings(**self.inputs.model)
         rows = plain(self.inputs.rows)
         if model.paired:
-            files = _by_subject(self.inputs.unshrunk) or _by_subject(self.inputs.matrices)
+            inputs = (self.inputs.proportional, self.inputs.unshrunk, self.inputs.matrices)
+            files = next(filter(None, map(_by_subject, inputs)))
             pairs = pair_files(files, model.paired)
             rows = [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
-            stack = write_differences(pairs, folder / "differences")
+            maps = TestedMaps(write_differences(pairs, folder / "differences"))
         else:
-            stack = read_stack(Path(self.inputs.maps))
+            proportional = _by_subject(self.inputs.proportional)
+            maps = TestedMaps(read_stack(Path(self.inputs.maps)), proportional)
         settings = model, PermuteSettings(**self.inputs.permute)
         self._results["contrasts"] = save_tests(
-            stack, rows, target, settings, folder, self.inputs.network_table
+            maps, rows, target, settings, folder, self.inputs.network_table
         )
         self._list_files(target)
         return runtime

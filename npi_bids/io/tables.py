@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +358,36 @@ def read_matrix(path: Path) -> ECResult:
     InputDataError
         Rows and columns do not name the same regions in the same order.
     """
+    lines = [line for _, line in _read_lines(path)]
+    first, *labels = (name.strip() for name in lines[0].split("\t"))
+    rows = [line.partition("\t")[0].strip() for line in lines[1:]]
+    matrix = _read_entries(lines[1:], len(labels))
+    if first != "source" or rows != labels or len(set(labels)) < len(labels) or matrix is None:
+        return _read_any_matrix(path)
+    return ECResult(matrix, tuple(labels))
+
+
+def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
+    """Return the cells after the first of each row; None if they are not numbers, one a column.
+
+    The type of all columns at once is known, which is several times faster than one by one: a
+    group has thousands of matrices.
+    """
+    if any(row.count("\t") != n_columns for row in rows):
+        return None
+    try:
+        table = pd.read_csv(
+            BytesIO("\n".join(rows).encode()), sep="\t", header=None, dtype=np.float64,
+            usecols=range(1, n_columns + 1), quoting=csv.QUOTE_NONE, keep_default_na=False,
+            na_values=list(MISSING), skip_blank_lines=False,
+        )  # fmt: skip
+    except ValueError:
+        return None
+    return table.to_numpy()
+
+
+def _read_any_matrix(path: Path) -> ECResult:
+    """Read a matrix column by column, or say what is wrong with it."""
     table = read_table(path, text=["source"])
     if table.columns[0] != "source" or list(table["source"].astype(str)) != list(
         table.columns[1:]

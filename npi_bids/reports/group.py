@@ -285,7 +285,9 @@ def _test_section(path: Path, regions: Regions, name: str) -> TestSection:
         _test_rows(test, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
         tuple(tables),
-        caution=test.few_subjects,
+        caution=" ".join(
+            filter(None, (test.few_subjects, test.length_caution, test.tested_as_they_are))
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from npi_bids.surrogates.families import (
     prior_support,
     surrogate_names,
 )
+from npi_bids.surrogates.fixed_precision import WEAK, FixedPrecision
 from npi_bids.surrogates.kinds import NOT_NAMED
 from npi_bids.wording import join_items
 
@@ -98,19 +99,25 @@ class Abilities:
         """Return the same surrogate fitted without delays; None if it has none."""
         return None
 
-    def without_prior(
+    def with_precision(
         self,
         windows: Windows,  # noqa: ARG002
+        precision: FixedPrecision,  # noqa: ARG002
         *,
         reverse: bool = False,  # noqa: ARG002
     ) -> Surrogate | None:
-        """Return the same surrogate fitted with a prior that hardly matters; None if it cannot be.
+        """Return the surrogate fitted with a prior of a fixed precision; None if it cannot be.
 
-        All other choices are kept. Groups of subjects are tested on its map, because maps that are
-        shrunk, each by a prior of its own, are neither unbiased nor independent. With ``reverse``
-        it is fitted to the signals with time reversed.
+        All other choices are kept, and neither networks nor the prior of a group enter. Groups of
+        subjects are tested on such maps, because those that are shrunk, each by a prior of its
+        own, are neither unbiased nor independent. With ``reverse`` it is fitted to the signals
+        with time reversed.
         """
         return None
+
+    def without_prior(self, windows: Windows, *, reverse: bool = False) -> Surrogate | None:
+        """Return the same surrogate fitted with a prior that hardly matters."""
+        return self.with_precision(windows, WEAK, reverse=reverse)
 
     @property
     def free_lags(self) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate
+from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.ou import MOUFields
 from npi_bids.surrogates.residual_networks import GradientFlow, subtract_prediction
 from npi_bids.surrogates.var import VAR, VARFields
@@ -74,9 +75,11 @@ class Corrected(VAR):
         total: Array = np.sqrt(self.base.weight_errors(windows) ** 2 + errors**2)
         return total
 
-    def without_prior(self, windows: Windows, *, reverse: bool = False) -> VAR:
-        """Return the base fitted with a prior that hardly matters, which needs no correction."""
-        return self.base.without_prior(windows, reverse=reverse)
+    def with_precision(
+        self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
+    ) -> VAR:
+        """Return the base fitted with a fixed prior; the correction is one of its prior."""
+        return self.base.with_precision(windows, precision, reverse=reverse)
 
 
 def fit_corrected(base: VAR, windows: Windows, time: float) -> Corrected:

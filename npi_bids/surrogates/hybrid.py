@@ -17,6 +17,7 @@ from npi_bids.surrogates.corrected import (
     load_corrected,
 )
 from npi_bids.surrogates.cross_spectra import cross_spectra
+from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.networks import (
     NetworkFields,
     NetworkSurrogate,
@@ -121,9 +122,11 @@ class Hybrid(Surrogate):
         parts = {"linear": self.linear.fields(), "residual": self.residual.fields()}
         return {"form": "hybrid", **parts}
 
-    def without_prior(self, windows: Windows, *, reverse: bool = False) -> Surrogate:
-        """Return the linear part fitted with a weak prior; networks have no such fit."""
-        return self.linear.without_prior(windows, reverse=reverse)
+    def with_precision(
+        self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
+    ) -> Surrogate:
+        """Return the linear part fitted with a fixed prior; networks have no such fit."""
+        return self.linear.with_precision(windows, precision, reverse=reverse)
 
     def perturbed_change(self, history: Array, strength: float) -> Array:
         """Return the mean change of the prediction, shape (source, target); exact."""

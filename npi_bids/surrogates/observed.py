@@ -22,8 +22,9 @@ from npi_bids.errors import SurrogateError
 from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
+from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
-from npi_bids.surrogates.ou_process import OU, weak_precision
+from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
     DELAY_TOLERANCE_PER_NAT,
@@ -119,11 +120,13 @@ class ObservedOU(VAR):
         )
         return fit_observed(windows, like=undelayed)
 
-    def without_prior(self, windows: Windows, *, reverse: bool = False) -> ObservedOU:
-        """Return the process fitted with a weak prior, and the same delays, gain and noise.
+    def with_precision(
+        self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
+    ) -> ObservedOU:
+        """Return the process fitted with a fixed prior, and the same delays, gain and noise.
 
-        The delays of the signals with time reversed are negative. The prior is made stronger, up
-        to the chosen one, as long as no stable process fits.
+        The delays of the signals with time reversed are negative. A prior that is weaker than the
+        chosen one is made stronger, up to that, as long as no stable process fits.
         """
         start = SpectralFit(
             np.diag(np.diag(self.process.drift)),
@@ -135,20 +138,22 @@ class ObservedOU(VAR):
         windows = reverse_time(windows) if reverse else windows
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
-        even, odd = (weak * rate**2 for weak in weak_precision(len(windows)))
+        even, odd = (part * rate**2 for part in precision.of_drift(len(windows)))
         while True:
-            precision = min(even, chosen[0]), min(odd, chosen[1])
             try:
-                choice = replace(self.observation, precision=precision)
+                choice = replace(self.observation, precision=(even, odd))
                 fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
                 return _build_surrogate(windows, fitted)
             except (SurrogateError, LinAlgError) as error:
-                if precision == chosen:
+                if even >= chosen[0] and odd >= chosen[1]:
                     raise SurrogateError(
-                        f"The process observed through delays and a gain cannot be fitted without "
-                        f"its prior: {error}"
+                        f"The process observed through delays and a gain cannot be fitted with "
+                        f"a fixed prior: {error}"
                     ) from error
-            even, odd = _STRONGER * even, _STRONGER * odd
+            even, odd = (
+                max(part, min(_STRONGER * part, limit))
+                for part, limit in zip((even, odd), chosen, strict=True)
+            )
 
     @property
     def linear_weights(self) -> Array:

@@ -15,8 +15,9 @@ import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
+from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose_model, make_pairs
-from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments, weak_precision
+from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
 from npi_bids.surrogates.stationary import filtered_correlation
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import reverse_time
@@ -84,9 +85,11 @@ class MOU(VAR):
         )
         return VAR.stationary_correlation(self) if correlation is None else correlation
 
-    def without_prior(self, windows: Windows, *, reverse: bool = False) -> MOU:
-        """Return the process fitted from scratch with a weak prior, and the same choices."""
-        choices = replace(self.choices, precision=weak_precision(len(windows)))
+    def with_precision(
+        self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
+    ) -> MOU:
+        """Return the process fitted from scratch with a fixed prior, and the same choices."""
+        choices = replace(self.choices, precision=precision.of_drift(len(windows)))
         return _fit_with_choices(reverse_time(windows) if reverse else windows, choices)
 
     def weight_errors(self, windows: Windows) -> Array:

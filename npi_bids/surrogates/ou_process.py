@@ -22,10 +22,6 @@ from npi_bids.surrogates.ou_gradient import transition
 # (global signal regression, about as many regions as samples) remain well-conditioned.
 _RIDGE = 0.01
 _INFEASIBLE = 1e10
-# Precision per window, in (drift per sample)^-2, of a prior that hardly matters: it takes some 4 %
-# of every map, whatever its number of windows, so that maps of long and short scans are alike (a
-# precision of 10 for all took 20 % at 100 windows, and 5 % at 500).
-_WEAK_PRECISION_PER_WINDOW = 0.02
 _MAX_ITERATIONS = 150  # further ones change the transition by less than its standard error
 
 
@@ -100,16 +96,6 @@ class OU:
             covariance = covariance + transition.T @ covariance @ transition
             transition = transition @ transition
         return (covariance + covariance.T) / 2
-
-
-def weak_precision(n_windows: int) -> tuple[float, float]:
-    """Return the precisions of a prior that hardly matters, for a number of windows.
-
-    >>> weak_precision(500)
-    (10.0, 10.0)
-    """
-    precision = _WEAK_PRECISION_PER_WINDOW * n_windows
-    return precision, precision
 
 
 def second_moments(past: Array, future: Array) -> Moments:

@@ -15,6 +15,7 @@ from npi_bids.errors import SurrogateError
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
+from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.rdcm_posterior import (
     Posterior,
     infer_posterior,
@@ -25,8 +26,6 @@ from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import reverse_time
 from npi_bids.wording import count_noun
 
-# Precision of a prior that hardly matters, relative to that of the toolbox.
-_WEAK_PRIOR = 0.01
 _MIN_WINDOWS = 3
 
 
@@ -98,9 +97,13 @@ class RDCM(VAR):
         covariance: Array = np.diag(self.tr**2 / self.noise_precision * self.scale**2)
         return covariance
 
-    def without_prior(self, windows: Windows, *, reverse: bool = False) -> RDCM:
-        """Return the model with all connections and a hundredth of the precision of the prior."""
-        return fit_model(reverse_time(windows) if reverse else windows, _WEAK_PRIOR)[0]
+    def with_precision(
+        self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
+    ) -> RDCM:
+        """Return the model with all connections and a prior of a fixed precision."""
+        # As the penalty of a ridge regression, relative to the precision of the noise.
+        prior = precision.penalty * len(windows) * float(np.mean(self.noise_precision))
+        return fit_model(reverse_time(windows) if reverse else windows, (prior, prior))[0]
 
 
 def load_rdcm(tensors: Mapping[str, Array], fields: RDCMFields) -> RDCM:
@@ -152,7 +155,7 @@ def fit_rdcm(
 
 
 def fit_model(
-    windows: Windows, prior_weight: float = 1.0, density: float = 1.0
+    windows: Windows, prior: tuple[float, float] | None = None, density: float = 1.0
 ) -> tuple[RDCM, Posterior]:
     """Fit a linear DCM to windows; the signals of each region are z-scored.
 
@@ -160,8 +163,9 @@ def fit_model(
     ----------
     windows
         Windows to fit.
-    prior_weight
-        Factor of the precision of the prior of the connections, if every connection exists.
+    prior
+        Precisions of the prior of connections and of self-connections, if every connection
+        exists; those of the toolbox if None.
     density
         Prior probability that a connection exists.
 
@@ -182,7 +186,7 @@ def fit_model(
     past, future = windows.history[:, -1], windows.target
     regression = regression_moments(past / scale, future / scale, windows.tr)
     posterior = (
-        infer_posterior(regression, prior_weight)
+        infer_posterior(regression, prior)
         if density == 1
         else infer_sparse_posterior(regression, density)
     )

@@ -112,7 +112,7 @@ def regression_moments(past: Array, future: Array, tr: float) -> Regression:
     )
 
 
-def infer_posterior(regression: Regression, prior_weight: float = 1.0) -> Posterior:
+def infer_posterior(regression: Regression, prior: tuple[float, float] | None = None) -> Posterior:
     """Infer all connections by variational updates (Frässle et al. 2017).
 
     For each target with signals X, derivatives Y and prior ``N(m0, inv(L0))`` of its connections,
@@ -128,8 +128,9 @@ def infer_posterior(regression: Regression, prior_weight: float = 1.0) -> Poster
     ----------
     regression
         Moments of z-scored signals.
-    prior_weight
-        Factor of the precision of the prior of the connections.
+    prior
+        Precisions of the prior of connections and of self-connections; those of the toolbox if
+        None.
 
     Examples
     --------
@@ -141,7 +142,7 @@ def infer_posterior(regression: Regression, prior_weight: float = 1.0) -> Poster
     array([[-0.2]])
     """
     n_regions = len(regression.signals)
-    updates = _Updates(regression, prior_weight)
+    updates = _Updates(regression, prior)
     precision = np.full(n_regions, _NOISE_SHAPE / _NOISE_RATE)
     free_energy: list[Array] = []
     for _ in range(_MAX_ITERATIONS):
@@ -166,11 +167,10 @@ class _Updates:
     Columns are targets. ``own`` holds the axis of each target's own region in the eigenbasis.
     """
 
-    def __init__(self, regression: Regression, prior_weight: float) -> None:
+    def __init__(self, regression: Regression, prior: tuple[float, float] | None) -> None:
         n_regions = len(regression.signals)
         self.n_observations = regression.n_observations
-        self.between_precision = prior_weight * n_regions / 8
-        self.self_precision = prior_weight * n_regions * 8
+        self.between_precision, self.self_precision = prior or (n_regions / 8, n_regions * 8.0)
         eigenvalues, self.basis = np.linalg.eigh(regression.signals)
         self.energy = np.maximum(eigenvalues, 0.0)[:, None]
         self.cross = self.basis.T @ regression.cross

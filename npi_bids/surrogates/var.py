@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
+from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.networks import NetworkFields, SplitNetwork, fit_network, load_network
 from npi_bids.surrogates.ou_model_selection import fit_memory
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.stationary import companion_correlation
 from npi_bids.surrogates.windows import reverse_time
-
-_WEAK_PENALTY = 1.0  # windows; the regression is defined with fewer windows than weights
 
 
 class VARFields(TypedDict):
@@ -107,12 +106,16 @@ class VAR(Surrogate):
             noise = np.einsum("lst,lsu->tu", self.weights, self.weights)
         return companion_correlation(self.weights, noise)
 
-    def without_prior(self, windows: Windows, *, reverse: bool = False) -> VAR:
-        """Return the VAR fitted with the weakest penalty, and as much memory of single regions."""
+    def with_precision(
+        self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
+    ) -> VAR:
+        """Return the VAR fitted with a fixed penalty, and as much memory of single regions."""
         windows = reverse_time(windows) if reverse else windows
+        variance = float(windows.target.var(axis=0).mean())
+        penalty = precision.penalty * variance * len(windows)
         if self.free_lags == self.n_lags:
-            return ridge_var(windows, _WEAK_PENALTY)[0]
-        return fit_narrow_var(windows, self.memory_order, _WEAK_PENALTY)[0]
+            return ridge_var(windows, penalty)[0]
+        return fit_narrow_var(windows, self.memory_order, penalty)[0]
 
     def tensors(self) -> dict[str, Array]:
         """Return weights and offset by name."""

@@ -115,6 +115,8 @@ def facts(n_subjects, **further):
 
 def test_only_what_rests_on_tests_says_how_far_they_can_be_trusted():
     assert qualify_tests(facts(3), tested=True).few_subjects.startswith("n = 3")
+    assert "taken from all connections" not in qualify_tests(facts(3), tested=True).few_subjects
+    assert "taken from all connections" in qualify_tests(facts(2), tested=True).few_subjects
     assert not qualify_tests(facts(3), tested=False).few_subjects
     assert not qualify_tests(facts(10), tested=True).few_subjects
     untested = facts(3, not_tested="why")

@@ -336,8 +336,9 @@ def known(out, name):
 )
 def test_only_what_holds_after_pretraining_is_tested(npi_bids, out, facts, mean, contrast):
     pretrained(out, **facts)
-    for path in out.glob("sub-*/func/*meas-npiunshrunk_*"):  # as of a network, or an older version
-        path.unlink()
+    for measure in ("npiunshrunk", "npiproportional"):  # as of a network, or an older version
+        for path in out.glob(f"sub-*/func/*meas-{measure}_*"):
+            path.unlink()
     code, said, problems = npi_bids(
         "x", out, "group", "--model", "group", "--contrast", "group", "Intercept",
         "--n-permutations", "19", "--network-statistic", "both",
@@ -381,8 +382,23 @@ def test_maps_without_prior_are_tested_after_pretraining_too(npi_bids, out):
         assert (path.read_text() == before[path.name]) == (not shown), path.name
     sidecar = json.loads(next(out.glob("tpl-*/func/*Groupt_relmat.json")).read_text())
     assert sidecar["TestedMeasure"] == "npiunshrunk"
+    contrast = json.loads(next(out.glob("tpl-*/func/*PatientStatistic_relmat.json")).read_text())
+    assert contrast["TestedMeasure"] == "npiproportional"
+    assert "TestedAsTheyAre" not in sidecar | contrast
     assert 0 <= sidecar["WindowPower"] <= 1
     assert "NotTested" not in sidecar
+
+
+def test_differences_are_tested_without_prior_where_one_subject_has_no_proportional_map(
+    npi_bids, out
+):
+    for path in out.glob("sub-01/func/*meas-npiproportional_*"):
+        path.unlink()
+    assert npi_bids("x", out, "group", "--model", "group", "--n-permutations", "0")[0] == 0
+    contrast = json.loads(next(out.glob("tpl-*/func/*PatientStatistic_relmat.json")).read_text())
+    assert contrast["TestedMeasure"] == "npiunshrunk"
+    assert "no map with a prior in proportion" in contrast["TestedAsTheyAre"]
+    assert "no map with a prior in proportion" in (out / "group.html").read_text()
 
 
 def test_few_subjects_are_marked_beside_every_p(npi_bids, out, tmp_path):

@@ -12,6 +12,7 @@ from npi_bids.group.subject_weights import fit_weights
 from npi_bids.records import RegionSeries
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.fixed_precision import PROPORTIONAL
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.windows import cut_windows
@@ -37,19 +38,23 @@ def series_of(rng, n_samples, drift=DRIFT):
 
 
 def map_subjects(runs, *, pretrained=False):
-    """Return the maps with prior and without, and the numbers of windows."""
+    """Return the maps with prior, without, and with a fixed one, and the numbers of windows."""
     stored = None
     if pretrained:
         stored = pretrain(lambda: ((str(n), [run]) for n, run in enumerate(runs)), SETTINGS)
-    shrunken, unshrunk, n_windows = [], [], []
+    shrunken, unshrunk, proportional, n_windows = [], [], [], []
     for number, run in enumerate(runs):
         windows = cut_windows([run], SETTINGS.n_lags)
         prior = stored.build_prior(str(number), leave_out=True) if stored else None
         fitted, _ = fit_surrogate(windows, windows.take(slice(0, 0)), SETTINGS, None, prior)
-        for maps, surrogate in ((shrunken, fitted), (unshrunk, fitted.without_prior(windows))):
+        for maps, surrogate in (
+            (shrunken, fitted),
+            (unshrunk, fitted.without_prior(windows)),
+            (proportional, fitted.with_precision(windows, PROPORTIONAL)),
+        ):
             maps.append((surrogate.linear_weights[-1] * (1 - np.eye(N))).ravel())
         n_windows.append(float(len(windows)))
-    return np.array(shrunken), np.array(unshrunk), np.array(n_windows)
+    return tuple(map(np.array, (shrunken, unshrunk, proportional, n_windows)))
 
 
 def mean_design(n):
@@ -79,7 +84,7 @@ def test_noise_after_pretraining_is_called_as_often_as_it_should_be():
     for seed in range(40):
         rng = np.random.default_rng(9300 + seed)
         runs = [series_of(rng, 120, drift) for _ in range(8)]
-        shrunken, unshrunk, n_windows = map_subjects(runs, pretrained=True)
+        shrunken, unshrunk, _, n_windows = map_subjects(runs, pretrained=True)
         found.append(least_p(unshrunk, mean_design(8), n_windows))
         plain.append(least_p(shrunken, mean_design(8))[0])
     assert sum(p <= 0.05 for p, _ in found) <= 6
@@ -94,15 +99,19 @@ def test_groups_that_differ_in_length_alone_are_called_as_often_as_they_should_b
     for seed in range(40):
         rng = np.random.default_rng(9400 + seed)
         runs = [series_of(rng, length) for length in [100] * 8 + [500] * 8]
-        _, unshrunk, n_windows = map_subjects(runs)
-        found.append(least_p(unshrunk, length_design(16), n_windows)[0])
-    assert sum(p <= 0.05 for p in found) <= 6
+        shrunken, _, proportional, n_windows = map_subjects(runs)
+        design = length_design(16)
+        maps = (proportional, shrunken)
+        found.append([least_p(each, design, n_windows)[0] for each in maps])
+    n_proportional, n_shrunken = (np.array(found) <= 0.05).sum(axis=0)
+    assert n_proportional <= 6
+    assert n_shrunken > 10  # what a prior that each subject chooses would claim
 
 
 def test_connections_are_found_from_source_to_target_and_not_the_other_way_round():
     rng = np.random.default_rng(9500)
     runs = [series_of(rng, 150) for _ in range(12)]
-    _, unshrunk, n_windows = map_subjects(runs, pretrained=True)
+    _, unshrunk, _, n_windows = map_subjects(runs, pretrained=True)
     design = mean_design(12)
     weights = fit_weights(unshrunk, design.matrix, n_windows).values
     design = Design(design.matrix, design.columns, design.contrasts, design.blocks, weights)
@@ -111,3 +120,20 @@ def test_connections_are_found_from_source_to_target_and_not_the_other_way_round
     assert q[0, 1] < 0.001 > q[1, 2]
     assert effect[0, 1] > 0.1
     assert q[1, 0] > 0.05 < q[2, 1]
+
+
+def test_a_difference_is_found_from_source_to_target_and_not_the_other_way_round():
+    """The second half of the subjects has a third connection, from 2 to 4."""
+    rng = np.random.default_rng(9600)
+    other = DRIFT.copy()
+    other[2, 4] = 0.4
+    runs = [series_of(rng, n, drift) for drift in (DRIFT, other) for n in [120, 240] * 5]
+    _, _, proportional, n_windows = map_subjects(runs)
+    design = length_design(20)
+    weights = fit_weights(proportional, design.matrix, n_windows).values
+    design = Design(design.matrix, design.columns, design.contrasts, design.blocks, weights)
+    fit = estimate(proportional, design, design.contrasts[0])
+    q, effect = fit.q.reshape(N, N), fit.effect.reshape(N, N)
+    assert q[2, 4] < 0.001
+    assert effect[2, 4] > 0.1
+    assert q[4, 2] > 0.05 < q[0, 1]

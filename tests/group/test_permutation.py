@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,34 @@ def test_the_planted_network_is_found_and_its_reverse_is_not():
     assert first.sign == 1
     assert set(PLANTED) <= {tuple(edge) for edge in first.edges.tolist()}
     assert first.p <= 0.02
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 1.5, SUBJECTS)])
+def test_networks_are_formed_by_the_moderated_and_weighted_statistic(weights):
+    maps = planted(effect=1.0)
+    maps[:, ::7] *= 0.2  # little variance by chance: large t without moderation
+    design = replace(two_groups(), weights=weights)
+    fit = estimate(np.where(np.eye(N).ravel() > 0, np.nan, maps), design, design.contrasts[0])
+    found = run(maps, design).components
+    edges = {source * N + target for part in found for source, target in part.edges.tolist()}
+    assert edges == set(np.flatnonzero(np.abs(fit.statistic) > SETTINGS.nbs_threshold).tolist())
+    assert len(edges) > 3
+
+
+def test_several_rows_of_a_contrast_give_the_same_f_as_a_fit():
+    level = np.arange(SUBJECTS) % 3
+    matrix = np.column_stack([np.ones(SUBJECTS), level == 1, level == 2]).astype(float)
+    contrast = Contrast("levels", np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+    weights = np.linspace(0.5, 1.5, SUBJECTS)
+    design = Design(matrix, ("one", "b", "c"), (contrast,), np.zeros(SUBJECTS), weights)
+    maps = noise(3)
+    maps[:, 1] += 2.0 * (level == 2)  # region 0 drives region 1 in one level
+    fit = estimate(np.where(np.eye(N).ravel() > 0, np.nan, maps), design, contrast)
+    settings = PermuteSettings(n_permutations=19, nbs_threshold=float(fit.statistic[1]) - 1e-6)
+    result = permute(maps, N, design, contrast, settings)
+    assert [part.edges.tolist() for part in result.components] == [[[0, 1]]]
+    settings = PermuteSettings(n_permutations=19, nbs_threshold=float(fit.statistic[1]) + 1e-6)
+    assert not permute(maps, N, design, contrast, settings).components
 
 
 def test_a_weaker_group_gives_a_negative_network():

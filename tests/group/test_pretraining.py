@@ -5,6 +5,7 @@ import pytest
 from npi_bids.bids.sidecars import PretrainedOrigin
 from npi_bids.group.pretraining import (
     DIFFERENT,
+    PROPORTIONAL,
     SAME,
     UNKNOWN,
     UNSHRUNK,
@@ -35,5 +36,10 @@ def test_subjects_count_as_the_same_unless_it_is_known_that_they_are_not(origins
 @pytest.mark.parametrize("on", [SAME, DIFFERENT, UNKNOWN, ""])
 def test_maps_without_prior_may_be_tested_whoever_the_surrogates_were_pretrained_on(on):
     assert why_not_tested(on, UNSHRUNK, mean=True) == ""
-    assert describe_tested(UNSHRUNK) == ""
-    assert "as they are" in describe_tested("npi")
+    assert why_not_tested(on, PROPORTIONAL, mean=False) == ""
+
+
+def test_the_reason_is_told_where_other_maps_than_those_that_should_be_are_tested():
+    assert describe_tested(UNSHRUNK, mean=True) == describe_tested(PROPORTIONAL, mean=False) == ""
+    assert "no map with a prior in proportion" in describe_tested(UNSHRUNK, mean=False)
+    assert all("as they are" in describe_tested("npi", mean=mean) for mean in (True, False))

@@ -11,7 +11,8 @@ from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSetting
 from npi_bids.interfaces import group
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups
 from npi_bids.io.files import read_json
-from npi_bids.io.tables import read_matrix, read_table
+from npi_bids.io.tables import read_matrix, read_table, write_matrix
+from npi_bids.records import ECResult
 from tests.interfaces.conftest import group_inputs, group_rows
 
 GROUP = asdict(GroupSettings(min_subjects=2))
@@ -80,6 +81,35 @@ def test_a_model_is_tested_on_the_array_of_maps(dataset, execute, described):
     effect = read_matrix(by_kind(outputs)["TestAgeEffect"]).matrix
     assert effect[0, 1] == pytest.approx(np.polyfit([27, 34, 41], [0.2, 0.4, 0.9], 1)[0])
     assert effect[1, 0] == 0
+
+
+@pytest.mark.parametrize(("formula", "factor"), [("age", 2.0), ("1", 1.0)])
+def test_differences_are_tested_on_maps_with_a_proportional_prior_and_means_are_not(
+    dataset, execute, described, formula, factor
+):
+    """Here those maps are twice the others."""
+    inputs = group_inputs(dataset)
+    proportional = []
+    for path in map(Path, inputs["matrices"]):
+        double = path.with_name(path.name.replace("meas-npi_", "meas-npiproportional_"))
+        matrix = read_matrix(path)
+        write_matrix(ECResult(2 * matrix.matrix, matrix.labels), double)
+        proportional.append(str(double))
+    model = asdict(ModelSettings(formula=formula, motion_covariate=False))
+    permute = asdict(PermuteSettings(n_permutations=0))
+    node = group.TestGroup(maps=described.maps, proportional=proportional, rows=group_rows(),
+                     model=model, permute=permute, **inputs)  # fmt: skip
+    found = by_kind(execute(node, "test"))
+    label = "TestAge" if formula == "age" else "TestIntercept"
+    values = np.array([0.2, 0.4, 0.9])
+    expected = np.polyfit([27, 34, 41], values, 1)[0] if formula == "age" else values.mean()
+    effect = read_matrix(found[f"{label}Effect"]).matrix
+    assert effect[0, 1] == pytest.approx(factor * expected)
+    assert effect[1, 0] == 0
+    sidecar = read_json(found[f"{label}Effect"].with_suffix(".json"))
+    measure = "npiproportional" if formula == "age" else "npi"
+    assert sidecar["TestedMeasure"] == measure
+    assert ("TestedAsTheyAre" in sidecar) == (formula == "1")
 
 
 def test_pairs_are_the_second_session_less_the_first(dataset, execute):

@@ -11,8 +11,9 @@ from scipy.stats import gamma, multivariate_normal
 import npi_bids
 from npi_bids.connectivity.simulation import free_run
 from npi_bids.errors import SettingsError, SurrogateError
-from npi_bids.matrices import pearson
+from npi_bids.matrices import off_diagonal, pearson
 from npi_bids.records import RegionSeries, Windows
+from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
 from npi_bids.surrogates.rdcm import fit_model
 from npi_bids.surrogates.rdcm_posterior import (
     infer_posterior,
@@ -89,7 +90,7 @@ def update_one_target(design, derivative, target, n_iterations):
 
 def test_a_linear_dcm_without_noise_is_recovered():
     transition = np.eye(3) + TR * A.T
-    model, posterior = fit_model(cut_windows(transients(transition), 1), 1e-6)
+    model, posterior = fit_model(cut_windows(transients(transition), 1), (1e-6, 1e-6))
     found = posterior.drift * model.scale[None, :] / model.scale[:, None]
     np.testing.assert_allclose(found, A.T, atol=1e-6)
     assert np.abs(found - A).max() > 0.5
@@ -102,14 +103,14 @@ def test_the_prior_hardly_moves_a_dcm_without_noise():
 
 
 def test_the_transition_of_a_dcm_in_continuous_time_is_exact():
-    model, _ = fit_model(cut_windows(transients(expm(TR * A.T)), 1), 1e-6)
+    model, _ = fit_model(cut_windows(transients(expm(TR * A.T)), 1), (1e-6, 1e-6))
     np.testing.assert_allclose(logm(model.weights[0]) / TR, A.T, atol=1e-5)
 
 
 def test_a_response_that_all_regions_share_cancels():
     transition, response = np.eye(3) + TR * A.T, [0.1, 0.6, 1.0, 0.5, -0.2]
     runs = transients(transition, response=response)
-    model, _ = fit_model(cut_windows(runs, 1), 1e-6)
+    model, _ = fit_model(cut_windows(runs, 1), (1e-6, 1e-6))
     np.testing.assert_allclose(model.weights[0], transition, atol=1e-5)
 
 
@@ -144,10 +145,10 @@ def test_posterior_is_the_conjugate_one_at_its_own_noise_precision():
 
 
 @pytest.mark.parametrize("n_samples", [8, 40, 1000])
-@pytest.mark.parametrize("prior_weight", [0.01, 1.0])
-def test_free_energy_never_decreases(n_samples, prior_weight):
+@pytest.mark.parametrize("prior", [(0.01, 0.02), (3.0, 0.5), None])
+def test_free_energy_never_decreases(n_samples, prior):
     past, future = standardised_pairs(cut_windows([noisy_run(n_samples)], 1))
-    posterior = infer_posterior(regression_moments(past, future, TR), prior_weight)
+    posterior = infer_posterior(regression_moments(past, future, TR), prior)
     assert len(posterior.free_energy) > 2
     assert np.diff(posterior.free_energy, axis=0).min() > -1e-9
 
@@ -252,6 +253,20 @@ def test_fit_without_prior_is_close_to_least_squares():
         np.abs(some.weights - expected).max() for some in (model.without_prior(windows), model)
     ]
     assert distance[0] < 0.03 < distance[1]
+
+
+def test_a_prior_in_proportion_to_the_samples_shrinks_long_and_short_runs_alike():
+    shares = []
+    for n_samples in (300, 1200):
+        windows = cut_windows([noisy_run(n_samples)], 1)
+        model, _ = fit_model(windows)
+        weak, shrunk = (
+            off_diagonal(model.with_precision(windows, fixed).weights[-1])
+            for fixed in (WEAK, PROPORTIONAL)
+        )
+        shares.append(float(shrunk @ weak / (weak @ weak)))
+    assert shares[0] == pytest.approx(shares[1], abs=0.04)
+    assert shares[0] < 0.97
 
 
 def test_fit_without_prior_reverses_time():

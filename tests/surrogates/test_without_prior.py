@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_continuous_lyapunov
 
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.corrected import fit_corrected
 from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
 from npi_bids.surrogates.group_prior import GroupPrior
 from npi_bids.surrogates.hybrid import Hybrid, zero_mlp
 from npi_bids.surrogates.lagged_evidence import LaggedEvidence
@@ -18,7 +20,7 @@ from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.observed import fit_observed
 from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.ou_model_selection import Choices
-from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.ou_process import OU, Moments, fit_ou
 from npi_bids.surrogates.windows import cut_windows, reverse_time
 from tests.surrogates.ou_signals import MOU_SETTINGS, fit, off, run_of, sampled
 
@@ -61,6 +63,49 @@ def test_prior_takes_the_same_small_share_of_maps_of_long_and_short_scans():
             maps.append(transition(process.without_prior(windows)))
         means.append(np.mean(maps, axis=0))
     assert means[0][0, 1] == pytest.approx(means[1][0, 1], abs=0.015)
+
+
+def test_a_fixed_prior_takes_the_same_share_of_maps_of_long_and_short_scans():
+    """Of exact moments the share is ``P / (P + T h)``: one map for any number of windows T."""
+    past = solve_continuous_lyapunov(DIRECTED.drift.T, -np.diag(DIRECTED.diffusion))
+    cross = past @ DIRECTED.transition
+    maps = {
+        (precision, n): fit_ou(Moments(past, cross, past, n), precision.of_drift(n)).transition
+        for precision in (WEAK, PROPORTIONAL)
+        for n in (150, 400)
+    }
+    for precision in (WEAK, PROPORTIONAL):
+        np.testing.assert_allclose(maps[precision, 150], maps[precision, 400], atol=1e-4)
+    kept = {each: off(maps[each, 150]).sum() for each in (WEAK, PROPORTIONAL)}
+    assert (
+        kept[PROPORTIONAL] < 0.9 * kept[WEAK] < kept[WEAK] < 1.02 * off(DIRECTED.transition).sum()
+    )
+    one_for_all = [
+        off(fit_ou(Moments(past, cross, past, n), (80.0, 80.0)).transition).sum()
+        for n in (150, 400)
+    ]
+    assert one_for_all[0] < 0.9 * one_for_all[1]
+
+
+@pytest.mark.parametrize("name", ["mou", "var"])
+def test_map_in_proportion_to_windows_is_the_same_for_scans_of_any_length(name):
+    """The means over subjects agree; a precision that the subject chooses makes them differ."""
+    settings = TrainSettings(surrogate=name, device="cpu")
+    means, chosen = [], []
+    for n_samples, n_subjects in ((100, 40), (400, 15)):
+        maps, of_subjects = [], []
+        for seed in range(n_subjects):
+            series = sampled(DIRECTED, n_samples, seed)
+            model, _, windows = fit(series / series.std(axis=0), settings, 1)
+            maps.append(transition(model.with_precision(windows, PROPORTIONAL)))
+            of_subjects.append(transition(model))
+        means.append(np.mean(maps, axis=0))
+        chosen.append(np.mean(of_subjects, axis=0))
+    assert means[0][0, 1] == pytest.approx(means[1][0, 1], abs=0.02)
+    assert means[1][0, 1] > 0.1
+    assert abs(means[1][1, 0]) < 0.03
+    if name == "mou":
+        assert chosen[1][0, 1] - chosen[0][0, 1] > 2 * abs(means[1][0, 1] - means[0][0, 1])
 
 
 def test_map_without_prior_does_not_depend_on_the_prior_of_a_group():
@@ -122,7 +167,8 @@ def test_a_narrow_var_keeps_its_single_lag_between_regions():
     from npi_bids.surrogates.var import fit_narrow_var
 
     windows = cut_windows([run_of(sampled(DIRECTED, 400, 0))], 4)
-    narrow, _ = fit_narrow_var(windows, 1, 1.0)
+    penalty = WEAK.penalty * windows.target.var(axis=0).mean() * len(windows)
+    narrow, _ = fit_narrow_var(windows, 1, penalty)
     refit = narrow.without_prior(windows)
     assert refit.free_lags == 1
     np.testing.assert_allclose(refit.weights, narrow.weights)

@@ -1,0 +1,59 @@
+"""Whether what is tested over subjects goes along with the length of their scans."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npi_bids.group.glm import Contrast, Design
+from npi_bids.records import Array
+
+# Correlation of what is tested with the number of windows above which a test carries a caution.
+LARGEST_CORRELATION = 0.5
+
+
+def correlate_with_windows(design: Design, contrast: Contrast, n_windows: Array) -> float:
+    """Return the correlation of what a contrast tests with the number of windows of the subjects.
+
+    What it tests is the regressor without the part that the other columns of the model explain, so
+    that it is 0 where the number of windows is a covariate. For several rows it is the multiple
+    correlation.
+
+    Parameters
+    ----------
+    design, contrast
+        The explanatory variables, and the hypothesis to test.
+    n_windows
+        Shape (n_subjects,).
+
+    Returns
+    -------
+    float
+        Absolute value; NaN where a number of windows is not known, or where all are equal.
+
+    Examples
+    --------
+    >>> matrix = np.column_stack([np.ones(4), [0.0, 0.0, 1.0, 1.0]])
+    >>> group = Contrast("group", np.array([[0.0, 1.0]]))
+    >>> design = Design(matrix, ("one", "group"), (group,), np.zeros(4))
+    >>> correlate_with_windows(design, group, np.array([150.0, 150.0, 400.0, 400.0])).round(6)
+    1.0
+    """
+    if not np.isfinite(n_windows).all() or np.ptp(n_windows) == 0:
+        return float("nan")
+    length = n_windows - n_windows.mean()
+    regressors = np.linalg.pinv(design.matrix).T @ contrast.matrix.T
+    basis, _ = np.linalg.qr(regressors - regressors.mean(axis=0))
+    return float(np.linalg.norm(basis.T @ length) / np.linalg.norm(length))
+
+
+def describe_length(correlation: float) -> str:
+    """Return the caution about a test that goes along with the length of scans, or nothing."""
+    if not correlation > LARGEST_CORRELATION:
+        return ""
+    return (
+        f"What is tested correlates with the number of windows of the subjects (|r| = "
+        f"{correlation:.2f}). Their maps are shrunk by the same share, but what the model of each "
+        "subject chose (whitening, memory, VAR or process) can depend on the length of the scan, "
+        "and so can motion and drowsiness. Match the subjects, cut the scans to the same length, "
+        "or add minutes to --model."
+    )
