@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, cast
 
+import numpy as np
+
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, parse_passband
@@ -43,6 +45,7 @@ from npi_bids.surrogates.residual_networks import (
 )
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
+    MIN_AUTOCORRELATION,
     TRAIN_FRACTION,
     VAR_GAIN,
 )
@@ -229,7 +232,8 @@ def _fit_linear(
     """Fit the process, or the VAR if it predicts held-out stretches better.
 
     The process has the better foundation and is preferred if the two are similar; the VAR is
-    better for discrete dynamics, in which an influence takes one full sample.
+    better for discrete dynamics, in which an influence takes one full sample. It is always taken
+    for regions without memory, since a continuous process can have no influences then.
     """
     passband = parse_passband(settings.passband)
     if passband is not None and train.target.shape[1] >= MIN_OBSERVATION_REGIONS:
@@ -241,7 +245,9 @@ def _fit_linear(
         details = (("passband_used", float(observed is not None)), *details)
     if observed is not None:
         return observed, (*observation_details(observed.observation, train.tr), *details)
-    better = choices.var_error < (1 - VAR_GAIN) * choices.error
+    better = choices.var_error < (1 - VAR_GAIN) * choices.error or (
+        not choices.whitening and _mean_autocorrelation(train) < MIN_AUTOCORRELATION
+    )
     details = (("linear_is_var", float(better)), *details)
     if not better:
         return process, details
@@ -274,6 +280,13 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
     return find_observation(
         train, delays=delays, gain=gain, best=best, lagged=present, passband=passband
     )
+
+
+def _mean_autocorrelation(train: Windows) -> float:
+    """Return the mean over regions of the correlation with the last sample."""
+    last, target = (part - part.mean(axis=0) for part in (train.history[:, -1], train.target))
+    power = np.sqrt((last**2).sum(axis=0) * (target**2).sum(axis=0))
+    return float(np.mean((last * target).sum(axis=0) / np.where(power > 0, power, 1.0)))
 
 
 def _is_filtered(train: Windows) -> bool:

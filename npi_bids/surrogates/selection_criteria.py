@@ -11,6 +11,9 @@ import numpy as np
 
 # A ridge VAR replaces the Ornstein-Uhlenbeck process, which has the better foundation.
 VAR_GAIN = 0.002
+# Mean correlation of regions with their last sample below which signals are no samples of a
+# continuous process, whose memory would have to vanish within a sample; the VAR is taken then.
+MIN_AUTOCORRELATION = 0.05
 # A first residual network justifies training the others of the ensemble.
 FIRST_NETWORK_GAIN = 0.001
 # The ensemble of residual networks is added to the linear model.
