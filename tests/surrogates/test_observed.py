@@ -197,5 +197,5 @@ def test_a_process_that_cannot_be_fitted_without_its_prior_is_an_error(fitted, m
         raise np.linalg.LinAlgError("Singular matrix")
 
     monkeypatch.setattr(observed, "refit_with_delays", singular)
-    with pytest.raises(SurrogateError, match="cannot be fitted without its prior: Singular"):
+    with pytest.raises(SurrogateError, match="cannot be fitted with a fixed prior: Singular"):
         model.without_prior(windows)
