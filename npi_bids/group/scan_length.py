@@ -35,7 +35,7 @@ def correlate_with_windows(design: Design, contrast: Contrast, n_windows: Array)
     >>> matrix = np.column_stack([np.ones(4), [0.0, 0.0, 1.0, 1.0]])
     >>> group = Contrast("group", np.array([[0.0, 1.0]]))
     >>> design = Design(matrix, ("one", "group"), (group,), np.zeros(4))
-    >>> correlate_with_windows(design, group, np.array([150.0, 150.0, 400.0, 400.0])).round(6)
+    >>> round(correlate_with_windows(design, group, np.array([150.0, 150.0, 400.0, 400.0])), 6)
     1.0
     """
     if not np.isfinite(n_windows).all() or np.ptp(n_windows) == 0:
