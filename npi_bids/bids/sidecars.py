@@ -77,6 +77,9 @@ _COLUMNS = {
     "fc_r": "Correlation of the map with functional connectivity; mean over maps.",
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",
+    "kind": "What the fit of the maps chose; maps of different kinds are on different scales.",
+    "n_sessions": "Number of sessions of the subject in a model over sessions.",
+    "not_tested_within": "Why the subject is left out of tests within subjects.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
     "outlier": "Whether r_with_others is three robust standard deviations below the median.",
     "component": "Number of the network of connections.",
