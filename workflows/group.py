@@ -15,6 +15,7 @@ from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
 from npi_bids.group.pretraining import PROPORTIONAL, REVERSED, UNSHRUNK, pretrained_on
+from npi_bids.group.sessions import add_sessions, visit_rows
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups, TestGroup
 
 MAP = MEASURES[0]
@@ -78,7 +79,8 @@ def init_groups_wf(
             name=f"{cohort.name}_wf".replace("-", "_"),
         )
         inputs = group_wf.inputs.inputnode
-        inputs.rows = subject_rows(cohort, out_dir)
+        inputs.visits = visit_rows(cohort, out_dir, settings.model)
+        inputs.rows = add_sessions(subject_rows(cohort, out_dir), inputs.visits)
         for measure in (MAP, *averaged):
             setattr(inputs, measure, [str(path) for path in matrices[measure]])
         for measure in _tested_measures(cohort, len(matrices[MAP])):
@@ -131,6 +133,9 @@ def init_group_wf(
     rows
         One row of variables per subject, in the order of their labels, from
         :func:`npi_bids.group.cohorts.subject_rows`.
+    visits
+        For a model over sessions, one row of variables per visit, from
+        :func:`npi_bids.group.sessions.visit_rows`; empty otherwise.
     jacobian, pearsoncorrelation, ...
         Files of each additional measure, one field for each of ``measures``.
 
@@ -141,7 +146,7 @@ def init_group_wf(
         structure of a dataset.
     """
     workflow = pe.Workflow(name=name)
-    fields = [MAP, UNSHRUNK, REVERSED, PROPORTIONAL, "rows", *measures]
+    fields = [MAP, UNSHRUNK, REVERSED, PROPORTIONAL, "rows", "visits", *measures]
     inputnode = pe.Node(niu.IdentityInterface(fields), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files"]), name="outputnode")
     describe = pe.Node(DescribeGroup(), name="describe", mem_gb=1.5)
@@ -167,7 +172,7 @@ def init_group_wf(
         workflow.connect([
             (inputnode, test, [
                 (MAP, "matrices"), (UNSHRUNK, "unshrunk"), (PROPORTIONAL, "proportional"),
-                ("rows", "rows"),
+                ("rows", "rows"), ("visits", "visits"),
             ]),
             (test, files, [("files", f"in{n_steps}")]),
         ])  # fmt: skip

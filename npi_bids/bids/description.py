@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,22 +209,59 @@ def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
         path = dataset.root / "participants.tsv"
         if not path.is_file():
             continue
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputDataError(
-                f"<{path}> cannot be read: {error}. Save it as UTF-8, as BIDS requires."
-            ) from error
-        columns = text.splitlines()[0].split("\t") if text else []
-        sidecar = path.with_suffix(".json")
-        sidecar_content: dict[str, object] = _read(sidecar)
-        described = {
-            column: sidecar_content.get(column) or {"Description": "As in the input dataset."}
-            for column in columns
-        }
-        table = {"Description": "Participants, copied from the input dataset."}
-        return {"participants.tsv": text, "participants.json": _json({**table, **described})}
+        title = "Participants, copied from the input dataset."
+        text, sidecar = _copied_table(path, title)
+        return {"participants.tsv": text, "participants.json": sidecar}
     return {}
+
+
+def sessions_file(subject: str) -> str:
+    """Return the path of the table of the sessions of a subject in a dataset.
+
+    >>> sessions_file("01")
+    'sub-01/sub-01_sessions.tsv'
+    """
+    return f"sub-{subject}/sub-{subject}_sessions.tsv"
+
+
+def session_files(datasets: Sequence[Dataset], subjects: Iterable[str]) -> dict[str, str]:
+    """Return the tables of the sessions of subjects, copied from the first input that has them.
+
+    Raises
+    ------
+    InputDataError
+        A table cannot be read.
+    """
+    files: dict[str, str] = {}
+    for name in map(sessions_file, sorted(subjects)):
+        for dataset in datasets:
+            if (dataset.root / name).is_file():
+                title = "Sessions of the participant, copied from the input dataset."
+                text, sidecar = _copied_table(dataset.root / name, title)
+                files |= {name: text, name.replace(".tsv", ".json"): sidecar}
+                break
+    return files
+
+
+def _copied_table(path: Path, title: str) -> tuple[str, str]:
+    """Return a table of the input and its sidecar, which describes every column."""
+    text = _read_text(path)
+    columns = text.splitlines()[0].split("\t") if text else []
+    described = _read(path.with_suffix(".json"))
+    content = {
+        column: described.get(column) or {"Description": "As in the input dataset."}
+        for column in columns
+    }
+    return text, _json({"Description": title, **content})
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputDataError(
+            f"<{path}> cannot be read: {error}. Save it as UTF-8, as BIDS requires."
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:

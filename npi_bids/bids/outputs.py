@@ -34,6 +34,7 @@ WITHIN_GROUP = ("sub", "ses", "run")  # entities that differ within a group
 UNITS = "logs/units"
 QUALITY_TABLE = "logs/quality.tsv"
 GROUP_TABLE = "logs/group.tsv"
+KINDS_FILE = "logs/fit_kind.toml"  # settings of the most frequent choices of all fits
 CLAIM = "logs/configuration.json"
 TEST = "Test"  # how the label of a contrast begins
 _LONGEST_LABEL = 60

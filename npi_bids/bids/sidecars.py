@@ -77,6 +77,9 @@ _COLUMNS = {
     "fc_r": "Correlation of the map with functional connectivity; mean over maps.",
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",
+    "kind": "What the fit of the maps chose; maps of different kinds are on different scales.",
+    "n_sessions": "Number of sessions of the subject in a model over sessions.",
+    "not_tested_within": "Why the subject is left out of tests within subjects.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
     "outlier": "Whether r_with_others is three robust standard deviations below the median.",
     "component": "Number of the network of connections.",
@@ -523,6 +526,12 @@ class GroupFields(SubjectFields):
     trimmed_share: float = entry(
         "Fraction that the trimmed mean leaves out.", default=float("nan")
     )
+    kinds_of_fit: Mapping[str, int] = entry(
+        "Number of subjects of each kind of fit.", factory=dict, omit=True
+    )
+    mixed_kinds: str = entry(
+        "Caution about a group of several kinds of fit.", default="", omit=True
+    )
     group_verdict: str = entry(
         "What the mean map can be trusted for, in words.", default="", omit=True
     )
@@ -556,6 +565,39 @@ class ContrastFields(SubjectFields):
     columns: tuple[str, ...] = entry("Columns of the design matrix.")
     left_out: Mapping[str, str] = entry("Subjects that are left out, with the reason.")
     paired: tuple[str, ...] | None = entry("Sessions whose difference is tested.", default=None)
+    error_term: str | None = entry(
+        "Whether visits of the same subjects are compared (within subjects), or means of subjects "
+        "(between subjects); missing where the model is not over sessions.",
+        default=None,
+        omit=True,
+    )
+    number_of_visits: int | None = entry("Number of visits.", default=None, omit=True)
+    components_per_subject: int | None = entry(
+        "Number of comparisons of visits per subject that are tested together.",
+        default=None,
+        omit=True,
+    )
+    varying_within: tuple[str, ...] = entry(
+        "Variables of the model that vary within subjects.", default=(), omit=True
+    )
+    varying_within_and_between: tuple[str, ...] = entry(
+        "Those among them whose mean differs between subjects. Their effects are tested within "
+        "subjects; their means are covariates of tests between subjects.",
+        default=(),
+        omit=True,
+    )
+    box_epsilon: float | None = entry(
+        "Factor of the degrees of freedom of parametric p of an F test within subjects.",
+        default=None,
+        omit=True,
+    )
+    kind_association: float | None = entry(
+        "p of an association of the kind of fit with the contrast, by permutation; missing where "
+        "there is one kind.",
+        default=None,
+        omit=True,
+    )
+    kind_caution: str = entry("Caution about an associated kind of fit.", default="", omit=True)
     harmonized_over: str | None = entry("Column whose effect ComBat removed.", default=None)
     exchanged_within: str | None = entry(
         "Column that defines the blocks within which residuals are exchanged.", default=None

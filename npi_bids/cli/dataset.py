@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.description import atlas_files, dataset_files, descriptions
+from npi_bids.bids.description import (
+    atlas_files,
+    dataset_files,
+    descriptions,
+    session_files,
+)
 from npi_bids.bids.layout import Dataset, find_datasets
 from npi_bids.cli.parser import Request
 from npi_bids.errors import InputDataError, SettingsError
@@ -143,12 +148,14 @@ def write_dataset(
     datasets: Sequence[Dataset],
     atlases: Sequence[AtlasSpec],
     strategies: Mapping[str, str],
+    subjects: Iterable[str] = (),
 ) -> None:
     """Write the files that describe the output dataset, where they are missing or differ.
 
-    ``strategies`` explain each value of ``desc`` in words.
+    ``strategies`` explain each value of ``desc`` in words; tables of the sessions of ``subjects``
+    are copied.
     """
-    texts = dataset_files(out_dir, datasets, strategies)
+    texts = dataset_files(out_dir, datasets, strategies) | session_files(datasets, subjects)
     for spec in atlases:
         texts |= atlas_files(spec)
     for name, text in texts.items():

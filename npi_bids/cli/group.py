@@ -11,7 +11,7 @@ from pathlib import Path
 
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.layout import find_datasets, list_subjects
-from npi_bids.bids.outputs import CLAIM, GROUP_TABLE
+from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, KINDS_FILE
 from npi_bids.cli.dataset import update_descriptions
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
@@ -22,6 +22,7 @@ from npi_bids.errors import (
 )
 from npi_bids.group.cohorts import (
     RESULT_COLUMNS,
+    SESSION,
     Cohort,
     find_cohorts,
     paired_models,
@@ -30,15 +31,27 @@ from npi_bids.group.cohorts import (
     tested_rows,
 )
 from npi_bids.group.design import MOTION, build_model, check_formula, formula_columns
+from npi_bids.group.kinds import count_kinds, describe_mixture
 from npi_bids.group.selection import (
     Membership,
     check_exclusions,
     read_exclusions,
     read_participants,
 )
+from npi_bids.group.sessions import (
+    build_visit_model,
+    check_options_of_visits,
+    left_out_visits,
+    session_columns,
+    varies_over_visits,
+    visit_rows,
+)
+from npi_bids.group.settings import ModelSettings
 from npi_bids.io.claim import claim_dataset
+from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
-from npi_bids.wording import count_noun
+from npi_bids.surrogates.choices import majority_settings, read_choices
+from npi_bids.wording import count_noun, join_items
 from npi_bids.workflows.group import init_groups_wf
 
 _logger = logging.getLogger(__name__)
@@ -69,8 +82,11 @@ def check_model(request: Request) -> None:
     roots = [*(dataset.root for dataset in datasets), request.out_dir]
     tables = [root for root in roots if (root / "participants.tsv").is_file()]
     people = read_participants(tables[0]) if tables else {}
-    columns = participant_columns(next(iter(people.values()), {}))
-    check_formula(request.group.model, [*RESULT_COLUMNS, *columns])
+    columns = [*RESULT_COLUMNS, *participant_columns(next(iter(people.values()), {}))]
+    of_sessions = [name for root in roots for name in session_columns(root, present, columns)]
+    check_formula(request.group.model, [*columns, SESSION, *of_sessions])
+    if varies_over_visits(request.group.model, of_sessions):
+        check_options_of_visits(request.group.model)
     _check_contrasts(request, people, present)
 
 
@@ -133,6 +149,10 @@ def _warn_of_renamed_columns(out_dir: Path) -> None:
 def _check_design(cohort: Cohort, request: Request) -> None:
     """Build the design of a group as its test will, and log it."""
     model = request.group.model
+    visits = visit_rows(cohort, request.out_dir, model)
+    if visits:
+        _check_visit_model(cohort, visits, model)
+        return
     rows = tested_rows(cohort, subject_rows(cohort, request.out_dir), model.paired)
     built = build_model(rows, model)
     _logger.info(
@@ -144,6 +164,34 @@ def _check_design(cohort: Cohort, request: Request) -> None:
         _logger.info("Column %s", column)
     for row, reason in built.reasons.items():
         _logger.info("Left out of the test: %s, %s", rows[row]["participant_id"], reason)
+
+
+def _check_visit_model(
+    cohort: Cohort, rows: list[dict[str, object]], settings: ModelSettings
+) -> None:
+    """Build the tests of a model over sessions, and log them and who is left out of each."""
+    model = build_visit_model(rows, settings)
+    _logger.info(
+        "Model of %s: %s, over %s of %s; within subjects vary %s",
+        cohort.name, model.built.formula, count_noun(len(model.participants), "visit"),
+        count_noun(len(model.subjects), "subject"), join_items(model.varying_names),
+    )  # fmt: skip
+    for visit, reason in left_out_visits(model, rows).items():
+        _logger.info("Left out of the model: %s, %s", visit, reason)
+    if mixed := model.mixed_names:
+        _logger.warning(
+            "%s: %s within subjects, and the mean differs between them. The effect is tested "
+            "within subjects; the mean of a subject is a covariate of tests between subjects",
+            join_items(mixed), "varies" if len(mixed) == 1 else "vary",
+        )  # fmt: skip
+    for contrast in model.built.design.contrasts:
+        tested = model.test(contrast)
+        _logger.info(
+            "Test %s: %s, over %s of %s", contrast.name, tested.stratum,
+            count_noun(tested.n_visits, "visit"), count_noun(len(tested.subjects), "subject"),
+        )  # fmt: skip
+        for subject, reason in tested.left_out.items():
+            _logger.info("Left out of the test %s: %s, %s", contrast.name, subject, reason)
 
 
 def describe_plan(request: Request) -> str:
@@ -178,6 +226,8 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     for cohort in cohorts:
         subjects = count_noun(len(cohort.subjects), "subject")
         _logger.info("Averaging %s: %s", subjects, cohort.name)
+        if mixture := describe_mixture(count_kinds(subject_rows(cohort, request.out_dir))):
+            _logger.warning("%s: %s", cohort.name, mixture)
     for cohort in cohorts if request.group.model.paired else ():
         for subject, reason in paired_models(cohort, request.group.model.paired)[1].items():
             _logger.info("Left out of the test: sub-%s, %s", subject, reason)
@@ -198,8 +248,27 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
         if not succeeded:
             return _log_failures(run_dir)
         _write_members(members, request.out_dir)
+        _write_kinds(cohorts, request.out_dir)
         update_descriptions(request.out_dir)
     return 0
+
+
+def _write_kinds(cohorts: Sequence[Cohort], out_dir: Path) -> None:
+    """Write the settings of the most frequent choices where subjects differ in their kind of fit.
+
+    ``--config-file`` reads them for a second run of the participant level.
+    """
+    path = out_dir / KINDS_FILE
+    models = [model for cohort in cohorts for models in cohort.subjects.values()
+              for model in models]  # fmt: skip
+    kinds = [read_choices(model.fit.surrogate, model.fit.training) for model in models]
+    settings = majority_settings(kinds)
+    if len(set(kinds)) < 2 or not settings:
+        path.unlink(missing_ok=True)
+        return
+    write_text(path, "".join(f'{name} = "{value}"\n' for name, value in settings.items()))
+    _logger.info("The most frequent choices of %d fits are in <%s>: %s", len(kinds), path,
+                 ", ".join(f"{name} {value}" for name, value in settings.items()))  # fmt: skip
 
 
 def _shared_configuration(cohorts: Sequence[Cohort]) -> str:

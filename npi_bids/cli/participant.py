@@ -108,7 +108,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
-        write_dataset(request.out_dir, inputs.datasets, specs, strategies)
+        write_dataset(request.out_dir, inputs.datasets, specs, strategies, subjects)
     tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
     check_tasks_passband(tasks, request)
     return _classify_models(request, inputs.datasets, tasks, done)

@@ -35,6 +35,7 @@ from npi_bids.group.description import (
     measure_repeatability,
 )
 from npi_bids.group.direction import GroupDirection, assess_direction, write_changes
+from npi_bids.group.kinds import count_kinds, describe_mixture
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.motion import MotionEffect, motion_effect
 from npi_bids.group.pretraining import describe_tested, why_not_tested
@@ -228,6 +229,8 @@ def save_description(
         tested_measure=tested.measure,
         tested_as_they_are=describe_tested(tested.measure, mean=True),
         window_power=weights.power,
+        kinds_of_fit=(kinds := count_kinds(rows)),
+        mixed_kinds=describe_mixture(kinds),
     )
     group = _Group(stack, tested, regions, weighing)
     direction = _assess_direction(tested, matrices.reversed, weights.values, folder)

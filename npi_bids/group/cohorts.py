@@ -24,13 +24,15 @@ from npi_bids.group.selection import (
     read_participants,
     select_models,
 )
+from npi_bids.surrogates.families import name_kind
 from npi_bids.wording import count_noun
 
 # Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
     *("participant_id", "n_maps", "mean_fd", "minutes", "n_windows", "verdict", "r_split"),
-    *("expected_r", "fc_r", "stripe_share"),
+    *("expected_r", "fc_r", "stripe_share", "kind"),
 )
+SESSION = "session"  # column of the visits of subjects
 # Columns that the description of a group adds to them.
 _ADDED_COLUMNS = ("r_with_others", "outlier")
 
@@ -136,7 +138,9 @@ def participant_columns(columns: Iterable[str]) -> dict[str, str]:
     {'age': 'age', 'participants_mean_fd': 'mean_fd'}
     """
     return {
-        f"participants_{name}" if name in (*RESULT_COLUMNS, *_ADDED_COLUMNS) else name: name
+        f"participants_{name}"
+        if name in (*RESULT_COLUMNS, *_ADDED_COLUMNS, SESSION)
+        else name: name
         for name in columns
         if name != "participant_id"
     }
@@ -156,26 +160,34 @@ def subject_rows(cohort: Cohort, root: Path) -> list[dict[str, object]]:
     columns = participant_columns(next(iter(participants.values()), {}))
     rows: list[dict[str, object]] = []
     for subject, models in sorted(cohort.subjects.items()):
-        runs = [sidecar for model in models for _, sidecar in model.runs()]
-        quality = [model.fit.quality for model in models]
-        verdicts = [model.fit.verdict for model in models]
         participant = participants.get(subject, {})
         rows.append(
             {
-                "participant_id": f"sub-{subject}",
-                "n_maps": len(models),
-                "mean_fd": mean_displacement(runs),
-                "minutes": sum(run.samples_kept * run.repetition_time for run in runs) / 60,
-                "n_windows": sum(figures.n_windows for figures in quality),
-                "verdict": min(verdicts, key=VERDICTS.index),
-                "r_split": _mean(figures.r_split for figures in quality),
-                "expected_r": _mean(figures.expected_r for figures in quality),
-                "fc_r": _mean(figures.fc_r for figures in quality),
-                "stripe_share": _mean(figures.stripe_share for figures in quality),
+                **model_row(subject, models),
                 **{name: participant.get(column) or "n/a" for name, column in columns.items()},
             }
         )
     return rows
+
+
+def model_row(subject: str, models: Sequence[Model]) -> dict[str, object]:
+    """Return what the results say of a subject, from some of its models: ``RESULT_COLUMNS``."""
+    runs = [sidecar for model in models for _, sidecar in model.runs()]
+    quality = [model.fit.quality for model in models]
+    verdicts = [model.fit.verdict for model in models]
+    return {
+        "participant_id": f"sub-{subject}",
+        "n_maps": len(models),
+        "mean_fd": mean_displacement(runs),
+        "minutes": sum(run.samples_kept * run.repetition_time for run in runs) / 60,
+        "n_windows": sum(figures.n_windows for figures in quality),
+        "verdict": min(verdicts, key=VERDICTS.index),
+        "r_split": _mean(figures.r_split for figures in quality),
+        "expected_r": _mean(figures.expected_r for figures in quality),
+        "fc_r": _mean(figures.fc_r for figures in quality),
+        "stripe_share": _mean(figures.stripe_share for figures in quality),
+        "kind": " and ".join(dict.fromkeys(map(_kind, models))),
+    }
 
 
 def tested_rows(
@@ -271,6 +283,10 @@ def pair_files(
         if first in by_session and second in by_session:
             pairs[subject] = (by_session[first], by_session[second])
     return pairs
+
+
+def _kind(model: Model) -> str:
+    return name_kind(model.fit.surrogate, model.fit.training)
 
 
 def _mean(values: Iterable[float]) -> float | None:

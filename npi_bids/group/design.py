@@ -44,6 +44,10 @@ class BuiltDesign:
         The formula as fitted, with the terms that were added.
     columns
         How each column of the table is used, in words.
+    terms
+        The columns of the design as products of factors.
+    factor_values
+        Each factor over the included rows: centred numbers, or indices of levels.
     """
 
     design: Design
@@ -51,6 +55,8 @@ class BuiltDesign:
     reasons: dict[int, str]
     formula: str
     columns: tuple[str, ...] = ()
+    terms: Columns | None = None
+    factor_values: tuple[Array, ...] = ()
 
     @property
     def covariates(self) -> Array:
@@ -93,8 +99,8 @@ def check_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
     """
     for name in names:
         column = table[name].dropna()
-        if pd.api.types.is_numeric_dtype(column):
-            continue
+        if pd.api.types.is_numeric_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
+            continue  # numbers, or what is known to be levels
         texts = column.astype("str")
         _check_spelling(name, list(dict.fromkeys(texts)))
         missing = sorted({text for text in texts if text.casefold() in _MISSING_VALUES})
@@ -307,7 +313,13 @@ def build_design(
     _check_fit(design, parsed, included)
     tested = columns.contrasts(contrasts, untested=MOTION if added else "")
     used = tuple(describe_columns(_with_levels(parsed, table, blocks), needed))
-    return BuiltDesign(replace(design, contrasts=tested), rows, reasons, parsed.text, used)
+    numbers = tuple(
+        factor.numbers if factor.levels else factor.numbers - factor.numbers.mean()
+        for factor in values
+    )
+    return BuiltDesign(
+        replace(design, contrasts=tested), rows, reasons, parsed.text, used, columns, numbers
+    )
 
 
 def _list_available(columns: Sequence[str]) -> str:

@@ -63,6 +63,14 @@ class Design:
     weights
         Shape (n_subjects,); weights of the subjects, in proportion to the inverse variance of
         their maps; equal if None.
+    n_components
+        Number of rows of each subject, which follow each other and are exchanged together: the
+        components of an effect within subjects that has several degrees of freedom. Everything
+        of shape (n_subjects,) has one entry per row then.
+    epsilon
+        Factor of the degrees of freedom of an F test of several components: 1 if they have the
+        same variance and are not correlated, down to 1 / n_components (Box 1954,
+        doi:10.1214/aoms/1177728717).
     """
 
     matrix: Array
@@ -70,6 +78,13 @@ class Design:
     contrasts: tuple[Contrast, ...]
     blocks: Array
     weights: Array | None = None
+    n_components: int = 1
+    epsilon: float = 1.0
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects."""
+        return len(self.matrix) // self.n_components
 
     @property
     def root_weights(self) -> Array:
@@ -81,9 +96,10 @@ class Design:
     def __post_init__(self) -> None:
         n_rows, n_columns = self.matrix.shape
         if n_rows - n_columns < 1:
+            needed = n_columns // self.n_components + 1
             raise NoUsableDataError(
-                f"{n_rows} subjects are too few for a model of {n_columns} columns "
-                f"({', '.join(self.columns)}); at least {n_columns + 1} are needed."
+                f"{self.n_subjects} subjects are too few for a model of {n_columns} columns "
+                f"({', '.join(self.columns)}); at least {needed} are needed."
             )
         # Columns of unit length, so that the rank does not depend on their units.
         scaled = self.matrix / np.linalg.norm(self.matrix, axis=0).clip(1e-300)
@@ -91,7 +107,7 @@ class Design:
         if rank < n_columns:
             raise SettingsError(
                 f"The columns of the model depend on each other: {', '.join(self.columns)} have "
-                f"rank {rank} over {n_rows} subjects. Leave one out, or merge redundant "
+                f"rank {rank} over {self.n_subjects} subjects. Leave one out, or merge redundant "
                 "levels."
             )
 
@@ -156,7 +172,8 @@ def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
             )
         block_results[_FITTED.index("variance"), constant] = np.nan
         fitted[:, edges] = block_results
-    return _test(dict(zip(_FITTED, fitted, strict=True)), contrast, n_rows)
+    fitted[_FITTED.index("n")] /= design.n_components
+    return _test(dict(zip(_FITTED, fitted, strict=True)), contrast, design)
 
 
 def _is_constant(block: Array) -> Mask:
@@ -171,7 +188,7 @@ def _is_constant(block: Array) -> Mask:
     return constant
 
 
-def _test(fitted: dict[str, Array], contrast: Contrast, n_subjects: int) -> Estimate:
+def _test(fitted: dict[str, Array], contrast: Contrast, design: Design) -> Estimate:
     """Return the tests of the fitted edges, with moderated variances."""
     variance, free, numerator = (fitted[name] for name in ("variance", "free", "numerator"))
     moderated, df = moderate(variance, free, prior_variance(variance, free))
@@ -182,8 +199,9 @@ def _test(fitted: dict[str, Array], contrast: Contrast, n_subjects: int) -> Esti
             p = 2 * student.sf(np.abs(statistic), df)
         else:
             statistic = numerator / moderated
-            p = fisher.sf(statistic, len(contrast.matrix), df)
-    q = fdr_q_values(p) if n_subjects >= FEWEST_FOR_Q else np.full_like(p, np.nan)
+            epsilon = design.epsilon
+            p = fisher.sf(statistic, epsilon * len(contrast.matrix), epsilon * df)
+    q = fdr_q_values(p) if design.n_subjects >= FEWEST_FOR_Q else np.full_like(p, np.nan)
     error = fitted["root_spread"] * np.sqrt(moderated)
     return Estimate(fitted["effect"], error, statistic, p, q, fitted["n"], df)
 
@@ -271,6 +289,7 @@ def depends_on_mean(design: Design, contrast: Contrast) -> bool:
     (True, False)
     """
     inverse = np.linalg.pinv(design.matrix)
+    inverse = inverse.reshape(len(inverse), design.n_subjects, design.n_components)
     shift = contrast.matrix @ inverse.sum(axis=1)
     scale = np.abs(contrast.matrix) @ np.abs(inverse).sum(axis=1)  # whatever the units of columns
     return bool((np.abs(shift) > _SINGULAR * scale).any())

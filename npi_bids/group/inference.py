@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
+
+import numpy as np
 
 from npi_bids.bids.outputs import CATALOGUE, CONTRAST_OUTPUTS, contrast_labels
 from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFields
@@ -20,10 +22,12 @@ from npi_bids.group.analysis import GroupTarget
 from npi_bids.group.design import BuiltDesign, build_model, list_sites, select_maps
 from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, drop_test, estimate
 from npi_bids.group.harmonization import harmonise
+from npi_bids.group.kinds import describe_association, kind_association
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
 from npi_bids.group.pretraining import describe_tested, why_not_tested
 from npi_bids.group.scan_length import correlate_with_windows, describe_length
+from npi_bids.group.sessions import build_visit_model, left_out_visits
 from npi_bids.group.settings import ModelSettings, PermuteSettings
 from npi_bids.group.subject_weights import fit_weights
 from npi_bids.group.tables import (
@@ -35,6 +39,7 @@ from npi_bids.group.tables import (
     permuted_columns,
     region_table,
 )
+from npi_bids.group.within_subject import WITHIN, SubjectTest, VisitModel
 from npi_bids.io.region_tables import Regions
 from npi_bids.records import Array, ECResult
 
@@ -104,11 +109,56 @@ def save_tests(
             stack = maps.load(folder, mean=on_stack)
             tests[on_stack] = fitted.prepare(stack, folder / stack.measure)
         test, fields = tests[on_stack]
-        contrast_fields = test.add_contrast(contrast, fields)
-        test.save_edges(contrast, label, contrast_fields)
-        test.save_regions(contrast, label, contrast_fields)
-        test.save_networks(contrast, label, contrast_fields)
+        test.save(contrast, label, fields)
     return [contrast.name for contrast in contrasts]
+
+
+def save_visit_tests(
+    maps: TestedMaps,
+    rows: Sequence[Mapping[str, object]],
+    target: GroupTarget,
+    settings: tuple[ModelSettings, PermuteSettings],
+    folder: Path,
+    network_table: str = "",
+) -> list[str]:
+    """Test every contrast of a model over visits, within or between subjects.
+
+    Parameters
+    ----------
+    maps
+        Maps of all visits, one per row.
+    rows
+        One row of variables for each visit, in the order of the maps.
+    target, settings, folder, network_table
+        As :func:`save_tests`.
+
+    Returns
+    -------
+    list of str
+        Names of the contrasts.
+    """
+    visits = build_visit_model(rows, settings[0])
+    fitted = _Model(visits.built, rows, target, settings, network_table)
+    contrasts = visits.built.design.contrasts
+    stacks: dict[bool, MapStack] = {}
+    for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
+        tested = visits.test(next(contrast for contrast in contrasts if contrast.name == name))
+        of_mean = tested.stratum != WITHIN and depends_on_mean(tested.design, tested.contrast)
+        on_stack = of_mean or not maps.proportional
+        if on_stack not in stacks:
+            stacks[on_stack] = maps.load(folder, mean=on_stack)
+        test, power = fitted.prepare_visits(stacks[on_stack], tested, folder / label)
+        fields = replace(
+            _visit_fields(visits, tested, rows, settings),
+            tested_measure=stacks[on_stack].measure,
+            window_power=power,
+        )
+        test.save(tested.contrast, label, fields)
+    return [contrast.name for contrast in contrasts]
+
+
+def _unchanged(values: Array) -> tuple[Array, None]:
+    return values, None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,24 +190,73 @@ class _Model:
             tested_measure=stack.measure,
             window_power=weights.power,
         )
-        return _Test(maps, regions, design, correction, self.target, n_windows), fields
+        test = _Test(maps, regions, design, correction, self.target, n_windows, self._included,
+                     _unchanged)  # fmt: skip
+        return test, fields
+
+    def prepare_visits(
+        self, stack: MapStack, tested: SubjectTest, folder: Path
+    ) -> tuple[_Test, float]:
+        """Return the test of the maps of visits, and the power of the subjects' weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        maps = select_maps(stack.maps, self.built.rows, folder / "visits.npy")
+        edges, design = tested.prepare(maps, folder / "estimates.npy")
+        information = np.repeat(tested.information, design.n_components)
+        weights = fit_weights(edges, design.matrix, information)
+        design = replace(design, weights=weights.values)
+        regions = Regions(self.target.regions_file, stack.labels, self.network_table)
+        test = _Test(edges, regions, design, self.settings[1], self.target, information,
+                     self._included, tested.prepare, maps)  # fmt: skip
+        return test, weights.power
+
+    @property
+    def _included(self) -> list[Mapping[str, object]]:
+        """Rows of variables that the model includes."""
+        return [row for row, inside in zip(self.rows, self.built.rows, strict=True) if inside]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Test:
-    """The maps of a group, their design, and where the results go."""
+    """What is tested of a group, its design, and where the results go.
 
-    maps: Array
+    ``edges`` are one map per row of the design. ``estimate_rows`` gives the same of other values,
+    and their design where that depends on them; ``visits`` are the maps that these come from, if
+    they are not ``edges``.
+    """
+
+    edges: Array
     regions: Regions
     design: Design
     correction: PermuteSettings
     target: GroupTarget
     n_windows: Array
+    rows: Sequence[Mapping[str, object]]
+    estimate_rows: Callable[[Array], tuple[Array, Design | None]]
+    visits: Array | None = None
+
+    @property
+    def maps(self) -> Array:
+        """Maps of which regions and networks are figures."""
+        return self.edges if self.visits is None else self.visits
+
+    def save(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
+        """Test a contrast of edges, regions and networks, and write the results."""
+        contrast_fields = self.add_contrast(contrast, fields)
+        self.save_edges(contrast, label, contrast_fields)
+        self.save_regions(contrast, label, contrast_fields)
+        self.save_networks(contrast, label, contrast_fields)
+
+    def _rows(self, values: Array) -> tuple[Array, Design]:
+        """Return values of the rows of the design, with the weights of the maps."""
+        rows, design = self.estimate_rows(values)
+        if design is None:
+            return rows, self.design
+        return rows, replace(design, weights=self.design.weights)
 
     def add_contrast(self, contrast: Contrast, fields: ContrastFields) -> ContrastFields:
         """Add the fields of a contrast to the fields of its model."""
         of_mean = depends_on_mean(self.design, contrast)
-        against_zero = of_mean and not fields.paired
+        against_zero = self._is_of_mean(contrast, fields) and not fields.paired
         why_untested = why_not_tested(
             self.target.pretrained_on, fields.tested_measure, mean=against_zero
         )
@@ -168,6 +267,11 @@ class _Test:
         if caution:
             _logger.warning("%s: %s", contrast.name, caution)
         is_permuted = self.correction.n_permutations and not why_untested
+        kind_p = None
+        if not self._is_of_mean(contrast, fields):
+            kind_p = kind_association(
+                self.rows, self.design, contrast, fields.seed, self.estimate_rows
+            )
         permuted_by = "changes of sign" if of_mean else "exchange of residuals"
         return replace(
             fields,
@@ -176,23 +280,26 @@ class _Test:
             statistic=contrast.statistic,
             permutations=self.correction.n_permutations if is_permuted else 0,
             permuted_by=permuted_by if is_permuted else None,
+            box_epsilon=self.design.epsilon if self.design.n_components > 1 else None,
             not_tested=why_untested,
             tested_as_they_are=describe_tested(fields.tested_measure, mean=against_zero),
             correlation_with_windows=correlation if isfinite(correlation) else None,
             length_caution=caution,
+            kind_association=kind_p,
+            kind_caution=describe_association(kind_p),
         )
 
     def save_edges(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
         """Test every edge, and networks of edges."""
         labels, network_statistic = self.regions.labels, self.correction.network_statistic
         n = len(labels)
-        result = self._estimate(self.maps, contrast, fields)
+        result = self._estimate(self.edges, self.design, contrast, fields)
         permuted = None
         if self.correction.n_permutations:
             permuted = (
                 blank_result(n)
                 if fields.not_tested
-                else permute(self.maps, n, self.design, contrast, self.correction)
+                else permute(self.edges, n, self.design, contrast, self.correction)
             )
         edge_fields = replace(fields, edges_permuted=permuted.n_tested if permuted else None)
         for output_name, values in _statistics(result, permuted, network_statistic).items():
@@ -209,10 +316,10 @@ class _Test:
 
     def save_regions(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
         """Test the figures of regions; those of one sign are not tested against 0."""
-        of_mean = depends_on_mean(self.design, contrast)
+        of_mean = self._is_of_mean(contrast, fields)
         columns = {}
         for figure, values in flow_stack(self.maps, len(self.regions.labels)).items():
-            result = self._estimate(values, contrast, fields)
+            result = self._estimate(*self._rows(values), contrast, fields)
             one_signed = of_mean and figure in ONE_SIGNED
             columns[figure] = estimate_columns(drop_test(result) if one_signed else result)
         table = region_table(self.regions, columns)
@@ -227,22 +334,54 @@ class _Test:
         labels = self.regions.labels
         for grouping, networks in groupings(labels, self.regions.networks).items():
             values, names = network_stack(self.maps, labels, networks)
-            columns = estimate_columns(self._estimate(values, contrast, fields))
+            values, design = self._rows(values)
+            columns = estimate_columns(self._estimate(values, design, contrast, fields))
             if edgewise.n_permutations and varying_edges(values).any():
                 n = len(names)
                 permuted = (
                     blank_result(n)
                     if fields.not_tested
-                    else permute(values, n, self.design, contrast, edgewise, diagonal=True)
+                    else permute(values, n, design, contrast, edgewise, diagonal=True)
                 )
                 columns |= permuted_columns(permuted)
             pairs[grouping] = (names, columns)
         if pairs:
             self.target.save_table("networks", network_rows(pairs), fields, suffix=label)
 
-    def _estimate(self, values: Array, contrast: Contrast, fields: ContrastFields) -> Estimate:
-        result = estimate(values, self.design, contrast)
+    def _is_of_mean(self, contrast: Contrast, fields: ContrastFields) -> bool:
+        """Tell whether the mean of maps is tested against 0, and not a difference of visits."""
+        return depends_on_mean(self.design, contrast) and fields.error_term != WITHIN
+
+    def _estimate(
+        self, values: Array, design: Design, contrast: Contrast, fields: ContrastFields
+    ) -> Estimate:
+        result = estimate(values, design, contrast)
         return drop_test(result) if fields.not_tested else result
+
+
+def _visit_fields(
+    visits: VisitModel,
+    tested: SubjectTest,
+    rows: Sequence[Mapping[str, object]],
+    settings: tuple[ModelSettings, PermuteSettings],
+) -> ContrastFields:
+    model, correction = settings
+    return ContrastFields(
+        model=visits.built.formula,
+        columns=tested.design.columns,
+        subjects=tuple(name.removeprefix("sub-") for name in tested.subjects),
+        number_of_subjects=len(tested.subjects),
+        left_out={**left_out_visits(visits, rows), **tested.left_out},
+        error_term=tested.stratum,
+        number_of_visits=tested.n_visits,
+        components_per_subject=tested.design.n_components,
+        varying_within=visits.varying_names,
+        varying_within_and_between=visits.mixed_names,
+        exchanged_within=model.exchange_within or None,
+        network_statistic=correction.network_statistic,
+        network_threshold=correction.nbs_threshold,
+        seed=correction.group_seed,
+    )
 
 
 def _statistics(fit: Estimate, permuted: Permuted | None, networks: str) -> dict[str, Array]:

@@ -253,14 +253,16 @@ class _Run:
             yield self.statistics([self._shuffle(rng) for _ in range(number)])
 
     def _shuffle(self, rng: np.random.Generator) -> _Shuffle:
-        n = len(self.maps)
+        n, m = self.design.n_subjects, self.design.n_components
         if self.flips:
-            return _Shuffle(np.arange(n), rng.choice([-1.0, 1.0], size=n))
-        order = np.arange(n)
-        for block in np.unique(self.design.blocks):
-            rows = np.flatnonzero(self.design.blocks == block)
-            order[rows] = rng.permutation(rows)
-        return _Shuffle(order, np.ones(n))
+            signs = np.repeat(rng.choice([-1.0, 1.0], size=n), m)
+            return _Shuffle(np.arange(n * m), signs)
+        order, blocks = np.arange(n), self.design.blocks[::m]
+        for block in np.unique(blocks):
+            subjects = np.flatnonzero(blocks == block)
+            order[subjects] = rng.permutation(subjects)
+        rows = (order[:, None] * m + np.arange(m)).ravel()
+        return _Shuffle(rows, np.ones(n * m))
 
     def statistics(self, shuffles: list[_Shuffle]) -> Array:
         """Return t or F of every shuffle and edge.

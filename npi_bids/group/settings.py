@@ -59,7 +59,9 @@ class ModelSettings:
         "participants.tsv and mean_fd, minutes, r_split of the results (in backticks if not a "
         "plain word). Syntax: + - * : ( ) **, 0 or 1 (the mean), C(column), "
         'C(column, Treatment("level")), I(arithmetic), log, log2, log10, exp, sqrt, abs, center, '
-        "scale. Continuous columns are centred",
+        "scale. Continuous columns are centred. With session, or a column of "
+        "sub-*_sessions.tsv, it is a model over any number of sessions, whose effects are tested "
+        "within subjects",
         flag="model",
         metavar="FORMULA",
     )

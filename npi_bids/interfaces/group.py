@@ -142,6 +142,9 @@ class _TestInputSpec(_GroupInputSpec):
     )
     maps = Directory(exists=True, desc="folder with all maps as one array; not for paired tests")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
+    visits = traits.List(
+        traits.Dict(), desc="one row of variables per visit, for models over sessions"
+    )
     model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
     permute = traits.Dict(mandatory=True, desc="fields of PermuteSettings")
     network_table = Str("", usedefault=True, desc="table of additional networks")
@@ -160,16 +163,24 @@ class TestGroup(_GroupInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.group.cohorts import pair_files
-        from npi_bids.group.inference import TestedMaps, save_tests
-        from npi_bids.group.map_stack import read_stack, write_differences
+        from npi_bids.group.inference import TestedMaps, save_tests, save_visit_tests
+        from npi_bids.group.map_stack import read_stack, write_differences, write_stack
+        from npi_bids.group.sessions import group_by_visit
         from npi_bids.group.settings import ModelSettings, PermuteSettings
 
         folder, target = Path(runtime.cwd), self._target(runtime)
         model = ModelSettings(**self.inputs.model)
         rows = plain(self.inputs.rows)
-        if model.paired:
-            inputs = (self.inputs.proportional, self.inputs.unshrunk, self.inputs.matrices)
-            files = next(filter(None, map(_by_subject, inputs)))
+        visits = plain(self.inputs.visits) if isdefined(self.inputs.visits) else []
+        proportional = _by_subject(self.inputs.proportional)
+        files = _by_subject(self.inputs.unshrunk) or _by_subject(self.inputs.matrices)
+        save = save_tests
+        if visits:
+            rows, save = visits, save_visit_tests
+            stack = write_stack(group_by_visit(files, visits), folder / "all_visits")
+            maps = TestedMaps(stack, group_by_visit(proportional, visits))
+        elif model.paired:
+            files = proportional or files
             pairs = pair_files(files, model.paired)
             rows = [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
             maps = TestedMaps(write_differences(pairs, folder / "differences"))
@@ -177,7 +188,7 @@ class TestGroup(_GroupInterface):
             proportional = _by_subject(self.inputs.proportional)
             maps = TestedMaps(read_stack(Path(self.inputs.maps)), proportional)
         settings = model, PermuteSettings(**self.inputs.permute)
-        self._results["contrasts"] = save_tests(
+        self._results["contrasts"] = save(
             maps, rows, target, settings, folder, self.inputs.network_table
         )
         self._list_files(target)

@@ -112,7 +112,12 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
             for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
         tested.not_tested,
-        " ".join(filter(None, (tested.few_subjects, tested.tested_as_they_are))),
+        " ".join(
+            filter(
+                None,
+                (sidecar.group.mixed_kinds, tested.few_subjects, tested.tested_as_they_are),
+            )
+        ),
         sidecar.group.group_verdict,
     )
 
@@ -180,6 +185,10 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     group, origin = sidecar.group, sidecar.origin
     rows = [
         Row("subjects", str(group.number_of_subjects), ", ".join(group.subjects)),
+        Row(
+            "kinds of fit",
+            "; ".join(f"{kind}: {count}" for kind, count in group.kinds_of_fit.items()) or "n/a",
+        ),
         Row("minimum subjects per edge", str(group.minimum_subjects)),
         Row("weights", group.weights),
         Row("configuration", origin.links.configuration_hash),
@@ -286,7 +295,15 @@ def _test_section(path: Path, regions: Regions, name: str) -> TestSection:
         MatrixView(name, statistic.labels, regions.network, layers, details),
         tuple(tables),
         caution=" ".join(
-            filter(None, (test.few_subjects, test.length_caution, test.tested_as_they_are))
+            filter(
+                None,
+                (
+                    test.kind_caution,
+                    test.few_subjects,
+                    test.length_caution,
+                    test.tested_as_they_are,
+                ),
+            )
         ),
     )
 
@@ -309,17 +326,22 @@ def _untested_section(
 
 
 def _test_rows(test: ContrastFields, details: Mapping[str, Array]) -> tuple[Row, ...]:
-    covariates = "with mean FD as a covariate" if "mean_fd" in test.columns else (
-        "without mean FD as a covariate"
-    )  # fmt: skip
+    has_motion = {"mean_fd", "change of mean_fd"} & set(test.columns)
+    covariates = f"{'with' if has_motion else 'without'} mean FD as a covariate"
     left_out = "; ".join(f"{who}: {why}" for who, why in test.left_out.items())
     counts = [
         f"{label}: {int((matrix <= ALPHA).sum())}"
         for label, matrix in details.items()
         if label in ("q", *_CORRECTED)
     ]
+    error_term = [
+        Row("error term", test.error_term,
+            f"{test.number_of_visits} visits; within subjects vary "
+            f"{join_items(test.varying_within)}")
+    ] if test.error_term else []  # fmt: skip
     return (
         Row("model", test.model, covariates),
+        *error_term,
         Row("subjects", str(test.number_of_subjects), left_out),
         Row(
             f"connections at p ≤ {ALPHA:g}",

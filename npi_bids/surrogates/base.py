@@ -296,6 +296,19 @@ class TrainSettings:
         "response, filters) if the data support it (auto), or never (none)",
         choices=("auto", "none"),
     )
+    linear_part: str = option(
+        "auto",
+        "hybrid: linear part; the one that predicts held-out data better (auto), always the "
+        "Ornstein-Uhlenbeck process (process) or the vector autoregression without an observation "
+        "model (var)",
+        choices=("auto", "process", "var"),
+    )
+    residual: str = option(
+        "auto",
+        "hybrid: keep networks or a linear correction of the residuals if they pay (auto), or "
+        "never (none)",
+        choices=("auto", "none"),
+    )
     passband: tuple[str, ...] = option(
         ("auto",),
         "hybrid: fit these frequencies alone, from lowest to highest (Hz); auto: all frequencies "
@@ -343,6 +356,11 @@ class TrainSettings:
                 f"{named} selects the frequencies from which delays and gain are estimated; with "
                 "--delays none and --gain none it would not be used. Omit it, or leave one of "
                 "them at auto."
+            )
+        if self.linear_part == "var":
+            raise SettingsError(
+                f"{named} selects frequencies of the process; --linear-part var fits all of them. "
+                "Leave one of them out."
             )
 
 

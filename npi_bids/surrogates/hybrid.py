@@ -36,7 +36,7 @@ from npi_bids.surrogates.observed import (
     restore_runs,
 )
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
-from npi_bids.surrogates.ou_model_selection import subset_regions
+from npi_bids.surrogates.ou_model_selection import Choices, subset_regions
 from npi_bids.surrogates.residual_networks import (
     ResidualFit,
     fit_residual,
@@ -198,7 +198,8 @@ def fit_hybrid(
         refit, _ = fit_hybrid(train, valid, settings, trial)
         return refit, trial_log
     linear, details = _fit_linear(train, settings)
-    if isinstance(linear, ObservedOU):  # networks cannot model the state underlying the signals
+    # Networks cannot model the state underlying the signals.
+    if isinstance(linear, ObservedOU) or settings.residual == "none":
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     residual = fit_residual(
         linear, train, valid, settings, lambda windows: _refit_linear(windows, settings, linear)[0]
@@ -240,19 +241,28 @@ def _fit_linear(
         check_passband(restore_runs(subset_regions(train)), train.tr, passband)
     process, details = fit_process(train, settings.whitening)
     choices = process.choices
-    observed = _fit_observed(train, settings, process)
+    observed = None
+    if settings.linear_part != "var":
+        observed = _fit_observed(train, settings, process)
     if passband is not None:
         details = (("passband_used", float(observed is not None)), *details)
     if observed is not None:
         return observed, (*observation_details(observed.observation, train.tr), *details)
-    better = choices.var_error < (1 - VAR_GAIN) * choices.error or (
-        not choices.whitening and _mean_autocorrelation(train) < MIN_AUTOCORRELATION
+    better = settings.linear_part == "var" or (
+        settings.linear_part == "auto" and _is_var_better(train, choices)
     )
     details = (("linear_is_var", float(better)), *details)
     if not better:
         return process, details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)
+
+
+def _is_var_better(train: Windows, choices: Choices) -> bool:
+    """Tell whether the VAR predicts better, or regions have no memory."""
+    return choices.var_error < (1 - VAR_GAIN) * choices.error or (
+        not choices.whitening and _mean_autocorrelation(train) < MIN_AUTOCORRELATION
+    )
 
 
 def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> ObservedOU | None:

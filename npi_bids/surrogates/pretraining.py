@@ -231,7 +231,9 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     total = sum_moments(folds)
     chosen, errors = _choose_precision(folds, validation, choices)
     linear_is_var = support.linear == "var" or (
-        support.linear == "better" and errors["var"] < (1 - VAR_GAIN) * errors["process"]
+        support.linear == "better"
+        and settings.linear_part != "process"
+        and (settings.linear_part == "var" or errors["var"] < (1 - VAR_GAIN) * errors["process"])
     )
     identity = np.eye(len(total.counts))
     start = GroupPrior(

@@ -530,3 +530,92 @@ def test_what_is_no_prior_for_these_data_is_refused(npi_bids, tmp_path):
     sidecar.write_text(text)
     path.write_bytes(whole[:200])
     refused(path, "cannot be read as safetensors")
+
+
+def write_visits(folder):
+    """Write three sessions; that of ``sub-01`` is alone, and a link appears in the second."""
+    rng = np.random.default_rng(0)
+    write_study(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    shared = 0.4 * np.eye(6)
+    shared[3, 0] = 0.3
+    rows = []
+    for number in range(10):
+        sub = f"{number + 1:02d}"
+        rows.append({"participant_id": f"sub-{sub}", "group": "ab"[number % 2]})
+        (folder / f"sub-{sub}").mkdir()
+        sessions = []
+        for place in range(1 if number == 0 else 3):
+            weights = shared.copy()
+            weights[0, 1] = 0.45 * (place == 1)
+            run = var_run(weights, N_SAMPLES, seed=10 * number + place, labels=LABELS)
+            stem = f"sub-{sub}_ses-{place + 1:02d}_task-rest_atlas-Six"
+            func = folder / f"sub-{sub}" / f"ses-{place + 1:02d}" / "func"
+            func.mkdir(parents=True)
+            pd.DataFrame(run.data, columns=LABELS).to_csv(
+                func / f"{stem}_timeseries.tsv", sep="\t", index=False
+            )
+            about = {"RepetitionTime": 2.0, "SamplingFrequency": 0.5, "StartTime": 0}
+            (func / f"{stem}_timeseries.json").write_text(json.dumps(about))
+            sessions.append({"session_id": f"ses-{place + 1:02d}",
+                             "months": round(6 * place + rng.uniform(0, 2), 2)})  # fmt: skip
+        path = folder / f"sub-{sub}" / f"sub-{sub}_sessions.tsv"
+        pd.DataFrame(sessions).to_csv(path, sep="\t", index=False)
+    description = {"Name": "study", "BIDSVersion": "1.11.1", "DatasetType": "derivative",
+                   "GeneratedBy": [{"Name": "test"}]}  # fmt: skip
+    (folder / "dataset_description.json").write_text(json.dumps(description))
+    pd.DataFrame(rows).to_csv(folder / "participants.tsv", sep="\t", index=False)
+
+
+@pytest.mark.slow
+def test_three_sessions_are_compared_within_subjects(npi_bids, tmp_path):
+    write_visits(tmp_path / "in")
+    out = tmp_path / "out"
+    code, said, problems = npi_bids(
+        tmp_path / "in", out, "participant", "group", *OPTIONS, "--model", "session*group",
+        "--n-permutations", "199", "--min-subjects", "3",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    validate(out)
+    p, sidecar = found(out, "Fwe", "TestSession")
+    assert p.matrix[0, 1] <= 0.05
+    assert p.matrix[1, 0] > 0.05
+    assert sidecar["ErrorTerm"] == "within subjects"
+    assert (sidecar["NumberOfSubjects"], sidecar["NumberOfVisits"]) == (9, 27)
+    assert sidecar["LeftOut"]["sub-01"].startswith("one session only (01)")
+    assert "one session only (01)" in said + problems
+    assert found(out, "Fwe", "TestGroupB")[1]["ErrorTerm"] == "between subjects"
+    assert found(out, "Fwe", "TestSessionGroup")[1]["ComponentsPerSubject"] == 2
+    subjects = pd.read_table(next(out.glob("derivatives/statistics/**/*_subjects.tsv")))
+    assert subjects["n_sessions"].tolist() == [1, *[3] * 9]
+    assert subjects["not_tested_within"].notna().tolist() == [True, *[False] * 9]
+    page = (out / "group.html").read_text()
+    assert "within subjects" in page
+    assert "effect was estimated in every subject" in page
+    assert (out / "sub-02" / "sub-02_sessions.tsv").is_file()
+    code, said, problems = npi_bids(
+        "x", out, "group", "--model", "months", "--n-permutations", "19", "--min-subjects", "3",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    effect, sidecar = found(out, "Effect", "TestMonths")
+    assert sidecar["NumberOfVisits"] == 27
+    assert sidecar["VaryingWithin"] == ["months"]
+    assert np.isfinite(effect.matrix[0, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "session", "--paired", "01", "02"), "leave out --paired"),
+        (("--model", "session", "--harmonize", "group"), "--harmonize is not available"),
+    ],
+)
+def test_options_that_do_not_go_with_sessions_are_refused(npi_bids, tmp_path, words, message):
+    write_visits(tmp_path / "in")
+    code, said, problems = npi_bids(
+        tmp_path / "in", tmp_path / "out", "participant", "group", *OPTIONS, *words
+    )
+    assert code == 2
+    assert message in said + problems

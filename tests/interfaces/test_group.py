@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from npi_bids.bids.sidecars import ContrastSidecar
 from npi_bids.errors import InputDataError
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.interfaces import group
@@ -121,6 +122,31 @@ def test_pairs_are_the_second_session_less_the_first(dataset, execute):
     effect = read_matrix(by_kind(execute(node))["TestInterceptEffect"]).matrix
     assert effect[0, 1] == pytest.approx((0.1 + 0.2) / 2)
     assert effect[1, 0] == 0
+
+
+def test_visits_are_compared_within_the_subjects_that_have_them(dataset, execute):
+    inputs = group_inputs(dataset, session="*")
+    inputs["matrices"] = inputs["matrices"][:-1]  # the third subject has no second session
+    visits = [
+        {**row, "session": session, "n_windows": 100}
+        for row in group_rows()
+        for session in ("1", "2")
+    ][:-1]
+    model = asdict(ModelSettings(formula="session", motion_covariate=False))
+    permute = asdict(PermuteSettings(n_permutations=19))
+    node = group.TestGroup(
+        rows=group_rows(), visits=visits, model=model, permute=permute, **inputs
+    )
+    outputs = execute(node)
+    path = by_kind(outputs)["TestSession2Effect"]
+    effect = read_matrix(path).matrix
+    assert effect[0, 1] == pytest.approx((0.1 + 0.2) / 2)
+    assert effect[1, 0] == 0
+    test = ContrastSidecar.read(path.with_suffix(".json")).test
+    assert (test.error_term, test.number_of_visits) == ("within subjects", 4)
+    assert list(test.left_out.values()) == [
+        "one session only (1), which says nothing within the subject"
+    ]
 
 
 def test_saving_puts_files_under_their_names_in_the_dataset(dataset, execute, described):

@@ -1,0 +1,102 @@
+"""Groups of maps of different kinds of fit, which are on different scales."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from npi_bids.bids.outputs import KINDS_FILE
+from npi_bids.group.glm import Contrast, Design
+from npi_bids.group.permutation import permute, varying_edges
+from npi_bids.group.settings import PermuteSettings
+from npi_bids.records import Array
+from npi_bids.wording import count_noun, join_items
+
+KIND = "kind"  # column of the subjects' table
+ALPHA = 0.05
+_PERMUTATIONS = 999
+
+
+def count_kinds(rows: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    """Return the number of subjects (or visits) of each kind, the most frequent first.
+
+    >>> count_kinds([{"kind": "process"}, {"kind": "VAR"}, {"kind": "process"}])
+    {'process': 2, 'VAR': 1}
+    """
+    counts = Counter(str(row[KIND]) for row in rows if row.get(KIND))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def describe_mixture(counts: Mapping[str, int]) -> str:
+    """Return the caution about a group of several kinds; empty for one kind."""
+    if len(counts) < 2:
+        return ""
+    listing = join_items([f"{kind}: {count}" for kind, count in counts.items()])
+    return (
+        f"The maps of this group are of {count_noun(len(counts), 'kind')} of fit ({listing}), "
+        "which are on different scales: a difference between subjects may be one of their fits. "
+        f"Fit all subjects again into another folder with --config-file {KINDS_FILE}, which holds "
+        "the most frequent choices, or add kind to --model."
+    )
+
+
+def kind_association(
+    rows: Sequence[Mapping[str, object]],
+    design: Design,
+    contrast: Contrast,
+    seed: int,
+    estimate_rows: Callable[[Array], tuple[Array, Design | None]],
+) -> float | None:
+    """Test whether the kind of fit is associated with a contrast.
+
+    Indicators of the kinds take the place of the maps in the model, with the same covariates.
+
+    Parameters
+    ----------
+    rows
+        Rows of the subjects (or visits) in the model, with their kinds.
+    design, contrast
+        What is tested; not the mean of all maps, with which nothing can be associated.
+    seed
+        Seed of the permutations.
+    estimate_rows
+        Returns the rows of the design from values of subjects (or visits).
+
+    Returns
+    -------
+    float or None
+        Family-wise p over the kinds, by permutation; None if there is one kind, or if kinds do
+        not vary over what is compared.
+    """
+    counts = count_kinds(rows)
+    kinds = [str(row.get(KIND)) for row in rows]
+    if len(counts) < 2:
+        return None
+    size = int(np.ceil(np.sqrt(len(counts))))
+    indicators = np.zeros((len(rows), size**2))  # a square map, of which the rest does not vary
+    for column, kind in enumerate(counts):
+        indicators[:, column] = [float(name == kind) for name in kinds]
+    values, _ = estimate_rows(indicators)
+    if not varying_edges(values).any():
+        return None
+    settings = PermuteSettings(
+        n_permutations=_PERMUTATIONS, network_statistic="none", group_seed=seed
+    )
+    plain = Design(design.matrix, design.columns, (), design.blocks,
+                   n_components=design.n_components)  # fmt: skip
+    result = permute(values, size, plain, contrast, settings, diagonal=True)
+    return float(np.nanmin(result.p_fwe))
+
+
+def describe_association(p: float | None) -> str:
+    """Return the caution about a contrast with which the kind of fit is associated."""
+    if p is None or p > ALPHA:
+        return ""
+    return (
+        f"The kind of fit is associated with this contrast (family-wise p = {p:.2g}): the maps "
+        "that are compared differ in how they were fitted, and an effect cannot be told from a "
+        f"difference of their scales. Fit all subjects in the same way (--config-file "
+        f"{KINDS_FILE}), or add kind to --model."
+    )
