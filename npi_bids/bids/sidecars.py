@@ -318,9 +318,13 @@ class PretrainedOrigin(Record):
         "Whether the subject of the model is one of them; null: not known.", default=None
     )
     subject_left_out: bool | None = entry(
-        "Whether the contribution of the subject was removed.", default=None
+        "Whether the subject was left out of the group that its map is shrunk towards, as in "
+        "earlier versions.",
+        default=None,
     )
-    folds: int = entry("Number of parts of the group that were left out in turn.", default=0)
+    folds: int = entry(
+        "Number of parts of the group that were left out in turn to measure prediction.", default=0
+    )
     precision_symmetric: float = entry(
         "Precision of the prior on the symmetric part of the drift.", default=float("nan")
     )

@@ -205,7 +205,7 @@ def test_weights_survive_the_disk(tmp_path):
 @pytest.mark.parametrize("surrogate", ["hybrid", "mou", "var", "mlp"])
 def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
     settings = resolve(TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu"))
-    prior = pretrain(subjects(), settings).build_prior("x", leave_out=True)
+    prior = pretrain(subjects(), settings).build_prior("x")
     windows = cut_windows([run_of(0)], 2)
     model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, prior=prior)
     save_surrogate(model, tmp_path / "x.safetensors", family=surrogate, labels=LABELS, tr=1.0)

@@ -1,0 +1,171 @@
+"""Variance of a prior: that between the subjects of a group, from the halves of their scans."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from npi_bids.errors import NoUsableDataError
+from npi_bids.records import Mask, Windows
+from npi_bids.surrogates.between_subjects import Parts, SubjectMoments
+from npi_bids.surrogates.group_prior import (
+    GroupPrior,
+    SummedMoments,
+    fit_group_weights,
+    standardise,
+)
+from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
+from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments, weak_precision
+from npi_bids.surrogates.selection_criteria import MOST_REGIONS
+from npi_bids.surrogates.windows import split_windows
+from npi_bids.wording import count_noun, join_items
+
+_LOGGER = logging.getLogger(__name__)
+_MOST_SUBJECTS = 60  # evenly spaced, of more
+_LEAST_SUBJECTS = 3
+# A half needs so many windows per region for a fit without prior; fewer regions are used otherwise.
+_WINDOWS_PER_REGION = 3
+# A smaller variance, or a negative estimate, cannot be told from none: maps are those of the group.
+_LEAST_VARIANCE = 1e-6  # (drift per sample)^2
+
+SubjectWindows = Callable[[], Iterator[tuple[str, Windows, Mask]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Variances:
+    """Variances between the subjects of a group, of z-scored signals.
+
+    Attributes
+    ----------
+    drift
+        Of an entry of the symmetric, and of the antisymmetric part of the drift.
+    weights
+        Of a weight of a VAR.
+    error
+        Mean squared one-step error of the VAR of the group, which sets the scale of the penalty.
+    n_subjects
+        Number of subjects whose halves were compared.
+    """
+
+    drift: Parts
+    weights: float
+    error: float
+    n_subjects: int
+
+    def set_prior(self, prior: GroupPrior) -> GroupPrior:
+        """Return a prior with the precision and the penalty of these variances.
+
+        The precisions are those of an entry of the drift, which is the sum of its two parts: half
+        of it is the variance of each part if both vary alike.
+        """
+        precision = (
+            _precision(2 * self.drift.symmetric),
+            _precision(2 * self.drift.antisymmetric),
+        )
+        return replace(
+            prior,
+            choices=replace(prior.choices, precision=precision),
+            penalty=self.error * _precision(self.weights),
+        )
+
+    def warn(self, *, linear_is_var: bool) -> None:
+        """Warn of parts in which subjects do not differ beyond noise."""
+        parts = {"the weights": self.weights} if linear_is_var else {
+            "the symmetric part": self.drift.symmetric,
+            "the antisymmetric part": self.drift.antisymmetric,
+        }  # fmt: skip
+        if absent := [name for name, variance in parts.items() if variance <= _LEAST_VARIANCE]:
+            _LOGGER.warning(
+                "Halves of the scans of %s show no differences between subjects in %s; there, the "
+                "maps of all subjects are that of the group",
+                count_noun(self.n_subjects, "subject"), join_items(absent),
+            )  # fmt: skip
+
+
+def _precision(variance: float) -> float:
+    return 1 / max(variance, _LEAST_VARIANCE)
+
+
+def select_regions(usable: Mask, most: int) -> Mask:
+    """Return a mask of at most so many of the usable regions, evenly spaced."""
+    regions = np.flatnonzero(usable)
+    if regions.size > most:
+        regions = regions[np.linspace(0, regions.size - 1, most).astype(int)]
+    return np.isin(np.arange(usable.size), regions)
+
+
+def estimate_variances(
+    subjects: SubjectWindows, prior: GroupPrior, total: SummedMoments, n_subjects: int
+) -> Variances:
+    """Estimate the variances between subjects from the covariance of the halves of their scans.
+
+    Parameters
+    ----------
+    subjects
+        Yields label, windows and covered regions of each subject.
+    prior
+        Process and VAR of the group, with its choices, from which the fits of the halves start.
+    total
+        Moments of all subjects.
+    n_subjects
+        Number of subjects.
+
+    Raises
+    ------
+    NoUsableDataError
+        If the halves of fewer than three subjects can be compared.
+    """
+    n_windows = int(total.counts.max()) // n_subjects
+    most = max(2, min(MOST_REGIONS, n_windows // 2 // _WINDOWS_PER_REGION))
+    included = select_regions(total.usable, most)
+    compared = _Comparison(int(included.sum()), prior, included)
+    step = max(1, -(-n_subjects // _MOST_SUBJECTS))
+    for number, (_, windows, covered) in enumerate(subjects()):
+        if number % step == 0 and covered[included].all():
+            compared.add(windows, included[covered])
+    if compared.n_subjects < _LEAST_SUBJECTS:
+        raise NoUsableDataError(
+            f"The halves of the scans of {count_noun(compared.n_subjects, 'subject')} can be "
+            f"compared; the differences between subjects need at least {_LEAST_SUBJECTS} that "
+            "cover the same regions and have scans of twice the number of lags."
+        )
+    moments = total.moments(included)
+    weights = compared.weights.covariance()
+    return Variances(
+        compared.drifts.covariance(),
+        weights.symmetric + weights.antisymmetric,  # of an entry, which is their sum
+        moments.error(fit_group_weights(moments)),
+        compared.n_subjects,
+    )
+
+
+class _Comparison:
+    """Fits of the halves of subjects without prior, and their covariance over subjects."""
+
+    def __init__(self, n_regions: int, prior: GroupPrior, included: Mask) -> None:
+        inside = np.ix_(included, included)
+        self.start = OU(prior.process.drift[inside], prior.process.diffusion[included])
+        self.choices = prior.choices
+        self.drifts, self.weights = SubjectMoments(n_regions), SubjectMoments(n_regions)
+        self.n_subjects = 0
+
+    def add(self, windows: Windows, included: Mask) -> None:
+        """Add a subject, unless its scan is too short to be split."""
+        try:
+            halves = split_windows(standardise(windows), 0.5)
+        except NoUsableDataError:
+            return
+        moments = [_half_moments(half, included, self.choices) for half in halves]
+        first, second = (fit_ou(half, weak_precision(half.n_windows), self.start).drift
+                         for half in moments)  # fmt: skip
+        self.drifts.add(first, second)
+        self.weights.add(*map(fit_group_weights, moments))
+        self.n_subjects += 1
+
+
+def _half_moments(half: Windows, included: Mask, choices: Choices) -> Moments:
+    past, future = make_pairs(half, choices)
+    return second_moments(past[:, included], future[:, included])
