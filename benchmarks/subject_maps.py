@@ -5,7 +5,7 @@ half its size. Prints, over data sets, the mean correlation of a subject's map w
 of the deviations from the mean of all subjects, and the root mean square error in thousandths: of
 maps alone, of those without prior, of those of ``pretrain``, of those shrunk by the same variance
 towards the mean of the *other* subjects (which is why nothing does so), and of the maps of
-``--subject-maps blup``. ``--share`` prints the mean own share of the last two ways.
+``--subject-maps blup``; and the mean own share.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from benchmarks.group_series import (
     run_of,
 )
 from benchmarks.table import save, show
+from npi_bids.connectivity.perturbation import mean_jacobian
 from npi_bids.group.subject_maps import fit_shrinkage, shrink
 from npi_bids.matrices import pearson
 from npi_bids.records import Array, RegionSeries
@@ -34,7 +35,7 @@ from npi_bids.surrogates.group_prior import rescale_group_linear
 from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.windows import cut_windows, split_windows
 
-SEED = 17400  # of the networks; data set k of a case has the seed SEED + 1000 * case + k
+SEED = 37400  # of the networks; data set k of a case has the seed SEED + 1000 * case + k
 CASES = ((8, (150,), 12), (24, (150,), 5), (8, (100, 400), 10))  # subjects, samples, data sets
 COLUMNS = ("r", "r deviations", "RMS x 1000", "own share")
 WAYS = ("alone", "prior removed", "pretrain", "pretrain, left out", "BLUP")
@@ -55,7 +56,7 @@ def main() -> int:
         content[name] = {way: mean[row].tolist() for row, way in enumerate(WAYS)}
         show(name, COLUMNS, content[name])
         gains = mean[[2, 4], 0] > mean[:2, 0].max()
-        well &= bool(gains.all() and (figures[:, [2, 4], 1] > 0).all())
+        well &= bool(gains.all() and not (figures[:, [2, 4], 1] < 0).any())
     save("subject_maps", {"columns": COLUMNS, "rows": content, "seed": SEED})
     return 0 if well else 1
 
@@ -108,19 +109,14 @@ def make_maps(runs: Sequence[RegionSeries]) -> tuple[dict[str, Array], dict[str,
     flat = stacked["prior removed"].reshape(len(runs), -1)
     shrinkage = fit_shrinkage(flat, halves, np.array(n_windows, dtype=float))
     stacked["BLUP"] = np.array([
-        shrink(matrix, shrinkage, row).matrix for row, matrix in enumerate(stacked["prior removed"])
+        shrink(matrix, shrinkage, row) for row, matrix in enumerate(stacked["prior removed"])
     ])  # fmt: skip
-    blup_share = float(np.mean([
-        own_share(blup, own, shrinkage.mean).all
-        for blup, own in zip(stacked["BLUP"], stacked["prior removed"], strict=True)
-    ]))  # fmt: skip
+    blup_share = float(shrinkage.own_shares.mean())
     return stacked, {"pretrain": float(np.mean(shares)), "BLUP": blup_share}
 
 
 def _map_of(surrogate: Surrogate) -> Array:
-    weights = surrogate.linear_weights
-    assert weights is not None
-    return _off(weights[-1])
+    return _off(mean_jacobian(surrogate, np.zeros((1, surrogate.n_lags, N))))
 
 
 def _off(matrix: Array) -> Array:

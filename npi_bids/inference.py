@@ -26,7 +26,7 @@ from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.responses import respond_to_sets, response_table
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
-from npi_bids.errors import InputDataError, SettingsError, SurrogateError
+from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, SurrogateError
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import (
     Array,
@@ -747,7 +747,28 @@ def _tested_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> d
             continue
         if fitted is not None:
             matrices[name] = _infer_map(fitted, windows, refit.perturb, refit.settings.seed)
+    if "npiunshrunk" in matrices:
+        matrices |= _half_measures(surrogate, windows, refit)
     return matrices
+
+
+def _half_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> dict[str, Array]:
+    """Return the maps without prior of both halves; empty if a half is too short."""
+    try:
+        halves = split_windows(windows, 0.5)
+        fits = [surrogate.without_prior(half) for half in halves]
+        return {
+            name: _infer_map(fit, half, refit.perturb, refit.settings.seed)
+            for name, fit, half in zip(
+                ("npifirsthalf", "npisecondhalf"), fits, halves, strict=True
+            )
+            if fit is not None
+        }
+    except (NoUsableDataError, SurrogateError) as error:
+        _LOGGER.warning(
+            "There are no maps of halves, which tell how subjects of a group differ: %s", error
+        )
+        return {}
 
 
 def _add_own_share(

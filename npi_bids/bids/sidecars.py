@@ -77,6 +77,7 @@ _COLUMNS = {
     "fc_r": "Correlation of the map with functional connectivity; mean over maps.",
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",
+    "own_share": "Weight of the subject's own data in its shrunken map.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
     "outlier": "Whether r_with_others is three robust standard deviations below the median.",
     "component": "Number of the network of connections.",
@@ -635,6 +636,36 @@ class ContrastSidecar(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubjectMapFields(Record):
+    """How the map of a subject was shrunk towards its group."""
+
+    number_of_subjects: int = entry("Number of subjects of the group.")
+    cohort: str | None = entry("Group of the subject; null where there is only one.")
+    own_share: float = entry(
+        "Weight of the subject's own data in the map; the rest is the mean of the group."
+    )
+    variance_between_subjects: float = entry("Variance between subjects, mean over connections.")
+    variance_from: str = entry("What was compared to estimate it: halves of scans, or visits.")
+    note: str = entry("Caveat.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectMapSidecar(Record):
+    """Sidecar of the map of a subject that the group level shrank towards its group."""
+
+    matrix: MatrixFields = flat()
+    grid: SpatialGrid = flat()
+    links: Links = flat()
+    shrinkage: SubjectMapFields = flat()
+
+
+BLUP_NOTE = (
+    "The maps of a group are shrunk towards their common mean and are not independent of each "
+    "other: not to be tested, averaged or combined with other groups. Tests read meas-npiunshrunk."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArrayModelSidecar(Record):
     """JSON beside the map of one table of series that is not part of a dataset."""
 
@@ -903,6 +934,15 @@ def atlas_image_sidecar(
 
 
 FieldsT = TypeVar("FieldsT", bound=SubjectFields)
+
+
+def subject_map_sidecar(
+    measure: str, grid: SpatialGrid, links: Links, fields_: SubjectMapFields
+) -> SubjectMapSidecar:
+    """Return the sidecar of the map of a subject that is shrunk towards its group."""
+    return SubjectMapSidecar(
+        matrix=matrix_fields(measure), grid=grid, links=links, shrinkage=fields_
+    )
 
 
 def group_sidecar(

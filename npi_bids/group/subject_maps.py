@@ -1,12 +1,12 @@
 """Maps of subjects that gain from their group: best linear unbiased predictors (BLUP).
 
-A map is ``theta + k_s (y_s - theta)``, where ``y_s`` is the subject's map without prior, ``theta =
-sum w_s y_s / sum w_s`` the mean of all subjects, itself included, ``w_s = 1 / (tau^2 + v_s)``, and
-``k_s = tau^2 w_s`` the weight of the subject's own data (Robinson 1991, doi:10.1214/ss/1177011926).
-The variance between subjects ``tau^2`` is the covariance over subjects of two halves of their data,
-mean over pairs of regions. The error ``v_s`` is in proportion to 1 over the number of windows,
-scaled so that ``tau^2 + mean v`` is the observed variance. All of it separately for the symmetric
-and the antisymmetric part.
+A map is ``theta + k_s (y_s - theta)``, where ``y_s`` is the subject's map without prior,
+``theta = sum w_s y_s / sum w_s`` the mean of all subjects, itself included,
+``w_s = 1 / (tau^2 + v_s)``, and ``k_s = tau^2 w_s`` the weight of the subject's own data (Robinson
+1991, doi:10.1214/ss/1177011926). The variance between subjects ``tau^2`` is the covariance over
+subjects of two halves of their data, mean over all connections, or slightly more where that is
+uncertain. The error ``v_s`` is in proportion to 1 over the number of windows, scaled so that
+``tau^2 + mean v`` is the observed variance.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npi_bids.matrices import antisymmetric, symmetric
 from npi_bids.records import Array
-from npi_bids.surrogates.between_subjects import OwnShare, Parts, SubjectMoments, own_share
-
-_PARTS = (symmetric, antisymmetric)
+from npi_bids.surrogates.between_subjects import SubjectMoments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,23 +29,15 @@ class Shrinkage:
     mean
         Shape (n_regions, n_regions), indexed ``[source, target]``: theta.
     between, error
-        Variance between subjects, and the mean error variance, of both parts.
-    own
-        Shape (n_subjects, 2): weight of a subject's own data in both parts.
+        Variance between subjects of a connection, and its mean error variance.
+    own_shares
+        Shape (n_subjects,): weight of each subject's own data.
     """
 
     mean: Array
-    between: Parts
-    error: Parts
-    own: Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ShrunkenMap:
-    """The map of a subject, and the weight of its own data in it."""
-
-    matrix: Array
-    share: OwnShare
+    between: float
+    error: float
+    own_shares: Array
 
 
 def fit_shrinkage(
@@ -70,7 +59,6 @@ def fit_shrinkage(
     Returns
     -------
     Shrinkage
-        Weights are 0 in a part whose variance between subjects is estimated as 0 or below.
     """
     n_regions = round(maps.shape[1] ** 0.5)
     observed, split = SubjectMoments(n_regions), SubjectMoments(n_regions)
@@ -78,16 +66,16 @@ def fit_shrinkage(
         observed.add(*[_matrix_of(maps, row)] * 2)
     for first, second in halves:
         split.add(first, second)
-    total, between = observed.covariance(), split.covariance()
-    errors = Parts(*(
-        max(whole - max(own, 0.0), 0.0)
-        for whole, own in zip(_values(total), _values(between), strict=True)
-    ))  # fmt: skip
-    weights, own_weights = _weigh(between, errors, _relative_error(n_windows, len(maps)))
-    return Shrinkage(_weighted_mean(maps, weights), between, errors, own_weights)
+    between = split.variance_between()
+    error = max(observed.covariance().of_entry - between, 0.0)
+    spread = between + error * _relative_error(n_windows, len(maps))
+    if not (np.isfinite(spread).all() and (spread > 0).all()):  # all maps are the same
+        spread = np.ones(len(maps))
+    mean = _weighted_mean(maps, 1 / spread)
+    return Shrinkage(mean, between, error, between / spread)
 
 
-def shrink(unshrunk: Array, shrinkage: Shrinkage, row: int) -> ShrunkenMap:
+def shrink(unshrunk: Array, shrinkage: Shrinkage, row: int) -> Array:
     """Return the map of a subject, shape (n_regions, n_regions), shrunk towards the group.
 
     Parameters
@@ -101,22 +89,13 @@ def shrink(unshrunk: Array, shrinkage: Shrinkage, row: int) -> ShrunkenMap:
 
     Examples
     --------
-    >>> shrinkage = Shrinkage(np.zeros((2, 2)), Parts(1.0, 1.0), Parts(1.0, 3.0),
-    ...                       np.array([[0.5, 0.25]]))
-    >>> shrink(np.array([[0.0, 1.0], [0.0, 0.0]]), shrinkage, 0).matrix
-    array([[0.   , 0.375],
-           [0.125, 0.   ]])
+    >>> shrinkage = Shrinkage(np.ones((2, 2)), 1.0, 3.0, np.array([0.25]))
+    >>> shrink(np.array([[1.0, 3.0], [1.0, 1.0]]), shrinkage, 0)
+    array([[1. , 1.5],
+           [1. , 1. ]])
     """
-    deviation = unshrunk - shrinkage.mean
-    kept = [
-        weight * part(deviation) for weight, part in zip(shrinkage.own[row], _PARTS, strict=True)
-    ]
-    matrix = shrinkage.mean + kept[0] + kept[1]
-    return ShrunkenMap(matrix, own_share(matrix, unshrunk, shrinkage.mean))
-
-
-def _values(parts: Parts) -> tuple[float, float]:
-    return parts.symmetric, parts.antisymmetric
+    matrix: Array = shrinkage.mean + shrinkage.own_shares[row] * (unshrunk - shrinkage.mean)
+    return matrix
 
 
 def _matrix_of(maps: Array, row: int) -> Array:
@@ -132,29 +111,15 @@ def _relative_error(n_windows: Array, n_subjects: int) -> Array:
     return relative
 
 
-def _weigh(between: Parts, errors: Parts, relative: Array) -> tuple[Array, Array]:
-    """Return weights in the mean and weights of own data, shape (n_subjects, 2)."""
-    weights, own = np.ones((relative.size, 2)), np.zeros((relative.size, 2))
-    for part, (variance, error) in enumerate(zip(_values(between), _values(errors), strict=True)):
-        spread = max(variance, 0.0) + error * relative
-        if not (np.isfinite(spread).all() and (spread > 0).all()):  # all maps are the same
-            continue
-        weights[:, part] = 1 / spread
-        own[:, part] = max(variance, 0.0) / spread
-    return weights, own
-
-
 def _weighted_mean(maps: Array, weights: Array) -> Array:
-    """Return the mean over the subjects that have an entry, each part with weights of its own."""
+    """Return the mean, shape (n_regions, n_regions), over the subjects that have an entry."""
     n_regions = round(maps.shape[1] ** 0.5)
-    sums, totals = (np.zeros((2, n_regions, n_regions)) for _ in range(2))
-    for row, pair in enumerate(weights):
+    sums, totals = np.zeros((n_regions, n_regions)), np.zeros((n_regions, n_regions))
+    for row, weight in enumerate(weights):
         matrix = _matrix_of(maps, row)
-        for part, (take, weight) in enumerate(zip(_PARTS, pair, strict=True)):
-            values = take(matrix)
-            present = np.isfinite(values)
-            sums[part] += np.where(present, weight * values, 0.0)
-            totals[part] += weight * present
+        present = np.isfinite(matrix)
+        sums += np.where(present, weight * matrix, 0.0)
+        totals += weight * present
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean: Array = (sums / totals).sum(axis=0)
+        mean: Array = sums / totals
     return mean

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from npi_bids.matrices import antisymmetric, off_diagonal, symmetric
 from npi_bids.records import Array
@@ -22,6 +23,11 @@ class Parts:
     symmetric: float
     antisymmetric: float
 
+    @property
+    def of_entry(self) -> float:
+        """Variance of an entry, which is the sum of its two parts."""
+        return self.symmetric + self.antisymmetric
+
 
 class SubjectMoments:
     """Moments over subjects of two matrices of each, entry by entry, for both parts.
@@ -32,8 +38,8 @@ class SubjectMoments:
     def __init__(self, n_regions: int) -> None:
         self.origin = np.zeros((2, n_regions, n_regions))
         self.counts = np.zeros((n_regions, n_regions))
-        # Of both parts: the sum of the first, of the second, and of their product.
-        self.sums = np.zeros((3, 2, n_regions, n_regions))
+        # Of both parts: sums of the first, of the second, of their product, and of their squares.
+        self.sums = np.zeros((5, 2, n_regions, n_regions))
 
     def add(self, first: Array, second: Array) -> None:
         """Add the two matrices of a subject, shape (n_regions, n_regions); NaN where it has none.
@@ -45,7 +51,9 @@ class SubjectMoments:
         one, other = _split(first) - self.origin, _split(second) - self.origin
         present = np.isfinite(one).all(axis=0) & np.isfinite(other).all(axis=0)
         self.counts += present
-        for total, part in zip(self.sums, (one, other, one * other), strict=True):
+        for total, part in zip(
+            self.sums, (one, other, one * other, one * one, other * other), strict=True
+        ):
             total += np.where(present, part, 0.0)
 
     def covariance(self) -> Parts:
@@ -56,11 +64,37 @@ class SubjectMoments:
         off = ~np.eye(len(self.counts), dtype=bool) & (self.counts > 1)
         if not off.any():
             return Parts(float("nan"), float("nan"))
-        first, second, products = self.sums
+        first, second, products = self.sums[:3]
+        return Parts(*self._pool(products, first, second))
+
+    def variance_between(self) -> float:
+        """Return the variance between subjects of a connection, which is above 0.
+
+        The mean of a normal distribution around the covariance of the two matrices, cut off at 0:
+        the posterior mean under a flat prior on a variance (Morris 1983,
+        doi:10.1080/01621459.1983.10477920). An estimate of 0, which is frequent in small groups,
+        would make the maps of all subjects the same. Its standard error counts pairs of regions
+        as independent.
+        """
+        first, second, _, squares, other_squares = self.sums
+        covariance = self.covariance().of_entry
+        variances = [sum(self._pool(total, own, own))
+                     for total, own in ((squares, first), (other_squares, second))]  # fmt: skip
+        n_pairs = (self.counts > 1).sum() / 2 - np.count_nonzero(np.diag(self.counts) > 1) / 2
+        df = n_pairs * (self.counts.max() - 1)
+        error = float(np.sqrt((variances[0] * variances[1] + covariance**2) / df))
+        if not error > 0:
+            return covariance
+        z = covariance / error
+        return float(covariance + error * np.exp(norm.logpdf(z) - norm.logcdf(z)))
+
+    def _pool(self, products: Array, first: Array, second: Array) -> tuple[float, float]:
+        """Return the mean over pairs of regions of the covariance, for both parts."""
+        off = ~np.eye(len(self.counts), dtype=bool) & (self.counts > 1)
         deviations = products - first * second / np.maximum(self.counts, 1)
         df = float((self.counts[off] - 1).sum())
         even, odd = (float(part[off].sum()) / df for part in deviations)
-        return Parts(even, odd)
+        return even, odd
 
 
 def _split(matrix: Array) -> Array:

@@ -1,11 +1,11 @@
 """Group priors (empirical Bayes), and fits of subjects shrunk towards them.
 
 The linear path of a subject is shrunk towards the group's: the drift of the group, with everybody
-in it, is the mean of the prior, and its precision (how little subjects deviate from it) the inverse
-of the variance between subjects. A subject is left out of the group only where its prediction is
-measured: shrunk towards the mean of the others, n subjects whose own weight is k would have their
-deviations multiplied by (kn - 1) / (n - 1), which turns them round where k is below 1/n. Networks
-are initialised with those trained on the group.
+in it, is the mean of the prior, and its precision (how little subjects deviate from it) the
+inverse of the variance between subjects. A subject is left out of the group only where its
+prediction is measured: shrunk towards the mean of the others, n subjects whose own weight is k
+would have their deviations multiplied by (kn - 1) / (n - 1), which reverses them where k is below
+1/n. Networks are initialised with those trained on the group.
 """
 
 from __future__ import annotations

@@ -253,7 +253,6 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     if support.linear == "better":
         is_var = errors["var"] < (1 - VAR_GAIN) * errors["process"]
         prior = replace(prior, linear_is_var=is_var)
-    variances.warn(linear_is_var=prior.linear_is_var)
     networks = train_group_networks(
         lambda: _cut_subject_windows(subjects, n_lags), prior, members, settings
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Mask, Windows
-from npi_bids.surrogates.between_subjects import Parts, SubjectMoments
+from npi_bids.surrogates.between_subjects import SubjectMoments
 from npi_bids.surrogates.group_prior import (
     GroupPrior,
     SummedMoments,
@@ -21,14 +20,13 @@ from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments, weak_precision
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.windows import split_windows
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun
 
-_LOGGER = logging.getLogger(__name__)
 _MOST_SUBJECTS = 60  # evenly spaced, of more
 _LEAST_SUBJECTS = 3
-# A half needs so many windows per region for a fit without prior; fewer regions are used otherwise.
+# A half needs so many windows per region for a fit without prior; of more regions, some are used.
 _WINDOWS_PER_REGION = 3
-# A smaller variance, or a negative estimate, cannot be told from none: maps are those of the group.
+# Keeps the fit stable where subjects are the same.
 _LEAST_VARIANCE = 1e-6  # (drift per sample)^2
 
 SubjectWindows = Callable[[], Iterator[tuple[str, Windows, Mask]]]
@@ -41,7 +39,7 @@ class Variances:
     Attributes
     ----------
     drift
-        Of an entry of the symmetric, and of the antisymmetric part of the drift.
+        Of an entry of the drift.
     weights
         Of a weight of a VAR.
     error
@@ -50,7 +48,7 @@ class Variances:
         Number of subjects whose halves were compared.
     """
 
-    drift: Parts
+    drift: float
     weights: float
     error: float
     n_subjects: int
@@ -58,31 +56,15 @@ class Variances:
     def set_prior(self, prior: GroupPrior) -> GroupPrior:
         """Return a prior with the precision and the penalty of these variances.
 
-        The precisions are those of an entry of the drift, which is the sum of its two parts: half
-        of it is the variance of each part if both vary alike.
+        Both parts of the drift have one precision. Variances of their own, each estimated from
+        half as many numbers, made maps less accurate.
         """
-        precision = (
-            _precision(2 * self.drift.symmetric),
-            _precision(2 * self.drift.antisymmetric),
-        )
+        precision = (_precision(self.drift),) * 2
         return replace(
             prior,
             choices=replace(prior.choices, precision=precision),
             penalty=self.error * _precision(self.weights),
         )
-
-    def warn(self, *, linear_is_var: bool) -> None:
-        """Warn of parts in which subjects do not differ beyond noise."""
-        parts = {"the weights": self.weights} if linear_is_var else {
-            "the symmetric part": self.drift.symmetric,
-            "the antisymmetric part": self.drift.antisymmetric,
-        }  # fmt: skip
-        if absent := [name for name, variance in parts.items() if variance <= _LEAST_VARIANCE]:
-            _LOGGER.warning(
-                "Halves of the scans of %s show no differences between subjects in %s; there, the "
-                "maps of all subjects are that of the group",
-                count_noun(self.n_subjects, "subject"), join_items(absent),
-            )  # fmt: skip
 
 
 def _precision(variance: float) -> float:
@@ -133,10 +115,9 @@ def estimate_variances(
             "cover the same regions and have scans of twice the number of lags."
         )
     moments = total.moments(included)
-    weights = compared.weights.covariance()
     return Variances(
-        compared.drifts.covariance(),
-        weights.symmetric + weights.antisymmetric,  # of an entry, which is their sum
+        compared.drifts.variance_between(),
+        compared.weights.variance_between(),
         moments.error(fit_group_weights(moments)),
         compared.n_subjects,
     )

@@ -18,7 +18,6 @@ from npi_bids.io.files import replacing
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate, TrainSettings
-from npi_bids.surrogates.between_subjects import Parts
 from npi_bids.surrogates.families import WHOLE_BRAIN, families, import_function
 from npi_bids.surrogates.group_prior import GroupPrior, SummedMoments, Tensors
 from npi_bids.surrogates.ou_model_selection import Choices
@@ -71,9 +70,8 @@ class PretrainedSidecar(Record):
     networks: tuple[str, ...] = entry("Names of the networks.")
     held_out_errors: Mapping[str, float] = entry("Mean squared errors on held-out samples.")
     variance_between_subjects: Mapping[str, float] = entry(
-        "Variance between subjects of the symmetric and the antisymmetric part of the drift and "
-        "of the weights of a VAR, from halves of the scans of so many subjects, and mean squared "
-        "error of the VAR."
+        "Variance between subjects of an entry of the drift and of a weight of a VAR, from halves "
+        "of the scans of so many subjects, and mean squared error of the VAR."
     )
 
 
@@ -315,8 +313,7 @@ def write_pretrained(
 
 def _variance_fields(variances: Variances) -> dict[str, float]:
     return {
-        "symmetric": variances.drift.symmetric,
-        "antisymmetric": variances.drift.antisymmetric,
+        "drift": variances.drift,
         "weights": variances.weights,
         "error": variances.error,
         "subjects": variances.n_subjects,
@@ -324,8 +321,7 @@ def _variance_fields(variances: Variances) -> dict[str, float]:
 
 
 def _read_variances(fields: Mapping[str, float]) -> Variances:
-    drift = Parts(fields["symmetric"], fields["antisymmetric"])
-    return Variances(drift, fields["weights"], fields["error"], int(fields["subjects"]))
+    return Variances(fields["drift"], fields["weights"], fields["error"], int(fields["subjects"]))
 
 
 def read_pretrained_sidecar(path: Path) -> PretrainedSidecar:
