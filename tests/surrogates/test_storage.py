@@ -231,5 +231,5 @@ def test_a_group_of_an_earlier_version_is_refused_with_the_reason(pretrained, tm
     content = json.loads(path.with_suffix(".json").read_text())
     del content["Scheme"], content["VarianceBetweenSubjects"]
     path.with_suffix(".json").write_text(json.dumps(content))
-    with pytest.raises(InputDataError, match="made by an earlier version .* pretrain' again"):
+    with pytest.raises(InputDataError, match=r"made by an earlier version .* pretrain' again"):
         read_pretrained(path, LABELS, 2.0, "mou")
