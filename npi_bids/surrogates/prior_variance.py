@@ -10,6 +10,7 @@ import numpy as np
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Mask, Windows
 from npi_bids.surrogates.between_subjects import SubjectMoments
+from npi_bids.surrogates.fixed_precision import WEAK
 from npi_bids.surrogates.group_prior import (
     GroupPrior,
     SummedMoments,
@@ -17,7 +18,7 @@ from npi_bids.surrogates.group_prior import (
     standardise,
 )
 from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
-from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments, weak_precision
+from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.windows import split_windows
 from npi_bids.wording import count_noun
@@ -140,7 +141,7 @@ class _Comparison:
         except NoUsableDataError:
             return
         moments = [_half_moments(half, included, self.choices) for half in halves]
-        first, second = (fit_ou(half, weak_precision(half.n_windows), self.start).drift
+        first, second = (fit_ou(half, WEAK.of_drift(half.n_windows), self.start).drift
                          for half in moments)  # fmt: skip
         self.drifts.add(first, second)
         self.weights.add(*map(fit_group_weights, moments))
