@@ -1,8 +1,9 @@
 """Type I error of the group level in series with real spectra, from series to p.
 
 Subjects have the power, and where it is said the cross-spectra, of a real recording, but no
-effect: phases are random, and everything else is equal for all. Regions are a random subset, the same for
-all subjects of a pool; data sets are drawn from pools, so that subjects recur over data sets.
+effect: phases are random, and everything else is equal for all. Regions are a random subset, the
+same for all subjects of a pool; data sets are drawn from pools, so that subjects recur over data
+sets.
 
 - no connection: phases are random for each region (null of the mean).
 - symmetric: Gaussian series with the real part of the cross-spectra, which are reversible (null of

@@ -86,7 +86,7 @@ def make_maps(runs: list[RegionSeries], *, shared: bool = False) -> Maps:
     prior_of: Callable[[int], object] = lambda _: None  # noqa: E731
     if shared:
         stored = pretrain(lambda: ((str(n), [run]) for n, run in enumerate(runs)), SETTINGS)
-        prior_of = lambda n: stored.build_prior(str(n), leave_out=True)  # noqa: E731
+        prior_of = lambda n: stored.build_prior(str(n))  # noqa: E731
     rows = []
     for number, run in enumerate(runs):
         windows = cut_windows([run], SETTINGS.n_lags or 1)

@@ -138,7 +138,7 @@ def measure(group: Group) -> list[float]:
         no_windows = windows.take(slice(0, 0))
         alone, _ = fit_surrogate(windows, no_windows, settings)
         started = time.perf_counter()
-        prior = pretrained.build_prior(str(subject), leave_out=True)
+        prior = pretrained.build_prior(str(subject))
         shrunk, _ = fit_surrogate(windows, no_windows, settings, prior=prior)
         spent += time.perf_counter() - started
         shared = rescale_group_linear(windows, prior)

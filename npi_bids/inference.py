@@ -26,7 +26,7 @@ from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.responses import respond_to_sets, response_table
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
-from npi_bids.errors import InputDataError, SettingsError, SurrogateError
+from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, SurrogateError
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import (
     Array,
@@ -50,10 +50,11 @@ from npi_bids.surrogates.base import (
     parse_passband,
     resolve,
 )
+from npi_bids.surrogates.between_subjects import own_share
 from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
-from npi_bids.surrogates.group_prior import GroupPrior
+from npi_bids.surrogates.group_prior import GroupPrior, group_surrogate
 from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
@@ -386,7 +387,8 @@ def train_runs(
     train
         Training settings.
     prior
-        Prior from a group, over all regions of the atlas.
+        Prior from a group, over all regions of the atlas. The surrogate that predicts held-out
+        windows is shrunk towards the group without the subject.
 
     Raises
     ------
@@ -402,11 +404,13 @@ def train_runs(
         _, covered, windows = _prepare(runs, settings)
         prior = prior and prior.take(covered)
         train_windows, valid_windows = split_windows(windows, settings.train_fraction)
-        checked, log = fit_surrogate(train_windows, valid_windows, settings, prior=prior)
+        checked, log = fit_surrogate(
+            train_windows, valid_windows, settings, prior=prior and prior.for_prediction
+        )
         surrogate = checked
-        if settings.refit:
-            no_windows = windows.take(slice(0, 0))
-            surrogate, _ = fit_surrogate(windows, no_windows, settings, checked, prior)
+        if settings.refit or (prior and prior.without_subject):
+            used, no_windows = windows if settings.refit else train_windows, windows.take(slice(0))
+            surrogate, _ = fit_surrogate(used, no_windows, settings, checked, prior)
     return TrainedModel(surrogate, checked, log, settings)
 
 
@@ -497,6 +501,7 @@ def assess_model(
         matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
         matrices |= _observation_measures(trained.surrogate, windows, refit)
         matrices |= _tested_measures(trained.surrogate, windows, refit)
+        quality = _add_own_share(quality, matrices, windows, refit)
         if "npiundelayed" in matrices:
             directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
             quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
@@ -613,17 +618,22 @@ class _Refit:
         return _infer_map(fitted, windows, self.perturb, self.settings.seed)
 
     def make_subject_map(self, windows: Windows) -> Array:
-        """Return the map, relative to that of the group if there is a prior."""
-        subject_map = self.make_map(windows)
-        if self.prior is None:
-            return subject_map
-        from npi_bids.surrogates.group_prior import group_surrogate
+        """Return the map, relative to that of the group without the subject if there is a prior.
 
-        group = group_surrogate(windows, self.settings, self.prior)
-        deviation: Array = subject_map - _infer_map(
-            group, windows, self.perturb, self.settings.seed
-        )
+        The mean of a group that holds both halves would make their deviations alike or opposite.
+        """
+        if self.prior is None:
+            return self.make_map(windows)
+        others = replace(self, prior=self.prior.for_prediction)
+        deviation: Array = others.make_map(windows) - others.make_group_map(windows)
         return deviation
+
+    def make_group_map(self, windows: Windows) -> Array:
+        """Return the map of the group in the units of the subject; there must be a prior."""
+        if self.prior is None:
+            raise SurrogateError("There is no group without a pre-trained surrogate.")
+        group = group_surrogate(windows, self.settings, self.prior)
+        return _infer_map(group, windows, self.perturb, self.settings.seed)
 
 
 def _infer_map(
@@ -737,7 +747,46 @@ def _tested_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> d
             continue
         if fitted is not None:
             matrices[name] = _infer_map(fitted, windows, refit.perturb, refit.settings.seed)
+    if "npiunshrunk" in matrices:
+        matrices |= _half_measures(surrogate, windows, refit)
     return matrices
+
+
+def _half_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> dict[str, Array]:
+    """Return the maps without prior of both halves; empty if a half is too short."""
+    try:
+        halves = split_windows(windows, 0.5)
+        fits = [surrogate.without_prior(half) for half in halves]
+        return {
+            name: _infer_map(fit, half, refit.perturb, refit.settings.seed)
+            for name, fit, half in zip(
+                ("npifirsthalf", "npisecondhalf"), fits, halves, strict=True
+            )
+            if fit is not None
+        }
+    except (NoUsableDataError, SurrogateError) as error:
+        _LOGGER.warning(
+            "There are no maps of halves, which tell how subjects of a group differ: %s", error
+        )
+        return {}
+
+
+def _add_own_share(
+    quality: Quality, matrices: Mapping[str, Array], windows: Windows, refit: _Refit
+) -> Quality:
+    """Add the weight of the subject's own data in a map that is shrunk towards a group.
+
+    It stays NaN where there is no map without prior to compare with.
+    """
+    if refit.prior is None or "npiunshrunk" not in matrices:
+        return quality
+    shares = own_share(matrices["npi"], matrices["npiunshrunk"], refit.make_group_map(windows))
+    return replace(
+        quality,
+        own_share=shares.all,
+        own_share_symmetric=shares.symmetric,
+        own_share_antisymmetric=shares.antisymmetric,
+    )
 
 
 def _estimate_uncertainty(

@@ -276,6 +276,9 @@ class Quality:
         Where ``shrunk``, the deviations from the group's map are compared.
     shrunk
         Whether the map is shrunk towards that of a group.
+    own_share, own_share_symmetric, own_share_antisymmetric
+        Weight of the subject's own data in a map that is shrunk towards that of a group, and in
+        its parts; NaN without such a prior, and where no map without prior can be compared with.
     r_split_oriented
         Agreement of the antisymmetric part of the oriented map; NaN where it was not requested.
     r_seed, r_seed_symmetric, r_seed_antisymmetric
@@ -343,6 +346,9 @@ class Quality:
     r_split_symmetric: float
     r_split_antisymmetric: float
     shrunk: bool = False
+    own_share: float = float("nan")
+    own_share_symmetric: float = float("nan")
+    own_share_antisymmetric: float = float("nan")
     r_split_oriented: float = float("nan")
     r_seed: float
     r_seed_symmetric: float

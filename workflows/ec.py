@@ -30,7 +30,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     assess: AssessSettings | None = None,
     brain: BrainSettings | None = None,
     min_time: float = 0.0,
-    prior: tuple[str, str, bool] = ("", "", True),
+    prior: tuple[str, str] = ("", ""),
     n_threads: int = 1,
     mem_gb: float = 1.0,
     name: str = "ec_wf",
@@ -107,7 +107,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             (fit_whole_brain, outputnode, results),
         ])  # fmt: skip
         return workflow
-    group = {"subject": prior[1], "leave_out": prior[2]}
+    group = {"subject": prior[1]}
     if prior[0]:
         group["pretrained"] = prior[0]
     train_surrogate = pe.Node(

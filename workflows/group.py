@@ -16,7 +16,14 @@ from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
 from npi_bids.group.pretraining import PROPORTIONAL, REVERSED, UNSHRUNK, pretrained_on
 from npi_bids.group.sessions import add_sessions, visit_rows
-from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups, TestGroup
+from npi_bids.group.subject_map_files import HALVES
+from npi_bids.interfaces.group import (
+    AverageGroup,
+    DescribeGroup,
+    SaveGroups,
+    ShrinkSubjects,
+    TestGroup,
+)
 
 MAP = MEASURES[0]
 
@@ -85,6 +92,8 @@ def init_groups_wf(
             setattr(inputs, measure, [str(path) for path in matrices[measure]])
         for measure in _tested_measures(cohort, len(matrices[MAP])):
             setattr(inputs, measure, [str(path) for path in _files(cohort, measure)])
+        for measure in HALVES if settings.group.subject_maps == "blup" else ():
+            setattr(inputs, measure, [str(path) for path in _files(cohort, measure)])
         workflow.connect(group_wf, "outputnode.files", files, f"in{number}")
     return workflow
 
@@ -101,8 +110,8 @@ def init_group_wf(
     """Build a workflow that describes one group, averages its measures, and tests its maps.
 
     Workflow Graph
-        describe -> test (if a model is requested), and in parallel one node per additional
-        measure; all of them -> files.
+        describe -> test (if a model is requested) and shrink (if maps of subjects are), and in
+        parallel one node per additional measure; all of them -> files.
 
     Parameters
     ----------
@@ -130,6 +139,8 @@ def init_group_wf(
     npiproportional
         Maps with a prior in proportion to their windows, of all subjects. If they are set, tests
         of differences between subjects or sessions read them instead.
+    npifirsthalf, npisecondhalf
+        Maps without prior of the halves of scans; only if maps of subjects are requested.
     rows
         One row of variables per subject, in the order of their labels, from
         :func:`npi_bids.group.cohorts.subject_rows`.
@@ -146,7 +157,9 @@ def init_group_wf(
         structure of a dataset.
     """
     workflow = pe.Workflow(name=name)
-    fields = [MAP, UNSHRUNK, REVERSED, PROPORTIONAL, "rows", "visits", *measures]
+    shrinks = settings.group.subject_maps == "blup"
+    halves = HALVES if shrinks else ()
+    fields = [MAP, UNSHRUNK, REVERSED, PROPORTIONAL, *halves, "rows", "visits", *measures]
     inputnode = pe.Node(niu.IdentityInterface(fields), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files"]), name="outputnode")
     describe = pe.Node(DescribeGroup(), name="describe", mem_gb=1.5)
@@ -155,7 +168,7 @@ def init_group_wf(
     for measure in measures:
         nodes[measure] = pe.Node(AverageGroup(measure=measure), name=measure, mem_gb=0.5)
         nodes[measure].inputs.settings = asdict(settings.group)
-    n_steps = len(nodes) + bool(settings.model.effective_formula)
+    n_steps = len(nodes) + shrinks + bool(settings.model.effective_formula)
     files = pe.Node(niu.Merge(n_steps), name="files", run_without_submitting=True)
     for number, (measure, node) in enumerate(nodes.items(), start=1):
         workflow.connect([
@@ -167,6 +180,16 @@ def init_group_wf(
             ("rows", "rows"), (UNSHRUNK, "unshrunk"), (REVERSED, "reversed"),
         ]),
     ])  # fmt: skip
+    if shrinks:
+        nodes["shrink"] = shrink = pe.Node(ShrinkSubjects(), name="shrink", mem_gb=0.5)
+        workflow.connect([
+            (inputnode, shrink, [
+                (MAP, "matrices"), (UNSHRUNK, "unshrunk"), ("rows", "rows"),
+                (HALVES[0], "first_halves"), (HALVES[1], "second_halves"),
+            ]),
+            (describe, shrink, [("maps", "maps")]),
+            (shrink, files, [("files", f"in{len(nodes)}")]),
+        ])  # fmt: skip
     if settings.model.effective_formula:
         nodes["test"] = test = _init_test_node(settings, n_threads)
         workflow.connect([

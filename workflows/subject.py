@@ -154,7 +154,7 @@ def init_unit_wf(
         assess=settings.assess,
         brain=settings.brain,
         min_time=settings.denoise.min_time,
-        prior=(task.pretrained, task.entities["sub"], settings.prior.leave_subject_out),
+        prior=(task.pretrained, task.entities["sub"]),
         n_threads=n_threads,
         mem_gb=task.train_gb,
     )

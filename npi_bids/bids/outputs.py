@@ -44,6 +44,7 @@ _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 Entities = Mapping[str, str]
 Bounds = tuple[float | None, float | None]
 RUN, MODEL, GROUP, CONTRAST, TABLE = "run", "model", "group", "test", "table of a group"
+MEMBER = "subject of a group"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,8 @@ class Output:
     name
         Name of the output within the program.
     level
-        What the file belongs to: a run, a model, a group, or a test over a group; or a long table
-        of one of the last two.
+        What the file belongs to: a run, a model, a group, or a test over a group; a long table
+        of one of the last two; or a subject, as the group level sees it.
     what
         Its content, in a phrase that begins a sentence.
     suffix, extension, variant, below
@@ -328,6 +329,27 @@ _ALL = (
         "the direction of a group read half the difference. The file exists only if "
         "meas-npiunshrunk does.",
     ),
+    *(
+        Output(
+            name=f"npi{half}half", level=MODEL,
+            what=f"Effective connectivity of the {half} half of the windows, without the prior",
+            measure=f"npi{half}half", relation="effective connectivity", units=_SD,
+            diagonal=False,
+            method="The same as meas-npiunshrunk for half of the windows. The two halves share no "
+            "samples, so that their covariance over subjects is the variance between subjects. "
+            "The file exists only if meas-npiunshrunk does and both halves are long enough.",
+        )
+        for half in ("first", "second")
+    ),
+    Output(
+        name="npiblup", level=MEMBER,
+        what="Effective connectivity of a subject, shrunk towards the mean of its group",
+        measure="npiblup", relation="effective connectivity", units=_SD, diagonal=False,
+        method="The best linear unbiased predictor: the mean over subjects, the subject included, "
+        "plus the deviation from it of the subject's map without prior (meas-npiunshrunk), times "
+        "the weight of the subject's own data (OwnShare). Maps of one group are not independent, "
+        "and not to be tested. The file exists only with --subject-maps blup.",
+    ),
     Output(
         name="npinetworks", level=MODEL, what="Mean effective connectivity between networks",
         measure="npinetworks", relation="effective connectivity", units=_SD,
@@ -468,6 +490,7 @@ _ALL = (
             ("regions", "One row per region and regional measure"),
             ("networks", "One row per pair of networks, for each grouping of regions"),
             ("subjects", "One row per subject of the group"),
+            ("shrinkage", "Share of each subject's shrunken map (meas-npiblup) that is its own"),
             ("components",
              "One row per connection of every network of connections above the threshold"),
         )
@@ -482,7 +505,7 @@ def output_names(level: str, *, matrices: bool | None = None) -> tuple[str, ...]
     Parameters
     ----------
     level
-        RUN, MODEL, GROUP, CONTRAST or TABLE.
+        RUN, MODEL, GROUP, CONTRAST, TABLE or MEMBER.
     matrices
         Whether to return only matrices (True), only other files (False), or all (None).
     """
@@ -516,7 +539,7 @@ BIDSIGNORE = (
 
 def catalogue_table() -> str:
     """Return the catalogue as a table in Markdown, as in the documentation."""
-    folders = {RUN: "sub-X/func", MODEL: "sub-X/func", GROUP: "tpl-S/func", CONTRAST: "tpl-S/func"}
+    folders = dict.fromkeys((RUN, MODEL, MEMBER), "sub-X/func")
     lines = ["| file | of a | what | units |", "|---|---|---|---|"]
     for output in CATALOGUE.values():
         folder_ = PurePosixPath(output.below, folders.get(output.level, "tpl-S/func"))
@@ -599,7 +622,7 @@ def output_pattern(
     ('sub-*/**/func/*_meas-npi_*_relmat.json', 'tpl-*/**/func/*_meas-npi_*Groupmean_relmat.tsv')
     """
     output = CATALOGUE[output_name]
-    start = f"sub-{subject}" if output.level in (RUN, MODEL) else "tpl-*"
+    start = f"sub-{subject}" if output.level in (RUN, MODEL, MEMBER) else "tpl-*"
     meas = f"*_meas-{output.measure or measure}_" if output.is_matrix else ""
     name = f"{meas}*{output.variant}_{output.suffix}{extension or output.extension}"
     return str(PurePosixPath(output.below, start, "**", "func", name))

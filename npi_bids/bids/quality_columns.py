@@ -185,6 +185,25 @@ FIGURES = (
         "fraction of the total; n/a: the TR is too long",
     ),
     QualityFigure(
+        "own_share",
+        "the subject's own share",
+        "weight of the subject's own data in a map that is shrunk towards that of a group; the "
+        "rest is the mean of the group. n/a: not shrunk, or no map without prior",
+        displayed=False,
+    ),
+    QualityFigure(
+        "own_share_symmetric",
+        "the subject's own share, symmetric",
+        "of the undirected part",
+        displayed=False,
+    ),
+    QualityFigure(
+        "own_share_antisymmetric",
+        "the subject's own share, antisymmetric",
+        "of the directional part",
+        displayed=False,
+    ),
+    QualityFigure(
         "samples_per_parameter",
         "samples per parameter",
         SAMPLES_PER_PARAMETER,

@@ -80,6 +80,7 @@ _COLUMNS = {
     "kind": "What the fit of the maps chose; maps of different kinds are on different scales.",
     "n_sessions": "Number of sessions of the subject in a model over sessions.",
     "not_tested_within": "Why the subject is left out of tests within subjects.",
+    "own_share": "Weight of the subject's own data in its shrunken map.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
     "outlier": "Whether r_with_others is three robust standard deviations below the median.",
     "component": "Number of the network of connections.",
@@ -321,9 +322,13 @@ class PretrainedOrigin(Record):
         "Whether the subject of the model is one of them; null: not known.", default=None
     )
     subject_left_out: bool | None = entry(
-        "Whether the contribution of the subject was removed.", default=None
+        "Whether the subject was left out of the group that its map is shrunk towards, as in "
+        "earlier versions.",
+        default=None,
     )
-    folds: int = entry("Number of parts of the group that were left out in turn.", default=0)
+    folds: int = entry(
+        "Number of parts of the group that were left out in turn to measure prediction.", default=0
+    )
     precision_symmetric: float = entry(
         "Precision of the prior on the symmetric part of the drift.", default=float("nan")
     )
@@ -673,6 +678,36 @@ class ContrastSidecar(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubjectMapFields(Record):
+    """How the map of a subject was shrunk towards its group."""
+
+    number_of_subjects: int = entry("Number of subjects of the group.")
+    cohort: str | None = entry("Group of the subject; null where there is only one.")
+    own_share: float = entry(
+        "Weight of the subject's own data in the map; the rest is the mean of the group."
+    )
+    variance_between_subjects: float = entry("Variance between subjects, mean over connections.")
+    variance_from: str = entry("What was compared to estimate it: halves of scans, or visits.")
+    note: str = entry("Caveat.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectMapSidecar(Record):
+    """Sidecar of the map of a subject that the group level shrank towards its group."""
+
+    matrix: MatrixFields = flat()
+    grid: SpatialGrid = flat()
+    links: Links = flat()
+    shrinkage: SubjectMapFields = flat()
+
+
+BLUP_NOTE = (
+    "The maps of a group are shrunk towards their common mean and are not independent of each "
+    "other: not to be tested, averaged or combined with other groups. Tests read meas-npiunshrunk."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArrayModelSidecar(Record):
     """JSON beside the map of one table of series that is not part of a dataset."""
 
@@ -941,6 +976,15 @@ def atlas_image_sidecar(
 
 
 FieldsT = TypeVar("FieldsT", bound=SubjectFields)
+
+
+def subject_map_sidecar(
+    measure: str, grid: SpatialGrid, links: Links, fields_: SubjectMapFields
+) -> SubjectMapSidecar:
+    """Return the sidecar of the map of a subject that is shrunk towards its group."""
+    return SubjectMapSidecar(
+        matrix=matrix_fields(measure), grid=grid, links=links, shrinkage=fields_
+    )
 
 
 def group_sidecar(

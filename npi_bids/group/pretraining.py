@@ -12,7 +12,7 @@ UNSHRUNK, REVERSED, PROPORTIONAL = "npiunshrunk", "npireversed", "npiproportiona
 SAME, DIFFERENT, UNKNOWN = "subjects of this group", "other subjects", "unknown subjects"
 _REASONS = {
     SAME: "The surrogates were pre-trained on subjects of this group, or on subjects that have "
-    "the same labels. Each map is shrunk towards what the maps of the others share, so that "
+    "the same labels. Each map is shrunk towards the mean of all of them, so that "
     "subjects are not independent: t, p, q, intervals and the share of equal signs would make "
     "noise look certain. Fit the subjects without --pretrained, or by a surrogate that has maps "
     "without prior (hybrid, mou, var, rdcm), to test them. Agreement between subjects is "

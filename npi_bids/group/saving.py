@@ -102,7 +102,11 @@ def _matrices(extension: str) -> str:
 
 
 def _group_files(out_dir: Path) -> Iterator[Path]:
-    paths = [*out_dir.glob(_matrices(".*")), *(out_dir / STATISTICS).rglob("*")]
+    paths = [
+        *out_dir.glob(_matrices(".*")),
+        *out_dir.glob(output_pattern("npiblup", extension=".*")),
+        *(out_dir / STATISTICS).rglob("*"),
+    ]
     return (path for path in paths if path.is_file())
 
 

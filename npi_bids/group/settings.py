@@ -32,6 +32,12 @@ class GroupSettings:
         0.1, "fraction of subjects trimmed on either side for the trimmed mean",
         at_least=0, below=0.5, metavar="X",
     )  # fmt: skip
+    subject_maps: str = option(
+        "none",
+        "also write the map of each subject, shrunk towards the mean of its group by the variance "
+        "between subjects (blup: best linear unbiased predictor), or do not (none)",
+        choices=("none", "blup"),
+    )
     network_table: str = option(
         "",
         "TSV with a column name and one column per additional assignment of regions to networks",

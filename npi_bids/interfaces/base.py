@@ -61,8 +61,7 @@ class PriorInputSpec(SubjectInputSpec):
     """The runs of one subject, and the group surrogate towards which its model is shrunk."""
 
     pretrained = File(exists=True, desc="surrogate of a group, .safetensors with its .json")
-    subject = Str("", usedefault=True, desc="label of the subject, for removal from the group")
-    leave_out = traits.Bool(True, usedefault=True, desc="whether the subject is removed")
+    subject = Str("", usedefault=True, desc="label of the subject, to predict it without itself")
 
 
 class TrainedInputSpec(SubjectInputSpec):
@@ -148,7 +147,7 @@ def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> Gro
     if path is None:
         return None
     stored = read_pretrained(Path(path), runs[0].labels, runs[0].tr, surrogate)
-    return stored.build_prior(inputs.subject, leave_out=inputs.leave_out)
+    return stored.build_prior(inputs.subject)
 
 
 def prior_origin(inputs: Any, prior: GroupPrior | None) -> dict[str, object]:
@@ -158,7 +157,7 @@ def prior_origin(inputs: Any, prior: GroupPrior | None) -> dict[str, object]:
     if prior is None:
         return {}
     path = Path(inputs.pretrained)
-    return {"pretrained": describe_origin(path, subject=inputs.subject, left_out=prior.left_out)}
+    return {"pretrained": describe_origin(path, subject=inputs.subject)}
 
 
 def load_trained(inputs: Any) -> TrainedModel:

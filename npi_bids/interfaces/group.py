@@ -45,7 +45,8 @@ class _GroupInterface(NPIInterface):
 
     _always_run = True  # it reads tables of the dataset that are not among its inputs
 
-    def _target(self, runtime: Any) -> Any:
+    def _target(self, runtime: Any, files: Any = None) -> Any:
+        """Return where results go; ``files``, or the matrices, are their sources."""
         from dataclasses import replace
 
         from npi_bids.bids.sidecars import GroupOrigin
@@ -55,7 +56,7 @@ class _GroupInterface(NPIInterface):
         inputs, root = self.inputs, Path(self.inputs.out_dir).resolve()
         sources = tuple(
             f"bids::{path.resolve().relative_to(root).as_posix()}"
-            for paths in _by_subject(inputs.matrices).values()
+            for paths in _by_subject(files or inputs.matrices).values()
             for path in paths
         )
         origin = GroupOrigin.from_json(plain(inputs.origin))
@@ -127,6 +128,34 @@ class DescribeGroup(_GroupInterface):
             Path(runtime.cwd),
         )
         self._results["maps"] = str(folder)
+        self._list_files(target)
+        return runtime
+
+
+class _ShrinkInputSpec(_GroupInputSpec):
+    unshrunk = InputMultiObject(File(exists=True), desc="maps without prior, of all subjects")
+    first_halves = InputMultiObject(File(exists=True), desc="maps of the first halves of scans")
+    second_halves = InputMultiObject(File(exists=True), desc="maps of the second halves")
+    maps = Directory(exists=True, mandatory=True, desc="folder with all maps as one array")
+    rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
+
+
+class ShrinkSubjects(_GroupInterface):
+    """Shrink the map of each subject towards the mean of its group."""
+
+    input_spec = _ShrinkInputSpec
+    output_spec = _GroupOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.group.map_stack import read_stack
+        from npi_bids.group.subject_map_files import Halves, save_subject_maps
+
+        inputs = self.inputs
+        read = [inputs.unshrunk, inputs.first_halves, inputs.second_halves]
+        sources = [path for files in read if isdefined(files) for path in files]
+        target = self._target(runtime, sources)
+        halves = Halves(*map(_by_subject, (inputs.first_halves, inputs.second_halves)))
+        save_subject_maps(read_stack(Path(inputs.maps)), halves, plain(inputs.rows), target)
         self._list_files(target)
         return runtime
 

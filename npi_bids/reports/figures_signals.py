@@ -23,6 +23,21 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
 _OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
 
 
+def draw_shares(shares: Array) -> str:
+    """Draw the share of each subject's shrunken map that is its own, in order of size.
+
+    Parameters
+    ----------
+    shares
+        Shape (n_subjects,); NaN is not drawn.
+    """
+    ordered = np.sort(shares[np.isfinite(shares)])[::-1]
+    canvas, axes = _canvas(4.2, 1.8)
+    axes.bar(np.arange(1, len(ordered) + 1), 100 * ordered, color=BLUE)
+    axes.set(xlabel="subject, in order of size", ylabel="own share (%)", ylim=(0, 100))
+    return svg_text(canvas)
+
+
 def draw_matrix(
     matrix: Array,
     networks: Sequence[str],

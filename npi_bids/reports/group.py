@@ -99,10 +99,20 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
     svg = figures_signals.draw_matrix(
         ec.matrix, regions.network, title="mean EC", labels=ec.labels
     )
+    shrinkage = _read_long_table(mean, "shrinkage")
+    if shrinkage is not None:
+        shares = shrinkage["own_share"].to_numpy(dtype=float)
+        figures.append(Figure("ownshare", "The subjects' own share",
+                              "Weight of each subject's own data in its shrunken map, in order.",
+                              figures_signals.draw_shares(shares)))  # fmt: skip
     figures.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
     return GroupSection(
         title,
-        (*_group_rows(sidecar), *_outlier_rows(_read_long_table(mean, "subjects"))),
+        (
+            *_group_rows(sidecar),
+            *_share_rows(shrinkage),
+            *_outlier_rows(_read_long_table(mean, "subjects")),
+        ),
         save_figures(out_dir, prefix, figures),
         tuple(path.relative_to(out_dir).as_posix() for path in list_group_files(out_dir, mean)),
         _group_view(f"group-{group_number}", ec, regions.network, matrices, mean),
@@ -239,6 +249,17 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
 
 def _percent(share: float) -> str:
     return f"{number(100 * share)} %" if isfinite(share) else "n/a"
+
+
+def _share_rows(shrinkage: pd.DataFrame | None) -> tuple[Row, ...]:
+    """Say how much of the subjects' shrunken maps is their own."""
+    if shrinkage is None:
+        return ()
+    note = (
+        "mean weight of a subject's own data in its shrunken map (meas-npiblup); the rest is the "
+        "mean of the group. These maps are not to be tested"
+    )
+    return (Row("the subjects' own share", _percent(shrinkage["own_share"].mean()), note),)
 
 
 def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:

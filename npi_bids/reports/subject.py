@@ -438,11 +438,27 @@ def _quality_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
     metrics = [metric for metric in FIGURES if metric.displayed
              and (isfinite(quality[metric.name]) or model.fit.surrogate != "wbm")]  # fmt: skip
     rows = [Row(metric.title, number(quality[metric.name]), metric.note) for metric in metrics]
+    rows += _own_share_rows(model.fit.quality)
     n_lost = len({name for _, sidecar in runs for name in sidecar.regions_not_covered})
     rows.append(
         Row("regions not covered", str(n_lost), "in at least one run; n/a in all matrices")
     )
     return tuple(rows)
+
+
+def _own_share_rows(quality: Quality) -> list[Row]:
+    """Say how much of a map that is shrunk towards a group is the subject's own."""
+    if not quality.shrunk:
+        return []
+    if not isfinite(quality.own_share):
+        return [Row("the subject's own share", "n/a", "there is no map without prior to tell it")]
+    note = (
+        f"{quality.own_share:.0%} of this map is the subject's own "
+        f"({quality.own_share_symmetric:.0%} of the symmetric part, "
+        f"{quality.own_share_antisymmetric:.0%} of the antisymmetric part); the rest is the mean "
+        "of the group"
+    )
+    return [Row("the subject's own share", f"{quality.own_share:.0%}", note)]
 
 
 def _list_warnings(model: Model, runs: Runs) -> tuple[str, ...]:

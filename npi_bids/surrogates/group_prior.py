@@ -1,9 +1,11 @@
 """Group priors (empirical Bayes), and fits of subjects shrunk towards them.
 
-The linear path of a subject is shrunk towards the group's: the group's drift is the mean of the
-prior, and its precision (how little subjects deviate from it) is the one that best predicts
-held-out stretches of the subjects of the group. Networks are initialised with those trained on the
-group.
+The linear path of a subject is shrunk towards the group's: the drift of the group, with everybody
+in it, is the mean of the prior, and its precision (how little subjects deviate from it) the
+inverse of the variance between subjects. A subject is left out of the group only where its
+prediction is measured: shrunk towards the mean of the others, n subjects whose own weight is k
+would have their deviations multiplied by (kn - 1) / (n - 1), which reverses them where k is below
+1/n. Networks are initialised with those trained on the group.
 """
 
 from __future__ import annotations
@@ -116,8 +118,9 @@ class GroupPrior:
         Whether the VAR predicts better than the process.
     networks
         Weights by name; empty if networks do not improve the prediction.
-    left_out
-        Whether the subject's own data were removed.
+    without_subject
+        The same without the subject's own data, by which its prediction is measured; None for a
+        subject that is not a member of the group.
     """
 
     process: OU
@@ -126,7 +129,12 @@ class GroupPrior:
     penalty: float
     linear_is_var: bool
     networks: Tensors = field(default_factory=dict)
-    left_out: bool = False
+    without_subject: GroupPrior | None = None
+
+    @property
+    def for_prediction(self) -> GroupPrior:
+        """The prior that knows nothing of the subject."""
+        return self.without_subject or self
 
     def take(self, covered: Mask) -> GroupPrior:
         """Restrict the prior to the covered regions.
@@ -142,6 +150,7 @@ class GroupPrior:
             process=OU(self.process.drift[inside], self.process.diffusion[covered]),
             weights=self.weights[inside],
             networks=restrict(self.networks, covered),
+            without_subject=self.without_subject and self.without_subject.take(covered),
         )
 
     def refit(self, total: SummedMoments) -> GroupPrior:
@@ -155,8 +164,8 @@ class GroupPrior:
         usable = total.usable
         if usable.sum() < 2:
             raise NoUsableDataError(
-                "The pre-trained surrogate contains only the subject's own part of the group; "
-                "pre-train on more subjects, or use --leave-subject-out no."
+                "The pre-trained surrogate contains only the subject's own part of the group, "
+                "without which nothing predicts it; pre-train on more subjects."
             )
         moments = total.moments(usable)
         inside = np.ix_(usable, usable)
@@ -272,7 +281,6 @@ def fit_shrunk(
         ("precision_symmetric", prior.choices.precision[0]),
         ("precision_antisymmetric", prior.choices.precision[1]),
         ("prior_penalty", prior.penalty),
-        ("subject_left_out", float(prior.left_out)),
     )
     log = TrainLog((linear.mse(train),), (linear.mse(valid),), details)
     if not support.network or not prior.networks:

@@ -26,13 +26,18 @@ from npi_bids.surrogates.group_prior import (
 from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_network
 from npi_bids.surrogates.ou_model_selection import Choices, choose_model, make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.prior_variance import (
+    SubjectWindows,
+    Variances,
+    estimate_variances,
+    select_regions,
+)
 from npi_bids.surrogates.residual_networks import subtract_prediction
 from npi_bids.surrogates.selection_criteria import (
     COMPARISON_ITERATIONS,
     MOST_REGIONS,
     N_STRETCHES,
     NETWORKS_GAIN,
-    PRECISIONS,
     VAR_GAIN,
 )
 from npi_bids.surrogates.windows import cut_windows, shared_regions
@@ -43,11 +48,7 @@ _TEST_INTERVAL = 5  # every fifth subject is a test subject
 _MAX_FOLDS = 10
 _START_DRIFT = -0.7  # initial self-connection of a region
 _MIN_SUBJECTS = 4  # subjects
-_N_CHOOSING = 8  # subjects of each half on which choices are made
-_RATIOS = (0.3, 3.0, 10.0)  # of the precisions of the antisymmetric and the symmetric part
-_PENALTIES = 10 ** np.arange(5.0, -0.1, -0.5)  # of a VAR, in windows
-
-SubjectWindows = Callable[[], Iterator[tuple[str, Windows, Mask]]]
+_N_CHOOSING = 8  # subjects of each half on which prediction is measured
 
 MakeNetwork = Callable[[int, int, int | None], SplitNetwork]
 
@@ -155,8 +156,8 @@ class Pretrained:
     prior
         Prior from all subjects, over all regions of the atlas.
     folds
-        Moments of each fold; a subject is left out with its fold, which consists of the subject
-        alone if there are ten subjects or fewer.
+        Moments of each fold. Where prediction is measured, a subject is left out with its fold,
+        which consists of the subject alone if there are ten subjects or fewer.
     members
         Fold of each subject.
     networks
@@ -164,7 +165,9 @@ class Pretrained:
         odd folds (``1``); empty if networks do not help.
     errors
         Held-out mean squared error over subjects: of the process and the VAR shrunk towards the
-        group, and of the group's process itself.
+        other subjects, and of their process itself.
+    variances
+        Variance between the subjects, from which the precision and the penalty of the prior are.
     """
 
     prior: GroupPrior
@@ -172,25 +175,30 @@ class Pretrained:
     members: dict[str, int]
     networks: dict[str, Tensors]
     errors: dict[str, float]
+    variances: Variances
 
-    def build_prior(self, subject: str, *, leave_out: bool) -> GroupPrior:
-        """Return the prior of a subject, on request without its own part of the group.
+    def build_prior(self, subject: str) -> GroupPrior:
+        """Return the prior of a subject: the group with everybody in it.
+
+        That of a member has, for measures of prediction, the group without its fold.
 
         Raises
         ------
         NoUsableDataError
-            If no other subject remains.
+            If the subject is a member and no other subject remains.
         """
+        prior = replace(self.prior, networks=self.networks.get("all", {}))
         fold = self.members.get(subject)
-        if fold is None or not leave_out:
-            return replace(self.prior, networks=self.networks.get("all", {}))
+        if fold is None:
+            return prior
         remaining = sum_moments(self.folds).subtract(self.folds[fold])
         networks = self.networks.get(str(fold % 2), {})
-        return replace(self.prior.refit(remaining), networks=networks, left_out=True)
+        without_subject = replace(self.prior.refit(remaining), networks=networks)
+        return replace(prior, without_subject=without_subject)
 
 
 def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
-    """Train a surrogate on a group: pooled moments, the precision of deviations, and networks.
+    """Train a surrogate on a group: pooled moments, the variance of deviations, and networks.
 
     Parameters
     ----------
@@ -229,25 +237,26 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
         if sum(other % 2 == fold % 2 for other, *_ in validation) < _N_CHOOSING:
             validation.append((fold, windows, covered))
     total = sum_moments(folds)
-    chosen, errors = _choose_precision(folds, validation, choices)
-    linear_is_var = support.linear == "var" or (
-        support.linear == "better"
-        and settings.linear_part != "process"
-        and (settings.linear_part == "var" or errors["var"] < (1 - VAR_GAIN) * errors["process"])
-    )
     identity = np.eye(len(total.counts))
     start = GroupPrior(
         process=OU(_START_DRIFT * identity, np.ones(len(identity))),
-        choices=chosen.choices,
+        choices=choices,
         weights=np.exp(_START_DRIFT) * identity,
-        penalty=chosen.penalty,
-        linear_is_var=linear_is_var,
+        penalty=np.inf,
+        linear_is_var=support.linear == "var",
     )
     prior = start.refit(total)
+    variances = estimate_variances(
+        lambda: _cut_subject_windows(subjects, n_lags), prior, total, len(labels)
+    )
+    prior, errors = _measure_prediction(folds, validation, variances.set_prior(prior))
+    if support.linear == "better" and settings.linear_part != "process":
+        is_better = errors["var"] < (1 - VAR_GAIN) * errors["process"]
+        prior = replace(prior, linear_is_var=settings.linear_part == "var" or is_better)
     networks = train_group_networks(
         lambda: _cut_subject_windows(subjects, n_lags), prior, members, settings
     )
-    return Pretrained(prior, tuple(folds), members, networks, errors)
+    return Pretrained(prior, tuple(folds), members, networks, errors, variances)
 
 
 def _cut_subject_windows(
@@ -286,58 +295,38 @@ def _common_choices(subjects: SubjectRuns, n_lags: int, whitening: str) -> Choic
     return choose_model(pooled, whitening)
 
 
-@dataclass(frozen=True, slots=True)
-class _PrecisionChoice:
-    choices: Choices
-    penalty: float
-
-
-def _choose_precision(
+def _measure_prediction(
     parts: Sequence[SummedMoments],
     validation: Sequence[tuple[int, Windows, Mask]],
-    choices: Choices,
-) -> tuple[_PrecisionChoice, dict[str, float]]:
-    """Choose how strongly subjects are shrunk towards the group, by their held-out error.
+    prior: GroupPrior,
+) -> tuple[GroupPrior, dict[str, float]]:
+    """Return the prior with its held-out error, and the errors of the linear models.
 
-    The group consists of the other half of the subjects, so that no subject is compared with its
+    The group consists of the other half of the subjects, so that no subject is predicted from its
     own data.
     """
     halves = [sum_moments(parts[1::2]), sum_moments(parts[0::2])]
-    regions = np.flatnonzero(halves[0].usable & halves[1].usable)
-    if regions.size > MOST_REGIONS:
-        regions = regions[np.linspace(0, regions.size - 1, MOST_REGIONS).astype(int)]
-    included = np.isin(np.arange(len(parts[0].counts)), regions)
+    included = select_regions(halves[0].usable & halves[1].usable, MOST_REGIONS)
     half_moments = [half.moments(included) for half in halves]
     groups = [(fit_group_process(other), fit_group_weights(other)) for other in half_moments]
     folds = [
         _Fold(*groups[fold % 2], train, test)
         for fold, windows, covered in validation
         if covered[included].all()
-        for train, test in _split_moments(windows, included[covered], choices)
+        for train, test in _split_moments(windows, included[covered], prior.choices)
     ]
     if not folds:
         raise NoUsableDataError(
             "No test subject covers the regions that are covered in both halves of the group."
         )
-    best, precision_pair = _search_precision(
-        [(float(entry), float(entry)) for entry in PRECISIONS], folds
-    )
-    for ratio in _RATIOS:
-        error, precision = _search_precision(
-            [(precision_pair[0], precision_pair[0] * ratio)], folds
-        )
-        best, precision_pair = min((best, precision_pair), (error, precision))
-    errors = [np.mean([fold.var_error(entry) for fold in folds]) for entry in _PENALTIES]
-    errors_by_model = {
-        "process": best,
-        "var": float(min(errors)),
-        "group": float(np.mean([fold.test.error(fold.group.transition) for fold in folds])),
+    errors = {
+        "process": [fold.process_error(prior.choices.precision) for fold in folds],
+        "var": [fold.var_error(prior.penalty) for fold in folds],
+        "group": [fold.test.error(fold.group.transition) for fold in folds],
     }
-    final_choices = replace(
-        choices, precision=precision_pair, error=best, var_error=errors_by_model["var"]
-    )
-    penalty = float(_PENALTIES[int(np.argmin(errors))])
-    return _PrecisionChoice(final_choices, penalty), errors_by_model
+    means = {name: float(np.mean(values)) for name, values in errors.items()}
+    choices = replace(prior.choices, error=means["process"], var_error=means["var"])
+    return replace(prior, choices=choices), means
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -359,20 +348,6 @@ class _Fold:
             n * past + penalty * np.eye(len(past)), n * (self.train.cross - past @ self.weights)
         )
         return self.test.error(self.weights + change)
-
-
-def _search_precision(
-    precisions: Sequence[tuple[float, float]], folds: Sequence[_Fold]
-) -> tuple[float, tuple[float, float]]:
-    """Return the lowest mean error and its precision; stop after two worse ones in a row."""
-    best, chosen, worse = np.inf, precisions[0], 0
-    for precision in precisions:
-        error = float(np.mean([fold.process_error(precision) for fold in folds]))
-        if error < best:
-            best, chosen, worse = error, precision, 0
-        elif (worse := worse + 1) == 2:
-            break
-    return best, chosen
 
 
 def _split_moments(

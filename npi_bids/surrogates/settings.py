@@ -18,11 +18,6 @@ class PriorSettings:
         metavar="PATH",
         result=False,
     )
-    leave_subject_out: bool = option(
-        True,
-        "remove a subject's own contribution from the group surrogate it is shrunk towards",
-        metavar="yes|no",
-    )
 
     def __post_init__(self) -> None:
         check_options(self)

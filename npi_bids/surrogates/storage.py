@@ -23,8 +23,10 @@ from npi_bids.surrogates.group_prior import GroupPrior, SummedMoments, Tensors
 from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.pretraining import Pretrained
+from npi_bids.surrogates.prior_variance import Variances
 
 PRETRAINED_TYPE = "npi-bids pre-trained surrogate"
+_SCHEME = "towards all subjects, by the variance between them"
 _METADATA_FIELD = "npi_bids"  # field in the metadata of the safetensors file
 _FORMAT = 1
 
@@ -37,6 +39,7 @@ class PretrainedKind(Record):
         "Type of the file, which distinguishes it from other surrogates.", default=""
     )
     description: str = entry("Description of the type in a sentence.", default="")
+    scheme: str = entry("How subjects are shrunk towards the group.", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,10 @@ class PretrainedSidecar(Record):
     linear_is_var: bool = entry("Whether the linear part is a VAR.")
     networks: tuple[str, ...] = entry("Names of the networks.")
     held_out_errors: Mapping[str, float] = entry("Mean squared errors on held-out samples.")
+    variance_between_subjects: Mapping[str, float] = entry(
+        "Variance between subjects of an entry of the drift and of a weight of a VAR, from halves "
+        "of the scans of so many subjects, and mean squared error of the VAR."
+    )
 
 
 class Stored(Protocol):
@@ -275,6 +282,7 @@ def write_pretrained(
         kind=PretrainedKind(
             kind=PRETRAINED_TYPE,
             description="Surrogate of a group: the mean of the prior of each subject's surrogate.",
+            scheme=_SCHEME,
         ),
         links=links,
         labels=tuple(labels),
@@ -289,6 +297,7 @@ def write_pretrained(
         linear_is_var=prior.linear_is_var,
         networks=tuple(sorted(pretrained.networks)),
         held_out_errors=pretrained.errors,
+        variance_between_subjects=_variance_fields(pretrained.variances),
     ).write(path.with_suffix(".json"))
     tensors: dict[str, Array] = {
         "drift": prior.process.drift,
@@ -300,6 +309,19 @@ def write_pretrained(
     for name, weights in pretrained.networks.items():
         tensors |= {f"networks.{name}.{key}": value for key, value in weights.items()}
     write_tensors(tensors, path)
+
+
+def _variance_fields(variances: Variances) -> dict[str, float]:
+    return {
+        "drift": variances.drift,
+        "weights": variances.weights,
+        "error": variances.error,
+        "subjects": variances.n_subjects,
+    }
+
+
+def _read_variances(fields: Mapping[str, float]) -> Variances:
+    return Variances(fields["drift"], fields["weights"], fields["error"], int(fields["subjects"]))
 
 
 def read_pretrained_sidecar(path: Path) -> PretrainedSidecar:
@@ -322,6 +344,13 @@ def read_pretrained_sidecar(path: Path) -> PretrainedSidecar:
             f"--pretrained <{path}> is not a pre-trained surrogate of a group ({json_path.name} "
             f"states {header.kind or header.description or 'no type'}); create one with "
             "'npi-bids ... pretrain'."
+        )
+    if header.scheme != _SCHEME:
+        raise InputDataError(
+            f"--pretrained <{path}> was made by an earlier version of npi-bids, which shrank each "
+            "subject towards a mean of the others, by an amount chosen by prediction; that can "
+            "reverse the differences between subjects. Maps are now shrunk towards the mean of "
+            "all subjects, by the variance between them; run 'npi-bids ... pretrain' again."
         )
     try:
         return PretrainedSidecar.read(json_path)
@@ -369,15 +398,21 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
             }
             for name in sidecar.networks
         }
-        errors = dict(sidecar.held_out_errors)
-        return Pretrained(prior, folds, dict(sidecar.subjects), networks, errors)
+        return Pretrained(
+            prior,
+            folds,
+            dict(sidecar.subjects),
+            networks,
+            dict(sidecar.held_out_errors),
+            _read_variances(sidecar.variance_between_subjects),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputDataError(
             f"--pretrained <{path}> is damaged ({type(error).__name__}: {error}); pre-train again."
         ) from error
 
 
-def describe_origin(path: Path, *, subject: str, left_out: bool) -> dict[str, object]:
+def describe_origin(path: Path, *, subject: str) -> dict[str, object]:
     """Return the sidecar fields that describe the pre-trained surrogate of a result.
 
     Parameters
@@ -386,8 +421,6 @@ def describe_origin(path: Path, *, subject: str, left_out: bool) -> dict[str, ob
         The pre-trained surrogate.
     subject
         Label of the subject of the result.
-    left_out
-        Whether the subject's own part of the group was removed.
     """
     sidecar = read_pretrained_sidecar(path)
     return {
@@ -395,12 +428,14 @@ def describe_origin(path: Path, *, subject: str, left_out: bool) -> dict[str, ob
         "digest": digest(path),
         "number_of_subjects": sidecar.number_of_subjects,
         "subject_included": subject in sidecar.subjects,
-        "subject_left_out": left_out,
+        "subject_left_out": False,
         "folds": sidecar.folds,
         "precision_symmetric": sidecar.choices.precision[0],
         "precision_antisymmetric": sidecar.choices.precision[1],
-        "note": "The map is shrunk towards that of the group; halves are compared by their "
-        "deviations from it. The two prior precisions were chosen on subjects of the group.",
+        "note": "The map is shrunk towards that of the group with everybody in it, and is not an "
+        "independent observation for a test over subjects. Prediction and the agreement of "
+        "halves, by their deviations from the map of the group, are measured without the "
+        "subject's own part of the group.",
     }
 
 

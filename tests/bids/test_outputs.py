@@ -12,6 +12,7 @@ from npi_bids.bids.outputs import (
     ENTITY_ORDER,
     GROUP,
     GROUP_OUTPUTS,
+    MEMBER,
     MODEL,
     RUN,
     STATISTICS_TABLES,
@@ -94,7 +95,7 @@ def test_an_output_is_described_whole(output):
     assert output.what
     assert not output.what.endswith(".")
     assert f"_{output.suffix}" in PurePosixPath(output_pattern(output.name)).name
-    matrix_of_model = output.is_matrix and output.level == MODEL
+    matrix_of_model = output.is_matrix and output.level in (MODEL, MEMBER)
     assert bool(output.relation and output.method and output.units) == matrix_of_model
     low, high = output.bounds
     if output.role in ("p", "q"):

@@ -132,3 +132,22 @@ def test_what_cannot_be_done_is_said(npi_bids, out, words, code, message):
     found, said, problems = npi_bids("nothing", out, "group", *words)
     assert message in " ".join((said + problems).split())
     assert found == code
+
+
+def test_maps_of_subjects_are_files_of_the_dataset_that_no_later_group_reads(npi_bids, out):
+    for path in out.glob("sub-*/func/*_meas-npi_*_relmat.json"):
+        _change(path, MeanFramewiseDisplacement=0.1)
+    said = group(npi_bids, out, "--subject-maps", "blup")
+    assert "No maps of subjects are written" not in said
+    maps = sorted(out.glob("sub-*/func/*_meas-npiblup_*_relmat.tsv"))
+    assert len({path.name.split("_")[0] for path in maps}) == 3
+    sidecar = json.loads(maps[0].with_suffix(".json").read_text())
+    assert 0 < sidecar["OwnShare"] < 1
+    sources = [out / uri.removeprefix("bids::") for uri in sidecar["Sources"]]
+    assert all(path.is_file() for path in sources)
+    assert {path.name.split("_meas-")[1].split("_")[0] for path in sources} == {
+        "npiunshrunk", "npifirsthalf", "npisecondhalf",
+    }  # fmt: skip
+    assert "the subjects&#39; own share" in (out / "group.html").read_text()
+    group(npi_bids, out)
+    assert not list(out.glob("sub-*/func/*_meas-npiblup_*"))

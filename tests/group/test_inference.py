@@ -45,7 +45,7 @@ def map_subjects(runs, *, pretrained=False):
     shrunken, unshrunk, proportional, n_windows = [], [], [], []
     for number, run in enumerate(runs):
         windows = cut_windows([run], SETTINGS.n_lags)
-        prior = stored.build_prior(str(number), leave_out=True) if stored else None
+        prior = stored.build_prior(str(number)) if stored else None
         fitted, _ = fit_surrogate(windows, windows.take(slice(0, 0)), SETTINGS, None, prior)
         for maps, surrogate in (
             (shrunken, fitted),

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nipype.interfaces.base import isdefined
 
+from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.sidecars import ContrastSidecar
 from npi_bids.errors import InputDataError
+from npi_bids.group.cohorts import files_by_subject
+from npi_bids.group.map_stack import write_stack
+from npi_bids.group.saving import remove_groups
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.interfaces import group
 from npi_bids.interfaces.group import AverageGroup, DescribeGroup, SaveGroups
@@ -147,6 +152,80 @@ def test_visits_are_compared_within_the_subjects_that_have_them(dataset, execute
     assert list(test.left_out.values()) == [
         "one session only (1), which says nothing within the subject"
     ]
+
+
+def write_maps_of_halves(dataset):
+    """Write maps without prior of six subjects, and of halves; A drives B, each by its own."""
+    rng = np.random.default_rng(5)
+    for number in range(1, 7):
+        true = np.zeros((3, 3))
+        true[0, 1] = 0.2 * number
+        folder = dataset / f"sub-0{number}"
+        folder.mkdir(exist_ok=True)
+        halves = [true + 0.02 * rng.standard_normal((3, 3)) for _ in range(2)]
+        for measure, matrix in (
+            ("npiunshrunk", np.mean(halves, axis=0)),
+            ("npifirsthalf", halves[0]),
+            ("npisecondhalf", halves[1]),
+        ):
+            name = f"sub-0{number}_task-rest_meas-{measure}_desc-simple_relmat.tsv"
+            write_matrix(ECResult(matrix, tuple("ABC")), folder / name)
+    return {
+        measure: sorted(map(str, dataset.glob(f"sub-*/*_meas-{measure}_*.tsv")))
+        for measure in ("npiunshrunk", "npifirsthalf", "npisecondhalf")
+    }
+
+
+def shrink_subjects(dataset, execute, files, **halves):
+    rows = [{"participant_id": f"sub-0{n}", "n_windows": 100.0 * n} for n in range(1, 7)]
+    write_stack(files_by_subject(map(Path, files["npiunshrunk"])), dataset.parent / "maps")
+    inputs = {**group_inputs(dataset), "matrices": files["npiunshrunk"]}
+    node = group.ShrinkSubjects(
+        unshrunk=files["npiunshrunk"], maps=str(dataset.parent / "maps"), rows=rows, **halves,
+        **inputs,
+    )  # fmt: skip
+    written = execute(node, "shrink").files
+    return [Path(path) for path in written] if isdefined(written) else []
+
+
+def test_maps_of_subjects_are_between_their_own_and_that_of_the_group(dataset, execute):
+    files = write_maps_of_halves(dataset)
+    halves = {"first_halves": files["npifirsthalf"], "second_halves": files["npisecondhalf"]}
+    written = shrink_subjects(dataset, execute, files, **halves)
+    maps = [path for path in written if path.name.endswith("meas-npiblup_desc-simple_relmat.tsv")]
+    assert [path.parts[-3:-1] for path in maps] == [(f"sub-0{n}", "func") for n in range(1, 7)]
+    entries = [read_matrix(path).matrix[0, 1] for path in maps]
+    own = [read_matrix(Path(path)).matrix for path in files["npiunshrunk"]]
+    assert own[0][0, 1] < entries[0] < entries[5] < own[5][0, 1]
+    assert abs(read_matrix(maps[0]).matrix[1, 0]) < 0.1
+    sidecars = [read_json(path.with_suffix(".json")) for path in maps]
+    assert 0.5 < sidecars[0]["OwnShare"] < sidecars[5]["OwnShare"] < 1  # the longest scan
+    assert sidecars[3]["VarianceFrom"] == "halves of scans"
+    assert sidecars[3]["Sources"][0].startswith("bids::sub-04/")
+    assert len(sidecars[3]["Sources"]) == 18
+    assert "not to be tested" in sidecars[3]["Note"]
+    shares = read_table(next(path for path in written if path.name.endswith("_shrinkage.tsv")))
+    assert shares["own_share"].tolist() == pytest.approx([one["OwnShare"] for one in sidecars])
+
+
+def test_no_maps_of_subjects_are_written_without_halves_or_visits(dataset, execute, caplog):
+    assert shrink_subjects(dataset, execute, write_maps_of_halves(dataset)) == []
+    assert "fewer than 3 subjects have maps of both halves" in caplog.text
+
+
+def test_saved_maps_of_subjects_are_no_models_and_are_replaced(dataset, execute):
+    files = write_maps_of_halves(dataset)
+    halves = {"first_halves": files["npifirsthalf"], "second_halves": files["npisecondhalf"]}
+    written = shrink_subjects(dataset, execute, files, **halves)
+    execute(SaveGroups(files=list(map(str, written)), out_dir=str(dataset)), "save")
+    assert len(list(dataset.glob("sub-*/func/*_meas-npiblup_*.tsv"))) == 6
+    assert list(find_models(dataset)) == []
+    remaining = [str(path) for path in written if "sub-06" not in path.name]
+    execute(SaveGroups(files=remaining, out_dir=str(dataset)), "again")
+    assert len(list(dataset.glob("sub-*/func/*_meas-npiblup_*"))) == 10
+    remove_groups(dataset)
+    assert not list(dataset.glob("sub-*/func/*_meas-npiblup_*"))
+    assert len(list(dataset.glob("sub-*/*_meas-npiunshrunk_*"))) == 6
 
 
 def test_saving_puts_files_under_their_names_in_the_dataset(dataset, execute, described):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
@@ -8,9 +10,10 @@ from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
 from npi_bids.group.description import describe
-from npi_bids.inference import ec_of_runs
+from npi_bids.inference import ec_of_runs, train_runs
 from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import RegionSeries
+from npi_bids.simulate.linear import LinearSystem, simulate_linear
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.pretraining import pretrain
@@ -31,7 +34,7 @@ def maps(found, subject):
     windows = cut_windows([run_of(subject)], 4)
     nothing = windows.take(slice(0, 0))
     alone, _ = fit_surrogate(windows, nothing, resolve(MOU))
-    prior = found.build_prior(str(subject), leave_out=True)
+    prior = found.build_prior(str(subject))
     shrunk, _ = fit_surrogate(windows, nothing, resolve(MOU), prior=prior)
     return alone.weights[-1], shrunk.weights[-1]
 
@@ -64,8 +67,8 @@ def test_what_is_a_subjects_own_is_kept(pretrained):
     assert figures[1] > 0.2
 
 
-def test_a_subject_left_out_leaves_no_trace():
-    """With and without another signal in subject 3, its prior is the same."""
+def test_what_predicts_a_subject_does_not_know_it_and_its_map_does():
+    """With and without another signal in subject 3."""
 
     def change(subject, run):
         if subject != 3:
@@ -73,18 +76,89 @@ def test_a_subject_left_out_leaves_no_trace():
         noise = np.random.default_rng(9).standard_normal(run.data.shape)
         return RegionSeries(noise, run.labels, run.tr, run.keep)
 
-    one, other = pretrain(subjects(), MOU), pretrain(subjects(change), MOU)
-    a, b = (found.build_prior("3", leave_out=True).process.drift for found in (one, other))
+    one, other = (
+        pretrain(group, MOU).build_prior("3") for group in (subjects(), subjects(change))
+    )
+    a, b = (prior.for_prediction.process.drift for prior in (one, other))
     np.testing.assert_allclose(a, b, atol=2e-3)
-    kept = [found.build_prior("3", leave_out=False).process.drift for found in (one, other)]
-    assert np.abs(kept[0] - kept[1]).max() > 0.01
+    assert np.abs(one.process.drift - other.process.drift).max() > 0.01
 
 
-def test_strangers_get_the_whole_group(pretrained):
-    prior = pretrained.build_prior("stranger", leave_out=True)
-    assert not prior.left_out
-    np.testing.assert_array_equal(prior.process.drift, pretrained.prior.process.drift)
-    assert pretrained.build_prior("3", leave_out=True).left_out
+def test_the_prior_of_members_and_of_others_is_the_whole_group(pretrained):
+    stranger, member = pretrained.build_prior("stranger"), pretrained.build_prior("3")
+    for prior in (stranger, member):
+        np.testing.assert_array_equal(prior.process.drift, pretrained.prior.process.drift)
+    assert stranger.for_prediction is stranger
+    assert np.abs(member.for_prediction.process.drift - member.process.drift).max() > 0.001
+    covered = np.arange(N) != 5
+    assert member.take(covered).for_prediction.process.drift.shape == (N - 1, N - 1)
+
+
+def test_held_out_error_does_not_know_the_subject_but_its_map_does(pretrained):
+    prior = pretrained.build_prior("3")
+    trained = train_runs([run_of(3)], train=MOU, prior=prior)
+    others = train_runs([run_of(3)], train=MOU, prior=prior.for_prediction)
+    everybody = train_runs([run_of(3)], train=MOU, prior=replace(prior, without_subject=None))
+    np.testing.assert_array_equal(trained.checked.linear_weights, others.checked.linear_weights)
+    np.testing.assert_array_equal(
+        trained.surrogate.linear_weights, everybody.surrogate.linear_weights
+    )
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_differences_keep_their_sign_where_little_of_a_map_is_the_subjects_own(refit):
+    """Eight subjects with two connections of their own, and an own share below one in eight.
+
+    Shrunk towards the mean of the others, their differences would have the wrong sign. One of the
+    connections has a direction, so that a transposed map would fail.
+    """
+    rng = np.random.default_rng(4)
+    runs, truth = {}, []
+    for number in range(8):
+        weights = weights_of(0).copy()
+        own = 0.15 * (-1) ** number
+        weights[0, 1] += own
+        weights[2, 3] -= own
+        truth.append(weights)
+        data = simulate_linear(LinearSystem(weights, np.eye(N)), n_runs=1, n_samples=150, rng=rng)
+        scaled = (data[0] - data[0].mean(axis=0)) / data[0].std(axis=0)
+        runs[str(number)] = RegionSeries(scaled, LABELS, 2.0, np.ones(150, dtype=bool))
+    train = replace(MOU, refit=refit)
+    fitted = pretrain(lambda: ((name, [run]) for name, run in runs.items()), train)
+    # As if hardly anything were known to differ: the own share is below 1/8.
+    choices = replace(fitted.prior.choices, precision=(3000.0, 3000.0))
+    fitted = replace(fitted, prior=replace(fitted.prior, choices=choices))
+    shrunken, unshrunk, shares = [], [], []
+    for name, run in runs.items():
+        result = ec_of_runs(
+            [run], train=train, perturb=PerturbSettings(), prior=fitted.build_prior(name)
+        )
+        shrunken.append(result.ec)
+        unshrunk.append(result.measures["npiunshrunk"].matrix)
+        shares.append(result.quality.own_share)
+    assert 0 < np.mean(shares) < 1 / 8
+    deviations, plain, true = (
+        maps - np.mean(maps, axis=0) for maps in (shrunken, unshrunk, truth)
+    )
+    r_truth, r_transposed, r_unshrunk = (
+        np.corrcoef(np.ravel(deviations), np.ravel(other))[0, 1]
+        for other in (true, true.transpose(0, 2, 1), plain)
+    )
+    assert r_truth > 0.1
+    assert r_transposed < r_truth - 0.1
+    assert r_unshrunk > 0.2
+
+
+def test_own_share_is_higher_where_scans_are_longer_and_told_for_both_parts(pretrained):
+    prior = pretrained.build_prior("stranger")
+    shares = [
+        ec_of_runs([run_of(0, n)], train=MOU, perturb=PerturbSettings(), prior=prior).quality
+        for n in (150, 3000)
+    ]
+    assert 0 < shares[0].own_share < shares[1].own_share < 1.05
+    assert shares[0].own_share_symmetric != shares[0].own_share_antisymmetric
+    alone = ec_of_runs([run_of(0)], train=MOU, perturb=PerturbSettings()).quality
+    assert np.isnan(alone.own_share)
 
 
 def test_regions_that_a_subject_lacks_come_back_as_nan(pretrained):
@@ -92,7 +166,7 @@ def test_regions_that_a_subject_lacks_come_back_as_nan(pretrained):
     data[:, 5] = np.nan
     run = RegionSeries(data, LABELS, 2.0, np.ones(len(data), dtype=bool))
     result = ec_of_runs([run], train=MOU, perturb=PerturbSettings(),
-                        prior=pretrained.build_prior("2", leave_out=True))  # fmt: skip
+                        prior=pretrained.build_prior("2"))  # fmt: skip
     assert np.isnan(result.ec[5]).all()
     inside = np.delete(np.delete(result.ec, 5, 0), 5, 1)
     assert np.isfinite(inside).all()
@@ -121,7 +195,7 @@ def test_an_ensemble_of_networks_starts_from_the_groups():
     assert set(found.networks) == {"all", "0", "1"}
     windows = cut_windows([run_of(0)], 1)
     nothing = windows.take(slice(0, 0))
-    prior = found.build_prior("x", leave_out=True)
+    prior = found.build_prior("x")
     still = TrainSettings(surrogate="mlp", epochs=1, n_lags=1, learning_rate=1e-12)
     tuned, _ = fit_surrogate(windows, nothing, resolve(still), prior=prior)
     for name, value in tuned.tensors().items():
@@ -136,7 +210,7 @@ def test_an_ensemble_of_networks_starts_from_the_groups():
 @pytest.mark.parametrize("surrogate", ["mlp", "hybrid"])
 def test_a_subject_is_mapped_from_the_networks_of_its_group(surrogate, n_covered):
     train = TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu")
-    prior = pretrain(subjects(), train).build_prior("x", leave_out=True)
+    prior = pretrain(subjects(), train).build_prior("x")
     run = run_of(0)
     data = run.data.copy()
     data[:, n_covered:] = np.nan
@@ -171,7 +245,7 @@ def test_maps_share_the_noise_of_those_they_were_pretrained_on():
     fitted = pretrain(lambda: iter(others.items()), train)
     maps = np.array([
         ec_of_runs(runs, train=train, perturb=PerturbSettings(), assess=AssessSettings(),
-                   prior=fitted.build_prior(subject, leave_out=True)).ec.ravel()
+                   prior=fitted.build_prior(subject)).ec.ravel()
         for subject, runs in members.items()
     ])  # fmt: skip
     off = ~np.eye(10, dtype=bool).ravel()

@@ -24,7 +24,14 @@ from npi_bids.surrogates.networks import fit_network
 from npi_bids.surrogates.ou import MOU, fit_process
 from npi_bids.surrogates.pretraining import pretrain
 from npi_bids.surrogates.residual_networks import subtract_prediction, zero_mlp
-from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
+from npi_bids.surrogates.storage import (
+    PretrainedLinks,
+    read_pretrained,
+    read_tensors,
+    save_surrogate,
+    write_pretrained,
+    write_tensors,
+)
 from npi_bids.surrogates.var import ridge_var
 from npi_bids.surrogates.windows import cut_windows
 from tests.surrogates.group_of_subjects import LABELS, run_of, subjects
@@ -205,9 +212,24 @@ def test_weights_survive_the_disk(tmp_path):
 @pytest.mark.parametrize("surrogate", ["hybrid", "mou", "var", "mlp"])
 def test_a_shrunken_surrogate_comes_back_to_the_last_bit(surrogate, tmp_path):
     settings = resolve(TrainSettings(surrogate=surrogate, epochs=2, n_lags=2, device="cpu"))
-    prior = pretrain(subjects(), settings).build_prior("x", leave_out=True)
+    prior = pretrain(subjects(), settings).build_prior("x")
     windows = cut_windows([run_of(0)], 2)
     model, _ = fit_surrogate(windows, windows.take(slice(0, 0)), settings, prior=prior)
     save_surrogate(model, tmp_path / "x.safetensors", family=surrogate, labels=LABELS, tr=1.0)
     loaded = load_surrogate(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(loaded.step(windows.history), model.step(windows.history))
+
+
+def test_a_group_of_an_earlier_version_is_refused_with_the_reason(pretrained, tmp_path):
+    path = tmp_path / "group_surrogate.safetensors"
+    settings = resolve(TrainSettings(surrogate="mou"))
+    write_pretrained(
+        pretrained, path, labels=LABELS, tr=2.0, settings=settings, links=PretrainedLinks()
+    )
+    stored = read_pretrained(path, LABELS, 2.0, "mou")
+    assert stored.variances == pretrained.variances
+    content = json.loads(path.with_suffix(".json").read_text())
+    del content["Scheme"], content["VarianceBetweenSubjects"]
+    path.with_suffix(".json").write_text(json.dumps(content))
+    with pytest.raises(InputDataError, match=r"made by an earlier version .* pretrain' again"):
+        read_pretrained(path, LABELS, 2.0, "mou")

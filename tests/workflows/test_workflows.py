@@ -29,7 +29,8 @@ BUILDERS = {
             {"01": (Model(Path(), {"sub": "01"}, "", model_sidecar()),)},
         ),
         settings=GroupAnalysis(
-            group=GroupSettings(weights="quality"), model=ModelSettings(formula="age")
+            group=GroupSettings(weights="quality", subject_maps="blup"),
+            model=ModelSettings(formula="age"),
         ),
         measures=["jacobian", "pearsoncorrelation"],
         out_dir=Path(),
