@@ -202,7 +202,7 @@ class _Model:
         maps = select_maps(stack.maps, self.built.rows, folder / "visits.npy")
         edges, design = tested.prepare(maps, folder / "estimates.npy")
         information = np.repeat(tested.information, design.n_components)
-        weights = fit_weights(edges, design.matrix, information)
+        weights = fit_weights(edges, design.matrix, information, design.n_components)
         design = replace(design, weights=weights.values)
         regions = Regions(self.target.regions_file, stack.labels, self.network_table)
         test = _Test(edges, regions, design, self.settings[1], self.target, information,
