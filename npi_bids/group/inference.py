@@ -26,7 +26,11 @@ from npi_bids.group.kinds import describe_association, kind_association
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
 from npi_bids.group.pretraining import describe_tested, why_not_tested
-from npi_bids.group.scan_length import correlate_with_windows, describe_length
+from npi_bids.group.scan_length import (
+    blank_similar_lengths,
+    correlate_with_windows,
+    describe_length,
+)
 from npi_bids.group.sessions import build_visit_model, left_out_visits
 from npi_bids.group.settings import ModelSettings, PermuteSettings
 from npi_bids.group.subject_weights import fit_weights
@@ -190,8 +194,8 @@ class _Model:
             tested_measure=stack.measure,
             window_power=weights.power,
         )
-        test = _Test(maps, regions, design, correction, self.target, n_windows, self._included,
-                     _unchanged)  # fmt: skip
+        test = _Test(maps, regions, design, correction, self.target,
+                     blank_similar_lengths(n_windows), self._included, _unchanged)  # fmt: skip
         return test, fields
 
     def prepare_visits(
@@ -202,10 +206,13 @@ class _Model:
         maps = select_maps(stack.maps, self.built.rows, folder / "visits.npy")
         edges, design = tested.prepare(maps, folder / "estimates.npy")
         information = np.repeat(tested.information, design.n_components)
-        weights = fit_weights(edges, design.matrix, information)
+        weights = fit_weights(edges, design.matrix, information, design.n_components)
         design = replace(design, weights=weights.values)
         regions = Regions(self.target.regions_file, stack.labels, self.network_table)
-        test = _Test(edges, regions, design, self.settings[1], self.target, information,
+        n_windows = blank_similar_lengths(numeric_column(self._included, "n_windows"))
+        # Effects within subjects of equal scans are 0 up to rounding errors.
+        changes = np.round(tested.transform.apply(n_windows[:, None])[:, 0], 6)
+        test = _Test(edges, regions, design, self.settings[1], self.target, changes,
                      self._included, tested.prepare, maps)  # fmt: skip
         return test, weights.power
 
@@ -221,7 +228,8 @@ class _Test:
 
     ``edges`` are one map per row of the design. ``estimate_rows`` gives the same of other values,
     and their design where that depends on them; ``visits`` are the maps that these come from, if
-    they are not ``edges``.
+    they are not ``edges``. ``n_windows`` are numbers of windows, or effects of visits on them; NaN
+    if they are not known, or about the same.
     """
 
     edges: Array
@@ -260,18 +268,16 @@ class _Test:
         why_untested = why_not_tested(
             self.target.pretrained_on, fields.tested_measure, mean=against_zero
         )
-        correlation = float("nan")
-        if not of_mean:
+        correlation, kind_p = float("nan"), None
+        if not self._is_of_mean(contrast, fields):
             correlation = correlate_with_windows(self.design, contrast, self.n_windows)
+            kind_p = kind_association(
+                self.rows, self.design, contrast, fields.seed, self.estimate_rows
+            )
         caution = "" if why_untested else describe_length(correlation)
         if caution:
             _logger.warning("%s: %s", contrast.name, caution)
         is_permuted = self.correction.n_permutations and not why_untested
-        kind_p = None
-        if not self._is_of_mean(contrast, fields):
-            kind_p = kind_association(
-                self.rows, self.design, contrast, fields.seed, self.estimate_rows
-            )
         permuted_by = "changes of sign" if of_mean else "exchange of residuals"
         return replace(
             fields,

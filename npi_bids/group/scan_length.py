@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from npi_bids.group.glm import Contrast, Design
+from npi_bids.group.glm import Contrast, Design, depends_on_mean
 from npi_bids.records import Array
 
 # Correlation of what is tested with the number of windows above which a test carries a caution.
 LARGEST_CORRELATION = 0.5
+_SIMILAR = 0.05  # share of the longest scan by which scans may differ and count as equally long
+
+
+def blank_similar_lengths(n_windows: Array) -> Array:
+    """Return numbers of windows; NaN if all of them are about the same.
+
+    A few windows more or less, which a group may have throughout, change no map.
+
+    >>> blank_similar_lengths(np.array([298.0, 300.0])).tolist()
+    [nan, nan]
+    """
+    if np.isfinite(n_windows).all() and np.ptp(n_windows) <= _SIMILAR * n_windows.max():
+        return np.full_like(n_windows, np.nan)
+    return n_windows
 
 
 def correlate_with_windows(design: Design, contrast: Contrast, n_windows: Array) -> float:
@@ -16,19 +30,20 @@ def correlate_with_windows(design: Design, contrast: Contrast, n_windows: Array)
 
     What it tests is the regressor without the part that the other columns of the model explain, so
     that it is 0 where the number of windows is a covariate. For several rows it is the multiple
-    correlation.
+    correlation. Where the mean of subjects is tested, neither the regressor nor the number is
+    centred: it is 1 if the number changes between sessions by the same amount in every subject.
 
     Parameters
     ----------
     design, contrast
         The explanatory variables, and the hypothesis to test.
     n_windows
-        Shape (n_subjects,).
+        Shape (n_subjects,); in a model over sessions, the effect of each subject on it.
 
     Returns
     -------
     float
-        Absolute value; NaN where a number of windows is not known, or where all are equal.
+        Absolute value; NaN where a number of windows is not known, or where it does not vary.
 
     Examples
     --------
@@ -38,11 +53,12 @@ def correlate_with_windows(design: Design, contrast: Contrast, n_windows: Array)
     >>> round(correlate_with_windows(design, group, np.array([150.0, 150.0, 400.0, 400.0])), 6)
     1.0
     """
-    if not np.isfinite(n_windows).all() or np.ptp(n_windows) == 0:
+    length, regressors = n_windows, np.linalg.pinv(design.matrix).T @ contrast.matrix.T
+    if not depends_on_mean(design, contrast):
+        length, regressors = length - length.mean(), regressors - regressors.mean(axis=0)
+    if not np.isfinite(length).all() or not np.any(length):
         return float("nan")
-    length = n_windows - n_windows.mean()
-    regressors = np.linalg.pinv(design.matrix).T @ contrast.matrix.T
-    basis, _ = np.linalg.qr(regressors - regressors.mean(axis=0))
+    basis, _ = np.linalg.qr(regressors)
     return float(np.linalg.norm(basis.T @ length) / np.linalg.norm(length))
 
 

@@ -11,9 +11,9 @@ from npi_bids.records import Array
 
 _MOST_EDGES = 10_000  # evenly spaced, of larger maps
 _ROUNDS = 5  # weights make the residuals of all subjects alike, and are then fitted again
-# Residual degrees of freedom below which weights are equal: with eight subjects the fitted power
-# follows chance, and q below .05 is found in .11 to .17 of groups without effect (.03 to .09 with
-# equal weights).
+# Residual degrees of freedom, counted in subjects, below which weights are equal: with eight
+# subjects the fitted power follows chance, and q below .05 is found in .11 to .17 of groups
+# without effect (.03 to .09 with equal weights).
 _MIN_DF = 12
 _SATURATED = 1e-6  # share of a subject's variance that the design leaves, below which none is left
 
@@ -34,7 +34,9 @@ class SubjectWeights:
     power: float
 
 
-def fit_weights(maps: Array, design: Array, n_windows: Array) -> SubjectWeights:
+def fit_weights(
+    maps: Array, design: Array, n_windows: Array, n_components: int = 1
+) -> SubjectWeights:
     """Fit one weight per subject from the residuals of all edges.
 
     Errors have a variance in proportion to 1 over the number of windows, differences between
@@ -49,11 +51,14 @@ def fit_weights(maps: Array, design: Array, n_windows: Array) -> SubjectWeights:
         Shape (n_subjects, n_columns); columns of the model.
     n_windows
         Shape (n_subjects,); weights are equal where a number is not known, and in small groups.
+    n_components
+        Number of rows of each subject, which follow each other; all shapes have one entry per row.
     """
     n = len(maps)
+    df = (n - design.shape[1]) / n_components
     is_counted = np.isfinite(n_windows).all() and (n_windows > 0).all()
     equal = SubjectWeights(np.ones(n), 0.0)
-    if n - design.shape[1] < _MIN_DF or not is_counted or np.ptp(n_windows) == 0:
+    if df < _MIN_DF or not is_counted or np.ptp(n_windows) == 0:
         return equal
     sample = _sample_edges(maps)
     if not sample.shape[1]:
@@ -63,10 +68,13 @@ def fit_weights(maps: Array, design: Array, n_windows: Array) -> SubjectWeights:
     for _ in range(_ROUNDS):
         noise = _relative_noise(sample, design, np.exp(power * length / 2)[:, None])
         usable = np.isfinite(noise)
-        energy = float(length[usable] @ length[usable])
+        if not usable.any():
+            return equal
+        centred = length[usable] - length[usable].mean()
+        energy = float(centred @ centred)
         if not energy > 0:
             return equal
-        change = -float(length[usable] @ noise[usable]) / energy
+        change = -float(centred @ noise[usable]) / energy
         power = float(np.clip(power + change, 0.0, 1.0))
     weights = np.exp(power * length)
     return SubjectWeights(weights / weights.mean(), power)

@@ -47,7 +47,7 @@ class VisitModel:
     sessions
         Label of the session of each included visit.
     n_windows
-        Number of windows of each included visit; NaN where it is not known.
+        Number of windows of each included visit; 1 for all where some are not known.
     """
 
     built: BuiltDesign
@@ -139,9 +139,10 @@ class VisitModel:
         transform = _Transform(
             tuple(self._visits[subject] for subject in weights), tuple(weights.values())
         )
+        design, n_changes = self._design_within(effect, transform)
         return SubjectTest(
-            WITHIN, tuple(weights), left_out, transform, self._design_within(effect, transform),
-            self._information(transform),
+            WITHIN, tuple(weights), left_out, transform, design, self._information(transform),
+            n_changes,
         ).named(contrast)  # fmt: skip
 
     def _split(self, contrast: Contrast) -> _Effect:
@@ -173,8 +174,11 @@ class VisitModel:
         compared = [between_keys.index(name) for name in crossed[0]]
         return _Effect(joint, spread, crossed[0], between[:, compared], nuisance)
 
-    def _design_within(self, effect: _Effect, transform: _Transform) -> Design:
-        """Return the design of the subjects' estimates: one block of columns per component."""
+    def _design_within(self, effect: _Effect, transform: _Transform) -> tuple[Design, int]:
+        """Return the design of the subjects' estimates: one block of columns per component.
+
+        The last columns are changes of covariates; their number is returned, too.
+        """
         m = len(effect.within)
         first = np.array([visits[0] for visits in transform.visits])
         subjects = np.column_stack([self._product(key)[first] for key in effect.crossed])
@@ -190,7 +194,7 @@ class VisitModel:
         matrix = np.column_stack([matrix, added[:, used]])
         blocks = np.repeat(self.built.design.blocks[first], m)
         tested = Contrast("", weights)
-        return Design(matrix, tuple(columns), (tested,), blocks, n_components=m)
+        return Design(matrix, tuple(columns), (tested,), blocks, n_components=m), int(used.sum())
 
     def _why_undetermined(self, subject: str, contrast: Contrast) -> str:
         sessions = [self.sessions[row] for row in self._visits[subject]]
@@ -320,6 +324,8 @@ class SubjectTest:
         Design of their estimates, with the contrast.
     information
         Shape (n_subjects,); number of windows that each estimate is worth.
+    n_changes
+        Number of columns of the design, the last ones, that are changes of covariates.
     """
 
     stratum: str
@@ -328,6 +334,7 @@ class SubjectTest:
     transform: _Transform
     design: Design
     information: Array
+    n_changes: int = 0
 
     def named(self, contrast: Contrast) -> SubjectTest:
         """Return the test with the name of the contrast of the model."""
@@ -369,17 +376,11 @@ class SubjectTest:
         whitening = _whitening(_sample(rows), self.design)
         for edges in split_edges(*rows.shape):
             rows[:, edges] = _mix(rows[:, edges], whitening)
-        n_added = self.design.matrix.shape[1] - self.contrast_columns
         matrix = self.design.matrix.copy()
-        if n_added:
-            matrix[:, -n_added:] = _mix(matrix[:, -n_added:], whitening)
+        if self.n_changes:
+            matrix[:, -self.n_changes :] = _mix(matrix[:, -self.n_changes :], whitening)
         design = replace(self.design, matrix=matrix)
         return rows, replace(design, epsilon=_box_epsilon(_sample(rows), design))
-
-    @property
-    def contrast_columns(self) -> int:
-        """Number of columns that are not changes of covariates."""
-        return sum(not name.startswith("change of ") for name in self.design.columns)
 
 
 def _determines(rows: Array, weights: Array) -> bool:
@@ -387,12 +388,12 @@ def _determines(rows: Array, weights: Array) -> bool:
     if not np.any(rows):
         return False
     scale = np.linalg.norm(rows, axis=0).clip(1e-300)
-    scaled, wanted = rows / scale, weights / scale
-    projected = wanted @ np.linalg.pinv(scaled, rcond=_TOLERANCE) @ scaled
+    scaled, requested = rows / scale, weights / scale
+    projected = requested @ np.linalg.pinv(scaled, rcond=_TOLERANCE) @ scaled
     unseen = np.abs(weights[:, np.linalg.norm(rows, axis=0) < 1e-12])
     if unseen.size and unseen.max() > 0:
         return False
-    return bool(np.allclose(projected, wanted, atol=1e-6 * np.abs(wanted).max()))
+    return bool(np.allclose(projected, requested, atol=1e-6 * np.abs(requested).max()))
 
 
 def _separate(tensor: Array) -> tuple[Array, Array]:

@@ -138,12 +138,20 @@ class ObservedOU(VAR):
         windows = reverse_time(windows) if reverse else windows
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
-        even, odd = (part * rate**2 for part in precision.of_drift(len(windows)))
+        fixed = even, odd = tuple(part * rate**2 for part in precision.of_drift(len(windows)))
         while True:
             try:
                 choice = replace(self.observation, precision=(even, odd))
                 fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
-                return _build_surrogate(windows, fitted)
+                surrogate = _build_surrogate(windows, fitted)
+                if (even, odd) != fixed:
+                    _LOGGER.warning(
+                        "No stable process fits with the prior that maps for tests over subjects "
+                        "share. This map is shrunk more than those of others: its precision is "
+                        "%.3g (symmetric) and %.3g (antisymmetric part) instead of %.3g.",
+                        even, odd, fixed[0],
+                    )  # fmt: skip
+                return surrogate
             except (SurrogateError, LinAlgError) as error:
                 if even >= chosen[0] and odd >= chosen[1]:
                     raise SurrogateError(

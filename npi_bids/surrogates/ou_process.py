@@ -222,7 +222,19 @@ class _Problem:
         return OU(drift, np.exp(packed[self.n**2 :]))
 
     def value_and_gradient(self, packed: Array) -> tuple[float, Array]:
-        """Return the negative log posterior per window and its gradient."""
+        """Return the negative log posterior per window and its gradient.
+
+        A line search may try a process that grows beyond double precision. It is infeasible then,
+        as is one without a covariance of the noise, so that the search takes a shorter step.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, gradient = self._evaluate(packed)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return _INFEASIBLE, np.zeros_like(packed)
+        return value, gradient
+
+    def _evaluate(self, packed: Array) -> tuple[float, Array]:
+        """Return value and gradient, which are not finite where the process grows too fast."""
         process = self.unpack(packed)
         step = transition(process.drift, process.diffusion, self.n_halvings)
         factor, failed = lapack.dpotrf(step.innovation, lower=1, clean=1)

@@ -15,6 +15,7 @@ _MOST_VALUES = 1200
 _MOST_DOUBLINGS = 40
 _TOLERANCE = 1e-12
 _MOST_FREQUENCIES = 1 << 15
+_MOST_ALIASING = 1e-6  # share of the slowest mode that is left after so many samples
 _AT_ONCE = 1 << 22  # complex numbers held at a time
 _WORST_CONDITION = 1e8  # of eigenvectors
 
@@ -85,8 +86,8 @@ def filtered_correlation(
     Returns
     -------
     Array or None
-        Shape (n_regions, n_regions); None if the process is not stable, or if its eigenvectors
-        are too similar.
+        Shape (n_regions, n_regions); None if the process is not stable, if its eigenvectors are
+        too similar, or if it forgets too slowly for a sum over frequencies.
     """
     try:
         eigenvalues, vectors = np.linalg.eig(transition.T)
@@ -101,6 +102,8 @@ def filtered_correlation(
     n_frequencies = 256
     while radius**n_frequencies > _TOLERANCE and n_frequencies < _MOST_FREQUENCIES:
         n_frequencies *= 2
+    if radius**n_frequencies > _MOST_ALIASING:
+        return None
     products = np.zeros((len(eigenvalues), len(eigenvalues)), dtype=complex)
     step = max(1, _AT_ONCE // len(eigenvalues))
     for start in range(0, n_frequencies, step):

@@ -489,7 +489,9 @@ def test_pretraining_is_a_prior_for_each_subject(npi_bids, tmp_path):
     sidecar = json.loads(
         next((tmp_path / "maps").glob("sub-01/func/*meas-npi_*relmat.json")).read_text()
     )
-    assert sidecar["Pretrained"]["SubjectLeftOut"] is True
+    assert sidecar["Pretrained"]["SubjectLeftOut"] is False
+    assert sidecar["Pretrained"]["SubjectIncluded"] is True
+    assert 0 < sidecar["Quality"]["OwnShare"] < 1
     assert sidecar["Pretrained"]["NumberOfSubjects"] == N_SUBJECTS
     assert sidecar["Quality"]["Shrunk"] is True
     text = (tmp_path / "maps" / "logs" / "CITATION.md").read_text()

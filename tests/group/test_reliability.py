@@ -105,5 +105,18 @@ def test_expected_accuracy_of_a_mean_map_is_reached():
     assert expected > single.mean() + 0.2
     assert np.isnan(expected_group_r(np.full(n, np.nan), maps.reshape(n, -1)))
     assert np.isnan(expected_group_r(single[:1], maps[:1].reshape(1, -1)))
-    # Never more than 1, whatever is expected of the subjects.
-    assert expected_group_r(np.ones(n), maps.reshape(n, -1)) == 1.0
+
+
+def test_an_unreliable_mean_map_is_not_expected_to_be_accurate():
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal((24, 20, 20)).reshape(24, -1)
+    limit = max(map_reliability(noise).all, 0.0) ** 0.5
+    assert limit < 0.5
+    # However accurate the maps of the subjects are said to be.
+    for expected in (0.3, 1.0):
+        assert expected_group_r(np.full(24, expected), noise) == pytest.approx(limit)
+    opposite = np.array([noise[0], 0.1 * noise[1] - noise[0]])  # a reliability below 0
+    assert expected_group_r(np.full(2, 0.5), opposite) == 0.0
+    nowhere = noise.copy()
+    nowhere[np.arange(400) % 24, np.arange(400)] = np.nan  # no connection is in all maps
+    assert np.isnan(expected_group_r(np.full(24, 0.5), nowhere))

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from npi_bids.group.glm import Contrast, Design
-from npi_bids.group.scan_length import correlate_with_windows, describe_length
+from npi_bids.group.scan_length import (
+    blank_similar_lengths,
+    correlate_with_windows,
+    describe_length,
+)
 
 SUBJECTS = 12
 
@@ -54,3 +58,18 @@ def test_it_is_unknown_where_lengths_are_equal_or_unknown(n_windows):
 def test_only_a_large_correlation_is_cautioned_of():
     assert describe_length(0.5) == ""
     assert "|r| = 0.51" in describe_length(0.51)
+
+
+def test_a_mean_of_changes_goes_along_with_changes_that_subjects_share():
+    ones = np.ones((SUBJECTS, 1))
+    rng = np.random.default_rng(2)
+    assert correlation(ones, [1.0], np.full(SUBJECTS, -50.0)) == pytest.approx(1)
+    assert correlation(ones, [1.0], 20 * rng.standard_normal(SUBJECTS)) < 0.5
+    assert np.isnan(correlation(ones, [1.0], np.zeros(SUBJECTS)))
+
+
+def test_scans_of_about_the_same_length_are_not_told_apart():
+    assert np.isnan(blank_similar_lengths(np.array([299.0, 300.0, 290.0]))).all()
+    different = np.array([299.0, 300.0, 280.0])
+    np.testing.assert_array_equal(blank_similar_lengths(different), different)
+    assert np.isnan(blank_similar_lengths(np.array([np.nan, 300.0]))[0])

@@ -53,3 +53,21 @@ def test_a_small_group_is_not_taken_for_a_precise_one():
     maps = np.random.default_rng(5).standard_normal((20, 3000))
     design = np.column_stack([ONE, n_windows > 200])
     assert fit_weights(maps, design, n_windows).power == pytest.approx(0, abs=0.05)
+
+
+def test_components_of_a_subject_do_not_make_a_group_large():
+    """Ten subjects of two components have 9 degrees of freedom, not 18."""
+    design = np.kron(np.ones((10, 1)), np.eye(2))
+    maps = draw(1.0)
+    assert fit_weights(maps, design, N_WINDOWS).power > 0.9
+    assert fit_weights(maps, design, N_WINDOWS, n_components=2).power == 0
+
+
+def test_a_subject_that_the_design_fits_exactly_does_not_shift_the_power():
+    alone = np.zeros((20, 1))
+    alone[0] = 1
+    design, n_windows = np.column_stack([ONE, alone]), N_WINDOWS.copy()
+    n_windows[0] = 1e6
+    power = fit_weights(draw(0.5, seed=1), design, n_windows).power
+    without = fit_weights(draw(0.5, seed=1)[1:], ONE[1:], n_windows[1:]).power
+    assert power == pytest.approx(without, abs=1e-6)

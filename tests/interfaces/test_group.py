@@ -148,10 +148,30 @@ def test_visits_are_compared_within_the_subjects_that_have_them(dataset, execute
     assert effect[0, 1] == pytest.approx((0.1 + 0.2) / 2)
     assert effect[1, 0] == 0
     test = ContrastSidecar.read(path.with_suffix(".json")).test
+    assert not test.length_caution
     assert (test.error_term, test.number_of_visits) == ("within subjects", 4)
     assert list(test.left_out.values()) == [
         "one session only (1), which says nothing within the subject"
     ]
+
+
+@pytest.mark.parametrize(("lengths", "correlation"), [((300, 150), 1.0), ((300, 299), None)])
+def test_sessions_of_different_length_carry_a_caution(dataset, execute, lengths, correlation):
+    inputs = group_inputs(dataset, session="*")
+    visits = [
+        {**row, "session": session, "n_windows": n_windows}
+        for row in group_rows()
+        for session, n_windows in zip(("1", "2"), lengths, strict=True)
+    ]
+    model = asdict(ModelSettings(formula="session", motion_covariate=False))
+    permute = asdict(PermuteSettings(n_permutations=0))
+    node = group.TestGroup(
+        rows=group_rows(), visits=visits, model=model, permute=permute, **inputs
+    )
+    path = by_kind(execute(node))["TestSession2Effect"]
+    test = ContrastSidecar.read(path.with_suffix(".json")).test
+    assert test.correlation_with_windows == (correlation and pytest.approx(correlation))
+    assert bool(test.length_caution) == bool(correlation)
 
 
 def write_maps_of_halves(dataset):

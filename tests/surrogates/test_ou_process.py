@@ -109,3 +109,14 @@ def test_innovation_of_a_region_that_forgets_within_a_sample_is_its_stationary_c
     expected = stationary - process.transition.T @ stationary @ process.transition
     np.testing.assert_allclose(process.innovation, expected, rtol=1e-9, atol=1e-12)
     np.linalg.cholesky(process.innovation)
+
+
+def test_a_step_beyond_double_precision_is_infeasible_and_warns_nobody(process, recwarn):
+    problem = _Problem(moments_of(sampled(process, 300, seed=3)), (0.1, 0.1))
+    packed = problem.pack(process)
+    packed[: problem.n**2] *= 1e80
+    value, gradient = problem.value_and_gradient(packed)
+    assert value > problem.value_and_gradient(problem.pack(process))[0]
+    assert np.isfinite(value)
+    assert not gradient.any()
+    assert not recwarn.list

@@ -60,6 +60,19 @@ def test_an_unstable_process_has_no_correlations(radius):
     assert filtered_correlation(weights, np.eye(2), whitening=(), memory=()) is None
 
 
+def test_a_process_that_hardly_forgets_is_left_to_the_joint_state():
+    # Sums over frequencies would count its slowest mode several times.
+    slow = np.array([[0.99999, 0.0], [0.1, 0.5]])
+    assert filtered_correlation(slow, np.eye(2), whitening=(), memory=()) is None
+    faster = np.array([[0.999, 0.0], [0.1, 0.5]])
+    np.testing.assert_allclose(
+        filtered_correlation(faster, np.eye(2), whitening=(), memory=()),
+        companion_correlation(faster[None], np.eye(2)),
+        atol=1e-8,
+    )
+    assert companion_correlation(slow[None], np.eye(2)) is not None
+
+
 def test_a_state_that_is_too_large_has_to_be_run():
     assert companion_correlation(np.zeros((1, 1201, 1201)), np.eye(1201)) is None
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.linalg import solve_continuous_lyapunov
 
+from npi_bids.errors import SurrogateError
 from npi_bids.matrices import antisymmetric, pearson
+from npi_bids.surrogates import observed
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.corrected import fit_corrected
 from npi_bids.surrogates.fitting import fit_surrogate
@@ -250,3 +252,22 @@ class TestObserved:
             cross_spectra(restore_runs(each)).power for each in (windows, reverse_time(windows))
         )
         np.testing.assert_allclose(backward, forward.conj(), atol=1e-10)
+
+    def test_a_prior_that_had_to_be_stronger_is_told(self, fitted, monkeypatch, caplog):
+        model, windows, _ = fitted
+        fit_with_delays, precisions = observed.refit_with_delays, []
+
+        def fail_once(runs, tr, choice, start):
+            precisions.append(choice.precision)
+            if len(precisions) == 1:
+                raise SurrogateError("no stable process")
+            return fit_with_delays(runs, tr, choice, start)
+
+        monkeypatch.setattr(observed, "refit_with_delays", fail_once)
+        model.with_precision(windows, WEAK)
+        assert max(precisions[1]) > max(precisions[0])
+        assert "shrunk more than those of others" in caplog.text
+        assert f"{precisions[1][0]:.3g}" in caplog.text
+        caplog.clear()
+        model.with_precision(windows, WEAK)
+        assert not caplog.text
