@@ -465,6 +465,26 @@ class MapReliability(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heterogeneity(Record):
+    """Differences between the subjects of a group, over the connections that all of them have."""
+
+    relative_sd: float = entry(
+        "SD between subjects, relative to the mean map (root mean squares over connections).",
+        key="RelativeSD",
+    )
+    most_different: str = entry(
+        "Label of the subject that differs most from the mean; empty below three subjects.",
+        default="",
+    )
+    largest_share: float = entry(
+        "Its share of all squared differences from the mean.", default=float("nan")
+    )
+    outliers: tuple[str, ...] = entry(
+        "Labels of the subjects whose maps are outliers.", default=()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DirectionSummary(Record):
     """Test of the direction of a group, against its signals with time reversed."""
 
@@ -539,6 +559,15 @@ class GroupFields(SubjectFields):
     )
     group_verdict: str = entry(
         "What the mean map can be trusted for, in words.", default="", omit=True
+    )
+    connections_tested: int = entry(
+        "Number of connections whose mean has a q.", default=0, omit=True
+    )
+    connections_significant: int = entry(
+        "Number of these with q below 0.05.", default=0, omit=True
+    )
+    heterogeneity: Heterogeneity | None = entry(
+        "Differences between the subjects.", default=None, omit=True
     )
     map_reliability: MapReliability | None = entry(
         "Reliability of the mean map.", default=None, omit=True
