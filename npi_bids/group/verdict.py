@@ -94,6 +94,8 @@ def _state_reliability(n_subjects: int, reliability: MapReliability | None) -> S
     if 0 < reliability.all < 1:
         doubled = float(predict_reliability(reliability.all, n_subjects, 2 * n_subjects))
         text += f" With twice as many subjects it would be {_share(doubled)}."
+    elif reliability.all <= 0:
+        text += " Their maps agree no better than noise."
     return Statement("reliability", _share(reliability.all), text)
 
 

@@ -502,6 +502,8 @@ def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) ->
                 str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
             for value, row in finite
         )  # fmt: skip
+        if high == low:  # all alike: in the middle
+            dots = tuple(replace(dot, position=50.0) for dot in dots)
         threshold_position = None if limit is None else 100 * (limit - low) / span
         strips.append(Strip(title, dots, number(low), number(high), threshold_position))
     return tuple(strips)

@@ -26,10 +26,10 @@ _CURVE = "groupreliability"
 
 def present_verdict(group: GroupFields) -> GroupVerdict:
     """Return what the page says first of a group, with the figure of its reliability."""
-    kinds = join_items(f"{kind} ({count})" for kind, count in group.kinds_of_fit.items())
+    kinds = "; ".join(f"{kind}: {count}" for kind, count in group.kinds_of_fit.items())
     subjects = count_noun(group.number_of_subjects, "subject")
     return GroupVerdict(
-        f"{subjects}; kinds of fit: {kinds}." if kinds else f"{subjects}.",
+        f"{subjects}. Kinds of fit: {kinds}." if kinds else f"{subjects}.",
         tuple(filter(None, (group.mixed_kinds,))),
         tuple((one.topic, one.finding, one.text) for one in state_verdict(group)),
         _draw_reliability(group),
@@ -62,7 +62,10 @@ def summarise_mean(
         ``groupdirectionfwe``, where it was tested.
     """
     why_not = why_undirected(group)
-    lines = [f"Read the mean map as undirected: {why_not}."] if why_not else []
+    lines = []
+    if why_not:
+        text = f"Read the mean map as undirected, because direction is not supported: {why_not}."
+        lines.append(text)
     reading = read_mean(group, matrices)
     if reading.significant:
         lines += name_strongest(mean, reading)
