@@ -32,6 +32,7 @@ from npi_bids.records import Array, Mask
 # Robust standard deviations below the median at which a map is an outlier (Leys et al. 2013,
 # doi:10.1016/j.jesp.2013.03.013: "very conservative").
 OUTLIER_SD = 3.0
+FEWEST_FOR_OUTLIERS = 5  # subjects; the spread of fewer tells nothing of a single one
 # Fields that assume independent subjects, and those among them that test a mean of 0.
 INFERENCE = (
     *("tested_mean", "standard_error", "t", "p", "q", "lower", "upper", "sign_consistency"),
@@ -234,13 +235,13 @@ def find_outliers(correlations: Array) -> Mask:
     """Return which subjects have maps that are outliers.
 
     Their Fisher-transformed correlation with the others is more than OUTLIER_SD robust standard
-    deviations below the median.
+    deviations below the median. Among fewer than FEWEST_FOR_OUTLIERS subjects there are none.
 
     >>> find_outliers(np.array([0.8, 0.82, 0.79, 0.81, 0.1])).tolist()
     [False, False, False, False, True]
     """
     z = np.arctanh(np.clip(correlations, -0.999999, 0.999999))
-    if not np.isfinite(z).any():
+    if np.isfinite(z).sum() < FEWEST_FOR_OUTLIERS:
         return np.zeros(z.shape, dtype=bool)
     centre = np.nanmedian(z)
     spread = SD_PER_MAD * np.nanmedian(np.abs(z - centre))

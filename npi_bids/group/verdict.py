@@ -12,7 +12,7 @@ from npi_bids.bids.sidecars import (
     Heterogeneity,
     MapReliability,
 )
-from npi_bids.group.description import OUTLIER_SD
+from npi_bids.group.description import FEWEST_FOR_OUTLIERS, OUTLIER_SD
 from npi_bids.group.direction import ALPHA, explain_undirected
 from npi_bids.group.reliability import predict_reliability
 from npi_bids.wording import count_noun, join_items
@@ -129,6 +129,7 @@ def _state_heterogeneity(n_subjects: int, found: Heterogeneity | None) -> Statem
             f"{found.largest_share:.0%} of all squared differences ({1 / n_subjects:.0%} if all "
             "subjects differed alike)."
         )
+    if n_subjects >= FEWEST_FOR_OUTLIERS:
         names = join_items(f"sub-{label}" for label in found.outliers)
         text += (
             f" Outliers, whose correlation with the others is more than {OUTLIER_SD:g} robust SD "

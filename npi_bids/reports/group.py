@@ -35,7 +35,7 @@ from npi_bids.bids.sidecars import (
 )
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
-from npi_bids.group.description import OUTLIER_SD
+from npi_bids.group.description import FEWEST_FOR_OUTLIERS, OUTLIER_SD
 from npi_bids.group.tables import edge_rows, table_cells
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
@@ -276,7 +276,7 @@ def _share_rows(shrinkage: pd.DataFrame | None) -> tuple[Row, ...]:
 
 def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
     """Name the subjects whose maps are outliers."""
-    if subjects is None:
+    if subjects is None or len(subjects) < FEWEST_FOR_OUTLIERS:
         return ()
     names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
     note = (
@@ -502,7 +502,7 @@ def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) ->
                 str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
             for value, row in finite
         )  # fmt: skip
-        if high == low:  # all alike: in the middle
+        if number(high) == number(low):  # alike as far as is shown: in the middle
             dots = tuple(replace(dot, position=50.0) for dot in dots)
         threshold_position = None if limit is None else 100 * (limit - low) / span
         strips.append(Strip(title, dots, number(low), number(high), threshold_position))
