@@ -84,9 +84,13 @@ def _name_pairs(labels: tuple[str, ...], difference: Array, p_fwe: Array) -> lis
     names = [f"{labels[source[one]]} → {labels[target[one]]}" for one in order]
     if not names:
         return ["No single pair of regions has a significant direction."]
+    if len(names) > _MOST_PAIRS:
+        listed = f", with the largest differences in {join_items(names[:_MOST_PAIRS])}"
+    else:
+        listed = f": {join_items(names)}"
     return [
         f"The direction of {count_noun(len(names), 'pair')} of regions is significant "
-        f"(family-wise p of at most {ALPHA:g}): {join_items(names, most=_MOST_PAIRS)}."
+        f"(family-wise p of at most {ALPHA:g}){listed}."
     ]
 
 

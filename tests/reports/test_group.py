@@ -14,7 +14,7 @@ from npi_bids.records import ECResult
 from npi_bids.reports import group as group_module
 from npi_bids.reports.components import GroupPage, SortedTable
 from npi_bids.reports.group import cohort_section
-from npi_bids.reports.group_verdict import present_verdict
+from npi_bids.reports.group_verdict import _name_pairs, present_verdict
 from npi_bids.reports.page import group_page
 from tests.reports.markup import check
 
@@ -167,3 +167,10 @@ def test_no_curve_is_drawn_where_maps_agree_no_better_than_noise():
 )
 def test_an_effect_survives_by_corrected_p_alone(details, survives):
     assert group_module._any_corrected(details) == survives
+
+
+def test_of_many_pairs_those_with_the_largest_difference_are_named():
+    difference = np.triu(np.arange(36.0).reshape(6, 6), k=1)
+    (line,) = _name_pairs(LABELS, difference - difference.T, np.full((6, 6), 0.01))
+    assert line.startswith("The direction of 15 pairs of regions is significant")
+    assert line.endswith("largest differences in E → F, D → F, D → E, C → F, C → E.")
