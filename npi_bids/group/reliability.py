@@ -229,7 +229,9 @@ def expected_group_r(expected_r: Array, maps: Array) -> float:
 
     By the correction for attenuation of classical test theory (Spearman, 1904): sampling error
     alone is averaged out, so that the correlation of one map grows by the square root of the ratio
-    of the reliabilities of the mean map and of a single one. What all maps have wrong stays.
+    of the reliabilities of the mean map and of a single one. What all maps have wrong stays. No
+    map correlates with anything by more than the square root of its reliability, which limits the
+    expectation where subjects agree less than the accuracy expected of them implies.
 
     Parameters
     ----------
@@ -241,7 +243,8 @@ def expected_group_r(expected_r: Array, maps: Array) -> float:
     Returns
     -------
     float
-        At most 1; NaN for a single subject, or where no subject has an expectation.
+        At most the square root of the reliability of the mean map; NaN for a single subject, or
+        where no subject has an expectation.
     """
     finite = expected_r[np.isfinite(expected_r)]
     reliability = map_reliability(maps)
@@ -250,7 +253,8 @@ def expected_group_r(expected_r: Array, maps: Array) -> float:
     n = len(maps)
     # Spearman and Brown: the reliability of one map is rho / (n - (n - 1) rho).
     gain = np.sqrt(max(n - (n - 1) * reliability.all, 0.0))
-    return float(min(1.0, finite.mean() * gain))
+    most = np.sqrt(max(reliability.all, 0.0))
+    return float(min(most, finite.mean() * gain))
 
 
 def split_half_of_group(maps: Array, rng: np.random.Generator) -> tuple[float, float]:

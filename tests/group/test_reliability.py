@@ -107,8 +107,14 @@ def test_expected_accuracy_of_a_mean_map_is_reached():
     assert expected > single.mean() + 0.2
     assert np.isnan(expected_group_r(np.full(n, np.nan), maps.reshape(n, -1)))
     assert np.isnan(expected_group_r(single[:1], maps[:1].reshape(1, -1)))
-    # Never more than 1, whatever is expected of the subjects.
-    assert expected_group_r(np.ones(n), maps.reshape(n, -1)) == 1.0
+    # Never more than maps that agree so little can reach, whatever is expected of the subjects.
+    most = map_reliability(maps.reshape(n, -1)).all ** 0.5
+    assert expected_group_r(np.ones(n), maps.reshape(n, -1)) == pytest.approx(most)
+
+
+def test_no_accuracy_is_expected_of_a_mean_of_noise():
+    noise = np.random.default_rng(7).standard_normal((8, 30 * 30))
+    assert expected_group_r(np.full(8, 0.2), noise) < 0.2
 
 
 def test_more_subjects_bring_what_the_reliability_of_their_own_mean_map_shows():
