@@ -624,9 +624,14 @@ class _Refit:
         """
         if self.prior is None:
             return self.make_map(windows)
-        others = replace(self, prior=self.prior.for_prediction)
+        others = self.without_subject
         deviation: Array = others.make_map(windows) - others.make_group_map(windows)
         return deviation
+
+    @property
+    def without_subject(self) -> _Refit:
+        """The same with the group without the subject, if there is a prior."""
+        return replace(self, prior=self.prior and self.prior.for_prediction)
 
     def make_group_map(self, windows: Windows) -> Array:
         """Return the map of the group in the units of the subject; there must be a prior."""
@@ -774,9 +779,9 @@ def _half_measures(surrogate: Surrogate, windows: Windows, refit: _Refit) -> dic
 def _add_own_share(
     quality: Quality, matrices: Mapping[str, Array], windows: Windows, refit: _Refit
 ) -> Quality:
-    """Add the weight of the subject's own data in a map that is shrunk towards a group.
+    """Add the weight of the subject's own data in a shrunken map, and its agreement with others.
 
-    It stays NaN where there is no map without prior to compare with.
+    Both stay NaN where there is no map without prior to compare with.
     """
     if refit.prior is None or "npiunshrunk" not in matrices:
         return quality
@@ -786,6 +791,7 @@ def _add_own_share(
         own_share=shares.all,
         own_share_symmetric=shares.symmetric,
         own_share_antisymmetric=shares.antisymmetric,
+        r_others=pearson(matrices["npiunshrunk"], refit.without_subject.make_group_map(windows)),
     )
 
 

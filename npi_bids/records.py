@@ -279,6 +279,9 @@ class Quality:
     own_share, own_share_symmetric, own_share_antisymmetric
         Weight of the subject's own data in a map that is shrunk towards that of a group, and in
         its parts; NaN without such a prior, and where no map without prior can be compared with.
+    r_others
+        Correlation of the map without prior with the map of the group without the subject; NaN
+        without such a prior, and where there is no map without prior.
     r_split_oriented
         Agreement of the antisymmetric part of the oriented map; NaN where it was not requested.
     r_seed, r_seed_symmetric, r_seed_antisymmetric
@@ -349,6 +352,7 @@ class Quality:
     own_share: float = float("nan")
     own_share_symmetric: float = float("nan")
     own_share_antisymmetric: float = float("nan")
+    r_others: float = float("nan")
     r_split_oriented: float = float("nan")
     r_seed: float
     r_seed_symmetric: float

@@ -41,7 +41,10 @@ class VerdictSettings:
         0.01, "caution if the skill over each region's own past is lower", metavar="X"
     )
     min_split: float = option(
-        0.2, "fail if the split-half correlation of the map is lower", metavar="X"
+        0.2,
+        "fail if the split-half correlation of the map is lower, or, for a map that is shrunk "
+        "towards a group, the correlation of the map without prior with that of the others",
+        metavar="X",
     )
     good_split: float = option(
         0.6, "caution if the split-half correlation of the map is lower", metavar="X"
@@ -190,6 +193,13 @@ _RULES: tuple[Rule, ...] = (
         lambda q, s: not q.shrunk and q.r_split < s.min_split,
         "the maps of the two halves of the data hardly agree (r = {q.r_split:.2f}, target: at "
         "least {s.min_split:g})",
+    ),
+    (
+        FAIL,
+        lambda q, s: q.shrunk and q.r_others < s.min_split,
+        "the map without prior hardly agrees with that of the other subjects (r = "
+        "{q.r_others:.2f}, target: at least {s.min_split:g}), so that their mean does not "
+        "describe this subject, or is noise",
     ),
     (
         FAIL,

@@ -204,6 +204,12 @@ FIGURES = (
         displayed=False,
     ),
     QualityFigure(
+        "r_others",
+        "r with the other subjects",
+        "of the map without prior and the map of the group without the subject. n/a: not shrunk, "
+        "or no map without prior",
+    ),
+    QualityFigure(
         "samples_per_parameter",
         "samples per parameter",
         SAMPLES_PER_PARAMETER,

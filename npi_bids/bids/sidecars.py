@@ -14,7 +14,7 @@ from npi_bids import __version__
 from npi_bids.assessment.grades import NOT_RATED, NOT_SUPPORTED
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.outputs import CATALOGUE, MEASURES, Entities
-from npi_bids.connectivity.network_measures import ONE_SIGNED
+from npi_bids.connectivity.network_measures import OF_MAGNITUDE
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Grades, Quality
 from npi_bids.surrogates.families import WHOLE_BRAIN
@@ -208,9 +208,10 @@ class OneSigned(Record):
 
 # Entry in the sidecar of a table of regions about measures that are not tested against 0.
 NOT_AGAINST_ZERO = OneSigned(
-    figures=tuple(ONE_SIGNED),
-    reason="These have the same sign for every map, so that their mean always differs from 0; "
-    "differences between subjects are tested.",
+    figures=tuple(OF_MAGNITUDE),
+    reason="These are made of absolute values. Some have the same sign for every map; the others "
+    "differ from 0 because the errors of a region's connections to and from others are not equally "
+    "large. Differences between subjects are tested.",
 )
 
 
@@ -465,6 +466,26 @@ class MapReliability(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heterogeneity(Record):
+    """Differences between the subjects of a group, over the connections that all of them have."""
+
+    relative_sd: float = entry(
+        "SD between subjects, relative to the mean map (root mean squares over connections).",
+        key="RelativeSD",
+    )
+    most_different: str = entry(
+        "Label of the subject that differs most from the mean; empty below three subjects.",
+        default="",
+    )
+    largest_share: float = entry(
+        "Its share of all squared differences from the mean.", default=float("nan")
+    )
+    outliers: tuple[str, ...] = entry(
+        "Labels of the subjects whose maps are outliers.", default=()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DirectionSummary(Record):
     """Test of the direction of a group, against its signals with time reversed."""
 
@@ -539,6 +560,15 @@ class GroupFields(SubjectFields):
     )
     group_verdict: str = entry(
         "What the mean map can be trusted for, in words.", default="", omit=True
+    )
+    connections_tested: int = entry(
+        "Number of connections whose mean has a q.", default=0, omit=True
+    )
+    connections_significant: int = entry(
+        "Number of these with q below 0.05.", default=0, omit=True
+    )
+    heterogeneity: Heterogeneity | None = entry(
+        "Differences between the subjects.", default=None, omit=True
     )
     map_reliability: MapReliability | None = entry(
         "Reliability of the mean map.", default=None, omit=True

@@ -66,7 +66,7 @@ def write_settings(request: Request, folder: Path) -> None:
         "npi_bids": {
             "version": __version__,
             "configuration": request.analysis.configuration,
-            "command": shlex.join(sys.argv),
+            "command": shlex.join(["npi-bids", *sys.argv[1:]]),  # also where Python ran the module
         },
         **cast("dict[str, object]", _to_toml(asdict(request))),
     }

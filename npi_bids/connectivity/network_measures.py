@@ -15,6 +15,9 @@ from npi_bids.records import (
 
 # Never negative or never positive for any map, so that their mean is not 0 under chance either.
 ONE_SIGNED = ("out_positive", "out_negative", "in_positive", "in_negative", "asymmetry")
+# Measures of the absolute size of connections, which errors alone make differ from 0: those of a
+# source and of a target are not equally large.
+OF_MAGNITUDE = (*ONE_SIGNED, "net_flow", "hierarchy")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

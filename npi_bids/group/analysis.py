@@ -25,6 +25,7 @@ from npi_bids.group.average import average, scale_to_strongest
 from npi_bids.group.description import (
     INFERENCE,
     Description,
+    MapDescription,
     Weighing,
     blank_fields,
     describe_maps,
@@ -34,12 +35,12 @@ from npi_bids.group.description import (
     leave_one_out_correlation,
     measure_repeatability,
 )
-from npi_bids.group.direction import GroupDirection, assess_direction, write_changes
+from npi_bids.group.direction import ALPHA, GroupDirection, assess_direction, write_changes
 from npi_bids.group.kinds import count_kinds, describe_mixture
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.motion import MotionEffect, motion_effect
 from npi_bids.group.pretraining import describe_tested, why_not_tested
-from npi_bids.group.reliability import expected_group_r, map_reliability
+from npi_bids.group.reliability import expected_group_r, map_reliability, measure_heterogeneity
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.subject_weights import fit_weights
 from npi_bids.group.tables import (
@@ -233,29 +234,30 @@ def save_description(
         mixed_kinds=describe_mixture(kinds),
     )
     group = _Group(stack, tested, regions, weighing)
+    description = describe_maps(stack.maps, tested.maps, weighing)
+    if base_fields.not_tested:
+        description = blank_fields(description, INFERENCE)
     direction = _assess_direction(tested, matrices.reversed, weights.values, folder)
-    whole_map = map_reliability(tested.maps) if matrices.unshrunk else None
     motion = _measure_motion(group, rows, target)
-    expected_r = expected_group_r(numeric_column(rows, "expected_r"), stack.maps)
+    correlations = leave_one_out_correlation(tested.maps)
+    outliers = find_outliers(correlations)
     map_fields = replace(
         base_fields,
-        group_verdict=describe_group(
-            len(stack.subjects), whole_map, direction.summary if direction else None, expected_r
-        ),
-        expected_r=expected_r,
-        map_reliability=whole_map,
+        connections_tested=int(np.isfinite(description.q).sum()),
+        connections_significant=int((description.q < ALPHA).sum()),
+        heterogeneity=measure_heterogeneity(tested.maps, stack.subjects, outliers),
+        expected_r=expected_group_r(numeric_column(rows, "expected_r"), stack.maps),
+        map_reliability=map_reliability(tested.maps) if matrices.unshrunk else None,
         direction=direction.summary if direction else None,
         motion_effect=motion.summary if motion else None,
     )
+    map_fields = replace(map_fields, group_verdict=describe_group(map_fields))
     edge_values = (direction.edge_values() if direction else {}) | (
         {"groupmotion": motion.r} if motion else {}
     )
-    _save_edges(group, edge_values, target, map_fields, settings.normalize)
+    _save_edges(group, description, edge_values, target, map_fields, settings.normalize)
     _save_regions(group, target, base_fields)
-    correlations = leave_one_out_correlation(tested.maps)
-    target.save_table(
-        "subjects", subject_table(rows, correlations, find_outliers(correlations)), base_fields
-    )
+    target.save_table("subjects", subject_table(rows, correlations, outliers), base_fields)
     return folder / ("unshrunk" if matrices.unshrunk else "maps")
 
 
@@ -271,6 +273,7 @@ class _Group:
 
 def _save_edges(
     group: _Group,
+    description: MapDescription,
     edge_values: dict[str, Array],
     target: GroupTarget,
     fields: GroupFields,
@@ -278,8 +281,6 @@ def _save_edges(
 ) -> None:
     """Write matrices and table of the edges; ``edge_values`` are further matrices."""
     stack, tested = group.displayed, group.tested
-    description = describe_maps(stack.maps, tested.maps, group.weighing)
-    description = blank_fields(description, INFERENCE) if fields.not_tested else description
     repeatability = measure_repeatability(tested.maps, tested.visits, tested.owner)
     matrix_fields_ = replace(
         fields,

@@ -18,7 +18,7 @@ from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.bids.outputs import CATALOGUE, GROUP_OUTPUTS
 from npi_bids.bids.sidecars import ReliabilitySummary, SplitHalf
 from npi_bids.connectivity.network_measures import (
-    ONE_SIGNED,
+    OF_MAGNITUDE,
     flow_stack,
     groupings,
     network_stack,
@@ -32,6 +32,7 @@ from npi_bids.records import Array, Mask
 # Robust standard deviations below the median at which a map is an outlier (Leys et al. 2013,
 # doi:10.1016/j.jesp.2013.03.013: "very conservative").
 OUTLIER_SD = 3.0
+FEWEST_FOR_OUTLIERS = 5  # subjects; the spread of fewer tells nothing of a single one
 # Fields that assume independent subjects, and those among them that test a mean of 0.
 INFERENCE = (
     *("tested_mean", "standard_error", "t", "p", "q", "lower", "upper", "sign_consistency"),
@@ -234,13 +235,13 @@ def find_outliers(correlations: Array) -> Mask:
     """Return which subjects have maps that are outliers.
 
     Their Fisher-transformed correlation with the others is more than OUTLIER_SD robust standard
-    deviations below the median.
+    deviations below the median. Among fewer than FEWEST_FOR_OUTLIERS subjects there are none.
 
     >>> find_outliers(np.array([0.8, 0.82, 0.79, 0.81, 0.1])).tolist()
     [False, False, False, False, True]
     """
     z = np.arctanh(np.clip(correlations, -0.999999, 0.999999))
-    if not np.isfinite(z).any():
+    if np.isfinite(z).sum() < FEWEST_FOR_OUTLIERS:
         return np.zeros(z.shape, dtype=bool)
     centre = np.nanmedian(z)
     spread = SD_PER_MAD * np.nanmedian(np.abs(z - centre))
@@ -314,7 +315,7 @@ def describe_regions(
 ) -> dict[str, Description]:
     """Describe the figures of regions over subjects, by figure.
 
-    Figures that have the same sign for every map are not tested against 0.
+    Figures that are made of absolute values are not tested against 0.
     """
     of_tested = flow_stack(tested, n_regions)
     described = {
@@ -322,7 +323,7 @@ def describe_regions(
         for figure, values in flow_stack(maps, n_regions).items()
     }
     return {
-        figure: blank_fields(description, TESTS_OF_ZERO) if figure in ONE_SIGNED else description
+        figure: blank_fields(description, TESTS_OF_ZERO) if figure in OF_MAGNITUDE else description
         for figure, description in described.items()
     }
 

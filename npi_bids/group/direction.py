@@ -9,6 +9,7 @@ as its negative, whatever the noise of each region, so that changes of sign test
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from npi_bids.group.permutation import permute, varying_edges
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.matrices import antisymmetric
 from npi_bids.records import Array
+from npi_bids.wording import count_noun
 
 N_FLIPS, _SEED = 999, 0
 ALPHA = 0.05  # p up to which a direction of the group, or of a pair, is significant
@@ -63,6 +65,29 @@ class GroupDirection:
             sign_changes=N_FLIPS,
             seed=_SEED,
         )
+
+
+def explain_undirected(n_subjects: int, direction: DirectionSummary | None) -> str:
+    """Return why direction may not be read from the mean map of a group; empty if it may.
+
+    Parameters
+    ----------
+    n_subjects
+        Number of subjects.
+    direction
+        Test of the direction; None if it was not tested.
+    """
+    if direction is None or not isfinite(direction.p_together):
+        return "it was not tested, because not every subject has a map of reversed time"
+    smallest = 0.5 ** (n_subjects - 1)  # one of the sign patterns, and its opposite
+    if smallest > ALPHA:
+        return (
+            f"it cannot be tested with {count_noun(n_subjects, 'subject')}: the smallest possible "
+            f"p is {smallest:.2g}"
+        )
+    if direction.p_together > ALPHA:
+        return f"p = {direction.p_together:.3g} for all pairs of regions together"
+    return ""
 
 
 def write_changes(forward: Array, backward: Array, changes: Array) -> None:

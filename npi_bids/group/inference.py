@@ -13,7 +13,7 @@ import numpy as np
 from npi_bids.bids.outputs import CATALOGUE, CONTRAST_OUTPUTS, contrast_labels
 from npi_bids.bids.sidecars import NOT_AGAINST_ZERO, ContrastFields
 from npi_bids.connectivity.network_measures import (
-    ONE_SIGNED,
+    OF_MAGNITUDE,
     flow_stack,
     groupings,
     network_stack,
@@ -321,13 +321,13 @@ class _Test:
             self.target.save_table("components", table, edge_fields, suffix=label)
 
     def save_regions(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
-        """Test the figures of regions; those of one sign are not tested against 0."""
+        """Test the figures of regions; those of magnitudes are not tested against 0."""
         of_mean = self._is_of_mean(contrast, fields)
         columns = {}
         for figure, values in flow_stack(self.maps, len(self.regions.labels)).items():
             result = self._estimate(*self._rows(values), contrast, fields)
-            one_signed = of_mean and figure in ONE_SIGNED
-            columns[figure] = estimate_columns(drop_test(result) if one_signed else result)
+            is_magnitude = of_mean and figure in OF_MAGNITUDE
+            columns[figure] = estimate_columns(drop_test(result) if is_magnitude else result)
         table = region_table(self.regions, columns)
         self.target.save_table(
             "regions", table, fields, suffix=label, untested=NOT_AGAINST_ZERO if of_mean else None

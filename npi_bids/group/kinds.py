@@ -12,7 +12,7 @@ from npi_bids.group.glm import Contrast, Design
 from npi_bids.group.permutation import permute, varying_edges
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.records import Array
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun
 
 KIND = "kind"  # column of the subjects' table
 ALPHA = 0.05
@@ -33,7 +33,7 @@ def describe_mixture(counts: Mapping[str, int]) -> str:
     """Return the caution about a group of several kinds; empty for one kind."""
     if len(counts) < 2:
         return ""
-    listing = join_items([f"{kind}: {count}" for kind, count in counts.items()])
+    listing = "; ".join(f"{kind}: {count}" for kind, count in counts.items())
     return (
         f"The maps of this group are of {count_noun(len(counts), 'kind')} of fit ({listing}), "
         "which are on different scales: a difference between subjects may be one of their fits. "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from npi_bids.bids.sidecars import MapReliability
+from npi_bids.bids.sidecars import Heterogeneity, MapReliability
 from npi_bids.group.map_stack import split_edges
 from npi_bids.matrices import antisymmetric
-from npi_bids.records import Array
+from npi_bids.records import Array, Mask
 
 _SPLITS = 100
 
@@ -158,6 +159,69 @@ def map_reliability(maps: Array) -> MapReliability | None:
         share = 1 - variance[covered].mean() / n / spread if spread > 0 else np.nan
         shares.append(float(share))
     return MapReliability(all=shares[0], symmetric=shares[1], antisymmetric=shares[2])
+
+
+def predict_reliability(reliability: float, n_subjects: int, n_new: ArrayLike) -> Array:
+    """Return the reliability of mean maps of other numbers of subjects.
+
+    By the formula of Spearman (1910, doi:10.1111/j.2044-8295.1910.tb00206.x) and Brown (1910,
+    doi:10.1111/j.2044-8295.1910.tb00207.x); a reliability below 0 counts as 0.
+
+    Parameters
+    ----------
+    reliability
+        Reliability of the mean map of ``n_subjects``, at most 1.
+    n_subjects
+        Number of subjects of that map.
+    n_new
+        Numbers of subjects.
+
+    Examples
+    --------
+    >>> predict_reliability(0.5, 8, [4, 8, 16]).round(3).tolist()
+    [0.333, 0.5, 0.667]
+    """
+    ratio = np.asarray(n_new, dtype=np.float64) / n_subjects
+    share = max(reliability, 0.0)
+    predicted: Array = ratio * share / (1 + (ratio - 1) * share)
+    return predicted
+
+
+def measure_heterogeneity(
+    maps: Array, subjects: Sequence[str], is_outlier: Mask
+) -> Heterogeneity | None:
+    """Measure how subjects differ from the mean of a group, and name those that differ most.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_edges), may be memory-mapped; edges that a subject lacks are left out.
+    subjects, is_outlier
+        Labels of the subjects, and whether their maps are outliers.
+
+    Returns
+    -------
+    Heterogeneity or None
+        None for a single subject, or where the mean map is 0.
+    """
+    n = len(maps)
+    squared, of_mean = np.zeros(n), 0.0
+    for edges in split_edges(*maps.shape):
+        block = np.asarray(maps[:, edges], dtype=np.float64)
+        block = block[:, np.isfinite(block).all(axis=0)]
+        mean = block.mean(axis=0)
+        squared += ((block - mean) ** 2).sum(axis=1)
+        of_mean += float((mean**2).sum())
+    if n < 2 or of_mean == 0:
+        return None
+    total = float(squared.sum())
+    names_one = n > 2 and total > 0  # two subjects differ from their mean alike
+    return Heterogeneity(
+        relative_sd=float(np.sqrt(total / (n - 1) / of_mean)),
+        most_different=subjects[int(squared.argmax())] if names_one else "",
+        largest_share=float(squared.max()) / total if names_one else float("nan"),
+        outliers=tuple(name for name, out in zip(subjects, is_outlier, strict=True) if out),
+    )
 
 
 def expected_group_r(expected_r: Array, maps: Array) -> float:

@@ -2,85 +2,140 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite
 
-from npi_bids.bids.sidecars import DirectionSummary, MapReliability
-from npi_bids.group.direction import ALPHA
-from npi_bids.wording import count_noun
+from npi_bids.bids.sidecars import (
+    FEWEST_FOR_Q,
+    DirectionSummary,
+    GroupFields,
+    Heterogeneity,
+    MapReliability,
+)
+from npi_bids.group.description import FEWEST_FOR_OUTLIERS, OUTLIER_SD
+from npi_bids.group.direction import ALPHA, explain_undirected
+from npi_bids.group.reliability import predict_reliability
+from npi_bids.wording import count_noun, join_items
 
 
-def describe_group(
-    n_subjects: int,
-    reliability: MapReliability | None,
-    direction: DirectionSummary | None,
-    expected_r: float = float("nan"),
-) -> str:
-    """Return the verdict on a group: how reliable its mean map is, and whether it has a direction.
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement on a group: its topic, the finding in a few words, and the finding in full."""
 
-    Parameters
-    ----------
-    n_subjects
-        Number of subjects.
-    reliability
-        Reliability of the mean map and its parts; None if it is not known.
-    direction
-        Test of the direction; None if subjects have no maps of reversed time.
-    expected_r
-        Expected correlation of the mean map with the truth; NaN if it is not known.
+    topic: str
+    finding: str
+    text: str
+
+
+def describe_group(group: GroupFields) -> str:
+    """Return the verdict on a group in a few sentences."""
+    return " ".join(statement.text for statement in state_verdict(group))
+
+
+def state_verdict(group: GroupFields) -> tuple[Statement, ...]:
+    """Return the verdict on a group, statement by statement, as far as each is known.
+
+    Single connections, reliability of the mean map, its accuracy, its direction, and how far
+    subjects differ.
     """
-    texts = (
-        _reliability_text(n_subjects, reliability),
-        _accuracy_text(expected_r),
-        _direction_text(n_subjects, direction),
+    n = group.number_of_subjects
+    statements = (
+        _state_connections(group),
+        _state_reliability(n, group.map_reliability),
+        _state_accuracy(group.expected_r),
+        _state_direction(n, group.direction),
+        _state_heterogeneity(n, group.heterogeneity),
     )
-    return " ".join(filter(None, texts))
+    return tuple(statement for statement in statements if statement)
 
 
-def _accuracy_text(expected_r: float) -> str:
+def _state_connections(group: GroupFields) -> Statement | None:
+    topic = "connections"
+    if group.not_tested:
+        return Statement(topic, "not tested", group.not_tested)
+    n_tested, n_significant = group.connections_tested, group.connections_significant
+    if n_tested and n_significant:
+        text = f"{n_significant} of {n_tested} connections have q below {ALPHA:g}."
+        return Statement(topic, f"{n_significant} of {n_tested} differ from zero", text)
+    if n_tested:
+        text = (
+            f"None of {count_noun(n_tested, 'connection')} has q below {ALPHA:g}: no mean "
+            "connection can be told from zero."
+        )
+        return Statement(topic, "none differs from zero", text)
+    if 1 < group.number_of_subjects < FEWEST_FOR_Q:
+        text = (
+            f"With {count_noun(group.number_of_subjects, 'subject')}, no connection can be called "
+            f"significant: q is given from {FEWEST_FOR_Q} subjects on."
+        )
+        return Statement(topic, "too few subjects for q", text)
+    return None
+
+
+def _state_accuracy(expected_r: float) -> Statement | None:
     if not isfinite(expected_r):
-        return ""
-    return (
-        f"Its expected correlation with the true connectivity is {expected_r:.2f}, from simulated "
-        "maps that are comparable to those of the subjects."
-    )
-
-
-def _reliability_text(n_subjects: int, reliability: MapReliability | None) -> str:
-    if reliability is None or not isfinite(reliability.all):
-        return ""
-    subjects = count_noun(n_subjects, "subject")
+        return None
     text = (
-        f"The mean map of {subjects} has a reliability of {_share(reliability.all)} (symmetric "
-        f"part {_share(reliability.symmetric)}, antisymmetric part "
-        f"{_share(reliability.antisymmetric)}): the squared correlation that it is expected to "
-        "have with the mean of many such subjects."
+        f"The expected correlation of the mean map with the true connectivity is {expected_r:.2f}"
+        ", from simulated maps that are comparable to those of the subjects."
+    )
+    return Statement("expected accuracy", f"r = {expected_r:.2f}", text)
+
+
+def _state_reliability(n_subjects: int, reliability: MapReliability | None) -> Statement | None:
+    if reliability is None or not isfinite(reliability.all):
+        return None
+    text = (
+        f"The mean map of {count_noun(n_subjects, 'subject')} has a reliability of "
+        f"{_share(reliability.all)} (symmetric part {_share(reliability.symmetric)}, "
+        f"antisymmetric part {_share(reliability.antisymmetric)}): the squared correlation that "
+        "it is expected to have with the mean of many such subjects."
     )
     if 0 < reliability.all < 1:
-        doubled = 2 * reliability.all / (1 + reliability.all)  # Spearman and Brown
+        doubled = float(predict_reliability(reliability.all, n_subjects, 2 * n_subjects))
         text += f" With twice as many subjects it would be {_share(doubled)}."
-    return text
+    elif reliability.all <= 0:
+        text += " Their maps agree no better than noise."
+    return Statement("reliability", _share(reliability.all), text)
 
 
-def _direction_text(n_subjects: int, direction: DirectionSummary | None) -> str:
-    if direction is None or not isfinite(direction.p_together):
-        return ""
-    smallest = 0.5 ** (n_subjects - 1)  # one of the sign patterns, and its opposite
-    if smallest > ALPHA:
-        return (
-            f"A direction of the group cannot be tested with {count_noun(n_subjects, 'subject')}: "
-            f"the smallest possible p is {smallest:.2g}."
-        )
-    evidence = (
-        f"p = {direction.p_together:.3g} for all pairs of regions together; "
-        f"{direction.pairs_significant} of {count_noun(direction.pairs_tested, 'pair')} with a "
-        f"family-wise p of at most {ALPHA:g}"
+def _state_direction(n_subjects: int, direction: DirectionSummary | None) -> Statement | None:
+    if n_subjects < 2:
+        return None
+    why_not = explain_undirected(n_subjects, direction)
+    if why_not or direction is None:
+        text = f"A direction of the group is not supported: {why_not}."
+        return Statement("direction", "not supported", text)
+    text = (
+        f"The group has a direction (p = {direction.p_together:.3g} for all pairs of regions "
+        f"together; {direction.pairs_significant} of "
+        f"{count_noun(direction.pairs_tested, 'pair')} with a family-wise p of at most "
+        f"{ALPHA:g}), unless haemodynamic delays that differ between regions produce it."
     )
-    if direction.p_together <= ALPHA:
-        return (
-            f"The group has a direction ({evidence}), unless haemodynamic delays that differ "
-            "between regions produce it."
+    return Statement("direction", "supported", text)
+
+
+def _state_heterogeneity(n_subjects: int, found: Heterogeneity | None) -> Statement | None:
+    if found is None:
+        return None
+    ratio = f"{found.relative_sd:.2g}"
+    text = (
+        f"The SD of a connection between subjects is {ratio} times the mean connection (root mean "
+        "squares), which includes the error of each map."
+    )
+    if found.most_different:
+        text += (
+            f" sub-{found.most_different} differs most from the mean, with "
+            f"{found.largest_share:.0%} of all squared differences ({1 / n_subjects:.0%} if all "
+            "subjects differed alike)."
         )
-    return f"A direction of the group is not supported ({evidence})."
+    if n_subjects >= FEWEST_FOR_OUTLIERS:
+        names = join_items(f"sub-{label}" for label in found.outliers)
+        text += (
+            f" Outliers, whose correlation with the others is more than {OUTLIER_SD:g} robust SD "
+            f"below the median: {names or 'none'}."
+        )
+    return Statement("differences between subjects", f"SD {ratio} times the mean", text)
 
 
 def _share(value: float) -> str:

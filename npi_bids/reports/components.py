@@ -160,7 +160,8 @@ class SubjectPage:
 class TestSection:
     """One test over subjects: its model and its results.
 
-    ``not_tested`` says why the test is not valid, ``caution`` what limits its interpretation.
+    ``not_tested`` says why the test is not valid, ``caution`` what limits its interpretation, and
+    ``summary`` what it shows.
     """
 
     title: str
@@ -169,13 +170,36 @@ class TestSection:
     tables: tuple[SortedTable, ...]
     not_tested: str = ""
     caution: str = ""
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupVerdict:
+    """What the mean map of a group can be trusted for, which a page says first.
+
+    Attributes
+    ----------
+    kinds
+        How many subjects have each kind of fit.
+    warnings
+        What limits all statements on the group.
+    statements
+        Topic, finding in a few words, and finding in full.
+    figures
+        Reliability of mean maps of more subjects, where it is known.
+    """
+
+    kinds: str = ""
+    warnings: tuple[str, ...] = ()
+    statements: tuple[tuple[str, str, str], ...] = ()
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSection:
     """One group on the group's page; ``not_tested`` and ``caution`` apply to its mean.
 
-    ``verdict`` says in words what its mean map can be trusted for.
+    ``summary`` says in a few sentences what its mean map shows.
     """
 
     title: str
@@ -187,7 +211,8 @@ class GroupSection:
     tests: tuple[TestSection, ...] = ()
     not_tested: str = ""
     caution: str = ""
-    verdict: str = ""
+    verdict: GroupVerdict = field(default_factory=GroupVerdict)
+    summary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -35,6 +35,30 @@ def draw_shares(shares: Array) -> str:
     canvas, axes = _canvas(4.2, 1.8)
     axes.bar(np.arange(1, len(ordered) + 1), 100 * ordered, color=BLUE)
     axes.set(xlabel="subject, in order of size", ylabel="own share (%)", ylim=(0, 100))
+    return svg_text(canvas)
+
+
+def draw_reliability(n_subjects: int, sizes: Array, curves: Mapping[str, Array]) -> str:
+    """Draw the reliability of mean maps against the number of subjects, with that of the group.
+
+    Parameters
+    ----------
+    n_subjects
+        Number of subjects of the group, marked by a line and points.
+    sizes
+        Shape (n_sizes,); numbers of subjects, in order.
+    curves
+        Reliability of each part of the map at these sizes, by the name of the part.
+    """
+    canvas, axes = _canvas(4.2, 2.6)
+    axes.axvline(n_subjects, color=GREY, linestyle="--", linewidth=1)
+    for colour, (name, curve) in zip((BLUE, GREY, ORANGE), curves.items(), strict=False):
+        axes.plot(sizes, curve, color=colour, label=name)
+        axes.plot(
+            n_subjects, np.interp(n_subjects, sizes, curve), "o", color=colour, clip_on=False
+        )
+    axes.set(xlabel="number of subjects", ylabel="reliability", xlim=(0, sizes[-1]), ylim=(0, 1))
+    axes.legend(fontsize=8, frameon=False)
     return svg_text(canvas)
 
 

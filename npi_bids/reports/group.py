@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,10 +26,16 @@ from npi_bids.bids.outputs import (
     join_entities,
     parse_name,
 )
-from npi_bids.bids.sidecars import ContrastFields, ContrastSidecar, GroupSidecar, SplitHalf
+from npi_bids.bids.sidecars import (
+    ContrastFields,
+    ContrastSidecar,
+    GroupFields,
+    GroupSidecar,
+    SplitHalf,
+)
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
-from npi_bids.group.description import OUTLIER_SD
+from npi_bids.group.description import FEWEST_FOR_OUTLIERS, OUTLIER_SD
 from npi_bids.group.tables import edge_rows, table_cells
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
@@ -48,11 +54,13 @@ from npi_bids.reports.components import (
     TestSection,
     number,
 )
+from npi_bids.reports.connections import LISTED, UNDIRECTED, Reading, tabulate_strongest
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
+from npi_bids.reports.group_verdict import present_verdict, read_mean, summarise_mean
 from npi_bids.reports.index import page_context, read_methods
 from npi_bids.reports.methods import QualityRow, quality_rows
 from npi_bids.reports.page import group_page
-from npi_bids.reports.subject import LISTED, save_figures
+from npi_bids.reports.subject import save_figures
 from npi_bids.reports.subject_figures import draw_connections
 from npi_bids.wording import join_items
 
@@ -65,7 +73,11 @@ _MOST_ROWS = 500
 # Outputs read beside a mean map: for the table of connections, and as layers of the matrix.
 _DETAILS = ("grouptested", "grouplower", "groupupper", "groupt", "groupq")
 _LAYERS = ("groupt", "groupsd", "groupsign", "groupdirection", "groupmotion", "groupicc")
+_UNSEEN = ("groupdirectionfwe",)  # read for the summary alone
 _CORRECTED = tuple(CATALOGUE[output].label for output in ("modelfwe", "modelnbs", "modeltfnbs"))
+_NOTHING_SURVIVES = (
+    f"No connection is significant after correction: no q or family-wise p is {ALPHA:g} or less."
+)
 _COLUMNS = ("participant", "model", "included", "verdict", "R²", "own past R²", "model FC r",
             "mean FD (mm)", "minutes", "reason")  # fmt: skip
 _FIGURES = ("r2", "r2_own_history", "model_fc_r", "mean_fd", "minutes_kept")
@@ -84,30 +96,18 @@ _STRIPS = (
 def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection:
     """Return the section of one group, from its mean map."""
     sidecar = _sidecar(mean)
+    group = sidecar.group
     ec = read_matrix(mean)
     regions = Regions(regions_file(sidecar.origin.links.node_files, out_dir), ec.labels)
     tested = _sidecar(sibling(mean, MEAN, "groupt")).group
-    matrices = {
-        output: read_matrix(path).matrix
-        for output in dict.fromkeys((*_DETAILS, *_LAYERS))
-        if not (tested.not_tested and CATALOGUE[output].tested)
-        and (path := sibling(mean, MEAN, output)).is_file()
-    }
-    title = mean.name.split("_meas")[0].replace("_", " ")
+    matrices = _read_matrices(mean, tested)
+    reading = read_mean(group, matrices)
     prefix = f"{mean.name.split('_', maxsplit=1)[0]}/figures/{mean.name.split('_desc')[0]}"
-    figures = draw_connections(ec, regions, "group")
-    svg = figures_signals.draw_matrix(
-        ec.matrix, regions.network, title="mean EC", labels=ec.labels
-    )
     shrinkage = _read_long_table(mean, "shrinkage")
-    if shrinkage is not None:
-        shares = shrinkage["own_share"].to_numpy(dtype=float)
-        figures.append(Figure("ownshare", "The subjects' own share",
-                              "Weight of each subject's own data in its shrunken map, in order.",
-                              figures_signals.draw_shares(shares)))  # fmt: skip
-    figures.append(Figure("groupec", "Mean EC", "Static figure for download.", svg))
+    figures = _group_figures(ec, regions, shrinkage, reading)
+    verdict = present_verdict(group)
     return GroupSection(
-        title,
+        mean.name.split("_meas")[0].replace("_", " "),
         (
             *_group_rows(sidecar),
             *_share_rows(shrinkage),
@@ -116,20 +116,52 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
         save_figures(out_dir, prefix, figures),
         tuple(path.relative_to(out_dir).as_posix() for path in list_group_files(out_dir, mean)),
         _group_view(f"group-{group_number}", ec, regions.network, matrices, mean),
-        _group_tables(mean, ec, regions, matrices, group_number),
+        _group_tables(mean, ec, regions, matrices, group_number, reading),
         tuple(
-            _test_section(path, regions, f"test-{group_number}-{number_}")
+            _test_section(
+                path, regions, f"test-{group_number}-{number_}", directed=reading.directed
+            )
             for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
         tested.not_tested,
-        " ".join(
-            filter(
-                None,
-                (sidecar.group.mixed_kinds, tested.few_subjects, tested.tested_as_they_are),
-            )
-        ),
-        sidecar.group.group_verdict,
+        " ".join(filter(None, (tested.few_subjects, tested.tested_as_they_are))),
+        replace(verdict, figures=save_figures(out_dir, prefix, verdict.figures)),
+        summarise_mean(group, ec, matrices),
     )
+
+
+def _read_matrices(mean: Path, tested: GroupFields) -> dict[str, Array]:
+    """Return the matrices beside a mean map by output; without tests where none is valid."""
+    return {
+        output: read_matrix(path).matrix
+        for output in dict.fromkeys((*_DETAILS, *_LAYERS, *_UNSEEN))
+        if not (tested.not_tested and CATALOGUE[output].tested)
+        and (path := sibling(mean, MEAN, output)).is_file()
+    }
+
+
+def _group_figures(
+    ec: ECResult,
+    regions: Regions,
+    shrinkage: pd.DataFrame | None,
+    reading: Reading,
+) -> list[Figure]:
+    """Return the figures of a mean map: lines where direction is not supported, else arrows."""
+    significant = None
+    if reading.tested and reading.q is not None:
+        significant = figures_signals.only_significant(ec.matrix, reading.q, ALPHA)
+    figures = draw_connections(
+        ec, regions, "group", significant=significant, directed=reading.directed
+    )
+    if shrinkage is not None:
+        shares = shrinkage["own_share"].to_numpy(dtype=float)
+        figures.append(Figure("ownshare", "The subjects' own share",
+                              "Weight of each subject's own data in its shrunken map, in order.",
+                              figures_signals.draw_shares(shares)))  # fmt: skip
+    svg = figures_signals.draw_matrix(
+        ec.matrix, regions.network, title="mean EC", labels=ec.labels
+    )
+    return [*figures, Figure("groupec", "Mean EC", "Static figure for download.", svg)]
 
 
 def _group_view(
@@ -161,26 +193,28 @@ def _group_tables(
     regions: Regions,
     matrices: Mapping[str, Array],
     group_number: int,
+    reading: Reading,
 ) -> tuple[SortedTable, ...]:
     """Return tables of the strongest connections, of pairs of networks, and of regions."""
     details = {
         CATALOGUE[output].label: matrices[output] for output in _DETAILS if output in matrices
     }
-    columns, rows = edge_rows(ec, details, regions.network, LISTED)
-    tables = [SortedTable(f"edges-{group_number}", f"The {len(rows)} strongest mean connections",
-                          columns, rows)]  # fmt: skip
+    tables = [tabulate_strongest(f"edges-{group_number}", ec, details, regions.network, reading)]
+    undirected = "" if reading.directed else UNDIRECTED
     headings: tuple[str, ...]
     headings = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
     pairs = _read_long_table(mean, "networks")
     if pairs is not None:
-        tables.append(SortedTable(f"networks-{group_number}", "Pairs of networks", headings,
-                                  table_cells(pairs, headings)))  # fmt: skip
+        tables.append(SortedTable(f"networks-{group_number}", f"Pairs of networks{undirected}",
+                                  headings, table_cells(pairs, headings)))  # fmt: skip
     headings = ("region", "figure", "mean", "lower", "upper", "t", "q")
     of_regions = _read_long_table(mean, "regions")
     if of_regions is not None:
         selected = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
-        tables.append(SortedTable(f"regions-{group_number}", "Net flow, hierarchy and asymmetry",
-                                  headings, table_cells(selected, headings)))  # fmt: skip
+        title = f"Net flow, hierarchy and asymmetry{undirected}"
+        tables.append(SortedTable(f"regions-{group_number}", title, headings,
+                                  table_cells(selected, headings),
+                                  folded=not reading.directed))  # fmt: skip
     return tuple(tables)
 
 
@@ -195,32 +229,10 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     group, origin = sidecar.group, sidecar.origin
     rows = [
         Row("subjects", str(group.number_of_subjects), ", ".join(group.subjects)),
-        Row(
-            "kinds of fit",
-            "; ".join(f"{kind}: {count}" for kind, count in group.kinds_of_fit.items()) or "n/a",
-        ),
         Row("minimum subjects per edge", str(group.minimum_subjects)),
         Row("weights", group.weights),
         Row("configuration", origin.links.configuration_hash),
     ]
-    if reliable := group.map_reliability:
-        rows.append(
-            Row("reliability of the mean map", number(reliable.all),
-                f"symmetric part {number(reliable.symmetric)}, antisymmetric part "
-                f"{number(reliable.antisymmetric)}")
-        )  # fmt: skip
-    if np.isfinite(group.expected_r):
-        rows.append(
-            Row("expected accuracy (r)", number(group.expected_r),
-                "correlation of the mean map with the truth, by the accuracy of the maps "
-                "of the subjects and their agreement")
-        )  # fmt: skip
-    if direction := group.direction:
-        rows.append(
-            Row("direction", f"p = {number(direction.p_together)}",
-                f"all pairs together, against reversed time; {direction.pairs_significant} of "
-                f"{direction.pairs_tested} pairs at family-wise p of at most {ALPHA:g}")
-        )  # fmt: skip
     if origin.pretrained_on:
         rows.append(Row("surrogates pre-trained on", origin.pretrained_on))
     halves = group.split_half_of_subjects or SplitHalf()
@@ -264,7 +276,7 @@ def _share_rows(shrinkage: pd.DataFrame | None) -> tuple[Row, ...]:
 
 def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
     """Name the subjects whose maps are outliers."""
-    if subjects is None:
+    if subjects is None or len(subjects) < FEWEST_FOR_OUTLIERS:
         return ()
     names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
     note = (
@@ -274,7 +286,7 @@ def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
     return (Row("outliers", join_items(names) or "none", note),)
 
 
-def _test_section(path: Path, regions: Regions, name: str) -> TestSection:
+def _test_section(path: Path, regions: Regions, name: str, *, directed: bool) -> TestSection:
     """Return the section of one test over subjects."""
     test = ContrastSidecar.read(path.with_suffix(".json")).test
     if test.not_tested:
@@ -294,27 +306,12 @@ def _test_section(path: Path, regions: Regions, name: str) -> TestSection:
             layers.append(Layer(f"{label} < {ALPHA:g}", f"{test.statistic} where {label} is "
                                 f"below {ALPHA:g}", significant, signed=signed,
                                 below=(label, ALPHA)))  # fmt: skip
-    columns, cells = edge_rows(statistic, details, regions.network, LISTED)
-    tables = [SortedTable(f"{name}-edges", "The strongest effects", columns, cells)]
-    components = _read_long_table(path, "components", STATISTIC)
-    if components is not None:
-        headings: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
-        title = "Components of edges above the threshold"
-        if len(components) > _MOST_ROWS:  # all of them are in the table of the dataset
-            title += f", the first {_MOST_ROWS} of {len(components)} edges"
-        cells = table_cells(components.head(_MOST_ROWS), headings)
-        tables.append(SortedTable(f"{name}-components", title, headings, cells))
-    networks = _read_long_table(path, "networks", STATISTIC)
-    if networks is not None:
-        headings = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
-                                  "p_fwe") if c in networks)  # fmt: skip
-        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", headings,
-                                  table_cells(networks, headings)))  # fmt: skip
+    survives = _any_corrected(details)
     return TestSection(
         f"Test: {test.contrast}",
         _test_rows(test, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
-        tuple(tables),
+        _test_tables(path, statistic, details, regions, name, directed=directed),
         caution=" ".join(
             filter(
                 None,
@@ -326,7 +323,52 @@ def _test_section(path: Path, regions: Regions, name: str) -> TestSection:
                 ),
             )
         ),
+        summary="" if survives else _NOTHING_SURVIVES,
     )
+
+
+def _any_corrected(details: Mapping[str, Array]) -> bool:
+    """Return whether a connection has a corrected p that is significant, or there is none."""
+    corrected = [details[label] for label in ("q", *_CORRECTED) if label in details]
+    known = [matrix for matrix in corrected if np.isfinite(matrix).any()]
+    return not known or any(bool((matrix <= ALPHA).any()) for matrix in known)
+
+
+def _test_tables(
+    path: Path,
+    statistic: ECResult,
+    details: Mapping[str, Array],
+    regions: Regions,
+    name: str,
+    *,
+    directed: bool,
+) -> tuple[SortedTable, ...]:
+    """Return tables of the strongest effects, folded if none is significant, and of networks."""
+    survives = _any_corrected(details)
+    columns, cells = edge_rows(statistic, details, regions.network, LISTED)
+    title = "The strongest effects"
+    title += (UNDIRECTED if survives and not directed else
+              "" if survives else ", none of which is significant after correction")  # fmt: skip
+    tables = [SortedTable(f"{name}-edges", title, columns, cells, folded=not survives)]
+    components = _read_long_table(path, "components", STATISTIC)
+    if components is not None:
+        headings: tuple[str, ...] = ("component", "sign", "n_edges", "p_fwe", "source", "target")
+        title = "Components of edges above the threshold"
+        significant = bool((components["p_fwe"] <= ALPHA).any())
+        if not significant:
+            title += ", none of which is significant"
+        if len(components) > _MOST_ROWS:  # all of them are in the table of the dataset
+            title += f", the first {_MOST_ROWS} of {len(components)} edges"
+        cells = table_cells(components.head(_MOST_ROWS), headings)
+        tables.append(SortedTable(f"{name}-components", title, headings, cells,
+                                  folded=not significant))  # fmt: skip
+    networks = _read_long_table(path, "networks", STATISTIC)
+    if networks is not None:
+        headings = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
+                                  "p_fwe") if c in networks)  # fmt: skip
+        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", headings,
+                                  table_cells(networks, headings)))  # fmt: skip
+    return tuple(tables)
 
 
 def _untested_section(
@@ -460,6 +502,8 @@ def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) ->
                 str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
             for value, row in finite
         )  # fmt: skip
+        if number(high) == number(low):  # alike as far as is shown: in the middle
+            dots = tuple(replace(dot, position=50.0) for dot in dots)
         threshold_position = None if limit is None else 100 * (limit - low) / span
         strips.append(Strip(title, dots, number(low), number(high), threshold_position))
     return tuple(strips)

@@ -25,12 +25,10 @@ from npi_bids.bids.quality_columns import FIGURES, SAMPLES_PER_PARAMETER
 from npi_bids.bids.sidecars import RunSidecar
 from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.errors import ReportError
-from npi_bids.group.tables import edge_rows, rank_edges
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix
-from npi_bids.matrices import symmetric
-from npi_bids.records import Array, ECResult, Quality
+from npi_bids.records import Array, Quality
 from npi_bids.reports import figures_signals
 from npi_bids.reports.components import (
     ALPHA,
@@ -42,6 +40,7 @@ from npi_bids.reports.components import (
     SubjectPage,
     number,
 )
+from npi_bids.reports.connections import Reading, name_strongest, tabulate_strongest
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import model_title, page_context, read_methods
 from npi_bids.reports.page import subject_page
@@ -57,7 +56,6 @@ from npi_bids.reports.subject_figures import (
 from npi_bids.surrogates.families import describe_kind
 from npi_bids.wording import count_noun, join_items
 
-LISTED = 100  # connections in the table of the strongest
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
 _FC = ("pearsoncorrelation", "modelfc")
@@ -125,17 +123,7 @@ class ModelMap:
 
     def _strongest_lines(self, *, directed: bool = True) -> list[str]:
         """State what single connections show: first of all if none differs from zero."""
-        matrix = self.ec if directed else ECResult(symmetric(self.ec.matrix), self.ec.labels)
-        best = next(iter(rank_edges(matrix, 1)), None)
-        strongest = []
-        if best is not None:
-            source, target, value = best
-            strongest = [
-                f"The strongest connection is {source} → {target} ({number(value)})."
-                if directed
-                else f"The strongest connection is that between {source} and {target} "
-                f"({number(value)}, mean of both directions)."
-            ]
+        strongest = name_strongest(self.ec, self._reading(directed=directed))
         if "npiq" not in self.companions:
             return strongest
         n_all = int((self.companions["npiq"] >= 0).sum())
@@ -161,21 +149,21 @@ class ModelMap:
     @property
     def has_significant(self) -> bool:
         """Whether any connection differs from zero; True where that was not tested."""
-        return "npiq" not in self.companions or bool((self.companions["npiq"] < ALPHA).any())
+        return self._reading(directed=True).significant
+
+    def _reading(self, *, directed: bool) -> Reading:
+        return Reading(directed, self.companions.get("npiq"))
 
     def strongest_table(self, *, directed: bool = True) -> SortedTable:
         """Return the strongest connections with their intervals, folded if none is significant."""
-        columns, rows = edge_rows(
-            self.ec, {name: self.companions[output] for output, name in _DETAILS.items()
-                      if output in self.companions}, self.networks, LISTED,
-        )  # fmt: skip
-        title = f"The {len(rows)} strongest connections"
-        if not self.has_significant:
-            title += f", none of which has q below {ALPHA:g}"
-        elif not directed:
-            title += ", whose direction may not be read"
-        return SortedTable(
-            f"{self.name}-strongest", title, columns, rows, folded=not self.has_significant
+        details = {name: self.companions[output] for output, name in _DETAILS.items()
+                   if output in self.companions}  # fmt: skip
+        return tabulate_strongest(
+            f"{self.name}-strongest",
+            self.ec,
+            details,
+            self.networks,
+            self._reading(directed=directed),
         )
 
     def matrices(self) -> list[Figure]:

@@ -42,6 +42,8 @@ def test_low_passed_data_fail_with_the_reason(run, weights):
         ({"skill_own_history": 0.001}, "caution", "add little"),
         ({"spectral_radius": 1.2}, "fail", "unstable"),
         ({"r_split": 0.1}, "fail", "hardly agree"),
+        ({"shrunk": True, "r_others": 0.1}, "fail", "hardly agrees with that of the other"),
+        ({"shrunk": True, "r_others": 0.3}, "pass", None),
         ({"fc_r": 0.9, "antisymmetric_share": 0.01}, "caution", "little more than functional"),
         ({"fc_r": 0.9, "antisymmetric_share": 0.3}, "pass", None),
         ({"stripe_share": 0.6}, "caution", "consists of stripes"),

@@ -123,6 +123,11 @@ def test_a_map_of_noise_among_like_ones_is_an_outlier():
     assert not find_outliers(leave_one_out_correlation(maps[:1])).any()
 
 
+def test_the_spread_of_three_or_four_subjects_makes_no_outlier():
+    assert not find_outliers(np.array([0.9, 0.901, 0.1])).any()
+    assert not find_outliers(np.array([0.9, 0.901, 0.902, 0.1])).any()
+
+
 def test_figures_of_one_sign_are_not_tested_against_zero():
     """Noise has an asymmetry, too: its mean always differs from 0."""
     maps = COHORT_RNG.standard_normal((12, 36))

@@ -30,7 +30,7 @@ def associate(kinds, group=GROUP):
 def test_a_mixture_of_kinds_is_described_with_its_counts():
     counts = count_kinds(rows_of(["VAR", "process", "process"]))
     assert counts == {"process": 2, "VAR": 1}
-    assert "2 kinds of fit (process: 2, VAR: 1)" in describe_mixture(counts)
+    assert "2 kinds of fit (process: 2; VAR: 1)" in describe_mixture(counts)
     assert describe_mixture({"process": 3}) == ""
 
 

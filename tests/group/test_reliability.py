@@ -7,6 +7,8 @@ from npi_bids.group.reliability import (
     expected_group_r,
     icc,
     map_reliability,
+    measure_heterogeneity,
+    predict_reliability,
     reliability,
     split_half_of_group,
 )
@@ -105,6 +107,46 @@ def test_expected_accuracy_of_a_mean_map_is_reached():
     assert expected > single.mean() + 0.2
     assert np.isnan(expected_group_r(np.full(n, np.nan), maps.reshape(n, -1)))
     assert np.isnan(expected_group_r(single[:1], maps[:1].reshape(1, -1)))
+    # Never more than maps that agree so little can reach, whatever is expected of the subjects.
+    most = map_reliability(maps.reshape(n, -1)).all ** 0.5
+    assert expected_group_r(np.ones(n), maps.reshape(n, -1)) == pytest.approx(most)
+
+
+def test_no_accuracy_is_expected_of_a_mean_of_noise():
+    noise = np.random.default_rng(7).standard_normal((8, 30 * 30))
+    assert expected_group_r(np.full(8, 0.2), noise) < 0.2
+
+
+def test_more_subjects_bring_what_the_reliability_of_their_own_mean_map_shows():
+    _, maps = directed_maps(64, 4.0, np.random.default_rng(4))
+    small, large = map_reliability(maps[:16]).all, map_reliability(maps).all
+    assert predict_reliability(small, 16, 64) == pytest.approx(large, abs=0.03)
+    assert predict_reliability(small, 16, [16]).tolist() == pytest.approx([small])
+    assert predict_reliability(-0.3, 8, [1, 8, 80]).tolist() == [0, 0, 0]
+
+
+def test_differences_between_subjects_are_relative_to_the_mean_map():
+    rng = np.random.default_rng(5)
+    common = rng.standard_normal(2500)
+    maps = common + 1.5 * rng.standard_normal((20, 2500))
+    maps[3] += 3 * rng.standard_normal(2500)
+    maps[5, :50] = np.nan  # a region that it lacks
+    names = [f"{row:02d}" for row in range(20)]
+    found = measure_heterogeneity(maps, names, np.arange(20) == 7)
+    # The mean map has variance 1, and 1/20 of the mean variance of the subjects.
+    variance = 1.5**2 + 9 / 20
+    assert found.relative_sd == pytest.approx((variance / (1 + variance / 20)) ** 0.5, rel=0.05)
+    assert found.most_different == "03"
+    assert found.largest_share == pytest.approx((1.5**2 + 9) / (20 * variance), abs=0.03)
+    assert found.outliers == ("07",)
+
+
+def test_nobody_differs_most_of_two_and_one_subject_does_not_differ():
+    maps = np.random.default_rng(6).standard_normal((2, 25))
+    two = measure_heterogeneity(maps, ["a", "b"], np.zeros(2, dtype=bool))
+    assert two.most_different == ""
+    assert np.isnan(two.largest_share)
+    assert measure_heterogeneity(maps[:1], ["a"], np.zeros(1, dtype=bool)) is None
 
 
 def test_an_unreliable_mean_map_is_not_expected_to_be_accurate():

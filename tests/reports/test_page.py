@@ -66,6 +66,14 @@ def test_the_list_of_subjects_leads_to_their_pages():
     assert "1 pass" in text
 
 
+def test_long_reasons_are_folded_so_that_rows_stay_low():
+    reason = "direction is not supported, " * 8
+    table = SortedTable("s", "All", ("participant", "reasons"), (("sub-02", reason),))
+    text = index_page(IndexPage("0", (), table))
+    check(text)
+    assert f'<details class="long"><summary>{reason[:60]}…</summary>{reason}</details>' in text
+
+
 def test_a_name_cannot_end_the_data_of_a_page():
     labels = ("</script><script>alert(1)</script>", "B", "C")
     view = MatrixView("m", labels, ["a", "b", "a"], [Layer("EC", "t", MATRIX)], {"q": MATRIX})

@@ -161,6 +161,38 @@ def test_own_share_is_higher_where_scans_are_longer_and_told_for_both_parts(pret
     assert np.isnan(alone.own_share)
 
 
+def test_a_map_of_noise_fails_whatever_its_group_lends_it():
+    rng = np.random.default_rng(0)
+    runs = {
+        str(number): RegionSeries(
+            rng.standard_normal((200, N)), LABELS, 2.0, np.ones(200, dtype=bool)
+        )
+        for number in range(N_SUBJECTS)
+    }
+    fitted = pretrain(lambda: ((name, [run]) for name, run in runs.items()), MOU)
+    for name in ("0", "1"):
+        result = ec_of_runs([runs[name]], train=MOU, perturb=PerturbSettings(),
+                            prior=fitted.build_prior(name))  # fmt: skip
+        assert abs(result.quality.r_others) < 0.2
+        assert result.verdict.label == "fail"
+        assert any("hardly agrees with that of the other" in one for one in result.verdict.reasons)
+
+
+def test_a_subject_agrees_with_the_others_by_what_it_shares_and_not_by_its_own_share(pretrained):
+    prior = pretrained.build_prior("3")
+    alike, alone = (
+        ec_of_runs([run_of(3)], train=MOU, perturb=PerturbSettings(), prior=one)
+        for one in (prior, None)
+    )
+    assert alike.quality.r_others > 0.4
+    assert not any("other subjects" in reason for reason in alike.verdict.reasons)
+    assert np.isnan(alone.quality.r_others)
+    # Another network of which the same group knows nothing: that of the subject, transposed.
+    transposed = var_run(weights_of(3).T, 150, seed=3, labels=LABELS)
+    other = ec_of_runs([transposed], train=MOU, perturb=PerturbSettings(), prior=prior)
+    assert other.quality.r_others < alike.quality.r_others - 0.2
+
+
 def test_regions_that_a_subject_lacks_come_back_as_nan(pretrained):
     data = run_of(2).data.copy()
     data[:, 5] = np.nan
