@@ -210,8 +210,8 @@ class OneSigned(Record):
 NOT_AGAINST_ZERO = OneSigned(
     figures=tuple(OF_MAGNITUDE),
     reason="These are made of absolute values. Some have the same sign for every map; the others "
-    "differ from 0 because the errors of a region's connections to and from others are not equally "
-    "large. Differences between subjects are tested.",
+    "differ from 0 because the errors of a region's connections to and from others are not "
+    "equally large. Differences between subjects are tested.",
 )
 
 

@@ -196,6 +196,9 @@ class _Model:
         )
         test = _Test(maps, regions, design, correction, self.target,
                      blank_similar_lengths(n_windows), self._included, _unchanged)  # fmt: skip
+        if model.paired and not model.harmonize:  # figures of changes are no changes of figures
+            pairs = select_maps(stack.visits, np.tile(built.rows, 2), folder / "pairs.npy")
+            test = replace(test, pairs=pairs)
         return test, fields
 
     def prepare_visits(
@@ -228,8 +231,9 @@ class _Test:
 
     ``edges`` are one map per row of the design. ``estimate_rows`` gives the same of other values,
     and their design where that depends on them; ``visits`` are the maps that these come from, if
-    they are not ``edges``. ``n_windows`` are numbers of windows, or effects of visits on them; NaN
-    if they are not known, or about the same.
+    they are not ``edges``. ``pairs`` are the first and then the second maps of all subjects, if
+    ``edges`` are their differences. ``n_windows`` are numbers of windows, or effects of visits on
+    them; NaN if they are not known, or about the same.
     """
 
     edges: Array
@@ -241,6 +245,7 @@ class _Test:
     rows: Sequence[Mapping[str, object]]
     estimate_rows: Callable[[Array], tuple[Array, Design | None]]
     visits: Array | None = None
+    pairs: Array | None = None
 
     @property
     def maps(self) -> Array:
@@ -253,6 +258,15 @@ class _Test:
         self.save_edges(contrast, label, contrast_fields)
         self.save_regions(contrast, label, contrast_fields)
         self.save_networks(contrast, label, contrast_fields)
+
+    def _figures(self) -> dict[str, Array]:
+        """Return the figures of the regions of all maps, or their changes between two sessions."""
+        n_regions = len(self.regions.labels)
+        if self.pairs is None:
+            return flow_stack(self.maps, n_regions)
+        half = len(self.edges)
+        figures = flow_stack(self.pairs, n_regions)
+        return {name: values[half:] - values[:half] for name, values in figures.items()}
 
     def _rows(self, values: Array) -> tuple[Array, Design]:
         """Return values of the rows of the design, with the weights of the maps."""
@@ -322,9 +336,9 @@ class _Test:
 
     def save_regions(self, contrast: Contrast, label: str, fields: ContrastFields) -> None:
         """Test the figures of regions; those of magnitudes are not tested against 0."""
-        of_mean = self._is_of_mean(contrast, fields)
+        of_mean = self._is_of_mean(contrast, fields) and self.pairs is None
         columns = {}
-        for figure, values in flow_stack(self.maps, len(self.regions.labels)).items():
+        for figure, values in self._figures().items():
             result = self._estimate(*self._rows(values), contrast, fields)
             is_magnitude = of_mean and figure in OF_MAGNITUDE
             columns[figure] = estimate_columns(drop_test(result) if is_magnitude else result)

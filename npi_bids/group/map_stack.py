@@ -107,16 +107,23 @@ def write_stack(matrices: Mapping[str, Sequence[Path]], folder: Path) -> MapStac
 
 
 def write_differences(pairs: Mapping[str, tuple[Path, Path]], folder: Path) -> MapStack:
-    """Write the second map of each subject minus the first, as :func:`write_stack` does."""
+    """Write the second map of each subject minus the first, as :func:`write_stack` does.
+
+    ``visits`` of the result are the first maps of all subjects, and then their second maps.
+    """
     subjects = sorted(pairs)
     labels = read_matrix(pairs[subjects[0]][0]).labels
     folder.mkdir(parents=True, exist_ok=True)
-    maps = _create(folder / _SUBJECTS, (len(subjects), len(labels) ** 2))
+    n = len(subjects)
+    maps = _create(folder / _SUBJECTS, (n, len(labels) ** 2))
+    visits = _create(folder / _VISITS, (2 * n, len(labels) ** 2))
     for number, subject in enumerate(subjects):
-        first, second = (align(read_matrix(path), labels).matrix for path in pairs[subject])
-        maps[number] = (second - first).ravel()
-    maps.flush()
-    owner = list(range(len(subjects)))
+        matrices = (align(read_matrix(path), labels).matrix for path in pairs[subject])
+        first, second = (matrix.ravel() for matrix in matrices)
+        maps[number], visits[number], visits[n + number] = second - first, first, second
+    for array in (maps, visits):
+        array.flush()
+    owner = 2 * list(range(n))
     measure = _find_measure(pairs[subjects[0]][0])
     metadata = {"labels": list(labels), "subjects": subjects, "owner": owner, "measure": measure}
     write_json(folder / _METADATA, metadata)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npi_bids.connectivity.network_measures import (
+    OF_MAGNITUDE,
     ONE_SIGNED,
     compute_flow,
     flow_stack,
@@ -89,3 +90,17 @@ def test_every_figure_that_cannot_change_its_sign_is_known_as_such():
     for figure, values in flow_stack(maps, 6).items():
         one_signed = (values >= 0).all() or (values <= 0).all()
         assert one_signed == (figure in ONE_SIGNED), figure
+
+
+def test_errors_of_unequal_size_alone_give_a_net_flow():
+    # No connection, but noisier connections from the first region than to it.
+    noise = COHORT_RNG.standard_normal((40, 6, 6))
+    noise[:, 0] *= 2
+    figures = flow_stack(noise.reshape(40, -1), 6)
+    for figure in ("net_flow", "hierarchy"):
+        values = figures[figure][:, 0]
+        assert abs(values.mean()) > 5 * values.std() / np.sqrt(40)
+        assert figure in OF_MAGNITUDE  # and is therefore not tested against 0
+    strength = figures["out_strength"][:, 0]
+    assert abs(strength.mean()) < 3 * strength.std() / np.sqrt(40)
+    assert "out_strength" not in OF_MAGNITUDE

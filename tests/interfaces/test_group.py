@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
-from npi_bids.bids.derivatives import find_models
+from npi_bids.bids.derivatives import find_models, sibling
 from npi_bids.bids.sidecars import ContrastSidecar
+from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.errors import InputDataError
 from npi_bids.group.cohorts import files_by_subject
 from npi_bids.group.map_stack import write_stack
@@ -124,9 +125,22 @@ def test_pairs_are_the_second_session_less_the_first(dataset, execute):
     model = asdict(ModelSettings(paired=("1", "2"), motion_covariate=False))
     permute = asdict(PermuteSettings(n_permutations=0))
     node = group.TestGroup(rows=group_rows(), model=model, permute=permute, **inputs)
-    effect = read_matrix(by_kind(execute(node))["TestInterceptEffect"]).matrix
+    found = by_kind(execute(node))
+    effect = read_matrix(found["TestInterceptEffect"]).matrix
     assert effect[0, 1] == pytest.approx((0.1 + 0.2) / 2)
     assert effect[1, 0] == 0
+    # Net flow is that of the second session less that of the first, and not that of the change.
+    regions = read_table(sibling(found["TestInterceptEffect"], "modeleffect", "regions"))
+    flows = [
+        [
+            compute_flow(read_matrix(Path(path)).matrix).net_flow
+            for path in inputs["matrices"][k::2]
+        ]
+        for k in (0, 1)
+    ]
+    of_flow = regions[regions["figure"] == "net_flow"]
+    change = np.mean(flows[1], axis=0) - np.mean(flows[0][: len(flows[1])], axis=0)
+    np.testing.assert_allclose(of_flow["effect"], change, atol=1e-9)
 
 
 def test_visits_are_compared_within_the_subjects_that_have_them(dataset, execute):
