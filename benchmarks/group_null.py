@@ -37,7 +37,7 @@ from npi_bids.records import Array
 
 LEVEL, N_PERMUTATIONS = 0.05, 199
 SEED = 9700  # of the pools; data set k has the seed SEED + 1000 + k
-N_POOLS, POOL = 10, 60  # sets of regions, and subjects of each
+N_POOLS, POOL = 8, 50  # sets of regions, and subjects of each
 LABELS = tuple(f"R{region}" for region in range(N))
 NETWORKS = tuple(f"n{region // 4}" for region in range(N))
 METHODS = ("max-T", "NBS", "TFNBS", "q", "networks max-T", "regions q")
@@ -181,8 +181,8 @@ def _findings(values: Array, maps: Maps, design: Design, seed: int) -> list[floa
     plain = replace(settings, network_statistic="none")
     blocks, names = network_stack(values, LABELS, NETWORKS)
     coarse = permute(blocks, len(names), design, contrast, plain, diagonal=True)
-    net = flow_stack(values, N)["net_flow"]
-    regions = float(np.nanmin(estimate(net, design, contrast).q))
+    strength = flow_stack(values, N)["out_strength"]
+    regions = float(np.nanmin(estimate(strength, design, contrast).q))
     return [
         *(
             float(np.nanmin(p) <= LEVEL)
