@@ -18,7 +18,22 @@ from npi_bids.io.tables import read_matrix
 from npi_bids.records import Array, ECResult
 
 _NUMBERS_AT_ONCE = 2_000_000
+_MOST_SAMPLED = 10_000  # edges
 _METADATA, _SUBJECTS, _VISITS = "stack.json", "subjects.npy", "visits.npy"
+
+
+def sample_edges(maps: Array) -> Array:
+    """Return at most some ten thousand edges that all subjects have, and that vary.
+
+    Parameters
+    ----------
+    maps
+        Shape (n_subjects, n_edges), may be memory-mapped; evenly spaced ones of more edges.
+    """
+    sample = np.asarray(maps[:, :: max(1, maps.shape[1] // _MOST_SAMPLED)], dtype=np.float64)
+    sample = sample[:, np.isfinite(sample).all(axis=0)]
+    varying: Array = sample[:, np.ptp(sample, axis=0) > 0]
+    return varying
 
 
 def split_edges(n_rows: int, n_edges: int) -> Iterator[slice]:

@@ -24,6 +24,7 @@ from npi_bids.group.settings import ModelSettings
 from npi_bids.group.tables import numeric_column
 from npi_bids.group.within_subject import VisitModel
 from npi_bids.io.tables import read_cells
+from npi_bids.records import Array
 
 ONE_SESSION = "one session only"
 _ID = "session_id"
@@ -154,7 +155,7 @@ def build_visit_model(rows: Sequence[Mapping[str, object]], settings: ModelSetti
     ------
     SettingsError
         The formula or a contrast cannot be used, has no constant, or names no column that varies
-        within a subject.
+        within a subject; or subjects change the block within which they are exchanged.
     NoUsableDataError
         No subject has two visits.
     """
@@ -178,6 +179,7 @@ def build_visit_model(rows: Sequence[Mapping[str, object]], settings: ModelSetti
         raise NoUsableDataError(
             f"--model {built.formula!r} is over sessions, and no subject has two of them."
         )
+    _check_blocks(participants, built.design.blocks, settings.exchange_within)
     windows = numeric_column(included, "n_windows")
     counted = np.isfinite(windows).all() and (windows > 0).all()
     return VisitModel(
@@ -186,6 +188,18 @@ def build_visit_model(rows: Sequence[Mapping[str, object]], settings: ModelSetti
         tuple(str(row[SESSION]) for row in included),
         windows if counted else np.ones(len(windows)),
     )
+
+
+def _check_blocks(participants: Sequence[str], blocks: Array, column: str) -> None:
+    """Refuse blocks of exchange that a subject changes, since it is exchanged as a whole."""
+    names = np.array(participants)
+    for subject in dict.fromkeys(participants):
+        if np.ptp(blocks[names == subject]) > 0:
+            raise SettingsError(
+                f"--exchange-within {column} differs between the sessions of {subject}. All "
+                "sessions of a subject are exchanged together; name a column that has one value "
+                "per subject."
+            )
 
 
 def _visit_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npi_bids.group.map_stack import sample_edges
 from npi_bids.group.moderation import moderate, prior_variance
 from npi_bids.records import Array
 
-_MOST_EDGES = 10_000  # evenly spaced, of larger maps
 _ROUNDS = 5  # weights make the residuals of all subjects alike, and are then fitted again
 # Residual degrees of freedom, counted in subjects, below which weights are equal: with eight
 # subjects the fitted power follows chance, and q below .05 is found in .11 to .17 of groups
@@ -60,7 +60,7 @@ def fit_weights(
     equal = SubjectWeights(np.ones(n), 0.0)
     if df < _MIN_DF or not is_counted or np.ptp(n_windows) == 0:
         return equal
-    sample = _sample_edges(maps)
+    sample = sample_edges(maps)
     if not sample.shape[1]:
         return equal
     length = np.log(n_windows) - np.log(n_windows).mean()
@@ -78,15 +78,6 @@ def fit_weights(
         power = float(np.clip(power + change, 0.0, 1.0))
     weights = np.exp(power * length)
     return SubjectWeights(weights / weights.mean(), power)
-
-
-def _sample_edges(maps: Array) -> Array:
-    """Return evenly spaced edges that all subjects have, and that vary."""
-    step = max(1, maps.shape[1] // _MOST_EDGES)
-    sample = np.asarray(maps[:, ::step], dtype=np.float64)
-    sample = sample[:, np.isfinite(sample).all(axis=0)]
-    varying: Array = sample[:, np.ptp(sample, axis=0) > 0]
-    return varying
 
 
 def _relative_noise(maps: Array, design: Array, roots: Array) -> Array:

@@ -22,14 +22,13 @@ from npi_bids.errors import NoUsableDataError, SettingsError
 from npi_bids.group.contrasts import Columns, Part
 from npi_bids.group.design import BuiltDesign
 from npi_bids.group.glm import Contrast, Design, split_design
-from npi_bids.group.map_stack import split_edges
-from npi_bids.records import Array, Mask
+from npi_bids.group.map_stack import sample_edges, split_edges
+from npi_bids.records import Array
 from npi_bids.wording import join_items
 
 WITHIN, BETWEEN = "within subjects", "between subjects"
 _TOLERANCE = 1e-8
 _FULL_LEVERAGE = 1 - 1e-8
-_MOST_EDGES = 10_000  # evenly spaced, of larger maps
 _SMALLEST_SHARE = 1e-9  # of the largest variance of a component, below which it does not vary
 _Key = tuple[Part, ...]
 
@@ -373,14 +372,14 @@ class SubjectTest:
         rows = self.transform.apply(values, out)
         if m == 1:
             return rows, self.design
-        whitening = _whitening(_sample(rows), self.design)
+        whitening = _whitening(sample_edges(rows), self.design)
         for edges in split_edges(*rows.shape):
             rows[:, edges] = _mix(rows[:, edges], whitening)
         matrix = self.design.matrix.copy()
         if self.n_changes:
             matrix[:, -self.n_changes :] = _mix(matrix[:, -self.n_changes :], whitening)
         design = replace(self.design, matrix=matrix)
-        return rows, replace(design, epsilon=_box_epsilon(_sample(rows), design))
+        return rows, replace(design, epsilon=_box_epsilon(sample_edges(rows), design))
 
 
 def _determines(rows: Array, weights: Array) -> bool:
@@ -434,13 +433,6 @@ def _independent(matrix: Array, first: Sequence[bool]) -> list[int]:
             chosen.append(int(column))
             basis = np.column_stack([basis, remainder / length])
     return chosen
-
-
-def _sample(rows: Array) -> Array:
-    """Return evenly spaced edges that all subjects have, and that vary."""
-    sample = np.asarray(rows[:, :: max(1, rows.shape[1] // _MOST_EDGES)], dtype=np.float64)
-    usable: Mask = np.isfinite(sample).all(axis=0) & (np.ptp(sample, axis=0) > 0)
-    return sample[:, usable]
 
 
 def _mix(rows: Array, whitening: Array) -> Array:

@@ -78,8 +78,10 @@ class SubjectMoments:
         """
         first, second, _, squares, other_squares = self.sums
         covariance = self.covariance().of_entry
-        variances = [sum(self._pool(total, own, own))
-                     for total, own in ((squares, first), (other_squares, second))]  # fmt: skip
+        variances = [
+            sum(self._pool(squared, total, total))
+            for squared, total in ((squares, first), (other_squares, second))
+        ]
         n_pairs = (self.counts > 1).sum() / 2 - np.count_nonzero(np.diag(self.counts) > 1) / 2
         df = n_pairs * (self.counts.max() - 1)
         error = float(np.sqrt((variances[0] * variances[1] + covariance**2) / df))
@@ -139,8 +141,9 @@ def own_share(shrunken: Array, unshrunk: Array, group: Array) -> OwnShare:
     """
     slopes = []
     for part in (np.asarray, symmetric, antisymmetric):
-        kept, own = (off_diagonal(part(matrix - group)) for matrix in (shrunken, unshrunk))
-        finite = np.isfinite(kept) & np.isfinite(own)
-        energy = float(own[finite] @ own[finite])
-        slopes.append(float(kept[finite] @ own[finite]) / energy if energy > 0 else float("nan"))
+        after, before = (off_diagonal(part(matrix - group)) for matrix in (shrunken, unshrunk))
+        finite = np.isfinite(after) & np.isfinite(before)
+        after, before = after[finite], before[finite]
+        energy = float(before @ before)
+        slopes.append(float(after @ before) / energy if energy > 0 else float("nan"))
     return OwnShare(*slopes)

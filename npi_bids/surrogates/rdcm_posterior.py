@@ -164,7 +164,8 @@ def infer_posterior(regression: Regression, prior: tuple[float, float] | None = 
 class _Updates:
     """Variational updates of all targets, in the eigenbasis of the moments of the signals.
 
-    Columns are targets. ``own`` holds the axis of each target's own region in the eigenbasis.
+    Columns are targets. ``self_axes`` holds the axis of each target's own region in the
+    eigenbasis.
     """
 
     def __init__(self, regression: Regression, prior: tuple[float, float] | None) -> None:
@@ -175,21 +176,21 @@ class _Updates:
         self.energy = np.maximum(eigenvalues, 0.0)[:, None]
         self.cross = self.basis.T @ regression.cross
         self.derivatives = regression.derivatives
-        self.own: Array = self.basis.T.copy()
+        self.self_axes: Array = self.basis.T.copy()
         self.noise_shape = _NOISE_SHAPE + regression.n_observations / 2
         self.noise_rate = np.full(n_regions, _NOISE_RATE)
-        self.mean = _SELF_CONNECTION * self.own
+        self.mean = _SELF_CONNECTION * self.self_axes
 
     def update_connections(self, precision: Array) -> None:
         """Update mean and covariance of the connections, given the mean noise precision."""
         # The covariance of a target is diag(variance) - gain * spread spread'.
         self.precision = precision
         self.variance = 1 / (precision * self.energy + self.between_precision)
-        self.spread = self.variance * self.own
+        self.spread = self.variance * self.self_axes
         added = self.self_precision - self.between_precision
-        self.shrinkage = 1 + added * (self.own * self.spread).sum(axis=0)
+        self.shrinkage = 1 + added * (self.self_axes * self.spread).sum(axis=0)
         self.gain = added / self.shrinkage
-        evidence = precision * self.cross + self.self_precision * _SELF_CONNECTION * self.own
+        evidence = precision * self.cross + self.self_precision * _SELF_CONNECTION * self.self_axes
         correction = self.gain * (self.spread * evidence).sum(axis=0)
         self.mean = self.variance * evidence - correction * self.spread
 
@@ -214,10 +215,10 @@ class _Updates:
         log_precision = psi(self.noise_shape) - np.log(self.noise_rate)
         likelihood = self.n_observations / 2 * (log_precision - np.log(2 * np.pi))
         likelihood = likelihood - self.residual * precision
-        deviation = self.mean - _SELF_CONNECTION * self.own
+        deviation = self.mean - _SELF_CONNECTION * self.self_axes
         distance = self.between_precision * (deviation**2).sum(axis=0)
-        own_distance = (deviation * self.own).sum(axis=0) ** 2
-        distance += (self.self_precision - self.between_precision) * own_distance
+        self_distance = (deviation * self.self_axes).sum(axis=0) ** 2
+        distance += (self.self_precision - self.between_precision) * self_distance
         # tr(L0 S) = N - E[tau] tr(X'X S), with the precision that S was computed from.
         distance += n_regions - self.precision * self._uncertain_energy()
         log_prior = (n_regions - 1) * np.log(self.between_precision) + np.log(self.self_precision)

@@ -537,8 +537,6 @@ def test_what_is_no_prior_for_these_data_is_refused(npi_bids, tmp_path):
 def write_visits(folder):
     """Write three sessions; that of ``sub-01`` is alone, and a link appears in the second."""
     rng = np.random.default_rng(0)
-    write_study(folder)
-    shutil.rmtree(folder)
     folder.mkdir()
     shared = 0.4 * np.eye(6)
     shared[3, 0] = 0.3

@@ -197,6 +197,15 @@ def test_what_is_not_one_effect_is_refused():
                and row["session"] != "03"], "session")  # fmt: skip
 
 
+def test_a_subject_that_changes_its_block_of_exchange_is_named():
+    rows = visits(site=lambda subject, place: "ab"[subject == 3 and place == 2])
+    settings = ModelSettings(formula="session", exchange_within="site", motion_covariate=False)
+    with pytest.raises(SettingsError, match="site differs between the sessions of sub-03"):
+        build_visit_model(rows, settings)
+    same = visits(site=lambda subject, place: "ab"[subject > 3])
+    assert np.ptp(build_visit_model(same, settings).built.design.blocks) > 0
+
+
 def false_alarms(formula, contrast, n_subjects, n_sets=200, drop=()):
     """Return the rates of data sets with any finding at family-wise p, and of p below .05."""
     rows = visits(n_subjects=n_subjects, drop=drop)
