@@ -239,6 +239,7 @@ def save_description(
         description = blank_fields(description, INFERENCE)
     direction = _assess_direction(tested, matrices.reversed, weights.values, folder)
     motion = _measure_motion(group, rows, target)
+    whole_map = map_reliability(tested.maps) if matrices.unshrunk else None
     correlations = leave_one_out_correlation(tested.maps)
     outliers = find_outliers(correlations)
     map_fields = replace(
@@ -246,8 +247,8 @@ def save_description(
         connections_tested=int(np.isfinite(description.q).sum()),
         connections_significant=int((description.q < ALPHA).sum()),
         heterogeneity=measure_heterogeneity(tested.maps, stack.subjects, outliers),
-        expected_r=expected_group_r(numeric_column(rows, "expected_r"), stack.maps),
-        map_reliability=map_reliability(tested.maps) if matrices.unshrunk else None,
+        expected_r=expected_group_r(numeric_column(rows, "expected_r"), stack.maps, whole_map),
+        map_reliability=whole_map,
         direction=direction.summary if direction else None,
         motion_effect=motion.summary if motion else None,
     )

@@ -224,7 +224,9 @@ def measure_heterogeneity(
     )
 
 
-def expected_group_r(expected_r: Array, maps: Array) -> float:
+def expected_group_r(
+    expected_r: Array, maps: Array, unshrunk: MapReliability | None = None
+) -> float:
     """Return the expected correlation of the mean map with the truth.
 
     By the correction for attenuation of classical test theory (Spearman, 1904): sampling error
@@ -238,6 +240,9 @@ def expected_group_r(expected_r: Array, maps: Array) -> float:
         Expected accuracy of the map of each subject; NaN where it is not known.
     maps
         Shape (n_subjects, n_regions^2); those maps, may be memory-mapped.
+    unshrunk
+        Reliability of the mean of their maps without prior, if it is known: without any, subjects
+        share nothing but their prior.
 
     Returns
     -------
@@ -249,6 +254,8 @@ def expected_group_r(expected_r: Array, maps: Array) -> float:
     reliability = map_reliability(maps)
     if not finite.size or reliability is None or not np.isfinite(reliability.all):
         return float("nan")
+    if unshrunk is not None and unshrunk.all <= 0:
+        return 0.0
     n, share = len(maps), max(reliability.all, 0.0)
     # Spearman and Brown: the reliability of one map is rho / (n - (n - 1) rho).
     gain = np.sqrt(n - (n - 1) * share)

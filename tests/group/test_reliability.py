@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from npi_bids.bids.sidecars import MapReliability
 from npi_bids.group.reliability import (
     expected_group_r,
     icc,
@@ -115,6 +116,10 @@ def test_expected_accuracy_of_a_mean_map_is_reached():
 def test_no_accuracy_is_expected_of_a_mean_of_noise():
     noise = np.random.default_rng(7).standard_normal((8, 30 * 30))
     assert expected_group_r(np.full(8, 0.2), noise) < 0.2
+    shared = noise + np.random.default_rng(8).standard_normal(30 * 30)  # by their prior
+    nothing = MapReliability(all=-0.1, symmetric=0.1, antisymmetric=-0.2)
+    assert expected_group_r(np.full(8, 0.2), shared) > 0.25
+    assert expected_group_r(np.full(8, 0.2), shared, nothing) == 0
 
 
 def test_more_subjects_bring_what_the_reliability_of_their_own_mean_map_shows():
