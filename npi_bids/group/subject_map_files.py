@@ -40,6 +40,10 @@ _TOO_FEW = (
     "from which the variance between subjects is estimated; fit the subjects again if they were "
     "fitted by an earlier version"
 )
+_NO_PAIR = (
+    "no two subjects have both maps of the same pair of regions, from which the variance between "
+    "subjects is estimated; lower --min-coverage, or leave out subjects that cover few regions"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ def save_subject_maps(
         _LOGGER.warning("No maps of subjects are written (--subject-maps blup): %s", reason)
         return []
     shrinkage = fit_shrinkage(stack.maps, pairs, numeric_column(rows, "n_windows"))
+    if not np.isfinite(shrinkage.between):
+        _LOGGER.warning("No maps of subjects are written (--subject-maps blup): %s", _NO_PAIR)
+        return []
     files = []
     for row, subject in enumerate(stack.subjects):
         unshrunk = np.asarray(stack.maps[row], dtype=np.float64).reshape([stack.n_regions] * 2)
