@@ -21,10 +21,10 @@ from npi_bids.bids.sidecars import (
 from npi_bids.group.analysis import GroupTarget, Matrices
 from npi_bids.group.average import align, average
 from npi_bids.group.map_stack import MapStack
-from npi_bids.group.pretraining import UNSHRUNK
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.subject_maps import fit_shrinkage, shrink
 from npi_bids.group.tables import numeric_column
+from npi_bids.group.tested_measures import UNSHRUNK
 from npi_bids.io.files import check_case
 from npi_bids.io.tables import read_matrix, write_matrix
 from npi_bids.records import Array, ECResult
