@@ -14,9 +14,9 @@ from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import GroupOrigin
 from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
-from npi_bids.group.pretraining import PROPORTIONAL, REVERSED, UNSHRUNK, pretrained_on
 from npi_bids.group.sessions import add_sessions, visit_rows
 from npi_bids.group.subject_map_files import HALVES
+from npi_bids.group.tested_measures import PROPORTIONAL, REVERSED, UNSHRUNK, pretrained_on
 from npi_bids.interfaces.group import (
     AverageGroup,
     DescribeGroup,

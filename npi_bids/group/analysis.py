@@ -39,7 +39,6 @@ from npi_bids.group.direction import ALPHA, GroupDirection, assess_direction, wr
 from npi_bids.group.kinds import count_kinds, describe_mixture
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.motion import MotionEffect, motion_effect
-from npi_bids.group.pretraining import describe_tested, why_not_tested
 from npi_bids.group.reliability import expected_group_r, map_reliability, measure_heterogeneity
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.subject_weights import fit_weights
@@ -52,6 +51,7 @@ from npi_bids.group.tables import (
     region_table,
     subject_table,
 )
+from npi_bids.group.tested_measures import describe_tested, why_not_tested
 from npi_bids.group.verdict import describe_group
 from npi_bids.io.files import check_case
 from npi_bids.io.region_tables import Regions

@@ -25,7 +25,6 @@ from npi_bids.group.harmonization import harmonise
 from npi_bids.group.kinds import describe_association, kind_association
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
-from npi_bids.group.pretraining import describe_tested, why_not_tested
 from npi_bids.group.scan_length import (
     blank_similar_lengths,
     correlate_with_windows,
@@ -43,6 +42,7 @@ from npi_bids.group.tables import (
     permuted_columns,
     region_table,
 )
+from npi_bids.group.tested_measures import describe_tested, why_not_tested
 from npi_bids.group.within_subject import WITHIN, SubjectTest, VisitModel
 from npi_bids.io.region_tables import Regions
 from npi_bids.records import Array, ECResult

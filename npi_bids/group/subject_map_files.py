@@ -21,10 +21,10 @@ from npi_bids.bids.sidecars import (
 from npi_bids.group.analysis import GroupTarget, Matrices
 from npi_bids.group.average import align, average
 from npi_bids.group.map_stack import MapStack
-from npi_bids.group.pretraining import UNSHRUNK
 from npi_bids.group.settings import GroupSettings
 from npi_bids.group.subject_maps import fit_shrinkage, shrink
 from npi_bids.group.tables import numeric_column
+from npi_bids.group.tested_measures import UNSHRUNK
 from npi_bids.io.files import check_case
 from npi_bids.io.tables import read_matrix, write_matrix
 from npi_bids.records import Array, ECResult
@@ -39,6 +39,10 @@ _TOO_FEW = (
     f"fewer than {_LEAST_SUBJECTS} subjects have maps of both halves of a scan, or of two visits, "
     "from which the variance between subjects is estimated; fit the subjects again if they were "
     "fitted by an earlier version"
+)
+_NO_PAIR = (
+    "no two subjects have both maps of the same pair of regions, from which the variance between "
+    "subjects is estimated; lower --min-coverage, or leave out subjects that cover few regions"
 )
 
 
@@ -78,6 +82,9 @@ def save_subject_maps(
         _LOGGER.warning("No maps of subjects are written (--subject-maps blup): %s", reason)
         return []
     shrinkage = fit_shrinkage(stack.maps, pairs, numeric_column(rows, "n_windows"))
+    if not np.isfinite(shrinkage.between):
+        _LOGGER.warning("No maps of subjects are written (--subject-maps blup): %s", _NO_PAIR)
+        return []
     files = []
     for row, subject in enumerate(stack.subjects):
         unshrunk = np.asarray(stack.maps[row], dtype=np.float64).reshape([stack.n_regions] * 2)

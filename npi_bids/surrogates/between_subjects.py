@@ -74,10 +74,12 @@ class SubjectMoments:
         the posterior mean under a flat prior on a variance (Morris 1983,
         doi:10.1080/01621459.1983.10477920). An estimate of 0, which is frequent in small groups,
         would make the maps of all subjects the same. Its standard error counts pairs of regions
-        as independent.
+        as independent. NaN where no pair of regions has two subjects.
         """
         first, second, _, squares, other_squares = self.sums
         covariance = self.covariance().of_entry
+        if np.isnan(covariance):
+            return covariance
         variances = [
             sum(self._pool(squared, total, total))
             for squared, total in ((squares, first), (other_squares, second))

@@ -247,6 +247,15 @@ def test_no_maps_of_subjects_are_written_without_halves_or_visits(dataset, execu
     assert "fewer than 3 subjects have maps of both halves" in caplog.text
 
 
+def test_no_maps_of_subjects_are_written_where_halves_share_no_regions(dataset, execute, caplog):
+    files = write_maps_of_halves(dataset)
+    for path in files["npisecondhalf"]:
+        write_matrix(ECResult(np.full((3, 3), np.nan), tuple("ABC")), Path(path))
+    halves = {"first_halves": files["npifirsthalf"], "second_halves": files["npisecondhalf"]}
+    assert shrink_subjects(dataset, execute, files, **halves) == []
+    assert "no two subjects have both maps of the same pair of regions" in caplog.text
+
+
 def test_saved_maps_of_subjects_are_no_models_and_are_replaced(dataset, execute):
     files = write_maps_of_halves(dataset)
     halves = {"first_halves": files["npifirsthalf"], "second_halves": files["npisecondhalf"]}

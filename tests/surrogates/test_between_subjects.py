@@ -74,6 +74,7 @@ def test_one_subject_has_no_variance():
     moments = SubjectMoments(N)
     moments.add(np.eye(N), np.eye(N))
     assert np.isnan(moments.covariance().symmetric)
+    assert np.isnan(moments.variance_between())
 
 
 def test_own_share_is_the_weight_of_each_part():

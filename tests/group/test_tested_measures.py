@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from npi_bids.bids.sidecars import PretrainedOrigin
-from npi_bids.group.pretraining import (
+from npi_bids.group.tested_measures import (
     DIFFERENT,
     PROPORTIONAL,
     SAME,

@@ -1,4 +1,4 @@
-"""Which maps of the subjects are tested, and validity of tests of pre-trained surrogates."""
+"""Which maps of subjects are tested, and why some tests of pre-trained ones are not valid."""
 
 from __future__ import annotations
 
