@@ -55,7 +55,7 @@ def test_direction_is_claimed_only_where_all_pairs_together_show_it():
 
 def test_direction_is_not_judged_with_so_few_subjects_that_no_p_could_be_low():
     five, six = (describe_group(group(n, direction=direction(0.01))) for n in (5, 6))
-    assert "cannot be tested with 5 subjects: the smallest possible p is 0.062" in five
+    assert "cannot be tested with 5 subjects (smallest possible p: 0.062)" in five
     assert "The group has a direction" in six
 
 
