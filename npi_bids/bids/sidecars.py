@@ -77,6 +77,7 @@ _COLUMNS = {
     "fc_r": "Correlation of the map with functional connectivity; mean over maps.",
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",
+    "direction_supported": "Fraction of the subject's maps whose signals support direction.",
     "kind": "What the fit of the maps chose; maps of different kinds are on different scales.",
     "n_sessions": "Number of sessions of the subject in a model over sessions.",
     "not_tested_within": "Why the subject is left out of tests within subjects.",
@@ -580,6 +581,11 @@ class GroupFields(SubjectFields):
     )
     direction: DirectionSummary | None = entry(
         "Test of the direction of the group.", default=None, omit=True
+    )
+    subjects_with_direction: int | None = entry(
+        "Number of subjects whose own signals support direction, in all of their maps; null where "
+        "that is not known of all.",
+        default=None,
     )
     split_half_of_subjects: SplitHalf | None = entry(
         "Agreement between halves of the subjects.", default=None, omit=True

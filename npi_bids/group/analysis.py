@@ -250,6 +250,7 @@ def save_description(
         expected_r=expected_group_r(numeric_column(rows, "expected_r"), stack.maps, whole_map),
         map_reliability=whole_map,
         direction=direction.summary if direction else None,
+        subjects_with_direction=_count_directed(rows),
         motion_effect=motion.summary if motion else None,
     )
     map_fields = replace(map_fields, group_verdict=describe_group(map_fields))
@@ -297,6 +298,12 @@ def _save_edges(
     columns |= {name: edge_values[key] for name, key in _DIRECTION.items() if key in edge_values}
     table = edge_table(stack.labels, columns, group.regions.network)
     target.save_table("edges", table, fields)
+
+
+def _count_directed(rows: Sequence[Mapping[str, object]]) -> int | None:
+    """Count subjects whose own signals support direction; None if not known of all."""
+    shares = numeric_column(rows, "direction_supported")
+    return int((shares == 1).sum()) if np.isfinite(shares).all() else None
 
 
 def _assess_direction(

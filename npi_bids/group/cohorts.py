@@ -30,7 +30,7 @@ from npi_bids.wording import count_noun
 # Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
     *("participant_id", "n_maps", "mean_fd", "minutes", "n_windows", "verdict", "r_split"),
-    *("expected_r", "fc_r", "stripe_share", "kind"),
+    *("expected_r", "fc_r", "stripe_share", "direction_supported", "kind"),
 )
 SESSION = "session"  # column of the visits of subjects
 # Columns that the description of a group adds to them.
@@ -186,6 +186,7 @@ def model_row(subject: str, models: Sequence[Model]) -> dict[str, object]:
         "expected_r": _mean(figures.expected_r for figures in quality),
         "fc_r": _mean(figures.fc_r for figures in quality),
         "stripe_share": _mean(figures.stripe_share for figures in quality),
+        "direction_supported": _mean(float(figures.direction_supported) for figures in quality),
         "kind": " and ".join(dict.fromkeys(map(_kind, models))),
     }
 

@@ -82,8 +82,8 @@ def explain_undirected(n_subjects: int, direction: DirectionSummary | None) -> s
     smallest = 0.5 ** (n_subjects - 1)  # one of the sign patterns, and its opposite
     if smallest > ALPHA:
         return (
-            f"it cannot be tested with {count_noun(n_subjects, 'subject')}: the smallest possible "
-            f"p is {smallest:.2g}"
+            f"it cannot be tested with {count_noun(n_subjects, 'subject')} (smallest possible "
+            f"p: {smallest:.2g})"
         )
     if direction.p_together > ALPHA:
         return f"p = {direction.p_together:.3g} for all pairs of regions together"

@@ -43,7 +43,7 @@ def state_verdict(group: GroupFields) -> tuple[Statement, ...]:
         _state_connections(group),
         _state_reliability(n, group.map_reliability),
         _state_accuracy(group.expected_r),
-        _state_direction(n, group.direction),
+        _state_direction(n, group.direction, group.subjects_with_direction),
         _state_heterogeneity(n, group.heterogeneity),
     )
     return tuple(statement for statement in statements if statement)
@@ -99,12 +99,19 @@ def _state_reliability(n_subjects: int, reliability: MapReliability | None) -> S
     return Statement("reliability", _share(reliability.all), text)
 
 
-def _state_direction(n_subjects: int, direction: DirectionSummary | None) -> Statement | None:
+def _state_direction(
+    n_subjects: int, direction: DirectionSummary | None, n_directed: int | None
+) -> Statement | None:
     if n_subjects < 2:
         return None
     why_not = explain_undirected(n_subjects, direction)
     if why_not or direction is None:
         text = f"A direction of the group is not supported: {why_not}."
+        if n_directed:
+            text += (
+                f" The signals of {n_directed} of {count_noun(n_subjects, 'subject')} support "
+                "direction each on their own; see their pages."
+            )
         return Statement("direction", "not supported", text)
     text = (
         f"The group has a direction (p = {direction.p_together:.3g} for all pairs of regions "

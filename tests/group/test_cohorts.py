@@ -65,6 +65,7 @@ def test_the_table_of_subjects_has_likeness_to_fc_and_stripes():
     (row,) = subject_rows(Cohort({}, "simple", {"1": models}), Path("none"))
     assert row["fc_r"] == pytest.approx(0.8)
     assert row["stripe_share"] == pytest.approx(0.3)
+    assert row["direction_supported"] == 1.0
     assert set(row) == set(RESULT_COLUMNS)
     described = table_sidecar("subjects", row, Links(), SubjectFields(
         subjects=("1",), number_of_subjects=1)).to_json()  # fmt: skip

@@ -55,7 +55,7 @@ def test_direction_is_claimed_only_where_all_pairs_together_show_it():
 
 def test_direction_is_not_judged_with_so_few_subjects_that_no_p_could_be_low():
     five, six = (describe_group(group(n, direction=direction(0.01))) for n in (5, 6))
-    assert "cannot be tested with 5 subjects: the smallest possible p is 0.062" in five
+    assert "cannot be tested with 5 subjects (smallest possible p: 0.062)" in five
     assert "The group has a direction" in six
 
 
@@ -63,6 +63,14 @@ def test_direction_that_was_not_tested_is_not_supported():
     for untested in (None, direction(float("nan"))):
         text = describe_group(group(8, direction=untested))
         assert "A direction of the group is not supported: it was not tested" in text
+
+
+def test_subjects_whose_own_signals_have_a_direction_are_counted_where_the_group_has_none():
+    text = describe_group(group(3, direction=direction(0.25), subjects_with_direction=2))
+    assert "The signals of 2 of 3 subjects support direction each on their own" in text
+    for n, p in ((0, 0.25), (None, 0.25), (8, 0.01)):
+        fields = {"direction": direction(p), "subjects_with_direction": n}
+        assert "on their own" not in describe_group(group(8, **fields))
 
 
 @pytest.mark.parametrize(

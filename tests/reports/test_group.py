@@ -57,7 +57,8 @@ def describe(tmp_path):
                 by_subject[label] = [path]
         rows = [
             {"participant_id": f"sub-{label}", "n_windows": 200, "expected_r": 0.5,
-             "r_split": 0.5, "kind": kinds[number % len(kinds)], "mean_fd": 0.1}
+             "r_split": 0.5, "direction_supported": 1.0, "mean_fd": 0.1,
+             "kind": kinds[number % len(kinds)]}
             for number, label in enumerate(files["npi"])
         ]  # fmt: skip
         origin = GroupOrigin.from_json({"NodeFiles": [f"bids::{NODES}"], "ConfigurationHash": "x"})
@@ -129,6 +130,7 @@ def test_three_subjects_have_neither_q_nor_direction(describe, drawn):
     assert findings(section)["connections"] == "too few subjects for q"
     assert findings(section)["direction"] == "not supported"
     assert "cannot be tested with 3 subjects" in section.summary[0]
+    assert "The signals of 3 of 3 subjects support" in render(section)
     assert "between A and B" in section.summary[1]
     assert drawn == [{"significant": None, "directed": False}]
     assert section.tables[0].title == (
