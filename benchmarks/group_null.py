@@ -35,9 +35,9 @@ from npi_bids.group.settings import PermuteSettings
 from npi_bids.group.subject_weights import fit_weights
 from npi_bids.records import Array
 
-LEVEL, N_PERMUTATIONS = 0.05, 199
+LEVEL, N_PERMUTATIONS = 0.05, 99
 SEED = 9700  # of the pools; data set k has the seed SEED + 1000 + k
-N_POOLS, POOL = 8, 50  # sets of regions, and subjects of each
+N_POOLS, POOL = 4, 60  # sets of regions, and subjects of each
 LABELS = tuple(f"R{region}" for region in range(N))
 NETWORKS = tuple(f"n{region // 4}" for region in range(N))
 METHODS = ("max-T", "NBS", "TFNBS", "q", "networks max-T", "regions q")

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.linalg import LinAlgError
-from scipy.linalg import solve
+from scipy.linalg import solve, solve_continuous_lyapunov
 
 from npi_bids.errors import SurrogateError
 from npi_bids.matrices import scale_covariance
@@ -128,22 +128,14 @@ class ObservedOU(VAR):
         The delays of the signals with time reversed are negative. A prior that is weaker than the
         chosen one is made stronger, up to that, as long as no stable process fits.
         """
-        start = SpectralFit(
-            np.diag(np.diag(self.process.drift)),
-            self.process.diffusion,
-            -self.delays if reverse else self.delays,
-            math.nan,
-            math.nan,
-        )
         windows = reverse_time(windows) if reverse else windows
+        starts = self._starts(reverse=reverse)
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
         fixed = even, odd = tuple(part * rate**2 for part in precision.of_drift(len(windows)))
         while True:
             try:
-                choice = replace(self.observation, precision=(even, odd))
-                fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
-                surrogate = _build_surrogate(windows, fitted)
+                surrogate = self._refit_stable(windows, (even, odd), starts)
                 if (even, odd) != fixed:
                     _LOGGER.warning(
                         "No stable process fits with the prior that maps for tests over subjects "
@@ -162,6 +154,41 @@ class ObservedOU(VAR):
                 max(part, min(_STRONGER * part, limit))
                 for part, limit in zip((even, odd), chosen, strict=True)
             )
+
+    def _starts(self, *, reverse: bool) -> tuple[SpectralFit, SpectralFit]:
+        """Return regions without connections, and the fitted process, in the direction of time.
+
+        The stationary process with drift B and covariance S has the drift ``inv(S) B' S`` in
+        reversed time (Anderson, 1982, Stochastic Process Appl 12:313).
+        """
+        drift, diffusion = self.process.drift, self.process.diffusion
+        if reverse:
+            stationary = solve_continuous_lyapunov(drift.T, -np.diag(diffusion))
+            drift = np.linalg.solve(stationary, drift.T @ stationary)
+        delays = -self.delays if reverse else self.delays
+        unconnected = np.diag(np.diag(self.process.drift))
+        return (
+            SpectralFit(unconnected, diffusion, delays, math.nan, math.nan),
+            SpectralFit(drift, diffusion, delays, math.nan, math.nan),
+        )
+
+    def _refit_stable(
+        self, windows: Windows, precision: tuple[float, float], starts: Sequence[SpectralFit]
+    ) -> ObservedOU:
+        """Return the fit from the first start that leads to a stable process.
+
+        Spectra do not tell a process that grows from one that decays, so that the fit from
+        unconnected regions may end in one that grows; from the fitted process it seldom does.
+        """
+        choice = replace(self.observation, precision=precision)
+        for start in starts[:-1]:
+            try:
+                fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
+                return _build_surrogate(windows, fitted)
+            except (SurrogateError, LinAlgError):
+                continue
+        fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, starts[-1])
+        return _build_surrogate(windows, fitted)
 
     @property
     def linear_weights(self) -> Array:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_continuous_lyapunov
 from scipy.signal import butter, sosfiltfilt
 
 from npi_bids.connectivity.perturbation import infer_ec
@@ -199,3 +200,32 @@ def test_a_process_that_cannot_be_fitted_without_its_prior_is_an_error(fitted, m
     monkeypatch.setattr(observed, "refit_with_delays", singular)
     with pytest.raises(SurrogateError, match="cannot be fitted with a fixed prior: Singular"):
         model.without_prior(windows)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_fit_that_ends_in_a_growing_process_is_made_again_from_the_fitted_one(
+    fitted, monkeypatch, reverse
+):
+    windows, model = fitted
+    from npi_bids.surrogates import observed
+
+    refit = observed.refit_with_delays
+    starts = []
+
+    def grow_if_unconnected(runs, tr, choice, start):
+        starts.append(start.drift)
+        if len(starts) == 1:
+            raise SurrogateError("is not stable")
+        return refit(runs, tr, choice, start)
+
+    monkeypatch.setattr(observed, "refit_with_delays", grow_if_unconnected)
+    again = model.without_prior(windows, reverse=reverse)
+    assert np.abs(np.linalg.eigvals(again.process.transition)).max() < 1
+    assert not np.any(starts[0] - np.diag(np.diag(starts[0])))
+    # Both directions of time have the same covariance; only the process itself its own drift.
+    covariances = [
+        solve_continuous_lyapunov(drift.T, -np.diag(model.process.diffusion))
+        for drift in (starts[1], model.process.drift)
+    ]
+    np.testing.assert_allclose(*covariances, rtol=1e-6, atol=1e-9)
+    assert np.allclose(starts[1], model.process.drift) != reverse
