@@ -47,7 +47,7 @@ def test_every_figure_is_there(result):
     without = {name for name, value in values.items() if np.isnan(value)}
     # There is no ensemble where networks did not pay; four regions are too few for delays, and
     # where the signals are taken for the state none are allowed for; arrays have neither motion
-    # nor voxels.
+    # nor voxels, and belong to no group.
     seeds = {"r_seed", "r_seed_symmetric", "r_seed_antisymmetric"}
     assert without == {
         *seeds,
@@ -59,6 +59,8 @@ def test_every_figure_is_there(result):
         "removed_delay_sd",
         "r_undelayed_antisymmetric",
         "stripe_share",
+        *(f"own_share{part}" for part in ("", "_symmetric", "_antisymmetric")),
+        "r_others",
     }
     assert values["skill_own_history"] == pytest.approx(
         1 - (1 - values["r2"]) / (1 - values["r2_own_history"]), abs=0.05
