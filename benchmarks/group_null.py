@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binom
 
-from benchmarks.group_series import Maps, N, make_maps, one_sample, run_of, two_groups
+from benchmarks.group_series import Maps, N, make_maps, one_sample, run_of, take, two_groups
 from benchmarks.table import save, show
 from npi_bids.connectivity.network_measures import flow_stack, network_stack
 from npi_bids.group.direction import assess_direction, write_changes
@@ -136,26 +136,22 @@ def one_set(pools: Pools, seed: int) -> dict[str, list[float]]:
     rng = np.random.default_rng(seed)
     found: dict[str, list[float]] = {}
     for n in (8, 24):
-        maps = _take(pools.unconnected, n, rng)
+        maps = take(pools.unconnected, n, rng)
         found[f"no connection, n = {n}"] = _findings(maps.unshrunk, maps, one_sample(n), seed)
-        maps = _take(pools.symmetric, n, rng)
+        maps = take(pools.symmetric, n, rng)
         changes = np.empty_like(maps.unshrunk)
         write_changes(maps.unshrunk, maps.reversed, changes)
-        found[f"symmetric, direction, n = {n}"] = _direction_findings(changes, seed)
-    maps = _take(pools.same, 24, rng)
+        found[f"symmetric, direction, n = {n}"] = _direction_findings(changes)
+    maps = take(pools.same, 24, rng)
     found["two groups, 12 + 12"] = _findings(maps.proportional, maps, two_groups(24), seed)
     found["covariate beside sites, n = 24"] = _findings(
         maps.proportional, maps, _covariate_beside_sites(rng), seed
     )
-    first, second = (_take(pools.same, 12, rng) for _ in range(2))
+    first, second = (take(pools.same, 12, rng) for _ in range(2))
     found["two sessions, n = 12"] = _findings(
         second.proportional - first.proportional, first, one_sample(12), seed
     )
     return found
-
-
-def _take(pool: Maps, n: int, rng: np.random.Generator) -> Maps:
-    return pool.take(rng.choice(POOL, n, replace=False))
 
 
 def _covariate_beside_sites(rng: np.random.Generator) -> Design:
@@ -194,7 +190,7 @@ def _findings(values: Array, maps: Maps, design: Design, seed: int) -> list[floa
     ]
 
 
-def _direction_findings(changes: Array, seed: int) -> list[float]:  # noqa: ARG001 (its own seed)
+def _direction_findings(changes: Array) -> list[float]:
     """Return whether max-T, q and (as a column of its own) all pairs together find a direction."""
     direction = assess_direction(changes)
     if direction is None:

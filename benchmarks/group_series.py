@@ -233,7 +233,7 @@ def make_pools() -> Pools:
 
 def take(pool: Maps, n: int, rng: np.random.Generator) -> Maps:
     """Draw subjects of a pool."""
-    return pool.take(rng.choice(POOL, n, replace=False))
+    return pool.take(rng.choice(len(pool.n_windows), n, replace=False))
 
 
 def null_rates(pools: Pools, n_sets: int, n_pretrained: int) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -106,8 +106,7 @@ def save_tests(
     fitted = _Model(build_model(rows, settings[0]), rows, target, settings, network_table)
     contrasts = fitted.built.design.contrasts
     tests: dict[bool, tuple[_Test, ContrastFields]] = {}
-    for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
-        contrast = next(contrast for contrast in contrasts if contrast.name == name)
+    for contrast, label in _with_labels(contrasts):
         on_stack = not maps.proportional or depends_on_mean(fitted.built.design, contrast)
         if on_stack not in tests:
             stack = maps.load(folder, mean=on_stack)
@@ -145,8 +144,8 @@ def save_visit_tests(
     fitted = _Model(visits.built, rows, target, settings, network_table)
     contrasts = visits.built.design.contrasts
     stacks: dict[bool, MapStack] = {}
-    for name, label in contrast_labels([contrast.name for contrast in contrasts]).items():
-        tested = visits.test(next(contrast for contrast in contrasts if contrast.name == name))
+    for contrast, label in _with_labels(contrasts):
+        tested = visits.test(contrast)
         of_mean = tested.stratum != WITHIN and depends_on_mean(tested.design, tested.contrast)
         on_stack = of_mean or not maps.proportional
         if on_stack not in stacks:
@@ -159,6 +158,13 @@ def save_visit_tests(
         )
         test.save(tested.contrast, label, fields)
     return [contrast.name for contrast in contrasts]
+
+
+def _with_labels(contrasts: Sequence[Contrast]) -> Iterator[tuple[Contrast, str]]:
+    """Yield contrasts with the labels of their files."""
+    by_name = {contrast.name: contrast for contrast in contrasts}
+    labels = contrast_labels(list(by_name))
+    return ((by_name[name], label) for name, label in labels.items())
 
 
 def _unchanged(values: Array) -> tuple[Array, None]:

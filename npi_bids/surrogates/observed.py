@@ -144,7 +144,7 @@ class ObservedOU(VAR):
                         even, odd, fixed[0],
                     )  # fmt: skip
                 return surrogate
-            except (SurrogateError, LinAlgError) as error:
+            except SurrogateError as error:
                 if even >= chosen[0] and odd >= chosen[1]:
                     raise SurrogateError(
                         f"The process observed through delays and a gain cannot be fitted with "
@@ -181,14 +181,14 @@ class ObservedOU(VAR):
         unconnected regions may end in one that grows; from the fitted process it seldom does.
         """
         choice = replace(self.observation, precision=precision)
-        for start in starts[:-1]:
+        runs, failure = restore_runs(windows), ""
+        for start in starts:
             try:
-                fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, start)
+                fitted = refit_with_delays(runs, windows.tr, choice, start)
                 return _build_surrogate(windows, fitted)
-            except (SurrogateError, LinAlgError):
-                continue
-        fitted = refit_with_delays(restore_runs(windows), windows.tr, choice, starts[-1])
-        return _build_surrogate(windows, fitted)
+            except (SurrogateError, LinAlgError) as error:
+                failure = str(error)
+        raise SurrogateError(failure)
 
     @property
     def linear_weights(self) -> Array:

@@ -66,11 +66,6 @@ class RDCM(VAR):
     scale: Array
     tr: float
 
-    @property
-    def free_lags(self) -> int:
-        """Number of lags with fitted weights between regions."""
-        return 1
-
     def tensors(self) -> dict[str, Array]:
         """Return weights, posterior and scale by name."""
         return {

@@ -119,9 +119,11 @@ def _transfer(
     eigenvalues: Array, delay: Array, whitening: Sequence[float], memory: Sequence[float]
 ) -> Array:
     """Return the transfer function of each mode, shape (n_modes, n_frequencies)."""
-    own = sum((w * delay**lag for lag, w in enumerate(memory, start=2)), np.zeros_like(delay))
+    remembered = sum(
+        (w * delay**lag for lag, w in enumerate(memory, start=2)), np.zeros_like(delay)
+    )
     common = 1 - sum(w * delay**lag for lag, w in enumerate(whitening, start=1))
-    transfer: Array = 1 / ((1 - eigenvalues[:, None] * delay - own) * common)
+    transfer: Array = 1 / ((1 - eigenvalues[:, None] * delay - remembered) * common)
     return transfer
 
 
