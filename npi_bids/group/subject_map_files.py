@@ -87,7 +87,7 @@ def save_subject_maps(
         return []
     files = []
     for row, subject in enumerate(stack.subjects):
-        unshrunk = np.asarray(stack.maps[row], dtype=np.float64).reshape([stack.n_regions] * 2)
+        unshrunk = stack.square(stack.maps[row]).matrix
         fields = SubjectMapFields(
             number_of_subjects=len(stack.subjects),
             cohort=target.entities.get("cohort"),
@@ -118,9 +118,8 @@ def _choose_pairs(
     visits = [np.flatnonzero(stack.owner == row)[:2] for row in range(len(stack.subjects))]
     repeated = [rows for rows in visits if len(rows) == 2]
     if len(repeated) >= _LEAST_SUBJECTS:
-        shape = (stack.n_regions, stack.n_regions)
         return (
-            (np.reshape(stack.visits[a], shape), np.reshape(stack.visits[b], shape))
+            (stack.square(stack.visits[a]).matrix, stack.square(stack.visits[b]).matrix)
             for a, b in repeated
         ), _FROM_VISITS
     return None, ""
