@@ -501,11 +501,11 @@ def assess_model(
         matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
         matrices |= _observation_measures(trained.surrogate, windows, refit)
         matrices |= _tested_measures(trained.surrogate, windows, refit)
+        quality = _add_agreement(quality, matrices)
         quality = _add_own_share(quality, matrices, windows, refit)
-        if "npiundelayed" in matrices:
-            directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
-            quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
         quality = _add_extent(quality, runs, covered)
+        if family(settings.surrogate).calibrated and prior is None:
+            quality = _add_expected_accuracy(quality)
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
         parts = (
@@ -537,6 +537,23 @@ def assess_model(
         n_windows_per_run=_count_windows(windows, shared),
         settings=settings,
     )
+
+
+def _add_agreement(quality: Quality, matrices: Mapping[str, Array]) -> Quality:
+    """Add the agreement of the map with that without prior, and with that without delays."""
+
+    def directed(name: str) -> float:
+        return pearson(*(antisymmetric(matrices[key]) for key in ("npi", name)))
+
+    if "npiunshrunk" in matrices:
+        quality = replace(
+            quality,
+            r_unshrunk=pearson(matrices["npi"], matrices["npiunshrunk"]),
+            r_unshrunk_antisymmetric=directed("npiunshrunk"),
+        )
+    if "npiundelayed" in matrices:
+        quality = replace(quality, r_undelayed_antisymmetric=directed("npiundelayed"))
+    return quality
 
 
 def _add_extent(quality: Quality, runs: Sequence[RegionSeries], covered: Mask) -> Quality:
@@ -678,7 +695,7 @@ def _assess_quality(
     members: Array,
     requested: AssessSettings,
 ) -> Quality:
-    """Return the quality of a result, with its expected accuracy if available."""
+    """Return what the fit, its halves, its members and the signals tell of the quality."""
     settings = refit.settings
     test = direction_test(windows, np.random.default_rng(settings.seed), requested.measures.null)
     quality = assess_fit(
@@ -692,8 +709,6 @@ def _assess_quality(
     quality = replace(quality, shrunk=refit.prior is not None)
     if "oriented" in requested.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(runs))
-    if family(settings.surrogate).calibrated and refit.prior is None:
-        quality = _add_expected_accuracy(quality)
     return quality
 
 

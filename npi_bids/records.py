@@ -304,6 +304,10 @@ class Quality:
     r_undelayed_antisymmetric
         Correlation of the antisymmetric part of the map with that of the map without delays; NaN
         where the map allows for none.
+    r_unshrunk, r_unshrunk_antisymmetric
+        Correlation of the map with that of the same fit almost without prior, and of their
+        antisymmetric parts: low where most of what the data say was taken for noise; NaN where
+        there is no such map.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
@@ -367,6 +371,8 @@ class Quality:
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
+    r_unshrunk: float = float("nan")
+    r_unshrunk_antisymmetric: float = float("nan")
     stripe_share: float = float("nan")
     n_windows: int
     n_train: int

@@ -146,6 +146,16 @@ FIGURES = (
         "allows for none",
     ),
     QualityFigure(
+        "r_unshrunk",
+        "r with the map without prior",
+        "low: the prior takes most of what the data say for noise; n/a: there is no such map",
+    ),
+    QualityFigure(
+        "r_unshrunk_antisymmetric",
+        "r with the map without prior, antisymmetric",
+        "of the antisymmetric parts",
+    ),
+    QualityFigure(
         "free_run_diverged",
         "free run diverged",
         "whether the free-running surrogate grew without bound, so that there is no model FC",
