@@ -51,6 +51,7 @@ from npi_bids.surrogates.base import (
     resolve,
 )
 from npi_bids.surrogates.between_subjects import own_share
+from npi_bids.surrogates.devices import fit_device, fits_on
 from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
@@ -400,7 +401,7 @@ def train_runs(
         If training diverges.
     """
     settings = resolve(train)
-    with _threads_for(runs):
+    with _resources_for(runs, settings):
         _, covered, windows = _prepare(runs, settings)
         prior = prior and prior.take(covered)
         train_windows, valid_windows = split_windows(windows, settings.train_fraction)
@@ -436,7 +437,7 @@ def perturb_model(
         If the perturbed predictions are not finite.
     """
     surrogate, seed = trained.surrogate, trained.settings.seed
-    with _threads_for(runs):
+    with _resources_for(runs, trained.settings):
         _, covered, windows = _prepare(runs, trained.settings)
         matrix = _infer_map(surrogate, windows, perturb, seed)
         networks = surrogate.members
@@ -491,7 +492,7 @@ def assess_model(
         If a refit diverges.
     """
     requested, settings = assess or AssessSettings(), trained.settings
-    with _threads_for(runs):
+    with _resources_for(runs, settings):
         shared, covered, windows = _prepare(runs, settings)
         refit = _Refit(
             trained.surrogate, settings, perturbed.settings, prior and prior.take(covered)
@@ -605,10 +606,14 @@ def _collect_tables(
 
 
 @contextmanager
-def _threads_for(runs: Sequence[RegionSeries]) -> Iterator[None]:
-    """Compute on one thread for few regions, as two are slower on small matrices."""
-    is_small = bool(runs) and runs[0].data.shape[1] < _MIN_REGIONS_FOR_THREADS
-    with threads(1 if is_small else torch_threads()):
+def _resources_for(runs: Sequence[RegionSeries], settings: TrainSettings) -> Iterator[None]:
+    """Fit processes on the device of the settings; use one thread for few regions.
+
+    Two threads are slower than one on small matrices.
+    """
+    n_regions = runs[0].data.shape[1] if runs else 0
+    n_threads = 1 if n_regions < _MIN_REGIONS_FOR_THREADS else torch_threads()
+    with threads(n_threads), fits_on(fit_device(settings.device, n_regions)):
         yield
 
 

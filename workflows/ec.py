@@ -33,6 +33,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     prior: tuple[str, str] = ("", ""),
     n_threads: int = 1,
     mem_gb: float = 1.0,
+    use_gpu: bool = False,
     name: str = "ec_wf",
 ) -> Any:
     """Build a workflow that infers the effective connectivity of one subject.
@@ -68,6 +69,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
         Number of threads for torch.
     mem_gb
         Memory required by the training (GB).
+    use_gpu
+        Whether each step takes one of the slots of the GPU. The device is that of ``train``.
     name
         Name of the workflow.
 
@@ -90,7 +93,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     assess = assess or AssessSettings()
     inputnode = pe.Node(niu.IdentityInterface(["series", "summaries"]), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files", "summary"]), name="outputnode")
-    resources = {"n_threads": n_threads, "use_gpu": train.device.startswith("cuda")}
+    resources = {"n_threads": n_threads, "use_gpu": use_gpu}
     assessment = {"measures": asdict(assess.measures), "verdict": asdict(assess.verdict)}
     runs = [("series", "series"), ("summaries", "summaries")]
     results = [("files", "files"), ("summary", "summary")]

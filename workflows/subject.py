@@ -48,7 +48,10 @@ class PreparedAtlas:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One model to fit: a unit, an atlas, and the memory required by its steps (GB)."""
+    """One model to fit: a unit, an atlas, and the memory required by its steps (GB).
+
+    With ``use_gpu`` its fit takes one of the slots of the GPU.
+    """
 
     unit: Unit
     atlas: PreparedAtlas
@@ -56,6 +59,7 @@ class Task:
     extract_gb: float = 1.0
     train_gb: float = 1.0
     pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
+    use_gpu: bool = False
 
     @property
     def entities(self) -> dict[str, str]:
@@ -157,6 +161,7 @@ def init_unit_wf(
         prior=(task.pretrained, task.entities["sub"]),
         n_threads=n_threads,
         mem_gb=task.train_gb,
+        use_gpu=task.use_gpu,
     )
     save_model = init_save_model_node(
         [{**run.entities, **task.atlas.entities} for run in runs],

@@ -34,8 +34,8 @@ from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.records import RegionSeries, Table
 from npi_bids.surrogates.base import TrainLog, TrainSettings, describe_training
+from npi_bids.surrogates.devices import find_device
 from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
-from npi_bids.surrogates.training import find_device
 
 SUMMARY = "summary.json"
 _DONE, _EXCLUDED = "done", "excluded"
@@ -274,7 +274,7 @@ def _fit(
         samples_kept_per_run=tuple(int(run.keep.sum()) for run in runs),
         windows_per_run=result.n_windows_per_run,
         seed=settings.seed,
-        device=str(find_device(settings.device)),
+        device=str(find_device(settings.device, int(result.covered.sum()))),
         software_versions={
             "npi-bids": __version__,
             "python": platform.python_version(),

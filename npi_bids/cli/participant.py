@@ -25,6 +25,7 @@ from npi_bids.cli.execution import (
     read_crashes,
     run_workflow,
     training_memory,
+    uses_gpu,
     write_graph,
 )
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
@@ -129,7 +130,11 @@ def make_tasks(
             warn_of_spaces(spec, spaces)
         if not dry:
             atlas = inputs.save(spec, atlas, space=space)
-        tasks += [_make_task(unit, atlas, inputs.desc(spec)) for unit in units[spec]]
+        use_gpu = uses_gpu(inputs.request.analysis.train, atlas.n_regions)
+        tasks += [
+            replace(_make_task(unit, atlas, inputs.desc(spec)), use_gpu=use_gpu)
+            for unit in units[spec]
+        ]
     return tasks
 
 
