@@ -146,7 +146,9 @@ class _DeviceObjective:
         if not self.on_cpu:
             try:
                 return self._evaluate(packed)
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 reason = _first_line(error)
             self.on_cpu, self.placed = True, None
             torch.cuda.empty_cache()
@@ -188,18 +190,31 @@ def in_smaller_parts(compute: Callable[[int], _Result], subject: str) -> _Result
     SurrogateError
         If the memory does not suffice for the smallest parts either.
     """
-    import torch
-
     divisor = 1
     while True:
         try:
             return compute(divisor)
-        except torch.cuda.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if divisor >= _MOST_PARTS:
                 raise out_of_memory(subject, error) from error
             reason = str(error)
         divisor *= 2
         warn_of_smaller_parts(subject, f"parts of 1/{divisor} of the usual size", reason)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether torch could not allocate memory of a GPU.
+
+    Libraries of CUDA that find no memory for themselves raise no class of their own.
+    """
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError) or (
+        not isinstance(error, SurrogateError)
+        and any(words in str(error) for words in ("CUDA error: out of memory", "_ALLOC_FAILED"))
+    )
 
 
 def warn_of_smaller_parts(subject: str, parts: str, reason: str) -> None:

@@ -18,6 +18,7 @@ from npi_bids.surrogates.base import TrainLog, TrainSettings
 from npi_bids.surrogates.devices import (
     full_precision,
     in_smaller_parts,
+    is_out_of_memory,
     out_of_memory,
     warn_of_smaller_parts,
 )
@@ -81,7 +82,9 @@ def train_networks(
                 run = _JointTraining(members, [pairs[index] for index in group], settings, group)
                 logs += run.train(n_epochs, patience)
             continue
-        except torch.cuda.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if len(group) == 1:
                 raise out_of_memory("training of a network", error) from error
             reason = str(error)
@@ -207,8 +210,8 @@ class _JointTraining:
                     self.train_data.history[rows, columns],
                     self.train_data.target[rows, columns],
                 )
-            except torch.cuda.OutOfMemoryError as error:
-                if self.n_gathered == 1:
+            except RuntimeError as error:
+                if self.n_gathered == 1 or not is_out_of_memory(error):
                     raise
                 reason = str(error)
             else:

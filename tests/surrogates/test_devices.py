@@ -50,9 +50,7 @@ def factored(monkeypatch):
     """Fit all processes by tensors on the CPU; return the shapes of what they factored."""
     shapes, factor = [], torch.linalg.cholesky_ex
     monkeypatch.setattr(devices, "MIN_GPU_REGIONS", 2)
-    monkeypatch.setattr(
-        torch.linalg, "cholesky_ex", lambda a: shapes.append(a.shape) or factor(a)
-    )
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda a: shapes.append(a.shape) or factor(a))
     return shapes
 
 
@@ -86,9 +84,10 @@ def test_a_process_is_the_same_by_tensors(system, factored):
     assert len(factored) > 5
     np.testing.assert_allclose(tensors.drift, arrays.drift, atol=1e-5)
     np.testing.assert_allclose(tensors.diffusion, arrays.diffusion, rtol=1e-5)
-    assert np.corrcoef(tensors.transition.ravel(), ec.ravel())[0, 1] > np.corrcoef(
-        tensors.transition.T.ravel(), ec.ravel()
-    )[0, 1]  # [source, target]
+    assert (
+        np.corrcoef(tensors.transition.ravel(), ec.ravel())[0, 1]
+        > np.corrcoef(tensors.transition.T.ravel(), ec.ravel())[0, 1]
+    )  # [source, target]
 
 
 @pytest.mark.parametrize("gain", [False, True])
@@ -210,6 +209,27 @@ def test_too_little_memory_for_the_smallest_part_is_an_error():
 
     with pytest.raises(SurrogateError, match=r"for the Jacobian.*--device cpu"):
         in_smaller_parts(fail, "Jacobian")
+
+
+@pytest.mark.parametrize(("error", "expected"), [
+    (FULL, True),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+    (RuntimeError("CUDA error: out of memory"), True),
+    (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    (SurrogateError("does not suffice (CUDA error: out of memory)"), False),
+])  # fmt: skip
+def test_only_errors_of_memory_are_answered_by_smaller_parts(error, expected):
+    def fail(divisor):
+        if divisor == 1:
+            raise error
+        return divisor
+
+    if expected:
+        assert in_smaller_parts(fail, "map") == 2
+    else:
+        with pytest.raises(type(error)) as caught:
+            in_smaller_parts(fail, "map")
+        assert caught.value is error
 
 
 def weights_of(networks):
