@@ -371,6 +371,11 @@ def show_default(options: argparse.Namespace, left: Callable[[], float]) -> dict
         rows[f"N = {2 * n}, GPU (s)"] = (whole_default(options.device, 2 * n)[0],)
     else:
         print(f"left out: the default of N = {2 * n} on the GPU")
+    if options.device == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        peak = torch.cuda.max_memory_allocated()
+        rows["GPU memory: this process, at most allocated (GB)"] = (peak / 1e9,)
+        rows["GPU memory: held now, with CUDA itself (GB)"] = ((total - free) / 1e9,)
     show("The default with its verdict, one subject in one process", ("",), rows)
     return rows
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Observation, Windows
 from npi_bids.settings import check_options, option
+from npi_bids.surrogates.devices import MIN_GPU_REGIONS
 from npi_bids.surrogates.families import (
     DEFAULTS,
     WHOLE_BRAIN,
@@ -334,7 +335,11 @@ class TrainSettings:
         metavar="N",
     )
     device: str = option(
-        "auto", "device for PyTorch: auto, cpu, cuda, cuda:1, ...", metavar="NAME", result=False
+        "auto",
+        "cpu, cuda, cuda:1, ...; auto: a GPU, where there is one, for models of at least "
+        f"{MIN_GPU_REGIONS} regions",
+        metavar="NAME",
+        result=False,
     )
 
     def __post_init__(self) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import ResourceSettings
-from npi_bids.cli import execution
-from npi_bids.cli.execution import choose_plugin, uses_gpu
+from npi_bids.cli import execution, multiproc
+from npi_bids.cli.execution import choose_plugin, run_workflow, uses_gpu
 from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.devices import MIN_GPU_REGIONS
 from npi_bids.workflows.ec import init_ec_wf
-from tests.cli.conftest import node
 
 MANY = MIN_GPU_REGIONS
 
@@ -85,24 +86,33 @@ class RecordingPlugin(SteadyMultiProcPlugin):
         pass
 
 
-def work(x):
-    return x
+def name_process(path, use_gpu):
+    """Write the number of the process that runs a step."""
+    import os
+    import time
+    from pathlib import Path
+
+    time.sleep(0.1)
+    Path(path).write_text(str(os.getpid()))
+    return path
+
+
+def steps_of(tmp_path, n_steps, n_on_gpu, n_threads=1):
+    """Return a workflow of independent steps, of which the first ones use the GPU."""
+    workflow = pe.Workflow("wf", base_dir=str(tmp_path / "work"))
+    for number in range(n_steps):
+        interface = niu.Function(["path", "use_gpu"], ["out"], function=name_process)
+        step = pe.Node(interface, name=f"step_{number}", n_procs=n_threads, mem_gb=0.01)
+        step.inputs.path = str(tmp_path / f"process_{number}")
+        step.inputs.use_gpu = number < n_on_gpu
+        workflow.add_nodes([step])
+    workflow.config["execution"]["poll_sleep_duration"] = "0.001"
+    return workflow
 
 
 def schedule(tmp_path, resources, n_threads):
     """Return the largest numbers of steps at once on the GPU and on the CPU, and all submitted."""
-    from nipype.pipeline import engine as pe
-
-    nodes = []
-    for number in range(12):
-        step = node(work, f"step_{number}", number)
-        step.n_procs, step._mem_gb = n_threads, 0.01
-        step.inputs.add_trait("use_gpu", number < 8)
-        step.inputs.use_gpu = number < 8
-        nodes.append(step)
-    workflow = pe.Workflow("wf", base_dir=str(tmp_path))
-    workflow.add_nodes(nodes)
-    workflow.config["execution"]["poll_sleep_duration"] = "0.001"
+    workflow = steps_of(tmp_path, 12, 8, n_threads)
     plugin = RecordingPlugin(choose_plugin(resources).args)
     workflow.run(plugin=plugin)
     on_gpu, on_cpu = np.array(plugin.at_once).max(axis=0)
@@ -111,8 +121,22 @@ def schedule(tmp_path, resources, n_threads):
 
 @pytest.mark.parametrize("n_gpu_procs", [1, 2, 3])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_at_most_n_gpu_procs_steps_run_on_the_gpu_at_once(tmp_path, n_gpu_procs, n_threads):
+def test_at_most_n_gpu_procs_steps_run_on_the_gpu_at_once(
+    tmp_path, monkeypatch, n_gpu_procs, n_threads
+):
+    monkeypatch.setattr(multiproc, "_WAIT_SECONDS", 0.001)
     resources = ResourceSettings(
         n_procs=16, omp_nthreads=n_threads, mem="8G", n_gpu_procs=n_gpu_procs
     )
     assert schedule(tmp_path, resources, n_threads) == (n_gpu_procs, 4, 12)
+
+
+@pytest.mark.slow
+def test_a_process_on_the_gpu_computes_several_subjects(tmp_path):
+    resources = ResourceSettings(n_procs=3, mem="8G", n_gpu_procs=1)
+    workflow = steps_of(tmp_path, 7, 4)
+    assert run_workflow(workflow, choose_plugin(resources), tmp_path, lambda *_: None)
+    processes = [(tmp_path / f"process_{number}").read_text() for number in range(7)]
+    on_gpu, on_cpu = set(processes[:4]), set(processes[4:])
+    assert len(on_gpu) == 1
+    assert not on_gpu & on_cpu
