@@ -187,20 +187,33 @@ def test_without_memory_fewer_sources_are_perturbed_at_once(caplog, monkeypatch)
     history = np.random.default_rng(0).standard_normal((60, 3, 4))
     model = networks_of(CNN)
     expected = infer_ec(model, history, PerturbSettings())
-    transform, rows = CNN.hidden, []
+    sums, bounds = CNN.hidden_sums, []
 
-    def fail_if_large(network, preactivation):
-        rows.append(len(preactivation))
-        if len(preactivation) > 120:  # of two sources
+    def fail_if_many(network, preactivation, columns, most_numbers):
+        bounds.append(most_numbers)
+        if most_numbers > 50_000:
             raise FULL
-        return transform(network, preactivation)
+        return sums(network, preactivation, columns, most_numbers)
 
-    monkeypatch.setattr(CNN, "hidden", fail_if_large)
+    monkeypatch.setattr(CNN, "hidden_sums", fail_if_many)
     with caplog.at_level(logging.WARNING):
         found = infer_ec(model, history, PerturbSettings())
-    assert max(rows) > 120 >= rows[-1]
+    assert bounds == [160_000, 80_000, 40_000, 40_000]  # the last two of two networks
     assert "perturbation" in caplog.text
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_sources_that_are_perturbed_at_once_respect_their_bound(monkeypatch):
+    network = networks_of(CNN).networks[0]
+    sizes, transform = [], CNN.hidden
+    monkeypatch.setattr(
+        CNN, "hidden", lambda self, pre: sizes.append(pre.numel()) or transform(self, pre)
+    )
+    with torch.inference_mode():
+        preactivation = network.preactivation(torch.randn(50, 12, generator=torch.Generator()))
+        most = 2 * preactivation.numel()
+        network.hidden_sums(preactivation, network.columns(), most)
+    assert max(sizes) == most
 
 
 def test_too_little_memory_for_the_smallest_part_is_an_error():
