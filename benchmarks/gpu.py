@@ -148,11 +148,20 @@ def floors(machine: Machine, host: Machine, subject: Subject, n: int) -> dict[st
     }
 
 
-def one_subject(seed: int, n_regions: int, device: str, *, keep_maps: bool) -> Subject:
-    """Fit, train and perturb one subject on a device: ``cpu``, ``cuda`` or ``stand-in``."""
+def one_subject(
+    seed: int, n_regions: int, device: str, *, keep_maps: bool, rounded: bool = False
+) -> Subject:
+    """Fit, train and perturb one subject on a device: ``cpu``, ``cuda`` or ``stand-in``.
+
+    If ``rounded``, the signals are changed at random in their last single-precision digit.
+    """
     result = Subject()
     torch_device = None if device == "cpu" else torch.device(device.replace("stand-in", "cpu"))
-    windows = cut_windows([as_run(series(n_regions, N_SAMPLES, seed))], 1)
+    signals = series(n_regions, N_SAMPLES, seed)
+    if rounded:
+        noise = np.random.default_rng(seed + 1).standard_normal(signals.shape)
+        signals *= 1 + np.finfo(np.float32).eps / 2 * noise
+    windows = cut_windows([as_run(signals)], 1)
     pair = split_windows(windows, 0.8)
     moments = second_moments(windows.history[:, -1], windows.target)
     settings = resolve(TrainSettings(device=str(torch_device or "cpu")))
@@ -340,16 +349,22 @@ def show_cohort(machines: Mapping[str, Machine], options: argparse.Namespace) ->
         )
         for name in cpu[0].maps
     }
+    by_rounding = one_subject(0, n, "cpu", keep_maps=True, rounded=True)
+    rounding = {
+        name: difference(matrix, cpu[0].maps[name]) for name, matrix in by_rounding.maps.items()
+    }
+    equal = all(value < max(TOLERANCE, 2 * rounding[name]) for name, value in differences.items())
     show(f"{n_cpu} subjects on {options.cpu_procs} cores, and all", ("",), {
         "CPU, measured (s)": (cpu_time,),
         f"CPU, scaled to {options.subjects} (s)": (cpu_all,),
         "GPU, measured (s)": (gpu_time,),
         "all cores over GPU: times faster": (cpu_all / gpu_time,),
         **{f"largest difference, {name}": (value,) for name, value in differences.items()},
-        f"all below {TOLERANCE:g}": (str(max(differences.values()) < TOLERANCE),),
+        **{f"input rounded, CPU, {name}": (value,) for name, value in rounding.items()},
+        f"all below {TOLERANCE:g}, or twice the effect of rounding": (str(equal),),
     })  # fmt: skip
     return {"gpu": gpu_time, "cpu": cpu_all, "one process": alone, "floors": least,
-            "stages": stages, "differences": differences}  # fmt: skip
+            "stages": stages, "differences": differences, "rounding": rounding}  # fmt: skip
 
 
 def show_default(options: argparse.Namespace, left: Callable[[], float]) -> dict[str, Any]:
