@@ -15,7 +15,7 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.families import WHOLE_BRAIN
-from npi_bids.surrogates.settings import PriorSettings
+from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
@@ -34,6 +34,7 @@ class AnalysisSettings:
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
+    kinds: KindSettings = field(default_factory=KindSettings)
     # Digest of the pre-trained surrogates in use, because the results depend on them.
     prior_digest: str = ""
 

@@ -60,6 +60,7 @@ from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
     describe_few_regions,
+    name_passband,
 )
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
@@ -574,10 +575,10 @@ def _find_unused_passband(trained: TrainedModel, n_regions: int) -> tuple[str, .
     if passband is None or dict(trained.log.details).get("passband_used", 1.0):
         return ()
     if n_regions < MIN_OBSERVATION_REGIONS:
-        return (describe_few_regions(passband, n_regions),)
+        return (describe_few_regions(name_passband(passband), n_regions),)
     return (
-        f"--passband {passband[0]:g} {passband[1]:g} is not used: no process fits these "
-        "frequencies alone. All frequencies are fitted.",
+        f"{name_passband(passband)} is not used: no process fits these frequencies alone. All "
+        "frequencies are fitted.",
     )
 
 

@@ -313,6 +313,12 @@ _MODEL_COLUMNS = {
         "Kind of model that was fitted: process or VAR; whitened, or observed with delays, gain, "
         "noise; correction: a linear one; networks: added ones. Otherwise the family."
     ),
+    "own_kind": Column(
+        "Kind that the data of this model chose; the same unless decided otherwise."
+    ),
+    "kind_decided_by": Column(
+        "Who decided the kind: subject (its own data), or dataset (most subjects, --fit-kind)."
+    ),
     "verdict": Column("Verdict on the map: pass, caution or fail."),
     "verdict_reasons": Column("Reasons for the verdict, the most serious first."),
     "grade_data": Column(

@@ -17,6 +17,7 @@ from npi_bids.bids.outputs import CATALOGUE, MEASURES, Entities
 from npi_bids.connectivity.network_measures import OF_MAGNITUDE
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Grades, Quality
+from npi_bids.surrogates.choices import FitChoices
 from npi_bids.surrogates.families import WHOLE_BRAIN
 
 if TYPE_CHECKING:
@@ -357,6 +358,21 @@ class UncertaintySource(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindDecision(Record):
+    """Kind of fit that was decided for the dataset, where the subject had chosen another."""
+
+    decided_by: str = entry("Who decided: the dataset, that is, most of its subjects.")
+    kind: str = entry("Kind that was decided.")
+    own_kind: str = entry("Kind that the data of this subject had chosen.")
+    subjects_of_kind: Mapping[str, float] = entry(
+        "Number of subjects that chose each kind; a subject with several models has one vote, "
+        "which they share."
+    )
+    own_choices: FitChoices = entry("Choices of the data of this subject.")
+    settings: Mapping[str, str] = entry("Training settings that impose the decided kind.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FittedModel(Record):
     """Description of a fitted model: training, perturbation, quality and verdict."""
 
@@ -369,6 +385,10 @@ class FittedModel(Record):
     pretrained: PretrainedOrigin | None = entry(
         "The surrogate of a group that the model was shrunk towards.", default=None, omit=True
     )
+    kind_decision: KindDecision | None = entry(
+        "Kind of fit that was decided for the dataset; missing where it is the subject's own.",
+        default=None, omit=True,
+    )  # fmt: skip
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
     verdict_thresholds: VerdictSettings = entry("Thresholds of the verdict.")
@@ -447,6 +467,12 @@ class ModelOutcome(Record):
     reason: str = entry("Why there is no model; empty where there is one.", default="")
     labels: tuple[str, ...] = entry("Names of the regions, in order.", default=())
     fit: FittedModel | None = entry("Description of the fitted model.", default=None)
+
+    def with_kind(self, decision: KindDecision) -> ModelOutcome:
+        """Return the outcome with the decision on the kind of the fit, if there is a fit."""
+        if self.fit is None:
+            return self
+        return replace(self, fit=replace(self.fit, kind_decision=decision))
 
 
 @dataclass(frozen=True, kw_only=True)

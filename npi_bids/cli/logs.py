@@ -21,7 +21,6 @@ from npi_bids import __version__
 from npi_bids.bids.derivatives import UnitStatus, find_models
 from npi_bids.cli.parser import OutputSettings, Request
 from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
-from npi_bids.surrogates.families import name_kind
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
@@ -117,7 +116,7 @@ def print_table(
 def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str]]:
     """Return the verdict and the kind of surrogate of each model of a dataset, by name."""
     return {
-        model.name: (model.fit.verdict, name_kind(model.fit.surrogate, model.fit.training))
+        model.name: (model.fit.verdict, model.kind)
         for model in find_models(out_dir, skip_damaged=True)
     }
 

@@ -262,12 +262,13 @@ def describe_failures(models: int, group: int, statuses: Sequence[UnitStatus]) -
     statuses
         Status of each model; the reason that the failed ones give is quoted.
     """
-    from npi_bids.bids.derivatives import DONE, FAILED
+    from npi_bids.bids.derivatives import DONE
+    from npi_bids.cli.participant import has_failed
 
     failures = []
     if models:
         outcome = "some models failed" if models == 1 else "no model could be fitted"
-        reasons = dict.fromkeys(status.reason for status in statuses if status.status == FAILED)
+        reasons = dict.fromkeys(status.reason for status in statuses if has_failed(status))
         quoted = next((f": {reason.rstrip('.')}" for reason in reasons if reason), "")
         quoted += " (others for other reasons)" if quoted and len(reasons) > 1 else ""
         failures.append(outcome + _REASONS.get(models, "") + quoted)

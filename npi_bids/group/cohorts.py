@@ -24,7 +24,6 @@ from npi_bids.group.selection import (
     read_participants,
     select_models,
 )
-from npi_bids.surrogates.families import name_kind
 from npi_bids.wording import count_noun
 
 # Columns of the subjects' table that come from the results.
@@ -187,7 +186,7 @@ def model_row(subject: str, models: Sequence[Model]) -> dict[str, object]:
         "fc_r": _mean(figures.fc_r for figures in quality),
         "stripe_share": _mean(figures.stripe_share for figures in quality),
         "direction_supported": _mean(float(figures.direction_supported) for figures in quality),
-        "kind": " and ".join(dict.fromkeys(map(_kind, models))),
+        "kind": " and ".join(dict.fromkeys(model.kind for model in models)),
     }
 
 
@@ -284,10 +283,6 @@ def pair_files(
         if first in by_session and second in by_session:
             pairs[subject] = (by_session[first], by_session[second])
     return pairs
-
-
-def _kind(model: Model) -> str:
-    return name_kind(model.fit.surrogate, model.fit.training)
 
 
 def _mean(values: Iterable[float]) -> float | None:

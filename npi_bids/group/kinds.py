@@ -37,8 +37,8 @@ def describe_mixture(counts: Mapping[str, int]) -> str:
     return (
         f"The maps of this group are of {count_noun(len(counts), 'kind')} of fit ({listing}), "
         "which are on different scales: a difference between subjects may be one of their fits. "
-        f"Fit all subjects again into another folder with --config-file {KINDS_FILE}, which holds "
-        "the most frequent choices, or add kind to --model."
+        f"Run participant again with --fit-kind dataset (or --config-file {KINDS_FILE}), which "
+        "fits again those that are not of the most frequent kind, or add kind to --model."
     )
 
 
@@ -97,6 +97,6 @@ def describe_association(p: float | None) -> str:
     return (
         f"The kind of fit is associated with this contrast (family-wise p = {p:.2g}): the maps "
         "that are compared differ in how they were fitted, and an effect cannot be told from a "
-        f"difference of their scales. Fit all subjects in the same way (--config-file "
-        f"{KINDS_FILE}), or add kind to --model."
+        "difference of their scales. Run participant again with --fit-kind dataset, or add kind "
+        "to --model."
     )

@@ -283,7 +283,7 @@ def fit_shrunk(
         ("prior_penalty", prior.penalty),
     )
     log = TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    if not support.network or not prior.networks:
+    if not support.network or not prior.networks or settings.residual == "none":
         return linear, log
     return _add_networks(linear, (train, valid), settings, prior, like, log)
 
@@ -329,7 +329,10 @@ def _add_networks(
     like: Surrogate | None,
     log: TrainLog,
 ) -> tuple[Surrogate, TrainLog]:
-    """Fine-tune the group's networks on residuals of the linear path; keep them if they help."""
+    """Fine-tune the group's networks on residuals of the linear path; keep them if they help.
+
+    With ``--residual networks`` they are kept whatever they gain.
+    """
     train, valid = sides
     settings = replace(settings, n_seeds=1)
     if like is not None:
@@ -363,9 +366,12 @@ def _add_networks(
     details = (
         *log.details,
         ("residual_gain", gain),
-        ("residual_networks", float(gain > NETWORKS_GAIN)),
+        (
+            "residual_networks",
+            float(kept := gain > NETWORKS_GAIN or settings.residual == "networks"),
+        ),
     )
-    if gain <= NETWORKS_GAIN:
+    if not kept:
         return linear, replace(log, details=details)
     best = tuned if errors[0] <= errors[1] else group_network
     return Hybrid(linear, best), replace(curve, details=details)

@@ -38,6 +38,7 @@ from npi_bids.surrogates.observed import (
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import Choices, subset_regions
 from npi_bids.surrogates.residual_networks import (
+    KEPT_RESIDUALS,
     ResidualFit,
     fit_residual,
     subtract_prediction,
@@ -51,14 +52,19 @@ from npi_bids.surrogates.selection_criteria import (
 )
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
+    ObservationParts,
     check_passband,
     describe_few_regions,
+    name_passband,
 )
 from npi_bids.surrogates.var import VAR, VARFields, fit_narrow_var, load_var
 from npi_bids.surrogates.windows import split_windows
+from npi_bids.wording import join_items
 
 _LOGGER = logging.getLogger(__name__)
 _RESIDUAL = "residual."  # prefix of the names of the networks' tensors
+# Whether a part of the observation model is used, by the value of its option; None: by the data.
+_IS_ALLOWED = {"auto": None, "on": True, "none": False}
 
 LinearFields = MOUFields | VARFields | ObservedFields
 
@@ -214,7 +220,8 @@ def fit_hybrid(
 
 def _residual_details(residual: ResidualFit) -> tuple[tuple[str, float], ...]:
     """Return what decided whether networks are kept, by name, for the training log."""
-    details = [("residual_gain", residual.gain), ("linear_twin_gain", residual.twin_gain)]
+    gains = (("residual_gain", residual.gain), ("linear_twin_gain", residual.twin_gain))
+    details = [(name, gain) for name, gain in gains if gain is not None]
     for name, benefit in (
         ("networks_benefit", residual.benefit),
         ("linear_twin_benefit", residual.twin_benefit),
@@ -242,7 +249,7 @@ def _fit_linear(
     process, details = fit_process(train, settings.whitening)
     choices = process.choices
     observed = None
-    if settings.linear_part != "var":
+    if settings.linear_part != "var" and settings.residual not in KEPT_RESIDUALS:
         observed = _fit_observed(train, settings, process)
     if passband is not None:
         details = (("passband_used", float(observed is not None)), *details)
@@ -274,22 +281,31 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
     """
     choices = process.choices
     present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT_EVIDENCE
-    enough = process.n_regions >= MIN_OBSERVATION_REGIONS
-    delays = settings.delays == "auto" and enough
     passband = parse_passband(settings.passband)
-    if passband is not None and not enough:
-        _LOGGER.warning("%s", describe_few_regions(passband, process.n_regions))
-    gain = (
-        settings.gain == "auto"
-        and enough
-        and (present or passband is not None or _is_filtered(train))
+    if process.n_regions < MIN_OBSERVATION_REGIONS:
+        requests = _observation_requests(settings, passband)
+        if requests:
+            _LOGGER.warning("%s", describe_few_regions(requests, process.n_regions))
+        return None
+    parts = ObservationParts(
+        delays=_IS_ALLOWED[settings.delays],
+        gain=_IS_ALLOWED[settings.gain],
+        noise=_IS_ALLOWED[settings.noise],
     )
-    if not (delays or gain):
+    gain_matters = present or passband is not None or parts.noise or _is_filtered(train)
+    if parts.gain is None and not gain_matters:
+        parts = replace(parts, gain=False)
+    if parts.delays is False and parts.gain is False:
         return None
     best = min(choices.error, choices.var_error)
-    return find_observation(
-        train, delays=delays, gain=gain, best=best, lagged=present, passband=passband
-    )
+    return find_observation(train, parts, best=best, lagged=present, passband=passband)
+
+
+def _observation_requests(settings: TrainSettings, passband: tuple[float, float] | None) -> str:
+    """Return the options that ask for an observation model, as they were given."""
+    imposed = [f"--{name} on" for name in ("delays", "gain", "noise")
+               if getattr(settings, name) == "on"]  # fmt: skip
+    return join_items([*imposed, *([name_passband(passband)] if passband else [])])
 
 
 def _mean_autocorrelation(train: Windows) -> float:

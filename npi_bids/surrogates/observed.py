@@ -33,6 +33,7 @@ from npi_bids.surrogates.selection_criteria import (
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
+    ObservationParts,
     choose_observation,
     refit_observation,
     refit_with_delays,
@@ -265,9 +266,8 @@ def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> Obser
 
 def find_observation(
     windows: Windows,
+    parts: ObservationParts,
     *,
-    delays: bool,
-    gain: bool,
     best: float,
     lagged: bool = True,
     passband: tuple[float, float] | None = None,
@@ -283,15 +283,15 @@ def find_observation(
     ----------
     windows
         Windows of the signals.
-    delays, gain
-        Whether regions may have delays, and whether they may share a gain.
+    parts
+        Parts of the observation model that are allowed, or imposed.
     best
         Held-out one-step error, relative to the variance, that the fit must undercut.
     lagged
         Whether past samples of other regions are informative; elsewhere nothing may be worse.
     passband
         Frequencies that are used, lowest and highest (Hz); if None, those that have power. With
-        a passband the fit is returned whatever it predicts.
+        a passband, or an imposed part, the fit is returned whatever it predicts.
 
     Returns
     -------
@@ -299,12 +299,11 @@ def find_observation(
         None if neither delays nor a gain is chosen, or if held-out stretches do not ask for them.
     """
     subset = subset_regions(windows)
+    # A named passband is a request: what the other frequencies would predict does not count.
+    is_requested = passband is not None or parts.is_imposed
     try:
-        candidate = fit_observed(
-            subset, delays=delays, gain=None if gain else False, passband=passband
-        )
-        # A named passband is a request: what the other frequencies would predict does not count.
-        if passband is None and not _is_supported(candidate, subset, best, lagged=lagged):
+        candidate = fit_observed(subset, parts, passband=passband)
+        if not is_requested and not _is_supported(candidate, subset, best, lagged=lagged):
             return None
         if subset is windows:
             return candidate
@@ -315,6 +314,11 @@ def find_observation(
             _LOGGER.warning(
                 "--passband %g %g is not used, as no process fits these frequencies alone: %s",
                 *passband, error,
+            )  # fmt: skip
+        elif is_requested:
+            _LOGGER.warning(
+                "The requested delays, gain or noise are not part of the model, as no process "
+                "fits with them: %s", error,
             )  # fmt: skip
         return None
 
@@ -338,9 +342,8 @@ def _tolerance(choice: Observation, n_values: int) -> float:
 
 def fit_observed(
     windows: Windows,
+    parts: ObservationParts | None = None,
     *,
-    delays: bool = True,
-    gain: bool | None = None,
     passband: tuple[float, float] | None = None,
     like: ObservedOU | None = None,
 ) -> ObservedOU:
@@ -350,7 +353,7 @@ def fit_observed(
     ----------
     windows
         Windows of the signals, from which the runs are restored.
-    delays, gain, passband
+    parts, passband
         As in :func:`~npi_bids.surrogates.spectral_selection.choose_observation`.
     like
         A fit of the same subject whose observation model is kept.
@@ -363,9 +366,7 @@ def fit_observed(
     runs = restore_runs(windows)
     try:
         if like is None:
-            model = choose_observation(
-                runs, windows.tr, delays=delays, gain=gain, passband=passband
-            )
+            model = choose_observation(runs, windows.tr, parts, passband=passband)
         else:
             start = SpectralFit(
                 like.process.drift, like.process.diffusion, like.delays, math.nan, math.nan

@@ -53,6 +53,30 @@ _FOLDS = 4  # consecutive parts of the runs, each held out once
 _MAX_PRECISION = 1e5
 
 
+@dataclass(frozen=True, slots=True)
+class ObservationParts:
+    """Parts of an observation model: imposed (True), ruled out (False), or by the data (None).
+
+    Attributes
+    ----------
+    delays
+        A delay of each region; never with fewer than ten regions.
+    gain
+        A gain over frequency that all regions share.
+    noise
+        White measurement noise, where there is a gain.
+    """
+
+    delays: bool | None = None
+    gain: bool | None = None
+    noise: bool | None = None
+
+    @property
+    def is_imposed(self) -> bool:
+        """Whether any part is imposed."""
+        return True in (self.delays, self.gain, self.noise)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservationModel:
     """A fitted process with its observation model.
@@ -86,9 +110,8 @@ class ObservationModel:
 def choose_observation(
     runs: Sequence[RegionSeries],
     tr: float,
+    parts: ObservationParts | None = None,
     *,
-    delays: bool = True,
-    gain: bool | None = None,
     passband: tuple[float, float] | None = None,
 ) -> ObservationModel:
     """Choose and fit the observation model.
@@ -103,10 +126,8 @@ def choose_observation(
         Series of the same regions, all of them covered.
     tr
         Sampling period (s).
-    delays
-        Whether regions may have delays; never with fewer than ten regions.
-    gain
-        Whether there is a common gain; if None, the likelihood decides.
+    parts
+        Parts that are imposed or ruled out; if None, the data choose all of them.
     passband
         Frequencies that are used, lowest and highest (Hz); if None, those that have power.
 
@@ -118,10 +139,11 @@ def choose_observation(
     n_regions = runs[0].data.shape[1]
     enough = n_regions >= MIN_OBSERVATION_REGIONS
     band = None if passband is None else _band_in_radians(passband, tr)
-    chooser = _Chooser(runs, tr, delays=delays and enough, band=band)
+    parts = parts or ObservationParts()
+    chooser = _Chooser(runs, tr, delays=parts.delays is not False and enough, band=band)
     if passband is not None:
         _check_bins(passband, tr, len(chooser.spectra.frequency), chooser.n_bins)
-    return chooser.refit(*chooser.choose(gain))
+    return chooser.refit(*chooser.choose(parts))
 
 
 def _band_in_radians(passband: tuple[float, float], tr: float) -> tuple[float, float]:
@@ -187,12 +209,18 @@ def _check_bins(passband: tuple[float, float], tr: float, n_inside: int, n_bins:
         )
 
 
-def describe_few_regions(passband: tuple[float, float], n_regions: int) -> str:
-    """Return why a passband is not used with so few regions."""
+def name_passband(passband: tuple[float, float]) -> str:
+    """Return the option that named a passband (Hz), as it was given."""
+    return f"--passband {passband[0]:g} {passband[1]:g}"
+
+
+def describe_few_regions(options: str, n_regions: int) -> str:
+    """Return why options of the observation model are not used with so few regions."""
+    verb = "are" if " and " in options else "is"
     return (
-        f"--passband {passband[0]:g} {passband[1]:g} is not used: the model has "
-        f"{count_noun(n_regions, 'region')}, and with fewer than {MIN_OBSERVATION_REGIONS} "
-        "neither gain nor delays can be told from connections. All frequencies are fitted."
+        f"{options} {verb} not used: the model has {count_noun(n_regions, 'region')}, and with "
+        f"fewer than {MIN_OBSERVATION_REGIONS} neither gain nor delays can be told from "
+        "connections. All frequencies are fitted."
     )
 
 
@@ -265,8 +293,10 @@ class _Chooser:
         )
         self.autoregression = choice.own if choice else _START_AUTOREGRESSIONS[1]
 
-    def choose(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
+    def choose(self, parts: ObservationParts) -> tuple[Observation, SpectralFit]:
         """Return the chosen observation model, and a fit from which to continue."""
+        # Noise is part of the model only beside a gain.
+        gain = True if parts.noise and parts.gain is None else parts.gain
         plain = self._fit(self.prior, None, _ITERATIONS[0])
         free = self._fit_free_gain(plain) if gain is not False else None
         gain_evidence = -math.inf
@@ -276,7 +306,9 @@ class _Chooser:
         has_gain = gain_evidence > 0 if gain is None else gain
         fit = free if has_gain and free is not None else plain
         prior = replace(self.prior, gain=has_gain)
-        noise_evidence = self._find_noise() if has_gain else math.nan
+        noise_evidence = math.nan
+        if has_gain and parts.noise is not False:
+            noise_evidence = self._find_noise(imposed=bool(parts.noise))
         prior, fit, model = self._choose_precisions(prior, fit)
         choice = Observation(
             has_gain,
@@ -291,7 +323,7 @@ class _Chooser:
         )
         if not self.delays:
             return choice, fit
-        return self._choose_delays(choice, prior, fit, model)
+        return self._choose_delays(choice, prior, (fit, model), imposed=bool(parts.delays))
 
     def _choose_precisions(
         self, prior: SpectralPrior, fit: SpectralFit
@@ -308,7 +340,7 @@ class _Chooser:
             model = self._build_model(fit, prior)
         return prior, fit, model
 
-    def _find_noise(self) -> float:
+    def _find_noise(self, *, imposed: bool) -> float:
         """Subtract measurement noise from the spectra if there is any; return its evidence."""
         estimate = estimate_noise(
             self.measured,
@@ -316,22 +348,28 @@ class _Chooser:
             full_band=self.band is None,
             start_autoregression=self.autoregression,
         )
-        if estimate.evidence > _NOISE_GATE:
+        if imposed or estimate.evidence > _NOISE_GATE:
             self.noise = estimate.share
             self.spectra = self.measured.without_noise(self.noise)
         return estimate.evidence
 
     def _choose_delays(
-        self, choice: Observation, prior: SpectralPrior, fit: SpectralFit, model: FittedModel
+        self,
+        choice: Observation,
+        prior: SpectralPrior,
+        fitted: tuple[SpectralFit, FittedModel],
+        *,
+        imposed: bool,
     ) -> tuple[Observation, SpectralFit]:
         """Add delays to the choice if the evidence and the held-out stretches ask for them."""
+        fit, model = fitted
         information = _INFORMATION_SHARE * delay_information(model, prior.precision)
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
         delayed = replace(fit, delays=shrunk)
         over_plain = over_var = math.nan
         if evidence >= _EVIDENCE_GATE:
             over_plain, over_var = self._delay_benefit(delayed, replace(prior, delay_sd=delay_sd))
-        if not over_plain > 0:
+        if not (imposed or over_plain > 0):
             delay_sd, delayed = 0.0, replace(fit, delays=np.zeros_like(shrunk))
         choice = replace(
             choice,

@@ -23,6 +23,7 @@ from npi_bids.surrogates.observed import (
     predictor,
     restore_runs,
 )
+from npi_bids.surrogates.spectral_selection import ObservationParts
 from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.var import ridge_var
 from npi_bids.surrogates.windows import cut_windows, split_windows
@@ -168,8 +169,8 @@ def test_the_predictor_of_an_autoregression_is_itself(weights):
 
 def test_nothing_is_taken_that_predicts_no_better(fitted):
     windows, _ = fitted
-    assert find_observation(windows, delays=True, gain=False, best=0.0) is None
-    found = find_observation(windows, delays=True, gain=False, best=10.0)
+    assert find_observation(windows, ObservationParts(gain=False), best=0.0) is None
+    found = find_observation(windows, ObservationParts(gain=False), best=10.0)
     assert found is not None
     assert not found.observation.is_plain
 
