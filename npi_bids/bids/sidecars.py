@@ -79,7 +79,8 @@ _COLUMNS = {
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",
     "direction_supported": "Fraction of the subject's maps whose signals support direction.",
-    "kind": "What the fit of the maps chose; maps of different kinds are on different scales.",
+    "kind": "Kind of the fit of the maps; maps of different kinds are on different scales.",
+    "own_kind": "Kind that the subject's own data chose; the same unless the dataset decided.",
     "n_sessions": "Number of sessions of the subject in a model over sessions.",
     "not_tested_within": "Why the subject is left out of tests within subjects.",
     "own_share": "Weight of the subject's own data in its shrunken map.",
@@ -369,7 +370,9 @@ class KindDecision(Record):
         "which they share."
     )
     own_choices: FitChoices = entry("Choices of the data of this subject.")
-    settings: Mapping[str, str] = entry("Training settings that impose the decided kind.")
+    settings: Mapping[str, str] = entry(
+        "Training settings that impose the decided kind.", block=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -581,6 +584,12 @@ class GroupFields(SubjectFields):
     )
     kinds_of_fit: Mapping[str, int] = entry(
         "Number of subjects of each kind of fit.", factory=dict, omit=True
+    )
+    own_kinds_of_fit: Mapping[str, int] = entry(
+        "Number of subjects whose own data chose each kind; missing where nothing was decided for "
+        "the dataset.",
+        factory=dict,
+        omit=True,
     )
     mixed_kinds: str = entry(
         "Caution about a group of several kinds of fit.", default="", omit=True

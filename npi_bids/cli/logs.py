@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _logger = logging.getLogger(__name__)
+SETTINGS_FILE = "settings.toml"
 
 
 def start_logging(out_dir: Path, output: OutputSettings) -> Path:
@@ -67,9 +68,9 @@ def write_settings(request: Request, folder: Path) -> None:
             "configuration": request.analysis.configuration,
             "command": shlex.join(["npi-bids", *sys.argv[1:]]),  # also where Python ran the module
         },
-        **cast("dict[str, object]", _to_toml(asdict(request))),
+        **cast("dict[str, object]", to_toml(asdict(request))),
     }
-    write_text(folder / "settings.toml", tomli_w.dumps(content))
+    write_text(folder / SETTINGS_FILE, tomli_w.dumps(content))
 
 
 def print_table(
@@ -121,11 +122,12 @@ def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-def _to_toml(value: object) -> object:
+def to_toml(value: object) -> object:
+    """Return settings as a TOML file holds them: without those that are not set."""
     if isinstance(value, dict):
-        return {key: _to_toml(item) for key, item in value.items() if item is not None}
+        return {key: to_toml(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_to_toml(item) for item in value]
+        return [to_toml(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -32,6 +32,7 @@ from npi_bids.cli.fit_kinds import describe_failed_refit, find_refits, find_unch
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
+from npi_bids.cli.stored_settings import describe_difference
 from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import (
     ConfigurationError,
@@ -203,8 +204,24 @@ def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:
     ]
 
 
-def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
-    """Run all tasks and return the status of every model of the plan.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Outcome of the participant level.
+
+    Attributes
+    ----------
+    statuses
+        Status of every model of the plan, sorted by name.
+    untouched
+        Names of those that existed and were not fitted again.
+    """
+
+    statuses: list[UnitStatus]
+    untouched: list[str]
+
+
+def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
+    """Run all tasks, and those again whose kind of fit is another than that of the dataset.
 
     Parameters
     ----------
@@ -231,13 +248,19 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
             raise ConfigurationError(status.reason)
         if status.status == FAILED:
             _write_status(status, out_dir)
-    statuses = _unify_kinds(plan, [*plan.complete, *fresh], work_dir, run_dir)
+    first = [*plan.complete, *fresh]
+    refits = _plan_refits(plan, first)
+    again = _fit_again(refits, request, work_dir, run_dir)
+    statuses = [again.get(status.name, status) for status in first]
     with suppress(OSError):  # tidying up must not fail a run
         remove_leftovers(out_dir)  # of workers killed in this run or an earlier one
     update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
-    return sorted([*statuses, *plan.refused], key=lambda status: status.name)
+    return Outcome(
+        sorted([*statuses, *plan.refused], key=lambda status: status.name),
+        [status.name for status in plan.complete if status.name not in again],
+    )
 
 
 def _read_outcomes(tasks: Sequence[Task], request: Request, run_dir: Path) -> list[UnitStatus]:
@@ -260,20 +283,24 @@ def _find_crashes(run_dir: Path) -> dict[str, Crash]:
     return {parse_unit(crash.node): crash for crash in reversed(read_crashes(run_dir))}
 
 
-def _unify_kinds(
-    plan: Plan, statuses: list[UnitStatus], work_dir: Path, run_dir: Path
-) -> list[UnitStatus]:
-    """Fit those models again that are not of the decided kind, and return the statuses of all.
+def _plan_refits(plan: Plan, statuses: Sequence[UnitStatus]) -> list[Task]:
+    """Return the models to fit again, so that all are of the kind that was decided."""
+    request = plan.request
+    if request.output.stop_on_first_crash and any(map(has_failed, statuses)):
+        return []
+    tasks = [*plan.tasks, *plan.complete_tasks]
+    return find_refits(tasks, statuses, request, who_decides(request, plan.datasets))
+
+
+def _fit_again(
+    refits: list[Task], request: Request, work_dir: Path, run_dir: Path
+) -> dict[str, UnitStatus]:
+    """Fit models again, and return their statuses by name.
 
     A model whose second fit fails keeps its first one; its status carries the error.
     """
-    request = plan.request
-    tasks = [*plan.tasks, *plan.complete_tasks]
-    if request.output.stop_on_first_crash and any(s.status == FAILED for s in statuses):
-        return statuses
-    refits = find_refits(tasks, statuses, request, who_decides(request, plan.datasets))
     if not refits:
-        return statuses
+        return {}
     remove_groups(request.out_dir)  # they hold the maps that are replaced
     _fit(refits, request, work_dir, run_dir)
     outcomes = {status.name: status for status in _read_outcomes(refits, request, run_dir)}
@@ -285,7 +312,7 @@ def _unify_kinds(
         outcomes[task.name] = replace(
             outcomes[task.name], reason=reason, error=failure.error or NPIError.__name__
         )
-    return [outcomes.get(status.name, status) for status in statuses]
+    return outcomes
 
 
 def _remove_outdated(out_dir: Path) -> None:
@@ -375,9 +402,9 @@ def _check_configuration(request: Request, requested: set[str]) -> set[str]:
         replaced = request.output.overwrite and name in requested
         if existing != configuration and not replaced:
             raise ConfigurationError(
-                f"<{request.out_dir}> holds results of another configuration ({existing}; this "
-                f"one is {configuration}), for example of {name}. Use another out_dir, or "
-                "--overwrite with all of its subjects and atlases."
+                f"<{request.out_dir}> holds results of another configuration, for example of "
+                f"{name}. {describe_difference(request.out_dir, existing, request.analysis)} Use "
+                "another out_dir, or --overwrite with all of its subjects and atlases."
             )
         if existing == configuration and not replaced:
             done.add(name)

@@ -101,8 +101,9 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     if claims is not None:
         plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning depends on the type of input
-        statuses = run_plan(plan, work_dir, run_dir)
-        code, complete = choose_exit_code(statuses), [status.name for status in plan.complete]
+        outcome = run_plan(plan, work_dir, run_dir)
+        statuses, complete = outcome.statuses, outcome.untouched
+        code = choose_exit_code(statuses)
     else:
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0

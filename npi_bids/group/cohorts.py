@@ -29,7 +29,7 @@ from npi_bids.wording import count_noun
 # Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
     *("participant_id", "n_maps", "mean_fd", "minutes", "n_windows", "verdict", "r_split"),
-    *("expected_r", "fc_r", "stripe_share", "direction_supported", "kind"),
+    *("expected_r", "fc_r", "stripe_share", "direction_supported", "kind", "own_kind"),
 )
 SESSION = "session"  # column of the visits of subjects
 # Columns that the description of a group adds to them.
@@ -187,6 +187,7 @@ def model_row(subject: str, models: Sequence[Model]) -> dict[str, object]:
         "stripe_share": _mean(figures.stripe_share for figures in quality),
         "direction_supported": _mean(float(figures.direction_supported) for figures in quality),
         "kind": " and ".join(dict.fromkeys(model.kind for model in models)),
+        "own_kind": " and ".join(dict.fromkeys(model.own_kind for model in models)),
     }
 
 

@@ -14,19 +14,27 @@ from npi_bids.group.settings import PermuteSettings
 from npi_bids.records import Array
 from npi_bids.wording import count_noun
 
-KIND = "kind"  # column of the subjects' table
+KIND, OWN_KIND = "kind", "own_kind"  # columns of the subjects' table
 ALPHA = 0.05
 _PERMUTATIONS = 999
 
 
-def count_kinds(rows: Sequence[Mapping[str, object]]) -> dict[str, int]:
+def count_kinds(rows: Sequence[Mapping[str, object]], column: str = KIND) -> dict[str, int]:
     """Return the number of subjects (or visits) of each kind, the most frequent first.
+
+    With ``column="own_kind"``, of each kind that their own data chose.
 
     >>> count_kinds([{"kind": "process"}, {"kind": "VAR"}, {"kind": "process"}])
     {'process': 2, 'VAR': 1}
     """
-    counts = Counter(str(row[KIND]) for row in rows if row.get(KIND))
+    counts = Counter(str(row[column]) for row in rows if row.get(column))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def count_own_kinds(rows: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    """Return the same for what their own data chose; empty where no other kind was decided."""
+    own = count_kinds(rows, OWN_KIND)
+    return {} if own == count_kinds(rows) else own
 
 
 def describe_mixture(counts: Mapping[str, int]) -> str:

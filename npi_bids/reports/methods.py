@@ -197,7 +197,16 @@ def _describe_surrogate(models: Sequence[Model]) -> str:
     family = families().get(name)
     if family is None:  # a whole-brain model, which has its own paragraph, or a missing package
         return f"It was of the family {name}"
-    return family.describe([model.fit.training for model in models])
+    text = family.describe([model.fit.training for model in models])
+    decided = [model for model in models if model.fit.kind_decision]
+    if decided:
+        were = "was" if len(decided) == 1 else "were"
+        text += (
+            f". The kind of fit was decided for the dataset, as that which most subjects chose; "
+            f"{count_noun(len(decided), 'model')} whose own data chose another {were} fitted "
+            "again with it"
+        )
+    return text
 
 
 def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
