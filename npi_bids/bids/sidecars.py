@@ -85,7 +85,8 @@ _COLUMNS = {
     "not_tested_within": "Why the subject is left out of tests within subjects.",
     "own_share": "Weight of the subject's own data in its shrunken map.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
-    "outlier": "Whether r_with_others is three robust standard deviations below the median.",
+    "outlier": "Whether r_with_others is so many robust standard deviations below the median as "
+    "happens by chance in 5 % of groups.",
     "component": "Number of the network of connections.",
     "sign": "Sign of the effect.",
     "n_edges": "Connections of the network.",
@@ -697,6 +698,18 @@ class ContrastFields(SubjectFields):
         "Caution about a test that goes along with the length of the scans.",
         default="", omit=True,
     )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """What is tested, for headings and sentences.
+
+        The intercept of a model is the mean of the maps, with equal weights for levels of factors.
+        """
+        if self.contrast != "Intercept":
+            return self.contrast
+        if self.paired:
+            return "mean change from session {} to session {}".format(*self.paired)
+        return "mean over subjects"
 
 
 @dataclass(frozen=True, kw_only=True)
