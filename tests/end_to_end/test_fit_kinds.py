@@ -48,6 +48,7 @@ def results(out):
             for path in out.glob("sub-*/func/*relmat.*")}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_jobs_of_some_subjects_and_then_one_run_give_the_same_as_one_run(
     npi_bids, mixed, tmp_path
 ):
