@@ -241,6 +241,20 @@ def paired_models(
     return pairs, reasons
 
 
+def paired_rows(cohort: Cohort, sessions: tuple[str, ...]) -> list[dict[str, object]]:
+    """Return what the results say of each session of the subjects that have both.
+
+    One row per subject and session, with the columns ``RESULT_COLUMNS`` and ``session``; the first
+    session comes first.
+    """
+    pairs, _ = paired_models(cohort, sessions)
+    return [
+        {**model_row(subject, [model]), SESSION: session}
+        for subject, pair in pairs.items()
+        for session, model in zip(sessions, pair, strict=True)
+    ]
+
+
 def files_by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
     """Return files by the subject label in their names, in their order.
 

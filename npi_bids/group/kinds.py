@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from npi_bids.bids.outputs import KINDS_FILE
-from npi_bids.group.glm import Contrast, Design
+from npi_bids.group.glm import Contrast, Design, depends_on_mean
 from npi_bids.group.permutation import permute, varying_edges
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.records import Array
@@ -50,8 +51,45 @@ def describe_mixture(counts: Mapping[str, int]) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class KindsOfRows:
+    """Kinds of fit of the subjects (or visits) in a model.
+
+    Attributes
+    ----------
+    rows
+        Their rows, with the column ``kind``.
+    earlier
+        Kinds of the first of two sessions, if differences between sessions are tested; the rows
+        then have those of the second.
+    """
+
+    rows: Sequence[Mapping[str, object]]
+    earlier: tuple[str, ...] = ()
+
+    def indicators(self) -> tuple[Array, int]:
+        """Return indicators of the kinds as square maps, or their changes between sessions.
+
+        Returns
+        -------
+        Array
+            Shape (n_rows, size * size); entries without a kind are 0.
+        int
+            Number of rows and columns of each map.
+        """
+        current = [str(row.get(KIND)) for row in self.rows]
+        kinds = sorted({*current, *self.earlier})
+        size = int(np.ceil(np.sqrt(len(kinds))))
+        indicators = np.zeros((len(current), size**2))
+        for column, kind in enumerate(kinds):
+            indicators[:, column] = [float(name == kind) for name in current]
+            if self.earlier:
+                indicators[:, column] -= [float(name == kind) for name in self.earlier]
+        return indicators, size
+
+
 def kind_association(
-    rows: Sequence[Mapping[str, object]],
+    kinds: KindsOfRows,
     design: Design,
     contrast: Contrast,
     seed: int,
@@ -63,10 +101,11 @@ def kind_association(
 
     Parameters
     ----------
-    rows
-        Rows of the subjects (or visits) in the model, with their kinds.
+    kinds
+        Kinds of the subjects (or visits) in the model.
     design, contrast
-        What is tested; not the mean of all maps, with which nothing can be associated.
+        What is tested; not the mean of all maps, with which nothing can be associated, but the
+        mean of differences between sessions can.
     seed
         Seed of the permutations.
     estimate_rows
@@ -78,15 +117,12 @@ def kind_association(
         Family-wise p over the kinds, by permutation; None if there is one kind, or if kinds do
         not vary over what is compared.
     """
-    counts = count_kinds(rows)
-    kinds = [str(row.get(KIND)) for row in rows]
-    if len(counts) < 2:
-        return None
-    size = int(np.ceil(np.sqrt(len(counts))))
-    indicators = np.zeros((len(rows), size**2))  # a square map, of which the rest does not vary
-    for column, kind in enumerate(counts):
-        indicators[:, column] = [float(name == kind) for name in kinds]
+    indicators, size = kinds.indicators()
     values, _ = estimate_rows(indicators)
+    constant = (values == values[:1]).all(axis=0) & (values[0] != 0)
+    if kinds.earlier and depends_on_mean(design, contrast) and constant.any():
+        # All subjects change alike, which of all changes of sign only two do.
+        return 2.0 ** (1 - len(values))
     if not varying_edges(values).any():
         return None
     settings = PermuteSettings(

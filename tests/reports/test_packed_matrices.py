@@ -19,7 +19,8 @@ def three_digits(matrix):
 @pytest.mark.parametrize(
     "matrix",
     [SIGNED, np.abs(SIGNED), SIGNED + SIGNED.T, SIGNED - SIGNED.T,
-     RNG.integers(0, 9, (30, 30)) / 8, np.zeros((30, 30)), np.full((30, 30), 999.9), np.full((30, 30), np.nan)],
+     RNG.integers(0, 9, (30, 30)) / 8, np.zeros((30, 30)), np.full((30, 30), 999.9),
+     np.full((30, 30), np.nan)],
     ids=["signed", "positive", "symmetric", "antisymmetric", "few", "zero", "carry", "missing"],
 )  # fmt: skip
 def test_packed_numbers_have_the_three_digits_that_tables_print(matrix):
