@@ -73,6 +73,8 @@ _MOST_ROWS = 500
 # Outputs read beside a mean map: for the table of connections, and as layers of the matrix.
 _DETAILS = ("grouptested", "grouplower", "groupupper", "groupt", "groupq")
 _LAYERS = ("groupt", "groupsd", "groupsign", "groupdirection", "groupmotion", "groupicc")
+_MOST_EMBEDDED = 200  # regions of a matrix whose static figure is on the page, too
+_MOST_NAMED = 200  # subjects of a distribution of which every point has a name and a link
 _UNSEEN = ("groupdirectionfwe",)  # read for the summary alone
 _CORRECTED = tuple(CATALOGUE[output].label for output in ("modelfwe", "modelnbs", "modeltfnbs"))
 _NOTHING_SURVIVES = (
@@ -161,7 +163,9 @@ def _group_figures(
     svg = figures_signals.draw_matrix(
         ec.matrix, regions.network, title="mean EC", labels=ec.labels
     )
-    return [*figures, Figure("groupec", "Mean EC", "Static figure for download.", svg)]
+    linked = len(ec.labels) > _MOST_EMBEDDED
+    caption = "Static figure for download" + (", as the matrix above." if linked else ".")
+    return [*figures, Figure("groupec", "Mean EC", caption, svg, linked=linked)]
 
 
 def _group_view(
@@ -500,7 +504,9 @@ def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) ->
         span = (high - low) or 1.0
         dots = tuple(
             Dot(str(row["participant_id"]), number(value), 100 * (value - low) / span,
-                str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
+                str(row.get("verdict", "unknown")),
+                f"{row['participant_id']}.html" if len(finite) <= _MOST_NAMED or
+                row.get("verdict") == "fail" else "")
             for value, row in finite
         )  # fmt: skip
         if number(high) == number(low):  # alike as far as is shown: in the middle
