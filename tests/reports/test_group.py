@@ -180,7 +180,11 @@ def test_of_many_pairs_those_with_the_largest_difference_are_named():
 
 def test_of_many_subjects_only_those_that_fail_have_a_link():
     rows = [
-        {"participant_id": f"sub-{n:03d}", "r2": n / 300, "verdict": "fail" if n == 7 else "pass"}
+        {
+            "participant_id": f"sub-{n:03d}",
+            "mean_fd": n / 300,
+            "verdict": "fail" if n == 7 else "pass",
+        }
         for n in range(300)
     ]
     strip = next(strip for strip in _quality_strips(rows, {}) if len(strip.dots) == 300)
