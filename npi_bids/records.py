@@ -175,6 +175,28 @@ class ObservationFields(TypedDict):
     delay_over_var: float
     noise: float
     noise_evidence: float
+    delays: Mapping[str, Sequence[float]] | None
+    log_widths: Sequence[float]
+    width_evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class DelayPrior:
+    """Normal prior of the delays of regions, in samples.
+
+    Attributes
+    ----------
+    mean, sd
+        Mean and standard deviation of each region.
+    """
+
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    @property
+    def spread(self) -> float:
+        """Root mean square deviation of the delays from their mean over regions."""
+        return float(np.sqrt(np.var(self.mean) + np.mean(np.square(self.sd))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +226,13 @@ class Observation:
         Variance of white measurement noise over that of the signals in the band.
     noise_evidence
         Log likelihood that the noise adds (nats); NaN without a common gain.
+    delays
+        Prior of the delays from a map of delays; None if all regions share one, of mean 0.
+    log_widths
+        Logarithm of the width of the haemodynamic response of each region, relative to the common
+        one; empty if responses have equal widths.
+    width_evidence
+        Log posterior that these widths add (nats); NaN where they were not tested.
     """
 
     gain: bool
@@ -217,6 +246,9 @@ class Observation:
     delay_over_var: float = float("nan")
     noise: float = 0.0
     noise_evidence: float = float("nan")
+    delays: DelayPrior | None = None
+    log_widths: tuple[float, ...] = ()
+    width_evidence: float = float("nan")
 
     @property
     def is_plain(self) -> bool:
@@ -239,6 +271,11 @@ class Observation:
             delay_over_var=float(fields["delay_over_var"]),
             noise=float(fields["noise"]),
             noise_evidence=float(fields["noise_evidence"]),
+            delays=None
+            if (delays := fields.get("delays")) is None
+            else DelayPrior(tuple(delays["mean"]), tuple(delays["sd"])),
+            log_widths=tuple(fields.get("log_widths", ())),
+            width_evidence=float(fields.get("width_evidence", float("nan"))),
         )
 
 

@@ -129,13 +129,14 @@ class ObservedOU(VAR):
         chosen one is made stronger, up to that, as long as no stable process fits.
         """
         windows = reverse_time(windows) if reverse else windows
-        starts = self._starts(reverse=reverse)
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
         fixed = even, odd = tuple(part * rate**2 for part in precision.of_drift(len(windows)))
         while True:
             try:
-                surrogate = self._refit_stable(windows, (even, odd), starts)
+                surrogate = self._refit_stable(
+                    windows, (even, odd), self._starts(reverse=reverse), reverse=reverse
+                )
                 if (even, odd) != fixed:
                     _LOGGER.warning(
                         "No stable process fits with the prior that maps for tests over subjects "
@@ -173,7 +174,12 @@ class ObservedOU(VAR):
         )
 
     def _refit_stable(
-        self, windows: Windows, precision: tuple[float, float], starts: Sequence[SpectralFit]
+        self,
+        windows: Windows,
+        precision: tuple[float, float],
+        starts: Sequence[SpectralFit],
+        *,
+        reverse: bool,
     ) -> ObservedOU:
         """Return the fit from the first start that leads to a stable process.
 
@@ -184,7 +190,7 @@ class ObservedOU(VAR):
         runs, failure = restore_runs(windows), ""
         for start in starts:
             try:
-                fitted = refit_with_delays(runs, windows.tr, choice, start)
+                fitted = refit_with_delays(runs, windows.tr, choice, start, reverse=reverse)
                 return _build_surrogate(windows, fitted)
             except (SurrogateError, LinAlgError) as error:
                 failure = str(error)
@@ -427,6 +433,8 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("delay_over_var", choice.delay_over_var),
         ("measurement_noise", choice.noise),
         ("noise_evidence", choice.noise_evidence),
+        ("response_width_sd", float(np.std(choice.log_widths)) if choice.log_widths else 0.0),
+        ("response_width_evidence", choice.width_evidence),
         ("precision_symmetric_relative", choice.precision[0]),
         ("precision_antisymmetric_relative", choice.precision[1]),
     )

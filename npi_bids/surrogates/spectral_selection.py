@@ -22,6 +22,7 @@ from npi_bids.surrogates.cross_spectra import (
 from npi_bids.surrogates.measurement_noise import estimate_noise
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.response_width import change_widths, estimate_widths, width_ratio
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.spectral import (
@@ -45,6 +46,7 @@ MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of conne
 # what all of it would imply, and the evidence (nats) that delays need.
 _INFORMATION_SHARE, _EVIDENCE_GATE = 0.25, 12.0
 _NOISE_GATE = 12.0  # evidence (nats) that measurement noise needs
+_WIDTH_GATE = 30.0  # evidence (nats) that responses of different widths need
 _MIN_BINS = 4  # frequency bins that a passband must hold
 # Regions above which what delays and connections share is kept in single precision, and how many
 # rows of it are worked on at a time: it has as many numbers as there are regions, to the third.
@@ -212,6 +214,10 @@ def refit_observation(
     start
         Initial fit; if None, uncoupled regions.
     """
+    if len(choice.log_widths) not in (0, runs[0].data.shape[1]):  # those of a subset of regions
+        equal = replace(choice, log_widths=())
+        chooser = _Chooser(runs, tr, delays=choice.delay_sd > 0, choice=equal)
+        return chooser.refit(chooser.estimate_all_widths(choice), start)
     chooser = _Chooser(runs, tr, delays=choice.delay_sd > 0, choice=choice)
     return chooser.refit(choice, start)
 
@@ -221,6 +227,8 @@ def refit_with_delays(
     tr: float,
     choice: Observation,
     start: SpectralFit,
+    *,
+    reverse: bool = False,
 ) -> ObservationModel:
     """Fit with an observation model chosen before, and with the delays of the start held fixed.
 
@@ -234,8 +242,11 @@ def refit_with_delays(
         The observation model to keep.
     start
         Initial process, and the delays.
+    reverse
+        Whether time is reversed in the runs, which reverses the phase of the responses.
     """
-    return _Chooser(runs, tr, delays=False, choice=choice).refit_with_delays(choice, start)
+    chooser = _Chooser(runs, tr, delays=False, choice=choice, reverse=reverse)
+    return chooser.refit_with_delays(choice, start)
 
 
 class _Chooser:
@@ -249,13 +260,16 @@ class _Chooser:
         delays: bool,
         choice: Observation | None = None,
         band: tuple[float, float] | None = None,
+        reverse: bool = False,
     ) -> None:
         spectra = cross_spectra(runs)
+        self.reverse = reverse
         self.band = choice.band if choice else band or spectra.band()
         self.runs, self.tr, self.delays = runs, tr, delays
         self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
         self.noise = choice.noise if choice else 0.0
-        self.spectra = self.measured.without_noise(self.noise)
+        self.log_widths = np.array(choice.log_widths if choice else ())
+        self.spectra = self._undo_noise_and_widths(self.measured)
         self.n_samples = spectra.n_samples
         self.prior = SpectralPrior(
             precision=_START_PRECISIONS,
@@ -264,6 +278,18 @@ class _Chooser:
             rate=_RATE * tr,
         )
         self.autoregression = choice.own if choice else _START_AUTOREGRESSIONS[1]
+
+    def _undo_noise_and_widths(self, spectra: CrossSpectra) -> CrossSpectra:
+        """Return spectra without the measurement noise and the widths that were found."""
+        spectra = spectra.without_noise(self.noise)
+        if not self.log_widths.size:
+            return spectra
+        return change_widths(spectra, -self._log_ratio(spectra.frequency))
+
+    def _log_ratio(self, frequency: Array) -> Complex:
+        """Return the spectra of the responses relative to the common one, as logarithms."""
+        log_ratio, _ = width_ratio(self.log_widths, frequency / self.tr)
+        return log_ratio.conj() if self.reverse else log_ratio
 
     def choose(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
         """Return the chosen observation model, and a fit from which to continue."""
@@ -278,6 +304,10 @@ class _Chooser:
         prior = replace(self.prior, gain=has_gain)
         noise_evidence = self._find_noise() if has_gain else math.nan
         prior, fit, model = self._choose_precisions(prior, fit)
+        width_evidence = self._find_widths(prior, fit) if has_gain else math.nan
+        if self.log_widths.size:
+            fit = self._fit(prior, fit, _ITERATIONS[0])
+            prior, fit, model = self._choose_precisions(prior, fit)
         choice = Observation(
             has_gain,
             gain_evidence,
@@ -288,6 +318,8 @@ class _Chooser:
             self.autoregression,
             noise=self.noise,
             noise_evidence=noise_evidence,
+            log_widths=tuple(self.log_widths.tolist()),
+            width_evidence=width_evidence,
         )
         if not self.delays:
             return choice, fit
@@ -318,8 +350,36 @@ class _Chooser:
         )
         if estimate.evidence > _NOISE_GATE:
             self.noise = estimate.share
-            self.spectra = self.measured.without_noise(self.noise)
+            self.spectra = self._undo_noise_and_widths(self.measured)
         return estimate.evidence
+
+    def _find_widths(
+        self, prior: SpectralPrior, fit: SpectralFit, gate: float = _WIDTH_GATE
+    ) -> float:
+        """Take widths of the responses out of the spectra if they differ; return the evidence."""
+        usable = np.isin(self.measured.frequency, self.spectra.frequency)
+        estimate = estimate_widths(
+            self.spectra,
+            prior,
+            fit,
+            self.tr,
+            signal_share=self.spectra.n_ordinates / self.measured.n_ordinates[usable],
+            start_autoregression=self.autoregression,
+        )
+        if estimate is None:
+            return math.nan
+        if estimate.evidence > gate:
+            self.log_widths = estimate.log_widths
+            self.spectra = self._undo_noise_and_widths(self.measured)
+        return estimate.evidence
+
+    def estimate_all_widths(self, choice: Observation) -> Observation:
+        """Return a choice made on a subset of the regions with the widths of all of them."""
+        prior = replace(
+            self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
+        )
+        self._find_widths(prior, self._fit(prior, None, _ITERATIONS[0]), -math.inf)
+        return replace(choice, log_widths=tuple(self.log_widths.tolist()))
 
     def _choose_delays(
         self, choice: Observation, prior: SpectralPrior, fit: SpectralFit, model: FittedModel
@@ -395,7 +455,7 @@ class _Chooser:
         for part in parts:
             training = [run for other in parts if other is not part for run in other]
             training_spectra, test_spectra = (
-                cross_spectra(side, self.n_bins).within(self.band).without_noise(self.noise)
+                self._undo_noise_and_widths(cross_spectra(side, self.n_bins).within(self.band))
                 for side in (training, part)
             )
             likelihoods = []
@@ -442,7 +502,8 @@ class _Chooser:
         return fits[best]
 
     def _build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
-        return FittedModel(self._problem(prior), fit, self.measured, self.noise)
+        log_ratio = self._log_ratio(self.measured.frequency) if self.log_widths.size else None
+        return FittedModel(self._problem(prior), fit, self.measured, self.noise, log_ratio)
 
 
 def _var_log_likelihood(training: Sequence[RegionSeries], test: CrossSpectra) -> float:
@@ -474,6 +535,9 @@ class FittedModel:
         Spectra of the signals.
     noise
         Share of white noise in the mean power of each region.
+    log_ratio
+        Shape (n_bins of ``measured``, n_regions); logarithm of the spectra of the responses
+        relative to the common one; None if they are equal.
     """
 
     def __init__(
@@ -482,6 +546,7 @@ class FittedModel:
         fit: SpectralFit,
         measured: CrossSpectra,
         noise: float = 0.0,
+        log_ratio: Complex | None = None,
     ) -> None:
         self.drift, self.diffusion, self.delays = fit.drift, fit.diffusion, fit.delays
         self.frequency, self.share = problem.frequency, problem.share
@@ -490,7 +555,7 @@ class FittedModel:
         self.transition, self.innovation = process.transition, process.innovation
         self.stationary: Array = solve_discrete_lyapunov(self.transition.T, self.innovation)
         self.filter, self.inverse, self.power = self._state_spectra(self.frequency)
-        self.measured, self.noise = measured, noise
+        self.measured, self.noise, self.log_ratio = measured, noise, log_ratio
         self._gain = problem.estimate_gain(fit)
 
     def _state_spectra(self, frequency: Array) -> tuple[Complex, Complex, Complex]:
@@ -512,6 +577,8 @@ class FittedModel:
             return self._gain
         state = np.einsum("kii->ki", self._state_spectra(self.measured.frequency)[2]).real
         signal = np.einsum("kii->ki", self.measured.power).real - self.noise_power
+        if self.log_ratio is not None:
+            signal = signal / np.exp(2 * self.log_ratio.real)
         gain: Array = np.maximum((signal / state).mean(axis=1), 0.0)
         gain[np.isin(self.measured.frequency, self.frequency)] = self._gain
         return gain
@@ -535,7 +602,10 @@ class FittedModel:
         phase = np.exp(1j * self.measured.frequency[:, None] * self.delays)
         power = self._state_spectra(self.measured.frequency)[2]
         power = power * phase[:, :, None] * phase.conj()[:, None, :] * self.gain[:, None, None]
-        return replace(self.measured, power=power + np.diag(self.noise_power))
+        signal = replace(self.measured, power=power)
+        if self.log_ratio is not None:
+            signal = change_widths(signal, self.log_ratio)
+        return replace(signal, power=signal.power + np.diag(self.noise_power))
 
 
 def evidence_precision(model: FittedModel, previous: tuple[float, float]) -> tuple[float, float]:

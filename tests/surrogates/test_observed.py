@@ -212,11 +212,12 @@ def test_a_fit_that_ends_in_a_growing_process_is_made_again_from_the_fitted_one(
     refit = observed.refit_with_delays
     starts = []
 
-    def grow_if_unconnected(runs, tr, choice, start):
+    def grow_if_unconnected(runs, tr, choice, start, **direction):
+        assert direction == {"reverse": reverse}
         starts.append(start.drift)
         if len(starts) == 1:
             raise SurrogateError("is not stable")
-        return refit(runs, tr, choice, start)
+        return refit(runs, tr, choice, start, **direction)
 
     monkeypatch.setattr(observed, "refit_with_delays", grow_if_unconnected)
     again = model.without_prior(windows, reverse=reverse)
