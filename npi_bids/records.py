@@ -176,6 +176,8 @@ class ObservationFields(TypedDict):
     noise: float
     noise_evidence: float
     delays: Mapping[str, Sequence[float]] | None
+    map_spread: float
+    map_coefficients: Sequence[float]
     log_widths: Sequence[float]
     width_evidence: float
 
@@ -192,6 +194,11 @@ class DelayPrior:
 
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Sequence[float]] | None) -> DelayPrior | None:
+        """Return the prior from its fields, as stored in JSON; None where there is none."""
+        return fields and cls(tuple(fields["mean"]), tuple(fields["sd"]))
 
     @property
     def spread(self) -> float:
@@ -228,6 +235,9 @@ class Observation:
         Log likelihood that the noise adds (nats); NaN without a common gain.
     delays
         Prior of the delays from a map of delays; None if all regions share one, of mean 0.
+    map_spread, map_coefficients
+        Spread of the delays about the map, and change with one standard deviation of each of its
+        covariates (s); NaN and empty without a map.
     log_widths
         Logarithm of the width of the haemodynamic response of each region, relative to the common
         one; empty if responses have equal widths.
@@ -247,6 +257,8 @@ class Observation:
     noise: float = 0.0
     noise_evidence: float = float("nan")
     delays: DelayPrior | None = None
+    map_spread: float = float("nan")
+    map_coefficients: tuple[float, ...] = ()
     log_widths: tuple[float, ...] = ()
     width_evidence: float = float("nan")
 
@@ -271,9 +283,9 @@ class Observation:
             delay_over_var=float(fields["delay_over_var"]),
             noise=float(fields["noise"]),
             noise_evidence=float(fields["noise_evidence"]),
-            delays=None
-            if (delays := fields.get("delays")) is None
-            else DelayPrior(tuple(delays["mean"]), tuple(delays["sd"])),
+            delays=DelayPrior.from_fields(fields.get("delays")),
+            map_spread=float(fields.get("map_spread", float("nan"))),
+            map_coefficients=tuple(fields.get("map_coefficients", ())),
             log_widths=tuple(fields.get("log_widths", ())),
             width_evidence=float(fields.get("width_evidence", float("nan"))),
         )

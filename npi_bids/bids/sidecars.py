@@ -341,6 +341,17 @@ class PretrainedOrigin(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DelayMapOrigin(Record):
+    """The map of delays that was known for the regions of a model."""
+
+    file: str = entry("Name of its file.", default="")
+    digest: str = entry("Short hash of the file.", default="")
+    columns: tuple[str, ...] = entry(
+        "Its columns; Training.DelayMapUsed states whether the delays follow it.", default=()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpectedAccuracy(Record):
     """Accuracy of simulated maps with comparable quality metrics; null where there are none."""
 
@@ -368,6 +379,9 @@ class FittedModel(Record):
     perturbation: Perturbation = entry("How the surrogate was perturbed.")
     pretrained: PretrainedOrigin | None = entry(
         "The surrogate of a group that the model was shrunk towards.", default=None, omit=True
+    )
+    delay_map: DelayMapOrigin | None = entry(
+        "What was known of the delays of regions.", default=None, omit=True
     )
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")

@@ -22,8 +22,13 @@ from npi_bids.errors import SurrogateError
 from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
+from npi_bids.surrogates.delay_map import DelayMap, WeighedMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
-from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
+from npi_bids.surrogates.ou_model_selection import (
+    regions_of_subset,
+    subset_regions,
+    time_stretches,
+)
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
@@ -115,7 +120,7 @@ class ObservedOU(VAR):
             return None
         undelayed = replace(
             self,
-            observation=replace(self.observation, delay_sd=0.0),
+            observation=replace(self.observation, delay_sd=0.0, delays=None),
             delays=np.zeros_like(self.delays),
         )
         return fit_observed(windows, like=undelayed)
@@ -272,7 +277,7 @@ def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> Obser
 def find_observation(
     windows: Windows,
     *,
-    delays: bool,
+    delays: bool | DelayMap,
     gain: bool,
     best: float,
     lagged: bool = True,
@@ -290,7 +295,8 @@ def find_observation(
     windows
         Windows of the signals.
     delays, gain
-        Whether regions may have delays, and whether they may share a gain.
+        Whether regions may have delays, or what is known of them; and whether they may share a
+        gain.
     best
         Held-out one-step error, relative to the variance, that the fit must undercut.
     lagged
@@ -305,16 +311,22 @@ def find_observation(
         None if neither delays nor a gain is chosen, or if held-out stretches do not ask for them.
     """
     subset = subset_regions(windows)
+    delay_map = delays if isinstance(delays, DelayMap) else None
+    known = delay_map.take(regions_of_subset(windows.target.shape[1])) if delay_map else delays
     try:
         candidate = fit_observed(
-            subset, delays=delays, gain=None if gain else False, passband=passband
+            subset, delays=known, gain=None if gain else False, passband=passband
         )
         # A named passband is a request: what the other frequencies would predict does not count.
         if passband is None and not _is_supported(candidate, subset, best, lagged=lagged):
             return None
         if subset is windows:
             return candidate
-        model = refit_observation(restore_runs(windows), windows.tr, candidate.observation)
+        choice = candidate.observation
+        if delay_map is not None and choice.delays is not None:
+            weighed = WeighedMap(choice.map_spread, choice.map_coefficients, choice.delay_evidence)
+            choice = replace(choice, delays=delay_map.apply(weighed, windows.tr))
+        model = refit_observation(restore_runs(windows), windows.tr, choice)
         return _build_surrogate(windows, model)
     except (SurrogateError, LinAlgError) as error:  # no such process exists
         if passband is not None:
@@ -345,7 +357,7 @@ def _tolerance(choice: Observation, n_values: int) -> float:
 def fit_observed(
     windows: Windows,
     *,
-    delays: bool = True,
+    delays: bool | DelayMap = True,
     gain: bool | None = None,
     passband: tuple[float, float] | None = None,
     like: ObservedOU | None = None,
@@ -437,6 +449,21 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("response_width_evidence", choice.width_evidence),
         ("precision_symmetric_relative", choice.precision[0]),
         ("precision_antisymmetric_relative", choice.precision[1]),
+    )
+
+
+def describe_delay_map(
+    fitted: ObservedOU | None, delay_map: DelayMap
+) -> tuple[tuple[str, float], ...]:
+    """Return whether delays follow a map, and how, by name, for the training log."""
+    choice = fitted.observation if fitted else None
+    if choice is None or choice.delays is None:
+        return (("delay_map_used", 0.0),)
+    coefficients = zip(delay_map.names, choice.map_coefficients, strict=True)
+    return (
+        ("delay_map_used", 1.0),
+        ("delay_spread_about_map", choice.map_spread),
+        *((f"delay_by_{name}", coefficient) for name, coefficient in coefficients),
     )
 
 

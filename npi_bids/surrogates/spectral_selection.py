@@ -19,6 +19,7 @@ from npi_bids.surrogates.cross_spectra import (
     cross_spectra,
     split_runs,
 )
+from npi_bids.surrogates.delay_map import DelayMap, weigh_delay_map
 from npi_bids.surrogates.measurement_noise import estimate_noise
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
@@ -45,6 +46,9 @@ MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of conne
 # Share of the information on the delays that is used, since their errors are 1.3 to 2 times
 # what all of it would imply, and the evidence (nats) that delays need.
 _INFORMATION_SHARE, _EVIDENCE_GATE = 0.25, 12.0
+# A map that was fixed before is not fitted, so that less evidence shows that it holds: over no
+# delays, and over delays that are estimated without it.
+_MAP_GATE = 3.0
 _NOISE_GATE = 12.0  # evidence (nats) that measurement noise needs
 _WIDTH_GATE = 30.0  # evidence (nats) that responses of different widths need
 _MIN_BINS = 4  # frequency bins that a passband must hold
@@ -89,7 +93,7 @@ def choose_observation(
     runs: Sequence[RegionSeries],
     tr: float,
     *,
-    delays: bool = True,
+    delays: bool | DelayMap = True,
     gain: bool | None = None,
     passband: tuple[float, float] | None = None,
 ) -> ObservationModel:
@@ -106,7 +110,8 @@ def choose_observation(
     tr
         Sampling period (s).
     delays
-        Whether regions may have delays; never with fewer than ten regions.
+        Whether regions may have delays, or what is known of them; never with fewer than ten
+        regions.
     gain
         Whether there is a common gain; if None, the likelihood decides.
     passband
@@ -120,7 +125,8 @@ def choose_observation(
     n_regions = runs[0].data.shape[1]
     enough = n_regions >= MIN_OBSERVATION_REGIONS
     band = None if passband is None else _band_in_radians(passband, tr)
-    chooser = _Chooser(runs, tr, delays=delays and enough, band=band)
+    chooser = _Chooser(runs, tr, delays=bool(delays) and enough, band=band)
+    chooser.delay_map = delays if isinstance(delays, DelayMap) else None
     if passband is not None:
         _check_bins(passband, tr, len(chooser.spectra.frequency), chooser.n_bins)
     return chooser.refit(*chooser.choose(gain))
@@ -264,6 +270,7 @@ class _Chooser:
     ) -> None:
         spectra = cross_spectra(runs)
         self.reverse = reverse
+        self.delay_map: DelayMap | None = None
         self.band = choice.band if choice else band or spectra.band()
         self.runs, self.tr, self.delays = runs, tr, delays
         self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
@@ -375,9 +382,7 @@ class _Chooser:
 
     def estimate_all_widths(self, choice: Observation) -> Observation:
         """Return a choice made on a subset of the regions with the widths of all of them."""
-        prior = replace(
-            self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
-        )
+        prior = self._prior_of(choice)
         self._find_widths(prior, self._fit(prior, None, _ITERATIONS[0]), -math.inf)
         return replace(choice, log_widths=tuple(self.log_widths.tolist()))
 
@@ -387,33 +392,75 @@ class _Chooser:
         """Add delays to the choice if the evidence and the held-out stretches ask for them."""
         information = _INFORMATION_SHARE * delay_information(model, prior.precision)
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
-        delayed = replace(fit, delays=shrunk)
-        over_plain = over_var = math.nan
+        choice = replace(choice, delay_evidence=evidence)
+        candidates = []
         if evidence >= _EVIDENCE_GATE:
-            over_plain, over_var = self._delay_benefit(delayed, replace(prior, delay_sd=delay_sd))
-        if not over_plain > 0:
-            delay_sd, delayed = 0.0, replace(fit, delays=np.zeros_like(shrunk))
-        choice = replace(
+            delayed = replace(choice, delay_sd=delay_sd)
+            candidates.append((delayed, replace(fit, delays=shrunk)))
+        if self.delay_map is not None:
+            # Delays that differ from the map must not pass a lower gate because there is one.
+            mapped = self._follow_map(choice, prior, fit, information, max(evidence, 0.0))
+            candidates = [*mapped, *candidates]
+        for candidate, start in candidates:
+            over_plain, over_var = self._delay_benefit(start, self._prior_of(candidate))
+            choice = replace(choice, delay_benefit=over_plain, delay_over_var=over_var)
+            if over_plain > 0:
+                return replace(candidate, delay_benefit=over_plain, delay_over_var=over_var), start
+        return choice, replace(fit, delays=np.zeros_like(shrunk))
+
+    def _follow_map(
+        self,
+        choice: Observation,
+        prior: SpectralPrior,
+        fit: SpectralFit,
+        information: Array,
+        least: float,
+    ) -> list[tuple[Observation, SpectralFit]]:
+        """Return the choice and the start of a fit with the map of delays, if it agrees.
+
+        Precisions are chosen anew, since delays from a map leave more of the direction.
+        """
+        if self.delay_map is None:
+            return []
+        weighed = weigh_delay_map(self.delay_map, fit.delays, information, self.tr)
+        if weighed.evidence < least + _MAP_GATE:
+            return []
+        delays = self.delay_map.apply(weighed, self.tr)
+        prior = replace(prior, delay_sd=delays.spread, delays=delays)
+        start = self._fit(prior, replace(fit, delays=np.array(delays.mean)), _ITERATIONS[0])
+        prior, start, _ = self._choose_precisions(prior, start)
+        mapped = replace(
             choice,
-            delay_sd=delay_sd,
-            delay_evidence=evidence,
-            delay_benefit=over_plain,
-            delay_over_var=over_var,
+            precision=prior.precision,
+            delay_sd=delays.spread,
+            delay_evidence=weighed.evidence,
+            delays=delays,
+            map_spread=weighed.spread,
+            map_coefficients=weighed.coefficients,
         )
-        return choice, delayed
+        return [(mapped, start)]
+
+    def _prior_of(self, choice: Observation) -> SpectralPrior:
+        """Return the prior of the fits with an observation model."""
+        return replace(
+            self.prior,
+            gain=choice.gain,
+            precision=choice.precision,
+            delay_sd=choice.delay_sd,
+            delays=choice.delays,
+        )
 
     def refit(self, choice: Observation, start: SpectralFit | None) -> ObservationModel:
         """Fit a chosen observation model, with standard errors."""
-        prior = replace(
-            self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
-        )
+        prior = self._prior_of(choice)
         fit = self._fit(prior, start, _ITERATIONS[2])
         model = self._build_model(fit, prior)
         delay_covariance: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
         delay_errors = np.full(self.spectra.n_regions, np.nan)
         if choice.delay_sd:
             information = _INFORMATION_SHARE * delay_information(model, prior.precision)
-            information += np.eye(len(information)) / choice.delay_sd**2
+            _, delay_sd = prior.deviate(fit.delays)
+            information += np.eye(len(information)) / np.square(delay_sd)
             delay_covariance = np.linalg.inv(information).astype(np.float64)
             delay_errors = np.sqrt(np.diag(delay_covariance))
         errors = transition_errors(model, prior.precision, delay_covariance)
@@ -448,7 +495,7 @@ class _Chooser:
             part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
         ]
         plain, undelayed = (
-            replace(prior, delay_sd=0.0),
+            replace(prior, delay_sd=0.0, delays=None),
             replace(delayed, delays=0 * delayed.delays),
         )
         over_plain, over_var = 0.0, math.nan if prior.gain else 0.0

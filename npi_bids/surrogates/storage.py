@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import replacing
+from npi_bids.io.files import digest, replacing
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate, TrainSettings
@@ -437,12 +436,6 @@ def describe_origin(path: Path, *, subject: str) -> dict[str, object]:
         "halves, by their deviations from the map of the group, are measured without the "
         "subject's own part of the group.",
     }
-
-
-def digest(path: Path) -> str:
-    """Return a short hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def check_compatibility(
