@@ -39,6 +39,7 @@ from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
     choose_observation,
+    describe_fit,
     refit_observation,
     refit_with_delays,
 )
@@ -395,6 +396,26 @@ def fit_observed(
             f"The process observed through delays and a gain cannot be fitted: {error}. Use "
             "--delays none and --gain none."
         ) from error
+
+
+def build_observed(
+    windows: Windows, choice: Observation, fit: SpectralFit, delay_errors: Array
+) -> ObservedOU:
+    """Return the surrogate of a process that was fitted elsewhere, with delays that are known.
+
+    Parameters
+    ----------
+    windows
+        Windows of the signals.
+    choice
+        The observation model.
+    fit
+        The process in the units of the signals, and the delays.
+    delay_errors
+        Shape (n_regions,); standard errors of the delays, in samples.
+    """
+    model = describe_fit(restore_runs(windows), windows.tr, choice, fit, delay_errors)
+    return _build_surrogate(windows, model)
 
 
 def _build_surrogate(windows: Windows, fitted: ObservationModel) -> ObservedOU:

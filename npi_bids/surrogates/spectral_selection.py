@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from npi_bids.surrogates.cross_spectra import (
     adjoint,
     choose_n_bins,
     cross_spectra,
+    pool_spectra,
     split_runs,
 )
 from npi_bids.surrogates.delay_map import DelayMap, weigh_delay_map
@@ -255,6 +256,73 @@ def refit_with_delays(
     return chooser.refit_with_delays(choice, start)
 
 
+def describe_fit(
+    runs: Sequence[RegionSeries],
+    tr: float,
+    choice: Observation,
+    fit: SpectralFit,
+    delay_errors: Array,
+) -> ObservationModel:
+    """Return the model of a fit that was made elsewhere, with delays that are known.
+
+    Parameters
+    ----------
+    runs
+        Series of the same regions, all of them covered.
+    tr
+        Sampling period (s).
+    choice
+        The observation model.
+    fit
+        The process, in the units of the series, and the delays.
+    delay_errors
+        Shape (n_regions,); standard errors of the delays, in samples.
+    """
+    chooser = _Chooser(runs, tr, delays=False, choice=choice)
+    model = chooser.build_model(fit, replace(chooser.prior, gain=choice.gain))
+    covariance = np.diag(np.square(delay_errors))
+    errors = transition_errors(model, choice.precision, covariance)
+    fixed_delays = transition_errors(model, choice.precision, 0 * covariance)
+    delay_share = 1 - (fixed_delays / errors) ** 2
+    return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
+
+
+def choose_pooled_observation(
+    folds: Sequence[CrossSpectra], tr: float, *, gain: bool | None = None
+) -> Observation:
+    """Choose the observation model that the subjects of a group share.
+
+    Parameters
+    ----------
+    folds
+        Spectra of each part of the group, of all frequencies and the same regions; each part is
+        held out once.
+    tr
+        Sampling period (s).
+    gain
+        As in :func:`choose_observation`.
+    """
+    return _PooledChooser(folds, tr).choose(gain)[0]
+
+
+def refit_pooled_observation(
+    folds: Sequence[CrossSpectra], tr: float, choice: Observation
+) -> ObservationModel:
+    """Fit an observation model chosen for some regions of a group to all of them.
+
+    Parameters
+    ----------
+    folds, tr
+        As in :func:`choose_pooled_observation`.
+    choice
+        Its result.
+    """
+    if len(choice.log_widths) in (0, folds[0].n_regions):
+        return _PooledChooser(folds, tr, choice).refit(choice, None)
+    chooser = _PooledChooser(folds, tr, replace(choice, log_widths=()))
+    return chooser.refit(chooser.estimate_all_widths(choice), None)
+
+
 class _Chooser:
     """Fits candidate observation models to the series of one subject."""
 
@@ -267,8 +335,9 @@ class _Chooser:
         choice: Observation | None = None,
         band: tuple[float, float] | None = None,
         reverse: bool = False,
+        spectra: CrossSpectra | None = None,
     ) -> None:
-        spectra = cross_spectra(runs)
+        spectra = spectra or cross_spectra(runs)
         self.reverse = reverse
         self.delay_map: DelayMap | None = None
         self.band = choice.band if choice else band or spectra.band()
@@ -336,7 +405,7 @@ class _Chooser:
         self, prior: SpectralPrior, fit: SpectralFit
     ) -> tuple[SpectralPrior, SpectralFit, FittedModel]:
         """Iterate the precisions of highest evidence with the fit; also return the last model."""
-        model = self._build_model(fit, prior)
+        model = self.build_model(fit, prior)
         for _ in range(_MAX_ROUNDS):
             previous, precision = prior.precision, evidence_precision(model, prior.precision)
             prior = replace(prior, precision=precision)
@@ -344,7 +413,7 @@ class _Chooser:
             if change < _PRECISION_TOLERANCE:
                 break
             fit = self._fit(prior, fit, _ITERATIONS[1])
-            model = self._build_model(fit, prior)
+            model = self.build_model(fit, prior)
         return prior, fit, model
 
     def _find_noise(self) -> float:
@@ -454,7 +523,7 @@ class _Chooser:
         """Fit a chosen observation model, with standard errors."""
         prior = self._prior_of(choice)
         fit = self._fit(prior, start, _ITERATIONS[2])
-        model = self._build_model(fit, prior)
+        model = self.build_model(fit, prior)
         delay_covariance: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
         delay_errors = np.full(self.spectra.n_regions, np.nan)
         if choice.delay_sd:
@@ -476,7 +545,7 @@ class _Chooser:
         aligned = self.spectra.without_delays(start.delays)
         fit = self._problem(prior, spectra=aligned).fit(start, _ITERATIONS[2])
         fit = replace(fit, delays=start.delays)
-        model = self._build_model(fit, prior)
+        model = self.build_model(fit, prior)
         errors = transition_errors(model, prior.precision, np.zeros_like(fit.drift))
         unknown = np.full_like(errors, np.nan)
         return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
@@ -491,19 +560,15 @@ class _Chooser:
         over_var
             Over a VAR of one lag, whose dynamics are discrete; NaN where the gain is free.
         """
-        parts = [
-            part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
-        ]
         plain, undelayed = (
             replace(prior, delay_sd=0.0, delays=None),
             replace(delayed, delays=0 * delayed.delays),
         )
         over_plain, over_var = 0.0, math.nan if prior.gain else 0.0
-        for part in parts:
-            training = [run for other in parts if other is not part for run in other]
+        for part in self._held_out_parts():
             training_spectra, test_spectra = (
-                self._undo_noise_and_widths(cross_spectra(side, self.n_bins).within(self.band))
-                for side in (training, part)
+                self._undo_noise_and_widths(side.within(self.band))
+                for side in (part.training, part.test)
             )
             likelihoods = []
             for fold_prior, start in ((prior, delayed), (plain, undelayed)):
@@ -514,8 +579,22 @@ class _Chooser:
                     self._problem(fold_prior, spectra=test_spectra).log_likelihood(fit)
                 )
             over_plain += likelihoods[0] - likelihoods[1]
-            over_var += likelihoods[0] - _var_log_likelihood(training, test_spectra)
+            over_var += likelihoods[0] - whittle_log_likelihood(
+                test_spectra, part.var_weights, part.var_innovation
+            )
         return over_plain, over_var
+
+    def _held_out_parts(self) -> Iterator[_HeldOutPart]:
+        """Yield consecutive parts of the runs, with the spectra of the others and a VAR of them."""
+        parts = [
+            part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
+        ]
+        for part in parts:
+            training = [run for other in parts if other is not part for run in other]
+            yield _HeldOutPart(
+                *(cross_spectra(side, self.n_bins) for side in (training, part)),
+                *_fit_var(training),
+            )
 
     def _problem(
         self,
@@ -548,13 +627,14 @@ class _Chooser:
         self.autoregression = starts[best][0]
         return fits[best]
 
-    def _build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
+    def build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
+        """Return a fit with the spectra that it expects."""
         log_ratio = self._log_ratio(self.measured.frequency) if self.log_widths.size else None
         return FittedModel(self._problem(prior), fit, self.measured, self.noise, log_ratio)
 
 
-def _var_log_likelihood(training: Sequence[RegionSeries], test: CrossSpectra) -> float:
-    """Return the log likelihood of spectra under a ridge VAR of one lag, fitted to other runs."""
+def _fit_var(training: Sequence[RegionSeries]) -> tuple[Array, Array]:
+    """Return weights and covariance of the innovations of a ridge VAR of one lag."""
     consecutive = [np.flatnonzero(run.keep[:-1] & run.keep[1:]) for run in training]
     past, future = (
         np.concatenate(
@@ -563,8 +643,34 @@ def _var_log_likelihood(training: Sequence[RegionSeries], test: CrossSpectra) ->
         for lag in (0, 1)
     )
     fitted = fit_ridge(past, future)
-    innovation = fitted.residual.T @ fitted.residual / len(past)
-    return whittle_log_likelihood(test, fitted.weights, innovation)
+    return fitted.weights, fitted.residual.T @ fitted.residual / len(past)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HeldOutPart:
+    """Spectra of a part of the data that is held out and of the others, and a VAR of the others."""
+
+    training: CrossSpectra
+    test: CrossSpectra
+    var_weights: Array
+    var_innovation: Array
+
+
+class _PooledChooser(_Chooser):
+    """Fits candidate observation models to the spectra of a group."""
+
+    def __init__(
+        self, folds: Sequence[CrossSpectra], tr: float, choice: Observation | None = None
+    ) -> None:
+        super().__init__([], tr, delays=True, choice=choice, spectra=pool_spectra(folds))
+        self.folds = folds
+
+    def _held_out_parts(self) -> Iterator[_HeldOutPart]:
+        for fold in self.folds:
+            training = pool_spectra([other for other in self.folds if other is not fold])
+            past, cross = training.lagged_moments()
+            weights = np.linalg.solve(past, cross)
+            yield _HeldOutPart(training, fold, weights, past - weights.T @ cross)
 
 
 class FittedModel:
