@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.grades import grade
 from npi_bids.assessment.hazards import find_hazards
-from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
+from npi_bids.assessment.quality import Fit, assess_fit, split_delays, split_half, split_oriented
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
 from npi_bids.connectivity.measures import (
@@ -720,6 +720,8 @@ def _assess_quality(
         runs=runs,
     )
     quality = replace(quality, shrunk=refit.prior is not None)
+    if refit.prior is None:
+        quality = replace(quality, r_split_delays=split_delays(windows, fit.surrogate))
     if "oriented" in requested.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(runs))
     return quality

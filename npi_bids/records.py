@@ -350,6 +350,9 @@ class Quality:
     stripe_share
         Share of the variance of the map (off the diagonal) that the means of its rows or of its
         columns explain, whichever explain more.
+    r_split_delays
+        Correlation of the delays of regions that the two halves of the data show, each without a
+        map of delays; NaN where the map allows for none, or for those of a group.
     r_undelayed_antisymmetric
         Correlation of the antisymmetric part of the map with that of the map without delays; NaN
         where the map allows for none.
@@ -419,6 +422,7 @@ class Quality:
     free_run_diverged: bool = False
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
+    r_split_delays: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
     r_unshrunk: float = float("nan")
     r_unshrunk_antisymmetric: float = float("nan")

@@ -115,6 +115,13 @@ class ObservedOU(VAR):
         """Peak responses of the signals to a brief perturbation of the state."""
         return peak_responses(self.process, self.frequency, self.gain)
 
+    def estimate_delays(self, windows: Windows) -> Array | None:
+        """Return the delays that other windows show, without the map of delays."""
+        if self.observation.delay_sd == 0:
+            return None
+        unmapped = replace(self, observation=replace(self.observation, delays=None))
+        return fit_observed(windows, like=unmapped).delays
+
     def without_delays(self, windows: Windows) -> ObservedOU | None:
         """Return the process fitted without delays, with everything else kept."""
         if self.observation.delay_sd == 0:

@@ -585,7 +585,7 @@ class _Chooser:
         return over_plain, over_var
 
     def _held_out_parts(self) -> Iterator[_HeldOutPart]:
-        """Yield consecutive parts of the runs, with the spectra of the others and a VAR of them."""
+        """Yield each part of the runs with the spectra of the others and a VAR of them."""
         parts = [
             part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
         ]
@@ -648,7 +648,7 @@ def _fit_var(training: Sequence[RegionSeries]) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _HeldOutPart:
-    """Spectra of a part of the data that is held out and of the others, and a VAR of the others."""
+    """Spectra of a held-out part of the data and of the others, and a VAR of the others."""
 
     training: CrossSpectra
     test: CrossSpectra

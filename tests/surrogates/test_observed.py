@@ -77,6 +77,8 @@ def test_the_default_finds_direction_through_delays(network):
     assert accuracy(new.ec, truth)[0] > 0.88
     assert accuracy(new.ec.T, truth)[0] < 0.5
     assert new.quality.r2 > old.quality.r2
+    assert new.quality.r_split_delays > 0.9
+    assert np.isnan(old.quality.r_split_delays)
     off = ~np.eye(N, dtype=bool)
     inside = (new.measures["npilower"].matrix < truth) & (truth < new.measures["npiupper"].matrix)
     assert 0.88 < inside[off].mean() < 0.99
