@@ -120,7 +120,9 @@ def split_delays(windows: Windows, surrogate: Surrogate) -> float:
     if surrogate.region_delays is None:
         return float("nan")
     first, second = split_half(windows, surrogate.estimate_delays) or (None, None)
-    return float("nan") if first is None or second is None else pearson(first, second)
+    if first is None or second is None:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def split_oriented(runs: Sequence[RegionSeries]) -> float:

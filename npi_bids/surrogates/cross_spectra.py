@@ -100,6 +100,15 @@ class CrossSpectra:
         power: Array = np.einsum("k,kii->i", self.n_ordinates, self.power).real / self.n_samples
         return share * power
 
+    def signal_share(self, share: float) -> Array:
+        """Return the share of the power of each bin that is not white noise, shape (n_bins,)."""
+        if not share:
+            return np.ones(len(self.frequency))
+        noise = self.noise_power(share)
+        relative = np.einsum("kii,i->k", self.power, share / noise).real / self.n_regions
+        signal_share: Array = 1 - share / relative
+        return signal_share
+
     def without_noise(self, share: float) -> CrossSpectra:
         """Subtract white noise whose variance is the same share of every region's power.
 
@@ -108,9 +117,7 @@ class CrossSpectra:
         """
         if not share:
             return self
-        noise = self.noise_power(share)
-        relative = np.einsum("kii,i->k", self.power, share / noise).real / self.n_regions
-        signal_share = 1 - share / relative
+        noise, signal_share = self.noise_power(share), self.signal_share(share)
         usable = signal_share > _MIN_SIGNAL_SHARE
         power = self.power[usable] - np.diag(noise)
         return CrossSpectra(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from npi_bids.records import Array
+from npi_bids.records import Array, Mask
 from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
 from npi_bids.surrogates.spectral import INFEASIBLE, SpectralFit, SpectralPrior, SpectralProblem
 
@@ -76,6 +76,12 @@ def _canonical(frequency: Array) -> tuple[Complex, Complex]:
     return base**6 - base**16 / 6, -6j * base**7 + 16j / 6 * base**17
 
 
+def is_clear(signal_share: Array) -> Mask:
+    """Return in which bins the signal is well above the noise."""
+    clear: Mask = signal_share > _MIN_SIGNAL_SHARE
+    return clear
+
+
 def change_widths(spectra: CrossSpectra, log_ratio: Complex) -> CrossSpectra:
     """Return the spectra of responses multiplied by the exponential of ``log_ratio``.
 
@@ -122,7 +128,7 @@ def estimate_widths(
     WidthEstimate or None
         None if the signal is above the noise in too few bins.
     """
-    clear = signal_share > _MIN_SIGNAL_SHARE
+    clear = is_clear(signal_share)
     if clear.sum() < _MIN_BINS:
         return None
     inside = CrossSpectra(

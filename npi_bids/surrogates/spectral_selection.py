@@ -24,7 +24,12 @@ from npi_bids.surrogates.delay_map import DelayMap, weigh_delay_map
 from npi_bids.surrogates.measurement_noise import estimate_noise
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
-from npi_bids.surrogates.response_width import change_widths, estimate_widths, width_ratio
+from npi_bids.surrogates.response_width import (
+    change_widths,
+    estimate_widths,
+    is_clear,
+    width_ratio,
+)
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.spectral import (
@@ -357,14 +362,19 @@ class _Chooser:
 
     def _undo_noise_and_widths(self, spectra: CrossSpectra) -> CrossSpectra:
         """Return spectra without the measurement noise and the widths that were found."""
-        spectra = spectra.without_noise(self.noise)
+        usable = spectra.without_noise(self.noise)
         if not self.log_widths.size:
-            return spectra
-        return change_widths(spectra, -self._log_ratio(spectra.frequency))
+            return usable
+        log_ratio = self._log_ratio(spectra)[np.isin(spectra.frequency, usable.frequency)]
+        return change_widths(usable, -log_ratio)
 
-    def _log_ratio(self, frequency: Array) -> Complex:
-        """Return the spectra of the responses relative to the common one, as logarithms."""
-        log_ratio, _ = width_ratio(self.log_widths, frequency / self.tr)
+    def _log_ratio(self, measured: CrossSpectra) -> Complex:
+        """Return the spectra of the responses relative to the common one, as logarithms.
+
+        0 in bins of noise: what is left there is not the response, but noise that regions share.
+        """
+        log_ratio, _ = width_ratio(self.log_widths, measured.frequency / self.tr)
+        log_ratio = log_ratio * is_clear(measured.signal_share(self.noise))[:, None]
         return log_ratio.conj() if self.reverse else log_ratio
 
     def choose(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
@@ -629,7 +639,7 @@ class _Chooser:
 
     def build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
         """Return a fit with the spectra that it expects."""
-        log_ratio = self._log_ratio(self.measured.frequency) if self.log_widths.size else None
+        log_ratio = self._log_ratio(self.measured) if self.log_widths.size else None
         return FittedModel(self._problem(prior), fit, self.measured, self.noise, log_ratio)
 
 
