@@ -144,7 +144,7 @@ def draw(condition: Condition, seed: int) -> Drawn:
     sd = sampled_state.std(axis=0)
     truth = true_ec(RNNSystem(weights, tr=condition.tr), sampled_state[None], rng)
     delays = condition.delay_sd * rng.standard_normal(N_REGIONS)
-    signals = np.stack(list(_observe_regions(state, delays, condition, seed)), axis=1)
+    signals = np.stack(list(observe_regions(state, delays, condition, seed)), axis=1)
     signals = signals[first::step][: condition.n_samples]
     noise = 0.2 if condition.haemodynamic else condition.noise
     if noise:
@@ -159,10 +159,10 @@ def draw(condition: Condition, seed: int) -> Drawn:
     return Drawn(run, truth * sd[:, None] / sd, delays)
 
 
-def _observe_regions(
+def observe_regions(
     state: Array, delays: Array, condition: Condition, seed: int
 ) -> Iterator[Array]:
-    """Yield the signal of each region on the fine grid."""
+    """Yield the signal of each region on the fine grid of 0.1 s."""
     hz = np.fft.rfftfreq(2 * len(state), _FINE)
     time = np.arange(0, 40, _FINE)
     widths = 1 + condition.dispersion * np.random.default_rng([seed, 1]).standard_normal(N_REGIONS)

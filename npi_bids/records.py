@@ -198,7 +198,7 @@ class DelayPrior:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Sequence[float]] | None) -> DelayPrior | None:
         """Return the prior from its fields, as stored in JSON; None where there is none."""
-        return fields and cls(tuple(fields["mean"]), tuple(fields["sd"]))
+        return None if fields is None else cls(tuple(fields["mean"]), tuple(fields["sd"]))
 
     @property
     def spread(self) -> float:

@@ -88,9 +88,10 @@ def test_moments_are_those_of_signals_without_delays():
         truth = getattr(expected, name)
         errors = [np.abs(getattr(part, name) - truth).mean() for part in (aligned, ignoring)]
         assert errors[0] < errors[1] / 2  # ends are tapered
-    assert np.abs(aligned.cross - expected.cross.T).mean() > 2 * np.abs(
-        aligned.cross - expected.cross
-    ).mean()
+    assert (
+        np.abs(aligned.cross - expected.cross.T).mean()
+        > 2 * np.abs(aligned.cross - expected.cross).mean()
+    )
 
 
 def test_shared_delays_are_found(group):
