@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
-Sections: released fresh strong sizes wbm graphs netsim real observation delaymaps rivals. ``--slow`` adds
-Granger causality and PCMCI where statsmodels and tigramite are installed; ``rivals`` compares NPI
+Sections: released fresh strong sizes wbm graphs netsim real observation delaymaps rivals.
+``--slow`` adds Granger causality and PCMCI where statsmodels and tigramite are installed; ``rivals`` compares NPI
 with Granger causality, PCMCI, rDCM and partial correlation on every system, and needs neither.
 """
 

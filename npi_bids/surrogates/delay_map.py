@@ -67,7 +67,7 @@ class DelayMap:
         )
 
     def apply(self, weighed: WeighedMap, tr: float) -> DelayPrior:
-        """Return the prior of the delays in samples, with spread and coefficients that are known."""
+        """Return the prior of the delays in samples, with known spread and coefficients."""
         mean = self.mean + self.covariates @ np.array(weighed.coefficients)
         sd = np.hypot(self.sd, weighed.spread)
         return DelayPrior(tuple((mean / tr).tolist()), tuple((sd / tr).tolist()))

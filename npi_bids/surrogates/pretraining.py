@@ -86,7 +86,7 @@ def train_group_networks(
         folds (``1``); empty if only the linear path is needed, or if networks do not help.
     """
     support = prior_support(settings.surrogate)
-    if not support.network:
+    if not support.network or prior.delays is not None:  # networks cannot model the state
         return {}
     residual = bool(support.linear)
     parts = _pool(subjects, prior, members, residual=residual)
@@ -231,9 +231,7 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
             f"Usable data of {count_noun(len(labels), 'subject')}; pre-training needs at least "
             f"{_MIN_SUBJECTS}."
         )
-    delays = _find_delays(subjects, settings, choices)
-    if delays is not None:
-        choices = replace(choices, whitening=(), memory=())
+    choices, delays = _find_delays(subjects, settings, choices)
     n_folds = min(_MAX_FOLDS, len(labels))
     members = {label: number % n_folds for number, label in enumerate(labels)}
     folds: list[SummedMoments] = []
@@ -241,8 +239,7 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     for label, windows, covered in _cut_subject_windows(subjects, n_lags):
         folds = folds or [SummedMoments.empty(covered.size) for _ in range(n_folds)]
         fold = members[label]
-        own_delays = delays and delays.take(covered)
-        folds[fold].add(summarise(windows, choices, own_delays), covered)
+        folds[fold].add(summarise(windows, choices, delays and delays.take(covered)), covered)
         if sum(other % 2 == fold % 2 for other, *_ in validation) < _N_CHOOSING:
             validation.append((fold, windows, covered))
     total = sum_moments(folds)
@@ -263,26 +260,25 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     if support.linear == "better" and settings.linear_part != "process" and delays is None:
         is_better = errors["var"] < (1 - VAR_GAIN) * errors["process"]
         prior = replace(prior, linear_is_var=settings.linear_part == "var" or is_better)
-    networks: dict[str, Tensors] = {}
-    if delays is None:  # networks cannot model the state underlying the signals
-        networks = train_group_networks(
-            lambda: _cut_subject_windows(subjects, n_lags), prior, members, settings
-        )
+    networks = train_group_networks(
+        lambda: _cut_subject_windows(subjects, n_lags), prior, members, settings
+    )
     return Pretrained(prior, tuple(folds), members, networks, errors, variances)
 
 
 def _find_delays(
     subjects: SubjectRuns, settings: TrainSettings, choices: Choices
-) -> SharedDelays | None:
-    """Return the delays that the subjects share, if the process with delays may be fitted."""
+) -> tuple[Choices, SharedDelays | None]:
+    """Return the delays that the subjects share, and the choices, free of filters with them."""
     linear = prior_support(settings.surrogate).linear
     if linear != "better" or settings.delays == "none" or settings.linear_part == "var":
-        return None
+        return choices, None
     # Without lagged evidence a gain cannot be distinguished from instantaneous covariance.
     gain = False if settings.gain == "none" or choices.whitening else None
-    return estimate_shared_delays(
+    delays = estimate_shared_delays(
         lambda: _cut_subject_windows(subjects, settings.n_lags or 1), gain=gain
     )
+    return (choices if delays is None else replace(choices, whitening=(), memory=())), delays
 
 
 def _cut_subject_windows(

@@ -329,24 +329,23 @@ def refit_pooled_observation(
 
 
 class _Chooser:
-    """Fits candidate observation models to the series of one subject."""
+    """Fits candidate observation models to runs, or to their spectra."""
 
     def __init__(
         self,
-        runs: Sequence[RegionSeries],
+        data: Sequence[RegionSeries] | CrossSpectra,
         tr: float,
         *,
         delays: bool,
         choice: Observation | None = None,
         band: tuple[float, float] | None = None,
         reverse: bool = False,
-        spectra: CrossSpectra | None = None,
     ) -> None:
-        spectra = spectra or cross_spectra(runs)
-        self.reverse = reverse
+        self.runs: Sequence[RegionSeries] = () if isinstance(data, CrossSpectra) else data
+        spectra = data if isinstance(data, CrossSpectra) else cross_spectra(data)
+        self.tr, self.delays, self.reverse = tr, delays, reverse
         self.delay_map: DelayMap | None = None
         self.band = choice.band if choice else band or spectra.band()
-        self.runs, self.tr, self.delays = runs, tr, delays
         self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
         self.noise = choice.noise if choice else 0.0
         self.log_widths = np.array(choice.log_widths if choice else ())
@@ -672,7 +671,7 @@ class _PooledChooser(_Chooser):
     def __init__(
         self, folds: Sequence[CrossSpectra], tr: float, choice: Observation | None = None
     ) -> None:
-        super().__init__([], tr, delays=True, choice=choice, spectra=pool_spectra(folds))
+        super().__init__(pool_spectra(folds), tr, delays=True, choice=choice)
         self.folds = folds
 
     def _held_out_parts(self) -> Iterator[_HeldOutPart]:
