@@ -3,8 +3,9 @@
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
 Sections: released fresh strong sizes wbm graphs netsim real observation delaymaps rivals.
-``--slow`` adds Granger causality and PCMCI where statsmodels and tigramite are installed; ``rivals`` compares NPI
-with Granger causality, PCMCI, rDCM and partial correlation on every system, and needs neither.
+``--slow`` adds Granger causality and PCMCI where statsmodels and tigramite are installed;
+``rivals`` compares NPI with Granger causality, PCMCI, rDCM and partial correlation on every
+system, and needs neither.
 """
 
 from __future__ import annotations

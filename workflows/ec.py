@@ -113,11 +113,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             (fit_whole_brain, outputnode, results),
         ])  # fmt: skip
         return workflow
-    group = {"subject": prior[1]}
-    if prior[0]:
-        group["pretrained"] = prior[0]
-    if delay_map:
-        group["delay_map"] = delay_map
+    files = {"pretrained": prior[0], "delay_map": delay_map}
+    group = {"subject": prior[1], **{name: file for name, file in files.items() if file}}
     train_surrogate = pe.Node(
         TrainSurrogate(train=asdict(train), min_time=min_time, **group, **resources),
         name="train_surrogate", mem_gb=mem_gb, n_procs=n_threads,
