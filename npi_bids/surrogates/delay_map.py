@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import digest
@@ -57,7 +58,7 @@ class DelayMap:
     covariates: Array
     names: tuple[str, ...] = ()
 
-    def take(self, regions: Mask | Array) -> DelayMap:
+    def take(self, regions: Mask | NDArray[np.int64]) -> DelayMap:
         """Restrict the map to some regions, by a mask or by their indices."""
         return replace(
             self,

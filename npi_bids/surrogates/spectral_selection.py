@@ -600,9 +600,12 @@ class _Chooser:
         ]
         for part in parts:
             training = [run for other in parts if other is not part for run in other]
+            weights, innovation = _fit_var(training)
             yield _HeldOutPart(
-                *(cross_spectra(side, self.n_bins) for side in (training, part)),
-                *_fit_var(training),
+                cross_spectra(training, self.n_bins),
+                cross_spectra(part, self.n_bins),
+                weights,
+                innovation,
             )
 
     def _problem(
@@ -678,7 +681,7 @@ class _PooledChooser(_Chooser):
         for fold in self.folds:
             training = pool_spectra([other for other in self.folds if other is not fold])
             past, cross = training.lagged_moments()
-            weights = np.linalg.solve(past, cross)
+            weights: Array = np.linalg.solve(past, cross).astype(np.float64)
             yield _HeldOutPart(training, fold, weights, past - weights.T @ cross)
 
 
