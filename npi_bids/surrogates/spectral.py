@@ -66,12 +66,6 @@ class SpectralPrior:
         """Standard deviation of the log rates of the regions about their mean."""
         return _TIE_GAIN if self.gain else _TIE
 
-    def deviate(self, delays: Array) -> tuple[Array, Array | float]:
-        """Return the deviations of delays from their prior means, and their prior SD."""
-        if self.delays is None:
-            return delays, self.delay_sd
-        return delays - self.delays.mean, np.array(self.delays.sd)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpectralFit:
@@ -377,6 +371,12 @@ class SpectralProblem:
         slopes = (self.share * back)[:, None, None] * xp.linalg.inv_ex(filters).inverse
         return total, -2 * slopes.sum(0).real.T
 
+    def _deviate(self, delays: Array) -> tuple[Array, Array | float]:
+        """Return the deviations of delays from their prior means, and their prior SD."""
+        if self.delay_mean is None or self.delay_spread is None:
+            return delays, self.prior.delay_sd
+        return delays - self.delay_mean, self.delay_spread
+
     def _penalty(
         self, drift: Array, diffusion: Array, delays: Array
     ) -> tuple[float, Array, Array, Array]:
@@ -408,9 +408,7 @@ class SpectralProblem:
             by_noise += 2 * log_noise / self.n
         by_delay = xp.zeros_like(delays)
         if self.prior.delay_sd:
-            deviation, sd = delays, self.prior.delay_sd
-            if self.delay_mean is not None and self.delay_spread is not None:
-                deviation, sd = delays - self.delay_mean, self.delay_spread
+            deviation, sd = self._deviate(delays)
             total += float(((deviation / sd) ** 2).sum())
             by_delay = 2 * deviation / sd**2
         half = 2 * self.n_samples

@@ -537,7 +537,7 @@ class _Chooser:
         delay_errors = np.full(self.spectra.n_regions, np.nan)
         if choice.delay_sd:
             information = _INFORMATION_SHARE * delay_information(model, prior.precision)
-            _, delay_sd = prior.deviate(fit.delays)
+            delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
             information += np.eye(len(information)) / np.square(delay_sd)
             delay_covariance = np.linalg.inv(information).astype(np.float64)
             delay_errors = np.sqrt(np.diag(delay_covariance))
