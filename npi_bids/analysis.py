@@ -35,14 +35,14 @@ class AnalysisSettings:
     brain: BrainSettings = field(default_factory=BrainSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     kinds: KindSettings = field(default_factory=KindSettings)
-    # Digest of the pre-trained surrogates in use, because the results depend on them.
+    # Digest of the pre-trained surrogates and the map of delays in use, as results depend on them.
     prior_digest: str = ""
 
     @property
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
-        shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
+        shrunk = (self.prior, self.prior_digest) if self.prior_digest else ()
         return configuration_hash(
             *whole_brain,
             *shrunk,

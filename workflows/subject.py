@@ -161,6 +161,7 @@ def init_unit_wf(
         brain=settings.brain,
         min_time=settings.denoise.min_time,
         prior=(task.pretrained, task.entities["sub"]),
+        delay_map=settings.prior.delay_map,
         n_threads=n_threads,
         mem_gb=task.train_gb,
         use_gpu=task.use_gpu,

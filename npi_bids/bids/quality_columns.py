@@ -140,6 +140,12 @@ FIGURES = (
         "s",
     ),
     QualityFigure(
+        "r_split_delays",
+        "split-half r, delays",
+        "correlation of the delays of regions that the two halves show; delays that do not repeat "
+        "are no delays; n/a: the map allows for none, or for those of a group",
+    ),
+    QualityFigure(
         "r_undelayed_antisymmetric",
         "r with the map without delays",
         "of the antisymmetric parts; low: which region leads depends on the delays; n/a: the map "

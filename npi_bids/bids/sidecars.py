@@ -344,6 +344,17 @@ class PretrainedOrigin(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DelayMapOrigin(Record):
+    """The map of delays that was known for the regions of a model."""
+
+    file: str = entry("Name of its file.", default="")
+    digest: str = entry("Short hash of the file.", default="")
+    columns: tuple[str, ...] = entry(
+        "Its columns; Training.DelayMapUsed states whether the delays follow it.", default=()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpectedAccuracy(Record):
     """Accuracy of simulated maps with comparable quality metrics; null where there are none."""
 
@@ -393,6 +404,9 @@ class FittedModel(Record):
         "Kind of fit that was decided for the dataset; missing where it is the subject's own.",
         default=None, omit=True,
     )  # fmt: skip
+    delay_map: DelayMapOrigin | None = entry(
+        "What was known of the delays of regions.", default=None, omit=True
+    )
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
     verdict_thresholds: VerdictSettings = entry("Thresholds of the verdict.")

@@ -347,6 +347,7 @@ _EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
 _PATHS = (
     *((DenoiseSettings, "denoise"), (BrainSettings, "sc"), (BrainSettings, "sc_lengths")),
     *((SelectionSettings, "exclude_file"), (GroupSettings, "network_table")),
+    (PriorSettings, "delay_map"),
 )
 
 

@@ -46,6 +46,7 @@ from npi_bids.interfaces.parcellate import count_values
 from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.surrogates.base import check_prior, parse_passband
+from npi_bids.surrogates.delay_map import check_delay_map, read_delay_map
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
     check_passband_before,
@@ -124,6 +125,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
         write_dataset(request.out_dir, inputs.datasets, specs, strategies, subjects)
     tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
     check_tasks_passband(tasks, request)
+    check_known_delays(tasks, request)
     return _classify_models(request, inputs.datasets, tasks, done)
 
 
@@ -180,6 +182,24 @@ def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
             continue
     if len(refused) == len(tasks):
         raise refused[0]
+
+
+def check_known_delays(tasks: Sequence[Task], request: Request) -> None:
+    """Refuse a map of delays that does not fit the atlases, or would not be read.
+
+    Raises
+    ------
+    InputDataError
+        Its regions are not those of an atlas, or its values cannot be used.
+    SettingsError
+        The surrogate has no delays.
+    """
+    prior = request.analysis.prior
+    if not prior.delay_map:
+        return
+    check_delay_map(request.analysis.train, pretrained=bool(prior.pretrained))
+    for labels in {task.atlas.labels for task in tasks if task.atlas.labels}:
+        read_delay_map(Path(prior.delay_map), labels)
 
 
 def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:

@@ -96,6 +96,13 @@ class Abilities:
         """
         return None
 
+    def estimate_delays(self, windows: Windows) -> Array | None:  # noqa: ARG002
+        """Return the delays of regions that other windows of the subject show, in samples.
+
+        None if the surrogate has no delays.
+        """
+        return None
+
     def without_delays(self, windows: Windows) -> Surrogate | None:  # noqa: ARG002
         """Return the same surrogate fitted without delays; None if it has none."""
         return None

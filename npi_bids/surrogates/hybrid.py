@@ -19,6 +19,7 @@ from npi_bids.surrogates.corrected import (
     load_corrected,
 )
 from npi_bids.surrogates.cross_spectra import cross_spectra
+from npi_bids.surrogates.delay_map import DelayMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.networks import (
     NetworkFields,
@@ -29,6 +30,7 @@ from npi_bids.surrogates.networks import (
 from npi_bids.surrogates.observed import (
     ObservedFields,
     ObservedOU,
+    describe_delay_map,
     find_observation,
     fit_observed,
     load_observed,
@@ -166,7 +168,12 @@ def load_hybrid(
 
 
 def fit_hybrid(
-    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+    train: Windows,
+    valid: Windows,
+    settings: TrainSettings,
+    like: Surrogate | None = None,
+    *,
+    delay_map: DelayMap | None = None,
 ) -> tuple[Surrogate, TrainLog]:
     """Fit the linear part that predicts better, then networks to its residuals.
 
@@ -182,6 +189,8 @@ def fit_hybrid(
         ``n_seeds`` networks, stopped early by ``patience``; ``n_lags`` is read by the linear part.
     like
         A fit whose choices are kept: the linear part, its choices, and the networks' epochs.
+    delay_map
+        What is known of the delays of regions.
 
     Returns
     -------
@@ -198,12 +207,12 @@ def fit_hybrid(
         try:
             subtrain, held_out = split_windows(train, TRAIN_FRACTION)
         except NoUsableDataError:  # no window can be held out to evaluate networks
-            linear, details = _fit_linear(train, settings)
+            linear, details = _fit_linear(train, settings, delay_map)
             return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-        trial, trial_log = fit_hybrid(subtrain, held_out, settings)
+        trial, trial_log = fit_hybrid(subtrain, held_out, settings, delay_map=delay_map)
         refit, _ = fit_hybrid(train, valid, settings, trial)
         return refit, trial_log
-    linear, details = _fit_linear(train, settings)
+    linear, details = _fit_linear(train, settings, delay_map)
     # Networks cannot model the state underlying the signals.
     if isinstance(linear, ObservedOU) or settings.residual == "none":
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
@@ -235,7 +244,7 @@ def _residual_details(residual: ResidualFit) -> tuple[tuple[str, float], ...]:
 
 
 def _fit_linear(
-    train: Windows, settings: TrainSettings
+    train: Windows, settings: TrainSettings, delay_map: DelayMap | None
 ) -> tuple[VAR, tuple[tuple[str, float], ...]]:
     """Fit the process, or the VAR if it predicts held-out stretches better.
 
@@ -250,7 +259,9 @@ def _fit_linear(
     choices = process.choices
     observed = None
     if settings.linear_part != "var" and settings.residual not in KEPT_RESIDUALS:
-        observed = _fit_observed(train, settings, process)
+        observed = _fit_observed(train, settings, process, delay_map)
+    if delay_map is not None:
+        details = (*describe_delay_map(observed, delay_map), *details)
     if passband is not None:
         details = (("passband_used", float(observed is not None)), *details)
     if observed is not None:
@@ -272,7 +283,9 @@ def _is_var_better(train: Windows, choices: Choices) -> bool:
     )
 
 
-def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> ObservedOU | None:
+def _fit_observed(
+    train: Windows, settings: TrainSettings, process: MOU, delay_map: DelayMap | None
+) -> ObservedOU | None:
     """Fit the process with its observation model if the data support one.
 
     A common gain is considered if a filter has left frequencies without power, or if past samples
@@ -291,6 +304,7 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
         delays=_IS_ALLOWED[settings.delays],
         gain=_IS_ALLOWED[settings.gain],
         noise=_IS_ALLOWED[settings.noise],
+        delay_map=delay_map,
     )
     gain_matters = present or passband is not None or parts.noise or _is_filtered(train)
     if parts.gain is None and not gain_matters:

@@ -22,8 +22,13 @@ from npi_bids.errors import SurrogateError
 from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
+from npi_bids.surrogates.delay_map import DelayMap, WeighedMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
-from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
+from npi_bids.surrogates.ou_model_selection import (
+    regions_of_subset,
+    subset_regions,
+    time_stretches,
+)
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
@@ -35,6 +40,7 @@ from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
     ObservationParts,
     choose_observation,
+    describe_fit,
     refit_observation,
     refit_with_delays,
 )
@@ -110,13 +116,20 @@ class ObservedOU(VAR):
         """Peak responses of the signals to a brief perturbation of the state."""
         return peak_responses(self.process, self.frequency, self.gain)
 
+    def estimate_delays(self, windows: Windows) -> Array | None:
+        """Return the delays that other windows show, without the map of delays."""
+        if self.observation.delay_sd == 0:
+            return None
+        unmapped = replace(self, observation=replace(self.observation, delays=None))
+        return fit_observed(windows, like=unmapped).delays
+
     def without_delays(self, windows: Windows) -> ObservedOU | None:
         """Return the process fitted without delays, with everything else kept."""
         if self.observation.delay_sd == 0:
             return None
         undelayed = replace(
             self,
-            observation=replace(self.observation, delay_sd=0.0),
+            observation=replace(self.observation, delay_sd=0.0, delays=None),
             delays=np.zeros_like(self.delays),
         )
         return fit_observed(windows, like=undelayed)
@@ -130,13 +143,14 @@ class ObservedOU(VAR):
         chosen one is made stronger, up to that, as long as no stable process fits.
         """
         windows = reverse_time(windows) if reverse else windows
-        starts = self._starts(reverse=reverse)
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
         fixed = even, odd = tuple(part * rate**2 for part in precision.of_drift(len(windows)))
         while True:
             try:
-                surrogate = self._refit_stable(windows, (even, odd), starts)
+                surrogate = self._refit_stable(
+                    windows, (even, odd), self._starts(reverse=reverse), reverse=reverse
+                )
                 if (even, odd) != fixed:
                     _LOGGER.warning(
                         "No stable process fits with the prior that maps for tests over subjects "
@@ -174,7 +188,12 @@ class ObservedOU(VAR):
         )
 
     def _refit_stable(
-        self, windows: Windows, precision: tuple[float, float], starts: Sequence[SpectralFit]
+        self,
+        windows: Windows,
+        precision: tuple[float, float],
+        starts: Sequence[SpectralFit],
+        *,
+        reverse: bool,
     ) -> ObservedOU:
         """Return the fit from the first start that leads to a stable process.
 
@@ -185,7 +204,7 @@ class ObservedOU(VAR):
         runs, failure = restore_runs(windows), ""
         for start in starts:
             try:
-                fitted = refit_with_delays(runs, windows.tr, choice, start)
+                fitted = refit_with_delays(runs, windows.tr, choice, start, reverse=reverse)
                 return _build_surrogate(windows, fitted)
             except (SurrogateError, LinAlgError) as error:
                 failure = str(error)
@@ -301,13 +320,21 @@ def find_observation(
     subset = subset_regions(windows)
     # A named passband is a request: what the other frequencies would predict does not count.
     is_requested = passband is not None or parts.is_imposed
+    delay_map = parts.delay_map
+    if delay_map is not None:
+        few = delay_map.take(regions_of_subset(windows.target.shape[1]))
+        parts = replace(parts, delay_map=few)
     try:
         candidate = fit_observed(subset, parts, passband=passband)
         if not is_requested and not _is_supported(candidate, subset, best, lagged=lagged):
             return None
         if subset is windows:
             return candidate
-        model = refit_observation(restore_runs(windows), windows.tr, candidate.observation)
+        choice = candidate.observation
+        if delay_map is not None and choice.delays is not None:
+            weighed = WeighedMap(choice.map_spread, choice.map_coefficients, choice.delay_evidence)
+            choice = replace(choice, delays=delay_map.apply(weighed, windows.tr))
+        model = refit_observation(restore_runs(windows), windows.tr, choice)
         return _build_surrogate(windows, model)
     except (SurrogateError, LinAlgError) as error:  # no such process exists
         if passband is not None:
@@ -380,6 +407,26 @@ def fit_observed(
         ) from error
 
 
+def build_observed(
+    windows: Windows, choice: Observation, fit: SpectralFit, delay_errors: Array
+) -> ObservedOU:
+    """Return the surrogate of a process that was fitted elsewhere, with delays that are known.
+
+    Parameters
+    ----------
+    windows
+        Windows of the signals.
+    choice
+        The observation model.
+    fit
+        The process in the units of the signals, and the delays.
+    delay_errors
+        Shape (n_regions,); standard errors of the delays, in samples.
+    """
+    model = describe_fit(restore_runs(windows), windows.tr, choice, fit, delay_errors)
+    return _build_surrogate(windows, model)
+
+
 def _build_surrogate(windows: Windows, fitted: ObservationModel) -> ObservedOU:
     """Return the surrogate in units in which the state has the variance of the signals."""
     radius = float(np.abs(np.linalg.eigvals(fitted.model.transition)).max())
@@ -428,8 +475,25 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("delay_over_var", choice.delay_over_var),
         ("measurement_noise", choice.noise),
         ("noise_evidence", choice.noise_evidence),
+        ("response_width_sd", float(np.std(choice.log_widths)) if choice.log_widths else 0.0),
+        ("response_width_evidence", choice.width_evidence),
         ("precision_symmetric_relative", choice.precision[0]),
         ("precision_antisymmetric_relative", choice.precision[1]),
+    )
+
+
+def describe_delay_map(
+    fitted: ObservedOU | None, delay_map: DelayMap
+) -> tuple[tuple[str, float], ...]:
+    """Return whether delays follow a map, and how, by name, for the training log."""
+    choice = fitted.observation if fitted else None
+    if choice is None or choice.delays is None:
+        return (("delay_map_used", 0.0),)
+    coefficients = zip(delay_map.names, choice.map_coefficients, strict=True)
+    return (
+        ("delay_map_used", 1.0),
+        ("delay_spread_about_map", choice.map_spread),
+        *((f"delay_by_{name}", coefficient) for name, coefficient in coefficients),
     )
 
 

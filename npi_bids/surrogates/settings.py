@@ -18,6 +18,15 @@ class PriorSettings:
         metavar="PATH",
         result=False,
     )
+    delay_map: str = option(
+        "",
+        "hybrid: what is known of the haemodynamic delays of regions, as a TSV with the columns "
+        "name, delay (s), delay_sd (s) and covariates (vein density, breath-hold lag; any other "
+        "name), of which delay or one covariate is needed. The delays that are estimated follow "
+        "it if they agree with it",
+        metavar="FILE",
+        result=False,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
