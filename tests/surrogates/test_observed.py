@@ -187,7 +187,7 @@ def test_a_process_that_is_not_stable_is_an_error(fitted, monkeypatch):
         found.model.transition[:] = np.eye(N) + growing
         return found
 
-    monkeypatch.setattr(observed, "choose_observation", lambda *_, **_: unstable(
+    monkeypatch.setattr(observed, "choose_observation", lambda runs, tr, *_, **__: unstable(
         runs, tr, model.observation))  # fmt: skip
     with pytest.raises(SurrogateError, match="not stable"):
         fit_observed(windows)

@@ -258,11 +258,11 @@ class TestObserved:
         model, windows, _ = fitted
         fit_with_delays, precisions = observed.refit_with_delays, []
 
-        def fail_from_both_starts(runs, tr, choice, start):
+        def fail_from_both_starts(runs, tr, choice, start, *, reverse):
             precisions.append(choice.precision)
             if len(precisions) <= 2:
                 raise SurrogateError("no stable process")
-            return fit_with_delays(runs, tr, choice, start)
+            return fit_with_delays(runs, tr, choice, start, reverse=reverse)
 
         monkeypatch.setattr(observed, "refit_with_delays", fail_from_both_starts)
         model.with_precision(windows, WEAK)
