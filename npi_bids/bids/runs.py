@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from npi_bids.bids.outputs import ENTITY_ORDER, printable
+from npi_bids.bids.entities import ENTITY_ORDER
+from npi_bids.bids.outputs import printable
 from npi_bids.settings import check_options, option
 
 NIFTI, CIFTI, GIFTI, TIMESERIES = "nifti", "cifti", "gifti", "timeseries"

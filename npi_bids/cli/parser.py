@@ -123,7 +123,8 @@ def _add_option(group: _ActionsContainer, settings: type, field: Field[object]) 
             options["nargs"] = "+"
         if field.default not in (None, "", ()):
             text += f" (default: {_format_default(field.default)})"
-    group.add_argument(*short, flag(field), *long, help=text.replace("%", "%%"), **options)
+    shown = text.replace("%", "%%") or SUPPRESS
+    group.add_argument(*short, flag(field), *long, help=shown, **options)
 
 
 def _format_default(default: object) -> str:
@@ -337,8 +338,7 @@ _FIELD_HEADINGS = {
     **dict.fromkeys(("participant_label", "task_id", "atlas", "denoise", "fd_thresh", "surrogate",
                      "group_by", "n_procs", "work_dir", "dry_run"), _ESSENTIAL),
     **dict.fromkeys(("n_bootstrap", "null"), _UNCERTAINTY),
-    **dict.fromkeys(("skip_bids_validation", "bids_database_dir", "output_layout", "notrack"),
-                    _COMPATIBILITY),
+    **dict.fromkeys(("skip_bids_validation", "output_layout", "notrack"), _COMPATIBILITY),
 }  # fmt: skip
 _EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
     --atlas Schaefer2018:scale-100 --fd-thresh 0.5 --n-procs 8"""
