@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SPACES = ("space-MNI152NLin2009cAsym_res-2", "space-MNI152NLin6Asym_res-2", "space-T1w")
+SPACES = ("space-MNI152NLin2009cAsym_res-2", "space-T1w")
 # Limits in CPU seconds (MB for memory) that a release has to keep, on one core of a server.
 LIMITS = {
     "1000, index and query": 2.0,

@@ -61,7 +61,7 @@ class Account:
         A run whose name cannot be used, and a folder that cannot be read, may be any run of the
         participant.
         """
-        present = {item for run in runs for item in self._items(run)}
+        present = self._find_present(runs)
         lost = self._remaining - present
         self._remaining &= present
         for item in sorted(lost):
@@ -75,6 +75,11 @@ class Account:
         """Record a single run that is left out while others of the participant are not."""
         if (("sub", entities["sub"]),) in self._remaining:
             self.absences.append(Absence(dict(entities), reason))
+
+    def _find_present(self, runs: Iterable[BoldRun]) -> set[Item]:
+        if not self._labels:
+            return {(("sub", subject),) for subject in {run.entities["sub"] for run in runs}}
+        return {item for run in runs for item in self._items(run)}
 
     def _items(self, run: BoldRun) -> Iterator[Item]:
         subject = run.entities["sub"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
-from npi_bids.bids.input_names import modern_name, read_name
+from npi_bids.bids.input_names import read_name
 from npi_bids.bids.metadata import Listings, inherited_metadata, list_names
 from npi_bids.bids.runs import GIFTI, NIFTI, TIMESERIES, BoldRun
 from npi_bids.errors import NPIError
@@ -82,12 +82,12 @@ def _find(
     """Return the file beside a run with the same entities, except some, and this suffix."""
     shared = {key: value for key, value in run.entities.items() if key not in without}
     for name in names:
-        if not name.endswith((".nii.gz", ".nii", ".tsv")) or suffix not in modern_name(name):
-            continue
         other = read_name(name)
+        if other.suffix != suffix or not name.endswith((".nii.gz", ".nii", ".tsv")):
+            continue
         entities = dict(other.entities)
         mark = entities.pop("desc", None) or entities.pop("label", None)
-        if other.suffix == suffix and mark in marks and entities == shared:
+        if mark in marks and entities == shared:
             return run.path.with_name(name)
     return None
 

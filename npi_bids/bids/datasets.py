@@ -12,6 +12,7 @@ from npi_bids.bids.input_names import (
     find_format,
     name_problem,
     split_entities,
+    split_name,
 )
 from npi_bids.bids.metadata import Listings, list_names, read_sidecar
 from npi_bids.bids.outputs import is_label, printable
@@ -179,8 +180,9 @@ def _runs_in(
 def _parse_run(dataset: Dataset, input_format: str, path: Path, labels: dict[str, str]) -> BoldRun:
     entities, regions = split_entities(path, input_format)
     run = BoldRun(
-        path, entities, dataset.root, dataset.link, input_format=input_format, regions=regions
-    )
+        path, entities, dataset.root, dataset.link, input_format=input_format, regions=regions,
+        desc=dict(split_name(path.name)).get("desc", ""),
+    )  # fmt: skip
     problem = name_problem(path, input_format, labels)
     if not problem:
         return run

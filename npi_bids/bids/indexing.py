@@ -10,7 +10,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +27,7 @@ from npi_bids.bids.runs import FOLDER, BoldRun
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.wording import count_noun, join_items
 
+_RUNS_AT_ONCE = 2000  # which bounds the memory for their rows
 DATABASE = "layout_index.sqlite"  # the name that pybids gives to its database
 # Folders of an output dataset whose files have no entities to search for.
 _NOT_INDEXED = tuple(
@@ -97,26 +98,32 @@ class RunIndexer(BIDSLayoutIndexer):
         """Fill the tables of a layout."""
         self._layout = index
         known = _entities_by_key(index)
-        paths, tags = [], []
-        for run in self._runs:
+        for start in range(0, len(self._runs), _RUNS_AT_ONCE):
+            self._index(self._runs[start : start + _RUNS_AT_ONCE], known)
+        self.session.commit()
+
+    def _index(self, runs: Sequence[BoldRun], known: Mapping[str, tuple[str, str]]) -> None:
+        """Write the files and tags of some runs."""
+        rows: list[tuple[object, ...]] = []
+        tags: list[tuple[object, ...]] = []
+        for run in runs:
             path, name = str(run.path), read_name(run.path.name)
-            is_table = name.extension == ".tsv"
-            paths.append({
-                "path": path, "filename": run.path.name, "dirname": str(run.path.parent),
-                "is_dir": False, "class_": "data_file" if is_table else "image_file",
-            })  # fmt: skip
+            kind = "data_file" if name.extension == ".tsv" else "image_file"
+            rows.append((path, run.path.name, path.rpartition("/")[0], False, kind))
             labels = [(*known[key], label) for key, label in name.entities.items() if key in known]
             parts = (("suffix", name.suffix), ("extension", name.extension), ("datatype", "func"))
             labels += [(entity, "str", value) for entity, value in parts]
-            tags += [
-                {"file_path": path, "entity_name": entity, "_dtype": kind, "_value": label,
-                 "is_metadata": False}
-                for entity, kind, label in labels
-            ]  # fmt: skip
-        if paths:
-            self.session.execute(BIDSFile.__table__.insert(), paths)
-            self.session.execute(Tag.__table__.insert(), tags)
-        self.session.commit()
+            tags += [(path, entity, label, dtype, False) for entity, dtype, label in labels]
+        self._insert(BIDSFile, ("path", "filename", "dirname", "is_dir", "class_"), rows)
+        columns = ("file_path", "entity_name", "_value", "_dtype", "is_metadata")
+        self._insert(Tag, columns, tags)
+
+    def _insert(self, record: Any, columns: Sequence[str], rows: list[tuple[object, ...]]) -> None:
+        """Insert rows at once; SQLAlchemy needs several times as long for a record each."""
+        marks = ", ".join("?" * len(columns))
+        table = record.__tablename__
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
+        self.session.connection().exec_driver_sql(statement, rows)
 
 
 def _entities_by_key(index: BIDSLayout) -> dict[str, tuple[str, str]]:

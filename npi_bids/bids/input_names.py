@@ -38,10 +38,12 @@ _OLD_KINDS = {
     "preproc": f"_desc-{PREPROCESSED}_bold",
     "brainmask": "_desc-brain_mask",
 }
+# Names are parsed again and again while the runs of a folder are completed, and not afterwards.
+_CACHED_NAMES = 1024
 _OLD_ENDINGS = ("_preproc.nii.gz", "_preproc.nii")
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=_CACHED_NAMES)
 def modern_name(name: str) -> str:
     """Return the name that a later fMRIPrep would give to a file of version 1.0 or 1.1.
 
@@ -60,7 +62,7 @@ def modern_name(name: str) -> str:
     return f"{old['run']}_space-{old['space']}{_OLD_KINDS[old['kind']]}{old['ext']}"
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=_CACHED_NAMES)
 def read_name(name: str) -> BIDSName:
     """Parse a file name, including names written by old versions of fMRIPrep."""
     return parse_name(modern_name(name))
@@ -104,14 +106,20 @@ def detect_input_format(name: str) -> str | None:
     >>> detect_input_format("sub-1_task-rest_desc-confounds_timeseries.tsv")
     """
     input_format = find_format(name)
-    if input_format in (None, TIMESERIES):
-        return input_format
-    desc = dict(split_name(name)).get("desc")
-    expected = (PREPROCESSED,) if input_format == NIFTI else (None, PREPROCESSED)
-    return input_format if desc in expected else None
+    if input_format is None:
+        return None
+    desc = dict(split_name(name)).get("desc", "")
+    return input_format if is_default(input_format, desc) else None
 
 
-@lru_cache(maxsize=1 << 16)
+def is_default(input_format: str, desc: str) -> bool:
+    """Tell whether files of a format and a description (or none) are used by default."""
+    if input_format == TIMESERIES:
+        return True
+    return desc == PREPROCESSED or (not desc and input_format != NIFTI)
+
+
+@lru_cache(maxsize=_CACHED_NAMES)
 def split_name(name: str) -> list[tuple[str, str]]:
     """Return the entity and the label of each part of the name of an input, as written.
 
@@ -137,7 +145,7 @@ def name_problem(path: PurePath, input_format: str, folders: Mapping[str, str]) 
     folders
         Labels of the folders that contain it, by entity: ``sub`` and, if present, ``ses``.
     """
-    printed, pairs = printable(path), split_name(path.name)
+    pairs = split_name(path.name)
     keys = [key for key, _ in pairs]
     entities = dict(pairs)
     for key, label in pairs:
@@ -146,7 +154,7 @@ def name_problem(path: PurePath, input_format: str, folders: Mapping[str, str]) 
         )
         if problem:
             stop = "" if problem.endswith("?") else "."
-            return f"The name of <{printed}> {problem}{stop} Rename the file."
+            return f"The name of <{printable(path)}> {problem}{stop} Rename the file."
     for key in ("sub", "ses"):
         if entities.get(key) != folders.get(key):
             in_name, in_folder = (
@@ -155,7 +163,7 @@ def name_problem(path: PurePath, input_format: str, folders: Mapping[str, str]) 
             )
             in_folder = in_folder if key in folders else f"a folder without {key}-<label>"
             return (
-                f"The file <{printed}> has {in_name} in its name but lies in {in_folder}; "
+                f"The file <{printable(path)}> has {in_name} in its name but lies in {in_folder}; "
                 "expected the same label in both. Move or rename the file."
             )
     return ""

@@ -33,6 +33,7 @@ from npi_bids.bids.input_names import (
     ENDINGS,
     PREPROCESSED,
     detect_input_format,
+    is_default,
     modern_name,
     split_entities,
     split_name,
@@ -250,12 +251,13 @@ class _Selector:
     def select(self, surface: str) -> Selection:
         """Return the selected runs, completed by the files beside them."""
         subjects = self.query.labels("sub")
-        runs = [run for data in self.datasets for run in walk(data, subjects, self.listings)]
+        found = [list(walk(dataset, subjects, self.listings)) for dataset in self.datasets]
+        runs = [run for of_dataset in found for run in of_dataset]
         _check_participants(self.datasets, subjects)
         folders = [run for run in runs if run.input_format == FOLDER and self._may_match(run)]
         files = [run for run in runs if run.input_format != FOLDER and self._is_candidate(run)]
         self._check_found([*files, *folders])
-        self._open_indices(runs)
+        self._open_indices(found)
         chosen, damaged = self._choose_runs(files, folders, surface) if files else ([], [])
         self.account.warn()
         usable = [complete_run(run, self.listings, self.query.repetition_time) for run in chosen]
@@ -305,7 +307,7 @@ class _Selector:
     def _is_candidate(self, run: BoldRun) -> bool:
         """Tell whether a file is used by default, or may be asked for by the filters."""
         filters = self.filters[_kind(run.input_format)]
-        return filters.has("desc") or detect_input_format(run.path.name) is not None
+        return is_default(run.input_format, run.desc) or filters.has("desc")
 
     def _may_match(self, run: BoldRun) -> bool:
         """Tell whether a run or folder whose labels are not certain may match the options."""
@@ -340,28 +342,27 @@ class _Selector:
                 f"{'it' if len(lacking) == 1 else 'them'}, or preprocess first."
             )
 
-    def _open_indices(self, runs: Sequence[BoldRun]) -> None:
+    def _open_indices(self, found: Sequence[list[BoldRun]]) -> None:
         """Index the runs of each dataset with pybids, or open its database."""
         from npi_bids.bids.indexing import open_index
 
         query = self.query
-        for dataset in self.datasets:
+        for dataset, runs in zip(self.datasets, found, strict=True):
             folder = query.database
             if folder is not None and len(self.datasets) > 1:
                 folder /= dataset.link
             self.indices[dataset.root] = open_index(
-                dataset, [run for run in runs if run.dataset == dataset.root], folder,
-                reset=query.reset_database, subjects=query.labels("sub"),
+                dataset, runs, folder, reset=query.reset_database, subjects=query.labels("sub"),
             )  # fmt: skip
 
     def _find_paths(
         self, kind: str, filters: Filters, labels: Mapping[str, list[object]]
-    ) -> set[Path]:
-        """Return the files of one kind that match, of all datasets."""
+    ) -> set[str]:
+        """Return the paths of the files of one kind that match, of all datasets."""
         from npi_bids.bids.indexing import find_files
 
         return {
-            root / name
+            f"{root}/{name}"
             for root, index in self.indices.items()
             for name in find_files(index, kind, filters, labels)
         }
@@ -373,7 +374,7 @@ class _Selector:
             of_kind = [run for run in runs if _kind(run.input_format) == kind]
             if of_kind and filters:
                 paths = self._find_paths(kind, filters, {})
-                of_kind = [run for run in of_kind if run.path in paths]
+                of_kind = [run for run in of_kind if str(run.path) in paths]
                 of_kind = self._match_metadata(of_kind, filters)
             matching += of_kind
         return matching
@@ -418,7 +419,7 @@ class _Selector:
         if subjects := self.query.labels("sub"):
             labels["sub"] = list(subjects)
         paths = self._find_paths(_kind(runs[0].input_format), Filters(), labels)
-        matching = [run for run in runs if run.path in paths]
+        matching = [run for run in runs if str(run.path) in paths]
         if not matching:
             raise InputDataError(
                 f"No run matches {self._options()} together; found "
@@ -431,8 +432,8 @@ class _Selector:
     ) -> list[BoldRun]:
         """Return the runs that match the filters, and name what matches nothing."""
         _warn_of_labels(runs, filters)
-        paths = {run.path for run in matching}
-        kept = [run for run in runs if run.path in paths]
+        paths = {str(run.path) for run in matching}
+        kept = [run for run in runs if str(run.path) in paths]
         if not kept:
             keys = [find_key(key) or key for key in filters.entities]
             present = "; ".join(f"{key}: {_labels_of(runs, key)}" for key in keys)
@@ -460,7 +461,7 @@ def _all_subjects(datasets: Sequence[Dataset]) -> list[str]:
 
 
 def _label_of(run: BoldRun, key: str) -> str | None:
-    return dict(split_name(run.path.name)).get(key)
+    return run.entities.get(key) or dict(split_name(run.path.name)).get(key)
 
 
 def _labels_of(runs: Iterable[BoldRun], key: str) -> str:
@@ -475,8 +476,10 @@ def _same_label(key: str, label: str | None, other: str) -> bool:
     return is_same_number(label, other) if key in NUMBERS else label == other
 
 
-def _find_missing(runs: Iterable[BoldRun], key: str, requested: Iterable[str]) -> list[str]:
+def _find_missing(runs: Iterable[BoldRun], key: str, requested: Sequence[str]) -> list[str]:
     """Return the requested labels that no run has."""
+    if not requested:
+        return []
     present = {_label_of(run, key) for run in runs}
     return [
         label
@@ -518,7 +521,7 @@ def _keep_magnitude(runs: Sequence[BoldRun]) -> list[BoldRun]:
 
 def _other_descs(runs: Iterable[BoldRun]) -> tuple[str, ...]:
     """Return the descriptions of images other than those that are used by default."""
-    images = {_label_of(run, "desc") or "" for run in runs if run.input_format != TIMESERIES}
+    images = {run.desc for run in runs if run.input_format != TIMESERIES}
     return tuple(sorted(images - {"", PREPROCESSED}))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
-from npi_bids.bids.outputs import parse_name
+from npi_bids.bids.outputs import BIDSName, parse_name
 from npi_bids.errors import InputDataError
 
 Listings = dict[Path, list[str]]
@@ -47,12 +48,17 @@ def inherited_metadata(path: Path, root: Path, listings: Listings) -> dict[str, 
     for folder in reversed(folders):
         candidates = []
         for sidecar in _sidecars(folder, listings):
-            other = parse_name(sidecar)
+            other = _parse_sidecar_name(sidecar)
             if other.suffix == name.suffix and other.entities.items() <= name.entities.items():
                 candidates.append((len(other.entities), folder / sidecar))
         for _, sidecar_path in sorted(candidates):
             metadata.update(read_sidecar(sidecar_path))
     return metadata
+
+
+@lru_cache(maxsize=1024)
+def _parse_sidecar_name(name: str) -> BIDSName:
+    return parse_name(name)
 
 
 def _sidecars(folder: Path, listings: Listings) -> list[str]:

@@ -740,7 +740,9 @@ def printable(text: object) -> str:
     >>> printable("a\nb")
     'a\\nb'
     """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in str(text)
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown
     )

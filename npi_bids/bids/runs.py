@@ -47,6 +47,8 @@ class BoldRun:
     misnamed
         Whether the problem is the name, so that ``entities`` and ``regions`` contain only its
         readable parts.
+    desc
+        The entity ``desc`` of its name, or empty.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class BoldRun:
     right: Path | None = None
     regions: dict[str, str] = field(default_factory=dict)
     misnamed: bool = False
+    desc: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
