@@ -26,6 +26,7 @@ DERIVATIVE_FOLDERS = {
     "xcp_d": ("xcp*",),
     "timeseries": ("giga_connectome*", "xcp*", "*"),
 }
+DATABASE = "layout_index.sqlite"  # the name that pybids gives to its database
 _OWN_NAME = "npi-bids"
 
 

@@ -56,7 +56,7 @@ class Filters:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.entities or self.metadata)
+        return bool(self.entities or self.metadata or self.arguments)
 
     def has(self, key: str) -> bool:
         """Tell whether there is a filter for an entity, given by its key in file names."""
@@ -173,7 +173,11 @@ def format_filters(filters: Filters) -> str:
     """Return filters as text for messages, such as ``task: rest; run: 1, 2``."""
     return "; ".join(
         f"{key}: {', '.join(map(_format_label, labels))}"
-        for key, labels in (*filters.entities.items(), *filters.metadata.items())
+        for key, labels in (
+            *filters.entities.items(),
+            *filters.metadata.items(),
+            *((key, [value]) for key, value in filters.arguments.items()),
+        )
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
 from bids.layout.models import BIDSFile, Tag
 
-from npi_bids.bids.datasets import Dataset, walk
+from npi_bids.bids.datasets import DATABASE, Dataset, walk
 from npi_bids.bids.entities import NUMBERS, find_key, is_same_number
 from npi_bids.bids.filters import BOLD, SERIES, Filters, Special
 from npi_bids.bids.input_names import find_format, modern_name, read_name
@@ -28,7 +28,6 @@ from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.wording import count_noun, join_items
 
 _RUNS_AT_ONCE = 2000  # which bounds the memory for their rows
-DATABASE = "layout_index.sqlite"  # the name that pybids gives to its database
 # Folders of an output dataset whose files have no entities to search for.
 _NOT_INDEXED = tuple(
     re.compile(pattern) for pattern in (r"/figures(/|$)", r"^/logs(/|$)", r"\.html$")
@@ -167,12 +166,15 @@ def open_index(
         cannot be read.
     """
     if database is None:
-        return _make_layout(dataset, RunIndexer(runs))
+        index = _make_layout(dataset, RunIndexer(runs))
+        index.is_derivative = True  # for the scope of queries, whatever the description says
+        return index
     folder = None if reset else _find_database(dataset, database)
     if folder is None:
         folder = database
         _write_database(dataset, database)
     index = BIDSLayout(dataset.root, validate=False, database_path=folder)
+    index.is_derivative = True
     _check_current(index, dataset, runs, folder / DATABASE, set(subjects))
     return index
 

@@ -125,8 +125,6 @@ class QuerySettings:
         metavar="NAME=PATH",
         result=False,
     )
-    # Accepted from users of other BIDS Apps, but not listed: the input is not validated.
-    skip_bids_validation: bool = option(False, "", result=False)
     bids_database_dir: str = option(
         "",
         "folder with the pybids database of the runs, made if there is none; one of fMRIPrep, "

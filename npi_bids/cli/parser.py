@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # Keys of settings.toml that are not options.
-_NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest")
+_NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest",
+                "image_desc", "skip_bids_validation")  # fmt: skip
 LEVELS = ("pretrain", "participant", "group")
 _NO_EFFECT = "no effect"
+_SKIPPED = "--skip-bids-validation"
 
 T = TypeVar("T")
 
@@ -123,8 +125,7 @@ def _add_option(group: _ActionsContainer, settings: type, field: Field[object]) 
             options["nargs"] = "+"
         if field.default not in (None, "", ()):
             text += f" (default: {_format_default(field.default)})"
-    shown = text.replace("%", "%%") or SUPPRESS
-    group.add_argument(*short, flag(field), *long, help=shown, **options)
+    group.add_argument(*short, flag(field), *long, help=text.replace("%", "%%"), **options)
 
 
 def _format_default(default: object) -> str:
@@ -338,7 +339,7 @@ _FIELD_HEADINGS = {
     **dict.fromkeys(("participant_label", "task_id", "atlas", "denoise", "fd_thresh", "surrogate",
                      "group_by", "n_procs", "work_dir", "dry_run"), _ESSENTIAL),
     **dict.fromkeys(("n_bootstrap", "null"), _UNCERTAINTY),
-    **dict.fromkeys(("skip_bids_validation", "output_layout", "notrack"), _COMPATIBILITY),
+    **dict.fromkeys(("output_layout", "notrack"), _COMPATIBILITY),
 }  # fmt: skip
 _EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
     --atlas Schaefer2018:scale-100 --fd-thresh 0.5 --n-procs 8"""
@@ -401,6 +402,8 @@ def build_parser() -> CommandParser:
         "--list-atlases", action=_ListAtlases, nargs=0, help="list the named atlases and exit"
     )
     add_preset(groups["surrogate"])
+    # Users of other BIDS Apps pass it out of habit; no input is validated, so it is not listed.
+    parser.add_argument(_SKIPPED, action="store_true", help=SUPPRESS)
     return parser
 
 

@@ -6,13 +6,14 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, find_statuses
+from npi_bids.bids.derivatives import ABSENT, DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, printable, unit_name
 from npi_bids.bids.runs import Unit
@@ -82,6 +83,8 @@ class Plan:
         How those among them would be fitted whose input can be read.
     refused
         Models that cannot be fitted because of their input.
+    absences
+        What was requested but has no runs to analyse.
     """
 
     request: Request
@@ -90,6 +93,15 @@ class Plan:
     complete: list[UnitStatus]
     complete_tasks: list[Task]
     refused: list[UnitStatus]
+    absences: list[Absence] = field(default_factory=list)
+
+    @property
+    def absent(self) -> list[UnitStatus]:
+        """Rows of the final table for what was requested but has no runs to analyse."""
+        return [
+            UnitStatus(absence.entities, "", ABSENT, "", reason=absence.reason)
+            for absence in self.absences
+        ]
 
 
 def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None) -> Plan:
@@ -126,7 +138,9 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
     check_tasks_passband(tasks, request)
     check_known_delays(tasks, request)
-    return _classify_models(request, inputs.datasets, tasks, done)
+    return replace(
+        _classify_models(request, inputs.datasets, tasks, done), absences=inputs.absences
+    )
 
 
 def make_tasks(

@@ -97,13 +97,14 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     from npi_bids.cli.logs import find_outcomes, print_table, write_settings
     from npi_bids.cli.participant import choose_exit_code, make_plan, run_plan
 
-    code, complete = 0, []
+    code, complete, absent = 0, [], []
     if claims is not None:
         plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning depends on the type of input
         outcome = run_plan(plan, work_dir, run_dir)
         statuses, complete = outcome.statuses, outcome.untouched
         code = choose_exit_code(statuses)
+        absent = plan.absent
     else:
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
@@ -111,7 +112,7 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     failed = describe_failures(code, group_code, statuses)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
-        print_table(statuses, complete, find_outcomes(request.out_dir))
+        print_table([*statuses, *absent], complete, find_outcomes(request.out_dir))
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
@@ -212,6 +213,7 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     tuple
         The exit code for refused models, and the number of models that would be fitted.
     """
+    from npi_bids.bids.outputs import unit_name
     from npi_bids.cli.estimates import estimate
     from npi_bids.cli.execution import n_processes
     from npi_bids.cli.participant import choose_exit_code, make_plan
@@ -232,6 +234,9 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     if plan.refused:
         lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
     lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    if plan.absent:
+        lines.append("Without runs to analyse:")
+    lines += [f"  {unit_name(status.entities)}: {status.reason}" for status in plan.absent]
     n_procs = n_processes(request.resources)
     durations = [expected.seconds for expected in estimates if expected.seconds is not None]
     total = sum(durations) / n_procs if len(durations) == len(estimates) else None
