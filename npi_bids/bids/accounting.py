@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from npi_bids.bids.entities import NUMBERS
 from npi_bids.bids.outputs import printable
 from npi_bids.bids.runs import FOLDER, BoldRun
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import join_items
 
 _logger = logging.getLogger(__name__)
 
@@ -99,10 +99,7 @@ class Account:
             name = "_".join(f"{key}-{label}" for key, label in absence.entities.items())
             reasons.setdefault(absence.reason, []).append(name)
         for reason, names in reasons.items():
-            _logger.warning(
-                "Left out, %s: %s (%s)",
-                reason, count_noun(len(names), "item"), join_items(names, most=5),
-            )  # fmt: skip
+            _logger.warning("Left out, %s: %s", reason, join_items(names, most=10))
 
 
 def _spell(key: str, label: str) -> str:

@@ -5,6 +5,7 @@ This module imports pybids, which takes half a second; import it inside function
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -231,13 +232,19 @@ def _read_root(path: Path) -> Path:
     """Return the root of the dataset that a database was made for."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            row = database.execute("SELECT root FROM layout_info").fetchone()
+            row = database.execute("SELECT root, _derivatives FROM layout_info").fetchone()
     except sqlite3.Error as error:
         raise InputDataError(
             f"<{path}> is no database of pybids ({error}). Name another folder, or make it anew "
             "with --reset-database."
         ) from error
-    return Path(re.sub(r"^file:(//)?", "", str(row[0])) if row else "/")
+    root, derivatives = row or ("/", "null")
+    if json.loads(derivatives or "null"):
+        raise InputDataError(
+            f"The database <{path}> was made with derivatives of <{root}>, which pybids would "
+            "index again whenever it is opened. Name another folder, or make it without."
+        )
+    return Path(re.sub(r"^file:(//)?", "", str(root)))
 
 
 def _check_current(

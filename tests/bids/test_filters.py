@@ -69,7 +69,7 @@ def test_a_filter_finds_what_pybids_finds(select, stock, name):
         with pytest.raises(SettingsError, match="--bids-filter-file"):
             select(CASES[name])
     elif not expected:
-        with pytest.raises(InputDataError, match="--bids-filter-file.*no run matches"):
+        with pytest.raises(InputDataError, match=r"--bids-filter-file.*no run matches"):
             select(CASES[name])
     else:
         assert names(select(CASES[name])) == expected

@@ -153,7 +153,7 @@ def test_the_derivatives_of_another_program_are_no_place_for_results(study):
 
 @pytest.mark.parametrize("folder", ["raw", "raw/database", "raw/derivatives/fmriprep/code/index"])
 def test_no_database_is_made_in_an_input(study, folder):
-    with pytest.raises(SettingsError, match="--bids-database-dir.*lies in the input dataset"):
+    with pytest.raises(SettingsError, match=r"--bids-database-dir.*lies in the input dataset"):
         check(study / "raw", study / "out", study / "work", bids_database_dir=str(study / folder))
 
 
