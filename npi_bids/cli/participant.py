@@ -33,6 +33,7 @@ from npi_bids.cli.fit_kinds import describe_failed_refit, find_refits, find_unch
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
+from npi_bids.cli.preflight import warn_of_problems
 from npi_bids.cli.stored_settings import describe_difference
 from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import (
@@ -273,6 +274,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
         _logger.error("%s: %s", status.name, status.reason)
         _write_status(status, out_dir)
     if plan.tasks:
+        warn_of_problems(plan.tasks, request.analysis.denoise)
         for task in plan.tasks:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
