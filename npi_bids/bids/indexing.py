@@ -28,6 +28,7 @@ from npi_bids.bids.runs import FOLDER, BoldRun
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.wording import count_noun, join_items
 
+_OWN_CONFIG = "npi-bids"  # the name in data/pybids.json
 _RUNS_AT_ONCE = 2000  # which bounds the memory for their rows
 # Folders of an output dataset whose files have no entities to search for.
 _NOT_INDEXED = tuple(
@@ -264,7 +265,7 @@ def _check_current(
             listed = join_items(sorted(names), most=3)
             problems.append(f"{verb} {count_noun(len(names), 'run')} ({listed})")
     old = [name for name in sound if modern_name(Path(name).name) != Path(name).name]
-    if old and "npi-bids" not in index.config:
+    if old and _OWN_CONFIG not in index.config:
         problems.append(f"does not understand names of fMRIPrep 1.0 ({min(old)})")
     if problems:
         raise InputDataError(
@@ -279,6 +280,8 @@ def _indexed_runs(index: BIDSLayout, dataset: Dataset, subjects: set[str]) -> se
         BIDSFile.filename.like("sub-%") & ~BIDSFile.filename.like("%.json")
     )
     names = (relative_path(path, index.root) for (path,) in query)
+    if _OWN_CONFIG in index.config and not subjects:  # it holds nothing else
+        return set(names)
     matches = ((name, _RUN.fullmatch(name)) for name in names)
     return {
         name
@@ -314,7 +317,10 @@ def find_files(
     SettingsError
         A filter is not about an entity; the message suggests one.
     """
-    query: dict[str, Any] = {**_DEFAULTS[kind], **labels, **filters.entities}
+    defaults = _DEFAULTS[kind]
+    if _OWN_CONFIG in index.config:  # nothing else is indexed, and each condition takes time
+        defaults = {"suffix": defaults["suffix"]}
+    query: dict[str, Any] = {**defaults, **labels, **filters.entities}
     conditions = dict(_condition(index, entity, values) for entity, values in query.items())
     try:
         paths = index.get(return_type="file", **filters.arguments, **conditions)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from npi_bids.bids.datasets import find_datasets, walk
@@ -73,6 +76,18 @@ def test_a_filter_finds_what_pybids_finds(select, stock, name):
             select(CASES[name])
     else:
         assert names(select(CASES[name])) == expected
+
+
+def test_the_documentation_says_what_pybids_finds_and_that_the_same_is_found_here(stock):
+    page = (Path(__file__).parents[2] / "docs" / "validation.md").read_text(encoding="utf-8")
+    for content in CASES.values():
+        found = find_with_pybids(stock, content)
+        count = "error" if isinstance(found, type) else len(found) or "none"
+        (row,) = [
+            line for line in page.splitlines() if line.startswith(f"| `{json.dumps(content)}` |")
+        ]
+        cells = row.strip("| ").split(" | ")
+        assert (cells[1], cells[3]) == (str(count), str(count)), row
 
 
 @pytest.mark.parametrize("name", LOOSER)
