@@ -39,7 +39,7 @@ class AnalysisSettings:
     prior_digest: str = ""
     # Description of the images where a filter file asks for others than preproc, because names of
     # outputs do not contain it.
-    image_desc: str = ""
+    image_desc: str = field(default="", metadata={"flag": "bids-filter-file"})
 
     @property
     def configuration(self) -> str:

@@ -360,6 +360,7 @@ def test_images_of_another_description_are_not_taken_for_results_that_exist(
     words = (*words, "--bids-filter-file", filters)
     code, said, problems = npi_bids(data.root, tmp_path / "out", "participant", *words)
     assert code == 5, said + problems
+    assert "smoothAROMAnonaggr" in problems
     code, said, problems = npi_bids(data.root, tmp_path / "aroma", "participant", *words)
     assert code == 0, said + problems
     sidecar = next((tmp_path / "aroma").glob("sub-01/func/*desc-simple_timeseries.json"))
