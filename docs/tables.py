@@ -1,4 +1,7 @@
-"""Rewrite the generated tables of the documentation: ``python docs/tables.py``."""
+"""Rewrite the generated tables of the documentation, and the table of entities of BIDS.
+
+The command is ``python docs/tables.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from npi_bids.bids.entities import format_table, read_schema
 from npi_bids.bids.outputs import catalogue_table
 from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, ModelSidecar, RunSidecar
 from npi_bids.io.json_records import key_table
 
+ENTITIES = Path(__file__).parents[1] / "npi_bids" / "data" / "entities.json"
 _TABLE = re.compile(r"(<!-- table (\w+) -->\n\n)(?:\|.*\n)*")
 _RECORDS = (RunSidecar, ModelSidecar, GroupSidecar, ContrastSidecar)
 TABLES: dict[str, Callable[[], str]] = {
@@ -28,6 +33,7 @@ def main() -> None:
     """Rewrite the tables of all pages in place."""
     for path in sorted(Path(__file__).parent.glob("*.md")):
         path.write_text(update_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+    ENTITIES.write_text(format_table(read_schema()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Module of each function, imported on first use; torch is not loaded for a version number.
-_MODULES = {"ec": "npi_bids.inference", "load_surrogate": "npi_bids.surrogates.storage"}
+_MODULES = {
+    "ec": "npi_bids.inference",
+    "layout": "npi_bids.bids.indexing",
+    "load_surrogate": "npi_bids.surrogates.storage",
+    "pybids_config": "npi_bids.bids.indexing",
+}
 
-__all__ = ["__version__", "ec", "load_surrogate"]
+__all__ = ["__version__", "ec", "layout", "load_surrogate", "pybids_config"]
 
 
 def __getattr__(name: str) -> Any:

@@ -37,15 +37,20 @@ class AnalysisSettings:
     kinds: KindSettings = field(default_factory=KindSettings)
     # Digest of the pre-trained surrogates and the map of delays in use, as results depend on them.
     prior_digest: str = ""
+    # Description of the images where a filter file asks for others than preproc, because names of
+    # outputs do not contain it.
+    image_desc: str = field(default="", metadata={"flag": "bids-filter-file"})
 
     @property
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
-        shrunk = (self.prior, self.prior_digest) if self.prior_digest else ()
+        shrunk = (self.prior,) if self.prior_digest else ()
+        inputs = " ".join(filter(None, (self.prior_digest, self.image_desc)))
         return configuration_hash(
             *whole_brain,
             *shrunk,
+            *((inputs,) if inputs else ()),
             self.coverage,
             self.denoise,
             self.denoise.strategy,

@@ -48,7 +48,8 @@ MAY_IMPORT = {
 # Who reads keys in CamelCase, of what: files that are not sidecars of npi-bids, but for the first.
 SPELLS = {
     "npi_bids.bids.sidecars": "sidecars",
-    "npi_bids.bids.layout": "sidecars and dataset_description.json of the input",
+    "npi_bids.bids.companions": "sidecars of the input",
+    "npi_bids.bids.datasets": "dataset_description.json of the input",
     "npi_bids.bids.description": "dataset_description.json",
     "npi_bids.bids.atlases": "atlas descriptions, as data/atlases.json has them",
     "npi_bids.cli.parser": "the same",

@@ -82,13 +82,13 @@ def test_a_simulator_in_the_list_is_a_word_of_the_command(monkeypatch, tmp_path)
 
 
 def test_an_entity_in_the_list_is_read_and_written(monkeypatch):
-    name = "sub-1_task-rest_trc-water_bold.nii.gz"
-    with pytest.raises(Exception, match="trc"):
+    name = "sub-1_task-rest_wet-water_bold.nii.gz"
+    with pytest.raises(Exception, match="wet"):
         outputs.join_entities(dict(parse_name(name).entities))
     order = outputs.ENTITY_ORDER
     index = order.index("rec")
-    monkeypatch.setattr(outputs, "ENTITY_ORDER", (*order[:index], "trc", *order[index:]))
-    assert outputs.join_entities(dict(parse_name(name).entities)) == "sub-1_task-rest_trc-water"
+    monkeypatch.setattr(outputs, "ENTITY_ORDER", (*order[:index], "wet", *order[index:]))
+    assert outputs.join_entities(dict(parse_name(name).entities)) == "sub-1_task-rest_wet-water"
 
 
 def test_a_measure_is_a_function_and_an_output(monkeypatch, run):

@@ -30,6 +30,7 @@ from npi_bids.surrogates.choices import FitChoices, read_choices
 from npi_bids.surrogates.families import name_kind
 
 DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
+ABSENT = "absent"  # requested, but not in the input or not in the selection
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypedDict, Unpack
 
+from npi_bids.bids.entities import ENTITY_ORDER
 from npi_bids.errors import InputDataError
 from npi_bids.surrogates.fixed_precision import PROPORTIONAL
 
-# BIDS 1.11, with `meas` of BEP017 before `desc`.
-ENTITY_ORDER = (
-    *("sub", "ses", "tpl", "cohort", "task", "acq", "ce", "rec", "dir", "run", "echo", "part"),
-    *("chunk", "space", "hemi", "atlas", "seg", "scale", "res", "den", "label", "meas", "desc"),
-)
 SURROGATES = "derivatives/surrogates"
 STATISTICS = "derivatives/statistics"
 PRETRAINED = "derivatives/pretrained"
@@ -566,7 +562,7 @@ def parse_name(path: PurePosixPath | str) -> BIDSName:
     >>> parse_name("sub-01_task-rest_space-T1w_desc-preproc_bold.nii.gz").entities
     {'sub': '01', 'task': 'rest', 'space': 'T1w', 'desc': 'preproc'}
     """
-    stem, _, extension = PurePosixPath(path).name.partition(".")
+    stem, _, extension = str(path).rpartition("/")[2].partition(".")
     *pairs, suffix = stem.split("_")
     entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
     return BIDSName(entities, suffix, f".{extension}" if extension else "")
@@ -700,7 +696,7 @@ def join_entities(entities: Entities) -> str:
     name = "_".join(f"{key}-{value}" for key, value in entities.items())
     if unknown := sorted(set(entities) - set(ENTITY_ORDER)):
         raise InputDataError(
-            f"The name {name} has unknown entities: {', '.join(unknown)}; expected some of "
+            f"The name {name} has unknown entities: {', '.join(unknown)}; BIDS defines "
             f"{', '.join(ENTITY_ORDER)}."
         )
     for key, value in entities.items():
@@ -744,7 +740,9 @@ def printable(text: object) -> str:
     >>> printable("a\nb")
     'a\\nb'
     """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in str(text)
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from npi_bids.bids.outputs import ENTITY_ORDER, printable
+from npi_bids.bids.entities import ENTITY_ORDER
+from npi_bids.bids.outputs import printable
 from npi_bids.settings import check_options, option
 
 NIFTI, CIFTI, GIFTI, TIMESERIES = "nifti", "cifti", "gifti", "timeseries"
@@ -46,6 +47,8 @@ class BoldRun:
     misnamed
         Whether the problem is the name, so that ``entities`` and ``regions`` contain only its
         readable parts.
+    desc
+        The entity ``desc`` of its name, or empty.
     """
 
     path: Path
@@ -60,6 +63,7 @@ class BoldRun:
     right: Path | None = None
     regions: dict[str, str] = field(default_factory=dict)
     misnamed: bool = False
+    desc: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from npi_bids.bids.atlases import AtlasSpec
+from npi_bids.bids.datasets import DATABASE
 from npi_bids.bids.description import (
     atlas_files,
     dataset_files,
@@ -45,7 +46,24 @@ def check_folders(request: Request) -> None:
         skipped = nested or (group_alone and (option == "out_dir" or out_dir in input_roots))
         for root in [] if skipped else sorted(input_roots, key=lambda root: root != folder):
             _check_separate(option, folder, root)
+    _check_database(request, input_roots)
     _check_maker(out_dir)
+
+
+def _check_database(request: Request, input_roots: Sequence[Path]) -> None:
+    """Refuse to make a database of runs in an input dataset; one that is there may be read."""
+    query = request.query
+    if query.database is None:
+        return
+    folder, option = _resolve(query.database), "--bids-database-dir"
+    _check_folder(option, folder)
+    present = any((folder / DATABASE).is_file() for folder in (folder, *folder.glob("*/")))
+    for root in input_roots if query.reset_database or not present else []:
+        if _relative_parts(folder, root) is not None:
+            raise SettingsError(
+                f"{option} <{folder}> lies in the input dataset <{root}>, to which nothing is "
+                "written; choose a folder outside of it."
+            )
 
 
 def _resolve(path: Path | str) -> Path:

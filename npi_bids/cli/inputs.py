@@ -9,8 +9,9 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import DEFAULT_ATLAS, AtlasSpec, infer_atlas, parse_atlas
-from npi_bids.bids.layout import Dataset, find_datasets, find_runs
+from npi_bids.bids.layout import Dataset, find_datasets, select_runs
 from npi_bids.bids.outputs import PRETRAINED, join_entities, pretrained_path
 from npi_bids.bids.runs import CIFTI, FOLDER, GIFTI, TIMESERIES, BoldRun, Unit, group_runs
 from npi_bids.cli.atlases import prepare_atlas, save_atlas, save_regions
@@ -36,6 +37,8 @@ class Inputs:
         As the user gave it, with cleaning options that suit the type of input.
     datasets
         Datasets that were searched for runs.
+    absences
+        What was requested but has no runs to analyse.
     specs
         Atlases.
     has_series
@@ -49,9 +52,11 @@ class Inputs:
         self.datasets: list[Dataset] = find_datasets(
             request.bids_dir, query.datasets, query.input_type
         )
-        self.runs = find_runs(
+        selection = select_runs(
             self.datasets, query, surface=max(spec.surface for spec in requested)
         )
+        self.runs: list[BoldRun] = selection.runs
+        self.absences: list[Absence] = selection.absences
         formats = {run.input_format for run in self.runs} - {FOLDER}
         self.has_series = TIMESERIES in formats
         if self.has_series:
@@ -63,6 +68,9 @@ class Inputs:
             requested = [parse_atlas(text) for text in chosen or (DEFAULT_ATLAS,)]
             _check_formats(requested, formats)
             self.request, self.specs = request, requested
+        if selection.descs:
+            analysis = replace(self.request.analysis, image_desc=" ".join(selection.descs))
+            self.request = replace(self.request, analysis=analysis)
 
     @property
     def cleaning(self) -> str:

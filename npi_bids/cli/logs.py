@@ -96,7 +96,7 @@ def print_table(
     headings = "participant", "model", "status", "verdict", "surrogate"
     table = Table(*headings, box=None, pad_edge=False)
     table.add_column("reason", overflow="fold")  # paths must not be truncated
-    colours = {"done": "green", "excluded": "yellow", "failed": "red"}
+    colours = {"done": "green", "excluded": "yellow", "failed": "red", "absent": "yellow"}
     done_before = set(skipped)
     for status in statuses:
         entities = {key: value for key, value in status.entities.items() if key != "sub"}

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 # Keys of settings.toml that are not options.
-_NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest")
+_NOT_OPTIONS = ("npi_bids", "bids_dir", "out_dir", "levels", "strategy", "prior_digest",
+                "image_desc", "skip_bids_validation")  # fmt: skip
 LEVELS = ("pretrain", "participant", "group")
 _NO_EFFECT = "no effect"
+_SKIPPED = "--skip-bids-validation"
 
 T = TypeVar("T")
 
@@ -337,8 +339,7 @@ _FIELD_HEADINGS = {
     **dict.fromkeys(("participant_label", "task_id", "atlas", "denoise", "fd_thresh", "surrogate",
                      "group_by", "n_procs", "work_dir", "dry_run"), _ESSENTIAL),
     **dict.fromkeys(("n_bootstrap", "null"), _UNCERTAINTY),
-    **dict.fromkeys(("skip_bids_validation", "bids_database_dir", "output_layout", "notrack"),
-                    _COMPATIBILITY),
+    **dict.fromkeys(("output_layout", "notrack"), _COMPATIBILITY),
 }  # fmt: skip
 _EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
     --atlas Schaefer2018:scale-100 --fd-thresh 0.5 --n-procs 8"""
@@ -401,6 +402,8 @@ def build_parser() -> CommandParser:
         "--list-atlases", action=_ListAtlases, nargs=0, help="list the named atlases and exit"
     )
     add_preset(groups["surrogate"])
+    # Users of other BIDS Apps pass it out of habit; no input is validated, so it is not listed.
+    parser.add_argument(_SKIPPED, action="store_true", help=SUPPRESS)
     return parser
 
 

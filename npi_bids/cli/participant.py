@@ -6,13 +6,14 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import AtlasSpec
-from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, find_statuses
+from npi_bids.bids.derivatives import ABSENT, DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, printable, unit_name
 from npi_bids.bids.runs import Unit
@@ -32,6 +33,7 @@ from npi_bids.cli.fit_kinds import describe_failed_refit, find_refits, find_unch
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
+from npi_bids.cli.preflight import warn_of_problems
 from npi_bids.cli.stored_settings import describe_difference
 from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import (
@@ -82,6 +84,8 @@ class Plan:
         How those among them would be fitted whose input can be read.
     refused
         Models that cannot be fitted because of their input.
+    absences
+        What was requested but has no runs to analyse.
     """
 
     request: Request
@@ -90,6 +94,15 @@ class Plan:
     complete: list[UnitStatus]
     complete_tasks: list[Task]
     refused: list[UnitStatus]
+    absences: list[Absence] = field(default_factory=list)
+
+    @property
+    def absent(self) -> list[UnitStatus]:
+        """Rows of the final table for what was requested but has no runs to analyse."""
+        return [
+            UnitStatus(absence.entities, "", ABSENT, "", reason=absence.reason)
+            for absence in self.absences
+        ]
 
 
 def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None) -> Plan:
@@ -126,7 +139,9 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
     check_tasks_passband(tasks, request)
     check_known_delays(tasks, request)
-    return _classify_models(request, inputs.datasets, tasks, done)
+    return replace(
+        _classify_models(request, inputs.datasets, tasks, done), absences=inputs.absences
+    )
 
 
 def make_tasks(
@@ -259,6 +274,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
         _logger.error("%s: %s", status.name, status.reason)
         _write_status(status, out_dir)
     if plan.tasks:
+        warn_of_problems(plan.tasks, request.analysis.denoise)
         for task in plan.tasks:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)

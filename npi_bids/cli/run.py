@@ -31,7 +31,9 @@ _REASONS = {
 
 if TYPE_CHECKING:
     from npi_bids.bids.derivatives import UnitStatus
+    from npi_bids.cli.estimates import Estimate
     from npi_bids.cli.parser import Request
+    from npi_bids.cli.participant import Plan
 
 
 @interruptible("npi-bids", "run the same command again to go on.")
@@ -97,13 +99,14 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     from npi_bids.cli.logs import find_outcomes, print_table, write_settings
     from npi_bids.cli.participant import choose_exit_code, make_plan, run_plan
 
-    code, complete = 0, []
+    code, complete, absent = 0, [], []
     if claims is not None:
         plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning depends on the type of input
         outcome = run_plan(plan, work_dir, run_dir)
         statuses, complete = outcome.statuses, outcome.untouched
         code = choose_exit_code(statuses)
+        absent = plan.absent
     else:
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
@@ -111,7 +114,7 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     failed = describe_failures(code, group_code, statuses)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
-        print_table(statuses, complete, find_outcomes(request.out_dir))
+        print_table([*statuses, *absent], complete, find_outcomes(request.out_dir))
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
@@ -220,18 +223,7 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     plan = make_plan(request, work_dir)
     request = plan.request
     estimates = [estimate(task, request.analysis) for task in plan.tasks]
-    lines = [f"{count_noun(len(plan.tasks), 'model')} to fit, {len(plan.complete)} complete:"]
-    for task, expected in zip(plan.tasks, estimates, strict=True):
-        weights = f"{expected.parameters} weights, " if expected.parameters else ""
-        lines.append(
-            f"  {task.name} ({count_noun(len(task.unit.runs), 'run')}, {expected.samples} "
-            f"samples, {expected.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
-            f"{expected.memory_gb:.1f} GB, {_format_time(expected.seconds)})"
-        )
-        lines += [f"    will fail: {problem}" for problem in expected.problems]
-    if plan.refused:
-        lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
-    lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    lines = _describe_models(plan, estimates)
     n_procs = n_processes(request.resources)
     durations = [expected.seconds for expected in estimates if expected.seconds is not None]
     total = sum(durations) / n_procs if len(durations) == len(estimates) else None
@@ -244,6 +236,31 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     sys.stdout.write("\n".join(lines) + "\n")
     code = choose_exit_code([*plan.refused, *plan.complete])
     return 1 if code and plan.tasks else code, len(plan.tasks)
+
+
+def _describe_models(plan: Plan, estimates: Sequence[Estimate]) -> list[str]:
+    """Return one line for each model, and one for each reason why it will fail or is missing."""
+    from npi_bids.bids.outputs import unit_name
+    from npi_bids.cli.preflight import find_failing
+
+    failing = find_failing(plan.tasks, plan.request.analysis.denoise)
+    lines = [f"{count_noun(len(plan.tasks), 'model')} to fit, {len(plan.complete)} complete:"]
+    for task, expected in zip(plan.tasks, estimates, strict=True):
+        weights = f"{expected.parameters} weights, " if expected.parameters else ""
+        lines.append(
+            f"  {task.name} ({count_noun(len(task.unit.runs), 'run')}, {expected.samples} "
+            f"samples, {expected.windows} windows, {task.atlas.n_regions} regions, {weights}up to "
+            f"{expected.memory_gb:.1f} GB, {_format_time(expected.seconds)})"
+        )
+        problems = dict.fromkeys([*expected.problems, *failing.get(task.name, [])])
+        lines += [f"    will fail: {problem}" for problem in problems]
+    if plan.refused:
+        lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
+    lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    if plan.absent:
+        lines.append("Without runs to analyse:")
+    lines += [f"  {unit_name(status.entities)}: {status.reason}" for status in plan.absent]
+    return lines
 
 
 def _format_time(seconds: float | None) -> str:

@@ -149,3 +149,18 @@ def test_the_derivatives_of_another_program_are_no_place_for_results(study):
         check(study / "raw", study / "raw/derivatives/freesurfer", study / "work")
     (study / "raw/derivatives/npi-bids/logs").mkdir(parents=True)
     check(study / "raw", study / "raw/derivatives/npi-bids", study / "work")
+
+
+@pytest.mark.parametrize("folder", ["raw", "raw/database", "raw/derivatives/fmriprep/code/index"])
+def test_no_database_is_made_in_an_input(study, folder):
+    with pytest.raises(SettingsError, match=r"--bids-database-dir.*lies in the input dataset"):
+        check(study / "raw", study / "out", study / "work", bids_database_dir=str(study / folder))
+
+
+def test_a_database_in_the_input_may_be_read_but_not_made_anew(study):
+    touch(study / "raw/database/layout_index.sqlite")
+    database = str(study / "raw/database")
+    check(study / "raw", study / "out", study / "work", bids_database_dir=database)
+    with pytest.raises(SettingsError, match="nothing is written"):
+        check(study / "raw", study / "out", study / "work", bids_database_dir=database,
+              reset_database=True)  # fmt: skip

@@ -13,7 +13,7 @@ from npi_bids.analysis import AnalysisSettings, ResourceSettings
 from npi_bids.assessment.verdict import VerdictSettings, judge, supports_direction
 from npi_bids.cli.logs import write_settings
 from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
-from npi_bids.errors import SettingsError
+from npi_bids.errors import SettingsError, UsageError
 from npi_bids.records import Quality
 from npi_bids.settings import help_text
 from npi_bids.surrogates.lagged_evidence import DirectionTest
@@ -281,6 +281,7 @@ def test_thresholds_of_direction(flag, value, test):
         ("--notrack",),
         ("--skip-bids-validation",),
         ("--bids-database-dir", "somewhere"),
+        ("--bids-database-dir", "somewhere", "--reset-database"),
         ("--output-layout", "bids"),
         ("--n-gpu-procs", "2"),
         ("--quiet",),
@@ -329,3 +330,13 @@ def test_every_flag_says_what_it_is_for_and_is_unique():
         for settings in classes:
             for field in fields(settings):
                 assert len(help_text(field.metadata)) > 4, field.name
+
+
+def test_an_option_that_does_nothing_here_is_accepted_but_not_advertised():
+    assert request_of("--skip-bids-validation").query == request_of().query
+    assert "--skip-bids-validation" not in build_parser().format_help()
+
+
+def test_a_database_is_reset_only_where_there_is_one():
+    with pytest.raises(UsageError, match="--reset-database requires --bids-database-dir"):
+        request_of("--reset-database")

@@ -302,3 +302,66 @@ def test_greyordinates_with_a_volume_atlas_say_so(npi_bids, grey, tiny, tmp_path
     )  # fmt: skip
     assert code == 3
     assert "is a volume, but the runs are cifti" in problems
+
+
+def test_outputs_are_an_input_whose_cleaned_series_are_taken_once(npi_bids, tiny, tmp_path):
+    words = (*VAR, "--min-time", "100")
+    code, said, problems = npi_bids(
+        tiny.root, tmp_path / "first", "participant", *words, "--atlas", tiny.atlas,
+        "--participant-label", "01",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    code, said, problems = npi_bids(
+        tmp_path / "first", tmp_path / "second", "participant", *words, "--input-type",
+        "timeseries",
+    )  # fmt: skip
+    assert code == 0, said + problems
+    (first,), (second,) = (
+        list((tmp_path / name).glob("sub-01/func/*meas-npi_*relmat.tsv"))
+        for name in ("first", "second")
+    )
+    np.testing.assert_allclose(read_matrix(second).matrix, read_matrix(first).matrix, atol=1e-6)
+    sources = json.loads(second.with_suffix(".json").read_text())["Sources"]
+    assert len(sources) == 2
+    assert not any("Raw" in source for source in sources)
+
+
+def test_what_is_left_out_has_a_row_in_the_table_and_stops_nothing(npi_bids, xcp, tmp_path):
+    (xcp / "sub-7" / "anat").mkdir(parents=True)
+    filters = tmp_path / "filters.json"
+    filters.write_text(json.dumps({"timeseries": {"subject": "1"}}))
+    code, said, problems = npi_bids(
+        xcp, tmp_path / "out", "participant", *VAR, "--bids-filter-file", filters
+    )
+    assert code == 0, said + problems
+    rows = {line.split()[0]: line for line in said.splitlines() if line.startswith("sub-")}
+    assert "done" in rows["sub-1"]
+    assert "absent" in rows["sub-2"]
+    assert "no run matches --bids-filter-file" in rows["sub-2"]
+    assert "no preprocessed run" in rows["sub-7"]
+    code, said, problems = npi_bids(
+        xcp, tmp_path / "new", "participant", *VAR, "--bids-filter-file", filters, "--dry-run"
+    )
+    assert "sub-7: no preprocessed run" in said
+
+
+def test_images_of_another_description_are_not_taken_for_results_that_exist(
+    npi_bids, tiny, tmp_path
+):
+    data = tiny.copy(tmp_path)
+    for path in list(data.root.rglob("*_desc-preproc_bold.*")):
+        other = path.with_name(path.name.replace("desc-preproc", "desc-smoothAROMAnonaggr"))
+        other.write_bytes(path.read_bytes())
+    words = (*VAR, "--atlas", data.atlas, "--participant-label", "01", "--min-time", "100")
+    code, said, problems = npi_bids(data.root, tmp_path / "out", "participant", *words)
+    assert code == 0, said + problems
+    filters = tmp_path / "filters.json"
+    filters.write_text(json.dumps({"bold": {"desc": "smoothAROMAnonaggr"}}))
+    words = (*words, "--bids-filter-file", filters)
+    code, said, problems = npi_bids(data.root, tmp_path / "out", "participant", *words)
+    assert code == 5, said + problems
+    assert "smoothAROMAnonaggr" in problems
+    code, said, problems = npi_bids(data.root, tmp_path / "aroma", "participant", *words)
+    assert code == 0, said + problems
+    sidecar = next((tmp_path / "aroma").glob("sub-01/func/*desc-simple_timeseries.json"))
+    assert "desc-smoothAROMAnonaggr_bold" in json.loads(sidecar.read_text())["Sources"][0]
