@@ -93,26 +93,33 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     inputs = Inputs(request)
     request, specs = inputs.request, inputs.specs
     units = {spec: inputs.units(spec) for spec in specs}
-    requested = {
-        unit_name({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
-        for spec in specs
-        for unit in units[spec]
-    }
+    requested = {_model_name(unit, spec, inputs) for spec in specs for unit in units[spec]}
     check = partial(_check_configuration, request, requested)
     if claims is not None:
         path = request.out_dir / CLAIM
         claims.enter_context(claim_dataset(path, request.analysis.configuration, check))
         remove_groups(request.out_dir, request.analysis.configuration)
     done = check()
+    complete = _find_complete(request, done)
+    names = {status.name for status in complete}
+    unfinished = [
+        spec for spec in specs
+        if not all(_model_name(unit, spec, inputs) in names for unit in units[spec])
+    ]  # fmt: skip
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
     subjects = {run.entities["sub"] for run in inputs.runs}
     _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
-        write_dataset(request.out_dir, inputs.datasets, specs, strategies, subjects)
-    tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
+        write_dataset(request.out_dir, inputs.datasets, unfinished, strategies, subjects)
+    tasks = make_tasks(inputs, {spec: units[spec] for spec in unfinished}, work_dir)
+    tasks = assign_pretrained(tasks, request)
     check_tasks_passband(tasks, request)
-    return _classify_models(request, inputs.datasets, tasks, done)
+    return _classify_models(request, inputs.datasets, tasks, complete)
+
+
+def _model_name(unit: Unit, spec: AtlasSpec, inputs: Inputs) -> str:
+    return unit_name({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
 
 
 def make_tasks(
@@ -121,7 +128,7 @@ def make_tasks(
     """Prepare the atlases, and return the models that could be fitted with each of them."""
     tasks = []
     dry = inputs.request.output.dry_run
-    for spec in inputs.specs:
+    for spec in units:
         atlas = inputs.prepare(spec, work_dir / "atlases")
         sound = [unit for unit in units[spec] if not unit.problems] or units[spec]
         spaces = {unit.entities.get("space", "individual") for unit in sound}
@@ -328,18 +335,26 @@ def _check_configuration(request: Request, requested: set[str]) -> set[str]:
     return done & requested
 
 
+def _find_complete(request: Request, done: set[str]) -> list[UnitStatus]:
+    """Return the models among those that exist all of whose files are there."""
+    statuses = find_statuses(request.out_dir, skip_damaged=True)
+    return sorted(
+        (
+            status
+            for status in statuses
+            if status.name in done
+            and status.status == DONE
+            and status.configuration == request.analysis.configuration
+            and status.is_complete(request.out_dir)
+        ),
+        key=lambda status: status.name,
+    )
+
+
 def _classify_models(
-    request: Request, datasets: list[Dataset], tasks: list[Task], done: set[str]
+    request: Request, datasets: list[Dataset], tasks: list[Task], complete: list[UnitStatus]
 ) -> Plan:
     """Separate models that exist, models to fit, and models that cannot be fitted."""
-    statuses = {
-        status.name: status
-        for status in find_statuses(request.out_dir, skip_damaged=True)
-        if status.status == DONE
-        and status.configuration == request.analysis.configuration
-        and status.is_complete(request.out_dir)
-    }
-    complete = [statuses[name] for name in sorted(done & set(statuses))]
     complete_names = {status.name for status in complete}
     todo = [task for task in tasks if task.name not in complete_names]
     refused = [

@@ -9,7 +9,6 @@ from math import isfinite
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.atlases import read_atlas_table
 from npi_bids.bids.derivatives import (
     DONE,
     EXCLUDED,
@@ -26,6 +25,7 @@ from npi_bids.bids.quality_columns import quality_sidecar
 from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, RunSidecar
 from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
+from npi_bids.parcellation.atlas_table import find_entry
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import model_title, page_context
@@ -248,7 +248,7 @@ def _denoise_fields(runs: Sequence[RunSidecar]) -> dict[str, object]:
 
 def _describe_atlas(model: Model) -> str:
     parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
-    cite = read_atlas_table().get(parts[0], {}).get("cite")
+    cite = (find_entry(parts[0]) or {}).get("cite")
     return " ".join(parts) + (f" [@{cite}]" if cite else "")
 
 
