@@ -23,7 +23,9 @@ def add_schaefer(home, template=ADULT, shift=0):
     image = nib.Nifti1Image(np.roll(data, shift, axis=0), np.diag([8.0, 8, 8, 1]))
     nib.save(image, add_file(home, template, f"res-01_{SCHAEFER}.nii.gz"))
     networks = ("Vis", "SomMot")
-    rows = [f"{n}\t7Networks_{'LR'[n > 50]}H_{networks[n % 2]}_{n}\t#000000" for n in range(1, 101)]
+    rows = [
+        f"{n}\t7Networks_{'LR'[n > 50]}H_{networks[n % 2]}_{n}\t#000000" for n in range(1, 101)
+    ]
     table = add_file(home, template, f"{SCHAEFER}.tsv")
     table.write_text("index\tname\tcolor\n" + "\n".join(rows) + "\n")
     return image

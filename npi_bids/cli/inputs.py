@@ -244,11 +244,15 @@ def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
                 "images", name, space,
             )  # fmt: skip
         else:
+            is_named = not spec.path and not spec.parts and space.startswith("MNI")
+            hint = (
+                f". `npi-bids-fetch {name}:tpl-{space}` downloads the transform, if TemplateFlow "
+                "has one"
+            )
             _logger.warning(
                 "Atlas %s is in %s but the images are in %s; regions will be displaced by several "
-                "millimetres, or meaningless if the images are in an individual's space. "
-                "`npi-bids-fetch %s:tpl-%s` downloads the transform, if TemplateFlow has one",
-                name, template, space, name, space,
+                "millimetres, or meaningless if the images are in an individual's space%s",
+                name, template, space, hint if is_named else "",
             )  # fmt: skip
 
 

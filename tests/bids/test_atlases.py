@@ -121,7 +121,9 @@ def test_atlas_datasets_are_told_from_inputs(atlas_dataset, tmp_path):
 def test_a_name_that_no_dataset_has_is_compared_with_those_that_they_have(atlas_dataset):
     (path,) = atlas_dataset.glob(f"*/*{ADULT}_res-01_dseg.nii.gz")
     path.rename(path.with_name("atlas-Foobar_dseg.nii.gz"))
-    with pytest.raises(SettingsError, match=r"did you mean Foobar.*datasets given hold 4S156Parcels"):
+    with pytest.raises(
+        SettingsError, match=r"did you mean Foobar.*datasets given hold 4S156Parcels"
+    ):
         parse_atlas("Fobar", [atlas_dataset])
     with pytest.raises(SettingsError, match=f"tpl 'T'; the dataset has {ADULT}, {LINEAR}"):
         parse_atlas("4S156Parcels:tpl-T", [atlas_dataset])

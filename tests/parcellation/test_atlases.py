@@ -219,7 +219,11 @@ def caches(tmp_path, monkeypatch):
 def test_schaefer_in_the_template_of_the_images(caches):
     image = add_schaefer(caches)
     atlas = load_atlas(AtlasRequest("Schaefer2018", 100, space=ADULT), offline=True)
-    assert (len(atlas.labels), atlas.labels[0], atlas.networks[0]) == (100, "LH_SomMot_1", "SomMot")
+    assert (len(atlas.labels), atlas.labels[0], atlas.networks[0]) == (
+        100,
+        "LH_SomMot_1",
+        "SomMot",
+    )
     assert atlas.space == ADULT
     np.testing.assert_array_equal(atlas.image.get_fdata(), image.get_fdata())
 
