@@ -48,8 +48,9 @@ class AtlasSettings:
     atlas: tuple[str, ...] = option(
         (),
         "NAME[:seg-X][:scale-N][:tpl-T] (see --list-atlases), the name of an atlas in a "
-        "BIDS-atlas dataset given with -d atlases=PATH, an image with a table of region names beside it, or "
-        f"several joined by + (default: {DEFAULT_ATLAS}, or the parcellation of regional series)",
+        "BIDS-atlas dataset given with -d atlases=PATH, an image with a table of region names "
+        f"beside it, or several joined by + (default: {DEFAULT_ATLAS}, or the parcellation of "
+        "regional series)",
         metavar="ATLAS",
         result=False,
     )

@@ -103,8 +103,8 @@ class CommandParser(ArgumentParser):
             return ""
         flag, words = max(taken.items(), key=lambda item: len(item[1]))
         return (
-            f" ({flag} takes all arguments that follow it, here {' '.join(words)}; put it last, or "
-            "-- after its values.)"
+            f" ({flag} takes all arguments that follow it, here {' '.join(words)}; put it last, "
+            "or -- after its values.)"
         )
 
 

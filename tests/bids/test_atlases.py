@@ -83,7 +83,7 @@ def test_every_atlas_is_described(name):
 
 @pytest.fixture
 def atlas_dataset(tmp_path):
-    """A BIDS-atlas dataset as AtlasPack has it: one table, one image per template."""
+    """Write a BIDS-atlas dataset as AtlasPack has it: one table, one image per template."""
     root = tmp_path / "pack"
     folder = root / "atlas-4S156Parcels"
     folder.mkdir(parents=True)

@@ -244,11 +244,11 @@ def test_an_atlas_is_loaded_and_then_transformed(caches):
     request = AtlasRequest("Power2011", transform=str(transform), target=ADULT)
     moved = load_atlas(request, offline=True)
     assert moved.space == ADULT
-    np.testing.assert_allclose(centres(moved), centres(own) + [8, 0, 0], atol=0.01)
+    np.testing.assert_allclose(centres(moved), centres(own) + np.array([8, 0, 0]), atol=0.01)
 
 
 def test_looking_into_the_cache_leaves_nothing_and_no_barrier(caches, tmp_path):
-    """nilearn takes the first folder of that name, even an empty one."""
+    """Nilearn takes the first folder of that name, even an empty one."""
     import requests
 
     send = requests.Session.send

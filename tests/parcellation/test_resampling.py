@@ -68,7 +68,7 @@ def test_maps_are_transformed_one_by_one(cube, tmp_path):
     maps = replace(cube, image=weights_image(weights, cube.image.affine))
     transform = add_transform(tmp_path, LINEAR, ADULT, field=(2, 0, 0))
     moved = to_template(maps, transform, ADULT)
-    np.testing.assert_allclose(centres(moved), centres(cube) + [2, 0, 0], atol=0.01)
+    np.testing.assert_allclose(centres(moved), centres(cube) + np.array([2, 0, 0]), atol=0.01)
 
 
 def test_a_region_that_is_lost_is_named(cube, tmp_path, caplog):

@@ -76,7 +76,6 @@ def test_what_the_package_does_not_have_is_said(home, monkeypatch):
 @pytest.mark.slow
 def test_the_queries_select_one_file_of_the_real_archive(home, monkeypatch):
     """The package brings the names of all files of the archive, without their content."""
-    pytest.importorskip("templateflow")
     monkeypatch.setenv("TEMPLATEFLOW_AUTOUPDATE", "0")
     from templateflow.client import TemplateFlowClient
 
