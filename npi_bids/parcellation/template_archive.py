@@ -62,13 +62,13 @@ def fetch_template_file(template: str, name: str) -> Path:
     try:
         # On import, the package creates the archive on this computer, without any download.
         from templateflow import api
+
+        api.get(template, **_query(name))
     except ImportError as error:
         raise InputDataError(
             f"TemplateFlow's tpl-{template}_{name} is not in <{template_home()}>, and the package "
             f"that downloads it is not installed; run {_EXTRA}."
         ) from error
-    try:
-        api.get(template, **_query(name))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputDataError(
             f"TemplateFlow cannot provide tpl-{template}_{name} ({error})."
