@@ -108,12 +108,7 @@ def _read_arrays(path: Path) -> dict[str, Any]:
 
 def _find_matrix(arrays: Mapping[str, Any]) -> tuple[Array, tuple[str, ...]]:
     """Return the only square matrix of an archive, and the names of its regions."""
-    square = [
-        name
-        for name, value in arrays.items()
-        if name != "centres" and getattr(value, "ndim", 0) == 2 and value.shape[0] == value.shape[1]
-        and np.issubdtype(value.dtype, np.number)
-    ]  # fmt: skip
+    square = [name for name, value in arrays.items() if name != "centres" and _is_square(value)]
     names = next((name for name in _LABELS if name in arrays), None)
     if len(square) != 1 or names is None:
         raise ValueError(f"it holds {join_items(sorted(arrays))}")
@@ -125,6 +120,12 @@ def _find_matrix(arrays: Mapping[str, Any]) -> tuple[Array, tuple[str, ...]]:
         )
     matrix: Array = arrays[square[0]].astype(np.float64)
     return matrix, labels
+
+
+def _is_square(value: Any) -> bool:
+    if getattr(value, "ndim", 0) != 2 or not np.issubdtype(value.dtype, np.number):
+        return False
+    return bool(value.shape[0] == value.shape[1])
 
 
 def _texts(values: Any) -> tuple[str, ...]:
