@@ -257,12 +257,8 @@ def split_datasets(
 
 def _is_atlas_dataset(root: Path) -> bool:
     """Tell whether a folder holds atlases and no participants."""
-    path = root / "dataset_description.json"
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
-    except (OSError, ValueError):
-        description = {}
-    if isinstance(description, dict) and description.get("DatasetType") == "atlas":
+    description = _read_description(root / "dataset_description.json")
+    if description.get("DatasetType") == "atlas":
         return True
     return not any(root.glob("sub-*")) and bool(_find_in_datasets([root]))
 
@@ -406,12 +402,17 @@ def _stated_description(spec: AtlasSpec) -> dict[str, object]:
     for parent in (folder, *folder.parents[:2]):
         path = parent / f"atlas-{spec.name}_description.json"
         if path.is_file():
-            try:
-                content = json.loads(path.read_text(encoding="utf-8-sig"))
-            except (OSError, ValueError):
-                return {}
-            return content if isinstance(content, dict) else {}
+            return _read_description(path)
     return {}
+
+
+def _read_description(path: Path) -> dict[str, object]:
+    """Return the content of a JSON file that describes something; empty where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _description_of_parts(spec: AtlasSpec) -> dict[str, object]:
@@ -431,8 +432,34 @@ def _description_of_parts(spec: AtlasSpec) -> dict[str, object]:
         **({"License": license_} if license_ else {}),
         **({"Species": species.pop()} if len(species) == 1 else {}),
         **({"ReferencesAndLinks": links} if links else {}),
-        "TemplateDrawnIn": spec.space,
+        "TemplateDrawnIn": " and ".join(
+            dict.fromkeys(str(part["TemplateDrawnIn"]) for part in descriptions)
+        ),
+        **({"TransformedTo": spec.space} if any(part.transform for part in spec.parts) else {}),
     }
+
+
+def describe_template(out_dir: Path, name: str) -> str:
+    """Return how an atlas came into the template of the images, for the methods text, or nothing.
+
+    Parameters
+    ----------
+    out_dir
+        Output dataset, which holds the description of the atlas.
+    name
+        Value of the entity ``atlas``.
+    """
+    description = _read_description(out_dir / f"atlas-{name}_description.json")
+    drawn_in, target = description.get("TemplateDrawnIn"), description.get("TransformedTo")
+    if target:
+        return (
+            f", transformed from {drawn_in} to {target} by nearest neighbour with the transform "
+            "of TemplateFlow [@Ciric2022]"
+        )
+    entry = find_entry(name) or {}
+    if "templateflow" in entry and drawn_in not in (None, entry["space"]):
+        return f" in its version for {drawn_in} in TemplateFlow [@Ciric2022]"
+    return ""
 
 
 def _combined(request: str, roots: Sequence[Path]) -> AtlasSpec:

@@ -363,7 +363,10 @@ class _ListAtlases(Action):
             if scales:
                 variants.append(f":scale-{scales[0]} to {scales[-1]}")
             lines.append(f"  {name:<14} {atlas['about']}; {atlas['source']}")
-            lines.append(f"  {'':<14} space {atlas['space']}; licence: {atlas['License']}")
+            templates = atlas.get("templateflow", {}).get("templates", [])
+            others = [template for template in templates if template != atlas["space"]]
+            spaces = " or ".join([atlas["space"], *others])
+            lines.append(f"  {'':<14} space {spaces}; licence: {atlas['License']}")
             if variants:
                 lines.append(f"  {'':<14} {' '.join(variants)}")
         sys.stdout.write("\n".join(lines) + "\n")

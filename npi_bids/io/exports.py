@@ -178,8 +178,8 @@ def write_peb(result: ECResult, standard_error: ECResult, path: Path) -> None:
         )
     mean, variance = result.matrix.T, standard_error.matrix.T**2
     free = np.isfinite(mean) & np.isfinite(variance) & ~np.eye(len(mean), dtype=bool)
-    alone = ~free.any(axis=0) & ~free.any(axis=1)
-    not_covered = [label for label, none in zip(result.labels, alone, strict=True) if none]
+    alone = np.flatnonzero(~free.any(axis=0) & ~free.any(axis=1))
+    not_covered = [result.labels[index] for index in alone]
     if not_covered:
         _logger.warning(
             "%s: %s not covered and fixed at 0 in the DCM (%s)", path.name,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -7,6 +8,7 @@ import pytest
 
 from npi_bids.bids.atlases import (
     atlas_description,
+    describe_template,
     match_space,
     parse_atlas,
     split_datasets,
@@ -14,6 +16,7 @@ from npi_bids.bids.atlases import (
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.parcellation.atlases import AtlasRequest, load_atlas, load_file
+from npi_bids.reports.page import bibliography
 from tests.conftest import block
 from tests.template_archive import ADULT, LINEAR, add_schaefer, add_transform
 
@@ -148,6 +151,11 @@ def test_an_atlas_is_taken_in_the_template_of_the_images(tmp_path, monkeypatch):
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
     spec = match_space(parse_atlas("Schaefer2018"), {ADULT})
     assert (spec.space, spec.transform) == (ADULT, "")
+    path = tmp_path / "atlas-Schaefer2018_description.json"
+    path.write_text(json.dumps(atlas_description(spec)))
+    assert f"in its version for {ADULT}" in describe_template(tmp_path, "Schaefer2018")
+    path.write_text(json.dumps(atlas_description(parse_atlas("Schaefer2018"))))
+    assert not describe_template(tmp_path, "Schaefer2018")
     # Schaefer is not in the space of an individual, and the user's choice stands.
     assert match_space(parse_atlas("Schaefer2018"), {"T1w"}).space == LINEAR
     chosen = parse_atlas(f"Schaefer2018:tpl-{LINEAR}")
@@ -166,6 +174,10 @@ def test_other_atlases_are_transformed_where_the_transform_is_here(tmp_path, mon
     assert parse_atlas(f"Power2011:tpl-{ADULT}").transform == str(transform)
     described = atlas_description(moved)
     assert (described["TemplateDrawnIn"], described["TransformedTo"]) == (LINEAR, ADULT)
+    (tmp_path / "atlas-Power2011_description.json").write_text(json.dumps(described))
+    text = describe_template(tmp_path, "Power2011")
+    assert text.startswith(f", transformed from {LINEAR} to {ADULT} by nearest neighbour")
+    assert "title = {{TemplateFlow}" in bibliography(text)
 
 
 def test_the_atlases_of_a_combination_are_matched_together_or_not_at_all(tmp_path, monkeypatch):
@@ -175,6 +187,7 @@ def test_the_atlases_of_a_combination_are_matched_together_or_not_at_all(tmp_pat
     add_transform(tmp_path, LINEAR, ADULT)
     matched = match_space(both, {ADULT})
     assert [part.space for part in (matched, *matched.parts)] == [ADULT] * 3
+    assert atlas_description(matched)["TransformedTo"] == ADULT
 
 
 def test_a_misspelt_file_is_compared_with_those_beside_it(tmp_path):
