@@ -129,8 +129,8 @@ def flow(matrix):
 
 
 def test_regional_maps_of_greyordinates_hold_the_value_of_each_region(map_file, tmp_path):
-    models = axis()
-    values = np.arange(len(models)) % 4
+    models = axis(left=range(2, 20), right=range(5, 20))
+    values = np.random.default_rng(0).integers(0, 4, len(models))
     names = {0: "???", 1: "A", 2: "B", 3: "C"}
     atlas = write_labels(tmp_path / "atlas.dlabel.nii", models, values, names)
     out = tmp_path / "m"
@@ -147,12 +147,13 @@ def test_regional_maps_of_greyordinates_hold_the_value_of_each_region(map_file, 
     assert dense.header.get_axis(1) == models
     expected = np.array([np.nan, *strength])[values]
     np.testing.assert_allclose(dense.get_fdata()[0], expected)
-    for hemi, start in (("L", 0), ("R", N_VERTICES)):
+    left = np.concatenate([np.full(2, np.nan), expected[:18]])
+    right = np.concatenate([np.full(5, np.nan), expected[18:33]])
+    assert len(left) == len(right) == N_VERTICES
+    for hemi, side in (("L", left), ("R", right)):
         surface = nib.load(out / f"map_hemi-{hemi}.func.gii")
         assert [array.meta["Name"] for array in surface.darrays] == list(REGION_MAPS)
-        np.testing.assert_allclose(
-            surface.darrays[0].data, expected[start : start + N_VERTICES], rtol=1e-6
-        )
+        np.testing.assert_allclose(surface.darrays[0].data, side, rtol=1e-6)
 
 
 def test_regional_maps_of_a_volume_are_nan_where_there_is_no_region(map_file, tmp_path):
