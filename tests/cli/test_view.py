@@ -3,6 +3,7 @@
 import json
 import re
 
+import html5lib
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -12,6 +13,7 @@ from npi_bids.io.exports import write_mat, write_npz
 from npi_bids.io.tables import write_matrix
 from npi_bids.records import ECResult
 from npi_bids.reports.figures_connectivity import unpack
+from tests.reports.markup import check
 
 LABELS = ("LH_Vis_1", "LH_Vis_2", "RH_Default_1")
 MATRIX = np.array([[0.0, 0.5, np.nan], [-0.25, 0.0, 1.5], [np.nan, 0.0, 0.0]])
@@ -125,3 +127,11 @@ def test_the_published_resources_can_be_viewed(shared_data, tmp_path):
     with np.load(paths[-1]) as archive:
         released = archive["ec_src_row"]
     np.testing.assert_allclose(shown(page)[-1][2]["matrix"], released, atol=1e-4)
+
+
+def test_the_page_is_valid_html_that_refers_to_nothing_outside(tmp_path):
+    write_matrix(RESULT, tmp_path / "map.tsv")
+    page = tmp_path / "view.html"
+    assert view(tmp_path / "map.tsv", tmp_path / "map.tsv", "-o", page) == 0
+    html5lib.HTMLParser(strict=True).parse(page.read_text())
+    check(page.read_text())
