@@ -207,6 +207,13 @@ def _load_in_own_template(request: AtlasRequest, *, offline: bool) -> Parcellati
         return _load_from_archive(request, entry, offline=offline)
     if (cached := load_cached(request)) is not None:
         return cached
+    own = replace(request, space=entry["space"])
+    if "templateflow" in entry and None not in _find_in_archive(own, entry):
+        _logger.info(
+            "Atlas %s is not in the cache of nilearn and is taken from <%s>",
+            request.name, template_home(),
+        )  # fmt: skip
+        return _load_from_archive(own, entry, offline=True)
     if offline:
         raise InputDataError(
             f"Atlas {request.name} is not in the cache and --offline is set. Looked in "
@@ -256,21 +263,14 @@ def load_cached(request: AtlasRequest) -> Parcellation | None:
 
 def _load_from_archive(request: AtlasRequest, entry: AtlasEntry, *, offline: bool) -> Parcellation:
     """Load an atlas in a template for which TemplateFlow holds it."""
-    source = entry["templateflow"]
-    stem = f"atlas-{source['atlas']}_desc-{request.fill(source['desc'])}_dseg"
-    image_name = f"res-{source['resolution']}_{stem}.nii.gz"
+    source, names = entry["templateflow"], _archive_names(request, entry)
     try:
-        files = [
-            find_template_file(request.space, name)
-            if offline
-            else fetch_template_file(request.space, name)
-            for name in (image_name, f"{stem}.tsv")
-        ]
-        if None in files:
+        if offline and None in _find_in_archive(request, entry):
             raise InputDataError(
-                f"tpl-{request.space}_{image_name} and its table are not in <{template_home()}>, "
+                f"tpl-{request.space}_{names[0]} and its table are not in <{template_home()}>, "
                 "and --offline is set."
             )
+        image, table = (fetch_template_file(request.space, name) for name in names)
     except InputDataError as error:
         raise InputDataError(
             f"Atlas {request.name} in {request.space}, the space of the images: {error} On a "
@@ -279,11 +279,22 @@ def _load_from_archive(request: AtlasRequest, entry: AtlasEntry, *, offline: boo
             f"{entry['space']} (--space), or --atlas {request.name}:tpl-{entry['space']}, whose "
             "regions are displaced by millimetres in these images."
         ) from error
-    image, table = (path for path in files if path is not None)
     loaded = load_file(image, request, table=table)
     prefix = request.fill(source.get("prefix", ""))
     labels = tuple(label.removeprefix(prefix) for label in loaded.labels)
     return replace(loaded, labels=labels, networks=_networks(labels, source))
+
+
+def _archive_names(request: AtlasRequest, entry: AtlasEntry) -> tuple[str, str]:
+    """Return the names of image and table of an atlas within a template of TemplateFlow."""
+    source = entry["templateflow"]
+    stem = f"atlas-{source['atlas']}_desc-{request.fill(source['desc'])}_dseg"
+    return f"res-{source['resolution']}_{stem}.nii.gz", f"{stem}.tsv"
+
+
+def _find_in_archive(request: AtlasRequest, entry: AtlasEntry) -> list[Path | None]:
+    names = _archive_names(request, entry)
+    return [find_template_file(request.space, name) for name in names]
 
 
 def _networks(

@@ -228,6 +228,16 @@ def test_schaefer_in_the_template_of_the_images(caches):
     np.testing.assert_array_equal(atlas.image.get_fdata(), image.get_fdata())
 
 
+def test_a_filled_archive_is_enough_for_the_template_of_nilearn(caches, caplog):
+    add_schaefer(caches, LINEAR)
+    with caplog.at_level("INFO", "npi_bids"):
+        atlas = load_atlas(AtlasRequest("Schaefer2018", 100), offline=True)
+    assert (len(atlas.labels), atlas.space) == (100, LINEAR)
+    assert "is not in the cache of nilearn and is taken from" in caplog.text
+    with pytest.raises(InputDataError, match="not in the cache and --offline"):
+        load_atlas(AtlasRequest("Schaefer2018", 200), offline=True)
+
+
 def test_an_archive_without_the_atlas_says_how_to_fill_it(caches):
     add_schaefer(caches, LINEAR)
     request = AtlasRequest("Schaefer2018", 100, space=ADULT)
