@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypedDict, Unpack
 
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.layout import Dataset
-from npi_bids.bids.outputs import CLAIM, printable, unit_name
+from npi_bids.bids.outputs import CLAIM, join_entities, parse_name, printable, unit_name
 from npi_bids.bids.runs import Unit
 from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.estimates import largest_volume
@@ -93,7 +93,9 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     inputs = Inputs(request)
     request, specs = inputs.request, inputs.specs
     units = {spec: inputs.units(spec) for spec in specs}
-    requested = {_model_name(unit, spec, inputs) for spec in specs for unit in units[spec]}
+    requested = {
+        _model_name(unit, spec, inputs.desc(spec)) for spec in specs for unit in units[spec]
+    }
     check = partial(_check_configuration, request, requested)
     if claims is not None:
         path = request.out_dir / CLAIM
@@ -104,8 +106,10 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     names = {status.name for status in complete}
     unfinished = [
         spec for spec in specs
-        if not all(_model_name(unit, spec, inputs) in names for unit in units[spec])
+        if not all(_model_name(unit, spec, inputs.desc(spec)) in names for unit in units[spec])
     ]  # fmt: skip
+    for spec in unfinished:
+        check_template(request, spec, units[spec], inputs.desc(spec))
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
     subjects = {run.entities["sub"] for run in inputs.runs}
     _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
@@ -118,8 +122,38 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     return _classify_models(request, inputs.datasets, tasks, complete)
 
 
-def _model_name(unit: Unit, spec: AtlasSpec, inputs: Inputs) -> str:
-    return unit_name({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
+def _model_name(unit: Unit, spec: AtlasSpec, desc: str) -> str:
+    return unit_name({**unit.entities, **spec.entities, "desc": desc})
+
+
+def check_template(request: Request, spec: AtlasSpec, units: Sequence[Unit], desc: str) -> None:
+    """Refuse to add maps of an atlas in one template to those of the same atlas in another.
+
+    The template depends on which files of TemplateFlow are on the computer.
+
+    Raises
+    ------
+    ConfigurationError
+        The output dataset holds maps of images in the same space with the atlas in another
+        template, which are not replaced.
+    """
+    tables = request.out_dir.glob(f"tpl-*/anat/tpl-*_{join_entities(spec.entities)}_dseg.tsv")
+    others = {path.name: parse_name(path.name).entities["tpl"] for path in tables}
+    others = {name: template for name, template in others.items() if template != spec.space}
+    if not others or spec.space == "unknown":
+        return
+    spaces = {unit.entities.get("space") for unit in units}
+    replaced = {_model_name(unit, spec, desc) for unit in units if request.output.overwrite}
+    for model in find_models(request.out_dir, skip_damaged=True):
+        tables_used = [PurePosixPath(uri).name for uri in model.sidecar.links.node_files]
+        template = next((others[name] for name in tables_used if name in others), "")
+        if template and model.entities.get("space") in spaces and model.name not in replaced:
+            raise ConfigurationError(
+                f"<{request.out_dir}> holds maps with the atlas {spec.name} in {template}, for "
+                f"example of {model.name}; it would now be taken in {spec.space}. Use another "
+                f"out_dir, --overwrite with all of its subjects, or, for an atlas of "
+                f"--list-atlases, --atlas {spec.name}:tpl-{template}."
+            )
 
 
 def make_tasks(
