@@ -15,7 +15,7 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.families import WHOLE_BRAIN
-from npi_bids.surrogates.settings import PriorSettings
+from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
@@ -34,14 +34,15 @@ class AnalysisSettings:
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
-    # Digest of the pre-trained surrogates in use, because the results depend on them.
+    kinds: KindSettings = field(default_factory=KindSettings)
+    # Digest of the pre-trained surrogates and the map of delays in use, as results depend on them.
     prior_digest: str = ""
 
     @property
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
-        shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
+        shrunk = (self.prior, self.prior_digest) if self.prior_digest else ()
         return configuration_hash(
             *whole_brain,
             *shrunk,
