@@ -15,7 +15,7 @@ import pytest
 
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.bids import outputs
-from npi_bids.bids.atlases import atlas_description, parse_atlas, read_atlas_table
+from npi_bids.bids.atlases import atlas_description, parse_atlas
 from npi_bids.bids.description import descriptions
 from npi_bids.bids.outputs import (
     CATALOGUE,
@@ -42,7 +42,8 @@ from npi_bids.interfaces import group
 from npi_bids.interfaces.group import DescribeGroup
 from npi_bids.io.files import read_json
 from npi_bids.io.tables import read_matrix
-from npi_bids.parcellation.atlases import LOADERS, AtlasLoader, load_file, sphere_atlases
+from npi_bids.parcellation.atlas_table import read_atlas_table
+from npi_bids.parcellation.atlases import sphere_atlases
 from npi_bids.parcellation.confounds import load_confounds
 from npi_bids.parcellation.denoising import STRATEGIES, DenoiseSettings
 from npi_bids.reports.page import bibliography
@@ -133,21 +134,17 @@ def test_the_help_names_every_denoising_strategy():
 
 @pytest.fixture
 def blocks(monkeypatch, tmp_path):
-    """Add an atlas to the table and to the loaders, and its file to the cache."""
-    table = {**read_atlas_table(), "Blocks": BLOCKS}
+    """Add an atlas to the table, and its file to the cache."""
+    row = {**BLOCKS, "download": {"file": "blocks/blocks.nii.gz", "url": "", "sha256": "",
+                                  "notice": "CC0"}}  # fmt: skip
+    table = {**read_atlas_table(), "Blocks": row}
     (tmp_path / "atlases.json").write_text(json.dumps(table))
-    monkeypatch.setattr("npi_bids.bids.atlases.files", lambda _: tmp_path)
+    monkeypatch.setattr("npi_bids.parcellation.atlas_table.files", lambda _: tmp_path)
     cache = tmp_path / "cache"
     (cache / "blocks").mkdir(parents=True)
     write_atlas(cache / "blocks", tiny_parcellation(), "blocks")
     for name in ("NILEARN_DATA", "NILEARN_SHARED_DATA"):
         monkeypatch.setenv(name, str(cache))
-    loader = AtlasLoader(
-        files=lambda _: ("blocks/blocks.nii.gz", "blocks/blocks.tsv"),
-        command=lambda _: "Blocks",
-        load=lambda request, folder: load_file(folder / "blocks" / "blocks.nii.gz", request),
-    )
-    monkeypatch.setitem(LOADERS, "Blocks", loader)
 
 
 def test_an_atlas_in_the_table_is_listed_and_described(blocks, capsys):
@@ -160,13 +157,16 @@ def test_an_atlas_in_the_table_is_listed_and_described(blocks, capsys):
     assert bibliography("[@Blocks2026]") == "@misc{Blocks2026,\n  title = {Four blocks}\n}\n"
 
 
-def test_an_atlas_in_the_loaders_is_loaded_from_the_cache(blocks, tmp_path):
+def test_an_atlas_in_the_table_is_loaded_from_the_cache(blocks, tmp_path):
     prepared = prepare_atlas(parse_atlas("blocks"), tmp_path / "prepared", offline=True)
     assert (prepared.entities, prepared.n_regions) == ({"atlas": "Blocks"}, 4)
 
 
 def test_every_atlas_of_the_table_can_be_loaded():
-    assert set(read_atlas_table()) == {*LOADERS, *sphere_atlases()}
+    for name, entry in read_atlas_table().items():
+        sources = {"nilearn", "download", "dataset", "spheres"} & set(entry)
+        assert len(sources) == 1, name
+        assert ("spheres" in entry) == (name in sphere_atlases())
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ _logger = logging.getLogger(__name__)
 BIDS_VERSION = "1.11.1"
 _CODE_URL = "https://github.com/npi-bids/npi-bids"
 _DESC = re.compile(r"_desc-([A-Za-z0-9]+)_")
-_NOT_STATED = "not stated by the input dataset"
 _README = """# Effective connectivity by npi-bids
 
 Directed, signed effective connectivity (EC) of the whole brain, estimated by npi-bids {version}
@@ -102,18 +101,31 @@ def dataset_description(datasets: Sequence[Dataset]) -> dict[str, object]:
         "Name": "Effective connectivity by npi-bids",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": license_ if isinstance(license_, str) else _NOT_STATED,
+        **({"License": license_} if isinstance(license_, str) else {}),
         "GeneratedBy": [program, *inherited],
         "SourceDatasets": sources,
         "DatasetLinks": {dataset.link: dataset.root.as_uri() for dataset in datasets},
     }
-    # The validator warns of fewer than two authors, and no author may be invented.
-    authors = _first(datasets, "Authors")
-    names = [str(name) for name in authors] if isinstance(authors, list) else [_NOT_STATED]
-    content["Authors"] = (
-        names if len(names) > 1 else [*names, f"npi-bids {__version__} (software)"]
-    )
+    content["Authors"] = _authors(_first(datasets, "Authors"), inherited)
     return content
+
+
+def _authors(stated: object, inherited: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the authors of the input; where it states less than two, also the programs.
+
+    No author may be invented, and the validator warns of fewer than two.
+    """
+    names = [str(name) for name in stated] if isinstance(stated, list) else []
+    if len(names) > 1:
+        return names
+    programs = [f"npi-bids {__version__} (software)"]
+    if not names:
+        programs += [
+            f"{entry['Name']} {entry.get('Version', '')}".strip() + " (software)"
+            for entry in inherited
+            if "Name" in entry
+        ]
+    return list(dict.fromkeys([*names, *programs]))
 
 
 def input_programs(out_dir: Path) -> list[str]:

@@ -9,6 +9,8 @@ only this file has to change. Coverage is a table of regions, which the standard
 ``dseg.tsv``; the outliers and the design matrix are time courses, which the draft calls
 ``timeseries.tsv``. BIDS has no name for fitted surrogates and for the long tables of a group; they
 are stored in separate folders below ``derivatives/``, whose content the standard does not govern.
+So are images of regional measures, which drafts call ``boldmap`` (BEP012), and tables of one row
+per connection.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from npi_bids.surrogates.fixed_precision import PROPORTIONAL
 SURROGATES = "derivatives/surrogates"
 STATISTICS = "derivatives/statistics"
 PRETRAINED = "derivatives/pretrained"
+MAPS = "derivatives/maps"
 WITHIN_GROUP = ("sub", "ses", "run")  # entities that differ within a group
 UNITS = "logs/units"
 QUALITY_TABLE = "logs/quality.tsv"
@@ -351,6 +354,18 @@ _ALL = (
         measure="npinetworks", relation="effective connectivity", units=_SD,
         method="Mean of the map (meas-npi) over the pairs of regions of two networks, without the "
         "diagonal; the networks are those of the table of regions.",
+    ),
+    Output(
+        name="strengthmap", level=MODEL, suffix="boldmap", extension=".nii.gz",
+        variant="Strength", below=MAPS,
+        what="Out-strength, in-strength, net flow and hierarchy as images, on the atlas's grid",
+        method="One volume or row per measure. Voxels outside of regions, and of regions that are "
+        "not covered, are NaN. With an atlas of greyordinates, the file is a pscalar.nii.",
+    ),
+    Output(
+        name="connections", level=MODEL, suffix="edges", extension=".tsv.gz", below=MAPS,
+        what="One row per connection: source, target, value, standard error and q",
+        method="The same numbers as in the matrices, with six digits; gzip-compressed.",
     ),
     Output(
         name="strength", level=MODEL, suffix="dseg", variant="Strength",

@@ -913,6 +913,14 @@ class ModelSidecars:
         """Return the sidecar of the table of regional measures of the map."""
         return strength_sidecar(self.grid, self.links)
 
+    def describe_region_maps(self, space: str, maps: Sequence[str]) -> TableSidecar:
+        """Return the sidecar of the images of regional measures, on the grid of the atlas."""
+        return region_maps_sidecar(space, self.links, maps)
+
+    def describe_connections(self) -> TableSidecar:
+        """Return the sidecar of the long table of connections."""
+        return connections_sidecar(self.links, self.uri)
+
     def describe_delays(self) -> TableSidecar:
         """Return the sidecar of the table of the regions' delays."""
         return TableSidecar(
@@ -1025,6 +1033,33 @@ def strength_sidecar(grid: SpatialGrid, links: Links) -> TableSidecar:
                 "Trophic level: sources low, targets high (MacKay, Johnson and Sansom 2020, "
                 "doi:10.1098/rsos.201138)."
             ),
+        },
+    )
+
+
+def region_maps_sidecar(space: str, links: Links, maps: Sequence[str]) -> TableSidecar:
+    """Return the sidecar of images of regional measures; ``maps`` names them in their order."""
+    columns = strength_sidecar(SpatialGrid(), links).columns
+    return TableSidecar(
+        description=f"{describe_output('strengthmap')} In this order: {', '.join(maps)}.",
+        grid=describe_grid({"space": space}),
+        links=links,
+        columns={name: columns[name] for name in maps},
+    )
+
+
+def connections_sidecar(links: Links, uri: str) -> TableSidecar:
+    """Return the sidecar of the long table of a map; ``uri`` names the sidecar of the map."""
+    units = CATALOGUE[MEASURES[0]].units
+    return TableSidecar(
+        description=f"{describe_output('connections')} The map is described in {uri}.",
+        links=links,
+        columns={
+            "source": Column("Region that the connection comes from."),
+            "target": Column("Region that it leads to."),
+            "value": Column("Effective connectivity (meas-npi); n/a: not covered.", units),
+            "error": Column("Its standard error.", units),
+            "q": Column("False discovery rate of the connection (meas-npiq)."),
         },
     )
 

@@ -7,19 +7,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from npi_bids.bids import sidecars
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
-from npi_bids.bids.outputs import CATALOGUE, MEASURES, atlas_path, output_path
+from npi_bids.bids.outputs import CATALOGUE, MEASURES, atlas_path, output_path, parse_name
 from npi_bids.bids.sidecars import FittedModel, Links, ModelOutcome
 from npi_bids.bids.uris import regions_file
 from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, compute_flow, network_map
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import copy_file, read_json, replacing, write_json
 from npi_bids.io.json_records import Record
+from npi_bids.io.region_maps import write_pscalar, write_volume
 from npi_bids.io.region_tables import Regions
-from npi_bids.io.tables import read_matrix, read_table, write_matrix, write_rows, write_table
+from npi_bids.io.tables import (
+    read_matrix,
+    read_table,
+    write_connections,
+    write_matrix,
+    write_rows,
+    write_table,
+)
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.parcellation.parcellation import (
@@ -28,8 +37,11 @@ from npi_bids.parcellation.parcellation import (
     table_with_centres,
     voxel_size,
 )
+from npi_bids.records import ECResult
 
 _DLABEL = ".dlabel.nii"
+# Measures of regions that are drawn on the brain, in the order of the volumes.
+REGION_MAPS = ("out_strength", "in_strength", "net_flow", "hierarchy")
 Named = tuple[dict[str, str], str]  # entities and desc
 
 
@@ -182,14 +194,94 @@ def _save_flow(
     regions = Regions(regions_file(model_sidecars.links.node_files, out_dir), ec.labels)
     target = out_dir / output_path("strength", *named)
     model_sidecars.describe_strength().write(target.with_suffix(".json"))
-    write_table(flow_table(regions, compute_flow(ec.matrix)), target)
+    flow = flow_table(regions, compute_flow(ec.matrix))
+    write_table(flow, target)
     written = [target.with_suffix(".json"), target]
+    written += _save_region_maps(flow, regions.path, out_dir, named, model_sidecars)
+    written += _save_connections(ec, files, out_dir, named, model_sidecars)
     if regions.network:
         target = out_dir / output_path("npinetworks", *named)
         model_sidecars.describe_networks().write(target.with_suffix(".json"))
         write_matrix(network_map(ec, regions.network), target)
         written += [target.with_suffix(".json"), target]
     return written
+
+
+def _save_region_maps(
+    flow: pd.DataFrame,
+    table: Path,
+    out_dir: Path,
+    named: Named,
+    model_sidecars: sidecars.ModelSidecars,
+) -> list[Path]:
+    """Save regional measures as an image on the grid of the atlas, if there is an atlas image."""
+    atlas = find_atlas_image(table)
+    if atlas is None:
+        return []
+    entities, desc = named
+    space = parse_name(table.name).entities.get("tpl", "")
+    placed = {key: value for key, value in entities.items() if key not in ("res", "den")}
+    target = out_dir / output_path("strengthmap", {**placed, "space": space}, desc)
+    values = region_map_values(flow, table, atlas)
+    if atlas.name.endswith(_DLABEL):
+        target = target.with_name(target.name.replace(".nii.gz", ".pscalar.nii"))
+        write_pscalar(values, atlas, target)
+    else:
+        write_volume(values, atlas, target)
+    sidecar = target.with_name(target.name.partition(".")[0] + ".json")
+    model_sidecars.describe_region_maps(space, REGION_MAPS).write(sidecar)
+    return [sidecar, target]
+
+
+def find_atlas_image(table: Path, *, surface: bool | None = None) -> Path | None:
+    """Return the image of the atlas whose table of regions a dataset of npi-bids holds, or None.
+
+    ``surface`` is whether it must be one of greyordinates; either where None.
+    """
+    stem = table.name.removesuffix("_dseg.tsv")
+    volumes = [f"{stem}_res-*_{suffix}.nii.gz" for suffix in ("dseg", "probseg")]
+    grey = [f"{stem}_den-*_dseg{_DLABEL}"]
+    patterns = [*([] if surface else volumes), *([] if surface is False else grey)]
+    images = (path for pattern in patterns for path in sorted(table.parent.glob(pattern)))
+    return next(images, None)
+
+
+def region_map_values(flow: pd.DataFrame, table: Path, atlas: Path) -> pd.DataFrame:
+    """Return the measures of regions that are drawn, indexed as the image of the atlas needs it.
+
+    Parameters
+    ----------
+    flow
+        Measures of the regions, from :func:`flow_table`.
+    table
+        Table of the regions, which states their values in a volume.
+    atlas
+        Image of the atlas.
+    """
+    values = flow.set_index("name")[list(REGION_MAPS)].astype(float)
+    if not atlas.name.endswith(_DLABEL):
+        regions = read_table(table, text=["name"]).set_index("name")
+        values.index = pd.Index([int(regions["index"][name]) for name in values.index])
+    return values
+
+
+def _save_connections(
+    ec: ECResult,
+    files: Sequence[Path],
+    out_dir: Path,
+    named: Named,
+    model_sidecars: sidecars.ModelSidecars,
+) -> list[Path]:
+    """Save the long table of the connections of a map, with what is known of each."""
+    columns = {"value": ec.matrix}
+    for column, measure in (("error", "npistderr"), ("q", "npiq")):
+        path = next((path for path in files if path.stem == measure), None)
+        columns[column] = read_matrix(path).matrix if path else np.full_like(ec.matrix, np.nan)
+    target = out_dir / output_path("connections", *named)
+    sidecar = target.with_name(target.name.partition(".")[0] + ".json")
+    model_sidecars.describe_connections().write(sidecar)
+    write_connections(ec.labels, columns, target)
+    return [sidecar, target]
 
 
 def _save(path: Path, target: Path, sidecar: Record) -> list[Path]:

@@ -81,17 +81,31 @@ class CommandParser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and a message: the error, a hint, and where to find help."""
-        greedy = self._greedy_flag() if "arguments are required" in message else ""
-        hint = f" ({greedy} takes all arguments that follow it; put it last.)" if greedy else ""
+        hint = self._explain_taken() if "arguments are required" in message else ""
         self.exit(2, f"{self.prog}: {message}{hint}\n{help_line(self.prog)}")
 
-    def _greedy_flag(self) -> str:
-        """Return the last option on the command line if it takes any number of values."""
-        flags = [word for word in self._argv if word.startswith("-")]
-        for action in self._actions:
-            if flags and flags[-1] in action.option_strings and action.nargs == "+":
-                return flags[-1]
-        return ""
+    def _explain_taken(self) -> str:
+        """Say which option took the arguments that are missing, if one did."""
+        greedy = {
+            flag
+            for action in self._actions
+            if action.nargs == "+"
+            for flag in action.option_strings
+        }
+        taken: dict[str, list[str]] = {}
+        flag = ""
+        for word in self._argv:
+            if word.startswith("-"):
+                flag = word
+            elif flag in greedy:
+                taken.setdefault(flag, []).append(word)
+        if not taken:
+            return ""
+        flag, words = max(taken.items(), key=lambda item: len(item[1]))
+        return (
+            f" ({flag} takes all arguments that follow it, here {' '.join(words)}; put it last, "
+            "or -- after its values.)"
+        )
 
 
 def help_line(name: str) -> str:

@@ -78,7 +78,13 @@ def save_atlas(spec: AtlasSpec, prepared: Path, out_dir: Path, *, space: str) ->
 
 def _request(spec: AtlasSpec) -> dict[str, object]:
     """Return the fields of an AtlasRequest."""
-    fields: dict[str, object] = {"name": spec.name, "path": spec.path, "space": spec.space}
+    fields: dict[str, object] = {
+        "name": spec.name,
+        "path": spec.path,
+        "space": spec.drawn_in or spec.space,
+        "transform": spec.transform,
+        "target": spec.space if spec.transform else "",
+    }
     if spec.scale and not spec.path:
         fields["n_regions"] = int(spec.scale)
     if spec.seg.endswith("Networks") and not spec.path:

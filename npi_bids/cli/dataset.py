@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from npi_bids.bids.atlases import AtlasSpec
+from npi_bids.bids.atlases import AtlasSpec, split_datasets
 from npi_bids.bids.datasets import DATABASE
 from npi_bids.bids.description import (
     atlas_files,
@@ -77,7 +77,8 @@ def _find_inputs(request: Request) -> list[Path]:
     if (request.bids_dir / _DESCRIPTION).is_file() or any(request.bids_dir.glob("sub-*")):
         roots.append(request.bids_dir)
     with suppress(InputDataError):  # reported when the runs are searched for
-        datasets = find_datasets(request.bids_dir, query.datasets, query.input_type)
+        named, _ = split_datasets(query.datasets, request.bids_dir)
+        datasets = find_datasets(request.bids_dir, named, query.input_type)
         roots += [dataset.root for dataset in datasets]
     links = [path for root in roots for path in root.glob("sub-*") if path.is_symlink()]
     return list(dict.fromkeys(_resolve(path) for path in (*roots, *links)))

@@ -14,13 +14,16 @@ from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError
 
 # Same as in npi_bids.bids.exporting; repeated so that --help imports nothing heavy.
-_FORMATS = ("graphml", "brainnet", "mat", "npz", "pconn")
+_FORMATS = (
+    *("graphml", "brainnet", "mat", "npz", "netcdf", "peb", "pconn"),
+    *("nifti", "pscalar", "dscalar", "gifti"),
+)
 _ALWAYS = ("graphml", "mat", "npz")
 
 
 @interruptible("npi-export", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write maps as GraphML, BrainNet Viewer, MATLAB (BCT), NumPy or CIFTI pconn."""
+    """Write maps as GraphML, BrainNet Viewer, MATLAB (BCT), NumPy, MNE, SPM, CIFTI or images."""
     return run_command("npi-export", _main, argv)
 
 
@@ -36,7 +39,8 @@ def build_parser() -> CommandParser:
         "npi-export",
         "MATRIX ... [--to FORMAT ...]",
         "Convert matrices of effective connectivity to formats of other programs. Rows are "
-        "sources and columns are targets in all of them.",
+        "sources and columns are targets in all of them, except in the DCM of SPM (peb), where "
+        "A(i,j) is from j to i.",
         example="npi-export /data/npi --to graphml mat -o exported",
     )
     parser.add_argument("maps", nargs="+", type=Path, metavar="MATRIX",
@@ -46,15 +50,19 @@ def build_parser() -> CommandParser:
     parser.add_argument("--to", nargs="+", type=choice_type(_FORMATS), default=list(_ALWAYS),
                         metavar="FORMAT",
                         help="graphml, brainnet (.node and .edge), mat (Brain Connectivity "
-                        "Toolbox), npz, pconn (greyordinates) "
+                        "Toolbox), npz, netcdf (mne-connectivity), peb (DCM for SPM's "
+                        "spm_dcm_peb), pconn (greyordinates); regional out-strength, in-strength, "
+                        "net flow and hierarchy as nifti, or as pscalar, dscalar or gifti "
+                        "(greyordinates) "
                         f"(default: {' '.join(_ALWAYS)})")  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, default=Path("npi-export"), metavar="DIR",
                         help="output folder (default: npi-export)")  # fmt: skip
     parser.add_argument("--regions", type=Path, metavar="TSV",
                         help="table of the regions (name, network, x, y, z), for matrices "
                         "outside a dataset of npi-bids")  # fmt: skip
-    parser.add_argument("--atlas", type=Path, metavar="DLABEL",
-                        help="pconn: the atlas as .dlabel.nii")  # fmt: skip
+    parser.add_argument("--atlas", type=Path, metavar="IMAGE",
+                        help="pconn and maps of regions: the atlas, as .dlabel.nii or, for nifti, "
+                        "as a volume")  # fmt: skip
     return parser
 
 

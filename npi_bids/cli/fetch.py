@@ -11,12 +11,12 @@ from pathlib import Path
 from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import NPIError
+from npi_bids.errors import InputDataError, NPIError
 
 
 @interruptible("npi-bids-fetch", "run the same command again to go on.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Download atlases to the cache of nilearn."""
+    """Download atlases to the caches of nilearn and TemplateFlow."""
     return run_command("npi-bids-fetch", _main, argv)
 
 
@@ -40,9 +40,12 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "npi-bids-fetch",
         "ATLAS ...",
-        "Download atlases to the cache of nilearn ($NILEARN_DATA or ~/nilearn_data), for "
-        "computers without network access.",
-        example="npi-bids-fetch Schaefer2018:scale-100 AAL",
+        "Download atlases to the cache of nilearn ($NILEARN_DATA or ~/nilearn_data) and, for "
+        "other templates, of TemplateFlow ($TEMPLATEFLOW_HOME or ~/.cache/templateflow), for "
+        "computers without network access. ATLAS:tpl-T also downloads the transform to template "
+        "T.",
+        example="npi-bids-fetch Schaefer2018:scale-100 AAL\n"
+        "npi-bids-fetch Dosenbach2010:tpl-MNI152NLin2009cAsym",
     )
     parser.add_argument("atlases", nargs="+", metavar="ATLAS", help="as for npi-bids --atlas")
     parser.add_help_options()
@@ -52,11 +55,24 @@ def build_parser() -> CommandParser:
 
 
 def _fetch(atlas: str, scratch: Path, offline: bool) -> str:
-    from npi_bids.bids.atlases import parse_atlas
+    """Download an atlas, and say in which templates it is ready."""
+    from npi_bids.bids.atlases import find_templates, parse_atlas, wanted_transform
     from npi_bids.cli.atlases import prepare_atlas
+    from npi_bids.parcellation.template_archive import fetch_template_file
 
-    prepare_atlas(parse_atlas(atlas), scratch, offline=offline)
-    return "ready"
+    if not offline and (transform := wanted_transform(atlas)):
+        fetch_template_file(*transform)
+    spec = parse_atlas(atlas)
+    prepare_atlas(spec, scratch, offline=offline)
+    ready, missing = [spec.space], ""
+    for template in find_templates(spec):
+        try:
+            prepare_atlas(parse_atlas(f"{atlas}:tpl-{template}"), scratch, offline=offline)
+        except InputDataError as error:
+            missing += f"; not in {template}: {error.__cause__ or error}"
+        else:
+            ready.append(template)
+    return f"ready in {' and '.join(ready)}{missing}"
 
 
 if __name__ == "__main__":

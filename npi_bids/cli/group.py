@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from npi_bids.bids.atlases import split_datasets
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.layout import find_datasets, list_subjects
 from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, KINDS_FILE
@@ -73,7 +74,8 @@ def check_model(request: Request) -> None:
     if not request.group.model.effective_formula and not exclusions:
         return
     query = request.query
-    datasets = find_datasets(request.bids_dir, query.datasets, query.input_type)
+    named, _ = split_datasets(query.datasets, request.bids_dir)
+    datasets = find_datasets(request.bids_dir, named, query.input_type)
     present = {label for dataset in datasets for label in list_subjects(dataset.root)}
     if exclusions:
         check_exclusions(read_exclusions(Path(exclusions)), present, warn=False)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 from npi_bids.bids.accounting import Absence
-from npi_bids.bids.atlases import DEFAULT_ATLAS, AtlasSpec, infer_atlas, parse_atlas
+from npi_bids.bids.atlases import (
+    DEFAULT_ATLAS,
+    AtlasSpec,
+    infer_atlas,
+    match_space,
+    parse_atlas,
+    split_datasets,
+)
 from npi_bids.bids.layout import Dataset, find_datasets, select_runs
 from npi_bids.bids.outputs import PRETRAINED, join_entities, pretrained_path
 from npi_bids.bids.runs import CIFTI, FOLDER, GIFTI, TIMESERIES, BoldRun, Unit, group_runs
@@ -21,6 +29,7 @@ from npi_bids.io.files import digest
 from npi_bids.io.tables import shared_regions_of_tables
 from npi_bids.parcellation.denoising import DenoiseSettings
 from npi_bids.surrogates.storage import read_pretrained_sidecar
+from npi_bids.wording import suggest_word
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -48,10 +57,10 @@ class Inputs:
     def __init__(self, request: Request) -> None:
         query = request.query
         chosen = request.atlases.atlas
-        requested = [_parse_requested_atlas(text) for text in chosen or (DEFAULT_ATLAS,)]
-        self.datasets: list[Dataset] = find_datasets(
-            request.bids_dir, query.datasets, query.input_type
-        )
+        named, roots = split_datasets(query.datasets, request.bids_dir)
+        parse = partial(parse_atlas, roots=roots, surface=query.file_format in (CIFTI, GIFTI))
+        requested = [_parse_requested_atlas(text, parse) for text in chosen or (DEFAULT_ATLAS,)]
+        self.datasets: list[Dataset] = find_datasets(request.bids_dir, named, query.input_type)
         selection = select_runs(
             self.datasets, query, surface=max(spec.surface for spec in requested)
         )
@@ -65,9 +74,14 @@ class Inputs:
             ))  # fmt: skip
             self.specs = _choose_series_atlases(self.runs, requested if chosen else [])
         else:
-            requested = [parse_atlas(text) for text in chosen or (DEFAULT_ATLAS,)]
+            requested = [parse(text) for text in chosen or (DEFAULT_ATLAS,)]
             _check_formats(requested, formats)
-            self.request, self.specs = request, requested
+            spaces = {
+                run.entities.get("space", "individual")
+                for run in self.runs
+                if run.input_format != FOLDER
+            }
+            self.request, self.specs = request, [match_space(spec, spaces) for spec in requested]
         if selection.descs:
             analysis = replace(self.request.analysis, image_desc=" ".join(selection.descs))
             self.request = replace(self.request, analysis=analysis)
@@ -134,10 +148,10 @@ class Inputs:
         return None
 
 
-def _parse_requested_atlas(text: str) -> AtlasSpec:
+def _parse_requested_atlas(text: str, parse: Callable[[str], AtlasSpec]) -> AtlasSpec:
     """Parse an atlas that only the program that extracted the series may know."""
     try:
-        return parse_atlas(text)
+        return parse(text)
     except SettingsError:
         name, *parts = text.removeprefix("atlas-").split(":")
         chosen = dict(part.partition("-")[::2] for part in parts)
@@ -209,7 +223,11 @@ def _choose_series_atlases(
     ]
     if not chosen:
         requests = " ".join(requested_spec.request for requested_spec in requested)
-        raise InputDataError(f"--atlas {requests}: no series of that parcellation; found {names}.")
+        candidates = [spec.name for spec in available]
+        hint = next(filter(None, (suggest_word(spec.name, candidates) for spec in requested)), ".")
+        raise InputDataError(
+            f"--atlas {requests}: no series of that parcellation; found {names}{hint}"
+        )
     return chosen
 
 
@@ -220,8 +238,14 @@ def _matches_request(spec: AtlasSpec, requested_spec: AtlasSpec) -> bool:
 
 
 def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
-    """Warn where an atlas is in another space than the images."""
+    """Warn where an atlas is in another space than the images; say where it was transformed."""
     name, template = spec.name, spec.space
+    for part in spec.parts or (spec,):
+        if part.transform:
+            _logger.info(
+                "Atlas %s is drawn in %s and is transformed to %s with <%s>",
+                part.name, part.drawn_in, part.space, part.transform,
+            )  # fmt: skip
     for space in sorted(spaces - {template}):
         if template == "unknown":
             _logger.warning(
@@ -229,10 +253,15 @@ def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
                 "images", name, space,
             )  # fmt: skip
         else:
+            is_named = not spec.path and not spec.parts and space.startswith("MNI")
+            hint = (
+                f". `npi-bids-fetch {name}:tpl-{space}` downloads the transform, if TemplateFlow "
+                "has one"
+            )
             _logger.warning(
                 "Atlas %s is in %s but the images are in %s; regions will be displaced by several "
-                "millimetres, or meaningless if the images are in an individual's space",
-                name, template, space,
+                "millimetres, or meaningless if the images are in an individual's space%s",
+                name, template, space, hint if is_named else "",
             )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, get_type_hin
 
 from npi_bids.analysis import AnalysisSettings, GroupAnalysis, ResourceSettings
 from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
-from npi_bids.bids.atlases import AtlasSettings, read_atlas_table
+from npi_bids.bids.atlases import AtlasSettings
 from npi_bids.bids.layout import QuerySettings
 from npi_bids.bids.runs import CombineSettings
 from npi_bids.cli.arguments import CommandParser, choice_type
@@ -22,6 +22,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
+from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import field_choices, help_text, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
@@ -364,7 +365,10 @@ class _ListAtlases(Action):
             if scales:
                 variants.append(f":scale-{scales[0]} to {scales[-1]}")
             lines.append(f"  {name:<14} {atlas['about']}; {atlas['source']}")
-            lines.append(f"  {'':<14} space {atlas['space']}; licence: {atlas['License']}")
+            templates = atlas.get("templateflow", {}).get("templates", [])
+            others = [template for template in templates if template != atlas["space"]]
+            spaces = " or ".join([atlas["space"], *others])
+            lines.append(f"  {'':<14} space {spaces}; licence: {atlas['License']}")
             if variants:
                 lines.append(f"  {'':<14} {' '.join(variants)}")
         sys.stdout.write("\n".join(lines) + "\n")

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypedDict, Unpack
 
 from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import ABSENT, DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.layout import Dataset
-from npi_bids.bids.outputs import CLAIM, printable, unit_name
+from npi_bids.bids.outputs import CLAIM, join_entities, parse_name, printable, unit_name
 from npi_bids.bids.runs import Unit
 from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.estimates import largest_volume
@@ -120,9 +120,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     request, specs = inputs.request, inputs.specs
     units = {spec: inputs.units(spec) for spec in specs}
     requested = {
-        unit_name({**unit.entities, **spec.entities, "desc": inputs.desc(spec)})
-        for spec in specs
-        for unit in units[spec]
+        _model_name(unit, spec, inputs.desc(spec)) for spec in specs for unit in units[spec]
     }
     check = partial(_check_configuration, request, requested)
     if claims is not None:
@@ -130,18 +128,61 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
         claims.enter_context(claim_dataset(path, request.analysis.configuration, check))
         remove_groups(request.out_dir, request.analysis.configuration)
     done = check()
+    complete = _find_complete(request, done)
+    names = {status.name for status in complete}
+    unfinished = [
+        spec for spec in specs
+        if not all(_model_name(unit, spec, inputs.desc(spec)) in names for unit in units[spec])
+    ]  # fmt: skip
+    for spec in unfinished:
+        check_template(request, spec, units[spec], inputs.desc(spec))
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
     subjects = {run.entities["sub"] for run in inputs.runs}
     _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
-        write_dataset(request.out_dir, inputs.datasets, specs, strategies, subjects)
-    tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
+        write_dataset(request.out_dir, inputs.datasets, unfinished, strategies, subjects)
+    tasks = make_tasks(inputs, {spec: units[spec] for spec in unfinished}, work_dir)
+    tasks = assign_pretrained(tasks, request)
     check_tasks_passband(tasks, request)
     check_known_delays(tasks, request)
     return replace(
-        _classify_models(request, inputs.datasets, tasks, done), absences=inputs.absences
+        _classify_models(request, inputs.datasets, tasks, complete), absences=inputs.absences
     )
+
+
+def _model_name(unit: Unit, spec: AtlasSpec, desc: str) -> str:
+    return unit_name({**unit.entities, **spec.entities, "desc": desc})
+
+
+def check_template(request: Request, spec: AtlasSpec, units: Sequence[Unit], desc: str) -> None:
+    """Refuse to add maps of an atlas in one template to those of the same atlas in another.
+
+    The template depends on which files of TemplateFlow are on the computer.
+
+    Raises
+    ------
+    ConfigurationError
+        The output dataset holds maps of images in the same space with the atlas in another
+        template, which are not replaced.
+    """
+    tables = request.out_dir.glob(f"tpl-*/anat/tpl-*_{join_entities(spec.entities)}_dseg.tsv")
+    others = {path.name: parse_name(path.name).entities["tpl"] for path in tables}
+    others = {name: template for name, template in others.items() if template != spec.space}
+    if not others or spec.space == "unknown":
+        return
+    spaces = {unit.entities.get("space") for unit in units}
+    replaced = {_model_name(unit, spec, desc) for unit in units if request.output.overwrite}
+    for model in find_models(request.out_dir, skip_damaged=True):
+        tables_used = [PurePosixPath(uri).name for uri in model.sidecar.links.node_files]
+        template = next((others[name] for name in tables_used if name in others), "")
+        if template and model.entities.get("space") in spaces and model.name not in replaced:
+            raise ConfigurationError(
+                f"<{request.out_dir}> holds maps with the atlas {spec.name} in {template}, for "
+                f"example of {model.name}; it would now be taken in {spec.space}. Use another "
+                f"out_dir, --overwrite with all of its subjects, or, for an atlas of "
+                f"--list-atlases, --atlas {spec.name}:tpl-{template}."
+            )
 
 
 def make_tasks(
@@ -150,7 +191,7 @@ def make_tasks(
     """Prepare the atlases, and return the models that could be fitted with each of them."""
     tasks = []
     dry = inputs.request.output.dry_run
-    for spec in inputs.specs:
+    for spec in units:
         atlas = inputs.prepare(spec, work_dir / "atlases")
         sound = [unit for unit in units[spec] if not unit.problems] or units[spec]
         spaces = {unit.entities.get("space", "individual") for unit in sound}
@@ -447,18 +488,26 @@ def _check_configuration(request: Request, requested: set[str]) -> set[str]:
     return done & requested
 
 
+def _find_complete(request: Request, done: set[str]) -> list[UnitStatus]:
+    """Return the models among those that exist all of whose files are there."""
+    statuses = find_statuses(request.out_dir, skip_damaged=True)
+    return sorted(
+        (
+            status
+            for status in statuses
+            if status.name in done
+            and status.status == DONE
+            and status.configuration == request.analysis.configuration
+            and status.is_complete(request.out_dir)
+        ),
+        key=lambda status: status.name,
+    )
+
+
 def _classify_models(
-    request: Request, datasets: list[Dataset], tasks: list[Task], done: set[str]
+    request: Request, datasets: list[Dataset], tasks: list[Task], complete: list[UnitStatus]
 ) -> Plan:
     """Separate models that exist, models to fit, and models that cannot be fitted."""
-    statuses = {
-        status.name: status
-        for status in find_statuses(request.out_dir, skip_damaged=True)
-        if status.status == DONE
-        and status.configuration == request.analysis.configuration
-        and status.is_complete(request.out_dir)
-    }
-    complete = [statuses[name] for name in sorted(done & set(statuses))]
     complete_names = {status.name for status in complete}
     todo = [task for task in tasks if task.name not in complete_names]
     refused = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from npi_bids.records import Array, ECResult, Mask, RegionSeries, check_region_n
 from npi_bids.wording import count_noun, join_items
 
 _DIGITS = "%.9g"
+_SHORT = "%.6g"  # of long tables, whose matrices are written with all digits
 # Representations of a missing value (BIDS 1.11.1, "Tabular files").
 MISSING = ("n/a", "")
 _logger = logging.getLogger(__name__)
@@ -42,6 +44,29 @@ def write_table(table: pd.DataFrame, path: Path, digits: str = _DIGITS) -> None:
 def write_rows(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     """Write a table from one mapping per row; columns that a row lacks are ``n/a``."""
     write_table(pd.DataFrame(list(rows)), path)
+
+
+def write_connections(labels: Sequence[str], columns: Mapping[str, Array], path: Path) -> None:
+    """Write matrices as a long table with one row per connection, compressed.
+
+    Parameters
+    ----------
+    labels
+        Names of the regions.
+    columns
+        Matrices indexed ``[source, target]``, by the name of their column; the diagonal is left
+        out, and NaN is ``n/a``.
+    path
+        ``*.tsv.gz``. The same table gives the same bytes.
+    """
+    sources, targets = np.nonzero(~np.eye(len(labels), dtype=bool))
+    names = np.array(labels, dtype=object)
+    table = pd.DataFrame({"source": names[sources], "target": names[targets]})
+    for column, matrix in columns.items():
+        table[column] = matrix[sources, targets]
+    text = table.to_csv(sep="\t", na_rep="n/a", index=False, float_format=_SHORT)
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 @dataclass(frozen=True, slots=True)

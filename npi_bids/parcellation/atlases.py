@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,14 @@ from scipy.spatial import cKDTree
 
 from npi_bids.errors import InputDataError
 from npi_bids.io.images import load_image, read_data
+from npi_bids.parcellation.atlas_table import (
+    AtlasEntry,
+    DownloadSource,
+    NilearnSource,
+    TemplateFlowSource,
+    find_entry,
+    read_atlas_table,
+)
 from npi_bids.parcellation.cifti import load_grey_atlas
 from npi_bids.parcellation.mmp import load_mmp
 from npi_bids.parcellation.parcellation import (
@@ -27,32 +35,22 @@ from npi_bids.parcellation.parcellation import (
     weights_image,
 )
 from npi_bids.parcellation.region_tables import NUMBERED_BY_ORDER, find_table, read_names
-from npi_bids.parcellation.resampling import (
-    to_grid,
+from npi_bids.parcellation.resampling import to_grid, to_template
+from npi_bids.parcellation.template_archive import (
+    fetch_template_file,
+    find_template_file,
+    template_home,
 )
 from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
-T = TypeVar("T")
-
 # The 2 mm grid of MNI152NLin6Asym, on which the spheres are drawn.
 _SHAPE = (91, 109, 91)
 _AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
 _RADIUS = 5.0
 _logger = logging.getLogger(__name__)
-_MMP_URL = (
-    "https://raw.githubusercontent.com/mbedini/The-HCP-MMP1.0-atlas-in-FSL/master/"
-    "MNI_Glasser_HCP_v1.0.nii.gz"
-)
-_MMP_SHA256 = "1fa0b064447ac2921d46528f4275c76d66652068e889ae070d81863232e6144c"
-_MMP_FILE = "hcp_mmp1/MNI_Glasser_HCP_v1.0.nii.gz"
-_MMP_NOTICE = (
-    "The HCP-MMP1.0 parcellation (Glasser et al. 2016, doi:10.1038/nature18933) is covered by the "
-    "open access data use terms of the WU-Minn Human Connectome Project; its volume comes from "
-    "github.com/mbedini/The-HCP-MMP1.0-atlas-in-FSL under GPL-3. By fetching it you accept both."
-)
 
 
 def load_spheres(name: str) -> Parcellation:
@@ -130,7 +128,20 @@ _FETCH_SPHERES = {
 class AtlasRequest:
     """The atlas that a user requested.
 
-    ``path`` is set for a user's file; ``n_regions`` and ``n_networks`` for Schaefer2018.
+    Attributes
+    ----------
+    name
+        Name of the atlas: a row of the table, or the name of a user's file.
+    n_regions, n_networks
+        Scale and networks of an atlas that comes in several.
+    path
+        File of the atlas; empty for an atlas of the table.
+    space
+        Template that the atlas is wanted in, where it comes in several; that of a user's file.
+    transform
+        Transform into another template; empty to leave the atlas in its own.
+    target
+        The template that the transform leads to.
     """
 
     name: str
@@ -138,6 +149,28 @@ class AtlasRequest:
     n_networks: int = 7
     path: str = ""
     space: str = "unknown"
+    transform: str = ""
+    target: str = ""
+
+    def fill(self, text: str) -> str:
+        """Fill ``{scale}``, ``{seg}`` and ``{n_networks}`` into a text of the table of atlases.
+
+        >>> AtlasRequest("Schaefer2018", 100).fill("{scale}Parcels{seg}")
+        '100Parcels7Networks'
+        """
+        return text.format(
+            scale=self.n_regions, seg=f"{self.n_networks}Networks", n_networks=self.n_networks
+        )
+
+    @property
+    def command(self) -> str:
+        """The arguments of ``npi-bids-fetch`` that download the atlas."""
+        entry = read_atlas_table().get(self.name, {})
+        parts = [self.name]
+        parts += [f"seg-{self.n_networks}Networks"] if entry.get("segs") else []
+        parts += [f"scale-{self.n_regions}"] if entry.get("scales") else []
+        parts += [f"tpl-{self.space}"] if self.space in _other_templates(entry) else []
+        return ":".join(parts)
 
 
 def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
@@ -156,21 +189,44 @@ def load_atlas(request: AtlasRequest, *, offline: bool) -> Parcellation:
     InputDataError
         The files are missing, damaged, or not what the atlas should be.
     """
+    parcellation = _load_in_own_template(request, offline=offline)
+    if request.transform:
+        return to_template(parcellation, Path(request.transform), request.target)
+    return parcellation
+
+
+def _load_in_own_template(request: AtlasRequest, *, offline: bool) -> Parcellation:
     if request.path:
         return load_file(Path(request.path), request)
     if request.name in sphere_atlases():
         return load_spheres(request.name)
-    loader = LOADERS[request.name]
-    needed = loader.files(request)
-    present = find_cached(needed)
-    if present is None and offline:
+    entry = find_entry(request.name)
+    if entry is None:
+        raise InputDataError(f"There is no atlas {request.name}; see --list-atlases.")
+    if request.space in _other_templates(entry):
+        return _load_from_archive(request, entry, offline=offline)
+    if (cached := load_cached(request)) is not None:
+        return cached
+    own = replace(request, space=entry["space"])
+    if "templateflow" in entry and None not in _find_in_archive(own, entry):
+        _logger.info(
+            "Atlas %s is not in the cache of nilearn and is taken from <%s>",
+            request.name, template_home(),
+        )  # fmt: skip
+        return _load_from_archive(own, entry, offline=True)
+    if offline:
         raise InputDataError(
-            f"Atlas {request.name} is not in the cache and --offline is set. Looked for "
-            f"{needed} in {join_items(cache_folders())}. On a computer with network access run "
-            f"`npi-bids-fetch {loader.command(request)}`, copy the folder, and point NILEARN_DATA "
-            "to it."
+            f"Atlas {request.name} is not in the cache and --offline is set. Looked in "
+            f"{join_items(cache_folders())}. On a computer with network access run "
+            f"`npi-bids-fetch {request.command}`, copy the folder, and point NILEARN_DATA to it."
         )
-    return loader.load(request, present)
+    return _download_atlas(request, entry)
+
+
+def _other_templates(entry: AtlasEntry) -> list[str]:
+    """Return the templates other than its own in which TemplateFlow holds an atlas."""
+    templates = entry.get("templateflow", {}).get("templates", [])
+    return [template for template in templates if template != entry["space"]]
 
 
 def cache_folders() -> list[Path]:
@@ -180,16 +236,77 @@ def cache_folders() -> list[Path]:
     return [Path(folder) for folder in get_data_dirs()]
 
 
-def find_cached(needed: tuple[str, ...]) -> Path | None:
-    """Return the first cache folder that holds all files, none of them empty."""
-    for folder in cache_folders():
-        if all((folder / name).is_file() and (folder / name).stat().st_size for name in needed):
-            return folder
+def load_cached(request: AtlasRequest) -> Parcellation | None:
+    """Load an atlas of the table in its own template from this computer, or return None.
+
+    Which files belong to an atlas is asked from nilearn, whose function is called for one folder
+    of the cache after the other, without network.
+    """
+    entry = find_entry(request.name) or AtlasEntry()
+    if "dataset" in entry:
+        raise InputDataError(
+            f"Atlas {request.name} comes in a BIDS-atlas dataset, and none that holds it was "
+            f"named; give the folder of {entry['dataset']['origin']} with -d atlases=PATH."
+        )
+    for folder in filter(Path.is_dir, cache_folders()):
+        if "nilearn" in entry:
+            try:
+                with _no_network(), _no_leftovers():
+                    dataset = _call_fetcher(request, entry["nilearn"], folder)
+            except (OSError, ValueError):  # not in this folder
+                continue
+            return _read_dataset(request, entry, dataset)
+        if "download" in entry and (path := folder / entry["download"]["file"]).is_file():
+            return load_file(path, replace(request, space=entry["space"]))
     return None
 
 
-def load_file(path: Path, request: AtlasRequest) -> Parcellation:
-    """Load a user's atlas: an image with a table of names beside it.
+def _load_from_archive(request: AtlasRequest, entry: AtlasEntry, *, offline: bool) -> Parcellation:
+    """Load an atlas in a template for which TemplateFlow holds it."""
+    source, names = entry["templateflow"], _archive_names(request, entry)
+    try:
+        if offline and None in _find_in_archive(request, entry):
+            raise InputDataError(
+                f"tpl-{request.space}_{names[0]} and its table are not in <{template_home()}>, "
+                "and --offline is set."
+            )
+        image, table = (fetch_template_file(request.space, name) for name in names)
+    except InputDataError as error:
+        raise InputDataError(
+            f"Atlas {request.name} in {request.space}, the space of the images: {error} On a "
+            f"computer with network access run `npi-bids-fetch {request.command}`, copy the "
+            "folder, and point TEMPLATEFLOW_HOME to it. Or use images in "
+            f"{entry['space']} (--space), or --atlas {request.name}:tpl-{entry['space']}, whose "
+            "regions are displaced by millimetres in these images."
+        ) from error
+    loaded = load_file(image, request, table=table)
+    prefix = request.fill(source.get("prefix", ""))
+    labels = tuple(label.removeprefix(prefix) for label in loaded.labels)
+    return replace(loaded, labels=labels, networks=_networks(labels, source))
+
+
+def _archive_names(request: AtlasRequest, entry: AtlasEntry) -> tuple[str, str]:
+    """Return the names of image and table of an atlas within a template of TemplateFlow."""
+    source = entry["templateflow"]
+    stem = f"atlas-{source['atlas']}_desc-{request.fill(source['desc'])}_dseg"
+    return f"res-{source['resolution']}_{stem}.nii.gz", f"{stem}.tsv"
+
+
+def _find_in_archive(request: AtlasRequest, entry: AtlasEntry) -> list[Path | None]:
+    names = _archive_names(request, entry)
+    return [find_template_file(request.space, name) for name in names]
+
+
+def _networks(
+    labels: Sequence[str], source: NilearnSource | TemplateFlowSource
+) -> tuple[str, ...]:
+    """Return the network of each region, where its name states it."""
+    part = source.get("network_part")
+    return () if part is None else tuple(label.split("_")[part] for label in labels)
+
+
+def load_file(path: Path, request: AtlasRequest, table: Path | None = None) -> Parcellation:
+    """Load an atlas from a file: an image with a table of names, which is beside it if None.
 
     A volume of the MMP (``request.name``) needs no table: its values identify the areas.
 
@@ -203,40 +320,45 @@ def load_file(path: Path, request: AtlasRequest) -> Parcellation:
     image = cast("SpatialImage", load_image(path))
     shape = image.shape
     try:
-        table = read_names(find_table(path))
+        names = read_names(table or find_table(path))
     except InputDataError:
         if request.name == "MMP":
             return load_mmp(path)
         raise
-    if request.name == "MMP" and len(table) != 360:
+    if request.name == "MMP" and len(names) != 360:
         raise InputDataError(
-            f"<{path}> is named like the MMP but its table has {len(table)} regions, not 360; "
+            f"<{path}> is named like the MMP but its table has {len(names)} regions, not 360; "
             "rename it to atlas-NAME_dseg.nii.gz to use it as an atlas of your own."
         )
     if len(shape) == 4 and shape[3] > 1:
-        if list(table["index"]) != list(range(1, len(table) + 1)):
-            raise InputDataError(
-                f"The atlas <{path}> has one map per region, but its table numbers them "
-                f"{', '.join(map(str, table['index'][:5]))} ...; expected 1 to {len(table)}, the "
-                "positions of the maps in the image."
-            )
-        if shape[3] != len(table):
-            raise InputDataError(
-                f"The atlas <{path}> has {shape[3]} maps but its table names {len(table)} "
-                "regions; expected one map per region."
-            )
+        _check_maps(path, shape[3], names)
         volume = weights_image(read_data(path, image), image.affine)
     else:
         volume = read_labels(path, request.name)
-        _check_unnumbered_names(path, table, volume)
+        _check_unnumbered_names(path, names, volume)
     return Parcellation(
         name=request.name,
-        labels=tuple(table["name"]),
-        values=tuple(int(value) for value in table["index"]),
+        labels=tuple(names["name"]),
+        values=tuple(int(value) for value in names["index"]),
         space=request.space,
         image=volume,
-        networks=tuple(table["network"]) if "network" in table else (),
+        networks=tuple(names["network"]) if "network" in names else (),
     )
+
+
+def _check_maps(path: Path, n_maps: int, table: pd.DataFrame) -> None:
+    """Refuse a table that does not number the maps of an image by their positions."""
+    if list(table["index"]) != list(range(1, len(table) + 1)):
+        raise InputDataError(
+            f"The atlas <{path}> has one map per region, but its table numbers them "
+            f"{', '.join(map(str, table['index'][:5]))} ...; expected 1 to {len(table)}, the "
+            "positions of the maps in the image."
+        )
+    if n_maps != len(table):
+        raise InputDataError(
+            f"The atlas <{path}> has {n_maps} maps but its table names {len(table)} "
+            "regions; expected one map per region."
+        )
 
 
 def _check_unnumbered_names(path: Path, table: pd.DataFrame, image: SpatialImage) -> None:
@@ -250,153 +372,115 @@ def _check_unnumbered_names(path: Path, table: pd.DataFrame, image: SpatialImage
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AtlasLoader:
-    """How a named atlas is loaded.
+@contextlib.contextmanager
+def _no_network() -> Iterator[None]:
+    """Refuse the requests of nilearn while one of its functions looks for files."""
+    import requests
 
-    Attributes
-    ----------
-    files
-        Files that the cache must contain, relative to it.
-    command
-        Arguments of ``npi-bids-fetch`` that download the atlas.
-    load
-        Function that reads the atlas from a folder of the cache, or downloads it where None.
-    """
+    send = requests.Session.send
 
-    files: Callable[[AtlasRequest], tuple[str, ...]]
-    command: Callable[[AtlasRequest], str]
-    load: Callable[[AtlasRequest, Path | None], Parcellation]
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise requests.ConnectionError("the file is not in this folder")
 
-
-def _download(fetcher: Callable[..., T], folder: Path | None, **options: object) -> T:
-    """Call a fetcher of nilearn; a failed download leaves no empty folder behind."""
-    before = {child for base in cache_folders() if base.is_dir() for child in base.iterdir()}
+    requests.Session.send = refuse  # type: ignore[method-assign]
     try:
-        return fetcher(data_dir=folder, verbose=0, **options)
+        yield
+    finally:
+        requests.Session.send = send  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _no_leftovers() -> Iterator[None]:
+    """Remove what a failed function of nilearn leaves in the cache.
+
+    nilearn would take an empty folder for the atlas, though it is in another folder of the cache.
+    """
+    before = _cached_datasets()
+    try:
+        yield
+    except (OSError, ValueError):
+        for child in _cached_datasets() - before:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+        raise
+
+
+def _cached_datasets() -> set[Path]:
+    return {child for base in cache_folders() if base.is_dir() for child in base.iterdir()}
+
+
+def _call_fetcher(request: AtlasRequest, source: NilearnSource, folder: Path | None) -> Any:
+    import nilearn.datasets
+
+    options: dict[str, str | int] = {}
+    for name, value in source["options"].items():
+        text = request.fill(value) if isinstance(value, str) else value
+        options[name] = int(text) if str(text).isdigit() else text
+    return getattr(nilearn.datasets, source["fetcher"])(data_dir=folder, verbose=0, **options)
+
+
+def _download_atlas(request: AtlasRequest, entry: AtlasEntry) -> Parcellation:
+    """Download an atlas to the cache of nilearn, and load it."""
+    if "download" in entry:
+        path = _download_file(request, entry["download"])
+        return load_file(path, replace(request, space=entry["space"]))
+    try:
+        with _no_leftovers():
+            dataset = _call_fetcher(request, entry["nilearn"], None)
     except (OSError, ValueError) as error:
-        for base in cache_folders():
-            for child in set(base.iterdir()) - before if base.is_dir() else ():
-                shutil.rmtree(child, ignore_errors=True)
         raise InputDataError(
             f"The atlas could not be downloaded ({error}). On a machine without network use "
             "--offline with a filled cache (npi-bids-fetch), or an atlas that needs none: "
             f"{', '.join(sphere_atlases())}."
         ) from error
+    return _read_dataset(request, entry, dataset)
 
 
-def _schaefer_files(request: AtlasRequest) -> tuple[str, ...]:
-    stem = f"Schaefer2018_{request.n_regions}Parcels_{request.n_networks}Networks_order"
-    return f"schaefer_2018/{stem}.txt", f"schaefer_2018/{stem}_FSLMNI152_2mm.nii.gz"
+def _download_file(request: AtlasRequest, source: DownloadSource) -> Path:
+    import pooch
+
+    _logger.warning("%s", source["notice"])
+    target = cache_folders()[0] / source["file"]
+    try:
+        pooch.retrieve(source["url"], f"sha256:{source['sha256']}", target.name, target.parent)
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError):  # it is not empty
+            target.parent.rmdir()
+        raise InputDataError(
+            f"The {request.name} could not be fetched from {source['url']} ({error}). Use a local "
+            f"file: --atlas PATH/{target.name}."
+        ) from error
+    return target
 
 
-def _load_schaefer(request: AtlasRequest, folder: Path | None) -> Parcellation:
-    from nilearn.datasets import fetch_atlas_schaefer_2018
-
-    dataset = _download(
-        fetch_atlas_schaefer_2018,
-        folder,
-        n_rois=request.n_regions,
-        yeo_networks=request.n_networks,
-        resolution_mm=2,
-    )
-    prefix = f"{request.n_networks}Networks_"
-    names = [
-        _decode_label(label) for label in dataset.labels if _decode_label(label) != "Background"
-    ]
+def _read_dataset(request: AtlasRequest, entry: AtlasEntry, dataset: Any) -> Parcellation:
+    """Read an atlas that nilearn provides: labels with a table, or one map per region."""
+    source, path = entry["nilearn"], Path(dataset.maps)
+    prefix = request.fill(source.get("prefix", ""))
+    lut = dataset.get("lut")
+    if lut is None:
+        names = [_decode_label(label) for label in dataset.labels]
+        values = tuple(range(1, len(names) + 1))
+    else:
+        regions = lut[lut["index"].astype(int) > 0]
+        names, values = list(regions["name"]), tuple(map(int, regions["index"]))
     labels = tuple(name.removeprefix(prefix) for name in names)
-    return _build_parcellation(request, dataset.maps, labels, tuple(range(1, len(labels) + 1)), (
-        "MNI152NLin6Asym", tuple(label.split("_")[1] for label in labels)
-    ))  # fmt: skip
-
-
-def _load_aal(request: AtlasRequest, folder: Path | None) -> Parcellation:
-    from nilearn.datasets import fetch_atlas_aal
-
-    dataset = _download(fetch_atlas_aal, folder, version="SPM12")
-    pairs = [
-        (int(value), _decode_label(label))
-        for value, label in zip(dataset.indices, dataset.labels, strict=True)
-        if int(value) > 0
-    ]
-    values, labels = zip(*pairs, strict=True)
-    return _build_parcellation(request, dataset.maps, labels, values, ("MNIColin27", ()))
-
-
-def _load_msdl(request: AtlasRequest, folder: Path | None) -> Parcellation:
-    from nilearn.datasets import fetch_atlas_msdl
-
-    dataset = _download(fetch_atlas_msdl, folder)
-    labels = tuple(_decode_label(label).strip() for label in dataset.labels)
-    path = Path(dataset.maps)
+    stated = tuple(_decode_label(network) for network in dataset.get("networks", ()))
     image = cast("SpatialImage", load_image(path))
     return Parcellation(
         name=request.name,
         labels=labels,
-        values=tuple(range(1, len(labels) + 1)),
-        space="MNI152NLin6Asym",
-        image=weights_image(read_data(path, image), image.affine),
-        networks=tuple(_decode_label(network).strip() for network in dataset.networks),
-    )
-
-
-def _load_mmp(request: AtlasRequest, folder: Path | None) -> Parcellation:  # noqa: ARG001 (same signature for all loaders)
-    import pooch
-
-    if folder is None:
-        _logger.warning("%s", _MMP_NOTICE)
-        target = cache_folders()[0] / _MMP_FILE
-        try:
-            pooch.retrieve(_MMP_URL, f"sha256:{_MMP_SHA256}", target.name, target.parent)
-        except (OSError, ValueError) as error:
-            with contextlib.suppress(OSError):  # it is not empty
-                target.parent.rmdir()
-            raise InputDataError(
-                f"The MMP could not be fetched from {_MMP_URL} ({error}). Use a local file: "
-                "--atlas PATH/MNI_Glasser_HCP_v1.0.nii.gz."
-            ) from error
-        return load_mmp(target)
-    return load_mmp(folder / _MMP_FILE)
-
-
-def _build_parcellation(
-    request: AtlasRequest,
-    maps: str | Path,
-    labels: tuple[str, ...],
-    values: tuple[int, ...],
-    space_and_networks: tuple[str, tuple[str, ...]],
-) -> Parcellation:
-    image = read_labels(Path(maps), request.name)
-    return Parcellation(
-        request.name, labels, values, space_and_networks[0], image, space_and_networks[1]
+        values=values,
+        space=entry["space"],
+        image=weights_image(read_data(path, image), image.affine)
+        if len(image.shape) == 4 and image.shape[3] > 1
+        else read_labels(path, request.name),
+        networks=stated or _networks(labels, source),
     )
 
 
 def _decode_label(label: object) -> str:
-    return label.decode() if isinstance(label, bytes) else str(label)
-
-
-LOADERS = {
-    "Schaefer2018": AtlasLoader(
-        _schaefer_files,
-        lambda r: f"Schaefer2018:seg-{r.n_networks}Networks:scale-{r.n_regions}",
-        _load_schaefer,
-    ),
-    "AAL": AtlasLoader(
-        lambda _: ("aal_SPM12/aal/atlas/AAL.nii", "aal_SPM12/aal/atlas/AAL.xml"),
-        lambda _: "AAL",
-        _load_aal,
-    ),
-    "MSDL": AtlasLoader(
-        lambda _: (
-            "msdl_atlas/MSDL_rois/msdl_rois.nii",
-            "msdl_atlas/MSDL_rois/msdl_rois_labels.csv",
-        ),
-        lambda _: "MSDL",
-        _load_msdl,
-    ),
-    "MMP": AtlasLoader(lambda _: (_MMP_FILE,), lambda _: "MMP", _load_mmp),
-}
+    return (label.decode() if isinstance(label, bytes) else str(label)).strip()
 
 
 def combine(atlases: Sequence[Parcellation], name: str) -> Parcellation:

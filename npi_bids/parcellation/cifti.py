@@ -161,7 +161,9 @@ def label_greyordinates(
 
 
 def build_atlas(
-    parts: list[tuple[str, NDArray[np.int64], int]] | BrainModelAxis, values: NDArray[np.int64]
+    parts: list[tuple[str, NDArray[np.int64], int]] | BrainModelAxis,
+    values: NDArray[np.int64],
+    names: Sequence[str],
 ) -> Cifti2Image:
     """Return labels as a CIFTI image, from its axis or from whole surfaces.
 
@@ -170,7 +172,9 @@ def build_atlas(
     parts
         An axis, or the structure, the vertices and the total number of vertices of each surface.
     values
-        Label of each greyordinate, 0 for none.
+        Label of each greyordinate, counted from 1; 0 for none.
+    names
+        Names of the labels, which viewers show.
     """
     if isinstance(parts, BrainModelAxis):
         axis = parts
@@ -182,7 +186,8 @@ def build_atlas(
         axis = axes[0]
         for other in axes[1:]:
             axis = axis + other
-    table = {int(value): (str(value), (0.0, 0.0, 0.0, 1.0)) for value in np.unique(values)}
+    table = {0: ("???", (0.0, 0.0, 0.0, 0.0))}
+    table |= {value: (name, (0.0, 0.0, 0.0, 1.0)) for value, name in enumerate(names, start=1)}
     labels = LabelAxis(["labels"], [table])
     image = Cifti2Image(values[None].astype(np.float32), header=(labels, axis))
     image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_LABELS")
@@ -364,7 +369,7 @@ def load_grey_atlas(path: Path, name: str, space: str) -> Parcellation:
         labels=labels,
         values=tuple(range(1, len(labels) + 1)),
         space=space,
-        image=build_atlas(parts, lookup[values]),
+        image=build_atlas(parts, lookup[values], labels),
         networks=networks if all(networks) else (),
     )
 

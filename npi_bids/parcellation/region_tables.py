@@ -17,19 +17,25 @@ _INDEX = ("index", "value", "label_index", "id", "region_id")
 _NAME = ("name", "label", "region", "regions", "roi", "labelname")
 _NETWORK = ("network", "network_label", "networks")
 NUMBERED_BY_ORDER = "numbered by their order"
+_MISSING = ("", "n/a", "nan", "none")
 _BACKGROUND = "background"
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _INDEX_WORD = re.compile(r"[-+]?\d+(\.\d+)?")
 # ITK-SNAP: index, red, green, blue, alpha, visible, mesh, "name".
 _ITK_SNAP = re.compile(r'([-+]?\d+(?:\.\d+)?)(?:\s+\S+){6}\s+"(.+)"')
 _RESOLUTION = re.compile(r"_res-[A-Za-z0-9]+")
+# Folders of a dataset in which files of an atlas may lie.
+_ENTITY_FOLDER = re.compile(r"(atlas|tpl|cohort)-[A-Za-z0-9]+$|anat$")
 
 
 def find_table(image: Path) -> Path:
     """Return the table of names beside an atlas image.
 
     Looks for the image's own name with ``.tsv``, ``.csv``, ``.txt`` or ``.lut``, the same with
-    ``_label`` or ``_labels``, and the BIDS name without ``res``.
+    ``_label`` or ``_labels``, and the BIDS name without ``res``; and then for the table that
+    applies to the image by the inheritance of BIDS: a ``dseg.tsv`` in its folder, or in those
+    above within its dataset, whose entities the image has, too. The closest one is taken, and in a
+    folder that with most entities.
 
     Raises
     ------
@@ -42,10 +48,37 @@ def find_table(image: Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if (inherited := _find_inherited(image)) is not None:
+        return inherited
     raise InputDataError(
         f"The atlas <{image}> has no table of region names beside it; expected "
         f"{stem}.tsv with the columns 'index' and 'name' (or a .csv, .txt or .lut)."
     )
+
+
+def _find_inherited(image: Path) -> Path | None:
+    """Return the table of regions that applies to an image by the inheritance principle."""
+    if not _entity_pairs(image):
+        return None
+    folder = image.absolute().parent
+    while True:
+        tables = [
+            table
+            for table in sorted(folder.glob("*_dseg.tsv"))
+            if "atlas-" in table.name and _entity_pairs(table) <= _entity_pairs(image)
+        ]
+        if tables:
+            return max(tables, key=lambda table: len(_entity_pairs(table)))
+        if (folder / "dataset_description.json").is_file() or not _ENTITY_FOLDER.match(
+            folder.name
+        ):
+            return None
+        folder = folder.parent
+
+
+def _entity_pairs(path: Path) -> set[str]:
+    """Return the entities in the name of a file, with their values."""
+    return {part for part in path.name.partition(".")[0].split("_") if "-" in part}
 
 
 def read_names(path: Path) -> pd.DataFrame:
@@ -103,10 +136,18 @@ def _read_with_header(path: Path) -> pd.DataFrame:
         numbers = [row[index] for row in rows]
     columns = {"index": numbers, "name": [row[name] for row in rows]}
     if network is not None:
-        columns["network"] = [row[network] for row in rows]
+        columns["network"] = _fill_networks(cells.names, rows, network)
     table = pd.DataFrame(columns)
     table.attrs[NUMBERED_BY_ORDER] = index is None
     return table
+
+
+def _fill_networks(names: Sequence[str], rows: Sequence[Sequence[str]], column: int) -> list[str]:
+    """Return the network of each region, or the name of its part of a combined atlas."""
+    lower = [name.lower() for name in names]
+    other = lower.index("atlas_name") if "atlas_name" in lower else column
+    networks = [row[other] if row[column].lower() in _MISSING else row[column] for row in rows]
+    return ["none" if network.lower() in _MISSING else network for network in networks]
 
 
 def _read_look_up_table(path: Path) -> pd.DataFrame:

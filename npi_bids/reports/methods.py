@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.atlases import read_atlas_table
+from npi_bids.bids.atlases import describe_template
 from npi_bids.bids.derivatives import (
     DONE,
     EXCLUDED,
@@ -26,6 +26,7 @@ from npi_bids.bids.quality_columns import quality_sidecar
 from npi_bids.bids.sidecars import ContrastSidecar, GroupSidecar, RunSidecar
 from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
+from npi_bids.parcellation.atlas_table import find_entry
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import model_title, page_context
@@ -160,7 +161,7 @@ def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]
         "spaces": _join_unique(model.entities.get("space", "individual") for model in models),
         "trs": _join_unique(f"{model.fit.repetition_time:g}" for model in models),
         "pooled": _describe_pooling(n_runs),
-        "atlases": _join_unique(_describe_atlas(model) for model in models),
+        "atlases": _join_unique(_describe_atlas(model, out_dir) for model in models),
         "external": all(not run.regressors and run.denoising != "none" for run in runs),
         "min_coverage": f"{runs[0].minimum_coverage:.0%}",
         "uncovered": _describe_uncovered([len(run.regions_not_covered) for run in runs]),
@@ -256,10 +257,11 @@ def _denoise_fields(runs: Sequence[RunSidecar]) -> dict[str, object]:
     }
 
 
-def _describe_atlas(model: Model) -> str:
+def _describe_atlas(model: Model, out_dir: Path) -> str:
     parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
-    cite = read_atlas_table().get(parts[0], {}).get("cite")
-    return " ".join(parts) + (f" [@{cite}]" if cite else "")
+    cite = (find_entry(parts[0]) or {}).get("cite")
+    cited = f" [@{cite}]" if cite else ""
+    return " ".join(parts) + cited + describe_template(out_dir, parts[0])
 
 
 def _format_counts(values: Iterable[str]) -> str:

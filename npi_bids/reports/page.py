@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from npi_bids.bids.atlases import read_atlas_table
+from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.reports.components import GroupPage, IndexPage, SubjectPage
 from npi_bids.wording import count_noun
 

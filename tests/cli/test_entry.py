@@ -5,12 +5,13 @@ import tempfile
 
 import pytest
 
-from npi_bids.cli import demo, ec, entry, export, fetch, run, simulate, validate
+from npi_bids.cli import demo, ec, entry, export, fetch, run, simulate, validate, view
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, UsageError
 
 MAINS = {
     "npi-bids": run, "npi-simulate": simulate, "npi-export": export, "npi-validate": validate,
     "npi-ec": ec, "npi-bids-fetch": fetch, "npi-bids-demo": demo,
+    "npi-view": view,
 }  # fmt: skip
 
 

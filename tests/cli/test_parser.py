@@ -109,7 +109,10 @@ def test_usage_errors_are_exit_2(words, capsys):
          "--fd-threshold is not an option; did you mean --fd-thresh?"),
         (["--nprocs=2", *POSITIONALS], "--nprocs is not an option; did you mean --n-procs?"),
         (["/b", "/o", "particpant"], "not particpant; did you mean participant?"),
-        (["--atlas", "AAL", *POSITIONALS], "--atlas takes all arguments that follow it"),
+        (["--atlas", "AAL", *POSITIONALS],
+         "--atlas takes all arguments that follow it, here AAL /bids /out participant"),
+        (["--task-id", "rest", "--atlas", "AAL", *POSITIONALS, "--dry-run"],
+         "--atlas takes all arguments that follow it, here AAL /bids /out participant; put it"),
     ],
 )  # fmt: skip
 def test_usage_errors_suggest_what_was_meant(words, said, capsys):

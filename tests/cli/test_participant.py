@@ -3,12 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
 from npi_bids.cli import participant
 from npi_bids.cli.inputs import add_prior_digest
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.cli.run import describe_failures
-from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.errors import ConfigurationError, InputDataError, SettingsError
 from tests.cli.conftest import request_of
 
 
@@ -73,6 +74,46 @@ def test_the_last_line_names_the_cause_and_does_not_blame_the_group():
         "some models failed: The band is too narrow (others for other reasons)"
     )
     assert "the group level failed, because no usable data" in describe_failures(0, 4, mixed)
+
+
+@pytest.fixture
+def mapped(tmp_path, monkeypatch):
+    """Return a request whose output dataset holds a map with the atlas in its own template."""
+    table = "tpl-MNI152NLin6Asym/anat/tpl-MNI152NLin6Asym_atlas-Power2011_dseg.tsv"
+    path = tmp_path / table
+    path.parent.mkdir(parents=True)
+    path.touch()
+    entities = {"sub": "01", "task": "rest", "space": "MNI152NLin2009cAsym"}
+    model = SimpleNamespace(
+        name="sub-01_task-rest_space-MNI152NLin2009cAsym_atlas-Power2011_desc-simple",
+        entities={**entities, "atlas": "Power2011"},
+        sidecar=SimpleNamespace(links=SimpleNamespace(node_files=(f"bids::{table}",))),
+    )
+    monkeypatch.setattr(participant, "find_models", lambda *_, **__: [model])
+    unit = SimpleNamespace(entities=entities)
+
+    def check(template, overwrite=False, **changed):
+        request = SimpleNamespace(out_dir=tmp_path, output=SimpleNamespace(overwrite=overwrite))
+        units = [SimpleNamespace(entities={**unit.entities, **changed})]
+        spec = AtlasSpec("Power2011", "Power2011", space=template)
+        participant.check_template(request, spec, units, "simple")
+
+    return check
+
+
+def test_maps_of_an_atlas_in_two_templates_are_not_mixed(mapped):
+    with pytest.raises(
+        ConfigurationError, match=r"in MNI152NLin6Asym, for example of sub-01.*now"
+    ):
+        mapped("MNI152NLin2009cAsym", sub="02")
+
+
+def test_maps_of_the_same_template_or_of_other_images_or_replaced_ones_go_together(mapped):
+    mapped("MNI152NLin6Asym", sub="02")
+    mapped("MNI152NLin2009cAsym", sub="02", space="MNI152NLin2009aAsym")
+    mapped("MNI152NLin2009cAsym", overwrite=True)
+    with pytest.raises(ConfigurationError):
+        mapped("MNI152NLin2009cAsym", overwrite=True, sub="02")  # that of sub-01 would stay
 
 
 def test_a_map_of_delays_that_fits_no_atlas_ends_the_run_at_once(tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
+from npi_bids.cli import export
 from npi_bids.io.tables import read_matrix, read_table
 from tests.conftest import var_run
 from tests.end_to_end.conftest import validate
@@ -284,6 +286,13 @@ def test_surfaces_are_mapped_with_an_atlas_of_theirs(
         "relmat.tsv", "timeseries.json")).read_text())  # fmt: skip
     assert about["Sources"][0].endswith(source)
     assert len(about["Sources"]) == (3 if "gii" in source else 2)
+    (drawn,) = (tmp_path / "out" / "derivatives" / "maps").rglob("*Strength_boldmap.pscalar.nii")
+    strength = nib.load(drawn)
+    assert strength.header.get_axis(1).name.tolist() == list("ABCD")
+    np.testing.assert_allclose(strength.get_fdata()[0], ec.matrix.sum(axis=1), rtol=1e-5)
+    words = (path, "--to", "pconn", "dscalar", "gifti", "-o", tmp_path / "exported")
+    assert export.main([str(word) for word in words]) == 0
+    assert len(list((tmp_path / "exported").iterdir())) == 4  # two hemispheres
     validate(tmp_path / "out")
 
 

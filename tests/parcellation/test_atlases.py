@@ -13,12 +13,14 @@ from npi_bids.parcellation.atlases import (
     AtlasRequest,
     combine,
     load_atlas,
+    load_cached,
     load_file,
     sphere_atlases,
 )
 from npi_bids.parcellation.parcellation import Parcellation, centres, weights_image
 from npi_bids.parcellation.resampling import region_sizes
 from tests.conftest import block, tiny_parcellation, write_atlas
+from tests.template_archive import ADULT, LINEAR, add_schaefer, add_transform
 
 ODD = {
     # name: (regions, table that the lab writes beside it; None where there is one)
@@ -202,3 +204,65 @@ def test_names_without_an_index_never_move_by_one(tmp_path, first):
         load_file(path, AtlasRequest("X", path=str(path)))
     table.write_text("\n".join(["Background", *names]) + "\n")
     assert load_file(path, AtlasRequest("X", path=str(path))).labels == tuple(names)
+
+
+@pytest.fixture
+def caches(tmp_path, monkeypatch):
+    """Return the folder of TemplateFlow; nilearn's cache is empty."""
+    for name in ("NILEARN_DATA", "NILEARN_SHARED_DATA"):
+        monkeypatch.setenv(name, str(tmp_path / "nilearn"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "tf"))
+    return tmp_path / "tf"
+
+
+def test_schaefer_in_the_template_of_the_images(caches):
+    image = add_schaefer(caches)
+    atlas = load_atlas(AtlasRequest("Schaefer2018", 100, space=ADULT), offline=True)
+    assert (len(atlas.labels), atlas.labels[0], atlas.networks[0]) == (
+        100,
+        "LH_SomMot_1",
+        "SomMot",
+    )
+    assert atlas.space == ADULT
+    np.testing.assert_array_equal(atlas.image.get_fdata(), image.get_fdata())
+
+
+def test_a_filled_archive_is_enough_for_the_template_of_nilearn(caches, caplog):
+    add_schaefer(caches, LINEAR)
+    with caplog.at_level("INFO", "npi_bids"):
+        atlas = load_atlas(AtlasRequest("Schaefer2018", 100), offline=True)
+    assert (len(atlas.labels), atlas.space) == (100, LINEAR)
+    assert "is not in the cache of nilearn and is taken from" in caplog.text
+    with pytest.raises(InputDataError, match="not in the cache and --offline"):
+        load_atlas(AtlasRequest("Schaefer2018", 200), offline=True)
+
+
+def test_an_archive_without_the_atlas_says_how_to_fill_it(caches):
+    add_schaefer(caches, LINEAR)
+    request = AtlasRequest("Schaefer2018", 100, space=ADULT)
+    with pytest.raises(InputDataError, match="--offline is set") as caught:
+        load_atlas(request, offline=True)
+    for words in ("npi-bids-fetch Schaefer2018:seg-7Networks:scale-100:tpl-MNI152NLin2009cAsym",
+                  "TEMPLATEFLOW_HOME", "Schaefer2018:tpl-MNI152NLin6Asym"):  # fmt: skip
+        assert words in str(caught.value)
+
+
+def test_an_atlas_is_loaded_and_then_transformed(caches):
+    transform = add_transform(caches, LINEAR, ADULT, field=(8, 0, 0))
+    own = load_atlas(AtlasRequest("Power2011"), offline=True)
+    request = AtlasRequest("Power2011", transform=str(transform), target=ADULT)
+    moved = load_atlas(request, offline=True)
+    assert moved.space == ADULT
+    np.testing.assert_allclose(centres(moved), centres(own) + np.array([8, 0, 0]), atol=0.01)
+
+
+def test_looking_into_the_cache_leaves_nothing_and_no_barrier(caches, tmp_path):
+    """Nilearn takes the first folder of that name, even an empty one."""
+    import requests
+
+    send = requests.Session.send
+    (tmp_path / "nilearn").mkdir()
+    assert load_cached(AtlasRequest("MSDL")) is None
+    assert not list((tmp_path / "nilearn").iterdir())
+    assert requests.Session.send is send

@@ -67,3 +67,30 @@ def test_a_look_up_table_with_one_damaged_index_is_no_list_of_names(tmp_path, in
 def test_a_background_with_the_index_of_a_region_moves_no_name(tmp_path):
     (tmp_path / "a.tsv").write_text("index\tname\n2\tB\n0\tBackground\n1\tA\n")
     assert list(read_names(tmp_path / "a.tsv")["name"]) == ["A", "B"]
+
+
+def test_a_table_is_inherited_by_the_images_that_have_its_entities(tmp_path):
+    folder = tmp_path / "tpl-X" / "anat"
+    folder.mkdir(parents=True)
+    image = folder / "tpl-X_atlas-Foo_seg-7_res-2_dseg.nii.gz"
+    for name in ("atlas-Bar_dseg.tsv", "atlas-Foo_seg-17_dseg.tsv", "dseg.tsv"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputDataError, match="no table of region names beside it"):
+        find_table(image)
+    own = tmp_path / "atlas-Foo_dseg.tsv"
+    own.touch()
+    assert find_table(image) == own
+    closer = tmp_path / "atlas-Foo_seg-7_dseg.tsv"  # more of its entities
+    closer.touch()
+    assert find_table(image) == closer
+    (folder / "atlas-Foo_dseg.tsv").touch()  # a closer folder
+    assert find_table(image) == folder / "atlas-Foo_dseg.tsv"
+
+
+def test_no_table_is_inherited_from_outside_the_dataset(tmp_path):
+    (tmp_path / "atlas-Foo_dseg.tsv").touch()
+    root = tmp_path / "tpl-data"
+    root.mkdir()
+    (root / "dataset_description.json").write_text("{}")
+    with pytest.raises(InputDataError):
+        find_table(root / "atlas-Foo_res-2_dseg.nii.gz")

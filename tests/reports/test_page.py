@@ -97,7 +97,7 @@ def test_every_reference_of_the_methods_text_is_in_the_bibliography():
     import re
     from importlib.resources import files
 
-    from npi_bids.bids.atlases import read_atlas_table
+    from npi_bids.parcellation.atlas_table import read_atlas_table
 
     template = (files("npi_bids.reports.templates") / "methods.md.j2").read_text()
     trainings = [{"rdcm_density": 0.5, "epochs": 80}]
