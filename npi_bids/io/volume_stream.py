@@ -70,7 +70,9 @@ class VolumeStream:
                         f"it ends in volume {number} of the {self.n_volumes} that its header states"
                     )
                 yield values if self._stored.isnative else values.astype(self.dtype)
-            file.read(1)  # at the end of a compressed file its checksum is compared
+            # The checksum of a compressed file is compared at its end. Damaged files can unpack to
+            # somewhat more than they should; that others hold more volumes is no error.
+            _drain(file, max(len(buffer), 1 << 20))
 
     def _read_slices(self) -> Iterator[NDArray[np.number]]:
         for number in range(self.n_volumes):
@@ -104,6 +106,11 @@ def _skip(file: BinaryIO, n_bytes: int) -> None:
         block = file.read(min(n_bytes, 1 << 20))
         if not block:
             raise EOFError("it ends before its data begin")
+        n_bytes -= len(block)
+
+
+def _drain(file: BinaryIO, n_bytes: int) -> None:
+    while n_bytes > 0 and (block := file.read(min(n_bytes, 1 << 16))):
         n_bytes -= len(block)
 
 

@@ -129,19 +129,15 @@ class _Labels:
     """Regions of labels, each a sum of stretches."""
 
     def __init__(self, atlas: Parcellation, flat: NDArray[np.int32], first: NDArray[Any]) -> None:
-        from scipy.sparse import csr_matrix
-
         self.n_voxels = count_labels(flat, atlas)
-        values = np.asarray(atlas.values)
         label = flat[first]
-        stretches = np.flatnonzero(label)
-        rows = np.searchsorted(values, label[stretches])
-        shape = (len(values), len(first))
-        self._join = csr_matrix((np.ones(stretches.size), (rows, stretches)), shape=shape)
+        self._stretches = np.flatnonzero(label)
+        self._regions = np.searchsorted(np.asarray(atlas.values), label[self._stretches])
 
     def add_up(self, _values: Array, cells: Array) -> Array:
-        sums: Array = self._join @ cells
-        return sums
+        weights = cells[self._stretches]
+        sums = np.bincount(self._regions, weights=weights, minlength=len(self.n_voxels))
+        return sums.astype(np.float64, copy=False)  # whole numbers where there is no stretch
 
     def gram(self, _held: Array) -> Array | None:
         return None

@@ -119,7 +119,7 @@ class VolumeScan:
             if self._smoothing:
                 values = self._smooth(volume, judgement)
             else:
-                values = np.subtract(volume.take(voxels), level, dtype=np.float64)
+                values = _subtract(volume.take(voxels), level)
                 values[~are_usable(values)] = 0
             values[lost] = 0
             yield self._regions.add_up(values)
@@ -132,8 +132,7 @@ class VolumeScan:
         """
         from scipy.ndimage import gaussian_filter1d
 
-        smoothed = volume.astype(np.float64)
-        smoothed[~are_usable(volume)] = 0
+        smoothed = np.where(are_usable(volume), volume, 0).astype(np.float64)
         smoothed[self._gathered[judgement.not_finite]] = 0
         smoothed = smoothed.reshape(self._grid.shape, order="F")
         edges = np.linalg.norm(self._grid.affine[:3, :3], axis=0)
@@ -213,8 +212,7 @@ class _Judgement:
         self, sample: int, values: NDArray[np.number], *, counted: bool, all_finite: bool
     ) -> Array:
         """Return the differences from the reference, 0 where a voxel is not finite."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            differences: Array = np.subtract(values, self.level, dtype=np.float64)
+        differences = _subtract(values, self.level)
         sound = bool(self.statistics.low[sample] < self.statistics.high[sample])
         if not all_finite:
             lost = ~are_usable(values)
@@ -242,6 +240,12 @@ class _Judgement:
             np.count_nonzero(self.not_finite) > self._left_out.size
             or self._constant.size > self._constant_throughout.size
         )
+
+
+def _subtract(values: NDArray[np.number], level: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out later
+        differences: Array = np.subtract(values, level, dtype=np.float64)
+    return differences
 
 
 def _still_zero(positions: NDArray[np.intp], differences: Array) -> NDArray[np.intp]:
