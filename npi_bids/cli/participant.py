@@ -223,7 +223,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     }
     crashes = {parse_unit(crash.node): crash for crash in reversed(read_crashes(run_dir))}
     fresh = [
-        finished.get(task.name) or _make_failure(task, request, crashes.get(task.node_name))
+        finished.get(task.name) or _make_failure(task, request, _find_crash(task, crashes))
         for task in plan.tasks
     ]
     for status in fresh:
@@ -235,6 +235,12 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+
+
+def _find_crash(task: Task, crashes: Mapping[str, Crash]) -> Crash | None:
+    """Return the crash of a node of a model, or of a node that reads its runs for several."""
+    names = (task.node_name, *task.extract_names)
+    return next((crashes[name] for name in names if name in crashes), None)
 
 
 def _remove_outdated(out_dir: Path) -> None:
@@ -254,16 +260,33 @@ def _write_status(status: UnitStatus, out_dir: Path) -> None:
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
     """Build workflows of all tasks, batch by batch, and run them."""
     names = {task.node_name: task.name for task in tasks}
+    readers: dict[str, list[str]] = {}
+    for task in tasks:
+        for name in task.extract_names:
+            readers.setdefault(name, []).append(task.name)
     live = sys.stderr.isatty() and not request.output.quiet
+    folders = sorted({*names, *readers})
     with (
-        reserve_work_dir(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder,
-        Progress(names, live=live) as progress,
+        reserve_work_dir(work_dir, folders, f"parallel_{run_dir.name}") as folder,
+        Progress(names, readers, live=live) as progress,
     ):
-        for start in range(0, len(tasks), BATCH_SIZE):
-            batch = tasks[start : start + BATCH_SIZE]
+        for batch in make_batches(tasks):
             succeeded = _fit_batch(batch, request, folder, run_dir, progress)
             if request.output.stop_on_first_crash and not succeeded:
                 break
+
+
+def make_batches(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Divide tasks into batches of about ``BATCH_SIZE``; tasks that share runs stay together."""
+    by_unit: dict[tuple[Path, ...], list[Task]] = {}
+    for task in tasks:
+        by_unit.setdefault(tuple(run.path for run in task.unit.runs), []).append(task)
+    batches: list[list[Task]] = [[]]
+    for members in by_unit.values():
+        if batches[-1] and len(batches[-1]) + len(members) > BATCH_SIZE:
+            batches.append([])
+        batches[-1].extend(members)
+    return batches
 
 
 def _fit_batch(

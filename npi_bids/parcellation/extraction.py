@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from npi_bids.parcellation.volumes import VolumeScan
 from npi_bids.records import Array, Mask, RegionSeries
 
 _logger = logging.getLogger(__name__)
+_COVERAGE = ("index", "name", "n_voxels", "coverage", "covered")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +128,7 @@ def read_regions(
     run
         Files of the run.
     parcellations
-        The atlases, on any grid; all of volumes, or all of greyordinates.
+        The atlases, on any grid.
     denoise, coverage
         Which samples are censored and how the image is smoothed, and which regions count as
         covered.
@@ -141,11 +143,28 @@ def read_regions(
     InputDataError
         A file cannot be read, or files do not fit together, whatever the atlas.
     """
+    readings: dict[int, RegionReading | InputDataError] = {}
+    for grey in (False, True):
+        positions = [k for k, atlas in enumerate(parcellations) if atlas.grey is grey]
+        if positions:
+            atlases = [parcellations[k] for k in positions]
+            read = _read_with_scan(run, atlases, denoise, coverage.min_coverage)
+            readings.update(zip(positions, read, strict=True))
+    return [_check_damage(readings[k], run) for k in range(len(parcellations))]
+
+
+def _read_with_scan(
+    run: RunFiles,
+    parcellations: Sequence[Parcellation],
+    denoise: DenoiseSettings,
+    min_coverage: float,
+) -> list[RegionReading | InputDataError]:
+    """Read the regions of atlases that are all of volumes, or all of greyordinates."""
     scan = _open_scan(run, parcellations, denoise.smoothing)
     keep = _load_confounds(run, scan.n_samples, scan.tr, denoise).keep
     problems = scan.problems if isinstance(scan, GreyScan) else {}
     survey, signals = scan.read(keep)
-    assess = partial(_assess_regions, run, min_coverage=coverage.min_coverage)
+    assess = partial(_assess_regions, run, min_coverage=min_coverage)
     readings: list[RegionReading | InputDataError] = [
         problems.get(k) or assess(atlas, signals[k], survey, scan.tr)
         for k, atlas in enumerate(parcellations)
@@ -162,7 +181,41 @@ def read_regions(
         for k in positions:
             judged = replace(survey, damaged=damaged)
             readings[k] = assess(parcellations[k], signals[k], judged, scan.tr)
-    return [_check_damage(reading, run) for reading in readings]
+    return readings
+
+
+def save_reading(reading: RegionReading | InputDataError, path: Path) -> None:
+    """Write what was read of the regions of an atlas, or why nothing was, as ``.npz``."""
+    if isinstance(reading, InputDataError):
+        np.savez(path, problem=np.array(str(reading)))
+        return
+    columns = {f"coverage_{name}": reading.coverage[name].to_numpy() for name in _COVERAGE}
+    columns["coverage_name"] = np.array(reading.coverage["name"].tolist())
+    np.savez(
+        path,
+        means=reading.means,
+        damaged=reading.damaged,
+        brain_mean=reading.brain_mean,
+        tr=np.array(reading.tr),
+        **columns,
+    )
+
+
+def load_reading(path: Path) -> RegionReading:
+    """Read back what :func:`save_reading` wrote.
+
+    Raises
+    ------
+    InputDataError
+        The atlas cannot be used with the run; the message is that of the reading.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        if "problem" in arrays:
+            raise InputDataError(str(arrays["problem"]))
+        coverage = pd.DataFrame({name: arrays[f"coverage_{name}"] for name in _COVERAGE})
+        return RegionReading(
+            coverage, arrays["means"], arrays["damaged"], arrays["brain_mean"], float(arrays["tr"])
+        )
 
 
 def denoise_run(
@@ -225,7 +278,9 @@ def _open_scan(
     return GreyScan(run, parcellations)
 
 
-def _load_confounds(run: RunFiles, n_samples: int, tr: float, denoise: DenoiseSettings) -> Confounds:
+def _load_confounds(
+    run: RunFiles, n_samples: int, tr: float, denoise: DenoiseSettings
+) -> Confounds:
     return load_confounds(
         run.confounds,
         n_samples=n_samples,

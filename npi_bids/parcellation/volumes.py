@@ -147,7 +147,8 @@ class VolumeScan:
         stacked = [np.stack(rows) for rows in zip(*sums, strict=True)]
         return [
             replace(
-                regions, sums=regions.sums * stream.slope + stream.intercept * regions.n_with_signal
+                regions,
+                sums=regions.sums * stream.slope + stream.intercept * regions.n_with_signal,
             )
             for regions in self._regions.complete(stacked, level, judgement.lost[:n_voxels])
         ]

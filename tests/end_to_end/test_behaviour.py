@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from npi_bids.bids.derivatives import find_statuses
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.io.tables import read_matrix
+from npi_bids.parcellation.parcellation import label_image
 from tests.conftest import make_tiny, tiny_parcellation, write_atlas
 from tests.end_to_end.conftest import run_command, validate
 
@@ -507,3 +509,27 @@ def test_many_models_are_run_some_at_a_time(npi_bids, tiny, tmp_path, monkeypatc
     assert code == 0, out + err
     assert [f"[{n}/3]" in err for n in (1, 2, 3)] == [True] * 3
     assert relmats(tmp_path / "parts") == relmats(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_run_is_read_once_for_all_atlases_with_the_maps_of_each_alone(npi_bids, tiny, tmp_path):
+    """One of three atlases lies elsewhere, which stops its own models alone."""
+    (tmp_path / "b").mkdir()
+    far_image = tiny_parcellation().image
+    affine = far_image.affine.copy()
+    affine[2, 3] += 1000
+    far = replace(tiny_parcellation(), image=label_image(far_image.dataobj, affine))
+    name = "atlas-{}_space-MNI152NLin6Asym_dseg"
+    other = write_atlas(tmp_path / "b", tiny_parcellation(5), name.format("Other"))
+    elsewhere = write_atlas(tmp_path / "b", far, name.format("Far"))
+    words = ("participant", "--participant-label", "01", *VAR, "--atlas")
+    code, out, err = npi_bids(tiny.root, "together", *words, tiny.atlas, other, elsewhere)
+    assert code == 1, out + err
+    assert "holds signal in no region of the atlas Far" in " ".join(out.split())
+    assert len(list((tmp_path / "work").rglob("reading_3.npz"))) == 2  # one per run
+    assert not list((tmp_path / "work").rglob("parcellate"))
+    for atlas in (tiny.atlas, other):
+        assert npi_bids(tiny.root, "alone", *words, atlas)[0] == 0
+    alone, together = relmats(tmp_path / "alone"), relmats(tmp_path / "together")
+    assert len(together) > 1
+    assert together == alone

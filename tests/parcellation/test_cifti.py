@@ -201,7 +201,9 @@ def test_real_greyordinates_and_the_upstream_parcellation(shared_data):
     expected = dict(
         zip(parcels.header.get_axis(1).name, np.asarray(parcels.dataobj).T, strict=True)
     )
-    covered = [label for label, size in zip(atlas.labels, regions.n_with_signal, strict=True) if size]
+    covered = [
+        label for label, size in zip(atlas.labels, regions.n_with_signal, strict=True) if size
+    ]
     names = [label for label in covered if label in expected]
     assert len(names) > 40
     for name in names:

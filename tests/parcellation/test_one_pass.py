@@ -42,7 +42,12 @@ def flipped():
     return affine
 
 
-GRIDS = {"same": AFFINE, "turned": turned(0.1), "flipped": flipped(), "finer": AFFINE @ np.diag([0.71, 0.71, 0.71, 1])}
+GRIDS = {
+    "same": AFFINE,
+    "turned": turned(0.1),
+    "flipped": flipped(),
+    "finer": AFFINE @ np.diag([0.71, 0.71, 0.71, 1]),
+}
 
 
 def label_atlas(affine=AFFINE, *, seed=1, n_regions=12):
@@ -64,7 +69,9 @@ def map_atlas(affine=AFFINE, n_maps=4):
     weights = np.stack(maps, axis=-1)
     weights[weights < 0.05] = 0
     names = tuple("ABCDEFGH"[:n_maps])
-    return Parcellation("M", names, tuple(range(1, n_maps + 1)), "X", weights_image(weights, affine))
+    return Parcellation(
+        "M", names, tuple(range(1, n_maps + 1)), "X", weights_image(weights, affine)
+    )
 
 
 def signals(seed=0):
