@@ -41,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    from npi_bids.cli.dataset import check_folders
     from npi_bids.cli.parser import parse
-    from npi_bids.cli.work_folder import prepare_work_dir
 
     request = parse(argv)
+    # Not before: help and errors in the options need none of what these import.
+    from npi_bids.cli.dataset import check_folders
+    from npi_bids.cli.work_folder import prepare_work_dir
+
     check_folders(request)
     work_dir = Path(request.output.work_dir).resolve()
     prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)

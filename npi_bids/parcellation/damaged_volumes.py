@@ -66,7 +66,7 @@ class SampleStatistics:
         with np.errstate(invalid="ignore", over="ignore"):
             low, high, total = values.min(), values.max(), values.sum(dtype=np.float64)
         # One value that is not finite makes the sum not finite.
-        all_finite = bool(np.isfinite(total)) and -LARGEST <= low and high <= LARGEST
+        all_finite = bool(np.isfinite(total)) and low >= -LARGEST and high <= LARGEST
         if not all_finite:
             values = values[are_usable(values)]
             if not values.size:

@@ -32,7 +32,8 @@ class RegionSignals:
     sums
         Shape (n_samples, n_regions); sum over voxels with signal, weighted by the map.
     gram
-        Shape (n_regions, n_regions); products of the maps over voxels with signal. None for labels.
+        Shape (n_regions, n_regions); products of the maps over voxels with signal. None
+        for labels.
     """
 
     n_voxels: Array
