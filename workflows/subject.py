@@ -11,9 +11,9 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.analysis import AnalysisSettings
-from npi_bids.bids.outputs import RUN_TABLES, unit_name
-from npi_bids.bids.runs import TIMESERIES, BoldRun, Unit
+from npi_bids.analysis import AnalysisSettings, Task
+from npi_bids.bids.outputs import RUN_TABLES
+from npi_bids.bids.runs import TIMESERIES, BoldRun
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
 from npi_bids.workflows.parcellate import (
@@ -23,71 +23,6 @@ from npi_bids.workflows.parcellate import (
     init_series_wf,
     set_run_files,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAtlas:
-    """An atlas that is ready for use.
-
-    Attributes
-    ----------
-    entities
-        ``atlas``, ``seg``, ``scale``.
-    folder
-        Folder of the prepared parcellation.
-    node_file
-        Table of its regions, relative to the output dataset.
-    n_regions
-        Number of regions.
-    labels
-        Names of the regions of supplied series; empty where there is an image.
-    indices
-        Indices of these regions in the table of their atlas; empty where there is none.
-    """
-
-    entities: dict[str, str]
-    folder: Path
-    node_file: str
-    n_regions: int = 0
-    labels: tuple[str, ...] = ()
-    indices: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One model to fit: a unit, an atlas, and the memory required by its steps (GB).
-
-    With ``use_gpu`` its fit takes one of the slots of the GPU.
-    """
-
-    unit: Unit
-    atlas: PreparedAtlas
-    desc: str
-    extract_gb: float = 1.0
-    train_gb: float = 1.0
-    pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
-    use_gpu: bool = False
-
-    @property
-    def entities(self) -> dict[str, str]:
-        """Entities of the model's files."""
-        return {**self.unit.entities, **self.atlas.entities}
-
-    @property
-    def name(self) -> str:
-        """Name of the model: its entities, joined."""
-        return unit_name({**self.entities, "desc": self.desc})
-
-    @property
-    def node_name(self) -> str:
-        """Name of the model's workflow; Nipype allows no dashes."""
-        return self.name.replace("-", "_")
-
-    @property
-    def extract_names(self) -> tuple[str, ...]:
-        """Names of the nodes that read each run, where it is read for several atlases at once."""
-        names = (f"extract_{unit_name(run.entities)}" for run in self.unit.runs)
-        return tuple(name.replace("-", "_") for name in names)
 
 
 def init_subject_wf(

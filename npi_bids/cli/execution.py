@@ -13,17 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nipype.utils.gpu_count import gpu_count
-
 from npi_bids.analysis import ResourceSettings
-from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.cli.work_folder import drop_damaged
 from npi_bids.errors import SettingsError
 from npi_bids.io.failures import FAILURE, Failure, read_failure
 from npi_bids.io.files import copy_file
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.families import families
-from npi_bids.workflows.participant import plugin_names
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node, Workflow
@@ -94,6 +90,15 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
     return Plugin("MultiProc", args)
 
 
+def gpu_count() -> int:
+    """Return the number of GPUs of this machine, as Nipype counts them."""
+    if shutil.which("nvidia-smi") is None:  # answers without loading Nipype
+        return 0
+    from nipype.utils.gpu_count import gpu_count
+
+    return int(gpu_count())
+
+
 def uses_gpu(train: TrainSettings, n_regions: int) -> bool:
     """Return whether models are computed on a GPU, so that each takes one of its slots.
 
@@ -127,6 +132,8 @@ def n_processes(settings: ResourceSettings) -> int:
 
 def _read_plugin(path: Path) -> Plugin:
     import yaml
+
+    from npi_bids.workflows.participant import plugin_names
 
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -227,6 +234,8 @@ def run_workflow(
     bool
         True where no node failed.
     """
+    from npi_bids.cli.multiproc import SteadyMultiProcPlugin
+
     root = Path(workflow.base_dir) / workflow.name
     folders = [root.joinpath(*name.split(".")) for name in workflow.list_node_names()]
     drop_damaged(folders)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from npi_bids.analysis import PreparedAtlas, Task
 from npi_bids.bids.atlases import DEFAULT_ATLAS, AtlasSpec, infer_atlas, parse_atlas
 from npi_bids.bids.layout import Dataset, find_datasets, find_runs
 from npi_bids.bids.outputs import PRETRAINED, join_entities, pretrained_path
@@ -18,8 +19,6 @@ from npi_bids.cli.parser import Request
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.tables import shared_regions_of_tables
 from npi_bids.parcellation.denoising import DenoiseSettings
-from npi_bids.surrogates.storage import digest, read_pretrained_sidecar
-from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
 # Fields of DenoiseSettings that apply to series, too; all others apply to images alone.
@@ -106,7 +105,7 @@ class Inputs:
         out_dir = self.request.out_dir
         if self.has_series:
             return replace(atlas, node_file=save_regions(spec, atlas.labels, out_dir, space=space))
-        return save_atlas(spec, atlas.folder, out_dir, space=space)
+        return save_atlas(spec, atlas, out_dir, space=space)
 
     def _region_table(self, spec: AtlasSpec) -> Path | None:
         """Return the table of an atlas's regions in the datasets, if there is one."""
@@ -235,6 +234,8 @@ def find_pretrained(path: Path, task: Task) -> Path:
     InputDataError
         There is none, it is not a pre-trained surrogate, or it is one of another atlas.
     """
+    from npi_bids.surrogates.storage import read_pretrained_sidecar
+
     path = path.expanduser()
     if path.is_dir():
         expected = path / pretrained_path(task.entities, task.desc)
@@ -264,6 +265,8 @@ def add_prior_digest(request: Request) -> Request:
         return request
     if not path.exists():
         raise InputDataError(f"--pretrained <{path}> does not exist.")
+    from npi_bids.surrogates.storage import digest
+
     files = sorted((path / PRETRAINED).glob("*.safetensors")) if path.is_dir() else [path]
     prior_digest = hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:12]
     return replace(request, analysis=replace(request.analysis, prior_digest=prior_digest))

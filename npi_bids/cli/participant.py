@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from npi_bids import __version__
+from npi_bids.analysis import PreparedAtlas, Task
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import DONE, FAILED, UnitStatus, find_models, find_statuses
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, printable, unit_name
 from npi_bids.bids.runs import Unit
 from npi_bids.cli.dataset import update_descriptions, write_dataset
-from npi_bids.cli.estimates import largest_volume
 from npi_bids.cli.execution import (
     Crash,
     choose_plugin,
@@ -34,24 +36,20 @@ from npi_bids.cli.parser import Request
 from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import ConfigurationError, InputDataError, SettingsError, find_exit_code
 from npi_bids.group.saving import remove_groups
-from npi_bids.interfaces.parcellate import count_values
 from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import remove_leftovers, write_json
+from npi_bids.parcellation.run_files import largest_volume
 from npi_bids.surrogates.base import check_prior, parse_passband
-from npi_bids.surrogates.spectral_selection import (
-    MIN_OBSERVATION_REGIONS,
-    check_passband_before,
-    describe_few_regions,
-)
 from npi_bids.wording import count_noun
-from npi_bids.workflows.participant import init_participant_wf
-from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
 
 # Models passed to Nipype at once: its scheduler checks all nodes whenever one ends, which took
 # 12 ms with 1200 nodes and 80 ms with 7000.
 BATCH_SIZE = 150
+# Exit codes of errors that last as long as the input: it cannot be used, or holds too few data.
+_INPUT_CODES = (3, 4)
+_NOT_AGAIN = "(Not tried again, since the input is unchanged; --retry-failed tries it.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,8 @@ class Plan:
         Models that exist already, with this configuration.
     refused
         Models that cannot be fitted because of their input.
+    failed
+        Models that failed before because of their input, which has not changed since.
     """
 
     request: Request
@@ -77,6 +77,7 @@ class Plan:
     tasks: list[Task]
     complete: list[UnitStatus]
     refused: list[UnitStatus]
+    failed: list[UnitStatus] = field(default_factory=list)
 
 
 def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None) -> Plan:
@@ -152,6 +153,13 @@ def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
     known = [task for task in tasks if not task.unit.problems and task.unit.runs[0].tr]
     if passband is None or not known:
         return
+    from npi_bids.parcellation.volumes import count_values
+    from npi_bids.surrogates.spectral_selection import (
+        MIN_OBSERVATION_REGIONS,
+        check_passband_before,
+        describe_few_regions,
+    )
+
     refused = []
     for task in known:
         n_regions, tr = task.atlas.n_regions, task.unit.runs[0].tr or 0.0
@@ -209,6 +217,8 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     for status in plan.refused:
         _logger.error("%s: %s", status.name, status.reason)
         _write_status(status, out_dir)
+    for status in plan.failed:
+        _logger.error("%s: %s", status.name, status.reason)
     if plan.tasks:
         for task in plan.tasks:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
@@ -234,7 +244,9 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
-    return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+    return sorted(
+        [*plan.complete, *plan.refused, *plan.failed, *fresh], key=lambda status: status.name
+    )
 
 
 def _find_crash(task: Task, crashes: Mapping[str, Crash]) -> Crash | None:
@@ -293,6 +305,8 @@ def _fit_batch(
     tasks: list[Task], request: Request, folder: Path, run_dir: Path, progress: Progress
 ) -> bool:
     """Build the workflow of a batch of tasks and run it; return whether no node failed."""
+    from npi_bids.workflows.participant import init_participant_wf
+
     workflow = init_participant_wf(
         tasks=tasks,
         settings=request.analysis,
@@ -378,7 +392,39 @@ def _classify_models(
         if task.unit.problems
     ]
     usable = [task for task in todo if not task.unit.problems]
-    return Plan(request, datasets, usable, complete, refused)
+    failed = [] if request.output.retry_failed else _find_failures(request, usable)
+    names = {status.name for status in failed}
+    usable = [task for task in usable if task.name not in names]
+    return Plan(request, datasets, usable, complete, refused, failed)
+
+
+def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:
+    """Return the models that failed because of their input and would fail again."""
+    statuses = {
+        status.name: status
+        for status in find_statuses(request.out_dir, skip_damaged=True)
+        if status.status == FAILED
+        and status.inputs
+        and status.configuration == request.analysis.configuration
+    }
+    return [
+        replace(status, reason=f"{status.reason} {_NOT_AGAIN}")
+        for task in tasks
+        if (status := statuses.get(task.name)) and status.inputs == _digest_inputs(task)
+    ]
+
+
+def _digest_inputs(task: Task) -> str:
+    """Return a digest of the files of a model by size and time; empty if one is missing."""
+    state: list[object] = [__version__, task.atlas.folder.name, task.pretrained]
+    try:
+        for run in task.unit.runs:
+            files = [(str(path), path.stat()) for path in run.files]
+            state.append(run.tr)
+            state += [(name, status.st_size, status.st_mtime_ns) for name, status in files]
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(state).encode(errors="replace")).hexdigest()[:12]
 
 
 def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
@@ -386,7 +432,12 @@ def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStat
         path = str(crash.path.relative_to(request.out_dir))
         reason = printable(" ".join(crash.failure.message.splitlines()))
         error = crash.failure.error
-        return _make_status(task, request, FAILED, reason=reason, error=error, crash=path)
+        # Errors of the machine or of the program may not occur again.
+        lasting = crash.failure.on_purpose and crash.failure.exit_code in _INPUT_CODES
+        inputs = _digest_inputs(task) if lasting else ""
+        return _make_status(
+            task, request, FAILED, reason=reason, error=error, crash=path, inputs=inputs
+        )
     if request.output.stop_on_first_crash:
         reason = "not run: another model failed before (--stop-on-first-crash); run it again"
         return _make_status(task, request, FAILED, reason=reason)
@@ -404,6 +455,7 @@ class _StatusFields(TypedDict, total=False):
     error: str
     crash: str
     source: str
+    inputs: str
 
 
 def _make_status(

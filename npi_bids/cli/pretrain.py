@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npi_bids.analysis import Task
 from npi_bids.bids.outputs import CLAIM, pretrained_path
 from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
@@ -20,7 +21,6 @@ from npi_bids.io.claim import claim_dataset
 from npi_bids.surrogates.base import check_prior
 from npi_bids.wording import count_noun
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
-from npi_bids.workflows.subject import Task
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node

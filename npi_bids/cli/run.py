@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -230,9 +231,11 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
             f"{expected.memory_gb:.1f} GB, {_format_time(expected.seconds)})"
         )
         lines += [f"    will fail: {problem}" for problem in expected.problems]
-    if plan.refused:
-        lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
-    lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    if plan.refused or plan.failed:
+        n_unusable = len(plan.refused) + len(plan.failed)
+        lines.append(f"{count_noun(n_unusable, 'model')} that cannot be fitted:")
+    unusable = [*plan.refused, *plan.failed]
+    lines += [f"  {status.name}: {status.reason}" for status in unusable]
     n_procs = n_processes(request.resources)
     durations = [expected.seconds for expected in estimates if expected.seconds is not None]
     total = sum(durations) / n_procs if len(durations) == len(estimates) else None
@@ -243,7 +246,7 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {lags}")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
-    code = choose_exit_code([*plan.refused, *plan.complete])
+    code = choose_exit_code([*unusable, *plan.complete])
     return 1 if code and plan.tasks else code, len(plan.tasks)
 
 
@@ -301,18 +304,65 @@ def write_pages(
 ) -> bool:
     """Write the report of each subject, the methods text, and the group's report if requested.
 
+    Pages and texts that would show the same as before are kept, unless they alone are requested.
+
     Returns
     -------
     bool
         True where every page was written.
     """
+    from npi_bids.bids.made import (
+        MadeFiles,
+        digest_dataset,
+        digest_subject,
+        page_files,
+        text_files,
+    )
+
+    out_dir, command = request.out_dir, shlex.join(sys.argv[1:])
+    made = MadeFiles(out_dir)
+    if not (request.output.reports_only or request.output.boilerplate_only):
+        n_pages = len(subjects)
+        subjects = [
+            subject
+            for subject in subjects
+            if not made.is_current(f"sub-{subject}", digest_subject(out_dir, subject, command))
+        ]
+        if n_pages > len(subjects):
+            n_same = count_noun(n_pages - len(subjects), "page")
+            _logger.info("%s would show the same as before and stay", n_same)
+        if (
+            not subjects
+            and not group
+            and made.is_current("texts", digest_dataset(out_dir, command))
+        ):
+            return True
+    if not _run_report_workflow(request, subjects, work_dir, run_dir, group=group):
+        return False
+    for subject in subjects:
+        digest = digest_subject(out_dir, subject, command)
+        made.record(f"sub-{subject}", digest, page_files(out_dir, subject))
+    if not request.output.boilerplate_only:  # which writes no index
+        made.record("texts", digest_dataset(out_dir, command), text_files(out_dir))
+    made.save()
+    return True
+
+
+def _run_report_workflow(
+    request: Request, subjects: list[str], work_dir: Path, run_dir: Path, *, group: bool
+) -> bool:
+    """Write texts and pages; log the failures, and return whether there were none."""
     from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
     from npi_bids.workflows.report import init_report_wf
 
     # Pages are always written anew, so other processes must not share their folder.
     with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
         workflow = init_report_wf(
-            subjects=subjects, out_dir=request.out_dir, work_dir=Path(folder), group=group
+            subjects=subjects,
+            out_dir=request.out_dir,
+            work_dir=Path(folder),
+            group=group,
+            index=not request.output.boilerplate_only,
         )
         succeeded = run_workflow(
             workflow, choose_plugin(request.resources), run_dir, lambda *_: None

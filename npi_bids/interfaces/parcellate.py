@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,31 +157,6 @@ def _write_extracted(
         folder,
     )
     return {"summary": str(summary), **{name: str(path) for name, path in files.items()}}
-
-
-def largest_volume(paths: Sequence[Path]) -> int:
-    """Return the number of voxels of the largest volume among runs, from headers; 0 if none."""
-    from npi_bids.parcellation.run_files import count_voxels
-
-    volumes = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
-    return max(
-        (count_voxels(path) for path in volumes if not path.name.endswith(".dtseries.nii")),
-        default=0,
-    )
-
-
-def count_values(path: Path) -> tuple[int, int]:
-    """Return the numbers of samples and of voxels, greyordinates or regions, from the header.
-
-    Raises
-    ------
-    InputDataError
-        An image cannot be read, or its header is implausible.
-    """
-    from npi_bids.io.tables import count_cells
-    from npi_bids.parcellation.volumes import read_series_shape
-
-    return count_cells(path) if path.suffix == ".tsv" else read_series_shape(path)
 
 
 class _ReadSeriesInputSpec(VersionedInputSpec):

@@ -66,9 +66,7 @@ class VolumeStream:
             for number in range(self.n_volumes):
                 n_read = _fill(file, memoryview(buffer))
                 if n_read < len(buffer):
-                    raise EOFError(
-                        f"it ends in volume {number} of the {self.n_volumes} that its header states"
-                    )
+                    raise EOFError(f"it ends in volume {number} of {self.n_volumes}")
                 yield values if self._stored.isnative else values.astype(self.dtype)
             # The checksum of a compressed file is compared at its end. Damaged files can unpack to
             # somewhat more than they should; that others hold more volumes is no error.

@@ -295,6 +295,19 @@ def read_series_shape(path: Path) -> tuple[int, int]:
     return int(shape[3]), math.prod(shape[:3])
 
 
+def count_values(path: Path) -> tuple[int, int]:
+    """Return the numbers of samples and of voxels, greyordinates or regions, from the header.
+
+    Raises
+    ------
+    InputDataError
+        An image cannot be read, or its header is implausible.
+    """
+    from npi_bids.io.tables import count_cells
+
+    return count_cells(path) if path.suffix == ".tsv" else read_series_shape(path)
+
+
 def _period_of_header(image: nib.Nifti1Image) -> tuple[float, str]:
     try:
         unit = image.header.get_xyzt_units()[1]

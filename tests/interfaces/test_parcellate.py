@@ -14,11 +14,11 @@ from npi_bids.interfaces.parcellate import (
     ExtractRegions,
     Parcellate,
     ReadSeries,
-    count_values,
 )
 from npi_bids.io.tables import read_series
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.parcellation import label_image, save_parcellation
+from npi_bids.parcellation.volumes import count_values
 from tests.conftest import tiny_parcellation
 
 TABLES = ("timeseries", "coverage", "outliers", "design", "raw", "summary")

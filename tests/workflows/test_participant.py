@@ -1,12 +1,11 @@
 from dataclasses import replace
 
-from npi_bids.analysis import AnalysisSettings
+from npi_bids.analysis import AnalysisSettings, PreparedAtlas, Task
 from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 from npi_bids.bids.runs import CombineSettings, group_runs
 from npi_bids.cli.participant import make_batches
 from npi_bids.parcellation.parcellation import save_parcellation
 from npi_bids.workflows.participant import init_participant_wf
-from npi_bids.workflows.subject import PreparedAtlas, Task
 from tests.conftest import tiny_parcellation
 
 
