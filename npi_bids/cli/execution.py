@@ -244,7 +244,9 @@ def run_workflow(
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution_config(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
-    steady = SteadyMultiProcPlugin(plugin_args=args) if plugin.name == "MultiProc" else None
+    steady = None
+    if plugin.name == "MultiProc":
+        steady = SteadyMultiProcPlugin(args, _list_modules(workflow))
     try:
         if steady is None:
             workflow.run(plugin=plugin.name, plugin_args=args)
@@ -259,6 +261,14 @@ def run_workflow(
         gc.unfreeze()
         _copy_failures(crash_dir)
     return True
+
+
+def _list_modules(workflow: Workflow) -> list[str]:
+    """Return the modules that the nodes of a workflow load, sorted."""
+    nodes = (workflow.get_node(name) for name in workflow.list_node_names())
+    return sorted({
+        module for node in nodes for module in getattr(node.interface, "modules", ())
+    })  # fmt: skip
 
 
 class _FreezeThen:

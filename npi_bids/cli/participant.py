@@ -214,11 +214,10 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
     request = plan.request
     out_dir = request.out_dir
     _remove_outdated(out_dir)
+    for status in [*plan.refused, *plan.failed]:
+        _logger.error("%s: %s", status.name, status.reason)
     for status in plan.refused:
-        _logger.error("%s: %s", status.name, status.reason)
         _write_status(status, out_dir)
-    for status in plan.failed:
-        _logger.error("%s: %s", status.name, status.reason)
     if plan.tasks:
         for task in plan.tasks:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
@@ -236,17 +235,22 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         finished.get(task.name) or _make_failure(task, request, _find_crash(task, crashes))
         for task in plan.tasks
     ]
-    for status in fresh:
-        if status.error == ConfigurationError.__name__:
-            raise ConfigurationError(status.reason)
-        if status.status == FAILED:
-            _write_status(status, out_dir)
+    _write_failures(fresh, out_dir)
     update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return sorted(
         [*plan.complete, *plan.refused, *plan.failed, *fresh], key=lambda status: status.name
     )
+
+
+def _write_failures(statuses: Sequence[UnitStatus], out_dir: Path) -> None:
+    """Write the statuses of failed models; raise where another configuration was first."""
+    for status in statuses:
+        if status.error == ConfigurationError.__name__:
+            raise ConfigurationError(status.reason)
+        if status.status == FAILED:
+            _write_status(status, out_dir)
 
 
 def _find_crash(task: Task, crashes: Mapping[str, Crash]) -> Crash | None:

@@ -58,6 +58,13 @@ def _run(argv: Sequence[str]) -> int:
 
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
+    from npi_bids.cli.worker_pool import shared_workers
+
+    with shared_workers():
+        return _run_levels(request)
+
+
+def _run_levels(request: Request) -> int:
     from npi_bids.cli.dataset import check_results
     from npi_bids.cli.execution import choose_plugin
     from npi_bids.cli.inputs import add_prior_digest

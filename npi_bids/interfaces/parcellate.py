@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from npi_bids.parcellation.run_files import RunFiles
 
 
+_MODULES = (
+    "npi_bids.io.json_records",
+    "npi_bids.parcellation.extraction",
+    "nilearn.interfaces.fmriprep",
+    "nilearn.signal",
+    "scipy.ndimage",
+    "scipy.sparse",
+)
+
+
 class _RunInputSpec(VersionedInputSpec):
     bold = File(exists=True, mandatory=True, desc="4D image of preprocessed BOLD")
     right = File(exists=True, desc="right hemisphere, where bold is the left one (func.gii)")
@@ -51,6 +61,7 @@ class ParcellateOutputSpec(TraitedSpec):
 class Parcellate(NPIInterface):
     """Extract the regional series of one run for one atlas, denoise them, and measure coverage."""
 
+    modules = _MODULES
     input_spec = _ParcellateInputSpec
     output_spec = ParcellateOutputSpec
 
@@ -85,6 +96,7 @@ class ExtractRegions(NPIInterface):
     An atlas that cannot be used with the run stops :class:`DenoiseRegions` of that atlas alone.
     """
 
+    modules = _MODULES
     input_spec = _ExtractInputSpec
     output_spec = _ExtractOutputSpec
 
@@ -114,6 +126,7 @@ class _DenoiseInputSpec(_ParcellateInputSpec):
 class DenoiseRegions(NPIInterface):
     """Denoise the regional series of one run for one atlas, which were read with others."""
 
+    modules = _MODULES
     input_spec = _DenoiseInputSpec
     output_spec = ParcellateOutputSpec
 
