@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -533,3 +535,69 @@ def test_a_run_is_read_once_for_all_atlases_with_the_maps_of_each_alone(npi_bids
     alone, together = relmats(tmp_path / "alone"), relmats(tmp_path / "together")
     assert len(together) > 1
     assert together == alone
+
+
+@pytest.mark.slow
+def test_a_run_with_nothing_to_do_loads_and_writes_nothing(npi_bids, tiny, tmp_path):
+    words = ("participant", "--participant-label", "01", *VAR, "--atlas", tiny.atlas)
+    assert npi_bids(tiny.root, "out", *words)[0] == 0
+    before = states(tmp_path / "out")
+    code = (
+        "import sys\nfrom npi_bids.cli.run import main\n"
+        f"words = {[str(w) for w in (tiny.root, 'out', *words, '-w', 'work')]!r}\n"
+        "sys.argv[1:] = words\n"
+        "assert main() == 0\n"
+        "heavy = {'torch', 'nilearn', 'nipype', 'matplotlib', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    for last in (False, True):  # the first one has another command to show
+        done = subprocess.run(
+            [sys.executable, "-c", code if last else code.partition("heavy")[0]],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        if last:
+            assert states(tmp_path / "out") == before
+            assert "1 page would show the same as before" in done.stderr
+        before = states(tmp_path / "out")
+    page = tmp_path / "out" / "sub-01.html"
+    page.unlink()
+    assert npi_bids(tiny.root, "out", *words)[0] == 0
+    assert page.is_file()
+
+
+def states(out):
+    """Return size and time of all files but those of single runs."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {
+        path.relative_to(out): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in files
+        if path.name not in ("settings.toml", "configuration.json")
+    }
+
+
+@pytest.mark.slow
+def test_a_model_that_failed_is_tried_again_on_request_or_when_its_input_changes(
+    data, npi_bids, tmp_path
+):
+    path = bold(data, "01")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    words = (data.root, "out", "participant", "--participant-label", "01", *VAR,
+             "--atlas", data.atlas)  # fmt: skip
+
+    def n_crashes():
+        return len(list((tmp_path / "out" / "logs").glob("*/crash-*.txt")))
+
+    assert npi_bids(*words)[0] == 3
+    n_first = n_crashes()
+    assert n_first > 0
+    code, out, _ = npi_bids(*words)
+    assert code == 3
+    assert "cannot be read as an image" in " ".join(out.split())
+    assert "--retry-failed tries it" in " ".join(out.split())
+    assert n_crashes() == n_first
+    assert npi_bids(*words, "--retry-failed")[0] == 3
+    assert n_crashes() > n_first
+    path.write_bytes(content)
+    assert npi_bids(*words)[0] == 0
