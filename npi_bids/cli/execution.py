@@ -30,8 +30,8 @@ _WORKING_DIR = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
 _UNKNOWN_FAILURE = Failure(
     "", 1, "the step failed without an error message; see its crash file", False
 )
-_LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
-_VOXEL_GB = 60e-9  # of a volume larger than the parts that are read at once
+_LIBRARIES_GB, _PIECES_GB = 0.5, 0.4
+_VOXEL_GB = 60e-9  # of a volume whose arrays take more than the least
 # Measured: the default of 2 s between checks of the queue costs 1 s per node.
 _POLL_SECONDS = 0.005
 
@@ -168,15 +168,14 @@ def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
 
     Notes
     -----
-    Volumes are read a few at a time, whatever their number; greyordinates of both hemispheres
-    are read at once and held twice (measured by ``python -m benchmarks.memory``).
+    Volumes and CIFTI files are read piece by piece, whatever their length; GIFTI files of both
+    hemispheres are read at once and held twice (measured by ``python -m benchmarks.memory``).
     """
-    grey = [path for path in files if path.name.endswith((".dtseries.nii", ".func.gii"))]
-    volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
-    sizes = [path.stat().st_size * (2 if path.name.endswith(".gii") else 1) for path in grey]
-    largest = max(sizes, default=0) / 1e9
-    in_parts = max(_VOLUMES_GB, _VOXEL_GB * n_voxels) if volumes else 0.0
-    return _LIBRARIES_GB + in_parts + 2.5 * largest
+    surfaces = [path for path in files if path.name.endswith(".gii")]
+    largest = max((2 * path.stat().st_size for path in surfaces), default=0) / 1e9
+    is_streamed = any(path.name.endswith((".nii", ".nii.gz")) for path in files)
+    in_pieces = max(_PIECES_GB, _VOXEL_GB * n_voxels) if is_streamed else 0.0
+    return _LIBRARIES_GB + in_pieces + 2.5 * largest
 
 
 def training_memory(n_regions: int) -> float:
