@@ -187,6 +187,7 @@ class _ReadSeriesInputSpec(VersionedInputSpec):
 class ReadSeries(NPIInterface):
     """Read the regional series of one run, and check them."""
 
+    modules = ("npi_bids.io.json_records", "npi_bids.parcellation.extraction")
     input_spec = _ReadSeriesInputSpec
     output_spec = ParcellateOutputSpec
 
