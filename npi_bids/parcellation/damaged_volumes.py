@@ -81,11 +81,15 @@ class SampleStatistics:
     def add_block(self, values: NDArray[np.number]) -> None:
         """Add values to all samples, shape (n_samples, n_values)."""
         usable = are_usable(values)
-        counted = {"where": usable} if not usable.all() else {}
         self.n_finite += usable.sum(axis=1)
-        self.low = np.minimum(self.low, values.min(axis=1, initial=np.inf, **counted))
-        self.high = np.maximum(self.high, values.max(axis=1, initial=-np.inf, **counted))
-        self._total += values.sum(axis=1, dtype=np.float64, **counted)
+        # Only floats can be unusable; whole numbers have no infinite end.
+        low = high = values
+        if not usable.all():
+            low, high = np.where(usable, values, np.inf), np.where(usable, values, -np.inf)
+            values = np.where(usable, values, 0)
+        self.low = np.minimum(self.low, low.min(axis=1))
+        self.high = np.maximum(self.high, high.max(axis=1))
+        self._total += values.sum(axis=1, dtype=np.float64)
 
     @property
     def mean(self) -> Array:

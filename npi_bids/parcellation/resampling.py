@@ -57,7 +57,7 @@ def to_grid(parcellation: Parcellation, reference: SpatialImage) -> nib.Nifti1Im
         return label_image(labels_on_grid(parcellation, grid), grid.affine)
     weights = np.zeros((*grid.shape, len(parcellation.labels)), dtype=np.float32, order="F")
     for position, box, values in weights_on_grid(parcellation, grid):
-        weights[(*box, position)] = values
+        weights[..., position][box] = values
     return weights_image(weights, grid.affine)
 
 

@@ -14,6 +14,7 @@ from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
 
 from npi_bids.errors import InputDataError
 from npi_bids.io import volume_stream
+from npi_bids.parcellation.damaged_volumes import SampleStatistics
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import read_regions
 from npi_bids.parcellation.parcellation import (
@@ -327,3 +328,18 @@ def test_the_volumes_of_a_run_are_never_held_together(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 12 * 4 * 40**3  # of a run of 30 volumes
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_statistics_of_a_block_are_those_of_its_samples(dtype):
+    block = np.random.default_rng(0).integers(-50, 50, (6, 40)).astype(dtype)
+    if dtype is np.float32:
+        block[1, 3], block[2] = np.nan, np.inf
+    together, alone = SampleStatistics(6), SampleStatistics(6)
+    for columns in (slice(0, 15), slice(15, 40)):
+        together.add_block(block[:, columns])
+    for sample, values in enumerate(block):
+        alone.add(sample, values)
+    for name in ("n_finite", "low", "high", "mean"):
+        np.testing.assert_allclose(getattr(together, name), getattr(alone, name))
+    np.testing.assert_array_equal(together.damaged, alone.damaged)
