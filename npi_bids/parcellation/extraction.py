@@ -189,7 +189,9 @@ def save_reading(reading: RegionReading | InputDataError, path: Path) -> None:
     if isinstance(reading, InputDataError):
         np.savez(path, problem=np.array(str(reading)))
         return
-    columns = {f"coverage_{name}": reading.coverage[name].to_numpy() for name in _COVERAGE}
+    columns: dict[str, Any] = {
+        f"coverage_{name}": reading.coverage[name].to_numpy() for name in _COVERAGE
+    }
     columns["coverage_name"] = np.array(reading.coverage["name"].tolist())
     np.savez(
         path,

@@ -52,8 +52,7 @@ class RegionSignals:
             return means
         gram = self.gram[np.ix_(covered, covered)]
         solution = np.linalg.lstsq(gram, self.sums[:, covered].T, rcond=_RCOND)[0]
-        coefficients: Array = solution.T
-        return coefficients
+        return np.asarray(solution.T, dtype=np.float64)
 
 
 class RegionSums:

@@ -237,7 +237,7 @@ class _Judgement:
     @property
     def is_provisional(self) -> bool:
         """Whether the sums hold something of voxels that turned out to have no signal."""
-        return (
+        return bool(
             np.count_nonzero(self.not_finite) > self._left_out.size
             or self._constant.size > self._constant_throughout.size
         )
@@ -252,7 +252,8 @@ def _subtract(values: NDArray[np.number], level: Array) -> Array:
 def _still_zero(positions: NDArray[np.intp], differences: Array) -> NDArray[np.intp]:
     if positions.size == differences.size:
         return np.flatnonzero(differences == 0)
-    return positions[differences[positions] == 0]
+    left: NDArray[np.intp] = positions[differences[positions] == 0]
+    return left
 
 
 def open_image(path: Path) -> nib.Nifti1Image:
