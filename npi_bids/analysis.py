@@ -9,6 +9,7 @@ from pathlib import Path
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.bids.outputs import unit_name
 from npi_bids.bids.runs import CombineSettings, Unit
+from npi_bids.bids.sidecars import KindDecision
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError
 from npi_bids.group.selection import SelectionSettings
@@ -17,7 +18,7 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.families import WHOLE_BRAIN
-from npi_bids.surrogates.settings import PriorSettings
+from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
@@ -36,14 +37,15 @@ class AnalysisSettings:
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
-    # Digest of the pre-trained surrogates in use, because the results depend on them.
+    kinds: KindSettings = field(default_factory=KindSettings)
+    # Digest of the pre-trained surrogates and the map of delays in use, as results depend on them.
     prior_digest: str = ""
 
     @property
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
-        shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
+        shrunk = (self.prior, self.prior_digest) if self.prior_digest else ()
         return configuration_hash(
             *whole_brain,
             *shrunk,
@@ -158,6 +160,7 @@ class Task:
     train_gb: float = 1.0
     pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
     use_gpu: bool = False
+    kind: KindDecision | None = None  # kind of fit decided for the dataset, if not by the subject
 
     @property
     def entities(self) -> dict[str, str]:

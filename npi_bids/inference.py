@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.grades import grade
 from npi_bids.assessment.hazards import find_hazards
-from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
+from npi_bids.assessment.quality import Fit, assess_fit, split_delays, split_half, split_oriented
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
 from npi_bids.connectivity.measures import (
@@ -51,6 +51,7 @@ from npi_bids.surrogates.base import (
     resolve,
 )
 from npi_bids.surrogates.between_subjects import own_share
+from npi_bids.surrogates.delay_map import DelayMap
 from npi_bids.surrogates.devices import fit_device, fits_on
 from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
@@ -60,6 +61,7 @@ from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
     describe_few_regions,
+    name_passband,
 )
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import requested_threads, threads
@@ -321,7 +323,7 @@ def ec_of_runs(
     perturb: PerturbSettings,
     assess: AssessSettings | None = None,
     regressors: Sequence[str] = (),
-    prior: GroupPrior | None = None,
+    prior: GroupPrior | DelayMap | None = None,
 ) -> SubjectEC:
     """Train one surrogate on all runs of a subject and perturb it in every observed state.
 
@@ -342,7 +344,8 @@ def ec_of_runs(
         Names of the regressors that were removed from the series, for warnings.
     prior
         Prior from a group, over all regions. Agreement of halves is then that of their deviations
-        from the group's map, since the map that they share is not informative.
+        from the group's map, since the map that they share is not informative. Or what is known of
+        the delays of regions, over all regions.
 
     Returns
     -------
@@ -371,13 +374,17 @@ def ec_of_runs(
     """
     trained = train_runs(runs, train=train, prior=prior)
     perturbed = perturb_model(runs, trained, perturb=perturb)
+    group = prior if isinstance(prior, GroupPrior) else None
     return assess_model(
-        runs, trained, perturbed, assess=assess, regressors=regressors, prior=prior
+        runs, trained, perturbed, assess=assess, regressors=regressors, prior=group
     )
 
 
 def train_runs(
-    runs: Sequence[RegionSeries], *, train: TrainSettings, prior: GroupPrior | None = None
+    runs: Sequence[RegionSeries],
+    *,
+    train: TrainSettings,
+    prior: GroupPrior | DelayMap | None = None,
 ) -> TrainedModel:
     """Train one surrogate on all runs of a subject.
 
@@ -389,7 +396,8 @@ def train_runs(
         Training settings.
     prior
         Prior from a group, over all regions of the atlas. The surrogate that predicts held-out
-        windows is shrunk towards the group without the subject.
+        windows is shrunk towards the group without the subject. Or what is known of the delays of
+        regions.
 
     Raises
     ------
@@ -404,14 +412,15 @@ def train_runs(
     with _resources_for(runs, settings):
         _, covered, windows = _prepare(runs, settings)
         prior = prior and prior.take(covered)
+        group = prior if isinstance(prior, GroupPrior) else None
         train_windows, valid_windows = split_windows(windows, settings.train_fraction)
         checked, log = fit_surrogate(
-            train_windows, valid_windows, settings, prior=prior and prior.for_prediction
+            train_windows, valid_windows, settings, prior=group.for_prediction if group else prior
         )
         surrogate = checked
-        if settings.refit or (prior and prior.without_subject):
+        if settings.refit or (group and group.without_subject):
             used, no_windows = windows if settings.refit else train_windows, windows.take(slice(0))
-            surrogate, _ = fit_surrogate(used, no_windows, settings, checked, prior)
+            surrogate, _ = fit_surrogate(used, no_windows, settings, checked, group)
     return TrainedModel(surrogate, checked, log, settings)
 
 
@@ -574,10 +583,10 @@ def _find_unused_passband(trained: TrainedModel, n_regions: int) -> tuple[str, .
     if passband is None or dict(trained.log.details).get("passband_used", 1.0):
         return ()
     if n_regions < MIN_OBSERVATION_REGIONS:
-        return (describe_few_regions(passband, n_regions),)
+        return (describe_few_regions(name_passband(passband), n_regions),)
     return (
-        f"--passband {passband[0]:g} {passband[1]:g} is not used: no process fits these "
-        "frequencies alone. All frequencies are fitted.",
+        f"{name_passband(passband)} is not used: no process fits these frequencies alone. All "
+        "frequencies are fitted.",
     )
 
 
@@ -712,6 +721,8 @@ def _assess_quality(
         runs=runs,
     )
     quality = replace(quality, shrunk=refit.prior is not None)
+    if refit.prior is None:
+        quality = replace(quality, r_split_delays=split_delays(windows, fit.surrogate))
     if "oriented" in requested.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(runs))
     return quality

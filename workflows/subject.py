@@ -167,12 +167,13 @@ def init_unit_wf(
     workflow = pe.Workflow(name=task.node_name)
     runs = task.unit.runs
     ec_wf = init_ec_wf(
-        train=settings.train,
+        train=settings.train.with_kind(task.kind.settings if task.kind else {}),
         perturb=settings.perturb,
         assess=settings.assess,
         brain=settings.brain,
         min_time=settings.denoise.min_time,
         prior=(task.pretrained, task.entities["sub"]),
+        delay_map=settings.prior.delay_map,
         n_threads=n_threads,
         mem_gb=task.train_gb,
         use_gpu=task.use_gpu,
@@ -184,6 +185,8 @@ def init_unit_wf(
         node_file=task.atlas.node_file,
         configuration=settings.configuration,
     )
+    if task.kind is not None:
+        save_model.inputs.kind = task.kind.to_json()
     series = _RunMerge(workflow, "series", (ec_wf, "inputnode.series"), len(runs))
     summaries = _RunMerge(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
     # The status of the unit is written last, as evidence that all its files exist.

@@ -18,6 +18,7 @@ from npi_bids.assessment.grades import grade
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import (
+    DelayMapOrigin,
     ExpectedAccuracy,
     FittedModel,
     ModelOutcome,
@@ -241,6 +242,7 @@ def _fit(
     described = {key: value for key, value in fitted.items() if key not in _ELSEWHERE}
     perturb_fields: Any = account.get("perturbation") or asdict(perturb)
     origin: Any = account.get("pretrained")
+    known_delays: Any = account.get("delay_map")
     training: Any = account.get("training") or described
     return FittedModel(
         repetition_time=runs[0].tr,
@@ -248,6 +250,7 @@ def _fit(
         training=training,
         perturbation=_perturbation(perturb_fields, runs[0].tr),
         pretrained=PretrainedOrigin(**origin) if origin else None,
+        delay_map=DelayMapOrigin(**known_delays) if known_delays else None,
         verdict=result.verdict.label,
         verdict_reasons=result.verdict.reasons,
         verdict_thresholds=assess.verdict,

@@ -22,6 +22,7 @@ from npi_bids.surrogates.kinds import (
     NARROW_VAR,
     NOISE,
     PROCESS,
+    WIDTHS,
     describe_hybrid_kind,
     describe_network_kind,
     describe_process_kind,
@@ -362,6 +363,13 @@ def _describe_observation(trainings: Trainings) -> str:
         parts.append(
             f"{NOISE} (on average {100 * sum(noise) / len(noise):.2g} % of the "
             f"variance) in {count_noun(len(noise), 'model')}"
+        )
+    widths = [training.get("response_width_sd", 0) for training in observed]
+    widths = [sd for sd in widths if sd > 0]
+    if widths:
+        parts.append(
+            f"{WIDTHS} (standard deviation over regions on average "
+            f"{100 * sum(widths) / len(widths):.0f} %) in {count_noun(len(widths), 'model')}"
         )
     bands = {band for training in observed if (band := named_passband(training)) is not None}
     parts += [f"frequencies from {low:g} to {high:g} Hz alone" for low, high in sorted(bands)]

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.linalg import expm
 from scipy.optimize import minimize
 
-from npi_bids.records import Array
+from npi_bids.records import Array, DelayPrior
 from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
 from npi_bids.surrogates.devices import array_module, objective_on_device
 from npi_bids.surrogates.ou_gradient import Transition, invert_covariance, transition
@@ -50,12 +50,16 @@ class SpectralPrior:
         Whether the common gain is free.
     rate
         Median of the mean rate of the regions, per sample.
+    delays
+        Mean and standard deviation of the delay of each region, in samples; if None, 0 and
+        ``delay_sd``, which is their spread.
     """
 
     precision: tuple[float, float]
     delay_sd: float
     gain: bool
     rate: float
+    delays: DelayPrior | None = None
 
     @property
     def tie(self) -> float:
@@ -111,7 +115,7 @@ class SpectralProblem:
 
     ARRAYS = (
         *("power", "share", "frequency", "advance", "to_source", "to_target", "drift_scale"),
-        "delay_scale",
+        *("delay_scale", "delay_mean", "delay_spread"),
     )
 
     def __init__(
@@ -123,6 +127,9 @@ class SpectralProblem:
         start_autoregression: float = 0.5,
     ) -> None:
         self.prior, self.full_band = prior, full_band
+        known = prior.delays
+        self.delay_mean = None if known is None else np.array(known.mean)
+        self.delay_spread: Array | None = None if known is None else np.array(known.sd)
         self.n, self.frequency = spectra.n_regions, spectra.frequency
         self.n_samples = spectra.n_samples
         self.share = spectra.n_ordinates / self.n_samples
@@ -294,13 +301,22 @@ class SpectralProblem:
             determinant, by_determinant = self._log_determinant(w)
             value -= determinant / 2
             by_w = by_w - by_determinant / 2
-        by_delay = xp.zeros_like(delays)
+        by_delay = self._differentiate_by_observation(weight, power, advanced, (plain, crossed))
+        return value, step, by_w, by_q, by_delay
+
+    def _differentiate_by_observation(
+        self, weight: Array, power: Complex, advanced: Complex, factors: tuple[Array, Array]
+    ) -> Array:
+        """Return the gradient by the delays of regions; 0 where there are none."""
+        xp = array_module(weight)
+        plain, crossed = factors
+        by_delay: Array = xp.zeros_like(plain[0])
         if self.prior.delay_sd:
             slope = weight * self.frequency
             pull = xp.einsum("k,kij->ij", slope, power.imag) * plain
             pull -= 2 * xp.einsum("k,kij->ij", slope, advanced.imag) * crossed
             by_delay = pull.sum(axis=1) - pull.sum(axis=0)
-        return value, step, by_w, by_q, by_delay
+        return by_delay
 
     def _residual_power(
         self, w: Array, inverse: Array, delays: Array
@@ -355,6 +371,12 @@ class SpectralProblem:
         slopes = (self.share * back)[:, None, None] * xp.linalg.inv_ex(filters).inverse
         return total, -2 * slopes.sum(0).real.T
 
+    def _deviate(self, delays: Array) -> tuple[Array, Array | float]:
+        """Return the deviations of delays from their prior means, and their prior SD."""
+        if self.delay_mean is None or self.delay_spread is None:
+            return delays, self.prior.delay_sd
+        return delays - self.delay_mean, self.delay_spread
+
     def _penalty(
         self, drift: Array, diffusion: Array, delays: Array
     ) -> tuple[float, Array, Array, Array]:
@@ -386,8 +408,9 @@ class SpectralProblem:
             by_noise += 2 * log_noise / self.n
         by_delay = xp.zeros_like(delays)
         if self.prior.delay_sd:
-            total += float(delays @ delays) / self.prior.delay_sd**2
-            by_delay = 2 * delays / self.prior.delay_sd**2
+            deviation, sd = self._deviate(delays)
+            total += float(((deviation / sd) ** 2).sum())
+            by_delay = 2 * deviation / sd**2
         half = 2 * self.n_samples
         return total / half, by_drift / half, by_noise / half, by_delay / half
 
