@@ -272,11 +272,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
     fresh = _read_outcomes(plan.tasks, request, run_dir)
-    for status in fresh:
-        if status.error == ConfigurationError.__name__:
-            raise ConfigurationError(status.reason)
-        if status.status == FAILED:
-            _write_status(status, out_dir)
+    _write_failures(fresh, out_dir)
     first = [*plan.complete, *fresh]
     refits = _plan_refits(plan, first)
     again = _fit_again(refits, request, work_dir, run_dir)
@@ -290,6 +286,15 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
         sorted([*statuses, *plan.refused, *plan.failed], key=lambda status: status.name),
         [status.name for status in plan.complete if status.name not in again],
     )
+
+
+def _write_failures(statuses: Sequence[UnitStatus], out_dir: Path) -> None:
+    """Write the statuses of failed models; raise where another configuration was first."""
+    for status in statuses:
+        if status.error == ConfigurationError.__name__:
+            raise ConfigurationError(status.reason)
+        if status.status == FAILED:
+            _write_status(status, out_dir)
 
 
 def _read_outcomes(tasks: Sequence[Task], request: Request, run_dir: Path) -> list[UnitStatus]:
