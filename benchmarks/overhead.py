@@ -28,7 +28,7 @@ from npi_bids.parcellation.parcellation import Parcellation, label_image, save_p
 from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 
 if TYPE_CHECKING:
-    from npi_bids.workflows.subject import PreparedAtlas
+    from npi_bids.analysis import PreparedAtlas
 
 N_REGIONS, N_SAMPLES = 8, 60
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 def make_dataset(folder: Path, n_units: int) -> PreparedAtlas:
     """Write one tiny run per subject, and their atlas; return the prepared atlas."""
-    from npi_bids.workflows.subject import PreparedAtlas
+    from npi_bids.analysis import PreparedAtlas
 
     rng = np.random.default_rng(0)
     data = np.zeros((8, 8, 8), dtype=np.int32)
@@ -82,13 +82,12 @@ def make_dataset(folder: Path, n_units: int) -> PreparedAtlas:
 def measure(folder: Path, n_units: int, n_procs: int) -> dict[str, float]:
     """Time the workflow of the participant level, and the computation in its nodes."""
     prepare_workers(folder / "work", 1)
-    from npi_bids.analysis import AnalysisSettings
+    from npi_bids.analysis import AnalysisSettings, Task
     from npi_bids.cli.execution import Plugin, run_workflow
     from npi_bids.cli.participant import BATCH_SIZE
     from npi_bids.parcellation.denoising import DenoiseSettings
     from npi_bids.surrogates.base import TrainSettings
     from npi_bids.workflows.participant import init_participant_wf
-    from npi_bids.workflows.subject import Task
 
     prepared = make_dataset(folder, n_units)
     started = time.perf_counter()

@@ -1,12 +1,15 @@
-"""Settings of an analysis, gathered from the layers that use them."""
+"""What is to be done: the settings of an analysis, and the models to fit."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from npi_bids.assessment.verdict import AssessSettings
-from npi_bids.bids.runs import CombineSettings
+from npi_bids.bids.outputs import unit_name
+from npi_bids.bids.runs import CombineSettings, Unit
+from npi_bids.bids.sidecars import KindDecision
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError
 from npi_bids.group.selection import SelectionSettings
@@ -118,3 +121,69 @@ class ResourceSettings:
         if match is None:
             raise SettingsError(f"--mem {self.mem} needs a number and a unit, such as 16G.")
         return float(match[1]) * _GB[match[2].upper()]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAtlas:
+    """An atlas that is ready for use.
+
+    Attributes
+    ----------
+    entities
+        ``atlas``, ``seg``, ``scale``.
+    folder
+        Folder of the prepared parcellation.
+    node_file
+        Table of its regions, relative to the output dataset.
+    n_regions
+        Number of regions.
+    labels
+        Names of the regions of supplied series; empty where there is an image.
+    indices
+        Indices of these regions in the table of their atlas; empty where there is none.
+    """
+
+    entities: dict[str, str]
+    folder: Path
+    node_file: str
+    n_regions: int = 0
+    labels: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One model to fit: a unit, an atlas, and the memory required by its steps (GB).
+
+    With ``use_gpu`` its fit takes one of the slots of the GPU.
+    """
+
+    unit: Unit
+    atlas: PreparedAtlas
+    desc: str
+    extract_gb: float = 1.0
+    train_gb: float = 1.0
+    pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
+    use_gpu: bool = False
+    kind: KindDecision | None = None  # kind of fit decided for the dataset, if not by the subject
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """Entities of the model's files."""
+        return {**self.unit.entities, **self.atlas.entities}
+
+    @property
+    def name(self) -> str:
+        """Name of the model: its entities, joined."""
+        return unit_name({**self.entities, "desc": self.desc})
+
+    @property
+    def node_name(self) -> str:
+        """Name of the model's workflow; Nipype allows no dashes."""
+        return self.name.replace("-", "_")
+
+    @property
+    def extract_names(self) -> tuple[str, ...]:
+        """Names of the nodes that read each run, where it is read for several atlases at once."""
+        names = (f"extract_{unit_name(run.entities)}" for run in self.unit.runs)
+        return tuple(name.replace("-", "_") for name in names)

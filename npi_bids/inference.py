@@ -64,7 +64,7 @@ from npi_bids.surrogates.spectral_selection import (
     name_passband,
 )
 from npi_bids.surrogates.storage import Stored
-from npi_bids.surrogates.training import threads, torch_threads
+from npi_bids.surrogates.training import requested_threads, threads
 from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
 from npi_bids.wording import count_noun, join_items
 
@@ -621,7 +621,7 @@ def _resources_for(runs: Sequence[RegionSeries], settings: TrainSettings) -> Ite
     Two threads are slower than one on small matrices.
     """
     n_regions = runs[0].data.shape[1] if runs else 0
-    n_threads = 1 if n_regions < _MIN_REGIONS_FOR_THREADS else torch_threads()
+    n_threads = 1 if n_regions < _MIN_REGIONS_FOR_THREADS else requested_threads()
     with threads(n_threads), fits_on(fit_device(settings.device, n_regions)):
         yield
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.interfaces.parcellate import Parcellate, ReadSeries
+from npi_bids.bids.runs import BoldRun
+from npi_bids.interfaces.parcellate import DenoiseRegions, ExtractRegions, Parcellate, ReadSeries
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 
 
@@ -90,6 +92,82 @@ def init_parcellate_wf(
         ]
     )
     return workflow
+
+
+def init_extract_node(
+    run: BoldRun,
+    atlases: Sequence[Path],
+    *,
+    denoise: DenoiseSettings,
+    coverage: CoverageSettings,
+    mem_gb: float = 1.0,
+    name: str = "extract",
+) -> Any:
+    """Make the node that reads the regions of several atlases in one pass over a run.
+
+    Parameters
+    ----------
+    run
+        The run.
+    atlases
+        Folders of prepared parcellations; ``readings`` are in the same order.
+    denoise, coverage
+        How to denoise the signals, and which regions count as covered.
+    mem_gb
+        Memory required by the extraction (GB).
+    name
+        Name of the node.
+    """
+    node = pe.Node(
+        ExtractRegions(denoise=asdict(denoise), coverage=asdict(coverage)),
+        name=name,
+        mem_gb=mem_gb,
+    )
+    set_run_files(node.inputs, run)
+    node.inputs.atlases = [str(atlas) for atlas in atlases]
+    return node
+
+
+def init_denoise_node(
+    run: BoldRun,
+    atlas: Path,
+    *,
+    denoise: DenoiseSettings,
+    coverage: CoverageSettings,
+    name: str = "denoise",
+) -> Any:
+    """Make the node that denoises the regional series of one run for one atlas.
+
+    It has the outputs of :func:`init_parcellate_wf`, and one input to connect: ``reading``, of
+    :func:`init_extract_node`.
+
+    Parameters
+    ----------
+    run
+        The run.
+    atlas
+        Folder of a prepared parcellation.
+    denoise, coverage
+        How to denoise the signals, and which regions count as covered.
+    name
+        Name of the node.
+    """
+    node = pe.Node(
+        DenoiseRegions(denoise=asdict(denoise), coverage=asdict(coverage)), name=name, mem_gb=0.6
+    )
+    set_run_files(node.inputs, run)
+    node.inputs.atlas = str(atlas)
+    return node
+
+
+def set_run_files(inputs: Any, run: BoldRun) -> None:
+    """Set the files of a run and its sampling period as inputs of a node."""
+    files = {"bold": run.path, "right": run.right, "mask": run.mask, "confounds": run.confounds}
+    for field, path in files.items():
+        if path is not None:
+            setattr(inputs, field, str(path))
+    if run.tr is not None:
+        inputs.tr = float(run.tr)
 
 
 def init_series_wf(

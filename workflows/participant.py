@@ -9,8 +9,8 @@ from typing import Any
 from nipype.pipeline import engine as pe
 from nipype.pipeline import plugins
 
-from npi_bids.analysis import AnalysisSettings
-from npi_bids.workflows.subject import Task, init_subject_wf
+from npi_bids.analysis import AnalysisSettings, Task
+from npi_bids.workflows.subject import init_subject_wf
 
 WORKFLOW = "npi_bids_wf"
 

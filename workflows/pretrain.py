@@ -10,13 +10,17 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from npi_bids.analysis import AnalysisSettings
+from npi_bids.analysis import AnalysisSettings, Task
 from npi_bids.bids.outputs import output_path
 from npi_bids.interfaces.pretrain import PretrainGroup
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.storage import PretrainedLinks
 from npi_bids.workflows.participant import WORKFLOW
-from npi_bids.workflows.subject import Task, connect_runs
+from npi_bids.workflows.subject import (
+    connect_runs,
+    connect_shared_runs,
+    find_shared_runs,
+)
 
 
 def init_extract_wf(
@@ -32,7 +36,8 @@ def init_extract_wf(
     Its nodes have the same names as at the participant level, which reuses their results.
 
     Workflow Graph
-        parcellate_<n>_wf -> save_run_<n> for each run of each task.
+        parcellate_<n>_wf -> save_run_<n> for each run of each task; extract_<run> -> denoise_<n>
+        -> save_run_<n> where several tasks need a run.
 
     Parameters
     ----------
@@ -59,11 +64,15 @@ def init_extract_wf(
     ordered = sorted(tasks, key=lambda task: task.entities["sub"])
     for subject, members in groupby(ordered, key=lambda task: task.entities["sub"]):
         subject_wf = pe.Workflow(name=f"sub_{subject}_wf")
-        for task in members:
+        subject_tasks = list(members)
+        shared, units = find_shared_runs(subject_tasks), []
+        for task in subject_tasks:
             unit_wf = pe.Workflow(name=task.node_name)
-            for _ in connect_runs(unit_wf, task, settings, out_dir):
+            for _ in connect_runs(unit_wf, task, settings, out_dir, shared=shared):
                 pass
-            subject_wf.add_nodes([unit_wf])
+            units.append(unit_wf)
+        subject_wf.add_nodes(units)
+        connect_shared_runs(subject_wf, subject_tasks, units, settings)
         workflow.add_nodes([subject_wf])
     return workflow
 

@@ -25,6 +25,7 @@ def init_report_wf(
     out_dir: Path,
     work_dir: Path,
     group: bool = False,
+    index: bool = True,
     name: str = "report_wf",
 ) -> Any:
     """Build a workflow that writes all pages from the content of an output dataset.
@@ -42,6 +43,8 @@ def init_report_wf(
         Folder for intermediate results.
     group
         Whether to write the group's page.
+    index
+        Whether to write the page that lists all subjects.
     name
         Name of the workflow.
 
@@ -64,7 +67,7 @@ def init_report_wf(
         )
         for subject in subjects
     ]
-    if pages or group:
+    if index:
         pages.append(pe.Node(ReportIndex(out_dir=str(out_dir)), name="index", mem_gb=0.5))
     if group:
         pages.append(pe.Node(ReportGroup(out_dir=str(out_dir)), name="group", mem_gb=0.8))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,73 +11,18 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.analysis import AnalysisSettings
-from npi_bids.bids.outputs import RUN_TABLES, unit_name
-from npi_bids.bids.runs import TIMESERIES, BoldRun, Unit
-from npi_bids.bids.sidecars import KindDecision
+from npi_bids.analysis import AnalysisSettings, Task
+from npi_bids.bids.outputs import RUN_TABLES
+from npi_bids.bids.runs import TIMESERIES, BoldRun
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
-from npi_bids.workflows.parcellate import init_parcellate_wf, init_series_wf
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAtlas:
-    """An atlas that is ready for use.
-
-    Attributes
-    ----------
-    entities
-        ``atlas``, ``seg``, ``scale``.
-    folder
-        Folder of the prepared parcellation.
-    node_file
-        Table of its regions, relative to the output dataset.
-    n_regions
-        Number of regions.
-    labels
-        Names of the regions of supplied series; empty where there is an image.
-    indices
-        Indices of these regions in the table of their atlas; empty where there is none.
-    """
-
-    entities: dict[str, str]
-    folder: Path
-    node_file: str
-    n_regions: int = 0
-    labels: tuple[str, ...] = ()
-    indices: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One model to fit: a unit, an atlas, and the memory required by its steps (GB).
-
-    With ``use_gpu`` its fit takes one of the slots of the GPU.
-    """
-
-    unit: Unit
-    atlas: PreparedAtlas
-    desc: str
-    extract_gb: float = 1.0
-    train_gb: float = 1.0
-    pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
-    use_gpu: bool = False
-    kind: KindDecision | None = None  # kind of fit decided for the dataset, if not by the subject
-
-    @property
-    def entities(self) -> dict[str, str]:
-        """Entities of the model's files."""
-        return {**self.unit.entities, **self.atlas.entities}
-
-    @property
-    def name(self) -> str:
-        """Name of the model: its entities, joined."""
-        return unit_name({**self.entities, "desc": self.desc})
-
-    @property
-    def node_name(self) -> str:
-        """Name of the model's workflow; Nipype allows no dashes."""
-        return self.name.replace("-", "_")
+from npi_bids.workflows.parcellate import (
+    init_denoise_node,
+    init_extract_node,
+    init_parcellate_wf,
+    init_series_wf,
+    set_run_files,
+)
 
 
 def init_subject_wf(
@@ -91,7 +37,8 @@ def init_subject_wf(
     """Build a workflow with all models of one subject, side by side.
 
     Workflow Graph
-        One :func:`init_unit_wf` per unit and atlas, without connections between them.
+        One :func:`init_unit_wf` per unit and atlas. Runs that several of them need are read by
+        extract_<run> -> denoise_<n> of each.
 
     Parameters
     ----------
@@ -117,21 +64,82 @@ def init_subject_wf(
     None; everything is written into the output dataset.
     """
     workflow = pe.Workflow(name=name or f"sub_{subject}_wf")
-    workflow.add_nodes([
-        init_unit_wf(task=task, settings=settings, out_dir=out_dir, n_threads=n_threads)
+    shared = find_shared_runs(tasks)
+    units = [
+        init_unit_wf(
+            task=task, settings=settings, out_dir=out_dir, n_threads=n_threads, shared=shared
+        )
         for task in tasks
-    ])  # fmt: skip
+    ]
+    workflow.add_nodes(units)
+    connect_shared_runs(workflow, tasks, units, settings)
     return workflow
 
 
+def find_shared_runs(tasks: Sequence[Task]) -> frozenset[Path]:
+    """Return the images that several models need, which are read once for all of them."""
+    counts = Counter(
+        run.path for task in tasks for run in task.unit.runs if run.input_format != TIMESERIES
+    )
+    return frozenset(path for path, n_tasks in counts.items() if n_tasks > 1)
+
+
+def connect_shared_runs(
+    workflow: Any, tasks: Sequence[Task], units: Sequence[Any], settings: AnalysisSettings
+) -> None:
+    """Add the nodes that read shared runs, and connect them to the workflows of their models.
+
+    Parameters
+    ----------
+    workflow
+        Workflow that contains those of the models.
+    tasks, units
+        Models, and the workflow of each.
+    settings
+        Settings that determine the results.
+    """
+    shared = find_shared_runs(tasks)
+    readers: dict[str, list[tuple[int, Task, Any]]] = {}
+    for task, unit_wf in zip(tasks, units, strict=True):
+        for number, (name, run) in enumerate(zip(task.extract_names, task.unit.runs, strict=True)):
+            if run.path in shared:
+                readers.setdefault(name, []).append((number, task, unit_wf))
+    for name, members in readers.items():
+        number, task, _ = members[0]
+        extract = init_extract_node(
+            task.unit.runs[number],
+            [member.atlas.folder for _, member, _ in members],
+            denoise=settings.denoise,
+            coverage=settings.coverage,
+            mem_gb=max(member.extract_gb for _, member, _ in members),
+            name=name,
+        )
+        for position, (number, _, unit_wf) in enumerate(members):
+            workflow.connect([
+                (extract, unit_wf, [(("readings", _pick, position),
+                                     f"denoise_{number + 1}.reading")]),
+            ])  # fmt: skip
+
+
+def _pick(readings: list[str], position: int) -> str:
+    """Return the reading of one atlas."""
+    return readings[position]
+
+
 def init_unit_wf(
-    *, task: Task, settings: AnalysisSettings, out_dir: Path, n_threads: int = 1
+    *,
+    task: Task,
+    settings: AnalysisSettings,
+    out_dir: Path,
+    n_threads: int = 1,
+    shared: Collection[Path] = (),
 ) -> Any:
     """Build the workflow of one unit and atlas: extract each run, fit one model, save.
 
     Workflow Graph
         parcellate_<n>_wf -> save_run_<n> -> saved, and all of them -> series, summaries ->
-        ec_wf; both -> save_model.
+        ec_wf; both -> save_model. Where a run is shared, denoise_<n> is in the place of
+        parcellate_<n>_wf.
 
     Parameters
     ----------
@@ -143,10 +151,14 @@ def init_unit_wf(
         Root of the output dataset.
     n_threads
         Number of threads of the training.
+    shared
+        Images that another node reads, for several models at once.
 
     Inputs
     ------
-    None; the task names the files.
+    denoise_<n>.reading
+        What was read of the regions of each shared run (:func:`connect_shared_runs`). The task
+        names all other files.
 
     Outputs
     -------
@@ -179,12 +191,12 @@ def init_unit_wf(
     summaries = _RunMerge(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
     # The status of the unit is written last, as evidence that all its files exist.
     saved = _RunMerge(workflow, "saved", (save_model, "run_files"), len(runs))
-    for number, (parcellate_wf, save_run) in enumerate(
-        connect_runs(workflow, task, settings, out_dir), start=1
+    for number, run in enumerate(
+        connect_runs(workflow, task, settings, out_dir, shared=shared), start=1
     ):
-        series.add(parcellate_wf, "outputnode.timeseries", number)
-        summaries.add(parcellate_wf, "outputnode.summary", number)
-        saved.add(save_run, "names", number)
+        series.add(run.source, f"{run.prefix}timeseries", number)
+        summaries.add(run.source, f"{run.prefix}summary", number)
+        saved.add(run.save, "names", number)
     workflow.connect([
         (ec_wf, save_model, [("outputnode.files", "files"),
                              ("outputnode.summary", "summary")]),
@@ -192,12 +204,37 @@ def init_unit_wf(
     return workflow
 
 
+@dataclass(frozen=True, slots=True)
+class RunNodes:
+    """The nodes of one run: the source of its tables, the prefix of its outputs, and the sink."""
+
+    source: Any
+    prefix: str
+    save: Any
+
+
 def connect_runs(
-    workflow: Any, task: Task, settings: AnalysisSettings, out_dir: Path
-) -> Iterator[tuple[Any, Any]]:
+    workflow: Any,
+    task: Task,
+    settings: AnalysisSettings,
+    out_dir: Path,
+    *,
+    shared: Collection[Path] = (),
+) -> Iterator[RunNodes]:
     """Add the nodes that extract and save the series of each run, and yield them run by run."""
     for number, run in enumerate(task.unit.runs, start=1):
-        parcellate_wf = _init_run_wf(run, task, settings, f"parcellate_{number}_wf")
+        if run.path in shared:
+            prefix = ""
+            source = init_denoise_node(
+                run,
+                task.atlas.folder,
+                denoise=settings.denoise,
+                coverage=settings.coverage,
+                name=f"denoise_{number}",
+            )
+        else:
+            prefix = "outputnode."
+            source = _init_run_wf(run, task, settings, f"parcellate_{number}_wf")
         save_run = init_save_run_node(
             run,
             out_dir,
@@ -207,10 +244,10 @@ def connect_runs(
             name=f"save_run_{number}",
         )
         workflow.connect([
-            (parcellate_wf, save_run, [(f"outputnode.{table}", table)
-                                       for table in ("summary", *RUN_TABLES)]),
+            (source, save_run, [(f"{prefix}{table}", table)
+                                for table in ("summary", *RUN_TABLES)]),
         ])  # fmt: skip
-        yield parcellate_wf, save_run
+        yield RunNodes(source, prefix, save_run)
 
 
 class _RunMerge:
@@ -238,14 +275,8 @@ def _init_run_wf(run: BoldRun, task: Task, settings: AnalysisSettings, name: str
     workflow = init_parcellate_wf(
         denoise=settings.denoise, coverage=settings.coverage, mem_gb=task.extract_gb, name=name
     )
-    workflow.inputs.inputnode.bold = str(run.path)
+    set_run_files(workflow.inputs.inputnode, run)
     workflow.inputs.inputnode.atlas = str(task.atlas.folder)
-    optional = (("right", run.right), ("mask", run.mask), ("confounds", run.confounds))
-    for field, value in optional:
-        if value is not None:
-            setattr(workflow.inputs.inputnode, field, str(value))
-    if run.tr is not None:
-        workflow.inputs.inputnode.tr = float(run.tr)
     return workflow
 
 

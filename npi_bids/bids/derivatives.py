@@ -40,7 +40,8 @@ class UnitStatus:
     ``entities`` are those of the model's files, atlas included; ``reason`` states why a unit was
     excluded or failed; ``error`` is the class of the error, ``crash`` its file; ``files`` are the
     sizes of the written files, by path relative to the output dataset; ``source`` is the input
-    because of which the unit was refused (a folder ends in ``/``).
+    because of which the unit was refused (a folder ends in ``/``);
+    ``inputs`` is a digest of the files because of which it failed.
     """
 
     entities: dict[str, str]
@@ -52,9 +53,18 @@ class UnitStatus:
     crash: str = ""
     files: dict[str, int] = field(default_factory=dict)
     source: str = ""
+    inputs: str = ""
 
     def __post_init__(self) -> None:
-        texts = (self.desc, self.status, self.reason, self.error, self.crash, self.source)
+        texts = (
+            self.desc,
+            self.status,
+            self.reason,
+            self.error,
+            self.crash,
+            self.source,
+            self.inputs,
+        )
         entities = self.entities if isinstance(self.entities, dict) else {}
         if "sub" not in entities or not all(
             isinstance(text, str) for text in (*texts, *entities, *entities.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from npi_bids.analysis import AnalysisSettings
+from npi_bids.analysis import AnalysisSettings, Task
 from npi_bids.bids.runs import TIMESERIES
 from npi_bids.errors import InputDataError
-from npi_bids.interfaces.parcellate import count_values, largest_volume
+from npi_bids.parcellation.run_files import largest_volume
+from npi_bids.parcellation.volumes import count_values
 from npi_bids.surrogates.base import resolve
 from npi_bids.surrogates.families import families
-from npi_bids.workflows.subject import Task
 
 __all__ = ("Estimate", "estimate", "largest_volume")
 _READ_SECONDS = 3e-8  # s per voxel and volume (python -m benchmarks.speed)

@@ -13,17 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nipype.utils.gpu_count import gpu_count
-
 from npi_bids.analysis import ResourceSettings
-from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.cli.work_folder import drop_damaged
 from npi_bids.errors import SettingsError
 from npi_bids.io.failures import FAILURE, Failure, read_failure
 from npi_bids.io.files import copy_file
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.families import families
-from npi_bids.workflows.participant import plugin_names
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node, Workflow
@@ -34,8 +30,8 @@ _WORKING_DIR = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
 _UNKNOWN_FAILURE = Failure(
     "", 1, "the step failed without an error message; see its crash file", False
 )
-_LIBRARIES_GB, _VOLUMES_GB = 0.5, 0.7
-_VOXEL_GB = 60e-9  # of a volume larger than the parts that are read at once
+_LIBRARIES_GB, _PIECES_GB = 0.5, 0.4
+_VOXEL_GB = 60e-9  # of a volume whose arrays take more than the least
 # Measured: the default of 2 s between checks of the queue costs 1 s per node.
 _POLL_SECONDS = 0.005
 
@@ -94,6 +90,15 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
     return Plugin("MultiProc", args)
 
 
+def gpu_count() -> int:
+    """Return the number of GPUs of this machine, as Nipype counts them."""
+    if shutil.which("nvidia-smi") is None:  # answers without loading Nipype
+        return 0
+    from nipype.utils.gpu_count import gpu_count
+
+    return int(gpu_count())
+
+
 def uses_gpu(train: TrainSettings, n_regions: int) -> bool:
     """Return whether models are computed on a GPU, so that each takes one of its slots.
 
@@ -128,6 +133,8 @@ def n_processes(settings: ResourceSettings) -> int:
 def _read_plugin(path: Path) -> Plugin:
     import yaml
 
+    from npi_bids.workflows.participant import plugin_names
+
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
@@ -161,15 +168,14 @@ def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
 
     Notes
     -----
-    Volumes are read a few at a time, whatever their number; greyordinates of both hemispheres
-    are read at once and held twice (measured by ``python -m benchmarks.memory``).
+    Volumes and CIFTI files are read piece by piece, whatever their length; GIFTI files of both
+    hemispheres are read at once and held twice (measured by ``python -m benchmarks.memory``).
     """
-    grey = [path for path in files if path.name.endswith((".dtseries.nii", ".func.gii"))]
-    volumes = any(path.name.endswith((".nii", ".nii.gz")) and path not in grey for path in files)
-    sizes = [path.stat().st_size * (2 if path.name.endswith(".gii") else 1) for path in grey]
-    largest = max(sizes, default=0) / 1e9
-    in_parts = max(_VOLUMES_GB, _VOXEL_GB * n_voxels) if volumes else 0.0
-    return _LIBRARIES_GB + in_parts + 2.5 * largest
+    surfaces = [path for path in files if path.name.endswith(".gii")]
+    largest = max((2 * path.stat().st_size for path in surfaces), default=0) / 1e9
+    is_streamed = any(path.name.endswith((".nii", ".nii.gz")) for path in files)
+    in_pieces = max(_PIECES_GB, _VOXEL_GB * n_voxels) if is_streamed else 0.0
+    return _LIBRARIES_GB + in_pieces + 2.5 * largest
 
 
 def training_memory(n_regions: int) -> float:
@@ -227,6 +233,8 @@ def run_workflow(
     bool
         True where no node failed.
     """
+    from npi_bids.cli.multiproc import SteadyMultiProcPlugin
+
     root = Path(workflow.base_dir) / workflow.name
     folders = [root.joinpath(*name.split(".")) for name in workflow.list_node_names()]
     drop_damaged(folders)
@@ -235,7 +243,9 @@ def run_workflow(
     # A workflow keeps the configuration that was in force when it was built.
     workflow.config["execution"].update(_execution_config(crash_dir, plugin.stop))
     args = {**plugin.args, "status_callback": _FreezeThen(notify)}
-    steady = SteadyMultiProcPlugin(plugin_args=args) if plugin.name == "MultiProc" else None
+    steady = None
+    if plugin.name == "MultiProc":
+        steady = SteadyMultiProcPlugin(args, _list_modules(workflow))
     try:
         if steady is None:
             workflow.run(plugin=plugin.name, plugin_args=args)
@@ -250,6 +260,14 @@ def run_workflow(
         gc.unfreeze()
         _copy_failures(crash_dir)
     return True
+
+
+def _list_modules(workflow: Workflow) -> list[str]:
+    """Return the modules that the nodes of a workflow load, sorted."""
+    nodes = (workflow.get_node(name) for name in workflow.list_node_names())
+    return sorted({
+        module for node in nodes for module in getattr(node.interface, "modules", ())
+    })  # fmt: skip
 
 
 class _FreezeThen:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from npi_bids.analysis import Task
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models
 from npi_bids.bids.layout import Dataset, list_subjects
 from npi_bids.bids.outputs import WITHIN_GROUP, join_entities
@@ -20,7 +21,6 @@ from npi_bids.cli.parser import Request
 from npi_bids.errors import SettingsError
 from npi_bids.surrogates.choices import FitChoices, imposing_settings, most_frequent
 from npi_bids.wording import count_noun, join_items
-from npi_bids.workflows.subject import Task
 
 _logger = logging.getLogger(__name__)
 SUBJECT, DATASET, UNDECIDED = "subject", "dataset", "undecided"

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+from npi_bids.analysis import PreparedAtlas, Task
 from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import (
     DEFAULT_ATLAS,
@@ -28,9 +29,7 @@ from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import digest
 from npi_bids.io.tables import shared_regions_of_tables
 from npi_bids.parcellation.denoising import DenoiseSettings
-from npi_bids.surrogates.storage import read_pretrained_sidecar
 from npi_bids.wording import suggest_word
-from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
 # Fields of DenoiseSettings that apply to series, too; all others apply to images alone.
@@ -129,7 +128,7 @@ class Inputs:
         out_dir = self.request.out_dir
         if self.has_series:
             return replace(atlas, node_file=save_regions(spec, atlas.labels, out_dir, space=space))
-        return save_atlas(spec, atlas.folder, out_dir, space=space)
+        return save_atlas(spec, atlas, out_dir, space=space)
 
     def _region_table(self, spec: AtlasSpec) -> Path | None:
         """Return the table of an atlas's regions in the datasets, if there is one."""
@@ -273,6 +272,8 @@ def find_pretrained(path: Path, task: Task) -> Path:
     InputDataError
         There is none, it is not a pre-trained surrogate, or it is one of another atlas.
     """
+    from npi_bids.surrogates.storage import read_pretrained_sidecar
+
     path = path.expanduser()
     if path.is_dir():
         expected = path / pretrained_path(task.entities, task.desc)

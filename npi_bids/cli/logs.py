@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -138,6 +138,9 @@ class Progress:
     ----------
     names
         Name of each model by the name of its workflow.
+    readers
+        Names of the models that need the output of a node that reads a run for several of them,
+        by the name of the node.
     live
         Whether to keep a line at the bottom of the terminal with the models done, running and
         failed, and the time left.
@@ -148,11 +151,12 @@ class Progress:
     def __init__(
         self,
         names: Mapping[str, str],
+        readers: Mapping[str, Sequence[str]] | None = None,
         *,
         live: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._names, self._clock = names, clock
+        self._names, self._readers, self._clock = names, readers or {}, clock
         self._over: set[str] = set()  # several nodes of a model can fail, and some report twice
         self._failed: set[str] = set()
         self._running: set[str] = set()
@@ -173,12 +177,13 @@ class Progress:
 
     def __call__(self, node: Node, status: str) -> None:
         """Record a node that starts, ends or fails."""
-        unit = parse_unit(str(node.fullname))
-        name, failed = self._names[unit], status == "exception"
-        if status == "start":
-            self._running.add(name)
-        elif failed or (status == "end" and node.name == "save_model"):
-            self._end(name, node.name if failed else "")
+        unit, failed = parse_unit(str(node.fullname)), status == "exception"
+        models = self._readers.get(unit) or [self._names[unit]]
+        for name in models:
+            if status == "start":
+                self._running.add(name)
+            elif failed or (status == "end" and node.name == "save_model"):
+                self._end(name, node.name if failed else "")
         self._show()
 
     def state(self) -> str:
@@ -211,7 +216,13 @@ class Progress:
 
 
 def parse_unit(node: str) -> str:
-    """Return the name of the unit's workflow from the full name of one of its nodes."""
+    """Return the name of a model's workflow, or of a node that reads a run for several models.
+
+    Parameters
+    ----------
+    node
+        Full name of a node.
+    """
     parts = node.split(".")
     return parts[2] if len(parts) > 2 else ""
 

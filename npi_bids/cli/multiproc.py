@@ -4,7 +4,9 @@ When the kernel kills a worker for lack of memory, the whole pool of processes i
 own plugin then waits for ever. Here every lost node is tried once more, one after another and each
 alone in its own process; a node that is lost again has failed, and the others continue. The fork
 server, which starts the workers, is replaced if it is killed. Workers end with this process,
-whatever ends it.
+whatever ends it. All workflows of a command share them
+(:func:`~npi_bids.cli.worker_pool.shared_workers`), and the fork server loads what their nodes need
+once for all of them.
 
 Nodes that use a GPU run in processes of their own, as many as may use it at once. Each computes
 several subjects one after another: CUDA takes half a gigabyte of the GPU in every process that has
@@ -13,24 +15,24 @@ used it, and seconds to start.
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from multiprocessing.process import BaseProcess
 from traceback import format_exception
 from typing import TYPE_CHECKING
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-from npi_bids.interfaces.workers import note_failure, prepare_pools, prepare_worker, run_node
+from npi_bids.cli.worker_pool import find_workers, release_workers
+from npi_bids.interfaces.workers import note_failure, prepare_pools, run_node
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     from networkx import DiGraph
     from nipype.pipeline.engine import Node
 
@@ -45,22 +47,30 @@ _NO_PROCESS = (
 )
 # Seconds between attempts to start a process; a fork server that was killed ends within the first.
 _PAUSES = (0.1, 0.3, 1.0, 0.0)
-# Longest time between checks of the queue. A job that ends is noticed at once.
-_WAIT_SECONDS = 0.2
+# Longest time between checks of the queue. A job that ends is noticed at once, so that this only
+# limits the harm if a notice were lost; each check takes some milliseconds.
+_WAIT_SECONDS = 2.0
 
 
 class SteadyMultiProcPlugin(MultiProcPlugin):
-    """Run nodes in several processes; nodes lost with a killed worker are tried again."""
+    """Run nodes in several processes; nodes lost with a killed worker are tried again.
 
-    def __init__(self, plugin_args: dict[str, object] | None = None) -> None:
-        prepare_pools()
+    Parameters
+    ----------
+    plugin_args
+        As those of Nipype's plugin.
+    modules
+        Modules to load once for all workers.
+    """
+
+    def __init__(
+        self, plugin_args: dict[str, object] | None = None, modules: Iterable[str] = ()
+    ) -> None:
+        prepare_pools(modules)
         super().__init__(plugin_args=plugin_args)
-        self.pool: ProcessPoolExecutor
-        self.pool.shutdown(wait=False)  # Nipype's workers would not end with this process
-        # The workers of each pool; a pool that is shut down forgets them.
-        self._processes: list[Mapping[int, BaseProcess]] = []
-        self.pool = self._new_pool(self.processors)
-        self._gpu_pool: ProcessPoolExecutor | None = None
+        self.pool.shutdown(wait=False)  # it has started no process; Nipype's would outlive this
+        context = self.plugin_args.get("mp_context")
+        self._workers = find_workers(self.processors, self._cwd, context)
         self._submitted: dict[int, tuple[Node, bool]] = {}
         self._lost: set[int] = set()
         self._retried: set[int] = set()
@@ -68,18 +78,13 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Kill all workers, whatever they are doing, without waiting."""
-        for processes in self._processes:
-            for process in list(processes.values()):
-                process.kill()
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        if self._gpu_pool is not None:
-            self._gpu_pool.shutdown(wait=False, cancel_futures=True)
+        """Kill the workers without waiting, unless they are shared and idle."""
+        release_workers(
+            self._workers, idle=all(future.done() for future in self._task_obj.values())
+        )
 
     def _postrun_check(self) -> None:
-        super()._postrun_check()
-        if self._gpu_pool is not None:
-            self._gpu_pool.shutdown()
+        """Leave the workers to :meth:`end`."""
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -98,12 +103,12 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         error: Exception | None = None
         node, updatehash = self._submitted[taskid]
         for pause in _PAUSES:
-            pool = self._new_pool(1) if alone else self._pool_for(node)
+            pool = self._workers.new_pool(1) if alone else self._pool_for(node)
             try:
                 future = pool.submit(run_node, node, updatehash, taskid)
             except (BrokenProcessPool, OSError, EOFError) as problem:
                 error = problem
-                self._give_up(pool)
+                self._workers.replace(pool)
                 time.sleep(pause)
                 continue
             self._task_obj[taskid] = future
@@ -118,24 +123,12 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
     def _pool_for(self, node: Node) -> ProcessPoolExecutor:
         """Return the pool for a node; that for the GPU has a process for each node at a time."""
         if not node.is_gpu_node():
-            return self.pool
-        if self._gpu_pool is None:
-            self._gpu_pool = self._new_pool(max(1, self.n_gpu_procs // node.n_procs))
-        return self._gpu_pool
+            return self._workers.pool
+        return self._workers.find_gpu_pool(max(1, self.n_gpu_procs // node.n_procs))
 
     def _clear_task(self, taskid: int) -> None:
         self._task_obj.pop(taskid, None)
         del self._submitted[taskid]
-
-    def _give_up(self, pool: ProcessPoolExecutor) -> None:
-        """Replace a broken pool by a new one; tasks that it still runs are lost."""
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
-        if pool is self.pool:
-            self.pool = self._new_pool(self.processors)
-        elif pool is self._gpu_pool:
-            self._gpu_pool = None
 
     def _fail(self, taskid: int, error: BaseException) -> None:
         """Record an error as the result of a task that no process has run."""
@@ -186,19 +179,3 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if self.pending_tasks and self.proc_done.sum() == n_before:
             self._ended.wait(_WAIT_SECONDS)
         self._ended.clear()
-
-    def _new_pool(self, n_processes: int) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(
-            max_workers=n_processes,
-            initializer=prepare_worker,
-            initargs=(self._cwd, _log_file()),
-            mp_context=multiprocessing.get_context(self.plugin_args.get("mp_context")),
-        )
-        self._processes.append(pool._processes)
-        return pool
-
-
-def _log_file() -> str:
-    """Return the log file of this run; empty if none is open."""
-    handlers = logging.getLogger("npi_bids").handlers
-    return next((h.baseFilename for h in handlers if isinstance(h, logging.FileHandler)), "")

@@ -285,6 +285,11 @@ class OutputSettings:
         "write the workflow graph to the logs (also as SVG where Graphviz is installed)",
         result=False,
     )
+    retry_failed: bool = option(
+        False,
+        "fit models again that failed because of their input, though it is unchanged",
+        result=False,
+    )
     stop_on_first_crash: bool = option(
         False, "stop at the first model that fails instead of finishing the others", result=False
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypedDict, Unpack
 
+from npi_bids import __version__
+from npi_bids.analysis import PreparedAtlas, Task
 from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import ABSENT, DONE, FAILED, UnitStatus, find_models, find_statuses
@@ -18,7 +21,6 @@ from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, join_entities, parse_name, printable, unit_name
 from npi_bids.bids.runs import Unit
 from npi_bids.cli.dataset import update_descriptions, write_dataset
-from npi_bids.cli.estimates import largest_volume
 from npi_bids.cli.execution import (
     Crash,
     choose_plugin,
@@ -44,26 +46,21 @@ from npi_bids.errors import (
     find_exit_code,
 )
 from npi_bids.group.saving import remove_groups
-from npi_bids.interfaces.parcellate import count_values
 from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import remove_leftovers, write_json
+from npi_bids.parcellation.run_files import largest_volume
 from npi_bids.surrogates.base import check_prior, parse_passband
 from npi_bids.surrogates.delay_map import check_delay_map, read_delay_map
-from npi_bids.surrogates.spectral_selection import (
-    MIN_OBSERVATION_REGIONS,
-    check_passband_before,
-    describe_few_regions,
-    name_passband,
-)
 from npi_bids.wording import count_noun
-from npi_bids.workflows.participant import init_participant_wf
-from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
 
 # Models passed to Nipype at once: its scheduler checks all nodes whenever one ends, which took
 # 12 ms with 1200 nodes and 80 ms with 7000.
 BATCH_SIZE = 150
+# Exit codes of errors that last as long as the input: it cannot be used, or holds too few data.
+_INPUT_CODES = (3, 4)
+_NOT_AGAIN = "(Not tried again, since the input is unchanged; --retry-failed tries it.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +83,8 @@ class Plan:
         Models that cannot be fitted because of their input.
     absences
         What was requested but has no runs to analyse.
+    failed
+        Models that failed before because of their input, which has not changed since.
     """
 
     request: Request
@@ -95,6 +94,7 @@ class Plan:
     complete_tasks: list[Task]
     refused: list[UnitStatus]
     absences: list[Absence] = field(default_factory=list)
+    failed: list[UnitStatus] = field(default_factory=list)
 
     @property
     def absent(self) -> list[UnitStatus]:
@@ -222,6 +222,14 @@ def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
     known = [task for task in tasks if not task.unit.problems and task.unit.runs[0].tr]
     if passband is None or not known:
         return
+    from npi_bids.parcellation.volumes import count_values
+    from npi_bids.surrogates.spectral_selection import (
+        MIN_OBSERVATION_REGIONS,
+        check_passband_before,
+        describe_few_regions,
+        name_passband,
+    )
+
     refused = []
     for task in known:
         n_regions, tr = task.atlas.n_regions, task.unit.runs[0].tr or 0.0
@@ -311,8 +319,9 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
     request = plan.request
     out_dir = request.out_dir
     _remove_outdated(out_dir)
-    for status in plan.refused:
+    for status in [*plan.refused, *plan.failed]:
         _logger.error("%s: %s", status.name, status.reason)
+    for status in plan.refused:
         _write_status(status, out_dir)
     if plan.tasks:
         warn_of_problems(plan.tasks, request.analysis.denoise)
@@ -320,11 +329,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
     fresh = _read_outcomes(plan.tasks, request, run_dir)
-    for status in fresh:
-        if status.error == ConfigurationError.__name__:
-            raise ConfigurationError(status.reason)
-        if status.status == FAILED:
-            _write_status(status, out_dir)
+    _write_failures(fresh, out_dir)
     first = [*plan.complete, *fresh]
     refits = _plan_refits(plan, first)
     again = _fit_again(refits, request, work_dir, run_dir)
@@ -335,9 +340,18 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return Outcome(
-        sorted([*statuses, *plan.refused], key=lambda status: status.name),
+        sorted([*statuses, *plan.refused, *plan.failed], key=lambda status: status.name),
         [status.name for status in plan.complete if status.name not in again],
     )
+
+
+def _write_failures(statuses: Sequence[UnitStatus], out_dir: Path) -> None:
+    """Write the statuses of failed models; raise where another configuration was first."""
+    for status in statuses:
+        if status.error == ConfigurationError.__name__:
+            raise ConfigurationError(status.reason)
+        if status.status == FAILED:
+            _write_status(status, out_dir)
 
 
 def _read_outcomes(tasks: Sequence[Task], request: Request, run_dir: Path) -> list[UnitStatus]:
@@ -350,7 +364,7 @@ def _read_outcomes(tasks: Sequence[Task], request: Request, run_dir: Path) -> li
     }
     crashes = _find_crashes(run_dir)
     return [
-        finished.get(task.name) or _make_failure(task, request, crashes.get(task.node_name))
+        finished.get(task.name) or _make_failure(task, request, _find_crash(task, crashes))
         for task in tasks
     ]
 
@@ -383,13 +397,19 @@ def _fit_again(
     outcomes = {status.name: status for status in _read_outcomes(refits, request, run_dir)}
     crashes = _find_crashes(run_dir)
     for task in find_unchanged(refits, request):
-        failure = _make_failure(task, request, crashes.get(task.node_name))
+        failure = _make_failure(task, request, _find_crash(task, crashes))
         reason = printable(describe_failed_refit(task, failure.reason))
         _logger.error("%s: %s", task.name, reason)
         outcomes[task.name] = replace(
             outcomes[task.name], reason=reason, error=failure.error or NPIError.__name__
         )
     return outcomes
+
+
+def _find_crash(task: Task, crashes: Mapping[str, Crash]) -> Crash | None:
+    """Return the crash of a node of a model, or of a node that reads its runs for several."""
+    names = (task.node_name, *task.extract_names)
+    return next((crashes[name] for name in names if name in crashes), None)
 
 
 def _remove_outdated(out_dir: Path) -> None:
@@ -409,22 +429,41 @@ def _write_status(status: UnitStatus, out_dir: Path) -> None:
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
     """Build workflows of all tasks, batch by batch, and run them."""
     names = {task.node_name: task.name for task in tasks}
+    readers: dict[str, list[str]] = {}
+    for task in tasks:
+        for name in task.extract_names:
+            readers.setdefault(name, []).append(task.name)
     live = sys.stderr.isatty() and not request.output.quiet
+    folders = sorted({*names, *readers})
     with (
-        reserve_work_dir(work_dir, sorted(names), f"parallel_{run_dir.name}") as folder,
-        Progress(names, live=live) as progress,
+        reserve_work_dir(work_dir, folders, f"parallel_{run_dir.name}") as folder,
+        Progress(names, readers, live=live) as progress,
     ):
-        for start in range(0, len(tasks), BATCH_SIZE):
-            batch = tasks[start : start + BATCH_SIZE]
+        for batch in make_batches(tasks):
             succeeded = _fit_batch(batch, request, folder, run_dir, progress)
             if request.output.stop_on_first_crash and not succeeded:
                 break
+
+
+def make_batches(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Divide tasks into batches of about ``BATCH_SIZE``; tasks that share runs stay together."""
+    by_unit: dict[tuple[Path, ...], list[Task]] = {}
+    for task in tasks:
+        by_unit.setdefault(tuple(run.path for run in task.unit.runs), []).append(task)
+    batches: list[list[Task]] = [[]]
+    for members in by_unit.values():
+        if batches[-1] and len(batches[-1]) + len(members) > BATCH_SIZE:
+            batches.append([])
+        batches[-1].extend(members)
+    return batches
 
 
 def _fit_batch(
     tasks: list[Task], request: Request, folder: Path, run_dir: Path, progress: Progress
 ) -> bool:
     """Build the workflow of a batch of tasks and run it; return whether no node failed."""
+    from npi_bids.workflows.participant import init_participant_wf
+
     workflow = init_participant_wf(
         tasks=tasks,
         settings=request.analysis,
@@ -524,7 +563,39 @@ def _classify_models(
     ]
     usable = [task for task in todo if not task.unit.problems]
     fitted = [task for task in tasks if task.name in complete_names and not task.unit.problems]
-    return Plan(request, datasets, usable, complete, fitted, refused)
+    failed = [] if request.output.retry_failed else _find_failures(request, usable)
+    names = {status.name for status in failed}
+    usable = [task for task in usable if task.name not in names]
+    return Plan(request, datasets, usable, complete, fitted, refused, failed)
+
+
+def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:
+    """Return the models that failed because of their input and would fail again."""
+    statuses = {
+        status.name: status
+        for status in find_statuses(request.out_dir, skip_damaged=True)
+        if status.status == FAILED
+        and status.inputs
+        and status.configuration == request.analysis.configuration
+    }
+    return [
+        replace(status, reason=f"{status.reason} {_NOT_AGAIN}")
+        for task in tasks
+        if (status := statuses.get(task.name)) and status.inputs == _digest_inputs(task)
+    ]
+
+
+def _digest_inputs(task: Task) -> str:
+    """Return a digest of the files of a model by size and time; empty if one is missing."""
+    state: list[object] = [__version__, task.atlas.folder.name, task.pretrained]
+    try:
+        for run in task.unit.runs:
+            files = [(str(path), path.stat()) for path in run.files]
+            state.append(run.tr)
+            state += [(name, status.st_size, status.st_mtime_ns) for name, status in files]
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(state).encode(errors="replace")).hexdigest()[:12]
 
 
 def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:
@@ -532,7 +603,12 @@ def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStat
         path = str(crash.path.relative_to(request.out_dir))
         reason = printable(" ".join(crash.failure.message.splitlines()))
         error = crash.failure.error
-        return _make_status(task, request, FAILED, reason=reason, error=error, crash=path)
+        # Errors of the machine or of the program may not occur again.
+        lasting = crash.failure.on_purpose and crash.failure.exit_code in _INPUT_CODES
+        inputs = _digest_inputs(task) if lasting else ""
+        return _make_status(
+            task, request, FAILED, reason=reason, error=error, crash=path, inputs=inputs
+        )
     if request.output.stop_on_first_crash:
         reason = "not run: another model failed before (--stop-on-first-crash); run it again"
         return _make_status(task, request, FAILED, reason=reason)
@@ -550,6 +626,7 @@ class _StatusFields(TypedDict, total=False):
     error: str
     crash: str
     source: str
+    inputs: str
 
 
 def _make_status(

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npi_bids.analysis import Task
 from npi_bids.bids.outputs import CLAIM, pretrained_path
 from npi_bids.cli.dataset import update_descriptions, write_dataset
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.inputs import Inputs
 from npi_bids.cli.logs import parse_unit
 from npi_bids.cli.parser import Request
-from npi_bids.cli.participant import BATCH_SIZE, make_tasks
+from npi_bids.cli.participant import make_batches, make_tasks
 from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import SettingsError
 from npi_bids.io.claim import claim_dataset
@@ -21,7 +22,6 @@ from npi_bids.surrogates.base import check_prior
 from npi_bids.surrogates.delay_map import check_delay_map
 from npi_bids.wording import count_noun
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
-from npi_bids.workflows.subject import Task
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
@@ -56,11 +56,13 @@ def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -
     usable = [task for task in tasks if not task.unit.problems]
     if not usable:
         return 3
-    names = sorted(task.node_name for task in usable)
+    names = sorted({name for task in usable for name in (task.node_name, *task.extract_names)})
     with reserve_work_dir(work_dir, names, f"parallel_{run_dir.name}") as folder:
         failed = _extract_series(usable, request, folder, run_dir)
         update_descriptions(request.out_dir)
-        extracted = [task for task in usable if task.node_name not in failed]
+        extracted = [
+            task for task in usable if failed.isdisjoint((task.node_name, *task.extract_names))
+        ]
         if code := _train_groups(extracted, request, folder, run_dir):
             return code
     return 1 if len(extracted) < len(tasks) else 0
@@ -104,9 +106,9 @@ def _extract_series(
 ) -> set[str]:
     """Extract the regional series of all runs; return the names of the units that failed."""
     progress = _RunProgress(sum(len(task.unit.runs) for task in tasks))
-    for start in range(0, len(tasks), BATCH_SIZE):
+    for batch in make_batches(tasks):
         workflow = init_extract_wf(
-            tasks=tasks[start : start + BATCH_SIZE],
+            tasks=batch,
             settings=request.analysis,
             out_dir=request.out_dir,
             work_dir=work_dir,

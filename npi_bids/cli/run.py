@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -43,11 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    from npi_bids.cli.dataset import check_folders
     from npi_bids.cli.parser import parse
-    from npi_bids.cli.work_folder import prepare_work_dir
 
     request = parse(argv)
+    # Not before: help and errors in the options need none of what these import.
+    from npi_bids.cli.dataset import check_folders
+    from npi_bids.cli.work_folder import prepare_work_dir
+
     check_folders(request)
     work_dir = Path(request.output.work_dir).resolve()
     prepare_work_dir(work_dir, trusted=request.output.trust_work_dir)
@@ -57,6 +60,13 @@ def _run(argv: Sequence[str]) -> int:
 
 def run_levels(request: Request) -> int:
     """Run the levels of a request, one after the other, and return the exit code."""
+    from npi_bids.cli.worker_pool import shared_workers
+
+    with shared_workers():
+        return _run_levels(request)
+
+
+def _run_levels(request: Request) -> int:
     from npi_bids.cli.dataset import check_results
     from npi_bids.cli.execution import choose_plugin
     from npi_bids.cli.inputs import add_prior_digest
@@ -234,7 +244,7 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {lags}")
     lines.append(f"Configuration {request.analysis.configuration}")
     sys.stdout.write("\n".join(lines) + "\n")
-    code = choose_exit_code([*plan.refused, *plan.complete])
+    code = choose_exit_code([*plan.refused, *plan.failed, *plan.complete])
     return 1 if code and plan.tasks else code, len(plan.tasks)
 
 
@@ -254,9 +264,10 @@ def _describe_models(plan: Plan, estimates: Sequence[Estimate]) -> list[str]:
         )
         problems = dict.fromkeys([*expected.problems, *failing.get(task.name, [])])
         lines += [f"    will fail: {problem}" for problem in problems]
-    if plan.refused:
-        lines.append(f"{count_noun(len(plan.refused), 'model')} that cannot be fitted:")
-    lines += [f"  {status.name}: {status.reason}" for status in plan.refused]
+    unusable = [*plan.refused, *plan.failed]
+    if unusable:
+        lines.append(f"{count_noun(len(unusable), 'model')} that cannot be fitted:")
+    lines += [f"  {status.name}: {status.reason}" for status in unusable]
     if plan.absent:
         lines.append("Without runs to analyse:")
     lines += [f"  {unit_name(status.entities)}: {status.reason}" for status in plan.absent]
@@ -318,18 +329,65 @@ def write_pages(
 ) -> bool:
     """Write the report of each subject, the methods text, and the group's report if requested.
 
+    Pages and texts that would show the same as before are kept, unless they alone are requested.
+
     Returns
     -------
     bool
         True where every page was written.
     """
+    from npi_bids.bids.made import (
+        MadeFiles,
+        digest_dataset,
+        digest_subject,
+        page_files,
+        text_files,
+    )
+
+    out_dir, command = request.out_dir, shlex.join(sys.argv[1:])
+    made = MadeFiles(out_dir)
+    if not (request.output.reports_only or request.output.boilerplate_only):
+        n_pages = len(subjects)
+        subjects = [
+            subject
+            for subject in subjects
+            if not made.is_current(f"sub-{subject}", digest_subject(out_dir, subject, command))
+        ]
+        if n_pages > len(subjects):
+            n_same = count_noun(n_pages - len(subjects), "page")
+            _logger.info("%s would show the same as before and stay", n_same)
+        if (
+            not subjects
+            and not group
+            and made.is_current("texts", digest_dataset(out_dir, command))
+        ):
+            return True
+    if not _run_report_workflow(request, subjects, work_dir, run_dir, group=group):
+        return False
+    for subject in subjects:
+        digest = digest_subject(out_dir, subject, command)
+        made.record(f"sub-{subject}", digest, page_files(out_dir, subject))
+    if not request.output.boilerplate_only:  # which writes no index
+        made.record("texts", digest_dataset(out_dir, command), text_files(out_dir))
+    made.save()
+    return True
+
+
+def _run_report_workflow(
+    request: Request, subjects: list[str], work_dir: Path, run_dir: Path, *, group: bool
+) -> bool:
+    """Write texts and pages; log the failures, and return whether there were none."""
     from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
     from npi_bids.workflows.report import init_report_wf
 
     # Pages are always written anew, so other processes must not share their folder.
     with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
         workflow = init_report_wf(
-            subjects=subjects, out_dir=request.out_dir, work_dir=Path(folder), group=group
+            subjects=subjects,
+            out_dir=request.out_dir,
+            work_dir=Path(folder),
+            group=group,
+            index=not request.output.boilerplate_only,
         )
         succeeded = run_workflow(
             workflow, choose_plugin(request.resources), run_dir, lambda *_: None

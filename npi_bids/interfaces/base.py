@@ -88,6 +88,9 @@ class NPIInterface(SimpleInterface):
     the text of a traceback.
     """
 
+    # Modules that it loads when it runs; worker processes share them.
+    modules: tuple[str, ...] = ()
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "_run_interface" in vars(cls):

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import Directory, File, Str, TraitedSpec, traits
+from nipype.interfaces.base import (
+    Directory,
+    File,
+    InputMultiObject,
+    Str,
+    TraitedSpec,
+    traits,
+)
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec
 
+if TYPE_CHECKING:
+    from npi_bids.parcellation.denoising import DenoiseSettings
+    from npi_bids.parcellation.extraction import ExtractedRun
+    from npi_bids.parcellation.parcellation import Parcellation
+    from npi_bids.parcellation.run_files import RunFiles
 
-class _ParcellateInputSpec(VersionedInputSpec):
+
+_MODULES = (
+    "npi_bids.io.json_records",
+    "npi_bids.parcellation.extraction",
+    "nilearn.interfaces.fmriprep",
+    "nilearn.signal",
+    "scipy.ndimage",
+    "scipy.sparse",
+)
+
+
+class _RunInputSpec(VersionedInputSpec):
     bold = File(exists=True, mandatory=True, desc="4D image of preprocessed BOLD")
     right = File(exists=True, desc="right hemisphere, where bold is the left one (func.gii)")
     mask = File(exists=True, desc="brain mask on the grid of the image")
     confounds = File(exists=True, desc="desc-confounds_timeseries.tsv")
     tr = traits.Float(desc="sampling period that the sidecar states (s)")
-    atlas = Directory(exists=True, mandatory=True, desc="folder of a prepared parcellation")
     denoise = traits.Dict(mandatory=True, desc="fields of DenoiseSettings")
     coverage = traits.Dict(mandatory=True, desc="fields of CoverageSettings")
+
+
+class _ParcellateInputSpec(_RunInputSpec):
+    atlas = Directory(exists=True, mandatory=True, desc="folder of a prepared parcellation")
 
 
 class ParcellateOutputSpec(TraitedSpec):
@@ -34,64 +59,117 @@ class ParcellateOutputSpec(TraitedSpec):
 
 
 class Parcellate(NPIInterface):
-    """Extract the regional series of one run, denoise them, and measure coverage."""
+    """Extract the regional series of one run for one atlas, denoise them, and measure coverage."""
 
+    modules = _MODULES
     input_spec = _ParcellateInputSpec
     output_spec = ParcellateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.io.json_records import write_record
-        from npi_bids.io.tables import write_run
         from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-        from npi_bids.parcellation.extraction import extract_run, summarise_run
+        from npi_bids.parcellation.extraction import extract_run
         from npi_bids.parcellation.parcellation import read_parcellation
-        from npi_bids.parcellation.run_files import RunFiles
 
-        inputs = self.inputs.get_traitsfree()
-        names = ("bold", "right", "mask", "confounds")
-        paths = {name: Path(inputs[name]) for name in names if name in inputs}
         parcellation = read_parcellation(Path(self.inputs.atlas))
         denoise = DenoiseSettings(**self.inputs.denoise)
         coverage = CoverageSettings(**self.inputs.coverage)
-        extracted = extract_run(
-            RunFiles(**paths, tr=inputs.get("tr")), parcellation, denoise, coverage
-        )
-        summary = self._file(runtime, "summary.json")
-        write_record(summarise_run(extracted, parcellation, denoise), summary)
-        files = write_run(
-            extracted.series,
-            extracted.coverage,
-            extracted.confounds.regressors,
-            (extracted.confounds.framewise_displacement, extracted.raw),
-            Path(runtime.cwd),
-        )
-        self._results.update(summary=str(summary), **{k: str(v) for k, v in files.items()})
+        extracted = extract_run(_run_files(self.inputs), parcellation, denoise, coverage)
+        self._results.update(_write_extracted(extracted, parcellation, denoise, Path(runtime.cwd)))
         return runtime
 
 
-def largest_volume(paths: Sequence[Path]) -> int:
-    """Return the number of voxels of the largest volume among runs, from headers; 0 if none."""
-    from npi_bids.parcellation.run_files import count_voxels
-
-    volumes = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
-    return max(
-        (count_voxels(path) for path in volumes if not path.name.endswith(".dtseries.nii")),
-        default=0,
+class _ExtractInputSpec(_RunInputSpec):
+    atlases = InputMultiObject(
+        Directory(exists=True), mandatory=True, desc="folders of prepared parcellations"
     )
 
 
-def count_values(path: Path) -> tuple[int, int]:
-    """Return the numbers of samples and of voxels, greyordinates or regions, from the header.
+class _ExtractOutputSpec(TraitedSpec):
+    readings = traits.List(
+        File(exists=True), desc="mean signals of the regions of each atlas, in the same order"
+    )
 
-    Raises
-    ------
-    InputDataError
-        An image cannot be read, or its header is implausible.
+
+class ExtractRegions(NPIInterface):
+    """Read the mean signals of the regions of several atlases, in one pass over a run.
+
+    An atlas that cannot be used with the run stops :class:`DenoiseRegions` of that atlas alone.
     """
-    from npi_bids.io.tables import count_cells
-    from npi_bids.parcellation.volumes import read_series_shape
 
-    return count_cells(path) if path.suffix == ".tsv" else read_series_shape(path)
+    modules = _MODULES
+    input_spec = _ExtractInputSpec
+    output_spec = _ExtractOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+        from npi_bids.parcellation.extraction import read_regions, save_reading
+        from npi_bids.parcellation.parcellation import read_parcellation
+
+        readings = read_regions(
+            _run_files(self.inputs),
+            [read_parcellation(Path(folder)) for folder in self.inputs.atlases],
+            DenoiseSettings(**self.inputs.denoise),
+            CoverageSettings(**self.inputs.coverage),
+        )
+        paths = [self._file(runtime, f"reading_{k}.npz") for k in range(1, len(readings) + 1)]
+        for reading, path in zip(readings, paths, strict=True):
+            save_reading(reading, path)
+        self._results["readings"] = [str(path) for path in paths]
+        return runtime
+
+
+class _DenoiseInputSpec(_ParcellateInputSpec):
+    bold = Str(mandatory=True, desc="name of the image, for messages; it is not read")
+    reading = File(exists=True, mandatory=True, desc="mean signals of the regions of the atlas")
+
+
+class DenoiseRegions(NPIInterface):
+    """Denoise the regional series of one run for one atlas, which were read with others."""
+
+    modules = _MODULES
+    input_spec = _DenoiseInputSpec
+    output_spec = ParcellateOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.parcellation.denoising import DenoiseSettings
+        from npi_bids.parcellation.extraction import denoise_run, load_reading
+        from npi_bids.parcellation.parcellation import read_parcellation
+
+        parcellation = read_parcellation(Path(self.inputs.atlas))
+        denoise = DenoiseSettings(**self.inputs.denoise)
+        reading = load_reading(Path(self.inputs.reading))
+        extracted = denoise_run(reading, _run_files(self.inputs), parcellation, denoise)
+        self._results.update(_write_extracted(extracted, parcellation, denoise, Path(runtime.cwd)))
+        return runtime
+
+
+def _run_files(inputs: Any) -> RunFiles:
+    from npi_bids.parcellation.run_files import RunFiles
+
+    values = inputs.get_traitsfree()
+    names = ("bold", "right", "mask", "confounds")
+    paths = {name: Path(values[name]) for name in names if name in values}
+    return RunFiles(**paths, tr=values.get("tr"))
+
+
+def _write_extracted(
+    extracted: ExtractedRun, parcellation: Parcellation, denoise: DenoiseSettings, folder: Path
+) -> dict[str, str]:
+    """Write the tables and the summary of a run, and return their paths."""
+    from npi_bids.io.json_records import write_record
+    from npi_bids.io.tables import write_run
+    from npi_bids.parcellation.extraction import summarise_run
+
+    summary = folder / "summary.json"
+    write_record(summarise_run(extracted, parcellation, denoise), summary)
+    files = write_run(
+        extracted.series,
+        extracted.coverage,
+        extracted.confounds.regressors,
+        (extracted.confounds.framewise_displacement, extracted.raw),
+        folder,
+    )
+    return {"summary": str(summary), **{name: str(path) for name, path in files.items()}}
 
 
 class _ReadSeriesInputSpec(VersionedInputSpec):
@@ -109,6 +187,7 @@ class _ReadSeriesInputSpec(VersionedInputSpec):
 class ReadSeries(NPIInterface):
     """Read the regional series of one run, and check them."""
 
+    modules = ("npi_bids.io.json_records", "npi_bids.parcellation.extraction")
     input_spec = _ReadSeriesInputSpec
     output_spec = ParcellateOutputSpec
 

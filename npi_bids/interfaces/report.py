@@ -41,6 +41,7 @@ class WriteTexts(NPIInterface):
 class ReportSubject(NPIInterface):
     """Write the page of one subject."""
 
+    modules = ("npi_bids.reports.subject",)
     input_spec = _SubjectReportInputSpec
     output_spec = _ReportOutputSpec
     _always_run = True

@@ -33,6 +33,7 @@ class TrainSurrogate(NPIInterface):
     there is no surrogate.
     """
 
+    modules = ("npi_bids.inference", "npi_bids.surrogates.storage")
     input_spec = _TrainInputSpec
     output_spec = _TrainOutputSpec
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from traceback import format_exception
@@ -31,8 +33,16 @@ def prepare_worker(cwd: str, log_file: str = "") -> None:
     set_up_worker_logging(log_file, "WARNING")
 
 
-def prepare_pools() -> None:
-    """Start the resources that pools of processes share, before the first pool is created."""
+def prepare_pools(modules: Iterable[str] = ()) -> None:
+    """Start the resources that pools of processes share, before the first pool is created.
+
+    Parameters
+    ----------
+    modules
+        Modules that the fork server loads once for all workers, unless it is running already.
+        Loading torch starts no threads, which would not survive the fork.
+    """
+    multiprocessing.set_forkserver_preload(["__main__", __name__, *modules])
     start_tracker()
 
 

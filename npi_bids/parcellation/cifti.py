@@ -23,19 +23,20 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.images import (
     CIFTI_ERRORS,
     READ_ERRORS,
-    is_wide,
     load_image,
     read_dlabel,
     read_gifti,
     unreadable,
 )
-from npi_bids.parcellation.damaged_volumes import SampleStatistics, Survey
+from npi_bids.parcellation.damaged_volumes import SampleStatistics, Survey, are_usable
 from npi_bids.parcellation.parcellation import Parcellation
+from npi_bids.parcellation.region_sums import RegionSignals
+from npi_bids.parcellation.resampling import count_labels
 from npi_bids.parcellation.run_files import RunFiles, sampling_period
 from npi_bids.records import Array, Mask
 from npi_bids.wording import count_noun, join_items
 
-_AT_ONCE = 20_000_000  # values read at a time, in addition to the run as 32-bit floats
+_AT_ONCE = 4_000_000  # values read at a time, 32 MB as 64-bit floats
 _HEMISPHERES = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
 # Marks of the left and the right hemisphere in the file names of published atlases.
 _SIDES = (("lh", "rh"), ("hemi-L", "hemi-R"), (".L.", ".R."), ("_L.", "_R."), ("left", "right"))
@@ -48,75 +49,106 @@ _CORTEX = {"left": "CIFTI_STRUCTURE_CORTEX_LEFT", "right": "CIFTI_STRUCTURE_CORT
 
 
 class GreyScan:
-    """A run of greyordinates, with the label of each.
+    """A run of greyordinates, with the labels of several atlases.
+
+    The series of each greyordinate are contiguous in a CIFTI file, so that blocks of
+    greyordinates are read, added up and forgotten.
 
     Attributes
     ----------
     n_samples, tr
         Number of samples, and sampling period (s).
+    problems
+        Why an atlas does not lie on the greyordinates of the run, by its position.
 
     Raises
     ------
     InputDataError
-        A file cannot be read, or run and atlas lie on different surfaces.
+        A file cannot be read.
     """
 
-    def __init__(self, run: RunFiles, parcellation: Parcellation) -> None:
-        if run.bold.name.endswith(".gii"):
-            self._values, axis, header = _read_hemispheres(run)
-        else:
-            self._values, axis, header = _read_cifti(run.bold)
-        self.n_samples, self.tr = len(self._values.data), sampling_period(header, run)
-        self._regions = np.asarray(parcellation.values)
-        self._label = label_greyordinates(axis, parcellation, run.bold)
-        self._atlas_labels = np.asarray(parcellation.image.dataobj).ravel()
-        self.survey(np.ones(self.n_samples, dtype=bool))
+    def __init__(self, run: RunFiles, parcellations: Sequence[Parcellation]) -> None:
+        read = _read_hemispheres if run.bold.name.endswith(".gii") else _read_cifti
+        source = read(run)
+        self._run, self._values = run, source.values
+        self.n_samples, self._n_grey = source.values.shape
+        self.tr = sampling_period(source.period, run)
+        self._parcellations = list(parcellations)
+        self.problems: dict[int, InputDataError] = {}
+        self._labels: list[NDArray[np.int64]] = []
+        for position, atlas in enumerate(parcellations):
+            labels = np.zeros(self._n_grey, dtype=np.int64)
+            try:
+                labels = label_greyordinates(source.axis, atlas, run.bold)
+            except InputDataError as error:
+                self.problems[position] = error
+            self._labels.append(labels)
 
-    def survey(self, keep: Mask) -> Survey:
-        """Return which samples are damaged, and find the greyordinates that hold signal.
+    def read(self, keep: Mask) -> tuple[Survey, list[RegionSignals]]:
+        """Return which samples are damaged, and the signals of each atlas.
 
         Parameters
         ----------
         keep
             Shape (n_samples,); the samples by which greyordinates are judged, except damaged ones.
-        """
-        damaged = self._values.statistics.damaged
-        rows = (keep if keep.sum() > 1 else np.ones_like(keep)) & ~damaged
-        shape = self._values.data.shape
-        self._has_signal: Mask = np.zeros(shape[1], dtype=bool)
-        for columns in _column_slices(*shape) if rows.any() else ():
-            part = self._values.data[:, columns][rows]
-            low, high = part.min(axis=0), part.max(axis=0)
-            self._has_signal[columns] = np.isfinite(low) & np.isfinite(high) & (low < high)
-        return Survey(damaged, np.full(self.n_samples, np.nan))
-
-    def sizes(self) -> tuple[Array, Array]:
-        """Return the size of each region in the atlas, and of its part that holds signal."""
-        n_in_atlas, n_with_signal = (
-            np.array([np.count_nonzero(labels == value) for value in self._regions], dtype=float)
-            for labels in (self._atlas_labels, np.where(self._has_signal, self._label, 0))
-        )
-        return n_in_atlas, n_with_signal
-
-    def signals(self, covered: Mask, smoothing: float) -> Array:
-        """Return the mean signals of the covered regions, shape (n_samples, n_covered).
 
         Raises
         ------
         InputDataError
-            Smoothing is requested, which needs the surfaces.
+            The file is truncated or damaged.
         """
-        if smoothing:
-            raise InputDataError(
-                "--smoothing is for volumes; smooth greyordinates along the surface beforehand "
-                "(wb_command -cifti-smoothing), or leave it out."
+        counted = keep if keep.sum() > 1 else np.ones_like(keep)
+        sweep = self._sweep(counted)
+        damaged = sweep.statistics.damaged
+        if (damaged & counted).any():  # known only after all greyordinates
+            sweep = self._sweep(counted & ~damaged)
+        signals = [
+            RegionSignals(count_labels(atlas.image.dataobj, atlas), n_with_signal, sums)
+            for atlas, n_with_signal, sums in zip(
+                self._parcellations, sweep.sizes, sweep.sums, strict=True
             )
-        means = []
-        for value in self._regions[covered]:
-            columns = np.flatnonzero(self._has_signal & (self._label == value))
-            mean = self._values.data[:, columns].mean(axis=1, dtype=np.float64)
-            means.append(mean + self._values.level[columns].mean())
-        return np.column_stack(means)
+        ]
+        return Survey(damaged, np.full(self.n_samples, np.nan)), signals
+
+    def _sweep(self, counted: Mask) -> _GreySweep:
+        """Read all greyordinates once, and add up those that vary over the counted samples."""
+        sweep = _GreySweep(self._parcellations, self.n_samples)
+        for columns in _column_slices(self.n_samples, self._n_grey):
+            try:
+                block = np.asanyarray(self._values[:, columns])
+            except READ_ERRORS as error:
+                raise unreadable(self._run.bold, error) from error
+            sweep.statistics.add_block(block)
+            usable = are_usable(block)
+            values = np.where(usable, block, 0).astype(np.float64)
+            has_signal = np.zeros(values.shape[1], dtype=bool)
+            if counted.any():
+                rows = values[counted]
+                has_signal = (rows.min(axis=0) < rows.max(axis=0)) & usable[counted].all(axis=0)
+            for position, labels in enumerate(self._labels):
+                sweep.add(position, values, np.where(has_signal, labels[columns], 0))
+        return sweep
+
+
+class _GreySweep:
+    """Sums over the regions of several atlases, and their sizes."""
+
+    def __init__(self, parcellations: Sequence[Parcellation], n_samples: int) -> None:
+        self.statistics = SampleStatistics(n_samples)
+        self._regions = [np.asarray(atlas.values) for atlas in parcellations]
+        self.sizes = [np.zeros(len(values)) for values in self._regions]
+        self.sums = [np.zeros((n_samples, len(values))) for values in self._regions]
+
+    def add(self, position: int, values: Array, labels: NDArray[np.int64]) -> None:
+        """Add a block of greyordinates, shape (n_samples, n_block); label 0 is none."""
+        from scipy.sparse import csr_matrix
+
+        columns = np.flatnonzero(labels)
+        regions = np.searchsorted(self._regions[position], labels[columns])
+        shape = (len(self._regions[position]), len(labels))
+        join = csr_matrix((np.ones(columns.size), (regions, columns)), shape=shape)
+        self.sizes[position] += np.bincount(regions, minlength=shape[0])
+        self.sums[position] += (join @ values.T).T
 
 
 def label_greyordinates(
@@ -200,12 +232,12 @@ def hemisphere_name(side: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Values:
-    """All samples as 32-bit floats, minus a level per greyordinate where 32 bits would round."""
+class _Source:
+    """Samples by greyordinates, where these lie, and the sampling period with its unit."""
 
-    data: NDArray[np.float32]
-    level: Array
-    statistics: SampleStatistics
+    values: ArrayLike
+    axis: BrainModelAxis
+    period: tuple[float, str]
 
 
 def _column_slices(n_samples: int, n_grey: int) -> Iterator[slice]:
@@ -215,26 +247,8 @@ def _column_slices(n_samples: int, n_grey: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_grey))
 
 
-def _read_values(raw: ArrayLike, shape: tuple[int, int], *, wide: bool) -> _Values:
-    """Read samples by greyordinates from an array, or from a file."""
-    statistics, level = SampleStatistics(shape[0]), np.zeros(shape[1])
-    for columns in _column_slices(*shape):
-        part = np.asanyarray(raw[:, columns])
-        for sample, values in enumerate(part):
-            statistics.add(sample, values)
-    sound = np.flatnonzero(~statistics.damaged & ~statistics.flat)
-    if wide and sound.size:
-        first = np.asarray(raw[int(sound[0]), :], dtype=np.float64).ravel()
-        level = np.where(np.isfinite(first), first, 0)
-    data = np.empty(shape, dtype=np.float32)
-    for columns in _column_slices(*shape):
-        part = np.asanyarray(raw[:, columns])
-        with np.errstate(over="ignore"):  # too large values become infinite, and do not count
-            data[:, columns] = part - level[columns] if wide else part
-    return _Values(data, level, statistics)
-
-
-def _read_cifti(path: Path) -> tuple[_Values, BrainModelAxis, tuple[float, str]]:
+def _read_cifti(run: RunFiles) -> _Source:
+    path = run.bold
     image = cast("Cifti2Image", load_image(path))
     try:
         axes = [image.header.get_axis(dimension) for dimension in range(image.ndim)]
@@ -248,14 +262,11 @@ def _read_cifti(path: Path) -> tuple[_Values, BrainModelAxis, tuple[float, str]]
             f"<{path}> has the axes {join_items(type(axis).__name__ for axis in axes)} and shape "
             f"{image.shape}; expected a dense series (samples by greyordinates)."
         )
-    try:
-        values = _read_values(image.dataobj, shape, wide=is_wide(image))
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from error
-    return values, models, (float(series.step), "sec" if series.unit == "SECOND" else "")
+    period = float(series.step), "sec" if series.unit == "SECOND" else ""
+    return _Source(image.dataobj, models, period)
 
 
-def _read_hemispheres(run: RunFiles) -> tuple[_Values, BrainModelAxis, tuple[float, str]]:
+def _read_hemispheres(run: RunFiles) -> _Source:
     data, axes, step = [], [], 0.0
     for path, name in zip((run.bold, run.right), _HEMISPHERES, strict=True):
         if path is None:
@@ -270,14 +281,7 @@ def _read_hemispheres(run: RunFiles) -> tuple[_Values, BrainModelAxis, tuple[flo
             "expected as many samples in both."
         )
     joined = np.concatenate(data, axis=1)
-    del data
-    wide = not np.can_cast(joined.dtype, np.float32)
-    shape = (len(joined), joined.shape[1])
-    return (
-        _read_values(joined, shape, wide=wide),
-        axes[0] + axes[1],
-        (step, "msec" if step else ""),
-    )
+    return _Source(joined, axes[0] + axes[1], (step, "msec" if step else ""))
 
 
 def _read_hemisphere(path: Path) -> tuple[NDArray[np.number], float]:

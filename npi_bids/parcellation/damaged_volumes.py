@@ -21,6 +21,8 @@ from npi_bids.records import (
 # third of the variance of 300. Counting outliers against the MAD is what AFNI's 3dToutcount does.
 _WINDOW, ROBUST_SD, CHANGE, SHARE = 21, 10.0, 0.1, 0.25
 _FEWEST = 5  # samples that a running median needs
+# Larger values count as not finite: 32-bit floats, in which images are written, end here.
+LARGEST = float(np.finfo(np.float32).max)
 MOST_DAMAGED = 1 / 3  # share of the samples above which the image as a whole is damaged
 
 
@@ -41,6 +43,14 @@ class Survey:
     brain_mean: Array
 
 
+def are_usable(values: NDArray[np.number]) -> Mask:
+    """Return which values are finite as 32-bit floats."""
+    if values.dtype.kind != "f":
+        return np.ones(values.shape, dtype=bool)
+    usable: Mask = np.abs(values) <= LARGEST
+    return usable
+
+
 class SampleStatistics:
     """Number, minimum, maximum and mean of the finite values of each sample."""
 
@@ -49,16 +59,37 @@ class SampleStatistics:
         self.low, self.high = np.full(n_samples, np.inf), np.full(n_samples, -np.inf)
         self._total = np.zeros(n_samples)
 
-    def add(self, sample: int, values: NDArray[np.number]) -> None:
-        """Add values to a sample."""
-        if values.dtype.kind == "f":
-            finite = np.isfinite(values)
-            values = values if finite.all() else values[finite]
-        if values.size:
-            self.n_finite[sample] += values.size
-            self.low[sample] = min(self.low[sample], values.min())
-            self.high[sample] = max(self.high[sample], values.max())
-            self._total[sample] += values.sum(dtype=np.float64)
+    def add(self, sample: int, values: NDArray[np.number]) -> bool:
+        """Add values to a sample, and return whether all of them are finite."""
+        if not values.size:
+            return True
+        with np.errstate(invalid="ignore", over="ignore"):
+            low, high, total = values.min(), values.max(), values.sum(dtype=np.float64)
+        # One value that is not finite makes the sum not finite.
+        all_finite = bool(np.isfinite(total)) and low >= -LARGEST and high <= LARGEST
+        if not all_finite:
+            values = values[are_usable(values)]
+            if not values.size:
+                return False
+            low, high, total = values.min(), values.max(), values.sum(dtype=np.float64)
+        self.n_finite[sample] += values.size
+        self.low[sample] = min(self.low[sample], low)
+        self.high[sample] = max(self.high[sample], high)
+        self._total[sample] += total
+        return all_finite
+
+    def add_block(self, values: NDArray[np.number]) -> None:
+        """Add values to all samples, shape (n_samples, n_values)."""
+        usable = are_usable(values)
+        self.n_finite += usable.sum(axis=1)
+        # Only floats can be unusable; whole numbers have no infinite end.
+        low = high = values
+        if not usable.all():
+            low, high = np.where(usable, values, np.inf), np.where(usable, values, -np.inf)
+            values = np.where(usable, values, 0)
+        self.low = np.minimum(self.low, low.min(axis=1))
+        self.high = np.maximum(self.high, high.max(axis=1))
+        self._total += values.sum(axis=1, dtype=np.float64)
 
     @property
     def mean(self) -> Array:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,16 @@ import pandas as pd
 from npi_bids.errors import InputDataError
 from npi_bids.parcellation.cifti import GreyScan
 from npi_bids.parcellation.confounds import Confounds, global_signal_problem, load_confounds
-from npi_bids.parcellation.damaged_volumes import MOST_DAMAGED, far_samples
+from npi_bids.parcellation.damaged_volumes import MOST_DAMAGED, Survey, far_samples
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.parcellation import Parcellation
+from npi_bids.parcellation.region_sums import RegionSignals
 from npi_bids.parcellation.run_files import RunFiles
 from npi_bids.parcellation.volumes import VolumeScan
 from npi_bids.records import Array, Mask, RegionSeries
 
 _logger = logging.getLogger(__name__)
+_COVERAGE = ("index", "name", "n_voxels", "coverage", "covered")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,13 +59,38 @@ class ExtractedRun:
     hazards: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionReading:
+    """What was read of the regions of one atlas, before denoising.
+
+    Attributes
+    ----------
+    coverage
+        One row per region: index, name, n_voxels (on the image grid), coverage, covered.
+    means
+        Shape (n_samples, n_covered); mean signal of the covered regions, as stored in the image.
+    damaged
+        Shape (n_samples,); samples in which the image is damaged.
+    brain_mean
+        Shape (n_samples,); mean within the brain mask, NaN without one.
+    tr
+        Sampling period (s).
+    """
+
+    coverage: pd.DataFrame
+    means: Array
+    damaged: Mask
+    brain_mean: Array
+    tr: float
+
+
 def extract_run(
     run: RunFiles,
     parcellation: Parcellation,
     denoise: DenoiseSettings,
     coverage: CoverageSettings,
 ) -> ExtractedRun:
-    """Extract and clean the regional series of one run, in one fit of nilearn.
+    """Extract and denoise the regional series of one run for one atlas.
 
     Parameters
     ----------
@@ -69,24 +99,152 @@ def extract_run(
     parcellation
         The atlas, on any grid; it is resampled to the run's.
     denoise, coverage
-        How to clean the signals, and which regions count as covered.
+        How to denoise the signals, and which regions count as covered.
 
     Raises
     ------
     InputDataError
         A file cannot be read, or files do not fit together.
     """
-    scan = GreyScan(run, parcellation) if parcellation.grey else VolumeScan(run, parcellation)
-    tr, n_samples = scan.tr, scan.n_samples
-    confounds = load_confounds(
-        run.confounds,
-        n_samples=n_samples,
-        tr=tr,
-        strategy=denoise.strategy,
-        dummy_scans=denoise.dummy_scans,
+    (reading,) = read_regions(run, [parcellation], denoise, coverage)
+    if isinstance(reading, InputDataError):
+        raise reading
+    return denoise_run(reading, run, parcellation, denoise)
+
+
+def read_regions(
+    run: RunFiles,
+    parcellations: Sequence[Parcellation],
+    denoise: DenoiseSettings,
+    coverage: CoverageSettings,
+) -> list[RegionReading | InputDataError]:
+    """Read the mean signals of the regions of several atlases, in one pass over a run.
+
+    Samples that turn out to be damaged are not counted when voxels are judged. Where they are
+    known from the regional means alone, the run is read a second time.
+
+    Parameters
+    ----------
+    run
+        Files of the run.
+    parcellations
+        The atlases, on any grid.
+    denoise, coverage
+        Which samples are censored and how the image is smoothed, and which regions count as
+        covered.
+
+    Returns
+    -------
+    list
+        What was read for each atlas, or why it cannot be used with this run; the others can.
+
+    Raises
+    ------
+    InputDataError
+        A file cannot be read, or files do not fit together, whatever the atlas.
+    """
+    readings: dict[int, RegionReading | InputDataError] = {}
+    for grey in (False, True):
+        positions = [k for k, atlas in enumerate(parcellations) if atlas.grey is grey]
+        if positions:
+            atlases = [parcellations[k] for k in positions]
+            read = _read_with_scan(run, atlases, denoise, coverage.min_coverage)
+            readings.update(zip(positions, read, strict=True))
+    return [_check_damage(readings[k], run) for k in range(len(parcellations))]
+
+
+def _read_with_scan(
+    run: RunFiles,
+    parcellations: Sequence[Parcellation],
+    denoise: DenoiseSettings,
+    min_coverage: float,
+) -> list[RegionReading | InputDataError]:
+    """Read the regions of atlases that are all of volumes, or all of greyordinates."""
+    scan = _open_scan(run, parcellations, denoise.smoothing)
+    keep = _load_confounds(run, scan.n_samples, scan.tr, denoise).keep
+    problems = scan.problems if isinstance(scan, GreyScan) else {}
+    survey, signals = scan.read(keep)
+    assess = partial(_assess_regions, run, min_coverage=min_coverage)
+    readings: list[RegionReading | InputDataError] = [
+        problems.get(k) or assess(atlas, signals[k], survey, scan.tr)
+        for k, atlas in enumerate(parcellations)
+    ]
+    again: dict[bytes, list[int]] = {}
+    for k, reading in enumerate(readings):
+        if isinstance(reading, RegionReading):
+            far = far_samples(reading.means, keep & ~survey.damaged)
+            if far.any():
+                again.setdefault(far.tobytes(), []).append(k)
+    for content, positions in again.items():
+        damaged = survey.damaged | np.frombuffer(content, dtype=bool)
+        _, signals = scan.read(keep & ~damaged)
+        for k in positions:
+            judged = replace(survey, damaged=damaged)
+            readings[k] = assess(parcellations[k], signals[k], judged, scan.tr)
+    return readings
+
+
+def save_reading(reading: RegionReading | InputDataError, path: Path) -> None:
+    """Write what was read of the regions of an atlas, or why nothing was, as ``.npz``."""
+    if isinstance(reading, InputDataError):
+        np.savez(path, problem=np.array(str(reading)))
+        return
+    columns: dict[str, Any] = {
+        f"coverage_{name}": reading.coverage[name].to_numpy() for name in _COVERAGE
+    }
+    columns["coverage_name"] = np.array(reading.coverage["name"].tolist())
+    np.savez(
+        path,
+        means=reading.means,
+        damaged=reading.damaged,
+        brain_mean=reading.brain_mean,
+        tr=np.array(reading.tr),
+        **columns,
     )
-    reading = _read_regions(scan, (run, parcellation), confounds.keep, denoise, coverage)
-    table, means, damaged = reading.coverage, reading.means, reading.damaged & confounds.keep
+
+
+def load_reading(path: Path) -> RegionReading:
+    """Read back what :func:`save_reading` wrote.
+
+    Raises
+    ------
+    InputDataError
+        The atlas cannot be used with the run; the message is that of the reading.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        if "problem" in arrays:
+            raise InputDataError(str(arrays["problem"]))
+        coverage = pd.DataFrame({name: arrays[f"coverage_{name}"] for name in _COVERAGE})
+        return RegionReading(
+            coverage, arrays["means"], arrays["damaged"], arrays["brain_mean"], float(arrays["tr"])
+        )
+
+
+def denoise_run(
+    reading: RegionReading, run: RunFiles, parcellation: Parcellation, denoise: DenoiseSettings
+) -> ExtractedRun:
+    """Denoise the regional series of one run.
+
+    Parameters
+    ----------
+    reading
+        What was read of its regions.
+    run
+        Files of the run; the image itself is not read.
+    parcellation
+        The atlas.
+    denoise
+        How to denoise the signals.
+
+    Raises
+    ------
+    InputDataError
+        The confounds cannot be read or do not fit, or too many samples are damaged.
+    """
+    table, means, tr = reading.coverage, reading.means, reading.tr
+    n_samples = len(reading.damaged)
+    confounds = _load_confounds(run, n_samples, tr, denoise)
+    damaged = reading.damaged & confounds.keep
     covered = table["covered"].to_numpy(dtype=bool)
     if damaged.any():
         confounds = replace(confounds, keep=confounds.keep & ~damaged)
@@ -109,66 +267,76 @@ def extract_run(
     return ExtractedRun(series, table, confounds, raw, damaged, excluded, hazards)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Reading:
-    """Coverage, regional means (n_samples, n_covered), damaged samples, mean within the mask."""
-
-    coverage: pd.DataFrame
-    means: Array
-    damaged: Mask
-    brain_mean: Array
-
-
-def _read_regions(
-    scan: VolumeScan | GreyScan,
-    run_and_atlas: tuple[RunFiles, Parcellation],
-    keep: Mask,
-    denoise: DenoiseSettings,
-    coverage: CoverageSettings,
-) -> _Reading:
-    """Read the regional means of a run, a second time if samples turn out to be damaged."""
-    run, parcellation = run_and_atlas
-    survey = scan.survey(keep)
-    damaged = survey.damaged
-    for last in (False, True):
-        table = _measure_coverage(scan.sizes(), parcellation, coverage.min_coverage)
-        covered = table["covered"].to_numpy(dtype=bool)
-        if not covered.any():
-            raise InputDataError(_describe_lack_of_signal(run, parcellation, table, coverage))
-        means = scan.signals(covered, denoise.smoothing)
-        far = far_samples(means, keep & ~damaged)
-        if last or not far.any():
-            break
-        damaged = damaged | far
-        scan.survey(keep & ~damaged)
-    _report_damage(damaged, run)
-    return _Reading(table, means, damaged, survey.brain_mean)
+def _open_scan(
+    run: RunFiles, parcellations: Sequence[Parcellation], smoothing: float
+) -> VolumeScan | GreyScan:
+    if not parcellations[0].grey:
+        return VolumeScan(run, parcellations, smoothing)
+    if smoothing:
+        raise InputDataError(
+            "--smoothing is for volumes; smooth greyordinates along the surface beforehand "
+            "(wb_command -cifti-smoothing), or leave it out."
+        )
+    return GreyScan(run, parcellations)
 
 
-def _report_damage(damaged: Mask, run: RunFiles) -> None:
-    if not damaged.any():
-        return
-    numbers = np.flatnonzero(damaged)
+def _load_confounds(
+    run: RunFiles, n_samples: int, tr: float, denoise: DenoiseSettings
+) -> Confounds:
+    return load_confounds(
+        run.confounds,
+        n_samples=n_samples,
+        tr=tr,
+        strategy=denoise.strategy,
+        dummy_scans=denoise.dummy_scans,
+    )
+
+
+def _assess_regions(
+    run: RunFiles,
+    parcellation: Parcellation,
+    signals: RegionSignals,
+    survey: Survey,
+    tr: float,
+    *,
+    min_coverage: float,
+) -> RegionReading | InputDataError:
+    """Return the means of the covered regions, or the error if there is none."""
+    table = _measure_coverage(signals, parcellation, min_coverage)
+    covered = table["covered"].to_numpy(dtype=bool)
+    if not covered.any():
+        return InputDataError(_describe_lack_of_signal(run, parcellation, table, min_coverage))
+    return RegionReading(table, signals.signals(covered), survey.damaged, survey.brain_mean, tr)
+
+
+def _check_damage(
+    reading: RegionReading | InputDataError, run: RunFiles
+) -> RegionReading | InputDataError:
+    """Warn of damaged samples; return an error where they are too many."""
+    if isinstance(reading, InputDataError) or not reading.damaged.any():
+        return reading
+    numbers, n_samples = np.flatnonzero(reading.damaged), len(reading.damaged)
     listed = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
     description = (
-        f"{len(numbers)} of {len(damaged)} samples are constant, not finite, or far from those "
+        f"{len(numbers)} of {n_samples} samples are constant, not finite, or far from those "
         f"around them (counted from 0: {listed})"
     )
-    if len(numbers) > MOST_DAMAGED * len(damaged):
-        raise InputDataError(
+    if len(numbers) > MOST_DAMAGED * n_samples:
+        return InputDataError(
             f"<{run.bold}> is damaged: {description}; expected at most a third. Was it copied or "
             "converted completely? Leave the run out with --bids-filter-file."
         )
     _logger.warning("%s: %s; they are censored", run.bold.name, description)
+    return reading
 
 
 def _describe_lack_of_signal(
-    run: RunFiles, parcellation: Parcellation, table: pd.DataFrame, coverage: CoverageSettings
+    run: RunFiles, parcellation: Parcellation, table: pd.DataFrame, min_coverage: float
 ) -> str:
     return (
         f"<{run.bold}> holds signal in no region of the atlas {parcellation.name}: at most "
         f"{table['coverage'].max():.0%} of a region; expected at least "
-        f"{coverage.min_coverage:.0%}. Is the image empty, or in another space than the atlas? "
+        f"{min_coverage:.0%}. Is the image empty, or in another space than the atlas? "
         "Leave the run out with --bids-filter-file."
     )
 
@@ -182,9 +350,9 @@ def _scale_to_sd(means: Array, sound: Mask) -> Array:
 
 
 def _measure_coverage(
-    sizes: tuple[Array, Array], parcellation: Parcellation, threshold: float
+    signals: RegionSignals, parcellation: Parcellation, threshold: float
 ) -> pd.DataFrame:
-    n_voxels, n_with_signal = sizes
+    n_voxels, n_with_signal = signals.n_voxels, signals.n_with_signal
     share = np.divide(
         n_with_signal, n_voxels, out=np.zeros_like(n_with_signal), where=n_voxels > 0
     )

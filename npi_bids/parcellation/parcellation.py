@@ -18,7 +18,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.images import load_image, read_data
+from npi_bids.io.images import READ_ERRORS, load_image, read_data
 from npi_bids.io.tables import (
     read_table,
 )
@@ -180,7 +180,7 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
 def _is_saved(parcellation: Parcellation, folder: Path) -> bool:
     try:
         return digest(read_parcellation(folder)) == digest(parcellation)
-    except (InputDataError, OSError, EOFError, ValueError, KeyError):
+    except (InputDataError, KeyError, *READ_ERRORS):
         return False
 
 

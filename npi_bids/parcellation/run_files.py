@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,3 +95,12 @@ def count_voxels(path: Path) -> int:
     except (OSError, EOFError, zlib.error, struct.error):
         pass
     return 0
+
+
+def largest_volume(paths: Sequence[Path]) -> int:
+    """Return the number of voxels of the largest volume among runs, from headers; 0 if none."""
+    volumes = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
+    return max(
+        (count_voxels(path) for path in volumes if not path.name.endswith(".dtseries.nii")),
+        default=0,
+    )

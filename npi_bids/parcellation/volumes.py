@@ -1,13 +1,17 @@
-"""Regional means of a 4D image, read a few volumes at a time.
+"""Regional signals of a 4D image for any number of atlases, in one pass over the file.
 
-A run of 1200 volumes at 2 mm takes 4 GB as 32-bit floats; so only a few hundred megabytes of it
-are in memory at once. nilearn averages each volume separately, so that the means are the same.
+Each volume is decompressed once, its voxels are gathered and added up, and the volume is
+forgotten. Which voxels hold signal is known only at the end; so the sums are those of the
+differences from one volume, to which voxels that never change contribute nothing. Rare images
+are read a second time: those with voxels that cease to be finite, that vary in censored volumes
+alone, or that are to be smoothed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,22 +20,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.images import READ_ERRORS, is_wide, load_image, read_data, read_gifti, unreadable
-from npi_bids.parcellation.damaged_volumes import SampleStatistics, Survey
-from npi_bids.parcellation.parcellation import Parcellation, label_data, label_image
-from npi_bids.parcellation.resampling import region_sizes, to_grid
+from npi_bids.io.images import load_image, read_data, read_gifti
+from npi_bids.io.volume_stream import VolumeStream
+from npi_bids.parcellation.damaged_volumes import SampleStatistics, Survey, are_usable
+from npi_bids.parcellation.parcellation import Parcellation
+from npi_bids.parcellation.region_sums import RegionSignals, RegionSums
+from npi_bids.parcellation.resampling import Grid
 from npi_bids.parcellation.run_files import RunFiles, sampling_period
 from npi_bids.records import Array, Mask
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
-    from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
 
-_AT_ONCE = 40_000_000  # values in memory, 160 MB as 32-bit floats; half as many that are wider
+_FWHM_PER_SD = math.sqrt(8 * math.log(2))
 
 
 class VolumeScan:
-    """A run of volumes, with the atlas on its grid.
+    """A run of volumes, with the atlases on its grid.
+
+    Parameters
+    ----------
+    run
+        Files of the run.
+    parcellations
+        The atlases, on any grid.
+    smoothing
+        FWHM in mm of a Gaussian filter before averaging; 0 for none.
 
     Attributes
     ----------
@@ -44,21 +58,25 @@ class VolumeScan:
         The image or the mask cannot be read, or they do not fit together.
     """
 
-    def __init__(self, run: RunFiles, parcellation: Parcellation) -> None:
-        self._image = open_image(run.bold)
-        self._run, self._parcellation = run, parcellation
-        self.n_samples = int(self._image.shape[3])
-        self.tr = sampling_period(_period_of_header(self._image), run)
-        self._shape: tuple[int, ...] = self._image.shape[:3]
-        self._inside = self._read_mask()
-        self._atlas = to_grid(parcellation, self._image)
-        # Subtracted from each voxel where 32-bit floats would round its changes away.
-        self._level: Array | None = None
-        self._has_signal: Mask = np.zeros(self._shape, dtype=bool)
-        self._non_finite = self._has_signal  # voxels that are not finite in a volume that counts
+    def __init__(
+        self, run: RunFiles, parcellations: Sequence[Parcellation], smoothing: float = 0.0
+    ) -> None:
+        image = open_image(run.bold)
+        self._run, self._smoothing = run, smoothing
+        self._grid = Grid.of(image)
+        self._stream = VolumeStream(run.bold, image)
+        self.n_samples = self._stream.n_volumes
+        self.tr = sampling_period(_period_of_header(image), run)
+        self._inside = self._read_mask(image)
+        self._regions = RegionSums(parcellations, self._grid, self._inside)
+        self._gathered = self._regions.voxels  # these come first
+        if run.mask is not None or smoothing:  # which spreads what lies around the regions
+            others = self._inside.copy()
+            others[self._gathered] = False
+            self._gathered = np.concatenate([self._gathered, np.flatnonzero(others)])
 
-    def survey(self, keep: Mask) -> Survey:
-        """Find the damaged volumes, and the voxels that hold signal.
+    def read(self, keep: Mask) -> tuple[Survey, list[RegionSignals]]:
+        """Return which volumes are damaged, and the signals of each atlas.
 
         Parameters
         ----------
@@ -66,148 +84,98 @@ class VolumeScan:
             Shape (n_samples,); the volumes by which voxels are judged, except damaged ones.
         """
         counted = keep if keep.sum() > 1 else np.ones_like(keep)
-        if is_wide(self._image):
-            self._level = self._first_sound_volume(counted)
-        statistics = self._measure_samples(counted)
-        if (statistics.damaged & ~statistics.flat & counted).any():  # known only after all volumes
-            self._measure_samples(counted & ~statistics.damaged)
-        has_mask = self._run.mask is not None
-        mean = statistics.mean if has_mask else np.full(self.n_samples, np.nan)
-        return Survey(statistics.damaged, mean)
+        found = self._judge(counted)
+        damaged = found.statistics.damaged
+        if (damaged & ~found.statistics.flat & counted).any():  # known only after all volumes
+            found = self._judge(counted & ~damaged)
+        sums = found.sums
+        if self._smoothing or found.is_provisional:
+            sums = list(self._add_up(found))
+        mean = np.full(self.n_samples, np.nan)
+        if self._run.mask is not None:
+            mean = found.statistics.mean * self._stream.slope + self._stream.intercept
+        return Survey(damaged, mean), self._complete(found, sums)
 
-    def sizes(self) -> tuple[Array, Array]:
-        """Return the size of each region on the grid, and of its part that holds signal."""
-        data = np.asarray(self._atlas.dataobj)
-        has_signal = (
-            self._has_signal[..., None] if self._parcellation.probabilistic else self._has_signal
-        )
-        atlas_with_signal = nib.Nifti1Image(data * has_signal, self._atlas.affine)
-        return (
-            region_sizes(self._atlas, self._parcellation),
-            region_sizes(atlas_with_signal, self._parcellation),
-        )
+    def _judge(self, counted: Mask) -> _Judgement:
+        """Find the voxels without signal and, provisionally, the sums of the others."""
+        n_voxels, has_mask = self._regions.voxels.size, self._run.mask is not None
+        n_judged = len(self._gathered) if self._smoothing else n_voxels
+        reference = self._first_sound_volume(counted).take(self._gathered[:n_judged])
+        judgement = _Judgement(SampleStatistics(self.n_samples), reference)
+        for sample, volume in enumerate(self._stream):
+            gathered = volume.take(self._gathered)
+            all_finite = judgement.statistics.add(sample, gathered if has_mask else volume)
+            differences = judgement.compare(
+                sample, gathered[:n_judged], counted=bool(counted[sample]), all_finite=all_finite
+            )
+            judgement.sums.append(self._regions.add_up(differences[:n_voxels]))
+        return judgement
 
-    def signals(self, covered: Mask, smoothing: float) -> Array:
-        """Return the mean signals of the covered regions, shape (n_samples, n_covered).
+    def _add_up(self, judgement: _Judgement) -> Iterator[list[Array]]:
+        """Read the run again, without the voxels that are known to hold no signal."""
+        voxels = self._regions.voxels
+        lost, level = judgement.lost[: voxels.size], judgement.level[: voxels.size]
+        for volume in self._stream:
+            if self._smoothing:
+                values = self._smooth(volume, judgement)
+            else:
+                values = _subtract(volume.take(voxels), level)
+                values[~are_usable(values)] = 0
+            values[lost] = 0
+            yield self._regions.add_up(values)
 
-        Parameters
-        ----------
-        covered
-            Shape (n_regions,); the regions to average.
-        smoothing
-            FWHM in mm of a Gaussian filter before averaging; 0 for none.
+    def _smooth(self, volume: NDArray[np.number], judgement: _Judgement) -> Array:
+        """Return the smoothed values of the voxels of the atlases.
+
+        Values that are not finite would spread. Voxels that are not finite at times are 0
+        throughout: a constant leaves no trace over time.
         """
-        from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
+        from scipy.ndimage import gaussian_filter1d
 
-        regions = self._restrict(covered)
-        masker_class = NiftiMapsMasker if len(regions.shape) == 4 else NiftiLabelsMasker
-        masker = masker_class(
-            regions,
-            smoothing_fwhm=smoothing or None,
-            standardize=None,
-            resampling_target=None,
-            reports=False,
-        )
-        # Maskers return the regions in increasing order of their values, as the atlas does, and
-        # _restrict retains exactly the covered ones.
-        means = [
-            self._average(self._to_float32(self._read(*part)), masker, smoothing)
-            for part in self._volume_ranges()
+        smoothed = np.where(are_usable(volume), volume, 0).astype(np.float64)
+        smoothed[self._gathered[judgement.not_finite]] = 0
+        smoothed = smoothed.reshape(self._grid.shape, order="F")
+        edges = np.linalg.norm(self._grid.affine[:3, :3], axis=0)
+        for axis, edge in enumerate(edges):
+            smoothed = gaussian_filter1d(smoothed, self._smoothing / (_FWHM_PER_SD * edge), axis)
+        return smoothed.ravel(order="F")[self._regions.voxels]
+
+    def _complete(self, judgement: _Judgement, sums: list[list[Array]]) -> list[RegionSignals]:
+        """Add what was subtracted, and convert stored values to signals."""
+        n_voxels, stream = self._regions.voxels.size, self._stream
+        level = np.zeros(n_voxels) if self._smoothing else judgement.level[:n_voxels]
+        stacked = [np.stack(rows) for rows in zip(*sums, strict=True)]
+        return [
+            replace(
+                regions,
+                sums=regions.sums * stream.slope + stream.intercept * regions.n_with_signal,
+            )
+            for regions in self._regions.complete(stacked, level, judgement.lost[:n_voxels])
         ]
-        if self._level is None:
-            return np.concatenate(means)
-        level = self._average(self._level[..., None].copy(order="F"), masker, smoothing)
-        return np.concatenate(means) + level
 
-    def _average(
-        self,
-        part: NDArray[np.floating],
-        masker: NiftiLabelsMasker | NiftiMapsMasker,
-        smoothing: float,
-    ) -> Array:
-        if smoothing:  # would spread what is not finite; a constant 0 leaves no trace over time
-            part[self._non_finite] = 0
-        finite = np.isfinite(part)
-        if not finite.all():  # in voxels of no weight, and in volumes that are left out
-            part[~finite] = 0
-        del finite
-        means: Array = masker.fit_transform(nib.Nifti1Image(part, self._image.affine))
-        return means.astype(np.float64)
+    def _first_sound_volume(self, counted: Mask) -> NDArray[np.number]:
+        """Return the first volume that counts and is not flat; zeros if there is none."""
+        for is_counted, volume in zip(counted, self._stream, strict=False):
+            if is_counted:
+                statistics = SampleStatistics(1)
+                statistics.add(0, volume[self._inside])
+                if not statistics.flat.any():
+                    return volume.copy()
+        return np.zeros(self._inside.size)
 
-    def _read(self, start: int, stop: int) -> NDArray[np.number]:
-        try:
-            return np.asanyarray(self._image.dataobj[..., start:stop])
-        except READ_ERRORS as error:
-            raise unreadable(self._run.bold, error) from error
-
-    def _volume_ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield the first and the last volume (exclusive) of each part."""
-        at_once = _AT_ONCE // 2 if is_wide(self._image) else _AT_ONCE
-        step = max(1, at_once // math.prod(self._shape))
-        for start in range(0, self.n_samples, step):
-            yield start, min(start + step, self.n_samples)
-
-    def _to_float32(self, part: NDArray[np.number]) -> NDArray[np.float32]:
-        """Return 32-bit floats that may be written to."""
-        if self._level is not None:
-            wide = part = np.require(part, dtype=np.float64, requirements="W")
-            wide -= self._level[..., None]
-        with np.errstate(over="ignore"):  # too large values become infinite, and do not count
-            # Data that nibabel reads unscaled are a read-only view of the file.
-            return np.require(part, dtype=np.float32, requirements="W")
-
-    def _measure_samples(self, counted: Mask) -> SampleStatistics:
-        """Measure each volume within the mask, and find voxels that vary over the counted ones."""
-        inside = np.flatnonzero(self._inside.ravel(order="F"))
-        level = None if self._level is None else self._level.ravel(order="F")[inside]
-        low, high = (np.full(inside.size, end, dtype=np.float32) for end in (np.inf, -np.inf))
-        statistics = SampleStatistics(self.n_samples)
-        for start, stop in self._volume_ranges():
-            part = self._read(start, stop).reshape(-1, stop - start, order="F")
-            for sample in range(start, stop):
-                values = part[:, sample - start].take(inside)
-                statistics.add(sample, values)
-                if counted[sample] and statistics.low[sample] < statistics.high[sample]:
-                    if level is not None:
-                        values = values - level
-                    with np.errstate(over="ignore"):
-                        values = values.astype(np.float32)
-                    np.minimum(low, values, out=low)
-                    np.maximum(high, values, out=high)
-            del part
-        # A voxel that is not finite in some volume has a minimum or maximum that is not finite.
-        finite = np.isfinite(low) & np.isfinite(high)
-        self._has_signal = self._on_grid(inside[finite & (low < high)])
-        self._non_finite = self._on_grid(inside[~finite])
-        return statistics
-
-    def _on_grid(self, voxels: NDArray[np.intp]) -> Mask:
-        mask = np.zeros(math.prod(self._shape), dtype=bool)
-        mask[voxels] = True
-        return mask.reshape(self._shape, order="F")
-
-    def _first_sound_volume(self, counted: Mask) -> Array:
-        for sample in np.flatnonzero(counted).tolist():
-            volume = self._read(sample, sample + 1)[..., 0].astype(np.float64)
-            statistics = SampleStatistics(1)
-            statistics.add(0, volume[self._inside])
-            if not statistics.flat.any():
-                return np.where(np.isfinite(volume), volume, 0)
-        return np.zeros(self._shape)
-
-    def _read_mask(self) -> Mask:
-        """Return where the mask is above 0; everywhere if there is no mask."""
-        path, shape = self._run.mask, self._shape
+    def _read_mask(self, image: nib.Nifti1Image) -> Mask:
+        """Return where the mask is above 0, flat; everywhere if there is no mask."""
+        path, shape = self._run.mask, self._grid.shape
         if path is None:
-            return np.ones(shape, dtype=bool)
+            return np.ones(math.prod(shape), dtype=bool)
         brain = cast("SpatialImage", load_image(path))
         same = brain.shape[:3] == shape and math.prod(brain.shape[3:]) == 1
-        if not same or not np.allclose(brain.affine, self._image.affine, atol=1e-3):
+        if not same or not np.allclose(brain.affine, image.affine, atol=1e-3):
             raise InputDataError(
                 f"The mask <{path}> has a grid of {brain.shape} that is not the grid of its "
                 f"run, {shape}; expected the mask of the same space and resolution."
             )
-        inside: Mask = read_data(path, brain).reshape(shape) > 0
+        inside: Mask = np.ravel(read_data(path, brain).reshape(shape) > 0, order="F")
         if not inside.any():
             raise InputDataError(
                 f"The mask <{path}> is 0 everywhere; expected the brain mask of the run. Did "
@@ -215,28 +183,88 @@ class VolumeScan:
             )
         return inside
 
-    def _restrict(self, covered: Mask) -> nib.Nifti1Image:
-        """Keep the covered regions, within the voxels that hold signal."""
-        atlas, parcellation = self._atlas, self._parcellation
-        if parcellation.probabilistic:
-            weights = np.asarray(atlas.dataobj)[..., covered] * self._has_signal[..., None]
-            return nib.Nifti1Image(weights, atlas.affine)
-        data = label_data(atlas, parcellation.name)
-        covered_values = np.asarray(parcellation.values)[covered]
-        return label_image(
-            np.where(self._has_signal & np.isin(data, covered_values), data, 0), atlas.affine
+
+class _Judgement:
+    """What one pass finds out about a list of voxels, volume by volume.
+
+    Attributes
+    ----------
+    statistics
+        Statistics of each volume.
+    level
+        Value of each voxel in the reference, 0 where that is not finite.
+    not_finite
+        Voxels that are not finite in a volume that counts.
+    sums
+        Sums over the regions of each atlas, for each volume.
+    """
+
+    def __init__(self, statistics: SampleStatistics, reference: NDArray[np.number]) -> None:
+        self.statistics = statistics
+        usable = are_usable(reference)
+        self.level = np.where(usable, reference, 0).astype(np.float64)
+        self.not_finite = ~usable
+        self.sums: list[list[Array]] = []
+        self._left_out = np.flatnonzero(self.not_finite)
+        # Voxels that have not changed in the volumes that count, and in all volumes.
+        self._constant = self._constant_throughout = np.arange(len(reference))
+
+    def compare(
+        self, sample: int, values: NDArray[np.number], *, counted: bool, all_finite: bool
+    ) -> Array:
+        """Return the differences from the reference, 0 where a voxel is not finite."""
+        differences = _subtract(values, self.level)
+        sound = bool(self.statistics.low[sample] < self.statistics.high[sample])
+        if not all_finite:
+            lost = ~are_usable(values)
+            differences[lost] = 0
+            if sound and counted:
+                self.not_finite |= lost
+        differences[self._left_out] = 0
+        if sound:
+            self._constant_throughout = _still_zero(self._constant_throughout, differences)
+            if counted:
+                self._constant = _still_zero(self._constant, differences)
+        return differences
+
+    @property
+    def lost(self) -> Mask:
+        """Voxels without signal: constant or not finite at times in the volumes that count."""
+        lost = self.not_finite.copy()
+        lost[self._constant] = True
+        return lost
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the sums hold something of voxels that turned out to have no signal."""
+        return bool(
+            np.count_nonzero(self.not_finite) > self._left_out.size
+            or self._constant.size > self._constant_throughout.size
         )
 
 
+def _subtract(values: NDArray[np.number], level: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out later
+        differences: Array = np.subtract(values, level, dtype=np.float64)
+    return differences
+
+
+def _still_zero(positions: NDArray[np.intp], differences: Array) -> NDArray[np.intp]:
+    if positions.size == differences.size:
+        return np.flatnonzero(differences == 0)
+    left: NDArray[np.intp] = positions[differences[positions] == 0]
+    return left
+
+
 def open_image(path: Path) -> nib.Nifti1Image:
-    """Open a 4D image without reading its volumes; slices are then read one after the other.
+    """Open a 4D image without reading its volumes.
 
     Raises
     ------
     InputDataError
         The file cannot be read, or is not 4D.
     """
-    image = cast("nib.Nifti1Image", load_image(path, keep_open=True))
+    image = cast("nib.Nifti1Image", load_image(path))
     shape = image.shape
     if len(shape) != 4 or shape[3] < 2 or min(shape) < 1:
         raise InputDataError(f"<{path}> has shape {shape}; expected a 4D series of volumes.")
@@ -266,6 +294,19 @@ def read_series_shape(path: Path) -> tuple[int, int]:
         return int(shape[0]), int(shape[-1])
     shape = open_image(path).shape
     return int(shape[3]), math.prod(shape[:3])
+
+
+def count_values(path: Path) -> tuple[int, int]:
+    """Return the numbers of samples and of voxels, greyordinates or regions, from the header.
+
+    Raises
+    ------
+    InputDataError
+        An image cannot be read, or its header is implausible.
+    """
+    from npi_bids.io.tables import count_cells
+
+    return count_cells(path) if path.suffix == ".tsv" else read_series_shape(path)
 
 
 def _period_of_header(image: nib.Nifti1Image) -> tuple[float, str]:

@@ -1,9 +1,11 @@
 """No traceback reaches a user, whatever happens."""
 
 import logging
+import os
 import tempfile
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from npi_bids.cli import demo, ec, entry, export, fetch, run, simulate, validate, view
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, UsageError
@@ -148,3 +150,31 @@ def test_help_begins_with_an_example_and_fits_80_columns(capsys, name):
     assert max(map(len, lines)) <= 80
     assert lines[lines.index("example:") + 1].strip().startswith(f"{name} ")
     assert lines.index("example:") < 10
+
+
+def test_commands_and_what_they_start_use_one_thread_of_numpy(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    found = {}
+
+    def look(_):
+        found.update(
+            {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()
+             if pool["user_api"] == "blas"}
+        )  # fmt: skip
+        found["environment"] = os.environ["OPENBLAS_NUM_THREADS"]
+        return 0
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        assert entry.run_command("npi-x", look, []) == 0
+        assert len(found) > 1
+        assert {int(value) for value in found.values()} == {1}
+        after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        assert set(after) == {2}
+
+
+def test_threads_that_the_user_asks_for_are_kept(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found = []
+    entry.run_command("npi-x", lambda _: found.append(os.environ["OMP_NUM_THREADS"]) or 0, [])
+    assert found == ["3"]

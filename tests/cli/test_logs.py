@@ -31,6 +31,17 @@ def test_what_is_done_running_and_failed_and_the_time_left(caplog):
     ]  # fmt: skip
 
 
+def test_a_run_that_cannot_be_read_ends_all_models_that_need_it(caplog):
+    caplog.set_level(logging.INFO, logger="npi_bids")
+    names = {f"u{n}": f"unit-{n}" for n in range(3)}
+    progress = Progress(names, {"extract_1": ["unit-0", "unit-1"]})
+    reader = SimpleNamespace(fullname="npi_bids_wf.sub_wf.extract_1", name="extract_1")
+    progress(reader, "start")
+    assert progress.state() == "0 of 3 done, 2 running"
+    progress(reader, "exception")
+    assert progress.state().startswith("0 of 3 done, 0 running, 2 failed")
+
+
 def test_a_live_line_is_drawn_and_taken_away(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     with Progress({"u0": "unit-0"}, live=True) as progress:

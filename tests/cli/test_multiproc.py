@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
+from dataclasses import replace
+
 import pytest
 from nipype.pipeline import engine as pe
+from nipype.utils.filemanip import loadpkl
 
 from npi_bids.cli.execution import Plugin, read_crashes, run_workflow
+from npi_bids.cli.worker_pool import shared_workers
 from tests.cli.conftest import node
 
 MULTIPROC = Plugin("MultiProc", {"n_procs": 2, "mp_context": "forkserver"})
@@ -35,6 +41,12 @@ def work(x):
 
     time.sleep(0.2)
     return x
+
+
+def own_process(x):
+    import os
+
+    return os.getpid()
 
 
 def run(tmp_path, nodes):
@@ -119,9 +131,6 @@ def fails(x):
 
 @pytest.mark.slow
 def test_nothing_runs_on_after_the_crash_that_stops_a_run(tmp_path):
-    import time
-    from dataclasses import replace
-
     workflow = pe.Workflow("wf", base_dir=str(tmp_path / "work"))
     workflow.add_nodes([
         node(sleeps_then_writes, "sleeper", str(tmp_path / "late")), node(fails, "fails", 1)
@@ -130,3 +139,57 @@ def test_nothing_runs_on_after_the_crash_that_stops_a_run(tmp_path):
     assert not run_workflow(workflow, stopping, tmp_path / "crash", lambda *_: None)
     time.sleep(2)
     assert not (tmp_path / "late").exists()
+
+
+def process_of(tmp_path, name):
+    """Run a workflow of one node; return the number of the process that ran it."""
+    workflow = pe.Workflow(name, base_dir=str(tmp_path / "work"))
+    workflow.add_nodes([node(own_process, "asks", 1)])
+    assert run_workflow(workflow, MULTIPROC, tmp_path / "crash", lambda *_: None)
+    return loadpkl(tmp_path / "work" / name / "asks" / "result_asks.pklz").outputs.out
+
+
+@pytest.mark.slow
+def test_workflows_of_a_command_share_their_workers(tmp_path):
+    with shared_workers():
+        first, second = process_of(tmp_path, "one"), process_of(tmp_path, "two")
+        assert first == second
+        assert first in {child.pid for child in multiprocessing.active_children()}
+    for _ in range(100):
+        if first not in {child.pid for child in multiprocessing.active_children()}:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the worker outlives the command")
+    assert process_of(tmp_path, "three") != first
+
+
+@pytest.mark.slow
+def test_workers_that_are_busy_after_a_crash_are_not_shared(tmp_path):
+    with shared_workers():
+        before = process_of(tmp_path, "one")
+        workflow = pe.Workflow("wf", base_dir=str(tmp_path / "work"))
+        workflow.add_nodes([
+            node(sleeps_then_writes, "sleeper", str(tmp_path / "late")), node(fails, "fails", 1)
+        ])  # fmt: skip
+        stopping = replace(MULTIPROC, stop=True)
+        assert not run_workflow(workflow, stopping, tmp_path / "crash", lambda *_: None)
+        assert process_of(tmp_path, "two") != before
+    assert not (tmp_path / "late").exists()
+
+
+def sleeps(x):
+    import time
+
+    time.sleep(4)
+    return x
+
+
+@pytest.mark.slow
+def test_waiting_for_a_node_takes_next_to_no_computing_time(tmp_path):
+    run(tmp_path, [node(work, "warm", 1)])
+    before = time.process_time()
+    well, _ = run(tmp_path, [node(sleeps, "sleeper", 1)])
+    assert well
+    # 1 % of a core while it waits; the rest is the building and the start of the workflow.
+    assert time.process_time() - before < 0.4

@@ -10,6 +10,7 @@ from npi_bids.cli.inputs import add_prior_digest
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.cli.run import describe_failures
 from npi_bids.errors import ConfigurationError, InputDataError, SettingsError
+from npi_bids.parcellation import volumes
 from tests.cli.conftest import request_of
 
 
@@ -44,7 +45,7 @@ def task(name, n_regions=20, tr=2.0):
 @pytest.fixture
 def narrow(monkeypatch):
     """Return a request with a passband that 200 samples cannot resolve."""
-    monkeypatch.setattr(participant, "count_values", lambda path: (200 if "short" in path else
+    monkeypatch.setattr(volumes, "count_values", lambda path: (200 if "short" in path else
                                                                    4000, 1))  # fmt: skip
     return request_of("--passband", "0.01", "0.04")
 

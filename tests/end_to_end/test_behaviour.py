@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from npi_bids.bids.derivatives import find_statuses
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.io.tables import read_matrix
+from npi_bids.parcellation.parcellation import label_image
 from tests.conftest import make_tiny, tiny_parcellation, write_atlas
 from tests.end_to_end.conftest import run_command, validate
 
@@ -507,3 +511,93 @@ def test_many_models_are_run_some_at_a_time(npi_bids, tiny, tmp_path, monkeypatc
     assert code == 0, out + err
     assert [f"[{n}/3]" in err for n in (1, 2, 3)] == [True] * 3
     assert relmats(tmp_path / "parts") == relmats(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_run_is_read_once_for_all_atlases_with_the_maps_of_each_alone(npi_bids, tiny, tmp_path):
+    """One of three atlases lies elsewhere, which stops its own models alone."""
+    (tmp_path / "b").mkdir()
+    far_image = tiny_parcellation().image
+    affine = far_image.affine.copy()
+    affine[2, 3] += 1000
+    far = replace(tiny_parcellation(), image=label_image(far_image.dataobj, affine))
+    name = "atlas-{}_space-MNI152NLin6Asym_dseg"
+    other = write_atlas(tmp_path / "b", tiny_parcellation(5), name.format("Other"))
+    elsewhere = write_atlas(tmp_path / "b", far, name.format("Far"))
+    words = ("participant", "--participant-label", "01", *VAR, "--atlas")
+    code, out, err = npi_bids(tiny.root, "together", *words, tiny.atlas, other, elsewhere)
+    assert code == 1, out + err
+    assert "holds signal in no region of the atlas Far" in " ".join(out.split())
+    assert len(list((tmp_path / "work").rglob("reading_3.npz"))) == 2  # one per run
+    assert not list((tmp_path / "work").rglob("parcellate"))
+    for atlas in (tiny.atlas, other):
+        assert npi_bids(tiny.root, "alone", *words, atlas)[0] == 0
+    alone, together = relmats(tmp_path / "alone"), relmats(tmp_path / "together")
+    assert len(together) > 1
+    assert together == alone
+
+
+@pytest.mark.slow
+def test_a_run_with_nothing_to_do_loads_and_writes_nothing(npi_bids, tiny, tmp_path):
+    words = ("participant", "--participant-label", "01", *VAR, "--atlas", tiny.atlas)
+    assert npi_bids(tiny.root, "out", *words)[0] == 0
+    before = states(tmp_path / "out")
+    code = (
+        "import sys\nfrom npi_bids.cli.run import main\n"
+        f"words = {[str(w) for w in (tiny.root, 'out', *words, '-w', 'work')]!r}\n"
+        "sys.argv[1:] = words\n"
+        "assert main() == 0\n"
+        "heavy = {'torch', 'nilearn', 'nipype', 'matplotlib', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    for last in (False, True):  # the first one has another command to show
+        done = subprocess.run(
+            [sys.executable, "-c", code if last else code.partition("heavy")[0]],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        if last:
+            assert states(tmp_path / "out") == before
+            assert "1 page would show the same as before" in done.stderr
+        before = states(tmp_path / "out")
+    page = tmp_path / "out" / "sub-01.html"
+    page.unlink()
+    assert npi_bids(tiny.root, "out", *words)[0] == 0
+    assert page.is_file()
+
+
+def states(out):
+    """Return size and time of all files but those of single runs."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {
+        path.relative_to(out): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in files
+        if path.name not in ("settings.toml", "configuration.json")
+    }
+
+
+@pytest.mark.slow
+def test_a_model_that_failed_is_tried_again_on_request_or_when_its_input_changes(
+    data, npi_bids, tmp_path
+):
+    path = bold(data, "01")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    words = (data.root, "out", "participant", "--participant-label", "01", *VAR,
+             "--atlas", data.atlas)  # fmt: skip
+
+    def n_crashes():
+        return len(list((tmp_path / "out" / "logs").glob("*/crash-*.txt")))
+
+    assert npi_bids(*words)[0] == 3
+    n_first = n_crashes()
+    assert n_first > 0
+    code, out, _ = npi_bids(*words)
+    assert code == 3
+    assert "cannot be read as an image" in " ".join(out.split())
+    assert "--retry-failed tries it" in " ".join(out.split())
+    assert n_crashes() == n_first
+    assert npi_bids(*words, "--retry-failed")[0] == 3
+    assert n_crashes() > n_first
+    path.write_bytes(content)
+    assert npi_bids(*words)[0] == 0

@@ -32,6 +32,8 @@ def execute(tmp_path):
 
     def run_in_folder(interface, name="node"):
         folder = tmp_path / name
+        while folder.exists():
+            folder = folder.with_name(f"{folder.name}_")
         folder.mkdir()
         return interface.run(cwd=str(folder)).outputs
 

@@ -1,6 +1,6 @@
 """Regional series of a run, from images or from tables."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,16 @@ import pytest
 
 from npi_bids.bids.model_files import read_summary
 from npi_bids.errors import InputDataError
-from npi_bids.interfaces.parcellate import Parcellate, ReadSeries, count_values
+from npi_bids.interfaces.parcellate import (
+    DenoiseRegions,
+    ExtractRegions,
+    Parcellate,
+    ReadSeries,
+)
 from npi_bids.io.tables import read_series
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.parcellation.parcellation import save_parcellation
+from npi_bids.parcellation.parcellation import label_image, save_parcellation
+from npi_bids.parcellation.volumes import count_values
 from tests.conftest import tiny_parcellation
 
 TABLES = ("timeseries", "coverage", "outliers", "design", "raw", "summary")
@@ -33,6 +39,39 @@ def test_an_image_becomes_series_of_all_regions_and_five_more_files(tiny, execut
     n_samples, n_voxels = count_values(bold)
     assert n_samples == len(series.data)
     assert n_voxels > 5
+
+
+def test_atlases_read_together_give_the_files_of_each_alone(tiny, execute, tmp_path):
+    atlases = [tiny_parcellation(5), tiny_parcellation(4)]
+    folders = [tmp_path / f"atlas_{k}" for k in (0, 1)]
+    for atlas, folder in zip(atlases, folders, strict=True):
+        save_parcellation(atlas, folder)
+    settings = {"denoise": asdict(DenoiseSettings(denoise="none")),
+                "coverage": asdict(CoverageSettings())}  # fmt: skip
+    run = {"bold": str(tiny.file("sub-01/func/*bold.nii.gz")), "tr": 2.0, **settings}
+    readings = execute(ExtractRegions(atlases=[str(folder) for folder in folders], **run)).readings
+    for reading, folder in zip(readings, folders, strict=True):
+        together = execute(DenoiseRegions(atlas=str(folder), reading=reading, **run))
+        files = {name: Path(getattr(together, name)).read_bytes() for name in TABLES}
+        alone = execute(Parcellate(atlas=str(folder), **run))
+        assert files == {name: Path(getattr(alone, name)).read_bytes() for name in TABLES}
+
+
+def test_an_atlas_beside_the_image_fails_where_it_is_denoised(tiny, execute, tmp_path):
+    sound = tiny_parcellation()
+    affine = sound.image.affine.copy()
+    affine[0, 3] += 1000
+    far = replace(sound, image=label_image(sound.image.dataobj, affine))
+    for atlas, name in ((sound, "sound"), (far, "far")):
+        save_parcellation(atlas, tmp_path / name)
+    run = {"bold": str(tiny.file("sub-01/func/*bold.nii.gz")), "tr": 2.0,
+           "denoise": asdict(DenoiseSettings(denoise="none")),
+           "coverage": asdict(CoverageSettings())}  # fmt: skip
+    folders = [str(tmp_path / name) for name in ("sound", "far")]
+    sound_reading, far_reading = execute(ExtractRegions(atlases=folders, **run)).readings
+    execute(DenoiseRegions(atlas=folders[0], reading=sound_reading, **run))
+    with pytest.raises(InputDataError, match="holds signal in no region of the atlas Tiny"):
+        execute(DenoiseRegions(atlas=folders[1], reading=far_reading, **run))
 
 
 def test_what_a_strategy_needs_and_is_not_there_is_an_error(tiny, execute, tmp_path):

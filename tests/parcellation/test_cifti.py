@@ -195,13 +195,15 @@ def test_real_greyordinates_and_the_upstream_parcellation(shared_data):
         folder / "Conte69.parcellations_VGD11b.32k_fs_LR.dlabel.nii", "VGD", "fsLR"
     )
     run = RunFiles(folder / f"{stem}.dtseries.nii", tr=1.0)
-    scan = GreyScan(run, atlas)
-    means = scan.signals(scan.sizes()[1] > 0, 0.0)
+    _, (regions,) = GreyScan(run, [atlas]).read(np.ones(2, dtype=bool))
+    means = regions.signals(regions.n_with_signal > 0)
     parcels = nib.load(folder / f"{stem}.ptseries.nii")
     expected = dict(
         zip(parcels.header.get_axis(1).name, np.asarray(parcels.dataobj).T, strict=True)
     )
-    covered = [label for label, size in zip(atlas.labels, scan.sizes()[1], strict=True) if size]
+    covered = [
+        label for label, size in zip(atlas.labels, regions.n_with_signal, strict=True) if size
+    ]
     names = [label for label in covered if label in expected]
     assert len(names) > 40
     for name in names:

@@ -15,7 +15,7 @@ from npi_bids.parcellation.volumes import read_series_shape
 from tests.conftest import LABELS, tiny_parcellation, var_run
 from tests.damaged_images import HUGE, SIDES, lying
 from tests.greyordinates import axis, write_gifti, write_series
-from tests.parcellation.conftest import extract_tiny, write_bold
+from tests.parcellation.conftest import extract_tiny
 
 N = 120
 SQUARE = np.diag([4.0, 4, 4, 1])
@@ -224,15 +224,6 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, signals, dtype, words)
     nib.save(nib.Nifti1Image(data, SQUARE), tmp_path / "b.nii.gz")
     with pytest.raises(InputDataError, match=words):
         extract(RunFiles(tmp_path / "b.nii.gz", tr=2.0))
-
-
-def test_an_unscaled_float32_image_is_read_in_several_parts(run, tmp_path, monkeypatch):
-    whole = extract_tiny(run).series.data
-    bold = write_bold(tmp_path / "bold.nii.gz", nib.load(run.bold).get_fdata())
-    assert nib.load(bold).dataobj.slope == 1
-    monkeypatch.setattr("npi_bids.parcellation.volumes._AT_ONCE", 9**3 * 100)  # three parts
-    parts = extract_tiny(RunFiles(bold, run.mask, None, 2.0)).series.data
-    np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None])

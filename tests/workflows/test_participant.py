@@ -1,11 +1,11 @@
 from dataclasses import replace
 
-from npi_bids.analysis import AnalysisSettings
+from npi_bids.analysis import AnalysisSettings, PreparedAtlas, Task
 from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 from npi_bids.bids.runs import CombineSettings, group_runs
+from npi_bids.cli.participant import make_batches
 from npi_bids.parcellation.parcellation import save_parcellation
 from npi_bids.workflows.participant import init_participant_wf
-from npi_bids.workflows.subject import PreparedAtlas, Task
 from tests.conftest import tiny_parcellation
 
 
@@ -46,3 +46,35 @@ def test_a_subject_of_one_run_takes_six_nodes(tiny, tmp_path):
         *("assess_connectivity", "parcellate", "perturb_surrogate", "save_model"),
         *("save_run_1", "train_surrogate"),
     ]
+
+
+def test_a_run_that_two_atlases_need_is_read_by_one_node(tiny, tmp_path):
+    first = tasks(tiny, tmp_path)
+    second = [replace(task, atlas=replace(task.atlas, entities={"atlas": "B"})) for task in first]
+    workflow = init_participant_wf(
+        tasks=[*first, *second],
+        settings=AnalysisSettings(),
+        out_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+    )
+    graph = workflow._create_flat_graph()
+    names = [node.name for node in graph.nodes]
+    assert "parcellate" not in names
+    assert names.count("denoise_1") == names.count("denoise_2") == 4
+    readers = [node for node in graph.nodes if node.name.startswith("extract_")]
+    assert {node.name for node in readers} == {
+        name for task in first for name in task.extract_names
+    }
+    for reader in readers:
+        assert len(reader.inputs.atlases) == graph.out_degree(reader) == 2
+
+
+def test_models_that_share_runs_stay_in_one_batch(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("npi_bids.cli.participant.BATCH_SIZE", 3)
+    first = tasks(tiny, tmp_path)
+    second = [replace(task, atlas=replace(task.atlas, entities={"atlas": "B"})) for task in first]
+    batches = make_batches([*first, *second])
+    assert [[task.unit for task in batch] for batch in batches] == [
+        [first[0].unit] * 2, [first[1].unit] * 2
+    ]  # fmt: skip
+    assert make_batches([]) == [[]]

@@ -1,0 +1,132 @@
+"""Files of an output dataset that are not made again while what they show is unchanged."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from npi_bids import __version__
+from npi_bids.bids.outputs import CITATIONS, GROUP_TABLE, MADE, QUALITY_TABLE, UNITS
+from npi_bids.errors import InputDataError
+from npi_bids.io.files import read_json, write_text
+
+# What pages and texts show of the whole dataset, beside the sidecars of its subjects.
+_SHARED = ("dataset_description.json", "tpl-*/**/*", "atlas-*", GROUP_TABLE)
+
+
+class MadeFiles:
+    """What the files of a dataset were made from, as recorded in the dataset.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset.
+    """
+
+    def __init__(self, out_dir: Path) -> None:
+        self._root = out_dir
+        try:
+            self._records = read_json(out_dir / MADE)
+        except InputDataError:  # missing or damaged: everything is made again
+            self._records = {}
+
+    def is_current(self, name: str, digest: str) -> bool:
+        """Return whether something was made from the same sources, and all its files are left."""
+        record = self._records.get(name)
+        if not isinstance(record, dict) or record.get("sources") != digest:
+            return False
+        files = record.get("files")
+        return isinstance(files, dict) and bool(files) and files == self._measure(files)
+
+    def record(self, name: str, digest: str, files: Iterable[Path]) -> None:
+        """Record the files that were made, and the digest of their sources."""
+        names = (path.relative_to(self._root).as_posix() for path in files)
+        self._records[name] = {"sources": digest, "files": self._measure(names)}
+
+    def save(self) -> None:
+        """Write the record."""
+        text = json.dumps(self._records, indent=1, sort_keys=True)
+        write_text(self._root / MADE, text + "\n")
+
+    def _measure(self, names: Iterable[str]) -> dict[str, list[int]]:
+        measured = {}
+        for name in sorted(names):
+            path = self._root / name
+            if path.is_file():
+                status = path.stat()
+                measured[name] = [status.st_size, status.st_mtime_ns]
+        return measured
+
+
+def digest_subject(out_dir: Path, subject: str, *shown: str) -> str:
+    """Return a digest of what the page of a subject shows.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset.
+    subject
+        Label of the subject.
+    shown
+        Texts on the page that are not in the files of the dataset.
+    """
+    label = f"sub-{glob.escape(subject)}"
+    paths = [
+        path
+        for pattern in (f"{label}/**/*", f"derivatives/*/{label}/**/*", *_SHARED)
+        for path in out_dir.glob(pattern)
+        if path.parent.name != "figures"
+    ]
+    first = next(iter(sorted(out_dir.glob("sub-*/**/*_relmat.json"))), None)  # its versions
+    units = sorted((out_dir / UNITS).glob("*.json"))
+    states = {path: path.read_bytes() for path in units if path.name.startswith(f"sub-{subject}_")}
+    texts = [*shown, *(path.name for path in units), _read(out_dir / CITATIONS)]
+    return _digest(out_dir, [*paths, *([first] if first else [])], states, texts)
+
+
+def digest_dataset(out_dir: Path, *shown: str) -> str:
+    """Return a digest of what the texts and the index of a dataset show."""
+    patterns = ("sub-*/**/*.json", "derivatives/*/sub-*/**/*.json", *_SHARED)
+    paths = [path for pattern in patterns for path in out_dir.glob(pattern)]
+    states = {path: path.read_bytes() for path in (out_dir / UNITS).glob("*.json")}
+    return _digest(out_dir, paths, states, shown)
+
+
+def page_files(out_dir: Path, subject: str) -> list[Path]:
+    """Return the page of a subject and its figures."""
+    label = f"sub-{glob.escape(subject)}"
+    figures = sorted(out_dir.glob(f"{label}/**/figures/*"))
+    return [out_dir / f"sub-{subject}.html", *figures]
+
+
+def text_files(out_dir: Path) -> list[Path]:
+    """Return the texts and the index of a dataset."""
+    bibliography = Path(CITATIONS).with_suffix(".bib")
+    names = (QUALITY_TABLE, CITATIONS, bibliography, "index.html")
+    return [path for name in names if (path := out_dir / name).is_file()]
+
+
+def _digest(
+    root: Path, paths: Iterable[Path], contents: Mapping[Path, bytes], texts: Iterable[str]
+) -> str:
+    """Return a digest of files by size and time, of others by content, and of texts."""
+    found = hashlib.sha256(__version__.encode())
+    for path in sorted(set(paths)):
+        if path.is_file():
+            status = path.stat()
+            name = path.relative_to(root).as_posix()
+            found.update(
+                f"{name}\t{status.st_size}\t{status.st_mtime_ns}\n".encode(errors="replace")
+            )
+    for path, content in sorted(contents.items()):
+        found.update(path.name.encode(errors="replace") + b"\0" + content + b"\0")
+    for text in texts:
+        found.update(text.encode(errors="replace") + b"\0")
+    return found.hexdigest()[:16]
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
