@@ -566,7 +566,7 @@ def _classify_models(
     failed = [] if request.output.retry_failed else _find_failures(request, usable)
     names = {status.name for status in failed}
     usable = [task for task in usable if task.name not in names]
-    return Plan(request, datasets, usable, complete, fitted, refused, failed)
+    return Plan(request, datasets, usable, complete, fitted, refused, failed=failed)
 
 
 def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from npi_bids.analysis import Task
 from npi_bids.bids.runs import GIFTI, NIFTI, TIMESERIES, BoldRun
 from npi_bids.errors import InputDataError
-from npi_bids.interfaces.parcellate import count_values
 from npi_bids.parcellation.confounds import check_columns, load_confounds, modern_confounds
 from npi_bids.parcellation.denoising import DenoiseSettings
 from npi_bids.parcellation.run_files import count_voxels
+from npi_bids.parcellation.volumes import count_values
 from npi_bids.wording import count_noun, join_items
-from npi_bids.workflows.subject import Task
 
 _logger = logging.getLogger(__name__)
 

@@ -38,7 +38,8 @@ class EncodedMatrix:
     def magnitudes(self) -> Codes:
         """Codes without the sign of the numbers."""
         is_negative = (self.codes % _PER_EXPONENT >= _NEGATIVE) & (self.codes != MISSING)
-        return self.codes - _NEGATIVE * is_negative
+        magnitudes: Codes = self.codes - _NEGATIVE * is_negative
+        return magnitudes
 
 
 def encode(matrix: Array, below: float | None = None) -> EncodedMatrix:
