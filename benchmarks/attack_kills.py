@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.table import save
 
 MARK = "NPI_BIDS_ATTACK_MARK"
-SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 VICTIMS = ("command", "worker", "fork server", "all")
 MOST_KILLS = 4  # in one folder, before the undisturbed run
 _ORPHAN_SECONDS = 10.0

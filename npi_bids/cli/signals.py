@@ -1,4 +1,4 @@
-"""Signals: SIGINT, SIGTERM and SIGHUP end a command in order, with a message."""
+"""Signals: a command that is asked to end does so in order, with a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from functools import wraps
 from types import FrameType
 from typing import Any, Protocol
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+from npi_bids.io.lifeline import ending_signals
+
 # Seconds for the main thread to end in order; cluster schedulers kill after 10 or more.
 _PATIENCE = 5.0
 
@@ -102,10 +103,9 @@ class _Guard:
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
         os.set_blocking(self._pipe[1], False)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
-        for name in _SIGNALS:
-            number = getattr(signal, name, None)
+        for number in ending_signals():
             # nohup and shells without job control ignore signals on purpose.
-            if number and signal.getsignal(number) not in (signal.SIG_IGN, None):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._handle)
 
     def _uninstall(self, *, exiting: bool) -> None:

@@ -11,6 +11,14 @@ import threading
 from multiprocessing import resource_tracker
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+# Signals that ask a command to end: a keyboard, a closed terminal, and schedulers, of which Slurm
+# and Grid Engine can send SIGUSR1, SIGUSR2 or SIGXCPU shortly before a limit is reached.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that ask a command to end and that this system has."""
+    return [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]
 
 
 def end_with_parent() -> None:
@@ -24,8 +32,9 @@ def end_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A worker that was forked has the handlers of its parent, and would write to its pipe.
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in ending_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -40,13 +49,13 @@ def end_with_parent() -> None:
 
 
 def start_tracker() -> None:
-    """Start Python's tracker of semaphores such that closing the terminal does not end it.
+    """Start Python's tracker of semaphores such that no signal to all processes ends it.
 
-    It ignores the other signals that ask a process to end. If it ends before the processes that
+    It ignores SIGINT and SIGTERM by itself. If it ends before the processes that
     use it, Python starts a new one, which lacks their records and prints tracebacks.
     """
     # A process inherits the blocked signals; signals that arrive here meanwhile are not lost.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
     try:
         resource_tracker.ensure_running()
     finally:

@@ -15,7 +15,7 @@ from tests.end_to_end.test_interrupted import contents, wait_for
 
 MARK = "NPI_BIDS_TEST_MARK"
 OPTIONS = ("--surrogate", "mlp", "--epochs", "600", "--n-procs", "2")
-ENDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 @pytest.fixture(scope="module")
