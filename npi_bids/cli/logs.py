@@ -60,13 +60,23 @@ def start_logging(out_dir: Path, output: OutputSettings) -> Path:
     return folder
 
 
-def write_settings(request: Request, folder: Path) -> None:
-    """Write the settings of this run as TOML; options that are not set are left out."""
+def write_settings(request: Request, folder: Path, program: str = "npi-bids") -> None:
+    """Write the settings of this run as TOML; options that are not set are left out.
+
+    Parameters
+    ----------
+    request
+        The request of the user.
+    folder
+        Where ``settings.toml`` goes.
+    program
+        Name of the command that was run.
+    """
     content = {
         "npi_bids": {
             "version": __version__,
             "configuration": request.analysis.configuration,
-            "command": shlex.join(["npi-bids", *sys.argv[1:]]),  # also where Python ran the module
+            "command": shlex.join([program, *sys.argv[1:]]),  # also where Python ran the module
         },
         **cast("dict[str, object]", to_toml(asdict(request))),
     }

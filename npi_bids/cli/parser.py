@@ -347,6 +347,10 @@ _FIELD_HEADINGS = {
     **dict.fromkeys(("n_bootstrap", "null"), _UNCERTAINTY),
     **dict.fromkeys(("output_layout", "notrack"), _COMPATIBILITY),
 }  # fmt: skip
+_DESCRIPTION = (
+    "Map directed, signed effective connectivity of the whole brain from preprocessed fMRI by "
+    "perturbing a surrogate model of each participant's regional dynamics."
+)
 _EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
     --atlas Schaefer2018:scale-100 --fd-thresh 0.5 --n-procs 8"""
 
@@ -380,14 +384,18 @@ class _ListAtlases(Action):
         parser.exit(0)
 
 
-def build_parser() -> CommandParser:
-    """Build the parser: the BIDS-App positionals, then the options of each settings class."""
+def build_parser(
+    name: str = "npi-bids", description: str = _DESCRIPTION, example: str = _EXAMPLE
+) -> CommandParser:
+    """Build the parser: the BIDS-App positionals, then the options of each settings class.
+
+    Parameters
+    ----------
+    name, description, example
+        Name of the command, what it does, and command lines of common cases.
+    """
     parser = CommandParser(
-        "npi-bids",
-        "bids_dir out_dir {pretrain,participant,group} ...",
-        "Map directed, signed effective connectivity of the whole brain from preprocessed fMRI "
-        "by perturbing a surrogate model of each participant's regional dynamics.",
-        example=_EXAMPLE,
+        name, "bids_dir out_dir {pretrain,participant,group} ...", description, example=example
     )
     parser.add_argument("bids_dir", type=Path,
                         help="fMRIPrep or XCP-D derivatives, or the raw dataset that holds them "
@@ -424,8 +432,15 @@ def add_preset(group: _ActionsContainer) -> None:
                        "override them")  # fmt: skip
 
 
-def parse(argv: Sequence[str]) -> Request:
+def parse(argv: Sequence[str], parser: CommandParser | None = None) -> Request:
     """Read the command line.
+
+    Parameters
+    ----------
+    argv
+        Command-line arguments.
+    parser
+        Parser with further options; that of ``npi-bids`` if None.
 
     Raises
     ------
@@ -434,7 +449,7 @@ def parse(argv: Sequence[str]) -> Request:
     SystemExit
         Help or the version was shown, or an option is unknown (exit code 2).
     """
-    args = build_parser().read(argv)
+    args = (parser or build_parser()).read(argv)
     problems: list[str] = []
     options = {
         cls: user_options(args, cls, problems) for group in GROUPS.values() for cls in group

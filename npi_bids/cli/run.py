@@ -225,20 +225,24 @@ def _print_plan(request: Request, work_dir: Path) -> tuple[int, int]:
     tuple
         The exit code for refused models, and the number of models that would be fitted.
     """
-    from npi_bids.cli.estimates import estimate
+    from npi_bids.cli.estimates import command_seconds, estimate
     from npi_bids.cli.execution import n_processes
+    from npi_bids.cli.machine import find_speed
     from npi_bids.cli.participant import choose_exit_code, make_plan
     from npi_bids.surrogates.base import resolve
 
     plan = make_plan(request, work_dir)
     request = plan.request
-    estimates = [estimate(task, request.analysis) for task in plan.tasks]
+    speed = find_speed(work_dir)
+    estimates = [estimate(task, request.analysis, speed) for task in plan.tasks]
     lines = _describe_models(plan, estimates)
     n_procs = n_processes(request.resources)
     durations = [expected.seconds for expected in estimates if expected.seconds is not None]
-    total = sum(durations) / n_procs if len(durations) == len(estimates) else None
+    subjects = {task.entities["sub"] for task in plan.tasks}
+    work = sum(durations) / n_procs + command_seconds(len(subjects), speed)
+    total = work if len(durations) == len(estimates) else None
     processes = count_noun(n_procs, "process", "processes")
-    lines.append(f"{_format_time(total).capitalize()} with {processes}, plus time for reports")
+    lines.append(f"{_format_time(total).capitalize()} with {processes}, reports included")
     train, denoise = resolve(request.analysis.train), request.analysis.denoise
     lags = count_noun(train.n_lags or 0, "lag")
     lines.append(f"Denoising {denoise.label}; surrogate {train.surrogate}, {lags}")

@@ -332,7 +332,7 @@ def test_dry_run_writes_nothing(tiny, npi_bids, tmp_path):
     assert code == 0
     assert "3 models to fit" in out
     assert "(2 runs, 520 samples, 512 windows, 5 regions, 25 weights, up to 1.2 GB, about" in out
-    assert "plus time for reports" in out
+    assert "reports included" in out
     assert "Denoising simple; surrogate hybrid, 4 lags" in out
     assert not (tmp_path / "out").exists()
 
