@@ -1,13 +1,89 @@
 #!/usr/bin/env bash
-# Test an image: run both levels on the demo data, offline, with a read-only root, as an unknown user.
-# usage: test_image.sh DEMO_FOLDER RUN...     (RUN: a command that starts the image, such as
-#        docker run --rm --network none --read-only --tmpfs /tmp -u 12345 -v FOLDER:/data:ro ...)
-# The folder is the one that `npi-bids-demo FOLDER` wrote; it must be mounted at /data, and a folder
-# that anyone may write to at /out.
+# Build the image, run it offline with a read-only root as an unknown user without HOME, and compare
+# its results, bit for bit, with those of npi-bids outside.
+#
+# usage: docker/test_image.sh TOOL [ATLAS_CACHE] [BUILD_OPTION...]
+#
+# TOOL         a script with `build TAG CONTEXT DOCKERFILE OPTION...` and `run TAG OPTION... -- WORD...`,
+#              where `run` is offline with a read-only root and a /tmp of its own; or: docker
+# ATLAS_CACHE  folder of nilearn with the atlases of the image; where it is missing they are downloaded
+# PYTHON       the Python outside (python), with the same versions of packages: docker/requirements.txt
 set -euo pipefail
-folder=$1; shift
-"$@" --version
-"$@" /data/dataset /out/result participant group --offline --fd-thresh 0.5 \
-  --atlas /data/atlas-Dosenbach20_space-MNI152NLin6Asym_dseg.nii.gz
-test -f "$folder/truth.tsv"
+root=$(cd "$(dirname "$0")/.." && pwd)
+tool=$1; cache=${2:-}; shift $(( $# > 1 ? 2 : 1 ))
+python=${PYTHON:-python}
+tag=${TAG:-npi-bids:test}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+build() {
+  if [ "$tool" = docker ]; then docker build "$@" -t "$tag" -f "$scratch/context/docker/Dockerfile" "$scratch/context"
+  else bash "$tool" build "$tag" "$scratch/context" "$scratch/context/docker/Dockerfile" "$@"; fi
+}
+run() {  # options of the engine, then -- and the words of the command
+  local options=()
+  while [ "$1" != -- ]; do options+=("$1"); shift; done; shift
+  if [ "$tool" = docker ]; then docker run --rm --network none --read-only --tmpfs /tmp "${options[@]}" "$tag" "$@"
+  else bash "$tool" run "$tag" "${options[@]}" -- "$@"; fi
+}
+
+mkdir "$scratch/context"
+(cd "$root" && git ls-files -z | xargs -0 cp --parents -P -t "$scratch/context")
+version=$(cd "$root" && "$python" -m setuptools_scm 2>/dev/null | tail -n 1)
+if [ -n "$cache" ]; then cp -rL "$cache/." "$scratch/context/docker/atlases/"; fi
+if [ -z "${SKIP_BUILD:-}" ]; then
+  started=$SECONDS
+  build --build-arg "VERSION=$version" --build-arg "REVISION=$(git -C "$root" rev-parse HEAD)" "$@"
+  echo "built in $(( SECONDS - started )) s"
+fi
+
+echo "== version, and a help without network, HOME and known user"
+run --user 23456:23456 -- --version
+run --user 23456:23456 -- --help > /dev/null
+echo "== a signal reaches the program"
+run --user 23456:23456 --entrypoint sh -- -c 'tini -- npi-bids-demo /tmp/demo & pid=$!; sleep 8; kill -TERM $pid; wait $pid; test $? = 143'
+echo "== atlases are in the image"
+run --user 23456:23456 --entrypoint npi-bids-fetch -- --offline Schaefer2018:scale-100 Power2011
+echo "== SBOM and licences"
+run --user 23456:23456 --entrypoint sh -- -c 'grep -c "\"bom-ref\"" /opt/npi-bids/share/npi-bids/sbom.cdx.json'
+
+echo "== results, inside and outside"
+mkdir "$scratch/data" "$scratch/out"; chmod 777 "$scratch" "$scratch/out"
+"$python" -c "
+from pathlib import Path
+from npi_bids.simulate.demo import write_demo
+for _ in write_demo(Path('$scratch/data')): pass"
+atlas=$(cd "$scratch/data" && ls atlas-*.nii.gz)
+options=(participant group --offline --fd-thresh 0.5 --n-procs 2)
+started=$SECONDS
+run --user 23456:23456 -v "$scratch/data:/data:ro" -v "$scratch/out:/out" -- \
+  /data/dataset /out/inside "${options[@]}" --atlas "/data/$atlas" -w /tmp/work
+echo "run inside in $(( SECONDS - started )) s"
+"$python" -m npi_bids "$scratch/data/dataset" "$scratch/out/outside" "${options[@]}" \
+  --atlas "$scratch/data/$atlas" -w "$scratch/work"
+"$python" - "$scratch/out" <<'PY'
+import json, sys
+from pathlib import Path
+
+root = Path(sys.argv[1])
+
+
+def contents(folder):
+    files = {}
+    for path in sorted((root / folder).rglob("*")):
+        name = path.relative_to(root / folder)
+        # Pages and logs quote commands, folders and times.
+        if path.is_file() and name.parts[0] != "logs" and path.suffix not in (".html", ".svg"):
+            files[str(name)] = path.read_bytes()
+    description = json.loads(files.pop("dataset_description.json"))
+    return files, description
+
+
+inside, about = contents("inside")
+outside, _ = contents("outside")
+assert about["GeneratedBy"][0].get("Container"), "the description names no container"
+differ = [name for name in sorted(inside.keys() | outside.keys()) if inside.get(name) != outside.get(name)]
+print(f"{len(inside)} files, {len(differ)} differ", *differ[:20], sep="\n  ")
+sys.exit(1 if differ or len(inside) < 50 else 0)
+PY
 echo "the image works"

@@ -4,9 +4,14 @@
 """
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__version__ = "0.1.0"
+# The tag of git that it was built from; see pyproject.toml.
+try:
+    __version__ = version("npi-bids")
+except PackageNotFoundError:  # a copy of the source that was not installed
+    __version__ = "0+unknown"
 
 # Module of each function, imported on first use; torch is not loaded for a version number.
 _MODULES = {

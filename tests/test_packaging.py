@@ -1,10 +1,12 @@
 """What is shipped: the wheel and the sdist, file by file, and a program that starts from them."""
 
+import re
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -89,4 +91,31 @@ def test_program_starts_from_a_clean_install(built, tmp_path, kind):
         [tmp_path / "venv" / "bin" / "npi-bids", "--version"],
         check=True, capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
-    assert done.stdout.strip() == f"npi-bids {__version__}"
+    assert done.stdout.strip() == f"npi-bids {wheel.name.split('-')[1]}"
+
+
+@pytest.mark.install
+def test_metadata_is_what_the_index_accepts(built):
+    pytest.importorskip("twine", reason="twine is not installed (pip install .[release])")
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *built], check=True)
+
+
+@pytest.mark.install
+def test_archives_hold_nothing_but_the_project(built):
+    """No caches, results, editor files or paths of the machine that built them."""
+    with tarfile.open(built[1]) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    names += zipfile.ZipFile(built[0]).namelist()
+    refused = ("__pycache__", ".pyc", ".nii", "benchmarks/results", ".venv", ".git/")
+    assert not [name for name in names if any(part in name for part in refused)]
+
+
+def test_the_version_is_written_once():
+    """Tags of git decide on it; a second place would be forgotten."""
+    assert version("npi-bids") == __version__
+    tracked = [*ROOT.glob("*.toml"), *ROOT.glob("*.cff"), *ROOT.glob("docker/[Da]*")]
+    tracked += (ROOT / "npi_bids").rglob("*.py")
+    for path in tracked:
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"npi-bids[:=-]?\s?v?\d+\.\d+\.\d+|^version: \d", text, re.MULTILINE), path
