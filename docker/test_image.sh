@@ -41,6 +41,7 @@ echo "== version, and a help without network, HOME and known user"
 run --user 23456:23456 -- --version
 run --user 23456:23456 -- --help > /dev/null
 echo "== a signal reaches the program"
+# shellcheck disable=SC2016
 run --user 23456:23456 --entrypoint sh -- -c 'tini -- npi-bids-demo /tmp/demo & pid=$!; sleep 8; kill -TERM $pid; wait $pid; test $? = 143'
 echo "== atlases are in the image"
 run --user 23456:23456 --entrypoint npi-bids-fetch -- --offline Schaefer2018:scale-100 Power2011

@@ -118,4 +118,6 @@ def test_the_version_is_written_once():
     for path in tracked:
         if path.is_file():
             text = path.read_text(encoding="utf-8")
-            assert not re.search(r"npi-bids[:=-]?\s?v?\d+\.\d+\.\d+|^version: \d", text, re.MULTILINE), path
+            assert not re.search(
+                r"npi-bids[:=-]?\s?v?\d+\.\d+\.\d+|^version: \d", text, re.MULTILINE
+            ), path

@@ -91,9 +91,8 @@ def wait_for_start(job, task):
         time.sleep(0.3)
 
 
-def test_a_resubmission_completes_exactly_what_is_missing(study):
-    whole = series(study, BAD).read_text()
-    series(study, BAD).write_text(whole[: len(whole) // 2] + "\tnot a number\n")
+def submit_and_disturb(study):
+    """Submit, cancel one task, and wait for the end of all; another one runs out of time."""
     _, (folder, first) = submit(study, "--job-time", "0:02")
     job = read_id(folder / "participant.id")
     assert first.participants == tuple(f"{n:02d}" for n in range(1, 7))
@@ -103,13 +102,19 @@ def test_a_resubmission_completes_exactly_what_is_missing(study):
     assert states[first.task(BAD)] == "FAILED"
     assert states[first.task(CANCELLED)] == "CANCELLED"
     assert states[first.task(SLOW)] in ("TIMEOUT", "FAILED")  # warned by SIGUSR1
+    wait_until_ended(read_id(folder / "group.id"))
+    return folder
+
+
+def test_a_resubmission_completes_exactly_what_is_missing(study):
+    whole = series(study, BAD).read_text()
+    series(study, BAD).write_text(whole[: len(whole) // 2] + "\tnot a number\n")
+    folder = submit_and_disturb(study)
     said = npi("npi_bids.cli.cluster", "status", study / "out", code=1)
-    print(said)
     assert "3 of 6 participants complete" in said
     for label in (BAD, CANCELLED, SLOW):
         assert f"sub-{label}" in said
     assert "sub-01" not in said
-    wait_until_ended(read_id(folder / "group.id"))
     assert "3 models have no result" in (folder / "group.log").read_text()
     assert not list((study / "out").glob("*group*"))
     statuses = {s.entities["sub"]: s.status for s in find_statuses(study / "out")}
@@ -117,13 +122,11 @@ def test_a_resubmission_completes_exactly_what_is_missing(study):
 
     series(study, BAD).write_text(whole)
     times = {path: path.stat().st_mtime_ns for path in (study / "out").glob("sub-0[136]/func/*")}
-    said, (folder, second) = submit(study, "--job-time", "0:30")
-    print(said)
+    _, (folder, second) = submit(study, "--job-time", "0:30")
     assert second.participants == (BAD, CANCELLED, SLOW)
     wait_until_ended(read_id(folder / "participant.id"))
     wait_until_ended(read_id(folder / "group.id"))
     said = npi("npi_bids.cli.cluster", "status", study / "out")
-    print(said)
     assert "6 of 6 participants complete" in said
     assert times == {path: path.stat().st_mtime_ns for path in times}
     assert len(find_group_maps(study / "out")) == 1
