@@ -176,7 +176,7 @@ def attack(folder: Path, n_kills: int, seed: int) -> Counter[tuple[str, str]]:
         ended = _run(command, data, folder_of_chain)
         counts[command.name, "reruns"] += 1
         counts[command.name, "reruns that failed"] += ended.returncode != 0
-        counts[command.name, "files that differ"] += _n_differences(
+        counts[command.name, "files that differ"] += n_differences(
             contents(folder_of_chain), content
         )
         counts[command.name, "leftovers"] += len(list(folder_of_chain.rglob(".partial_*")))
@@ -197,7 +197,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _n_differences(one: dict[str, bytes], other: dict[str, bytes]) -> int:
+def n_differences(one: dict[str, bytes], other: dict[str, bytes]) -> int:
     return sum(one.get(name) != other.get(name) for name in one.keys() | other.keys())
 
 
@@ -249,7 +249,7 @@ def _kill_once(
     moment = rng.uniform(_SHORTEST, 1.0) * seconds
     process = _start(command, data, output, mark)
     time.sleep(moment)
-    hit = process.poll() is None and _send(getattr(signal, name), victim, process.pid, mark)
+    hit = process.poll() is None and send(getattr(signal, name), victim, process.pid, mark)
     try:
         _, err = process.communicate(timeout=600 if victim in VICTIMS[1:3] else 30)
     except subprocess.TimeoutExpired:
@@ -259,10 +259,10 @@ def _kill_once(
     if "Traceback" in err and moment > 0.5:  # before that, Python itself is starting
         print(f"{command.name}, {name} to {victim} after {moment:.2f} s:\n{err}")
         outcomes.append("tracebacks")
-    return outcomes + ["processes left"] * len(_remaining_processes(mark))
+    return outcomes + ["processes left"] * len(remaining_processes(mark))
 
 
-def _send(number: int, victim: str, pid: int, mark: str) -> bool:
+def send(number: int, victim: str, pid: int, mark: str) -> bool:
     """Send a signal to a victim; return whether the victim exists."""
     descendants = [process for process in _processes(mark) if process != pid]
     servers = [process for process in descendants if b"forkserver" in _command_line(process)]
@@ -292,7 +292,7 @@ def _processes(mark: str) -> list[int]:
     ]
 
 
-def _remaining_processes(mark: str) -> list[int]:
+def remaining_processes(mark: str) -> list[int]:
     end = time.monotonic() + _ORPHAN_SECONDS
     while (remaining := _processes(mark)) and time.monotonic() < end:
         time.sleep(0.05)
