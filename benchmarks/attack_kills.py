@@ -198,6 +198,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def n_differences(one: dict[str, bytes], other: dict[str, bytes]) -> int:
+    """Return the number of files that differ, or that one of both lacks."""
     return sum(one.get(name) != other.get(name) for name in one.keys() | other.keys())
 
 
@@ -293,6 +294,7 @@ def _processes(mark: str) -> list[int]:
 
 
 def remaining_processes(mark: str) -> list[int]:
+    """Return the processes of a command that are still there after ten seconds."""
     end = time.monotonic() + _ORPHAN_SECONDS
     while (remaining := _processes(mark)) and time.monotonic() < end:
         time.sleep(0.05)
