@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.grades import grade
 from npi_bids.assessment.hazards import find_hazards
+from npi_bids.assessment.near_ties import find_near_ties
 from npi_bids.assessment.quality import Fit, assess_fit, split_delays, split_half, split_oriented
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
@@ -539,6 +540,7 @@ def assess_model(
         hazards=(
             *find_hazards(shared, regressors),
             *_find_unused_passband(trained, int(covered.sum())),
+            *find_near_ties(dict(trained.log.details), quality, requested.verdict),
         ),
         uncertainty=uncertainty.method if uncertainty else "",
         log=trained.log,

@@ -269,7 +269,8 @@ def _fit_linear(
     better = settings.linear_part == "var" or (
         settings.linear_part == "auto" and _is_var_better(train, choices)
     )
-    details = (("linear_is_var", float(better)), *details)
+    gain = ("var_gain", 1 - choices.var_error / choices.error)
+    details = (("linear_is_var", float(better)), gain, *details)
     if not better:
         return process, details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))

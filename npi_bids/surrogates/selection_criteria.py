@@ -30,6 +30,9 @@ MEMORY_GAIN = 0.01
 WHITENING_GAIN = 0.005
 # Lagged evidence below this is explained by sampling error (whose expectation is 1).
 ABSENT_EVIDENCE = 1.3
+# Evidence (nats) that delays, and measurement noise, need.
+DELAY_EVIDENCE = 12.0
+NOISE_EVIDENCE = 12.0
 # Delays are also taken with a higher one-step error (strong priors, which predict best, are
 # not those of highest evidence) where evidence and log likelihood of held-out stretches over those
 # without delays are in sum above so many nats per sample of a region. The fraction by which the

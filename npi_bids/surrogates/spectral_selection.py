@@ -31,7 +31,11 @@ from npi_bids.surrogates.response_width import (
     width_ratio,
 )
 from npi_bids.surrogates.ridge import fit_ridge
-from npi_bids.surrogates.selection_criteria import MOST_REGIONS
+from npi_bids.surrogates.selection_criteria import (
+    DELAY_EVIDENCE,
+    MOST_REGIONS,
+    NOISE_EVIDENCE,
+)
 from npi_bids.surrogates.spectral import (
     SpectralFit,
     SpectralPrior,
@@ -50,12 +54,11 @@ _ITERATIONS = (60, 40, 100)  # of the first fits, of those that choose precision
 _MAX_ROUNDS, _PRECISION_TOLERANCE = 8, 0.02
 MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of connections
 # Share of the information on the delays that is used, since their errors are 1.3 to 2 times
-# what all of it would imply, and the evidence (nats) that delays need.
-_INFORMATION_SHARE, _EVIDENCE_GATE = 0.25, 12.0
+# what all of it would imply.
+_INFORMATION_SHARE = 0.25
 # A map that was fixed before is not fitted, so that less evidence shows that it holds: over no
 # delays, and over delays that are estimated without it.
 _MAP_GATE = 3.0
-_NOISE_GATE = 12.0  # evidence (nats) that measurement noise needs
 _WIDTH_GATE = 30.0  # evidence (nats) that responses of different widths need
 _MIN_BINS = 4  # frequency bins that a passband must hold
 # Regions above which what delays and connections share is kept in single precision, and how many
@@ -467,7 +470,7 @@ class _Chooser:
             full_band=self.band is None,
             start_autoregression=self.autoregression,
         )
-        if imposed or estimate.evidence > _NOISE_GATE:
+        if imposed or estimate.evidence > NOISE_EVIDENCE:
             self.noise = estimate.share
             self.spectra = self._undo_noise_and_widths(self.measured)
         return estimate.evidence
@@ -512,7 +515,7 @@ class _Chooser:
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
         choice = replace(choice, delay_evidence=evidence)
         candidates = []
-        if imposed or evidence >= _EVIDENCE_GATE:
+        if imposed or evidence >= DELAY_EVIDENCE:
             delayed = replace(choice, delay_sd=delay_sd)
             candidates.append((delayed, replace(fit, delays=shrunk)))
         if self.delay_map is not None:
