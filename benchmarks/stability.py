@@ -16,7 +16,7 @@ import numpy as np
 
 import npi_bids
 from benchmarks.table import save, show
-from npi_bids.assessment.near_ties import TOLERANCE
+from npi_bids.assessment.near_ties import CHOICE_TOLERANCE
 from npi_bids.records import Array
 from npi_bids.simulate.rnn import random_network, simulate_rnn
 from npi_bids.validate.stability import Outcome, measure_stability
@@ -91,7 +91,7 @@ def main() -> int:
     )
     print(f"written to {save('stability', rows)}")
     failed = any(
-        row["choices that flip"] or row["largest change of what decides"] > TOLERANCE
+        row["choices that flip"] or row["largest change of what decides"] > CHOICE_TOLERANCE
         for row in rows.values()
     )
     return int(failed)

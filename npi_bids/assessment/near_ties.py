@@ -21,9 +21,10 @@ from npi_bids.surrogates.selection_criteria import (
     VAR_GAIN,
 )
 
-# Relative to the threshold, or absolute where it is smaller than 1. Moving every input value by
-# one unit in the last place changed these quantities by less (python -m benchmarks.stability).
-TOLERANCE = 1e-6
+# Moving every input value by one unit in the last place changed the quantities that decide a choice
+# by less than the first, and those of the verdict by less than the second, relative to 1 where they
+# are smaller (python -m benchmarks.stability).
+CHOICE_TOLERANCE, VERDICT_TOLERANCE = 1e-4, 1e-6
 
 # Quantity of the training log, its threshold, and what it decides.
 _GATES = (
@@ -65,7 +66,7 @@ def find_near_ties(
     label = judge(quality, settings).label
     for name, value in asdict(quality).items():
         if isinstance(value, float) and math.isfinite(value):
-            step = TOLERANCE * max(1.0, abs(value))
+            step = VERDICT_TOLERANCE * max(1.0, abs(value))
             labels = {
                 judge(replace(quality, **{name: value + sign * step}), settings).label
                 for sign in (-1, 1)
@@ -81,4 +82,4 @@ def find_near_ties(
 
 
 def _is_near(value: float, gate: float) -> bool:
-    return abs(value - gate) <= TOLERANCE * max(1.0, abs(gate))
+    return abs(value - gate) <= CHOICE_TOLERANCE * max(1.0, abs(gate))

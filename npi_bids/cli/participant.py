@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -51,6 +52,7 @@ from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.parcellation.run_files import largest_volume
 from npi_bids.surrogates.base import check_prior, parse_passband
 from npi_bids.surrogates.delay_map import check_delay_map, read_delay_map
+from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.wording import count_noun
 
 _logger = logging.getLogger(__name__)
@@ -428,6 +430,8 @@ def _write_status(status: UnitStatus, out_dir: Path) -> None:
 
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
     """Build workflows of all tasks, batch by batch, and run them."""
+    from npi_bids.workflows.participant import WORKFLOW
+
     names = {task.node_name: task.name for task in tasks}
     readers: dict[str, list[str]] = {}
     for task in tasks:
@@ -441,6 +445,11 @@ def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> 
     ):
         for batch in make_batches(tasks):
             succeeded = _fit_batch(batch, request, folder, run_dir, progress)
+            if request.analysis.train.surrogate != WHOLE_BRAIN:  # its simulations serve others
+                remove_intermediate(folder / WORKFLOW, [
+                    task for task in batch
+                    if (request.out_dir / _make_status(task, request, FAILED).path).is_file()
+                ])  # fmt: skip
             if request.output.stop_on_first_crash and not succeeded:
                 break
 
@@ -483,6 +492,27 @@ def _fit_batch(
 def has_failed(status: UnitStatus) -> bool:
     """Return whether a model could not be fitted, or not in the kind that was decided."""
     return status.status == FAILED or (status.status == DONE and bool(status.error))
+
+
+def remove_intermediate(folder: Path, tasks: Sequence[Task]) -> None:
+    """Remove intermediate results of models that are complete, except their extracted series.
+
+    File systems of clusters limit the number of files. Series take the longest to make, and
+    serve other surrogates; all else is in the output dataset, or follows from it.
+
+    Parameters
+    ----------
+    folder
+        Folder of the workflow of the participant level.
+    tasks
+        Complete models.
+    """
+    for task in tasks:
+        unit = folder / f"sub_{task.entities['sub']}_wf" / task.node_name
+        with suppress(OSError):  # tidying up must not fail a run
+            for entry in unit.iterdir():
+                if not entry.name.startswith("parcellate_"):
+                    shutil.rmtree(entry, ignore_errors=True)
 
 
 def choose_exit_code(statuses: Sequence[UnitStatus]) -> int:

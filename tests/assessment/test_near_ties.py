@@ -6,7 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from npi_bids.assessment.near_ties import TOLERANCE, find_near_ties
+from npi_bids.assessment.near_ties import (
+    CHOICE_TOLERANCE,
+    VERDICT_TOLERANCE,
+    find_near_ties,
+)
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE
 
@@ -22,7 +26,7 @@ def test_a_typical_map_has_no_near_tie(result):
 
 @pytest.mark.parametrize(("share", "n_ties"), [(0.5, 1), (-0.5, 1), (2, 0), (-2, 0)])
 def test_a_choice_within_rounding_of_its_threshold_is_named(result, share, n_ties):
-    value = DELAY_EVIDENCE * (1 + share * TOLERANCE)
+    value = DELAY_EVIDENCE * (1 + share * CHOICE_TOLERANCE)
     ties = find_near_ties({"delay_evidence": value}, result.quality, SETTINGS)
     assert len(ties) == n_ties
     assert all("whether regions have delays" in tie for tie in ties)
@@ -30,7 +34,7 @@ def test_a_choice_within_rounding_of_its_threshold_is_named(result, share, n_tie
 
 @pytest.mark.parametrize(("share", "n_ties"), [(0.5, 1), (-0.5, 1), (2, 0), (-2, 0)])
 def test_a_verdict_within_rounding_of_a_threshold_is_named(result, share, n_ties):
-    quality = replace(result.quality, r_split=SETTINGS.good_split + share * TOLERANCE)
+    quality = replace(result.quality, r_split=SETTINGS.good_split + share * VERDICT_TOLERANCE)
     ties = find_near_ties({}, quality, SETTINGS)
     assert len(ties) == n_ties
     assert all("r_split" in tie for tie in ties)

@@ -146,3 +146,19 @@ def test_another_map_of_delays_is_another_configuration(tmp_path):
     assert configurations[0] == request_of().analysis.configuration
     with pytest.raises(InputDataError, match=r"--delay-map <.*> does not exist"):
         add_prior_digest(request_of("--delay-map", str(tmp_path / "none.tsv")))
+
+
+def test_only_the_series_of_complete_models_stay_in_the_work_folder(tmp_path):
+    names = ("parcellate_1_wf/extract/timeseries.tsv", "ec_wf/train/surrogate", "save_model/_x")
+    for label in ("01", "02"):
+        for name in names:
+            path = tmp_path / f"sub_{label}_wf" / f"sub_{label}_task" / name
+            path.parent.mkdir(parents=True)
+            path.touch()
+    complete = SimpleNamespace(entities={"sub": "01"}, node_name="sub_01_task")
+    missing = SimpleNamespace(entities={"sub": "03"}, node_name="sub_03_task")
+    participant.remove_intermediate(tmp_path, [complete, missing])
+    left = sorted(p.relative_to(tmp_path).parts[2] for p in tmp_path.rglob("*") if p.is_file())
+    assert left == ["ec_wf", "parcellate_1_wf", "parcellate_1_wf", "save_model"]
+    assert (tmp_path / "sub_01_wf/sub_01_task" / names[0]).is_file()
+    assert not (tmp_path / "sub_01_wf/sub_01_task/ec_wf").exists()
