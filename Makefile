@@ -7,7 +7,7 @@ DEMO ?= demo
 # Tests that take a minute each are left to `.ci/run`; `make test PYTEST_ARGS=` runs them too.
 PYTEST_ARGS ?= -m "not slow and not browser"
 
-.PHONY: demo test test-browser browser lint venv docs tables bench clean
+.PHONY: demo test test-browser browser lint venv docs tables bench pins clean
 
 demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
@@ -46,8 +46,17 @@ tables: venv
 	$(BIN)/python docs/tables.py
 
 bench: venv
-	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power; do \
+	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power stability soak; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# Pinned packages of the image, with hashes; the versions are those of the environment of the tests.
+pins: venv
+	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/tested.txt
+	uv pip compile pyproject.toml -c constraints.txt -c $(VENV)/tested.txt --generate-hashes --no-header \
+	  --no-annotate --python-version 3.11 $(if $(FIND_LINKS),--find-links $(FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu) \
+	  -o docker/requirements.txt
+	uv pip compile docker/requirements-build.in --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -o docker/requirements-build.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache demo

@@ -21,9 +21,9 @@ from npi_bids.surrogates.selection_criteria import (
     VAR_GAIN,
 )
 
-# Moving every input value by one unit in the last place changed the quantities that decide a choice
-# by less than the first, and those of the verdict by less than the second, relative to 1 where they
-# are smaller (python -m benchmarks.stability).
+# Moving every input value by one unit in the last place changed what decides a choice
+# by less than the first, and quantities of the verdict by less than the second, relative to 1
+# where they are smaller (python -m benchmarks.stability).
 CHOICE_TOLERANCE, VERDICT_TOLERANCE = 1e-4, 1e-6
 
 # Quantity of the training log, its threshold, and what it decides.
