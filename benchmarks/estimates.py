@@ -130,8 +130,9 @@ def main() -> int:
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     own, options = sys.argv[1:end], sys.argv[end + 1 :]
     rows = {}
+    base = tempfile.gettempdir()  # which the preparation of a run changes
     for n_regions in map(int, own or (20, 100, 400, 1000)):
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory(dir=base) as name:
             dataset = make_dataset(Path(name) / "data", n_regions)
             words = [str(dataset), f"{name}/out", "participant", "--n-procs", "1",
                      "-w", f"{name}/work", *options]  # fmt: skip

@@ -28,7 +28,7 @@ __all__ = (
 )
 _READ_SECONDS = 3e-8  # per voxel and volume (python -m benchmarks.speed)
 # Start of the command and of its workers, and a page; memory of the command beside its workers.
-_START_SECONDS, _PAGE_SECONDS, _COMMAND_GB = 9.0, 2.5, 0.3
+_START_SECONDS, _PAGE_SECONDS, _COMMAND_GB = 9.0, 2.5, 0.27
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ _UNKNOWN_FAILURE = Failure(
     "", 1, "the step failed without an error message; see its crash file", False
 )
 _LIBRARIES_GB, _PIECES_GB = 0.5, 0.4
+# Of a worker that fits, in which shared pages count once (python -m benchmarks.estimates).
+_WORKER_GB = 0.35
 _VOXEL_GB = 60e-9  # of a volume whose arrays take more than the least
 # Measured: the default of 2 s between checks of the queue costs 1 s per node.
 _POLL_SECONDS = 0.005
@@ -180,7 +182,7 @@ def extraction_memory(files: Sequence[Path], n_voxels: int = 0) -> float:
 
 def training_memory(n_regions: int) -> float:
     """Return the approximate memory (GB) to fit and assess one model."""
-    return _LIBRARIES_GB + 0.3 + n_regions**2 * 2e-6
+    return _WORKER_GB + n_regions**2 * 1.5e-6
 
 
 @dataclass(frozen=True, slots=True)
