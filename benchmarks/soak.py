@@ -80,7 +80,9 @@ def soak(folder: Path, n_subjects: int, seed: int, longest: float) -> Counter[st
     counts["seconds, undisturbed"] = round(time.monotonic() - started)
     started = time.monotonic()
     while time.monotonic() - started < longest:
-        if _disturb_once(folder, rng, counts):
+        ended = _disturb_once(folder, rng, counts)
+        print(f"{time.monotonic() - started:.0f} s: {dict(counts)}", flush=True)
+        if ended:
             break
     counts["seconds, disturbed"] = round(time.monotonic() - started)
     last = _start(folder, "killed", uuid4().hex)

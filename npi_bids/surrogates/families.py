@@ -451,18 +451,22 @@ def _describe_rdcm(trainings: Trainings) -> str:
     )
 
 
-# --- Duration of a fit: seconds on one core, fitted to runs of 20 to 1000 regions --------------
-# (python -m benchmarks.speed)
+# --- Duration of a fit: CPU seconds, fitted to signals with haemodynamics ----------------------
+# (20 to 400 regions, 600 samples, 24 frequency bins; python -m benchmarks.estimates)
 
-_PROCESS = (1.5, 0.013, 4.2e-7)  # per model, region, and region cubed
+_PROCESS = (1.5, 5.7e-4, 1.23e-6)  # per model, and per region squared and cubed
+_BINS = 24
 _LINEAR = 2.3e-6  # per sample and region
 _EPOCH = (5.6e-6, 2e-9)  # per sample, and per sample and region squared
 
 
 def _process_seconds(samples: int, n_regions: int, settings: Effort) -> float:
-    del samples, settings
-    base, each, cubed = _PROCESS
-    return base + each * n_regions + cubed * n_regions**3
+    from npi_bids.surrogates.cross_spectra import choose_n_bins
+
+    del settings
+    base, squared, cubed = _PROCESS
+    bins = choose_n_bins(samples, n_regions) / _BINS
+    return base + bins * (squared * n_regions**2 + cubed * n_regions**3)
 
 
 def _linear_seconds(samples: int, n_regions: int, settings: Effort) -> float:
