@@ -24,7 +24,7 @@ def test_a_job_is_as_long_as_its_longest_participants():
 def test_a_job_needs_memory_for_each_of_its_processes():
     study = {"01": [model(1.0, 2.0), model(1.0, 3.0)]}
     one, two, many = (estimate_job(study, n_procs=n).memory_gb for n in (1, 2, 9))
-    assert two - one == 3.0
+    assert two - one == pytest.approx(3.0)
     assert many == two  # there are two models
 
 
