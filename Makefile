@@ -52,7 +52,7 @@ bench: venv
 # Pinned packages of the image, with hashes; the versions are those of the environment of the tests.
 pins: venv
 	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/tested.txt
-	uv pip compile pyproject.toml -c constraints.txt -c $(VENV)/tested.txt --generate-hashes --no-header \
+	uv pip compile pyproject.toml --extra templateflow -c constraints.txt -c $(VENV)/tested.txt --generate-hashes --no-header \
 	  --no-annotate --python-version 3.11 $(if $(FIND_LINKS),--find-links $(FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu) \
 	  -o docker/requirements.txt
 	uv pip compile docker/requirements-build.in --generate-hashes --no-header --no-annotate \
