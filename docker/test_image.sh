@@ -63,10 +63,12 @@ echo "run inside in $(( SECONDS - started )) s"
 "$python" -m npi_bids "$scratch/data/dataset" "$scratch/out/outside" "${options[@]}" \
   --atlas "$scratch/data/$atlas" -w "$scratch/work"
 "$python" - "$scratch/out" <<'PY'
-import json, sys
+import json, re, sys
 from pathlib import Path
 
 root = Path(sys.argv[1])
+# The image has the version of its tag and the Python of its base; all else must be the same.
+VERSIONS = (rb'"(npi-bids|python)": "[^"]+"', rb"estimated by npi-bids \S+")
 
 
 def contents(folder):
@@ -75,7 +77,10 @@ def contents(folder):
         name = path.relative_to(root / folder)
         # Pages and logs quote commands, folders and times.
         if path.is_file() and name.parts[0] != "logs" and path.suffix not in (".html", ".svg"):
-            files[str(name)] = path.read_bytes()
+            text = path.read_bytes()
+            for pattern in VERSIONS:
+                text = re.sub(pattern, b"", text)
+            files[str(name)] = text
     description = json.loads(files.pop("dataset_description.json"))
     return files, description
 
