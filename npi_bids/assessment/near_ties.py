@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
-from npi_bids.assessment.quality import Quality
 from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.records import Quality
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
     DELAY_EVIDENCE,
@@ -68,7 +69,7 @@ def find_near_ties(
         if isinstance(value, float) and math.isfinite(value):
             step = VERDICT_TOLERANCE * max(1.0, abs(value))
             labels = {
-                judge(replace(quality, **{name: value + sign * step}), settings).label
+                judge(_with_value(quality, name, value + sign * step), settings).label
                 for sign in (-1, 1)
             }
             if labels != {label}:
@@ -79,6 +80,11 @@ def find_near_ties(
         f"A choice is a near tie, which rounding may decide otherwise on another machine: {tie}."
         for tie in ties
     )
+
+
+def _with_value(quality: Quality, name: str, value: float) -> Quality:
+    change: dict[str, Any] = {name: value}
+    return replace(quality, **change)
 
 
 def _is_near(value: float, gate: float) -> bool:
