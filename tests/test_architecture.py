@@ -24,7 +24,7 @@ FLOORS = (
     ("whole_brain",),
     ("bids",),
     ("group", "simulate"),
-    ("validate",),
+    ("validate", "inverse"),
     ("reports", "analysis"),
     ("interfaces",),
     ("workflows",),
@@ -41,6 +41,7 @@ MAY_IMPORT = {
     ),
     "nilearn": lambda room, module: (
         room == "parcellation" or module.startswith("npi_bids.reports.figures")
+        or module == "npi_bids.inverse.observation"  # which cleans as parcellation does
     ),
     "torch": lambda room, _: room not in ("bids", "io", "reports", "cli"),
     "pandas": lambda room, _: room not in ("surrogates", "connectivity", "assessment"),

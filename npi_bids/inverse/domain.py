@@ -1,0 +1,290 @@
+"""Whether a subject lies inside what a model can produce.
+
+A posterior of a subject that the model cannot produce is not to be read: a neural estimator gives
+one all the same (Schmitt et al. 2024, doi:10.1007/978-3-031-54605-1_35). Three statistics compare
+the subject with simulated subjects, each against the same statistic of simulated subjects that
+were left out of the fit:
+
+- the Mahalanobis distance of its features from those of the simulations;
+- the same of what remains of the features after the part that the parameters explain, with the
+  scatter expected at these parameters, which sees features that do not go together;
+- the accuracy of a classifier two-sample test (Lopez-Paz and Oquab 2017): the area under the ROC
+  curve, cross-validated, of a linear discriminant between sections of the recording and sections
+  of the simulations with the most similar parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.records import Array
+
+INSIDE, OUTSIDE = "inside", "outside"
+STATISTICS = ("mahalanobis", "residual", "classifier")
+# Share of simulated subjects that are called outside.
+OUTSIDE_SHARE = 0.04
+_N_FOLDS = 5
+_N_NEIGHBOURS = 30
+_RIDGE = 1.0  # penalty of the regressions on standardized features
+_LEAST_SCATTER = 0.05  # SD of a standardized feature that its prediction is at least given
+_EXTREME = 3.0  # SD beyond which a feature is named
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a subject lies relative to the simulations.
+
+    Attributes
+    ----------
+    label
+        ``inside`` or ``outside``.
+    p
+        Share of simulated subjects that are at least as far by the statistic by which the subject
+        is furthest, corrected for the choice of the statistic.
+    statistics
+        Value of each of ``STATISTICS``.
+    typical
+        95 % quantile of each among simulated subjects.
+    features
+        Names of the features that are furthest from what the parameters explain, furthest first,
+        with their deviation in standard deviations; at most six, those beyond 3.
+    """
+
+    label: str
+    p: float
+    statistics: dict[str, float]
+    typical: dict[str, float]
+    features: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """Regressions and covariances of one set of simulations; see :func:`_fit`."""
+
+    mean: Array
+    sd: Array
+    to_parameters: Array
+    to_features: Array
+    to_scatter: Array
+    whitening: Array
+    residual_whitening: Array
+
+    def standardise(self, features: Array) -> Array:
+        """Return standardized features, with large deviations compressed."""
+        scaled: Array = (features - self.mean) / self.sd
+        return np.sign(scaled) * np.where(
+            np.abs(scaled) < 4, np.abs(scaled), 4 + np.log1p(np.abs(np.abs(scaled) - 4))
+        )
+
+    def coordinates(self, standardised: Array) -> Array:
+        """Return rough estimates of the positions of the parameters."""
+        rough: Array = np.clip(_with_constant(standardised) @ self.to_parameters, -0.2, 1.2)
+        return rough
+
+    def residuals(self, standardised: Array) -> Array:
+        """Return deviations from the features at the estimated parameters, in SD."""
+        terms = _cubic_terms(self.coordinates(standardised))
+        scatter = np.exp(np.clip(terms @ self.to_scatter, np.log(_LEAST_SCATTER), 2))
+        deviations: Array = (standardised - terms @ self.to_features) / scatter
+        return deviations
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """What a model can produce: simulated subjects, and their own distances from each other."""
+
+    names: tuple[str, ...]
+    fit: _Fit
+    coordinates: Array
+    sections: Array
+    reference: Array  # (n_simulations, n_statistics), of simulations left out of the fit
+    least_p: Array  # (n_simulations,), smallest p of each of them, sorted
+
+    def locate(self, features: Array, sections: Array) -> Position:
+        """Say where a subject lies.
+
+        Parameters
+        ----------
+        features
+            Shape (n_features,).
+        sections
+            Shape (n_sections, n_section_features).
+        """
+        standardised = self.fit.standardise(features[None])
+        coordinates = self.fit.coordinates(standardised)
+        nearest = _nearest(self.coordinates, coordinates[0], _N_NEIGHBOURS)
+        observed = np.array([
+            *_distances(self.fit, standardised)[0],
+            classify_sections(sections, self.sections[nearest]),
+        ])  # fmt: skip
+        p = _p_values(observed[None], self.reference)[0].min()
+        corrected = (1 + np.searchsorted(self.least_p, p, side="right")) / (1 + len(self.least_p))
+        typical = np.nanpercentile(self.reference, 95, axis=0)
+        return Position(
+            OUTSIDE if corrected <= OUTSIDE_SHARE else INSIDE,
+            float(min(1.0, corrected)),
+            dict(zip(STATISTICS, map(float, observed), strict=True)),
+            dict(zip(STATISTICS, map(float, typical), strict=True)),
+            self._name_extremes(standardised, features),
+        )
+
+    def _name_extremes(self, standardised: Array, features: Array) -> dict[str, float]:
+        residuals = self.fit.residuals(standardised)[0]
+        raw = (features - self.fit.mean) / self.fit.sd
+        furthest = np.where(np.abs(raw) > np.abs(residuals), raw, residuals)
+        order = np.argsort(-np.abs(furthest))[:_MOST_NAMED]
+        return {self.names[k]: float(furthest[k]) for k in order if abs(furthest[k]) > _EXTREME}
+
+
+def fit_domain(names: Sequence[str], positions: Array, features: Array, sections: Array) -> Domain:
+    """Fit what a model can produce to simulated subjects.
+
+    Parameters
+    ----------
+    names
+        Names of the features.
+    positions
+        Shape (n_simulations, n_parameters); positions in the prior.
+    features
+        Shape (n_simulations, n_features).
+    sections
+        Shape (n_simulations, n_sections, n_section_features).
+    """
+    reference = np.empty((len(features), len(STATISTICS)))
+    folds = np.arange(len(features)) % _N_FOLDS
+    for fold in range(_N_FOLDS):
+        inside, left_out = folds != fold, folds == fold
+        fit = _fit(positions[inside], features[inside])
+        reference[left_out] = _measure(fit, features, sections, inside)[left_out]
+    fit = _fit(positions, features)
+    least_p = np.sort(_p_values(reference, reference).min(axis=1))
+    coordinates = fit.coordinates(fit.standardise(features))
+    return Domain(tuple(names), fit, coordinates, sections, reference, least_p)
+
+
+def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.bool_]) -> Array:
+    """Return the statistics of the simulations that are not inside; NaN for the others."""
+    standardised = fit.standardise(features)
+    coordinates = fit.coordinates(standardised)
+    values = np.full((len(features), len(STATISTICS)), np.nan)
+    values[:, :2] = _distances(fit, standardised)
+    used = np.flatnonzero(inside)
+    for row in np.flatnonzero(~inside):
+        nearest = used[_nearest(coordinates[used], coordinates[row], _N_NEIGHBOURS)]
+        values[row, 2] = classify_sections(sections[row], sections[nearest])
+    return values
+
+
+def _distances(fit: _Fit, standardised: Array) -> Array:
+    """Return the Mahalanobis distances of features and of residuals, shape (n, 2)."""
+    whitened = (standardised @ fit.whitening, fit.residuals(standardised) @ fit.residual_whitening)
+    return np.column_stack([np.linalg.norm(part, axis=1) for part in whitened])
+
+
+def _p_values(observed: Array, reference: Array) -> Array:
+    """Return the share of the reference that is at least as large, for each statistic."""
+    p = np.ones(observed.shape)
+    for k in range(observed.shape[1]):
+        column = np.sort(reference[np.isfinite(reference[:, k]), k])
+        at_least = len(column) - np.searchsorted(column, observed[:, k], side="left")
+        p[:, k] = np.where(np.isfinite(observed[:, k]), (1 + at_least) / (1 + len(column)), 1)
+    return p
+
+
+def classify_sections(sections: Array, others: Array) -> float:
+    """Return how well sections of a recording are told from those of simulations.
+
+    Parameters
+    ----------
+    sections
+        Shape (n_sections, n_features), of the recording.
+    others
+        Shape (n_simulations, n_sections, n_features).
+
+    Returns
+    -------
+    float
+        Area under the ROC curve of a linear discriminant from which one section at a time was
+        left out; .5 where they are alike. NaN where a section is too short for its features.
+    """
+    pooled = others.reshape(-1, others.shape[-1])
+    pooled = pooled[np.isfinite(pooled).all(axis=1)]
+    own = sections[np.isfinite(sections).all(axis=1)]
+    if len(own) < 3 or len(pooled) < 2 * own.shape[1]:
+        return float("nan")
+    mean, sd = pooled.mean(axis=0), pooled.std(axis=0) + 1e-12
+    pooled, own = (pooled - mean) / sd, (own - mean) / sd
+    covariance = np.cov(pooled.T) + 0.1 * np.eye(own.shape[1])
+    areas = []
+    for left_out in range(len(own)):
+        others_mean = np.delete(own, left_out, axis=0).mean(axis=0)
+        direction = np.linalg.solve(covariance, others_mean)
+        areas.append(np.mean(pooled @ direction < own[left_out] @ direction))
+    return float(np.mean(areas))
+
+
+def _nearest(coordinates: Array, target: Array, n_nearest: int) -> NDArray[np.int64]:
+    distance = np.sum((coordinates - target) ** 2, axis=1)
+    return np.argsort(distance, kind="stable")[:n_nearest]
+
+
+def _fit(positions: Array, features: Array) -> _Fit:
+    """Fit the regressions and covariances to simulations."""
+    median = np.median(features, axis=0)
+    sd = features.std(axis=0)
+    size = (features.shape[1], features.shape[1])
+    unfinished = _Fit(median, sd, np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(size),
+                      np.zeros(size))  # fmt: skip
+    standardised = unfinished.standardise(features)
+    to_parameters = _regress(_with_constant(standardised), positions)
+    rough = np.clip(_with_constant(standardised) @ to_parameters, -0.2, 1.2)
+    terms = _cubic_terms(rough)
+    to_features = _regress(terms, standardised)
+    deviations = standardised - terms @ to_features
+    # The mean of the logarithm of |z| is -.635 for a standard normal z.
+    to_scatter = _regress(terms, np.log(np.abs(deviations) + 1e-3) + 0.635, penalty=10 * _RIDGE)
+    scatter = np.exp(np.clip(terms @ to_scatter, np.log(_LEAST_SCATTER), 2))
+    return _Fit(
+        median, sd, to_parameters, to_features, to_scatter,
+        _whiten(standardised), _whiten(deviations / scatter),
+    )  # fmt: skip
+
+
+def _whiten(data: Array) -> Array:
+    """Return the map from data to uncorrelated components, by a shrunken covariance."""
+    from sklearn.covariance import ledoit_wolf
+
+    covariance, _ = ledoit_wolf(data)
+    values, vectors = np.linalg.eigh(covariance)
+    whitening: Array = vectors / np.sqrt(np.maximum(values, 1e-3))
+    return whitening
+
+
+def _with_constant(data: Array) -> Array:
+    return np.column_stack([np.ones(len(data)), data])
+
+
+def _cubic_terms(data: Array) -> Array:
+    """Return all products of up to three columns, centred on the middle of the prior."""
+    centred = 2 * data - 1
+    columns = [np.ones(len(data)), *centred.T]
+    for first, second in combinations_with_replacement(range(data.shape[1]), 2):
+        columns.append(centred[:, first] * centred[:, second])
+    columns += [column**3 for column in centred.T]
+    return np.column_stack(columns)
+
+
+def _regress(predictors: Array, target: Array, penalty: float = _RIDGE) -> Array:
+    """Return the weights of a ridge regression whose first predictor is the constant."""
+    penalties = np.full(predictors.shape[1], penalty)
+    penalties[0] = 0.0
+    weights: Array = np.linalg.solve(
+        predictors.T @ predictors + np.diag(penalties), predictors.T @ target
+    )
+    return weights
