@@ -11,6 +11,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
+from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
@@ -33,6 +34,7 @@ class AnalysisSettings:
     perturb: PerturbSettings = field(default_factory=PerturbSettings)
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
+    infer: InferSettings = field(default_factory=InferSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     # Digest of the pre-trained surrogates in use, because the results depend on them.
     prior_digest: str = ""
@@ -41,9 +43,11 @@ class AnalysisSettings:
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
+        inferred = (self.infer, self.brain) if self.infer.infer else ()
         shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
         return configuration_hash(
-            *whole_brain,
+            *(whole_brain or inferred[1:]),
+            *inferred[:1],
             *shrunk,
             self.coverage,
             self.denoise,

@@ -382,6 +382,34 @@ _ALL = (
         what="Activity of an isolated region of a whole-brain model, by its excitability",
     ),
     Output(
+        name="parameters", level=MODEL, suffix="parameters",
+        what="Posterior of the global parameters of a whole-brain model, one row per parameter",
+        method="Neural posterior estimation from features of the signals; the sidecar says whether "
+        "the subject lies inside what the model can produce. The file exists only with --infer.",
+    ),
+    Output(
+        name="posterior", level=MODEL, suffix="posterior",
+        what="Samples of the posterior of the parameters of a whole-brain model, one column per "
+        "parameter",
+    ),
+    Output(
+        name="predictedfc", level=MODEL,
+        what="Functional connectivity of a whole-brain model with parameters of the posterior",
+        measure="predictedfc", relation="functional connectivity of a whole-brain model",
+        units="arbitrary", bounds=_R, directed=False,
+        method="Mean Pearson correlation of simulations with parameters drawn from the posterior, "
+        "observed like the subject (posterior predictive). The file exists only with --infer.",
+        label="predicted FC",
+    ),
+    Output(
+        name="calibration", level=MODEL, suffix="calibration", below=SURROGATES,
+        what="Calibration of the posteriors of a whole-brain model on simulated subjects",
+    ),
+    Output(
+        name="ranks", level=MODEL, suffix="ranks", below=SURROGATES,
+        what="Ranks of the true parameters of simulated subjects in their posteriors",
+    ),
+    Output(
         name="responses", level=MODEL, suffix="responses", below=SURROGATES,
         what="Responses to perturbing several regions at once",
     ),

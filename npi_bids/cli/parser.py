@@ -22,6 +22,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
+from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import field_choices, help_text, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
@@ -327,6 +328,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "verdict": (VerdictSettings,),
     "group": (GroupSettings, SelectionSettings, ModelSettings, PermuteSettings),
     "whole-brain model (--surrogate wbm)": (BrainSettings,),
+    "parameters of a whole-brain model (--infer MODEL)": (InferSettings,),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
@@ -445,6 +447,7 @@ def parse(argv: Sequence[str]) -> Request:
         train=settings_by_class[TrainSettings],
         perturb=settings_by_class[PerturbSettings],
         brain=settings_by_class[BrainSettings],
+        infer=settings_by_class[InferSettings],
         prior=settings_by_class[PriorSettings],
         assess=AssessSettings(
             measures=settings_by_class[MeasureSettings], verdict=settings_by_class[VerdictSettings]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from npi_bids.inverse.priors import FLAT_VARIANCE
 from npi_bids.records import Array
 
+AnyFloat = NDArray[np.floating[Any]]
 LEVELS = (0.5, 0.8, 0.95)
 IDENTIFIED, WEAKLY, NOT_IDENTIFIED = "identified", "weakly identified", "not identified"
 # A parameter is identified if the SD of its posterior is less than half that of the prior, so that
 # contraction and R2 are above 3/4, and weakly identified if its variance is less than half.
 IDENTIFIED_FROM, WEAKLY_FROM = 0.75, 0.5
-_TARP_LEVELS = np.linspace(0, 1, 21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +63,18 @@ class Calibration:
         One for each parameter.
     ranks
         Shape (n_subjects, n_parameters); share of the samples below the truth.
-    tarp_levels, tarp_coverage
-        Credibility, and the share of held-out subjects whose truth lies inside regions of this
-        credibility around random points (TARP, Lemos et al. 2023).
+    tarp
+        Shape (n_subjects,); credibility of the region around a random point that just holds the
+        truth, which is uniform where posteriors are calibrated (TARP, Lemos et al. 2023).
     tarp_p
-        p of a Kolmogorov-Smirnov test of the two.
+        p of a Kolmogorov-Smirnov test of it against a uniform distribution.
     n_subjects
         Number of held-out simulated subjects.
     """
 
     parameters: tuple[ParameterCalibration, ...]
     ranks: Array
-    tarp_levels: Array
-    tarp_coverage: Array
+    tarp: Array
     tarp_p: float
     n_subjects: int
 
@@ -122,9 +123,8 @@ def calibrate(
             )
         )
     credibility = _tarp(truth, samples, np.random.default_rng(seed))
-    coverage = np.array([(credibility <= level).mean() for level in _TARP_LEVELS])
     tarp_p = float(kstest(credibility, "uniform").pvalue)
-    return Calibration(tuple(parameters), ranks, _TARP_LEVELS, coverage, tarp_p, len(truth))
+    return Calibration(tuple(parameters), ranks, credibility, tarp_p, len(truth))
 
 
 def judge_identification(contraction: float, r2: float) -> str:
@@ -146,7 +146,7 @@ def explained_variance(truth: Array, estimate: Array) -> float:
     return float(1 - np.mean((truth - estimate) ** 2) / truth.var())
 
 
-def find_best_fc(fc: Array, simulated_fc: Array, positions: Array) -> Array:
+def find_best_fc(fc: AnyFloat, simulated_fc: AnyFloat, positions: Array) -> Array:
     """Return the positions of the simulations whose FC correlates best with that of subjects.
 
     Parameters
@@ -162,10 +162,10 @@ def find_best_fc(fc: Array, simulated_fc: Array, positions: Array) -> Array:
     return best
 
 
-def correlate_rows(one: Array, other: Array) -> Array:
+def correlate_rows(one: AnyFloat, other: AnyFloat) -> Array:
     """Return Pearson's correlation of each row of one matrix with each of another."""
 
-    def unit(rows: Array) -> Array:
+    def unit(rows: AnyFloat) -> Array:
         centred = rows.astype(np.float32)
         centred -= centred.mean(axis=1, keepdims=True)
         length = np.linalg.norm(centred, axis=1, keepdims=True)

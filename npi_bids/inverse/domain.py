@@ -32,6 +32,7 @@ _N_FOLDS = 5
 _N_NEIGHBOURS = 30
 _RIDGE = 1.0  # penalty of the regressions on standardized features
 _LEAST_SCATTER = 0.05  # SD of a standardized feature that its prediction is at least given
+_COMPRESSED_FROM = 4.0  # SD beyond which a deviation counts by its logarithm
 _EXTREME = 3.0  # SD beyond which a feature is named
 _MOST_NAMED = 6
 
@@ -77,10 +78,11 @@ class _Fit:
 
     def standardise(self, features: Array) -> Array:
         """Return standardized features, with large deviations compressed."""
-        scaled: Array = (features - self.mean) / self.sd
-        return np.sign(scaled) * np.where(
-            np.abs(scaled) < 4, np.abs(scaled), 4 + np.log1p(np.abs(np.abs(scaled) - 4))
-        )
+        scaled = (features - self.mean) / self.sd
+        size = np.abs(scaled)
+        beyond = np.maximum(size - _COMPRESSED_FROM, 0)
+        compressed: Array = np.sign(scaled) * (size - beyond + np.log1p(beyond))
+        return compressed
 
     def coordinates(self, standardised: Array) -> Array:
         """Return rough estimates of the positions of the parameters."""
@@ -273,7 +275,7 @@ def _with_constant(data: Array) -> Array:
 def _cubic_terms(data: Array) -> Array:
     """Return all products of up to three columns, centred on the middle of the prior."""
     centred = 2 * data - 1
-    columns = [np.ones(len(data)), *centred.T]
+    columns: list[Array] = [np.ones(len(data)), *centred.T]
     for first, second in combinations_with_replacement(range(data.shape[1]), 2):
         columns.append(centred[:, first] * centred[:, second])
     columns += [column**3 for column in centred.T]
@@ -284,7 +286,5 @@ def _regress(predictors: Array, target: Array, penalty: float = _RIDGE) -> Array
     """Return the weights of a ridge regression whose first predictor is the constant."""
     penalties = np.full(predictors.shape[1], penalty)
     penalties[0] = 0.0
-    weights: Array = np.linalg.solve(
-        predictors.T @ predictors + np.diag(penalties), predictors.T @ target
-    )
-    return weights
+    moments: Array = predictors.T @ predictors + np.diag(penalties)
+    return np.asarray(np.linalg.solve(moments, predictors.T @ target), dtype=np.float64)

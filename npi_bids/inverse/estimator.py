@@ -284,7 +284,9 @@ class _NoTracker:
         """Do nothing."""
 
 
-def _train_flow(target: Array, features: Array, seed: int) -> tuple[dict[str, Array], float]:
+def _train_flow(
+    target: NDArray[np.float32], features: NDArray[np.float32], seed: int
+) -> tuple[dict[str, Array], float]:
     """Return the weights of one flow and its loss: minus the mean log density of the truth.
 
     The loss is that of all simulations; validation losses of flows with other simulations held

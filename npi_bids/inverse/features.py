@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.signal import hilbert
 from scipy.stats import skew
 
 from npi_bids.errors import SettingsError
-from npi_bids.inverse.observation import ObservedRun
+from npi_bids.inverse.observation import Index, ObservedRun
 from npi_bids.matrices import correlation
-from npi_bids.records import Array
+from npi_bids.records import Array, Mask
 
 _WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015)
 _BANDS = ((0.0, 0.02), (0.02, 0.04), (0.04, 0.06), (0.06, 0.1), (0.1, 0.15), (0.15, 0.25))  # Hz
@@ -34,7 +35,7 @@ FEATURES: Mapping[str, str] = {
     **{f"fc_q{q:02d}": f"{q} % quantile of FC over pairs of regions" for q in _QUANTILES},
     **{f"fc_eigenvalue{k}": f"eigenvalue {k} of FC, divided by the number of regions"
        for k in range(1, _N_EIGENVALUES + 1)},
-    "fc_dimension": "effective number of dimensions of FC (participation ratio of its eigenvalues)",
+    "fc_dimension": "participation ratio of the eigenvalues of FC, a number of dimensions",
     "fc_sc_r": "correlation of FC with the logarithm of structural connectivity",
     "fc_sc2_r": "correlation of FC with structural paths of two steps",
     "fc_sc_strong": "mean FC of the strongest 5 % of structural connections",
@@ -91,11 +92,11 @@ class Structure:
         Shape (n_regions, n_modes); leading eigenvectors of the symmetric part.
     """
 
-    pairs: tuple[Array, Array]
+    pairs: tuple[Index, Index]
     logarithm: Array
     two_steps: Array
-    strong: Array
-    weak: Array
+    strong: Mask
+    weak: Mask
     strength: Array
     modes: Array
 
@@ -185,7 +186,7 @@ def compute_section_features(
     rows = []
     for run, length, n_sections in zip(runs, lengths, per_run, strict=True):
         edges = np.linspace(0, length, n_sections + 1).astype(int)
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise(edges.tolist()):
             section = run.cut(first, last) if len(run.data) else run
             rows.append(_describe_section(section, structure, tr))
     return np.array(rows)
@@ -255,7 +256,7 @@ def _fc_dynamics(run: ObservedRun, structure: Structure, tr: float) -> Array:
     if len(windows) < 2:
         return np.zeros(0)
     disjoint = np.triu(np.abs(np.subtract.outer(used, used)) >= length)
-    correlations: Array = np.corrcoef(windows)[disjoint]
+    correlations: Array = correlation(np.array(windows).T)[disjoint]
     return correlations[np.isfinite(correlations)]
 
 
@@ -280,9 +281,9 @@ def _time_features(run: ObservedRun, strength: Array, tr: float) -> dict[str, fl
 
 
 def _spectral_features(series: Array, tr: float) -> dict[str, float]:
-    power = np.abs(np.fft.rfft(series, axis=0))[1:] ** 2
+    power: Array = np.abs(np.fft.rfft(series, axis=0)[1:]) ** 2
     power /= power.sum(axis=0)
-    frequency = np.fft.rfftfreq(len(series), tr)[1:, None]
+    frequency: Array = np.asarray(np.fft.rfftfreq(len(series), tr))[1:, None]
     centroid = (frequency * power).sum(axis=0)
     bandwidth = np.sqrt(((frequency - centroid) ** 2 * power).sum(axis=0))
     features = {
@@ -314,7 +315,7 @@ def _lagged_features(run: ObservedRun, strength: Array) -> dict[str, float]:
     }
 
 
-def _lagged_pairs(position: Array, lag: int) -> tuple[Array, Array]:
+def _lagged_pairs(position: Index, lag: int) -> tuple[Index, Index]:
     """Return the indices of kept samples that are ``lag`` samples apart."""
     later = np.searchsorted(position, position + lag)
     earlier = np.flatnonzero(later < len(position))
@@ -322,7 +323,7 @@ def _lagged_pairs(position: Array, lag: int) -> tuple[Array, Array]:
     return matched, later[matched]
 
 
-def _lagged_r(series: Array, position: Array) -> float:
+def _lagged_r(series: Array, position: Index) -> float:
     earlier, later = _lagged_pairs(position, 1)
     return _r(series[earlier], series[later])
 

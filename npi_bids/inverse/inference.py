@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,14 @@ from npi_bids.inverse.calibration import (
 from npi_bids.inverse.domain import OUTSIDE, Domain, Position, fit_domain
 from npi_bids.inverse.estimator import Ensemble, check_sbi, train_ensemble
 from npi_bids.inverse.features import compute_section_features, describe_structure
-from npi_bids.inverse.observation import ObservedRun
+from npi_bids.inverse.observation import (
+    FEWEST_SAMPLES,
+    Filters,
+    ObservationModel,
+    ObservedRun,
+    make_protocol,
+    read_subject,
+)
 from npi_bids.inverse.priors import FLAT_VARIANCE, Prior
 from npi_bids.inverse.settings import InferSettings
 from npi_bids.inverse.simulations import (
@@ -40,8 +48,11 @@ from npi_bids.inverse.simulations import (
     usable_features,
 )
 from npi_bids.matrices import pearson
-from npi_bids.records import Array
+from npi_bids.records import Array, Mask, RegionSeries
 from npi_bids.surrogates.storage import read_tensors, write_tensors
+from npi_bids.surrogates.windows import shared_regions
+from npi_bids.whole_brain.inference import load_connectome
+from npi_bids.whole_brain.settings import BrainSettings
 
 _logger = logging.getLogger(__name__)
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
@@ -88,8 +99,7 @@ class TrainedInference:
     @property
     def used_features(self) -> tuple[str, ...]:
         """Names of the features that are used."""
-        names = self.experiment.feature_names
-        return tuple(name for name, used in zip(names, self.usable, strict=True) if used)
+        return _names_of(self.experiment, self.usable)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +165,94 @@ class SubjectPosterior:
         return tuple(bool(value) for value in overlap)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cleaning:
+    """How the signals of a subject were cleaned.
+
+    Attributes
+    ----------
+    regressors
+        Shape (n_samples, n_regressors) for each run; confounds that were regressed out, without
+        the constant.
+    filters
+        Cut-offs of the filters.
+    """
+
+    regressors: tuple[Array, ...]
+    filters: Filters = field(default_factory=Filters)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectPlan:
+    """What is to be simulated for a subject, and its runs.
+
+    Attributes
+    ----------
+    experiment
+        What is simulated.
+    runs
+        The runs of the subject that are long enough.
+    covered
+        Shape (n_regions,); regions of the atlas that are in the model.
+    """
+
+    experiment: Experiment
+    runs: list[ObservedRun]
+    covered: Mask
+
+
+def plan_subject(
+    runs: Sequence[RegionSeries],
+    cleaning: Cleaning,
+    settings: InferSettings,
+    brain: BrainSettings,
+    seed: int,
+) -> SubjectPlan:
+    """Return what is to be simulated for a subject.
+
+    Parameters
+    ----------
+    runs
+        Cleaned series of one subject.
+    cleaning
+        How they were cleaned.
+    settings
+        Model and observation.
+    brain
+        Names the tables of structural connectivity.
+    seed
+        Seed of all random numbers.
+
+    Raises
+    ------
+    InputDataError
+        The structural connectivity is missing, or lacks a region.
+    NoUsableDataError
+        No run has enough samples.
+    """
+    shared, covered = shared_regions(runs)
+    connectome = load_connectome(brain, shared[0].labels)
+    long_enough = [
+        (run, regressors)
+        for run, regressors in zip(shared, cleaning.regressors, strict=True)
+        if run.keep.sum() >= FEWEST_SAMPLES
+    ]
+    if not long_enough:
+        raise NoUsableDataError(
+            f"No run has {FEWEST_SAMPLES} uncensored samples, which the features need."
+        )
+    tr = shared[0].tr
+    protocols = tuple(
+        make_protocol(run.keep, regressors, tr, cleaning.filters)
+        for run, regressors in long_enough
+    )
+    observation = ObservationModel(settings.observation, tr, protocols)
+    experiment = Experiment(
+        settings.infer, connectome.weights, observation, catch22=settings.catch22, seed=seed
+    )
+    return SubjectPlan(experiment, read_subject([run for run, _ in long_enough]), covered)
+
+
 def prepare_inference(
     experiment: Experiment,
     settings: InferSettings,
@@ -214,7 +312,7 @@ def prepare_inference(
             (training.positions, features[:, usable]),
             settings.n_members,
             experiment.seed + offset,
-            lambda part=part: on_progress(f"training {settings.n_members} flows ({part})"),
+            partial(on_progress, f"training {settings.n_members} flows ({part})"),
         )
         for part, features, offset in (
             ("whole", training.features, 0),
@@ -223,7 +321,7 @@ def prepare_inference(
     ]
     calibration = _calibrate(experiment, ensembles[0], training, held_out, usable)
     on_progress("calibrated on held-out subjects")
-    names = np.array(experiment.feature_names)[usable]
+    names = _names_of(experiment, usable)
     domain = fit_domain(names, training.positions, training.features[:, usable], training.sections)
     return TrainedInference(
         experiment, training, usable, ensembles[0], ensembles[1], calibration, domain
@@ -319,6 +417,11 @@ def summarise_posterior(posterior: SubjectPosterior) -> Mapping[str, list[object
         "prior_low": [parameter.low for parameter in parameters],
         "prior_high": [parameter.high for parameter in parameters],
     }
+
+
+def _names_of(experiment: Experiment, usable: NDArray[np.bool_]) -> tuple[str, ...]:
+    names = experiment.feature_names
+    return tuple(name for name, used in zip(names, usable, strict=True) if used)
 
 
 def _subject_features(trained: TrainedInference, runs: list[ObservedRun]) -> Array:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npi_bids.errors import NoUsableDataError, SettingsError
 from npi_bids.inverse.models import Batch
@@ -22,9 +23,11 @@ from npi_bids.inverse.priors import Parameter, Prior
 from npi_bids.records import Array, Mask, RegionSeries
 from npi_bids.simulate.haemodynamics import shift_regions
 
+Index = NDArray[np.int64]
+
 WHITE, REGIONAL = "white", "regional"
 OBSERVATIONS = (WHITE, REGIONAL)
-_FEWEST_SAMPLES = 40  # of a run; two estimates of FC need some
+FEWEST_SAMPLES = 40  # of a run; two estimates of FC need some
 
 _LEVEL = Parameter(
     "measurement_noise", "measurement noise", 0.0, 1.5, "SD of the signal",
@@ -74,7 +77,7 @@ class ObservedRun:
     """
 
     data: Array
-    position: Array
+    position: Index
 
     def cut(self, first: int, last: int) -> ObservedRun:
         """Return the samples at positions from ``first`` to before ``last``, scaled anew."""
@@ -82,7 +85,7 @@ class ObservedRun:
         return scale_run(self.data[inside], self.position[inside] - first)
 
 
-def scale_run(data: Array, position: Array) -> ObservedRun:
+def scale_run(data: Array, position: Index) -> ObservedRun:
     """Return a run with each region scaled to mean 0 and SD 1."""
     centred = data - data.mean(axis=0)
     spread = centred.std(axis=0)
@@ -139,10 +142,10 @@ def make_protocol(
     NoUsableDataError
         Fewer than 40 samples remain.
     """
-    if keep.sum() < _FEWEST_SAMPLES:
+    if keep.sum() < FEWEST_SAMPLES:
         raise NoUsableDataError(
             f"{int(keep.sum())} of {len(keep)} samples of a run are kept; the features of a run "
-            f"need at least {_FEWEST_SAMPLES}."
+            f"need at least {FEWEST_SAMPLES}."
         )
     filters = filters or Filters()
     if not regressors.shape[1] and filters == Filters():
@@ -251,7 +254,7 @@ class ObservationModel:
     def _draw_coloured(
         self, shape: tuple[int, ...], mean: Array, deviate: Array, rng: np.random.Generator
     ) -> Array:
-        """Draw noise of SD 1 with a regional autocorrelation at 2 s, as of a process of order 1."""
+        """Draw noise of SD 1 whose regions are processes of order 1, correlated over 2 s."""
         at_lag = np.clip(mean[:, None] + _COLOUR_SD * deviate, 0, _MOST_AUTOCORRELATED)
         at_lag = np.where(mean[:, None] > 0, at_lag, 0)
         return _autoregress(rng.standard_normal(shape), at_lag ** (self.tr / _LAG))

@@ -38,7 +38,7 @@ from npi_bids.matrices import correlation
 from npi_bids.records import Array
 
 _logger = logging.getLogger(__name__)
-_VERSION = 1  # of models, observation and features; part of the hash of the cache
+_VERSION = 2  # of models, observation and features; part of the hash of the cache
 _MOST_SIGNALS = 5000  # signals of a batch, which bound its memory
 _MOST_SIMULATIONS = 50  # of a batch
 _WORST_FAILURES = 0.5  # share of failed simulations above which nothing is inferred
@@ -209,7 +209,7 @@ def usable_features(simulations: Simulations) -> NDArray[np.bool_]:
 
 
 def _without_failures(simulations: Simulations) -> Simulations:
-    failed = np.isnan(simulations.features).all(axis=1)
+    failed = np.asarray(np.isnan(simulations.features).all(axis=1))
     if failed.mean() > _WORST_FAILURES:
         raise SurrogateError(
             f"{int(failed.sum())} of {len(failed)} simulations diverged or fell silent; check "

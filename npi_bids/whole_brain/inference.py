@@ -164,7 +164,7 @@ def load_connectome(brain: BrainSettings, labels: Sequence[str]) -> Connectome:
     """
     if not brain.sc:
         raise InputDataError(
-            "--surrogate wbm needs structural connectivity: --sc PATH, a TSV of [source, target] "
+            "A whole-brain model needs structural connectivity: --sc PATH, a TSV of [source, target] "
             "whose rows and columns carry the names of the atlas's regions."
         )
     connectome = read_connectome(
