@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -146,6 +147,10 @@ def read_real(trained: TrainedInference, settings: InferSettings) -> None:
             )
 
 
+def _print_progress(started: float, line: str) -> None:
+    print(f"{time.monotonic() - started:.0f} s: {line}", file=sys.stderr)
+
+
 def main() -> int:
     """Run the benchmark."""
     quick = "--quick" in sys.argv
@@ -156,10 +161,10 @@ def main() -> int:
     requested = [name for name in ("white", "regional") if name in sys.argv] or ["white"]
     for observation in requested:
         started = time.monotonic()
+        begin = partial(_print_progress, started)
         trained = prepare_inference(
             make_experiment(observation), size.settings, _CACHE,
-            on_progress=lambda line: print(f"{time.monotonic() - started:.0f} s: {line}",
-                                           file=sys.stderr),
+            on_progress=begin,
         )  # fmt: skip
         print(f"{observation}: prepared in {time.monotonic() - started:.0f} s, losses "
               f"{np.round(trained.ensemble.losses, 2).tolist()}", flush=True)  # fmt: skip

@@ -12,10 +12,10 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import AnalysisSettings
 from npi_bids.bids.outputs import output_path
+from npi_bids.interfaces.base import WORKFLOW
 from npi_bids.interfaces.pretrain import PretrainGroup
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.storage import PretrainedLinks
-from npi_bids.workflows.participant import WORKFLOW
 from npi_bids.workflows.subject import Task, connect_runs
 
 

@@ -277,8 +277,8 @@ class RunCleaning:
         table = read_numbers(self.design)
         if len(table) != n_samples:
             raise InputDataError(
-                f"<{self.design}> has {len(table)} rows; expected {n_samples}, one for each sample "
-                "of the series."
+                f"<{self.design}> has {len(table)} rows; expected {n_samples}, one for each "
+                "sample of the series."
             )
         regressors: Array = table.drop(columns="constant", errors="ignore").to_numpy(np.float64)
         return regressors

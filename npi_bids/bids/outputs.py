@@ -384,8 +384,9 @@ _ALL = (
     Output(
         name="parameters", level=MODEL, suffix="parameters",
         what="Posterior of the global parameters of a whole-brain model, one row per parameter",
-        method="Neural posterior estimation from features of the signals; the sidecar says whether "
-        "the subject lies inside what the model can produce. The file exists only with --infer.",
+        method="Neural posterior estimation from features of the signals; the sidecar says "
+        "whether the subject lies inside what the model can produce. The file exists only with "
+        "--infer.",
     ),
     Output(
         name="posterior", level=MODEL, suffix="posterior",

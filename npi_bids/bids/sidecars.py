@@ -442,7 +442,7 @@ class SeriesSummary(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PosteriorFields(Record):
-    """How the posterior of the parameters of a whole-brain model was inferred, and its validity."""
+    """How the posterior of the parameters of a whole-brain model was inferred."""
 
     model: str = entry("Whole-brain model.")
     model_description: str = entry("The model in words, with its source.", default="")

@@ -14,7 +14,13 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from npi_bids.interfaces.base import NPIInterface, SubjectInputSpec, plain, set_up_worker_logging
+from npi_bids.interfaces.base import (
+    WORKFLOW,
+    NPIInterface,
+    SubjectInputSpec,
+    plain,
+    set_up_worker_logging,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -97,5 +103,5 @@ class InferParameters(NPIInterface):
 
 def _shared_cache(folder: Path) -> Path:
     """Return the folder of simulations, which all subjects of a workflow share."""
-    owner = next((p for p in folder.parents if p.name == "npi_bids_wf"), folder.parent)
+    owner = next((p for p in folder.parents if p.name == WORKFLOW), folder.parent)
     return owner / "inverse"

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import torch
 
 _logger = logging.getLogger(__name__)
-_BATCH_SIZE, _LEARNING_RATE, _MOST_EPOCHS = 100, 1e-3, 400
+_LEARNING_RATE, _MOST_EPOCHS = 1e-3, 400
+_STEPS_PER_EPOCH = 20  # about; small batches where there are few simulations
+_BATCH_SIZES = (20, 100)
 # A member is dropped if its loss is this much above that of the best (nats).
 _WORST_LOSS = 1.0
 # Kernel ridge regression: width of the kernel, candidate penalties, quantiles of each feature.
@@ -308,7 +310,7 @@ def _train_flow(
         truth, condition = torch.from_numpy(target), torch.from_numpy(features)
         trainer.append_simulations(truth, condition)
         flow = trainer.train(
-            training_batch_size=_BATCH_SIZE,
+            training_batch_size=int(np.clip(len(target) // _STEPS_PER_EPOCH, *_BATCH_SIZES)),
             learning_rate=_LEARNING_RATE,
             max_num_epochs=_MOST_EPOCHS,
         )

@@ -227,7 +227,7 @@ def _load_or_simulate(experiment: Experiment, folder: Path, number: int) -> Simu
     path = folder / f"batch_{number:05d}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return Simulations(*(stored[field.name] for field in fields(Simulations)))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
             _logger.warning("<%s> cannot be read and is simulated again", path)

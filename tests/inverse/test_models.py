@@ -79,5 +79,5 @@ def test_the_same_seed_gives_the_same_bits(model):
 
 
 def test_an_unknown_model_is_refused_by_name():
-    with pytest.raises(SettingsError, match="no model 'aln'.*hopf, rww"):
+    with pytest.raises(SettingsError, match=r"no model 'aln'.*hopf, rww"):
         find_model("aln")

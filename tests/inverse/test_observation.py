@@ -124,7 +124,7 @@ def test_a_silent_region_is_not_a_number():
 def test_too_few_samples_are_refused():
     keep = np.zeros(N_SAMPLES, bool)
     keep[:20] = True
-    with pytest.raises(NoUsableDataError, match="20 of 200 samples .* at least 40"):
+    with pytest.raises(NoUsableDataError, match=r"20 of 200 samples .* at least 40"):
         make_protocol(keep, NO_REGRESSORS, TR)
 
 
