@@ -60,7 +60,7 @@ SPELLS = {
 CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-ec"),
-    *("npi-export", "npi-perturb", "npi-simulate", "npi-validate"),
+    *("npi-export", "npi-infer", "npi-perturb", "npi-simulate", "npi-validate"),
 )
 
 

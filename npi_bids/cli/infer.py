@@ -78,7 +78,10 @@ def _run(args: Namespace) -> int:
     from npi_bids.inverse.estimator import check_sbi
     from npi_bids.inverse.inference import infer_subject, plan_subject, prepare_inference
     from npi_bids.inverse.saving import describe_inference, write_posterior
+    from npi_bids.io.tables import write_matrix
+    from npi_bids.records import ECResult
     from npi_bids.surrogates.training import threads
+    from npi_bids.surrogates.windows import expand_to_atlas
     from npi_bids.whole_brain.settings import BrainSettings
 
     settings = _read_settings(args)
@@ -97,6 +100,8 @@ def _run(args: Namespace) -> int:
         labels=runs[0].labels, covered=plan.covered, sc=Path(args.sc).name,
     )  # fmt: skip
     fields = describe_inference(posterior, trained, Path(args.sc).name)
+    fc = ECResult(expand_to_atlas(posterior.fc, plan.covered), runs[0].labels)
+    write_matrix(fc, args.out / "pearsoncorrelation.tsv")
     _write_sidecars_and_figures(args.out, fields)
     sys.stdout.write(describe_posterior(posterior))
     sys.stdout.write(f"Written: {args.out}\n")
@@ -124,7 +129,8 @@ def _read_runs(args: Namespace) -> tuple[list[RegionSeries], Cleaning]:
 
     known = [read_cleaning(path) for path in args.series]
     periods = {args.tr} if args.tr is not None else {run.tr for run in known}
-    if None in periods:
+    tr = next(iter(periods))
+    if tr is None or None in periods:
         raise SettingsError(
             "The sampling period is not known: there is no sidecar beside the series; give --tr."
         )
@@ -133,7 +139,7 @@ def _read_runs(args: Namespace) -> tuple[list[RegionSeries], Cleaning]:
             "The runs differ in their sampling period or filters; expected runs that were "
             "acquired and cleaned alike."
         )
-    runs = [read_series(path, periods.copy().pop()) for path in args.series]
+    runs = [read_series(path, tr) for path in args.series]
     runs = [
         with_regions_of(runs[0], run, path) for run, path in zip(runs, args.series, strict=True)
     ]

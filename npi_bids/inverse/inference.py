@@ -52,12 +52,11 @@ from npi_bids.records import Array, Mask, RegionSeries
 from npi_bids.surrogates.storage import read_tensors, write_tensors
 from npi_bids.surrogates.windows import shared_regions
 from npi_bids.whole_brain.inference import load_connectome
-from npi_bids.whole_brain.settings import BrainSettings
+from npi_bids.whole_brain.settings import CLOSE_FC, BrainSettings
 
 _logger = logging.getLogger(__name__)
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 HALF_LEVEL = 0.8  # of the intervals of the halves that are compared
-CLOSE_FC = 0.02  # r of FC below the best within which parameters count as fitting alike
 _N_CALIBRATION = 400  # samples of each held-out subject
 _N_PREDICTED = 20  # simulations of the posterior predictive FC
 _RIDGE_PENALTIES = np.logspace(-2, 4, 13)

@@ -232,8 +232,8 @@ def _load_or_simulate(experiment: Experiment, folder: Path, number: int) -> Simu
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
             _logger.warning("<%s> cannot be read and is simulated again", path)
     batch = _simulate_batch(experiment, number)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{f.name: getattr(batch, f.name) for f in fields(batch)})
+    with replacing(path) as temporary, temporary.open("wb") as unfinished:
+        np.savez(unfinished, **{f.name: getattr(batch, f.name) for f in fields(batch)})
     return batch
 
 

@@ -101,7 +101,11 @@ def draw_corner(samples: pd.DataFrame, table: pd.DataFrame) -> str:
             if column > row:
                 panel.set_axis_off()
             elif column == row:
-                panel.hist(samples[names[row]], np.linspace(*limits[row], _N_BINS), color=BLUE)
+                panel.hist(
+                    samples[names[row]],
+                    np.linspace(limits[row, 0], limits[row, 1], _N_BINS).tolist(),
+                    color=BLUE,
+                )
                 panel.axvline(best[row], color=ORANGE, linewidth=1)
                 panel.set(xlim=limits[row], yticks=[])
             else:
@@ -146,7 +150,7 @@ def draw_calibration(calibration: pd.DataFrame, ranks: pd.DataFrame) -> str:
     left.set(xlabel="interval (%)", ylabel="truth inside (%)")
     left.legend(fontsize=6, frameon=False)
     n_bins = max(2, min(10, len(ranks) // _FEWEST_PER_BIN))
-    middle.hist(ranks[names].to_numpy(), np.linspace(0, 1, n_bins + 1), histtype="step")
+    middle.hist(ranks[names].to_numpy(), np.linspace(0, 1, n_bins + 1).tolist(), histtype="step")
     expected, spread = len(ranks) / n_bins, np.sqrt(len(ranks) / n_bins * (1 - 1 / n_bins))
     middle.axhspan(expected - 2 * spread, expected + 2 * spread, color=GREY, alpha=0.3)
     middle.set(xlabel="rank of the truth", ylabel="simulated subjects")
