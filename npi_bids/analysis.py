@@ -39,6 +39,13 @@ class AnalysisSettings:
     # Digest of the pre-trained surrogates in use, because the results depend on them.
     prior_digest: str = ""
 
+    def __post_init__(self) -> None:
+        if self.infer.infer and not self.brain.sc:
+            raise SettingsError(
+                f"--infer {self.infer.infer} needs structural connectivity: --sc PATH, a TSV of "
+                "[source, target] whose rows and columns carry the names of the atlas's regions."
+            )
+
     @property
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""

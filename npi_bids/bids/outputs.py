@@ -522,6 +522,8 @@ _ALL = (
             ("shrinkage", "Share of each subject's shrunken map (meas-npiblup) that is its own"),
             ("components",
              "One row per connection of every network of connections above the threshold"),
+            ("parametertests",
+             "Mean of each parameter of a whole-brain model over subjects, and tests of it"),
         )
     ),
 )  # fmt: skip
