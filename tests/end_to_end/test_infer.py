@@ -50,7 +50,7 @@ def test_parameters_are_inferred_beside_the_map(tiny, npi_bids, tmp_path, sc):
     for text in ("Posterior of the parameters", "Posterior predictive FC", "halves agree",
                  "Calibration on simulated subjects"):  # fmt: skip
         assert text in page
-    group = read_table(next((root / "derivatives" / "statistics").rglob("*_parameters.tsv")))
+    group = read_table(next((root / "derivatives" / "statistics").rglob("*_parametertests.tsv")))
     coupling = group[group["parameter"] == "coupling"].iloc[0]
     assert coupling["n"] + coupling["n_outside"] == 3
     validate(root)
