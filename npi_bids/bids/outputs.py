@@ -7,8 +7,9 @@ derived from :data:`CATALOGUE`.
 ``timeseries`` (BEP012) and ``relmat`` (BEP017) are drafts of the BIDS standard; when they change,
 only this file has to change. Coverage is a table of regions, which the standard calls
 ``dseg.tsv``; the outliers and the design matrix are time courses, which the draft calls
-``timeseries.tsv``. BIDS has no name for fitted surrogates and for the long tables of a group; they
-are stored in separate folders below ``derivatives/``, whose content the standard does not govern.
+``timeseries.tsv``. BIDS has no name for fitted surrogates, for parameters of models and for the
+long tables of a group; they are stored in separate folders below ``derivatives/``, whose content
+the standard does not govern.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ENTITY_ORDER = (
     *("chunk", "space", "hemi", "atlas", "seg", "scale", "res", "den", "label", "meas", "desc"),
 )
 SURROGATES = "derivatives/surrogates"
+POSTERIORS = "derivatives/posteriors"
 STATISTICS = "derivatives/statistics"
 PRETRAINED = "derivatives/pretrained"
 WITHIN_GROUP = ("sub", "ses", "run")  # entities that differ within a group
@@ -382,14 +384,14 @@ _ALL = (
         what="Activity of an isolated region of a whole-brain model, by its excitability",
     ),
     Output(
-        name="parameters", level=MODEL, suffix="parameters",
+        name="parameters", level=MODEL, suffix="parameters", below=POSTERIORS,
         what="Posterior of the global parameters of a whole-brain model, one row per parameter",
         method="Neural posterior estimation from features of the signals; the sidecar says "
         "whether the subject lies inside what the model can produce. The file exists only with "
         "--infer.",
     ),
     Output(
-        name="posterior", level=MODEL, suffix="posterior",
+        name="posterior", level=MODEL, suffix="posterior", below=POSTERIORS,
         what="Samples of the posterior of the parameters of a whole-brain model, one column per "
         "parameter",
     ),
@@ -403,11 +405,11 @@ _ALL = (
         label="predicted FC",
     ),
     Output(
-        name="calibration", level=MODEL, suffix="calibration", below=SURROGATES,
+        name="calibration", level=MODEL, suffix="calibration", below=POSTERIORS,
         what="Calibration of the posteriors of a whole-brain model on simulated subjects",
     ),
     Output(
-        name="ranks", level=MODEL, suffix="ranks", below=SURROGATES,
+        name="ranks", level=MODEL, suffix="ranks", below=POSTERIORS,
         what="Ranks of the true parameters of simulated subjects in their posteriors",
     ),
     Output(

@@ -35,14 +35,15 @@ def test_parameters_are_inferred_beside_the_map(tiny, npi_bids, tmp_path, sc):
     assert code == 0, out + err
     root = tmp_path / "out"
     folder = root / "sub-01" / "func"
-    path = next(folder.glob("*_parameters.tsv"))
+    beside = root / "derivatives" / "posteriors" / "sub-01" / "func"
+    path = next(beside.glob("*_parameters.tsv"))
     table = read_table(path)
     assert list(table["name"])[:4] == ["coupling", "bifurcation", "noise", "frequency"]
     assert (table["q025"] < table["q975"]).all()
     sidecar = json.loads(path.with_suffix(".json").read_text())
     assert sidecar["StructuralConnectivity"] == "sc.tsv"
     assert len(sidecar["Sources"]) == 2
-    assert len(read_table(next(folder.glob("*_posterior.tsv")))) == 200
+    assert len(read_table(next(beside.glob("*_posterior.tsv")))) == 200
     predicted = read_matrix(next(folder.glob("*_meas-predictedfc_*_relmat.tsv")))
     assert np.isnan(predicted.matrix[predicted.labels.index("E")]).all()  # not covered
     assert np.isfinite(predicted.matrix[0, 1])
