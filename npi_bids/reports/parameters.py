@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from npi_bids.bids.derivatives import Model
 from npi_bids.bids.sidecars import PosteriorFields
+from npi_bids.group.tables import table_cells
 from npi_bids.io.tables import read_table
 from npi_bids.reports.components import SortedTable, number
-from npi_bids.wording import join_items
+from npi_bids.wording import count_noun, join_items
 
-_INSIDE, _NOT_IDENTIFIED = "inside", "not identified"
+if TYPE_CHECKING:
+    import pandas as pd
+
+INSIDE, _NOT_IDENTIFIED = "inside", "not identified"
 
 
 def read_position(model: Model) -> PosteriorFields | None:
@@ -20,7 +26,7 @@ def read_position(model: Model) -> PosteriorFields | None:
 def warn_of_position(model: Model) -> tuple[str, ...]:
     """Warn of a subject whose posterior is not to be read; empty for all others."""
     fields = read_position(model)
-    if fields is None or fields.position == _INSIDE:
+    if fields is None or fields.position == INSIDE:
         return ()
     features = list(fields.extreme_features)
     differing = f" It differs most in {join_items(features)}." if features else ""
@@ -29,6 +35,34 @@ def warn_of_position(model: Model) -> tuple[str, ...]:
         f"can produce (p = {number(fields.position_p)}; at most 4 % of simulated subjects are as "
         f"far).{differing}",
     )
+
+
+def tabulate_group_parameters(table: pd.DataFrame, name: str) -> SortedTable:
+    """Return the table of the parameters of a group, and of the tests of them.
+
+    Parameters
+    ----------
+    table
+        The long table of the group.
+    name
+        Name of the table on the page.
+    """
+    columns = ("parameter", "contrast", "n", "n_identified", "effect", "lower", "upper",
+               "sd_between", "p")  # fmt: skip
+    n_outside = int(table["n_outside"].max())
+    left_out = (
+        f" {count_noun(n_outside, 'subject')} outside what the model can produce "
+        f"{'is' if n_outside == 1 else 'are'} left out."
+        if n_outside
+        else ""
+    )
+    caption = (
+        "Means over subjects and tests, each subject with the uncertainty of its posterior; "
+        "n_identified: subjects in which the parameter is identified, at least weakly. The others "
+        f"pull effects towards 0.{left_out}"
+    )
+    return SortedTable(name, "Parameters of the whole-brain model", columns,
+                       table_cells(table, columns), caption=caption)  # fmt: skip
 
 
 def tabulate_parameters(model: Model, name: str) -> tuple[SortedTable, ...]:

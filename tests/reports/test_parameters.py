@@ -11,7 +11,11 @@ from npi_bids.bids.sidecars import Links, PosteriorFields, posterior_sidecar
 from npi_bids.io.tables import write_matrix, write_table
 from npi_bids.records import ECResult
 from npi_bids.reports.figures_posterior import draw_posterior_figures
-from npi_bids.reports.parameters import tabulate_parameters, warn_of_position
+from npi_bids.reports.parameters import (
+    tabulate_group_parameters,
+    tabulate_parameters,
+    warn_of_position,
+)
 from npi_bids.reports.subject_figures import describe_spread
 
 FIELDS = PosteriorFields(
@@ -21,9 +25,7 @@ FIELDS = PosteriorFields(
     number_held_out=40, flows=2, flows_dropped=0, tarp_p=0.3, features=("fc_mean",),
     simulation_hash="0", seed=0, software_versions={},
 )  # fmt: skip
-OUTSIDE = replace(
-    FIELDS, position="outside", position_p=0.005, extreme_features={"fc_mean": 5.0}
-)
+OUTSIDE = replace(FIELDS, position="outside", position_p=0.005, extreme_features={"fc_mean": 5.0})
 
 
 @pytest.fixture
@@ -73,6 +75,17 @@ def test_a_subject_outside_is_not_to_be_read(model):
     assert warning.startswith("Do not read the parameters of the hopf model")
     assert "fc_mean" in warning
     assert "not to be read" in draw_posterior_figures(model.path, OUTSIDE)[0].caption
+
+
+def test_the_group_counts_who_is_left_out():
+    table = pd.DataFrame({
+        "parameter": ["coupling"], "contrast": ["mean"], "n": [5], "n_outside": [2],
+        "n_identified": [4], "effect": [1.2345], "standard_error": [0.1], "lower": [1.0],
+        "upper": [1.4], "sd_between": [0.2], "statistic": [np.nan], "p": [np.nan],
+    })  # fmt: skip
+    shown = tabulate_group_parameters(table, "parameters-1")
+    assert "2 subjects outside what the model can produce are left out" in shown.caption
+    assert shown.rows == (("coupling", "mean", "5", "4", "1.23", "1", "1.4", "0.2", "n/a"),)
 
 
 def test_without_inference_there_is_nothing(tmp_path):
