@@ -68,7 +68,10 @@ class Prior:
         """
         low, high = self._bounds()
         scaled: Array = low + (high - low) * positions
-        return np.where(self._logarithmic(), np.exp(scaled), scaled)
+        values = np.where(self._logarithmic(), np.exp(scaled), scaled)
+        ends = np.array([[p.low, p.high] for p in self.parameters])
+        inside: Array = np.clip(values, ends[:, 0], ends[:, 1])  # rounding errors of exp
+        return inside
 
     def positions(self, values: Array) -> Array:
         """Return the positions of some values: the inverse of :meth:`values`."""
