@@ -122,7 +122,8 @@ def calibrate(
                 judge_identification(contraction, r2),
             )
         )
-    credibility = _tarp(truth, samples, np.random.default_rng(seed))
+    # Numpy's generators of seeds (s,) and (s, 0) are the same, and the latter drew the truth.
+    credibility = _tarp(truth, samples, np.random.default_rng([seed, 1, 1]))
     tarp_p = float(kstest(credibility, "uniform").pvalue)
     return Calibration(tuple(parameters), ranks, credibility, tarp_p, len(truth))
 

@@ -53,6 +53,14 @@ def test_biased_posteriors_fail():
     assert result.tarp_p < 0.01
 
 
+def test_random_points_are_independent_of_simulated_truths():
+    """Simulations draw their positions from the seed and the number of the batch."""
+    truth = np.random.default_rng([3, 0]).random((N_SUBJECTS, 2))
+    samples = truth + SD * np.random.default_rng(9).standard_normal((N_SAMPLES, *truth.shape))
+    points = PointEstimates(truth, truth)
+    assert (calibrate(("a", "b"), truth, samples, points, seed=3).tarp > 0).mean() > 0.9
+
+
 def test_the_prior_as_posterior_is_calibrated_and_not_identified():
     rng = np.random.default_rng(0)
     truth, samples = rng.random((N_SUBJECTS, 2)), rng.random((N_SAMPLES, N_SUBJECTS, 2))
