@@ -22,6 +22,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
+from npi_bids.inverse.estimator import Summaries, fit_summaries
 from npi_bids.records import Array
 
 INSIDE, OUTSIDE = "inside", "outside"
@@ -33,6 +34,7 @@ _N_NEIGHBOURS = 30
 _RIDGE = 1.0  # penalty of the regressions on standardized features
 _LEAST_SCATTER = 0.05  # SD of a standardized feature that its prediction is at least given
 _COMPRESSED_FROM = 4.0  # SD beyond which a deviation counts by its logarithm
+_POSITIONS = (-0.2, 1.2)  # between which estimated positions are cut off
 _EXTREME = 3.0  # SD beyond which a feature is named
 _MOST_NAMED = 6
 
@@ -70,7 +72,7 @@ class _Fit:
 
     mean: Array
     sd: Array
-    to_parameters: Array
+    summaries: Summaries
     to_features: Array
     to_scatter: Array
     whitening: Array
@@ -78,20 +80,16 @@ class _Fit:
 
     def standardise(self, features: Array) -> Array:
         """Return standardized features, with large deviations compressed."""
-        scaled = (features - self.mean) / self.sd
-        size = np.abs(scaled)
-        beyond = np.maximum(size - _COMPRESSED_FROM, 0)
-        compressed: Array = np.sign(scaled) * (size - beyond + np.log1p(beyond))
-        return compressed
+        return _standardise(features, self.mean, self.sd)
 
-    def coordinates(self, standardised: Array) -> Array:
-        """Return rough estimates of the positions of the parameters."""
-        rough: Array = np.clip(_with_constant(standardised) @ self.to_parameters, -0.2, 1.2)
-        return rough
+    def coordinates(self, features: Array) -> Array:
+        """Return estimates of the positions of the parameters."""
+        estimates: Array = np.clip(self.summaries.estimate(features), *_POSITIONS)
+        return estimates
 
-    def residuals(self, standardised: Array) -> Array:
+    def residuals(self, standardised: Array, coordinates: Array) -> Array:
         """Return deviations from the features at the estimated parameters, in SD."""
-        terms = _cubic_terms(self.coordinates(standardised))
+        terms = _cubic_terms(coordinates)
         scatter = np.exp(np.clip(terms @ self.to_scatter, np.log(_LEAST_SCATTER), 2))
         deviations: Array = (standardised - terms @ self.to_features) / scatter
         return deviations
@@ -119,10 +117,10 @@ class Domain:
             Shape (n_sections, n_section_features).
         """
         standardised = self.fit.standardise(features[None])
-        coordinates = self.fit.coordinates(standardised)
+        coordinates = self.fit.coordinates(features[None])
         nearest = _nearest(self.coordinates, coordinates[0], _N_NEIGHBOURS)
         observed = np.array([
-            *_distances(self.fit, standardised)[0],
+            *_distances(self.fit, standardised, coordinates)[0],
             classify_sections(sections, self.sections[nearest]),
         ])  # fmt: skip
         p = _p_values(observed[None], self.reference)[0].min()
@@ -133,11 +131,10 @@ class Domain:
             float(min(1.0, corrected)),
             dict(zip(STATISTICS, map(float, observed), strict=True)),
             dict(zip(STATISTICS, map(float, typical), strict=True)),
-            self._name_extremes(standardised, features),
+            self._name_extremes(features, self.fit.residuals(standardised, coordinates)[0]),
         )
 
-    def _name_extremes(self, standardised: Array, features: Array) -> dict[str, float]:
-        residuals = self.fit.residuals(standardised)[0]
+    def _name_extremes(self, features: Array, residuals: Array) -> dict[str, float]:
         raw = (features - self.fit.mean) / self.fit.sd
         furthest = np.where(np.abs(raw) > np.abs(residuals), raw, residuals)
         order = np.argsort(-np.abs(furthest))[:_MOST_NAMED]
@@ -166,16 +163,16 @@ def fit_domain(names: Sequence[str], positions: Array, features: Array, sections
         reference[left_out] = _measure(fit, features, sections, inside)[left_out]
     fit = _fit(positions, features)
     least_p = np.sort(_p_values(reference, reference).min(axis=1))
-    coordinates = fit.coordinates(fit.standardise(features))
+    coordinates = fit.coordinates(features)
     return Domain(tuple(names), fit, coordinates, sections, reference, least_p)
 
 
 def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.bool_]) -> Array:
     """Return the statistics of the simulations that are not inside; NaN for the others."""
     standardised = fit.standardise(features)
-    coordinates = fit.coordinates(standardised)
+    coordinates = fit.coordinates(features)
     values = np.full((len(features), len(STATISTICS)), np.nan)
-    values[:, :2] = _distances(fit, standardised)
+    values[:, :2] = _distances(fit, standardised, coordinates)
     used = np.flatnonzero(inside)
     for row in np.flatnonzero(~inside):
         nearest = used[_nearest(coordinates[used], coordinates[row], _N_NEIGHBOURS)]
@@ -183,9 +180,10 @@ def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.boo
     return values
 
 
-def _distances(fit: _Fit, standardised: Array) -> Array:
+def _distances(fit: _Fit, standardised: Array, coordinates: Array) -> Array:
     """Return the Mahalanobis distances of features and of residuals, shape (n, 2)."""
-    whitened = (standardised @ fit.whitening, fit.residuals(standardised) @ fit.residual_whitening)
+    residuals = fit.residuals(standardised, coordinates)
+    whitened = (standardised @ fit.whitening, residuals @ fit.residual_whitening)
     return np.column_stack([np.linalg.norm(part, axis=1) for part in whitened])
 
 
@@ -238,24 +236,28 @@ def _nearest(coordinates: Array, target: Array, n_nearest: int) -> NDArray[np.in
 
 def _fit(positions: Array, features: Array) -> _Fit:
     """Fit the regressions and covariances to simulations."""
-    median = np.median(features, axis=0)
-    sd = features.std(axis=0)
-    size = (features.shape[1], features.shape[1])
-    unfinished = _Fit(median, sd, np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(size),
-                      np.zeros(size))  # fmt: skip
-    standardised = unfinished.standardise(features)
-    to_parameters = _regress(_with_constant(standardised), positions)
-    rough = np.clip(_with_constant(standardised) @ to_parameters, -0.2, 1.2)
-    terms = _cubic_terms(rough)
+    median, sd = np.median(features, axis=0), features.std(axis=0)
+    standardised = _standardise(features, median, sd)
+    summaries, own = fit_summaries(positions, features)
+    # Each simulation is estimated without itself, as a subject is.
+    estimates = np.clip(summaries.read_estimates(own), *_POSITIONS)
+    terms = _cubic_terms(estimates)
     to_features = _regress(terms, standardised)
     deviations = standardised - terms @ to_features
     # The mean of the logarithm of |z| is -.635 for a standard normal z.
     to_scatter = _regress(terms, np.log(np.abs(deviations) + 1e-3) + 0.635, penalty=10 * _RIDGE)
     scatter = np.exp(np.clip(terms @ to_scatter, np.log(_LEAST_SCATTER), 2))
-    return _Fit(
-        median, sd, to_parameters, to_features, to_scatter,
-        _whiten(standardised), _whiten(deviations / scatter),
-    )  # fmt: skip
+    whitening = _whiten(standardised), _whiten(deviations / scatter)
+    return _Fit(median, sd, summaries, to_features, to_scatter, *whitening)
+
+
+def _standardise(features: Array, mean: Array, sd: Array) -> Array:
+    """Return standardized features, with large deviations compressed."""
+    scaled = (features - mean) / sd
+    size = np.abs(scaled)
+    beyond = np.maximum(size - _COMPRESSED_FROM, 0)
+    compressed: Array = np.sign(scaled) * (size - beyond + np.log1p(beyond))
+    return compressed
 
 
 def _whiten(data: Array) -> Array:
@@ -266,10 +268,6 @@ def _whiten(data: Array) -> Array:
     values, vectors = np.linalg.eigh(covariance)
     whitening: Array = vectors / np.sqrt(np.maximum(values, 1e-3))
     return whitening
-
-
-def _with_constant(data: Array) -> Array:
-    return np.column_stack([np.ones(len(data)), data])
 
 
 def _cubic_terms(data: Array) -> Array:

@@ -32,6 +32,7 @@ _STEPS_PER_EPOCH = 20  # about; small batches where there are few simulations
 _BATCH_SIZES = (20, 100)
 # A member is dropped if its loss is this much above that of the best (nats).
 _WORST_LOSS = 1.0
+_ESTIMATE_SCALE = 4.0  # of estimates, whose range is 1, beside normal scores
 # Kernel ridge regression: width of the kernel, candidate penalties, quantiles of each feature.
 _KERNEL, _N_KNOTS = 0.5, 401
 _PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -82,8 +83,17 @@ class Summaries:
     def apply(self, features: Array) -> NDArray[np.float32]:
         """Return the summaries of features of shape (n, n_features)."""
         scores = self.normal_scores(features)
-        estimates = _kernel(scores, self.support) @ self.weights
-        return _join_summaries(estimates, scores)
+        return _join_summaries(_kernel(scores, self.support) @ self.weights, scores)
+
+    def estimate(self, features: Array) -> Array:
+        """Return the estimated positions of features of shape (n, n_features)."""
+        return self.read_estimates(self.apply(features))
+
+    def read_estimates(self, summaries: NDArray[np.float32]) -> Array:
+        """Return the estimated positions in summaries."""
+        n_parameters = self.weights.shape[1]
+        estimates: Array = summaries[:, :n_parameters].astype(np.float64) / _ESTIMATE_SCALE + 0.5
+        return estimates
 
     def normal_scores(self, features: Array) -> Array:
         """Return the features as normal scores; those beyond all simulations get the largest."""
@@ -141,7 +151,9 @@ def _normal_scores(features: Array, knots: Array) -> Array:
 
 
 def _join_summaries(estimates: Array, scores: Array) -> NDArray[np.float32]:
-    joined: NDArray[np.float32] = np.column_stack([4 * estimates, 0.5 * scores]).astype(np.float32)
+    joined: NDArray[np.float32] = np.column_stack(
+        [_ESTIMATE_SCALE * estimates, 0.5 * scores]
+    ).astype(np.float32)
     return joined
 
 

@@ -201,10 +201,10 @@ def run_simulations(
 
 def usable_features(simulations: Simulations) -> NDArray[np.bool_]:
     """Return which features are defined for recordings of this length, and vary."""
-    with np.errstate(invalid="ignore"):
-        finite = np.isfinite(simulations.features).all(axis=0)
-        finite &= np.isfinite(simulations.half_features).all(axis=0)
-        usable: NDArray[np.bool_] = finite & (np.nanstd(simulations.features, axis=0) > 1e-9)
+    finite = np.isfinite(simulations.features).all(axis=0)
+    finite &= np.isfinite(simulations.half_features).all(axis=0)
+    # The SD of an undefined feature is NaN, which is not above 0.
+    usable: NDArray[np.bool_] = finite & (simulations.features.std(axis=0) > 1e-9)
     return usable
 
 
