@@ -28,7 +28,6 @@ from npi_bids.bids.sidecars import FittedModel, Links, ModelSidecar, RunSidecar,
 from npi_bids.bids.uris import regions_file, resolve_uri
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json
-from npi_bids.io.tables import read_numbers
 from npi_bids.records import Array
 
 DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
@@ -272,6 +271,8 @@ class RunCleaning:
         InputDataError
             The table has another number of samples.
         """
+        from npi_bids.io.tables import read_numbers
+
         if self.design is None:
             return np.zeros((n_samples, 0))
         table = read_numbers(self.design)

@@ -32,7 +32,7 @@ OUTSIDE_SHARE = 0.04
 _N_FOLDS = 5
 _N_NEIGHBOURS = 30
 _RIDGE = 1.0  # penalty of the regressions on standardized features
-_LEAST_SCATTER = 0.05  # SD of a standardized feature that its prediction is at least given
+_LEAST_SCATTER = 0.02  # SD of a normal score that its prediction is at least given
 _COMPRESSED_FROM = 4.0  # SD beyond which a deviation counts by its logarithm
 _POSITIONS = (-0.2, 1.2)  # between which estimated positions are cut off
 _EXTREME = 3.0  # SD beyond which a feature is named
@@ -87,11 +87,16 @@ class _Fit:
         estimates: Array = np.clip(self.summaries.estimate(features), *_POSITIONS)
         return estimates
 
-    def residuals(self, standardised: Array, coordinates: Array) -> Array:
-        """Return deviations from the features at the estimated parameters, in SD."""
+    def residuals(self, features: Array, coordinates: Array) -> Array:
+        """Return deviations from the features at the estimated parameters, in SD.
+
+        They are deviations of normal scores, which spread features where simulations are dense:
+        weak FC differs little between simulations, and strong FC much.
+        """
         terms = _cubic_terms(coordinates)
         scatter = np.exp(np.clip(terms @ self.to_scatter, np.log(_LEAST_SCATTER), 2))
-        deviations: Array = (standardised - terms @ self.to_features) / scatter
+        scores = self.summaries.normal_scores(features)
+        deviations: Array = (scores - terms @ self.to_features) / scatter
         return deviations
 
 
@@ -116,11 +121,10 @@ class Domain:
         sections
             Shape (n_sections, n_section_features).
         """
-        standardised = self.fit.standardise(features[None])
         coordinates = self.fit.coordinates(features[None])
         nearest = _nearest(self.coordinates, coordinates[0], _N_NEIGHBOURS)
         observed = np.array([
-            *_distances(self.fit, standardised, coordinates)[0],
+            *_distances(self.fit, features[None], coordinates)[0],
             classify_sections(sections, self.sections[nearest]),
         ])  # fmt: skip
         p = _p_values(observed[None], self.reference)[0].min()
@@ -131,7 +135,7 @@ class Domain:
             float(min(1.0, corrected)),
             dict(zip(STATISTICS, map(float, observed), strict=True)),
             dict(zip(STATISTICS, map(float, typical), strict=True)),
-            self._name_extremes(features, self.fit.residuals(standardised, coordinates)[0]),
+            self._name_extremes(features, self.fit.residuals(features[None], coordinates)[0]),
         )
 
     def _name_extremes(self, features: Array, residuals: Array) -> dict[str, float]:
@@ -169,10 +173,9 @@ def fit_domain(names: Sequence[str], positions: Array, features: Array, sections
 
 def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.bool_]) -> Array:
     """Return the statistics of the simulations that are not inside; NaN for the others."""
-    standardised = fit.standardise(features)
     coordinates = fit.coordinates(features)
     values = np.full((len(features), len(STATISTICS)), np.nan)
-    values[:, :2] = _distances(fit, standardised, coordinates)
+    values[:, :2] = _distances(fit, features, coordinates)
     used = np.flatnonzero(inside)
     for row in np.flatnonzero(~inside):
         nearest = used[_nearest(coordinates[used], coordinates[row], _N_NEIGHBOURS)]
@@ -180,10 +183,10 @@ def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.boo
     return values
 
 
-def _distances(fit: _Fit, standardised: Array, coordinates: Array) -> Array:
+def _distances(fit: _Fit, features: Array, coordinates: Array) -> Array:
     """Return the Mahalanobis distances of features and of residuals, shape (n, 2)."""
-    residuals = fit.residuals(standardised, coordinates)
-    whitened = (standardised @ fit.whitening, residuals @ fit.residual_whitening)
+    residuals = fit.residuals(features, coordinates)
+    whitened = (fit.standardise(features) @ fit.whitening, residuals @ fit.residual_whitening)
     return np.column_stack([np.linalg.norm(part, axis=1) for part in whitened])
 
 
@@ -242,8 +245,8 @@ def _fit(positions: Array, features: Array) -> _Fit:
     # Each simulation is estimated without itself, as a subject is.
     estimates = np.clip(summaries.read_estimates(own), *_POSITIONS)
     terms = _cubic_terms(estimates)
-    to_features = _regress(terms, standardised)
-    deviations = standardised - terms @ to_features
+    to_features = _regress(terms, summaries.support)
+    deviations = summaries.support - terms @ to_features
     # The mean of the logarithm of |z| is -.635 for a standard normal z.
     to_scatter = _regress(terms, np.log(np.abs(deviations) + 1e-3) + 0.635, penalty=10 * _RIDGE)
     scatter = np.exp(np.clip(terms @ to_scatter, np.log(_LEAST_SCATTER), 2))
