@@ -46,7 +46,7 @@ tables: venv
 	$(BIN)/python docs/tables.py
 
 bench: venv
-	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades; do \
+	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:

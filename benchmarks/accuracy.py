@@ -2,9 +2,10 @@
 
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
-Sections: released fresh strong sizes wbm graphs netsim real observation rivals. ``--slow`` adds
-Granger causality and PCMCI where statsmodels and tigramite are installed; ``rivals`` compares NPI
-with Granger causality, PCMCI, rDCM and partial correlation on every system, and needs neither.
+Sections: released fresh strong sizes wbm graphs netsim real observation delaymaps rivals.
+``--slow`` adds Granger causality and PCMCI where statsmodels and tigramite are installed;
+``rivals`` compares NPI with Granger causality, PCMCI, rDCM and partial correlation on every
+system, and needs neither.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from functools import partial
 import numpy as np
 
 from benchmarks.methods import Method, methods, rivals
-from benchmarks.observation import CONDITIONS, METHODS, Condition, compare, draw
+from benchmarks.observation import (
+    CONDITIONS,
+    MAP_CONDITIONS,
+    MAPS,
+    METHODS,
+    SEEDS,
+    Condition,
+    compare,
+    compare_maps,
+    draw,
+)
 from benchmarks.systems import (
     System,
     as_runs,
@@ -218,6 +229,18 @@ def observation_models(bench: Bench) -> None:
     show("20 regions under various observation models, means of four networks", columns, rows)
 
 
+def delay_maps(bench: Bench) -> None:
+    """Compare maps with right, noisy and wrong prior knowledge of the delays of regions."""
+    conditions = MAP_CONDITIONS[1:2] if bench.quick else MAP_CONDITIONS
+    rows = {}
+    for name, scores in compare_maps(conditions, SEEDS):
+        rows[name] = [scores[known][part] for known in MAPS for part in ("all", "antisymmetric")]
+        bench.results[name] = scores
+        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
+    columns = [f"{known}{part}" for known in MAPS for part in ("", ", anti")]
+    show("20 regions with what is known of their delays, means of four networks", columns, rows)
+
+
 def compare_rivals(bench: Bench) -> None:
     """Compare NPI with other methods on every system, in one table.
 
@@ -312,6 +335,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "netsim": net_sim,
     "real": real,
     "observation": observation_models,
+    "delaymaps": delay_maps,
     "rivals": compare_rivals,
 }
 

@@ -1,6 +1,7 @@
 """Grades of realistic designs: which grade scans of some length get, and what they reach.
 
 usage: python -m benchmarks.grades [--regions N ...] [--minutes M ...] [--n-seeds N]
+                                   [--n-procs P] [--device NAME]
 
 Simulated RNN and Ornstein-Uhlenbeck systems with measurement noise of half an SD, one run, with
 the default settings; seeds from 900.
@@ -9,7 +10,9 @@ the default settings; seeds from 900.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 
 import numpy as np
@@ -36,21 +39,27 @@ def main() -> int:
     parser.add_argument("--regions", type=int, nargs="+", default=[100, 400])
     parser.add_argument("--minutes", type=float, nargs="+", default=[6, 12, 30, 60])
     parser.add_argument("--n-seeds", type=int, default=1)
+    parser.add_argument("--n-procs", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     seeds = range(SEED, SEED + args.n_seeds)
     print("| " + " | ".join(COLUMNS) + " |")
+    designs = list(product(SYSTEMS, args.regions, TRS, args.minutes, seeds))
     rows = []
-    for system, n_regions, tr, minutes, seed in product(
-        SYSTEMS, args.regions, TRS, args.minutes, seeds
-    ):
-        rows.append(grade_design(system, n_regions, tr, minutes, seed))
-        texts = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in rows[-1])
-        print("| " + " | ".join(texts) + " |", flush=True)
+    with ProcessPoolExecutor(args.n_procs, multiprocessing.get_context("spawn")) as executor:
+        waiting = [executor.submit(grade_design, *design, args.device) for design in designs]
+        for future in as_completed(waiting):
+            rows.append(future.result())
+            texts = (f"{x:.2f}" if isinstance(x, float) else str(x) for x in rows[-1])
+            print("| " + " | ".join(texts) + " |", flush=True)
+    rows.sort()
     save("grades", {"columns": list(COLUMNS), "rows": [list(row) for row in rows]})
     return 0
 
 
-def grade_design(system: str, n_regions: int, tr: float, minutes: float, seed: int) -> Row:
+def grade_design(
+    system: str, n_regions: int, tr: float, minutes: float, seed: int, device: str = "cpu"
+) -> Row:
     """Simulate and infer one design; return its settings, accuracy and grades."""
     n_samples = round(minutes * 60 / tr)
     settings = SystemSettings(n_regions=n_regions, tr=tr, seed=seed)
@@ -60,7 +69,7 @@ def grade_design(system: str, n_regions: int, tr: float, minutes: float, seed: i
     with threads(1):
         result = ec_of_runs(
             as_runs(observed, simulation.labels),
-            train=TrainSettings(device="cpu"),
+            train=TrainSettings(device=device),
             perturb=PerturbSettings(),
         )
     matrix, truth, grades = result.measures["npi"].matrix, simulation.truth, result.grades

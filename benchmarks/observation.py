@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from npi_bids.matrices import antisymmetric, pearson, symmetric
 from npi_bids.records import Array, RegionSeries
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
 from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.delay_map import DelayMap
 
 N_REGIONS, N_SAMPLES = 20, 1600
 SEEDS = range(500, 504)  # those below 404 were looked at while the rules were made
@@ -26,6 +27,17 @@ METHODS = {
     "ridge VAR": {"surrogate": "var"},
     "rDCM": {"surrogate": "rdcm"},
 }
+# Prior knowledge of the delays: the true ones, with errors of half their spread, those of wrong
+# regions, and two covariates of which one is related to them.
+MAPS = ("no map", "true map", "map with errors", "covariates", "permuted map")
+MAP_CONDITIONS = (
+    "clean",
+    "delays 0.5 s, 400 samples",
+    "delays 1 s, 400 samples",
+    "delays 1 s",
+    "hierarchy",
+    "hierarchy, delays 1 s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +102,7 @@ CONDITIONS = {
     "delays 0.5 s, 400 samples": Condition(delay_sd=0.5, n_samples=400),
     "haemodynamic, TR 1, delays 1 s": Condition(haemodynamic=True, delay_sd=1.0),
     "haemodynamic, TR 1, dispersion 15 %": Condition(haemodynamic=True, dispersion=0.15),
+    "haemodynamic, TR 2, dispersion 15 %": Condition(haemodynamic=True, dispersion=0.15, tr=2.0),
     "haemodynamic, band-passed, delays 0.5 s": Condition(
         haemodynamic=True, band_pass=True, delay_sd=0.5
     ),
@@ -131,7 +144,7 @@ def draw(condition: Condition, seed: int) -> Drawn:
     sd = sampled_state.std(axis=0)
     truth = true_ec(RNNSystem(weights, tr=condition.tr), sampled_state[None], rng)
     delays = condition.delay_sd * rng.standard_normal(N_REGIONS)
-    signals = np.stack(list(_observe_regions(state, delays, condition, seed)), axis=1)
+    signals = np.stack(list(observe_regions(state, delays, condition, seed)), axis=1)
     signals = signals[first::step][: condition.n_samples]
     noise = 0.2 if condition.haemodynamic else condition.noise
     if noise:
@@ -146,10 +159,10 @@ def draw(condition: Condition, seed: int) -> Drawn:
     return Drawn(run, truth * sd[:, None] / sd, delays)
 
 
-def _observe_regions(
+def observe_regions(
     state: Array, delays: Array, condition: Condition, seed: int
 ) -> Iterator[Array]:
-    """Yield the signal of each region on the fine grid."""
+    """Yield the signal of each region on the fine grid of 0.1 s."""
     hz = np.fft.rfftfreq(2 * len(state), _FINE)
     time = np.arange(0, 40, _FINE)
     widths = 1 + condition.dispersion * np.random.default_rng([seed, 1]).standard_normal(N_REGIONS)
@@ -163,10 +176,12 @@ def _observe_regions(
         yield delayed[: len(state)]
 
 
-def score(drawn: Drawn, options: Mapping[str, str]) -> dict[str, float]:
+def score(
+    drawn: Drawn, options: Mapping[str, str], delay_map: DelayMap | None = None
+) -> dict[str, float]:
     """Infer the EC of a network; return its agreement with the truth and the chosen model."""
     train = TrainSettings(device="cpu", **options)
-    result = ec_of_runs([drawn.run], train=train, perturb=PerturbSettings())
+    result = ec_of_runs([drawn.run], train=train, perturb=PerturbSettings(), prior=delay_map)
     ec, truth = result.ec, drawn.truth
     off_diagonal = ~np.eye(len(truth), dtype=bool)
     coverage = np.nan  # networks have no interval in closed form
@@ -183,8 +198,62 @@ def score(drawn: Drawn, options: Mapping[str, str]) -> dict[str, float]:
         "gain": float(bool(choice and choice.gain)),
         "delays": float(delays is not None),
         "noise": choice.noise if choice else 0.0,
+        "map used": dict(result.log.details).get("delay_map_used", np.nan),
         "r of delays": np.nan if delays is None else np.corrcoef(delays[0], drawn.delays)[0, 1],
     }
+
+
+def known_delays(drawn: Drawn, name: str, seed: int) -> DelayMap | None:
+    """Return prior knowledge of the delays of a network.
+
+    Parameters
+    ----------
+    drawn
+        The network and its true delays.
+    name
+        One of :data:`MAPS`.
+    seed
+        Seed of the errors of the map, and of the order of permuted regions.
+    """
+    rng = np.random.default_rng([seed, 2])
+    zero = np.zeros(N_REGIONS)
+    no_covariates = np.zeros((N_REGIONS, 0))
+    if name == "no map":
+        return None
+    # Networks without delays get the map of other networks, which is wrong.
+    delays = drawn.delays if drawn.delays.any() else rng.standard_normal(N_REGIONS)
+    if name == "permuted map":
+        return DelayMap(rng.permutation(delays), zero, no_covariates)
+    noisy = delays + 0.5 * delays.std() * rng.standard_normal(N_REGIONS)
+    if name == "covariates":
+        covariates = np.stack([3 * noisy + 7, rng.standard_normal(N_REGIONS)], axis=1)
+        covariates = (covariates - covariates.mean(axis=0)) / covariates.std(axis=0)
+        return DelayMap(zero, zero, covariates, ("related", "unrelated"))
+    return DelayMap(noisy if name == "map with errors" else delays, zero, no_covariates)
+
+
+def compare_maps(
+    conditions: Sequence[str], seeds: range
+) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    """Yield for each condition the mean scores with each kind of prior knowledge of delays."""
+    for name in conditions:
+        drawn = {seed: draw(CONDITIONS[name], seed) for seed in seeds}
+        yield (
+            name,
+            {
+                known: _mean_scores(
+                    [
+                        score(network, {}, known_delays(network, known, seed))
+                        for seed, network in drawn.items()
+                    ]
+                )
+                for known in MAPS
+            },
+        )
+
+
+def _mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
+    return {key: _mean([row[key] for row in scores]) for key in scores[0]}
 
 
 def compare(
@@ -196,7 +265,7 @@ def compare(
         means = {}
         for method, options in METHODS.items():
             scores = [score(network, options) for network in drawn]
-            means[method] = {key: _mean([row[key] for row in scores]) for key in scores[0]}
+            means[method] = _mean_scores(scores)
         yield name, means
 
 

@@ -16,7 +16,7 @@ from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.families import WHOLE_BRAIN
-from npi_bids.surrogates.settings import PriorSettings
+from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
@@ -36,7 +36,8 @@ class AnalysisSettings:
     brain: BrainSettings = field(default_factory=BrainSettings)
     infer: InferSettings = field(default_factory=InferSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
-    # Digest of the pre-trained surrogates in use, because the results depend on them.
+    kinds: KindSettings = field(default_factory=KindSettings)
+    # Digest of the pre-trained surrogates and the map of delays in use, as results depend on them.
     prior_digest: str = ""
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class AnalysisSettings:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
         inferred = (self.infer, self.brain) if self.infer.infer else ()
-        shrunk = (self.prior, self.prior_digest) if self.prior.pretrained else ()
+        shrunk = (self.prior, self.prior_digest) if self.prior_digest else ()
         return configuration_hash(
             *(whole_brain or inferred[1:]),
             *inferred[:1],

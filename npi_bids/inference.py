@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.grades import grade
 from npi_bids.assessment.hazards import find_hazards
-from npi_bids.assessment.quality import Fit, assess_fit, split_half, split_oriented
+from npi_bids.assessment.quality import Fit, assess_fit, split_delays, split_half, split_oriented
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
 from npi_bids.connectivity.measures import (
@@ -51,6 +51,8 @@ from npi_bids.surrogates.base import (
     resolve,
 )
 from npi_bids.surrogates.between_subjects import own_share
+from npi_bids.surrogates.delay_map import DelayMap
+from npi_bids.surrogates.devices import fit_device, fits_on
 from npi_bids.surrogates.families import family, name_kind
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
@@ -59,6 +61,7 @@ from npi_bids.surrogates.lagged_evidence import direction_test
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
     describe_few_regions,
+    name_passband,
 )
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import threads, torch_threads
@@ -320,7 +323,7 @@ def ec_of_runs(
     perturb: PerturbSettings,
     assess: AssessSettings | None = None,
     regressors: Sequence[str] = (),
-    prior: GroupPrior | None = None,
+    prior: GroupPrior | DelayMap | None = None,
 ) -> SubjectEC:
     """Train one surrogate on all runs of a subject and perturb it in every observed state.
 
@@ -341,7 +344,8 @@ def ec_of_runs(
         Names of the regressors that were removed from the series, for warnings.
     prior
         Prior from a group, over all regions. Agreement of halves is then that of their deviations
-        from the group's map, since the map that they share is not informative.
+        from the group's map, since the map that they share is not informative. Or what is known of
+        the delays of regions, over all regions.
 
     Returns
     -------
@@ -370,13 +374,17 @@ def ec_of_runs(
     """
     trained = train_runs(runs, train=train, prior=prior)
     perturbed = perturb_model(runs, trained, perturb=perturb)
+    group = prior if isinstance(prior, GroupPrior) else None
     return assess_model(
-        runs, trained, perturbed, assess=assess, regressors=regressors, prior=prior
+        runs, trained, perturbed, assess=assess, regressors=regressors, prior=group
     )
 
 
 def train_runs(
-    runs: Sequence[RegionSeries], *, train: TrainSettings, prior: GroupPrior | None = None
+    runs: Sequence[RegionSeries],
+    *,
+    train: TrainSettings,
+    prior: GroupPrior | DelayMap | None = None,
 ) -> TrainedModel:
     """Train one surrogate on all runs of a subject.
 
@@ -388,7 +396,8 @@ def train_runs(
         Training settings.
     prior
         Prior from a group, over all regions of the atlas. The surrogate that predicts held-out
-        windows is shrunk towards the group without the subject.
+        windows is shrunk towards the group without the subject. Or what is known of the delays of
+        regions.
 
     Raises
     ------
@@ -400,17 +409,18 @@ def train_runs(
         If training diverges.
     """
     settings = resolve(train)
-    with _threads_for(runs):
+    with _resources_for(runs, settings):
         _, covered, windows = _prepare(runs, settings)
         prior = prior and prior.take(covered)
+        group = prior if isinstance(prior, GroupPrior) else None
         train_windows, valid_windows = split_windows(windows, settings.train_fraction)
         checked, log = fit_surrogate(
-            train_windows, valid_windows, settings, prior=prior and prior.for_prediction
+            train_windows, valid_windows, settings, prior=group.for_prediction if group else prior
         )
         surrogate = checked
-        if settings.refit or (prior and prior.without_subject):
+        if settings.refit or (group and group.without_subject):
             used, no_windows = windows if settings.refit else train_windows, windows.take(slice(0))
-            surrogate, _ = fit_surrogate(used, no_windows, settings, checked, prior)
+            surrogate, _ = fit_surrogate(used, no_windows, settings, checked, group)
     return TrainedModel(surrogate, checked, log, settings)
 
 
@@ -436,7 +446,7 @@ def perturb_model(
         If the perturbed predictions are not finite.
     """
     surrogate, seed = trained.surrogate, trained.settings.seed
-    with _threads_for(runs):
+    with _resources_for(runs, trained.settings):
         _, covered, windows = _prepare(runs, trained.settings)
         matrix = _infer_map(surrogate, windows, perturb, seed)
         networks = surrogate.members
@@ -491,7 +501,7 @@ def assess_model(
         If a refit diverges.
     """
     requested, settings = assess or AssessSettings(), trained.settings
-    with _threads_for(runs):
+    with _resources_for(runs, settings):
         shared, covered, windows = _prepare(runs, settings)
         refit = _Refit(
             trained.surrogate, settings, perturbed.settings, prior and prior.take(covered)
@@ -501,11 +511,11 @@ def assess_model(
         matrices = _collect_measures(fit, shared, windows, requested.measures.measures)
         matrices |= _observation_measures(trained.surrogate, windows, refit)
         matrices |= _tested_measures(trained.surrogate, windows, refit)
+        quality = _add_agreement(quality, matrices)
         quality = _add_own_share(quality, matrices, windows, refit)
-        if "npiundelayed" in matrices:
-            directed = [antisymmetric(matrices[name]) for name in ("npi", "npiundelayed")]
-            quality = replace(quality, r_undelayed_antisymmetric=pearson(*directed))
         quality = _add_extent(quality, runs, covered)
+        if family(settings.surrogate).calibrated and prior is None:
+            quality = _add_expected_accuracy(quality)
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
         parts = (
@@ -539,6 +549,23 @@ def assess_model(
     )
 
 
+def _add_agreement(quality: Quality, matrices: Mapping[str, Array]) -> Quality:
+    """Add the agreement of the map with that without prior, and with that without delays."""
+
+    def directed(name: str) -> float:
+        return pearson(*(antisymmetric(matrices[key]) for key in ("npi", name)))
+
+    if "npiunshrunk" in matrices:
+        quality = replace(
+            quality,
+            r_unshrunk=pearson(matrices["npi"], matrices["npiunshrunk"]),
+            r_unshrunk_antisymmetric=directed("npiunshrunk"),
+        )
+    if "npiundelayed" in matrices:
+        quality = replace(quality, r_undelayed_antisymmetric=directed("npiundelayed"))
+    return quality
+
+
 def _add_extent(quality: Quality, runs: Sequence[RegionSeries], covered: Mask) -> Quality:
     """Add how much of the scan and of the atlas is left."""
     keep = np.concatenate([run.keep for run in runs])
@@ -556,10 +583,10 @@ def _find_unused_passband(trained: TrainedModel, n_regions: int) -> tuple[str, .
     if passband is None or dict(trained.log.details).get("passband_used", 1.0):
         return ()
     if n_regions < MIN_OBSERVATION_REGIONS:
-        return (describe_few_regions(passband, n_regions),)
+        return (describe_few_regions(name_passband(passband), n_regions),)
     return (
-        f"--passband {passband[0]:g} {passband[1]:g} is not used: no process fits these "
-        "frequencies alone. All frequencies are fitted.",
+        f"{name_passband(passband)} is not used: no process fits these frequencies alone. All "
+        "frequencies are fitted.",
     )
 
 
@@ -588,10 +615,14 @@ def _collect_tables(
 
 
 @contextmanager
-def _threads_for(runs: Sequence[RegionSeries]) -> Iterator[None]:
-    """Compute on one thread for few regions, as two are slower on small matrices."""
-    is_small = bool(runs) and runs[0].data.shape[1] < _MIN_REGIONS_FOR_THREADS
-    with threads(1 if is_small else torch_threads()):
+def _resources_for(runs: Sequence[RegionSeries], settings: TrainSettings) -> Iterator[None]:
+    """Fit processes on the device of the settings; use one thread for few regions.
+
+    Two threads are slower than one on small matrices.
+    """
+    n_regions = runs[0].data.shape[1] if runs else 0
+    n_threads = 1 if n_regions < _MIN_REGIONS_FOR_THREADS else torch_threads()
+    with threads(n_threads), fits_on(fit_device(settings.device, n_regions)):
         yield
 
 
@@ -678,7 +709,7 @@ def _assess_quality(
     members: Array,
     requested: AssessSettings,
 ) -> Quality:
-    """Return the quality of a result, with its expected accuracy if available."""
+    """Return what the fit, its halves, its members and the signals tell of the quality."""
     settings = refit.settings
     test = direction_test(windows, np.random.default_rng(settings.seed), requested.measures.null)
     quality = assess_fit(
@@ -690,10 +721,10 @@ def _assess_quality(
         runs=runs,
     )
     quality = replace(quality, shrunk=refit.prior is not None)
+    if refit.prior is None:
+        quality = replace(quality, r_split_delays=split_delays(windows, fit.surrogate))
     if "oriented" in requested.measures.measures:
         quality = replace(quality, r_split_oriented=split_oriented(runs))
-    if family(settings.surrogate).calibrated and refit.prior is None:
-        quality = _add_expected_accuracy(quality)
     return quality
 
 

@@ -175,6 +175,35 @@ class ObservationFields(TypedDict):
     delay_over_var: float
     noise: float
     noise_evidence: float
+    delays: Mapping[str, Sequence[float]] | None
+    map_spread: float
+    map_coefficients: Sequence[float]
+    log_widths: Sequence[float]
+    width_evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class DelayPrior:
+    """Normal prior of the delays of regions, in samples.
+
+    Attributes
+    ----------
+    mean, sd
+        Mean and standard deviation of each region.
+    """
+
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Sequence[float]] | None) -> DelayPrior | None:
+        """Return the prior from its fields, as stored in JSON; None where there is none."""
+        return None if fields is None else cls(tuple(fields["mean"]), tuple(fields["sd"]))
+
+    @property
+    def spread(self) -> float:
+        """Root mean square deviation of the delays from their mean over regions."""
+        return float(np.sqrt(np.var(self.mean) + np.mean(np.square(self.sd))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +233,16 @@ class Observation:
         Variance of white measurement noise over that of the signals in the band.
     noise_evidence
         Log likelihood that the noise adds (nats); NaN without a common gain.
+    delays
+        Prior of the delays from a map of delays; None if all regions share one, of mean 0.
+    map_spread, map_coefficients
+        Spread of the delays about the map, and change with one standard deviation of each of its
+        covariates (s); NaN and empty without a map.
+    log_widths
+        Logarithm of the width of the haemodynamic response of each region, relative to the common
+        one; empty if responses have equal widths.
+    width_evidence
+        Log posterior that these widths add (nats); NaN where they were not tested.
     """
 
     gain: bool
@@ -217,6 +256,11 @@ class Observation:
     delay_over_var: float = float("nan")
     noise: float = 0.0
     noise_evidence: float = float("nan")
+    delays: DelayPrior | None = None
+    map_spread: float = float("nan")
+    map_coefficients: tuple[float, ...] = ()
+    log_widths: tuple[float, ...] = ()
+    width_evidence: float = float("nan")
 
     @property
     def is_plain(self) -> bool:
@@ -239,6 +283,11 @@ class Observation:
             delay_over_var=float(fields["delay_over_var"]),
             noise=float(fields["noise"]),
             noise_evidence=float(fields["noise_evidence"]),
+            delays=DelayPrior.from_fields(fields.get("delays")),
+            map_spread=float(fields.get("map_spread", float("nan"))),
+            map_coefficients=tuple(fields.get("map_coefficients", ())),
+            log_widths=tuple(fields.get("log_widths", ())),
+            width_evidence=float(fields.get("width_evidence", float("nan"))),
         )
 
 
@@ -301,9 +350,16 @@ class Quality:
     stripe_share
         Share of the variance of the map (off the diagonal) that the means of its rows or of its
         columns explain, whichever explain more.
+    r_split_delays
+        Correlation of the delays of regions that the two halves of the data show, each without a
+        map of delays; NaN where the map allows for none, or for those of a group.
     r_undelayed_antisymmetric
         Correlation of the antisymmetric part of the map with that of the map without delays; NaN
         where the map allows for none.
+    r_unshrunk, r_unshrunk_antisymmetric
+        Correlation of the map with that of the same fit almost without prior, and of their
+        antisymmetric parts: low where most of what the data say was taken for noise; NaN where
+        there is no such map.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
@@ -366,7 +422,10 @@ class Quality:
     free_run_diverged: bool = False
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
+    r_split_delays: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
+    r_unshrunk: float = float("nan")
+    r_unshrunk_antisymmetric: float = float("nan")
     stripe_share: float = float("nan")
     n_windows: int
     n_train: int

@@ -31,8 +31,10 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     brain: BrainSettings | None = None,
     min_time: float = 0.0,
     prior: tuple[str, str] = ("", ""),
+    delay_map: str = "",
     n_threads: int = 1,
     mem_gb: float = 1.0,
+    use_gpu: bool = False,
     name: str = "ec_wf",
 ) -> Any:
     """Build a workflow that infers the effective connectivity of one subject.
@@ -64,10 +66,14 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     prior
         File of a pre-trained surrogate (or empty), label of the subject, and whether the
         contribution of the subject to the group is removed.
+    delay_map
+        TSV of what is known of the delays of regions (or empty).
     n_threads
         Number of threads for torch.
     mem_gb
         Memory required by the training (GB).
+    use_gpu
+        Whether each step takes one of the slots of the GPU. The device is that of ``train``.
     name
         Name of the workflow.
 
@@ -90,7 +96,7 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
     assess = assess or AssessSettings()
     inputnode = pe.Node(niu.IdentityInterface(["series", "summaries"]), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(["files", "summary"]), name="outputnode")
-    resources = {"n_threads": n_threads, "use_gpu": train.device.startswith("cuda")}
+    resources = {"n_threads": n_threads, "use_gpu": use_gpu}
     assessment = {"measures": asdict(assess.measures), "verdict": asdict(assess.verdict)}
     runs = [("series", "series"), ("summaries", "summaries")]
     results = [("files", "files"), ("summary", "summary")]
@@ -107,9 +113,8 @@ def init_ec_wf(  # noqa: PLR0913 (one settings class per concern)
             (fit_whole_brain, outputnode, results),
         ])  # fmt: skip
         return workflow
-    group = {"subject": prior[1]}
-    if prior[0]:
-        group["pretrained"] = prior[0]
+    files = {"pretrained": prior[0], "delay_map": delay_map}
+    group = {"subject": prior[1], **{name: file for name, file in files.items() if file}}
     train_surrogate = pe.Node(
         TrainSurrogate(train=asdict(train), min_time=min_time, **group, **resources),
         name="train_surrogate", mem_gb=mem_gb, n_procs=n_threads,

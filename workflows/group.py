@@ -13,7 +13,7 @@ from nipype.pipeline import engine as pe
 from npi_bids.analysis import GroupAnalysis
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import GroupOrigin
-from npi_bids.group.cohorts import Cohort, files_by_subject, subject_rows
+from npi_bids.group.cohorts import Cohort, files_by_subject, paired_rows, subject_rows
 from npi_bids.group.sessions import add_sessions, visit_rows
 from npi_bids.group.subject_map_files import HALVES
 from npi_bids.group.tested_measures import PROPORTIONAL, REVERSED, UNSHRUNK, pretrained_on
@@ -90,6 +90,8 @@ def init_groups_wf(
         inputs = group_wf.inputs.inputnode
         inputs.visits = visit_rows(cohort, out_dir, settings.model)
         inputs.rows = add_sessions(subject_rows(cohort, out_dir), inputs.visits)
+        if settings.model.paired:
+            inputs.visits = paired_rows(cohort, settings.model.paired)
         for measure in (MAP, *averaged):
             setattr(inputs, measure, [str(path) for path in matrices[measure]])
         for measure in _tested_measures(cohort, len(matrices[MAP])):
@@ -152,7 +154,8 @@ def init_group_wf(
         :func:`npi_bids.group.cohorts.subject_rows`.
     visits
         For a model over sessions, one row of variables per visit, from
-        :func:`npi_bids.group.sessions.visit_rows`; empty otherwise.
+        :func:`npi_bids.group.sessions.visit_rows`; for paired tests, from
+        :func:`npi_bids.group.cohorts.paired_rows`; empty otherwise.
     jacobian, pearsoncorrelation, ...
         Files of each additional measure, one field for each of ``measures``.
 

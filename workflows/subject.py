@@ -13,6 +13,7 @@ from nipype.pipeline import engine as pe
 from npi_bids.analysis import AnalysisSettings
 from npi_bids.bids.outputs import RUN_TABLES, unit_name
 from npi_bids.bids.runs import TIMESERIES, BoldRun, Unit
+from npi_bids.bids.sidecars import KindDecision
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.infer import init_infer_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
@@ -49,7 +50,10 @@ class PreparedAtlas:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One model to fit: a unit, an atlas, and the memory required by its steps (GB)."""
+    """One model to fit: a unit, an atlas, and the memory required by its steps (GB).
+
+    With ``use_gpu`` its fit takes one of the slots of the GPU.
+    """
 
     unit: Unit
     atlas: PreparedAtlas
@@ -57,6 +61,8 @@ class Task:
     extract_gb: float = 1.0
     train_gb: float = 1.0
     pretrained: str = ""  # file of the group surrogate towards which the model is shrunk
+    use_gpu: bool = False
+    kind: KindDecision | None = None  # kind of fit decided for the dataset, if not by the subject
 
     @property
     def entities(self) -> dict[str, str]:
@@ -151,14 +157,16 @@ def init_unit_wf(
     workflow = pe.Workflow(name=task.node_name)
     runs = task.unit.runs
     ec_wf = init_ec_wf(
-        train=settings.train,
+        train=settings.train.with_kind(task.kind.settings if task.kind else {}),
         perturb=settings.perturb,
         assess=settings.assess,
         brain=settings.brain,
         min_time=settings.denoise.min_time,
         prior=(task.pretrained, task.entities["sub"]),
+        delay_map=settings.prior.delay_map,
         n_threads=n_threads,
         mem_gb=task.train_gb,
+        use_gpu=task.use_gpu,
     )
     save_model = init_save_model_node(
         [{**run.entities, **task.atlas.entities} for run in runs],
@@ -167,6 +175,8 @@ def init_unit_wf(
         node_file=task.atlas.node_file,
         configuration=settings.configuration,
     )
+    if task.kind is not None:
+        save_model.inputs.kind = task.kind.to_json()
     series = _RunMerge(workflow, "series", (ec_wf, "inputnode.series"), len(runs))
     summaries = _RunMerge(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
     # The status of the unit is written last, as evidence that all its files exist.

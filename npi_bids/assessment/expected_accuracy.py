@@ -21,8 +21,12 @@ from npi_bids.records import (
 
 TARGETS = ("r", "r_antisymmetric")
 _CLIP = 0.99  # correlations are clipped to it before Fisher's transform
-_NEIGHBOURS = 20
-_PENALTY = 10.0  # of the ridge regression, for standardised figures
+# Of the kernel ridge regression on standardised figures: the inverse of twice the squared width
+# of the Gaussian kernel, for each figure of twelve, and the penalty.
+_KERNEL, _PENALTY = 0.02 * 12, 0.5
+# Percentile at either end of the errors of the least predictable type of system, with which the
+# 90 % intervals hold in types that were left out.
+_TAIL = 0.035
 _MIN_RESULTS = 15  # of a type of system in a range, for percentiles of its own
 _ERROR_EDGES = (0.4, 0.75)  # limits of the ranges of expected r with separate error quantiles
 # Multiple of the largest absolute value in the table, beyond which there is no prediction.
@@ -49,8 +53,8 @@ class AccuracyTable:
     accuracy
         By target, shape (n_results,).
     errors
-        By target, the 5th and 95th percentile of the actual minus the expected accuracy in each
-        range of expected values, for types of systems outside the table; shape (3, 2).
+        By target, lower and upper limit of the actual minus the expected accuracy in each range of
+        expected values, for types of systems outside the table; shape (3, 2).
     """
 
     figures: Array
@@ -75,11 +79,16 @@ def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
         metrics["skill_own_history"],
         _fisher(metrics["fc_r_held_out"]),
         metrics["r2_own_history"],
+        # A map without any variance correlates with nothing.
+        _known(_fisher(metrics["r_unshrunk"]), otherwise=0.0),
+        _known(_fisher(metrics["r_unshrunk_antisymmetric"]), otherwise=0.0),
+        _known(metrics["removed_delay_sd"], otherwise=0.0),
+        _known(metrics["band_share"], otherwise=1.0),
     ])  # fmt: skip
 
 
 def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
-    """Predict the accuracy of results: the mean of a nearest-neighbour and a ridge regression.
+    """Predict the accuracy of results by kernel ridge regression on their figures.
 
     Parameters
     ----------
@@ -92,15 +101,19 @@ def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
     """
     simulated, queries = _standardise(table, figures)
     transformed = np.arctanh(np.clip(table.accuracy[target], -_CLIP, _CLIP))
-    distance = np.linalg.norm(queries[:, None] - simulated[None], axis=2)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :_NEIGHBOURS]
-    weight = 1 / (np.take_along_axis(distance, nearest, axis=1) + 1e-3)
-    by_neighbours = (weight * transformed[nearest]).sum(axis=1) / weight.sum(axis=1)
-    gram = simulated.T @ simulated + _PENALTY * np.eye(simulated.shape[1])
-    slope = np.linalg.solve(gram, simulated.T @ (transformed - transformed.mean()))
-    by_ridge = transformed.mean() + queries @ slope
-    expected: Array = np.tanh((by_neighbours + by_ridge) / 2)
+    mean = transformed.mean()
+    gram = _similarity(simulated, simulated) + _PENALTY * np.eye(len(simulated))
+    weights = np.linalg.solve(gram, transformed - mean)
+    expected: Array = np.tanh(mean + _similarity(queries, simulated) @ weights)
     return expected
+
+
+def _similarity(first: Array, second: Array) -> Array:
+    """Return the Gaussian kernel of two sets of standardised figures."""
+    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)[None]
+    distance = np.maximum(squares - 2 * first @ second.T, 0.0)
+    kernel: Array = np.exp(-_KERNEL / first.shape[1] * distance)
+    return kernel
 
 
 def expected_accuracy(quality: Quality, table: AccuracyTable | None = None) -> dict[str, Expected]:
@@ -134,8 +147,8 @@ def look_up_errors(table: AccuracyTable, expected: Array, target: str) -> Array:
 def error_quantiles(expected: Array, reached: Array, system_types: Sequence[str]) -> Array:
     """Return limits of the errors in each range of expected values, shape (n_ranges, 2).
 
-    The lowest 5th and the highest 95th percentile over the types of systems: a new system is of
-    none of them, and the percentiles of all together would be too narrow for the least
+    The lowest lower and the highest upper percentile over the types of systems: a new system is
+    of none of them, and the percentiles of all together would be too narrow for the least
     predictable types.
 
     Parameters
@@ -152,7 +165,9 @@ def error_quantiles(expected: Array, reached: Array, system_types: Sequence[str]
         inside = ranges == index
         groups = [error[inside & (types == name)] for name in np.unique(types)]
         large = [group for group in groups if len(group) >= _MIN_RESULTS]
-        quantiles = np.array([np.quantile(group, (0.05, 0.95)) for group in large or [error]])
+        quantiles = np.array(
+            [np.quantile(group, (_TAIL, 1 - _TAIL)) for group in large or [error]]
+        )
         limits.append((quantiles[:, 0].min(), quantiles[:, 1].max()))
     return np.array(limits)
 
@@ -184,6 +199,11 @@ def _is_far(table: AccuracyTable, figures: Array) -> bool:
 
 def _fisher(r: float) -> float:
     return float(np.arctanh(np.clip(r, -_CLIP, _CLIP)))
+
+
+def _known(x: float, *, otherwise: float) -> float:
+    """Return a figure, or its neutral value where the surrogate has no such thing."""
+    return otherwise if np.isnan(x) else float(x)
 
 
 def _log(x: float) -> float:

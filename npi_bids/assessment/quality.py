@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from scipy.signal import periodogram, welch
@@ -18,6 +19,8 @@ from npi_bids.surrogates.base import Surrogate
 from npi_bids.surrogates.lagged_evidence import DirectionTest, correlation_time, fixed_delays
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.windows import split_windows
+
+T = TypeVar("T")
 
 _MAX_HISTORY_LAGS = 3
 _MIN_STRETCH = 32  # samples that a stretch needs for a spectrum
@@ -104,12 +107,22 @@ def agreement(maps: Sequence[Array]) -> tuple[float, float, float]:
     return full, even, odd
 
 
-def split_half(windows: Windows, make_map: Callable[[Windows], Array]) -> list[Array]:
-    """Return the maps of the first and the second half; empty if a half is too short."""
+def split_half(windows: Windows, estimate: Callable[[Windows], T]) -> list[T]:
+    """Return the estimates from the first and the second half; empty if a half is too short."""
     try:
-        return [make_map(half) for half in split_windows(windows, 0.5)]
+        return [estimate(half) for half in split_windows(windows, 0.5)]
     except (NoUsableDataError, SurrogateError):
         return []
+
+
+def split_delays(windows: Windows, surrogate: Surrogate) -> float:
+    """Return the correlation of the delays that both halves show; NaN without delays."""
+    if surrogate.region_delays is None:
+        return float("nan")
+    first, second = split_half(windows, surrogate.estimate_delays) or (None, None)
+    if first is None or second is None:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def split_oriented(runs: Sequence[RegionSeries]) -> float:

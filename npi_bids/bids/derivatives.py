@@ -29,6 +29,8 @@ from npi_bids.bids.uris import regions_file, resolve_uri
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json
 from npi_bids.records import Array
+from npi_bids.surrogates.choices import FitChoices, read_choices
+from npi_bids.surrogates.families import name_kind
 
 DONE, EXCLUDED, FAILED = "done", "excluded", "failed"
 
@@ -128,6 +130,30 @@ class Model:
     def configuration(self) -> str:
         """Hash of all settings that shape the result."""
         return self.sidecar.links.configuration_hash
+
+    @property
+    def kind(self) -> str:
+        """Kind of fit in a few words."""
+        return name_kind(self.fit.surrogate, self.fit.training)
+
+    @property
+    def kind_decided_by(self) -> str:
+        """Who decided the kind: ``subject`` or ``dataset``."""
+        return self.fit.kind_decision.decided_by if self.fit.kind_decision else "subject"
+
+    @property
+    def own_kind(self) -> str:
+        """Kind of fit that the data of the subject chose, whatever was decided later."""
+        decision = self.fit.kind_decision
+        return decision.own_kind if decision else self.kind
+
+    @property
+    def own_choices(self) -> FitChoices:
+        """What the data of the subject chose."""
+        decision = self.fit.kind_decision
+        return decision.own_choices if decision else read_choices(
+            self.fit.surrogate, self.fit.training
+        )  # fmt: skip
 
     def runs(self) -> list[tuple[Path, RunSidecar]]:
         """Return the timeseries file and its sidecar for each run that the model was fitted to.

@@ -18,6 +18,7 @@ from npi_bids.assessment.grades import grade
 from npi_bids.assessment.verdict import AssessSettings
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import (
+    DelayMapOrigin,
     ExpectedAccuracy,
     FittedModel,
     ModelOutcome,
@@ -34,8 +35,8 @@ from npi_bids.io.tables import read_series, write_matrix, write_table
 from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.records import RegionSeries, Table
 from npi_bids.surrogates.base import TrainLog, TrainSettings, describe_training
+from npi_bids.surrogates.devices import find_device
 from npi_bids.surrogates.storage import read_tensors, save_surrogate, write_tensors
-from npi_bids.surrogates.training import find_device
 
 SUMMARY = "summary.json"
 _DONE, _EXCLUDED = "done", "excluded"
@@ -241,6 +242,7 @@ def _fit(
     described = {key: value for key, value in fitted.items() if key not in _ELSEWHERE}
     perturb_fields: Any = account.get("perturbation") or asdict(perturb)
     origin: Any = account.get("pretrained")
+    known_delays: Any = account.get("delay_map")
     training: Any = account.get("training") or described
     return FittedModel(
         repetition_time=runs[0].tr,
@@ -248,6 +250,7 @@ def _fit(
         training=training,
         perturbation=_perturbation(perturb_fields, runs[0].tr),
         pretrained=PretrainedOrigin(**origin) if origin else None,
+        delay_map=DelayMapOrigin(**known_delays) if known_delays else None,
         verdict=result.verdict.label,
         verdict_reasons=result.verdict.reasons,
         verdict_thresholds=assess.verdict,
@@ -274,7 +277,7 @@ def _fit(
         samples_kept_per_run=tuple(int(run.keep.sum()) for run in runs),
         windows_per_run=result.n_windows_per_run,
         seed=settings.seed,
-        device=str(find_device(settings.device)),
+        device=str(find_device(settings.device, int(result.covered.sum()))),
         software_versions={
             "npi-bids": __version__,
             "python": platform.python_version(),

@@ -140,10 +140,26 @@ FIGURES = (
         "s",
     ),
     QualityFigure(
+        "r_split_delays",
+        "split-half r, delays",
+        "correlation of the delays of regions that the two halves show; delays that do not repeat "
+        "are no delays; n/a: the map allows for none, or for those of a group",
+    ),
+    QualityFigure(
         "r_undelayed_antisymmetric",
         "r with the map without delays",
         "of the antisymmetric parts; low: which region leads depends on the delays; n/a: the map "
         "allows for none",
+    ),
+    QualityFigure(
+        "r_unshrunk",
+        "r with the map without prior",
+        "low: the prior takes most of what the data say for noise; n/a: there is no such map",
+    ),
+    QualityFigure(
+        "r_unshrunk_antisymmetric",
+        "r with the map without prior, antisymmetric",
+        "of the antisymmetric parts",
     ),
     QualityFigure(
         "free_run_diverged",
@@ -302,6 +318,12 @@ _MODEL_COLUMNS = {
     "kind": Column(
         "Kind of model that was fitted: process or VAR; whitened, or observed with delays, gain, "
         "noise; correction: a linear one; networks: added ones. Otherwise the family."
+    ),
+    "own_kind": Column(
+        "Kind that the data of this model chose; the same unless decided otherwise."
+    ),
+    "kind_decided_by": Column(
+        "Who decided the kind: subject (its own data), or dataset (most subjects, --fit-kind)."
     ),
     "verdict": Column("Verdict on the map: pass, caution or fail."),
     "verdict_reasons": Column("Reasons for the verdict, the most serious first."),

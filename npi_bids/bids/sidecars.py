@@ -17,6 +17,7 @@ from npi_bids.bids.outputs import CATALOGUE, MEASURES, Entities
 from npi_bids.connectivity.network_measures import OF_MAGNITUDE
 from npi_bids.io.json_records import Record, entry, flat
 from npi_bids.records import Grades, Quality
+from npi_bids.surrogates.choices import FitChoices
 from npi_bids.surrogates.families import WHOLE_BRAIN
 
 if TYPE_CHECKING:
@@ -78,12 +79,14 @@ _COLUMNS = {
     "stripe_share": "Fraction of the map's variance that the means of sources or of targets "
     "explain, whichever explain more; mean over maps.",
     "direction_supported": "Fraction of the subject's maps whose signals support direction.",
-    "kind": "What the fit of the maps chose; maps of different kinds are on different scales.",
+    "kind": "Kind of the fit of the maps; maps of different kinds are on different scales.",
+    "own_kind": "Kind that the subject's own data chose; the same unless the dataset decided.",
     "n_sessions": "Number of sessions of the subject in a model over sessions.",
     "not_tested_within": "Why the subject is left out of tests within subjects.",
     "own_share": "Weight of the subject's own data in its shrunken map.",
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
-    "outlier": "Whether r_with_others is three robust standard deviations below the median.",
+    "outlier": "Whether r_with_others is so many robust standard deviations below the median as "
+    "happens by chance in 5 % of groups.",
     "parameter": "Name of the parameter of the whole-brain model.",
     "contrast": "The mean over subjects, or the contrast that is tested.",
     "n_outside": "Subjects left out, as they are outside what the model can produce.",
@@ -346,6 +349,17 @@ class PretrainedOrigin(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DelayMapOrigin(Record):
+    """The map of delays that was known for the regions of a model."""
+
+    file: str = entry("Name of its file.", default="")
+    digest: str = entry("Short hash of the file.", default="")
+    columns: tuple[str, ...] = entry(
+        "Its columns; Training.DelayMapUsed states whether the delays follow it.", default=()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpectedAccuracy(Record):
     """Accuracy of simulated maps with comparable quality metrics; null where there are none."""
 
@@ -362,6 +376,23 @@ class UncertaintySource(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindDecision(Record):
+    """Kind of fit that was decided for the dataset, where the subject had chosen another."""
+
+    decided_by: str = entry("Who decided: the dataset, that is, most of its subjects.")
+    kind: str = entry("Kind that was decided.")
+    own_kind: str = entry("Kind that the data of this subject had chosen.")
+    subjects_of_kind: Mapping[str, float] = entry(
+        "Number of subjects that chose each kind; a subject with several models has one vote, "
+        "which they share."
+    )
+    own_choices: FitChoices = entry("Choices of the data of this subject.")
+    settings: Mapping[str, str] = entry(
+        "Training settings that impose the decided kind.", block=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FittedModel(Record):
     """Description of a fitted model: training, perturbation, quality and verdict."""
 
@@ -373,6 +404,13 @@ class FittedModel(Record):
     perturbation: Perturbation = entry("How the surrogate was perturbed.")
     pretrained: PretrainedOrigin | None = entry(
         "The surrogate of a group that the model was shrunk towards.", default=None, omit=True
+    )
+    kind_decision: KindDecision | None = entry(
+        "Kind of fit that was decided for the dataset; missing where it is the subject's own.",
+        default=None, omit=True,
+    )  # fmt: skip
+    delay_map: DelayMapOrigin | None = entry(
+        "What was known of the delays of regions.", default=None, omit=True
     )
     verdict: str = entry("How far the map can be trusted: pass, caution or fail.")
     verdict_reasons: tuple[str, ...] = entry("Reasons for the verdict, the most serious first.")
@@ -550,6 +588,12 @@ class ModelOutcome(Record):
     labels: tuple[str, ...] = entry("Names of the regions, in order.", default=())
     fit: FittedModel | None = entry("Description of the fitted model.", default=None)
 
+    def with_kind(self, decision: KindDecision) -> ModelOutcome:
+        """Return the outcome with the decision on the kind of the fit, if there is a fit."""
+        if self.fit is None:
+            return self
+        return replace(self, fit=replace(self.fit, kind_decision=decision))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitHalf(Record):
@@ -658,6 +702,12 @@ class GroupFields(SubjectFields):
     kinds_of_fit: Mapping[str, int] = entry(
         "Number of subjects of each kind of fit.", factory=dict, omit=True
     )
+    own_kinds_of_fit: Mapping[str, int] = entry(
+        "Number of subjects whose own data chose each kind; missing where nothing was decided for "
+        "the dataset.",
+        factory=dict,
+        omit=True,
+    )
     mixed_kinds: str = entry(
         "Caution about a group of several kinds of fit.", default="", omit=True
     )
@@ -764,6 +814,18 @@ class ContrastFields(SubjectFields):
         "Caution about a test that goes along with the length of the scans.",
         default="", omit=True,
     )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """What is tested, for headings and sentences.
+
+        The intercept of a model is the mean of the maps, with equal weights for levels of factors.
+        """
+        if self.contrast != "Intercept":
+            return self.contrast
+        if self.paired:
+            return "mean change from session {} to session {}".format(*self.paired)
+        return "mean over subjects"
 
 
 @dataclass(frozen=True, kw_only=True)

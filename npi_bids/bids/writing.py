@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from npi_bids.bids import sidecars
-from npi_bids.bids.derivatives import DONE, EXCLUDED, UnitStatus
+from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
 from npi_bids.bids.outputs import CATALOGUE, MEASURES, atlas_path, output_path
 from npi_bids.bids.sidecars import FittedModel, Links, ModelOutcome
 from npi_bids.bids.uris import regions_file
 from npi_bids.connectivity.network_measures import FLOW_FIELDS, Flow, compute_flow, network_map
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import copy_file, replacing, write_json
+from npi_bids.io.files import copy_file, read_json, replacing, write_json
 from npi_bids.io.json_records import Record
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table, write_matrix, write_rows, write_table
@@ -88,6 +88,8 @@ def save_model(
 ) -> list[Path]:
     """Save the files of one model; the EC matrix comes last, followed only by the unit status.
 
+    Files of an earlier fit of the same model that the new one does not have are removed.
+
     Parameters
     ----------
     files
@@ -110,6 +112,7 @@ def save_model(
         The files written.
     """
     written: list[Path] = []
+    earlier = _withdraw_status(out_dir, named)
     if outcome.fit is not None:
         written = _save_fit(files, out_dir, named, outcome.fit, outcome.labels, links)
     status = UnitStatus(
@@ -123,8 +126,24 @@ def save_model(
             for path in (*before, *written)
         },
     )
+    for name in earlier - set(status.files):
+        (out_dir / name).unlink(missing_ok=True)
     write_json(out_dir / status.path, asdict(status))
     return [*written, out_dir / status.path]
+
+
+def _withdraw_status(out_dir: Path, named: Named) -> set[str]:
+    """Remove the status of a model, and return the names of its files.
+
+    Without a status, files that are replaced in part do not look complete.
+    """
+    path = out_dir / UnitStatus(*named, status=FAILED, configuration="").path
+    try:
+        files = read_json(path).get("files", {})
+    except InputDataError:  # there is none, or it is damaged
+        files = {}
+    path.unlink(missing_ok=True)
+    return set(files) if isinstance(files, dict) else set()
 
 
 def _save_fit(

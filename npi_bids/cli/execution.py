@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nipype.utils.gpu_count import gpu_count
+
 from npi_bids.analysis import ResourceSettings
 from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.cli.work_folder import drop_damaged
 from npi_bids.errors import SettingsError
 from npi_bids.io.failures import FAILURE, Failure, read_failure
 from npi_bids.io.files import copy_file
+from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.families import families
 from npi_bids.workflows.participant import plugin_names
 
 if TYPE_CHECKING:
@@ -82,12 +86,34 @@ def choose_plugin(settings: ResourceSettings) -> Plugin:
         # Small jobs first: finishing a model takes precedence over starting the next, so that
         # results arrive one by one and a killed run loses little.
         "scheduler": "mem_thread",
+        # Nipype takes a slot of the GPU for each thread of a node.
+        "n_gpu_procs": settings.n_gpu_procs * settings.omp_nthreads,
     }
-    if settings.n_gpu_procs > 1:
-        args["n_gpu_procs"] = settings.n_gpu_procs
     if settings.memory_gb is not None:
         args["memory_gb"] = settings.memory_gb
     return Plugin("MultiProc", args)
+
+
+def uses_gpu(train: TrainSettings, n_regions: int) -> bool:
+    """Return whether models are computed on a GPU, so that each takes one of its slots.
+
+    Parameters
+    ----------
+    train
+        Surrogate and device.
+    n_regions
+        Number of regions of the atlas.
+    """
+    family = families().get(train.surrogate)  # None for whole-brain models
+    if family is None or not family.on_gpu:
+        return False
+    if train.device != "auto":
+        return train.device.startswith("cuda")
+    if not gpu_count():
+        return False
+    from npi_bids.surrogates.devices import find_device  # imports torch, which may see no GPU
+
+    return find_device(train.device, n_regions).type == "cuda"
 
 
 def n_processes(settings: ResourceSettings) -> int:

@@ -50,7 +50,7 @@ from npi_bids.group.settings import ModelSettings
 from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
-from npi_bids.surrogates.choices import majority_settings, read_choices
+from npi_bids.surrogates.choices import imposing_settings, most_frequent
 from npi_bids.wording import count_noun, join_items
 from npi_bids.workflows.group import init_groups_wf
 
@@ -254,21 +254,37 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
 
 
 def _write_kinds(cohorts: Sequence[Cohort], out_dir: Path) -> None:
-    """Write the settings of the most frequent choices where subjects differ in their kind of fit.
+    """Write options for ``--config-file`` that decide the kind of fit, where subjects differ.
 
-    ``--config-file`` reads them for a second run of the participant level.
+    Comments hold the settings that impose the most frequent kind on another dataset.
     """
     path = out_dir / KINDS_FILE
-    models = [model for cohort in cohorts for models in cohort.subjects.values()
-              for model in models]  # fmt: skip
-    kinds = [read_choices(model.fit.surrogate, model.fit.training) for model in models]
-    settings = majority_settings(kinds)
-    if len(set(kinds)) < 2 or not settings:
+    mixed = [
+        cohort
+        for cohort in cohorts
+        if len({model.kind for models in cohort.subjects.values() for model in models}) > 1
+    ]
+    if not mixed:
         path.unlink(missing_ok=True)
         return
-    write_text(path, "".join(f'{name} = "{value}"\n' for name, value in settings.items()))
-    _logger.info("The most frequent choices of %d fits are in <%s>: %s", len(kinds), path,
-                 ", ".join(f"{name} {value}" for name, value in settings.items()))  # fmt: skip
+    lines = [
+        "# Kinds of fit differ. With this option the level participant fits those subjects again",
+        "# that are not of the most frequent kind, into the same out_dir.",
+        'fit_kind = "dataset"',
+    ]
+    for cohort in mixed:
+        choices = most_frequent(
+            {
+                subject: [model.own_choices for model in models]
+                for subject, models in cohort.subjects.items()
+            }
+        )
+        lines += ["", "# Options that impose the most frequent kind on another dataset, from",
+                  f"# {cohort.name}:"]  # fmt: skip
+        lines += [f'# {name} = "{value}"' for name, value in imposing_settings(choices).items()]
+    write_text(path, "\n".join(lines) + "\n")
+    _logger.info("To decide one kind of fit for the dataset, run participant with --config-file "
+                 "<%s>", path)  # fmt: skip
 
 
 def _shared_configuration(cohorts: Sequence[Cohort]) -> str:

@@ -16,9 +16,10 @@ from npi_bids.bids.runs import CIFTI, FOLDER, GIFTI, TIMESERIES, BoldRun, Unit, 
 from npi_bids.cli.atlases import prepare_atlas, save_atlas, save_regions
 from npi_bids.cli.parser import Request
 from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.io.files import digest
 from npi_bids.io.tables import shared_regions_of_tables
 from npi_bids.parcellation.denoising import DenoiseSettings
-from npi_bids.surrogates.storage import digest, read_pretrained_sidecar
+from npi_bids.surrogates.storage import read_pretrained_sidecar
 from npi_bids.workflows.subject import PreparedAtlas, Task
 
 _logger = logging.getLogger(__name__)
@@ -258,14 +259,19 @@ def find_pretrained(path: Path, task: Task) -> Path:
 
 
 def add_prior_digest(request: Request) -> Request:
-    """Return the request with a digest of the pre-trained surrogates that it names."""
-    path = Path(request.analysis.prior.pretrained).expanduser()
-    if not request.analysis.prior.pretrained:
+    """Return the request with a digest of the pre-trained surrogates and the map that it names."""
+    prior, digests = request.analysis.prior, ""
+    for flag, name in (("--pretrained", prior.pretrained), ("--delay-map", prior.delay_map)):
+        path = Path(name).expanduser()
+        if not name:
+            continue
+        if not path.exists():
+            raise InputDataError(f"{flag} <{path}> does not exist.")
+        files = sorted((path / PRETRAINED).glob("*.safetensors")) if path.is_dir() else [path]
+        digests += "".join(map(digest, files))
+    if not digests:
         return request
-    if not path.exists():
-        raise InputDataError(f"--pretrained <{path}> does not exist.")
-    files = sorted((path / PRETRAINED).glob("*.safetensors")) if path.is_dir() else [path]
-    prior_digest = hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:12]
+    prior_digest = hashlib.sha256(digests.encode()).hexdigest()[:12]
     return replace(request, analysis=replace(request.analysis, prior_digest=prior_digest))
 
 

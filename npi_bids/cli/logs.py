@@ -21,7 +21,6 @@ from npi_bids import __version__
 from npi_bids.bids.derivatives import UnitStatus, find_models
 from npi_bids.cli.parser import OutputSettings, Request
 from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
-from npi_bids.surrogates.families import name_kind
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _logger = logging.getLogger(__name__)
+SETTINGS_FILE = "settings.toml"
 
 
 def start_logging(out_dir: Path, output: OutputSettings) -> Path:
@@ -68,9 +68,9 @@ def write_settings(request: Request, folder: Path) -> None:
             "configuration": request.analysis.configuration,
             "command": shlex.join(["npi-bids", *sys.argv[1:]]),  # also where Python ran the module
         },
-        **cast("dict[str, object]", _to_toml(asdict(request))),
+        **cast("dict[str, object]", to_toml(asdict(request))),
     }
-    write_text(folder / "settings.toml", tomli_w.dumps(content))
+    write_text(folder / SETTINGS_FILE, tomli_w.dumps(content))
 
 
 def print_table(
@@ -117,16 +117,17 @@ def print_table(
 def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str]]:
     """Return the verdict and the kind of surrogate of each model of a dataset, by name."""
     return {
-        model.name: (model.fit.verdict, name_kind(model.fit.surrogate, model.fit.training))
+        model.name: (model.fit.verdict, model.kind)
         for model in find_models(out_dir, skip_damaged=True)
     }
 
 
-def _to_toml(value: object) -> object:
+def to_toml(value: object) -> object:
+    """Return settings as a TOML file holds them: without those that are not set."""
     if isinstance(value, dict):
-        return {key: _to_toml(item) for key, item in value.items() if item is not None}
+        return {key: to_toml(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_to_toml(item) for item in value]
+        return [to_toml(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -5,6 +5,10 @@ own plugin then waits for ever. Here every lost node is tried once more, one aft
 alone in its own process; a node that is lost again has failed, and the others continue. The fork
 server, which starts the workers, is replaced if it is killed. Workers end with this process,
 whatever ends it.
+
+Nodes that use a GPU run in processes of their own, as many as may use it at once. Each computes
+several subjects one after another: CUDA takes half a gigabyte of the GPU in every process that has
+used it, and seconds to start.
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         # The workers of each pool; a pool that is shut down forgets them.
         self._processes: list[Mapping[int, BaseProcess]] = []
         self.pool = self._new_pool(self.processors)
+        self._gpu_pool: ProcessPoolExecutor | None = None
         self._submitted: dict[int, tuple[Node, bool]] = {}
         self._lost: set[int] = set()
         self._retried: set[int] = set()
@@ -68,6 +73,13 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             for process in list(processes.values()):
                 process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
+        if self._gpu_pool is not None:
+            self._gpu_pool.shutdown(wait=False, cancel_futures=True)
+
+    def _postrun_check(self) -> None:
+        super()._postrun_check()
+        if self._gpu_pool is not None:
+            self._gpu_pool.shutdown()
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -86,7 +98,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         error: Exception | None = None
         node, updatehash = self._submitted[taskid]
         for pause in _PAUSES:
-            pool = self._new_pool(1) if alone else self.pool
+            pool = self._new_pool(1) if alone else self._pool_for(node)
             try:
                 future = pool.submit(run_node, node, updatehash, taskid)
             except (BrokenProcessPool, OSError, EOFError) as problem:
@@ -103,6 +115,14 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         refused.__cause__ = error
         self._fail(taskid, refused)
 
+    def _pool_for(self, node: Node) -> ProcessPoolExecutor:
+        """Return the pool for a node; that for the GPU has a process for each node at a time."""
+        if not node.is_gpu_node():
+            return self.pool
+        if self._gpu_pool is None:
+            self._gpu_pool = self._new_pool(max(1, self.n_gpu_procs // node.n_procs))
+        return self._gpu_pool
+
     def _clear_task(self, taskid: int) -> None:
         self._task_obj.pop(taskid, None)
         del self._submitted[taskid]
@@ -114,6 +134,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         pool.shutdown(wait=False, cancel_futures=True)
         if pool is self.pool:
             self.pool = self._new_pool(self.processors)
+        elif pool is self._gpu_pool:
+            self._gpu_pool = None
 
     def _fail(self, taskid: int, error: BaseException) -> None:
         """Record an error as the result of a task that no process has run."""

@@ -26,7 +26,7 @@ from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import field_choices, help_text, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
-from npi_bids.surrogates.settings import PriorSettings
+from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 from npi_bids.wording import format_number, join_items, suggest_word
 
@@ -322,7 +322,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "queries": (QuerySettings,),
     "parcellation": (AtlasSettings, CoverageSettings),
     "denoising": (DenoiseSettings,),
-    "surrogate": (TrainSettings, CombineSettings),
+    "surrogate": (TrainSettings, KindSettings, CombineSettings),
     "pre-training": (PriorSettings,),
     "perturbation": (PerturbSettings, MeasureSettings),
     "verdict": (VerdictSettings,),
@@ -349,6 +349,7 @@ _EXAMPLE = r"""npi-bids /data/fmriprep /data/npi participant group \
 _PATHS = (
     *((DenoiseSettings, "denoise"), (BrainSettings, "sc"), (BrainSettings, "sc_lengths")),
     *((SelectionSettings, "exclude_file"), (GroupSettings, "network_table")),
+    (PriorSettings, "delay_map"),
 )
 
 
@@ -449,6 +450,7 @@ def parse(argv: Sequence[str]) -> Request:
         brain=settings_by_class[BrainSettings],
         infer=settings_by_class[InferSettings],
         prior=settings_by_class[PriorSettings],
+        kinds=settings_by_class[KindSettings],
         assess=AssessSettings(
             measures=settings_by_class[MeasureSettings], verdict=settings_by_class[VerdictSettings]
         ),

@@ -25,22 +25,33 @@ from npi_bids.cli.execution import (
     read_crashes,
     run_workflow,
     training_memory,
+    uses_gpu,
     write_graph,
 )
+from npi_bids.cli.fit_kinds import describe_failed_refit, find_refits, find_unchanged, who_decides
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
+from npi_bids.cli.stored_settings import describe_difference
 from npi_bids.cli.work_folder import reserve_work_dir
-from npi_bids.errors import ConfigurationError, InputDataError, SettingsError, find_exit_code
+from npi_bids.errors import (
+    ConfigurationError,
+    InputDataError,
+    NPIError,
+    SettingsError,
+    find_exit_code,
+)
 from npi_bids.group.saving import remove_groups
 from npi_bids.interfaces.parcellate import count_values
 from npi_bids.io.claim import claim_dataset
 from npi_bids.io.files import remove_leftovers, write_json
 from npi_bids.surrogates.base import check_prior, parse_passband
+from npi_bids.surrogates.delay_map import check_delay_map, read_delay_map
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
     check_passband_before,
     describe_few_regions,
+    name_passband,
 )
 from npi_bids.wording import count_noun
 from npi_bids.workflows.participant import init_participant_wf
@@ -67,6 +78,8 @@ class Plan:
         Models to fit.
     complete
         Models that exist already, with this configuration.
+    complete_tasks
+        How those among them would be fitted whose input can be read.
     refused
         Models that cannot be fitted because of their input.
     """
@@ -75,6 +88,7 @@ class Plan:
     datasets: list[Dataset]
     tasks: list[Task]
     complete: list[UnitStatus]
+    complete_tasks: list[Task]
     refused: list[UnitStatus]
 
 
@@ -115,6 +129,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
         write_dataset(request.out_dir, inputs.datasets, specs, strategies, subjects)
     tasks = assign_pretrained(make_tasks(inputs, units, work_dir), request)
     check_tasks_passband(tasks, request)
+    check_known_delays(tasks, request)
     return _classify_models(request, inputs.datasets, tasks, done)
 
 
@@ -133,7 +148,11 @@ def make_tasks(
             warn_of_spaces(spec, spaces)
         if not dry:
             atlas = inputs.save(spec, atlas, space=space)
-        tasks += [_make_task(unit, atlas, inputs.desc(spec)) for unit in units[spec]]
+        use_gpu = uses_gpu(inputs.request.analysis.train, atlas.n_regions)
+        tasks += [
+            replace(_make_task(unit, atlas, inputs.desc(spec)), use_gpu=use_gpu)
+            for unit in units[spec]
+        ]
     return tasks
 
 
@@ -155,7 +174,8 @@ def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
     for task in known:
         n_regions, tr = task.atlas.n_regions, task.unit.runs[0].tr or 0.0
         if n_regions < MIN_OBSERVATION_REGIONS:
-            _logger.warning("%s: %s", task.name, describe_few_regions(passband, n_regions))
+            reason = describe_few_regions(name_passband(passband), n_regions)
+            _logger.warning("%s: %s", task.name, reason)
             continue
         try:
             n_samples = sum(count_values(run.path)[0] for run in task.unit.runs)
@@ -166,6 +186,24 @@ def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
             continue
     if len(refused) == len(tasks):
         raise refused[0]
+
+
+def check_known_delays(tasks: Sequence[Task], request: Request) -> None:
+    """Refuse a map of delays that does not fit the atlases, or would not be read.
+
+    Raises
+    ------
+    InputDataError
+        Its regions are not those of an atlas, or its values cannot be used.
+    SettingsError
+        The surrogate has no delays.
+    """
+    prior = request.analysis.prior
+    if not prior.delay_map:
+        return
+    check_delay_map(request.analysis.train, pretrained=bool(prior.pretrained))
+    for labels in {task.atlas.labels for task in tasks if task.atlas.labels}:
+        read_delay_map(Path(prior.delay_map), labels)
 
 
 def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:
@@ -190,8 +228,24 @@ def assign_pretrained(tasks: Sequence[Task], request: Request) -> list[Task]:
     ]
 
 
-def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
-    """Run all tasks and return the status of every model of the plan.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Outcome of the participant level.
+
+    Attributes
+    ----------
+    statuses
+        Status of every model of the plan, sorted by name.
+    untouched
+        Names of those that existed and were not fitted again.
+    """
+
+    statuses: list[UnitStatus]
+    untouched: list[str]
+
+
+def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
+    """Run all tasks, and those again whose kind of fit is another than that of the dataset.
 
     Parameters
     ----------
@@ -212,28 +266,77 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> list[UnitStatus]:
         for task in plan.tasks:
             (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
         _fit(plan.tasks, request, work_dir, run_dir)
-    with suppress(OSError):  # tidying up must not fail a run
-        remove_leftovers(out_dir)  # of workers killed in this run or an earlier one
-    configuration = request.analysis.configuration
-    finished = {
-        status.name: status
-        for status in find_statuses(out_dir, skip_damaged=True)
-        if status.configuration == configuration
-    }
-    crashes = {parse_unit(crash.node): crash for crash in reversed(read_crashes(run_dir))}
-    fresh = [
-        finished.get(task.name) or _make_failure(task, request, crashes.get(task.node_name))
-        for task in plan.tasks
-    ]
+    fresh = _read_outcomes(plan.tasks, request, run_dir)
     for status in fresh:
         if status.error == ConfigurationError.__name__:
             raise ConfigurationError(status.reason)
         if status.status == FAILED:
             _write_status(status, out_dir)
+    first = [*plan.complete, *fresh]
+    refits = _plan_refits(plan, first)
+    again = _fit_again(refits, request, work_dir, run_dir)
+    statuses = [again.get(status.name, status) for status in first]
+    with suppress(OSError):  # tidying up must not fail a run
+        remove_leftovers(out_dir)  # of workers killed in this run or an earlier one
     update_descriptions(out_dir)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
-    return sorted([*plan.complete, *plan.refused, *fresh], key=lambda status: status.name)
+    return Outcome(
+        sorted([*statuses, *plan.refused], key=lambda status: status.name),
+        [status.name for status in plan.complete if status.name not in again],
+    )
+
+
+def _read_outcomes(tasks: Sequence[Task], request: Request, run_dir: Path) -> list[UnitStatus]:
+    """Return the status of each task that was run, from its file or from its crash."""
+    configuration = request.analysis.configuration
+    finished = {
+        status.name: status
+        for status in find_statuses(request.out_dir, skip_damaged=True)
+        if status.configuration == configuration
+    }
+    crashes = _find_crashes(run_dir)
+    return [
+        finished.get(task.name) or _make_failure(task, request, crashes.get(task.node_name))
+        for task in tasks
+    ]
+
+
+def _find_crashes(run_dir: Path) -> dict[str, Crash]:
+    """Return the first crash of each model, by the name of its workflow."""
+    return {parse_unit(crash.node): crash for crash in reversed(read_crashes(run_dir))}
+
+
+def _plan_refits(plan: Plan, statuses: Sequence[UnitStatus]) -> list[Task]:
+    """Return the models to fit again, so that all are of the kind that was decided."""
+    request = plan.request
+    if request.output.stop_on_first_crash and any(map(has_failed, statuses)):
+        return []
+    tasks = [*plan.tasks, *plan.complete_tasks]
+    return find_refits(tasks, statuses, request, who_decides(request, plan.datasets))
+
+
+def _fit_again(
+    refits: list[Task], request: Request, work_dir: Path, run_dir: Path
+) -> dict[str, UnitStatus]:
+    """Fit models again, and return their statuses by name.
+
+    A model whose second fit fails keeps its first one; its status carries the error.
+    """
+    if not refits:
+        return {}
+    remove_groups(request.out_dir)  # they hold the maps that are replaced
+    _fit(refits, request, work_dir, run_dir)
+    outcomes = {status.name: status for status in _read_outcomes(refits, request, run_dir)}
+    crashes = _find_crashes(run_dir)
+    for task in find_unchanged(refits, request):
+        failure = _make_failure(task, request, crashes.get(task.node_name))
+        reason = printable(describe_failed_refit(task, failure.reason))
+        _logger.error("%s: %s", task.name, reason)
+        outcomes[task.name] = replace(
+            outcomes[task.name], reason=reason, error=failure.error or NPIError.__name__
+        )
+    return outcomes
 
 
 def _remove_outdated(out_dir: Path) -> None:
@@ -285,9 +388,14 @@ def _fit_batch(
     return run_workflow(workflow, replace(plugin, stop=stop), run_dir, progress)
 
 
+def has_failed(status: UnitStatus) -> bool:
+    """Return whether a model could not be fitted, or not in the kind that was decided."""
+    return status.status == FAILED or (status.status == DONE and bool(status.error))
+
+
 def choose_exit_code(statuses: Sequence[UnitStatus]) -> int:
     """Return the exit code for the outcome of all models."""
-    codes = {find_exit_code(status.error) for status in statuses if status.status == FAILED}
+    codes = {find_exit_code(status.error) for status in statuses if has_failed(status)}
     done = any(status.status == DONE for status in statuses)
     if not codes:
         return 0 if done or not statuses else 4
@@ -318,9 +426,9 @@ def _check_configuration(request: Request, requested: set[str]) -> set[str]:
         replaced = request.output.overwrite and name in requested
         if existing != configuration and not replaced:
             raise ConfigurationError(
-                f"<{request.out_dir}> holds results of another configuration ({existing}; this "
-                f"one is {configuration}), for example of {name}. Use another out_dir, or "
-                "--overwrite with all of its subjects and atlases."
+                f"<{request.out_dir}> holds results of another configuration, for example of "
+                f"{name}. {describe_difference(request.out_dir, existing, request.analysis)} Use "
+                "another out_dir, or --overwrite with all of its subjects and atlases."
             )
         if existing == configuration and not replaced:
             done.add(name)
@@ -354,7 +462,8 @@ def _classify_models(
         if task.unit.problems
     ]
     usable = [task for task in todo if not task.unit.problems]
-    return Plan(request, datasets, usable, complete, refused)
+    fitted = [task for task in tasks if task.name in complete_names and not task.unit.problems]
+    return Plan(request, datasets, usable, complete, fitted, refused)
 
 
 def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:

@@ -18,6 +18,7 @@ from npi_bids.cli.work_folder import reserve_work_dir
 from npi_bids.errors import SettingsError
 from npi_bids.io.claim import claim_dataset
 from npi_bids.surrogates.base import check_prior
+from npi_bids.surrogates.delay_map import check_delay_map
 from npi_bids.wording import count_noun
 from npi_bids.workflows.pretrain import init_extract_wf, init_pretrain_wf
 from npi_bids.workflows.subject import Task
@@ -67,6 +68,8 @@ def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -
 
 def _check_options(request: Request) -> None:
     check_prior(request.analysis.train)
+    if request.analysis.prior.delay_map:
+        check_delay_map(request.analysis.train, pretrained=True)
     if request.analysis.prior.pretrained:
         raise SettingsError(
             "--pretrained cannot be combined with the level pretrain, which creates it."

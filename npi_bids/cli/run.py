@@ -101,8 +101,9 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     if claims is not None:
         plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning depends on the type of input
-        statuses = run_plan(plan, work_dir, run_dir)
-        code, complete = choose_exit_code(statuses), [status.name for status in plan.complete]
+        outcome = run_plan(plan, work_dir, run_dir)
+        statuses, complete = outcome.statuses, outcome.untouched
+        code = choose_exit_code(statuses)
     else:
         statuses = find_statuses(request.out_dir)
     group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
@@ -262,12 +263,13 @@ def describe_failures(models: int, group: int, statuses: Sequence[UnitStatus]) -
     statuses
         Status of each model; the reason that the failed ones give is quoted.
     """
-    from npi_bids.bids.derivatives import DONE, FAILED
+    from npi_bids.bids.derivatives import DONE
+    from npi_bids.cli.participant import has_failed
 
     failures = []
     if models:
         outcome = "some models failed" if models == 1 else "no model could be fitted"
-        reasons = dict.fromkeys(status.reason for status in statuses if status.status == FAILED)
+        reasons = dict.fromkeys(status.reason for status in statuses if has_failed(status))
         quoted = next((f": {reason.rstrip('.')}" for reason in reasons if reason), "")
         quoted += " (others for other reasons)" if quoted and len(reasons) > 1 else ""
         failures.append(outcome + _REASONS.get(models, "") + quoted)

@@ -36,7 +36,7 @@ from npi_bids.group.description import (
     measure_repeatability,
 )
 from npi_bids.group.direction import ALPHA, GroupDirection, assess_direction, write_changes
-from npi_bids.group.kinds import count_kinds, describe_mixture
+from npi_bids.group.kinds import count_kinds, count_own_kinds, describe_mixture
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.motion import MotionEffect, motion_effect
 from npi_bids.group.reliability import expected_group_r, map_reliability, measure_heterogeneity
@@ -231,6 +231,7 @@ def save_description(
         tested_as_they_are=describe_tested(tested.measure, mean=True),
         window_power=weights.power,
         kinds_of_fit=(kinds := count_kinds(rows)),
+        own_kinds_of_fit=count_own_kinds(rows),
         mixed_kinds=describe_mixture(kinds),
     )
     group = _Group(stack, tested, regions, weighing)

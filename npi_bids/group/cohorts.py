@@ -24,13 +24,12 @@ from npi_bids.group.selection import (
     read_participants,
     select_models,
 )
-from npi_bids.surrogates.families import name_kind
 from npi_bids.wording import count_noun
 
 # Columns of the subjects' table that come from the results.
 RESULT_COLUMNS = (
     *("participant_id", "n_maps", "mean_fd", "minutes", "n_windows", "verdict", "r_split"),
-    *("expected_r", "fc_r", "stripe_share", "direction_supported", "kind"),
+    *("expected_r", "fc_r", "stripe_share", "direction_supported", "kind", "own_kind"),
 )
 SESSION = "session"  # column of the visits of subjects
 # Columns that the description of a group adds to them.
@@ -187,7 +186,8 @@ def model_row(subject: str, models: Sequence[Model]) -> dict[str, object]:
         "fc_r": _mean(figures.fc_r for figures in quality),
         "stripe_share": _mean(figures.stripe_share for figures in quality),
         "direction_supported": _mean(float(figures.direction_supported) for figures in quality),
-        "kind": " and ".join(dict.fromkeys(map(_kind, models))),
+        "kind": " and ".join(dict.fromkeys(model.kind for model in models)),
+        "own_kind": " and ".join(dict.fromkeys(model.own_kind for model in models)),
     }
 
 
@@ -241,6 +241,20 @@ def paired_models(
     return pairs, reasons
 
 
+def paired_rows(cohort: Cohort, sessions: tuple[str, ...]) -> list[dict[str, object]]:
+    """Return what the results say of each session of the subjects that have both.
+
+    One row per subject and session, with the columns ``RESULT_COLUMNS`` and ``session``; the first
+    session comes first.
+    """
+    pairs, _ = paired_models(cohort, sessions)
+    return [
+        {**model_row(subject, [model]), SESSION: session}
+        for subject, pair in pairs.items()
+        for session, model in zip(sessions, pair, strict=True)
+    ]
+
+
 def files_by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
     """Return files by the subject label in their names, in their order.
 
@@ -284,10 +298,6 @@ def pair_files(
         if first in by_session and second in by_session:
             pairs[subject] = (by_session[first], by_session[second])
     return pairs
-
-
-def _kind(model: Model) -> str:
-    return name_kind(model.fit.surrogate, model.fit.training)
 
 
 def _mean(values: Iterable[float]) -> float | None:

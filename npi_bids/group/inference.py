@@ -22,7 +22,7 @@ from npi_bids.group.analysis import GroupTarget
 from npi_bids.group.design import BuiltDesign, build_model, list_sites, select_maps
 from npi_bids.group.glm import Contrast, Design, Estimate, depends_on_mean, drop_test, estimate
 from npi_bids.group.harmonization import harmonise
-from npi_bids.group.kinds import describe_association, kind_association
+from npi_bids.group.kinds import KIND, KindsOfRows, describe_association, kind_association
 from npi_bids.group.map_stack import MapStack, create_maps, write_stack
 from npi_bids.group.permutation import Permuted, blank_result, permute, varying_edges
 from npi_bids.group.scan_length import (
@@ -61,10 +61,14 @@ class TestedMaps:
     proportional
         Files of the maps on which differences between subjects are tested, by subject; where they
         are empty, ``stack`` is tested.
+    sessions
+        For differences of two sessions, what the results say of each session, one row per subject
+        and session, the first session first; empty if that is not known.
     """
 
     stack: MapStack
     proportional: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    sessions: Sequence[Mapping[str, object]] = ()
 
     def load(self, folder: Path, *, mean: bool) -> MapStack:
         """Return the maps on which a mean or a difference is tested."""
@@ -110,7 +114,8 @@ def save_tests(
         on_stack = not maps.proportional or depends_on_mean(fitted.built.design, contrast)
         if on_stack not in tests:
             stack = maps.load(folder, mean=on_stack)
-            tests[on_stack] = fitted.prepare(stack, folder / stack.measure)
+            test, fields = fitted.prepare(stack, folder / stack.measure)
+            tests[on_stack] = _compare_sessions(test, maps.sessions), fields
         test, fields = tests[on_stack]
         test.save(contrast, label, fields)
     return [contrast.name for contrast in contrasts]
@@ -165,6 +170,24 @@ def _with_labels(contrasts: Sequence[Contrast]) -> Iterator[tuple[Contrast, str]
     by_name = {contrast.name: contrast for contrast in contrasts}
     labels = contrast_labels(list(by_name))
     return ((by_name[name], label) for name, label in labels.items())
+
+
+def _compare_sessions(test: _Test, sessions: Sequence[Mapping[str, object]]) -> _Test:
+    """Add numbers of windows and kinds of fit of both sessions to a test of their differences."""
+    if not sessions:
+        return test
+    subjects = [str(row["participant_id"]) for row in test.rows]
+    pairs = [[row for row in sessions if row["participant_id"] == name] for name in subjects]
+    first, second = ([pair[place] for pair in pairs] for place in (0, 1))
+    n_windows = blank_similar_lengths(numeric_column([*first, *second], "n_windows"))
+    return replace(
+        test,
+        rows=[
+            {**row, KIND: after.get(KIND)} for row, after in zip(test.rows, second, strict=True)
+        ],
+        n_windows=n_windows[len(first) :] - n_windows[: len(first)],
+        earlier_kinds=tuple(str(row.get(KIND)) for row in first),
+    )
 
 
 def _unchanged(values: Array) -> tuple[Array, None]:
@@ -239,7 +262,9 @@ class _Test:
     and their design where that depends on them; ``visits`` are the maps that these come from, if
     they are not ``edges``. ``pairs`` are the first and then the second maps of all subjects, if
     ``edges`` are their differences. ``n_windows`` are numbers of windows, or effects of visits on
-    them; NaN if they are not known, or about the same.
+    them; NaN if they are not known, or about the same. ``earlier_kinds`` are the kinds of fit of
+    the first of two sessions whose difference is tested; ``rows`` and ``n_windows`` are then the
+    kinds of the second session, and the changes of the number of windows.
     """
 
     edges: Array
@@ -252,6 +277,7 @@ class _Test:
     estimate_rows: Callable[[Array], tuple[Array, Design | None]]
     visits: Array | None = None
     pairs: Array | None = None
+    earlier_kinds: tuple[str, ...] = ()
 
     @property
     def maps(self) -> Array:
@@ -289,12 +315,18 @@ class _Test:
             self.target.pretrained_on, fields.tested_measure, mean=against_zero
         )
         correlation, kind_p = float("nan"), None
-        if not self._is_of_mean(contrast, fields):
+        if self.earlier_kinds or not self._is_of_mean(contrast, fields):
             correlation = correlate_with_windows(self.design, contrast, self.n_windows)
             kind_p = kind_association(
-                self.rows, self.design, contrast, fields.seed, self.estimate_rows
+                KindsOfRows(self.rows, self.earlier_kinds),
+                self.design,
+                contrast,
+                fields.seed,
+                self.estimate_rows,
             )
-        caution = "" if why_untested else describe_length(correlation)
+        caution = (
+            "" if why_untested else describe_length(correlation, paired=bool(self.earlier_kinds))
+        )
         if caution:
             _logger.warning("%s: %s", contrast.name, caution)
         is_permuted = self.correction.n_permutations and not why_untested

@@ -62,10 +62,21 @@ def correlate_with_windows(design: Design, contrast: Contrast, n_windows: Array)
     return float(np.linalg.norm(basis.T @ length) / np.linalg.norm(length))
 
 
-def describe_length(correlation: float) -> str:
-    """Return the caution about a test that goes along with the length of scans, or nothing."""
+def describe_length(correlation: float, *, paired: bool = False) -> str:
+    """Return the caution about a test that goes along with the length of scans, or nothing.
+
+    ``paired`` tests are of differences between two sessions of the same subjects.
+    """
     if not correlation > LARGEST_CORRELATION:
         return ""
+    if paired:
+        return (
+            f"What is tested goes along with the change of the number of windows between the "
+            f"sessions (|r| = {correlation:.2f}). The maps of both are shrunk by the same share, "
+            "but what the model of each chose (whitening, memory, VAR or process) can depend on "
+            "the length of the scan, and so can motion and drowsiness. Cut the scans of both "
+            "sessions to the same length."
+        )
     return (
         f"What is tested correlates with the number of windows of the subjects (|r| = "
         f"{correlation:.2f}). Their maps are shrunk by the same share, but what the model of each "

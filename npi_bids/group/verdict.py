@@ -12,7 +12,7 @@ from npi_bids.bids.sidecars import (
     Heterogeneity,
     MapReliability,
 )
-from npi_bids.group.description import FEWEST_FOR_OUTLIERS, OUTLIER_SD
+from npi_bids.group.description import FEWEST_FOR_OUTLIERS, outlier_limit
 from npi_bids.group.direction import ALPHA, explain_undirected
 from npi_bids.group.reliability import predict_reliability
 from npi_bids.wording import count_noun, join_items
@@ -139,8 +139,9 @@ def _state_heterogeneity(n_subjects: int, found: Heterogeneity | None) -> Statem
     if n_subjects >= FEWEST_FOR_OUTLIERS:
         names = join_items(f"sub-{label}" for label in found.outliers)
         text += (
-            f" Outliers, whose correlation with the others is more than {OUTLIER_SD:g} robust SD "
-            f"below the median: {names or 'none'}."
+            " Outliers, whose correlation with the others is more than "
+            f"{outlier_limit(n_subjects):.1f} robust SD below the median, which happens by chance "
+            f"in 5 % of groups: {names or 'none'}."
         )
     return Statement("differences between subjects", f"SD {ratio} times the mean", text)
 

@@ -33,6 +33,7 @@ from npi_bids.io.files import (
 if TYPE_CHECKING:
     from npi_bids.inference import TrainedModel
     from npi_bids.records import RegionSeries
+    from npi_bids.surrogates.delay_map import DelayMap
     from npi_bids.surrogates.group_prior import GroupPrior
 
 WORKFLOW = "npi_bids_wf"  # name of the workflow of all subjects, and of its folder
@@ -63,6 +64,7 @@ class PriorInputSpec(SubjectInputSpec):
 
     pretrained = File(exists=True, desc="surrogate of a group, .safetensors with its .json")
     subject = Str("", usedefault=True, desc="label of the subject, to predict it without itself")
+    delay_map = File(exists=True, desc="TSV of what is known of the delays of regions")
 
 
 class TrainedInputSpec(SubjectInputSpec):
@@ -151,10 +153,21 @@ def read_prior(inputs: Any, runs: Sequence[RegionSeries], surrogate: str) -> Gro
     return stored.build_prior(inputs.subject)
 
 
+def read_known_delays(inputs: Any, runs: Sequence[RegionSeries]) -> DelayMap | None:
+    """Return what is known of the delays of regions, or None without a map of delays."""
+    from npi_bids.surrogates.delay_map import read_delay_map
+
+    path = inputs.get_traitsfree().get("delay_map")
+    return None if path is None else read_delay_map(Path(path), runs[0].labels)
+
+
 def prior_origin(inputs: Any, prior: GroupPrior | None) -> dict[str, object]:
     """Return the origin of a prior for the summary; empty without a prior."""
+    from npi_bids.surrogates.delay_map import describe_source
     from npi_bids.surrogates.storage import describe_origin
 
+    if path := inputs.get_traitsfree().get("delay_map"):
+        return {"delay_map": describe_source(Path(path))}
     if prior is None:
         return {}
     path = Path(inputs.pretrained)

@@ -172,7 +172,8 @@ class _TestInputSpec(_GroupInputSpec):
     maps = Directory(exists=True, desc="folder with all maps as one array; not for paired tests")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     visits = traits.List(
-        traits.Dict(), desc="one row of variables per visit, for models over sessions"
+        traits.Dict(),
+        desc="one row of variables per visit, for models over sessions and for paired tests",
     )
     model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
     permute = traits.Dict(mandatory=True, desc="fields of PermuteSettings")
@@ -204,15 +205,15 @@ class TestGroup(_GroupInterface):
         proportional = _by_subject(self.inputs.proportional)
         files = _by_subject(self.inputs.unshrunk) or _by_subject(self.inputs.matrices)
         save = save_tests
-        if visits:
-            rows, save = visits, save_visit_tests
-            stack = write_stack(group_by_visit(files, visits), folder / "all_visits")
-            maps = TestedMaps(stack, group_by_visit(proportional, visits))
-        elif model.paired:
+        if model.paired:
             files = proportional or files
             pairs = pair_files(files, model.paired)
             rows = [row for row in rows if row["participant_id"].removeprefix("sub-") in pairs]
-            maps = TestedMaps(write_differences(pairs, folder / "differences"))
+            maps = TestedMaps(write_differences(pairs, folder / "differences"), sessions=visits)
+        elif visits:
+            rows, save = visits, save_visit_tests
+            stack = write_stack(group_by_visit(files, visits), folder / "all_visits")
+            maps = TestedMaps(stack, group_by_visit(proportional, visits))
         else:
             proportional = _by_subject(self.inputs.proportional)
             maps = TestedMaps(read_stack(Path(self.inputs.maps)), proportional)

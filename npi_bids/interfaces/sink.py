@@ -76,6 +76,9 @@ class SaveRun(NPIInterface):
 class _SaveModelInputSpec(_SinkInputSpec):
     files = InputMultiObject(File(exists=True), desc="files, each named after its output")
     run_files = traits.List(Str, desc="files saved for the runs, relative to the dataset")
+    kind = traits.Dict(
+        desc="fields of KindDecision, if the kind of fit was decided by the dataset"
+    )
 
 
 class SaveModel(NPIInterface):
@@ -87,7 +90,7 @@ class SaveModel(NPIInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from npi_bids.bids.outputs import CLAIM
-        from npi_bids.bids.sidecars import Links, ModelOutcome
+        from npi_bids.bids.sidecars import KindDecision, Links, ModelOutcome
         from npi_bids.bids.writing import save_model
         from npi_bids.io.claim import check_claim
 
@@ -95,11 +98,14 @@ class SaveModel(NPIInterface):
         check_claim(Path(self.inputs.out_dir) / CLAIM, links.configuration_hash)
         inputs = self.inputs.get_traitsfree()
         files, before = inputs.get("files", []), inputs.get("run_files", [])
+        outcome = ModelOutcome.read(Path(self.inputs.summary))
+        if "kind" in inputs:
+            outcome = outcome.with_kind(KindDecision.from_json(plain(inputs["kind"])))
         written = save_model(
             [Path(path) for path in files],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
-            outcome=ModelOutcome.read(Path(self.inputs.summary)),
+            outcome=outcome,
             links=links,
             before=[Path(self.inputs.out_dir) / name for name in before],
         )

@@ -7,7 +7,12 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from npi_bids.interfaces.base import NPIInterface, PriorInputSpec, read_prior
+from npi_bids.interfaces.base import (
+    NPIInterface,
+    PriorInputSpec,
+    read_known_delays,
+    read_prior,
+)
 
 
 class _TrainInputSpec(PriorInputSpec):
@@ -46,8 +51,9 @@ class TrainSurrogate(NPIInterface):
         try:
             check_time(runs, self.inputs.min_time)
             prior = read_prior(self.inputs, runs, train.surrogate)
+            known_delays = read_known_delays(self.inputs, runs)
             with threads(self.inputs.n_threads):
-                trained = train_runs(runs, train=train, prior=prior)
+                trained = train_runs(runs, train=train, prior=prior or known_delays)
         except NoUsableDataError as error:
             self._results["training"] = str(write_no_training(str(error), folder))
             return runtime

@@ -29,7 +29,8 @@ class Figure:
     """A picture with what it shows and how to read it.
 
     ``svg`` is the picture itself, ``name`` the name of its file, ``alt`` its description in words,
-    and ``file`` the path of a copy for use elsewhere; a ``wide`` one spans the page.
+    and ``file`` the path of a copy for use elsewhere; a ``wide`` one spans the page. One that is
+    ``linked`` is too large for the page, which names its file alone.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Figure:
     alt: str = ""
     file: str = ""
     wide: bool = False
+    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,10 @@ class SortedTable:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One subject of a distribution: its position (0 to 100), and its page."""
+    """One subject of a distribution: its position (0 to 100), and its page.
+
+    Without a link it is a point without a name, as there are too many.
+    """
 
     label: str
     value: str

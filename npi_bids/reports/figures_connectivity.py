@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from matplotlib.path import Path
 from npi_bids.plotting import network_order
 from npi_bids.records import HIGH_FREQUENCY, Array
 from npi_bids.reports.figures_signals import BLUE, GREY, ORANGE, make_canvas, svg_text
+from npi_bids.reports.packed_matrices import encode, pack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MOST_ARROWS = 60  # connections that a connectome shows
 _MOST_NETWORKS = 24
 _GAP = 0.02  # of the circle, between networks
-_LARGEST = 32767  # the largest 16-bit integer; missing values are one below its negative
-_MISSING = -32768
 
 
 def keep_strongest(matrix: Array, number: int = MOST_ARROWS) -> Array:
@@ -325,7 +323,13 @@ class MatrixView:
 
     @property
     def data(self) -> str:
-        """The view as JSON; matrices are little-endian 16-bit integers in base64."""
+        """The view as JSON; see :mod:`npi_bids.reports.packed_matrices`."""
+        limits = {layer.below[0]: layer.below[1] for layer in self.layers if layer.below}
+        bases = {
+            number: encode(layer.matrix)
+            for number, layer in enumerate(self.layers)
+            if not layer.below
+        }
         content = {
             "labels": list(self.labels),
             "networks": list(self.networks),
@@ -338,11 +342,14 @@ class MatrixView:
                     "directed": layer.directed,
                     "signed": layer.signed,
                     "limit": colour_limit(layer),
-                    **({"below": layer.below} if layer.below else pack(layer.matrix)),
+                    **({"below": layer.below} if layer.below else pack(bases[number])),
                 }
-                for layer in self.layers
+                for number, layer in enumerate(self.layers)
             ],
-            "details": {name: pack(matrix) for name, matrix in self.details.items()},
+            "details": {
+                name: pack(encode(matrix, limits.get(name)), bases)
+                for name, matrix in self.details.items()
+            },
         }
         return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 
@@ -354,27 +361,3 @@ def colour_limit(layer: Layer) -> float:
     off = np.abs(layer.matrix[~np.eye(len(layer.matrix), dtype=bool)])
     finite = off[np.isfinite(off)]
     return float(np.percentile(finite, 99)) or 1.0 if finite.size else 1.0
-
-
-def pack(matrix: Array) -> dict[str, object]:
-    """Return a matrix as 16-bit integers, and the step to multiply them by.
-
-    >>> packed = pack(np.array([[0.0, 2.0], [np.nan, -1.0]]))
-    >>> unpack(packed, 2).round(3).tolist()
-    [[0.0, 2.0], [nan, -1.0]]
-    """
-    finite = np.isfinite(matrix)
-    most = float(np.max(np.abs(matrix[finite]), initial=0.0))
-    step = most / _LARGEST if most > 0 else 1.0
-    integers = np.where(finite, np.rint(np.where(finite, matrix, 0.0) / step), _MISSING)
-    return {"step": step, "values": base64.b64encode(integers.astype("<i2").tobytes()).decode()}
-
-
-def unpack(packed: Mapping[str, object], n_regions: int) -> Array:
-    """Return the matrix that :func:`pack` packed."""
-    integers = np.frombuffer(base64.b64decode(str(packed["values"])), dtype="<i2").astype(
-        np.float64
-    )
-    step = float(packed["step"])  # type: ignore[arg-type]
-    matrix: Array = np.where(integers == _MISSING, np.nan, integers * step)
-    return matrix.reshape(n_regions, n_regions)

@@ -35,7 +35,7 @@ from npi_bids.bids.sidecars import (
 )
 from npi_bids.bids.uris import regions_file
 from npi_bids.errors import ReportError
-from npi_bids.group.description import FEWEST_FOR_OUTLIERS, OUTLIER_SD
+from npi_bids.group.description import FEWEST_FOR_OUTLIERS, outlier_limit
 from npi_bids.group.tables import edge_rows, table_cells
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
@@ -74,6 +74,8 @@ _MOST_ROWS = 500
 # Outputs read beside a mean map: for the table of connections, and as layers of the matrix.
 _DETAILS = ("grouptested", "grouplower", "groupupper", "groupt", "groupq")
 _LAYERS = ("groupt", "groupsd", "groupsign", "groupdirection", "groupmotion", "groupicc")
+_MOST_EMBEDDED = 200  # regions of a matrix whose static figure is on the page, too
+_MOST_NAMED = 200  # subjects of a distribution of which every point has a name and a link
 _UNSEEN = ("groupdirectionfwe",)  # read for the summary alone
 _CORRECTED = tuple(CATALOGUE[output].label for output in ("modelfwe", "modelnbs", "modeltfnbs"))
 _NOTHING_SURVIVES = (
@@ -162,7 +164,9 @@ def _group_figures(
     svg = figures_signals.draw_matrix(
         ec.matrix, regions.network, title="mean EC", labels=ec.labels
     )
-    return [*figures, Figure("groupec", "Mean EC", "Static figure for download.", svg)]
+    linked = len(ec.labels) > _MOST_EMBEDDED
+    caption = "Static figure for download" + (", as the matrix above." if linked else ".")
+    return [*figures, Figure("groupec", "Mean EC", caption, svg, linked=linked)]
 
 
 def _group_view(
@@ -240,10 +244,11 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     if origin.pretrained_on:
         rows.append(Row("surrogates pre-trained on", origin.pretrained_on))
     halves = group.split_half_of_subjects or SplitHalf()
-    rows.append(
-        Row("split-half r over subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
-            "mean maps of random halves of the subjects; n/a below four subjects")
-    )  # fmt: skip
+    if isfinite(halves.mean):  # not below four subjects
+        rows.append(
+            Row("split-half r over subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
+                "mean maps of random halves of the subjects")
+        )  # fmt: skip
     if motion := group.motion_effect:
         rows.append(
             Row("QC-EC", f"median |r| {number(motion.median_absolute_r)}",
@@ -284,8 +289,8 @@ def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
         return ()
     names = subjects.loc[subjects["outlier"].astype(bool), "participant_id"].tolist()
     note = (
-        f"correlation with the mean of the others more than {OUTLIER_SD:g} robust SD below the "
-        "median"
+        f"correlation with the mean of the others more than {outlier_limit(len(subjects)):.1f} "
+        "robust SD below the median, which happens by chance in 5 % of groups"
     )
     return (Row("outliers", join_items(names) or "none", note),)
 
@@ -302,7 +307,7 @@ def _test_section(path: Path, regions: Regions, name: str, *, directed: bool) ->
         if CATALOGUE[output].role and (file := sibling(path, STATISTIC, output)).is_file()
     }
     signed = test.statistic == "t"
-    layers = [Layer(test.statistic, f"{test.statistic} of {test.contrast}", statistic.matrix,
+    layers = [Layer(test.statistic, f"{test.statistic} of {test.title}", statistic.matrix,
                     signed=signed)]  # fmt: skip
     for label in _CORRECTED:
         if label in details:
@@ -312,7 +317,7 @@ def _test_section(path: Path, regions: Regions, name: str, *, directed: bool) ->
                                 below=(label, ALPHA)))  # fmt: skip
     survives = _any_corrected(details)
     return TestSection(
-        f"Test: {test.contrast}",
+        f"Test: {test.title}",
         _test_rows(test, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
         _test_tables(path, statistic, details, regions, name, directed=directed),
@@ -381,10 +386,10 @@ def _untested_section(
     """Return the section of a contrast that was not tested: effects without p values."""
     effects = sibling(path, STATISTIC, "modeleffect")
     matrix = read_matrix(effects if effects.is_file() else path)
-    layer = Layer("effect", f"effect of {test.contrast}", matrix.matrix)
+    layer = Layer("effect", f"effect of {test.title}", matrix.matrix)
     columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
     return TestSection(
-        f"Contrast: {test.contrast}",
+        f"Contrast: {test.title}",
         _test_rows(test, {}),
         MatrixView(name, matrix.labels, regions.network, [layer], {}),
         (SortedTable(f"{name}-edges", "The largest effects (not tested)", columns, cells),),
@@ -503,7 +508,9 @@ def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) ->
         span = (high - low) or 1.0
         dots = tuple(
             Dot(str(row["participant_id"]), number(value), 100 * (value - low) / span,
-                str(row.get("verdict", "unknown")), f"{row['participant_id']}.html")
+                str(row.get("verdict", "unknown")),
+                f"{row['participant_id']}.html" if len(finite) <= _MOST_NAMED or
+                row.get("verdict") == "fail" else "")
             for value, row in finite
         )  # fmt: skip
         if number(high) == number(low):  # alike as far as is shown: in the middle

@@ -26,7 +26,10 @@ _CURVE = "groupreliability"
 
 def present_verdict(group: GroupFields) -> GroupVerdict:
     """Return what the page says first of a group, with the figure of its reliability."""
-    kinds = "; ".join(f"{kind}: {count}" for kind, count in group.kinds_of_fit.items())
+    kinds = _list_kinds(group.kinds_of_fit)
+    if group.own_kinds_of_fit:
+        own = _list_kinds(group.own_kinds_of_fit)
+        kinds += f" (decided for the dataset; the data of each subject alone chose {own})"
     subjects = count_noun(group.number_of_subjects, "subject")
     return GroupVerdict(
         f"{subjects}. Kinds of fit: {kinds}." if kinds else f"{subjects}.",
@@ -34,6 +37,10 @@ def present_verdict(group: GroupFields) -> GroupVerdict:
         tuple((one.topic, one.finding, one.text) for one in state_verdict(group)),
         _draw_reliability(group),
     )
+
+
+def _list_kinds(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{kind}: {count}" for kind, count in counts.items())
 
 
 def why_undirected(group: GroupFields) -> str:

@@ -31,7 +31,7 @@ from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
 from npi_bids.reports.parameters import INSIDE, read_position
-from npi_bids.surrogates.families import WHOLE_BRAIN, families, name_kind
+from npi_bids.surrogates.families import WHOLE_BRAIN, families
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 from npi_bids.wording import count_noun
 
@@ -85,7 +85,8 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
         }
         model = by_name.get(status.name)
         if status.status == DONE and model is not None:
-            row["kind"] = name_kind(model.fit.surrogate, model.fit.training)
+            row["kind"], row["own_kind"] = model.kind, model.own_kind
+            row["kind_decided_by"] = model.kind_decided_by
             row["verdict"] = model.fit.verdict
             row |= _grade_columns(model)
             row["verdict_reasons"] = "; ".join(model.fit.verdict_reasons) or float("nan")
@@ -205,7 +206,16 @@ def _describe_surrogate(models: Sequence[Model]) -> str:
     family = families().get(name)
     if family is None:  # a whole-brain model, which has its own paragraph, or a missing package
         return f"It was of the family {name}"
-    return family.describe([model.fit.training for model in models])
+    text = family.describe([model.fit.training for model in models])
+    decided = [model for model in models if model.fit.kind_decision]
+    if decided:
+        were = "was" if len(decided) == 1 else "were"
+        text += (
+            f". The kind of fit was decided for the dataset, as that which most subjects chose; "
+            f"{count_noun(len(decided), 'model')} whose own data chose another {were} fitted "
+            "again with it"
+        )
+    return text
 
 
 def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:

@@ -419,9 +419,20 @@ def _processing_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
 
 
 def describe_model_kind(model: Model) -> str:
-    """Return one sentence on the kind of model that was fitted to a subject."""
-    fit = model.fit
-    return describe_kind(fit.surrogate, fit.training, shrunk=fit.pretrained is not None)
+    """Return what kind of model was fitted to a subject, and who decided that if not its data."""
+    fit, decision = model.fit, model.fit.kind_decision
+    text = describe_kind(fit.surrogate, fit.training, shrunk=fit.pretrained is not None)
+    if decision is None:
+        return text
+    n_chose = decision.subjects_of_kind.get(decision.kind, 0)
+    text += (
+        f" The kind of fit was decided for the dataset: {n_chose:g} of "
+        f"{sum(decision.subjects_of_kind.values()):g} subjects chose {decision.kind}, while the "
+        f"data of this subject alone chose {decision.own_kind}."
+    )
+    if model.kind != decision.kind:
+        text += f" That kind could not be fitted; this is {model.kind}."
+    return text
 
 
 def _describe_surrogate(training: Mapping[str, Any]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Observation, Windows
 from npi_bids.settings import check_options, option
+from npi_bids.surrogates.devices import MIN_GPU_REGIONS
 from npi_bids.surrogates.families import (
     DEFAULTS,
     WHOLE_BRAIN,
@@ -92,6 +93,13 @@ class Abilities:
         """Peak responses of the signals to a brief perturbation of the state, (source, target).
 
         None if the signals are assumed to be the state itself.
+        """
+        return None
+
+    def estimate_delays(self, windows: Windows) -> Array | None:  # noqa: ARG002
+        """Return the delays of regions that other windows of the subject show, in samples.
+
+        None if the surrogate has no delays.
         """
         return None
 
@@ -287,14 +295,20 @@ class TrainSettings:
     delays: str = option(
         "auto",
         "hybrid: allow an observation delay in each region (haemodynamics) if the data support it "
-        "(auto), or never (none)",
-        choices=("auto", "none"),
+        "(auto), always (on) or never (none)",
+        choices=("auto", "on", "none"),
     )
     gain: str = option(
         "auto",
         "hybrid: allow an unknown gain over frequency that all regions share (haemodynamic "
-        "response, filters) if the data support it (auto), or never (none)",
-        choices=("auto", "none"),
+        "response, filters) if the data support it (auto), always (on) or never (none)",
+        choices=("auto", "on", "none"),
+    )
+    noise: str = option(
+        "auto",
+        "hybrid: with a gain, allow white measurement noise if the data support it (auto), always "
+        "(on) or never (none)",
+        choices=("auto", "on", "none"),
     )
     linear_part: str = option(
         "auto",
@@ -305,9 +319,10 @@ class TrainSettings:
     )
     residual: str = option(
         "auto",
-        "hybrid: keep networks or a linear correction of the residuals if they pay (auto), or "
-        "never (none)",
-        choices=("auto", "none"),
+        "hybrid: keep networks or a linear correction of the residuals if they pay (auto); always "
+        "keep the networks or the correction, without delays and gain (networks, correction); or "
+        "neither (none)",
+        choices=("auto", "networks", "correction", "none"),
     )
     passband: tuple[str, ...] = option(
         ("auto",),
@@ -334,13 +349,47 @@ class TrainSettings:
         metavar="N",
     )
     device: str = option(
-        "auto", "device for PyTorch: auto, cpu, cuda, cuda:1, ...", metavar="NAME", result=False
+        "auto",
+        "cpu, cuda, cuda:1, ...; auto: a GPU, where there is one, for models of at least "
+        f"{MIN_GPU_REGIONS} regions",
+        metavar="NAME",
+        result=False,
     )
 
     def __post_init__(self) -> None:
         check_options(self)
+        self._check_imposed()
         if parse_passband(self.passband) is not None:
             self._check_passband()
+
+    def with_kind(self, settings: Mapping[str, str]) -> TrainSettings:
+        """Return the settings with those that impose a kind of fit.
+
+        Raises
+        ------
+        SettingsError
+            If the other settings exclude it.
+        """
+        return replace(self, **cast("dict[str, Any]", settings))
+
+    def _check_imposed(self) -> None:
+        """Refuse parts of a model that are imposed together but exclude each other."""
+        observed = [name for name in ("delays", "gain", "noise") if getattr(self, name) == "on"]
+        linear = [
+            f"--{name.replace('_', '-')} {value}"
+            for name, value in (("linear_part", self.linear_part), ("residual", self.residual))
+            if value in ("var", "networks", "correction")
+        ]
+        if observed and linear:
+            raise SettingsError(
+                f"--{observed[0]} on needs the process with an observation model, which "
+                f"{join_items(linear)} excludes. Leave one of them out."
+            )
+        if self.noise == "on" and self.gain == "none":
+            raise SettingsError(
+                "--noise on is measurement noise beside a gain, which --gain none excludes. Leave "
+                "one of them out."
+            )
 
     def _check_passband(self) -> None:
         """Refuse a named passband that no fit with these settings would read."""
@@ -361,6 +410,11 @@ class TrainSettings:
             raise SettingsError(
                 f"{named} selects frequencies of the process; --linear-part var fits all of them. "
                 "Leave one of them out."
+            )
+        if self.residual in ("networks", "correction"):
+            raise SettingsError(
+                f"{named} selects the frequencies from which delays and gain are estimated; "
+                f"--residual {self.residual} excludes both. Leave one of them out."
             )
 
 
@@ -407,7 +461,8 @@ def check_prior(settings: TrainSettings) -> None:
     Raises
     ------
     SettingsError
-        If the surrogate cannot be shrunk, or a passband is named.
+        If the surrogate cannot be shrunk, or a passband or a part of an observation model is
+        requested.
     """
     prior_support(settings.surrogate)
     if parse_passband(settings.passband) is not None:
@@ -415,6 +470,15 @@ def check_prior(settings: TrainSettings) -> None:
             f"--passband {' '.join(map(str, settings.passband))} is not read by surrogates that "
             "are pre-trained on a group or shrunk towards one, which have no observation model. "
             "Omit it, or omit pretrain and --pretrained."
+        )
+    imposed = [f"--{name} on" for name in ("delays", "gain", "noise")
+               if getattr(settings, name) == "on"]  # fmt: skip
+    imposed += ["--residual correction"] if settings.residual == "correction" else []
+    if imposed:
+        raise SettingsError(
+            f"{join_items(imposed)}: surrogates that are pre-trained on a group or shrunk towards "
+            "one have neither an observation model nor a linear correction. Omit the option, or "
+            "omit pretrain and --pretrained."
         )
 
 

@@ -1,11 +1,15 @@
-"""What surrogates chose from the data, and the settings that impose the most frequent choices."""
+"""What surrogates chose from the data, and the settings that impose one choice on all subjects."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from fractions import Fraction
 
 from npi_bids.surrogates.kinds import named_passband
+
+_PROCESS, _VAR = "process", "VAR"  # linear parts of a hybrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +22,29 @@ class FitChoices:
         Linear part of a hybrid, or the family itself.
     whitened
         Whether an autoregression that all regions share was removed first.
-    delays, gain
-        Whether regions have delays, and whether they share a gain over frequency.
+    delays, gain, noise
+        Whether regions have delays, whether they share a gain over frequency, and whether there
+        is measurement noise.
     networks, correction
         Whether networks, or a linear correction, were kept.
     named_passband
-        Whether the user named the frequencies from which delays and gain are estimated.
+        Whether the fit is to the frequencies that the user named.
     """
 
     linear: str
     whitened: bool = False
     delays: bool = False
     gain: bool = False
+    noise: bool = False
     networks: bool = False
     correction: bool = False
     named_passband: bool = False
+
+    @property
+    def simplicity(self) -> tuple[object, ...]:
+        """Key that sorts choices from the simplest to the most complex, without ties."""
+        n_parts = sum(part is True for part in astuple(self))
+        return n_parts, self.linear == _VAR, astuple(self)
 
 
 def read_choices(surrogate: str, training: Mapping[str, object]) -> FitChoices:
@@ -59,58 +71,76 @@ def read_choices(surrogate: str, training: Mapping[str, object]) -> FitChoices:
 
     linear = surrogate
     if surrogate == "hybrid":
-        linear = "VAR" if is_chosen("linear_is_var") else "process"
+        linear = _VAR if is_chosen("linear_is_var") else _PROCESS
+    is_observed = "common_gain" in training
     return FitChoices(
         linear,
-        whitened=is_chosen("whitening_order") and linear != "VAR",
+        # Beside an observation model, whitening is not part of the model.
+        whitened=is_chosen("whitening_order") and linear != _VAR and not is_observed,
         delays=is_chosen("delay_sd"),
         gain=is_chosen("common_gain"),
+        noise=is_chosen("measurement_noise"),
         networks=is_chosen("residual_networks"),
         correction=is_chosen("linear_correction"),
-        named_passband=named_passband(training) is not None,
+        named_passband=is_observed and named_passband(training) is not None,
     )
 
 
-def majority_settings(kinds: Sequence[FitChoices]) -> dict[str, str]:
-    """Return the training settings that impose the most frequent choices on every subject.
-
-    Each choice is decided by itself; in a tie it is the simpler one. Delays, a gain, networks and
-    a correction that most subjects have stay a choice of each subject (``auto``), because the
-    data of a subject must support them; those that most do not have are ruled out.
+def most_frequent(fits: Mapping[str, Sequence[FitChoices]]) -> FitChoices:
+    """Return the choices that most subjects made; in a tie, the simplest of them.
 
     Parameters
     ----------
-    kinds
-        Choices of the fits of one family.
+    fits
+        Choices of all fits of each subject, at least one; a subject has one vote, which its fits
+        share.
+
+    >>> process, var = FitChoices("process"), FitChoices("VAR")
+    >>> most_frequent({"01": [var], "02": [process], "03": [process]}).linear
+    'process'
+    >>> most_frequent({"01": [var], "02": [process]}).linear
+    'process'
+    """
+    votes: Counter[FitChoices] = Counter()
+    for choices in fits.values():
+        for choice in choices:
+            votes[choice] += Fraction(1, len(choices))  # type: ignore[assignment]  # exact shares
+    return min(votes, key=lambda choice: (-votes[choice], choice.simplicity))
+
+
+def imposing_settings(choices: FitChoices) -> dict[str, str]:
+    """Return the training settings that impose choices on every subject.
+
+    Parameters
+    ----------
+    choices
+        Choices of the fit of one family.
 
     Returns
     -------
     dict
         Values by the name of the field of the training settings; empty for families without
-        choices.
+        choices. A named passband stays a setting of its own.
 
-    >>> fits = [FitChoices("process"), FitChoices("process", whitened=True), FitChoices("VAR")]
-    >>> settings = majority_settings(fits)
-    >>> settings["linear_part"], settings["whitening"], settings["residual"]
-    ('process', 'off', 'none')
+    >>> settings = imposing_settings(FitChoices("process", delays=True))
+    >>> settings["linear_part"], settings["delays"], settings["gain"], settings["residual"]
+    ('process', 'on', 'none', 'none')
     """
+    whitening = {"whitening": "on" if choices.whitened else "off"}
+    if choices.linear == "mou":
+        return whitening
+    if choices.linear not in (_PROCESS, _VAR):
+        return {}
+    residual = "networks" if choices.networks else "correction" if choices.correction else "none"
 
-    def most(chosen: Sequence[bool]) -> bool:
-        return 2 * sum(chosen) > len(chosen)
+    def allow(part: bool) -> str:
+        return "on" if part else "none"
 
-    linear_parts = {kind.linear for kind in kinds}
-    settings = {}
-    has_passband = any(kind.named_passband for kind in kinds)  # it imposes the observation model
-    if linear_parts <= {"process", "VAR"} and kinds and not has_passband:
-        settings = {
-            "linear_part": "var" if most([kind.linear == "VAR" for kind in kinds]) else "process",
-            "delays": "auto" if most([kind.delays for kind in kinds]) else "none",
-            "gain": "auto" if most([kind.gain for kind in kinds]) else "none",
-            "residual": "auto"
-            if most([kind.networks or kind.correction for kind in kinds])
-            else "none",
-        }
-    processes = [kind for kind in kinds if kind.linear in ("process", "mou")]
-    if processes:
-        settings["whitening"] = "on" if most([kind.whitened for kind in processes]) else "off"
-    return settings
+    return {
+        "linear_part": "var" if choices.linear == _VAR else "process",
+        "delays": allow(choices.delays),
+        "gain": allow(choices.gain),
+        "noise": allow(choices.noise),
+        "residual": residual,
+        **whitening,
+    }

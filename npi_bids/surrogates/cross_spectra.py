@@ -87,10 +87,27 @@ class CrossSpectra:
         power = self.power[:, regions[:, None], regions]
         return CrossSpectra(self.frequency, power, self.n_ordinates)
 
+    def lagged_moments(self) -> tuple[Array, Array]:
+        """Return the mean products of samples with themselves, and (rows) with the next ones."""
+        share = self.n_ordinates / self.n_samples
+        ahead = share * np.exp(1j * self.frequency)
+        past: Array = np.einsum("k,kij->ij", share, self.power).real
+        cross: Array = np.einsum("k,kij->ij", ahead, self.power).real
+        return past, cross
+
     def noise_power(self, share: float) -> Array:
         """Return the power of white noise with a share of the mean power, shape (n_regions,)."""
         power: Array = np.einsum("k,kii->i", self.n_ordinates, self.power).real / self.n_samples
         return share * power
+
+    def signal_share(self, share: float) -> Array:
+        """Return the share of the power of each bin that is not white noise, shape (n_bins,)."""
+        if not share:
+            return np.ones(len(self.frequency))
+        noise = self.noise_power(share)
+        relative = np.einsum("kii,i->k", self.power, share / noise).real / self.n_regions
+        signal_share: Array = 1 - share / relative
+        return signal_share
 
     def without_noise(self, share: float) -> CrossSpectra:
         """Subtract white noise whose variance is the same share of every region's power.
@@ -100,9 +117,7 @@ class CrossSpectra:
         """
         if not share:
             return self
-        noise = self.noise_power(share)
-        relative = np.einsum("kii,i->k", self.power, share / noise).real / self.n_regions
-        signal_share = 1 - share / relative
+        noise, signal_share = self.noise_power(share), self.signal_share(share)
         usable = signal_share > _MIN_SIGNAL_SHARE
         power = self.power[usable] - np.diag(noise)
         return CrossSpectra(
@@ -130,6 +145,18 @@ def split_runs(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSe
                 parts[index].append(replace(run, data=run.data[rows], keep=run.keep[rows]))
         start += len(run.keep)
     return parts
+
+
+def pool_spectra(parts: Sequence[CrossSpectra]) -> CrossSpectra:
+    """Return spectra pooled over parts with the same bins, each weighted by its ordinates."""
+    n_ordinates = np.sum([part.n_ordinates for part in parts], axis=0)
+    shares = [part.n_ordinates / n_ordinates for part in parts]
+    pairs = list(zip(shares, parts, strict=True))
+    return CrossSpectra(
+        np.sum([share * part.frequency for share, part in pairs], axis=0),
+        np.sum([share[:, None, None] * part.power for share, part in pairs], axis=0),
+        n_ordinates,
+    )
 
 
 def choose_n_bins(n_samples: int, n_regions: int) -> int:

@@ -22,6 +22,7 @@ from npi_bids.surrogates.kinds import (
     NARROW_VAR,
     NOISE,
     PROCESS,
+    WIDTHS,
     describe_hybrid_kind,
     describe_network_kind,
     describe_process_kind,
@@ -110,6 +111,8 @@ class SurrogateFamily:
         differ from those of the published networks; or a function of the settings.
     by_gradient
         Whether it is trained over epochs, as opposed to a solution in closed form.
+    on_gpu
+        Whether its fit is computed on a GPU if there is one; the others use the CPU alone.
     prior
         How it is shrunk towards a group; None if it cannot be.
     calibrated
@@ -131,6 +134,7 @@ class SurrogateFamily:
     kind_name: Callable[[Mapping[str, Any]], str] | None = None
     defaults: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = field(default_factory=dict)
     by_gradient: bool = False
+    on_gpu: bool = False
     prior: PriorSupport | None = None
     calibrated: bool = False
     n_weights: Callable[[int, int], int] | None = None
@@ -360,6 +364,13 @@ def _describe_observation(trainings: Trainings) -> str:
             f"{NOISE} (on average {100 * sum(noise) / len(noise):.2g} % of the "
             f"variance) in {count_noun(len(noise), 'model')}"
         )
+    widths = [training.get("response_width_sd", 0) for training in observed]
+    widths = [sd for sd in widths if sd > 0]
+    if widths:
+        parts.append(
+            f"{WIDTHS} (standard deviation over regions on average "
+            f"{100 * sum(widths) / len(widths):.0f} %) in {count_noun(len(widths), 'model')}"
+        )
     bands = {band for training in observed if (band := named_passband(training)) is not None}
     parts += [f"frequencies from {low:g} to {high:g} Hz alone" for low, high in sorted(bands)]
     condition = "As requested" if bands else "Where held-out data supported it"
@@ -484,6 +495,7 @@ def _network(name: str, summary: str) -> SurrogateFamily:
         describe=functools.partial(_describe_network, summary),
         kind=functools.partial(describe_network_kind, summary),
         by_gradient=True,
+        on_gpu=True,
         prior=PriorSupport(network=f"{module}:{name.upper()}"),
         seconds=_network_seconds,
     )
@@ -500,6 +512,7 @@ BUILT_IN = (
         kind_name=name_hybrid_kind,
         # The process reads the last sample; earlier ones serve whitening and memory.
         defaults={"n_lags": 4, "epochs": 200, "learning_rate": 1e-3, "n_seeds": 4, "patience": 10},
+        on_gpu=True,
         prior=PriorSupport(
             linear="better", network="npi_bids.surrogates.residual_networks:zero_mlp"
         ),
@@ -516,6 +529,7 @@ BUILT_IN = (
         kind=describe_process_kind,
         kind_name=name_hybrid_kind,
         defaults={"n_lags": 4},
+        on_gpu=True,
         prior=PriorSupport(linear="process"),
         calibrated=True,
         n_weights=_count_one_matrix,

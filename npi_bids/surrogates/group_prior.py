@@ -25,12 +25,14 @@ from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, check_p
 from npi_bids.surrogates.families import import_function, prior_support
 from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.networks import NetworkSurrogate, build_network, fit_network
+from npi_bids.surrogates.observed import ObservedOU, observation_details
 from npi_bids.surrogates.ou import MOU, unroll
 from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
 from npi_bids.surrogates.residual_networks import subtract_prediction, zero_mlp
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN, TRAIN_FRACTION
+from npi_bids.surrogates.shared_delays import SharedDelays, align_moments, observe_process
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import split_windows
 
@@ -118,6 +120,9 @@ class GroupPrior:
         Whether the VAR predicts better than the process.
     networks
         Weights by name; empty if networks do not improve the prediction.
+    delays
+        Delays of regions that the subjects share; None if there are none. The process is then that
+        of the signals without them.
     without_subject
         The same without the subject's own data, by which its prediction is measured; None for a
         subject that is not a member of the group.
@@ -129,6 +134,7 @@ class GroupPrior:
     penalty: float
     linear_is_var: bool
     networks: Tensors = field(default_factory=dict)
+    delays: SharedDelays | None = None
     without_subject: GroupPrior | None = None
 
     @property
@@ -150,6 +156,7 @@ class GroupPrior:
             process=OU(self.process.drift[inside], self.process.diffusion[covered]),
             weights=self.weights[inside],
             networks=restrict(self.networks, covered),
+            delays=self.delays and self.delays.take(covered),
             without_subject=self.without_subject and self.without_subject.take(covered),
         )
 
@@ -203,6 +210,13 @@ def standardise(windows: Windows) -> Windows:
     return Windows(
         (windows.history - mean) / scale, (windows.target - mean) / scale, windows.position
     )
+
+
+def summarise(windows: Windows, choices: Choices, delays: SharedDelays | None) -> Moments:
+    """Return the moments of z-scored samples, without delays or whitening and memory terms."""
+    if delays is not None:
+        return align_moments(standardise(windows), delays.mean)
+    return second_moments(*make_standardised_pairs(windows, choices))
 
 
 def make_standardised_pairs(windows: Windows, choices: Choices) -> tuple[Array, Array]:
@@ -277,25 +291,30 @@ def fit_shrunk(
         raise SettingsError("--pretrained requires --var-fit ridge, not adam.")
     linear = fit_shrunk_linear(train, prior)
     details = (
+        *_describe_observation(linear, train.tr),
         ("linear_is_var", float(prior.linear_is_var)),
         ("precision_symmetric", prior.choices.precision[0]),
         ("precision_antisymmetric", prior.choices.precision[1]),
         ("prior_penalty", prior.penalty),
     )
     log = TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-    if not support.network or not prior.networks:
+    if not support.network or not prior.networks or settings.residual == "none":
         return linear, log
     return _add_networks(linear, (train, valid), settings, prior, like, log)
 
 
+def _describe_observation(linear: VAR, tr: float) -> tuple[tuple[str, float], ...]:
+    return observation_details(linear.observation, tr) if isinstance(linear, ObservedOU) else ()
+
+
 def fit_shrunk_linear(windows: Windows, prior: GroupPrior) -> VAR:
     """Fit the linear path of a subject; the mean of its prior is the group's."""
-    past, future = make_standardised_pairs(windows, prior.choices)
     if prior.linear_is_var:
+        past, future = make_standardised_pairs(windows, prior.choices)
         deviation = fit_ridge(past, future - past @ prior.weights, prior.penalty)
         return _rescale_var(prior.weights + deviation.weights, windows, prior)
     process = fit_ou(
-        second_moments(past, future),
+        summarise(windows, prior.choices, prior.delays),
         prior.choices.precision,
         prior.process,
         mean=prior.process.drift,
@@ -329,7 +348,10 @@ def _add_networks(
     like: Surrogate | None,
     log: TrainLog,
 ) -> tuple[Surrogate, TrainLog]:
-    """Fine-tune the group's networks on residuals of the linear path; keep them if they help."""
+    """Fine-tune the group's networks on residuals of the linear path; keep them if they help.
+
+    With ``--residual networks`` they are kept whatever they gain.
+    """
     train, valid = sides
     settings = replace(settings, n_seeds=1)
     if like is not None:
@@ -363,9 +385,12 @@ def _add_networks(
     details = (
         *log.details,
         ("residual_gain", gain),
-        ("residual_networks", float(gain > NETWORKS_GAIN)),
+        (
+            "residual_networks",
+            float(kept := gain > NETWORKS_GAIN or settings.residual == "networks"),
+        ),
     )
-    if gain <= NETWORKS_GAIN:
+    if not kept:
         return linear, replace(log, details=details)
     best = tuned if errors[0] <= errors[1] else group_network
     return Hybrid(linear, best), replace(curve, details=details)
@@ -384,7 +409,9 @@ def _region_scale(windows: Windows) -> tuple[Array, Array]:
     return mean, np.where(scale > 0, scale, 1.0)
 
 
-def _rescale_process(process: OU, windows: Windows, prior: GroupPrior) -> MOU:
+def _rescale_process(process: OU, windows: Windows, prior: GroupPrior) -> VAR:
+    if prior.delays is not None:
+        return observe_process(process, windows, prior.delays, prior.choices.precision)
     mean, scale = _region_scale(windows)
     choices = replace(prior.choices, n_windows=len(windows))
     weights = unroll(process.transition, choices, windows.n_lags)

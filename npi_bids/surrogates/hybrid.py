@@ -19,6 +19,7 @@ from npi_bids.surrogates.corrected import (
     load_corrected,
 )
 from npi_bids.surrogates.cross_spectra import cross_spectra
+from npi_bids.surrogates.delay_map import DelayMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.networks import (
     NetworkFields,
@@ -29,6 +30,7 @@ from npi_bids.surrogates.networks import (
 from npi_bids.surrogates.observed import (
     ObservedFields,
     ObservedOU,
+    describe_delay_map,
     find_observation,
     fit_observed,
     load_observed,
@@ -38,6 +40,7 @@ from npi_bids.surrogates.observed import (
 from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
 from npi_bids.surrogates.ou_model_selection import Choices, subset_regions
 from npi_bids.surrogates.residual_networks import (
+    KEPT_RESIDUALS,
     ResidualFit,
     fit_residual,
     subtract_prediction,
@@ -51,14 +54,19 @@ from npi_bids.surrogates.selection_criteria import (
 )
 from npi_bids.surrogates.spectral_selection import (
     MIN_OBSERVATION_REGIONS,
+    ObservationParts,
     check_passband,
     describe_few_regions,
+    name_passband,
 )
 from npi_bids.surrogates.var import VAR, VARFields, fit_narrow_var, load_var
 from npi_bids.surrogates.windows import split_windows
+from npi_bids.wording import join_items
 
 _LOGGER = logging.getLogger(__name__)
 _RESIDUAL = "residual."  # prefix of the names of the networks' tensors
+# Whether a part of the observation model is used, by the value of its option; None: by the data.
+_IS_ALLOWED = {"auto": None, "on": True, "none": False}
 
 LinearFields = MOUFields | VARFields | ObservedFields
 
@@ -160,7 +168,12 @@ def load_hybrid(
 
 
 def fit_hybrid(
-    train: Windows, valid: Windows, settings: TrainSettings, like: Surrogate | None = None
+    train: Windows,
+    valid: Windows,
+    settings: TrainSettings,
+    like: Surrogate | None = None,
+    *,
+    delay_map: DelayMap | None = None,
 ) -> tuple[Surrogate, TrainLog]:
     """Fit the linear part that predicts better, then networks to its residuals.
 
@@ -176,6 +189,8 @@ def fit_hybrid(
         ``n_seeds`` networks, stopped early by ``patience``; ``n_lags`` is read by the linear part.
     like
         A fit whose choices are kept: the linear part, its choices, and the networks' epochs.
+    delay_map
+        What is known of the delays of regions.
 
     Returns
     -------
@@ -192,12 +207,12 @@ def fit_hybrid(
         try:
             subtrain, held_out = split_windows(train, TRAIN_FRACTION)
         except NoUsableDataError:  # no window can be held out to evaluate networks
-            linear, details = _fit_linear(train, settings)
+            linear, details = _fit_linear(train, settings, delay_map)
             return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
-        trial, trial_log = fit_hybrid(subtrain, held_out, settings)
+        trial, trial_log = fit_hybrid(subtrain, held_out, settings, delay_map=delay_map)
         refit, _ = fit_hybrid(train, valid, settings, trial)
         return refit, trial_log
-    linear, details = _fit_linear(train, settings)
+    linear, details = _fit_linear(train, settings, delay_map)
     # Networks cannot model the state underlying the signals.
     if isinstance(linear, ObservedOU) or settings.residual == "none":
         return linear, TrainLog((linear.mse(train),), (linear.mse(valid),), details)
@@ -214,7 +229,8 @@ def fit_hybrid(
 
 def _residual_details(residual: ResidualFit) -> tuple[tuple[str, float], ...]:
     """Return what decided whether networks are kept, by name, for the training log."""
-    details = [("residual_gain", residual.gain), ("linear_twin_gain", residual.twin_gain)]
+    gains = (("residual_gain", residual.gain), ("linear_twin_gain", residual.twin_gain))
+    details = [(name, gain) for name, gain in gains if gain is not None]
     for name, benefit in (
         ("networks_benefit", residual.benefit),
         ("linear_twin_benefit", residual.twin_benefit),
@@ -228,7 +244,7 @@ def _residual_details(residual: ResidualFit) -> tuple[tuple[str, float], ...]:
 
 
 def _fit_linear(
-    train: Windows, settings: TrainSettings
+    train: Windows, settings: TrainSettings, delay_map: DelayMap | None
 ) -> tuple[VAR, tuple[tuple[str, float], ...]]:
     """Fit the process, or the VAR if it predicts held-out stretches better.
 
@@ -242,8 +258,10 @@ def _fit_linear(
     process, details = fit_process(train, settings.whitening)
     choices = process.choices
     observed = None
-    if settings.linear_part != "var":
-        observed = _fit_observed(train, settings, process)
+    if settings.linear_part != "var" and settings.residual not in KEPT_RESIDUALS:
+        observed = _fit_observed(train, settings, process, delay_map)
+    if delay_map is not None:
+        details = (*describe_delay_map(observed, delay_map), *details)
     if passband is not None:
         details = (("passband_used", float(observed is not None)), *details)
     if observed is not None:
@@ -265,7 +283,9 @@ def _is_var_better(train: Windows, choices: Choices) -> bool:
     )
 
 
-def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> ObservedOU | None:
+def _fit_observed(
+    train: Windows, settings: TrainSettings, process: MOU, delay_map: DelayMap | None
+) -> ObservedOU | None:
     """Fit the process with its observation model if the data support one.
 
     A common gain is considered if a filter has left frequencies without power, or if past samples
@@ -274,22 +294,32 @@ def _fit_observed(train: Windows, settings: TrainSettings, process: MOU) -> Obse
     """
     choices = process.choices
     present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT_EVIDENCE
-    enough = process.n_regions >= MIN_OBSERVATION_REGIONS
-    delays = settings.delays == "auto" and enough
     passband = parse_passband(settings.passband)
-    if passband is not None and not enough:
-        _LOGGER.warning("%s", describe_few_regions(passband, process.n_regions))
-    gain = (
-        settings.gain == "auto"
-        and enough
-        and (present or passband is not None or _is_filtered(train))
+    if process.n_regions < MIN_OBSERVATION_REGIONS:
+        requests = _observation_requests(settings, passband)
+        if requests:
+            _LOGGER.warning("%s", describe_few_regions(requests, process.n_regions))
+        return None
+    parts = ObservationParts(
+        delays=_IS_ALLOWED[settings.delays],
+        gain=_IS_ALLOWED[settings.gain],
+        noise=_IS_ALLOWED[settings.noise],
+        delay_map=delay_map,
     )
-    if not (delays or gain):
+    gain_matters = present or passband is not None or parts.noise or _is_filtered(train)
+    if parts.gain is None and not gain_matters:
+        parts = replace(parts, gain=False)
+    if parts.delays is False and parts.gain is False:
         return None
     best = min(choices.error, choices.var_error)
-    return find_observation(
-        train, delays=delays, gain=gain, best=best, lagged=present, passband=passband
-    )
+    return find_observation(train, parts, best=best, lagged=present, passband=passband)
+
+
+def _observation_requests(settings: TrainSettings, passband: tuple[float, float] | None) -> str:
+    """Return the options that ask for an observation model, as they were given."""
+    imposed = [f"--{name} on" for name in ("delays", "gain", "noise")
+               if getattr(settings, name) == "on"]  # fmt: skip
+    return join_items([*imposed, *([name_passband(passband)] if passband else [])])
 
 
 def _mean_autocorrelation(train: Windows) -> float:

@@ -18,6 +18,7 @@ NARROW_VAR = "a ridge VAR with one lag"
 DELAYS = "a delay of each region"
 GAIN = "a gain over frequency that all regions share"
 NOISE = "white measurement noise"
+WIDTHS = "haemodynamic responses whose width differs between regions"
 NOT_NAMED = "n/a"  # stands for a passband that was not named, in sidecars
 
 
@@ -71,6 +72,8 @@ def _observed_parts(training: Training) -> list[str]:
         parts.append(GAIN)
     if training.get("measurement_noise", 0) > 0:
         parts.append(f"{NOISE} ({100 * training['measurement_noise']:.2g} % of the variance)")
+    if training.get("response_width_sd", 0) > 0:
+        parts.append(f"{WIDTHS} (SD {100 * training['response_width_sd']:.0f} %)")
     if (band := named_passband(training)) is not None:
         parts.append(f"frequencies from {band[0]:g} to {band[1]:g} Hz alone")
     return parts
@@ -119,6 +122,7 @@ def name_hybrid_kind(training: Training) -> str:
             (training.get("delay_sd", 0) > 0, "delays"),
             (training["common_gain"], "gain"),
             (training.get("measurement_noise", 0) > 0, "noise"),
+            (training.get("response_width_sd", 0) > 0, "widths"),
             (named_passband(training), "passband"),
         )
     else:

@@ -20,13 +20,16 @@ from torch import Tensor, nn
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, mean_log
-from npi_bids.surrogates.training import find_device, seeded, train_networks
+from npi_bids.surrogates.devices import find_device, full_precision, in_smaller_parts
+from npi_bids.surrogates.training import seeded, train_networks
 
 # Windows that pass through a network at once: few enough to stay in the cache of one core, which
 # is twice as fast at 360 regions; more for networks of fewer than LARGE_N_REGIONS regions, whose
 # calls take longer than their products.
 _CHUNK, _SMALL_NETWORK_CHUNK, LARGE_N_REGIONS = 512, 1024, 100
 _CACHED_NUMBERS = 160_000  # numbers of several sources that small networks take at once
+# On a GPU, parts are large enough to fill it: windows, and numbers of several sources (256 MB).
+_GPU_CHUNK, _GPU_NUMBERS = 1024, 2**26
 # Two convolutions of kernel 2 leave at least one sample only from three lags on.
 _MIN_LAGS = 3
 
@@ -88,14 +91,14 @@ class SplitNetwork(nn.Module):
         """
         return self.hidden
 
-    def hidden_sums(self, preactivation: Tensor, columns: Tensor) -> Tensor:
+    def hidden_sums(self, preactivation: Tensor, columns: Tensor, most_numbers: int) -> Tensor:
         """Return the hidden layer of every perturbed source, summed over windows, in double.
 
         Shape (n_regions, *shape of one hidden layer); the pre-activation is not changed.
+        ``most_numbers`` bounds the numbers of sources that are processed at once.
         """
         hidden = self.prepared_hidden()
-        # Small networks process several sources at once, as many as fit the cache.
-        n_sources = max(1, _CACHED_NUMBERS // preactivation.numel())
+        n_sources = max(1, most_numbers // preactivation.numel())
         scratch = preactivation.new_empty(n_sources, *preactivation.shape)
         # Filled in place: small results allocated between large scratch tensors would fragment the
         # heap, by 4 GB at 360 regions.
@@ -150,12 +153,7 @@ class NetworkSurrogate(Surrogate):
 
     def step(self, history: Array) -> Array:
         """Predict the next sample."""
-        with torch.inference_mode():
-            chunks = [
-                torch.stack([network(flat) for network in self.networks]).mean(dim=0)
-                for flat in self._chunks(history)
-            ]
-        return _array(torch.cat(chunks))
+        return in_smaller_parts(lambda divisor: self._step(history, divisor), "prediction")
 
     def tensors(self) -> dict[str, Array]:
         """Return the weights by name; names of members after the first begin with their number."""
@@ -168,7 +166,7 @@ class NetworkSurrogate(Surrogate):
     def compute_on(self, device: str) -> None:
         """Move the networks to a device."""
         for network in self.networks:
-            network.to(find_device(device))
+            network.to(find_device(device, self.n_regions))
 
     def fields(self) -> dict[str, object]:
         """Return type, sizes and number of epochs of the networks."""
@@ -189,16 +187,37 @@ class NetworkSurrogate(Surrogate):
         The mean over windows is taken before the readout: in single precision within a chunk of
         windows, in double over the chunks.
         """
-        chunks = self._chunks(history)
-        with torch.inference_mode():
-            changes = [self._change(network, chunks, strength) for network in self.networks]
-        change: Array = np.mean(changes, axis=0) / len(history)
-        return change + strength * self._skip_weights()
+        return in_smaller_parts(
+            lambda divisor: self._perturbed_change(history, strength, divisor), "perturbation"
+        )
 
     def mean_jacobian(self, history: Array) -> Array:
         """Return the mean derivative by the most recent sample, shape (source, target)."""
-        chunks = self._chunks(history)
-        with torch.inference_mode():
+        return in_smaller_parts(lambda divisor: self._mean_jacobian(history, divisor), "Jacobian")
+
+    def _step(self, history: Array, divisor: int) -> Array:
+        with torch.inference_mode(), full_precision():
+            chunks = [
+                torch.stack([network(flat) for network in self.networks]).mean(dim=0)
+                for flat in self._chunks(history, divisor)
+            ]
+        return _array(torch.cat(chunks))
+
+    def _perturbed_change(self, history: Array, strength: float, divisor: int) -> Array:
+        chunks = self._chunks(history, divisor)
+        most_numbers = (
+            _GPU_NUMBERS if self._device.type == "cuda" else _CACHED_NUMBERS
+        ) // divisor
+        with torch.inference_mode(), full_precision():
+            changes = [
+                self._change(network, chunks, strength, most_numbers) for network in self.networks
+            ]
+        change: Array = np.mean(changes, axis=0) / len(history)
+        return change + strength * self._skip_weights()
+
+    def _mean_jacobian(self, history: Array, divisor: int) -> Array:
+        chunks = self._chunks(history, divisor)
+        with torch.inference_mode(), full_precision():
             slopes = [
                 _read_out_change(network, _sum_tensors(
                     network.slopes(network.preactivation(flat)).double() for flat in chunks
@@ -208,11 +227,22 @@ class NetworkSurrogate(Surrogate):
         jacobian: Array = np.mean(slopes, axis=0) / len(history)
         return jacobian + self._skip_weights()
 
-    def _change(self, network: SplitNetwork, chunks: tuple[Tensor, ...], strength: float) -> Array:
+    @property
+    def _device(self) -> torch.device:
+        return next(self.networks[0].parameters()).device
+
+    def _change(
+        self,
+        network: SplitNetwork,
+        chunks: tuple[Tensor, ...],
+        strength: float,
+        most_numbers: int,
+    ) -> Array:
         columns, hidden = strength * network.columns(), network.prepared_hidden()
         bases = (network.preactivation(flat) for flat in chunks)
         changes = (
-            network.hidden_sums(base, columns) - hidden(base).sum(dim=0).double() for base in bases
+            network.hidden_sums(base, columns, most_numbers) - hidden(base).sum(dim=0).double()
+            for base in bases
         )
         return _read_out_change(network, _sum_tensors(changes))
 
@@ -226,11 +256,11 @@ class NetworkSurrogate(Surrogate):
         )
         return weights
 
-    def _chunks(self, history: Array) -> tuple[Tensor, ...]:
-        device = next(self.networks[0].parameters()).device
-        flat = torch.as_tensor(history, dtype=torch.float32, device=device).flatten(1)
+    def _chunks(self, history: Array, divisor: int) -> tuple[Tensor, ...]:
+        flat = torch.as_tensor(history, dtype=torch.float32, device=self._device).flatten(1)
         n_windows = _SMALL_NETWORK_CHUNK if self.n_regions < LARGE_N_REGIONS else _CHUNK
-        chunks: tuple[Tensor, ...] = flat.split(n_windows)
+        n_windows = _GPU_CHUNK if flat.is_cuda else n_windows
+        chunks: tuple[Tensor, ...] = flat.split(max(1, n_windows // divisor))
         return chunks
 
 
@@ -344,7 +374,7 @@ def make_network(
         if settings.skip:
             network.skip = nn.Linear(n_lags * n_regions, n_regions, bias=False)
             nn.init.zeros_(network.skip.weight)
-    return network.to(find_device(settings.device))
+    return network.to(find_device(settings.device, n_regions))
 
 
 def load_weights(network: SplitNetwork, weights: Mapping[str, Array]) -> None:
@@ -492,14 +522,14 @@ class MLP(SplitNetwork):
         """Return an in-place version of ``hidden``."""
         return lambda preactivation: torch.relu_(self.second(torch.relu_(preactivation)))
 
-    def hidden_sums(self, preactivation: Tensor, columns: Tensor) -> Tensor:
+    def hidden_sums(self, preactivation: Tensor, columns: Tensor, most_numbers: int) -> Tensor:
         """Return the hidden layer of every perturbed source, summed over windows, in double.
 
-        Units are rows and windows are columns, so that adding one number to a unit is fast; in
-        large networks the matrix product dominates.
+        On the CPU, units are rows and windows are columns, so that adding one number to a unit is
+        fast; in large networks the matrix product dominates.
         """
-        if self.n_regions >= LARGE_N_REGIONS:
-            return super().hidden_sums(preactivation, columns)
+        if self.n_regions >= LARGE_N_REGIONS or preactivation.is_cuda:
+            return super().hidden_sums(preactivation, columns, most_numbers)
         rows = preactivation.T.contiguous()
         weight, bias = self.second.weight, self.second.bias[:, None]
         shifted, after = torch.empty_like(rows), rows.new_empty(len(weight), rows.shape[1])

@@ -22,8 +22,13 @@ from npi_bids.errors import SurrogateError
 from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.bold_response import peak_responses
+from npi_bids.surrogates.delay_map import DelayMap, WeighedMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
-from npi_bids.surrogates.ou_model_selection import subset_regions, time_stretches
+from npi_bids.surrogates.ou_model_selection import (
+    regions_of_subset,
+    subset_regions,
+    time_stretches,
+)
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
@@ -33,7 +38,9 @@ from npi_bids.surrogates.selection_criteria import (
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
+    ObservationParts,
     choose_observation,
+    describe_fit,
     refit_observation,
     refit_with_delays,
 )
@@ -109,13 +116,20 @@ class ObservedOU(VAR):
         """Peak responses of the signals to a brief perturbation of the state."""
         return peak_responses(self.process, self.frequency, self.gain)
 
+    def estimate_delays(self, windows: Windows) -> Array | None:
+        """Return the delays that other windows show, without the map of delays."""
+        if self.observation.delay_sd == 0:
+            return None
+        unmapped = replace(self, observation=replace(self.observation, delays=None))
+        return fit_observed(windows, like=unmapped).delays
+
     def without_delays(self, windows: Windows) -> ObservedOU | None:
         """Return the process fitted without delays, with everything else kept."""
         if self.observation.delay_sd == 0:
             return None
         undelayed = replace(
             self,
-            observation=replace(self.observation, delay_sd=0.0),
+            observation=replace(self.observation, delay_sd=0.0, delays=None),
             delays=np.zeros_like(self.delays),
         )
         return fit_observed(windows, like=undelayed)
@@ -129,13 +143,14 @@ class ObservedOU(VAR):
         chosen one is made stronger, up to that, as long as no stable process fits.
         """
         windows = reverse_time(windows) if reverse else windows
-        starts = self._starts(reverse=reverse)
         chosen = self.observation.precision
         rate = float(np.mean(np.diag(self.process.drift)))
         fixed = even, odd = tuple(part * rate**2 for part in precision.of_drift(len(windows)))
         while True:
             try:
-                surrogate = self._refit_stable(windows, (even, odd), starts)
+                surrogate = self._refit_stable(
+                    windows, (even, odd), self._starts(reverse=reverse), reverse=reverse
+                )
                 if (even, odd) != fixed:
                     _LOGGER.warning(
                         "No stable process fits with the prior that maps for tests over subjects "
@@ -173,7 +188,12 @@ class ObservedOU(VAR):
         )
 
     def _refit_stable(
-        self, windows: Windows, precision: tuple[float, float], starts: Sequence[SpectralFit]
+        self,
+        windows: Windows,
+        precision: tuple[float, float],
+        starts: Sequence[SpectralFit],
+        *,
+        reverse: bool,
     ) -> ObservedOU:
         """Return the fit from the first start that leads to a stable process.
 
@@ -184,7 +204,7 @@ class ObservedOU(VAR):
         runs, failure = restore_runs(windows), ""
         for start in starts:
             try:
-                fitted = refit_with_delays(runs, windows.tr, choice, start)
+                fitted = refit_with_delays(runs, windows.tr, choice, start, reverse=reverse)
                 return _build_surrogate(windows, fitted)
             except (SurrogateError, LinAlgError) as error:
                 failure = str(error)
@@ -265,9 +285,8 @@ def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> Obser
 
 def find_observation(
     windows: Windows,
+    parts: ObservationParts,
     *,
-    delays: bool,
-    gain: bool,
     best: float,
     lagged: bool = True,
     passband: tuple[float, float] | None = None,
@@ -283,15 +302,15 @@ def find_observation(
     ----------
     windows
         Windows of the signals.
-    delays, gain
-        Whether regions may have delays, and whether they may share a gain.
+    parts
+        Parts of the observation model that are allowed, or imposed.
     best
         Held-out one-step error, relative to the variance, that the fit must undercut.
     lagged
         Whether past samples of other regions are informative; elsewhere nothing may be worse.
     passband
         Frequencies that are used, lowest and highest (Hz); if None, those that have power. With
-        a passband the fit is returned whatever it predicts.
+        a passband, or an imposed part, the fit is returned whatever it predicts.
 
     Returns
     -------
@@ -299,22 +318,34 @@ def find_observation(
         None if neither delays nor a gain is chosen, or if held-out stretches do not ask for them.
     """
     subset = subset_regions(windows)
+    # A named passband is a request: what the other frequencies would predict does not count.
+    is_requested = passband is not None or parts.is_imposed
+    delay_map = parts.delay_map
+    if delay_map is not None:
+        few = delay_map.take(regions_of_subset(windows.target.shape[1]))
+        parts = replace(parts, delay_map=few)
     try:
-        candidate = fit_observed(
-            subset, delays=delays, gain=None if gain else False, passband=passband
-        )
-        # A named passband is a request: what the other frequencies would predict does not count.
-        if passband is None and not _is_supported(candidate, subset, best, lagged=lagged):
+        candidate = fit_observed(subset, parts, passband=passband)
+        if not is_requested and not _is_supported(candidate, subset, best, lagged=lagged):
             return None
         if subset is windows:
             return candidate
-        model = refit_observation(restore_runs(windows), windows.tr, candidate.observation)
+        choice = candidate.observation
+        if delay_map is not None and choice.delays is not None:
+            weighed = WeighedMap(choice.map_spread, choice.map_coefficients, choice.delay_evidence)
+            choice = replace(choice, delays=delay_map.apply(weighed, windows.tr))
+        model = refit_observation(restore_runs(windows), windows.tr, choice)
         return _build_surrogate(windows, model)
     except (SurrogateError, LinAlgError) as error:  # no such process exists
         if passband is not None:
             _LOGGER.warning(
                 "--passband %g %g is not used, as no process fits these frequencies alone: %s",
                 *passband, error,
+            )  # fmt: skip
+        elif is_requested:
+            _LOGGER.warning(
+                "The requested delays, gain or noise are not part of the model, as no process "
+                "fits with them: %s", error,
             )  # fmt: skip
         return None
 
@@ -338,9 +369,8 @@ def _tolerance(choice: Observation, n_values: int) -> float:
 
 def fit_observed(
     windows: Windows,
+    parts: ObservationParts | None = None,
     *,
-    delays: bool = True,
-    gain: bool | None = None,
     passband: tuple[float, float] | None = None,
     like: ObservedOU | None = None,
 ) -> ObservedOU:
@@ -350,7 +380,7 @@ def fit_observed(
     ----------
     windows
         Windows of the signals, from which the runs are restored.
-    delays, gain, passband
+    parts, passband
         As in :func:`~npi_bids.surrogates.spectral_selection.choose_observation`.
     like
         A fit of the same subject whose observation model is kept.
@@ -363,9 +393,7 @@ def fit_observed(
     runs = restore_runs(windows)
     try:
         if like is None:
-            model = choose_observation(
-                runs, windows.tr, delays=delays, gain=gain, passband=passband
-            )
+            model = choose_observation(runs, windows.tr, parts, passband=passband)
         else:
             start = SpectralFit(
                 like.process.drift, like.process.diffusion, like.delays, math.nan, math.nan
@@ -377,6 +405,26 @@ def fit_observed(
             f"The process observed through delays and a gain cannot be fitted: {error}. Use "
             "--delays none and --gain none."
         ) from error
+
+
+def build_observed(
+    windows: Windows, choice: Observation, fit: SpectralFit, delay_errors: Array
+) -> ObservedOU:
+    """Return the surrogate of a process that was fitted elsewhere, with delays that are known.
+
+    Parameters
+    ----------
+    windows
+        Windows of the signals.
+    choice
+        The observation model.
+    fit
+        The process in the units of the signals, and the delays.
+    delay_errors
+        Shape (n_regions,); standard errors of the delays, in samples.
+    """
+    model = describe_fit(restore_runs(windows), windows.tr, choice, fit, delay_errors)
+    return _build_surrogate(windows, model)
 
 
 def _build_surrogate(windows: Windows, fitted: ObservationModel) -> ObservedOU:
@@ -427,8 +475,25 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("delay_over_var", choice.delay_over_var),
         ("measurement_noise", choice.noise),
         ("noise_evidence", choice.noise_evidence),
+        ("response_width_sd", float(np.std(choice.log_widths)) if choice.log_widths else 0.0),
+        ("response_width_evidence", choice.width_evidence),
         ("precision_symmetric_relative", choice.precision[0]),
         ("precision_antisymmetric_relative", choice.precision[1]),
+    )
+
+
+def describe_delay_map(
+    fitted: ObservedOU | None, delay_map: DelayMap
+) -> tuple[tuple[str, float], ...]:
+    """Return whether delays follow a map, and how, by name, for the training log."""
+    choice = fitted.observation if fitted else None
+    if choice is None or choice.delays is None:
+        return (("delay_map_used", 0.0),)
+    coefficients = zip(delay_map.names, choice.map_coefficients, strict=True)
+    return (
+        ("delay_map_used", 1.0),
+        ("delay_spread_about_map", choice.map_spread),
+        *((f"delay_by_{name}", coefficient) for name, coefficient in coefficients),
     )
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.lagged_evidence import LaggedEvidence, lagged_evidence
@@ -86,12 +87,18 @@ def _parse_number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
+def regions_of_subset(n_regions: int) -> NDArray[np.int64]:
+    """Return the indices of all regions, or of an evenly spaced subset if there are many."""
+    n_chosen = min(n_regions, MOST_REGIONS)
+    return np.unique(np.linspace(0, n_regions - 1, n_chosen).astype(np.int64))
+
+
 def subset_regions(windows: Windows) -> Windows:
     """Return windows of all regions, or of an evenly spaced subset if there are many."""
     n_regions = windows.target.shape[1]
     if n_regions <= MOST_REGIONS:
         return windows
-    indices = np.unique(np.linspace(0, n_regions - 1, MOST_REGIONS).astype(int))
+    indices = regions_of_subset(n_regions)
     return replace(
         windows, history=windows.history[:, :, indices], target=windows.target[:, indices]
     )

@@ -11,12 +11,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import expm, lapack
+from scipy.linalg import expm
 from scipy.optimize import minimize
 
 from npi_bids.errors import SurrogateError
 from npi_bids.records import Array
-from npi_bids.surrogates.ou_gradient import transition
+from npi_bids.surrogates.devices import array_module, objective_on_device
+from npi_bids.surrogates.ou_gradient import invert_covariance, transition
 
 # Added to the variances (of z-scored signals), so that covariances that are close to singular
 # (global signal regression, about as many regions as samples) remain well-conditioned.
@@ -157,7 +158,7 @@ def fit_ou(
     problem = _Problem(moments, precision, mean)
     packed_start = problem.pack(start or problem.uncoupled())
     optimum = minimize(
-        problem.value_and_gradient,
+        objective_on_device(problem, problem.ARRAYS, problem.n),
         packed_start,
         jac=True,
         method="L-BFGS-B",
@@ -173,6 +174,8 @@ class _Problem:
     lagged part by ``U' F V`` is ``c^2 past_i / residual_j``; entries are divided by its root, with
     the precision of the prior added.
     """
+
+    ARRAYS = ("past", "cross", "future", "scale", "to_source", "to_target", "mean")
 
     def __init__(
         self, moments: Moments, precision: tuple[float, float], mean: Array | None = None
@@ -219,7 +222,7 @@ class _Problem:
     def unpack(self, packed: Array) -> OU:
         coordinates = packed[: self.n**2].reshape(self.n, self.n)
         drift = self.to_source @ (coordinates * self.scale) @ self.to_target.T
-        return OU(drift, np.exp(packed[self.n**2 :]))
+        return OU(drift, array_module(packed).exp(packed[self.n**2 :]))
 
     def value_and_gradient(self, packed: Array) -> tuple[float, Array]:
         """Return the negative log posterior per window and its gradient.
@@ -229,35 +232,36 @@ class _Problem:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             value, gradient = self._evaluate(packed)
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return _INFEASIBLE, np.zeros_like(packed)
+        xp = array_module(packed)
+        if not (math.isfinite(value) and xp.isfinite(gradient).all()):
+            return _INFEASIBLE, xp.zeros_like(packed)
         return value, gradient
 
     def _evaluate(self, packed: Array) -> tuple[float, Array]:
         """Return value and gradient, which are not finite where the process grows too fast."""
-        process = self.unpack(packed)
+        xp, process = array_module(packed), self.unpack(packed)
         step = transition(process.drift, process.diffusion, self.n_halvings)
-        factor, failed = lapack.dpotrf(step.innovation, lower=1, clean=1)
-        if failed:
-            return _INFEASIBLE, np.zeros_like(packed)
-        inverse, _ = lapack.dpotri(factor, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        inverted = invert_covariance(step.innovation)
+        if inverted is None:
+            return _INFEASIBLE, xp.zeros_like(packed)
+        half_log_determinant, inverse = inverted
         predicted = self.past @ step.matrix
         crossed = self.cross.T @ step.matrix
         residual = self.future - crossed - crossed.T + step.matrix.T @ predicted
         whitened = inverse @ residual
-        value = float(np.log(np.diag(factor)).sum() + np.trace(whitened) / 2)
+        value = half_log_determinant + float(xp.trace(whitened)) / 2
         by_w = (predicted - self.cross) @ inverse
         by_q = (inverse - whitened @ inverse) / 2
         by_drift, by_diffusion = step.gradient(by_w, (by_q + by_q.T) / 2)
         penalty, by_penalty = self._penalty(process.drift)
         by_drift = self.to_source.T @ (by_drift + by_penalty) @ self.to_target * self.scale
-        gradient = np.concatenate([by_drift.ravel(), by_diffusion * process.diffusion])
+        gradient = xp.concatenate([by_drift.ravel(), by_diffusion * process.diffusion])
         return value + penalty, gradient
 
     def _penalty(self, drift: Array) -> tuple[float, Array]:
         """Return the negative log prior per window and its gradient by the drift."""
-        deviation = drift - (np.diag(np.diag(drift)) if self.mean is None else self.mean)
+        xp = array_module(drift)
+        deviation = drift - (xp.diag(xp.diag(drift)) if self.mean is None else self.mean)
         even, odd = (deviation + deviation.T) / 2, (deviation - deviation.T) / 2
         by_drift = (self.precision[0] * even + self.precision[1] * odd) / self.n_windows
         return float((by_drift * deviation).sum()) / 2, by_drift

@@ -18,10 +18,10 @@ from npi_bids.surrogates.group_prior import (
     Tensors,
     fit_group_process,
     fit_group_weights,
-    make_standardised_pairs,
     rescale_group_linear,
     standardise,
     sum_moments,
+    summarise,
 )
 from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_network
 from npi_bids.surrogates.ou_model_selection import Choices, choose_model, make_pairs
@@ -39,6 +39,11 @@ from npi_bids.surrogates.selection_criteria import (
     N_STRETCHES,
     NETWORKS_GAIN,
     VAR_GAIN,
+)
+from npi_bids.surrogates.shared_delays import (
+    SharedDelays,
+    align_moments,
+    estimate_shared_delays,
 )
 from npi_bids.surrogates.windows import cut_windows, shared_regions
 from npi_bids.wording import count_noun
@@ -81,7 +86,7 @@ def train_group_networks(
         folds (``1``); empty if only the linear path is needed, or if networks do not help.
     """
     support = prior_support(settings.surrogate)
-    if not support.network:
+    if not support.network or prior.delays is not None:  # networks cannot model the state
         return {}
     residual = bool(support.linear)
     parts = _pool(subjects, prior, members, residual=residual)
@@ -226,6 +231,7 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
             f"Usable data of {count_noun(len(labels), 'subject')}; pre-training needs at least "
             f"{_MIN_SUBJECTS}."
         )
+    choices, delays = _find_delays(subjects, settings, choices)
     n_folds = min(_MAX_FOLDS, len(labels))
     members = {label: number % n_folds for number, label in enumerate(labels)}
     folds: list[SummedMoments] = []
@@ -233,7 +239,7 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
     for label, windows, covered in _cut_subject_windows(subjects, n_lags):
         folds = folds or [SummedMoments.empty(covered.size) for _ in range(n_folds)]
         fold = members[label]
-        folds[fold].add(second_moments(*make_standardised_pairs(windows, choices)), covered)
+        folds[fold].add(summarise(windows, choices, delays and delays.take(covered)), covered)
         if sum(other % 2 == fold % 2 for other, *_ in validation) < _N_CHOOSING:
             validation.append((fold, windows, covered))
     total = sum_moments(folds)
@@ -244,19 +250,35 @@ def pretrain(subjects: SubjectRuns, settings: TrainSettings) -> Pretrained:
         weights=np.exp(_START_DRIFT) * identity,
         penalty=np.inf,
         linear_is_var=support.linear == "var",
+        delays=delays,
     )
     prior = start.refit(total)
     variances = estimate_variances(
         lambda: _cut_subject_windows(subjects, n_lags), prior, total, len(labels)
     )
     prior, errors = _measure_prediction(folds, validation, variances.set_prior(prior))
-    if support.linear == "better" and settings.linear_part != "process":
+    if support.linear == "better" and settings.linear_part != "process" and delays is None:
         is_better = errors["var"] < (1 - VAR_GAIN) * errors["process"]
         prior = replace(prior, linear_is_var=settings.linear_part == "var" or is_better)
     networks = train_group_networks(
         lambda: _cut_subject_windows(subjects, n_lags), prior, members, settings
     )
     return Pretrained(prior, tuple(folds), members, networks, errors, variances)
+
+
+def _find_delays(
+    subjects: SubjectRuns, settings: TrainSettings, choices: Choices
+) -> tuple[Choices, SharedDelays | None]:
+    """Return the delays that the subjects share, and the choices, free of filters with them."""
+    linear = prior_support(settings.surrogate).linear
+    if linear != "better" or settings.delays == "none" or settings.linear_part == "var":
+        return choices, None
+    # Without lagged evidence a gain cannot be distinguished from instantaneous covariance.
+    gain = False if settings.gain == "none" or choices.whitening else None
+    delays = estimate_shared_delays(
+        lambda: _cut_subject_windows(subjects, settings.n_lags or 1), gain=gain
+    )
+    return (choices if delays is None else replace(choices, whitening=(), memory=())), delays
 
 
 def _cut_subject_windows(
@@ -313,7 +335,7 @@ def _measure_prediction(
         _Fold(*groups[fold % 2], train, test)
         for fold, windows, covered in validation
         if covered[included].all()
-        for train, test in _split_moments(windows, included[covered], prior.choices)
+        for train, test in _split_moments(windows, included[covered], prior.take(covered))
     ]
     if not folds:
         raise NoUsableDataError(
@@ -351,18 +373,29 @@ class _Fold:
 
 
 def _split_moments(
-    windows: Windows, included: Mask, choices: Choices
+    windows: Windows, included: Mask, prior: GroupPrior
 ) -> Iterator[tuple[Moments, Moments]]:
     """Yield training and test moments from alternating stretches of time, both ways."""
     standardised = standardise(windows)
-    inside = Windows(
-        standardised.history[:, :, included],
-        standardised.target[:, included],
-        standardised.position,
+    inside = replace(
+        standardised,
+        history=standardised.history[:, :, included],
+        target=standardised.target[:, included],
     )
+    delays = prior.delays and prior.delays.take(included)
     bounds = np.linspace(0, len(windows), N_STRETCHES + 1).astype(int)
     parts = [
-        second_moments(*make_pairs(inside.take(slice(a, b)), choices)) for a, b in pairwise(bounds)
+        _summarise_part(inside.take(slice(a, b)), prior.choices, delays)
+        for a, b in pairwise(bounds)
     ]
     for fold in (0, 1):
         yield pool(parts[1 - fold :: 2]), pool(parts[fold::2])
+
+
+def _summarise_part(
+    standardised: Windows, choices: Choices, delays: SharedDelays | None
+) -> Moments:
+    """Return the moments of a part of z-scored windows."""
+    if delays is not None:
+        return align_moments(standardised, delays.mean)
+    return second_moments(*make_pairs(standardised, choices))

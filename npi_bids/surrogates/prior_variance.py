@@ -17,9 +17,10 @@ from npi_bids.surrogates.group_prior import (
     fit_group_weights,
     standardise,
 )
-from npi_bids.surrogates.ou_model_selection import Choices, make_pairs
+from npi_bids.surrogates.ou_model_selection import make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
+from npi_bids.surrogates.shared_delays import align_moments
 from npi_bids.surrogates.windows import split_windows
 from npi_bids.wording import count_noun
 
@@ -130,7 +131,7 @@ class _Comparison:
     def __init__(self, n_regions: int, prior: GroupPrior, included: Mask) -> None:
         inside = np.ix_(included, included)
         self.start = OU(prior.process.drift[inside], prior.process.diffusion[included])
-        self.choices = prior.choices
+        self.choices, self.delays = prior.choices, prior.delays and prior.delays.take(included)
         self.drifts, self.weights = SubjectMoments(n_regions), SubjectMoments(n_regions)
         self.n_subjects = 0
 
@@ -140,14 +141,16 @@ class _Comparison:
             halves = split_windows(standardise(windows), 0.5)
         except NoUsableDataError:
             return
-        moments = [_half_moments(half, included, self.choices) for half in halves]
+        moments = [self._summarise(half, included) for half in halves]
         first, second = (fit_ou(half, WEAK.of_drift(half.n_windows), self.start).drift
                          for half in moments)  # fmt: skip
         self.drifts.add(first, second)
         self.weights.add(*map(fit_group_weights, moments))
         self.n_subjects += 1
 
-
-def _half_moments(half: Windows, included: Mask, choices: Choices) -> Moments:
-    past, future = make_pairs(half, choices)
-    return second_moments(past[:, included], future[:, included])
+    def _summarise(self, half: Windows, included: Mask) -> Moments:
+        if self.delays is not None:
+            history, target = half.history[:, :, included], half.target[:, included]
+            return align_moments(replace(half, history=history, target=target), self.delays.mean)
+        past, future = make_pairs(half, self.choices)
+        return second_moments(past[:, included], future[:, included])

@@ -29,6 +29,8 @@ from npi_bids.surrogates.selection_criteria import (
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import join_windows
 
+# Values of --residual that keep networks or a linear correction whatever they improve.
+KEPT_RESIDUALS = ("networks", "correction")
 # Times of the gradient flow of the twin, in units of one over the mean variance of the samples.
 _TWIN_TIMES = np.geomspace(1e-3, 1e3, 25)
 
@@ -57,9 +59,10 @@ class ResidualFit:
     networks
         None if they are not worth keeping.
     log
-        Training history.
+        Training history; empty where no network was trained.
     gain, twin_gain
-        Fraction by which networks, and the linear twin, lower the error of the held-out windows.
+        Fraction by which networks, and the linear twin, lower the error of the held-out windows;
+        None where no network was trained.
     twin_time
         Time of the twin if it is worth keeping as a linear correction; None if not.
     benefit
@@ -71,7 +74,7 @@ class ResidualFit:
 
     networks: NetworkSurrogate | None
     log: TrainLog
-    gain: float
+    gain: float | None
     twin_gain: float
     twin_time: float | None = None
     benefit: Benefit | None = None
@@ -102,7 +105,8 @@ def fit_residual(
     They must lower the error of the held-out windows by more than ``NETWORKS_GAIN`` and by
     ``TWIN_MARGIN`` more than their linear twin, and in five folds in time be better than the
     linear part and its twin by more than ``NETWORKS_BENEFIT`` and three standard errors. If they
-    are not, the twin is kept by the same criteria.
+    are not, the twin is kept by the same criteria. Where the settings name the networks or the
+    correction, it is kept, and nothing is compared in folds.
 
     Parameters
     ----------
@@ -111,17 +115,21 @@ def fit_residual(
     train, valid
         Training windows and held-out windows.
     settings
-        ``n_seeds`` networks, stopped early by ``patience``.
+        ``n_seeds`` networks, stopped early by ``patience``; ``residual`` may name what is kept.
     refit_linear
         Fits the linear surrogate to other windows, with its choices kept.
     """
     residual_train, residual_valid = (
         subtract_prediction(linear, windows) for windows in (train, valid)
     )
-    networks, log = _train(residual_train, residual_valid, settings)
-    gain = _measure_gain(networks.step(residual_valid.history), residual_valid)
     twin = choose_twin(residual_train, residual_valid)
     twin_gain = _measure_gain(twin.predict(residual_valid), residual_valid)
+    if settings.residual == "correction":
+        return ResidualFit(None, TrainLog((), ()), None, twin_gain, twin.time)
+    networks, log = _train(residual_train, residual_valid, settings)
+    gain = _measure_gain(networks.step(residual_valid.history), residual_valid)
+    if settings.residual == "networks":
+        return ResidualFit(networks, log, gain, twin_gain)
     compared: NetworkSurrogate | None = networks
     if not (gain > NETWORKS_GAIN and gain > max(0.0, twin_gain) + TWIN_MARGIN):
         compared = None

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.linalg import expm, lapack
+from scipy.linalg import expm
 from scipy.optimize import minimize
 
-from npi_bids.records import Array
+from npi_bids.records import Array, DelayPrior
 from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
-from npi_bids.surrogates.ou_gradient import Transition, transition
+from npi_bids.surrogates.devices import array_module, objective_on_device
+from npi_bids.surrogates.ou_gradient import Transition, invert_covariance, transition
 
 _RIDGE = 1e-3  # share of each region's power that is added to it
 _RATE_SD = 1.0  # SD of the log of the mean rate of the regions
@@ -48,12 +50,16 @@ class SpectralPrior:
         Whether the common gain is free.
     rate
         Median of the mean rate of the regions, per sample.
+    delays
+        Mean and standard deviation of the delay of each region, in samples; if None, 0 and
+        ``delay_sd``, which is their spread.
     """
 
     precision: tuple[float, float]
     delay_sd: float
     gain: bool
     rate: float
+    delays: DelayPrior | None = None
 
     @property
     def tie(self) -> float:
@@ -107,6 +113,11 @@ class SpectralProblem:
         mean spectrum is reshaped at the start of the fit.
     """
 
+    ARRAYS = (
+        *("power", "share", "frequency", "advance", "to_source", "to_target", "drift_scale"),
+        *("delay_scale", "delay_mean", "delay_spread"),
+    )
+
     def __init__(
         self,
         spectra: CrossSpectra,
@@ -116,6 +127,9 @@ class SpectralProblem:
         start_autoregression: float = 0.5,
     ) -> None:
         self.prior, self.full_band = prior, full_band
+        known = prior.delays
+        self.delay_mean = None if known is None else np.array(known.mean)
+        self.delay_spread: Array | None = None if known is None else np.array(known.sd)
         self.n, self.frequency = spectra.n_regions, spectra.frequency
         self.n_samples = spectra.n_samples
         self.share = spectra.n_ordinates / self.n_samples
@@ -169,6 +183,7 @@ class SpectralProblem:
         curvature = curvature / np.maximum(noise_variances, 1e-3)
         even, odd = self.prior.precision
         self.drift_scale = 1 / np.sqrt(curvature + math.sqrt(even * odd) / self.n_samples)
+        self.delay_scale: Array = np.ones(self.n)
         if self.prior.delay_sd:
             unique = np.diag(past) * np.diag(np.linalg.inv(past + 0.02 * identity)) - 1
             information = np.mean(self.frequency**2) * np.maximum(unique, 0.02)
@@ -179,7 +194,7 @@ class SpectralProblem:
         """Minimise by L-BFGS from a start, or from uncoupled regions without delays."""
         packed_start = self._pack(*(self._standardise(start) if start else self._uncoupled()))
         optimum = minimize(
-            self.value_and_gradient,
+            objective_on_device(self, self.ARRAYS, self.n),
             packed_start,
             jac=True,
             method="L-BFGS-B",
@@ -229,21 +244,23 @@ class SpectralProblem:
         return np.concatenate(parts)
 
     def _unpack(self, packed: Array) -> tuple[Array, Array, Array]:
-        n = self.n
+        n, xp = self.n, array_module(packed)
         coordinates = packed[: n * n].reshape(n, n)
         drift = self.to_source @ (coordinates * self.drift_scale) @ self.to_target.T
-        diffusion = np.exp(np.clip(packed[n * n : n * n + n], -_MAX_LOG_NOISE, _MAX_LOG_NOISE))
-        delays = packed[n * n + n :] * self.delay_scale if self.prior.delay_sd else np.zeros(n)
-        return drift, diffusion, delays
+        diffusion = xp.exp(xp.clip(packed[n * n : n * n + n], -_MAX_LOG_NOISE, _MAX_LOG_NOISE))
+        if not self.prior.delay_sd:
+            return drift, diffusion, xp.zeros_like(diffusion)
+        return drift, diffusion, packed[n * n + n :] * self.delay_scale
 
     def value_and_gradient(self, packed: Array) -> tuple[float, Array]:
         """Return the negative log posterior per sample and its gradient."""
+        xp = array_module(packed)
         drift, diffusion, delays = self._unpack(packed)
-        if not -np.diag(drift).max() > 1e-4:
-            return INFEASIBLE, np.zeros_like(packed)
+        if not -xp.diag(drift).max() > 1e-4:
+            return INFEASIBLE, xp.zeros_like(packed)
         value, step, by_w, by_q, by_delay = self._likelihood(drift, diffusion, delays)
         if step is None:
-            return INFEASIBLE, np.zeros_like(packed)
+            return INFEASIBLE, xp.zeros_like(packed)
         by_drift, by_diffusion = step.gradient(by_w, by_q)
         prior, *by_parts = self._penalty(drift, diffusion, delays)
         by_drift, by_diffusion = by_drift + by_parts[0], by_diffusion * diffusion + by_parts[1]
@@ -253,31 +270,30 @@ class SpectralProblem:
         ]
         if self.prior.delay_sd:
             parts.append((by_delay + by_parts[2]) * self.delay_scale)
-        gradient = np.concatenate(parts)
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return INFEASIBLE, np.zeros_like(packed)
+        gradient = xp.concatenate(parts)
+        if not (math.isfinite(value) and xp.isfinite(gradient).all()):
+            return INFEASIBLE, xp.zeros_like(packed)
         return value + prior, gradient
 
     def _likelihood(
         self, drift: Array, diffusion: Array, delays: Array
     ) -> tuple[float, Transition | None, Array, Array, Array]:
         """Return the negative log likelihood per sample, and its gradient by W, Q and delays."""
-        step = transition(drift, diffusion, self.n_halvings)
+        step, xp = transition(drift, diffusion, self.n_halvings), array_module(drift)
         w = step.matrix
-        factor, failed = lapack.dpotrf(step.innovation, lower=1, clean=1)
-        if failed:
+        inverted = invert_covariance(step.innovation)
+        if inverted is None:
             return INFEASIBLE, None, w, w, delays
-        inverse, _ = lapack.dpotri(factor, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        half_log_determinant, inverse = inverted
         residual_power, power, advanced, (plain, crossed) = self._residual_power(
             w, inverse, delays
         )
         if self.prior.gain and not residual_power.min() > 0:  # possible with a masked spectrum
             return INFEASIBLE, None, w, w, delays
         fit, weight = self._weigh_bins(residual_power)
-        value = float(np.log(np.diag(factor)).sum()) + fit
-        past = np.einsum("k,kij->ij", weight, power.real)
-        cross = np.einsum("k,kij->ij", weight, advanced.real)
+        value = half_log_determinant + fit
+        past = xp.einsum("k,kij->ij", weight, power.real)
+        cross = xp.einsum("k,kij->ij", weight, advanced.real)
         residual = past - w.T @ cross - cross.T @ w + w.T @ past @ w
         by_w = 2 * (past @ w - cross) @ inverse
         by_q = inverse / 2 - inverse @ residual @ inverse
@@ -285,65 +301,96 @@ class SpectralProblem:
             determinant, by_determinant = self._log_determinant(w)
             value -= determinant / 2
             by_w = by_w - by_determinant / 2
-        by_delay = np.zeros(self.n)
+        by_delay = self._differentiate_by_observation(weight, power, advanced, (plain, crossed))
+        return value, step, by_w, by_q, by_delay
+
+    def _differentiate_by_observation(
+        self, weight: Array, power: Complex, advanced: Complex, factors: tuple[Array, Array]
+    ) -> Array:
+        """Return the gradient by the delays of regions; 0 where there are none."""
+        xp = array_module(weight)
+        plain, crossed = factors
+        by_delay: Array = xp.zeros_like(plain[0])
         if self.prior.delay_sd:
             slope = weight * self.frequency
-            pull = np.einsum("k,kij->ij", slope, power.imag) * plain
-            pull -= 2 * np.einsum("k,kij->ij", slope, advanced.imag) * crossed
+            pull = xp.einsum("k,kij->ij", slope, power.imag) * plain
+            pull -= 2 * xp.einsum("k,kij->ij", slope, advanced.imag) * crossed
             by_delay = pull.sum(axis=1) - pull.sum(axis=0)
-        return value, step, by_w, by_q, by_delay
+        return by_delay
 
     def _residual_power(
         self, w: Array, inverse: Array, delays: Array
     ) -> tuple[Array, Complex, Complex, tuple[Array, Array]]:
         """Return the whitened residual power of each bin, and what its gradient needs."""
-        power = self._undo_delays(delays)
+        power, xp = self._undo_delays(delays), array_module(w)
         advanced = power * self.advance
         crossed = w @ inverse
         plain = inverse + crossed @ w.T
-        residual_power = np.einsum("kij,ij->k", power.real, plain)
-        residual_power = residual_power - 2 * np.einsum("kij,ij->k", advanced.real, crossed)
+        residual_power = xp.einsum("kij,ij->k", power.real, plain)
+        residual_power = residual_power - 2 * xp.einsum("kij,ij->k", advanced.real, crossed)
         return residual_power, power, advanced, (plain, crossed)
 
     def _weigh_bins(self, residual_power: Array) -> tuple[float, Array]:
         """Return the term of the residual power in the likelihood, and its slope by each bin."""
         if not self.prior.gain:
-            return float(residual_power.sum()) / 2, np.full_like(residual_power, 0.5)
+            halves: Array = array_module(residual_power).full_like(residual_power, 0.5)
+            return float(residual_power.sum()) / 2, halves
         gain = residual_power / self.share / self.n
-        value = self.n / 2 * float(self.share @ np.log(gain))
+        value = self.n / 2 * float(self.share @ array_module(gain).log(gain))
         return value, self.n / 2 * self.share / residual_power
 
     def _undo_delays(self, delays: Array) -> Complex:
         """Return the cross-spectra that the regions would have without their delays."""
         if not delays.any():
             return self.power
-        phase = np.exp(1j * self.frequency[:, None] * delays)
+        phase = array_module(delays).exp(1j * self.frequency[:, None] * delays)
         aligned: Complex = self.power * phase.conj()[:, :, None] * phase[:, None, :]
         return aligned
 
     def _log_determinant(self, w: Array) -> tuple[float, Array]:
         """Return ``sum_k u_k log|det(I - W e^(-iw_k))|^2`` and its gradient by W."""
-        values, vectors = np.linalg.eig(w)
         back = self.advance[:, 0, 0].conj()
+        if not isinstance(w, np.ndarray):
+            return self._factor_bins(w, back)
+        values, vectors = np.linalg.eig(w)
         factors = 1 - values * back[:, None]
         total = float(self.share @ np.log(np.abs(factors) ** 2).sum(axis=1))
         slopes = -(self.share[:, None] * back[:, None] / factors).sum(axis=0)
         gradient: Array = 2 * ((vectors * slopes) @ np.linalg.inv(vectors)).real.T
         return total, gradient
 
+    def _factor_bins(self, w: Array, back: Complex) -> tuple[float, Array]:
+        """Return the same from an inverse in each bin, of torch.
+
+        A GPU factors all bins at once; eigenvalues of a matrix without symmetry take it longer.
+        """
+        xp: Any = array_module(w)
+        complex_w = xp.complex(w, xp.zeros_like(w))
+        filters = xp.diag(xp.ones_like(complex_w[0])) - back[:, None, None] * complex_w
+        total = float(2 * self.share @ xp.linalg.slogdet(filters).logabsdet)
+        slopes = (self.share * back)[:, None, None] * xp.linalg.inv_ex(filters).inverse
+        return total, -2 * slopes.sum(0).real.T
+
+    def _deviate(self, delays: Array) -> tuple[Array, Array | float]:
+        """Return the deviations of delays from their prior means, and their prior SD."""
+        if self.delay_mean is None or self.delay_spread is None:
+            return delays, self.prior.delay_sd
+        return delays - self.delay_mean, self.delay_spread
+
     def _penalty(
         self, drift: Array, diffusion: Array, delays: Array
     ) -> tuple[float, Array, Array, Array]:
         """Return the penalty per sample and its gradient by drift, log diffusion and delays."""
-        rates = -np.diag(drift)
-        root = np.sqrt(rates)
-        relative = drift / np.outer(root, root)
-        np.fill_diagonal(relative, 0.0)
+        xp = array_module(drift)
+        rates = -xp.diag(drift)
+        root = xp.sqrt(rates)
+        relative = drift / xp.outer(root, root)
+        relative = relative - xp.diag(xp.diag(relative))
         even, odd = (relative + relative.T) / 2, (relative - relative.T) / 2
         slope = 2 * (self.prior.precision[0] * even + self.prior.precision[1] * odd)
         total = self.prior.precision[0] * float((even**2).sum())
         total += self.prior.precision[1] * float((odd**2).sum())
-        log_rate = np.log(rates)
+        log_rate = xp.log(rates)
         mean_log_rate = float(log_rate.mean())
         log_ratio, log_shift = log_rate - mean_log_rate, mean_log_rate - math.log(self.prior.rate)
         total += float((log_ratio**2).sum()) / self.prior.tie**2 + log_shift**2 / _RATE_SD**2
@@ -352,17 +399,18 @@ class SpectralProblem:
         by_diagonal = (
             by_log_rate - (weighted_slope.sum(axis=0) + weighted_slope.sum(axis=1)) / 2
         ) / rates
-        by_drift = slope / np.outer(root, root)
-        np.fill_diagonal(by_drift, -by_diagonal)
-        by_noise = np.zeros(self.n)
+        by_drift = slope / xp.outer(root, root)
+        by_drift = by_drift - xp.diag(xp.diag(by_drift)) - xp.diag(by_diagonal)
+        by_noise = xp.zeros_like(diffusion)
         if self.prior.gain:  # only the product of noise and gain is determined
-            log_noise = float(np.log(diffusion).mean())
+            log_noise = float(xp.log(diffusion).mean())
             total += log_noise**2
             by_noise += 2 * log_noise / self.n
-        by_delay = np.zeros(self.n)
+        by_delay = xp.zeros_like(delays)
         if self.prior.delay_sd:
-            total += float(delays @ delays) / self.prior.delay_sd**2
-            by_delay = 2 * delays / self.prior.delay_sd**2
+            deviation, sd = self._deviate(delays)
+            total += float(((deviation / sd) ** 2).sum())
+            by_delay = 2 * deviation / sd**2
         half = 2 * self.n_samples
         return total / half, by_drift / half, by_noise / half, by_delay / half
 

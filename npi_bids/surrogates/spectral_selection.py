@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,11 +17,19 @@ from npi_bids.surrogates.cross_spectra import (
     adjoint,
     choose_n_bins,
     cross_spectra,
+    pool_spectra,
     split_runs,
 )
+from npi_bids.surrogates.delay_map import DelayMap, weigh_delay_map
 from npi_bids.surrogates.measurement_noise import estimate_noise
 from npi_bids.surrogates.ou import innovation_slope, mean_exponential
 from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.response_width import (
+    change_widths,
+    estimate_widths,
+    is_clear,
+    width_ratio,
+)
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.spectral import (
@@ -44,13 +52,44 @@ MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of conne
 # Share of the information on the delays that is used, since their errors are 1.3 to 2 times
 # what all of it would imply, and the evidence (nats) that delays need.
 _INFORMATION_SHARE, _EVIDENCE_GATE = 0.25, 12.0
+# A map that was fixed before is not fitted, so that less evidence shows that it holds: over no
+# delays, and over delays that are estimated without it.
+_MAP_GATE = 3.0
 _NOISE_GATE = 12.0  # evidence (nats) that measurement noise needs
+_WIDTH_GATE = 30.0  # evidence (nats) that responses of different widths need
 _MIN_BINS = 4  # frequency bins that a passband must hold
 # Regions above which what delays and connections share is kept in single precision, and how many
 # rows of it are worked on at a time: it has as many numbers as there are regions, to the third.
 _LARGE_ATLAS, _BLOCK = 400, 16
 _FOLDS = 4  # consecutive parts of the runs, each held out once
 _MAX_PRECISION = 1e5
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationParts:
+    """Parts of an observation model: imposed (True), ruled out (False), or by the data (None).
+
+    Attributes
+    ----------
+    delays
+        A delay of each region; never with fewer than ten regions.
+    gain
+        A gain over frequency that all regions share.
+    noise
+        White measurement noise, where there is a gain.
+    delay_map
+        What is known of the delays beforehand.
+    """
+
+    delays: bool | None = None
+    gain: bool | None = None
+    noise: bool | None = None
+    delay_map: DelayMap | None = None
+
+    @property
+    def is_imposed(self) -> bool:
+        """Whether any part is imposed."""
+        return True in (self.delays, self.gain, self.noise)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +125,8 @@ class ObservationModel:
 def choose_observation(
     runs: Sequence[RegionSeries],
     tr: float,
+    parts: ObservationParts | None = None,
     *,
-    delays: bool = True,
-    gain: bool | None = None,
     passband: tuple[float, float] | None = None,
 ) -> ObservationModel:
     """Choose and fit the observation model.
@@ -103,10 +141,8 @@ def choose_observation(
         Series of the same regions, all of them covered.
     tr
         Sampling period (s).
-    delays
-        Whether regions may have delays; never with fewer than ten regions.
-    gain
-        Whether there is a common gain; if None, the likelihood decides.
+    parts
+        Parts that are imposed or ruled out; if None, the data choose all of them.
     passband
         Frequencies that are used, lowest and highest (Hz); if None, those that have power.
 
@@ -118,10 +154,12 @@ def choose_observation(
     n_regions = runs[0].data.shape[1]
     enough = n_regions >= MIN_OBSERVATION_REGIONS
     band = None if passband is None else _band_in_radians(passband, tr)
-    chooser = _Chooser(runs, tr, delays=delays and enough, band=band)
+    parts = parts or ObservationParts()
+    chooser = _Chooser(runs, tr, delays=parts.delays is not False and enough, band=band)
+    chooser.delay_map = parts.delay_map
     if passband is not None:
         _check_bins(passband, tr, len(chooser.spectra.frequency), chooser.n_bins)
-    return chooser.refit(*chooser.choose(gain))
+    return chooser.refit(*chooser.choose(parts))
 
 
 def _band_in_radians(passband: tuple[float, float], tr: float) -> tuple[float, float]:
@@ -187,12 +225,18 @@ def _check_bins(passband: tuple[float, float], tr: float, n_inside: int, n_bins:
         )
 
 
-def describe_few_regions(passband: tuple[float, float], n_regions: int) -> str:
-    """Return why a passband is not used with so few regions."""
+def name_passband(passband: tuple[float, float]) -> str:
+    """Return the option that named a passband (Hz), as it was given."""
+    return f"--passband {passband[0]:g} {passband[1]:g}"
+
+
+def describe_few_regions(options: str, n_regions: int) -> str:
+    """Return why options of the observation model are not used with so few regions."""
+    verb = "are" if " and " in options else "is"
     return (
-        f"--passband {passband[0]:g} {passband[1]:g} is not used: the model has "
-        f"{count_noun(n_regions, 'region')}, and with fewer than {MIN_OBSERVATION_REGIONS} "
-        "neither gain nor delays can be told from connections. All frequencies are fitted."
+        f"{options} {verb} not used: the model has {count_noun(n_regions, 'region')}, and with "
+        f"fewer than {MIN_OBSERVATION_REGIONS} neither gain nor delays can be told from "
+        "connections. All frequencies are fitted."
     )
 
 
@@ -212,6 +256,10 @@ def refit_observation(
     start
         Initial fit; if None, uncoupled regions.
     """
+    if len(choice.log_widths) not in (0, runs[0].data.shape[1]):  # those of a subset of regions
+        equal = replace(choice, log_widths=())
+        chooser = _Chooser(runs, tr, delays=choice.delay_sd > 0, choice=equal)
+        return chooser.refit(chooser.estimate_all_widths(choice), start)
     chooser = _Chooser(runs, tr, delays=choice.delay_sd > 0, choice=choice)
     return chooser.refit(choice, start)
 
@@ -221,6 +269,8 @@ def refit_with_delays(
     tr: float,
     choice: Observation,
     start: SpectralFit,
+    *,
+    reverse: bool = False,
 ) -> ObservationModel:
     """Fit with an observation model chosen before, and with the delays of the start held fixed.
 
@@ -234,28 +284,102 @@ def refit_with_delays(
         The observation model to keep.
     start
         Initial process, and the delays.
+    reverse
+        Whether time is reversed in the runs, which reverses the phase of the responses.
     """
-    return _Chooser(runs, tr, delays=False, choice=choice).refit_with_delays(choice, start)
+    chooser = _Chooser(runs, tr, delays=False, choice=choice, reverse=reverse)
+    return chooser.refit_with_delays(choice, start)
+
+
+def describe_fit(
+    runs: Sequence[RegionSeries],
+    tr: float,
+    choice: Observation,
+    fit: SpectralFit,
+    delay_errors: Array,
+) -> ObservationModel:
+    """Return the model of a fit that was made elsewhere, with delays that are known.
+
+    Parameters
+    ----------
+    runs
+        Series of the same regions, all of them covered.
+    tr
+        Sampling period (s).
+    choice
+        The observation model.
+    fit
+        The process, in the units of the series, and the delays.
+    delay_errors
+        Shape (n_regions,); standard errors of the delays, in samples.
+    """
+    chooser = _Chooser(runs, tr, delays=False, choice=choice)
+    model = chooser.build_model(fit, replace(chooser.prior, gain=choice.gain))
+    covariance = np.diag(np.square(delay_errors))
+    errors = transition_errors(model, choice.precision, covariance)
+    fixed_delays = transition_errors(model, choice.precision, 0 * covariance)
+    delay_share = 1 - (fixed_delays / errors) ** 2
+    return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
+
+
+def choose_pooled_observation(
+    folds: Sequence[CrossSpectra], tr: float, *, gain: bool | None = None
+) -> Observation:
+    """Choose the observation model that the subjects of a group share.
+
+    Parameters
+    ----------
+    folds
+        Spectra of each part of the group, of all frequencies and the same regions; each part is
+        held out once.
+    tr
+        Sampling period (s).
+    gain
+        As in :func:`choose_observation`.
+    """
+    return _PooledChooser(folds, tr).choose(ObservationParts(gain=gain))[0]
+
+
+def refit_pooled_observation(
+    folds: Sequence[CrossSpectra], tr: float, choice: Observation
+) -> ObservationModel:
+    """Fit an observation model chosen for some regions of a group to all of them.
+
+    Parameters
+    ----------
+    folds, tr
+        As in :func:`choose_pooled_observation`.
+    choice
+        Its result.
+    """
+    if len(choice.log_widths) in (0, folds[0].n_regions):
+        return _PooledChooser(folds, tr, choice).refit(choice, None)
+    chooser = _PooledChooser(folds, tr, replace(choice, log_widths=()))
+    return chooser.refit(chooser.estimate_all_widths(choice), None)
 
 
 class _Chooser:
-    """Fits candidate observation models to the series of one subject."""
+    """Fits candidate observation models to runs, or to their spectra."""
 
     def __init__(
         self,
-        runs: Sequence[RegionSeries],
+        data: Sequence[RegionSeries] | CrossSpectra,
         tr: float,
         *,
         delays: bool,
         choice: Observation | None = None,
         band: tuple[float, float] | None = None,
+        reverse: bool = False,
     ) -> None:
-        spectra = cross_spectra(runs)
+        self.runs: Sequence[RegionSeries] = () if isinstance(data, CrossSpectra) else data
+        spectra = data if isinstance(data, CrossSpectra) else cross_spectra(data)
+        self.tr, self.delays, self.reverse = tr, delays, reverse
+        self.delay_map: DelayMap | None = None
         self.band = choice.band if choice else band or spectra.band()
-        self.runs, self.tr, self.delays = runs, tr, delays
         self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
         self.noise = choice.noise if choice else 0.0
-        self.spectra = self.measured.without_noise(self.noise)
+        self.log_widths = np.array(choice.log_widths if choice else ())
+        self.spectra = self._undo_noise_and_widths(self.measured)
         self.n_samples = spectra.n_samples
         self.prior = SpectralPrior(
             precision=_START_PRECISIONS,
@@ -265,8 +389,27 @@ class _Chooser:
         )
         self.autoregression = choice.own if choice else _START_AUTOREGRESSIONS[1]
 
-    def choose(self, gain: bool | None) -> tuple[Observation, SpectralFit]:
+    def _undo_noise_and_widths(self, spectra: CrossSpectra) -> CrossSpectra:
+        """Return spectra without the measurement noise and the widths that were found."""
+        usable = spectra.without_noise(self.noise)
+        if not self.log_widths.size:
+            return usable
+        log_ratio = self._log_ratio(spectra)[np.isin(spectra.frequency, usable.frequency)]
+        return change_widths(usable, -log_ratio)
+
+    def _log_ratio(self, measured: CrossSpectra) -> Complex:
+        """Return the spectra of the responses relative to the common one, as logarithms.
+
+        0 in bins of noise: what is left there is not the response, but noise that regions share.
+        """
+        log_ratio, _ = width_ratio(self.log_widths, measured.frequency / self.tr)
+        log_ratio = log_ratio * is_clear(measured.signal_share(self.noise))[:, None]
+        return log_ratio.conj() if self.reverse else log_ratio
+
+    def choose(self, parts: ObservationParts) -> tuple[Observation, SpectralFit]:
         """Return the chosen observation model, and a fit from which to continue."""
+        # Noise is part of the model only beside a gain.
+        gain = True if parts.noise and parts.gain is None else parts.gain
         plain = self._fit(self.prior, None, _ITERATIONS[0])
         free = self._fit_free_gain(plain) if gain is not False else None
         gain_evidence = -math.inf
@@ -276,8 +419,14 @@ class _Chooser:
         has_gain = gain_evidence > 0 if gain is None else gain
         fit = free if has_gain and free is not None else plain
         prior = replace(self.prior, gain=has_gain)
-        noise_evidence = self._find_noise() if has_gain else math.nan
+        noise_evidence = math.nan
+        if has_gain and parts.noise is not False:
+            noise_evidence = self._find_noise(imposed=bool(parts.noise))
         prior, fit, model = self._choose_precisions(prior, fit)
+        width_evidence = self._find_widths(prior, fit) if has_gain else math.nan
+        if self.log_widths.size:
+            fit = self._fit(prior, fit, _ITERATIONS[0])
+            prior, fit, model = self._choose_precisions(prior, fit)
         choice = Observation(
             has_gain,
             gain_evidence,
@@ -288,16 +437,18 @@ class _Chooser:
             self.autoregression,
             noise=self.noise,
             noise_evidence=noise_evidence,
+            log_widths=tuple(self.log_widths.tolist()),
+            width_evidence=width_evidence,
         )
         if not self.delays:
             return choice, fit
-        return self._choose_delays(choice, prior, fit, model)
+        return self._choose_delays(choice, prior, (fit, model), imposed=bool(parts.delays))
 
     def _choose_precisions(
         self, prior: SpectralPrior, fit: SpectralFit
     ) -> tuple[SpectralPrior, SpectralFit, FittedModel]:
         """Iterate the precisions of highest evidence with the fit; also return the last model."""
-        model = self._build_model(fit, prior)
+        model = self.build_model(fit, prior)
         for _ in range(_MAX_ROUNDS):
             previous, precision = prior.precision, evidence_precision(model, prior.precision)
             prior = replace(prior, precision=precision)
@@ -305,10 +456,10 @@ class _Chooser:
             if change < _PRECISION_TOLERANCE:
                 break
             fit = self._fit(prior, fit, _ITERATIONS[1])
-            model = self._build_model(fit, prior)
+            model = self.build_model(fit, prior)
         return prior, fit, model
 
-    def _find_noise(self) -> float:
+    def _find_noise(self, *, imposed: bool) -> float:
         """Subtract measurement noise from the spectra if there is any; return its evidence."""
         estimate = estimate_noise(
             self.measured,
@@ -316,44 +467,118 @@ class _Chooser:
             full_band=self.band is None,
             start_autoregression=self.autoregression,
         )
-        if estimate.evidence > _NOISE_GATE:
+        if imposed or estimate.evidence > _NOISE_GATE:
             self.noise = estimate.share
-            self.spectra = self.measured.without_noise(self.noise)
+            self.spectra = self._undo_noise_and_widths(self.measured)
         return estimate.evidence
 
+    def _find_widths(
+        self, prior: SpectralPrior, fit: SpectralFit, gate: float = _WIDTH_GATE
+    ) -> float:
+        """Take widths of the responses out of the spectra if they differ; return the evidence."""
+        usable = np.isin(self.measured.frequency, self.spectra.frequency)
+        estimate = estimate_widths(
+            self.spectra,
+            prior,
+            fit,
+            self.tr,
+            signal_share=self.spectra.n_ordinates / self.measured.n_ordinates[usable],
+            start_autoregression=self.autoregression,
+        )
+        if estimate is None:
+            return math.nan
+        if estimate.evidence > gate:
+            self.log_widths = estimate.log_widths
+            self.spectra = self._undo_noise_and_widths(self.measured)
+        return estimate.evidence
+
+    def estimate_all_widths(self, choice: Observation) -> Observation:
+        """Return a choice made on a subset of the regions with the widths of all of them."""
+        prior = self._prior_of(choice)
+        self._find_widths(prior, self._fit(prior, None, _ITERATIONS[0]), -math.inf)
+        return replace(choice, log_widths=tuple(self.log_widths.tolist()))
+
     def _choose_delays(
-        self, choice: Observation, prior: SpectralPrior, fit: SpectralFit, model: FittedModel
+        self,
+        choice: Observation,
+        prior: SpectralPrior,
+        fitted: tuple[SpectralFit, FittedModel],
+        *,
+        imposed: bool,
     ) -> tuple[Observation, SpectralFit]:
         """Add delays to the choice if the evidence and the held-out stretches ask for them."""
+        fit, model = fitted
         information = _INFORMATION_SHARE * delay_information(model, prior.precision)
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
-        delayed = replace(fit, delays=shrunk)
-        over_plain = over_var = math.nan
-        if evidence >= _EVIDENCE_GATE:
-            over_plain, over_var = self._delay_benefit(delayed, replace(prior, delay_sd=delay_sd))
-        if not over_plain > 0:
-            delay_sd, delayed = 0.0, replace(fit, delays=np.zeros_like(shrunk))
-        choice = replace(
+        choice = replace(choice, delay_evidence=evidence)
+        candidates = []
+        if imposed or evidence >= _EVIDENCE_GATE:
+            delayed = replace(choice, delay_sd=delay_sd)
+            candidates.append((delayed, replace(fit, delays=shrunk)))
+        if self.delay_map is not None:
+            # Delays that differ from the map must not pass a lower gate because there is one.
+            mapped = self._follow_map(choice, prior, fit, information, max(evidence, 0.0))
+            candidates = [*mapped, *candidates]
+        for candidate, start in candidates:
+            over_plain, over_var = self._delay_benefit(start, self._prior_of(candidate))
+            choice = replace(choice, delay_benefit=over_plain, delay_over_var=over_var)
+            if imposed or over_plain > 0:
+                return replace(candidate, delay_benefit=over_plain, delay_over_var=over_var), start
+        return choice, replace(fit, delays=np.zeros_like(shrunk))
+
+    def _follow_map(
+        self,
+        choice: Observation,
+        prior: SpectralPrior,
+        fit: SpectralFit,
+        information: Array,
+        least: float,
+    ) -> list[tuple[Observation, SpectralFit]]:
+        """Return the choice and the start of a fit with the map of delays, if it agrees.
+
+        Precisions are chosen anew, since delays from a map leave more of the direction.
+        """
+        if self.delay_map is None:
+            return []
+        weighed = weigh_delay_map(self.delay_map, fit.delays, information, self.tr)
+        if weighed.evidence < least + _MAP_GATE:
+            return []
+        delays = self.delay_map.apply(weighed, self.tr)
+        prior = replace(prior, delay_sd=delays.spread, delays=delays)
+        start = self._fit(prior, replace(fit, delays=np.array(delays.mean)), _ITERATIONS[0])
+        prior, start, _ = self._choose_precisions(prior, start)
+        mapped = replace(
             choice,
-            delay_sd=delay_sd,
-            delay_evidence=evidence,
-            delay_benefit=over_plain,
-            delay_over_var=over_var,
+            precision=prior.precision,
+            delay_sd=delays.spread,
+            delay_evidence=weighed.evidence,
+            delays=delays,
+            map_spread=weighed.spread,
+            map_coefficients=weighed.coefficients,
         )
-        return choice, delayed
+        return [(mapped, start)]
+
+    def _prior_of(self, choice: Observation) -> SpectralPrior:
+        """Return the prior of the fits with an observation model."""
+        return replace(
+            self.prior,
+            gain=choice.gain,
+            precision=choice.precision,
+            delay_sd=choice.delay_sd,
+            delays=choice.delays,
+        )
 
     def refit(self, choice: Observation, start: SpectralFit | None) -> ObservationModel:
         """Fit a chosen observation model, with standard errors."""
-        prior = replace(
-            self.prior, gain=choice.gain, precision=choice.precision, delay_sd=choice.delay_sd
-        )
+        prior = self._prior_of(choice)
         fit = self._fit(prior, start, _ITERATIONS[2])
-        model = self._build_model(fit, prior)
+        model = self.build_model(fit, prior)
         delay_covariance: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
         delay_errors = np.full(self.spectra.n_regions, np.nan)
         if choice.delay_sd:
             information = _INFORMATION_SHARE * delay_information(model, prior.precision)
-            information += np.eye(len(information)) / choice.delay_sd**2
+            delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
+            information += np.eye(len(information)) / np.square(delay_sd)
             delay_covariance = np.linalg.inv(information).astype(np.float64)
             delay_errors = np.sqrt(np.diag(delay_covariance))
         errors = transition_errors(model, prior.precision, delay_covariance)
@@ -369,7 +594,7 @@ class _Chooser:
         aligned = self.spectra.without_delays(start.delays)
         fit = self._problem(prior, spectra=aligned).fit(start, _ITERATIONS[2])
         fit = replace(fit, delays=start.delays)
-        model = self._build_model(fit, prior)
+        model = self.build_model(fit, prior)
         errors = transition_errors(model, prior.precision, np.zeros_like(fit.drift))
         unknown = np.full_like(errors, np.nan)
         return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
@@ -384,19 +609,15 @@ class _Chooser:
         over_var
             Over a VAR of one lag, whose dynamics are discrete; NaN where the gain is free.
         """
-        parts = [
-            part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
-        ]
         plain, undelayed = (
-            replace(prior, delay_sd=0.0),
+            replace(prior, delay_sd=0.0, delays=None),
             replace(delayed, delays=0 * delayed.delays),
         )
         over_plain, over_var = 0.0, math.nan if prior.gain else 0.0
-        for part in parts:
-            training = [run for other in parts if other is not part for run in other]
+        for part in self._held_out_parts():
             training_spectra, test_spectra = (
-                cross_spectra(side, self.n_bins).within(self.band).without_noise(self.noise)
-                for side in (training, part)
+                self._undo_noise_and_widths(side.within(self.band))
+                for side in (part.training, part.test)
             )
             likelihoods = []
             for fold_prior, start in ((prior, delayed), (plain, undelayed)):
@@ -407,8 +628,25 @@ class _Chooser:
                     self._problem(fold_prior, spectra=test_spectra).log_likelihood(fit)
                 )
             over_plain += likelihoods[0] - likelihoods[1]
-            over_var += likelihoods[0] - _var_log_likelihood(training, test_spectra)
+            over_var += likelihoods[0] - whittle_log_likelihood(
+                test_spectra, part.var_weights, part.var_innovation
+            )
         return over_plain, over_var
+
+    def _held_out_parts(self) -> Iterator[_HeldOutPart]:
+        """Yield each part of the runs with the spectra of the others and a VAR of them."""
+        parts = [
+            part for part in split_runs(self.runs, _FOLDS) if any(run.keep.any() for run in part)
+        ]
+        for part in parts:
+            training = [run for other in parts if other is not part for run in other]
+            weights, innovation = _fit_var(training)
+            yield _HeldOutPart(
+                cross_spectra(training, self.n_bins),
+                cross_spectra(part, self.n_bins),
+                weights,
+                innovation,
+            )
 
     def _problem(
         self,
@@ -441,12 +679,14 @@ class _Chooser:
         self.autoregression = starts[best][0]
         return fits[best]
 
-    def _build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
-        return FittedModel(self._problem(prior), fit, self.measured, self.noise)
+    def build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
+        """Return a fit with the spectra that it expects."""
+        log_ratio = self._log_ratio(self.measured) if self.log_widths.size else None
+        return FittedModel(self._problem(prior), fit, self.measured, self.noise, log_ratio)
 
 
-def _var_log_likelihood(training: Sequence[RegionSeries], test: CrossSpectra) -> float:
-    """Return the log likelihood of spectra under a ridge VAR of one lag, fitted to other runs."""
+def _fit_var(training: Sequence[RegionSeries]) -> tuple[Array, Array]:
+    """Return weights and covariance of the innovations of a ridge VAR of one lag."""
     consecutive = [np.flatnonzero(run.keep[:-1] & run.keep[1:]) for run in training]
     past, future = (
         np.concatenate(
@@ -455,8 +695,34 @@ def _var_log_likelihood(training: Sequence[RegionSeries], test: CrossSpectra) ->
         for lag in (0, 1)
     )
     fitted = fit_ridge(past, future)
-    innovation = fitted.residual.T @ fitted.residual / len(past)
-    return whittle_log_likelihood(test, fitted.weights, innovation)
+    return fitted.weights, fitted.residual.T @ fitted.residual / len(past)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HeldOutPart:
+    """Spectra of a held-out part of the data and of the others, and a VAR of the others."""
+
+    training: CrossSpectra
+    test: CrossSpectra
+    var_weights: Array
+    var_innovation: Array
+
+
+class _PooledChooser(_Chooser):
+    """Fits candidate observation models to the spectra of a group."""
+
+    def __init__(
+        self, folds: Sequence[CrossSpectra], tr: float, choice: Observation | None = None
+    ) -> None:
+        super().__init__(pool_spectra(folds), tr, delays=True, choice=choice)
+        self.folds = folds
+
+    def _held_out_parts(self) -> Iterator[_HeldOutPart]:
+        for fold in self.folds:
+            training = pool_spectra([other for other in self.folds if other is not fold])
+            past, cross = training.lagged_moments()
+            weights: Array = np.linalg.solve(past, cross).astype(np.float64)
+            yield _HeldOutPart(training, fold, weights, past - weights.T @ cross)
 
 
 class FittedModel:
@@ -474,6 +740,9 @@ class FittedModel:
         Spectra of the signals.
     noise
         Share of white noise in the mean power of each region.
+    log_ratio
+        Shape (n_bins of ``measured``, n_regions); logarithm of the spectra of the responses
+        relative to the common one; None if they are equal.
     """
 
     def __init__(
@@ -482,6 +751,7 @@ class FittedModel:
         fit: SpectralFit,
         measured: CrossSpectra,
         noise: float = 0.0,
+        log_ratio: Complex | None = None,
     ) -> None:
         self.drift, self.diffusion, self.delays = fit.drift, fit.diffusion, fit.delays
         self.frequency, self.share = problem.frequency, problem.share
@@ -490,7 +760,7 @@ class FittedModel:
         self.transition, self.innovation = process.transition, process.innovation
         self.stationary: Array = solve_discrete_lyapunov(self.transition.T, self.innovation)
         self.filter, self.inverse, self.power = self._state_spectra(self.frequency)
-        self.measured, self.noise = measured, noise
+        self.measured, self.noise, self.log_ratio = measured, noise, log_ratio
         self._gain = problem.estimate_gain(fit)
 
     def _state_spectra(self, frequency: Array) -> tuple[Complex, Complex, Complex]:
@@ -512,6 +782,8 @@ class FittedModel:
             return self._gain
         state = np.einsum("kii->ki", self._state_spectra(self.measured.frequency)[2]).real
         signal = np.einsum("kii->ki", self.measured.power).real - self.noise_power
+        if self.log_ratio is not None:
+            signal = signal / np.exp(2 * self.log_ratio.real)
         gain: Array = np.maximum((signal / state).mean(axis=1), 0.0)
         gain[np.isin(self.measured.frequency, self.frequency)] = self._gain
         return gain
@@ -535,7 +807,10 @@ class FittedModel:
         phase = np.exp(1j * self.measured.frequency[:, None] * self.delays)
         power = self._state_spectra(self.measured.frequency)[2]
         power = power * phase[:, :, None] * phase.conj()[:, None, :] * self.gain[:, None, None]
-        return replace(self.measured, power=power + np.diag(self.noise_power))
+        signal = replace(self.measured, power=power)
+        if self.log_ratio is not None:
+            signal = change_widths(signal, self.log_ratio)
+        return replace(signal, power=signal.power + np.diag(self.noise_power))
 
 
 def evidence_precision(model: FittedModel, previous: tuple[float, float]) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.files import replacing
+from npi_bids.io.files import digest, replacing
 from npi_bids.io.json_records import Record, entry, flat
+from npi_bids.io.tables import write_rows
 from npi_bids.records import Array
 from npi_bids.surrogates.base import Surrogate, TrainSettings
 from npi_bids.surrogates.families import WHOLE_BRAIN, families, import_function
@@ -24,6 +24,7 @@ from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.pretraining import Pretrained
 from npi_bids.surrogates.prior_variance import Variances
+from npi_bids.surrogates.shared_delays import SharedDelays
 
 PRETRAINED_TYPE = "npi-bids pre-trained surrogate"
 _SCHEME = "towards all subjects, by the variance between them"
@@ -72,6 +73,12 @@ class PretrainedSidecar(Record):
     variance_between_subjects: Mapping[str, float] = entry(
         "Variance between subjects of an entry of the drift and of a weight of a VAR, from halves "
         "of the scans of so many subjects, and mean squared error of the VAR."
+    )
+    shared_delays: Mapping[str, float] = entry(
+        "Delays of regions that the subjects share (in the table of delays beside this file): "
+        "spread (samples), log evidence, and log likelihood of subjects that were held out, over "
+        "no delays and over a VAR (nats); empty without delays.",
+        factory=dict,
     )
 
 
@@ -298,6 +305,7 @@ def write_pretrained(
         networks=tuple(sorted(pretrained.networks)),
         held_out_errors=pretrained.errors,
         variance_between_subjects=_variance_fields(pretrained.variances),
+        shared_delays=_delay_fields(prior.delays),
     ).write(path.with_suffix(".json"))
     tensors: dict[str, Array] = {
         "drift": prior.process.drift,
@@ -306,9 +314,48 @@ def write_pretrained(
         "sums": np.stack([fold.sums for fold in pretrained.folds]),
         "counts": np.stack([fold.counts for fold in pretrained.folds]),
     }
+    if prior.delays is not None:
+        tensors |= {"delays": prior.delays.mean, "delay_errors": prior.delays.error}
+        _write_delays(prior.delays, delay_table_path(path), labels, tr)
     for name, weights in pretrained.networks.items():
         tensors |= {f"networks.{name}.{key}": value for key, value in weights.items()}
     write_tensors(tensors, path)
+
+
+def delay_table_path(path: Path) -> Path:
+    """Return the path of the table of delays beside a pre-trained surrogate.
+
+    >>> delay_table_path(Path("task-rest_desc-gsr_surrogate.safetensors")).name
+    'task-rest_desc-gsr_delays.tsv'
+    """
+    return path.with_name(path.name.removesuffix("_surrogate.safetensors") + "_delays.tsv")
+
+
+def _write_delays(delays: SharedDelays, path: Path, labels: Sequence[str], tr: float) -> None:
+    """Write the delays in seconds as a table that --delay-map reads."""
+    rows = [
+        {"name": label, "delay": tr * mean, "delay_sd": tr * error}
+        for label, mean, error in zip(labels, delays.mean, delays.error, strict=True)
+        if np.isfinite(error)
+    ]
+    write_rows(rows, path)
+
+
+def _delay_fields(delays: SharedDelays | None) -> dict[str, float]:
+    if delays is None:
+        return {}
+    return {
+        "sd": delays.sd,
+        "evidence": delays.evidence,
+        "benefit": delays.benefit,
+        "over_var": delays.over_var,
+    }
+
+
+def _read_delays(tensors: Mapping[str, Array], fields: Mapping[str, float]) -> SharedDelays | None:
+    if not fields:
+        return None
+    return SharedDelays(tensors["delays"], tensors["delay_errors"], **fields)
 
 
 def _variance_fields(variances: Variances) -> dict[str, float]:
@@ -388,6 +435,7 @@ def read_pretrained(path: Path, labels: Sequence[str], tr: float, surrogate: str
             weights=tensors["weights"],
             penalty=sidecar.penalty,
             linear_is_var=sidecar.linear_is_var,
+            delays=_read_delays(tensors, sidecar.shared_delays),
         )
         folds = tuple(map(SummedMoments, tensors["sums"], tensors["counts"]))
         networks: dict[str, Tensors] = {
@@ -437,12 +485,6 @@ def describe_origin(path: Path, *, subject: str) -> dict[str, object]:
         "halves, by their deviations from the map of the group, are measured without the "
         "subject's own part of the group.",
     }
-
-
-def digest(path: Path) -> str:
-    """Return a short hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def check_compatibility(

@@ -12,12 +12,16 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from npi_bids.errors import (
-    SettingsError,
-    SurrogateError,
-)
+from npi_bids.errors import SurrogateError
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import TrainLog, TrainSettings
+from npi_bids.surrogates.devices import (
+    full_precision,
+    in_smaller_parts,
+    is_out_of_memory,
+    out_of_memory,
+    warn_of_smaller_parts,
+)
 from npi_bids.surrogates.gradient_descent import stack_networks
 
 # Largest number of weights of networks that are trained together, and largest number of such
@@ -40,7 +44,8 @@ def train_networks(
     Each epoch visits the windows in a new random order, which depends only on the seed and the
     index of the network. Small networks of the same shape and amount of data are trained together,
     with one batched matrix product per layer; large ones one after the other. Both give the same
-    weights up to rounding.
+    weights up to rounding. Where the memory of a GPU does not suffice, fewer networks are trained
+    together.
 
     Parameters
     ----------
@@ -63,14 +68,32 @@ def train_networks(
     Raises
     ------
     SurrogateError
-        If a loss becomes non-finite.
+        If a loss becomes non-finite, or the memory of a GPU does not suffice for one network.
     """
     logs: list[TrainLog] = []
-    for group in _group_networks(networks, pairs, epochs):
+    groups = _group_networks(networks, pairs, epochs)
+    while groups:
+        group = groups.pop(0)
         members = [networks[index] for index in group]
-        run = _JointTraining(members, [pairs[index] for index in group], settings, group)
         n_epochs = (settings.epochs or 1) if epochs is None else epochs[group[0]]
-        logs += run.train(n_epochs, settings.patience or 0 if epochs is None else 0)
+        patience = settings.patience or 0 if epochs is None else 0
+        try:
+            with full_precision():
+                run = _JointTraining(members, [pairs[index] for index in group], settings, group)
+                logs += run.train(n_epochs, patience)
+            continue
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(group) == 1:
+                raise out_of_memory("training of a network", error) from error
+            reason = str(error)
+        # Networks that are trained together keep their weights until all of them are trained.
+        half = (len(group) + 1) // 2
+        groups = [group[:half], group[half:], *groups]
+        warn_of_smaller_parts(
+            f"training of {len(group)} networks together", f"groups of {half}", reason
+        )
     return logs
 
 
@@ -111,6 +134,7 @@ class _JointTraining:
             _stack([pair[side] for pair in pairs], self.device) for side in (0, 1)
         )
         self.orders = [torch.Generator().manual_seed(settings.seed + index) for index in indices]
+        self.n_gathered = _GATHERED_BATCHES
         self.stack = stack_networks(networks)
         self.alone = len(networks) == 1 and self.stack is None
         self.parameters: dict[str, Tensor]
@@ -159,16 +183,10 @@ class _JointTraining:
         """Make one pass over the windows; return the mean loss of each network during it."""
         n_windows, batch_size = self.train_data.target.shape[1], self.settings.batch_size
         orders = torch.stack([torch.randperm(n_windows, generator=g) for g in self.orders])
-        rows = torch.arange(len(self.networks), device=self.device)[:, None]
         losses, sizes = [], []
         for network in self.networks:
             network.train()
-        for columns in orders.to(self.device).split(_GATHERED_BATCHES * batch_size, dim=1):
-            # Gathered for many steps at once, of which each step takes a slice without copying.
-            history, target = (
-                self.train_data.history[rows, columns],
-                self.train_data.target[rows, columns],
-            )
+        for history, target in self._gather(orders.to(self.device)):
             for pair in zip(
                 history.split(batch_size, dim=1), target.split(batch_size, dim=1), strict=True
             ):
@@ -176,6 +194,34 @@ class _JointTraining:
                 sizes.append(pair[0].shape[1])
         weights = torch.tensor(sizes, device=self.device) / n_windows
         return weights @ torch.stack(losses)
+
+    def _gather(self, orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield windows in random order, for many steps at once.
+
+        Each step takes a slice without copying. If the memory of a GPU does not suffice, windows
+        of fewer steps are gathered from then on, in the same order.
+        """
+        rows = torch.arange(len(self.networks), device=self.device)[:, None]
+        start = 0
+        while start < orders.shape[1]:
+            columns = orders[:, start : start + self.n_gathered * self.settings.batch_size]
+            try:
+                gathered = (
+                    self.train_data.history[rows, columns],
+                    self.train_data.target[rows, columns],
+                )
+            except RuntimeError as error:
+                if self.n_gathered == 1 or not is_out_of_memory(error):
+                    raise
+                reason = str(error)
+            else:
+                yield gathered
+                start += columns.shape[1]
+                continue
+            self.n_gathered //= 2
+            warn_of_smaller_parts(
+                "windows of an epoch", f"parts of {self.n_gathered} training steps", reason
+            )
 
     def _make_step(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return a step of Adam: written out if possible, else by automatic differentiation.
@@ -201,9 +247,23 @@ class _JointTraining:
     def _held_out(self) -> Tensor:
         if not self.test_data.target.shape[1]:
             return torch.full((len(self.networks),), torch.nan, device=self.device)
+        return in_smaller_parts(self._held_out_in_parts, "held-out error")
+
+    def _held_out_in_parts(self, divisor: int) -> Tensor:
+        n_windows = self.test_data.target.shape[1]
+        size = max(1, n_windows // divisor)
+        parts = zip(
+            self.test_data.history.split(size, dim=1),
+            self.test_data.target.split(size, dim=1),
+            strict=True,
+        )
         with torch.no_grad():
-            predicted = self._predict(self.test_data.history)
-            return ((predicted - self.test_data.target) ** 2).mean(dim=(1, 2))
+            errors = [
+                ((self._predict(history) - target) ** 2).mean(dim=(1, 2))
+                * (target.shape[1] / n_windows)
+                for history, target in parts
+            ]
+        return torch.stack(errors).sum(dim=0)
 
     def _predict(self, flat: Tensor) -> Tensor:
         """Predict for all networks, shape (n_networks, n_windows, n_regions)."""
@@ -261,27 +321,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is the first GPU, or the CPU without one.
-
-    Raises
-    ------
-    SettingsError
-        If the device does not exist on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(
-            f"--device {name!r} is not a device; use auto, cpu, cuda or cuda:N."
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"--device {name}: torch {torch.__version__} sees no CUDA GPU here.")
-    return device
 
 
 @dataclass(frozen=True, slots=True, eq=False)

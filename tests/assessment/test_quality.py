@@ -57,6 +57,7 @@ def test_every_figure_is_there(result):
         "delay_share",
         "delay_sd",
         "removed_delay_sd",
+        "r_split_delays",
         "r_undelayed_antisymmetric",
         "stripe_share",
         *(f"own_share{part}" for part in ("", "_symmetric", "_antisymmetric")),

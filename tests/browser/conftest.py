@@ -64,7 +64,13 @@ class Page:
         self.driver = driver
 
     def open(self, path, fragment=""):
+        from selenium.webdriver.support.ui import WebDriverWait
+
         self.driver.get(f"{path.as_uri()}{fragment}")
+        WebDriverWait(self.driver, 20).until(lambda driver: driver.execute_script(
+            "return document.querySelector('.matrix:not([data-drawn])') === null"
+            " || !document.documentElement.classList.contains('script')"
+        ))  # fmt: skip
         return self
 
     def run(self, script, *arguments):

@@ -1,8 +1,6 @@
 """What a reader meets in a browser: pages that work, tell the truth, and can be used by anyone."""
 
-import base64
 import re
-import struct
 
 import html5lib
 import numpy as np
@@ -12,6 +10,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from npi_bids.io.tables import read_matrix
+from npi_bids.reports.packed_matrices import unpack
 
 PAGES = ("sub-01.html", "sub-04.html", "sub-05.html", "group.html", "index.html")
 pytestmark = pytest.mark.browser
@@ -61,17 +60,13 @@ def test_a_phone_shows_a_page_without_scrolling_sideways(page, site, name):
 
 
 def embedded(page, selector=".matrix"):
-    """Return the matrices that a page holds, by their names, read as the script reads them."""
+    """Return the matrices that a page holds, by their names."""
     data = page.run(
         "return JSON.parse(document.querySelector(arguments[0] + ' script').textContent)", selector
     )
 
     def matrix(packed):
-        raw = base64.b64decode(packed["values"])
-        whole = np.array(struct.unpack(f"<{len(raw) // 2}h", raw), dtype=float)
-        whole[whole == -32768] = np.nan
-        n = len(data["labels"])
-        return (whole * packed["step"]).reshape(n, n)
+        return unpack(packed, len(data["labels"]))
 
     return data["labels"], {
         layer["name"]: matrix(layer) for layer in data["layers"] if "values" in layer

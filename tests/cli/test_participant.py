@@ -5,9 +5,10 @@ import pytest
 
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
 from npi_bids.cli import participant
+from npi_bids.cli.inputs import add_prior_digest
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.cli.run import describe_failures
-from npi_bids.errors import SettingsError
+from npi_bids.errors import InputDataError, SettingsError
 from tests.cli.conftest import request_of
 
 
@@ -72,3 +73,34 @@ def test_the_last_line_names_the_cause_and_does_not_blame_the_group():
         "some models failed: The band is too narrow (others for other reasons)"
     )
     assert "the group level failed, because no usable data" in describe_failures(0, 4, mixed)
+
+
+def test_a_map_of_delays_that_fits_no_atlas_ends_the_run_at_once(tmp_path):
+    path = tmp_path / "delays.tsv"
+    path.write_text("name\tdelay\nA\t0\nB\t0.5\n")
+    fitting, other = (
+        SimpleNamespace(atlas=SimpleNamespace(labels=labels))
+        for labels in (("A", "B"), ("A", "C"))
+    )
+    participant.check_known_delays([other], request_of())
+    request = request_of("--delay-map", str(path))
+    participant.check_known_delays([fitting], request)
+    with pytest.raises(InputDataError, match="names regions that the atlas does not have: B"):
+        participant.check_known_delays([fitting, other], request)
+    with pytest.raises(SettingsError, match="not read with pretrain and --pretrained"):
+        participant.check_known_delays(
+            [fitting], request_of("--delay-map", str(path), "--pretrained", str(tmp_path))
+        )
+
+
+def test_another_map_of_delays_is_another_configuration(tmp_path):
+    path = tmp_path / "delays.tsv"
+    configurations = [add_prior_digest(request_of()).analysis.configuration]
+    for delay in (0.5, 0.6):
+        path.write_text(f"name\tdelay\nA\t0\nB\t{delay}\n")
+        request = add_prior_digest(request_of("--delay-map", str(path)))
+        configurations.append(request.analysis.configuration)
+    assert len(set(configurations)) == 3
+    assert configurations[0] == request_of().analysis.configuration
+    with pytest.raises(InputDataError, match=r"--delay-map <.*> does not exist"):
+        add_prior_digest(request_of("--delay-map", str(tmp_path / "none.tsv")))

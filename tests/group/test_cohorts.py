@@ -61,11 +61,14 @@ def test_the_table_of_subjects_has_likeness_to_fc_and_stripes():
                "DirectionSupported": True}  # fmt: skip
     fits = [model_sidecar(Quality={**quality, "FcR": r, "StripeShare": s}).fit
             for r, s in ((0.9, 0.2), (0.7, 0.4))]  # fmt: skip
-    models = tuple(SimpleNamespace(fit=fit, runs=list) for fit in fits)
+    models = tuple(
+        SimpleNamespace(fit=fit, runs=list, kind="process", own_kind="VAR") for fit in fits
+    )
     (row,) = subject_rows(Cohort({}, "simple", {"1": models}), Path("none"))
     assert row["fc_r"] == pytest.approx(0.8)
     assert row["stripe_share"] == pytest.approx(0.3)
     assert row["direction_supported"] == 1.0
+    assert (row["kind"], row["own_kind"]) == ("process", "VAR")
     assert set(row) == set(RESULT_COLUMNS)
     described = table_sidecar("subjects", row, Links(), SubjectFields(
         subjects=("1",), number_of_subjects=1)).to_json()  # fmt: skip

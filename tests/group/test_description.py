@@ -140,3 +140,16 @@ def test_figures_of_magnitudes_are_not_tested_against_zero():
         for name in ("t", "p", "q", "sign_consistency"):
             finite = np.isfinite(getattr(description, name))
             assert finite.all() if figure not in magnitudes else not finite.any(), (figure, name)
+
+
+@pytest.mark.parametrize("n_subjects", [5, 8, 12, 40])
+def test_an_outlier_is_named_by_chance_in_five_percent_of_groups(n_subjects):
+    rng = np.random.default_rng(n_subjects)
+    shared = rng.standard_normal(150)
+    named = [
+        find_outliers(
+            leave_one_out_correlation(shared + rng.standard_normal((n_subjects, 150)))
+        ).any()
+        for _ in range(400)
+    ]
+    assert 0.02 < np.mean(named) < 0.085  # three standard errors

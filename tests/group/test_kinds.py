@@ -6,6 +6,7 @@ import numpy as np
 
 from npi_bids.group.glm import Contrast, Design
 from npi_bids.group.kinds import (
+    KindsOfRows,
     count_kinds,
     describe_association,
     describe_mixture,
@@ -23,7 +24,9 @@ def rows_of(kinds):
 def associate(kinds, group=GROUP):
     contrast = Contrast("group", np.array([[0.0, 1.0]]))
     design = Design(np.column_stack([np.ones(N), group]), ("one", "group"), (), np.zeros(N))
-    return kind_association(rows_of(kinds), design, contrast, 0, lambda values: (values, None))
+    return kind_association(
+        KindsOfRows(rows_of(kinds)), design, contrast, 0, lambda values: (values, None)
+    )
 
 
 def test_a_mixture_of_kinds_is_described_with_its_counts():
@@ -55,3 +58,24 @@ def test_one_kind_has_no_association():
 
 def test_a_kind_that_separates_groups_completely_has_the_smallest_p():
     assert associate(["process", "VAR"] * 8) <= 0.01
+
+
+def associate_change(first, second):
+    """Test whether the kind changes between two sessions of the same subjects."""
+    n = len(first)
+    mean = Contrast("Intercept", np.array([[1.0]]))
+    design = Design(np.ones((n, 1)), ("Intercept",), (), np.zeros(n))
+    kinds = KindsOfRows(rows_of(second), tuple(first))
+    return kind_association(kinds, design, mean, 0, lambda values: (values, None))
+
+
+def test_a_kind_that_most_subjects_change_between_sessions_is_associated():
+    before, after = ["process"] * 10, ["VAR"] * 9 + ["process"]
+    assert associate_change(before, after) <= 0.05
+    assert associate_change(before, ["VAR"] * 10) == 2.0**-9
+
+
+def test_kinds_that_change_to_and_fro_are_not_associated_with_the_session():
+    before = ["process", "VAR"] * 5
+    assert associate_change(before, ["VAR", "process"] * 5) > 0.5
+    assert associate_change(before, before) is None

@@ -73,3 +73,10 @@ def test_scans_of_about_the_same_length_are_not_told_apart():
     different = np.array([299.0, 300.0, 280.0])
     np.testing.assert_array_equal(blank_similar_lengths(different), different)
     assert np.isnan(blank_similar_lengths(np.array([np.nan, 300.0]))[0])
+
+
+def test_the_caution_of_paired_sessions_is_on_the_change_between_them():
+    assert "change of the number of windows between the sessions" in describe_length(
+        0.9, paired=True
+    )
+    assert describe_length(0.3, paired=True) == ""

@@ -96,3 +96,12 @@ def test_too_little_data_leaves_a_reason_and_no_files(assess):
     assert files == {}
     assert summary.fit is None
     assert "consecutive uncensored samples" in summary.reason
+
+
+def test_the_sidecar_names_the_map_of_delays(assess, tmp_path):
+    path = tmp_path / "delays.tsv"
+    path.write_text("name\tdelay\tveins\n" + "".join(f"{name}\t0\t1\n" for name in "ABCD"))
+    _, summary = assess({"surrogate": "var"}, delay_map=str(path))
+    known = summary.fit.delay_map
+    assert (known.file, known.columns) == ("delays.tsv", ("delay", "veins"))
+    assert len(known.digest) == 12

@@ -188,6 +188,34 @@ def test_sessions_of_different_length_carry_a_caution(dataset, execute, lengths,
     assert bool(test.length_caution) == bool(correlation)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "kinds", "cautions"),
+    [((300, 150), ("process", "process"), (True, False)),
+     ((300, 299), ("process", "VAR"), (False, True)),
+     ((300, 300), ("process", "process"), (False, False))],
+)  # fmt: skip
+def test_pairs_that_differ_in_length_or_kind_carry_a_caution(
+    dataset, execute, lengths, kinds, cautions
+):
+    inputs = group_inputs(dataset, session="*")
+    visits = [
+        {**row, "session": session, "n_windows": n_windows, "kind": kind}
+        for row in group_rows()
+        for session, n_windows, kind in zip(("1", "2"), lengths, kinds, strict=True)
+    ]
+    model = asdict(ModelSettings(paired=("1", "2"), motion_covariate=False))
+    permute = asdict(PermuteSettings(n_permutations=0))
+    node = group.TestGroup(
+        rows=group_rows(), visits=visits, model=model, permute=permute, **inputs
+    )
+    path = by_kind(execute(node))["TestInterceptEffect"]
+    test = ContrastSidecar.read(path.with_suffix(".json")).test
+    assert test.title == "mean change from session 1 to session 2"
+    assert bool(test.length_caution) == cautions[0]
+    # Of two or three subjects no change of all is beyond chance, but it is measured.
+    assert (test.kind_association is not None) == cautions[1]
+
+
 def write_maps_of_halves(dataset):
     """Write maps without prior of six subjects, and of halves; A drives B, each by its own."""
     rng = np.random.default_rng(5)

@@ -64,3 +64,17 @@ def test_a_pretrained_file_that_is_none_is_an_error(subject, execute, tmp_path):
     with pytest.raises(InputDataError, match=r"expected a \.safetensors file") as e:
         execute(TrainSurrogate(train=VAR, pretrained=str(path), **subject))
     assert not isinstance(e.value, NoUsableDataError)
+
+
+def test_a_map_of_delays_is_read_for_the_regions_of_the_series(subject, execute, tmp_path):
+    labels = read_series(Path(subject["series"][0]), 2.0).labels
+    path = tmp_path / "delays.tsv"
+    rows = [f"{label}\t{number}" for number, label in enumerate(labels)]
+    path.write_text("\n".join(["name\tdelay", *rows]) + "\n")
+    train = {"residual": "none", "device": "cpu"}
+    outputs = execute(TrainSurrogate(train=train, delay_map=str(path), **subject))
+    # Four regions are too few for delays.
+    assert read_json(Path(outputs.training))["details"]["delay_map_used"] == 0
+    path.write_text("name\tdelay\nelsewhere\t0\n")
+    with pytest.raises(InputDataError, match="does not have: elsewhere"):
+        execute(TrainSurrogate(train=train, delay_map=str(path), **subject), "again")

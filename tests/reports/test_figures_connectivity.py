@@ -1,18 +1,9 @@
 import numpy as np
 
 from npi_bids.reports import figures_connectivity
-from npi_bids.reports.figures_connectivity import pack, unpack
 from tests.reports.markup import check
 
 MATRIX = np.array([[0.0, 1, np.nan], [-0.5, 0, 0.2], [np.nan, 0.1, 0]])
-
-
-def test_packed_matrices_keep_three_digits_and_what_is_missing():
-    matrix = np.random.default_rng(0).standard_normal((7, 7))
-    matrix[2, 3] = np.nan
-    np.testing.assert_allclose(unpack(pack(matrix), 7), matrix, atol=2e-4)
-    assert np.isnan(unpack(pack(np.full((2, 2), np.nan)), 2)).all()
-    assert (unpack(pack(np.zeros((2, 2))), 2) == 0).all()
 
 
 def test_the_strongest_connections_are_kept_in_size():

@@ -13,7 +13,7 @@ from npi_bids.io.tables import write_matrix
 from npi_bids.records import ECResult
 from npi_bids.reports import group as group_module
 from npi_bids.reports.components import GroupPage, SortedTable
-from npi_bids.reports.group import cohort_section
+from npi_bids.reports.group import _quality_strips, cohort_section
 from npi_bids.reports.group_verdict import _name_pairs, present_verdict
 from npi_bids.reports.page import group_page
 from tests.reports.markup import check
@@ -176,3 +176,18 @@ def test_of_many_pairs_those_with_the_largest_difference_are_named():
     (line,) = _name_pairs(LABELS, difference - difference.T, np.full((6, 6), 0.01))
     assert line.startswith("The direction of 15 pairs of regions is significant")
     assert line.endswith("largest differences in E → F, D → F, D → E, C → F, C → E.")
+
+
+def test_of_many_subjects_only_those_that_fail_have_a_link():
+    rows = [
+        {
+            "participant_id": f"sub-{n:03d}",
+            "mean_fd": n / 300,
+            "verdict": "fail" if n == 7 else "pass",
+        }
+        for n in range(300)
+    ]
+    strip = next(strip for strip in _quality_strips(rows, {}) if len(strip.dots) == 300)
+    assert [dot.label for dot in strip.dots if dot.link] == ["sub-007"]
+    few = next(strip for strip in _quality_strips(rows[:20], {}) if len(strip.dots) == 20)
+    assert all(dot.link for dot in few.dots)

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from npi_bids.errors import SettingsError
-from npi_bids.surrogates.base import TrainSettings
-from npi_bids.surrogates.choices import FitChoices, majority_settings, read_choices
+from npi_bids.surrogates.base import TrainSettings, check_prior
+from npi_bids.surrogates.choices import (
+    FitChoices,
+    imposing_settings,
+    most_frequent,
+    read_choices,
+)
 from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.var import VAR
@@ -35,26 +40,87 @@ def test_the_linear_part_is_the_requested_one(linear_part, surrogate, kind):
     assert read_choices("hybrid", details).linear == kind
 
 
-def test_each_choice_is_that_of_most_subjects():
-    kinds = [FitChoices("process", whitened=True), FitChoices("process", whitened=True, gain=True),
-             FitChoices("VAR", networks=True)]  # fmt: skip
-    assert majority_settings(kinds) == {
-        "linear_part": "process", "delays": "none", "gain": "none", "residual": "none",
-        "whitening": "on",
-    }  # fmt: skip
-    assert majority_settings([FitChoices("VAR", networks=True)] * 2)["residual"] == "auto"
-    assert (
-        majority_settings([FitChoices("VAR"), FitChoices("process")])["linear_part"] == "process"
-    )
+NOISE = np.random.default_rng(1).standard_normal((240, 11))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        FitChoices("process", whitened=True),
+        FitChoices("process", correction=True),
+        FitChoices("VAR", networks=True),
+        FitChoices("process", delays=True),
+        FitChoices("process", gain=True),
+        FitChoices("process", delays=True, gain=True, noise=True),
+    ],
+    ids=str,
+)
+def test_imposed_choices_are_made_though_the_data_do_not_ask_for_them(choices):
+    settings = TrainSettings(device="cpu", epochs=3, n_seeds=1, **imposing_settings(choices))
+    # White signals with a common autoregression support none of the choices but whitening.
+    signals = NOISE.copy()
+    for row in range(1, len(signals)):
+        signals[row] += 0.5 * signals[row - 1]
+    own = fit(signals, TrainSettings(device="cpu", epochs=3, n_seeds=1))[1]
+    _, details, _ = fit(signals, settings)
+    assert read_choices("hybrid", own) != choices or choices.whitened
+    assert read_choices("hybrid", details) == choices
+
+
+def test_choices_are_read_of_an_observed_process_without_its_whitening():
+    details = {"whitening_order": 2.0, "common_gain": 1.0, "delay_sd": 0.4}
+    assert read_choices("hybrid", details) == FitChoices("process", delays=True, gain=True)
+
+
+def test_a_subject_has_one_vote_however_many_fits_it_has():
+    var, process = FitChoices("VAR"), FitChoices("process")
+    assert most_frequent({"01": [var] * 5, "02": [process], "03": [process]}) == process
+
+
+def test_the_order_of_subjects_does_not_matter():
+    fits = {"01": [FitChoices("VAR")], "02": [FitChoices("process", networks=True)],
+            "03": [FitChoices("process", delays=True)]}  # fmt: skip
+    backwards = dict(reversed(fits.items()))
+    assert most_frequent(fits) == most_frequent(backwards)
+
+
+def test_in_a_tie_the_simplest_choice_is_that_of_the_dataset():
+    simple, gain = FitChoices("process"), FitChoices("process", gain=True)
+    assert most_frequent({"01": [gain], "02": [simple]}) == simple
+    assert most_frequent({"01": [gain], "02": [gain], "03": [simple]}) == gain
 
 
 def test_families_without_choices_have_no_settings():
-    assert majority_settings([FitChoices("var"), FitChoices("var")]) == {}
-    assert majority_settings([FitChoices("mou")]) == {"whitening": "off"}
+    assert imposing_settings(FitChoices("var")) == {}
+    assert imposing_settings(FitChoices("mou")) == {"whitening": "off"}
 
 
-def test_the_settings_are_fields_of_the_training():
-    assert TrainSettings(**majority_settings([FitChoices("process"), FitChoices("VAR")]))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"linear_part": "var", "delays": "on"},
+        {"residual": "networks", "gain": "on"},
+        {"noise": "on", "gain": "none"},
+        {"residual": "correction", "passband": ("0.01", "0.1")},
+    ],
+    ids=str,
+)
+def test_parts_that_exclude_each_other_are_refused(settings):
+    with pytest.raises(SettingsError, match="Leave one of them out"):
+        TrainSettings(surrogate="hybrid", **settings)
+
+
+def test_delays_cannot_be_imposed_on_few_regions_and_the_log_says_so(caplog):
+    with caplog.at_level("WARNING"):
+        _, details, _ = fit_series(delays="on", residual="none")
+    assert read_choices("hybrid", details).delays is False
+    assert "--delays on is not used: the model has 4 regions" in caplog.text
+
+
+@pytest.mark.parametrize("setting", [{"delays": "on"}, {"residual": "correction"}], ids=str)
+def test_a_fit_that_is_shrunk_towards_a_group_has_no_observation_model(setting):
+    with pytest.raises(SettingsError, match="neither an observation model nor a linear"):
+        check_prior(TrainSettings(surrogate="hybrid", **setting))
 
 
 def test_a_passband_does_not_go_with_the_autoregression():

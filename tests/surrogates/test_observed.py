@@ -23,6 +23,7 @@ from npi_bids.surrogates.observed import (
     predictor,
     restore_runs,
 )
+from npi_bids.surrogates.spectral_selection import ObservationParts
 from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.var import ridge_var
 from npi_bids.surrogates.windows import cut_windows, split_windows
@@ -77,6 +78,8 @@ def test_the_default_finds_direction_through_delays(network):
     assert accuracy(new.ec, truth)[0] > 0.88
     assert accuracy(new.ec.T, truth)[0] < 0.5
     assert new.quality.r2 > old.quality.r2
+    assert new.quality.r_split_delays > 0.9
+    assert np.isnan(old.quality.r_split_delays)
     off = ~np.eye(N, dtype=bool)
     inside = (new.measures["npilower"].matrix < truth) & (truth < new.measures["npiupper"].matrix)
     assert 0.88 < inside[off].mean() < 0.99
@@ -168,8 +171,8 @@ def test_the_predictor_of_an_autoregression_is_itself(weights):
 
 def test_nothing_is_taken_that_predicts_no_better(fitted):
     windows, _ = fitted
-    assert find_observation(windows, delays=True, gain=False, best=0.0) is None
-    found = find_observation(windows, delays=True, gain=False, best=10.0)
+    assert find_observation(windows, ObservationParts(gain=False), best=0.0) is None
+    found = find_observation(windows, ObservationParts(gain=False), best=10.0)
     assert found is not None
     assert not found.observation.is_plain
 
@@ -184,7 +187,7 @@ def test_a_process_that_is_not_stable_is_an_error(fitted, monkeypatch):
         found.model.transition[:] = np.eye(N) + growing
         return found
 
-    monkeypatch.setattr(observed, "choose_observation", lambda runs, tr, **_: unstable(
+    monkeypatch.setattr(observed, "choose_observation", lambda *_, **_: unstable(
         runs, tr, model.observation))  # fmt: skip
     with pytest.raises(SurrogateError, match="not stable"):
         fit_observed(windows)
@@ -212,11 +215,12 @@ def test_a_fit_that_ends_in_a_growing_process_is_made_again_from_the_fitted_one(
     refit = observed.refit_with_delays
     starts = []
 
-    def grow_if_unconnected(runs, tr, choice, start):
+    def grow_if_unconnected(runs, tr, choice, start, **direction):
+        assert direction == {"reverse": reverse}
         starts.append(start.drift)
         if len(starts) == 1:
             raise SurrogateError("is not stable")
-        return refit(runs, tr, choice, start)
+        return refit(runs, tr, choice, start, **direction)
 
     monkeypatch.setattr(observed, "refit_with_delays", grow_if_unconnected)
     again = model.without_prior(windows, reverse=reverse)

@@ -5,7 +5,11 @@ import pytest
 from scipy.signal import butter, sosfiltfilt
 
 from npi_bids.matrices import pearson
-from npi_bids.surrogates.spectral_selection import choose_observation, shrink_delays
+from npi_bids.surrogates.spectral_selection import (
+    ObservationParts,
+    choose_observation,
+    shrink_delays,
+)
 from tests.surrogates.observed_process import N, run_of, scores
 
 
@@ -19,7 +23,9 @@ def test_delays_are_found_and_leave_the_direction(system):
     signals, ec, delays = system
     clean = choose_observation([run_of(signals)], 1.0)
     late = choose_observation([run_of(delayed(signals, delays))], 1.0)
-    blind = choose_observation([run_of(delayed(signals, delays))], 1.0, delays=False)
+    blind = choose_observation(
+        [run_of(delayed(signals, delays))], 1.0, ObservationParts(delays=False)
+    )
     assert clean.choice.delay_sd == 0
     assert clean.choice.is_plain
     assert not clean.fit.delays.any()

@@ -23,6 +23,7 @@ from npi_bids.surrogates.observed import fit_observed
 from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.ou_model_selection import Choices
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou
+from npi_bids.surrogates.spectral_selection import ObservationParts
 from npi_bids.surrogates.windows import cut_windows, reverse_time
 from tests.surrogates.ou_signals import MOU_SETTINGS, fit, off, run_of, sampled
 
@@ -222,7 +223,7 @@ class TestObserved:
         signals = np.fft.irfft(spectrum / (1 + frequency**2), len(path), axis=0)
         signals += 0.02 * rng.standard_normal(signals.shape)
         windows = cut_windows([run_of(signals / signals.std(axis=0))], 4)
-        model = fit_observed(windows, gain=True)
+        model = fit_observed(windows, ObservationParts(gain=True))
         observation = replace(model.observation, delay_sd=0.4)
         model = replace(model, delays=delays, observation=observation)  # whatever was chosen
         return model, windows, process.transition

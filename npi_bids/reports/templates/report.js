@@ -1,20 +1,71 @@
 "use strict";
 // Draws matrices that can be read cell by cell, and sorts and filters tables. No library.
 (function () {
-  const MISSING = -32768;
+  // Codes of packed_matrices.py: 2000 * exponent + 1000 * negative + mantissa.
+  const MISSING = 65535, NEGATIVE = 1000, PER_EXPONENT = 2000;
   const MOST_NAMES = 40;  // of regions along a matrix without networks
 
-  function unpack(packed) {
-    const raw = atob(packed.values);
-    const bytes = new Uint8Array(raw.length);
-    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-    const view = new DataView(bytes.buffer);
-    const values = new Float64Array(raw.length / 2);
-    for (let i = 0; i < values.length; i++) {
-      const integer = view.getInt16(2 * i, true);
-      values[i] = integer === MISSING ? NaN : integer * packed.step;
+  async function inflate(text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  }
+
+  // Codes stored as their low bytes and then their high bytes.
+  async function inflateCodes(text) {
+    const bytes = await inflate(text), n = bytes.length / 2;
+    return Uint16Array.from({ length: n }, (_, i) => bytes[i] + 256 * bytes[n + i]);
+  }
+
+  const isNegative = (code) => code !== MISSING && code % PER_EXPONENT >= NEGATIVE;
+
+  function negate(code) {
+    return code === 0 || code === MISSING ? code : code + (isNegative(code) ? -NEGATIVE : NEGATIVE);
+  }
+
+  // The codes of both triangles, from those of the upper one with the diagonal.
+  function mirror(half, n, kind) {
+    const codes = new Uint16Array(n * n);
+    for (let s = 0, i = 0; s < n; s++) for (let t = s; t < n; t++, i++) {
+      codes[t * n + s] = kind === "antisymmetric" ? negate(half[i]) : half[i];
+      codes[s * n + t] = half[i];
     }
-    return values;
+    return codes;
+  }
+
+  async function unpackCodes(packed, n, base) {
+    let codes;
+    if (packed.table) codes = Uint16Array.from(await inflate(packed.values), (i) => packed.table[i]);
+    else codes = await inflateCodes(packed.values);
+    if (packed.half) return mirror(codes, n, packed.half);
+    if (!base) return codes;
+    const keys = await inflateCodes(packed.keys), expected = await inflateCodes(packed.expected);
+    const expectedAt = new Uint16Array(65536);
+    keys.forEach((key, i) => { expectedAt[key] = expected[i]; });
+    return codes.map((code, i) => code + expectedAt[isNegative(base[i]) ? base[i] - NEGATIVE : base[i]]);
+  }
+
+  function decode(codes, lowest) {
+    return Float64Array.from(codes, (code) => {
+      if (code === MISSING || code === 0) return code === 0 ? 0 : NaN;
+      const rest = code % PER_EXPONENT, power = Math.floor(code / PER_EXPONENT) + lowest - 2;
+      const size = power < 0 ? (rest % NEGATIVE) / 10 ** -power : (rest % NEGATIVE) * 10 ** power;
+      return rest >= NEGATIVE ? -size : size;
+    });
+  }
+
+  // Returns the layers with their numbers, and the details.
+  async function unpack(data) {
+    const n = data.labels.length;
+    const codes = await Promise.all(data.layers.map((layer) => layer.below ? null : unpackCodes(layer, n)));
+    const details = await Promise.all(Object.entries(data.details).map(async ([name, packed]) =>
+      [name, decode(await unpackCodes(packed, n, codes[packed.of]), packed.lowest)]));
+    const layers = data.layers.map((layer, i) => layer.below ? layer : { ...layer, numbers: decode(codes[i], layer.lowest) });
+    return [layers.map((layer) => {
+      if (!layer.below) return layer;
+      const [name, limit] = layer.below, detail = new Map(details).get(name);
+      return { ...layer, numbers: layers[0].numbers.map((value, i) => detail[i] < limit ? value : NaN) };
+    }), details];
   }
 
   function antisymmetric(values, n) {
@@ -43,25 +94,19 @@
   }
 
   class MatrixView {
-    constructor(root) {
+    constructor(root, data, layers, details) {
       this.root = root;
-      this.data = JSON.parse(root.querySelector("script").textContent);
-      this.n = this.data.labels.length;
-      this.order = this.data.order.length ? this.data.order : [...Array(this.n).keys()];
-      const details = this.data.details;
-      const unthresholded = unpack(this.data.layers[0]);
-      this.layers = this.data.layers.map((layer) => {
-        if (!layer.below) return { ...layer, numbers: unpack(layer) };
-        const [name, limit] = layer.below, detail = unpack(details[name]);
-        return { ...layer, numbers: unthresholded.map((value, i) => detail[i] < limit ? value : NaN) };
-      });
+      this.data = data;
+      this.n = data.labels.length;
+      this.order = data.order.length ? data.order : [...Array(this.n).keys()];
+      this.layers = layers;
+      this.details = details;
       const first = this.layers[0];
       if (first.directed) {
         const numbers = antisymmetric(first.numbers, this.n);
         this.layers.splice(1, 0, { name: "directed part", title: "directed (antisymmetric) part of " +
           first.title + ": half of A → B minus B → A", directed: true, signed: true, limit: first.limit, numbers });
       }
-      this.details = Object.entries(this.data.details).map(([name, packed]) => [name, unpack(packed)]);
       this.readout = root.querySelector(".readout");
       this.cell = null;
       this.build();
@@ -255,6 +300,17 @@
     }
   }
 
+  async function showMatrix(root) {
+    const data = JSON.parse(root.querySelector("script").textContent);
+    try {
+      new MatrixView(root, data, ...await unpack(data));
+    } catch (error) {
+      root.querySelector(".title").textContent = "This matrix cannot be drawn by this browser (" + error.message +
+        "); a browser of 2023 or later can, and SVG figures are linked below.";
+    }
+    root.dataset.drawn = "yes";
+  }
+
   function value(cell) {
     const content = cell.textContent.trim(), number = parseFloat(content);
     return Number.isNaN(number) ? content : number;
@@ -306,7 +362,7 @@
   }
 
   document.documentElement.classList.add("script");
-  document.querySelectorAll(".matrix").forEach((root) => new MatrixView(root));
+  document.querySelectorAll(".matrix").forEach(showMatrix);
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("input[data-table]").forEach(filterable);
   document.querySelectorAll("button[data-copy]").forEach(copyable);

@@ -1,0 +1,206 @@
+"""The kind of fit, decided once for all subjects of a dataset.
+
+Each subject is fitted on its own first. Then the kind that most subjects chose is that of all of
+them, and those that chose another are fitted again. What every subject chose stands in its
+sidecar, so that the decision depends neither on the order of the fits nor on earlier decisions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models
+from npi_bids.bids.layout import Dataset, list_subjects
+from npi_bids.bids.outputs import WITHIN_GROUP, join_entities
+from npi_bids.bids.sidecars import KindDecision
+from npi_bids.cli.parser import Request
+from npi_bids.errors import SettingsError
+from npi_bids.surrogates.choices import FitChoices, imposing_settings, most_frequent
+from npi_bids.wording import count_noun, join_items
+from npi_bids.workflows.subject import Task
+
+_logger = logging.getLogger(__name__)
+SUBJECT, DATASET, UNDECIDED = "subject", "dataset", "undecided"
+
+
+def who_decides(request: Request, datasets: Sequence[Dataset]) -> str:
+    """Return who decides the kind of fit in this run: ``subject``, ``dataset`` or ``undecided``.
+
+    By default it is the dataset if all of its subjects are run. With some of them alone nothing is
+    decided, so that jobs of one subject each neither see nor change other results.
+    """
+    requested = request.analysis.kinds.fit_kind
+    if requested != "auto":
+        return requested
+    labels = {label.removeprefix("sub-") for label in request.query.participant_label}
+    present = {label for dataset in datasets for label in list_subjects(dataset.root)}
+    return DATASET if not labels or present <= labels else UNDECIDED
+
+
+def find_refits(
+    tasks: Sequence[Task], statuses: Sequence[UnitStatus], request: Request, decider: str
+) -> list[Task]:
+    """Return the tasks that have to be fitted again, so that all are of the decided kind.
+
+    Parameters
+    ----------
+    tasks
+        All models of the request that can be fitted.
+    statuses
+        Their status; only those that are done are fitted again.
+    request
+        The request.
+    decider
+        As :func:`who_decides` returns it.
+
+    Returns
+    -------
+    list of Task
+        With the decision on their kind, or without one if their own data chose that kind.
+    """
+    done = {status.name for status in statuses if status.status == DONE}
+    by_name = {task.name: task for task in tasks if task.name in done}
+    refits: list[Task] = []
+    for name, models in _group_models(request).items():
+        if decider == UNDECIDED:
+            _mention_mixture(name, models)
+            continue
+        decision = _decide(name, models, request) if decider == DATASET else None
+        for model in models:
+            kind = _decision_for(model, decision)
+            if model.name in by_name and not _is_decided(model, kind):
+                refits.append(replace(by_name[model.name], kind=kind))
+    if refits:
+        _logger.info(
+            "Fitting %d of %s again: %s", len(refits), count_noun(len(by_name), "model"),
+            join_items(task.name for task in refits),
+        )  # fmt: skip
+    return refits
+
+
+def find_unchanged(refits: Sequence[Task], request: Request) -> list[Task]:
+    """Return the tasks whose second fit has not replaced the first one."""
+    models = {model.name: model for model in find_models(request.out_dir, skip_damaged=True)}
+    return [
+        task
+        for task in refits
+        if task.name in models and not _is_decided(models[task.name], task.kind)
+    ]
+
+
+def describe_failed_refit(task: Task, reason: str) -> str:
+    """Return why a model kept its kind though another one was decided."""
+    kind = task.kind.kind if task.kind else "chosen by the subject"
+    return (
+        f"the fit of the kind {kind} failed, and the earlier fit is kept ({reason.rstrip('.')}); "
+        "use --fit-kind subject to keep every subject's own kind"
+    )
+
+
+def _is_decided(model: Model, decision: KindDecision | None) -> bool:
+    """Return whether a model was fitted with a decision, or by its own data where there is none.
+
+    The settings count, not the kind of the fit: they may not have been possible.
+    """
+    made = model.fit.kind_decision
+    return (made.settings if made else None) == (decision.settings if decision else None)
+
+
+def _group_models(request: Request) -> dict[str, list[Model]]:
+    """Return the models of this configuration by the group that they are averaged into."""
+    groups: dict[str, list[Model]] = {}
+    for model in find_models(request.out_dir, skip_damaged=True):
+        if model.configuration == request.analysis.configuration:
+            shared = {k: v for k, v in model.entities.items() if k not in WITHIN_GROUP}
+            groups.setdefault(join_entities({**shared, "desc": model.desc}), []).append(model)
+    return groups
+
+
+def _mention_mixture(name: str, models: Sequence[Model]) -> None:
+    """Say how to decide the kind, where subjects differ in it and this run does not decide."""
+    if len({model.own_choices for model in models}) > 1:
+        _logger.info(
+            "%s: kinds of fit differ (%s). This run is of some subjects alone and decides "
+            "nothing; once all have been fitted, run participant without --participant-label, or "
+            "with --fit-kind dataset, to fit those of other kinds again",
+            name, describe_counts(_count_kinds(models)),
+        )  # fmt: skip
+
+
+def _by_subject(models: Sequence[Model]) -> dict[str, list[Model]]:
+    subjects: dict[str, list[Model]] = {}
+    for model in models:
+        subjects.setdefault(model.entities["sub"], []).append(model)
+    return subjects
+
+
+def _count_kinds(models: Sequence[Model]) -> dict[str, float]:
+    """Return the number of subjects that chose each kind, the most frequent first."""
+    shares: dict[str, Fraction] = {}
+    for members in _by_subject(models).values():
+        for model in members:
+            shares[model.own_kind] = shares.get(model.own_kind, Fraction(0)) + Fraction(
+                1, len(members)
+            )
+    return {
+        kind: round(float(share), 3)
+        for kind, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    }
+
+
+def describe_counts(counts: Mapping[str, float]) -> str:
+    """Return kinds with the number of subjects of each.
+
+    >>> describe_counts({"process": 6.0, "VAR": 1.5})
+    'process: 6; VAR: 1.5'
+    """
+    return "; ".join(f"{kind}: {count:g}" for kind, count in counts.items())
+
+
+def _decide(name: str, models: Sequence[Model], request: Request) -> KindDecision | None:
+    """Return the decision on the kind of a group, and log it; None if there is nothing to decide.
+
+    ``own_kind`` and ``own_choices`` are those of the decided kind.
+    """
+    subjects = _by_subject(models)
+    if len(subjects) < 2:
+        return None
+    chosen: dict[str, list[FitChoices]] = {
+        subject: [model.own_choices for model in members] for subject, members in subjects.items()
+    }
+    choices = most_frequent(chosen)
+    settings = imposing_settings(choices)
+    if not settings or {choices} == {own for fits in chosen.values() for own in fits}:
+        return None
+    kind = next(model.own_kind for model in models if model.own_choices == choices)
+    counts = _count_kinds(models)
+    try:
+        request.analysis.train.with_kind(settings)
+    except SettingsError as error:
+        _logger.warning(
+            "%s: kinds of fit differ (%s), but %s cannot be imposed with these options: %s",
+            name, describe_counts(counts), kind, error,
+        )  # fmt: skip
+        return None
+    _logger.info(
+        "%s: kinds of fit differ between %s (%s); %s is that of the dataset", name,
+        count_noun(len(subjects), "subject"), describe_counts(counts), kind,
+    )  # fmt: skip
+    return KindDecision(
+        decided_by=DATASET,
+        kind=kind,
+        own_kind=kind,
+        subjects_of_kind=counts,
+        own_choices=choices,
+        settings=settings,
+    )
+
+
+def _decision_for(model: Model, decision: KindDecision | None) -> KindDecision | None:
+    """Return the decision for one model; None if its own data chose that kind."""
+    if decision is None or model.own_choices == decision.own_choices:
+        return None
+    return replace(decision, own_kind=model.own_kind, own_choices=model.own_choices)
