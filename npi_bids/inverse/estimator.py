@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _LEARNING_RATE, _MOST_EPOCHS = 1e-3, 400
 _STEPS_PER_EPOCH = 20  # about; small batches where there are few simulations
-_BATCH_SIZES = (20, 100)
+_BATCH_SIZES = (50, 100)
 # A member is dropped if its loss is this much above that of the best (nats).
 _WORST_LOSS = 1.0
 _ESTIMATE_SCALE = 4.0  # of estimates, whose range is 1, beside normal scores
