@@ -24,7 +24,7 @@ def toy(n, seed):
 @pytest.fixture(scope="module")
 def ensemble():
     pytest.importorskip("sbi")
-    return train_ensemble(*toy(400, 0), n_members=2, seed=0)
+    return train_ensemble(*toy(1000, 0), n_members=2, seed=0)
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_stored_ensemble_gives_the_same_bits(ensemble, tmp_path):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(ensemble):
-    again = train_ensemble(*toy(400, 0), n_members=2, seed=0)
+    again = train_ensemble(*toy(1000, 0), n_members=2, seed=0)
     assert again.losses == ensemble.losses
     features = toy(5, 3)[1]
     assert np.array_equal(ensemble.sample(features, 50, 4), again.sample(features, 50, 4))
