@@ -14,6 +14,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
+from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import check_options, configuration_hash, option
 from npi_bids.surrogates.base import TrainSettings, resolve
@@ -36,6 +37,7 @@ class AnalysisSettings:
     perturb: PerturbSettings = field(default_factory=PerturbSettings)
     assess: AssessSettings = field(default_factory=AssessSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
+    infer: InferSettings = field(default_factory=InferSettings)
     prior: PriorSettings = field(default_factory=PriorSettings)
     kinds: KindSettings = field(default_factory=KindSettings)
     # Digest of the pre-trained surrogates and the map of delays in use, as results depend on them.
@@ -44,14 +46,23 @@ class AnalysisSettings:
     # outputs do not contain it.
     image_desc: str = field(default="", metadata={"flag": "bids-filter-file"})
 
+    def __post_init__(self) -> None:
+        if self.infer.infer and not self.brain.sc:
+            raise SettingsError(
+                f"--infer {self.infer.infer} needs structural connectivity: --sc PATH, a TSV of "
+                "[source, target] whose rows and columns carry the names of the atlas's regions."
+            )
+
     @property
     def configuration(self) -> str:
         """Short hash of all settings that shape a result; an output dataset holds one of them."""
         whole_brain = (self.brain,) if self.train.surrogate == WHOLE_BRAIN else ()
+        inferred = (self.infer, self.brain) if self.infer.infer else ()
         shrunk = (self.prior,) if self.prior_digest else ()
         inputs = " ".join(filter(None, (self.prior_digest, self.image_desc)))
         return configuration_hash(
-            *whole_brain,
+            *(whole_brain or inferred[1:]),
+            *inferred[:1],
             *shrunk,
             *((inputs,) if inputs else ()),
             self.coverage,

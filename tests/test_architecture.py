@@ -24,7 +24,7 @@ FLOORS = (
     ("whole_brain",),
     ("bids",),
     ("group", "simulate"),
-    ("validate",),
+    ("validate", "inverse"),
     ("reports", "analysis"),
     ("interfaces",),
     ("workflows",),
@@ -41,6 +41,7 @@ MAY_IMPORT = {
     ),
     "nilearn": lambda room, module: (
         room == "parcellation" or module.startswith("npi_bids.reports.figures")
+        or module == "npi_bids.inverse.observation"  # which cleans as parcellation does
     ),
     "torch": lambda room, _: room not in ("bids", "io", "reports", "cli"),
     "pandas": lambda room, _: room not in ("surrogates", "connectivity", "assessment"),
@@ -60,7 +61,7 @@ SPELLS = {
 CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-bids-slurm", "npi-ec"),
-    *("npi-export", "npi-perturb", "npi-simulate", "npi-validate", "npi-view"),
+    *("npi-export", "npi-infer", "npi-perturb", "npi-simulate", "npi-validate", "npi-view"),
 )
 
 

@@ -23,9 +23,11 @@ from npi_bids.interfaces.group import (
     SaveGroups,
     ShrinkSubjects,
     TestGroup,
+    TestParameters,
 )
 
 MAP = MEASURES[0]
+PARAMETERS = "parameters"
 
 
 def init_groups_wf(
@@ -70,11 +72,11 @@ def init_groups_wf(
     save_groups = pe.Node(SaveGroups(out_dir=str(out_dir)), name="save_groups", mem_gb=0.2)
     workflow.connect(files, "out", save_groups, "files")
     for number, cohort in enumerate(cohorts, start=1):
-        matrices = {measure: _files(cohort, measure) for measure in MEASURES}
+        matrices = {measure: _files(cohort, measure) for measure in (*MEASURES, PARAMETERS)}
         # The model FC of a surrogate that diverged is missing, and may leave too few subjects.
         averaged = [
             measure
-            for measure in MEASURES[1:]
+            for measure in (*MEASURES[1:], PARAMETERS)
             if len(files_by_subject(matrices[measure])) >= settings.group.min_subjects
         ]
         group_wf = init_group_wf(
@@ -113,7 +115,8 @@ def init_group_wf(
 
     Workflow Graph
         describe -> test (if a model is requested) and shrink (if maps of subjects are), and in
-        parallel one node per additional measure; all of them -> files.
+        parallel one node per additional measure, and test_parameters (if there are any); all of
+        them -> files.
 
     Parameters
     ----------
@@ -125,7 +128,8 @@ def init_group_wf(
         Root of the dataset with the subjects' files and the table of the regions; nothing is
         written into it.
     measures
-        Measures to average in addition to the map.
+        Measures to average in addition to the map; ``parameters`` stands for those of a
+        whole-brain model, which are averaged and tested with their uncertainty.
     n_threads
         Number of threads of the test.
     name
@@ -143,6 +147,8 @@ def init_group_wf(
         of differences between subjects or sessions read them instead.
     npifirsthalf, npisecondhalf
         Maps without prior of the halves of scans; only if maps of subjects are requested.
+    parameters
+        Tables of the parameters of a whole-brain model; only if there are any.
     rows
         One row of variables per subject, in the order of their labels, from
         :func:`npi_bids.group.cohorts.subject_rows`.
@@ -169,8 +175,7 @@ def init_group_wf(
     describe.inputs.settings = asdict(settings.group)
     nodes = {MAP: describe}
     for measure in measures:
-        nodes[measure] = pe.Node(AverageGroup(measure=measure), name=measure, mem_gb=0.5)
-        nodes[measure].inputs.settings = asdict(settings.group)
+        nodes[measure] = _init_measure_node(measure, settings)
     n_steps = len(nodes) + shrinks + bool(settings.model.effective_formula)
     files = pe.Node(niu.Merge(n_steps), name="files", run_without_submitting=True)
     for number, (measure, node) in enumerate(nodes.items(), start=1):
@@ -183,6 +188,8 @@ def init_group_wf(
             ("rows", "rows"), (UNSHRUNK, "unshrunk"), (REVERSED, "reversed"),
         ]),
     ])  # fmt: skip
+    if PARAMETERS in measures:
+        workflow.connect(inputnode, "rows", nodes[PARAMETERS], "rows")
     if shrinks:
         nodes["shrink"] = shrink = pe.Node(ShrinkSubjects(), name="shrink", mem_gb=0.5)
         workflow.connect([
@@ -224,6 +231,15 @@ def _tested_measures(cohort: Cohort, n_maps: int) -> tuple[str, ...]:
         return measures if complete else ()
 
     return exist(UNSHRUNK, REVERSED) + exist(PROPORTIONAL)
+
+
+def _init_measure_node(measure: str, settings: GroupAnalysis) -> Any:
+    if measure == PARAMETERS:
+        model = asdict(settings.model)
+        return pe.Node(TestParameters(model=model), name="test_parameters", mem_gb=0.5)
+    average = pe.Node(AverageGroup(measure=measure), name=measure, mem_gb=0.5)
+    average.inputs.settings = asdict(settings.group)
+    return average
 
 
 def _init_test_node(settings: GroupAnalysis, n_threads: int) -> Any:

@@ -10,9 +10,8 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline import plugins
 
 from npi_bids.analysis import AnalysisSettings, Task
+from npi_bids.interfaces.base import WORKFLOW
 from npi_bids.workflows.subject import init_subject_wf
-
-WORKFLOW = "npi_bids_wf"
 
 
 def plugin_names() -> list[str]:

@@ -12,10 +12,10 @@ from nipype.pipeline import engine as pe
 
 from npi_bids.analysis import AnalysisSettings, Task
 from npi_bids.bids.outputs import output_path
+from npi_bids.interfaces.base import WORKFLOW
 from npi_bids.interfaces.pretrain import PretrainGroup
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.storage import PretrainedLinks
-from npi_bids.workflows.participant import WORKFLOW
 from npi_bids.workflows.subject import (
     connect_runs,
     connect_shared_runs,

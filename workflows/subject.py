@@ -15,6 +15,7 @@ from npi_bids.analysis import AnalysisSettings, Task
 from npi_bids.bids.outputs import RUN_TABLES
 from npi_bids.bids.runs import TIMESERIES, BoldRun
 from npi_bids.workflows.ec import init_ec_wf
+from npi_bids.workflows.infer import init_infer_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
 from npi_bids.workflows.parcellate import (
     init_denoise_node,
@@ -139,7 +140,8 @@ def init_unit_wf(
     Workflow Graph
         parcellate_<n>_wf -> save_run_<n> -> saved, and all of them -> series, summaries ->
         ec_wf; both -> save_model. Where a run is shared, denoise_<n> is in the place of
-        parcellate_<n>_wf.
+        parcellate_<n>_wf. With ``--infer``, the runs also -> infer_wf, whose files join those of
+        ec_wf.
 
     Parameters
     ----------
@@ -191,17 +193,41 @@ def init_unit_wf(
     summaries = _RunMerge(workflow, "summaries", (ec_wf, "inputnode.summaries"), len(runs))
     # The status of the unit is written last, as evidence that all its files exist.
     saved = _RunMerge(workflow, "saved", (save_model, "run_files"), len(runs))
+    sources = []
     for number, run in enumerate(
         connect_runs(workflow, task, settings, out_dir, shared=shared), start=1
     ):
+        sources.append(run)
         series.add(run.source, f"{run.prefix}timeseries", number)
         summaries.add(run.source, f"{run.prefix}summary", number)
         saved.add(run.save, "names", number)
-    workflow.connect([
-        (ec_wf, save_model, [("outputnode.files", "files"),
-                             ("outputnode.summary", "summary")]),
-    ])  # fmt: skip
+    workflow.connect(ec_wf, "outputnode.summary", save_model, "summary")
+    if settings.infer.infer:
+        infer_wf = init_infer_wf(
+            denoise=settings.denoise, infer=settings.infer, brain=settings.brain,
+            seed=settings.train.seed, n_threads=n_threads, mem_gb=task.train_gb,
+        )  # fmt: skip
+        _connect_inference(workflow, sources, infer_wf)
+        all_files = pe.Node(niu.Merge(2), name="all_files", run_without_submitting=True)
+        workflow.connect([
+            (ec_wf, all_files, [("outputnode.files", "in1")]),
+            (infer_wf, all_files, [("outputnode.files", "in2")]),
+            (all_files, save_model, [("out", "files")]),
+        ])  # fmt: skip
+    else:
+        workflow.connect(ec_wf, "outputnode.files", save_model, "files")
     return workflow
+
+
+def _connect_inference(workflow: Any, runs: list[RunNodes], infer_wf: Any) -> None:
+    """Connect the runs to the workflow that infers model parameters."""
+    for field, output in (
+        ("series", "timeseries"), ("summaries", "summary"), ("designs", "design"),
+    ):  # fmt: skip
+        target = (infer_wf, f"inputnode.{field}")
+        merge = _RunMerge(workflow, f"infer_{field}", target, len(runs))
+        for number, run in enumerate(runs, start=1):
+            merge.add(run.source, f"{run.prefix}{output}", number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath, PurePosixPath
 
+import numpy as np
+
 from npi_bids.bids.outputs import (
     CATALOGUE,
     MEASURES,
@@ -22,10 +24,11 @@ from npi_bids.bids.outputs import (
     parse_name,
     unit_name,
 )
-from npi_bids.bids.sidecars import FittedModel, Links, ModelSidecar, RunSidecar
+from npi_bids.bids.sidecars import FittedModel, Links, ModelSidecar, RunSidecar, SeriesSidecar
 from npi_bids.bids.uris import regions_file, resolve_uri
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json
+from npi_bids.records import Array
 from npi_bids.surrogates.choices import FitChoices, read_choices
 from npi_bids.surrogates.families import name_kind
 
@@ -276,6 +279,68 @@ def list_group_files(root: Path, group_map: Path) -> list[Path]:
 def _name_start(group_map: Path) -> str:
     output = CATALOGUE["groupmean"]
     return group_map.name.removesuffix(f"{output.variant}_{output.suffix}{output.extension}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunCleaning:
+    """How the series of a run were acquired and cleaned, as far as files beside them say so.
+
+    Attributes
+    ----------
+    tr
+        Sampling period (s); None where it is not known.
+    high_pass, low_pass
+        Cut-offs of the filters (Hz); None where there was none.
+    design
+        Table of the confounds that were regressed out; None where there is none.
+    """
+
+    tr: float | None = None
+    high_pass: float | None = None
+    low_pass: float | None = None
+    design: Path | None = None
+
+    def read_regressors(self, n_samples: int) -> Array:
+        """Return the confounds, shape (n_samples, n_regressors), without the constant.
+
+        Raises
+        ------
+        InputDataError
+            The table has another number of samples.
+        """
+        from npi_bids.io.tables import read_numbers
+
+        if self.design is None:
+            return np.zeros((n_samples, 0))
+        table = read_numbers(self.design)
+        if len(table) != n_samples:
+            raise InputDataError(
+                f"<{self.design}> has {len(table)} rows; expected {n_samples}, one for each "
+                "sample of the series."
+            )
+        regressors: Array = table.drop(columns="constant", errors="ignore").to_numpy(np.float64)
+        return regressors
+
+
+def read_cleaning(path: Path) -> RunCleaning:
+    """Return how series were cleaned, from the sidecar and the design matrix beside them.
+
+    Parameters
+    ----------
+    path
+        Series of an output dataset, or any other, of which only the sampling period may be known.
+    """
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        return RunCleaning()
+    try:
+        run = RunSidecar.read(sidecar)
+    except InputDataError:  # the sidecar of another program
+        return RunCleaning(tr=SeriesSidecar.read(sidecar).repetition_time)
+    design = sibling(path, "timeseries", "design")
+    return RunCleaning(
+        run.repetition_time, run.high_pass, run.low_pass, design if design.is_file() else None
+    )
 
 
 def sibling(path: Path, output_name: str, other: str, measure: str = "") -> Path:

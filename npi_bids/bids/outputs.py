@@ -7,10 +7,10 @@ derived from :data:`CATALOGUE`.
 ``timeseries`` (BEP012) and ``relmat`` (BEP017) are drafts of the BIDS standard; when they change,
 only this file has to change. Coverage is a table of regions, which the standard calls
 ``dseg.tsv``; the outliers and the design matrix are time courses, which the draft calls
-``timeseries.tsv``. BIDS has no name for fitted surrogates and for the long tables of a group; they
-are stored in separate folders below ``derivatives/``, whose content the standard does not govern.
-So are images of regional measures, which drafts call ``boldmap`` (BEP012), and tables of one row
-per connection.
+``timeseries.tsv``. BIDS has no name for fitted surrogates, for parameters of models and for the
+long tables of a group; they are stored in separate folders below ``derivatives/``, whose content
+the standard does not govern. So are images of regional measures, which drafts call ``boldmap``
+(BEP012), and tables of one row per connection.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.surrogates.fixed_precision import PROPORTIONAL
 
 SURROGATES = "derivatives/surrogates"
+POSTERIORS = "derivatives/posteriors"
 STATISTICS = "derivatives/statistics"
 PRETRAINED = "derivatives/pretrained"
 MAPS = "derivatives/maps"
@@ -395,6 +396,35 @@ _ALL = (
         what="Activity of an isolated region of a whole-brain model, by its excitability",
     ),
     Output(
+        name="parameters", level=MODEL, suffix="parameters", below=POSTERIORS,
+        what="Posterior of the global parameters of a whole-brain model, one row per parameter",
+        method="Neural posterior estimation from features of the signals; the sidecar says "
+        "whether the subject lies inside what the model can produce. The file exists only with "
+        "--infer.",
+    ),
+    Output(
+        name="posterior", level=MODEL, suffix="posterior", below=POSTERIORS,
+        what="Samples of the posterior of the parameters of a whole-brain model, one column per "
+        "parameter",
+    ),
+    Output(
+        name="predictedfc", level=MODEL,
+        what="Functional connectivity of a whole-brain model with parameters of the posterior",
+        measure="predictedfc", relation="functional connectivity of a whole-brain model",
+        units="arbitrary", bounds=_R, directed=False,
+        method="Mean Pearson correlation of simulations with parameters drawn from the posterior, "
+        "observed like the subject (posterior predictive). The file exists only with --infer.",
+        label="predicted FC",
+    ),
+    Output(
+        name="calibration", level=MODEL, suffix="calibration", below=POSTERIORS,
+        what="Calibration of the posteriors of a whole-brain model on simulated subjects",
+    ),
+    Output(
+        name="ranks", level=MODEL, suffix="ranks", below=POSTERIORS,
+        what="Ranks of the true parameters of simulated subjects in their posteriors",
+    ),
+    Output(
         name="responses", level=MODEL, suffix="responses", below=SURROGATES,
         what="Responses to perturbing several regions at once",
     ),
@@ -506,6 +536,8 @@ _ALL = (
             ("shrinkage", "Share of each subject's shrunken map (meas-npiblup) that is its own"),
             ("components",
              "One row per connection of every network of connections above the threshold"),
+            ("parametertests",
+             "Mean of each parameter of a whole-brain model over subjects, and tests of it"),
         )
     ),
 )  # fmt: skip

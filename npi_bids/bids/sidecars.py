@@ -87,6 +87,11 @@ _COLUMNS = {
     "r_with_others": "Correlation of the subject's map with the mean of all others.",
     "outlier": "Whether r_with_others is so many robust standard deviations below the median as "
     "happens by chance in 5 % of groups.",
+    "parameter": "Name of the parameter of the whole-brain model.",
+    "contrast": "The mean over subjects, or the contrast that is tested.",
+    "n_outside": "Subjects left out, as they are outside what the model can produce.",
+    "n_identified": "Subjects in which the parameter is identified, at least weakly.",
+    "sd_between": "SD between subjects that their posteriors and the model do not explain.",
     "component": "Number of the network of connections.",
     "sign": "Sign of the effect.",
     "n_edges": "Connections of the network.",
@@ -476,6 +481,103 @@ class SeriesSummary(Record):
     n_censored: int = entry("Samples left out later.", default=0)
     mean_fd: float = entry("Mean framewise displacement (mm).", default=float("nan"))
     lowest_coverage: float = entry("Lowest coverage of a covered region.", default=float("nan"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorFields(Record):
+    """How the posterior of the parameters of a whole-brain model was inferred."""
+
+    model: str = entry("Whole-brain model.")
+    model_description: str = entry("The model in words, with its source.", default="")
+    observation: str = entry("How simulated signals are observed: white or regional.")
+    position: str = entry(
+        "Whether the subject lies inside or outside what the model can produce; the posterior of "
+        "a subject outside is not to be read."
+    )
+    position_p: float = entry(
+        "Share of simulated subjects that are at least as far from the others.", key="PositionP"
+    )
+    position_statistics: Mapping[str, float] = entry(
+        "Mahalanobis distance of the features, that of their residuals, and area under the ROC "
+        "curve of the classifier two-sample test."
+    )
+    position_typical: Mapping[str, float] = entry(
+        "95 % quantile of these statistics among simulated subjects."
+    )
+    extreme_features: Mapping[str, float] = entry(
+        "Features that are furthest from the simulations, in standard deviations.", factory=dict
+    )
+    predicted_fc_r: float = entry(
+        "Correlation of the subject's FC with that of simulations from the posterior."
+    )
+    best_fc_r: float = entry("Largest correlation of FC with a single simulation.")
+    simulations_close_in_fc: int = entry(
+        "Number of simulations whose correlation of FC is within .02 of the largest; FC alone "
+        "does not tell them apart."
+    )
+    number_of_simulations: int = entry("Simulated subjects that the flows were trained on.")
+    number_held_out: int = entry("Simulated subjects that calibration is measured on.")
+    flows: int = entry("Flows of the ensemble that are used.")
+    flows_dropped: int = entry("Flows that were dropped as failed.")
+    tarp_p: float = entry("p of TARP: whether all parameters together are calibrated.")
+    features: tuple[str, ...] = entry("Features of the signals.")
+    structural_connectivity: str = entry("Table of the structural connectivity.", default="")
+    simulation_hash: str = entry("Short hash of all that determines the simulations.")
+    seed: int = entry("Seed of all random numbers.")
+    software_versions: Mapping[str, str] = entry("Versions of the software.")
+
+
+_PARAMETER_COLUMNS = {
+    "name": Column("Name of the parameter."),
+    "mean": Column("Posterior mean."),
+    "sd": Column("Posterior standard deviation."),
+    **{
+        name: Column(f"{percent:g} % quantile of the posterior.")
+        for name, percent in (
+            *(("q025", 2.5), ("q25", 25), ("median", 50)),
+            *(("q75", 75), ("q975", 97.5)),
+        )
+    },
+    "identification": Column(
+        "identified, weakly identified or not identified, by the contraction and by R2 on "
+        "simulated subjects; the value of a parameter that is not identified is that of the prior."
+    ),
+    "contraction": Column(
+        "1 minus the variance of the posterior over that of the prior, on the scale on which the "
+        "prior is flat."
+    ),
+    "first_half": Column("Posterior median of the first half of every run."),
+    "second_half": Column("Posterior median of the second half of every run."),
+    "halves_agree": Column("1 if the 80 % intervals of the halves overlap, otherwise 0."),
+    "best_fc": Column("Value of the simulation with the best correlation of FC."),
+    "close_fc_low": Column("Least value of the simulations within .02 of that correlation."),
+    "close_fc_high": Column("Largest value of the simulations within .02 of that correlation."),
+    "prior_low": Column("Lower end of the prior."),
+    "prior_high": Column("Upper end of the prior."),
+    "units": Column("Units of all values of the row but contraction; n/a: none."),
+    "meaning": Column("Meaning of the parameter."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorSidecar(Record):
+    """Sidecar of the samples of the parameters of a whole-brain model."""
+
+    description: str = entry("Content of the table.")
+    links: Links = flat()
+    inference: PosteriorFields = flat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParametersSidecar(PosteriorSidecar):
+    """Sidecar of the table of the parameters of a whole-brain model."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the sidecar as a JSON object, with the columns of the table."""
+        columns: dict[str, object] = {
+            name: column.to_json() for name, column in _PARAMETER_COLUMNS.items()
+        }
+        return super().to_json() | columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -936,10 +1038,22 @@ class ModelSidecars:
             },
         )  # fmt: skip
 
+    def describe_posterior(self, output_name: str, fields_: PosteriorFields) -> PosteriorSidecar:
+        """Return the sidecar of the parameters of a whole-brain model, or of their samples."""
+        return posterior_sidecar(output_name, self.links, fields_)
+
     def _beside(self, matrix: MatrixFields) -> MatrixSidecar:
         return MatrixSidecar(
             matrix=matrix, grid=self.grid, links=self.links, model_sidecar=self.uri
         )
+
+
+def posterior_sidecar(
+    output_name: str, links: Links, fields_: PosteriorFields
+) -> PosteriorSidecar:
+    """Return the sidecar of ``parameters`` or ``posterior``."""
+    kind = ParametersSidecar if output_name == "parameters" else PosteriorSidecar
+    return kind(description=describe_output(output_name), links=links, inference=fields_)
 
 
 def run_sidecar(

@@ -178,6 +178,9 @@ def _save_fit(
             written += _save(path, target, model_sidecars.describe_matrix(output_name))
         elif output_name == "delays":
             written += _save(path, target, model_sidecars.describe_delays())
+        elif output_name in ("parameters", "posterior"):
+            fields_ = sidecars.PosteriorFields.read(path.with_name("inference.json"))
+            written += _save(path, target, model_sidecars.describe_posterior(output_name, fields_))
         elif output_name == "weights":
             written += _save(path, target, model_sidecars.describe_weights())
         else:

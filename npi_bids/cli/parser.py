@@ -22,6 +22,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
+from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.settings import field_choices, help_text, option
@@ -335,6 +336,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "verdict": (VerdictSettings,),
     "group": (GroupSettings, SelectionSettings, ModelSettings, PermuteSettings),
     "whole-brain model (--surrogate wbm)": (BrainSettings,),
+    "parameters of a whole-brain model (--infer MODEL)": (InferSettings,),
     "performance": (ResourceSettings,),
     "output": (OutputSettings,),
 }
@@ -473,6 +475,7 @@ def parse(argv: Sequence[str], parser: CommandParser | None = None) -> Request:
         train=settings_by_class[TrainSettings],
         perturb=settings_by_class[PerturbSettings],
         brain=settings_by_class[BrainSettings],
+        infer=settings_by_class[InferSettings],
         prior=settings_by_class[PriorSettings],
         kinds=settings_by_class[KindSettings],
         assess=AssessSettings(

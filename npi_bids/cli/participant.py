@@ -118,6 +118,10 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     NPIError
         Nothing can be fitted; the message says why.
     """
+    if request.analysis.infer.infer:
+        from npi_bids.inverse.estimator import check_sbi
+
+        check_sbi()
     inputs = Inputs(request)
     request, specs = inputs.request, inputs.specs
     units = {spec: inputs.units(spec) for spec in specs}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from npi_bids.surrogates.delay_map import DelayMap
     from npi_bids.surrogates.group_prior import GroupPrior
 
+WORKFLOW = "npi_bids_wf"  # name of the workflow of all subjects, and of its folder
 _TERMINAL = "terminal of a worker"
 
 

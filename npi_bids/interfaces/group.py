@@ -225,6 +225,28 @@ class TestGroup(_GroupInterface):
         return runtime
 
 
+class _TestParametersInputSpec(_GroupInputSpec):
+    rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
+    model = traits.Dict(mandatory=True, desc="fields of ModelSettings")
+
+
+class TestParameters(_GroupInterface):
+    """Average and test the parameters of whole-brain models; ``matrices`` are their tables."""
+
+    input_spec = _TestParametersInputSpec
+    output_spec = _GroupOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from npi_bids.group.parameters import save_parameters
+        from npi_bids.group.settings import ModelSettings
+
+        tables, target = _by_subject(self.inputs.matrices), self._target(runtime)
+        model = ModelSettings(**self.inputs.model)
+        save_parameters(tables, plain(self.inputs.rows), target, model)
+        self._list_files(target)
+        return runtime
+
+
 class _SaveGroupsInputSpec(VersionedInputSpec):
     files = InputMultiObject(File(exists=True), mandatory=True, desc="results of all groups")
     out_dir = Str(mandatory=True, desc="root of the output dataset")

@@ -60,6 +60,7 @@ from npi_bids.reports.group_verdict import present_verdict, read_mean, summarise
 from npi_bids.reports.index import page_context, read_methods
 from npi_bids.reports.methods import QualityRow, quality_rows
 from npi_bids.reports.page import group_page
+from npi_bids.reports.parameters import tabulate_group_parameters
 from npi_bids.reports.subject import save_figures
 from npi_bids.reports.subject_figures import draw_connections
 from npi_bids.wording import join_items
@@ -219,6 +220,9 @@ def _group_tables(
         tables.append(SortedTable(f"regions-{group_number}", title, headings,
                                   table_cells(selected, headings),
                                   folded=not reading.directed))  # fmt: skip
+    parameters = _read_long_table(mean, "parametertests")
+    if parameters is not None:
+        tables.append(tabulate_group_parameters(parameters, f"parameters-{group_number}"))
     return tuple(tables)
 
 

@@ -31,6 +31,7 @@ from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
+from npi_bids.reports.parameters import INSIDE, read_position
 from npi_bids.surrogates.families import WHOLE_BRAIN, families
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
 from npi_bids.wording import count_noun
@@ -186,10 +187,18 @@ def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]
         "tests": [ContrastSidecar.read(path.with_suffix(".json")).test
                   for path in find_tests(out_dir)],
         "pretrained": first.pretrained,
+        **_posterior_fields(models),
         "damage": {"share": SHARE, "robust_sd": ROBUST_SD, "change": CHANGE},
         "response": {"stimulus": f"{STIMULUS_SECONDS:g}", "start": f"{RESPONSE_SECONDS[0]:g}",
                      "end": f"{RESPONSE_SECONDS[1]:g}"},
     }  # fmt: skip
+
+
+def _posterior_fields(models: Sequence[Model]) -> dict[str, object]:
+    """Return how parameters of a whole-brain model were inferred, and of how many maps."""
+    inferred = [fields for model in models if (fields := read_position(model)) is not None]
+    n_outside = sum(fields.position != INSIDE for fields in inferred)
+    return {"inferred": inferred[0] if inferred else None, "n_outside": n_outside}
 
 
 def _describe_surrogate(models: Sequence[Model]) -> str:

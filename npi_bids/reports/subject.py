@@ -44,6 +44,7 @@ from npi_bids.reports.connections import Reading, name_strongest, tabulate_stron
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import model_title, page_context, read_methods
 from npi_bids.reports.page import subject_page
+from npi_bids.reports.parameters import tabulate_parameters, warn_of_position
 from npi_bids.reports.subject_figures import (
     DATA_FIGURES,
     MAP_FIGURES,
@@ -59,6 +60,7 @@ from npi_bids.wording import count_noun, join_items
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
 _FC = ("pearsoncorrelation", "modelfc")
+_TABLES = ("strength", "delays", "parameters", "posterior")
 _ENOUGH_RETAINED = 1 - DATA_LIMITS.good_censored  # of the minutes of a subject
 _UNITS = {"standard deviations of the source": "SD"}
 
@@ -357,7 +359,13 @@ def _model_section(
     results = ModelResults(model, model_map.ec, model_map.regions, runs)
     paths = [
         model.path(output)
-        for output in (*output_names(MODEL, matrices=True), "strength", "delays")
+        for output in (
+            *output_names(MODEL, matrices=True),
+            "strength",
+            "delays",
+            "parameters",
+            "posterior",
+        )
     ]
     paths += [path for path, _ in runs]
     prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
@@ -373,7 +381,10 @@ def _model_section(
         key=key_figures(model, runs),
         summary=model_map.summary(),
         view=model_map.view(),
-        tables=(model_map.strongest_table(directed=model.fit.grades.direction != NOT_SUPPORTED),),
+        tables=(
+            model_map.strongest_table(directed=model.fit.grades.direction != NOT_SUPPORTED),
+            *tabulate_parameters(model, f"parameters-{number}"),
+        ),
         map_figures=save_figures(out_dir, prefix, draw_figures(MAP_FIGURES, results)),
         processing=_processing_rows(model, runs),
         quality=_quality_rows(model, runs),
@@ -489,4 +500,4 @@ def _list_warnings(model: Model, runs: Runs) -> tuple[str, ...]:
             f"{count_noun(len(lost), 'region')} {verb} not covered in every run and thus n/a: "
             f"{join_items(lost, most=10)}."
         )
-    return (*warnings, *model.fit.hazards)
+    return (*warnings, *warn_of_position(model), *model.fit.hazards)

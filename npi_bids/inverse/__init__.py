@@ -1,0 +1,1 @@
+"""Inverse modelling: posteriors of the parameters of whole-brain models."""

@@ -1,0 +1,372 @@
+"""Features of regional signals from which the parameters of whole-brain models are inferred.
+
+All features are computed from signals of mean 0 and SD 1, so that none depends on the units of
+the signals. Those of FC, of FC against structural connectivity and of FC dynamics have no unit;
+powers are shares of the total; autocorrelations are at lags of whole samples; frequencies are in
+Hz. :data:`FEATURES` says what each one is. ``catch22`` (Lubba et al. 2019,
+doi:10.1007/s10618-019-00647-x) is added where the package ``pycatch22`` is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.signal import hilbert
+from scipy.stats import skew
+
+from npi_bids.errors import SettingsError
+from npi_bids.inverse.observation import Index, ObservedRun
+from npi_bids.matrices import correlation
+from npi_bids.records import Array, Mask
+
+_WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015)
+_BANDS = ((0.0, 0.02), (0.02, 0.04), (0.04, 0.06), (0.06, 0.1), (0.1, 0.15), (0.15, 0.25))  # Hz
+_QUANTILES = (5, 25, 50, 75, 95)
+_N_EIGENVALUES, _N_MODES, _N_LAGS = 5, 6, 3
+_N_SECTIONS = 6  # of a recording, for the classifier two-sample test
+
+FEATURES: Mapping[str, str] = {
+    "fc_mean": "mean of FC over pairs of regions",
+    "fc_sd": "SD of FC over pairs of regions",
+    "fc_skew": "skewness of FC over pairs of regions",
+    **{f"fc_q{q:02d}": f"{q} % quantile of FC over pairs of regions" for q in _QUANTILES},
+    **{f"fc_eigenvalue{k}": f"eigenvalue {k} of FC, divided by the number of regions"
+       for k in range(1, _N_EIGENVALUES + 1)},
+    "fc_dimension": "participation ratio of the eigenvalues of FC, a number of dimensions",
+    "fc_sc_r": "correlation of FC with the logarithm of structural connectivity",
+    "fc_sc2_r": "correlation of FC with structural paths of two steps",
+    "fc_sc_strong": "mean FC of the strongest 5 % of structural connections",
+    "fc_sc_weak": "mean FC of the weakest half of structural connections",
+    "strength_sc_r": "correlation over regions of mean FC with structural strength",
+    **{f"sc_mode{k}": f"variance of the signals along eigenvector {k} of structural connectivity, "
+       "relative to the mean over all" for k in range(1, _N_MODES + 1)},
+    "fcd_mean": "mean of FC dynamics: correlation of FC between windows of 60 s",
+    "fcd_sd": "SD of FC dynamics",
+    "fcd_q05": "5 % quantile of FC dynamics",
+    "fcd_q95": "95 % quantile of FC dynamics",
+    **{f"power_{low:g}_{high:g}": f"share of the power from {low:g} to {high:g} Hz, mean over "
+       "regions" for low, high in _BANDS},
+    "centroid": "mean frequency of the power spectrum (Hz), mean over regions",
+    "centroid_sd": "SD over regions of the mean frequency (Hz)",
+    "bandwidth": "SD of the power spectrum around its mean frequency (Hz), mean over regions",
+    **{f"autocorrelation{k}": f"autocorrelation at a lag of {k} samples, mean over regions"
+       for k in range(1, _N_LAGS + 1)},
+    **{f"autocorrelation{k}_sd": f"SD over regions of the autocorrelation at a lag of {k} samples"
+       for k in range(1, _N_LAGS + 1)},
+    "autocorrelation_strength_r": "correlation over regions of autocorrelation with mean FC",
+    "lagged_mean": "mean correlation of a region with another one sample later",
+    "lagged_asymmetry": "norm of the antisymmetric part of lagged correlation over its norm",
+    "global_sd": "SD of the mean over regions",
+    "global_autocorrelation": "autocorrelation of the mean over regions at a lag of 1 sample",
+    "synchrony": "mean over time of the Kuramoto order parameter",
+    "metastability": "SD over time of the Kuramoto order parameter",
+    "envelope_cv": "coefficient of variation of the envelope, mean over regions",
+    "kurtosis": "excess kurtosis of the signals, mean over regions",
+    "kurtosis_sd": "SD over regions of the excess kurtosis",
+}  # fmt: skip
+SECTION_FEATURES = (
+    *("fc_mean", "fc_sd", "fc_sc_r", "autocorrelation1", "autocorrelation1_sd"),
+    *("autocorrelation2", "global_sd", "kurtosis", "centroid", "bandwidth", "lagged_mean"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """What the features need of structural connectivity; made once by :func:`describe_structure`.
+
+    Attributes
+    ----------
+    pairs
+        Row and column of each pair of regions.
+    logarithm, two_steps
+        Shape (n_pairs,); logarithm of the connectivity of both directions together, and that of
+        paths of two steps.
+    strong, weak
+        Which pairs belong to the strongest 5 % and to the weakest half.
+    strength
+        Shape (n_regions,); sum over both directions.
+    modes
+        Shape (n_regions, n_modes); leading eigenvectors of the symmetric part.
+    """
+
+    pairs: tuple[Index, Index]
+    logarithm: Array
+    two_steps: Array
+    strong: Mask
+    weak: Mask
+    strength: Array
+    modes: Array
+
+
+def describe_structure(connectome: Array) -> Structure:
+    """Return what the features need of a connectome, indexed ``[source, target]``."""
+    both = connectome + connectome.T
+    pairs = np.triu_indices(len(both), 1)
+    weights = both[pairs]
+    floor = weights[weights > 0].min()
+    values, vectors = np.linalg.eigh(both)
+    leading = np.argsort(-values)[: min(_N_MODES, len(values))]
+    return Structure(
+        pairs,
+        np.log(weights + floor),
+        np.log((both @ both)[pairs] + floor**2),
+        weights >= np.percentile(weights, 95),
+        weights <= np.percentile(weights, 50),
+        both.sum(axis=0),
+        vectors[:, leading],
+    )
+
+
+def feature_names(*, catch22: bool) -> tuple[str, ...]:
+    """Return the names of all features, in order."""
+    return (*FEATURES, *(_catch22_names() if catch22 else ()))
+
+
+def has_catch22() -> bool:
+    """Tell whether ``pycatch22`` is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("pycatch22") is not None
+
+
+def compute_features(
+    runs: Sequence[ObservedRun], structure: Structure, tr: float, *, catch22: bool = False
+) -> Array:
+    """Compute all features of a recording.
+
+    Parameters
+    ----------
+    runs
+        The runs of one subject.
+    structure
+        Structural connectivity of the regions.
+    tr
+        Sampling period (s).
+    catch22
+        Whether to add the mean and the SD over regions of catch22.
+
+    Returns
+    -------
+    Array
+        Shape (n_features,), in the order of :func:`feature_names`; NaN where the runs are too
+        short for a feature.
+    """
+    n_regions = runs[0].data.shape[1]
+    if any(not np.isfinite(run.data).all() for run in runs):
+        return np.full(len(feature_names(catch22=catch22)), np.nan)
+    values: dict[str, float] = {}
+    fc = correlation(np.concatenate([run.data for run in runs]))
+    values |= _fc_features(fc, structure)
+    values |= _fc_dynamics_features(runs, structure, tr)
+    parts = [_time_features(run, fc.mean(axis=0), tr) for run in runs]
+    weights = np.array([len(run.data) for run in runs], dtype=np.float64)
+    for name in parts[0]:
+        values[name] = float(np.average([part[name] for part in parts], weights=weights))
+    ordered = [values.get(name, np.nan) if n_regions > 1 else np.nan for name in FEATURES]
+    if catch22:
+        ordered += _catch22_features(runs)
+    return np.array(ordered)
+
+
+def compute_section_features(
+    runs: Sequence[ObservedRun], structure: Structure, tr: float
+) -> Array:
+    """Compute a few features of six sections of a recording, of equal length.
+
+    Returns
+    -------
+    Array
+        Shape (6, n_section_features), in the order of ``SECTION_FEATURES``.
+    """
+    lengths = [int(run.position[-1]) + 1 for run in runs]
+    per_run = np.maximum(1, np.round(_N_SECTIONS * np.array(lengths) / sum(lengths))).astype(int)
+    rows = []
+    for run, length, n_sections in zip(runs, lengths, per_run, strict=True):
+        edges = np.linspace(0, length, n_sections + 1).astype(int)
+        for first, last in pairwise(edges.tolist()):
+            section = run.cut(first, last) if len(run.data) else run
+            rows.append(_describe_section(section, structure, tr))
+    return np.array(rows)
+
+
+def _describe_section(section: ObservedRun, structure: Structure, tr: float) -> list[float]:
+    if len(section.data) < 8 or not np.isfinite(section.data).all():
+        return [np.nan] * len(SECTION_FEATURES)
+    fc = correlation(section.data)
+    pairs = fc[structure.pairs]
+    values = {
+        "fc_mean": float(pairs.mean()),
+        "fc_sd": float(pairs.std()),
+        "fc_sc_r": _r(pairs, structure.logarithm),
+        "global_sd": float(section.data.mean(axis=1).std()),
+        "kurtosis": float((section.data**4).mean()) - 3,
+        **_spectral_features(_fill_gaps(section), tr),
+        **_lagged_features(section, fc.mean(axis=0)),
+    }
+    return [values[name] for name in SECTION_FEATURES]
+
+
+def _fc_features(fc: Array, structure: Structure) -> dict[str, float]:
+    pairs = fc[structure.pairs]
+    eigenvalues, _ = np.linalg.eigh(fc)
+    shares = eigenvalues[::-1] / len(fc)
+    along_modes = np.einsum("ik,ij,jk->k", structure.modes, fc, structure.modes)
+    features = {
+        "fc_mean": float(pairs.mean()),
+        "fc_sd": float(pairs.std()),
+        "fc_skew": float(skew(pairs)),
+        "fc_dimension": float(1 / np.sum(shares**2)),
+        "fc_sc_r": _r(pairs, structure.logarithm),
+        "fc_sc2_r": _r(pairs, structure.two_steps),
+        "fc_sc_strong": float(pairs[structure.strong].mean()),
+        "fc_sc_weak": float(pairs[structure.weak].mean()),
+        "strength_sc_r": _r(fc.mean(axis=0), structure.strength),
+    }
+    quantiles = np.percentile(pairs, _QUANTILES)
+    features |= {f"fc_q{q:02d}": float(v) for q, v in zip(_QUANTILES, quantiles, strict=True)}
+    features |= {f"fc_eigenvalue{k + 1}": float(v) for k, v in
+                 enumerate(shares[:_N_EIGENVALUES])}  # fmt: skip
+    return features | {f"sc_mode{k + 1}": float(v) for k, v in enumerate(along_modes)}
+
+
+def _fc_dynamics_features(
+    runs: Sequence[ObservedRun], structure: Structure, tr: float
+) -> dict[str, float]:
+    """Return the features of FC dynamics, of windows that do not overlap within a run."""
+    dynamics = np.concatenate([_fc_dynamics(run, structure, tr) for run in runs])
+    if not dynamics.size:
+        return {}
+    low, high = np.percentile(dynamics, [5, 95])
+    return {"fcd_mean": float(dynamics.mean()), "fcd_sd": float(dynamics.std()),
+            "fcd_q05": float(low), "fcd_q95": float(high)}  # fmt: skip
+
+
+def _fc_dynamics(run: ObservedRun, structure: Structure, tr: float) -> Array:
+    length = round(_WINDOW / tr)
+    starts = np.arange(0, int(run.position[-1]) + 2 - length, max(1, length // 2))
+    windows, used = [], []
+    for start in starts:
+        inside = (run.position >= start) & (run.position < start + length)
+        if inside.sum() > length / 2:
+            windows.append(correlation(run.data[inside])[structure.pairs])
+            used.append(start)
+    if len(windows) < 2:
+        return np.zeros(0)
+    disjoint = np.triu(np.abs(np.subtract.outer(used, used)) >= length)
+    correlations: Array = correlation(np.array(windows).T)[disjoint]
+    return correlations[np.isfinite(correlations)]
+
+
+def _time_features(run: ObservedRun, strength: Array, tr: float) -> dict[str, float]:
+    """Return the features of the course of the signals; ``strength`` is mean FC by region."""
+    series = _fill_gaps(run)
+    features = _spectral_features(series, tr) | _lagged_features(run, strength)
+    shared = run.data.mean(axis=1)
+    analytic = hilbert(series, axis=0)
+    envelope = np.abs(analytic)
+    order = np.abs((analytic / np.maximum(envelope, 1e-12)).mean(axis=1))
+    kurtosis = (run.data**4).mean(axis=0) - 3
+    return features | {
+        "global_sd": float(shared.std()),
+        "global_autocorrelation": _lagged_r(shared, run.position),
+        "synchrony": float(order.mean()),
+        "metastability": float(order.std()),
+        "envelope_cv": float((envelope.std(axis=0) / envelope.mean(axis=0)).mean()),
+        "kurtosis": float(kurtosis.mean()),
+        "kurtosis_sd": float(kurtosis.std()),
+    }
+
+
+def _spectral_features(series: Array, tr: float) -> dict[str, float]:
+    power: Array = np.abs(np.fft.rfft(series, axis=0)[1:]) ** 2
+    power /= power.sum(axis=0)
+    frequency: Array = np.asarray(np.fft.rfftfreq(len(series), tr))[1:, None]
+    centroid = (frequency * power).sum(axis=0)
+    bandwidth = np.sqrt(((frequency - centroid) ** 2 * power).sum(axis=0))
+    features = {
+        f"power_{low:g}_{high:g}": float(
+            power[(frequency[:, 0] >= low) & (frequency[:, 0] < high)].sum(axis=0).mean()
+        )
+        for low, high in _BANDS
+    }
+    return features | {"centroid": float(centroid.mean()), "centroid_sd": float(centroid.std()),
+                       "bandwidth": float(bandwidth.mean())}  # fmt: skip
+
+
+def _lagged_features(run: ObservedRun, strength: Array) -> dict[str, float]:
+    features = {}
+    first = np.zeros(0)
+    for lag in range(1, _N_LAGS + 1):
+        earlier, later = _lagged_pairs(run.position, lag)
+        autocorrelation = (run.data[earlier] * run.data[later]).mean(axis=0)
+        first = autocorrelation if lag == 1 else first
+        features[f"autocorrelation{lag}"] = float(autocorrelation.mean())
+        features[f"autocorrelation{lag}_sd"] = float(autocorrelation.std())
+    earlier, later = _lagged_pairs(run.position, 1)
+    lagged = run.data[earlier].T @ run.data[later] / len(earlier)
+    off = ~np.eye(len(lagged), dtype=bool)
+    return features | {
+        "autocorrelation_strength_r": _r(first, strength),
+        "lagged_mean": float(lagged[off].mean()),
+        "lagged_asymmetry": float(np.linalg.norm(lagged - lagged.T) / np.linalg.norm(lagged)),
+    }
+
+
+def _lagged_pairs(position: Index, lag: int) -> tuple[Index, Index]:
+    """Return the indices of kept samples that are ``lag`` samples apart."""
+    later = np.searchsorted(position, position + lag)
+    earlier = np.flatnonzero(later < len(position))
+    matched = earlier[position[later[earlier]] == position[earlier] + lag]
+    return matched, later[matched]
+
+
+def _lagged_r(series: Array, position: Index) -> float:
+    earlier, later = _lagged_pairs(position, 1)
+    return _r(series[earlier], series[later])
+
+
+def _fill_gaps(run: ObservedRun) -> Array:
+    """Return the signals at all samples from the first to the last, interpolated in gaps."""
+    first, last = int(run.position[0]), int(run.position[-1])
+    if last - first + 1 == len(run.position):
+        return run.data
+    samples = np.arange(first, last + 1)
+    return np.column_stack([np.interp(samples, run.position, column) for column in run.data.T])
+
+
+def _r(one: Array, other: Array) -> float:
+    """Return Pearson's correlation; NaN where one does not vary."""
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _load_catch22() -> object:
+    try:
+        import pycatch22
+    except ImportError as error:
+        raise SettingsError(
+            "The features catch22 need pycatch22 (GPL-3), which is not installed; "
+            "pip install 'npi-bids[catch22]', or leave out --infer-catch22."
+        ) from error
+    return pycatch22
+
+
+def _catch22_names() -> tuple[str, ...]:
+    library: object = _load_catch22()
+    names = library.catch22_all([0.0, 1.0, 0.0, 2.0, 1.0] * 4)["names"]  # type: ignore[attr-defined]
+    return tuple(f"catch22_{name}{part}" for name in names for part in ("", "_sd"))
+
+
+def _catch22_features(runs: Sequence[ObservedRun]) -> list[float]:
+    """Return the mean and the SD over regions of the 22 features of the longest run."""
+    library: object = _load_catch22()
+    longest = max(runs, key=lambda run: len(run.data))
+    rows = np.array([
+        library.catch22_all(column.tolist())["values"]  # type: ignore[attr-defined]
+        for column in _fill_gaps(longest).T
+    ])  # fmt: skip
+    return np.column_stack([rows.mean(axis=0), rows.std(axis=0)]).ravel().tolist()

@@ -1,0 +1,86 @@
+"""Whether a subject lies inside what a model can produce."""
+
+import numpy as np
+import pytest
+
+from npi_bids.inverse.domain import INSIDE, OUTSIDE, OUTSIDE_SHARE, classify_sections, fit_domain
+
+NAMES = ("level", "square", "together", "noise")
+
+
+def simulate(n, seed, shift=0.0):
+    """Return positions, features and sections; ``together`` is level minus square, but noise."""
+    rng = np.random.default_rng(seed)
+    positions = rng.random((n, 1))
+    level = positions[:, 0] + 0.05 * rng.standard_normal(n)
+    square = level**2 + 0.05 * rng.standard_normal(n)
+    together = level - square + 0.02 * rng.standard_normal(n)
+    features = np.column_stack([level, square, together, rng.standard_normal(n)])
+    sections = positions[:, :, None] + shift + 0.3 * rng.standard_normal((n, 6, 2))
+    return positions, features, sections
+
+
+@pytest.fixture(scope="module")
+def domain():
+    return fit_domain(NAMES, *simulate(400, 0))
+
+
+def share_outside(domain, features, sections):
+    places = [domain.locate(f, s).label for f, s in zip(features, sections, strict=True)]
+    return np.mean([label == OUTSIDE for label in places])
+
+
+def test_fresh_simulations_are_outside_as_often_as_is_stated(domain):
+    _, features, sections = simulate(300, 1)
+    assert share_outside(domain, features, sections) == pytest.approx(OUTSIDE_SHARE, abs=0.03)
+
+
+def test_an_extreme_feature_is_outside_and_named(domain):
+    _, features, sections = simulate(1, 1)
+    features[0, 3] = 12.0
+    place = domain.locate(features[0], sections[0])
+    assert place.label == OUTSIDE
+    assert place.p < OUTSIDE_SHARE
+    assert next(iter(place.features)) == "noise"
+    assert place.features["noise"] == pytest.approx(12, rel=0.2)
+
+
+def test_features_that_do_not_go_together_are_outside(domain):
+    """Every feature alone is common; their combination is not."""
+    _, features, sections = simulate(100, 1)
+    low = features[np.argsort(features[:, 0])[:40]].copy()
+    low[:, 1] = 0.5
+    assert share_outside(domain, low, sections[:40]) > 0.95
+
+
+def test_sections_of_another_kind_are_outside(domain):
+    _, features, _ = simulate(100, 1)
+    shifted = simulate(100, 1, shift=2.0)[2]
+    assert share_outside(domain, features, shifted) > 0.95
+
+
+def test_a_typical_subject_is_inside_by_every_statistic(domain):
+    _, features, sections = simulate(50, 2)
+    labels = [domain.locate(f, s) for f, s in zip(features, sections, strict=True)]
+    inside = [place for place in labels if place.label == INSIDE]
+    assert len(inside) > 40
+    assert all(place.p > OUTSIDE_SHARE for place in inside)
+    assert set(inside[0].statistics) == {"mahalanobis", "residual", "classifier"}
+
+
+def test_the_classifier_cannot_tell_sections_that_are_alike():
+    rng = np.random.default_rng(0)
+    areas = [
+        classify_sections(rng.standard_normal((6, 3)), rng.standard_normal((30, 6, 3)))
+        for _ in range(60)
+    ]
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.08)
+    shifted = classify_sections(3 + rng.standard_normal((6, 3)), rng.standard_normal((30, 6, 3)))
+    assert shifted > 0.95
+
+
+def test_sections_that_are_too_short_decide_nothing(domain):
+    _, features, sections = simulate(1, 2)
+    place = domain.locate(features[0], np.full_like(sections[0], np.nan))
+    assert np.isnan(place.statistics["classifier"])
+    assert place.label == INSIDE
