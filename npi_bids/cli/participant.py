@@ -434,7 +434,7 @@ def _write_status(status: UnitStatus, out_dir: Path) -> None:
 
 def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
     """Build workflows of all tasks, batch by batch, and run them."""
-    from npi_bids.workflows.participant import WORKFLOW
+    from npi_bids.interfaces.base import WORKFLOW
 
     names = {task.node_name: task.name for task in tasks}
     readers: dict[str, list[str]] = {}
