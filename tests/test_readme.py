@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npi_bids.cli import ec, export, perturb, simulate, validate, view
+from npi_bids.cli import cluster, ec, export, infer, perturb, simulate, validate, view
 from npi_bids.cli.parser import build_parser
 from npi_bids.io.files import write_json
 from npi_bids.io.tables import read_matrix, write_series
@@ -44,6 +44,8 @@ def test_every_flag_that_is_named_exists():
         export.build_parser(),
         perturb.build_parser(),
         view.build_parser(),
+        infer.build_parser(),
+        cluster.build_parser(),
         simulate.build_parser()[0],
         validate.build_power_parser()[0],
     )
