@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 # Tests that take a minute each are left to `.ci/run`; `make test PYTEST_ARGS=` runs them too.
 PYTEST_ARGS ?= -m "not slow and not browser"
+# Two processes of one thread each; the tests of a file share what its fixtures computed.
+PYTEST_PROCS ?= -n 2 --dist loadfile
 
 .PHONY: demo test test-browser browser lint venv docs tables bench pins clean
 
@@ -13,7 +15,7 @@ demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)  # threads would fight for the cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_PROCS) $(PYTEST_ARGS)  # threads would fight for the cores
 
 # What the tests of the pages need beside Python: Debian's Chromium, and axe-core.
 browser: venv

@@ -109,8 +109,11 @@ def test_archives_hold_nothing_but_the_project(built):
 
 def test_the_version_is_written_once():
     """Tags of git decide on it; a second place would be forgotten."""
-    code = "import npi_bids as n, importlib.metadata as m; print(n.__version__, m.version('npi-bids'))"
-    # In a process of its own: building an archive writes the version into the folder of the source.
+    code = (
+        "import npi_bids as n, importlib.metadata as m; "
+        "print(n.__version__, m.version(n.__name__))"
+    )
+    # In a process of its own: building an archive writes the version beside the source.
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert len(set(done.stdout.split())) == 1
     tracked = [*ROOT.glob("*.toml"), *ROOT.glob("*.cff"), *ROOT.glob("docker/[Da]*")]
