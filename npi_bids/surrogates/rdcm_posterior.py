@@ -115,7 +115,7 @@ def regression_moments(past: Array, future: Array, tr: float) -> Regression:
 def infer_posterior(regression: Regression, prior: tuple[float, float] | None = None) -> Posterior:
     """Infer all connections by variational updates (Frässle et al. 2017).
 
-    For each target with signals X, derivatives Y and prior ``N(m0, inv(L0))`` of its connections,
+    For each target with signals X, derivatives Y and prior ``N(m0, inv(L0))`` of its connections::
 
         S = inv(E[tau] X'X + L0),    m = S (E[tau] X'Y + L0 m0),
         b = b0 + (|Y - X m|^2 + tr(X'X S)) / 2,    E[tau] = (a0 + n / 2) / b,

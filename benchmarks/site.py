@@ -1,0 +1,266 @@
+"""Tables of the documentation from the results of the benchmarks.
+
+usage: python -m benchmarks.site [RESULTS]
+
+Reads ``accuracy_*.json`` of a folder (``benchmarks/results``) and writes ``docs/data/*.json``,
+which ``docs/tables.py`` sets into the pages. A cell that a run did not compute, or of which it
+computed fewer systems than the table promises (``--quick``), keeps its earlier value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import RESULTS
+
+DATA = Path(__file__).parents[1] / "docs" / "data"
+_DIGITS = 6
+Results = Mapping[str, Any]
+# A number, several that stand together, text, or None where nothing was computed.
+Cell = float | str | Sequence[float | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteTable:
+    """One table of the documentation.
+
+    Attributes
+    ----------
+    command
+        Command that computes the results.
+    columns
+        Names of all columns, that of the first with the names of the rows included.
+    rows
+        Name of each row in the table, by its name in the results.
+    cells
+        Yields the cells of a row, from the results and its name there.
+    best
+        ``rows`` to print the largest value of each row in bold, ``columns`` that of each
+        column, or empty.
+    digits
+        Decimals of each column after the first.
+    """
+
+    command: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, str]
+    cells: Callable[[Results, str], Iterator[Cell]]
+    best: str
+    digits: tuple[int, ...]
+
+
+_RELEASED = {
+    "hybrid (default)": "`hybrid`, the default",
+    "var, ridge": "`var` (ridge, one lag)",
+    "rDCM": "`rdcm` (regression DCM)",
+    "var, least squares": "VAR, least squares",
+    "impulse response": "impulse response of the VAR",
+    "lag-1 correlation": "lag-1 correlation",
+    "FC": "FC",
+    "luo2025 mlp": "`--preset luo2025`, `mlp`",
+    "luo2025 cnn": "`--preset luo2025 --surrogate cnn`",
+    "luo2025 rnn": "`--preset luo2025 --surrogate rnn`",
+    "luo2025 var": "`--preset luo2025 --surrogate var`",
+}
+_LENGTHS = (400, 800, 1600, 3200, 8000)
+# Figure 2 of Luo et al. 2025, doi:10.1038/s41592-025-02654-x.
+_PUBLISHED = {"luo2025 mlp": 0.91, "luo2025 cnn": 0.95, "luo2025 rnn": 0.97, "luo2025 var": 0.97}
+_OBSERVATION = {
+    "clean": "clean",
+    "clean, 400 samples": "clean, 400 samples",
+    "clean, 8000 samples": "clean, 8000 samples",
+    "TR 0.7": "clean, TR 0.7 s",
+    "TR 3": "clean, TR 3 s",
+    "noise 0.5 SD": "white noise of 0.5 SD",
+    "delays 0.5 s": "delays of SD 0.5 s",
+    "delays 1 s": "delays of SD 1 s",
+    "delays 1.4 s": "delays of SD 1.4 s",
+    "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
+    "delays 1 s, 400 samples": "delays of SD 1 s, 400 samples",
+    "delays 1 s, TR 2": "delays of SD 1 s, TR 2 s",
+    "delays 1 s, 15 % censored": "delays of SD 1 s, 15 % of the samples censored",
+    "band-passed": "band-passed 0.01-0.1 Hz",
+    "band-passed, delays 0.5 s": "band-passed, delays of SD 0.5 s",
+    "haemodynamic, TR 1": "haemodynamic",
+    "haemodynamic, TR 2": "haemodynamic, TR 2 s",
+    "haemodynamic, TR 2, delays 0.5 s": "haemodynamic, TR 2 s, delays of SD 0.5 s",
+    "haemodynamic, TR 1, delays 1 s": "haemodynamic, delays of SD 1 s",
+    "haemodynamic, TR 1, dispersion 15 %": "haemodynamic, width differs by 15 %",
+    "haemodynamic, band-passed": "haemodynamic, band-passed",
+    "haemodynamic, band-passed, delays 0.5 s": "haemodynamic, band-passed, delays of SD 0.5 s",
+    "hierarchy": "strict hierarchy",
+    "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
+}
+_N_NETWORKS = 4  # of each condition
+_GRAPHS = {
+    "hybrid (default)": "`hybrid`, the default",
+    "mou": "`mou`",
+    "var, ridge": "`var` (ridge)",
+    "rDCM": "`rdcm`",
+    "var(3), ridge": "`var` of three lags",
+    "partial correlation": "partial correlation",
+    "oriented": "`--measures oriented`",
+    "FC": "FC",
+    "luo2025 mlp": "`--preset luo2025`, `mlp`",
+}
+_GRAPH_SCORES = ("auroc_undirected", "auroc", "direction")
+_REAL = {
+    "hybrid": "`hybrid`, the default",
+    "var": "`var` (ridge)",
+    "rdcm": "`rdcm`",
+    "own AR(3)": "own last three samples",
+    "luo2025 mlp": "`--preset luo2025`, `mlp`",
+}
+_N_SUBJECTS = 3
+
+
+def _released_cells(results: Results, method: str) -> Iterator[Cell]:
+    for n_samples in _LENGTHS:
+        section = results.get(f"released RNN, {n_samples} samples", {})
+        yield _mean(section.get(method, {}).get("r", ()), n_systems=6)
+    yield _PUBLISHED.get(method)
+
+
+def _observation_cells(results: Results, condition: str) -> Iterator[Cell]:
+    scores = results.get(condition, {})
+    for method in ("default", "signals as state", "ridge VAR", "rDCM"):
+        found = scores.get(method)
+        yield [found["all"], found["antisymmetric"]] if found else None
+    default = scores.get("default")
+    yield default["coverage"] if default else None
+    yield _taken(default) if default else None
+
+
+def _taken(scores: Mapping[str, float]) -> str:
+    """Return how often a gain and delays were taken, and the mean noise that was found."""
+    gain, delays = (round(_N_NETWORKS * scores[name]) for name in ("gain", "delays"))
+    noise = f"{scores['noise']:.2f}".removeprefix("0") if scores["noise"] >= 0.005 else "0"
+    return f"{gain} / {delays} / {noise}"
+
+
+def _graph_cells(results: Results, method: str) -> Iterator[Cell]:
+    for section, n_systems in (
+        ("Sanchez-Romero, 10 runs pooled", 12), ("Sanchez-Romero, one run", 12), ("NetSim", 4)
+    ):  # fmt: skip
+        scores = results.get(section, {}).get(method, {})
+        means = [_mean(scores.get(name, ()), n_systems) for name in _GRAPH_SCORES]
+        yield None if None in means else means
+
+
+def _real_cells(results: Results, method: str) -> Iterator[Cell]:
+    if method == "own AR(3)":  # the same for every surrogate
+        yield from (
+            None,
+            _mean(results.get("real", {}).get("hybrid", {}).get(method, ()), _N_SUBJECTS),
+            None,
+        )
+        return
+    scores = results.get("real", {}).get(method, {})
+    by_subject = scores.get("r2", ())
+    complete = len(by_subject) == _N_SUBJECTS
+    yield by_subject if complete else None
+    yield _mean(by_subject, _N_SUBJECTS)
+    yield (
+        [_mean(scores[part], _N_SUBJECTS) for part in ("split", "split sym", "split anti")]
+        if (complete)
+        else None
+    )
+
+
+TABLES = {
+    "released": SiteTable(
+        "python -m benchmarks.accuracy released",
+        ("method", *map(str, _LENGTHS), "8000, published"), _RELEASED, _released_cells,
+        best="columns", digits=(3, 3, 3, 3, 3, 2),
+    ),
+    "observation": SiteTable(
+        "python -m benchmarks.accuracy observation",
+        ("condition", "default", "as state", "ridge VAR", "`rdcm`", "intervals hold",
+         "gain / delays / noise taken"),
+        _OBSERVATION, _observation_cells, best="rows", digits=(3, 3, 3, 3, 2, 0),
+    ),
+    "graphs": SiteTable(
+        "python -m benchmarks.accuracy graphs netsim",
+        ("method", "ten runs pooled", "one run", "NetSim"), _GRAPHS, _graph_cells,
+        best="columns", digits=(3, 3, 3),
+    ),
+    "real": SiteTable(
+        "python -m benchmarks.accuracy real",
+        ("method", "R² of the other half, by subject", "mean",
+         "r of the halves' maps: all / symmetric / antisymmetric"),
+        _REAL, _real_cells, best="columns", digits=(3, 3, 2),
+    ),
+}  # fmt: skip
+_FILES = {"released": ("released",), "observation": ("observation",),
+          "graphs": ("graphs", "netsim"), "real": ("real",)}  # fmt: skip
+
+
+def _mean(values: Sequence[float], n_systems: int) -> float | None:
+    """Return the mean over systems; None unless all of the systems of a table were computed."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if len(values) == n_systems and finite else None
+
+
+def fill(
+    table: SiteTable, results: Results, earlier: Mapping[str, Sequence[Cell]]
+) -> dict[str, Any]:
+    """Return the content of a data file.
+
+    Parameters
+    ----------
+    table
+        The table.
+    results
+        Scores by section and method, or by condition and method.
+    earlier
+        Cells of the earlier data file, by the name of the row.
+    """
+    rows = {}
+    for key, name in table.rows.items():
+        found = list(table.cells(results, key))
+        before = earlier.get(name, [None] * len(found))
+        rows[name] = [
+            old if new is None else _rounded(new) for new, old in zip(found, before, strict=True)
+        ]
+    return {
+        "made by": f"{table.command}; python -m benchmarks.site",
+        "columns": list(table.columns),
+        "best": table.best,
+        "digits": list(table.digits),
+        "rows": rows,
+    }
+
+
+def _rounded(cell: Cell) -> Cell:
+    if isinstance(cell, float):
+        return round(cell, _DIGITS)
+    if cell is None or isinstance(cell, str):
+        return cell
+    return [None if value is None else round(value, _DIGITS) for value in cell]
+
+
+def main() -> int:
+    """Write the data files."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    DATA.mkdir(exist_ok=True)
+    for name, table in TABLES.items():
+        files = [folder / f"accuracy_{section}.json" for section in _FILES[name]]
+        results: dict[str, Any] = {}
+        for file in filter(Path.is_file, files):
+            results |= json.loads(file.read_text(encoding="utf-8"))
+        path = DATA / f"{name}.json"
+        earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
+        content = fill(table, results, earlier)
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"written to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
