@@ -30,7 +30,7 @@ Every option of every command, generated from the parsers. `npi-bids --help` sho
 _MARKUP = re.compile(r"([\\`*_<>\[\]{}$|#~@])")
 # Commands that take all options of another one beside their own.
 _TAKES_ALL = {"npi-bids-slurm": "npi-bids"}
-_SEES = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
+_SEES = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+)")
 
 
 def parsers() -> dict[str, ArgumentParser]:

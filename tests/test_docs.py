@@ -38,7 +38,9 @@ NAMES = [
 _OF_OTHERS = {
     *("--array", "--cleanenv", "--cpus-per-task", "--dependency", "--env", "--find-links"),
     *("--index-url", "--job-name", "--mem", "--no-index", "--output", "--parsable", "--rm"),
-    *("--time", "--user", "--wrap", "--no-validate"),
+    *("--time", "--user", "--wrap", "--no-validate", "--partition"),
+    *("--bind", "--build-arg", "--containall", "--network", "--read-only", "--tmpfs"),
+    "--show",  # of docker/npi-bids-docker
     # Of benchmarks.
     *("--n-pools", "--n-sets", "--quick", "--slow"),
 }
@@ -77,7 +79,7 @@ def test_every_option_that_a_page_names_exists(site):
     parsers = site("cli_reference").parsers().values()
     known = set().union(*(parser._option_string_actions for parser in parsers)) | _OF_OTHERS
     for page in PAGES:
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-]*\*)", page.read_text()))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+(?![\w-]*\*)", page.read_text()))
         assert named - known == set(), page.name
 
 
