@@ -1,8 +1,10 @@
 """The kind of fit, decided once for all subjects of a dataset.
 
 Each subject is fitted on its own first. Then the kind that most subjects chose is that of all of
-them, and those that chose another are fitted again. What every subject chose stands in its
-sidecar, so that the decision depends neither on the order of the fits nor on earlier decisions.
+them, and those that chose another are fitted again; unless the user asks for it, delays, a gain or
+noise that the data of a subject show are not taken away from it. What every subject chose stands
+in its sidecar, so that the decision depends neither on the order of the fits nor on earlier
+decisions.
 """
 
 from __future__ import annotations
@@ -23,21 +25,24 @@ from npi_bids.surrogates.choices import FitChoices, imposing_settings, most_freq
 from npi_bids.wording import count_noun, join_items
 
 _logger = logging.getLogger(__name__)
-SUBJECT, DATASET, UNDECIDED = "subject", "dataset", "undecided"
+_OBSERVATION = ("delays", "gain", "noise")  # parts that correct for how the signals are observed
+SUBJECT, DATASET, CAREFUL, UNDECIDED = "subject", "dataset", "careful", "undecided"
 
 
 def who_decides(request: Request, datasets: Sequence[Dataset]) -> str:
-    """Return who decides the kind of fit in this run: ``subject``, ``dataset`` or ``undecided``.
+    """Return who decides the kind of fit: ``subject``, ``dataset``, ``careful`` or ``undecided``.
 
-    By default it is the dataset if all of its subjects are run. With some of them alone nothing is
-    decided, so that jobs of one subject each neither see nor change other results.
+    By default it is the dataset if all of its subjects are run, carefully: subjects keep delays, a
+    gain and noise that most others do not have, since maps without them can be wrong. With some of
+    them alone nothing is decided, so that jobs of one subject each neither see nor change other
+    results.
     """
     requested = request.analysis.kinds.fit_kind
     if requested != "auto":
         return requested
     labels = {label.removeprefix("sub-") for label in request.query.participant_label}
     present = {label for dataset in datasets for label in list_subjects(dataset.root)}
-    return DATASET if not labels or present <= labels else UNDECIDED
+    return CAREFUL if not labels or present <= labels else UNDECIDED
 
 
 def find_refits(
@@ -68,9 +73,10 @@ def find_refits(
         if decider == UNDECIDED:
             _mention_mixture(name, models)
             continue
-        decision = _decide(name, models, request) if decider == DATASET else None
+        decision = None if decider == SUBJECT else _decide(name, models, request)
+        kept = _find_kept(models, decision) if decider == CAREFUL else []
         for model in models:
-            kind = _decision_for(model, decision)
+            kind = None if model.name in kept else _decision_for(model, decision)
             if model.name in by_name and not _is_decided(model, kind):
                 refits.append(replace(by_name[model.name], kind=kind))
     if refits:
@@ -197,6 +203,25 @@ def _decide(name: str, models: Sequence[Model], request: Request) -> KindDecisio
         own_choices=choices,
         settings=settings,
     )
+
+
+def _find_kept(models: Sequence[Model], decision: KindDecision | None) -> list[str]:
+    """Return the models from which a decision would take parts of the observation model away."""
+    if decision is None:
+        return []
+    decided = decision.own_choices
+    kept = [
+        model.name
+        for model in models
+        if any(getattr(model.own_choices, part) > getattr(decided, part) for part in _OBSERVATION)
+    ]
+    if kept:
+        _logger.info(
+            "Delays, gain or noise that most subjects do not show are kept in %s: %s. "
+            "--fit-kind dataset takes them away; the group level tells the kinds apart",
+            count_noun(len(kept), "model"), join_items(kept, most=5),
+        )  # fmt: skip
+    return kept
 
 
 def _decision_for(model: Model, decision: KindDecision | None) -> KindDecision | None:

@@ -43,7 +43,8 @@ class KindSettings:
         "hybrid, mou: who chooses the kind of fit (linear part, whitening, delays, gain, noise, "
         "networks): each subject (subject), or most subjects for the whole dataset, so that those "
         "who chose otherwise are fitted a second time (dataset); auto: the dataset where all of "
-        "its subjects are run, and each subject with --participant-label for some of them",
+        "its subjects are run, except that nobody loses delays, gain or noise that its data show, "
+        "and each subject with --participant-label for some of them",
         choices=("auto", "subject", "dataset"),
         result=False,
     )

@@ -8,7 +8,14 @@ import pytest
 
 from npi_bids.bids.derivatives import DONE, FAILED, Model, UnitStatus
 from npi_bids.cli import fit_kinds
-from npi_bids.cli.fit_kinds import DATASET, SUBJECT, UNDECIDED, find_refits, who_decides
+from npi_bids.cli.fit_kinds import (
+    CAREFUL,
+    DATASET,
+    SUBJECT,
+    UNDECIDED,
+    find_refits,
+    who_decides,
+)
 from npi_bids.surrogates.base import TrainSettings
 
 PROCESS, WHITENED = {"linear_is_var": 0.0}, {"whitening_order": 1.0}
@@ -72,6 +79,20 @@ def test_a_majority_that_changes_with_further_subjects_is_decided_anew(monkeypat
     assert dataset.refits() == {"01": "on", "02": None, "03": "on"}
 
 
+def test_delays_that_few_show_are_taken_away_on_request_alone(monkeypatch, caplog):
+    delayed = {"delay_sd": 0.5, "common_gain": 0.0, "whitening_order": 0.0}
+    dataset = Dataset(monkeypatch, {"01": PROCESS, "02": delayed, "03": PROCESS, "04": WHITENED})
+    with caplog.at_level("INFO"):
+        assert dataset.refits(CAREFUL) == {"04": "off"}
+    assert "are kept in 1 model: sub-02" in caplog.text
+    assert dataset.refits(DATASET) == {"02": "off"}
+    assert dataset.refits(CAREFUL) == {"02": None}
+    # What most subjects show is imposed on the others in any case.
+    others = Dataset(monkeypatch, {"01": PROCESS, "02": delayed, "03": delayed})
+    assert others.refits(CAREFUL) == {"01": "off"}
+    assert others.decisions["01"].settings["delays"] == "on"
+
+
 def test_subjects_can_go_back_to_their_own_kind(monkeypatch):
     dataset = Dataset(monkeypatch, {"01": PROCESS, "02": WHITENED, "03": PROCESS})
     dataset.refits()
@@ -101,7 +122,7 @@ def test_a_kind_that_the_options_exclude_is_not_imposed_and_the_log_says_so(monk
 
 @pytest.mark.parametrize(
     ("option", "labels", "decider"),
-    [("auto", (), DATASET), ("auto", ("sub-01",), UNDECIDED), ("auto", ("02", "01"), DATASET),
+    [("auto", (), CAREFUL), ("auto", ("sub-01",), UNDECIDED), ("auto", ("02", "01"), CAREFUL),
      ("dataset", ("01",), DATASET), ("subject", (), SUBJECT)],
 )  # fmt: skip
 def test_the_dataset_decides_where_all_its_subjects_are_run(tmp_path, option, labels, decider):
