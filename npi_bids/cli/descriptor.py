@@ -33,7 +33,8 @@ def boutiques_descriptor() -> dict[str, object]:
         "description": str(parser.description).partition("\n\nexample:")[0].replace("\n", " "),
         "author": "The npi-bids developers",
         "url": _URL,
-        "tool-version": __version__,
+        # Of the release: commits since then would change the file each time.
+        "tool-version": __version__.partition(".dev")[0],
         "schema-version": "0.5",
         "command-line": f"npi-bids {keys}",
         "inputs": inputs,
