@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from npi_bids.reports.cortex import CortexView
 from npi_bids.reports.figures_connectivity import MatrixView
+from npi_bids.reports.network_blocks import BlockTable
 
 ALPHA = 0.05  # q and p below which pages call a connection significant
 _ROUNDING_ERROR = 1e-12  # of a difference of equal numbers
@@ -116,7 +118,9 @@ class Strip:
 class ModelSection:
     """One model on a page: its status, verdict with reasons, tables, figures and files.
 
-    ``kind`` says in one sentence which kind of model was fitted.
+    ``facts`` are the summary box, ``kind`` says in one sentence which kind of model was fitted,
+    and ``advice`` what to do next. ``map_figures`` stand beside the matrix, ``place_figures`` are
+    those on the brain, and ``figures`` those of fit and data.
     """
 
     title: str
@@ -132,11 +136,38 @@ class ModelSection:
     view: MatrixView | None = None
     tables: tuple[SortedTable, ...] = ()
     map_figures: tuple[Figure, ...] = ()
+    facts: tuple[Row, ...] = ()
+    advice: tuple[str, ...] = ()
+    blocks: tuple[BlockTable, ...] = ()
+    cortex: CortexView | None = None
+    place_figures: tuple[Figure, ...] = ()
     processing: tuple[Row, ...] = ()
     quality: tuple[Row, ...] = ()
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     files: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Anchors and titles of its parts, for the list of contents."""
+        found = (
+            ("summary", "Summary", bool(self.facts)),
+            ("conclusions", "What may be concluded", True),
+            ("connectivity", "Connectivity", self.view is not None),
+            ("brain", "Where", self.cortex is not None or bool(self.place_figures)),
+            ("data", "Fit and data", bool(self.key or self.figures)),
+            ("files", "Files", bool(self.files)),
+        )
+        return tuple((anchor, title) for anchor, title, is_there in found if is_there)
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """The methods text in Markdown, HTML and LaTeX; empty where there is none yet."""
+
+    text: str = ""
+    html: str = ""
+    latex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +188,7 @@ class SubjectPage:
     subject: str
     version: str
     sections: tuple[ModelSection, ...]
-    methods: str = ""
+    methods: Methods = field(default_factory=Methods)
     context: PageContext = field(default_factory=PageContext)
 
 
@@ -218,6 +249,8 @@ class GroupSection:
     caution: str = ""
     verdict: GroupVerdict = field(default_factory=GroupVerdict)
     summary: tuple[str, ...] = ()
+    blocks: tuple[BlockTable, ...] = ()
+    cortex: CortexView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +261,7 @@ class GroupPage:
     sections: tuple[GroupSection, ...]
     members: SortedTable
     strips: tuple[Strip, ...] = ()
-    methods: str = ""
+    methods: Methods = field(default_factory=Methods)
     context: PageContext = field(default_factory=PageContext)
 
 

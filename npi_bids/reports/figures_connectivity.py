@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure as Canvas
-from matplotlib.patches import PathPatch, Wedge
-from matplotlib.path import Path
 
 from npi_bids.plotting import network_order
 from npi_bids.records import HIGH_FREQUENCY, Array
-from npi_bids.reports.figures_signals import BLUE, GREY, ORANGE, make_canvas, svg_text
+from npi_bids.reports.figures_brain import draw_named_connections, draw_on_brain
+from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, svg_text
+from npi_bids.reports.network_blocks import network_colours
 from npi_bids.reports.packed_matrices import encode, pack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.typing import ColorType
 
-MOST_ARROWS = 60  # connections that a connectome shows
-_MOST_NETWORKS = 24
-_GAP = 0.02  # of the circle, between networks
+__all__ = ["Layer", "MatrixView", "draw_carpet", "draw_connectome", "draw_on_brain",
+           "draw_spectrum", "keep_strongest"]  # fmt: skip
+
+MOST_ARROWS = 15  # connections that a brain shows
+_LEAST_NAMED = 0.05  # share of the rows of a carpet that a network needs for its name
+_CARPET = mpl.colormaps["gray"].with_extremes(bad="#c05621")
 
 
 def keep_strongest(matrix: Array, number: int = MOST_ARROWS) -> Array:
@@ -42,159 +44,30 @@ def keep_strongest(matrix: Array, number: int = MOST_ARROWS) -> Array:
     return np.where(np.isfinite(magnitude) & (magnitude >= least) & (magnitude > 0), matrix, 0.0)
 
 
-def draw_on_brain(values: Array, centres: Array, *, signed: bool = True) -> str:
-    """Draw one number per region on a glass brain, as dots at its centre.
+def draw_connectome(
+    matrix: Array, centres: Array, labels: Sequence[str] = (), number: int = MOST_ARROWS
+) -> str:
+    """Draw the strongest connections on a brain, with the names of their regions.
+
+    Arrows point from source to target; connections that are the same in both directions are
+    lines.
 
     Parameters
     ----------
-    values
-        Shape (n_regions,); regions that are not covered (NaN) are left out.
+    matrix
+        Shape (n_regions, n_regions), indexed ``[source, target]``; NaN and 0 are not drawn.
     centres
         Shape (n_regions, 3) in mm.
-    signed
-        False for fractions, which range from 0 to 1.
+    labels
+        Names of the regions; without them, their numbers.
+    number
+        Connections that are drawn at most.
     """
-    from nilearn import plotting
-
-    finite = np.isfinite(values) & np.isfinite(centres).all(axis=1)
-    canvas = Canvas(figsize=(11, 2.6))
-    if finite.any():
-        limit = float(np.max(np.abs(values[finite]))) or 1.0
-        plotting.plot_markers(
-            values[finite], centres[finite], node_size=18,
-            node_cmap="RdBu_r" if signed else "viridis", node_vmin=-limit if signed else 0.0,
-            node_vmax=limit if signed else 1.0, figure=canvas, display_mode="lyrz", colorbar=True,
-        )  # fmt: skip
-    return svg_text(canvas)
-
-
-def draw_on_surface(sides: dict[str, Array]) -> str:
-    """Draw one number per vertex on fsaverage5, in lateral and medial view.
-
-    Parameters
-    ----------
-    sides
-        ``left`` and ``right``, shape (10242,); NaN is drawn grey.
-    """
-    from nilearn import datasets, plotting
-
-    mesh = datasets.load_fsaverage("fsaverage5")["inflated"]
-    finite = np.concatenate([values[np.isfinite(values)] for values in sides.values()])
-    limit = float(np.max(np.abs(finite), initial=0.0)) or 1.0
-    canvas = Canvas(figsize=(9, 2.6))
-    panels = canvas.subplots(1, 4, subplot_kw={"projection": "3d"})
-    canvas.subplots_adjust(left=0.01, right=0.88, top=0.92, bottom=0.02, wspace=0.02)
-    views = [(side, view) for side in ("left", "right") for view in ("lateral", "medial")]
-    for axes, (side, view) in zip(panels, views, strict=True):
-        plotting.plot_surf(
-            mesh.parts[side], sides[side], hemi=side, view=view, cmap="RdBu_r", vmin=-limit,
-            vmax=limit, axes=axes, figure=canvas, colorbar=False, engine="matplotlib",
-        )  # fmt: skip
-        for surface in axes.collections:
-            surface.set_rasterized(True)  # twenty thousand triangles are too many for vectors
-        axes.set_title(f"{side}, {view}", fontsize=8)
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-limit, limit), mpl.colormaps["RdBu_r"])
-    canvas.colorbar(scale, cax=canvas.add_axes((0.91, 0.15, 0.012, 0.7)))
-    return svg_text(canvas)
-
-
-def draw_connectome(matrix: Array, centres: Array, number: int = MOST_ARROWS) -> str:
-    """Draw the strongest connections on a glass brain; arrows point from source to target."""
-    from nilearn import plotting
-
-    entries = keep_strongest(matrix, number)
-    placed = np.isfinite(centres).all(axis=1)
-    canvas = Canvas(figsize=(11, 2.6))
-    inside = np.ix_(placed, placed)
-    limit = float(np.max(np.abs(entries))) or 1.0
-    with warnings.catch_warnings():
-        # The warning says that an asymmetric matrix is drawn as a directed graph, as intended.
-        warnings.filterwarnings("ignore", message="'adjacency_matrix' is not symmetric")
-        plotting.plot_connectome(
-            entries[inside], centres[placed], node_size=8, node_color="#4a5568", figure=canvas,
-            display_mode="lyrz", colorbar=True, edge_vmin=-limit, edge_vmax=limit,
-            edge_cmap="RdBu_r",
-        )  # fmt: skip
-    return svg_text(canvas)
-
-
-def draw_chord(flow: Array, names: Sequence[str], *, directed: bool = True) -> str | None:
-    """Draw connections between networks as ribbons in a circle; None if there are too many.
-
-    Parameters
-    ----------
-    flow
-        Shape (n_networks, n_networks), indexed ``[source, target]``, not negative; the diagonal
-        is left out. A ribbon has the colour of its source, is as wide as the flow at both ends,
-        and ends short of the circle at its target.
-    names
-        Names of the networks.
-    directed
-        If False, there is one grey ribbon for each pair of networks, with the same ends.
-    """
-    n = len(names)
-    sizes = np.where(np.isfinite(flow), flow, 0.0)
-    np.fill_diagonal(sizes, 0.0)
-    if not directed:
-        sizes = np.triu(sizes + sizes.T)
-    total = float(sizes.sum())
-    if not 2 <= n <= _MOST_NETWORKS or total <= 0:
-        return None
-    canvas, (axes,) = make_canvas(6.2, 5.6)
-    share = (sizes.sum(axis=1) + sizes.sum(axis=0)) / (2 * total) * (1 - n * _GAP)
-    starts = np.concatenate([[0.0], np.cumsum(share + _GAP)])[:-1]
-    colours = [mpl.colormaps["tab20"](network % 20) for network in range(n)]
-    scale = (1 - n * _GAP) / (2 * total)
-    cursor = starts.copy()
-    for source in range(n):
-        for target in range(n):
-            width = sizes[source, target] * scale
-            if width > 0:
-                a, b = cursor[source], cursor[target] + (width if source == target else 0)
-                cursor[source] += width
-                cursor[target] += width
-                colour, radius = (colours[source], 0.9) if directed else (GREY, 0.99)
-                _draw_ribbon(axes, (a, a + width), (b, b + width), colour, radius)
-    for network, name in enumerate(names):
-        ends = 90 - 360 * (starts[network] + share[network]), 90 - 360 * starts[network]
-        axes.add_patch(Wedge((0, 0), 1.06, *ends, width=0.06, color=colours[network]))
-        _write_name(axes, (starts[network] + share[network] / 2), name)
-    axes.set(xlim=(-1.5, 1.5), ylim=(-1.35, 1.35), aspect="equal")
-    axes.axis("off")
-    return svg_text(canvas)
-
-
-def _point_on_circle(fraction: float, radius: float) -> tuple[float, float]:
-    angle = np.pi / 2 - 2 * np.pi * fraction
-    return radius * float(np.cos(angle)), radius * float(np.sin(angle))
-
-
-def _points_on_arc(start: float, stop: float, radius: float) -> list[tuple[float, float]]:
-    steps = max(2, int(abs(stop - start) * 120))
-    return [_point_on_circle(fraction, radius) for fraction in np.linspace(start, stop, steps)]
-
-
-def _draw_ribbon(
-    axes: Axes,
-    sent: tuple[float, float],
-    received: tuple[float, float],
-    colour: ColorType,
-    radius: float,
-) -> None:
-    """Draw a ribbon from one arc of the circle to another, which it reaches at a radius."""
-    out, back = _points_on_arc(*sent, 0.99), _points_on_arc(*received, radius)
-    points = [*out, (0.0, 0.0), back[0], *back[1:], (0.0, 0.0), out[0]]
-    codes = (
-        [Path.MOVETO] + [Path.LINETO] * (len(out) - 1) + [Path.CURVE3, Path.CURVE3]
-        + [Path.LINETO] * (len(back) - 1) + [Path.CURVE3, Path.CURVE3]
-    )  # fmt: skip
-    axes.add_patch(PathPatch(Path(points, codes), facecolor=colour, alpha=0.6, linewidth=0))
-
-
-def _write_name(axes: Axes, fraction: float, name: str) -> None:
-    x, y = _point_on_circle(fraction, 1.12)
-    side = "left" if x > 0.05 else "right" if x < -0.05 else "center"
-    axes.text(x, y, name, ha=side, va="center", fontsize=8)
+    directed = not np.allclose(matrix, matrix.T, equal_nan=True)
+    # A line stands for two equal entries.
+    entries = keep_strongest(matrix, number if directed else 2 * number)
+    names = labels or [str(region) for region in range(1, len(matrix) + 1)]
+    return draw_named_connections(entries, centres, names, directed=directed)
 
 
 def draw_spectrum(
@@ -220,6 +93,10 @@ def draw_spectrum(
             axes.axvline(edge, color=ORANGE, linestyle="--", linewidth=1)
             axes.text(edge, axes.get_ylim()[1], f" {label}", fontsize=7, va="top")
     axes.set(xlabel="frequency (Hz)", ylabel="share of power per Hz", yscale="log")
+    # Less than two decades have no powers of ten to write: 0.5, 1, 2 and 5 can be read.
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
     return svg_text(canvas)
 
 
@@ -228,6 +105,8 @@ def draw_carpet(
     displacement: Sequence[Array],
     left_out: Sequence[Array],
     tr: float,
+    networks: Sequence[str] = (),
+    threshold: float | None = None,
 ) -> str:
     """Draw the signals of all regions over time, with motion and the samples that were left out.
 
@@ -240,29 +119,52 @@ def draw_carpet(
         Framewise displacement of each sample in mm, and 1 where the sample was left out.
     tr
         Sampling period (s).
+    networks
+        Network of each region, by which regions are ordered; empty to keep their order.
+    threshold
+        Framewise displacement above which samples are censored (mm), or None.
     """
     fd, is_left_out = np.concatenate(list(displacement)), np.concatenate(list(left_out))
     time = tr * np.arange(len(fd))
+    order = network_order(networks) if networks else list(range(stages[0][0].shape[1]))
     # Placed by hand: an automatic layout of images depends on what the process drew before.
-    canvas = Canvas(figsize=(9, 6))
+    canvas = Canvas(figsize=(9.6, 6))
     motion, *carpets = canvas.subplots(3, 1, sharex=True, height_ratios=(1, 2.2, 2.2))
-    canvas.subplots_adjust(left=0.09, right=0.98, top=0.98, bottom=0.09, hspace=0.08)
+    canvas.subplots_adjust(left=0.12, right=0.9, top=0.98, bottom=0.09, hspace=0.08)
     motion.plot(time, fd, color=BLUE, linewidth=0.8)
     motion.fill_between(time, 0, 1, where=is_left_out > 0, transform=motion.get_xaxis_transform(),
                         color=ORANGE, alpha=0.3, linewidth=0, step="mid")  # fmt: skip
-    motion.set_ylabel("FD (mm)")
-    colours = mpl.colormaps["gray"].with_extremes(bad="#c05621")
+    if threshold is not None:
+        motion.axhline(threshold, color=ORANGE, linestyle="--", linewidth=1)
+    motion.set(ylabel="FD (mm)", ylim=(0, None))
     ends = np.cumsum([len(run) * tr for run in stages[0]])[:-1]
     for axes, runs, name in zip(carpets, stages, ("before", "after"), strict=True):
-        signals = np.concatenate(list(runs)).T
-        axes.imshow(signals, aspect="auto", cmap=colours, vmin=-2, vmax=2,
-                    interpolation="nearest", extent=(0, time[-1] + tr, len(signals), 0),
-                    )  # fmt: skip
-        axes.set_ylabel(f"region, {name}")
+        signals = np.concatenate(list(runs)).T[order]
+        image = axes.imshow(signals, aspect="auto", cmap=_CARPET, vmin=-2, vmax=2,
+                            interpolation="nearest", extent=(0, time[-1] + tr, len(signals), 0),
+                            )  # fmt: skip
+        axes.set_ylabel(f"{name} denoising")
+        _mark_rows(axes, [networks[region] for region in order] if networks else [])
         for end in ends:
             axes.axvline(end, color=BLUE, linewidth=1)
-    carpets[-1].set_xlabel("time (s), runs one after the other")
+    canvas.colorbar(image, cax=canvas.add_axes((0.92, 0.12, 0.012, 0.3)), label="SD")
+    carpets[-1].set_xlabel("time (s)" + (", runs one after the other" if len(ends) else ""))
     return svg_text(canvas)
+
+
+def _mark_rows(axes: Axes, ordered: Sequence[str]) -> None:
+    """Write the networks beside the rows of a carpet, in their colours; no numbers of rows."""
+    starts = [row for row, name in enumerate(ordered) if row == 0 or name != ordered[row - 1]]
+    colours = network_colours(ordered)
+    axes.set_yticks([])
+    for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
+        name = ordered[start]
+        axes.plot([-0.008, -0.008], [start, stop], color=colours[name], linewidth=5,
+                  solid_capstyle="butt", transform=axes.get_yaxis_transform(), clip_on=False,
+                  )  # fmt: skip
+        if (stop - start) / len(ordered) > _LEAST_NAMED:
+            axes.text(-0.016, (start + stop) / 2, name, fontsize=7, ha="right", va="center",
+                      transform=axes.get_yaxis_transform())  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

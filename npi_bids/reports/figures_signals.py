@@ -138,41 +138,38 @@ def draw_agreement(model_fc: Array, fc: Array, r: float) -> str:
     """Draw the free-running surrogate's FC against the data's, one point per pair."""
     canvas, axes = _canvas(4.2, 4.0)
     pairs = np.tril_indices(len(fc), -1)
-    axes.plot([-1, 1], [-1, 1], color=GREY, linewidth=1)
+    both = np.concatenate([fc[pairs], model_fc[pairs]])
+    finite = both[np.isfinite(both)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
+    room = 0.05 * ((high - low) or 1.0)
+    ends = (low - room, high + room)
+    axes.plot(ends, ends, color=GREY, linewidth=1)
     axes.plot(fc[pairs], model_fc[pairs], ".", color=BLUE, markersize=2, alpha=0.5,
               rasterized=True)  # fmt: skip
-    axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="FC of the data",
+    axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="FC of the data",
              ylabel="FC of the surrogate")  # fmt: skip
     axes.set_title(f"r = {r:.2f}", fontsize=11)
     return svg_text(canvas)
 
 
-def draw_coverage(coverage: Sequence[pd.DataFrame], threshold: float) -> str:
-    """Draw the coverage of each region, one line per run, lowest first."""
-    canvas, axes = _canvas(5.6, 2.8)
-    for run in coverage:
-        axes.plot(np.sort(run["coverage"]), color=BLUE, alpha=max(0.2, 1 / len(coverage)))
-    axes.axhline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:g}")
-    axes.set(ylim=(-0.03, 1.03), xlabel="regions, sorted by coverage", ylabel="share covered")
-    axes.legend(fontsize=8, frameon=False)
-    return svg_text(canvas)
+def draw_coverage(coverage: Sequence[tuple[float, str]], threshold: float) -> str:
+    """Draw the coverage of regions as bars, the lowest first.
 
-
-def draw_motion(runs: Sequence[pd.DataFrame], threshold: float | None, tr: float) -> str:
-    """Draw framewise displacement over time, run after run, with left-out samples shaded."""
-    canvas, axes = _canvas(7.2, 2.4)
-    start = 0.0
-    for run in runs:
-        time = start + tr * np.arange(len(run))
-        axes.plot(time, run["framewise_displacement"], color=BLUE, linewidth=0.8)
-        for sample in np.flatnonzero(run["left_out"]):
-            axes.axvspan(time[sample] - tr / 2, time[sample] + tr / 2, color=ORANGE, alpha=0.3,
-                         linewidth=0)  # fmt: skip
-        start = time[-1] + tr
-        axes.axvline(start - tr / 2, color=GREY, linewidth=0.8)
-    if threshold is not None:
-        axes.axhline(threshold, color=ORANGE, linestyle="--", linewidth=1)
-    axes.set(xlabel="time (s), runs one after the other", ylabel="FD (mm)", xlim=(-tr, start))
+    Parameters
+    ----------
+    coverage
+        Fraction and name of each region.
+    threshold
+        Coverage below which regions are not available.
+    """
+    shares, names = [share for share, _ in coverage][::-1], [name for _, name in coverage][::-1]
+    canvas, axes = _canvas(5.6, 0.8 + 0.2 * len(names))
+    colours = [BLUE if share >= threshold else ORANGE for share in shares]
+    bars = axes.barh(range(len(names)), shares, color=colours)
+    axes.bar_label(bars, fmt=lambda share: f"{share:.0%}", padding=3, fontsize=7)
+    axes.axvline(threshold, color=GREY, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set(xlim=(0, 1.1), xlabel="fraction with signal")
     return svg_text(canvas)
 
 

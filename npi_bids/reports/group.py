@@ -42,6 +42,12 @@ from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.records import Array, ECResult
 from npi_bids.reports import figures_signals
+from npi_bids.reports.brain_figures import (
+    draw_connections,
+    place_on_cortex,
+    split_files,
+    view_cortex,
+)
 from npi_bids.reports.components import (
     ALPHA,
     Dot,
@@ -59,10 +65,10 @@ from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.group_verdict import present_verdict, read_mean, summarise_mean
 from npi_bids.reports.index import page_context, read_methods
 from npi_bids.reports.methods import QualityRow, quality_rows
+from npi_bids.reports.network_blocks import tabulate_networks
 from npi_bids.reports.page import group_page
 from npi_bids.reports.parameters import tabulate_group_parameters
 from npi_bids.reports.subject import save_figures
-from npi_bids.reports.subject_figures import draw_connections
 from npi_bids.wording import join_items
 
 if TYPE_CHECKING:
@@ -74,7 +80,6 @@ _MOST_ROWS = 500
 # Outputs read beside a mean map: for the table of connections, and as layers of the matrix.
 _DETAILS = ("grouptested", "grouplower", "groupupper", "groupt", "groupq")
 _LAYERS = ("groupt", "groupsd", "groupsign", "groupdirection", "groupmotion", "groupicc")
-_MOST_EMBEDDED = 200  # regions of a matrix whose static figure is on the page, too
 _MOST_NAMED = 200  # subjects of a distribution of which every point has a name and a link
 _UNSEEN = ("groupdirectionfwe",)  # read for the summary alone
 _CORRECTED = tuple(CATALOGUE[output].label for output in ("modelfwe", "modelnbs", "modeltfnbs"))
@@ -109,6 +114,14 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
     shrinkage = _read_long_table(mean, "shrinkage")
     figures = _group_figures(ec, regions, shrinkage, reading)
     verdict = present_verdict(group)
+    # The matrix is only saved as a file: the page draws it itself, cell by cell.
+    save_figures(out_dir, prefix, [_static_matrix(ec, regions)])
+    shown, cortex_files = split_files(save_figures(out_dir, prefix, figures))
+    vertices = place_on_cortex(regions)
+    cortex = None if vertices is None else replace(
+        view_cortex(f"group-cortex-{group_number}", ec, regions, vertices,
+                    directed=reading.directed), files=cortex_files,
+    )  # fmt: skip
     return GroupSection(
         mean.name.split("_meas")[0].replace("_", " "),
         (
@@ -116,7 +129,7 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
             *_share_rows(shrinkage),
             *_outlier_rows(_read_long_table(mean, "subjects")),
         ),
-        save_figures(out_dir, prefix, figures),
+        shown,
         tuple(path.relative_to(out_dir).as_posix() for path in list_group_files(out_dir, mean)),
         _group_view(f"group-{group_number}", ec, regions.network, matrices, mean),
         _group_tables(mean, ec, regions, matrices, group_number, reading),
@@ -130,7 +143,16 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
         " ".join(filter(None, (tested.few_subjects, tested.tested_as_they_are))),
         replace(verdict, figures=save_figures(out_dir, prefix, verdict.figures)),
         summarise_mean(group, ec, matrices),
+        tabulate_networks(ec, regions.network, directed=reading.directed),
+        cortex,
     )
+
+
+def _static_matrix(ec: ECResult, regions: Regions) -> Figure:
+    svg = figures_signals.draw_matrix(
+        ec.matrix, regions.network, title="mean EC", labels=ec.labels
+    )
+    return Figure("groupec", "Mean EC", "", svg)
 
 
 def _read_matrices(mean: Path, tested: GroupFields) -> dict[str, Array]:
@@ -161,12 +183,7 @@ def _group_figures(
         figures.append(Figure("ownshare", "The subjects' own share",
                               "Weight of each subject's own data in its shrunken map, in order.",
                               figures_signals.draw_shares(shares)))  # fmt: skip
-    svg = figures_signals.draw_matrix(
-        ec.matrix, regions.network, title="mean EC", labels=ec.labels
-    )
-    linked = len(ec.labels) > _MOST_EMBEDDED
-    caption = "Static figure for download" + (", as the matrix above." if linked else ".")
-    return [*figures, Figure("groupec", "Mean EC", caption, svg, linked=linked)]
+    return figures
 
 
 def _group_view(

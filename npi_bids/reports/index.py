@@ -9,7 +9,8 @@ from pathlib import Path
 from npi_bids import __version__
 from npi_bids.bids.derivatives import find_group_maps, find_models
 from npi_bids.bids.description import input_programs
-from npi_bids.reports.components import PageContext, Row
+from npi_bids.reports.citations import read_references, render_html, render_latex
+from npi_bids.reports.components import Methods, PageContext, Row
 
 _CITATION = (
     "npi-bids {version}: directed, signed effective connectivity of the whole brain. "
@@ -19,10 +20,15 @@ _CITATION = (
 )
 
 
-def read_methods(out_dir: Path) -> str:
-    """Return the methods text, or an empty text if there is none yet."""
+def read_methods(out_dir: Path) -> Methods:
+    """Return the methods text in all formats, or empty texts if there is none yet."""
     path = out_dir / "logs" / "CITATION.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not path.is_file():
+        return Methods()
+    text = path.read_text(encoding="utf-8")
+    bibliography = path.with_suffix(".bib")
+    bibtex = bibliography.read_text(encoding="utf-8") if bibliography.is_file() else ""
+    return Methods(text, render_html(text, read_references(bibtex)), render_latex(text))
 
 
 def model_title(entities: Mapping[str, str]) -> str:

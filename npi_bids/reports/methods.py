@@ -28,6 +28,7 @@ from npi_bids.io.files import write_text
 from npi_bids.io.tables import write_rows
 from npi_bids.parcellation.atlas_table import find_entry
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
+from npi_bids.reports.citations import read_references, render_html, render_latex
 from npi_bids.reports.components import IndexPage, SortedTable, number
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
@@ -59,9 +60,16 @@ def write_texts(out_dir: Path) -> list[Path]:
         return [table]
     logs = out_dir / "logs"
     text = methods_text(_methods_fields(out_dir, models))
-    write_text(logs / "CITATION.md", text)
-    write_text(logs / "CITATION.bib", bibliography(text))
-    return [table, logs / "CITATION.md", logs / "CITATION.bib"]
+    bibtex = bibliography(text)
+    formats = {
+        "md": text,
+        "bib": bibtex,
+        "html": render_html(text, read_references(bibtex)),
+        "tex": render_latex(text),
+    }
+    for extension, content in formats.items():
+        write_text(logs / f"CITATION.{extension}", content)
+    return [table, *(logs / f"CITATION.{extension}" for extension in formats)]
 
 
 def write_index(out_dir: Path) -> Path:

@@ -107,7 +107,11 @@ def pack(
         keys, expected, difference = _difference(encoded.codes, base.magnitudes)
         if _entropy(difference) < best:
             best, codes = _entropy(difference), difference
-            chosen = {"of": number, "keys": _deflate(keys), "expected": _deflate(expected)}
+            chosen = {
+                "of": number,
+                "keys": deflate_codes(keys),
+                "expected": deflate_codes(expected),
+            }
     half = "" if chosen else _symmetry(encoded)
     if half:
         codes = codes[np.triu_indices(len(codes))]
@@ -171,16 +175,17 @@ def _store(codes: Codes) -> dict[str, object]:
     """Return codes as text: as bytes of a table if there are few, else as bytes of both halves."""
     table, indices = np.unique(codes, return_inverse=True)
     if len(table) <= 256:
-        return {"table": table.tolist(), "values": _deflate_bytes(indices.astype(np.uint8))}
-    return {"values": _deflate(codes)}
+        return {"table": table.tolist(), "values": deflate_bytes(indices.astype(np.uint8))}
+    return {"values": deflate_codes(codes)}
 
 
-def _deflate(codes: Codes) -> str:
+def deflate_codes(codes: Codes) -> str:
     """Return 16-bit codes, first all low and then all high bytes, deflated and in base64."""
-    return _deflate_bytes(np.concatenate([codes & 255, codes >> 8]).astype(np.uint8))
+    return deflate_bytes(np.concatenate([codes & 255, codes >> 8]).astype(np.uint8))
 
 
-def _deflate_bytes(numbers: NDArray[np.uint8]) -> str:
+def deflate_bytes(numbers: NDArray[np.uint8]) -> str:
+    """Return bytes deflated and in base64."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     deflated = compressor.compress(numbers.tobytes()) + compressor.flush()
     return base64.b64encode(deflated).decode()

@@ -12,6 +12,8 @@ from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.reports.components import GroupPage, IndexPage, SubjectPage
 from npi_bids.wording import count_noun
 
+# In this order: the last one starts the others.
+_SCRIPTS = ("matrix.js", "cortex.js", "tables.js", "page.js")
 # Where the references of the atlases belong among the others.
 _ATLASES = "@comment{atlases: see atlases.json}"
 
@@ -34,7 +36,7 @@ def index_page(page: IndexPage) -> str:
 def render(template: str, page: object) -> str:
     """Return a page from its template, with the style sheet and the script embedded."""
     compiled = _environment().get_template(template)
-    return compiled.render(page=page, css=_asset("report.css"), script=_asset("report.js"))
+    return compiled.render(page=page, css=_asset("report.css"), script=_script())
 
 
 def methods_text(fields: Mapping[str, object]) -> str:
@@ -58,6 +60,12 @@ def _references() -> list[str]:
     stored = (files("npi_bids.data") / "boilerplate.bib").read_text(encoding="utf-8")
     atlases = "\n\n".join("\n".join(entry["bibtex"]) for entry in read_atlas_table().values())
     return re.split(r"\n(?=@)", stored.replace(_ATLASES, atlases))
+
+
+def _script() -> str:
+    """Return the scripts of a page as one, whose names nothing else on the page can meet."""
+    parts = "".join(_asset(name) for name in _SCRIPTS)
+    return f'"use strict";\n(function () {{\n{parts}}})();'
 
 
 def _asset(name: str) -> str:

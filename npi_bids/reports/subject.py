@@ -30,6 +30,13 @@ from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix
 from npi_bids.records import Array, Quality
 from npi_bids.reports import figures_signals
+from npi_bids.reports.advice import advise
+from npi_bids.reports.brain_figures import (
+    place_on_cortex,
+    split_files,
+    view_cortex,
+    why_not_drawn,
+)
 from npi_bids.reports.components import (
     ALPHA,
     Figure,
@@ -41,8 +48,10 @@ from npi_bids.reports.components import (
     number,
 )
 from npi_bids.reports.connections import Reading, name_strongest, tabulate_strongest
+from npi_bids.reports.cortex import CortexView
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.index import model_title, page_context, read_methods
+from npi_bids.reports.network_blocks import tabulate_networks
 from npi_bids.reports.page import subject_page
 from npi_bids.reports.parameters import tabulate_parameters, warn_of_position
 from npi_bids.reports.subject_figures import (
@@ -51,8 +60,6 @@ from npi_bids.reports.subject_figures import (
     ModelResults,
     Runs,
     draw_figures,
-    mesh_atlas,
-    why_not_drawn,
 )
 from npi_bids.surrogates.families import describe_kind
 from npi_bids.wording import count_noun, join_items
@@ -96,6 +103,13 @@ class ModelMap:
         unit = "SD of the target"
         return MatrixView(self.name, self.ec.labels, self.networks, layers, details, unit)
 
+    def cortex(self, name: str, *, directed: bool) -> CortexView | None:
+        """Return the cortex of the page, if it is known where the regions lie on it."""
+        vertices = place_on_cortex(self.regions)
+        if vertices is None:
+            return None
+        return view_cortex(name, self.ec, self.regions, vertices, directed=directed)
+
     def summary(self) -> tuple[str, ...]:
         """Summarise the map in a few sentences."""
         fit = self.model.fit
@@ -119,7 +133,7 @@ class ModelMap:
                 f"{number(quality.expected_r)} with the truth (90 % interval "
                 f"{number(quality.expected_r_lower)} to {number(quality.expected_r_upper)})."
             )
-        if self.regions.centres is None and mesh_atlas(self.regions) is None:
+        if self.regions.centres is None and place_on_cortex(self.regions) is None:
             lines.append(f"Nothing is drawn on the brain, because {why_not_drawn(self.regions)}.")
         return tuple(lines)
 
@@ -357,6 +371,7 @@ def _model_section(
     runs = model.runs()
     model_map = ModelMap(model, f"matrix-{number}")
     results = ModelResults(model, model_map.ec, model_map.regions, runs)
+    directed = model.fit.grades.direction != NOT_SUPPORTED
     paths = [
         model.path(output)
         for output in (
@@ -371,6 +386,8 @@ def _model_section(
     prefix = f"sub-{status.entities['sub']}/figures/{status.name}"
     # Matrices are only saved as files: the page draws them itself, cell by cell.
     save_figures(out_dir, prefix, model_map.matrices())
+    places, files = split_files(save_figures(out_dir, prefix, draw_figures(MAP_FIGURES, results)))
+    cortex = model_map.cortex(f"cortex-{number}", directed=directed)
     return ModelSection(
         title,
         status.status,
@@ -378,19 +395,45 @@ def _model_section(
         verdict=model.fit.verdict,
         reasons=model.fit.verdict_reasons,
         grades=describe_grades(model.fit.grades),
+        facts=_summary_box(model, runs),
+        advice=advise(model.fit),
         key=key_figures(model, runs),
         summary=model_map.summary(),
         view=model_map.view(),
+        blocks=tabulate_networks(model_map.ec, model_map.networks, directed=directed),
         tables=(
-            model_map.strongest_table(directed=model.fit.grades.direction != NOT_SUPPORTED),
+            model_map.strongest_table(directed=directed),
             *tabulate_parameters(model, f"parameters-{number}"),
         ),
-        map_figures=save_figures(out_dir, prefix, draw_figures(MAP_FIGURES, results)),
+        cortex=replace(cortex, files=files) if cortex else None,
+        place_figures=places,
         processing=_processing_rows(model, runs),
         quality=_quality_rows(model, runs),
         warnings=_list_warnings(model, runs),
         figures=save_figures(out_dir, prefix, draw_figures(DATA_FIGURES, results)),
         files=tuple(p.relative_to(out_dir).as_posix() for p in paths if p.is_file()),
+    )
+
+
+def _summary_box(model: Model, runs: Runs) -> tuple[Row, ...]:
+    """Return what a reader wants to know of a scan and its map before all else."""
+    fit, sidecars = model.fit, [sidecar for _, sidecar in runs]
+    kept, recorded = sum(fit.samples_kept_per_run), sum(fit.samples_per_run)
+    atlas = " ".join(model.entities[key] for key in ("atlas", "seg", "scale")
+                     if key in model.entities)  # fmt: skip
+    minutes = kept * fit.repetition_time / 60
+    grades = fit.grades
+    return (
+        Row("TR", f"{fit.repetition_time:g} s"),
+        Row("volumes kept", f"{kept} of {recorded}", f"{minutes:.1f} min"),
+        Row("runs", str(len(runs))),
+        Row("space", model.entities.get("space", "individual")),
+        Row("atlas", atlas, count_noun(fit.regions_in_model, "region")),
+        Row("denoising", sidecars[0].denoising),
+        Row("kind of fit", model.kind),
+        Row("data", grades.data),
+        Row("connections", grades.connections),
+        Row("direction", grades.direction),
     )
 
 

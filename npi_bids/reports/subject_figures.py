@@ -8,22 +8,17 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from npi_bids.assessment.grades import NOT_SUPPORTED
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.bids.derivatives import Model, sibling
 from npi_bids.bids.sidecars import PosteriorFields, RunSidecar
-from npi_bids.connectivity.network_measures import Flow, compute_flow, network_map
 from npi_bids.group.tables import least_coverage
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
-from npi_bids.matrices import symmetric
-from npi_bids.parcellation.cifti import project_to_surface
-from npi_bids.records import HIGH_FREQUENCY, Array, ECResult
+from npi_bids.records import HIGH_FREQUENCY, ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
+from npi_bids.reports.brain_figures import draw_connections
 from npi_bids.reports.components import ALPHA, Figure, number
-from npi_bids.reports.figures_connectivity import MOST_ARROWS
 from npi_bids.reports.figures_posterior import draw_posterior_figures
 from npi_bids.whole_brain.settings import CLOSE_FC, GOOD_FC
 from npi_bids.wording import count_noun, join_items
@@ -32,6 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Runs = list[tuple[Path, RunSidecar]]
+
+_FULL = 0.995  # coverage that counts as complete
+_MOST_BARS = 25  # regions whose coverage is drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,175 +69,6 @@ def _draw_map(results: ModelResults) -> list[Figure]:
         significant=significant,
         directed=results.model.fit.grades.direction != NOT_SUPPORTED,
     )
-
-
-def draw_connections(
-    ec: ECResult,
-    regions: Regions,
-    prefix: str = "",
-    *,
-    significant: Array | None = None,
-    directed: bool = True,
-) -> list[Figure]:
-    """Return figures of the connections of a map, between networks and on the brain.
-
-    Parameters
-    ----------
-    ec
-        Map of effective connectivity.
-    regions
-        Table of the regions of the map.
-    prefix
-        Begins the names of the figures.
-    significant
-        The map with all other entries n/a; if None, all connections may be drawn on the brain.
-    directed
-        Whether direction is supported: arrows if it is, lines of the symmetric part if not.
-    """
-    figures = []
-    absolute = ECResult(abs(ec.matrix), ec.labels)
-    if regions.network:
-        flow = network_map(absolute, regions.network)
-        svg = figures_connectivity.draw_chord(flow.matrix, flow.labels, directed=directed)
-        if svg is not None:
-            ribbons = (
-                "A ribbon has the colour of the sending network and ends short of the receiving "
-                "one."
-                if directed
-                else "Direction is not supported, so ribbons hold both directions."
-            )
-            figures.append(
-                Figure(
-                    f"{prefix}chord",
-                    "Connections between networks",
-                    f"Mean absolute connection between the regions of two networks. {ribbons}",
-                    svg,
-                    "Chord diagram of connections between networks",
-                )
-            )
-    strength = compute_flow(ec.matrix)
-    if regions.centres is None:
-        return [*figures, *_draw_surface(regions, strength, prefix, directed)]
-    if significant is None or np.isfinite(significant).any():
-        figures.append(_draw_on_glass_brain(ec, regions.centres, prefix, significant, directed))
-    figures += [
-        Figure(
-            f"{prefix}{one.name}",
-            one.title,
-            f"{one.meaning}, drawn at its centre.",
-            figures_connectivity.draw_on_brain(one.values, regions.centres),
-            f"Glass brain with one point per region, coloured by {one.colour}",
-            wide=True,
-        )
-        for one in _regional_strengths(strength, directed=directed)
-    ]
-    return figures
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _RegionalStrength:
-    """Strength of regions as drawn on a brain: name of the figure, texts, and values."""
-
-    name: str
-    title: str
-    meaning: str
-    colour: str
-    values: Array
-
-
-def _regional_strengths(strength: Flow, *, directed: bool) -> list[_RegionalStrength]:
-    """Return what regions send and receive, or where direction is not supported, both together."""
-    if not directed:
-        return [
-            _RegionalStrength(
-                "brain",
-                "Connections of each region",
-                "Mean of the sums of the connections that a region sends and receives, which the "
-                "signals do not tell apart",
-                "the strength of its connections",
-                (strength.out_strength + strength.in_strength) / 2,
-            )
-        ]
-    return [
-        _RegionalStrength(
-            name,
-            f"Connections that each region {verb}",
-            f"Sum of the connections that a region {verb}",
-            f"what it {verb}",
-            values,
-        )
-        for name, values, verb in (
-            ("brain", strength.out_strength, "sends"),
-            ("brainin", strength.in_strength, "receives"),
-        )
-    ]
-
-
-def _draw_on_glass_brain(
-    ec: ECResult, centres: Array, prefix: str, significant: Array | None, directed: bool
-) -> Figure:
-    """Return the strongest connections on a glass brain, as arrows or as lines."""
-    tested = "" if significant is None else f" with q below {ALPHA:g}"
-    caption = f"The entries of largest absolute value{tested}, {MOST_ARROWS} at most. "
-    matrix = ec.matrix if directed else symmetric(ec.matrix)
-    if significant is not None:
-        displayed = np.isfinite(significant)
-        matrix = np.where(displayed if directed else displayed | displayed.T, matrix, np.nan)
-    if directed:
-        caption += "Arrows point from source to target; red: positive, blue: negative."
-    else:
-        caption += (
-            "Direction is not supported, so lines show the mean of both directions; "
-            "red: positive, blue: negative."
-        )
-    return Figure(
-        f"{prefix}connectome",
-        "The strongest connections on the brain",
-        caption,
-        figures_connectivity.draw_connectome(matrix, centres),
-        "Glass brain with the strongest connections, which the table below lists",
-        wide=True,
-    )
-
-
-def _draw_surface(regions: Regions, strength: Flow, prefix: str, directed: bool) -> list[Figure]:
-    """Return figures of the strength of regions, if there is a mesh of the surface."""
-    atlas = mesh_atlas(regions)
-    figures = []
-    for one in _regional_strengths(strength, directed=directed):
-        sides = project_to_surface(atlas, regions.labels, one.values) if atlas else None
-        if sides is not None:
-            figures.append(
-                Figure(
-                    f"{prefix}{one.name}",
-                    one.title,
-                    f"{one.meaning}, drawn on fsaverage5.",
-                    figures_connectivity.draw_on_surface(sides),
-                    f"Cortical surface with regions coloured by {one.colour}",
-                    wide=True,
-                )
-            )
-    return figures
-
-
-def _surface_atlases(regions: Regions) -> list[Path]:
-    stem = regions.path.name.replace("_dseg.tsv", "*_dseg.dlabel.nii")
-    return sorted(regions.path.parent.glob(stem))
-
-
-def why_not_drawn(regions: Regions) -> str:
-    """Return why nothing is drawn on the brain, of regions without centres or a usable mesh."""
-    if _surface_atlases(regions):
-        return "only the mesh of fsaverage5 is available and the atlas lies on another surface"
-    return "the coordinates of the regions are not known"
-
-
-def mesh_atlas(regions: Regions) -> Path | None:
-    """Return the atlas of a map if it lies on a surface whose mesh is available."""
-    for atlas in _surface_atlases(regions):
-        if project_to_surface(atlas, (), []) is not None:
-            return atlas
-    return None
 
 
 def _draw_delays(results: ModelResults) -> list[Figure]:
@@ -391,13 +220,17 @@ def _draw_signals(results: ModelResults) -> list[Figure]:
         Figure(
             "carpet",
             "Signals, motion and censoring",
-            "Framewise displacement (shaded: samples not used), and the signals of all regions "
-            "before and after denoising, from -2 SD (black) to 2 SD (white). Orange: censored.",
+            "Framewise displacement (shaded: samples not used, which no window crosses; dashed: "
+            "threshold), and the signals of all regions before and after denoising"
+            + (", by network" if results.regions.network else "")
+            + ". Orange: censored.",
             figures_connectivity.draw_carpet(
                 [before, [run.data for run in series]],
                 [table["framewise_displacement"].to_numpy(dtype=float) for table in motion],
                 [table["left_out"].to_numpy(dtype=float) for table in motion],
                 tr,
+                results.regions.network,
+                sidecar.framewise_displacement_threshold,
             ),
             "Carpet plots of the signals before and after denoising, below framewise displacement",
             wide=True,
@@ -421,43 +254,28 @@ def _draw_signals(results: ModelResults) -> list[Figure]:
 
 
 def _draw_coverage(results: ModelResults) -> list[Figure]:
-    coverage, regions = results.run_tables("coverage"), results.regions
+    """Return the coverage of the regions that are not fully covered, if there are any."""
+    coverage = results.run_tables("coverage")
     if not any(table["coverage"].notna().any() for table in coverage):
         return []
-    threshold = results.runs[0][1].minimum_coverage
-    figures = [
-        Figure(
-            "coverage",
-            "Coverage",
-            "Fraction of each region covered by the run; regions below the threshold are n/a.",
-            figures_signals.draw_coverage(coverage, threshold),
-        )
-    ]
-    if regions.centres is not None:
-        figures.append(
-            Figure(
-                "coveragebrain",
-                "Coverage on the brain",
-                "Fraction of each region covered by the run; minimum over runs.",
-                figures_connectivity.draw_on_brain(
-                    least_coverage(coverage), regions.centres, signed=False
-                ),
-                "Glass brain with one point per region, coloured by its coverage",
-                wide=True,
-            )
-        )
-    return figures
-
-
-def _draw_motion(results: ModelResults) -> list[Figure]:
-    motion, first = results.run_tables("outliers"), results.runs[0][1]
-    if not any(table["framewise_displacement"].notna().any() for table in motion):
+    least = least_coverage(coverage)
+    names = coverage[0]["name"].astype(str).tolist()
+    partly = [(float(share), name) for share, name in zip(least, names, strict=True)
+              if not share >= _FULL]  # fmt: skip
+    if not partly:
         return []
-    svg = figures_signals.draw_motion(
-        motion, first.framewise_displacement_threshold, first.repetition_time
+    threshold = results.runs[0][1].minimum_coverage
+    listed = sorted((share if isfinite(share) else 0.0, name) for share, name in partly)
+    shown = listed[:_MOST_BARS]
+    caption = (
+        f"Fraction of each region with signal, minimum over runs; {len(partly)} of {len(names)} "
+        "regions are not fully covered"
+        + (f", and the {_MOST_BARS} least covered are shown" if len(listed) > len(shown) else "")
+        + f". Regions below {threshold:g} (dashed) are n/a."
     )
-    caption = "Framewise displacement. Shaded samples were not used; no window crosses them."
-    return [Figure("motion", "Motion and censoring", caption, svg)]
+    svg = figures_signals.draw_coverage(shown, threshold)
+    alt = ", ".join(f"{name} {share:.0%}" for share, name in shown)
+    return [Figure("coverage", "Coverage of regions", caption, svg, alt)]
 
 
 def _draw_posterior(results: ModelResults) -> list[Figure]:
@@ -469,13 +287,11 @@ def _draw_posterior(results: ModelResults) -> list[Figure]:
     return draw_posterior_figures(results.model.path, fields)
 
 
-# The figures of a page, in their order: those beside the matrix, and those of fit and data. Each
+# The figures of a page, in their order: those on the brain, and those of fit and data. Each
 # function returns the figures of one subject matter, or none where there is nothing to draw.
 DrawFigures = Callable[[ModelResults], list[Figure]]
 MAP_FIGURES: list[DrawFigures] = [_draw_map, _draw_delays]
-DATA_FIGURES: list[DrawFigures] = [
-    *(_draw_fit, _draw_posterior, _draw_signals, _draw_coverage, _draw_motion),
-]
+DATA_FIGURES: list[DrawFigures] = [_draw_fit, _draw_posterior, _draw_signals, _draw_coverage]
 
 
 def draw_figures(functions: list[DrawFigures], results: ModelResults) -> list[Figure]:

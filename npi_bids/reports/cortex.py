@@ -1,0 +1,331 @@
+"""Regions of an atlas on the cortex: projected to fsaverage5, and drawn from several sides.
+
+A side of the cortex is a picture of vertex numbers, found once: whatever the regions and their
+values, a figure is a look-up in it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from npi_bids.parcellation.cifti import MESH_VERTICES, project_to_surface
+from npi_bids.records import Array
+from npi_bids.reports.packed_matrices import deflate_bytes, deflate_codes
+
+SIDES = ("left", "right")
+WIDTH, HEIGHT = 300, 230  # pixels of one view
+_VIEWS = tuple((side, view) for view in ("lateral", "medial") for side in SIDES)
+_REACH = 4.0  # mm between a region and the cortical ribbon
+_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # from the white matter to the pial surface
+_MEDIAL_WALL = 1.0  # mm of cortical thickness
+_SAMPLED = 60  # voxels of a region by which it is judged to be cortical
+# From fsaverage (MNI305) to MNI152, in mm (https://surfer.nmr.mgh.harvard.edu/fswiki/
+# CoordinateSystems, section 8b).
+_TO_MNI152 = np.array([[0.9975, -0.0073, 0.0176, -0.0429], [0.0146, 1.0009, -0.0024, 1.5496],
+                       [-0.0130, -0.0093, 0.9971, 1.1840]])  # fmt: skip
+
+Numbers = NDArray[np.int64]
+
+
+@lru_cache(maxsize=16)
+def read_mesh(kind: str, side: str) -> tuple[Array, Numbers]:
+    """Return vertices (mm) and triangles of fsaverage5, which nilearn has in its wheel.
+
+    Parameters
+    ----------
+    kind
+        ``infl``, ``pial`` or ``white``.
+    side
+        ``left`` or ``right``.
+    """
+    points, triangles = _read(f"{kind}_{side}")
+    return points.astype(np.float64), triangles.astype(np.int64)
+
+
+def _read(name: str) -> Any:
+    # Importing nilearn takes seconds; its files are read without it.
+    package = importlib.util.find_spec("nilearn")
+    folder = Path(next(iter(package.submodule_search_locations or []))) if package else Path()
+    return nib.load(folder / f"datasets/data/fsaverage5/{name}.gii.gz").agg_data()  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewedMesh:
+    """A mesh as it is seen: the vertex and the brightness of each pixel.
+
+    Attributes
+    ----------
+    vertices
+        Shape (height, width); -1 where there is nothing.
+    shade
+        Shape (height, width), from 1 to 255; 0 where there is nothing.
+    """
+
+    vertices: Numbers
+    shade: NDArray[np.uint8]
+
+
+@lru_cache(maxsize=16)
+def view_mesh(side: str, view: str, kind: str = "infl") -> ViewedMesh:
+    """Draw one hemisphere from its lateral or medial side, with the frontal pole in front.
+
+    Triangles are sampled densely; the point next to the eye is what a pixel shows.
+    """
+    points, triangles = read_mesh(kind, side)
+    outwards = (-1.0 if side == "left" else 1.0) * (1.0 if view == "lateral" else -1.0)
+    steps = np.linspace(0, 1, 8)
+    weights = np.array([(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9])
+    corners = points[triangles]
+    samples = np.einsum("wc,tcd->twd", weights, corners).reshape(-1, 3)
+    owners = triangles[:, weights.argmax(axis=1)].reshape(-1)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    light = np.abs(normals[:, 0]) / np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
+    lights = np.repeat(150 + 105 * light, len(weights))
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2
+    scale = 0.94 * min(WIDTH / np.ptp(points[:, 1]), HEIGHT / np.ptp(points[:, 2]))
+    # Seen from the right the front of the brain is on the right, from the left on the left.
+    x = WIDTH / 2 + outwards * scale * (samples[:, 1] - middle[1])
+    y = HEIGHT / 2 - scale * (samples[:, 2] - middle[2])
+    pixels = y.astype(np.int64) * WIDTH + x.astype(np.int64)
+    order = np.argsort(outwards * samples[:, 0], kind="stable")  # the nearest point is last
+    vertices = np.full(WIDTH * HEIGHT, -1, dtype=np.int64)
+    shade = np.zeros(WIDTH * HEIGHT, dtype=np.uint8)
+    vertices[pixels[order]] = owners[order]
+    shade[pixels[order]] = lights[order].astype(np.uint8)
+    return ViewedMesh(vertices.reshape(HEIGHT, WIDTH), shade.reshape(HEIGHT, WIDTH))
+
+
+def find_vertices(atlas: Path, labels: Sequence[str], values: Sequence[int]) -> Numbers | None:
+    """Return the region of each vertex of both hemispheres, from 1; 0 where there is none.
+
+    Parameters
+    ----------
+    atlas
+        ``dlabel.nii`` on fsaverage5, or an image of labels in MNI space.
+    labels, values
+        Names of the regions, and their values in an image.
+
+    Returns
+    -------
+    ndarray or None
+        Shape (2 * 10242,); None where the surface of the atlas has no mesh.
+    """
+    if not atlas.name.endswith(".dlabel.nii"):
+        return project_volume(atlas, tuple(values))
+    sides = project_to_surface(atlas, labels, np.arange(1.0, len(labels) + 1))
+    if sides is None:
+        return None
+    both = np.concatenate([sides[side] for side in SIDES])
+    return np.where(np.isfinite(both), both, 0).astype(np.int64)
+
+
+@lru_cache(maxsize=8)
+def project_volume(atlas: Path, values: tuple[int, ...]) -> Numbers:
+    """Return the region of each vertex of fsaverage5, from an image of labels.
+
+    A vertex belongs to the label that is most frequent through the thickness of the cortex, or
+    else to the nearest one within 4 mm. Regions of which most voxels are further from the cortex
+    are subcortical, and have no vertices.
+    """
+    from scipy.spatial import cKDTree
+
+    image: Any = nib.load(atlas)  # type: ignore[attr-defined]
+    data = np.rint(np.asarray(image.dataobj)).astype(np.int64)
+    number = np.zeros(max(int(data.max()), max(values)) + 1, dtype=np.int64)
+    number[list(values)] = np.arange(1, len(values) + 1)
+    regions = np.where(data >= 0, number[np.maximum(data, 0)], 0)
+    ribbon, is_cortex = _cortical_ribbon()
+    voxels = np.argwhere(regions)
+    places = voxels @ image.affine[:3, :3].T + image.affine[:3, 3]
+    owners = regions[tuple(voxels.T)]
+    cortical = _find_cortical(places, owners, cKDTree(ribbon.reshape(-1, 3)), len(values))
+    inside = cortical[owners]
+    if not inside.any():
+        return np.zeros(2 * MESH_VERTICES, dtype=np.int64)
+    distance, nearest = cKDTree(places[inside]).query(
+        ribbon.reshape(-1, 3), distance_upper_bound=_REACH
+    )
+    labelled = np.append(owners[inside], 0)[nearest].reshape(ribbon.shape[:2])
+    distance = distance.reshape(ribbon.shape[:2])
+    # Depths that lie in a region vote with their nearness: a hit counts more than a neighbour.
+    votes = np.zeros((ribbon.shape[1], len(values) + 1))
+    for depth in range(len(ribbon)):
+        weight = np.where(labelled[depth] > 0, 1 / (0.5 + np.minimum(distance[depth], 99)), 0)
+        np.add.at(votes, (np.arange(votes.shape[0]), labelled[depth]), weight)
+    found: Numbers = np.where(is_cortex & (votes.max(axis=1) > 0), votes.argmax(axis=1), 0)
+    return found
+
+
+def find_subcortical(atlas: Path, values: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which regions of an image have no vertex of the cortex."""
+    return ~np.isin(np.arange(1, len(values) + 1), project_volume(atlas, values))
+
+
+def _find_cortical(
+    places: Array, owners: Numbers, ribbon: Any, n_regions: int
+) -> NDArray[np.bool_]:
+    """Return which regions, by number, lie mostly in the cortex; False at 0."""
+    cortical = np.zeros(n_regions + 1, dtype=bool)
+    order = np.argsort(owners, kind="stable")
+    for region, rows in zip(*np.unique(owners[order], return_index=True), strict=True):
+        mine = order[rows : rows + int((owners == region).sum())]
+        chosen = mine[:: max(1, len(mine) // _SAMPLED)]
+        distance, _ = ribbon.query(places[chosen])
+        cortical[region] = np.median(distance) <= _REACH
+    return cortical
+
+
+@lru_cache(maxsize=1)
+def _cortical_ribbon() -> tuple[Array, NDArray[np.bool_]]:
+    """Return points through the cortex in MNI152 space, and which vertices are not medial wall."""
+    sheets, is_cortex = [], []
+    for side in SIDES:
+        white, pial = read_mesh("white", side)[0], read_mesh("pial", side)[0]
+        sheets.append([white + depth * (pial - white) for depth in _DEPTHS])
+        is_cortex.append(np.asarray(_read(f"thick_{side}")) > _MEDIAL_WALL)
+    points = np.concatenate(sheets, axis=1)  # (depth, vertex, axis)
+    return points @ _TO_MNI152[:, :3].T + _TO_MNI152[:, 3], np.concatenate(is_cortex)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionLayer:
+    """One value per region: name and title, and the end of the colour scale."""
+
+    name: str
+    title: str
+    values: Array
+    signed: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CortexView:
+    """Regions on the cortex, for a page on which they can be pointed at.
+
+    Attributes
+    ----------
+    name
+        Identifier of the element on the page.
+    labels, networks
+        Names and networks of the regions; networks may be empty.
+    regions
+        Region of each vertex of both hemispheres, from 1.
+    layers
+        Values to choose from.
+    directed
+        Whether connections from and to a region are told apart.
+    caption
+        How to read it, and what is not drawn.
+    files
+        Titles and paths of static figures.
+    """
+
+    name: str
+    labels: Sequence[str]
+    networks: Sequence[str]
+    regions: Numbers
+    layers: Sequence[RegionLayer]
+    directed: bool = True
+    caption: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Pixels of all views beside each other."""
+        return 2 * WIDTH
+
+    @property
+    def height(self) -> int:
+        """Pixels of all views above each other."""
+        return 2 * (HEIGHT + 20)
+
+    @property
+    def titles(self) -> str:
+        """The views in words."""
+        return ", ".join(f"{side} hemisphere {view}" for side, view in _VIEWS)
+
+    @property
+    def data(self) -> str:
+        """The view as JSON: pictures of region numbers and of brightness, deflated."""
+        regions, shade, places = lay_out(self.regions)
+        layers = [
+            {"name": one.name, "title": one.title, "signed": one.signed,
+             "limit": _find_limit(one),
+             "values": [None if not np.isfinite(x) else float(f"{x:.3g}") for x in one.values]}
+            for one in self.layers
+        ]  # fmt: skip
+        content = {
+            "labels": list(self.labels), "networks": list(self.networks), "views": places,
+            "directed": self.directed, "regions": deflate_codes(regions.ravel()),
+            "shade": deflate_bytes(shade.ravel()), "layers": layers,
+        }  # fmt: skip
+        return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
+
+
+def lay_out(regions: Numbers) -> tuple[Numbers, NDArray[np.uint8], list[tuple[str, int, int]]]:
+    """Return the region and the brightness of each pixel of all views, and where their names go.
+
+    Parameters
+    ----------
+    regions
+        Region of each vertex of both hemispheres, from 1; 0 where there is none.
+    """
+    height = HEIGHT + 20
+    picture = np.zeros((2 * height, 2 * WIDTH), dtype=np.int64)
+    shade = np.zeros(picture.shape, dtype=np.uint8)
+    places = []
+    for number, (side, view) in enumerate(_VIEWS):
+        row, column = divmod(number, 2)
+        viewed = view_mesh(side, view)
+        first = MESH_VERTICES * SIDES.index(side)
+        found = np.where(viewed.vertices >= 0, regions[first + viewed.vertices], 0)
+        where = np.s_[
+            row * height + 20 : (row + 1) * height, column * WIDTH : (column + 1) * WIDTH
+        ]
+        picture[where], shade[where] = found, viewed.shade
+        places.append((f"{side}, {view}", column * WIDTH + WIDTH // 2, row * height + 15))
+    return picture, shade, places
+
+
+def _find_limit(layer: RegionLayer) -> float:
+    finite = np.abs(layer.values[np.isfinite(layer.values)])
+    return float(f"{float(finite.max(initial=0.0)) or 1.0:.3g}")
+
+
+def draw_cortex(regions: Numbers, layer: RegionLayer) -> str:
+    """Draw one value per region on the cortex, as SVG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    from npi_bids.plotting import SIGNED_COLOURS, UNSIGNED_COLOURS
+    from npi_bids.reports.figures_signals import svg_text
+
+    picture, shade, places = lay_out(regions)
+    limit = _find_limit(layer)
+    colours = mpl.colormaps[SIGNED_COLOURS if layer.signed else UNSIGNED_COLOURS]
+    norm = mpl.colors.Normalize(-limit if layer.signed else 0.0, limit)
+    values = np.append(np.nan, layer.values)[picture]
+    pixels = np.where(np.isfinite(values)[..., None], colours(norm(values))[..., :3], 0.78)
+    edges = (picture != np.roll(picture, 1, 0)) | (picture != np.roll(picture, 1, 1))
+    pixels = (
+        pixels * (shade / 255)[..., None] * np.where(edges & (picture > 0), 0.72, 1)[..., None]
+    )
+    pixels[shade == 0] = 1.0
+    canvas = Canvas(figsize=(6.6, 5.0))
+    axes = canvas.add_axes((0, 0, 0.88, 1))
+    axes.imshow(pixels, interpolation="nearest")
+    axes.axis("off")
+    for name, x, y in places:
+        axes.text(x, y, name, ha="center", fontsize=8)
+    scale = mpl.cm.ScalarMappable(norm, colours)
+    canvas.colorbar(scale, cax=canvas.add_axes((0.9, 0.2, 0.02, 0.6)))
+    return svg_text(canvas)
