@@ -130,7 +130,7 @@ def draw_carpet(
     # Placed by hand: an automatic layout of images depends on what the process drew before.
     canvas = Canvas(figsize=(9.6, 6))
     motion, *carpets = canvas.subplots(3, 1, sharex=True, height_ratios=(1, 2.2, 2.2))
-    canvas.subplots_adjust(left=0.12, right=0.9, top=0.98, bottom=0.09, hspace=0.08)
+    canvas.subplots_adjust(left=0.12, right=0.9, top=0.98, bottom=0.09, hspace=0.16)
     motion.plot(time, fd, color=BLUE, linewidth=0.8)
     motion.fill_between(time, 0, 1, where=is_left_out > 0, transform=motion.get_xaxis_transform(),
                         color=ORANGE, alpha=0.3, linewidth=0, step="mid")  # fmt: skip
@@ -143,7 +143,7 @@ def draw_carpet(
         image = axes.imshow(signals, aspect="auto", cmap=_CARPET, vmin=-2, vmax=2,
                             interpolation="nearest", extent=(0, time[-1] + tr, len(signals), 0),
                             )  # fmt: skip
-        axes.set_ylabel(f"{name} denoising")
+        axes.set_title(f"{name} denoising", fontsize=9, loc="left")
         _mark_rows(axes, [networks[region] for region in order] if networks else [])
         for end in ends:
             axes.axvline(end, color=BLUE, linewidth=1)

@@ -13,6 +13,7 @@ from npi_bids.matrices import antisymmetric, symmetric
 from npi_bids.plotting import SIGNED_COLOURS
 from npi_bids.records import Array, ECResult
 
+_SMALL = 0.1  # numbers below it are written in thousandths
 MOST_NETWORKS = 24  # of a table that fits beside the matrix
 # Colours of Yeo et al. (2011, doi:10.1152/jn.00338.2011), by the beginnings of usual names.
 _YEO = {
@@ -98,9 +99,15 @@ def tabulate_networks(
 def _make_table(title: str, caption: str, matrix: Array, names: tuple[str, ...]) -> BlockTable:
     finite = np.abs(matrix[np.isfinite(matrix)])
     limit = float(finite.max(initial=0.0)) or 1.0
-    digits = max(0, 1 - int(np.floor(np.log10(limit)))) if limit < 100 else 0
+    # Two digits of the largest number; small numbers are written in thousandths.
+    scale = 1000 if limit < _SMALL else 1
+    digits = max(0, 1 - int(np.floor(np.log10(limit * scale))))
+    if scale > 1:
+        caption += f" Numbers are multiplied by {scale}."
     colours = network_colours(names)
-    cells = tuple(tuple(_make_cell(float(x), limit, digits) for x in row) for row in matrix)
+    cells = tuple(
+        tuple(_make_cell(float(x) * scale, limit * scale, digits) for x in row) for row in matrix
+    )
     return BlockTable(title, caption, names, tuple(colours[name] for name in names), cells)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Runs = list[tuple[Path, RunSidecar]]
 
-_FULL = 0.995  # coverage that counts as complete
+_FULL = 0.95  # coverage that is not worth a bar
 _MOST_BARS = 25  # regions whose coverage is drawn
 
 
@@ -187,7 +187,7 @@ def _draw_prediction(model: Model) -> list[Figure]:
             Figure(
                 "modelfc",
                 "Functional connectivity of the surrogate",
-                "FC of the free-running surrogate against FC of the data; one point per pair. Its "
+                "FC of the free-running surrogate against FC of the data; one point per pair; line: equal. Its "
                 f"SD over pairs is {number(quality.model_fc_ratio)} times that of the data: a "
                 "strong prior keeps the pattern, not the strength.",
                 figures_signals.draw_agreement(simulated, fc, quality.model_fc_r),
@@ -254,7 +254,7 @@ def _draw_signals(results: ModelResults) -> list[Figure]:
 
 
 def _draw_coverage(results: ModelResults) -> list[Figure]:
-    """Return the coverage of the regions that are not fully covered, if there are any."""
+    """Return the coverage of the regions that are not nearly covered, if there are any."""
     coverage = results.run_tables("coverage")
     if not any(table["coverage"].notna().any() for table in coverage):
         return []
@@ -269,7 +269,7 @@ def _draw_coverage(results: ModelResults) -> list[Figure]:
     shown = listed[:_MOST_BARS]
     caption = (
         f"Fraction of each region with signal, minimum over runs; {len(partly)} of {len(names)} "
-        "regions are not fully covered"
+        f"regions are covered by less than {_FULL:.0%}"
         + (f", and the {_MOST_BARS} least covered are shown" if len(listed) > len(shown) else "")
         + f". Regions below {threshold:g} (dashed) are n/a."
     )
