@@ -71,12 +71,14 @@ def init_parcellate_wf(
         Table of the confounds that were regressed out.
     raw
         Regional signals before denoising, in SD, with three digits.
+    mean
+        Mean volume at a low resolution; unset for greyordinates.
     summary
         JSON summary of the run.
     """
     workflow = pe.Workflow(name=name)
     input_names = ["bold", "right", "mask", "confounds", "tr", "atlas"]
-    output_names = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
+    output_names = ["timeseries", "coverage", "outliers", "design", "raw", "mean", "summary"]
     inputnode = pe.Node(niu.IdentityInterface(input_names), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(output_names), name="outputnode")
     parcellate = pe.Node(
@@ -218,12 +220,12 @@ def init_series_wf(
 
     Outputs
     -------
-    timeseries, coverage, outliers, design, raw, summary
-        As in :func:`~npi_bids.workflows.parcellate.init_parcellate_wf`.
+    timeseries, coverage, outliers, design, raw, mean, summary
+        As in :func:`~npi_bids.workflows.parcellate.init_parcellate_wf`; ``mean`` is unset.
     """
     workflow = pe.Workflow(name=name)
     input_names = ["series", "outliers", "motion", "tr", "space"]
-    output_names = ["timeseries", "coverage", "outliers", "design", "raw", "summary"]
+    output_names = ["timeseries", "coverage", "outliers", "design", "raw", "mean", "summary"]
     inputnode = pe.Node(niu.IdentityInterface(input_names), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(output_names), name="outputnode")
     read = pe.Node(

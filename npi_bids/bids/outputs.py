@@ -208,6 +208,11 @@ _ALL = (
         what="Regional signals before denoising, in standard deviations, rounded to three "
         "digits, for visual inspection",
     ),
+    Output(
+        name="mean", level=RUN, suffix="boldref", extension=".nii.gz", variant="Mean",
+        what="Mean volume of the run in voxels of at least 3.5 mm, from 0 to 250, on which the "
+        "outlines of the regions can be checked",
+    ),
     _model_output(
         "npi", "Effective connectivity", units=_SD, diagonal=False,
         method="Mean change of the target one sample after the source was perturbed in the "

@@ -1123,6 +1123,11 @@ def coverage_sidecar(grid: SpatialGrid, links: Links) -> TableSidecar:
     )
 
 
+def mean_sidecar(grid: SpatialGrid, links: Links) -> TableSidecar:
+    """Return the sidecar of the mean volume of a run."""
+    return TableSidecar(description=describe_output("mean"), grid=grid, links=links, columns={})
+
+
 def strength_sidecar(grid: SpatialGrid, links: Links) -> TableSidecar:
     """Return the sidecar of a table of the regional measures of a map."""
     units = "sum of the entries of the map"

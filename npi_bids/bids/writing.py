@@ -59,7 +59,8 @@ def save_run(
     Parameters
     ----------
     files
-        ``timeseries.tsv``, ``coverage.tsv``, ``outliers.tsv``, ``design.tsv``, ``raw.tsv``.
+        ``timeseries.tsv``, ``coverage.tsv``, ``outliers.tsv``, ``design.tsv``, ``raw.tsv``, and
+        ``mean.nii.gz`` of a run of volumes.
     out_dir
         Root of the output dataset.
     named
@@ -79,12 +80,14 @@ def save_run(
     grid = sidecars.describe_grid(named[0])
     written = []
     for path in files:
-        output_name = path.stem
-        sidecar: Record = (
-            sidecars.coverage_sidecar(grid, links)
-            if output_name == "coverage"
-            else sidecars.run_sidecar(output_name, summary, settings, grid, links)
-        )
+        output_name = path.name.partition(".")[0]
+        sidecar: Record
+        if output_name == "coverage":
+            sidecar = sidecars.coverage_sidecar(grid, links)
+        elif output_name == "mean":
+            sidecar = sidecars.mean_sidecar(grid, links)
+        else:
+            sidecar = sidecars.run_sidecar(output_name, summary, settings, grid, links)
         written += _save(path, out_dir / output_path(output_name, *named), sidecar)
     return written
 
@@ -289,7 +292,7 @@ def _save_connections(
 
 def _save(path: Path, target: Path, sidecar: Record) -> list[Path]:
     """Write the sidecar before copying the file, so that every existing file is described."""
-    sidecar_path = target.with_suffix(".json")
+    sidecar_path = target.with_name(target.name.partition(".")[0] + ".json")
     sidecar.write(sidecar_path)
     copy_file(path, target)
     return [sidecar_path, target]

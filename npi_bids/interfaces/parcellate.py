@@ -55,6 +55,7 @@ class ParcellateOutputSpec(TraitedSpec):
     outliers = File(exists=True, desc="1 for each sample left out")
     design = File(exists=True, desc="confounds that were regressed out")
     raw = File(exists=True, desc="regional signals before denoising, in SD")
+    mean = File(exists=True, desc="mean volume at a low resolution, of a run of volumes")
     summary = File(exists=True, desc="JSON summary of the run")
 
 
@@ -159,6 +160,7 @@ def _write_extracted(
     from npi_bids.io.json_records import write_record
     from npi_bids.io.tables import write_run
     from npi_bids.parcellation.extraction import summarise_run
+    from npi_bids.parcellation.mean_volume import write_mean
 
     summary = folder / "summary.json"
     write_record(summarise_run(extracted, parcellation, denoise), summary)
@@ -169,6 +171,9 @@ def _write_extracted(
         (extracted.confounds.framewise_displacement, extracted.raw),
         folder,
     )
+    if extracted.mean is not None:
+        files["mean"] = folder / "mean.nii.gz"
+        write_mean(extracted.mean, files["mean"])
     return {"summary": str(summary), **{name: str(path) for name, path in files.items()}}
 
 

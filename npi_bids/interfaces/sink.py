@@ -40,10 +40,11 @@ class _SaveRunInputSpec(_SinkInputSpec):
     outliers = File(exists=True, mandatory=True, desc="1 for each sample left out")
     design = File(exists=True, mandatory=True, desc="confounds that were regressed out")
     raw = File(exists=True, mandatory=True, desc="regional signals before denoising")
+    mean = File(exists=True, desc="mean volume at a low resolution, of a run of volumes")
 
 
 class SaveRun(NPIInterface):
-    """Save the tables of one run: timeseries, coverage, outliers, design, raw."""
+    """Save the files of one run: timeseries, coverage, outliers, design, raw, mean."""
 
     input_spec = _SaveRunInputSpec
     output_spec = _SinkOutputSpec
@@ -55,8 +56,9 @@ class SaveRun(NPIInterface):
         from npi_bids.bids.writing import save_run
         from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 
+        inputs = self.inputs.get_traitsfree()
         written = save_run(
-            [Path(getattr(self.inputs, name)) for name in RUN_TABLES],
+            [Path(inputs[name]) for name in RUN_TABLES if name in inputs],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
             summary=read_summary(self.inputs.summary),

@@ -17,6 +17,7 @@ from npi_bids.parcellation.cifti import GreyScan
 from npi_bids.parcellation.confounds import Confounds, global_signal_problem, load_confounds
 from npi_bids.parcellation.damaged_volumes import MOST_DAMAGED, Survey, far_samples
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.mean_volume import MeanVolume
 from npi_bids.parcellation.parcellation import Parcellation
 from npi_bids.parcellation.region_sums import RegionSignals
 from npi_bids.parcellation.run_files import RunFiles
@@ -48,6 +49,8 @@ class ExtractedRun:
         Why no sample of the run can be used, or empty.
     hazards
         Problems that may have spoilt the series.
+    mean
+        Mean volume at a low resolution; None for greyordinates.
     """
 
     series: RegionSeries
@@ -57,6 +60,7 @@ class ExtractedRun:
     damaged: Mask
     excluded: str = ""
     hazards: tuple[str, ...] = ()
+    mean: MeanVolume | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +79,8 @@ class RegionReading:
         Shape (n_samples,); mean within the brain mask, NaN without one.
     tr
         Sampling period (s).
+    mean
+        Mean volume at a low resolution; None for greyordinates.
     """
 
     coverage: pd.DataFrame
@@ -82,6 +88,7 @@ class RegionReading:
     damaged: Mask
     brain_mean: Array
     tr: float
+    mean: MeanVolume | None = None
 
 
 def extract_run(
@@ -181,7 +188,11 @@ def _read_with_scan(
         for k in positions:
             judged = replace(survey, damaged=damaged)
             readings[k] = assess(parcellations[k], signals[k], judged, scan.tr)
-    return readings
+    if isinstance(scan, GreyScan):
+        return readings
+    mean = scan.mean.finish()
+    return [replace(reading, mean=mean) if isinstance(reading, RegionReading) else reading
+            for reading in readings]  # fmt: skip
 
 
 def save_reading(reading: RegionReading | InputDataError, path: Path) -> None:
@@ -193,6 +204,8 @@ def save_reading(reading: RegionReading | InputDataError, path: Path) -> None:
         f"coverage_{name}": reading.coverage[name].to_numpy() for name in _COVERAGE
     }
     columns["coverage_name"] = np.array(reading.coverage["name"].tolist())
+    if reading.mean is not None:
+        columns |= {"mean_data": reading.mean.data, "mean_affine": reading.mean.affine}
     np.savez(
         path,
         means=reading.means,
@@ -215,9 +228,13 @@ def load_reading(path: Path) -> RegionReading:
         if "problem" in arrays:
             raise InputDataError(str(arrays["problem"]))
         coverage = pd.DataFrame({name: arrays[f"coverage_{name}"] for name in _COVERAGE})
+        mean = None
+        if "mean_data" in arrays:
+            mean = MeanVolume(arrays["mean_data"], arrays["mean_affine"])
         return RegionReading(
-            coverage, arrays["means"], arrays["damaged"], arrays["brain_mean"], float(arrays["tr"])
-        )
+            coverage, arrays["means"], arrays["damaged"], arrays["brain_mean"],
+            float(arrays["tr"]), mean,
+        )  # fmt: skip
 
 
 def denoise_run(
@@ -264,7 +281,7 @@ def denoise_run(
     )  # fmt: skip
     series = RegionSeries(data, parcellation.labels, tr, confounds.keep)
     hazards = (hazard,) if hazard else ()
-    return ExtractedRun(series, table, confounds, raw, damaged, excluded, hazards)
+    return ExtractedRun(series, table, confounds, raw, damaged, excluded, hazards, reading.mean)
 
 
 def _open_scan(

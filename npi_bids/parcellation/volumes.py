@@ -23,6 +23,7 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.images import load_image, read_data, read_gifti
 from npi_bids.io.volume_stream import VolumeStream
 from npi_bids.parcellation.damaged_volumes import SampleStatistics, Survey, are_usable
+from npi_bids.parcellation.mean_volume import MeanOfVolumes
 from npi_bids.parcellation.parcellation import Parcellation
 from npi_bids.parcellation.region_sums import RegionSignals, RegionSums
 from npi_bids.parcellation.resampling import Grid
@@ -51,6 +52,8 @@ class VolumeScan:
     ----------
     n_samples, tr
         Number of volumes, and sampling period (s).
+    mean
+        Mean of some volumes, once the run has been read.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class VolumeScan:
         self._stream = VolumeStream(run.bold, image)
         self.n_samples = self._stream.n_volumes
         self.tr = sampling_period(_period_of_header(image), run)
+        self.mean = MeanOfVolumes(self.n_samples, self._grid)
         self._inside = self._read_mask(image)
         self._regions = RegionSums(parcellations, self._grid, self._inside)
         self._gathered = self._regions.voxels  # these come first
@@ -103,6 +107,7 @@ class VolumeScan:
         reference = self._first_sound_volume(counted).take(self._gathered[:n_judged])
         judgement = _Judgement(SampleStatistics(self.n_samples), reference)
         for sample, volume in enumerate(self._stream):
+            self.mean.add(sample, volume)
             gathered = volume.take(self._gathered)
             all_finite = judgement.statistics.add(sample, gathered if has_mask else volume)
             differences = judgement.compare(

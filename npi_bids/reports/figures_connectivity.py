@@ -154,9 +154,11 @@ def draw_carpet(
 
 def _mark_rows(axes: Axes, ordered: Sequence[str]) -> None:
     """Write the networks beside the rows of a carpet, in their colours; no numbers of rows."""
+    axes.set_yticks([])
+    if not ordered:
+        return
     starts = [row for row, name in enumerate(ordered) if row == 0 or name != ordered[row - 1]]
     colours = network_colours(ordered)
-    axes.set_yticks([])
     for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
         name = ordered[start]
         axes.plot([-0.008, -0.008], [start, stop], color=colours[name], linewidth=5,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,11 @@ _SLICES = 7
 _LOW, _HIGH = np.array([-92.0, -128.0, -72.0]), np.array([92.0, 92.0, 110.0])
 
 
+# Slices of the check of registration, in mm: axis, and positions.
+_MOSAIC = ((2, (-30, -15, 0, 15, 30, 45, 60)), (1, (-80, -50, -20, 10)), (0, (-35, 3, 35)))
+_FINE = 1.0  # mm of the check of registration
+
+
 @lru_cache(maxsize=1)
 def read_template() -> Any:
     """Return the T1 template of MNI152 that nilearn has in its wheel."""
@@ -33,7 +40,9 @@ def read_template() -> Any:
     return nib.load(folder / name)  # type: ignore[attr-defined]
 
 
-def sample_slice(image: Any, height: float, *, order: int = 1, axis: int = 2) -> Array:
+def sample_slice(
+    image: Any, height: float, *, order: int = 1, axis: int = 2, step: float = _STEP
+) -> Array:
     """Return one slice of an image in millimetres of its space.
 
     Parameters
@@ -46,6 +55,8 @@ def sample_slice(image: Any, height: float, *, order: int = 1, axis: int = 2) ->
         1 interpolates, 0 takes the nearest voxel (for labels).
     axis
         0 for a sagittal, 1 for a coronal, 2 for an axial slice.
+    step
+        Size of a pixel (mm).
 
     Returns
     -------
@@ -55,8 +66,8 @@ def sample_slice(image: Any, height: float, *, order: int = 1, axis: int = 2) ->
     from scipy.ndimage import map_coordinates
 
     across, up = [other for other in range(3) if other != axis]
-    columns = np.arange(_LOW[across], _HIGH[across], _STEP)
-    rows = np.arange(_HIGH[up], _LOW[up], -_STEP)
+    columns = np.arange(_LOW[across], _HIGH[across], step)
+    rows = np.arange(_HIGH[up], _LOW[up], -step)
     points = np.empty((3, len(rows), len(columns)))
     points[axis] = height
     points[across], points[up] = np.meshgrid(columns, rows)
@@ -109,3 +120,97 @@ def draw_slices(atlas: Path, values: NDArray[np.int64], numbers: Array) -> str:
         mpl.cm.ScalarMappable(norm, colours), cax=canvas.add_axes((0.955, 0.1, 0.01, 0.75))
     )
     return svg_text(canvas)
+
+
+def draw_registration(
+    mean: Path, atlas: Path, values: NDArray[np.int64], covered: NDArray[np.bool_]
+) -> str:
+    """Draw the outlines of an atlas on the mean of a run, in turn with the template, as SVG.
+
+    Parameters
+    ----------
+    mean
+        Mean volume of the run in MNI space.
+    atlas
+        Image of labels in MNI space.
+    values
+        Labels of the regions.
+    covered
+        Whether each of them is covered; outlines of the others are orange.
+    """
+    bold: Any = nib.load(mean)  # type: ignore[attr-defined]
+    labels: Any = nib.load(atlas)  # type: ignore[attr-defined]
+    data = np.rint(_image_data(labels)).astype(np.int64)
+    index = np.zeros(max(int(data.max()), int(values.max())) + 1, dtype=np.int64)
+    index[values] = np.arange(1, len(values) + 1)
+    regions = np.rint(_make_mosaic(labels, order=0)).astype(np.int64)
+    outlines = _draw_outlines(index[np.maximum(regions, 0)], covered)
+    height, width = regions.shape
+    layers = [
+        (_encode(_scale(_make_mosaic(read_template()))), ""),
+        (_encode(_scale(_make_mosaic(bold))), ' class="flicker-over"'),
+        (_encode(outlines), ""),
+    ]
+    images = "".join(
+        f'<image width="{width}" height="{height}"{marked} href="data:image/png;base64,{png}"/>'
+        for png, marked in layers
+    )
+    names = '<text x="4" y="14" font-size="12" fill="#ffffff" font-family="sans-serif">L</text>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+        f"<style>{_FLICKER}</style>{images}{names}</svg>\n"
+    )
+
+
+# The mean of the run lies on the template, and is hidden every other second; pointing at the
+# figure, or a wish for less motion, stops that.
+_FLICKER = (
+    ".flicker-over { animation: flicker-over 3s steps(1) infinite; } "
+    "@keyframes flicker-over { 60% { opacity: 0; } } "
+    "svg:hover .flicker-over { animation: none; } "
+    "@media (prefers-reduced-motion: reduce), print { .flicker-over { animation: none; } }"
+)
+
+
+def _make_mosaic(image: Any, order: int = 1) -> Array:
+    """Return axial slices in one row, coronal and sagittal ones in another."""
+    rows = []
+    for parts in (_MOSAIC[:1], _MOSAIC[1:]):
+        slices = [sample_slice(image, float(place), order=order, axis=axis, step=_FINE)
+                  for axis, places in parts for place in places]  # fmt: skip
+        height = max(one.shape[0] for one in slices)
+        rows.append(np.hstack([
+            np.pad(one, ((0, height - one.shape[0]), (0, 0))) for one in slices
+        ]))  # fmt: skip
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
+
+
+def _scale(mosaic: Array) -> NDArray[np.uint8]:
+    """Return brightness from 0 to 255."""
+    high = float(np.percentile(mosaic[mosaic > 0], 99)) if (mosaic > 0).any() else 1.0
+    scaled: NDArray[np.uint8] = (np.clip(mosaic / high, 0, 1) * 255).astype(np.uint8)
+    return scaled
+
+
+def _draw_outlines(regions: NDArray[np.int64], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the borders of regions as an image with transparency."""
+    edge = np.zeros(regions.shape, dtype=bool)
+    edge[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+    edge[1:] |= regions[1:] != regions[:-1]
+    # A border belongs to the region on either side, of which one may be the background.
+    owner = np.maximum(regions, np.maximum(np.roll(regions, 1, 0), np.roll(regions, 1, 1)))
+    colours = np.array([[56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8)
+    lost = np.concatenate([[False], ~covered])
+    image = np.zeros((*regions.shape, 4), dtype=np.uint8)
+    image[edge] = colours[lost[owner[edge]].astype(int)]
+    return image
+
+
+def _encode(pixels: NDArray[np.uint8]) -> str:
+    """Return an image as PNG in base64."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

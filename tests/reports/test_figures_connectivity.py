@@ -14,14 +14,12 @@ def test_the_strongest_connections_are_kept_in_size():
 
 
 def test_figures_of_networks_and_signals():
-    flow = np.array([[5.0, 1, 0.2], [0.1, 0, 0.4], [np.nan, 0.3, 0]])
     centres = np.array([[-20.0, 0, 30], [20, -40, 10], [0, 10, 50]])
     rng = np.random.default_rng(0)
     runs = [rng.standard_normal((20, 3)), rng.standard_normal((10, 3))]
     runs[0][4] = np.nan
     motion = [np.full(20, np.nan), np.full(10, 0.1)]
     for svg in (
-        figures_connectivity.draw_chord(flow, ("a", "b", "c")),
         figures_connectivity.draw_connectome(MATRIX, centres),
         figures_connectivity.draw_on_brain(np.array([1.0, np.nan, -2]), centres),
         figures_connectivity.draw_spectrum(np.arange(1, 9) / 20, np.ones(8), high_pass=0.01,
@@ -29,5 +27,3 @@ def test_figures_of_networks_and_signals():
         figures_connectivity.draw_carpet([runs, runs], motion, [np.zeros(20), np.zeros(10)], 2.0),
     ):  # fmt: skip
         check(svg)
-    assert figures_connectivity.draw_chord(flow[:1, :1], ("a",)) is None
-    assert figures_connectivity.draw_chord(np.zeros((2, 2)), ("a", "b")) is None

@@ -26,13 +26,10 @@ def test_matrix_with_nothing_in_it_can_be_drawn(networks):
 
 def test_other_figures():
     curve = pd.DataFrame({"epoch": [1, 2], "train_mse": [1, 0.5], "held_out_mse": [1, 0.8]})
-    motion = pd.DataFrame({"left_out": [0, 1, 0], "framewise_displacement": [np.nan, 0.9, 0.1]})
-    coverage = pd.DataFrame({"coverage": [1.0, 0.4, 0.9]})
     for svg in (
         figures_signals.draw_training(curve, {"own past": 0.3}),
         figures_signals.draw_prediction({"surrogate": 0.4, "persistence": -0.2}),
         figures_signals.draw_agreement(MATRIX, MATRIX, 0.9),
-        figures_signals.draw_coverage([coverage], 0.5),
-        figures_signals.draw_motion([motion, motion], 0.5, 2.0),
+        figures_signals.draw_coverage([(0.4, "V1"), (0.9, "M1")], 0.5),
     ):
         check(svg)

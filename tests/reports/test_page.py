@@ -8,6 +8,7 @@ from npi_bids.reports.components import (
     GroupPage,
     IndexPage,
     KeyFigure,
+    Methods,
     ModelSection,
     Row,
     SortedTable,
@@ -30,7 +31,7 @@ def section(**facts):
 
 
 def test_subject_page_is_whole_and_needs_no_network():
-    text = subject_page(SubjectPage("01", "0", (section(files=("sub-01/x.tsv",)),), "Methods"))
+    text = subject_page(SubjectPage("01", "0", (section(files=("sub-01/x.tsv",)),), Methods("M")))
     assert "sub-01/x.tsv" in check(text).links
     assert 'lang="en"' in text
 

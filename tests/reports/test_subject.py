@@ -8,7 +8,7 @@ import pytest
 
 from npi_bids.assessment.grades import AVERAGES, GOOD, NOT_SUPPORTED, STRENGTHS
 from npi_bids.records import ECResult
-from npi_bids.reports import figures_connectivity, subject_figures
+from npi_bids.reports import brain_figures
 from npi_bids.reports.subject import ModelMap
 from tests.sidecars import model_sidecar
 
@@ -112,22 +112,24 @@ def drawn(monkeypatch):
     """Collect the matrices that are drawn on the brain."""
     matrices = []
     monkeypatch.setattr(
-        subject_figures.figures_connectivity, "draw_connectome",
-        lambda matrix, centres: matrices.append(matrix) or "<svg/>",
+        brain_figures.figures_connectivity, "draw_connectome",
+        lambda matrix, *_: matrices.append(matrix) or "<svg/>",
     )  # fmt: skip
-    monkeypatch.setattr(subject_figures.figures_connectivity, "draw_on_brain", lambda *_: "<svg/>")
+    monkeypatch.setattr(brain_figures.figures_connectivity, "draw_on_brain", lambda *_: "<svg/>")
     return matrices
 
 
 class Regions:
     network = ()
     centres = np.zeros((4, 3))
+    path = Path("atlas_dseg.tsv")  # without an image beside it
+    labels = LABELS
 
 
 def draw(**options):
     matrix = np.zeros((4, 4))
     matrix[0, 1], matrix[2, 3] = 0.5, -0.2
-    figures = subject_figures.draw_connections(ECResult(matrix, LABELS), Regions(), **options)
+    figures = brain_figures.draw_connections(ECResult(matrix, LABELS), Regions(), **options)
     return {figure.name: figure for figure in figures}
 
 
@@ -146,23 +148,9 @@ def test_lines_are_drawn_where_it_is_not(drawn):
 
 def test_regions_send_and_receive_only_where_direction_is_supported(drawn):
     directed, undirected = (draw(directed=is_directed) for is_directed in (True, False))
-    assert {"brain", "brainin"} <= set(directed)
-    assert "brainin" not in undirected
-    assert undirected["brain"].title == "Connections of each region"
-
-
-def test_ribbons_between_networks_have_no_direction_where_it_is_not_supported(monkeypatch):
-    flow, ends = np.array([[0.0, 3.0], [1.0, 0.0]]), []
-    monkeypatch.setattr(
-        figures_connectivity, "_draw_ribbon", lambda *arguments: ends.append(arguments[1:])
-    )
-    figures_connectivity.draw_chord(flow, ("a", "b"))
-    assert len(ends) == 2
-    ends.clear()
-    figures_connectivity.draw_chord(flow, ("a", "b"), directed=False)
-    ((sent, received, colour, radius),) = ends
-    assert sent[1] - sent[0] == pytest.approx(received[1] - received[0])
-    assert (colour, radius) == (figures_connectivity.GREY, 0.99)
+    assert {"outstrength", "instrength", "netflow"} <= set(directed)
+    assert "instrength" not in undirected
+    assert undirected["strength"].title == "Strength"
 
 
 def test_only_significant_connections_are_drawn(drawn):
@@ -179,7 +167,7 @@ def test_a_line_is_the_mean_of_both_directions_even_if_one_is_significant(drawn)
     matrix[0, 1], matrix[1, 0] = 0.5, 0.3
     significant = np.full((4, 4), np.nan)
     significant[0, 1] = 0.5
-    subject_figures.draw_connections(
+    brain_figures.draw_connections(
         ECResult(matrix, LABELS), Regions(), significant=significant, directed=False
     )
     assert drawn[0][0, 1] == drawn[0][1, 0] == pytest.approx(0.4)
