@@ -273,6 +273,17 @@ def describe_grades(grades: Grades) -> tuple[tuple[str, str, str], ...]:
     )
 
 
+def grade_letter(connections: str) -> str:
+    """Return the letter of a grade of connections, A to D; a dash where it is not rated.
+
+    >>> grade_letter(SINGLE), grade_letter(NOTHING), grade_letter(NOT_RATED)
+    ('A', 'D', '–')
+    """
+    return dict(zip((SINGLE, STRENGTHS, AVERAGES, NOTHING), "ABCD", strict=True)).get(
+        connections, "\u2013"
+    )
+
+
 def explain_undirected(quality: Quality, grades: Grades, settings: VerdictSettings) -> str:
     """Return why direction may not be read from a map; empty if it may, or is not rated."""
     if grades.direction != NOT_SUPPORTED:

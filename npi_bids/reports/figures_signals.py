@@ -88,7 +88,9 @@ def draw_matrix(
     limit
         End of the colour scale; if None, the 99th percentile off the diagonal.
     """
-    canvas, axes = _canvas(5.6, 5.0)
+    # Placed by hand: an automatic layout draws everything twice.
+    canvas = Canvas(figsize=(5.6, 5.0))
+    axes = canvas.add_axes((0.2, 0.2, 0.62, 0.7))
     style = MatrixStyle(title=title, directed=directed, limit=limit)
     plot_matrix(axes, matrix, style, networks, labels)
     return svg_text(canvas)

@@ -73,13 +73,12 @@ def sample_slice(
     points[across], points[up] = np.meshgrid(columns, rows)
     inverse = np.linalg.inv(image.affine)
     voxels = np.einsum("ij,jrc->irc", inverse[:3, :3], points) + inverse[:3, 3, None, None]
-    data = _image_data(image)
-    sampled: Array = map_coordinates(data, voxels, order=order, mode="constant", cval=0.0)
+    sampled: Array = map_coordinates(_image_data(image), voxels, order=order, mode="constant", cval=0.0)
     return sampled
 
 
 def _image_data(image: Any) -> Array:
-    data: Array = np.asarray(image.dataobj, dtype=np.float32)
+    data: Array = image.get_fdata(dtype=np.float32)  # which the image keeps
     return data
 
 
@@ -147,7 +146,7 @@ def draw_registration(
     outlines = _draw_outlines(index[np.maximum(regions, 0)], covered)
     height, width = regions.shape
     layers = [
-        (_encode(_scale(_make_mosaic(read_template()))), ""),
+        (_template_mosaic(), ""),
         (_encode(_scale(_make_mosaic(bold))), ' class="flicker-over"'),
         (_encode(outlines), ""),
     ]
@@ -170,6 +169,11 @@ _FLICKER = (
     "svg:hover .flicker-over { animation: none; } "
     "@media (prefers-reduced-motion: reduce), print { .flicker-over { animation: none; } }"
 )
+
+
+@lru_cache(maxsize=1)
+def _template_mosaic() -> str:
+    return _encode(_scale(_make_mosaic(read_template())))
 
 
 def _make_mosaic(image: Any, order: int = 1) -> Array:

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from npi_bids import __version__
+from npi_bids.assessment.grades import grade_letter
 from npi_bids.bids.atlases import describe_template
 from npi_bids.bids.derivatives import (
     DONE,
@@ -40,10 +41,9 @@ from npi_bids.wording import count_noun
 _SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the quality table.
 _INDEX_COLUMNS = {
-    "status": "status", "verdict": "verdict", "expected accuracy (r)": "expected_r", "R²": "r2",
-    "skill over own past": "skill_own_history", "split-half r": "r_split",
-    "model FC r": "model_fc_r", "direction p": "direction_p", "mean FD (mm)": "mean_fd",
-    "minutes": "minutes_kept", "regions": "regions_in_model",
+    "data": "grade_data", "expected r": "expected_r",
+    "split-half r": "r_split", "mean FD (mm)": "mean_fd", "minutes": "minutes_kept",
+    "regions": "regions_in_model",
 }  # fmt: skip
 
 # A row of the table of quality metrics, by column.
@@ -107,26 +107,51 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
 
 def _build_index(out_dir: Path, rows: Sequence[QualityRow]) -> IndexPage:
     """Return the list of all subjects, with the reasons why some have no map."""
+    common, own = _split_titles([str(row["model"]) for row in rows])
+    has_models = any(own)
     cells = tuple(
         (
             str(row["participant_id"]),
-            str(row["model"]),
-            *(_format_cell(row.get(field)) for field in _INDEX_COLUMNS.values()),
+            *((title,) if has_models else ()),
+            str(row.get("verdict") or row["status"]),
+            _describe_grade(row),
             _read_reasons(row),
+            *(_format_cell(row.get(field)) for field in _INDEX_COLUMNS.values()),
         )
-        for row in rows
+        for row, title in zip(rows, own, strict=True)
     )
+    head = ("participant", *(("model",) if has_models else ()), "result", "grade", "reason")
     table = SortedTable(
         "subjects",
         "All subjects",
-        ("participant", "model", *_INDEX_COLUMNS, "reasons"),
+        (*head, *_INDEX_COLUMNS),
         cells,
         tuple(f"{row['participant_id']}.html" for row in rows),
+        caption=f"All maps: {common}" if common else "",
     )
     fates = Counter(str(row.get("verdict") or row["status"]) for row in rows)
     names = ("pass", "caution", "fail", EXCLUDED, FAILED)
     counts = tuple((name, fates[name]) for name in names if fates[name])
     return IndexPage(__version__, counts, table, page_context(out_dir, (), ""))
+
+
+def _split_titles(titles: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return what all titles of models have in common, and what is left of each.
+
+    >>> _split_titles(["task-rest run-1 atlas-AAL", "task-rest run-2 atlas-AAL"])
+    ('task-rest atlas-AAL', ('run-1', 'run-2'))
+    """
+    words = [title.split() for title in titles]
+    shared = [word for word in (words[0] if words else []) if all(word in row for row in words)]
+    return " ".join(shared), tuple(
+        " ".join(word for word in row if word not in shared) for row in words
+    )
+
+
+def _describe_grade(row: QualityRow) -> str:
+    """Return the grade of the connections as a letter and in words."""
+    grade = row.get("grade_connections")
+    return f"{grade_letter(grade)}: {grade}" if isinstance(grade, str) else "n/a"
 
 
 def _format_cell(value: str | float | None) -> str:

@@ -17,6 +17,7 @@ from npi_bids.assessment.grades import (
     STRENGTHS,
     describe_grades,
     explain_undirected,
+    grade_letter,
 )
 from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
@@ -432,7 +433,7 @@ def _summary_box(model: Model, runs: Runs) -> tuple[Row, ...]:
         Row("denoising", sidecars[0].denoising),
         Row("kind of fit", model.kind),
         Row("data", grades.data),
-        Row("connections", grades.connections),
+        Row("connections", f"{grade_letter(grades.connections)}: {grades.connections}"),
         Row("direction", grades.direction),
     )
 

@@ -68,7 +68,8 @@ class Page:
 
         self.driver.get(f"{path.as_uri()}{fragment}")
         WebDriverWait(self.driver, 20).until(lambda driver: driver.execute_script(
-            "return document.querySelector('.matrix:not([data-drawn])') === null"
+            "return document.querySelector("
+            "  '.matrix:not([data-drawn]), .cortex:not([data-drawn])') === null"
             " || !document.documentElement.classList.contains('script')"
         ))  # fmt: skip
         return self

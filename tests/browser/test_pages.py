@@ -10,7 +10,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from npi_bids.io.tables import read_matrix
+from npi_bids.reports.components import IndexPage, SortedTable
 from npi_bids.reports.packed_matrices import unpack
+from npi_bids.reports.page import index_page
 
 PAGES = ("sub-01.html", "sub-04.html", "sub-05.html", "group.html", "index.html")
 pytestmark = pytest.mark.browser
@@ -79,33 +81,220 @@ def test_numbers_on_the_page_are_those_of_the_tables(page, site):
     for name, kind in (("EC", "npi"), ("FC", "pearsoncorrelation")):
         found = read_matrix(next(site.glob(f"sub-01/func/*_meas-{kind}_*relmat.tsv")))
         assert list(found.labels) == labels
-        np.testing.assert_allclose(layers[name], found.matrix, atol=2e-4)
+        np.testing.assert_allclose(layers[name], found.matrix, rtol=5.1e-3)  # three digits
     page.open(site / "group.html")
     _, layers = embedded(page)
     mean = read_matrix(next(site.glob("tpl-*/func/*meas-npi_*Groupmean_relmat.tsv"))).matrix
-    np.testing.assert_allclose(layers["mean EC"], mean, atol=2e-4)
+    np.testing.assert_allclose(layers["mean EC"], mean, rtol=5.1e-3)
 
 
 def said(page):
     return page.one(".matrix .readout").text
 
 
+def point_at(page, source, target, n=5):
+    """Move the pointer to a cell of the first matrix, and return the canvas and the offsets."""
+    canvas = page.one(".matrix canvas")
+    page.run("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    size = canvas.size["width"]
+    left = float(canvas.get_attribute("data-left")) * size
+    step = (size - left) / n
+    x, y = left + (target + 0.5) * step - size / 2, left + (source + 0.5) * step - size / 2
+    ActionChains(page.driver).move_to_element_with_offset(canvas, x, y).perform()
+    return canvas, x, y
+
+
 def test_pointing_at_a_cell_tells_source_target_value_and_interval(page, site):
     page.open(site / "sub-01.html")
     ec = read_matrix(next(site.glob("sub-01/func/*_meas-npi_*relmat.tsv"))).matrix
     lower = read_matrix(next(site.glob("sub-01/func/*_meas-npilower_*relmat.tsv"))).matrix
-    canvas = page.one(".matrix canvas")
-    page.run("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    size, left = canvas.size["width"], 0.16 * canvas.size["width"]
-    step = (size - left) / 5
-    # Row A (source), column B (target): A drives B, and not the other way round.
-    x, y = left + 1.5 * step - size / 2, left + 0.5 * step - size / 2
-    ActionChains(page.driver).move_to_element_with_offset(canvas, x, y).perform()
+    point_at(page, 0, 1)  # A drives B, and not the other way round
     words = said(page)
     assert words.startswith("A → B: ")
     assert float(re.search(r"A → B: (\S+);", words)[1]) == pytest.approx(ec[0, 1], rel=0.01)
     assert float(re.search(r"interval (\S+) to", words)[1]) == pytest.approx(lower[0, 1], rel=0.01)
-    assert float(re.search(r"reverse (\S+)", words)[1]) == pytest.approx(ec[1, 0], abs=2e-4)
+    assert float(re.search(r"reverse (\S+)", words)[1]) == pytest.approx(ec[1, 0], rel=0.01)
+
+
+def inside_the_window(page, selector):
+    return page.run(
+        "const box = document.querySelector(arguments[0]).getBoundingClientRect();"
+        "return box.width > 0 && box.left >= 0 && box.top >= 0 && box.right <= innerWidth"
+        " && box.bottom <= innerHeight;", selector
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (0, 4), (4, 0), (4, 4)])
+@pytest.mark.parametrize("width", [420, 1400])
+def test_the_tooltip_is_at_the_pointer_and_inside_the_window(page, site, cell, width):
+    page.driver.set_window_size(width, 800)
+    page.open(site / "sub-01.html")
+    point_at(page, *cell)
+    assert inside_the_window(page, ".matrix .tooltip")
+    lines = page.one(".matrix .tooltip").text.splitlines()
+    assert lines[0].startswith(f"{'ABCDE'[cell[0]]} → {'ABCDE'[cell[1]]}: ")
+    assert lines[1] == f"{'one' if cell[0] == 0 else 'two'} → {'one' if cell[1] == 0 else 'two'}"
+
+
+def test_a_click_pins_a_cell_until_the_next(page, site):
+    page.open(site / "sub-01.html")
+    canvas, x, y = point_at(page, 0, 1)
+    ActionChains(page.driver).click().move_to_element_with_offset(canvas, x, -y).perform()
+    assert said(page).startswith("A → B")
+    assert said(page).endswith("(pinned)")
+    ActionChains(page.driver).move_to_element_with_offset(canvas, x, y).click().perform()
+    ActionChains(page.driver).move_to_element_with_offset(canvas, -x, y).perform()
+    assert not said(page).startswith("A → B")
+
+
+def downloaded(page, kind):
+    """Return what a button saves, without a file."""
+    return page.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1], click = HTMLAnchorElement.prototype.click;"
+        "HTMLAnchorElement.prototype.click = async function () {"
+        "  HTMLAnchorElement.prototype.click = click;"
+        "  done([this.download, await (await fetch(this.href)).text()]); };"
+        "document.querySelector(arguments[0]).click();", kind
+    )  # fmt: skip
+
+
+def test_the_matrix_can_be_saved_as_it_is_shown(page, site):
+    page.open(site / "sub-01.html")
+    ec = read_matrix(next(site.glob("sub-01/func/*_meas-npi_*relmat.tsv")))
+    name, text = downloaded(page, '[data-download="csv"]')
+    assert name.endswith("EC.csv")
+    rows = [line.split(",") for line in text.splitlines()]
+    assert rows[0] == ["source", *ec.labels]
+    assert float(rows[1][2]) == pytest.approx(ec.matrix[0, 1], rel=0.01)
+    assert float(rows[2][1]) == pytest.approx(ec.matrix[1, 0], rel=0.01)
+    assert rows[5][1] == "n/a"  # E is not covered
+    name, text = downloaded(page, '[data-download="svg"]')
+    assert name.endswith("EC.svg")
+    assert {">A</text>", ">source</text>", ">target</text>"} <= set(
+        re.findall(r">[^<]+</text>", text)
+    )
+
+
+def test_the_scale_says_where_colours_end(page, site):
+    page.open(site / "sub-01.html")
+    words = page.one(".matrix .clipped").text
+    assert re.match(r"Colours end at ±\S+; (1 of 12 entries lie|no entry lies) beyond", words)
+
+
+def test_a_rating_is_kept_and_exported_for_the_exclude_file(page, site):
+    page.open(site / "sub-01.html")
+    page.run("localStorage.clear()")
+    page.one('.rating input[value="exclude"]').click()
+    page.one("#rating-reason").send_keys("spikes\tat the end")
+    page.open(site / "sub-02.html")
+    page.one('.rating input[value="doubtful"]').click()
+    page.open(site / "sub-01.html")
+    assert page.one('.rating input[value="exclude"]').is_selected()
+    name, text = downloaded(page, '[data-export="tsv"]')
+    assert name == "ratings.tsv"
+    assert text == (
+        "participant_id\trating\treason\nsub-01\texclude\tspikes at the end\n"
+        "sub-02\tdoubtful\tn/a\n"
+    )
+    page.run("localStorage.clear()")
+
+
+@pytest.mark.parametrize("name", ["index.html", "group.html"])
+@pytest.mark.parametrize("width", [420, 1400, 1920])
+def test_rows_of_tables_are_one_line_high(page, site, name, width):
+    page.driver.set_window_size(width, 900)
+    page.open(site / name)
+    heights = page.run(
+        "return [...document.querySelectorAll('.sortable tbody tr')]"
+        ".filter((row) => row.offsetParent).map((row) => row.offsetHeight)"
+    )
+    assert heights
+    assert max(heights) <= 40
+
+
+@pytest.mark.parametrize("name", ["sub-01.html", "group.html", "index.html"])
+@pytest.mark.parametrize("width", [320, 420, 1400, 1920])
+def test_no_number_is_broken_over_lines(page, site, name, width):
+    """Every number in the text of a page stands on one line."""
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    page.open(site / name)
+    broken = page.run(r"""
+      document.querySelectorAll('details').forEach((fold) => { fold.open = true; });
+      const main = document.querySelector('main');
+      const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+      const broken = [], range = document.createRange();
+      while (walker.nextNode()) {
+        const node = walker.currentNode;
+        const parent = node.parentElement;
+        if (!parent.checkVisibility() || parent.closest('svg, pre, a, script')) continue;
+        const numbers = /(?<![\w/.-])-?\d+(\.\d+)?(e-?\d+)?(?![\w/-])/g;
+        for (const found of node.data.matchAll(numbers)) {
+          range.setStart(node, found.index);
+          range.setEnd(node, found.index + found[0].length);
+          const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+          if (tops.size > 1) broken.push(node.data.slice(0, 80));
+        }
+      }
+      return broken;
+    """)
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert broken == []
+
+
+def test_a_thousand_rows_are_laid_out_in_parts(page, site, tmp_path):
+    rows = tuple((f"sub-{n:04d}", "pass", f"{n / 7:.3f}") for n in range(1000))
+    table = SortedTable("subjects", "All", ("participant", "result", "mean FD (mm)"), rows)
+    (tmp_path / "index.html").write_text(index_page(IndexPage("0", (), table)), encoding="utf-8")
+    page.open(tmp_path / "index.html")
+    assert len(page.all("#subjects tbody tr")) == 100
+    head = page.all("#subjects thead button")[2]
+    took = page.run("const t = performance.now(); arguments[0].click(); arguments[0].click();"
+                    "return performance.now() - t", head)  # fmt: skip
+    assert column(page, "subjects", 0)[0] == "sub-0999"  # sorted over all rows
+    assert took < 2000
+    page.one("#subjects-filter").send_keys("sub-0007")
+    assert column(page, "subjects", 0) == ["sub-0007"]
+    assert page.one(".count").text == "1 of 1000"
+
+
+def test_the_cortex_tells_regions_and_shows_their_connections(page, site):
+    page.open(site / "sub-01.html")
+    if not page.all(".cortex canvas"):
+        pytest.fail("the page has no cortex")
+    assert page.one(".cortex").get_attribute("data-drawn") == "yes"
+    canvas = page.one(".cortex canvas")
+    page.run("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    place = page.run("""
+      const view = document.querySelector('.cortex').view, width = view.canvas.width;
+      const at = view.regions.indexOf(2), box = view.canvas.getBoundingClientRect();
+      const ratio = box.width / width;
+      return [(at % width + .5) * ratio - box.width / 2,
+              (Math.floor(at / width) + .5) * ratio - box.height / 2];
+    """)
+    ActionChains(page.driver).move_to_element_with_offset(canvas, *place).perform()
+    assert page.one(".cortex .tooltip strong").text.startswith("B: ")
+    assert inside_the_window(page, ".cortex .tooltip")
+    page.run("document.querySelector('.cortex').view.choose(1)")
+    assert "B" in page.one(".cortex .title").text
+    shown = page.run("return document.querySelector('.cortex').view.layer.values")
+    ec = read_matrix(next(site.glob("sub-01/func/*_meas-npi_*relmat.tsv"))).matrix
+    expected = ec[1] if "from" in page.one(".cortex .title").text else (ec[1] + ec[:, 1]) / 2
+    assert shown[0] == pytest.approx(expected[0], rel=0.02)
+    assert shown[2] == pytest.approx(expected[2], rel=0.02)
+
+
+def test_contents_lead_to_the_parts_in_their_order(page, site):
+    page.open(site / "sub-01.html")
+    links = [link.get_attribute("href").partition("#")[2] for link in page.all(".contents a")]
+    places = page.run("return arguments[0].map((id) => document.getElementById(id)"
+                      ".getBoundingClientRect().top)", links)  # fmt: skip
+    assert places == sorted(places)
+    assert [name.removeprefix("model-1-") for name in links][:5] == [
+        "summary", "conclusions", "connectivity", "brain", "data",
+    ]  # fmt: skip
 
 
 def test_the_keyboard_goes_through_the_cells(page, site):
@@ -132,7 +321,7 @@ def test_layers_show_what_they_say(page, site):
     canvas.send_keys(Keys.ARROW_RIGHT)
     ec = read_matrix(next(site.glob("sub-01/func/*_meas-npi_*relmat.tsv"))).matrix
     shown = float(said(page).split(": ")[1])
-    assert shown == pytest.approx((ec[0, 1] - ec[1, 0]) / 2, rel=0.01)
+    assert shown == pytest.approx((ec[0, 1] - ec[1, 0]) / 2, rel=0.02)
     page.all(".matrix .layers button")[3].click()
     assert page.all(".matrix .layers button")[3].get_attribute("aria-pressed") == "true"
 
@@ -141,7 +330,7 @@ def test_pixels_have_rows_for_sources(page, site):
     """The strongest connection, A to B, is red in the first row and second column."""
     page.open(site / "sub-01.html")
     pixel = """
-      const canvas = document.querySelector('.matrix canvas'), left = Math.round(0.16 * 1000);
+      const canvas = document.querySelector('.matrix canvas'), left = 1000 * canvas.dataset.left;
       const step = (1000 - left) / 5;
       const at = canvas.getContext('2d').getImageData(left + (arguments[1] + .5) * step,
                                                       left + (arguments[0] + .5) * step, 1, 1);
@@ -172,7 +361,7 @@ def test_tables_sort_and_filter(page, site):
     shown = [float(x) for x in column(page, "subjects", place) if x != "n/a"]
     assert shown == sorted(shown, reverse=True)
     assert button.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
-    page.one("#subjects-filter").send_keys("failed")
+    page.one("#subjects-filter").send_keys("crashed")
     assert column(page, "subjects", 0) == ["sub-04"]
     assert page.one(".count").text == "1 of 5"
 
@@ -194,7 +383,7 @@ def test_verdict_comes_first_in_words_and_agrees_with_the_sidecar(page, site):
     page.open(site / "sub-01.html")
     word = page.one(".verdict .word")
     assert quality.loc["sub-01", "verdict"] in word.text.lower()
-    assert word.location["y"] < 300
+    assert word.location["y"] < 650  # the summary box comes before it
     figures = [row.text for row in page.all("table.key tbody tr")]
     assert len(figures) == 12
     grades = [term.text for term in page.all("dl.grades dt")]

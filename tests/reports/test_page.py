@@ -72,7 +72,7 @@ def test_long_reasons_are_folded_so_that_rows_stay_low():
     table = SortedTable("s", "All", ("participant", "reasons"), (("sub-02", reason),))
     text = index_page(IndexPage("0", (), table))
     check(text)
-    assert f'<details class="long"><summary>{reason[:60]}…</summary>{reason}</details>' in text
+    assert f'<details class="long"><summary>{reason[:48]}…</summary>{reason}</details>' in text
 
 
 def test_a_name_cannot_end_the_data_of_a_page():
