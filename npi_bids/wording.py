@@ -19,6 +19,16 @@ def count_noun(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def spell_number(number: int) -> str:
+    """Write a number up to ten in words, and larger ones in digits.
+
+    >>> spell_number(3), spell_number(12)
+    ('three', '12')
+    """
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[number] if 0 <= number < len(words) else str(number)
+
+
 def join_items(items: Iterable[object], most: int | None = None) -> str:
     """Join items by commas; where there are more than ``most``, the others become an ellipsis.
 

@@ -276,8 +276,8 @@ def describe_grades(grades: Grades) -> tuple[tuple[str, str, str], ...]:
 def grade_letter(connections: str) -> str:
     """Return the letter of a grade of connections, A to D; a dash where it is not rated.
 
-    >>> grade_letter(SINGLE), grade_letter(NOTHING), grade_letter(NOT_RATED)
-    ('A', 'D', '–')
+    >>> grade_letter(SINGLE), grade_letter(NOTHING)
+    ('A', 'D')
     """
     return dict(zip((SINGLE, STRENGTHS, AVERAGES, NOTHING), "ABCD", strict=True)).get(
         connections, "\u2013"

@@ -208,9 +208,10 @@ def _draw_subcortex(
 ) -> list[Figure]:
     """Return slices with the regions that are not on the cortex, if there are any."""
     volume = find_volume(regions)
-    if volume is None or vertices is None:
+    if volume is None:
         return []
-    absent = ~np.isin(np.arange(1, len(regions.labels) + 1), vertices)
+    placed = np.zeros(0, dtype=int) if vertices is None else vertices
+    absent = ~np.isin(np.arange(1, len(regions.labels) + 1), placed)
     if not absent.any():
         return []
     layer = layers[0]

@@ -73,7 +73,9 @@ def sample_slice(
     points[across], points[up] = np.meshgrid(columns, rows)
     inverse = np.linalg.inv(image.affine)
     voxels = np.einsum("ij,jrc->irc", inverse[:3, :3], points) + inverse[:3, 3, None, None]
-    sampled: Array = map_coordinates(_image_data(image), voxels, order=order, mode="constant", cval=0.0)
+    sampled: Array = map_coordinates(
+        _image_data(image), voxels, order=order, mode="constant", cval=0.0
+    )
     return sampled
 
 

@@ -61,10 +61,11 @@ from npi_bids.reports.components import (
     number,
 )
 from npi_bids.reports.connections import LISTED, UNDIRECTED, Reading, tabulate_strongest
+from npi_bids.reports.contrasts import name_columns, name_contrast
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.group_verdict import present_verdict, read_mean, summarise_mean
 from npi_bids.reports.index import page_context, read_methods
-from npi_bids.reports.methods import QualityRow, quality_rows
+from npi_bids.reports.methods import QualityRow, quality_rows, split_titles
 from npi_bids.reports.network_blocks import tabulate_networks
 from npi_bids.reports.page import group_page
 from npi_bids.reports.parameters import tabulate_group_parameters
@@ -135,7 +136,11 @@ def cohort_section(out_dir: Path, mean: Path, group_number: int) -> GroupSection
         _group_tables(mean, ec, regions, matrices, group_number, reading),
         tuple(
             _test_section(
-                path, regions, f"test-{group_number}-{number_}", directed=reading.directed
+                path,
+                regions,
+                f"test-{group_number}-{number_}",
+                out_dir,
+                directed=reading.directed,
             )
             for number_, path in enumerate(find_tests(out_dir, mean), start=1)
         ),
@@ -227,14 +232,16 @@ def _group_tables(
     headings = ("grouping", "source", "target", "mean", "lower", "upper", "t", "p", "q")
     pairs = _read_long_table(mean, "networks")
     if pairs is not None:
-        tables.append(SortedTable(f"networks-{group_number}", f"Pairs of networks{undirected}",
-                                  headings, table_cells(pairs, headings)))  # fmt: skip
+        title = f"Pairs of networks{undirected}"
+        tables.append(SortedTable(f"networks-{group_number}", title, name_columns(headings),
+                                  table_cells(pairs, headings)))  # fmt: skip
     headings = ("region", "figure", "mean", "lower", "upper", "t", "q")
     of_regions = _read_long_table(mean, "regions")
     if of_regions is not None:
         selected = of_regions[of_regions["figure"].isin(("net_flow", "hierarchy", "asymmetry"))]
+        selected = selected.assign(figure=selected["figure"].str.replace("_", " "))
         title = f"Net flow, hierarchy and asymmetry{undirected}"
-        tables.append(SortedTable(f"regions-{group_number}", title, headings,
+        tables.append(SortedTable(f"regions-{group_number}", title, name_columns(headings),
                                   table_cells(selected, headings),
                                   folded=not reading.directed))  # fmt: skip
     parameters = _read_long_table(mean, "parametertests")
@@ -312,11 +319,14 @@ def _outlier_rows(subjects: pd.DataFrame | None) -> tuple[Row, ...]:
     return (Row("outliers", join_items(names) or "none", note),)
 
 
-def _test_section(path: Path, regions: Regions, name: str, *, directed: bool) -> TestSection:
+def _test_section(
+    path: Path, regions: Regions, name: str, out_dir: Path, *, directed: bool
+) -> TestSection:
     """Return the section of one test over subjects."""
     test = ContrastSidecar.read(path.with_suffix(".json")).test
     if test.not_tested:
-        return _untested_section(path, test, regions, name)
+        return _untested_section(path, test, regions, name, out_dir)
+    what = name_contrast(test, out_dir)
     statistic = read_matrix(path)
     details = {
         CATALOGUE[output].label: read_matrix(file).matrix
@@ -324,7 +334,7 @@ def _test_section(path: Path, regions: Regions, name: str, *, directed: bool) ->
         if CATALOGUE[output].role and (file := sibling(path, STATISTIC, output)).is_file()
     }
     signed = test.statistic == "t"
-    layers = [Layer(test.statistic, f"{test.statistic} of {test.title}", statistic.matrix,
+    layers = [Layer(test.statistic, f"{test.statistic} of {what}", statistic.matrix,
                     signed=signed)]  # fmt: skip
     for label in _CORRECTED:
         if label in details:
@@ -334,7 +344,7 @@ def _test_section(path: Path, regions: Regions, name: str, *, directed: bool) ->
                                 below=(label, ALPHA)))  # fmt: skip
     survives = _any_corrected(details)
     return TestSection(
-        f"Test: {test.title}",
+        f"Test: {what}",
         _test_rows(test, details),
         MatrixView(name, statistic.labels, regions.network, layers, details),
         _test_tables(path, statistic, details, regions, name, directed=directed),
@@ -386,27 +396,27 @@ def _test_tables(
         if len(components) > _MOST_ROWS:  # all of them are in the table of the dataset
             title += f", the first {_MOST_ROWS} of {len(components)} edges"
         cells = table_cells(components.head(_MOST_ROWS), headings)
-        tables.append(SortedTable(f"{name}-components", title, headings, cells,
+        tables.append(SortedTable(f"{name}-components", title, name_columns(headings), cells,
                                   folded=not significant))  # fmt: skip
     networks = _read_long_table(path, "networks", STATISTIC)
     if networks is not None:
         headings = tuple(c for c in ("grouping", "source", "target", "effect", "statistic", "p",
                                   "p_fwe") if c in networks)  # fmt: skip
-        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", headings,
+        tables.append(SortedTable(f"{name}-networks", "Pairs of networks", name_columns(headings),
                                   table_cells(networks, headings)))  # fmt: skip
     return tuple(tables)
 
 
 def _untested_section(
-    path: Path, test: ContrastFields, regions: Regions, name: str
+    path: Path, test: ContrastFields, regions: Regions, name: str, out_dir: Path
 ) -> TestSection:
     """Return the section of a contrast that was not tested: effects without p values."""
     effects = sibling(path, STATISTIC, "modeleffect")
     matrix = read_matrix(effects if effects.is_file() else path)
-    layer = Layer("effect", f"effect of {test.title}", matrix.matrix)
+    layer = Layer("effect", f"estimate of {name_contrast(test, out_dir)}", matrix.matrix)
     columns, cells = edge_rows(matrix, {}, regions.network, LISTED)
     return TestSection(
-        f"Contrast: {test.title}",
+        f"Contrast: {name_contrast(test, out_dir)}",
         _test_rows(test, {}),
         MatrixView(name, matrix.labels, regions.network, [layer], {}),
         (SortedTable(f"{name}-edges", "The largest effects (not tested)", columns, cells),),
@@ -463,6 +473,8 @@ def write_group_report(out_dir: Path) -> Path:
     models = list(find_models(out_dir))
     rows = quality_rows(out_dir, models)
     left_out = _exclusion_reasons(out_dir)
+    common, own = split_titles([str(row["model"]) for row in rows])
+    rows = [{**row, "model": title} for row, title in zip(rows, own, strict=True)]
     members = tuple(
         _member_cells(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
         for status, row in zip(find_statuses(out_dir), rows, strict=True)
@@ -471,7 +483,14 @@ def write_group_report(out_dir: Path) -> Path:
     page = GroupPage(
         __version__,
         sections,
-        SortedTable("members", "Participants", _COLUMNS, members, links),
+        SortedTable(
+            "members",
+            "Participants",
+            _COLUMNS,
+            members,
+            links,
+            caption=f"All maps: {common}" if common else "",
+        ),
         _quality_strips(rows, asdict(models[0].fit.verdict_thresholds) if models else {}),
         read_methods(out_dir),
         page_context(out_dir, (), ""),
@@ -500,7 +519,7 @@ def _member_cells(row: QualityRow, *, inside: bool, left_out: str) -> tuple[str,
     reason = row["reason"] if isinstance(row["reason"], str) else left_out
     return (
         str(row["participant_id"]),
-        str(row["model"]),
+        str(row["model"]) or "the only one",
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
         *(number(cast("float | None", row.get(key))) for key in _FIGURES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -31,12 +32,13 @@ from npi_bids.parcellation.atlas_table import find_entry
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.citations import read_references, render_html, render_latex
 from npi_bids.reports.components import IndexPage, SortedTable, number
+from npi_bids.reports.contrasts import name_contrast
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
 from npi_bids.reports.parameters import INSIDE, read_position
 from npi_bids.surrogates.families import WHOLE_BRAIN, families
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
-from npi_bids.wording import count_noun
+from npi_bids.wording import count_noun, spell_number
 
 _SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the quality table.
@@ -45,6 +47,11 @@ _INDEX_COLUMNS = {
     "split-half r": "r_split", "mean FD (mm)": "mean_fd", "minutes": "minutes_kept",
     "regions": "regions_in_model",
 }  # fmt: skip
+
+_VERDICTS = {"pass": "passed", "caution": "passed with caution", "fail": "failed"}
+# Citations in the descriptions of denoising strategies.
+_AUTHOR = re.compile(r"([A-Z]\w+) et al\. (\d{4})")
+_AUTHORS = re.compile(rf"\(((?:{_AUTHOR.pattern}(?:; )?)+)\)")
 
 # A row of the table of quality metrics, by column.
 QualityRow = dict[str, str | float | None]
@@ -107,7 +114,7 @@ def quality_rows(out_dir: Path, models: Iterable[Model]) -> list[QualityRow]:
 
 def _build_index(out_dir: Path, rows: Sequence[QualityRow]) -> IndexPage:
     """Return the list of all subjects, with the reasons why some have no map."""
-    common, own = _split_titles([str(row["model"]) for row in rows])
+    common, own = split_titles([str(row["model"]) for row in rows])
     has_models = any(own)
     cells = tuple(
         (
@@ -135,10 +142,10 @@ def _build_index(out_dir: Path, rows: Sequence[QualityRow]) -> IndexPage:
     return IndexPage(__version__, counts, table, page_context(out_dir, (), ""))
 
 
-def _split_titles(titles: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def split_titles(titles: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """Return what all titles of models have in common, and what is left of each.
 
-    >>> _split_titles(["task-rest run-1 atlas-AAL", "task-rest run-2 atlas-AAL"])
+    >>> split_titles(["task-rest run-1 atlas-AAL", "task-rest run-2 atlas-AAL"])
     ('task-rest atlas-AAL', ('run-1', 'run-2'))
     """
     words = [title.split() for title in titles]
@@ -184,6 +191,7 @@ def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]
     group = GroupSidecar.read(means[0].with_suffix(".json")).group if means else None
     n_runs = {len(model.sidecar.links.sources) for model in models}
     training = first.training
+    tests = [ContrastSidecar.read(path.with_suffix(".json")).test for path in find_tests(out_dir)]
     return {
         "version": __version__,
         "versions": first.software_versions,
@@ -217,8 +225,8 @@ def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]
         "strength": f"{first.perturbation.strength:g}",
         "seed": first.seed,
         "group": group,
-        "tests": [ContrastSidecar.read(path.with_suffix(".json")).test
-                  for path in find_tests(out_dir)],
+        "tests": tests,
+        "names": [name_contrast(test, out_dir) for test in tests],
         "pretrained": first.pretrained,
         **_posterior_fields(models),
         "damage": {"share": SHARE, "robust_sd": ROBUST_SD, "change": CHANGE},
@@ -262,15 +270,16 @@ def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
     }
     return {
         "uncertainty": errors.get(uncertain.method, ""),
-        "verdicts": _format_counts(model.fit.verdict for model in models),
-        "directed": f"{sum(m.fit.direction_supported for m in models)} of "
-        f"{count_noun(len(models), 'map')}",
+        "verdicts": _describe_verdicts([model.fit.verdict for model in models]),
+        "directed": _describe_share(
+            sum(model.fit.direction_supported for model in models), len(models)
+        ),
     }
 
 
 def _describe_pooling(n_runs: set[int]) -> str:
-    numbers = " or ".join(map(str, sorted(n_runs)))
-    return f", pooling {numbers} runs" if max(n_runs) > 1 else ", one run each"
+    numbers = " or ".join(map(spell_number, sorted(n_runs)))
+    return f", pooling {numbers} runs" if max(n_runs) > 1 else " from a single run"
 
 
 def _describe_uncovered(counts: Sequence[int]) -> str:
@@ -284,7 +293,7 @@ def _denoise_fields(runs: Sequence[RunSidecar]) -> dict[str, object]:
     retained = sum(run.samples_kept for run in runs) / sum(run.number_of_samples for run in runs)
     return {
         "strategy": first.denoising,
-        "description": first.denoising_description,
+        "description": _cite_authors(first.denoising_description),
         "regressors": _format_range(len(run.regressors) for run in runs),
         "high_pass": first.high_pass,
         "low_pass": first.low_pass,
@@ -306,10 +315,56 @@ def _describe_atlas(model: Model, out_dir: Path) -> str:
     return " ".join(parts) + cited + describe_template(out_dir, parts[0])
 
 
-def _format_counts(values: Iterable[str]) -> str:
-    """Write how often each value occurs: ``2 pass, 1 fail``."""
-    counts = Counter(values)
-    return ", ".join(f"{number_} {value}" for value, number_ in counts.most_common())
+def _describe_verdicts(verdicts: Sequence[str]) -> str:
+    """State how many maps passed, for the end of a sentence.
+
+    >>> _describe_verdicts(["pass"]), _describe_verdicts(["fail", "pass", "pass"])
+    ('it passed', 'two maps passed and one failed')
+    >>> _describe_verdicts(["caution", "caution"])
+    'both maps passed with caution'
+    """
+    counts = Counter(verdicts)
+    parts = [(counts[verdict], text) for verdict, text in _VERDICTS.items() if counts[verdict]]
+    if len(verdicts) == 1:
+        return f"it {parts[0][1]}"
+    if len(parts) == 1:
+        all_maps = "both maps" if len(verdicts) == 2 else f"all {spell_number(len(verdicts))} maps"
+        return f"{all_maps} {parts[0][1]}"
+    texts = [f"{spell_number(number_)} {text}" for number_, text in parts]
+    first = parts[0][0]
+    texts[0] = f"{spell_number(first)} {'map' if first == 1 else 'maps'} {parts[0][1]}"
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _describe_share(number_: int, n_maps: int) -> str:
+    """State in how many maps direction was supported.
+
+    >>> _describe_share(1, 1), _describe_share(0, 1)
+    ('supported', 'not supported')
+    >>> _describe_share(0, 3), _describe_share(3, 3)
+    ('supported in none of the three maps', 'supported in all three maps')
+    """
+    if n_maps == 1:
+        return "supported" if number_ else "not supported"
+    of_all = f"of the {spell_number(n_maps)} maps"
+    if number_ == n_maps:
+        return "supported in " + (
+            "both maps" if n_maps == 2 else f"all {spell_number(n_maps)} maps"
+        )
+    return f"supported in {spell_number(number_) if number_ else 'none'} {of_all}"
+
+
+def _cite_authors(description: str) -> str:
+    """Replace authors and years in parentheses by the keys of their references.
+
+    >>> _cite_authors("cosine high-pass (Fox et al. 2005; Friston et al. 1996)")
+    'cosine high-pass [@fox2005; @friston1996]'
+    """
+    return _AUTHORS.sub(
+        lambda match: "[" + "; ".join(
+            f"@{name.lower()}{year}" for name, year in _AUTHOR.findall(match[1])
+        ) + "]", description,
+    )  # fmt: skip
 
 
 def _join_unique(values: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.reports.components import GroupPage, IndexPage, SubjectPage
-from npi_bids.wording import count_noun
+from npi_bids.wording import count_noun, spell_number
 
 # In this order: the last one starts the others.
 _SCRIPTS = ("matrix.js", "cortex.js", "tables.js", "page.js")
@@ -41,7 +41,11 @@ def render(template: str, page: object) -> str:
 
 def methods_text(fields: Mapping[str, object]) -> str:
     """Return the methods text in Markdown, with its numbers from ``fields``."""
-    text = _environment().get_template("methods.md.j2").render(**fields, count=count_noun)
+    text = (
+        _environment()
+        .get_template("methods.md.j2")
+        .render(**fields, count=count_noun, spell=spell_number)
+    )
     # One line per paragraph: the template breaks lines for its own readers.
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     return "\n\n".join(part for part in paragraphs if part) + "\n"

@@ -66,6 +66,7 @@ class Page:
     def open(self, path, fragment=""):
         from selenium.webdriver.support.ui import WebDriverWait
 
+        self.driver.get_log("browser")  # what an earlier page said
         self.driver.get(f"{path.as_uri()}{fragment}")
         WebDriverWait(self.driver, 20).until(lambda driver: driver.execute_script(
             "return document.querySelector("
