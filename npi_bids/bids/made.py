@@ -105,7 +105,7 @@ def page_files(out_dir: Path, subject: str) -> list[Path]:
 def text_files(out_dir: Path) -> list[Path]:
     """Return the texts and the index of a dataset."""
     formats = [Path(CITATIONS).with_suffix(f".{end}") for end in ("bib", "html", "tex")]
-    names = (QUALITY_TABLE, CITATIONS, *formats, "index.html")
+    names = (QUALITY_TABLE, CITATIONS, *map(str, formats), "index.html")
     return [path for name in names if (path := out_dir / name).is_file()]
 
 

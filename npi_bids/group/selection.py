@@ -17,6 +17,7 @@ from npi_bids.wording import join_items
 
 _logger = logging.getLogger(__name__)
 VERDICTS = ("fail", "caution", "pass")  # from worst to best
+_RATINGS, _EXCLUDE = ["participant_id", "rating"], "exclude"  # of the table that pages export
 _NO_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -110,7 +111,9 @@ def read_exclusions(path: Path) -> dict[str, str]:
 
     The file holds one label per line (with or without ``sub-``), and a reason after a tab where
     there is one; surrounding blanks are ignored. A first line that begins with
-    ``participant_id``, empty lines and lines that begin with ``#`` are skipped.
+    ``participant_id``, empty lines and lines that begin with ``#`` are skipped. Where that first
+    line names a second column ``rating``, as in the table of ratings that pages export, only
+    subjects rated ``exclude`` are excluded.
 
     Raises
     ------
@@ -122,11 +125,17 @@ def read_exclusions(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--exclude-file <{path}> cannot be read: {error}.") from error
     excluded = {}
+    rated = bool(lines) and [part.strip() for part in lines[0].split("\t")][:2] == _RATINGS
     for number, line in enumerate(lines, start=1):
         label, _, reason = (part.strip() for part in line.strip().partition("\t"))
         header = number == 1 and label.startswith("participant_id")
         if not label or label.startswith("#") or header:
             continue
+        if rated:
+            rating, _, reason = (part.strip() for part in reason.partition("\t"))
+            if rating != _EXCLUDE:
+                continue
+            reason = f"rated {_EXCLUDE}" + (f": {reason}" if reason not in ("", "n/a") else "")
         label = label.removeprefix("sub-")
         if _NO_LABEL.search(label) or not label:
             raise SettingsError(

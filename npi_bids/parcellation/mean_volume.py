@@ -79,7 +79,7 @@ class MeanOfVolumes:
 
 def write_mean(mean: MeanVolume, path: Path) -> None:
     """Write a mean volume as ``.nii.gz``, with the same bytes each time."""
-    image = nib.Nifti1Image(mean.data, mean.affine)  # type: ignore[attr-defined]
+    image = nib.Nifti1Image(mean.data, mean.affine)
     image.header.set_xyzt_units("mm")
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(image.to_bytes(), mtime=0))

@@ -139,7 +139,7 @@ def project_volume(atlas: Path, values: tuple[int, ...]) -> Numbers:
     """
     from scipy.spatial import cKDTree
 
-    image: Any = nib.load(atlas)  # type: ignore[attr-defined]
+    image: Any = nib.load(atlas)
     data = np.rint(np.asarray(image.dataobj)).astype(np.int64)
     number = np.zeros(max(int(data.max()), max(values)) + 1, dtype=np.int64)
     number[list(values)] = np.arange(1, len(values) + 1)

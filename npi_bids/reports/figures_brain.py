@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import FancyArrowPatch
 
 from npi_bids.plotting import SIGNED_COLOURS, UNSIGNED_COLOURS
-from npi_bids.records import Array
+from npi_bids.records import Array, Mask
 from npi_bids.reports.cortex import SIDES, read_mesh
 from npi_bids.reports.figures_signals import GREY, svg_text
 
@@ -50,7 +50,7 @@ def draw_on_brain(values: Array, centres: Array, *, signed: bool = True) -> str:
         _draw_outline(axes, view)
         shown = finite & _is_shown(centres, view)
         points = _project(centres[shown], view)
-        axes.scatter(*points.T, c=values[shown], cmap=colours, norm=norm, s=34,
+        axes.scatter(points[:, 0], points[:, 1], c=values[shown], cmap=colours, norm=norm, s=34,
                      edgecolors="#1a202c", linewidths=0.4, zorder=3)  # fmt: skip
     scale = mpl.cm.ScalarMappable(norm, colours)
     canvas.colorbar(scale, cax=canvas.add_axes((0.93, 0.15, 0.012, 0.7)))
@@ -75,7 +75,7 @@ def draw_named_connections(
     """
     sources, targets = np.nonzero(entries if directed else np.triu(entries, 1))
     limit = float(np.max(np.abs(entries), initial=0.0)) or 1.0
-    canvas = Canvas(figsize=(7.6, 5.4))
+    canvas = Canvas(figsize=(7.6, 4.6))
     axes = canvas.add_axes((0.0, 0.0, 1.0, 1.0))
     _draw_outline(axes, "above")
     points = _project(centres, "above")
@@ -93,11 +93,11 @@ def draw_named_connections(
                 linewidth=_NARROWEST + (_WIDEST - _NARROWEST) * share, shrinkA=4, shrinkB=4,
                 color=colours(0.9 if value > 0 else 0.1), alpha=0.85, zorder=2,
             ))  # fmt: skip
-    axes.scatter(*points[placed].T, s=26, color="#1a202c", zorder=3)
+    axes.scatter(points[placed, 0], points[placed, 1], s=26, color="#1a202c", zorder=3)
     for is_left in (True, False):
         side = placed[(points[placed, 0] < 0) == is_left]
         _write_names(axes, points[side], [labels[region] for region in side], is_left=is_left)
-    axes.set(xlim=(-190, 190), ylim=(-125, 90))
+    axes.set(xlim=(-165, 165), ylim=(-114, 82))
     return svg_text(canvas)
 
 
@@ -114,7 +114,7 @@ def _write_names(axes: Axes, points: Array, names: Sequence[str], *, is_left: bo
     for row, height in zip(order.tolist(), placed.tolist(), strict=True):
         axes.plot([points[row, 0], edge], [points[row, 1], height], color=GREY, linewidth=0.5,
                   zorder=1)  # fmt: skip
-        axes.text(edge + (-2 if is_left else 2), height, names[row], fontsize=8, va="center",
+        axes.text(edge + (-2 if is_left else 2), height, names[row], fontsize=8.5, va="center",
                   ha="right" if is_left else "left")  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _project(points: Array, view: str) -> Array:
     return np.column_stack([sign * points[:, across], points[:, up]])
 
 
-def _is_shown(centres: Array, view: str) -> Array:
+def _is_shown(centres: Array, view: str) -> Mask:
     if view == "above":
         return np.ones(len(centres), dtype=bool)
     return np.asarray(centres[:, 0] <= _MIDLINE if view == "left" else centres[:, 0] >= -_MIDLINE)

@@ -37,7 +37,7 @@ def read_template() -> Any:
     package = importlib.util.find_spec("nilearn")
     folder = Path(next(iter(package.submodule_search_locations or []))) if package else Path()
     name = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    return nib.load(folder / name)  # type: ignore[attr-defined]
+    return nib.load(folder / name)
 
 
 def sample_slice(
@@ -96,11 +96,12 @@ def draw_slices(atlas: Path, values: NDArray[np.int64], numbers: Array) -> str:
     numbers
         Their numbers; NaN is grey.
     """
-    image: Any = nib.load(atlas)  # type: ignore[attr-defined]
+    image: Any = nib.load(atlas)
     data = np.rint(_image_data(image)).astype(np.int64)
     chosen = np.argwhere(np.isin(data, values))
     heights = chosen @ image.affine[2, :3] + image.affine[2, 3]
-    places = np.linspace(*np.percentile(heights, [4, 96]), _SLICES)
+    low, high = np.percentile(heights, [4, 96])
+    places = np.linspace(float(low), float(high), _SLICES)
     index = np.full(max(int(data.max()), int(values.max())) + 1, -1, dtype=np.int64)
     index[values] = np.arange(len(values))
     template = read_template()
@@ -139,8 +140,8 @@ def draw_registration(
     covered
         Whether each of them is covered; outlines of the others are orange.
     """
-    bold: Any = nib.load(mean)  # type: ignore[attr-defined]
-    labels: Any = nib.load(atlas)  # type: ignore[attr-defined]
+    bold: Any = nib.load(mean)
+    labels: Any = nib.load(atlas)
     data = np.rint(_image_data(labels)).astype(np.int64)
     index = np.zeros(max(int(data.max()), int(values.max())) + 1, dtype=np.int64)
     index[values] = np.arange(1, len(values) + 1)

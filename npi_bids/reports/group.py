@@ -474,9 +474,15 @@ def write_group_report(out_dir: Path) -> Path:
     rows = quality_rows(out_dir, models)
     left_out = _exclusion_reasons(out_dir)
     common, own = split_titles([str(row["model"]) for row in rows])
+    columns = tuple(name for name in _COLUMNS if name != "model" or any(own))
     rows = [{**row, "model": title} for row, title in zip(rows, own, strict=True)]
     members = tuple(
-        _member_cells(row, inside=status.name in included, left_out=left_out.get(status.name, ""))
+        _member_cells(
+            row,
+            inside=status.name in included,
+            left_out=left_out.get(status.name, ""),
+            has_models=any(own),
+        )
         for status, row in zip(find_statuses(out_dir), rows, strict=True)
     )
     links = tuple(f"{row['participant_id']}.html" for row in rows)
@@ -515,11 +521,13 @@ def _exclusion_reasons(out_dir: Path) -> dict[str, str]:
     return dict(zip(table["model"], table["reason"].astype(str), strict=True))
 
 
-def _member_cells(row: QualityRow, *, inside: bool, left_out: str) -> tuple[str, ...]:
+def _member_cells(
+    row: QualityRow, *, inside: bool, left_out: str, has_models: bool
+) -> tuple[str, ...]:
     reason = row["reason"] if isinstance(row["reason"], str) else left_out
     return (
         str(row["participant_id"]),
-        str(row["model"]) or "the only one",
+        *((str(row["model"]),) if has_models else ()),
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
         *(number(cast("float | None", row.get(key))) for key in _FIGURES),

@@ -82,23 +82,25 @@ def tabulate_networks(
     means = network_map(ec, networks) if networks else None
     if means is None or not 2 <= len(means.labels) <= MOST_NETWORKS:
         return ()
+    limit = float(np.nanmax(np.abs(means.matrix), initial=0.0)) or 1.0
     if not directed:
         caption = "Mean of both directions, as direction is not supported; the sign is kept."
         return (_make_table("Mean EC between networks", caption, symmetric(means.matrix),
-                            means.labels),)  # fmt: skip
+                            means.labels, limit),)  # fmt: skip
     return (
         _make_table("Mean EC between networks",
                     "Mean of the connections from the network of the row to that of the column; "
-                    "the sign is kept.", means.matrix, means.labels),
+                    "the sign is kept.", means.matrix, means.labels, limit),
         _make_table("Directed part between networks",
                     "Mean EC from row to column minus that from column to row.",
-                    2 * antisymmetric(means.matrix), means.labels),
+                    2 * antisymmetric(means.matrix), means.labels, limit),
     )  # fmt: skip
 
 
-def _make_table(title: str, caption: str, matrix: Array, names: tuple[str, ...]) -> BlockTable:
-    finite = np.abs(matrix[np.isfinite(matrix)])
-    limit = float(finite.max(initial=0.0)) or 1.0
+def _make_table(
+    title: str, caption: str, matrix: Array, names: tuple[str, ...], limit: float
+) -> BlockTable:
+    """Return a table whose colours end at a limit."""
     # Two digits of the largest number; small numbers are written in thousandths.
     scale = 1000 if limit < _SMALL else 1
     digits = max(0, 1 - int(np.floor(np.log10(limit * scale))))

@@ -99,3 +99,13 @@ def test_groups_whose_labels_would_be_one_are_refused(tmp_path, values, message)
     (tmp_path / "participants.tsv").write_text(f"participant_id\tarm\n{rows}")
     with pytest.raises(SettingsError, match=message):
         select_models([], tmp_path, SelectionSettings(group_by="arm"))
+
+
+def test_of_the_ratings_that_pages_export_only_exclude_excludes(tmp_path):
+    text = (
+        "participant_id\trating\treason\nsub-01\texclude\tspikes at the end\n"
+        "sub-02\tdoubtful\tmotion\nsub-03\tinclude\tn/a\nsub-04\texclude\tn/a\n"
+    )
+    assert exclusions(tmp_path, text) == {
+        "01": "rated exclude: spikes at the end", "04": "rated exclude",
+    }  # fmt: skip

@@ -21,10 +21,10 @@ from npi_bids.parcellation.parcellation import label_image, save_parcellation
 from npi_bids.parcellation.volumes import count_values
 from tests.conftest import tiny_parcellation
 
-TABLES = ("timeseries", "coverage", "outliers", "design", "raw", "summary")
+TABLES = ("timeseries", "coverage", "outliers", "design", "raw", "mean", "summary")
 
 
-def test_an_image_becomes_series_of_all_regions_and_five_more_files(tiny, execute, tmp_path):
+def test_an_image_becomes_series_of_all_regions_and_six_more_files(tiny, execute, tmp_path):
     save_parcellation(tiny_parcellation(5), tmp_path / "atlas")
     bold = tiny.file("sub-01/func/*bold.nii.gz")
     node = Parcellate(bold=str(bold), atlas=str(tmp_path / "atlas"), tr=2.0,
