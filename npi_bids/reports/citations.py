@@ -94,12 +94,19 @@ def render_latex(markdown: str) -> str:
     blocks = []
     for block in _split(markdown):
         level = len(block) - len(block.lstrip("#"))
-        text = "".join(_LATEX.get(letter, letter) for letter in block.lstrip("# "))
-        text = _mark_up(text, lambda x: rf"\emph{{{x}}}", lambda x: rf"\texttt{{{x}}}")
-        text = _CITED.sub(lambda match: rf"\citep{{{','.join(_keys(match[0]))}}}",
-                          text.replace(r"\_", "_") if "[@" in text else text)  # fmt: skip
+        # Citations stand at the odd places; their keys are not to be escaped.
+        parts = _CITED.split(block.lstrip("# "))
+        parts[::2] = [_escape_latex(part) for part in parts[::2]]
+        parts[1::2] = [rf"\citep{{{','.join(_keys(f'[@{part}]'))}}}" for part in parts[1::2]]
+        text = "".join(parts)
         blocks.append(rf"\section*{{{text}}}" if level else text)
     return "\n\n".join([*blocks, r"\bibliography{CITATION}"]) + "\n"
+
+
+def _escape_latex(text: str) -> str:
+    """Escape what LaTeX would read, and replace the marks of emphasis and of code."""
+    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    return _mark_up(escaped, lambda x: rf"\emph{{{x}}}", lambda x: rf"\texttt{{{x}}}")
 
 
 def _split(markdown: str) -> list[str]:

@@ -492,7 +492,7 @@ def write_group_report(out_dir: Path) -> Path:
         SortedTable(
             "members",
             "Participants",
-            _COLUMNS,
+            columns,
             members,
             links,
             caption=f"All maps: {common}" if common else "",

@@ -95,7 +95,8 @@ def test_a_table_is_read_by_the_names_of_its_columns(execute, tmp_path):
     path = table(tmp_path, "BCA")
     node = ReadSeries(series=str(path), tr=1.5, labels=list("ABC"), strategy="xcpd")
     outputs = execute(node)
-    assert all(Path(getattr(outputs, name)).is_file() for name in TABLES)
+    tables = [name for name in TABLES if name != "mean"]  # of an image
+    assert all(Path(getattr(outputs, name)).is_file() for name in tables)
     series = read_series(Path(outputs.timeseries), 1.5)
     assert series.labels == tuple("ABC")
     given = pd.read_table(path)["A"]

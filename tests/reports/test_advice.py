@@ -4,9 +4,9 @@ import pytest
 
 from npi_bids.assessment.grades import AVERAGES, GOOD, NOT_SUPPORTED, NOTHING, SINGLE
 from npi_bids.reports.advice import advise
-from tests.sidecars import model_sidecar
+from tests.sidecars import FIELDS, model_sidecar
 
-QUALITY = {"NWindows": 300, "NTrain": 240, "NValid": 60, "NRegions": 4}
+QUALITY = FIELDS["Quality"]
 
 
 def fit(connections=SINGLE, direction=SINGLE, **quality):

@@ -5,6 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from npi_bids.parcellation.cifti import MESH_VERTICES
 from npi_bids.reports import cortex
@@ -18,7 +19,7 @@ PLACES = ("left", "right", "front", "thalamus")
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory):
-    """Write an atlas: a slab of each hemisphere, the frontal pole, and a block in the middle."""
+    """Write an atlas: cortex of each side and of the front, and a block in the middle."""
     path = tmp_path_factory.mktemp("atlas") / "tpl-MNI_dseg.nii.gz"
     grid = np.indices((41, 50, 40)).reshape(3, -1).T
     x, y, z = (grid @ AFFINE[:3, :3].T + AFFINE[:3, 3]).T
@@ -26,6 +27,10 @@ def volume(tmp_path_factory):
     data[(x < -30) & (abs(y) < 40)] = 10
     data[(x > 30) & (abs(y) < 40)] = 20
     data[y > 50] = 30
+    sheets = [cortex.read_mesh(kind, side)[0] for kind in ("white", "pial")
+              for side in cortex.SIDES]  # fmt: skip
+    distance, _ = cKDTree(np.concatenate(sheets)).query(np.column_stack([x, y, z]))
+    data[distance > 4] = 0
     data[(abs(x) < 12) & (y > -25) & (y < -5) & (z > 2) & (z < 14)] = 40
     nib.save(nib.Nifti1Image(data.reshape(41, 50, 40), AFFINE), path)
     return path

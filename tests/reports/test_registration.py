@@ -46,7 +46,7 @@ def test_outlines_surround_regions_and_tell_which_are_covered(files):
     assert np.flatnonzero(orange.any(axis=0)).min() > 92  # the one not covered is on the right
     assert columns.min() < 92
     # Bright voxels of the run lie within the outlines.
-    rows, bright = np.nonzero(bold[:182, 2 * 184 : 3 * 184] > 150)
+    _, bright = np.nonzero(bold[:182, 2 * 184 : 3 * 184] > 150)
     assert columns.min() - 2 <= bright.min() < bright.max() <= columns.max() + 2
 
 
