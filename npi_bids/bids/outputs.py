@@ -210,6 +210,7 @@ _ALL = (
     ),
     Output(
         name="mean", level=RUN, suffix="boldref", extension=".nii.gz", variant="Mean",
+        below=MAPS,
         what="Mean volume of the run in voxels of at least 3.5 mm, from 0 to 250, on which the "
         "outlines of the regions can be checked",
     ),

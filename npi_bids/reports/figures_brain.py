@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # former; a side shows the regions of its hemisphere alone.
 _VIEWS = {"left": (1, 2, -1.0), "above": (0, 1, 1.0), "right": (1, 2, 1.0)}
 _MIDLINE = 5.0  # mm within which a region is shown on both sides
-_WIDEST, _NARROWEST = 4.0, 0.8  # points, of arrows
+_WIDEST, _NARROWEST = 3.2, 0.8  # points, of arrows
 _GAP = 7.0  # mm between the names beside a brain
 
 
@@ -89,7 +89,7 @@ def draw_named_connections(
         if np.isfinite(points[[source, target]]).all():
             axes.add_patch(FancyArrowPatch(
                 points[source], points[target], connectionstyle="arc3,rad=0.18",
-                arrowstyle="-|>" if directed else "-", mutation_scale=9 + 5 * share,
+                arrowstyle="-|>" if directed else "-", mutation_scale=6 + 6 * share,
                 linewidth=_NARROWEST + (_WIDEST - _NARROWEST) * share, shrinkA=4, shrinkB=4,
                 color=colours(0.9 if value > 0 else 0.1), alpha=0.85, zorder=2,
             ))  # fmt: skip

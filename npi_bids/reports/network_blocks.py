@@ -25,7 +25,7 @@ _YEO = {
 }  # fmt: skip
 _OTHERS = ("#1f77b4", "#8c564b", "#17becf", "#bcbd22", "#7f7f7f", "#e377c2", "#2ca02c", "#ff7f0e",
            "#9467bd", "#393b79")  # fmt: skip
-_MISSING, _DARK, _LIGHT = "#d5dae0", "#1a202c", "#ffffff"
+_MISSING, _DARK, _LIGHT = "#d5dae0", "#000000", "#ffffff"
 
 
 def network_colours(names: Sequence[str]) -> dict[str, str]:
@@ -122,4 +122,4 @@ def _make_cell(value: float, limit: float, digits: int) -> BlockCell:
     luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
     text = f"{value:.{digits}f}"
     return BlockCell("0" if float(text) == 0 else text, mpl.colors.to_hex(colour),
-                     _DARK if luminance > 0.18 else _LIGHT)  # fmt: skip
+                     _DARK if luminance > 0.179 else _LIGHT)  # fmt: skip

@@ -223,7 +223,7 @@ def test_reports_stand_alone(results):
             assert outside not in text
     assert "sub-03" in (results / "group.html").read_text()
     figures = {path.name.rsplit("_", 1)[1] for path in (results / "sub-01/figures").iterdir()}
-    assert {"ec.svg", "fc.svg", "modelfc.svg", "coverage.svg", "motion.svg"} <= figures
+    assert {"ec.svg", "fc.svg", "modelfc.svg", "coverage.svg", "carpet.svg"} <= figures
 
 
 def test_report_names_the_regions_that_are_not_covered(results):
