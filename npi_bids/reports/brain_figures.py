@@ -11,10 +11,11 @@ from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_table
 from npi_bids.matrices import symmetric
+from npi_bids.parcellation.fsaverage import Numbers, find_vertices
 from npi_bids.records import Array, ECResult
 from npi_bids.reports import cortex, figures_connectivity
 from npi_bids.reports.components import ALPHA, Figure
-from npi_bids.reports.cortex import CortexView, Numbers, RegionLayer
+from npi_bids.reports.cortex import CortexView, RegionLayer
 from npi_bids.reports.figures_connectivity import MOST_ARROWS
 from npi_bids.reports.figures_slices import draw_slices
 from npi_bids.wording import count_noun, join_items
@@ -46,9 +47,9 @@ def place_on_cortex(regions: Regions) -> Numbers | None:
     """
     for path in atlas_images(regions):
         if path.name.endswith(".dlabel.nii"):
-            found = cortex.find_vertices(path, regions.labels, ())
+            found = find_vertices(path, regions.labels, ())
         elif _is_mni(regions):
-            found = cortex.find_vertices(path, regions.labels, region_values(regions))
+            found = find_vertices(path, regions.labels, region_values(regions))
         else:
             found = None
         if found is not None and found.any():
