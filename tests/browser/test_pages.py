@@ -11,9 +11,11 @@ from selenium.webdriver.common.keys import Keys
 
 from npi_bids.io.tables import read_matrix
 from npi_bids.parcellation.cifti import MESH_VERTICES
+from npi_bids.records import ECResult
 from npi_bids.reports.components import IndexPage, ModelSection, SortedTable, SubjectPage
 from npi_bids.reports.cortex import CortexView, RegionLayer
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
+from npi_bids.reports.network_blocks import tabulate_networks
 from npi_bids.reports.packed_matrices import unpack
 from npi_bids.reports.page import index_page, subject_page
 
@@ -35,21 +37,31 @@ def test_pages_are_valid_html(site, name):
     parser.parse((site / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_nobody_is_shut_out(page, site, axe, name, scheme):
+def find_faults(page, axe, path, scheme):
+    """Return the serious faults of a page that axe-core finds."""
     page.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
     )
-    page.open(site / name)
+    page.open(path)
     page.run(axe)
     found = page.driver.execute_async_script(
         "const done = arguments[arguments.length - 1];"
         "axe.run({resultTypes: ['violations']}).then((r) => done(r.violations.map((v) =>"
         "  [v.id, v.impact, v.nodes.length, v.nodes[0].html.slice(0, 120)])));"
     )
-    assert [entry for entry in found if entry[1] in ("serious", "critical")] == []
+    return [entry for entry in found if entry[1] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_nobody_is_shut_out(page, site, axe, name, scheme):
+    assert find_faults(page, axe, site / name, scheme) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out_of_cortex_and_networks(page, cortex_page, axe, scheme):
+    assert find_faults(page, axe, cortex_page, scheme) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -268,11 +280,13 @@ def cortex_page(tmp_path):
     """Return a page with four regions, the first two of them on the left hemisphere."""
     matrix = np.arange(16.0).reshape(4, 4)
     vertices = np.repeat([1, 2, 3, 4], MESH_VERTICES // 2)
+    shades = np.linspace(-1, 1, 144).reshape(12, 12)
     layers = [RegionLayer("out-strength", "Out-strength: what a region sends", matrix.sum(axis=1))]
     section = ModelSection(
         "task-rest", "done",
         view=MatrixView("matrix-1", "ABCD", (), [Layer("EC", "t", matrix)], {}),
-        cortex=CortexView("cortex-1", "ABCD", (), vertices, layers),
+        cortex=CortexView("cortex-1", "ABCD", (), vertices, layers, files=(("Out", "a.svg"),)),
+        blocks=tabulate_networks(ECResult(shades, tuple("abcdefghijkl")), tuple("abcdefghijkl")),
     )  # fmt: skip
     path = tmp_path / "sub-01.html"
     path.write_text(subject_page(SubjectPage("01", "0", (section,))), encoding="utf-8")
