@@ -321,6 +321,35 @@ def test_the_cortex_tells_regions_and_shows_their_connections(page, cortex_page)
     assert page.run(values) == [1, None, 9, 13]
 
 
+@pytest.fixture
+def tabbed_page(tmp_path):
+    """Return a page with two models, of which the second one was excluded."""
+    layer = Layer("EC", "t", np.eye(2))
+    sections = (
+        ModelSection("atlas-A", "done", verdict="pass",
+                     view=MatrixView("matrix-1", "AB", (), [layer], {})),
+        ModelSection("atlas-B", "excluded", reason="too short"),
+    )  # fmt: skip
+    path = tmp_path / "sub-01.html"
+    path.write_text(subject_page(SubjectPage("01", "0", sections)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_several_models_are_tabs(page, tabbed_page, axe, scheme):
+    assert find_faults(page, axe, tabbed_page, scheme) == []
+    shown = "return [...document.querySelectorAll('section.panel')].map((one) => !one.hidden)"
+    assert page.run(shown) == [True, False]
+    tab = page.all(".tabs a")[1]
+    tab.click()
+    assert page.run(shown) == [False, True]
+    assert "too short" in page.one("main").text
+    tab.send_keys(Keys.ARROW_LEFT)
+    assert page.run(shown) == [True, False]
+    page.open(tabbed_page, "#model-2-conclusions")
+    assert page.run(shown) == [False, True]
+
+
 def test_contents_lead_to_the_parts_in_their_order(page, site):
     page.open(site / "sub-01.html")
     links = [link.get_attribute("href").partition("#")[2] for link in page.all(".contents a")]
