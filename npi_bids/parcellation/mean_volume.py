@@ -45,7 +45,7 @@ class MeanOfVolumes:
         self._grid = grid
         self._step = max(1, n_samples // _AVERAGED)
         self._next = self._step // 2
-        self._total = np.zeros(math.prod(grid.shape), dtype=np.float32)
+        self._total = np.zeros(math.prod(grid.shape))
         self._number = 0
 
     def add(self, sample: int, volume: NDArray[np.number]) -> None:
