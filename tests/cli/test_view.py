@@ -12,7 +12,7 @@ from npi_bids.cli.view import main
 from npi_bids.io.exports import write_mat, write_npz
 from npi_bids.io.tables import write_matrix
 from npi_bids.records import ECResult
-from npi_bids.reports.figures_connectivity import unpack
+from npi_bids.reports.packed_matrices import unpack
 from tests.reports.markup import check
 
 LABELS = ("LH_Vis_1", "LH_Vis_2", "RH_Default_1")
@@ -30,7 +30,7 @@ def shown(page):
     for text in re.findall(r'<script type="application/json">(.*?)</script>', page.read_text()):
         content = json.loads(text)
         layers = {layer["name"]: unpack(layer, len(content["labels"]))
-                  for layer in content["layers"]}  # fmt: skip
+                  for layer in content["layers"] if "values" in layer}  # fmt: skip
         found.append((content["labels"], content["networks"], layers))
     return found
 
@@ -126,7 +126,9 @@ def test_the_published_resources_can_be_viewed(shared_data, tmp_path):
     assert page.stat().st_size < 10e6
     with np.load(paths[-1]) as archive:
         released = archive["ec_src_row"]
-    np.testing.assert_allclose(shown(page)[-1][2]["matrix"], released, atol=1e-4)
+    np.testing.assert_allclose(
+        shown(page)[-1][2]["matrix"], released, rtol=5.1e-3, atol=1e-6
+    )  # three digits
 
 
 def test_the_page_is_valid_html_that_refers_to_nothing_outside(tmp_path):
