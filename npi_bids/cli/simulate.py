@@ -28,6 +28,9 @@ systems:
   aln, hopf, wc, fhn, ww
               whole-brain models of neurolib on a connectome, observed through a
               balloon model
+
+npi-simulate lif OUT simulates a spiking network and its EEG instead, and
+infers its input; see npi-simulate lif --help.
 """
 
 
@@ -38,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
+    if argv[:1] == ["lif"]:
+        from npi_bids.cli.lif import run_lif
+
+        return run_lif(argv[1:])
     parser, classes = build_parser()
     args = parser.read(argv)
     settings = make_settings(args, classes)

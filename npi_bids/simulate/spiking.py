@@ -142,13 +142,13 @@ def simulate_spikes(
     duration
         Duration (ms).
     rng
-        Generator of initial potentials and of external input.
+        Generator of external input.
 
     Returns
     -------
     NDArray[np.int32]
-        Shape (2, n_steps); number of spikes of each population in each step of 1/16 ms. The
-        first tens of milliseconds depend on the initial potentials.
+        Shape (2, n_steps); number of spikes of each population in each step of 1/16 ms. All
+        neurons start at rest, so that rates are lower in the first 100 ms.
     """
     from npi_bids.simulate.spiking_loop import count_spikes
 

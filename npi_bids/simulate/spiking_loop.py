@@ -84,7 +84,7 @@ def count_spikes(
     synapses, steps
         The network.
     rng
-        Generator of initial potentials and of external input.
+        Generator of external input.
 
     Returns
     -------
@@ -93,9 +93,7 @@ def count_spikes(
     """
     n_neurons = len(synapses.first) - 1
     current = np.zeros(n_neurons)
-    potential = np.empty(n_neurons)
-    for neuron in range(n_neurons):  # apart, so that neurons are not synchronous at the start
-        potential[neuron] = 0.8 * steps.threshold * rng.random()
+    potential = np.zeros(n_neurons)
     rest = np.zeros(n_neurons, np.int32)
     buffer = np.zeros((n_delays, n_neurons), np.float32)
     counts = np.zeros((2, n_steps), np.int32)
