@@ -30,9 +30,9 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "npi-simulate lif",
         "OUT",
-        "Simulate a network of leaky integrate-and-fire neurons (Hagen et al. 2022) and the EEG it "
-        "causes, and infer the strength of its external input, J_ext, from features of EEG, by "
-        "ridge regression and by neural posterior estimation.",
+        "Simulate a network of leaky integrate-and-fire neurons (Hagen et al. 2022) and the EEG "
+        "that it causes, and infer the strength of its external input, J_ext, from features of "
+        "EEG, by ridge regression and by neural posterior estimation.",
         example=_EXAMPLE,
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="new folder")

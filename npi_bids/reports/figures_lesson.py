@@ -19,7 +19,9 @@ def draw_predictions(predictions: Predictions) -> str:
     """
     canvas, (axes,) = make_canvas(4.4, 4.2)
     truth = predictions.truth
-    axes.plot([LOWEST_J, HIGHEST_J], [LOWEST_J, HIGHEST_J], color=GREY, linestyle="--", linewidth=1)
+    axes.plot(
+        [LOWEST_J, HIGHEST_J], [LOWEST_J, HIGHEST_J], color=GREY, linestyle="--", linewidth=1
+    )
     axes.plot(truth, predictions.ridge, "x", color=ORANGE, markersize=5, label="ridge regression")
     if predictions.posterior is not None:
         mean = predictions.posterior.mean(axis=0)

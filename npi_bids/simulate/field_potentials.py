@@ -39,7 +39,10 @@ def dipole_kernels() -> Array:
     with as_file(files("npi_bids.data") / "dipole_kernels.tsv") as path:
         table = read_table(path)
     kernels: Array = np.stack(
-        [table[f"{source}_to_E"].to_numpy() + table[f"{source}_to_I"].to_numpy() for source in "EI"]
+        [
+            table[f"{source}_to_E"].to_numpy() + table[f"{source}_to_I"].to_numpy()
+            for source in "EI"
+        ]
     )
     kernels.setflags(write=False)
     return kernels
