@@ -199,6 +199,14 @@ def _check_whole_brain(names):
     assert np.isfinite(names["effect"]).all()
 
 
+def _check_spiking(names):
+    rates = np.array(list(names["rates"].values()))
+    assert (np.diff(rates, axis=0) > 0).all()  # both rise with the external input
+    assert rates[2, 1] > rates[2, 0]
+    lags = [values[2] for values in names["features"].values()]
+    assert np.ptp(lags) > 1
+
+
 # What must be true after a tutorial: its claims, where the direction matters.
 _CLAIMS = {
     "three_lines": _check_three_lines,
@@ -207,6 +215,7 @@ _CLAIMS = {
     "groups": _check_groups,
     "power": _check_power,
     "whole_brain_models": _check_whole_brain,
+    "spiking": _check_spiking,
     "nipype": lambda names: _assert_equal(names["outputs"].strongest, "A -> C"),
     "own_inputs": lambda names: _assert_equal(names["sidecar"]["SamplesCensored"], 20),
     "real_series": lambda names: _assert_equal(names["result"].ec.shape, (24, 24)),
@@ -242,6 +251,8 @@ def test_the_cells_of_a_tutorial_run(page, monkeypatch):
         pytest.skip(f"needs the folder {SHARED}")
     if page.stem == "whole_brain_models":
         pytest.importorskip("neurolib")
+    if page.stem == "spiking":
+        pytest.importorskip("numba")
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

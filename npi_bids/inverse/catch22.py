@@ -241,7 +241,8 @@ def _spectrum(z: Array) -> tuple[Array, Array]:
     n_padded = 1 << (len(z) - 1).bit_length()
     power = np.abs(np.fft.rfft(z - z.mean(), n_padded)) ** 2 / len(z)
     power[1:-1] *= 2
-    return 2 * np.pi * np.fft.rfftfreq(n_padded), power / (2 * np.pi)
+    frequency: Array = np.asarray(np.fft.rfftfreq(n_padded), np.float64)
+    return 2 * np.pi * frequency, power / (2 * np.pi)
 
 
 def _low_frequency_power(z: Array) -> float:

@@ -62,7 +62,7 @@ class Steps(NamedTuple):
     refractory: int
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True)
 def count_spikes(
     n_excitatory: int,
     n_steps: int,

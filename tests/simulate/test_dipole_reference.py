@@ -74,8 +74,8 @@ def approximator(target, folder):
         for mean, sd in (row[k] for row in DELAYS)
     ]
     positions = [
-        [{"section": section, "fun": [norm] * len(heights), "funweights": list(shares),
-          "funargs": [{"loc": height, "scale": 100.0} for height in heights]}]
+        {"section": section, "fun": [norm] * len(heights), "funweights": list(shares),
+         "funargs": [{"loc": height, "scale": 100.0} for height in heights]}
         for section, heights, shares in (row[k] for row in HEIGHTS)
     ]  # fmt: skip
     return KernelApprox(
