@@ -16,9 +16,9 @@ from scipy.linalg import lapack
 from npi_bids.records import Array
 from npi_bids.surrogates.devices import array_module
 
-# Both series end with the sixth power of the step; for steps with norm below about a half the error
-# is 1e-6. Coefficients of the exponential, and of ``A'^a D A^b + A'^b D A^a`` in the covariance of
-# the noise, ``(a + b choose a) / (a + b + 1)!``, halved where a = b, by a and b.
+# Both series end with the sixth power of the step; for steps with norm below about a half the
+# error is 1e-6. Coefficients of the exponential, and of ``A'^a D A^b + A'^b D A^a`` in the
+# covariance of the noise, ``(a + b choose a) / (a + b + 1)!``, halved where a = b, by a and b.
 _EXPONENTIAL = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)
 _NOISE = (
     (1 / 2, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720),
