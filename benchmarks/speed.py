@@ -4,8 +4,8 @@ usage: python -m benchmarks.speed [--quick]
        python -m benchmarks.speed --against CHECKOUT [N ...]
 
 Everything runs on one thread, except the last rows. Times on this machine are printed for
-orientation; the ratios are the result. With ``--against``, only the CPU time of the default with its
-verdict is compared with that of another checkout of this project, at N regions and 600 samples.
+orientation; the ratios are the result. With ``--against``, only the CPU time of the default with
+its verdict is compared with that of another checkout, at N regions and 600 samples.
 """
 
 from __future__ import annotations
