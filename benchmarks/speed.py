@@ -1,9 +1,11 @@
 """Speed compared with the published loops and with the matrix products alone.
 
 usage: python -m benchmarks.speed [--quick]
+       python -m benchmarks.speed --against CHECKOUT [N ...]
 
 Everything runs on one thread, except the last rows. Times on this machine are printed for
-orientation; the ratios are the result.
+orientation; the ratios are the result. With ``--against``, only the CPU time of the default with
+its verdict is compared with that of another checkout, at N regions and 600 samples.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,8 +202,50 @@ def two_threads(n_regions: int) -> float:
     return took[0] / took[1]
 
 
+_CPU_OF_DEFAULT = """
+import sys, time
+from benchmarks.speed import PerturbSettings, TrainSettings, ec_of_runs, series, threads
+runs = series(int(sys.argv[1]), 1, 600)
+with threads(1):
+    for some in series(10, 1, 200), runs:
+        started = time.process_time()
+        ec_of_runs(some, train=TrainSettings(device="cpu"), perturb=PerturbSettings())
+print(time.process_time() - started)
+"""
+
+
+def against(checkout: Path, n_regions: int, n_rounds: int = 3) -> list[tuple[float, float]]:
+    """Return CPU seconds of the default with its verdict in a checkout and here, in turn."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+    def measure(tree: Path) -> float:
+        return float(subprocess.run(
+            [sys.executable, "-c", _CPU_OF_DEFAULT, str(n_regions)], capture_output=True,
+            text=True, check=True, cwd=tree, env={**environment, "PYTHONPATH": str(tree)},
+        ).stdout.split()[-1])  # fmt: skip
+
+    here = Path(__file__).parents[1]
+    return [(measure(checkout), measure(here)) for _ in range(n_rounds)]
+
+
+def compare_checkouts(checkout: Path, sizes: Sequence[int]) -> int:
+    """Show the CPU time of the default beside that of another checkout."""
+    rows = {}
+    for n_regions in sizes:
+        pairs = np.array(against(checkout.resolve(), n_regions))
+        ratios = pairs[:, 1] / pairs[:, 0]
+        middle = np.median(pairs, axis=0)
+        rows[f"N = {n_regions}"] = (*middle, np.median(ratios), ratios.min(), ratios.max())
+    columns = ("there (CPU s)", "here (CPU s)", "ratio", "least", "largest")
+    show("The default with its verdict, T = 600", columns, rows)
+    return 0
+
+
 def main() -> int:
     """Run the benchmark."""
+    if "--against" in sys.argv:
+        checkout, *sizes = sys.argv[sys.argv.index("--against") + 1 :]
+        return compare_checkouts(Path(checkout), [int(size) for size in sizes] or [50, 100, 200])
     if "--one" in sys.argv:
         one(*map(int, sys.argv[-4:]))
         return 0

@@ -37,7 +37,15 @@ from npi_bids.surrogates.observed import (
     observation_details,
     restore_runs,
 )
-from npi_bids.surrogates.ou import MOU, MOUFields, fit_process, load_mou
+from npi_bids.surrogates.ou import (
+    MOU,
+    MOUFields,
+    choose_process,
+    describe_choices,
+    fit_process,
+    fit_with_choices,
+    load_mou,
+)
 from npi_bids.surrogates.ou_model_selection import Choices, subset_regions
 from npi_bids.surrogates.residual_networks import (
     KEPT_RESIDUALS,
@@ -255,11 +263,11 @@ def _fit_linear(
     passband = parse_passband(settings.passband)
     if passband is not None and train.target.shape[1] >= MIN_OBSERVATION_REGIONS:
         check_passband(restore_runs(subset_regions(train)), train.tr, passband)
-    process, details = fit_process(train, settings.whitening)
-    choices = process.choices
+    choices = choose_process(train, settings.whitening)
+    details = describe_choices(choices)
     observed = None
     if settings.linear_part != "var" and settings.residual not in KEPT_RESIDUALS:
-        observed = _fit_observed(train, settings, process, delay_map)
+        observed = _fit_observed(train, settings, choices, delay_map)
     if delay_map is not None:
         details = (*describe_delay_map(observed, delay_map), *details)
     if passband is not None:
@@ -272,7 +280,7 @@ def _fit_linear(
     gain = ("var_gain", 1 - choices.var_error / choices.error)
     details = (("linear_is_var", float(better)), gain, *details)
     if not better:
-        return process, details
+        return fit_with_choices(train, choices), details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)
 
@@ -285,7 +293,7 @@ def _is_var_better(train: Windows, choices: Choices) -> bool:
 
 
 def _fit_observed(
-    train: Windows, settings: TrainSettings, process: MOU, delay_map: DelayMap | None
+    train: Windows, settings: TrainSettings, choices: Choices, delay_map: DelayMap | None
 ) -> ObservedOU | None:
     """Fit the process with its observation model if the data support one.
 
@@ -293,13 +301,13 @@ def _fit_observed(
     of other regions are informative; otherwise it cannot be distinguished from instantaneous
     covariance. With few regions, neither gain nor delays can be distinguished from connections.
     """
-    choices = process.choices
+    n_regions = train.target.shape[1]
     present = max(choices.evidence.symmetric, choices.evidence.antisymmetric) >= ABSENT_EVIDENCE
     passband = parse_passband(settings.passband)
-    if process.n_regions < MIN_OBSERVATION_REGIONS:
+    if n_regions < MIN_OBSERVATION_REGIONS:
         requests = _observation_requests(settings, passband)
         if requests:
-            _LOGGER.warning("%s", describe_few_regions(requests, process.n_regions))
+            _LOGGER.warning("%s", describe_few_regions(requests, n_regions))
         return None
     parts = ObservationParts(
         delays=_IS_ALLOWED[settings.delays],

@@ -40,6 +40,7 @@ from npi_bids.surrogates.spectral_selection import (
     ObservationModel,
     ObservationParts,
     choose_observation,
+    choose_unless_plain,
     describe_fit,
     refit_observation,
     refit_with_delays,
@@ -325,10 +326,12 @@ def find_observation(
         few = delay_map.take(regions_of_subset(windows.target.shape[1]))
         parts = replace(parts, delay_map=few)
     try:
-        candidate = fit_observed(subset, parts, passband=passband)
-        if not is_requested and not _is_supported(candidate, subset, best, lagged=lagged):
-            return None
-        if subset is windows:
+        candidate = (
+            fit_observed(subset, parts, passband=passband)
+            if is_requested
+            else _fit_supported(subset, parts, best, lagged=lagged)
+        )
+        if candidate is None or subset is windows:
             return candidate
         choice = candidate.observation
         if delay_map is not None and choice.delays is not None:
@@ -350,13 +353,17 @@ def find_observation(
         return None
 
 
-def _is_supported(candidate: ObservedOU, windows: Windows, best: float, *, lagged: bool) -> bool:
-    """Whether held-out stretches ask for the observation model that was chosen."""
-    choice = candidate.observation
-    if choice.is_plain:
-        return False
-    tolerance = _tolerance(choice, windows.target.size) if lagged else 0.0
-    return held_out_error(windows, candidate) < (1 + tolerance) * best
+def _fit_supported(
+    windows: Windows, parts: ObservationParts, best: float, *, lagged: bool
+) -> ObservedOU | None:
+    """Fit the process with its observation model; None if held-out stretches do not ask for it."""
+    model = choose_unless_plain(restore_runs(windows), windows.tr, parts)
+    if model is None:
+        return None
+    candidate = _build_surrogate(windows, model)
+    tolerance = _tolerance(model.choice, windows.target.size) if lagged else 0.0
+    supported = held_out_error(windows, candidate) < (1 + tolerance) * best
+    return candidate if supported else None
 
 
 def _tolerance(choice: Observation, n_values: int) -> float:

@@ -90,7 +90,7 @@ class MOU(VAR):
     ) -> MOU:
         """Return the process fitted from scratch with a fixed prior, and the same choices."""
         choices = replace(self.choices, precision=precision.of_drift(len(windows)))
-        return _fit_with_choices(reverse_time(windows) if reverse else windows, choices)
+        return fit_with_choices(reverse_time(windows) if reverse else windows, choices)
 
     def weight_errors(self, windows: Windows) -> Array:
         """Return the standard errors of the most recent weights, shape (source, target).
@@ -181,16 +181,21 @@ def fit_process(
         A fit whose choices are kept; with more windows than it had they are made again.
     """
     reuse = like is not None and len(windows) <= like.choices.n_windows
-    choices = (
-        like.choices
-        if like and reuse
-        else choose_model(_standardise(windows, *_units(windows)), whitening)
-    )
+    choices = like.choices if like and reuse else choose_process(windows, whitening)
     # Parts of the data are fitted from scratch: an uninformative fit stays at its start, and parts
     # that start from the fit to all data would agree spuriously.
     start = like.process if like and not reuse else None
-    model = _fit_with_choices(windows, choices, start)
-    details = (
+    return fit_with_choices(windows, choices, start), describe_choices(choices)
+
+
+def choose_process(windows: Windows, whitening: str) -> Choices:
+    """Make the choices of a process, on z-scored signals; arguments as of :func:`fit_process`."""
+    return choose_model(_standardise(windows, *_units(windows)), whitening)
+
+
+def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
+    """Return the choices by name, for the training log."""
+    return (
         ("precision_symmetric", choices.precision[0]),
         ("precision_antisymmetric", choices.precision[1]),
         ("evidence_symmetric", choices.evidence.symmetric),
@@ -198,11 +203,20 @@ def fit_process(
         ("whitening_order", float(len(choices.whitening))),
         ("memory_order", float(len(choices.memory))),
     )
-    return model, details
 
 
-def _fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None) -> MOU:
-    """Fit the process with these choices."""
+def fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None) -> MOU:
+    """Fit the process with choices that were made before.
+
+    Parameters
+    ----------
+    windows
+        Windows to fit.
+    choices
+        Whitening, memory and precisions.
+    start
+        Initial process, of z-scored signals; uncoupled regions by default.
+    """
     mean, scale = _units(windows)
     past, future = make_pairs(_standardise(windows, mean, scale), choices)
     process = fit_ou(second_moments(past, future), choices.precision, start)

@@ -16,7 +16,72 @@ from scipy.linalg import lapack
 from npi_bids.records import Array
 from npi_bids.surrogates.devices import array_module
 
-_ORDER = 6  # order of the Taylor series; for steps with norm below about a half the error is 1e-6
+# Both series end with the sixth power of the step; for steps with norm below about a half the
+# error is 1e-6. Coefficients of the exponential, and of ``A'^a D A^b + A'^b D A^a`` in the
+# covariance of the noise, ``(a + b choose a) / (a + b + 1)!``, halved where a = b, by a and b.
+_EXPONENTIAL = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)
+_NOISE = (
+    (1 / 2, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720),
+    (0.0, 1 / 6, 1 / 8, 1 / 30, 1 / 144),
+    (0.0, 0.0, 1 / 40, 1 / 72),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ShortStep:
+    """Transition and innovation covariance of a short step, by as few products as possible.
+
+    Of ``e^A``, powers above the third are the cube times a remainder. The covariance is ``M + M'``
+    with ``M = A'DA / 6 + A^2' X + G A^3`` and a part that needs no product; X and G are sums of
+    products with the diagonal D, and of ``A'DA``.
+
+    Attributes
+    ----------
+    step
+        Length of the step, in samples.
+    noise
+        Diagonal of D.
+    short, square, cube, remainder, by_square, by_cube
+        A, its powers, the remainder, X and G.
+    """
+
+    step: float
+    noise: Array
+    short: Array
+    square: Array
+    cube: Array
+    remainder: Array
+    by_square: Array
+    by_cube: Array
+
+    def gradient(self, by_w: Array, by_q: Array) -> tuple[Array, Array]:
+        """Return the gradient by drift and diffusion from those by W and by Q (symmetric)."""
+        by_remainder = self.cube.T @ by_w
+        by_short = by_w + _EXPONENTIAL[4] * by_remainder
+        by_square = _EXPONENTIAL[2] * by_w + _EXPONENTIAL[5] * by_remainder
+        by_cube = by_w @ self.remainder.T + _EXPONENTIAL[6] * by_remainder
+        *by_powers, by_noise = self._differentiate_noise(2 * by_q)
+        by_cube += by_powers[2]
+        by_square += by_powers[1] + by_cube @ self.short.T
+        by_short += by_powers[0] + self.square.T @ by_cube
+        by_short += by_square @ self.short.T
+        by_short += self.short.T @ by_square
+        return by_short * self.step, by_noise * self.step
+
+    def _differentiate_noise(self, by_m: Array) -> tuple[Array, Array, Array, Array]:
+        """Return the gradient by A, its square, its cube, and D."""
+        (c00, c01, c02, c03, c04, c05), (_, c11, c12, c13, c14), (*_, c22, c23) = _NOISE
+        by_g, by_x = by_m @ self.cube.T, self.square @ by_m
+        by_middle = c11 * by_m + c14 * by_g
+        middle = self.short @ (by_middle + by_middle.T)
+        by_short = c01 * by_m + c04 * by_g + c12 * by_x + c13 * by_g.T + middle
+        by_square = c02 * by_m + c05 * by_g + c22 * by_x + c23 * by_g.T
+        diagonal = array_module(by_m).diag
+        by_noise = c00 * diagonal(by_m) + c03 * diagonal(by_g)
+        by_noise += ((by_short - middle / 2) * self.short + by_square * self.square).sum(1)
+        noise = self.noise[:, None]
+        by_square = noise * by_square + self.by_square @ by_m
+        return noise * by_short, by_square, self.by_cube.T @ by_m, by_noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,32 +96,18 @@ class Transition:
 
     matrix: Array
     innovation: Array
-    _short: Array
-    _step: float
-    _powers: tuple[Array, ...]
-    _terms: tuple[Array, ...]
-    _chain: tuple[tuple[Array, Array, Array], ...]
+    _short: _ShortStep
+    _chain: tuple[tuple[Array, Array], ...]
 
     def gradient(self, by_matrix: Array, by_innovation: Array) -> tuple[Array, Array]:
         """Return the gradient by drift and diffusion from those by W and by Q (symmetric)."""
         by_w, by_q = by_matrix, by_innovation
-        for w, _, qw in reversed(self._chain):
+        for w, qw in reversed(self._chain):
             w_by_q = w @ by_q
-            by_w = w.T @ by_w + by_w @ w.T + 2 * (qw @ by_q)
+            by_w = w.T @ by_w + by_w @ w.T
+            by_w += 2 * (qw @ by_q)
             by_q = by_q + w_by_q @ w.T
-        short, xp = self._short, array_module(self._short)
-        by_short, by_term = xp.zeros_like(short), by_q
-        for power in range(_ORDER, 1, -1):
-            by_short += self._terms[power - 2] @ by_term * (2 / power)
-            product = short @ by_term
-            by_term = by_q + (product + product.T) / power
-        by_diffusion: Array = xp.diag(by_term) * self._step
-        by_power = by_w
-        for power, next_power in zip(range(1, _ORDER), reversed(self._powers[:-1]), strict=True):
-            by_short += by_power @ next_power.T / power
-            by_power = short.T @ by_power / power
-        by_short += by_power / _ORDER
-        return by_short * self._step, by_diffusion
+        return self._short.gradient(by_w, by_q)
 
 
 def transition(drift: Array, diffusion: Array, n_halvings: int) -> Transition:
@@ -72,28 +123,37 @@ def transition(drift: Array, diffusion: Array, n_halvings: int) -> Transition:
         How often the sampling period is halved; the norm of the drift over the resulting step
         should be below a half.
     """
-    xp = array_module(drift)
-    step = 0.5**n_halvings
-    short, identity = drift * step, xp.diag(xp.ones_like(diffusion))
-    power = identity + short / _ORDER
-    powers = [power]
-    for order in range(_ORDER - 1, 0, -1):
-        power = identity + short @ power / order
-        powers.append(power)
-    term = xp.diag(diffusion * step)
-    terms, innovation = [term], term
-    for order in range(2, _ORDER + 1):
-        product = short.T @ term
-        term = (product + product.T) / order
-        terms.append(term)
-        innovation = innovation + term
-    chain, matrix = [], power
+    matrix, innovation, short = _take_short_step(drift, diffusion, 0.5**n_halvings)
+    chain = []
     for _ in range(n_halvings):
         innovation_by_matrix = innovation @ matrix
-        chain.append((matrix, innovation, innovation_by_matrix))
+        chain.append((matrix, innovation_by_matrix))
         innovation = innovation + matrix.T @ innovation_by_matrix
         matrix = matrix @ matrix
-    return Transition(matrix, innovation, short, step, tuple(powers), tuple(terms), tuple(chain))
+    return Transition(matrix, innovation, short, tuple(chain))
+
+
+def _take_short_step(
+    drift: Array, diffusion: Array, step: float
+) -> tuple[Array, Array, _ShortStep]:
+    """Return the transition and the innovation covariance of a short step."""
+    (c00, c01, c02, c03, c04, c05), (_, c11, c12, c13, c14), (*_, c22, c23) = _NOISE
+    short, noise, diagonal = drift * step, diffusion * step, array_module(drift).diag
+    identity, column = diagonal(array_module(drift).ones_like(noise)), noise[:, None]
+    square = short @ short
+    cube = square @ short
+    remainder = _EXPONENTIAL[3] * identity + _EXPONENTIAL[4] * short
+    remainder += _EXPONENTIAL[5] * square + _EXPONENTIAL[6] * cube
+    matrix = identity + short + _EXPONENTIAL[2] * square + cube @ remainder
+    middle = short.T @ (column * short)
+    by_square = column * (c12 * short + c22 * square)
+    by_cube = c03 * diagonal(noise) + column * (c04 * short + c05 * square)
+    by_cube += (column * (c13 * short + c23 * square)).T + c14 * middle
+    half = c00 * diagonal(noise) + column * (c01 * short + c02 * square) + c11 * middle
+    half += square.T @ by_square
+    half += by_cube @ cube
+    powers = _ShortStep(step, noise, short, square, cube, remainder, by_square, by_cube)
+    return matrix, half + half.T, powers
 
 
 def invert_covariance(covariance: Array) -> tuple[float, Array] | None:
@@ -108,8 +168,9 @@ def invert_covariance(covariance: Array) -> tuple[float, Array] | None:
         factor, failed = lapack.dpotrf(covariance, lower=1, clean=1)
         if failed:
             return None
-        inverse, _ = lapack.dpotri(factor, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        inverse, _ = lapack.dpotri(factor, lower=1)  # the upper triangle stays 0
+        inverse = inverse + inverse.T
+        inverse[np.diag_indices_from(inverse)] /= 2
         return float(np.log(np.diag(factor)).sum()), inverse
     xp = array_module(covariance)
     factor, failed = xp.linalg.cholesky_ex(covariance)

@@ -246,8 +246,8 @@ class _Problem:
             return _INFEASIBLE, xp.zeros_like(packed)
         half_log_determinant, inverse = inverted
         predicted = self.past @ step.matrix
-        crossed = self.cross.T @ step.matrix
-        residual = self.future - crossed - crossed.T + step.matrix.T @ predicted
+        half = step.matrix.T @ (predicted - 2 * self.cross)
+        residual = self.future + (half + half.T) / 2
         whitened = inverse @ residual
         value = half_log_determinant + float(xp.trace(whitened)) / 2
         by_w = (predicted - self.cross) @ inverse

@@ -8,6 +8,7 @@ the twin itself improves the prediction, it is added as a linear correction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,7 +17,7 @@ import numpy as np
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import TrainLog, TrainSettings, mean_log
-from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network
+from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network, make_network
 from npi_bids.surrogates.selection_criteria import (
     FIRST_NETWORK_GAIN,
     N_BENEFIT_BLOCKS,
@@ -26,6 +27,7 @@ from npi_bids.surrogates.selection_criteria import (
     NETWORKS_GAIN,
     TWIN_MARGIN,
 )
+from npi_bids.surrogates.training import train_networks
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import join_windows
 
@@ -146,11 +148,18 @@ def fit_residual(
 def _train(
     train: Windows, valid: Windows, settings: TrainSettings
 ) -> tuple[NetworkSurrogate, TrainLog]:
-    """Train one network, and the others of the ensemble if it lowers the error at all."""
+    """Train one network, and the others of the ensemble if it lowers the error at all.
+
+    The first network is given up after a few epochs if it does not, unless it is kept anyway.
+    """
     n_seeds = settings.n_seeds or 1
-    networks, log = fit_network(zero_mlp, train, valid, replace(settings, n_seeds=1))
-    gain = 1 - min(log.valid) / float(np.mean(valid.target**2))
-    if gain > FIRST_NETWORK_GAIN and n_seeds > 1:
+    error = (1 - FIRST_NETWORK_GAIN) * float(np.mean(valid.target**2))
+    _, n_lags, n_regions = train.history.shape
+    first = make_network(zero_mlp, n_lags, n_regions, settings)
+    worthwhile = math.inf if settings.residual in KEPT_RESIDUALS else error
+    (log,) = train_networks([first], [(train, valid)], settings, worthwhile_error=worthwhile)
+    networks = NetworkSurrogate((first,), n_lags, n_regions, (log.best_epoch,))
+    if min(log.valid) < error and n_seeds > 1:
         remaining_settings = replace(settings, n_seeds=n_seeds - 1, seed=settings.seed + 1)
         remaining, remaining_log = fit_network(zero_mlp, train, valid, remaining_settings)
         networks, log = networks.join(remaining), mean_log([log] + [remaining_log] * (n_seeds - 1))

@@ -190,11 +190,12 @@ class _WidthProblem(SpectralProblem):
         return float(self.share @ log_ratio.real.sum(axis=1))
 
     def _differentiate_by_observation(
-        self, weight: Array, power: Complex, advanced: Complex, factors: tuple[Array, Array]
+        self, weight: Array, power: Complex, factors: tuple[Array, Array]
     ) -> Array:
         plain, crossed = factors
-        pull = weight[:, None, None] * (power * plain - 2 * advanced * crossed)
+        pull = weight[:, None, None] * (plain - 2 * self.advance * crossed)
+        pull *= power
         by_source = self.width_slope.conj() * pull.sum(axis=2)
         by_target = self.width_slope * pull.sum(axis=1)
         self.residual_slope = -(by_source + by_target).real.sum(axis=0)
-        return super()._differentiate_by_observation(weight, power, advanced, factors)
+        return super()._differentiate_by_observation(weight, power, factors)

@@ -279,56 +279,60 @@ class SpectralProblem:
         self, drift: Array, diffusion: Array, delays: Array
     ) -> tuple[float, Transition | None, Array, Array, Array]:
         """Return the negative log likelihood per sample, and its gradient by W, Q and delays."""
-        step, xp = transition(drift, diffusion, self.n_halvings), array_module(drift)
+        step = transition(drift, diffusion, self.n_halvings)
         w = step.matrix
         inverted = invert_covariance(step.innovation)
         if inverted is None:
             return INFEASIBLE, None, w, w, delays
         half_log_determinant, inverse = inverted
-        residual_power, power, advanced, (plain, crossed) = self._residual_power(
-            w, inverse, delays
-        )
+        residual_power, power, factors = self._residual_power(w, inverse, delays)
         if self.prior.gain and not residual_power.min() > 0:  # possible with a masked spectrum
             return INFEASIBLE, None, w, w, delays
         fit, weight = self._weigh_bins(residual_power)
         value = half_log_determinant + fit
-        past = xp.einsum("k,kij->ij", weight, power.real)
-        cross = xp.einsum("k,kij->ij", weight, advanced.real)
-        residual = past - w.T @ cross - cross.T @ w + w.T @ past @ w
-        by_w = 2 * (past @ w - cross) @ inverse
+        past, cross = self._sum_bins(weight, power).real
+        predicted = past @ w
+        half = w.T @ (predicted - 2 * cross)
+        residual = past + (half + half.T) / 2
+        by_w = 2 * (predicted - cross) @ inverse
         by_q = inverse / 2 - inverse @ residual @ inverse
         if self.prior.gain or not self.full_band:
             determinant, by_determinant = self._log_determinant(w)
             value -= determinant / 2
             by_w = by_w - by_determinant / 2
-        by_delay = self._differentiate_by_observation(weight, power, advanced, (plain, crossed))
+        by_delay = self._differentiate_by_observation(weight, power, factors)
         return value, step, by_w, by_q, by_delay
 
+    def _sum_bins(self, weight: Array, power: Complex) -> Complex:
+        """Return the weighted sums of the spectra, and of those one sample ahead."""
+        rows = array_module(weight).stack([weight + 0j, weight * self.advance[:, 0, 0]])
+        sums: Complex = (rows @ power.reshape(len(power), -1)).reshape(2, self.n, self.n)
+        return sums
+
     def _differentiate_by_observation(
-        self, weight: Array, power: Complex, advanced: Complex, factors: tuple[Array, Array]
+        self, weight: Array, power: Complex, factors: tuple[Array, Array]
     ) -> Array:
         """Return the gradient by the delays of regions; 0 where there are none."""
         xp = array_module(weight)
         plain, crossed = factors
         by_delay: Array = xp.zeros_like(plain[0])
         if self.prior.delay_sd:
-            slope = weight * self.frequency
-            pull = xp.einsum("k,kij->ij", slope, power.imag) * plain
-            pull -= 2 * xp.einsum("k,kij->ij", slope, advanced.imag) * crossed
-            by_delay = pull.sum(axis=1) - pull.sum(axis=0)
+            power_slope, ahead_slope = self._sum_bins(weight * self.frequency, power).imag
+            pull = power_slope * plain - 2 * ahead_slope * crossed
+            by_delay = pull.sum(1) - pull.sum(0)
         return by_delay
 
     def _residual_power(
         self, w: Array, inverse: Array, delays: Array
-    ) -> tuple[Array, Complex, Complex, tuple[Array, Array]]:
+    ) -> tuple[Array, Complex, tuple[Array, Array]]:
         """Return the whitened residual power of each bin, and what its gradient needs."""
         power, xp = self._undo_delays(delays), array_module(w)
-        advanced = power * self.advance
         crossed = w @ inverse
         plain = inverse + crossed @ w.T
-        residual_power = xp.einsum("kij,ij->k", power.real, plain)
-        residual_power = residual_power - 2 * xp.einsum("kij,ij->k", advanced.real, crossed)
-        return residual_power, power, advanced, (plain, crossed)
+        columns = xp.stack([plain.ravel(), crossed.ravel()]).T + 0j
+        of_plain, of_crossed = (power.reshape(len(power), -1) @ columns).T
+        residual_power = of_plain.real - 2 * (self.advance[:, 0, 0] * of_crossed).real
+        return residual_power, power, (plain, crossed)
 
     def _weigh_bins(self, residual_power: Array) -> tuple[float, Array]:
         """Return the term of the residual power in the likelihood, and its slope by each bin."""
@@ -344,7 +348,8 @@ class SpectralProblem:
         if not delays.any():
             return self.power
         phase = array_module(delays).exp(1j * self.frequency[:, None] * delays)
-        aligned: Complex = self.power * phase.conj()[:, :, None] * phase[:, None, :]
+        aligned: Complex = phase.conj()[:, :, None] * phase[:, None, :]
+        aligned *= self.power
         return aligned
 
     def _log_determinant(self, w: Array) -> tuple[float, Array]:

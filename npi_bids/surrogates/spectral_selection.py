@@ -154,6 +154,31 @@ def choose_observation(
     SettingsError
         If the passband holds too few frequencies.
     """
+    chooser, choice, start = _choose(runs, tr, parts, passband)
+    return chooser.refit(choice, start)
+
+
+def choose_unless_plain(
+    runs: Sequence[RegionSeries], tr: float, parts: ObservationParts | None = None
+) -> ObservationModel | None:
+    """Choose and fit the observation model; None, without a fit, if it has no delays and no gain.
+
+    Parameters
+    ----------
+    runs, tr, parts
+        As in :func:`choose_observation`.
+    """
+    chooser, choice, start = _choose(runs, tr, parts, None)
+    return None if choice.is_plain else chooser.refit(choice, start)
+
+
+def _choose(
+    runs: Sequence[RegionSeries],
+    tr: float,
+    parts: ObservationParts | None,
+    passband: tuple[float, float] | None,
+) -> tuple[_Chooser, Observation, SpectralFit]:
+    """Return the chosen observation model, what fits it, and from where."""
     n_regions = runs[0].data.shape[1]
     enough = n_regions >= MIN_OBSERVATION_REGIONS
     band = None if passband is None else _band_in_radians(passband, tr)
@@ -162,7 +187,7 @@ def choose_observation(
     chooser.delay_map = parts.delay_map
     if passband is not None:
         _check_bins(passband, tr, len(chooser.spectra.frequency), chooser.n_bins)
-    return chooser.refit(*chooser.choose(parts))
+    return chooser, *chooser.choose(parts)
 
 
 def _band_in_radians(passband: tuple[float, float], tr: float) -> tuple[float, float]:

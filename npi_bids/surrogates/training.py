@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from npi_bids.surrogates.gradient_descent import stack_networks
 # networks: beyond, batched products are no faster than single ones, and memory matters.
 _MAX_SMALL_WEIGHTS = 100_000
 _MAX_GROUP = 64
+# Epochs without a lower held-out error that end the training of networks that are not worthwhile:
+# their error rises from the first epochs on.
+_SHORT_PATIENCE = 4
 _GATHERED_BATCHES = 64  # batches that are gathered in random order at once
 
 Pair = tuple[Windows, Windows]
@@ -39,6 +43,7 @@ def train_networks(
     pairs: Sequence[Pair],
     settings: TrainSettings,
     epochs: Sequence[int] | None = None,
+    worthwhile_error: float = math.inf,
 ) -> list[TrainLog]:
     """Train networks in place with Adam on the mean squared error (Luo et al. 2025).
 
@@ -60,6 +65,9 @@ def train_networks(
         network; those of the others count up from it).
     epochs
         Number of epochs of each network, instead of that of the settings.
+    worthwhile_error
+        As long as no network that is trained with patience has had a lower held-out error, a few
+        epochs without a lower one end the training.
 
     Returns
     -------
@@ -81,7 +89,7 @@ def train_networks(
         try:
             with full_precision():
                 run = _JointTraining(members, [pairs[index] for index in group], settings, group)
-                logs += run.train(n_epochs, patience)
+                logs += run.train(n_epochs, patience, worthwhile_error)
             continue
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -147,8 +155,11 @@ class _JointTraining:
             stacked, _ = torch.func.stack_module_state(list(networks))
             self.parameters = {name: p.detach().requires_grad_() for name, p in stacked.items()}
 
-    def train(self, epochs: int, patience: int) -> list[TrainLog]:
-        """Train for ``epochs``, or until no network has improved for ``patience`` epochs."""
+    def train(self, epochs: int, patience: int, worthwhile_error: float) -> list[TrainLog]:
+        """Train for ``epochs``, or until no network has improved for ``patience`` epochs.
+
+        As long as no error is below the worthwhile one, patience is short.
+        """
         descend = self._make_step()
         errors: list[tuple[Tensor, Tensor]] = []
         best = torch.full((len(self.networks),), torch.inf, device=self.device)
@@ -170,7 +181,9 @@ class _JointTraining:
                         better[0] if self.alone else better.view(-1, *[1] * (parameter.ndim - 1))
                     )
                     best_weights[name] = torch.where(mask, parameter.detach(), best_weights[name])
-                if epoch - int(best_epochs.max()) >= patience:
+                hopeless = not bool((best < worthwhile_error).any())
+                allowed = min(patience, _SHORT_PATIENCE) if hopeless else patience
+                if epoch - int(best_epochs.max()) >= allowed:
                     break
         self._write_back(best_weights or self.parameters)
         final_epochs = best_epochs if patience else torch.full_like(best_epochs, len(errors) - 1)

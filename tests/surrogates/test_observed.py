@@ -177,6 +177,22 @@ def test_nothing_is_taken_that_predicts_no_better(fitted):
     assert not found.observation.is_plain
 
 
+def test_what_is_not_taken_is_not_fitted(fitted, monkeypatch):
+    """The fit with standard errors comes after the choice, and only for a model that is taken."""
+    windows, _ = fitted
+    from npi_bids.surrogates import spectral_selection
+
+    def fail(*_):
+        raise AssertionError("a model without delays and gain was fitted")
+
+    monkeypatch.setattr(spectral_selection._Chooser, "refit", fail)
+    independent = np.random.default_rng(0).standard_normal(windows.target.shape)
+    plain = cut_windows([run_of(independent)], windows.n_lags)
+    assert find_observation(plain, ObservationParts(delays=False), best=10.0) is None
+    with pytest.raises(AssertionError, match="was fitted"):
+        find_observation(windows, ObservationParts(gain=False), best=10.0)
+
+
 def test_a_process_that_is_not_stable_is_an_error(fitted, monkeypatch):
     windows, model = fitted
     growing = np.eye(N) * 0.01

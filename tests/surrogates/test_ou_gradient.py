@@ -22,6 +22,25 @@ def test_it_is_the_exponential_and_van_loans_integral(process):
     np.testing.assert_allclose(found.innovation, process.innovation, atol=1e-8)
 
 
+def test_it_is_the_series_up_to_the_sixth_power(process):
+    """Term by term: ``A^k / k!``, and ``L^(k-1)(D) / k!`` with ``L(X) = A'X + XA``."""
+    step = 0.25
+    short, term = process.drift * step, np.diag(process.diffusion * step)
+    matrix, innovation, power = np.eye(N), term, np.eye(N)
+    for order in range(1, 7):
+        power = power @ short / order
+        matrix = matrix + power
+        if order > 1:
+            term = (short.T @ term + term @ short) / order
+            innovation = innovation + term
+    for _ in range(2):
+        innovation = innovation + matrix.T @ innovation @ matrix
+        matrix = matrix @ matrix
+    found = transition(process.drift, process.diffusion, 2)
+    np.testing.assert_allclose(found.matrix, matrix, atol=1e-13)
+    np.testing.assert_allclose(found.innovation, innovation, atol=1e-13)
+
+
 def test_its_gradient_is_that_of_finite_differences(process):
     rng = np.random.default_rng(1)
     by_w, by_q = rng.standard_normal((2, N, N))

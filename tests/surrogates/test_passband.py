@@ -77,7 +77,7 @@ def test_a_passband_that_is_used_leaves_no_hazard():
 
 
 def test_a_narrow_passband_is_refused_before_anything_is_fitted(monkeypatch):
-    monkeypatch.setattr(hybrid, "fit_process", None)
+    monkeypatch.setattr(hybrid, "choose_process", None)
     with pytest.raises(SettingsError, match=r"too narrow for TR 2 s: it holds \d of the"):
         ec(noise(10, 300), tr=2.0, device="cpu", passband=("0.01", "0.03"))
 

@@ -53,6 +53,23 @@ def test_early_stopping_keeps_the_best_epoch(pairs):
     assert error == pytest.approx(min(log.valid), rel=1e-4)
 
 
+def test_training_that_is_not_worthwhile_soon_loses_patience(pairs):
+    def train(worthwhile_error):
+        settings = replace(SETTINGS, epochs=200, patience=20, learning_rate=2e-2)
+        networks = [make_network(MLP, 2, 4, settings)]
+        (log,) = train_networks(networks, pairs[:1], settings, None, worthwhile_error)
+        return networks[0], log
+
+    patient, complete = train(np.inf)
+    hopeful, same = train(1.01 * min(complete.valid))
+    _, short = train(0.5 * min(complete.valid))
+    assert len(complete.valid) == complete.best_epoch + 20
+    assert same == complete
+    np.testing.assert_array_equal(values(hopeful), values(patient))
+    assert len(short.valid) == short.best_epoch + 4
+    assert short.valid == complete.valid[: len(short.valid)]
+
+
 def test_members_trained_together_stop_each_at_its_own_best(pairs):
     settings = replace(SETTINGS, epochs=60, patience=5, learning_rate=2e-2)
     networks = [make_network(MLP, 2, 4, settings, member) for member in range(3)]
