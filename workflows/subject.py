@@ -14,6 +14,7 @@ from nipype.pipeline import engine as pe
 from npi_bids.analysis import AnalysisSettings, Task
 from npi_bids.bids.outputs import RUN_TABLES
 from npi_bids.bids.runs import TIMESERIES, BoldRun
+from npi_bids.surrogates.delay_map import allows_delays
 from npi_bids.workflows.ec import init_ec_wf
 from npi_bids.workflows.infer import init_infer_wf
 from npi_bids.workflows.outputs import init_save_model_node, init_save_run_node
@@ -168,14 +169,15 @@ def init_unit_wf(
     """
     workflow = pe.Workflow(name=task.node_name)
     runs = task.unit.runs
+    train = settings.train.with_kind(task.kind.settings if task.kind else {})
     ec_wf = init_ec_wf(
-        train=settings.train.with_kind(task.kind.settings if task.kind else {}),
+        train=train,
         perturb=settings.perturb,
         assess=settings.assess,
         brain=settings.brain,
         min_time=settings.denoise.min_time,
         prior=(task.pretrained, task.entities["sub"]),
-        delay_map=settings.prior.delay_map,
+        delay_map=settings.prior.delay_map if allows_delays(train) else "",
         n_threads=n_threads,
         mem_gb=task.train_gb,
         use_gpu=task.use_gpu,

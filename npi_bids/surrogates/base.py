@@ -42,6 +42,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # The family that fits an observation model, whose frequencies --passband selects.
 OBSERVED_FAMILY = "hybrid"
+# Values of --residual that keep networks or a linear correction whatever they improve; neither can
+# be combined with an observation model.
+KEPT_RESIDUALS = ("networks", "correction")
 
 
 class Abilities:
@@ -322,7 +325,7 @@ class TrainSettings:
         "hybrid: keep networks or a linear correction of the residuals if they pay (auto); always "
         "keep the networks or the correction, without delays and gain (networks, correction); or "
         "neither (none)",
-        choices=("auto", "networks", "correction", "none"),
+        choices=("auto", *KEPT_RESIDUALS, "none"),
     )
     passband: tuple[str, ...] = option(
         ("auto",),
@@ -378,7 +381,7 @@ class TrainSettings:
         linear = [
             f"--{name.replace('_', '-')} {value}"
             for name, value in (("linear_part", self.linear_part), ("residual", self.residual))
-            if value in ("var", "networks", "correction")
+            if value in ("var", *KEPT_RESIDUALS)
         ]
         if observed and linear:
             raise SettingsError(
@@ -411,7 +414,7 @@ class TrainSettings:
                 f"{named} selects frequencies of the process; --linear-part var fits all of them. "
                 "Leave one of them out."
             )
-        if self.residual in ("networks", "correction"):
+        if self.residual in KEPT_RESIDUALS:
             raise SettingsError(
                 f"{named} selects the frequencies from which delays and gain are estimated; "
                 f"--residual {self.residual} excludes both. Leave one of them out."
@@ -468,17 +471,18 @@ def check_prior(settings: TrainSettings) -> None:
     if parse_passband(settings.passband) is not None:
         raise SettingsError(
             f"--passband {' '.join(map(str, settings.passband))} is not read by surrogates that "
-            "are pre-trained on a group or shrunk towards one, which have no observation model. "
-            "Omit it, or omit pretrain and --pretrained."
+            "are pre-trained on a group or shrunk towards one: all frequencies "
+            "are fitted. Omit it, or omit pretrain and --pretrained."
         )
     imposed = [f"--{name} on" for name in ("delays", "gain", "noise")
                if getattr(settings, name) == "on"]  # fmt: skip
     imposed += ["--residual correction"] if settings.residual == "correction" else []
     if imposed:
         raise SettingsError(
-            f"{join_items(imposed)}: surrogates that are pre-trained on a group or shrunk towards "
-            "one have neither an observation model nor a linear correction. Omit the option, or "
-            "omit pretrain and --pretrained."
+            f"{join_items(imposed)}: no part of an observation model and no linear correction can "
+            "be imposed on surrogates that are pre-trained on a group or shrunk towards one; "
+            "pretrain decides whether the subjects share delays. Omit the option, or omit "
+            "pretrain and --pretrained."
         )
 
 

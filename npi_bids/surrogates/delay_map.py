@@ -24,7 +24,7 @@ from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import digest
 from npi_bids.io.tables import read_column_names, read_numbers
 from npi_bids.records import Array, DelayPrior, Mask
-from npi_bids.surrogates.base import OBSERVED_FAMILY, TrainSettings
+from npi_bids.surrogates.base import KEPT_RESIDUALS, OBSERVED_FAMILY, TrainSettings
 from npi_bids.wording import count_noun, join_items
 
 _DELAY, _SD = "delay", ("delay_sd", "standard_error")
@@ -147,14 +147,27 @@ def check_delay_map(settings: TrainSettings, *, pretrained: bool = False) -> Non
             f"--delay-map is read by --surrogate {OBSERVED_FAMILY} alone, not by "
             f"{settings.surrogate}. Omit it."
         )
-    if settings.delays == "none" or settings.linear_part == "var":
-        option = "--delays none" if settings.delays == "none" else "--linear-part var"
+    if option := _find_exclusion(settings):
         raise SettingsError(f"--delay-map is not read with {option}; omit one of the two.")
     if pretrained:
         raise SettingsError(
             "--delay-map is not read with pretrain and --pretrained: subjects of a group share "
             "the delays that are estimated from all of them. Omit one of the two."
         )
+
+
+def allows_delays(settings: TrainSettings) -> bool:
+    """Return whether fits with these settings may have delays, which may follow a map."""
+    return settings.surrogate == OBSERVED_FAMILY and not _find_exclusion(settings)
+
+
+def _find_exclusion(settings: TrainSettings) -> str:
+    """Return the option that excludes delays, as it was given; empty if there is none."""
+    if settings.delays == "none":
+        return "--delays none"
+    if settings.linear_part == "var":
+        return "--linear-part var"
+    return f"--residual {settings.residual}" if settings.residual in KEPT_RESIDUALS else ""
 
 
 def read_delay_map(path: Path, labels: Sequence[str]) -> DelayMap:

@@ -11,7 +11,13 @@ import numpy as np
 
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Windows
-from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings, parse_passband
+from npi_bids.surrogates.base import (
+    KEPT_RESIDUALS,
+    Surrogate,
+    TrainLog,
+    TrainSettings,
+    parse_passband,
+)
 from npi_bids.surrogates.corrected import (
     Corrected,
     CorrectedFields,
@@ -48,7 +54,6 @@ from npi_bids.surrogates.ou import (
 )
 from npi_bids.surrogates.ou_model_selection import Choices, subset_regions
 from npi_bids.surrogates.residual_networks import (
-    KEPT_RESIDUALS,
     ResidualFit,
     fit_residual,
     subtract_prediction,

@@ -109,6 +109,9 @@ def describe_hybrid_kind(training: Training) -> str:
 def name_hybrid_kind(training: Training) -> str:
     """Return the kind of a fit of ``hybrid`` or ``mou`` in a few words, without numbers.
 
+    Kinds differ where :class:`~npi_bids.surrogates.choices.FitChoices` do. Widths of responses
+    belong to the gain: they leave the scale of the map as it is, and cannot be imposed.
+
     Examples
     --------
     >>> name_hybrid_kind({"linear_is_var": 0.0, "whitening_order": 2.0, "residual_networks": 4.0})
@@ -122,7 +125,6 @@ def name_hybrid_kind(training: Training) -> str:
             (training.get("delay_sd", 0) > 0, "delays"),
             (training["common_gain"], "gain"),
             (training.get("measurement_noise", 0) > 0, "noise"),
-            (training.get("response_width_sd", 0) > 0, "widths"),
             (named_passband(training), "passband"),
         )
     else:

@@ -11,6 +11,7 @@ import numpy as np
 from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Mask, RegionSeries, Windows
 from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.delay_map import allows_delays
 from npi_bids.surrogates.families import import_function, prior_support
 from npi_bids.surrogates.group_prior import (
     GroupPrior,
@@ -270,8 +271,7 @@ def _find_delays(
     subjects: SubjectRuns, settings: TrainSettings, choices: Choices
 ) -> tuple[Choices, SharedDelays | None]:
     """Return the delays that the subjects share, and the choices, free of filters with them."""
-    linear = prior_support(settings.surrogate).linear
-    if linear != "better" or settings.delays == "none" or settings.linear_part == "var":
+    if prior_support(settings.surrogate).linear != "better" or not allows_delays(settings):
         return choices, None
     # Without lagged evidence a gain cannot be distinguished from instantaneous covariance.
     gain = False if settings.gain == "none" or choices.whitening else None

@@ -31,8 +31,6 @@ from npi_bids.surrogates.training import train_networks
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import join_windows
 
-# Values of --residual that keep networks or a linear correction whatever they improve.
-KEPT_RESIDUALS = ("networks", "correction")
 # Times of the gradient flow of the twin, in units of one over the mean variance of the samples.
 _TWIN_TIMES = np.geomspace(1e-3, 1e3, 25)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from npi_bids.surrogates.choices import (
     read_choices,
 )
 from npi_bids.surrogates.hybrid import Hybrid
+from npi_bids.surrogates.kinds import name_hybrid_kind
 from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.var import VAR
 from tests.conftest import var_run
@@ -118,11 +121,28 @@ def test_delays_cannot_be_imposed_on_few_regions_and_the_log_says_so(caplog):
 
 
 @pytest.mark.parametrize("setting", [{"delays": "on"}, {"residual": "correction"}], ids=str)
-def test_a_fit_that_is_shrunk_towards_a_group_has_no_observation_model(setting):
-    with pytest.raises(SettingsError, match="neither an observation model nor a linear"):
+def test_no_observation_model_is_imposed_on_a_fit_that_is_shrunk_towards_a_group(setting):
+    with pytest.raises(SettingsError, match="no part of an observation model and no linear"):
         check_prior(TrainSettings(surrogate="hybrid", **setting))
 
 
 def test_a_passband_does_not_go_with_the_autoregression():
     with pytest.raises(SettingsError, match="Leave one of them out"):
         TrainSettings(surrogate="hybrid", linear_part="var", passband=("0.01", "0.1"))
+
+
+def test_fits_have_the_same_kind_if_and_only_if_they_made_the_same_choices():
+    parts = {
+        "delay_sd": 0.5, "common_gain": 1.0, "measurement_noise": 0.1, "response_width_sd": 0.1,
+        "passband": [0.01, 0.1],
+    }  # fmt: skip
+    trainings = [
+        {"common_gain": 0.0, **{name: parts[name] for name in chosen}}
+        for n in range(len(parts) + 1)
+        for chosen in combinations(parts, n)
+    ]
+    trainings += [{"linear_is_var": 1.0}, {"residual_networks": 4.0}, {"whitening_order": 2.0}]
+    pairs = [(read_choices("hybrid", one), name_hybrid_kind(one)) for one in trainings]
+    assert len(set(pairs)) == len({choices for choices, _ in pairs})
+    assert len(set(pairs)) == len({kind for _, kind in pairs})
+    assert len({kind for _, kind in pairs}) == 2**4 + 3

@@ -79,6 +79,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, header, rows, message)
         ({"surrogate": "var"}, False, "read by --surrogate hybrid alone"),
         ({"delays": "none"}, False, "not read with --delays none"),
         ({"linear_part": "var"}, False, "not read with --linear-part var"),
+        ({"residual": "networks"}, False, "not read with --residual networks"),
         ({}, True, "not read with pretrain and --pretrained"),
     ],
 )

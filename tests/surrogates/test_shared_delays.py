@@ -111,6 +111,21 @@ def test_no_delays_are_sought_where_they_are_switched_off():
     assert pretrain(subjects(DELAYS), replace(TRAIN, delays="none")).prior.delays is None
 
 
+def test_no_delays_are_sought_where_networks_are_imposed(monkeypatch):
+    """Networks, which the user requests, cannot model signals that are observed with delays."""
+    sought = []
+    monkeypatch.setattr(
+        "npi_bids.surrogates.pretraining.estimate_shared_delays",
+        lambda *_, **options: sought.append(options),
+    )
+    for residual in ("none", "networks"):
+        pretrain(
+            subjects(DELAYS, n=4),
+            TrainSettings(device="cpu", residual=residual, epochs=1, n_seeds=1),
+        )
+    assert len(sought) == 1
+
+
 def test_maps_of_subjects_are_free_of_the_delays(group):
     runs = [run_of(0, DELAYS)]
     shrunk, with_group = direction(runs, group.build_prior("0"), 0)

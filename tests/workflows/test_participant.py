@@ -1,10 +1,15 @@
 from dataclasses import replace
 
+from nipype.interfaces.base import isdefined
+
 from npi_bids.analysis import AnalysisSettings, PreparedAtlas, Task
 from npi_bids.bids.layout import QuerySettings, find_datasets, find_runs
 from npi_bids.bids.runs import CombineSettings, group_runs
+from npi_bids.bids.sidecars import KindDecision
 from npi_bids.cli.participant import make_batches
 from npi_bids.parcellation.parcellation import save_parcellation
+from npi_bids.surrogates.choices import FitChoices, imposing_settings
+from npi_bids.surrogates.settings import PriorSettings
 from npi_bids.workflows.participant import init_participant_wf
 from tests.conftest import tiny_parcellation
 
@@ -46,6 +51,37 @@ def test_a_subject_of_one_run_takes_six_nodes(tiny, tmp_path):
         *("assess_connectivity", "parcellate", "perturb_surrogate", "save_model"),
         *("save_run_1", "train_surrogate"),
     ]
+
+
+def test_a_kind_without_delays_is_fitted_without_the_map_of_delays(tiny, tmp_path):
+    path = tmp_path / "delays.tsv"
+    path.write_text("name\tdelay\n")
+    decisions = [
+        KindDecision(
+            decided_by="dataset",
+            kind="",
+            own_kind="",
+            subjects_of_kind={},
+            own_choices=FitChoices("process"),
+            settings=imposing_settings(choices),
+        )
+        for choices in (FitChoices("process", delays=True), FitChoices("process", gain=True))
+    ]
+    workflow = init_participant_wf(
+        tasks=[
+            replace(task, kind=kind)
+            for task, kind in zip(tasks(tiny, tmp_path), decisions, strict=True)
+        ],
+        settings=AnalysisSettings(prior=PriorSettings(delay_map=str(path))),
+        out_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+    )
+    maps = {
+        (node.inputs.train["delays"], isdefined(node.inputs.delay_map))
+        for node in workflow._create_flat_graph().nodes
+        if node.name == "train_surrogate"
+    }
+    assert maps == {("on", True), ("none", False)}
 
 
 def test_a_run_that_two_atlases_need_is_read_by_one_node(tiny, tmp_path):
