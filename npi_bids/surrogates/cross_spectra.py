@@ -71,8 +71,7 @@ class CrossSpectra:
         """Return the spectra of the bins within a band."""
         if band is None:
             return self
-        inside = (self.frequency >= band[0]) & (self.frequency <= band[1])
-        return CrossSpectra(self.frequency[inside], self.power[inside], self.n_ordinates[inside])
+        return self.take_bins((self.frequency >= band[0]) & (self.frequency <= band[1]))
 
     def without_delays(self, delays: Array) -> CrossSpectra:
         """Return the spectra without the delay of each region, shape (n_regions,), in samples."""
@@ -86,6 +85,21 @@ class CrossSpectra:
         regions = np.unique(np.linspace(0, last, min(n_regions, last + 1)).astype(int))
         power = self.power[:, regions[:, None], regions]
         return CrossSpectra(self.frequency, power, self.n_ordinates)
+
+    def take_bins(self, bins: Mask) -> CrossSpectra:
+        """Restrict the spectra to some bins."""
+        return CrossSpectra(self.frequency[bins], self.power[bins], self.n_ordinates[bins])
+
+    def fill_bins(self, n_bins: int) -> CrossSpectra:
+        """Return spectra with all of ``n_bins`` bins; those that were empty have no ordinates."""
+        rounding = 1e-9
+        bins = np.minimum((self.frequency / np.pi * n_bins + rounding).astype(int), n_bins - 1)
+        frequency, n_ordinates = np.zeros(n_bins), np.zeros(n_bins)
+        power: Complex = np.zeros((n_bins, *self.power.shape[1:]), dtype=np.complex128)
+        frequency[bins], power[bins], n_ordinates[bins] = (
+            self.frequency, self.power, self.n_ordinates,
+        )  # fmt: skip
+        return CrossSpectra(frequency, power, n_ordinates)
 
     def lagged_moments(self) -> tuple[Array, Array]:
         """Return the mean products of samples with themselves, and (rows) with the next ones."""
@@ -150,7 +164,7 @@ def split_runs(runs: Sequence[RegionSeries], n_parts: int) -> list[list[RegionSe
 def pool_spectra(parts: Sequence[CrossSpectra]) -> CrossSpectra:
     """Return spectra pooled over parts with the same bins, each weighted by its ordinates."""
     n_ordinates = np.sum([part.n_ordinates for part in parts], axis=0)
-    shares = [part.n_ordinates / n_ordinates for part in parts]
+    shares = [part.n_ordinates / np.where(n_ordinates > 0, n_ordinates, 1) for part in parts]
     pairs = list(zip(shares, parts, strict=True))
     return CrossSpectra(
         np.sum([share * part.frequency for share, part in pairs], axis=0),

@@ -73,7 +73,7 @@ class ObservedOU(VAR):
     delays
         Shape (n_regions,), in samples.
     delay_errors
-        Shape (n_regions,), in samples; NaN where there are no delays.
+        Shape (n_regions,), in samples; NaN without delays, and where a delay is not known.
     errors
         Shape (n_regions, n_regions); standard errors of the transition of the state.
     innovation
@@ -102,10 +102,16 @@ class ObservedOU(VAR):
 
     @property
     def region_delays(self) -> tuple[Array, Array] | None:
-        """Delays relative to their median, and their standard errors, in samples."""
+        """Delays relative to their median, and their standard errors, in samples.
+
+        NaN where subjects share delays and not all of them cover a region.
+        """
         if self.observation.delay_sd == 0:
             return None
-        return self.delays - np.median(self.delays), self.delay_errors
+        known = np.isfinite(self.delay_errors)
+        known |= not known.any()  # fixed delays have no errors
+        lags: Array = np.where(known, self.delays - np.median(self.delays[known]), np.nan)
+        return lags, self.delay_errors
 
     @property
     def delay_share(self) -> Array | None:
@@ -428,7 +434,8 @@ def build_observed(
     fit
         The process in the units of the signals, and the delays.
     delay_errors
-        Shape (n_regions,); standard errors of the delays, in samples.
+        Shape (n_regions,); standard errors of the delays, in samples; NaN where a delay is not
+        known.
     """
     model = describe_fit(restore_runs(windows), windows.tr, choice, fit, delay_errors)
     return _build_surrogate(windows, model)

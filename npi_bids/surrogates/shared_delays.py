@@ -3,7 +3,8 @@
 The cross-spectra of the subjects are summed, each with its own variances, so that one process and
 one delay of each region are fitted to them; a subject counts by its number of samples. Delays are
 kept if their evidence is above a threshold and if they make the spectra of subjects that had no
-part in them more likely, both than the same process without delays and than a VAR.
+part in them more likely, both than the same process without delays and, unless a gain is free,
+than a VAR.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class SharedDelays:
         Log evidence for delays against no delays (nats).
     benefit, over_var
         Log likelihood of subjects that were held out, over that without delays and over that of a
-        VAR (nats).
+        VAR (nats; NaN with a free gain, beside which a VAR is not comparable).
     """
 
     mean: Array
@@ -89,7 +90,7 @@ def estimate_shared_delays(
     covered = np.logical_and.reduce([covered for _, _, covered in subjects()])
     if covered.sum() < MIN_OBSERVATION_REGIONS:
         return None
-    folds, tr = _sum_spectra(subjects, covered)
+    folds, tr = sum_spectra(subjects, covered)
     if len(folds) < _MIN_FOLDS:
         return None
     subset = regions_of_subset(int(covered.sum()))
@@ -110,10 +111,18 @@ def estimate_shared_delays(
     )
 
 
-def _sum_spectra(
+def sum_spectra(
     subjects: Callable[[], Iterator[tuple[str, Windows, Mask]]], covered: Mask
 ) -> tuple[list[CrossSpectra], float]:
-    """Return the summed spectra of each part of the group, and the sampling period."""
+    """Return the summed spectra of each part of the group, and the sampling period.
+
+    Parameters
+    ----------
+    subjects
+        As in :func:`estimate_shared_delays`.
+    covered
+        Regions that all subjects cover.
+    """
     n_samples, tr = 0, 1.0
     for _, windows, _ in subjects():
         n_samples, tr = n_samples + len(windows), windows.tr
@@ -121,12 +130,13 @@ def _sum_spectra(
     folds: list[CrossSpectra] = []
     for number, (_, windows, own) in enumerate(subjects()):
         spectra = cross_spectra(restore_runs(_standardise(windows, covered[own])), n_bins)
+        spectra = spectra.fill_bins(n_bins)  # some may be empty in a very short scan
         if number < _FOLDS:
             folds.append(spectra)
-        elif len(spectra.frequency) == len(folds[number % _FOLDS].frequency):
+        else:
             folds[number % _FOLDS] = pool_spectra([folds[number % _FOLDS], spectra])
-    most = max(len(fold.frequency) for fold in folds)  # a bin may be empty in a very short scan
-    return [fold for fold in folds if len(fold.frequency) == most], tr
+    occupied = np.logical_and.reduce([fold.n_ordinates > 0 for fold in folds])
+    return [fold.take_bins(occupied) for fold in folds], tr
 
 
 def _standardise(windows: Windows, regions: Mask) -> Windows:
@@ -176,7 +186,8 @@ def observe_process(
     scale = windows.target.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     even, odd = (float(part) * float(np.mean(np.diag(process.drift))) ** 2 for part in precision)
-    error = np.where(np.isnan(delays.error), 0.0, delays.error)
+    # Where a delay is not known, signals are taken as they are.
+    sd = np.where(np.isnan(delays.error), 0.0, delays.error)
     choice = Observation(
         gain=False,
         gain_evidence=float("nan"),
@@ -187,7 +198,7 @@ def observe_process(
         own=0.5,
         delay_benefit=delays.benefit,
         delay_over_var=delays.over_var,
-        delays=DelayPrior(tuple(delays.mean.tolist()), tuple(error.tolist())),
+        delays=DelayPrior(tuple(delays.mean.tolist()), tuple(sd.tolist())),
     )
     fit = SpectralFit(
         process.drift * scale / scale[:, None],
@@ -196,4 +207,4 @@ def observe_process(
         float("nan"),
         float("nan"),
     )
-    return build_observed(windows, choice, fit, error)
+    return build_observed(windows, choice, fit, delays.error)

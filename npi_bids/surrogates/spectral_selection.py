@@ -339,11 +339,12 @@ def describe_fit(
     fit
         The process, in the units of the series, and the delays.
     delay_errors
-        Shape (n_regions,); standard errors of the delays, in samples.
+        Shape (n_regions,); standard errors of the delays, in samples; NaN where a delay is not
+        known.
     """
     chooser = _Chooser(runs, tr, delays=False, choice=choice)
     model = chooser.build_model(fit, replace(chooser.prior, gain=choice.gain))
-    covariance = np.diag(np.square(delay_errors))
+    covariance = np.diag(np.where(np.isnan(delay_errors), 0.0, np.square(delay_errors)))
     errors = transition_errors(model, choice.precision, covariance)
     fixed_delays = transition_errors(model, choice.precision, 0 * covariance)
     delay_share = 1 - (fixed_delays / errors) ** 2

@@ -11,11 +11,12 @@ from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.records import RegionSeries
 from npi_bids.simulate.linear import LinearSystem, simulate_linear
 from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.delay_map import read_delay_map
 from npi_bids.surrogates.observed import ObservedOU
-from npi_bids.surrogates.ou_process import second_moments
+from npi_bids.surrogates.ou_process import OU, second_moments
 from npi_bids.surrogates.pretraining import pretrain
-from npi_bids.surrogates.shared_delays import align_moments
+from npi_bids.surrogates.shared_delays import align_moments, observe_process, sum_spectra
 from npi_bids.surrogates.storage import (
     PretrainedLinks,
     delay_table_path,
@@ -151,14 +152,49 @@ def test_a_region_that_is_not_covered_leaves_the_delays_of_the_others(group):
     np.testing.assert_allclose(lags, expected - np.median(expected), atol=1e-12)
 
 
+def test_a_short_scan_displaces_no_other_subject():
+    covered = np.ones(N, dtype=bool)
+    runs = [run_of(subject, np.zeros(N)) for subject in range(5)]
+    runs[0] = replace(runs[0], data=runs[0].data[:30], keep=runs[0].keep[:30])
+    windows = [cut_windows([run], 1) for run in runs]
+    folds, tr = sum_spectra(
+        lambda: ((str(number), part, covered) for number, part in enumerate(windows)), covered
+    )
+    assert tr == 2
+    alone = cross_spectra([runs[1]], 48)
+    np.testing.assert_allclose(folds[1].power, alone.power, atol=0.05 * np.abs(alone.power).max())
+    assert len(folds) == 4
+    assert folds[0].n_samples == pytest.approx(330, abs=2)  # the first subject and the fifth
+
+
+def test_a_delay_that_is_not_known_is_not_stated(group):
+    known = group.prior.delays
+    mean, error = known.mean.copy(), known.error.copy()
+    mean[4], error[4] = 0, np.nan
+    windows = cut_windows([run_of(0, DELAYS)], 1)
+    process = OU(group.prior.process.drift, group.prior.process.diffusion)
+    observed = observe_process(
+        process, windows, replace(known, mean=mean, error=error), group.prior.choices.precision
+    )
+    lags, errors = observed.region_delays
+    for values in (lags, errors):
+        np.testing.assert_array_equal(np.isnan(values), np.arange(N) == 4)
+    np.testing.assert_allclose(np.nanmedian(lags), 0, atol=1e-12)
+    assert np.isfinite(observed.weights).all()
+    assert np.isfinite(observed.errors).all()
+
+
 def test_delays_come_back_from_the_file_and_as_a_map(group, tmp_path):
     path = tmp_path / "task-rest_desc-x_surrogate.safetensors"
+    delays = replace(group.prior.delays, over_var=np.nan)  # as with a free gain
+    group = replace(group, prior=replace(group.prior, delays=delays))
     write_pretrained(
         group, path, labels=LABELS, tr=2.0, settings=resolve(TRAIN), links=PretrainedLinks()
     )
     restored = read_pretrained(path, LABELS, 2.0, "hybrid").prior.delays
     np.testing.assert_array_equal(restored.mean, group.prior.delays.mean)
     assert restored.benefit == group.prior.delays.benefit
+    assert np.isnan(restored.over_var)
     known = read_delay_map(delay_table_path(path), LABELS)
     np.testing.assert_allclose(known.mean, 2 * group.prior.delays.mean, rtol=1e-4)
     np.testing.assert_allclose(known.sd, 2 * group.prior.delays.error, rtol=1e-4)
