@@ -77,7 +77,7 @@ def find_near_ties(
                     f"{name} is {value:.8g}, within rounding of a threshold of the verdict"
                 )
     return tuple(
-        f"A choice is a near tie, which rounding may decide otherwise on another machine: {tie}."
+        f"A choice is a near tie, which rounding may change on another machine: {tie}."
         for tie in ties
     )
 

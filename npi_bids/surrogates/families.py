@@ -373,11 +373,25 @@ def _describe_observation(trainings: Trainings) -> str:
         )
     bands = {band for training in observed if (band := named_passband(training)) is not None}
     parts += [f"frequencies from {low:g} to {high:g} Hz alone" for low, high in sorted(bands)]
-    condition = "As requested" if bands else "Where held-out data supported it"
+    if any("prior_penalty" in training for training in observed):  # shrunk towards a group
+        return (
+            ". The delays of regions that all subjects share were estimated from the spectra of "
+            f"the group (standard deviation over regions {delays[0]:.1f} s)"
+        )
     return (
-        f". {condition}, an observation model was part of the likelihood (Whittle): "
+        f". {_condition(observed)}, an observation model was part of the likelihood (Whittle): "
         f"{', and '.join(parts)}; the prior precisions were then those of highest evidence"
     )
+
+
+def _condition(observed: Trainings) -> str:
+    """State what made an observation model part of fits."""
+    if any(named_passband(training) is not None for training in observed):
+        return "As requested"
+    options = {training.get(name) for training in observed for name in ("delays", "gain", "noise")}
+    if "on" not in options:
+        return "Where held-out data supported it"
+    return "Where it was imposed" + (" or held-out data supported it" if "auto" in options else "")
 
 
 _PROCESS_FIT = (

@@ -171,6 +171,24 @@ def test_methods_text_states_how_many_linear_parts_were_corrected():
     assert "linear map" not in describe([plain])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "Where held-out data supported it, an observation model"),
+        ({"delays": "on"}, "Where it was imposed or held-out data supported it, an observation"),
+        ({"delays": "on", "gain": "none"}, "Where it was imposed, an observation model"),
+        ({"prior_penalty": 3.0}, "estimated from the spectra of the group (standard deviation"),
+    ],
+)
+def test_methods_tell_why_there_are_delays(change, said):
+    fitted = {"linear_is_var": 0.0, "common_gain": 0.0, "delay_sd": 0.5, "measurement_noise": 0.0}
+    options = {"delays": "auto", "gain": "auto"}
+    text = families.family("hybrid").describe([{**fitted, **options, **change}])
+    assert said in text
+    assert ("held-out data supported" in said) == ("held-out data supported" in text)
+    assert ("prior_penalty" in change) != ("highest evidence" in text)
+
+
 def test_log_has_one_error_per_epoch(windows, settings):
     _, log = fit_surrogate(*windows, settings)
     expected = 1 if (settings.surrogate, settings.var_fit) in SOLVED else 15
