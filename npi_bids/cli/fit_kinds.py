@@ -111,8 +111,8 @@ def _is_decided(model: Model, decision: KindDecision | None) -> bool:
 
     The settings count, not the kind of the fit: they may not have been possible.
     """
-    made = model.fit.kind_decision
-    return (made.settings if made else None) == (decision.settings if decision else None)
+    current = model.fit.kind_decision
+    return (current.settings if current else None) == (decision.settings if decision else None)
 
 
 def _group_models(request: Request) -> dict[str, list[Model]]:
@@ -179,7 +179,7 @@ def _decide(name: str, models: Sequence[Model], request: Request) -> KindDecisio
     }
     choices = most_frequent(chosen)
     settings = imposing_settings(choices)
-    if not settings or {choices} == {own for fits in chosen.values() for own in fits}:
+    if not settings or {choices} == {choice for fits in chosen.values() for choice in fits}:
         return None
     kind = next(model.own_kind for model in models if model.own_choices == choices)
     counts = _count_kinds(models)

@@ -178,7 +178,7 @@ def _compare_sessions(test: _Test, sessions: Sequence[Mapping[str, object]]) -> 
         return test
     subjects = [str(row["participant_id"]) for row in test.rows]
     pairs = [[row for row in sessions if row["participant_id"] == name] for name in subjects]
-    first, second = ([pair[place] for pair in pairs] for place in (0, 1))
+    first, second = ([pair[session] for pair in pairs] for session in (0, 1))
     n_windows = blank_similar_lengths(numeric_column([*first, *second], "n_windows"))
     return replace(
         test,

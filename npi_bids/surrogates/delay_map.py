@@ -222,26 +222,27 @@ def _numeric_columns(path: Path) -> list[str]:
 
 def _match_rows(path: Path, names: Sequence[object], labels: Sequence[str]) -> list[int]:
     """Return the row of each region of the atlas."""
-    found = [str(name) for name in names]
-    for kind, regions in (
-        ("names regions that the atlas does not have", sorted(set(found) - set(labels))),
-        ("lacks regions of the atlas", [label for label in labels if label not in found]),
-        ("repeats regions", sorted({name for name in found if found.count(name) > 1})),
+    listed = [str(name) for name in names]
+    for problem, regions in (
+        ("names regions that the atlas does not have", sorted(set(listed) - set(labels))),
+        ("lacks regions of the atlas", [label for label in labels if label not in listed]),
+        ("repeats regions", sorted({name for name in listed if listed.count(name) > 1})),
     ):
         if regions:
             raise InputDataError(
-                f"--delay-map <{path}> {kind}: {_name_some(regions)}. Expected one row for each "
-                f"of the {count_noun(len(labels), 'region')} of the atlas."
+                f"--delay-map <{path}> {problem}: {join_items(regions, most=_SHOWN)}. Expected "
+                f"one row for each of the {count_noun(len(labels), 'region')} of the atlas."
             )
-    return [found.index(label) for label in labels]
+    return [listed.index(label) for label in labels]
 
 
 def _read_column(path: Path, column: str, values: Array, labels: Sequence[str]) -> Array:
     if (missing := np.isnan(values)).any():
         regions = [label for label, lacks in zip(labels, missing, strict=True) if lacks]
         raise InputDataError(
-            f"--delay-map <{path}> has no value of {column} for {_name_some(regions)}; expected a "
-            "number for every region of the atlas. Fill them in, or leave the column out."
+            f"--delay-map <{path}> has no value of {column} for "
+            f"{join_items(regions, most=_SHOWN)}; expected a number for every region of the "
+            "atlas. Fill them in, or leave the column out."
         )
     if column in _SD and values.min() < 0:
         raise InputDataError(
@@ -267,11 +268,6 @@ def _check_columns(
     if len(names) > n_regions // _REGIONS_PER_COVARIATE:
         raise InputDataError(
             f"--delay-map <{path}> has {count_noun(len(names), 'covariate')} "
-            f"({_name_some(names)}) for {count_noun(n_regions, 'region')}; expected at least "
-            f"{_REGIONS_PER_COVARIATE} regions per covariate."
+            f"({join_items(names, most=_SHOWN)}) for {count_noun(n_regions, 'region')}; expected "
+            f"at least {_REGIONS_PER_COVARIATE} regions per covariate."
         )
-
-
-def _name_some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -128,8 +128,8 @@ def sum_spectra(
         n_samples, tr = n_samples + len(windows), windows.tr
     n_bins = choose_n_bins(n_samples, int(covered.sum()))
     folds: list[CrossSpectra] = []
-    for number, (_, windows, own) in enumerate(subjects()):
-        spectra = cross_spectra(restore_runs(_standardise(windows, covered[own])), n_bins)
+    for number, (_, windows, inside) in enumerate(subjects()):
+        spectra = cross_spectra(restore_runs(_standardise(windows, covered[inside])), n_bins)
         spectra = spectra.fill_bins(n_bins)  # some may be empty in a very short scan
         if number < _FOLDS:
             folds.append(spectra)
