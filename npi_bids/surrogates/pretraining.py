@@ -84,12 +84,15 @@ def train_group_networks(
     -------
     dict
         Weights of the networks of all subjects (``all``), and without the even (``0``) and the odd
-        folds (``1``); empty if only the linear path is needed, or if networks do not help.
+        folds (``1``); empty if only the linear path is needed, or if networks do not help and are
+        not imposed.
     """
     support = prior_support(settings.surrogate)
     if not support.network or prior.delays is not None:  # networks cannot model the state
         return {}
     residual = bool(support.linear)
+    if residual and settings.residual == "none":
+        return {}
     parts = _pool(subjects, prior, members, residual=residual)
     if len(parts) < _TEST_INTERVAL:
         return {}
@@ -101,7 +104,8 @@ def train_group_networks(
         train = _concatenate([part for part in parts if part.owner % _TEST_INTERVAL])
         reference, _ = fit_network(constructor, train, test, settings)
         error = float(np.mean((reference.step(test.history) - test.target) ** 2))
-        if error > (1 - NETWORKS_GAIN) * float(np.mean(test.target**2)):
+        is_better = error <= (1 - NETWORKS_GAIN) * float(np.mean(test.target**2))
+        if not is_better and settings.residual != "networks":
             return {}
     networks: dict[str, Tensors] = {}
     for name, parities in (("all", (0, 1)), ("0", (1,)), ("1", (0,))):

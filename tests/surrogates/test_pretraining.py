@@ -283,3 +283,16 @@ def test_maps_share_the_noise_of_those_they_were_pretrained_on():
     off = ~np.eye(10, dtype=bool).ravel()
     assert np.mean(describe(maps[:8]).q[off] < 0.05) > 0.2
     assert np.mean(ttest_ind(maps[:8, off], maps[8:, off]).pvalue < 0.05) < 0.12
+
+
+@pytest.mark.parametrize(
+    ("residual", "least_gain", "n_networks"),
+    [("auto", 0.01, 0), ("networks", 0.01, 3), ("auto", -10, 3), ("none", -10, 0)],
+)
+def test_networks_of_a_group_are_there_if_they_help_or_are_imposed(
+    residual, least_gain, n_networks, monkeypatch
+):
+    monkeypatch.setattr("npi_bids.surrogates.pretraining.NETWORKS_GAIN", least_gain)
+    runs = {str(seed): [var_run(0.5 * np.eye(4), 80, seed=seed)] for seed in range(5)}
+    train = TrainSettings(device="cpu", epochs=1, n_seeds=1, residual=residual)
+    assert len(pretrain(lambda: iter(runs.items()), train).networks) == n_networks
