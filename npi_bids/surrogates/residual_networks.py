@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from npi_bids.records import Array, Windows
-from npi_bids.surrogates.base import TrainLog, TrainSettings, mean_log
+from npi_bids.surrogates.base import KEPT_RESIDUALS, TrainLog, TrainSettings, mean_log
 from npi_bids.surrogates.networks import MLP, NetworkSurrogate, fit_network, make_network
 from npi_bids.surrogates.selection_criteria import (
     FIRST_NETWORK_GAIN,
