@@ -149,6 +149,9 @@ def _write_jobs(argv: Sequence[str]) -> int:
             f"{count_noun(len(queued), 'participant')} of earlier submissions still in the queue, "
             f"not submitted again: {join_items(queued, 10)}\n"
         )
+    _say_what_failed_before(
+        plan, waits="group" in request.levels and args.group_when == "complete"
+    )
     if not models and "group" not in request.levels:
         sys.stdout.write(
             f"Nothing to submit: {count_noun(len(plan.complete), 'model')} complete.\n"
@@ -203,6 +206,19 @@ def _make_plan(request: Request) -> Plan:
         check_model(request)
     dry = replace(request, output=replace(request.output, dry_run=True))
     return make_plan(dry, work_dir)
+
+
+def _say_what_failed_before(plan: Plan, *, waits: bool) -> None:
+    """Name the models that are not submitted again, for which the group may wait."""
+    if not plan.failed:
+        return
+    names = [status.name for status in plan.failed]
+    sys.stdout.write(
+        f"Not submitted: {count_noun(len(names), 'model')} that failed before and whose input is "
+        f"unchanged ({join_items(names, 5)}); correct the input, or use --retry-failed."
+        + (" Until then, the group is not computed (--group-when ended)." if waits else "")
+        + "\n"
+    )
 
 
 def _queued_participants(out_dir: Path) -> list[str]:
@@ -263,7 +279,7 @@ def _write_submission(
     array, group = _describe_jobs(args, request, folder, submission.n_tasks, expected)
     names = sorted(
         [task.name for task in plan.tasks]
-        + [status.name for status in (*plan.refused, *plan.complete)]
+        + [status.name for status in (*plan.refused, *plan.failed, *plan.complete)]
     )
     write_text(folder / schedulers.PARTICIPANTS, "".join(f"{label}\n" for label in models))
     write_text(folder / schedulers.MODELS, "".join(f"{name}\n" for name in names))

@@ -241,9 +241,11 @@ def _matches_request(spec: AtlasSpec, requested_spec: AtlasSpec) -> bool:
 
 
 def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
-    """Warn where an atlas is in another space than the images; say where it was transformed."""
+    """Warn where an atlas is in another space than the images; say where it comes from."""
     name, template = spec.name, spec.space
     for part in spec.parts or (spec,):
+        if part.variants:  # requested by a name that the table of atlases may have as well
+            _logger.info("Atlas %s is taken from <%s>", part.name, part.path)
         if part.transform:
             _logger.info(
                 "Atlas %s is drawn in %s and is transformed to %s with <%s>",
