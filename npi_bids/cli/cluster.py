@@ -39,6 +39,11 @@ _MOST_TASKS = 1000
 _TIME_MARGIN, _SHORTEST_MINUTES = 2.0, 15
 _MEMORY_MARGIN = 1.5
 _GROUP_GB, _GROUP_MINUTES = 4.0, 120
+_KIND_NOTE = (
+    "Tasks of single participants do not decide on one kind of fit for the dataset. When all have "
+    "ended, 'npi-bids ... participant group' with the same options and without "
+    "--participant-label fits those of other kinds again, and then computes the group.\n"
+)
 
 
 @interruptible(_NAME, "run the same command again to go on.")
@@ -285,7 +290,14 @@ def _write_submission(
     write_text(folder / schedulers.MODELS, "".join(f"{name}\n" for name in names))
     _write_scripts(args, request, submission, array, group)
     sys.stdout.write(_describe_submission(submission, array, group))
+    if request.analysis.kinds.fit_kind == "auto" and len({*models, *_subjects(plan)}) > 1:
+        sys.stdout.write(_KIND_NOTE)
     return folder
+
+
+def _subjects(plan: Plan) -> set[str]:
+    """Return the participants whose models are complete."""
+    return {status.entities["sub"] for status in plan.complete}
 
 
 def _describe_jobs(

@@ -89,6 +89,13 @@ def test_a_model_that_would_fail_again_is_named_and_keeps_the_group_waiting(
     assert set(write("--retry-failed")[1].models) == {"01", "02", "03"}
 
 
+def test_what_tasks_cannot_decide_is_said(write, capsys):
+    write()
+    assert "fits those of other kinds again" in capsys.readouterr().out
+    write("--fit-kind", "subject")
+    assert "of other kinds" not in capsys.readouterr().out
+
+
 def test_participants_share_tasks_where_there_are_many(write):
     folder, submission = write("--per-task", "2")
     assert submission.n_tasks == 2
