@@ -67,6 +67,12 @@ def test_the_work_folder_is_the_one_that_is_named(place):
         assert not (place / "work").exists()
 
 
+def test_the_folder_of_the_database_is_written_to(place):
+    for words in (("--bids-database-dir", "base"), ("--bids_database_dir=base",)):
+        command = show(place, "bids", "out", "participant", *words)
+        assert f"{place}/base:{place}/base:rw" in volumes(command)
+
+
 def test_a_word_that_is_also_a_folder_here_is_left_as_it_is(place):
     (place / "rest").mkdir()
     words = show(place, "bids", "out", "participant", "--task-id", "rest")
@@ -95,6 +101,19 @@ def test_the_wrapper_needs_nothing_but_python():
 def pins(name):
     text = (ROOT / "docker" / name).read_text(encoding="utf-8")
     return dict(re.findall(r"^([a-z0-9._-]+)==([^ ]+) \\$", text, re.MULTILINE)), text
+
+
+def test_every_atlas_that_is_downloaded_for_the_image_is_found_in_it():
+    text = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    stages = text.split("\nFROM ")
+    fetching, final = next(s for s in stages if "npi-bids-fetch" in s), stages[-1]
+    (copied,) = re.findall(r"^COPY --from=atlases (\S+) \1$", final, re.MULTILINE)
+    for downloaded, found in (
+        ("NILEARN_DATA", "NILEARN_SHARED_DATA"), ("TEMPLATEFLOW_HOME", "TEMPLATEFLOW_HOME"),
+    ):  # fmt: skip
+        folder = re.search(rf"\b{downloaded}=(\S+)", fetching)[1]
+        assert Path(folder).is_relative_to(copied)
+        assert re.search(rf"\b{found}=(\S+)", final)[1] == folder
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])

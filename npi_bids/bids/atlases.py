@@ -17,9 +17,12 @@ from npi_bids.parcellation.atlas_table import (
     dataset_atlases,
     find_entry,
     is_described,
+    name_archive_files,
     read_atlas_table,
 )
 from npi_bids.parcellation.template_archive import (
+    can_download,
+    find_template_file,
     find_transform,
     template_home,
     transform_name,
@@ -325,12 +328,12 @@ def _parse_dataset_atlas(
     )
 
 
-def match_space(spec: AtlasSpec, spaces: Collection[str]) -> AtlasSpec:
+def match_space(spec: AtlasSpec, spaces: Collection[str], *, offline: bool = False) -> AtlasSpec:
     """Return an atlas in the template of the images.
 
-    It is taken in that template where it comes in several; otherwise it is transformed if
-    TemplateFlow's transform between the two templates is on this computer. The atlases of a
-    combination are matched together or not at all.
+    It is taken in that template where it comes in several, if its files are on this computer or
+    can be downloaded; an atlas of one template is transformed if TemplateFlow's transform between
+    the two is on this computer. The atlases of a combination are matched together or not at all.
 
     Parameters
     ----------
@@ -338,34 +341,45 @@ def match_space(spec: AtlasSpec, spaces: Collection[str]) -> AtlasSpec:
         The atlas as requested.
     spaces
         Spaces of the images.
+    offline
+        True if nothing must be downloaded.
 
     Returns
     -------
     AtlasSpec
-        The same atlas, unchanged if it exists only in another template.
+        The same atlas, unchanged if it is available only in another template.
     """
     if spec.surface or spec.template_requested or len(spaces) != 1:
         return spec
     (space,) = spaces
     if not spec.parts:
-        return _match_single(spec, space)
-    parts = tuple(_match_single(part, space) for part in spec.parts)
+        return _match_single(spec, space, offline=offline)
+    parts = tuple(_match_single(part, space, offline=offline) for part in spec.parts)
     together = {part.space for part in parts} - {_UNKNOWN} == {space}
     return replace(spec, parts=parts, space=space) if together else spec
 
 
-def _match_single(spec: AtlasSpec, space: str) -> AtlasSpec:
+def _match_single(spec: AtlasSpec, space: str, *, offline: bool) -> AtlasSpec:
     if space == spec.space:
         return spec
     for path in spec.variants:
         if _parse_file(path).space == space:
             return replace(spec, path=path, space=space)
     if space in find_templates(spec):
-        return replace(spec, space=space)
+        available = (can_download() and not offline) or _is_in_archive(spec, space)
+        return replace(spec, space=space) if available else spec
     transform = find_transform(spec.space, space)
     if transform is None:
         return spec
     return replace(spec, space=space, drawn_in=spec.space, transform=str(transform))
+
+
+def _is_in_archive(spec: AtlasSpec, template: str) -> bool:
+    """Tell whether TemplateFlow's files of an atlas in a template are on this computer."""
+    source = read_atlas_table()[spec.name]["templateflow"]
+    desc = source["desc"].format(scale=spec.scale, seg=spec.seg)
+    names = name_archive_files(source, desc)
+    return all(find_template_file(template, name) is not None for name in names)
 
 
 def infer_atlas(regions: Mapping[str, str]) -> AtlasSpec:

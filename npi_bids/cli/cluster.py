@@ -39,6 +39,11 @@ _MOST_TASKS = 1000
 _TIME_MARGIN, _SHORTEST_MINUTES = 2.0, 15
 _MEMORY_MARGIN = 1.5
 _GROUP_GB, _GROUP_MINUTES = 4.0, 120
+_KIND_NOTE = (
+    "Tasks of single participants do not decide on one kind of fit for the dataset. When all have "
+    "ended, 'npi-bids ... participant group' with the same options and without "
+    "--participant-label fits those of other kinds again, and then computes the group.\n"
+)
 
 
 @interruptible(_NAME, "run the same command again to go on.")
@@ -149,6 +154,9 @@ def _write_jobs(argv: Sequence[str]) -> int:
             f"{count_noun(len(queued), 'participant')} of earlier submissions still in the queue, "
             f"not submitted again: {join_items(queued, 10)}\n"
         )
+    _say_what_failed_before(
+        plan, waits="group" in request.levels and args.group_when == "complete"
+    )
     if not models and "group" not in request.levels:
         sys.stdout.write(
             f"Nothing to submit: {count_noun(len(plan.complete), 'model')} complete.\n"
@@ -203,6 +211,19 @@ def _make_plan(request: Request) -> Plan:
         check_model(request)
     dry = replace(request, output=replace(request.output, dry_run=True))
     return make_plan(dry, work_dir)
+
+
+def _say_what_failed_before(plan: Plan, *, waits: bool) -> None:
+    """Name the models that are not submitted again, for which the group may wait."""
+    if not plan.failed:
+        return
+    names = [status.name for status in plan.failed]
+    sys.stdout.write(
+        f"Not submitted: {count_noun(len(names), 'model')} that failed before and whose input is "
+        f"unchanged ({join_items(names, 5)}); correct the input, or use --retry-failed."
+        + (" Until then, the group is not computed (--group-when ended)." if waits else "")
+        + "\n"
+    )
 
 
 def _queued_participants(out_dir: Path) -> list[str]:
@@ -263,13 +284,20 @@ def _write_submission(
     array, group = _describe_jobs(args, request, folder, submission.n_tasks, expected)
     names = sorted(
         [task.name for task in plan.tasks]
-        + [status.name for status in (*plan.refused, *plan.complete)]
+        + [status.name for status in (*plan.refused, *plan.failed, *plan.complete)]
     )
     write_text(folder / schedulers.PARTICIPANTS, "".join(f"{label}\n" for label in models))
     write_text(folder / schedulers.MODELS, "".join(f"{name}\n" for name in names))
     _write_scripts(args, request, submission, array, group)
     sys.stdout.write(_describe_submission(submission, array, group))
+    if request.analysis.kinds.fit_kind == "auto" and len({*models, *_subjects(plan)}) > 1:
+        sys.stdout.write(_KIND_NOTE)
     return folder
+
+
+def _subjects(plan: Plan) -> set[str]:
+    """Return the participants whose models are complete."""
+    return {status.entities["sub"] for status in plan.complete}
 
 
 def _describe_jobs(

@@ -15,6 +15,7 @@ from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import (
     DEFAULT_ATLAS,
     AtlasSpec,
+    find_templates,
     infer_atlas,
     match_space,
     parse_atlas,
@@ -29,6 +30,7 @@ from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import digest
 from npi_bids.io.tables import shared_regions_of_tables
 from npi_bids.parcellation.denoising import DenoiseSettings
+from npi_bids.parcellation.template_archive import INSTALL_COMMAND
 from npi_bids.wording import suggest_word
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +82,9 @@ class Inputs:
                 for run in self.runs
                 if run.input_format != FOLDER
             }
-            self.request, self.specs = request, [match_space(spec, spaces) for spec in requested]
+            offline = request.atlases.offline
+            self.request = request
+            self.specs = [match_space(spec, spaces, offline=offline) for spec in requested]
         if selection.descs:
             analysis = replace(self.request.analysis, image_desc=" ".join(selection.descs))
             self.request = replace(self.request, analysis=analysis)
@@ -237,9 +241,11 @@ def _matches_request(spec: AtlasSpec, requested_spec: AtlasSpec) -> bool:
 
 
 def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
-    """Warn where an atlas is in another space than the images; say where it was transformed."""
+    """Warn where an atlas is in another space than the images; say where it comes from."""
     name, template = spec.name, spec.space
     for part in spec.parts or (spec,):
+        if part.variants:  # requested by a name that the table of atlases may have as well
+            _logger.info("Atlas %s is taken from <%s>", part.name, part.path)
         if part.transform:
             _logger.info(
                 "Atlas %s is drawn in %s and is transformed to %s with <%s>",
@@ -252,16 +258,29 @@ def warn_of_spaces(spec: AtlasSpec, spaces: set[str]) -> None:
                 "images", name, space,
             )  # fmt: skip
         else:
-            is_named = not spec.path and not spec.parts and space.startswith("MNI")
-            hint = (
-                f". `npi-bids-fetch {name}:tpl-{space}` downloads the transform, if TemplateFlow "
-                "has one"
-            )
             _logger.warning(
                 "Atlas %s is in %s but the images are in %s; regions will be displaced by several "
                 "millimetres, or meaningless if the images are in an individual's space%s",
-                name, template, space, hint if is_named else "",
+                name, template, space, _suggest_template(spec, space),
             )  # fmt: skip
+
+
+def _suggest_template(spec: AtlasSpec, space: str) -> str:
+    """Return how to get an atlas in the template of the images, or nothing if there is no way."""
+    if spec.path or spec.parts or not space.startswith("MNI"):
+        return ""
+    if spec.template_requested:
+        return f", as requested with :tpl-{spec.space}"
+    if space in find_templates(spec):
+        return (
+            f". The atlas exists in {space}: on a computer with network access run "
+            f"`{INSTALL_COMMAND}` and `npi-bids-fetch {spec.request}:tpl-{space}`; for another "
+            "computer, copy the folder and point TEMPLATEFLOW_HOME to it"
+        )
+    return (
+        f". `npi-bids-fetch {spec.name}:tpl-{space}` downloads the transform, if TemplateFlow "
+        "has one"
+    )
 
 
 def find_pretrained(path: Path, task: Task) -> Path:

@@ -175,7 +175,8 @@ def write_group_script(
             f"done < {models}",
             "if (( incomplete )); then",
             '  echo "The group level was not run, because $incomplete models have no result.'
-            ' Submit again to fit these, or use --group-when ended." >&2',
+            " Submit again to fit these (correct the input of those that failed because of it),"
+            ' or use --group-when ended." >&2',
             "  exit 1",
             "fi",
         ]

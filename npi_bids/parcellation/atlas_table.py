@@ -84,6 +84,16 @@ class AtlasEntry(TypedDict, total=False):
     spheres: bool
 
 
+def name_archive_files(source: TemplateFlowSource, desc: str) -> tuple[str, str]:
+    """Return the names of image and table of an atlas within a template of TemplateFlow.
+
+    >>> name_archive_files({"atlas": "A", "resolution": "01"}, "10Parcels")
+    ('res-01_atlas-A_desc-10Parcels_dseg.nii.gz', 'atlas-A_desc-10Parcels_dseg.tsv')
+    """
+    stem = f"atlas-{source['atlas']}_desc-{desc}_dseg"
+    return f"res-{source['resolution']}_{stem}.nii.gz", f"{stem}.tsv"
+
+
 def is_described(field: str) -> bool:
     """Tell whether a field of an entry is part of the BIDS description: in CamelCase.
 

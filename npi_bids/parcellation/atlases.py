@@ -23,6 +23,7 @@ from npi_bids.parcellation.atlas_table import (
     NilearnSource,
     TemplateFlowSource,
     find_entry,
+    name_archive_files,
     read_atlas_table,
 )
 from npi_bids.parcellation.cifti import load_grey_atlas
@@ -288,8 +289,7 @@ def _load_from_archive(request: AtlasRequest, entry: AtlasEntry, *, offline: boo
 def _archive_names(request: AtlasRequest, entry: AtlasEntry) -> tuple[str, str]:
     """Return the names of image and table of an atlas within a template of TemplateFlow."""
     source = entry["templateflow"]
-    stem = f"atlas-{source['atlas']}_desc-{request.fill(source['desc'])}_dseg"
-    return f"res-{source['resolution']}_{stem}.nii.gz", f"{stem}.tsv"
+    return name_archive_files(source, request.fill(source["desc"]))
 
 
 def _find_in_archive(request: AtlasRequest, entry: AtlasEntry) -> list[Path | None]:

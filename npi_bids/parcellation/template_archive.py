@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from npi_bids.errors import InputDataError
 
-_EXTRA = "pip install 'npi-bids[templateflow]'"
+INSTALL_COMMAND = "pip install 'npi-bids[templateflow]'"
 
 
 def template_home() -> Path:
@@ -49,6 +50,11 @@ def find_transform(source: str, target: str) -> Path | None:
     return find_template_file(target, transform_name(source))
 
 
+def can_download() -> bool:
+    """Tell whether the package that downloads files of TemplateFlow is installed."""
+    return find_spec("templateflow") is not None
+
+
 def fetch_template_file(template: str, name: str) -> Path:
     """Return a file of a template; download it where it is missing.
 
@@ -67,7 +73,7 @@ def fetch_template_file(template: str, name: str) -> Path:
     except ImportError as error:
         raise InputDataError(
             f"TemplateFlow's tpl-{template}_{name} is not in <{template_home()}>, and the package "
-            f"that downloads it is not installed; run {_EXTRA}."
+            f"that downloads it is not installed; run {INSTALL_COMMAND}."
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise InputDataError(

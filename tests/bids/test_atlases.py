@@ -147,8 +147,22 @@ def test_a_combination_of_a_dataset_by_either_name():
         load_atlas(AtlasRequest("4S156Parcels"), offline=False)
 
 
+def test_an_atlas_that_cannot_be_had_in_the_template_stays_in_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    spec = parse_atlas("Schaefer2018")
+    assert match_space(spec, {ADULT}, offline=True) == spec
+    monkeypatch.setattr("npi_bids.bids.atlases.can_download", lambda: False)
+    assert match_space(spec, {ADULT}) == spec
+    add_schaefer(tmp_path)
+    assert match_space(spec, {ADULT}).space == ADULT
+    assert match_space(spec, {ADULT}, offline=True).space == ADULT
+    # The 200 regions are other files.
+    assert match_space(parse_atlas("Schaefer2018:scale-200"), {ADULT}).space == LINEAR
+
+
 def test_an_atlas_is_taken_in_the_template_of_the_images(tmp_path, monkeypatch):
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr("npi_bids.bids.atlases.can_download", lambda: True)
     spec = match_space(parse_atlas("Schaefer2018"), {ADULT})
     assert (spec.space, spec.transform) == (ADULT, "")
     path = tmp_path / "atlas-Schaefer2018_description.json"
@@ -182,6 +196,7 @@ def test_other_atlases_are_transformed_where_the_transform_is_here(tmp_path, mon
 
 def test_the_atlases_of_a_combination_are_matched_together_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr("npi_bids.bids.atlases.can_download", lambda: True)
     both = parse_atlas("Schaefer2018+Power2011")
     assert match_space(both, {ADULT}) == both
     add_transform(tmp_path, LINEAR, ADULT)

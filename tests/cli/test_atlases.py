@@ -6,6 +6,7 @@ import pytest
 
 from npi_bids.bids.atlases import parse_atlas
 from npi_bids.cli.atlases import prepare_atlas, save_atlas
+from npi_bids.cli.inputs import warn_of_spaces
 from npi_bids.parcellation import atlases
 from tests.conftest import tiny_parcellation, write_atlas
 
@@ -32,6 +33,15 @@ def loads(monkeypatch):
 
 def prepare(atlas, tmp_path):
     return prepare_atlas(parse_atlas(str(atlas)), tmp_path / "work", offline=True)
+
+
+def test_an_atlas_that_a_dataset_has_under_a_known_name_is_announced(tmp_path, caplog):
+    path = write_atlas(tmp_path, tiny_parcellation(), "tpl-X_atlas-Power2011_dseg")
+    spec = parse_atlas("Power2011", [tmp_path])
+    with caplog.at_level("INFO", "npi_bids.cli.inputs"):
+        warn_of_spaces(spec, {"X"})
+        warn_of_spaces(parse_atlas("Power2011"), {"MNI152NLin6Asym"})
+    assert caplog.messages == [f"Atlas Power2011 is taken from <{path}>"]
 
 
 def test_an_unchanged_atlas_is_not_loaded_again(atlas, tmp_path, loads):

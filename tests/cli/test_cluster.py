@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
+from npi_bids.bids.outputs import parse_name
 from npi_bids.cli import cluster
 from npi_bids.cli.parser import parse
 from npi_bids.cli.submissions import (
@@ -62,6 +63,37 @@ def test_the_jobs_have_the_settings_of_the_command_line(write, three, tmp_path):
     assert set(submission.models) == {"01", "02", "03"}
     for script in folder.glob("*.sh"):
         subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_a_model_that_would_fail_again_is_named_and_keeps_the_group_waiting(
+    write, tmp_path, monkeypatch, capsys
+):
+    folder, submission = write()
+    names = (folder / "models.txt").read_text()
+    entities = parse_name(f"{submission.models['02'][0]}_unit").entities
+    unit = UnitStatus(
+        {key: label for key, label in entities.items() if key != "desc"}, entities["desc"],
+        FAILED, submission.configuration, reason="bad input", inputs="unchanged",
+    )  # fmt: skip
+    write_json(tmp_path / "out" / unit.path, asdict(unit))
+    monkeypatch.setattr("npi_bids.cli.participant._digest_inputs", lambda _: "unchanged")
+    capsys.readouterr()
+    (folder / "submission.json").unlink()  # its time may be that of the next
+    folder, submission = write()
+    assert set(submission.models) == {"01", "03"}
+    assert (folder / "models.txt").read_text() == names
+    said = capsys.readouterr().out
+    assert "1 model that failed before" in said
+    assert "--retry-failed" in said
+    (folder / "submission.json").unlink()
+    assert set(write("--retry-failed")[1].models) == {"01", "02", "03"}
+
+
+def test_what_tasks_cannot_decide_is_said(write, capsys):
+    write()
+    assert "fits those of other kinds again" in capsys.readouterr().out
+    write("--fit-kind", "subject")
+    assert "of other kinds" not in capsys.readouterr().out
 
 
 def test_participants_share_tasks_where_there_are_many(write):

@@ -63,10 +63,26 @@ def test_schaefer_is_not_displaced_in_the_default_space_of_fmriprep(
     assert "is drawn in MNI152NLin6Asym and is transformed to MNI152NLin2009cAsym" in caplog.text
 
 
-def test_schaefer_is_not_replaced_by_that_of_another_template(npi_bids, adult, archive):
-    code, _, problems = npi_bids(adult, "out", "participant", "--dry-run", "--offline")
+def test_schaefer_of_another_template_is_used_with_a_warning_where_no_other_can_be_had(
+    npi_bids, adult, archive, caplog
+):
+    words = (adult, "out", "participant", "--dry-run", "--offline")
+    code, _, problems = npi_bids(*words, "--atlas", f"Schaefer2018:tpl-{ADULT}")
     assert code == 3
     assert "npi-bids-fetch Schaefer2018:seg-7Networks:scale-100:tpl-MNI152NLin2009c" in problems
+    add_schaefer(archive, LINEAR)
+    code, said, _ = npi_bids(*words)
+    assert code == 0
+    assert "100 regions" in said
+    assert (
+        "Schaefer2018 is in MNI152NLin6Asym but the images are in MNI152NLin2009c" in caplog.text
+    )
+    assert f"npi-bids-fetch Schaefer2018:scale-100:tpl-{ADULT}" in caplog.text
+    assert "pip install" in caplog.text
+    caplog.clear()
+    npi_bids(*words, "--atlas", f"Schaefer2018:tpl-{LINEAR}")
+    assert f"as requested with :tpl-{LINEAR}" in caplog.text
+    assert "downloads the transform" not in caplog.text
 
 
 def test_an_atlas_of_a_dataset_by_name_and_a_rerun_without_it(
