@@ -20,7 +20,7 @@ from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
     from npi_bids.records import ECResult
-    from npi_bids.validate.demonstrations import Demonstration
+    from npi_bids.validate.demonstrations import Demonstration, DemonstrationResult
 
 _SYSTEMS = """\
 systems:
@@ -120,7 +120,7 @@ def run_system(args: Namespace) -> int:
     except MissingRecordingError as error:
         _say(f"Skipped: {error}")
         return 0
-    results = []
+    results: list[DemonstrationResult] = []
     for name in SURROGATES:
         _say(f"Fitting and perturbing {name} ...")
         results += analyse(demonstration, [name])
