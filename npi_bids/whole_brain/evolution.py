@@ -189,7 +189,8 @@ def _evolve_one(
     slots: list[tuple[float, int]] = []  # energy and number of the individual in each place
 
     def workers(_: object, vectors: Iterable[Array]) -> list[float]:
-        parents = [(number,) for _, number in slots] or [()] * settings.population
+        parents: list[tuple[int, ...]] = [(number,) for _, number in slots]
+        parents = parents or [()] * settings.population
         added = record.add_generation(vectors, parents, evaluate)
         energies = [-i.fitness if np.isfinite(i.fitness) else _FAILED for i in added]
         trials = list(zip(energies, (i.number for i in added), strict=True))

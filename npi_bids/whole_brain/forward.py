@@ -355,12 +355,11 @@ class _ForwardRun:
         bold_time: Array = np.zeros(0)
         bold: Array = np.zeros((0, n_regions))
         if self.tr is not None:
-            every = np.concatenate(self.bold_pieces)
             step = round(1000 * self.tr)
-            bold = every[step - 1 :: step]
-            bold_time = self.tr * (np.arange(len(bold)) + 1)
-            kept = bold_time > self.settings.discard + 1e-9
-            bold_time, bold = bold_time[kept], bold[kept]
+            volumes = np.concatenate(self.bold_pieces)[step - 1 :: step]
+            times = self.tr * (np.arange(len(volumes)) + 1)
+            kept = times > self.settings.discard + 1e-9
+            bold_time, bold = times[kept], volumes[kept]
         return Activity(time, joined, self.model.default_output, bold_time, bold,
                         self.source.labels)  # fmt: skip
 
