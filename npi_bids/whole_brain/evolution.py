@@ -194,9 +194,9 @@ def _evolve_one(
         added = record.add_generation(vectors, parents, evaluate)
         energies = [-i.fitness if np.isfinite(i.fitness) else _FAILED for i in added]
         trials = list(zip(energies, (i.number for i in added), strict=True))
-        # As scipy does: a trial replaces its parent if it is better, and the best comes first.
+        # As scipy does: a trial replaces its parent unless it is worse, and the best comes first.
         slots[:] = [
-            trial if trial[0] < slot[0] else slot
+            trial if trial[0] <= slot[0] else slot
             for trial, slot in zip(trials, slots or trials, strict=True)
         ]
         best = int(np.argmin([energy for energy, _ in slots]))

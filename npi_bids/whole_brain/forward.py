@@ -356,8 +356,8 @@ class _ForwardRun:
         bold: Array = np.zeros((0, n_regions))
         if self.tr is not None:
             step = round(1000 * self.tr)
-            volumes = np.concatenate(self.bold_pieces)[step - 1 :: step]
-            times = self.tr * (np.arange(len(volumes)) + 1)
+            volumes: Array = np.concatenate(self.bold_pieces)[step - 1 :: step]
+            times: Array = np.arange(1, len(volumes) + 1, dtype=np.float64) * self.tr
             kept = times > self.settings.discard + 1e-9
             bold_time, bold = times[kept], volumes[kept]
         return Activity(time, joined, self.model.default_output, bold_time, bold,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from npi_bids.errors import SettingsError
 from npi_bids.whole_brain.evolution import EvolutionSettings, Fitness, evolve, pareto_front
@@ -51,6 +52,34 @@ def test_a_survivor_of_differential_evolution_is_fitter_than_its_parent(explorat
             assert not any(individuals[p].survived for p in individual.parents)
     survivors = sorted(i.fitness for i in individuals if i.survived)
     assert survivors[0] >= sorted(i.fitness for i in individuals)[-len(individuals) // 2]
+
+
+def test_the_final_population_and_every_parent_are_those_of_scipy(
+    exploration, tmp_path, monkeypatch
+):
+    """The place of each individual follows scipy, which moves the best to the first place."""
+    results, populations = [], []
+    original = scipy.optimize.differential_evolution
+
+    def spy(*args, **options):
+        def note(intermediate_result):
+            populations.append(intermediate_result.population.copy())
+
+        results.append(original(*args, callback=note, **options))
+        return results[-1]
+
+    monkeypatch.setattr("npi_bids.whole_brain.evolution.differential_evolution", spy)
+    individuals = evolve(exploration, AXES, Fitness({"max_rate": 1.0}), SIZE, tmp_path)
+
+    def vector(individual):
+        return tuple(individual.point.parameters.values())
+
+    survivors = {vector(i) for i in individuals if i.survived}
+    np.testing.assert_allclose(sorted(survivors), sorted(map(tuple, results[0].population)))
+    for generation, population in enumerate(populations[:-1], start=2):
+        children = [i for i in individuals if i.generation == generation]
+        parents = [vector(individuals[i.parents[0]]) for i in children]
+        np.testing.assert_allclose(parents, population)
 
 
 def test_a_negative_weight_minimises(exploration, tmp_path):

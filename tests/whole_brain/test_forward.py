@@ -49,7 +49,8 @@ def test_noise_differs_between_chunks_and_depends_on_the_seed_alone():
     settings = ForwardSettings(seconds=4.0)
     model = leaky(sigma=0.1)
     result = simulate_model(model, settings, seed=3)
-    assert np.abs(result.activity[:2000] - result.activity[2000:]).max() > 0.01
+    # After 500 ms the initial state is forgotten; the same noise would give the same activity.
+    assert np.abs(result.activity[500:2000] - result.activity[2500:]).max() > 0.01
     again = simulate_model(model, settings, seed=3)
     np.testing.assert_array_equal(result.activity, again.activity)
     assert (simulate_model(model, settings, seed=4).activity != result.activity).any()
