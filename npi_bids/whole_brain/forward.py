@@ -110,15 +110,14 @@ class ForwardModel:
         accepted = signature(model_class).parameters
         arguments: dict[str, Any] = {"seed": seed} if "seed" in accepted else {}
         if self.connectome is not None:
-            if "Cmat" not in accepted:
+            if not {"Cmat", "Dmat"} <= set(accepted):
                 raise SettingsError(
                     f"The model {self.name} is a single node; leave out the connectome "
                     "(--single-node)."
                 )
             # Rows are targets in neurolib, and the largest weight is 1.
             weights, lengths = self.connectome.weights, self.connectome.lengths
-            arguments["Cmat"] = weights.T / (weights.max() or 1.0)
-            arguments["Dmat"] = lengths.T
+            arguments |= {"Cmat": weights.T / (weights.max() or 1.0), "Dmat": lengths.T}
         model: NeurolibModel = model_class(**arguments)
         for name, value in self.parameters.items():
             key = _find_parameter(self.name, model, name)
