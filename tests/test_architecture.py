@@ -61,7 +61,15 @@ SPELLS = {
 CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-bids-slurm", "npi-ec"),
-    *("npi-export", "npi-infer", "npi-perturb", "npi-simulate", "npi-validate", "npi-view"),
+    *(
+        "npi-explore",
+        "npi-export",
+        "npi-infer",
+        "npi-perturb",
+        "npi-simulate",
+        "npi-validate",
+        "npi-view",
+    ),
 )
 
 

