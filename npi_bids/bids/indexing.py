@@ -17,13 +17,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
-from bids.layout.models import BIDSFile, Tag
-
 from npi_bids.bids.datasets import DATABASE, Dataset, walk
 from npi_bids.bids.entities import NUMBERS, find_key, is_same_number
 from npi_bids.bids.filters import BOLD, SERIES, Filters, Special
 from npi_bids.bids.input_names import find_format, modern_name, read_name
+from npi_bids.bids.pybids import BIDSFile, BIDSLayout, BIDSLayoutIndexer, Query, Tag
 from npi_bids.bids.runs import FOLDER, BoldRun
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.wording import count_noun, join_items

@@ -1,6 +1,6 @@
 """The index of runs agrees with that of pybids, and databases are checked before they are used."""
 
-from __future__ import annotations
+from __future__ import os
 
 import gzip
 import json
@@ -240,3 +240,14 @@ def test_the_layout_of_an_output_dataset_tells_measures_apart(tmp_path):
     assert len(group) == 2
     assert {file.get_entities()["scale"] for file in files} == {"100"}
     assert {file.get_entities()["segmentation"] for file in files} == {"7Networks"}
+
+
+def test_settings_in_the_home_folder_change_nothing(tmp_path):
+    """Nor does a home folder that cannot be read, as in containers, keep pybids from starting."""
+    (tmp_path / "pybids_config.json").write_text("not JSON")
+    code = "import os, npi_bids.bids.indexing; print(os.environ['HOME'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(tmp_path)
