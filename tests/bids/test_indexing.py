@@ -1,9 +1,10 @@
 """The index of runs agrees with that of pybids, and databases are checked before they are used."""
 
-from __future__ import os
+from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
