@@ -45,6 +45,35 @@ def who_decides(request: Request, datasets: Sequence[Dataset]) -> str:
     return CAREFUL if not labels or present <= labels else UNDECIDED
 
 
+def find_decisions(request: Request, decider: str) -> dict[str, KindDecision | None]:
+    """Return the models of the output dataset that are of another kind than the decided one.
+
+    Parameters
+    ----------
+    request
+        The request.
+    decider
+        As :func:`who_decides` returns it.
+
+    Returns
+    -------
+    dict
+        The decision on each of them by its name; None where its own data decide.
+    """
+    decisions: dict[str, KindDecision | None] = {}
+    for name, models in _group_models(request).items():
+        if decider == UNDECIDED:
+            _mention_mixture(name, models)
+            continue
+        decision = None if decider == SUBJECT else _decide(name, models, request)
+        kept = _find_kept(models, decision) if decider == CAREFUL else []
+        for model in models:
+            kind = None if model.name in kept else _decision_for(model, decision)
+            if not _is_decided(model, kind):
+                decisions[model.name] = kind
+    return decisions
+
+
 def find_refits(
     tasks: Sequence[Task], statuses: Sequence[UnitStatus], request: Request, decider: str
 ) -> list[Task]:
@@ -68,17 +97,11 @@ def find_refits(
     """
     done = {status.name for status in statuses if status.status == DONE}
     by_name = {task.name: task for task in tasks if task.name in done}
-    refits: list[Task] = []
-    for name, models in _group_models(request).items():
-        if decider == UNDECIDED:
-            _mention_mixture(name, models)
-            continue
-        decision = None if decider == SUBJECT else _decide(name, models, request)
-        kept = _find_kept(models, decision) if decider == CAREFUL else []
-        for model in models:
-            kind = None if model.name in kept else _decision_for(model, decision)
-            if model.name in by_name and not _is_decided(model, kind):
-                refits.append(replace(by_name[model.name], kind=kind))
+    refits = [
+        replace(by_name[name], kind=kind)
+        for name, kind in find_decisions(request, decider).items()
+        if name in by_name
+    ]
     if refits:
         _logger.info(
             "Fitting %d of %s again: %s", len(refits), count_noun(len(by_name), "model"),

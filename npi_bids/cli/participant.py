@@ -32,7 +32,13 @@ from npi_bids.cli.execution import (
     uses_gpu,
     write_graph,
 )
-from npi_bids.cli.fit_kinds import describe_failed_refit, find_refits, find_unchanged, who_decides
+from npi_bids.cli.fit_kinds import (
+    describe_failed_refit,
+    find_decisions,
+    find_refits,
+    find_unchanged,
+    who_decides,
+)
 from npi_bids.cli.inputs import Inputs, find_pretrained, warn_of_spaces
 from npi_bids.cli.logs import Progress, parse_unit
 from npi_bids.cli.parser import Request
@@ -135,7 +141,9 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
         remove_groups(request.out_dir, request.analysis.configuration)
     done = check()
     complete = _find_complete(request, done)
-    names = {status.name for status in complete}
+    # A model that will be fitted again, so that all are of one kind, needs its atlas, too.
+    outdated = find_decisions(request, who_decides(request, inputs.datasets))
+    names = {status.name for status in complete} - set(outdated)
     unfinished = [
         spec for spec in specs
         if not all(_model_name(unit, spec, inputs.desc(spec)) in names for unit in units[spec])

@@ -177,7 +177,7 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
     os.environ["NIPYPE_CONFIG_DIR"] = str(folder)
     os.environ["MPLCONFIGDIR"] = str(work_dir / "matplotlib")
     scratch = work_dir / "tmp"
-    if len(str(scratch)) <= _LONGEST_SCRATCH:
+    if len(os.fsencode(scratch)) <= _LONGEST_SCRATCH:
         scratch.mkdir(exist_ok=True)
         os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
 
