@@ -18,5 +18,5 @@ def test_a_figure_in_the_list_is_on_the_page_with_its_caption(results, tmp_path,
     monkeypatch.setattr(subject, "DATA_FIGURES", [*subject.DATA_FIGURES, draw_lengths])
     page = subject.write_subject_report(out, "01").read_text()
     position = page.index("<strong>Lengths of the runs.</strong> Samples per run.")
-    assert page.index("Motion and censoring.</strong>") < position
+    assert page.index("<strong>Signals, motion and censoring") < position
     assert list(out.glob("sub-01/figures/*_lengths.svg"))
