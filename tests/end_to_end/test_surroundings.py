@@ -86,7 +86,8 @@ def test_a_stranger_without_home_on_a_read_only_system(tiny, results, short):
         "atlas-*")} == {"data", "out", "w"}  # fmt: skip
 
 
-def test_nothing_is_written_beside_output_and_work(tiny, tmp_path):
+def test_strays(tiny, tmp_path):
+    """Nothing is written beside output and work; the name is short because of those of sockets."""
     home, scratch, cwd = (tmp_path / name for name in ("home", "scratch", "cwd"))
     for folder in (home, scratch, cwd):
         folder.mkdir()
