@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -100,12 +100,20 @@ def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
         One of ``TARGETS``.
     """
     simulated, queries = _standardise(table, figures)
+    mean, weights = _fit_kernel(table, target)
+    expected: Array = np.tanh(mean + _similarity(queries, simulated) @ weights)
+    return expected
+
+
+@lru_cache(maxsize=len(TARGETS))
+def _fit_kernel(table: AccuracyTable, target: str) -> tuple[float, Array]:
+    """Return the mean and the weight of each simulated result, after Fisher's transform."""
+    simulated, _ = _standardise(table, table.figures)
     transformed = np.arctanh(np.clip(table.accuracy[target], -_CLIP, _CLIP))
     mean = transformed.mean()
     gram = _similarity(simulated, simulated) + _PENALTY * np.eye(len(simulated))
-    weights = np.linalg.solve(gram, transformed - mean)
-    expected: Array = np.tanh(mean + _similarity(queries, simulated) @ weights)
-    return expected
+    weights: Array = np.linalg.solve(gram, transformed - mean)
+    return float(mean), weights
 
 
 def _similarity(first: Array, second: Array) -> Array:

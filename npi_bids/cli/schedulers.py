@@ -213,6 +213,45 @@ def _beginning(scheduler: Scheduler, job: JobRequest, before: Sequence[str]) -> 
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """How jobs are submitted to a scheduler.
+
+    Attributes
+    ----------
+    command
+        Command that submits a script and prints the number of its job.
+    hold
+        Option that lets a job wait for ``{jobs}``, whose numbers ``separator`` joins.
+    trim
+        Expansion of the shell that removes what is printed after the number, if anything is.
+    """
+
+    command: str
+    hold: str
+    separator: str = ":"
+    trim: str = ""
+
+    def __call__(
+        self, array: JobRequest, group: JobRequest | None, after: Sequence[str]
+    ) -> list[str]:
+        """Return the commands that submit the array, and the group that waits for it."""
+        lines, waits = [], list(after)
+        if array.n_tasks:
+            lines = [f"participant=$({self.command} {array.script.name})"]
+            lines += [f'participant="${{participant{self.trim}}}"'] if self.trim else []
+            lines += [f'echo "$participant" > {PARTICIPANT_ID}']
+            waits.append("$participant")
+        if group:
+            hold = self.hold.format(jobs=self.separator.join(waits)) + " " if waits else ""
+            number = f"${{group{self.trim}}}" if self.trim else "$group"
+            lines += [
+                f"group=$({self.command} {hold}{group.script.name})",
+                f'echo "{number}" > {GROUP_ID}',
+            ]
+        return lines
+
+
 # --- Slurm -----------------------------------------------------------------------------------
 
 
@@ -228,24 +267,6 @@ def _slurm_header(job: JobRequest) -> list[str]:
     ]
     at_once = f"%{job.most_at_once}" if job.most_at_once else ""
     return [*lines, f"--array=1-{job.n_tasks}{at_once}"] if job.n_tasks else lines
-
-
-def _slurm_submit(array: JobRequest, group: JobRequest | None, after: Sequence[str]) -> list[str]:
-    lines, waits = [], list(after)
-    if array.n_tasks:
-        lines = [
-            f"participant=$(sbatch --parsable {array.script.name})",
-            'participant="${participant%%;*}"',
-            f'echo "$participant" > {PARTICIPANT_ID}',
-        ]
-        waits.append("$participant")
-    if group:
-        depends = f'--dependency="afterany:{":".join(waits)}" ' if waits else ""
-        lines += [
-            f"group=$(sbatch --parsable {depends}{group.script.name})",
-            f'echo "${{group%%;*}}" > {GROUP_ID}',
-        ]
-    return lines
 
 
 # --- Grid Engine -----------------------------------------------------------------------------
@@ -270,24 +291,6 @@ def _sge_header(job: JobRequest) -> list[str]:
     return [*lines, f"-tc {job.most_at_once}"] if job.n_tasks and job.most_at_once else lines
 
 
-def _sge_submit(array: JobRequest, group: JobRequest | None, after: Sequence[str]) -> list[str]:
-    lines, waits = [], list(after)
-    if array.n_tasks:
-        lines = [
-            f"participant=$(qsub -terse {array.script.name})",
-            'participant="${participant%%.*}"',
-            f'echo "$participant" > {PARTICIPANT_ID}',
-        ]
-        waits.append("$participant")
-    if group:
-        hold = f'-hold_jid "{",".join(waits)}" ' if waits else ""
-        lines += [
-            f"group=$(qsub -terse {hold}{group.script.name})",
-            f'echo "${{group%%.*}}" > {GROUP_ID}',
-        ]
-    return lines
-
-
 # --- PBS -------------------------------------------------------------------------------------
 
 
@@ -304,20 +307,6 @@ def _pbs_header(job: JobRequest) -> list[str]:
     # An array has two tasks at least.
     at_once = f"%{job.most_at_once}" if job.most_at_once else ""
     return [*lines, f"-J 1-{job.n_tasks}{at_once}"] if job.n_tasks > 1 else lines
-
-
-def _pbs_submit(array: JobRequest, group: JobRequest | None, after: Sequence[str]) -> list[str]:
-    lines, waits = [], list(after)
-    if array.n_tasks:
-        lines = [
-            f"participant=$(qsub {array.script.name})",
-            f'echo "$participant" > {PARTICIPANT_ID}',
-        ]
-        waits.append("$participant")
-    if group:
-        depends = f'-W depend="afterany:{":".join(waits)}" ' if waits else ""
-        lines += [f"group=$(qsub {depends}{group.script.name})", f'echo "$group" > {GROUP_ID}']
-    return lines
 
 
 # --- Without scheduler -----------------------------------------------------------------------
@@ -345,8 +334,23 @@ def _loop(array: JobRequest, group: JobRequest | None, after: Sequence[str]) -> 
 
 
 SCHEDULERS = {
-    "slurm": Scheduler("#SBATCH", _slurm_header, '"${SLURM_ARRAY_TASK_ID:-1}"', _slurm_submit),
-    "sge": Scheduler("#$", _sge_header, '"${SGE_TASK_ID:-1}"', _sge_submit),
-    "pbs": Scheduler("#PBS", _pbs_header, '"${PBS_ARRAY_INDEX:-1}"', _pbs_submit),
+    "slurm": Scheduler(
+        "#SBATCH",
+        _slurm_header,
+        '"${SLURM_ARRAY_TASK_ID:-1}"',
+        _Submission("sbatch --parsable", '--dependency="afterany:{jobs}"', trim="%%;*"),
+    ),
+    "sge": Scheduler(
+        "#$",
+        _sge_header,
+        '"${SGE_TASK_ID:-1}"',
+        _Submission("qsub -terse", '-hold_jid "{jobs}"', separator=",", trim="%%.*"),
+    ),
+    "pbs": Scheduler(
+        "#PBS",
+        _pbs_header,
+        '"${PBS_ARRAY_INDEX:-1}"',
+        _Submission("qsub", '-W depend="afterany:{jobs}"'),
+    ),
     "loop": Scheduler("", _no_header, '"${1:-1}"', _loop),
 }
