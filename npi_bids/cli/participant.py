@@ -33,6 +33,7 @@ from npi_bids.cli.execution import (
     write_graph,
 )
 from npi_bids.cli.fit_kinds import (
+    UNDECIDED,
     describe_failed_refit,
     find_decisions,
     find_refits,
@@ -141,13 +142,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
         remove_groups(request.out_dir, request.analysis.configuration)
     done = check()
     complete = _find_complete(request, done)
-    # A model that will be fitted again, so that all are of one kind, needs its atlas, too.
-    outdated = find_decisions(request, who_decides(request, inputs.datasets))
-    names = {status.name for status in complete} - set(outdated)
-    unfinished = [
-        spec for spec in specs
-        if not all(_model_name(unit, spec, inputs.desc(spec)) in names for unit in units[spec])
-    ]  # fmt: skip
+    unfinished = _find_unfinished(inputs, units, complete)
     for spec in unfinished:
         check_template(request, spec, units[spec], inputs.desc(spec))
     n_runs = sum(len(unit.runs) for unit in units[specs[0]])
@@ -163,6 +158,20 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     return replace(
         _classify_models(request, inputs.datasets, tasks, complete), absences=inputs.absences
     )
+
+
+def _find_unfinished(
+    inputs: Inputs, units: Mapping[AtlasSpec, list[Unit]], complete: Sequence[UnitStatus]
+) -> list[AtlasSpec]:
+    """Return the atlases with which some model has to be fitted, for the first time or again."""
+    request, names = inputs.request, {status.name for status in complete}
+    decider = who_decides(request, inputs.datasets)
+    if names and decider != UNDECIDED:
+        names -= set(find_decisions(request, decider))
+    return [
+        spec for spec in units
+        if not all(_model_name(unit, spec, inputs.desc(spec)) in names for unit in units[spec])
+    ]  # fmt: skip
 
 
 def _model_name(unit: Unit, spec: AtlasSpec, desc: str) -> str:
