@@ -11,12 +11,9 @@ import hashlib
 import logging
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from math import ceil
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +30,7 @@ from npi_bids.inverse.models import BrainModel, Sampling, find_model
 from npi_bids.inverse.observation import ObservationModel, ObservedRun
 from npi_bids.inverse.priors import Prior, join_priors
 from npi_bids.io.files import replacing
-from npi_bids.io.lifeline import end_with_parent
+from npi_bids.io.lifeline import parallel_map
 from npi_bids.matrices import correlation
 from npi_bids.records import Array
 
@@ -182,14 +179,9 @@ def run_simulations(
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(ceil(n_simulations / experiment.batch_size))
     work = partial(_load_or_simulate, experiment, folder)
-    pool = (
-        ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
-        if n_procs > 1 and len(numbers) > 1
-        else None
-    )
-    batches = []
-    with pool or nullcontext():
-        for batch in (pool.map if pool else map)(work, numbers):
+    batches: list[Simulations] = []
+    with parallel_map(min(n_procs, len(numbers))) as mapped:
+        for batch in mapped(work, numbers):
             batches.append(batch)
             done = min(n_simulations, len(batches) * experiment.batch_size)
             on_batch(done, n_simulations)

@@ -8,7 +8,10 @@ import os
 import signal
 import sys
 import threading
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context, resource_tracker
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 # Signals that ask a command to end: a keyboard, a closed terminal, and schedulers, of which Slurm
@@ -46,6 +49,25 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+@contextmanager
+def parallel_map(n_procs: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Give ``map``, whose calls are spread over new processes if there is more than one.
+
+    Results are in the order of the arguments. What has not been started is left out where the
+    block ends by an error.
+    """
+    if n_procs <= 1:
+        yield map
+        return
+    from concurrent.futures import ProcessPoolExecutor  # not at the start of every command
+
+    pool = ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def start_tracker() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
 from npi_bids.errors import SettingsError
@@ -21,6 +20,7 @@ from npi_bids.records import Array
 from npi_bids.settings import check_options, option
 from npi_bids.whole_brain.exploration import MEASURES, Exploration, Point, evaluator
 from npi_bids.whole_brain.parameters import Axis
+from npi_bids.whole_brain.search import minimise_by_generations
 from npi_bids.wording import join_items
 
 METHODS = ("de", "nsga2")
@@ -203,17 +203,13 @@ def _evolve_one(
         slots[0], slots[best] = slots[best], slots[0]
         return energies
 
-    differential_evolution(
-        _unused_objective,
+    minimise_by_generations(
+        workers,
+        _first_generation(record, settings, seed),
         [(axis.low, axis.high) for axis in record.axes],
-        init=_first_generation(record, settings, seed),
-        maxiter=settings.generations,
-        tol=0,
+        generations=settings.generations,
+        seed=seed,
         atol=-1,  # a population of equals goes on, so that the length is what was requested
-        polish=False,
-        updating="deferred",
-        workers=workers,
-        rng=np.random.default_rng(seed),
     )
     return {number for _, number in slots}
 
@@ -286,7 +282,3 @@ def pareto_front(individuals: Sequence[Individual], fitness: Fitness) -> list[In
         if not dominated.any() and (own < _FAILED).all():
             front.append(individual)
     return front
-
-
-def _unused_objective(_: Array) -> float:
-    raise RuntimeError("candidates are evaluated by the workers")

@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,7 @@ from scipy.stats import ks_2samp
 
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, SurrogateError
 from npi_bids.io.files import write_text
-from npi_bids.io.lifeline import end_with_parent
+from npi_bids.io.lifeline import parallel_map
 from npi_bids.matrices import correlation, pearson
 from npi_bids.records import Array
 from npi_bids.whole_brain.forward import (
@@ -221,14 +219,8 @@ def evaluator(
     folder = cache / exploration.digest()
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_load_or_simulate, exploration, folder)
-    if n_procs == 1:
-        yield lambda parameter_sets: map(work, parameter_sets)
-        return
-    pool = ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
-    try:
-        yield lambda parameter_sets: pool.map(work, parameter_sets)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with parallel_map(n_procs) as mapped:
+        yield lambda parameter_sets: mapped(work, parameter_sets)
 
 
 def explore_grid(

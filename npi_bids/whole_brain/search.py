@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ from scipy.stats import ks_2samp, qmc
 
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.io.files import write_text
-from npi_bids.io.lifeline import end_with_parent
+from npi_bids.io.lifeline import parallel_map
 from npi_bids.matrices import correlation, pearson
 from npi_bids.records import Array
 from npi_bids.whole_brain.models import NEUROLIB_MODELS, BrainSystem, simulate_brain
@@ -139,22 +136,17 @@ def search_parameters(  # noqa: PLR0913 (what to fit, and where and how)
     n_rounds = 0 if settings.search == "grid" else settings.generations + 1
     total = 1 + n_grid + n_rounds * settings.population
     evaluations: list[Evaluation] = []
-    pool = (
-        ProcessPoolExecutor(n_procs, get_context("spawn"), initializer=end_with_parent)
-        if n_procs > 1
-        else None
-    )
 
     def evaluate(stage: str, candidates: Iterable[Mapping[str, float]]) -> list[float]:
         work = partial(_evaluate, (base, target, settings, seed), cache, stage)
         fitnesses = []
-        for evaluation in (pool.map if pool else map)(work, candidates):
+        for evaluation in mapped(work, candidates):
             evaluations.append(evaluation)
             on_evaluation(evaluation, total)
             fitnesses.append(evaluation.fitness)
         return fitnesses
 
-    with pool or nullcontext():
+    with parallel_map(n_procs) as mapped:
         evaluate("default", [{}])
         if n_grid:
             evaluate("grid", _grid_points(base.model_name, settings.n_grid))
@@ -216,12 +208,43 @@ def _evolve(
         generation += 1
         return [-fitness for fitness in fitnesses]
 
+    bounds = list(zip(low, high, strict=True))
+    minimise_by_generations(workers, start, bounds, generations=generations, seed=seed)
+
+
+def minimise_by_generations(
+    workers: Callable[[object, Iterable[Array]], list[float]],
+    start: Array,
+    bounds: Sequence[tuple[float, float]],
+    *,
+    generations: int,
+    seed: int,
+    atol: float = 0.0,
+) -> None:
+    """Run differential evolution (Storn and Price 1997), a whole generation at a time.
+
+    Parameters
+    ----------
+    workers
+        Returns the values of the points of one generation; its first argument is not used.
+    start
+        Shape (population, n_parameters); the first generation.
+    bounds
+        Lowest and highest value of each parameter.
+    generations
+        Number of generations after the first one.
+    seed
+        Seed of the evolution.
+    atol
+        Spread of the values at or below which a population is final; if negative, none is.
+    """
     differential_evolution(
         _unused_objective,
-        list(zip(low, high, strict=True)),
+        list(bounds),
         init=start,
         maxiter=generations,
         tol=0,
+        atol=atol,
         polish=False,
         updating="deferred",
         workers=workers,

@@ -68,7 +68,7 @@ def test_the_final_population_and_every_parent_are_those_of_scipy(
         results.append(original(*args, callback=note, **options))
         return results[-1]
 
-    monkeypatch.setattr("npi_bids.whole_brain.evolution.differential_evolution", spy)
+    monkeypatch.setattr("npi_bids.whole_brain.search.differential_evolution", spy)
     individuals = evolve(exploration, AXES, Fitness({"max_rate": 1.0}), SIZE, tmp_path)
 
     def vector(individual):
