@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from npi_bids.analysis import Task
@@ -60,18 +60,10 @@ def find_decisions(request: Request, decider: str) -> dict[str, KindDecision | N
     dict
         The decision on each of them by its name; None where its own data decide.
     """
-    decisions: dict[str, KindDecision | None] = {}
-    for name, models in _group_models(request).items():
-        if decider == UNDECIDED:
-            _mention_mixture(name, models)
-            continue
-        decision = None if decider == SUBJECT else _decide(name, models, request)
-        kept = _find_kept(models, decision) if decider == CAREFUL else []
-        for model in models:
-            kind = None if model.name in kept else _decision_for(model, decision)
-            if not _is_decided(model, kind):
-                decisions[model.name] = kind
-    return decisions
+    if decider == UNDECIDED:
+        return {}
+    groups = _group_models(request).values()
+    return _find_other_kinds([_decide(models, request, decider) for models in groups])
 
 
 def find_refits(
@@ -97,9 +89,16 @@ def find_refits(
     """
     done = {status.name for status in statuses if status.status == DONE}
     by_name = {task.name: task for task in tasks if task.name in done}
+    decided: list[_Decided] = []
+    for name, models in _group_models(request).items():
+        if decider == UNDECIDED:
+            _mention_mixture(name, models)
+            continue
+        decided.append(_decide(models, request, decider))
+        _log_decision(name, decided[-1])
     refits = [
         replace(by_name[name], kind=kind)
-        for name, kind in find_decisions(request, decider).items()
+        for name, kind in _find_other_kinds(decided).items()
         if name in by_name
     ]
     if refits:
@@ -189,36 +188,43 @@ def describe_counts(counts: Mapping[str, float]) -> str:
     return "; ".join(f"{kind}: {count:g}" for kind, count in counts.items())
 
 
-def _decide(name: str, models: Sequence[Model], request: Request) -> KindDecision | None:
-    """Return the decision on the kind of a group, and log it; None if there is nothing to decide.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decided:
+    """What was decided on the kind of the models of a group.
 
-    ``own_kind`` and ``own_choices`` are those of the decided kind.
+    ``own_kind`` and ``own_choices`` of the decision are those of the decided kind; it is None if
+    there is nothing to decide, or the options do not allow the kind, which ``problem`` tells. The
+    models ``kept`` are excluded from it.
     """
+
+    models: Sequence[Model]
+    decision: KindDecision | None = None
+    problem: str = ""
+    kept: Sequence[str] = ()
+
+
+def _decide(models: Sequence[Model], request: Request, decider: str) -> _Decided:
+    """Decide on the kind of a group."""
     subjects = _by_subject(models)
-    if len(subjects) < 2:
-        return None
+    if decider == SUBJECT or len(subjects) < 2:
+        return _Decided(models)
     chosen: dict[str, list[FitChoices]] = {
         subject: [model.own_choices for model in members] for subject, members in subjects.items()
     }
     choices = most_frequent(chosen)
     settings = imposing_settings(choices)
     if not settings or {choices} == {choice for fits in chosen.values() for choice in fits}:
-        return None
+        return _Decided(models)
     kind = next(model.own_kind for model in models if model.own_choices == choices)
     counts = _count_kinds(models)
     try:
         request.analysis.train.with_kind(settings)
     except SettingsError as error:
-        _logger.warning(
-            "%s: kinds of fit differ (%s), but %s cannot be imposed with these options: %s",
-            name, describe_counts(counts), kind, error,
-        )  # fmt: skip
-        return None
-    _logger.info(
-        "%s: kinds of fit differ between %s (%s); %s is that of the dataset", name,
-        count_noun(len(subjects), "subject"), describe_counts(counts), kind,
-    )  # fmt: skip
-    return KindDecision(
+        return _Decided(models, problem=(
+            f"kinds of fit differ ({describe_counts(counts)}), but {kind} cannot be imposed with "
+            f"these options: {error}"
+        ))  # fmt: skip
+    decision = KindDecision(
         decided_by=DATASET,
         kind=kind,
         own_kind=kind,
@@ -226,25 +232,49 @@ def _decide(name: str, models: Sequence[Model], request: Request) -> KindDecisio
         own_choices=choices,
         settings=settings,
     )
+    return _Decided(models, decision, kept=_find_kept(models, choices, decider))
 
 
-def _find_kept(models: Sequence[Model], decision: KindDecision | None) -> list[str]:
-    """Return the models from which a decision would take parts of the observation model away."""
-    if decision is None:
+def _find_kept(models: Sequence[Model], decided: FitChoices, decider: str) -> list[str]:
+    """Return the models from which parts of the observation model must not be taken away."""
+    if decider != CAREFUL:
         return []
-    decided = decision.own_choices
-    kept = [
+    return [
         model.name
         for model in models
         if any(getattr(model.own_choices, part) > getattr(decided, part) for part in _OBSERVATION)
     ]
-    if kept:
+
+
+def _find_other_kinds(groups: Sequence[_Decided]) -> dict[str, KindDecision | None]:
+    """Return the models that are of another kind than the decided one, with the decision."""
+    decisions: dict[str, KindDecision | None] = {}
+    for group in groups:
+        for model in group.models:
+            is_kept = model.name in group.kept
+            kind = None if is_kept else _decision_for(model, group.decision)
+            if not _is_decided(model, kind):
+                decisions[model.name] = kind
+    return decisions
+
+
+def _log_decision(name: str, decided: _Decided) -> None:
+    """Tell what was decided on a group, and for which of its models not."""
+    if decided.problem:
+        _logger.warning("%s: %s", name, decided.problem)
+    if decided.decision is None:
+        return
+    _logger.info(
+        "%s: kinds of fit differ between %s (%s); %s is that of the dataset", name,
+        count_noun(len(_by_subject(decided.models)), "subject"),
+        describe_counts(decided.decision.subjects_of_kind), decided.decision.kind,
+    )  # fmt: skip
+    if decided.kept:
         _logger.info(
             "Delays, gain or noise that most subjects do not show are kept in %s: %s. "
             "--fit-kind dataset takes them away; the group level tells the kinds apart",
-            count_noun(len(kept), "model"), join_items(kept, most=5),
+            count_noun(len(decided.kept), "model"), join_items(decided.kept, most=5),
         )  # fmt: skip
-    return kept
 
 
 def _decision_for(model: Model, decision: KindDecision | None) -> KindDecision | None:

@@ -33,7 +33,6 @@ from npi_bids.cli.execution import (
     write_graph,
 )
 from npi_bids.cli.fit_kinds import (
-    UNDECIDED,
     describe_failed_refit,
     find_decisions,
     find_refits,
@@ -165,9 +164,8 @@ def _find_unfinished(
 ) -> list[AtlasSpec]:
     """Return the atlases with which some model has to be fitted, for the first time or again."""
     request, names = inputs.request, {status.name for status in complete}
-    decider = who_decides(request, inputs.datasets)
-    if names and decider != UNDECIDED:
-        names -= set(find_decisions(request, decider))
+    if names:
+        names -= set(find_decisions(request, who_decides(request, inputs.datasets)))
     return [
         spec for spec in units
         if not all(_model_name(unit, spec, inputs.desc(spec)) in names for unit in units[spec])
