@@ -34,7 +34,7 @@ from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import NETWORKS_GAIN, TRAIN_FRACTION
 from npi_bids.surrogates.shared_delays import SharedDelays, align_moments, observe_process
 from npi_bids.surrogates.var import VAR
-from npi_bids.surrogates.windows import split_windows
+from npi_bids.surrogates.windows import split_windows, standardise
 
 # The group has so much data that its own prior hardly matters; it only keeps the fit stable.
 _GROUP_PRECISION = (10.0, 10.0)
@@ -201,15 +201,6 @@ def fit_group_weights(moments: Moments) -> Array:
         np.linalg.solve(moments.past + ridge, moments.cross), dtype=np.float64
     )
     return weights
-
-
-def standardise(windows: Windows) -> Windows:
-    """Return windows with every region z-scored."""
-    mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    return Windows(
-        (windows.history - mean) / scale, (windows.target - mean) / scale, windows.position
-    )
 
 
 def summarise(windows: Windows, choices: Choices, delays: SharedDelays | None) -> Moments:

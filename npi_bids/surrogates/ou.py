@@ -20,7 +20,7 @@ from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choos
 from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
 from npi_bids.surrogates.stationary import filtered_correlation
 from npi_bids.surrogates.var import VAR
-from npi_bids.surrogates.windows import reverse_time
+from npi_bids.surrogates.windows import region_units, reverse_time, standardise
 
 _TINY = 1e-6
 
@@ -99,7 +99,7 @@ class MOU(VAR):
         of the drift, the prior adds its precision; for the innovations, regions outside the pair
         are treated as known, which is accurate for weak coupling.
         """
-        standardised = _standardise(windows, windows.target.mean(axis=0), self.scale)
+        standardised = standardise(windows, (windows.target.mean(axis=0), self.scale))
         past, future = make_pairs(standardised, self.choices)
         moments = second_moments(past, future)
         self_connections = np.diag(self.process.drift)
@@ -190,7 +190,7 @@ def fit_process(
 
 def choose_process(windows: Windows, whitening: str) -> Choices:
     """Make the choices of a process, on z-scored signals; arguments as of :func:`fit_process`."""
-    return choose_model(_standardise(windows, *_units(windows)), whitening)
+    return choose_model(standardise(windows), whitening)
 
 
 def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
@@ -217,25 +217,13 @@ def fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None
     start
         Initial process, of z-scored signals; uncoupled regions by default.
     """
-    mean, scale = _units(windows)
-    past, future = make_pairs(_standardise(windows, mean, scale), choices)
+    mean, scale = region_units(windows)
+    past, future = make_pairs(standardise(windows, (mean, scale)), choices)
     process = fit_ou(second_moments(past, future), choices.precision, start)
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)
     return MOU(weights, offset, process, choices, scale)
-
-
-def _units(windows: Windows) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each region."""
-    scale = windows.target.std(axis=0)
-    return windows.target.mean(axis=0), np.where(scale > 0, scale, 1.0)
-
-
-def _standardise(windows: Windows, mean: Array, scale: Array) -> Windows:
-    return Windows(
-        (windows.history - mean) / scale, (windows.target - mean) / scale, windows.position
-    )
 
 
 def unroll(transition: Array, choices: Choices, n_lags: int) -> Array:

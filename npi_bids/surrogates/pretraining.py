@@ -20,7 +20,6 @@ from npi_bids.surrogates.group_prior import (
     fit_group_process,
     fit_group_weights,
     rescale_group_linear,
-    standardise,
     sum_moments,
     summarise,
 )
@@ -46,7 +45,7 @@ from npi_bids.surrogates.shared_delays import (
     align_moments,
     estimate_shared_delays,
 )
-from npi_bids.surrogates.windows import cut_windows, shared_regions
+from npi_bids.surrogates.windows import cut_windows, shared_regions, standardise
 from npi_bids.wording import count_noun
 
 _MAX_WINDOWS = 20_000  # of all subjects together, in equal numbers

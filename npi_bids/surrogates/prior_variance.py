@@ -15,13 +15,12 @@ from npi_bids.surrogates.group_prior import (
     GroupPrior,
     SummedMoments,
     fit_group_weights,
-    standardise,
 )
 from npi_bids.surrogates.ou_model_selection import make_pairs
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.shared_delays import align_moments
-from npi_bids.surrogates.windows import split_windows
+from npi_bids.surrogates.windows import split_windows, standardise
 from npi_bids.wording import count_noun
 
 _MOST_SUBJECTS = 60  # evenly spaced, of more

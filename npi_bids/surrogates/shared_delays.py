@@ -31,6 +31,7 @@ from npi_bids.surrogates.spectral_selection import (
     choose_pooled_observation,
     refit_pooled_observation,
 )
+from npi_bids.surrogates.windows import standardise
 
 _MIN_FOLDS, _FOLDS = 2, 4  # parts of the group, each held out once
 # Frequency bins of the moments of a subject, in each of which the phase of a delay must hardly
@@ -129,7 +130,11 @@ def sum_spectra(
     n_bins = choose_n_bins(n_samples, int(covered.sum()))
     folds: list[CrossSpectra] = []
     for number, (_, windows, inside) in enumerate(subjects()):
-        spectra = cross_spectra(restore_runs(_standardise(windows, covered[inside])), n_bins)
+        scaled, regions = standardise(windows), covered[inside]
+        shared = replace(
+            scaled, history=scaled.history[:, :, regions], target=scaled.target[:, regions]
+        )
+        spectra = cross_spectra(restore_runs(shared), n_bins)
         spectra = spectra.fill_bins(n_bins)  # some may be empty in a very short scan
         if number < _FOLDS:
             folds.append(spectra)
@@ -137,13 +142,6 @@ def sum_spectra(
             folds[number % _FOLDS] = pool_spectra([folds[number % _FOLDS], spectra])
     occupied = np.logical_and.reduce([fold.n_ordinates > 0 for fold in folds])
     return [fold.take_bins(occupied) for fold in folds], tr
-
-
-def _standardise(windows: Windows, regions: Mask) -> Windows:
-    mean, scale = windows.target.mean(axis=0), windows.target.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    history, target = (windows.history - mean) / scale, (windows.target - mean) / scale
-    return replace(windows, history=history[:, :, regions], target=target[:, regions])
 
 
 def _select(spectra: CrossSpectra, regions: NDArray[np.int64]) -> CrossSpectra:

@@ -117,6 +117,19 @@ def join_windows(parts: Sequence[Windows]) -> Windows:
     )
 
 
+def region_units(windows: Windows) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each region; 1 where a region does not vary."""
+    scale = windows.target.std(axis=0)
+    return windows.target.mean(axis=0), np.where(scale > 0, scale, 1.0)
+
+
+def standardise(windows: Windows, units: tuple[Array, Array] | None = None) -> Windows:
+    """Return windows with every region z-scored, or with a mean and a scale that are given."""
+    mean, scale = units or region_units(windows)
+    history, target = (windows.history - mean) / scale, (windows.target - mean) / scale
+    return replace(windows, history=history, target=target)
+
+
 def reverse_time(windows: Windows) -> Windows:
     """Return the windows of the same signals with time reversed.
 
