@@ -196,6 +196,11 @@ class Progress:
                 self._end(name, node.name if failed else "")
         self._show()
 
+    @property
+    def saved(self) -> set[str]:
+        """Names of the models that were saved."""
+        return self._over - self._failed
+
     def state(self) -> str:
         """Return how many models are done, running and failed, and the time left."""
         n_over = len(self._over)

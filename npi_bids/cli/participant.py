@@ -6,7 +6,8 @@ import hashlib
 import logging
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -68,6 +69,9 @@ _logger = logging.getLogger(__name__)
 BATCH_SIZE = 150
 # Exit codes of errors that last as long as the input: it cannot be used, or holds too few data.
 _INPUT_CODES = (3, 4)
+# Seconds to wait for another process that is replacing the files of the same model, and between
+# two looks at them.
+_PATIENCE, _PAUSE = 60.0, 0.2
 _NOT_AGAIN = "(Not tried again, since the input is unchanged; --retry-failed tries it.)"
 
 
@@ -339,6 +343,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
     """
     request = plan.request
     out_dir = request.out_dir
+    saved: set[str] = set()
     _remove_outdated(out_dir)
     for status in [*plan.refused, *plan.failed]:
         _logger.error("%s: %s", status.name, status.reason)
@@ -346,10 +351,9 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
         _write_status(status, out_dir)
     if plan.tasks:
         warn_of_problems(plan.tasks, request.analysis.denoise)
-        for task in plan.tasks:
-            (out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
-        _fit(plan.tasks, request, work_dir, run_dir)
-    fresh = _read_outcomes(plan.tasks, request, run_dir)
+        remove_statuses(plan.tasks, request)
+        saved = _fit(plan.tasks, request, work_dir, run_dir)
+    fresh = read_outcomes(plan.tasks, request, run_dir, saved)
     _write_failures(fresh, out_dir)
     first = [*plan.complete, *fresh]
     refits = _plan_refits(plan, first)
@@ -375,19 +379,66 @@ def _write_failures(statuses: Sequence[UnitStatus], out_dir: Path) -> None:
             _write_status(status, out_dir)
 
 
-def _read_outcomes(tasks: Sequence[Task], request: Request, run_dir: Path) -> list[UnitStatus]:
-    """Return the status of each task that was run, from its file or from its crash."""
-    configuration = request.analysis.configuration
-    finished = {
-        status.name: status
-        for status in find_statuses(request.out_dir, skip_damaged=True)
-        if status.configuration == configuration
-    }
+def remove_statuses(tasks: Sequence[Task], request: Request) -> None:
+    """Remove what earlier runs said of models to fit.
+
+    A model that another process has finished since this run was planned keeps its status, which
+    that process has yet to read.
+
+    Parameters
+    ----------
+    tasks
+        Models to fit.
+    request
+        What to run.
+    """
+    complete = set()
+    if not request.output.overwrite:
+        names = {task.name for task in tasks}
+        complete = {status.name for status in _find_complete(request, names)}
+    for task in tasks:
+        if task.name not in complete:
+            (request.out_dir / _make_status(task, request, FAILED).path).unlink(missing_ok=True)
+
+
+def read_outcomes(
+    tasks: Sequence[Task], request: Request, run_dir: Path, saved: Set[str]
+) -> list[UnitStatus]:
+    """Return the status of each task that was run, from its file or from its crash.
+
+    Another process that fits one of the saved models too takes its status away while it replaces
+    the files; it is waited for.
+
+    Parameters
+    ----------
+    tasks
+        The tasks.
+    request
+        What was run.
+    run_dir
+        Folder of this run's crash files.
+    saved
+        Names of the models that were saved.
+    """
+    end = time.monotonic() + _PATIENCE
+    finished = _read_finished(request)
+    while saved - set(finished) and time.monotonic() < end:
+        time.sleep(_PAUSE)
+        finished = _read_finished(request)
     crashes = _find_crashes(run_dir)
     return [
         finished.get(task.name) or _make_failure(task, request, _find_crash(task, crashes))
         for task in tasks
     ]
+
+
+def _read_finished(request: Request) -> dict[str, UnitStatus]:
+    """Return the statuses of this configuration by name of the model."""
+    return {
+        status.name: status
+        for status in find_statuses(request.out_dir, skip_damaged=True)
+        if status.configuration == request.analysis.configuration
+    }
 
 
 def _find_crashes(run_dir: Path) -> dict[str, Crash]:
@@ -414,8 +465,8 @@ def _fit_again(
     if not refits:
         return {}
     remove_groups(request.out_dir)  # they hold the maps that are replaced
-    _fit(refits, request, work_dir, run_dir)
-    outcomes = {status.name: status for status in _read_outcomes(refits, request, run_dir)}
+    saved = _fit(refits, request, work_dir, run_dir)
+    outcomes = {status.name: status for status in read_outcomes(refits, request, run_dir, saved)}
     crashes = _find_crashes(run_dir)
     for task in find_unchanged(refits, request):
         failure = _make_failure(task, request, _find_crash(task, crashes))
@@ -447,8 +498,8 @@ def _write_status(status: UnitStatus, out_dir: Path) -> None:
         _logger.error("The status of %s cannot be written: %s", status.name, error)
 
 
-def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> None:
-    """Build workflows of all tasks, batch by batch, and run them."""
+def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> set[str]:
+    """Build workflows of all tasks, batch by batch, run them, and return what was saved."""
     from npi_bids.interfaces.base import WORKFLOW
 
     names = {task.node_name: task.name for task in tasks}
@@ -471,6 +522,7 @@ def _fit(tasks: list[Task], request: Request, work_dir: Path, run_dir: Path) -> 
                 ])  # fmt: skip
             if request.output.stop_on_first_crash and not succeeded:
                 break
+    return progress.saved
 
 
 def make_batches(tasks: Sequence[Task]) -> list[list[Task]]:
@@ -636,15 +688,21 @@ def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:
 
 def _digest_inputs(task: Task) -> str:
     """Return a digest of the files of a model by size and time; empty if one is missing."""
-    state: list[object] = [__version__, task.atlas.folder.name, task.pretrained]
+    state: list[object] = [__version__, task.atlas.folder.name]
+    prior = [Path(task.pretrained), Path(task.pretrained).with_suffix(".json")]
     try:
+        state += [_describe_file(path) for path in prior if task.pretrained]
         for run in task.unit.runs:
-            files = [(str(path), path.stat()) for path in run.files]
             state.append(run.tr)
-            state += [(name, status.st_size, status.st_mtime_ns) for name, status in files]
+            state += [_describe_file(path) for path in run.files]
     except OSError:
         return ""
     return hashlib.sha256(repr(state).encode(errors="replace")).hexdigest()[:12]
+
+
+def _describe_file(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
 
 
 def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStatus:

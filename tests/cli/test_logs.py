@@ -26,6 +26,7 @@ def test_what_is_done_running_and_failed_and_the_time_left(caplog):
     progress(node("u1", "train_surrogate"), "exception")
     progress(node("u1", "save_run_1"), "exception")
     assert progress.state() == "1 of 4 done, 0 running, 1 failed, about 2 min left"
+    assert progress.saved == {"unit-0"}
     assert [record.message for record in caplog.records] == [
         "[1/4] unit-0", "[2/4] unit-1 failed in train_surrogate",
     ]  # fmt: skip

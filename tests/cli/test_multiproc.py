@@ -11,6 +11,7 @@ from nipype.pipeline import engine as pe
 from nipype.utils.filemanip import loadpkl
 
 from npi_bids.cli.execution import Plugin, read_crashes, run_workflow
+from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.cli.worker_pool import shared_workers
 from tests.cli.conftest import node
 
@@ -186,10 +187,13 @@ def sleeps(x):
 
 
 @pytest.mark.slow
-def test_waiting_for_a_node_takes_next_to_no_computing_time(tmp_path):
-    run(tmp_path, [node(work, "warm", 1)])
-    before = time.process_time()
-    well, _ = run(tmp_path, [node(sleeps, "sleeper", 1)])
-    assert well
-    # 1 % of a core while it waits; the rest is the building and the start of the workflow.
-    assert time.process_time() - before < 0.4
+def test_the_queue_is_not_polled_while_a_node_runs(tmp_path, monkeypatch):
+    """Each look at the queue takes milliseconds, and a poll would take hundreds."""
+    looks = []
+    look = SteadyMultiProcPlugin._send_procs_to_workers
+    monkeypatch.setattr(
+        SteadyMultiProcPlugin, "_send_procs_to_workers",
+        lambda self, *args, **kwargs: (looks.append(1), look(self, *args, **kwargs)),
+    )  # fmt: skip
+    assert run(tmp_path, [node(sleeps, "sleeper", 1)])[0]
+    assert 2 <= len(looks) <= 8

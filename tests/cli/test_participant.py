@@ -1,4 +1,6 @@
 import logging
+import threading
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,7 @@ from npi_bids.cli.inputs import add_prior_digest
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.cli.run import describe_failures
 from npi_bids.errors import ConfigurationError, InputDataError, SettingsError
+from npi_bids.io.files import write_json
 from npi_bids.parcellation import volumes
 from tests.cli.conftest import request_of
 
@@ -146,6 +149,47 @@ def test_another_map_of_delays_is_another_configuration(tmp_path):
     assert configurations[0] == request_of().analysis.configuration
     with pytest.raises(InputDataError, match=r"--delay-map <.*> does not exist"):
         add_prior_digest(request_of("--delay-map", str(tmp_path / "none.tsv")))
+
+
+@pytest.fixture
+def shared_model(tmp_path):
+    """Return a request, one of its tasks, and the status that another process writes."""
+    request = replace(request_of(), out_dir=tmp_path)
+    entities = {"sub": "01", "atlas": "Six"}
+    done = UnitStatus(entities, "simple", DONE, request.analysis.configuration)
+    return request, SimpleNamespace(entities=entities, desc="simple", name=done.name), done
+
+
+def test_a_model_that_another_process_is_saving_is_waited_for(shared_model, tmp_path):
+    request, task, done = shared_model
+    later = threading.Timer(0.5, write_json, (tmp_path / done.path, asdict(done)))
+    later.start()
+    found = participant.read_outcomes([task], request, tmp_path / "logs/x", {done.name})
+    later.join()
+    assert [status.status for status in found] == [DONE]
+
+
+def test_what_was_not_saved_is_not_waited_for(shared_model, tmp_path, monkeypatch):
+    request, task, _ = shared_model
+    monkeypatch.setattr(participant.time, "sleep", lambda _: pytest.fail("waits"))
+    monkeypatch.setattr(participant, "_find_crash", lambda *_: None)
+    (found,) = participant.read_outcomes([task], request, tmp_path / "logs/x", set())
+    assert found.status == FAILED
+    assert "a worker process ended without a message" in found.reason
+
+
+def test_the_status_of_a_model_finished_meanwhile_is_kept(shared_model, tmp_path):
+    request, task, done = shared_model
+    for status, overwrite, kept in (
+        (done, False, True),
+        (done, True, False),
+        (replace(done, status=FAILED), False, False),
+        (replace(done, files={"missing.tsv": 3}), False, False),
+    ):
+        write_json(tmp_path / done.path, asdict(status))
+        asked = replace(request, output=replace(request.output, overwrite=overwrite))
+        participant.remove_statuses([task], asked)
+        assert (tmp_path / done.path).is_file() == kept
 
 
 def test_only_the_series_of_complete_models_stay_in_the_work_folder(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,37 @@ def run_command(*words, prefix=(), **options):
         [*prefix, sys.executable, "-m", "npi_bids", *map(str, words)],
         capture_output=True, text=True, check=False, **options,
     )  # fmt: skip
+
+
+ANOTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def another_user_starts_workers():
+    """Tell whether a process of another user can start Python, which may be in root's home."""
+    if os.geteuid() != 0:
+        return True
+    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
+    return shutil.which("setpriv") is not None and not subprocess.run(
+        [*ANOTHER_USER, sys.executable, "-c", again], capture_output=True, check=False
+    ).returncode  # fmt: skip
+
+
+@contextmanager
+def as_another_user(folder, locked):
+    """Yield the words that run a command to which a folder of the test is locked.
+
+    As root nothing is unreadable, so the command runs as another user, who has all other files.
+    """
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    above = [path for path in folder.parents if path.name.startswith(("pytest-", "popen-"))]
+    for parent in above:
+        parent.chmod(0o755)
+    locked.chmod(0)
+    try:
+        yield ANOTHER_USER if os.geteuid() == 0 else []
+    finally:
+        locked.chmod(0o755)
 
 
 @pytest.fixture(scope="session")

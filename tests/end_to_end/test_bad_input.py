@@ -5,7 +5,6 @@ Every row of the first table damages subject 02, those of the others what all su
 
 import gzip
 import json
-import os
 import shutil
 
 import nibabel as nib
@@ -14,7 +13,12 @@ import pandas as pd
 import pytest
 
 from npi_bids.bids.derivatives import find_statuses
-from tests.end_to_end.conftest import run_command, validate
+from tests.end_to_end.conftest import (
+    another_user_starts_workers,
+    as_another_user,
+    run_command,
+    validate,
+)
 
 VAR = ("--surrogate", "var")
 
@@ -473,24 +477,16 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(data, npi_bids, tmp_pa
     assert len(list((tmp_path / "out").glob("sub-0[13]/func/*meas-npi_*relmat.tsv"))) == 2
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.skipif(
+    not another_user_starts_workers(), reason="another user cannot start this Python"
+)
 def test_an_unreadable_folder_is_named(data, tmp_path):
-    """As root nothing is unreadable, so the command runs as another user."""
     folder = data.root / "sub-02" / "func"
-    for path in [tmp_path, *tmp_path.rglob("*")]:
-        path.chmod(0o777 if path.is_dir() else 0o666)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    folder.chmod(0)
-    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    prefix = prefix if os.geteuid() == 0 else []
-    try:
+    with as_another_user(tmp_path, folder) as prefix:
         done = run_command(
             data.root, tmp_path / "out", "participant", "--atlas", data.atlas, *VAR,
             "-w", tmp_path / "work", prefix=prefix, cwd=tmp_path,
         )  # fmt: skip
-    finally:
-        folder.chmod(0o755)
     assert "Permission denied" in done.stderr
     assert str(folder) in done.stderr
     assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ import pytest
 
 from npi_bids.bids.derivatives import find_statuses
 from tests.conftest import var_run
-from tests.end_to_end.conftest import run_command
+from tests.end_to_end.conftest import as_another_user, run_command
 
 VAR = ("--surrogate", "var")
 STEM = "task-rest_space-MNI152NLin6Asym_seg-4S4Parcels_stat-mean_timeseries"
@@ -177,21 +177,12 @@ def test_nobody_can_be_pretrained_on(npi_bids, series, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="needs setpriv")
 def test_a_folder_without_permission_is_a_row(series, tmp_path):
-    """As root nothing is unreadable, so the command runs as another user."""
-    for path in [tmp_path, *tmp_path.rglob("*")]:
-        path.chmod(0o777 if path.is_dir() else 0o666)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
     folder = series / "sub-2" / "func"
-    folder.chmod(0)
-    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    try:
+    with as_another_user(tmp_path, folder) as prefix:
         done = run_command(
             series, tmp_path / "out", "participant", *VAR, "--dry-run", "-w", tmp_path / "work",
-            prefix=prefix if os.geteuid() == 0 else [], cwd=tmp_path,
+            prefix=prefix, cwd=tmp_path,
         )  # fmt: skip
-    finally:
-        folder.chmod(0o755)
     assert done.returncode == 1, done.stderr
     assert "2 models to fit" in done.stdout
     assert f"{folder}> cannot be read: Permission denied" in done.stdout

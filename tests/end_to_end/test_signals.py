@@ -92,7 +92,7 @@ def test_a_signal_to_all_processes_shows_no_traceback(four, tmp_path, number):
     wait_for(lambda: trains(tmp_path) or run.poll() is not None)
     os.killpg(run.pid, number)
     _, err = run.communicate(timeout=10)
-    assert run.returncode == 128 + number
+    assert run.returncode == 128 + number, err
     assert not none_left(mark)
     assert "Traceback" not in err
     assert "leaked" not in err
@@ -113,7 +113,7 @@ def test_no_process_outlives_the_command_and_the_next_run_goes_on(
     out, err = run.communicate(timeout=10)
     if number != signal.SIGKILL:
         assert time.monotonic() - started < 5
-        assert run.returncode == 128 + number
+        assert run.returncode == 128 + number, err
         assert "run the same command again to go on" in err
         assert "finished" not in out
     assert "Traceback" not in err
@@ -146,7 +146,7 @@ def test_a_signal_during_imports_shows_no_traceback(tmp_path, module, number):
     wait_for(lambda: handles_signals(run.pid))
     os.kill(run.pid, number)
     _, err = run.communicate(timeout=20)
-    assert run.returncode == 128 + number
+    assert run.returncode == 128 + number, err
     assert "Traceback" not in err
     assert ("interrupted" if number == signal.SIGINT else f"ended by {number.name}") in err
     assert not (tmp_path / "out").exists()
@@ -160,7 +160,7 @@ def test_a_signal_at_any_moment_of_a_simulation_shows_no_traceback(tmp_path, num
     time.sleep(delay)
     os.kill(run.pid, number)
     _, err = run.communicate(timeout=20)
-    assert run.returncode == 128 + number
+    assert run.returncode == 128 + number, err
     assert "Traceback" not in err
     assert "run the same command again to go on" in err
 
