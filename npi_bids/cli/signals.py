@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _imp
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
@@ -17,6 +19,11 @@ from npi_bids.io.lifeline import ending_signals
 
 # Seconds for the main thread to end in order; cluster schedulers kill after 10 or more.
 _PATIENCE = 5.0
+# Seconds between attempts to deliver a signal that came at a bad moment.
+_PAUSE = 0.05
+# The function of importlib that calls the code of a compiled module, its argument ``f``.
+_LOADER = "_call_with_frames_removed"
+_MAIN = threading.main_thread().ident or 0
 
 
 class Command(Protocol):
@@ -71,6 +78,7 @@ class _Guard:
         self.program, self.advice = program, advice
         self._received = 0
         self._running = False
+        self._postponed = False
         self._before: dict[int, Any] = {}
         self._pipe = os.pipe()
         self._ended = threading.Event()
@@ -117,7 +125,10 @@ class _Guard:
             self._ended.set()
             os.close(self._pipe[1])
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._postponed = self._running and _initialises_extension(frame)
+        if self._postponed:
+            return
         self._received = number
         for other in self._before:
             signal.signal(other, signal.SIG_DFL)  # a second signal ends the process at once
@@ -131,11 +142,21 @@ class _Guard:
         number = self._next_signal()
         if number:
             end_workers()
-            if not self._ended.wait(_PATIENCE):
+            if not self._wait_for_end(number):
                 end_workers()
                 self._say(number)
                 os._exit(128 + number)
         os.close(self._pipe[0])
+
+    def _wait_for_end(self, number: int) -> bool:
+        """Wait until the main thread has ended in order, and repeat a signal that it postponed."""
+        end = time.monotonic() + _PATIENCE
+        while (left := end - time.monotonic()) > 0:
+            if self._ended.wait(min(left, _PAUSE)):
+                return True
+            if self._postponed:
+                signal.pthread_kill(_MAIN, number)
+        return False
 
     def _next_signal(self) -> int:
         while received := os.read(self._pipe[0], 1):
@@ -156,3 +177,17 @@ class _Guard:
             except (OSError, ValueError):  # the terminal is gone
                 with suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _initialises_extension(frame: FrameType | None) -> bool:
+    """Tell whether a compiled module is being loaded.
+
+    Python code that its C++ code calls, as that of torch does, must not be interrupted: the
+    exception would pass through frames that cannot handle it, and the process would abort.
+    """
+    loads = (_imp.create_dynamic, _imp.exec_dynamic)
+    while frame is not None:
+        if frame.f_code.co_name == _LOADER and frame.f_locals.get("f") in loads:
+            return True
+        frame = frame.f_back
+    return False

@@ -165,6 +165,49 @@ def test_a_signal_at_any_moment_of_a_simulation_shows_no_traceback(tmp_path, num
     assert "run the same command again to go on" in err
 
 
+LOADS = """
+import _imp, importlib.abc, importlib.machinery, sys, time
+from npi_bids.cli.signals import interruptible
+
+class Loader(importlib.abc.Loader):
+    def create_module(self, spec):
+        def _call_with_frames_removed(f, spec):  # as in importlib
+            print("loads", flush=True)
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                pass
+            print("loaded", flush=True)
+        _call_with_frames_removed(_imp.create_dynamic, spec)
+    def exec_module(self, module):
+        time.sleep(30)
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "compiled":
+            return importlib.machinery.ModuleSpec(name, Loader())
+
+@interruptible("loads", "try again")
+def command(argv=None):
+    sys.meta_path.insert(0, Finder())
+    import compiled
+
+sys.exit(command())
+"""
+
+
+def test_a_module_that_is_being_loaded_is_not_interrupted():
+    """An exception that passes through the C++ code of torch ends the process by an abort."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", LOADS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout.readline() == "loads\n"
+    run.send_signal(signal.SIGTERM)
+    out, err = run.communicate(timeout=20)
+    assert out == "loaded\n"
+    assert err == "loads: ended by SIGTERM; try again\n"
+    assert run.returncode == 128 + signal.SIGTERM
+
+
 def test_what_is_ignored_stays_ignored(tmp_path):
     """As nohup wants it."""
     command = [sys.executable, "-m", "npi_bids.cli.simulate", "rnn", str(tmp_path / "out")]
