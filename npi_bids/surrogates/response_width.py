@@ -23,7 +23,7 @@ from npi_bids.records import Array, Mask
 from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra
 from npi_bids.surrogates.spectral import INFEASIBLE, SpectralFit, SpectralPrior, SpectralProblem
 
-_PRIOR_SD = 0.15  # of the log width of a region
+WIDTH_SD = 0.15  # of the prior of the log width of a region
 _MIN_SIGNAL_SHARE = 0.6  # share of the power of a bin that the signal must have
 _MIN_BINS = 6
 _ITERATIONS = 150
@@ -166,21 +166,21 @@ class _WidthProblem(SpectralProblem):
             method="L-BFGS-B",
             options={"maxiter": _ITERATIONS, "maxcor": 20, "ftol": 1e-8, "gtol": 1e-6},
         )
-        log_width: Array = _PRIOR_SD * optimum.x[-self.n :]
+        log_width: Array = WIDTH_SD * optimum.x[-self.n :]
         return float(optimum.fun) + self.constant, log_width
 
     def value_and_gradient_of_widths(self, packed: Array) -> tuple[float, Array]:
         """Return the negative log posterior per sample and its gradient."""
         scaled = packed[-self.n :]
-        if np.abs(_PRIOR_SD * scaled).max() > _MAX_LOG_WIDTH:
+        if np.abs(WIDTH_SD * scaled).max() > _MAX_LOG_WIDTH:
             return INFEASIBLE, np.zeros_like(packed)
-        log_gain = self._undo_widths(_PRIOR_SD * scaled)
+        log_gain = self._undo_widths(WIDTH_SD * scaled)
         value, gradient = self.value_and_gradient(packed[: -self.n])
         if value >= INFEASIBLE:
             return INFEASIBLE, np.zeros_like(packed)
         value += log_gain + float(scaled @ scaled) / 2 / self.n_samples
         by_width = self.residual_slope + self.share @ self.width_slope.real
-        by_scaled = _PRIOR_SD * by_width + scaled / self.n_samples
+        by_scaled = WIDTH_SD * by_width + scaled / self.n_samples
         return value, np.concatenate([gradient, by_scaled])
 
     def _undo_widths(self, log_width: Array) -> float:

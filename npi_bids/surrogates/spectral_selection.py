@@ -7,24 +7,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import solve_discrete_lyapunov
+from scipy.linalg import block_diag
 
 from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Observation, RegionSeries
 from npi_bids.surrogates.cross_spectra import (
     Complex,
     CrossSpectra,
-    adjoint,
     choose_n_bins,
     cross_spectra,
     pool_spectra,
     split_runs,
 )
 from npi_bids.surrogates.delay_map import DelayMap, weigh_delay_map
+from npi_bids.surrogates.fitted_process import FittedModel
 from npi_bids.surrogates.measurement_noise import estimate_noise
-from npi_bids.surrogates.ou import innovation_slope, mean_exponential
-from npi_bids.surrogates.ou_process import OU
+from npi_bids.surrogates.observation_errors import (
+    delay_slopes,
+    response_information,
+    transition_errors,
+)
 from npi_bids.surrogates.response_width import (
+    WIDTH_SD,
     change_widths,
     estimate_widths,
     is_clear,
@@ -61,9 +65,6 @@ _INFORMATION_SHARE = 0.25
 _MAP_GATE = 3.0
 _WIDTH_GATE = 30.0  # evidence (nats) that responses of different widths need
 _MIN_BINS = 4  # frequency bins that a passband must hold
-# Regions above which what delays and connections share is kept in single precision, and how many
-# rows of it are worked on at a time: it has as many numbers as there are regions, to the third.
-_LARGE_ATLAS, _BLOCK = 400, 16
 _FOLDS = 4  # consecutive parts of the runs, each held out once
 _MAX_PRECISION = 1e5
 
@@ -111,7 +112,7 @@ class ObservationModel:
         Shape (n_regions,); standard error of each delay, in samples; NaN without delays.
     transition_errors
         Shape (n_regions, n_regions); standard errors of the transition, including the
-        uncertainty of the delays.
+        uncertainty of the delays and of the widths of the responses.
     delay_share
         Shape (n_regions, n_regions); share of their squares that is due to the delays; NaN without
         delays.
@@ -344,9 +345,11 @@ def describe_fit(
     """
     chooser = _Chooser(runs, tr, delays=False, choice=choice)
     model = chooser.build_model(fit, replace(chooser.prior, gain=choice.gain))
-    covariance = np.diag(np.where(np.isnan(delay_errors), 0.0, np.square(delay_errors)))
-    errors = transition_errors(model, choice.precision, covariance)
-    fixed_delays = transition_errors(model, choice.precision, 0 * covariance)
+    fixed_delays, slopes, of_widths = chooser.known_delay_errors(model, choice)
+    of_delays = np.diag(np.where(np.isnan(delay_errors), 0.0, np.square(delay_errors)))
+    slopes = np.concatenate([delay_slopes(model), slopes])
+    covariance = block_diag(of_delays, of_widths)
+    errors = transition_errors(model, choice.precision, slopes, covariance)
     delay_share = 1 - (fixed_delays / errors) ** 2
     return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
 
@@ -537,7 +540,9 @@ class _Chooser:
     ) -> tuple[Observation, SpectralFit]:
         """Add delays to the choice if the evidence and the held-out stretches ask for them."""
         fit, model = fitted
-        information = _INFORMATION_SHARE * delay_information(model, prior.precision)
+        information = _INFORMATION_SHARE * response_information(
+            model, prior.precision, delay_slopes(model)
+        )
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
         choice = replace(choice, delay_evidence=evidence)
         candidates = []
@@ -602,20 +607,67 @@ class _Chooser:
         prior = self._prior_of(choice)
         fit = self._fit(prior, start, _ITERATIONS[2])
         model = self.build_model(fit, prior)
-        delay_covariance: Array = np.zeros((self.spectra.n_regions, self.spectra.n_regions))
-        delay_errors = np.full(self.spectra.n_regions, np.nan)
-        if choice.delay_sd:
-            information = _INFORMATION_SHARE * delay_information(model, prior.precision)
-            delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
-            information += np.eye(len(information)) / np.square(delay_sd)
-            delay_covariance = np.linalg.inv(information).astype(np.float64)
-            delay_errors = np.sqrt(np.diag(delay_covariance))
-        errors = transition_errors(model, prior.precision, delay_covariance)
-        delay_share = np.full_like(errors, np.nan)
-        if choice.delay_sd:
-            fixed_delays = transition_errors(model, prior.precision, 0 * delay_covariance)
-            delay_share = 1 - (fixed_delays / errors) ** 2
+        fixed_delays, slopes, _ = self.known_delay_errors(model, choice)
+        if not choice.delay_sd:
+            unknown = np.full_like(fixed_delays, np.nan)
+            return ObservationModel(choice, fit, model, unknown[0], fixed_delays, unknown)
+        n = self.spectra.n_regions
+        delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
+        slopes = np.concatenate([delay_slopes(model), slopes])
+        covariance = self._posterior_covariance(
+            model, choice, slopes, [np.broadcast_to(delay_sd, n), *self._width_spreads()]
+        )
+        delay_errors = np.sqrt(np.diag(covariance)[:n])
+        errors = transition_errors(model, choice.precision, slopes, covariance)
+        delay_share = 1 - (fixed_delays / errors) ** 2
         return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
+
+    def known_delay_errors(
+        self, model: FittedModel, choice: Observation
+    ) -> tuple[Array, Complex, Array]:
+        """Return what is uncertain where the delays are known.
+
+        Returns
+        -------
+        errors
+            Shape (n_regions, n_regions); standard errors of the transition.
+        slopes
+            Shape (n_kinds, n_bins, n_regions); of the log responses by the log widths, of no
+            kinds where they are equal.
+        covariance
+            Shape (n_kinds * n_regions, n_kinds * n_regions); posterior covariance of the log
+            widths.
+        """
+        slopes = self._width_slopes(model)
+        covariance = self._posterior_covariance(model, choice, slopes, self._width_spreads())
+        return transition_errors(model, choice.precision, slopes, covariance), slopes, covariance
+
+    def _posterior_covariance(
+        self, model: FittedModel, choice: Observation, slopes: Complex, spreads: Sequence[Array]
+    ) -> Array:
+        """Return the posterior covariance of parameters of the responses with given priors."""
+        if not len(slopes):
+            return np.zeros((0, 0))
+        information = _INFORMATION_SHARE * response_information(model, choice.precision, slopes)
+        information += np.diag(1 / np.square(np.concatenate(spreads)))
+        covariance: Array = np.linalg.inv(information).astype(np.float64)
+        return covariance
+
+    def _width_spreads(self) -> list[Array]:
+        """Return the prior SD of the log widths, where the responses differ."""
+        return [np.full(self.log_widths.size, WIDTH_SD)] if self.log_widths.size else []
+
+    def _width_slopes(self, model: FittedModel) -> Complex:
+        """Return the slopes of the log responses by the log widths, of 1 or no kinds."""
+        n_bins, n = len(model.frequency), self.spectra.n_regions
+        if not self.log_widths.size:
+            return np.zeros((0, n_bins, n), dtype=np.complex128)
+        _, slope = width_ratio(self.log_widths, model.frequency / self.tr)
+        used = np.isin(self.measured.frequency, model.frequency)
+        clear = is_clear(self.measured.signal_share(self.noise)[used])
+        slope = slope * clear[:, None]
+        # A row of the cross-spectra is multiplied by the conjugate of the response.
+        return (slope if self.reverse else slope.conj())[None]
 
     def refit_with_delays(self, choice: Observation, start: SpectralFit) -> ObservationModel:
         """Fit drift and diffusion with fixed delays, which have no errors."""
@@ -624,7 +676,7 @@ class _Chooser:
         fit = self._problem(prior, spectra=aligned).fit(start, _ITERATIONS[2])
         fit = replace(fit, delays=start.delays)
         model = self.build_model(fit, prior)
-        errors = transition_errors(model, prior.precision, np.zeros_like(fit.drift))
+        errors, *_ = self.known_delay_errors(model, choice)
         unknown = np.full_like(errors, np.nan)
         return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
 
@@ -754,94 +806,6 @@ class _PooledChooser(_Chooser):
             yield _HeldOutPart(training, fold, weights, past - weights.T @ cross)
 
 
-class FittedModel:
-    """A fit with the spectra that it expects, in the units of the signals.
-
-    Attributes
-    ----------
-    drift, transition, innovation, stationary
-        Matrices of the state, shape (n_regions, n_regions).
-    frequency, share
-        Shape (n_bins,); radians per sample, and shares of the ordinates.
-    power
-        Shape (n_bins, n_regions, n_regions); cross-spectra of the state.
-    measured
-        Spectra of the signals.
-    noise
-        Share of white noise in the mean power of each region.
-    log_ratio
-        Shape (n_bins of ``measured``, n_regions); logarithm of the spectra of the responses
-        relative to the common one; None if they are equal.
-    """
-
-    def __init__(
-        self,
-        problem: SpectralProblem,
-        fit: SpectralFit,
-        measured: CrossSpectra,
-        noise: float = 0.0,
-        log_ratio: Complex | None = None,
-    ) -> None:
-        self.drift, self.diffusion, self.delays = fit.drift, fit.diffusion, fit.delays
-        self.frequency, self.share = problem.frequency, problem.share
-        self.n_samples = problem.n_samples
-        process = OU(fit.drift, fit.diffusion)
-        self.transition, self.innovation = process.transition, process.innovation
-        self.stationary: Array = solve_discrete_lyapunov(self.transition.T, self.innovation)
-        self.filter, self.inverse, self.power = self._state_spectra(self.frequency)
-        self.measured, self.noise, self.log_ratio = measured, noise, log_ratio
-        self._gain = problem.estimate_gain(fit)
-
-    def _state_spectra(self, frequency: Array) -> tuple[Complex, Complex, Complex]:
-        """Return ``e^(iw) I - W``, its inverse, and the cross-spectra of the state."""
-        phase = np.exp(1j * frequency)[:, None, None]
-        filters: Complex = phase * np.eye(len(self.drift)) - self.transition
-        inverse = np.linalg.inv(filters).astype(np.complex128)
-        power: Complex = adjoint(inverse) @ self.innovation @ inverse
-        return filters, inverse, power
-
-    @property
-    def gain(self) -> Array:
-        """Power of the signals over that of the state in the measured bins, shape (n_bins,).
-
-        1 where the gain is not free. In bins that are nearly all noise it is what the noise
-        leaves of their power.
-        """
-        if len(self.frequency) == len(self.measured.frequency):
-            return self._gain
-        state = np.einsum("kii->ki", self._state_spectra(self.measured.frequency)[2]).real
-        signal = np.einsum("kii->ki", self.measured.power).real - self.noise_power
-        if self.log_ratio is not None:
-            signal = signal / np.exp(2 * self.log_ratio.real)
-        gain: Array = np.maximum((signal / state).mean(axis=1), 0.0)
-        gain[np.isin(self.measured.frequency, self.frequency)] = self._gain
-        return gain
-
-    @property
-    def noise_power(self) -> Array:
-        """Variance of the measurement noise, shape (n_regions,)."""
-        return self.measured.noise_power(self.noise)
-
-    @property
-    def conditional_precision(self) -> Array:
-        """Diagonal of the inverse covariance of the state in the band, shape (n_regions,)."""
-        past = np.einsum("k,kij->ij", self.share, self.power.real)
-        ridge = 1e-6 * np.trace(past) / len(past) * np.eye(len(past))
-        precision: Array = np.diag(np.linalg.inv(past + ridge))
-        return precision
-
-    @property
-    def expected(self) -> CrossSpectra:
-        """Spectra of the signals: those of the state, with delays, gain and noise."""
-        phase = np.exp(1j * self.measured.frequency[:, None] * self.delays)
-        power = self._state_spectra(self.measured.frequency)[2]
-        power = power * phase[:, :, None] * phase.conj()[:, None, :] * self.gain[:, None, None]
-        signal = replace(self.measured, power=power)
-        if self.log_ratio is not None:
-            signal = change_widths(signal, self.log_ratio)
-        return replace(signal, power=signal.power + np.diag(self.noise_power))
-
-
 def evidence_precision(model: FittedModel, previous: tuple[float, float]) -> tuple[float, float]:
     """Return the precisions of highest evidence, by one step of MacKay's fixed-point iteration.
 
@@ -868,110 +832,6 @@ def evidence_precision(model: FittedModel, previous: tuple[float, float]) -> tup
         n_determined = float((pair_information / (pair_information + 2 * precision)).sum())
         precisions.append(float(np.clip(n_determined / max(energy, 1e-12), 1.0, _MAX_PRECISION)))
     return precisions[0], precisions[1]
-
-
-def delay_information(model: FittedModel, precision: tuple[float, float]) -> Array:
-    """Return the expected information on the delays, with the drift profiled out.
-
-    Shape (n_regions, n_regions), per squared sample: the Schur complement of the expected
-    information on W under the prior, in the eigenbases of covariance and innovations.
-    """
-    n, w, u = len(model.drift), model.frequency, model.share
-    whitened = model.filter @ np.linalg.inv(model.innovation) @ adjoint(model.filter)
-    by_delays = np.einsum("k,kij,kji->ij", u * w**2, model.power, whitened).real
-    by_delays = by_delays - float((u * w**2).sum()) * np.eye(n)
-    mixed, by_transition, _ = _mixed_information(model, precision)
-    for rows in _blocks(n):
-        block = mixed[:, rows].reshape(n, -1)
-        by_delays = by_delays - (block / by_transition[rows].ravel()) @ block.T
-    curvature = by_delays * model.n_samples
-    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-    information: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
-    return information
-
-
-def _blocks(n: int) -> list[slice]:
-    """Return slices over ``n`` rows, few enough at a time to fit into memory."""
-    return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
-
-
-def _mixed_information(
-    model: FittedModel, precision: tuple[float, float]
-) -> tuple[Array, Array, tuple[Array, Array]]:
-    """Return the information between delays and W, and on W, in the eigenbases of W's sides.
-
-    Returns
-    -------
-    mixed
-        Shape (n_regions, n_regions, n_regions): delay, and both sides of W; per sample.
-    by_transition
-        Shape (n_regions, n_regions); information on W under the prior, per sample.
-    bases
-        Eigenbases of the sources and of the targets.
-    """
-    w, u = model.frequency, model.share
-    crossed = np.conj(model.filter) @ np.linalg.inv(model.innovation)
-    covariance = np.einsum("k,kij->ij", u, model.power.real)
-    variances, to_source = np.linalg.eigh(covariance)
-    noise_variances, to_target = np.linalg.eigh(model.innovation)
-    # Both factors go into the eigenbases before their product, which has many more entries.
-    source = ((1j * w * u)[:, None, None] * model.power) @ to_source
-    target = crossed @ to_target
-    self_delay = np.einsum("k,kba->ab", 1j * w * u, model.inverse).real @ to_target
-    n = len(to_source)
-    mixed = np.empty((n, n, n), dtype=np.float64 if n <= _LARGE_ATLAS else np.float32)
-    for i in range(n):
-        source_factor = np.concatenate([source[:, i].real, -source[:, i].imag])
-        target_factor = np.concatenate([target[:, i].real, target[:, i].imag])
-        mixed[i] = source_factor.T @ target_factor - np.outer(to_source[i], self_delay[i])
-    rate = -float(np.diag(model.drift).mean())
-    prior = math.sqrt(precision[0] * precision[1]) / model.n_samples
-    prior = prior / math.exp(-2 * rate) / rate**2
-    by_transition: Array = variances[:, None] / noise_variances + prior
-    return mixed, by_transition, (to_source, to_target)
-
-
-def transition_errors(
-    model: FittedModel, precision: tuple[float, float], delay_covariance: Array
-) -> Array:
-    """Return the standard errors of the transition.
-
-    Laplace's approximation: lagged products and innovations inform each pair of entries, the prior
-    adds its precision (as for the process without an observation model), and the uncertainty of
-    the delays is added: to first order W changes with the delays by ``-H_WW^-1 H_Wd``.
-
-    Parameters
-    ----------
-    model
-        The fit.
-    precision
-        Precisions of the symmetric and the antisymmetric part of the relative drift.
-    delay_covariance
-        Shape (n_regions, n_regions); posterior covariance of the delays, in squared samples.
-    """
-    self_connections = np.diag(model.drift)
-    noise_variances = np.diag(model.innovation)
-    slope = mean_exponential(self_connections[:, None], self_connections[None, :])
-    lagged = model.n_samples * slope**2 / np.outer(model.conditional_precision, noise_variances)
-    scale = np.outer(-self_connections, -self_connections)
-    even, odd = precision
-    shared_slope = (
-        innovation_slope(self_connections[:, None] + self_connections[None, :])
-        * model.diffusion[:, None]
-    )
-    shared = model.n_samples / np.outer(noise_variances, noise_variances)
-    information = lagged + shared * shared_slope**2 + (even + odd) / 2 / scale
-    crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2 / scale
-    variance = slope**2 * information.T / (information * information.T - crossed**2)
-    if delay_covariance.any():
-        mixed, by_transition, (to_source, to_target) = _mixed_information(model, precision)
-        values, vectors = np.linalg.eigh(delay_covariance)
-        components = (vectors * np.sqrt(np.maximum(values, 0))).astype(mixed.dtype)
-        for columns in _blocks(len(components)):
-            shifts = np.tensordot(components[:, columns].T, mixed, axes=1) / by_transition
-            variance = variance + ((to_source @ shifts @ to_target.T) ** 2).sum(axis=0)
-    errors: Array = np.sqrt(variance)
-    return errors
 
 
 def shrink_delays(delays: Array, information: Array) -> tuple[float, Array, float]:
