@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from npi_bids.plotting import SIGNED_COLOURS
 from npi_bids.records import Array
 from npi_bids.reports.figures_signals import svg_text
+from npi_bids.reports.palette_images import encode_palette
 
 _STEP = 2.0  # mm of a slice
 _SLICES = 7
@@ -146,12 +147,12 @@ def draw_registration(
     index = np.zeros(max(int(data.max()), int(values.max())) + 1, dtype=np.int64)
     index[values] = np.arange(1, len(values) + 1)
     regions = np.rint(_make_mosaic(labels, order=0)).astype(np.int64)
-    outlines = _draw_outlines(index[np.maximum(regions, 0)], covered)
+    outlines = encode_palette(_draw_outlines(index[np.maximum(regions, 0)], covered), _OUTLINES)
     height, width = regions.shape
     layers = [
         (_template_mosaic(), ""),
         (_encode(_scale(_make_mosaic(bold))), ' class="flicker-over"'),
-        (_encode(outlines), ""),
+        (outlines, ""),
     ]
     images = "".join(
         f'<image width="{width}" height="{height}"{marked} href="data:image/png;base64,{png}"/>'
@@ -200,18 +201,21 @@ def _scale(mosaic: Array) -> NDArray[np.uint8]:
     return scaled
 
 
+# Nothing, outlines of covered regions, and those of the others: red, green, blue, opacity.
+_OUTLINES = np.array(
+    [[0, 0, 0, 0], [56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8
+)
+
+
 def _draw_outlines(regions: NDArray[np.int64], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the borders of regions as an image with transparency."""
+    """Return the borders of regions as indices of their colours."""
     edge = np.zeros(regions.shape, dtype=bool)
     edge[:, 1:] |= regions[:, 1:] != regions[:, :-1]
     edge[1:] |= regions[1:] != regions[:-1]
     # A border belongs to the region on either side, of which one may be the background.
     owner = np.maximum(regions, np.maximum(np.roll(regions, 1, 0), np.roll(regions, 1, 1)))
-    colours = np.array([[56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8)
     lost = np.concatenate([[False], ~covered])
-    image = np.zeros((*regions.shape, 4), dtype=np.uint8)
-    image[edge] = colours[lost[owner[edge]].astype(int)]
-    return image
+    return np.where(edge, 1 + lost[owner], 0).astype(np.uint8)
 
 
 def _encode(pixels: NDArray[np.uint8]) -> str:
@@ -219,5 +223,5 @@ def _encode(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode()
