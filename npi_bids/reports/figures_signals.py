@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from npi_bids.plotting import MatrixStyle, plot_matrix
+from npi_bids.plotting import MatrixStyle, plot_matrix, replace_matrix
 from npi_bids.records import INTERVAL_QUANTILE, Array
 from npi_bids.reports.palette_images import insert_images, palette_images
 from npi_bids.whole_brain.settings import GOOD_FC
@@ -91,12 +91,26 @@ def draw_matrix(
     limit
         End of the colour scale; if None, the 99th percentile off the diagonal.
     """
+    style = MatrixStyle(title=title, directed=directed, limit=limit)
+    (svg,) = draw_matrices([(matrix, style)], networks, labels)
+    return svg
+
+
+def draw_matrices(
+    matrices: Sequence[tuple[Array, MatrixStyle]], networks: Sequence[str], labels: Sequence[str]
+) -> list[str]:
+    """Draw several matrices of the same regions, one figure each, as :func:`draw_matrix` does."""
     # Placed by hand: an automatic layout draws everything twice.
     canvas = Canvas(figsize=(5.6, 5.0))
     axes = canvas.add_axes((0.2, 0.2, 0.62, 0.7))
-    style = MatrixStyle(title=title, directed=directed, limit=limit)
-    plot_matrix(axes, matrix, style, networks, labels)
-    return svg_text(canvas)
+    figures = []
+    for matrix, style in matrices:
+        if figures:
+            replace_matrix(axes, matrix, style, networks)
+        else:
+            plot_matrix(axes, matrix, style, networks, labels)
+        figures.append(svg_text(canvas))
+    return figures
 
 
 def only_significant(matrix: Array, q: Array, limit: float) -> Array:

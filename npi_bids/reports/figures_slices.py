@@ -22,6 +22,7 @@ from npi_bids.reports.palette_images import encode_palette
 
 _STEP = 2.0  # mm of a slice
 _SLICES = 7
+_SLICE_WIDTH = 1.43  # inches, in figures of slices
 # The field of view in mm: that of the MNI152 template.
 _LOW, _HIGH = np.array([-92.0, -128.0, -72.0]), np.array([92.0, 92.0, 110.0])
 
@@ -110,15 +111,23 @@ def draw_slices(atlas: Path, values: NDArray[np.int64], numbers: Array) -> str:
     norm = mpl.colors.Normalize(-limit, limit)
     colours = mpl.colormaps[SIGNED_COLOURS].with_extremes(bad="#9aa5b1")
     canvas = Canvas(figsize=(11, 2.3))
+    # One panel in inches: a panel for each slice takes twice the time.
+    panel = canvas.add_axes((0.0, 0.0, 0.94, 0.9), xlim=(0, 10.34), ylim=(0, 2.07))
+    panel.axis("off")
     for number, height in enumerate(places.tolist()):
-        axes = canvas.add_axes((0.135 * number, 0.0, 0.13, 0.9))
-        axes.imshow(sample_slice(template, height), cmap="gray", interpolation="bilinear")
+        background = sample_slice(template, height)
+        half = 0.5 * _SLICE_WIDTH * background.shape[0] / background.shape[1]
+        left = 1.485 * number
+        place = (left, left + _SLICE_WIDTH, 1.035 - half, 1.035 + half)
+        panel.imshow(background, cmap="gray", interpolation="bilinear", extent=place,
+                     aspect="auto")  # fmt: skip
         regions = index[np.rint(sample_slice(image, height, order=0)).astype(np.int64)]
         pixels = colours(norm(np.ma.masked_invalid(np.append(numbers, np.nan)[regions])))
         pixels[regions < 0] = 0.0
-        axes.imshow(pixels, interpolation="nearest")
-        axes.set_title(f"z = {height:.0f}", fontsize=8)
-        axes.axis("off")
+        panel.imshow(pixels, interpolation="nearest", extent=place, aspect="auto")
+        panel.text(left + _SLICE_WIDTH / 2, place[3] + 6 / 72, f"z = {height:.0f}", fontsize=8,
+                   ha="center")  # fmt: skip
+    panel.set(xlim=(0, 10.34), ylim=(0, 2.07))
     canvas.colorbar(
         mpl.cm.ScalarMappable(norm, colours), cax=canvas.add_axes((0.955, 0.1, 0.01, 0.75))
     )
