@@ -211,9 +211,7 @@ def _scale(mosaic: Array) -> NDArray[np.uint8]:
 
 
 # Nothing, outlines of covered regions, and those of the others: red, green, blue, opacity.
-_OUTLINES = np.array(
-    [[0, 0, 0, 0], [56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8
-)
+_OUTLINES = np.array([[0, 0, 0, 0], [56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8)
 
 
 def _draw_outlines(regions: NDArray[np.int64], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:

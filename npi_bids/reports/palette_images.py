@@ -53,7 +53,9 @@ def insert_images(text: str, encoded: dict[str, str]) -> str:
     """Return an SVG with images in place of their single pixels."""
 
     def insert(match: re.Match[str]) -> str:
-        source = f'preserveAspectRatio="none" xlink:href="data:image/png;base64,{encoded[match[1]]}"'
+        source = (
+            f'preserveAspectRatio="none" xlink:href="data:image/png;base64,{encoded[match[1]]}"'
+        )
         element = _STYLE.sub("", match[0].replace(f' id="{match[1]}"', ""))
         return _SOURCE.sub(lambda _: source, element, count=1)
 
