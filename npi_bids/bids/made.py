@@ -5,11 +5,19 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.outputs import CITATIONS, GROUP_TABLE, MADE, QUALITY_TABLE, UNITS
+from npi_bids.bids.outputs import (
+    CITATIONS,
+    GROUP_PAGE,
+    GROUP_TABLE,
+    MADE,
+    QUALITY_TABLE,
+    STATISTICS,
+    UNITS,
+)
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json, write_text
 
@@ -93,6 +101,40 @@ def digest_dataset(out_dir: Path, *shown: str) -> str:
     paths = [path for pattern in patterns for path in out_dir.glob(pattern)]
     states = {path: path.read_bytes() for path in (out_dir / UNITS).glob("*.json")}
     return _digest(out_dir, paths, states, shown)
+
+
+def digest_groups(out_dir: Path, results: Collection[Path], *settings: str) -> str:
+    """Return a digest of what the results of groups are computed from.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset.
+    results
+        Files of groups, which are not among their sources.
+    settings
+        Texts on which the results depend beside the files of the dataset.
+    """
+    patterns = [f"{folder}sub-*/**/*.{end}" for folder in ("", "derivatives/*/")
+                for end in ("json", "tsv")]  # fmt: skip
+    patterns += ["tpl-*/anat/*", "atlas-*"]
+    paths = {path for pattern in patterns for path in out_dir.glob(pattern)}
+    # Written anew by each run of the participant level, mostly with the same content.
+    tables = (out_dir / "participants.tsv", *out_dir.glob("sub-*/sub-*_sessions.tsv"))
+    contents = {path: path.read_bytes() for path in tables if path.is_file()}
+    return _digest(out_dir, paths - set(results) - set(contents), contents, settings)
+
+
+def digest_group_page(out_dir: Path, *shown: str) -> str:
+    """Return a digest of what the page of the groups shows."""
+    paths = (path for path in (out_dir / STATISTICS).rglob("*"))
+    results = _digest(out_dir, paths, {}, ())
+    return _digest(out_dir, (), {}, (digest_dataset(out_dir, *shown), results))
+
+
+def group_page_files(out_dir: Path) -> list[Path]:
+    """Return the page of the groups and its figures."""
+    return [out_dir / GROUP_PAGE, *sorted(out_dir.glob("tpl-*/**/figures/*"))]
 
 
 def page_files(out_dir: Path, subject: str) -> list[Path]:

@@ -79,9 +79,7 @@ def _run_levels(request: Request) -> int:
     fits = "participant" in request.levels and not reports_alone
     pretrains = "pretrain" in request.levels and not reports_alone
     if "group" in request.levels and (fits or pretrains):
-        from npi_bids.cli.group import check_model
-
-        check_model(request)
+        _check_model(request)
     if request.output.dry_run:
         return _print_plans(request, work_dir)
     if not fits and not pretrains:
@@ -98,6 +96,16 @@ def _run_levels(request: Request) -> int:
     with ExitStack() as claims:
         fitting = claims if fits else None
         return max(code, _run_models(request, work_dir, run_dir, fitting))
+
+
+def _check_model(request: Request) -> None:
+    """Check the model of the group level, unless that has been computed with it already."""
+    from npi_bids.cli.group_record import GroupRecord
+
+    if not GroupRecord(request).is_current:
+        from npi_bids.cli.group import check_model  # which loads SciPy and Nipype
+
+        check_model(request)
 
 
 def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitStack | None) -> int:
@@ -184,12 +192,22 @@ def prepare_workers(work_dir: Path, n_threads: int) -> None:
 
 def _run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     """Run the group level on existing results; log the reason where that is impossible."""
-    from npi_bids.cli.group import run_group
+    from npi_bids.cli.group_record import GroupRecord
 
     if request.output.reports_only or request.output.boilerplate_only:
         return 0
+    record = GroupRecord(request)
+    if record.is_current:
+        _logger.info("Group level: nothing to do, since subjects, participants and settings are "
+                     "unchanged; --overwrite computes it again")  # fmt: skip
+        return 0
+    from npi_bids.cli.group import run_group
+
     try:
-        return run_group(request, work_dir, run_dir)
+        code = run_group(request, work_dir, run_dir)
+        if not code:
+            record.save()
+        return code
     except NPIError as error:
         if "participant" not in request.levels:
             raise
@@ -343,10 +361,13 @@ def write_pages(
     from npi_bids.bids.made import (
         MadeFiles,
         digest_dataset,
+        digest_group_page,
         digest_subject,
+        group_page_files,
         page_files,
         text_files,
     )
+    from npi_bids.bids.outputs import GROUP_PAGE
 
     out_dir, command = request.out_dir, shlex.join(sys.argv[1:])
     made = MadeFiles(out_dir)
@@ -360,6 +381,7 @@ def write_pages(
         if n_pages > len(subjects):
             n_same = count_noun(n_pages - len(subjects), "page")
             _logger.info("%s would show the same as before and stay", n_same)
+        group = group and not made.is_current(GROUP_PAGE, digest_group_page(out_dir, command))
         if (
             not subjects
             and not group
@@ -371,6 +393,8 @@ def write_pages(
     for subject in subjects:
         digest = digest_subject(out_dir, subject, command)
         made.record(f"sub-{subject}", digest, page_files(out_dir, subject))
+    if group:
+        made.record(GROUP_PAGE, digest_group_page(out_dir, command), group_page_files(out_dir))
     if not request.output.boilerplate_only:  # which writes no index
         made.record("texts", digest_dataset(out_dir, command), text_files(out_dir))
     made.save()

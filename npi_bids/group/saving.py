@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-from npi_bids.bids.outputs import CATALOGUE, STATISTICS, output_pattern
+from npi_bids.bids.outputs import CATALOGUE, GROUP_PAGE, STATISTICS, output_pattern
 from npi_bids.bids.sidecars import Links
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import check_case, copy_file
 
 # Folder in which a step writes its results, under the names that they have in the dataset.
 RESULTS = "results"
-_PAGE = "group.html"
 
 
 def replace_groups(files: Sequence[Path], out_dir: Path) -> list[Path]:
@@ -40,7 +39,7 @@ def replace_groups(files: Sequence[Path], out_dir: Path) -> list[Path]:
     targets = {out_dir / _dataset_path(path): path for path in files}
     _check_case_within(list(targets))
     spelled = {str(target).lower() for target in targets}
-    for path in _group_files(out_dir):
+    for path in list_results(out_dir):
         if path not in targets and str(path).lower() in spelled:
             path.unlink()
     _remove_empty(out_dir)
@@ -49,10 +48,10 @@ def replace_groups(files: Sequence[Path], out_dir: Path) -> list[Path]:
     # A sidecar is copied before its file, so that every existing file has one.
     for target in sorted(targets, key=lambda target: target.suffix != ".json"):
         copy_file(targets[target], target)
-    for path in _group_files(out_dir):
+    for path in list_results(out_dir):
         if path not in targets:
             path.unlink()
-    (out_dir / _PAGE).unlink(missing_ok=True)  # it described the earlier results
+    (out_dir / GROUP_PAGE).unlink(missing_ok=True)  # it described the earlier results
     _remove_empty(out_dir)
     return list(targets)
 
@@ -70,10 +69,10 @@ def remove_groups(out_dir: Path, configuration: str = "") -> None:
     sidecars = out_dir.glob(_matrices(".json"))
     if configuration and all(_has_configuration(path, configuration) for path in sidecars):
         return
-    for path in _group_files(out_dir):
+    for path in list_results(out_dir):
         path.unlink()
     shutil.rmtree(out_dir / STATISTICS, ignore_errors=True)
-    (out_dir / _PAGE).unlink(missing_ok=True)
+    (out_dir / GROUP_PAGE).unlink(missing_ok=True)
     _remove_empty(out_dir)
 
 
@@ -101,7 +100,8 @@ def _matrices(extension: str) -> str:
     return f"{folder}/*_{CATALOGUE['groupmean'].suffix}{extension}"
 
 
-def _group_files(out_dir: Path) -> Iterator[Path]:
+def list_results(out_dir: Path) -> Iterator[Path]:
+    """Yield the files of all groups of a dataset, without their page and its figures."""
     paths = [
         *out_dir.glob(_matrices(".*")),
         *out_dir.glob(output_pattern("npiblup", extension=".*")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from collections.abc import Iterable
 from contextlib import suppress
@@ -29,6 +30,7 @@ def prepare_worker(cwd: str, log_file: str = "") -> None:
         Log file; none where empty.
     """
     end_with_parent()
+    gc.freeze()  # or each collection looks at all that was loaded, a tenth of the time of a page
     process_initializer(cwd)
     set_up_worker_logging(log_file, "WARNING")
 

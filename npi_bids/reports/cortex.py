@@ -39,14 +39,42 @@ class ViewedMesh:
     shade: NDArray[np.uint8]
 
 
-@lru_cache(maxsize=16)
 def view_mesh(side: str, view: str, kind: str = "infl") -> ViewedMesh:
-    """Draw one hemisphere from its lateral or medial side, with the frontal pole in front.
+    """Return one hemisphere from its lateral or medial side, with the frontal pole in front."""
+    return _view_hemisphere(side, kind)[view]
+
+
+@lru_cache(maxsize=8)
+def _view_hemisphere(side: str, kind: str) -> dict[str, ViewedMesh]:
+    """Draw a hemisphere from both sides.
 
     Triangles are sampled densely; the point next to the eye is what a pixel shows.
     """
+    samples, owners, lights = _sample_triangles(side, kind)
+    points, _ = read_mesh(kind, side)
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2
+    scale = 0.94 * min(WIDTH / np.ptp(points[:, 1]), HEIGHT / np.ptp(points[:, 2]))
+    forwards = scale * (samples[:, 1] - middle[1])
+    rows = (HEIGHT / 2 - scale * (samples[:, 2] - middle[2])).astype(np.int64)
+    seen = {}
+    for view, sign in (("lateral", 1.0), ("medial", -1.0)):
+        outwards = -sign if side == "left" else sign
+        # Seen from the right the front of the brain is on the right, from the left on the left.
+        pixels = rows * WIDTH + (WIDTH / 2 + outwards * forwards).astype(np.int64)
+        depth = outwards * samples[:, 0]
+        nearest = np.full(WIDTH * HEIGHT, -np.inf)
+        np.maximum.at(nearest, pixels, depth)
+        shown = np.flatnonzero(depth == nearest[pixels])
+        vertices = np.full(WIDTH * HEIGHT, -1, dtype=np.int64)
+        shade = np.zeros(WIDTH * HEIGHT, dtype=np.uint8)
+        vertices[pixels[shown]], shade[pixels[shown]] = owners[shown], lights[shown]
+        seen[view] = ViewedMesh(vertices.reshape(HEIGHT, WIDTH), shade.reshape(HEIGHT, WIDTH))
+    return seen
+
+
+def _sample_triangles(side: str, kind: str) -> tuple[Array, Numbers, NDArray[np.uint8]]:
+    """Return points within all triangles (mm), the vertex next to each, and its brightness."""
     points, triangles = read_mesh(kind, side)
-    outwards = (-1.0 if side == "left" else 1.0) * (1.0 if view == "lateral" else -1.0)
     steps = np.linspace(0, 1, 8)
     weights = np.array([(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9])
     corners = points[triangles]
@@ -54,19 +82,7 @@ def view_mesh(side: str, view: str, kind: str = "infl") -> ViewedMesh:
     owners = triangles[:, weights.argmax(axis=1)].reshape(-1)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     light = np.abs(normals[:, 0]) / np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
-    lights = np.repeat(150 + 105 * light, len(weights))
-    middle = (points.max(axis=0) + points.min(axis=0)) / 2
-    scale = 0.94 * min(WIDTH / np.ptp(points[:, 1]), HEIGHT / np.ptp(points[:, 2]))
-    # Seen from the right the front of the brain is on the right, from the left on the left.
-    x = WIDTH / 2 + outwards * scale * (samples[:, 1] - middle[1])
-    y = HEIGHT / 2 - scale * (samples[:, 2] - middle[2])
-    pixels = y.astype(np.int64) * WIDTH + x.astype(np.int64)
-    order = np.argsort(outwards * samples[:, 0], kind="stable")  # the nearest point is last
-    vertices = np.full(WIDTH * HEIGHT, -1, dtype=np.int64)
-    shade = np.zeros(WIDTH * HEIGHT, dtype=np.uint8)
-    vertices[pixels[order]] = owners[order]
-    shade[pixels[order]] = lights[order].astype(np.uint8)
-    return ViewedMesh(vertices.reshape(HEIGHT, WIDTH), shade.reshape(HEIGHT, WIDTH))
+    return samples, owners, np.repeat((150 + 105 * light).astype(np.uint8), len(weights))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

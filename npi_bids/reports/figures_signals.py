@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from npi_bids.plotting import MatrixStyle, plot_matrix
+from npi_bids.plotting import MatrixStyle, plot_matrix, replace_matrix
 from npi_bids.records import INTERVAL_QUANTILE, Array
+from npi_bids.reports.palette_images import insert_images, palette_images
 from npi_bids.whole_brain.settings import GOOD_FC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#9aa5b1"
+_DPI = 150  # of images within figures
+_EDGE = 4.2  # hundredths of an inch around a panel, as in matplotlib's layouts
 _OUTLINE, _LONG = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
 
 
@@ -88,12 +91,26 @@ def draw_matrix(
     limit
         End of the colour scale; if None, the 99th percentile off the diagonal.
     """
+    style = MatrixStyle(title=title, directed=directed, limit=limit)
+    (svg,) = draw_matrices([(matrix, style)], networks, labels)
+    return svg
+
+
+def draw_matrices(
+    matrices: Sequence[tuple[Array, MatrixStyle]], networks: Sequence[str], labels: Sequence[str]
+) -> list[str]:
+    """Draw several matrices of the same regions, one figure each, as :func:`draw_matrix` does."""
     # Placed by hand: an automatic layout draws everything twice.
     canvas = Canvas(figsize=(5.6, 5.0))
     axes = canvas.add_axes((0.2, 0.2, 0.62, 0.7))
-    style = MatrixStyle(title=title, directed=directed, limit=limit)
-    plot_matrix(axes, matrix, style, networks, labels)
-    return svg_text(canvas)
+    figures = []
+    for matrix, style in matrices:
+        if figures:
+            replace_matrix(axes, matrix, style, networks)
+        else:
+            plot_matrix(axes, matrix, style, networks, labels)
+        figures.append(svg_text(canvas))
+    return figures
 
 
 def only_significant(matrix: Array, q: Array, limit: float) -> Array:
@@ -197,13 +214,34 @@ def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
     return canvas, panels[0]
 
 
+def _place_panel(canvas: Canvas) -> None:
+    """Place the panel of a figure that has one alone, as its layout would.
+
+    With a layout, matplotlib draws everything twice and measures all text three times.
+    """
+    if canvas.get_layout_engine() is None or len(canvas.axes) != 1:
+        return
+    (axes,) = canvas.axes
+    canvas.set_layout_engine("none")
+    inner, outer = axes.bbox, axes.get_tightbbox(for_layout_only=True)
+    if outer is None:
+        return
+    left, right = inner.x0 - outer.x0 + _EDGE, canvas.bbox.width - (outer.x1 - inner.x1) - _EDGE
+    bottom, top = inner.y0 - outer.y0 + _EDGE, canvas.bbox.height - (outer.y1 - inner.y1) - _EDGE
+    width, height = canvas.bbox.width, canvas.bbox.height
+    axes.set_position(
+        (left / width, bottom / height, (right - left) / width, (top - bottom) / height)
+    )
+
+
 def svg_text(canvas: Canvas) -> str:
     """Return the figure as SVG without its XML header, with the same bytes each time."""
+    _place_panel(canvas)
     buffer = io.StringIO()
-    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "npi-bids", "savefig.dpi": 150}
-    with mpl.rc_context(settings):
+    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "npi-bids", "savefig.dpi": _DPI}
+    with mpl.rc_context(settings), palette_images(canvas, _DPI) as images:
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "npi-bids"})
-    text = buffer.getvalue()
+    text = insert_images(buffer.getvalue(), images)
     # A hundredth of a point is finer than any screen or printer, and outlines are long.
     text = _OUTLINE.sub(lambda match: _LONG.sub(r"\1", match[0]), text)
     return text[text.index("<svg") :]

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from npi_bids.plotting import SIGNED_COLOURS
 from npi_bids.records import Array
 from npi_bids.reports.figures_signals import svg_text
+from npi_bids.reports.palette_images import encode_palette
 
 _STEP = 2.0  # mm of a slice
 _SLICES = 7
+_SLICE_WIDTH = 1.43  # inches, in figures of slices
 # The field of view in mm: that of the MNI152 template.
 _LOW, _HIGH = np.array([-92.0, -128.0, -72.0]), np.array([92.0, 92.0, 110.0])
 
@@ -109,15 +111,23 @@ def draw_slices(atlas: Path, values: NDArray[np.int64], numbers: Array) -> str:
     norm = mpl.colors.Normalize(-limit, limit)
     colours = mpl.colormaps[SIGNED_COLOURS].with_extremes(bad="#9aa5b1")
     canvas = Canvas(figsize=(11, 2.3))
+    # One panel in inches: a panel for each slice takes twice the time.
+    panel = canvas.add_axes((0.0, 0.0, 0.94, 0.9), xlim=(0, 10.34), ylim=(0, 2.07))
+    panel.axis("off")
     for number, height in enumerate(places.tolist()):
-        axes = canvas.add_axes((0.135 * number, 0.0, 0.13, 0.9))
-        axes.imshow(sample_slice(template, height), cmap="gray", interpolation="bilinear")
+        background = sample_slice(template, height)
+        half = 0.5 * _SLICE_WIDTH * background.shape[0] / background.shape[1]
+        left = 1.485 * number
+        place = (left, left + _SLICE_WIDTH, 1.035 - half, 1.035 + half)
+        panel.imshow(background, cmap="gray", interpolation="bilinear", extent=place,
+                     aspect="auto")  # fmt: skip
         regions = index[np.rint(sample_slice(image, height, order=0)).astype(np.int64)]
         pixels = colours(norm(np.ma.masked_invalid(np.append(numbers, np.nan)[regions])))
         pixels[regions < 0] = 0.0
-        axes.imshow(pixels, interpolation="nearest")
-        axes.set_title(f"z = {height:.0f}", fontsize=8)
-        axes.axis("off")
+        panel.imshow(pixels, interpolation="nearest", extent=place, aspect="auto")
+        panel.text(left + _SLICE_WIDTH / 2, place[3] + 6 / 72, f"z = {height:.0f}", fontsize=8,
+                   ha="center")  # fmt: skip
+    panel.set(xlim=(0, 10.34), ylim=(0, 2.07))
     canvas.colorbar(
         mpl.cm.ScalarMappable(norm, colours), cax=canvas.add_axes((0.955, 0.1, 0.01, 0.75))
     )
@@ -146,12 +156,12 @@ def draw_registration(
     index = np.zeros(max(int(data.max()), int(values.max())) + 1, dtype=np.int64)
     index[values] = np.arange(1, len(values) + 1)
     regions = np.rint(_make_mosaic(labels, order=0)).astype(np.int64)
-    outlines = _draw_outlines(index[np.maximum(regions, 0)], covered)
+    outlines = encode_palette(_draw_outlines(index[np.maximum(regions, 0)], covered), _OUTLINES)
     height, width = regions.shape
     layers = [
         (_template_mosaic(), ""),
         (_encode(_scale(_make_mosaic(bold))), ' class="flicker-over"'),
-        (_encode(outlines), ""),
+        (outlines, ""),
     ]
     images = "".join(
         f'<image width="{width}" height="{height}"{marked} href="data:image/png;base64,{png}"/>'
@@ -200,18 +210,19 @@ def _scale(mosaic: Array) -> NDArray[np.uint8]:
     return scaled
 
 
+# Nothing, outlines of covered regions, and those of the others: red, green, blue, opacity.
+_OUTLINES = np.array([[0, 0, 0, 0], [56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8)
+
+
 def _draw_outlines(regions: NDArray[np.int64], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the borders of regions as an image with transparency."""
+    """Return the borders of regions as indices of their colours."""
     edge = np.zeros(regions.shape, dtype=bool)
     edge[:, 1:] |= regions[:, 1:] != regions[:, :-1]
     edge[1:] |= regions[1:] != regions[:-1]
     # A border belongs to the region on either side, of which one may be the background.
     owner = np.maximum(regions, np.maximum(np.roll(regions, 1, 0), np.roll(regions, 1, 1)))
-    colours = np.array([[56, 217, 240, 190], [237, 137, 54, 255]], dtype=np.uint8)
     lost = np.concatenate([[False], ~covered])
-    image = np.zeros((*regions.shape, 4), dtype=np.uint8)
-    image[edge] = colours[lost[owner[edge]].astype(int)]
-    return image
+    return np.where(edge, 1 + lost[owner], 0).astype(np.uint8)
 
 
 def _encode(pixels: NDArray[np.uint8]) -> str:
@@ -219,5 +230,5 @@ def _encode(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode()

@@ -22,6 +22,7 @@ from npi_bids.bids.derivatives import (
 from npi_bids.bids.outputs import (
     CATALOGUE,
     CONTRAST_OUTPUTS,
+    GROUP_PAGE,
     GROUP_TABLE,
     join_entities,
     parse_name,
@@ -501,7 +502,7 @@ def write_group_report(out_dir: Path) -> Path:
         read_methods(out_dir),
         page_context(out_dir, (), ""),
     )
-    path = out_dir / "group.html"
+    path = out_dir / GROUP_PAGE
     write_text(path, group_page(page))
     return path
 

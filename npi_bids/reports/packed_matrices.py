@@ -140,13 +140,16 @@ def unpack(
 
 def _difference(codes: Codes, magnitudes: Codes) -> tuple[Codes, Codes, Codes]:
     """Return the codes of another matrix, the median code at each, and the differences from it."""
-    keys, where = np.unique(magnitudes, return_inverse=True)
-    where = where.ravel()
-    order = np.lexsort((codes.ravel(), where))
-    counts = np.bincount(where, minlength=len(keys))
+    flat, base = codes.ravel(), magnitudes.ravel()
+    counts = np.bincount(base)
+    keys = np.flatnonzero(counts)
+    counts = counts[keys]
     middle = np.cumsum(counts) - counts + (counts - 1) // 2
-    expected = codes.ravel()[order][middle]
-    difference = (codes.ravel() - expected[where]) % (MISSING + 1)
+    # Codes have 16 bits, so that one sort orders them within each key.
+    expected = np.sort((base << 16) | flat)[middle] & MISSING
+    expected_at = np.zeros(MISSING + 1, dtype=np.int64)
+    expected_at[keys] = expected
+    difference = (flat - expected_at[base]) % (MISSING + 1)
     return keys, expected, difference.reshape(codes.shape)
 
 
@@ -173,9 +176,12 @@ def _symmetry(encoded: EncodedMatrix) -> str:
 
 def _store(codes: Codes) -> dict[str, object]:
     """Return codes as text: as bytes of a table if there are few, else as bytes of both halves."""
-    table, indices = np.unique(codes, return_inverse=True)
+    counts = np.bincount(codes)
+    table = np.flatnonzero(counts)
     if len(table) <= 256:
-        return {"table": table.tolist(), "values": deflate_bytes(indices.astype(np.uint8))}
+        index = np.zeros(len(counts), dtype=np.uint8)
+        index[table] = np.arange(len(table))
+        return {"table": table.tolist(), "values": deflate_bytes(index[codes])}
     return {"values": deflate_codes(codes)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -66,16 +67,19 @@ def _references() -> list[str]:
     return re.split(r"\n(?=@)", stored.replace(_ATLASES, atlases))
 
 
+@lru_cache(maxsize=1)
 def _script() -> str:
     """Return the scripts of a page as one, whose names nothing else on the page can meet."""
     parts = "".join(_asset(name) for name in _SCRIPTS)
     return f'"use strict";\n(function () {{\n{parts}}})();'
 
 
+@lru_cache(maxsize=16)
 def _asset(name: str) -> str:
     return (files("npi_bids.reports.templates") / name).read_text(encoding="utf-8")
 
 
+@lru_cache(maxsize=1)  # which keeps compiled templates
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("npi_bids.reports", "templates"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from npi_bids.errors import ReportError
 from npi_bids.io.files import write_text
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix
+from npi_bids.plotting import MatrixStyle
 from npi_bids.records import Array, Quality
 from npi_bids.reports import figures_signals
 from npi_bids.reports.advice import advise
@@ -185,19 +185,21 @@ class ModelMap:
 
     def matrices(self) -> list[Figure]:
         """Return matrices as static figures for download."""
-        draw = partial(figures_signals.draw_matrix, labels=self.ec.labels)
-        figures = [Figure("ec", "EC", "", draw(self.ec.matrix, self.networks, title="EC"))]
+        drawn = [("ec", "EC", self.ec.matrix, MatrixStyle(title="EC"))]
         for output, name in zip(_FC, ("fc", "modelfcmatrix"), strict=True):
             if output in self.companions:
                 title = CATALOGUE[output].label
-                svg = draw(
-                    self.companions[output], self.networks, title=title, directed=False, limit=1.0
-                )
-                figures.append(Figure(name, title, "", svg))
+                style = MatrixStyle(title=title, directed=False, limit=1.0)
+                drawn.append((name, title, self.companions[output], style))
         if "npiq" in self.companions:
-            svg = draw(self._significant(), self.networks, title=f"EC, q < {ALPHA:g}")
-            figures.append(Figure("sure", "sure", "", svg))
-        return figures
+            style = MatrixStyle(title=f"EC, q < {ALPHA:g}")
+            drawn.append(("sure", "sure", self._significant(), style))
+        matrices = [(matrix, style) for _, _, matrix, style in drawn]
+        pictures = figures_signals.draw_matrices(matrices, self.networks, self.ec.labels)
+        return [
+            Figure(name, title, "", svg)
+            for (name, title, _, _), svg in zip(drawn, pictures, strict=True)
+        ]
 
     def _significant(self) -> Array:
         return figures_signals.only_significant(self.ec.matrix, self.companions["npiq"], ALPHA)

@@ -31,7 +31,8 @@ def files(tmp_path):
 
 def pictures(svg):
     found = re.findall(r"base64,([^\"]+)", svg)
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in found]
+    images = [Image.open(io.BytesIO(base64.b64decode(one))) for one in found]
+    return [np.asarray(one.convert("RGBA") if one.mode == "P" else one) for one in images]
 
 
 def test_outlines_surround_regions_and_tell_which_are_covered(files):
