@@ -689,9 +689,10 @@ def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:
 def _digest_inputs(task: Task) -> str:
     """Return a digest of the files of a model by size and time; empty if one is missing."""
     state: list[object] = [__version__, task.atlas.folder.name]
-    prior = [Path(task.pretrained), Path(task.pretrained).with_suffix(".json")]
+    prior = Path(task.pretrained)
     try:
-        state += [_describe_file(path) for path in prior if task.pretrained]
+        if task.pretrained:
+            state += [_describe_file(path) for path in (prior, prior.with_suffix(".json"))]
         for run in task.unit.runs:
             state.append(run.tr)
             state += [_describe_file(path) for path in run.files]
