@@ -41,6 +41,10 @@ _LOST = (
     "machine ran out of memory; give more memory, use fewer processes (--n-procs 1) or a smaller "
     "atlas"
 )
+_UNREADABLE = (
+    "the result of this step could not be read, twice ({}); on a network file system, files may "
+    "appear only after some seconds: run the same command again"
+)
 _NO_PROCESS = (
     "no process could be started to run this step ({}); use fewer processes (--n-procs) "
     "or raise the limit of processes (ulimit -u)"
@@ -73,6 +77,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._workers = find_workers(self.processors, self._cwd, context)
         self._submitted: dict[int, tuple[Node, bool]] = {}
         self._lost: set[int] = set()
+        self._unreadable: dict[int, str] = {}  # why results could not be read
         self._retried: set[int] = set()
         self._alone: int | None = None
         self._ended = threading.Event()
@@ -146,6 +151,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         elif (error := future.exception()) is None:
             self._taskresult[taskid] = future.result()
         elif isinstance(error, BrokenProcessPool):
+            # Without a cause, a process was killed.
+            if error.__cause__ is not None:
+                self._unreadable[taskid] = _last_line(str(error.__cause__))
             self._lost.add(taskid)
         else:
             self._fail(taskid, error)
@@ -160,11 +168,13 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             return result
         if taskid in self._retried:
             self._lost.discard(taskid)
-            self._fail(taskid, MemoryError(_LOST))
+            reason = self._unreadable.get(taskid)
+            self._fail(taskid, OSError(_UNREADABLE.format(reason)) if reason else MemoryError(_LOST))
             return self._get_result(taskid)
         if self._alone is None:
             self._alone = taskid
             self._lost.discard(taskid)
+            self._unreadable.pop(taskid, None)
             self._retried.add(taskid)
             self._start(taskid, alone=True)
         return None
@@ -179,3 +189,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if self.pending_tasks and self.proc_done.sum() == n_before:
             self._ended.wait(_WAIT_SECONDS)
         self._ended.clear()
+
+
+def _last_line(traceback: str) -> str:
+    """Return the last line of a traceback, which names the error; other processes quote it."""
+    lines = [line.strip() for line in traceback.splitlines() if line.strip(" '\"")]
+    return lines[-1] if lines else "unknown error"

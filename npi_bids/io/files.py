@@ -12,7 +12,8 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,32 @@ LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
 # Sizes of the output files of a workflow node; written last.
 SEAL = "_sizes.json"
 _PARTIAL = ".partial_"
+# Longest time in seconds for which a network file system may hide what another machine has
+# written (attributes of folders on NFS: acdirmax of nfs(5)), and between two looks.
+_LONGEST_LAG, _PAUSE = 60.0, 0.2
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = _LONGEST_LAG) -> bool:
+    """Wait until a condition holds, such as that the file of another machine can be seen.
+
+    Parameters
+    ----------
+    condition
+        The condition.
+    seconds
+        How long to wait at most.
+
+    Returns
+    -------
+    bool
+        Whether the condition held in the end.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def partial_name() -> str:

@@ -173,7 +173,7 @@ def test_a_model_that_another_process_is_saving_is_waited_for(shared_model, tmp_
 
 def test_what_was_not_saved_is_not_waited_for(shared_model, tmp_path, monkeypatch):
     request, task, _ = shared_model
-    monkeypatch.setattr(participant.time, "sleep", lambda _: pytest.fail("waits"))
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("waits"))
     monkeypatch.setattr(participant, "_find_crash", lambda *_: None)
     (found,) = participant.read_outcomes([task], request, tmp_path / "logs/x", set())
     assert found.status == FAILED

@@ -23,6 +23,13 @@ def test_errors_of_others_have_code_1_and_always_some_words():
     assert describe_failure(MemoryError()).message == "MemoryError"
 
 
+def test_a_missing_result_of_an_earlier_step_is_told_in_a_sentence():
+    said = describe_failure(FileNotFoundError("work/result_train.pklz")).message
+    assert "<work/result_train.pklz>, which an earlier step has written, is not there" in said
+    message = describe_failure(FileNotFoundError(2, "No such file or directory", "a.tsv")).message
+    assert message == "[Errno 2] No such file or directory: 'a.tsv'"
+
+
 def test_a_file_name_that_is_no_text_can_be_told(tmp_path):
     write_failure(InputDataError("<sub-\udcff.nii> is bad"), tmp_path / "failure.json")
     assert read_failure(tmp_path / "failure.json").message == "<sub-\\udcff.nii> is bad"
