@@ -15,6 +15,7 @@ used it, and seconds to start.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -22,19 +23,23 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from npi_bids.cli.worker_pool import find_workers, release_workers
 from npi_bids.interfaces.workers import note_failure, prepare_pools, run_node
+from npi_bids.io.failures import write_failure
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
     from networkx import DiGraph
     from nipype.pipeline.engine import Node
+
+_logger = logging.getLogger(__name__)
 
 _LOST = (
     "the process that ran this step was killed, twice, most likely because the "
@@ -90,6 +95,17 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
 
     def _postrun_check(self) -> None:
         """Leave the workers to :meth:`end`."""
+
+    def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str:
+        """Write the crash file, with the error beside it where the node could not record it."""
+        try:
+            path = str(super()._report_crash(node, result))
+            if result is not None and "error" in result:
+                write_failure(result["error"], Path(path).with_suffix(".json"))
+        except OSError as error:  # a full disk; the other nodes go on
+            _logger.error("The crash file of %s cannot be written: %s", node.fullname, error)
+            return ""
+        return path
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
