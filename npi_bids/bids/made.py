@@ -36,10 +36,14 @@ class MadeFiles:
 
     def __init__(self, out_dir: Path) -> None:
         self._root = out_dir
+        self._records = self._read()
+        self._new: dict[str, object] = {}
+
+    def _read(self) -> dict[str, object]:
         try:
-            self._records = read_json(out_dir / MADE)
+            return read_json(self._root / MADE)
         except InputDataError:  # missing or damaged: everything is made again
-            self._records = {}
+            return {}
 
     def is_current(self, name: str, digest: str) -> bool:
         """Return whether something was made from the same sources, and all its files are left."""
@@ -52,10 +56,12 @@ class MadeFiles:
     def record(self, name: str, digest: str, files: Iterable[Path]) -> None:
         """Record the files that were made, and the digest of their sources."""
         names = (path.relative_to(self._root).as_posix() for path in files)
-        self._records[name] = {"sources": digest, "files": self._measure(names)}
+        self._new[name] = {"sources": digest, "files": self._measure(names)}
+        self._records[name] = self._new[name]
 
     def save(self) -> None:
-        """Write the record."""
+        """Write the record, with what other processes have recorded meanwhile."""
+        self._records = {**self._read(), **self._new}
         text = json.dumps(self._records, indent=1, sort_keys=True)
         write_text(self._root / MADE, text + "\n")
 

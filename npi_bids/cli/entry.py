@@ -13,8 +13,10 @@ from pathlib import Path
 
 from npi_bids.cli.arguments import help_line
 from npi_bids.errors import NPIError, UsageError
+from npi_bids.io.files import is_full
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_FULL = "Make room and run the same command again; what is complete is kept."
 _ISSUES = "https://github.com/npi-bids/npi-bids/issues"
 
 
@@ -44,6 +46,8 @@ def run_command(
         _log_traceback(error, arguments)
         if isinstance(error, UsageError):
             sys.stderr.write(f"{name}: {_list_faults(str(error))}\n{help_line(name)}")
+        elif is_full(error):
+            sys.stderr.write(f"{name}: {error}. {_FULL}\n")
         else:
             sys.stderr.write(f"{name}: {error}\n")
         return error.exit_code if isinstance(error, NPIError) else 1

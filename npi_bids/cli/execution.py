@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ def _copy_failures(folder: Path) -> None:
         copy = path.with_suffix(".json")
         working_dir = _WORKING_DIR.search(path.read_text(encoding="utf-8", errors="replace"))
         if working_dir and not copy.is_file() and (Path(working_dir[1]) / FAILURE).is_file():
-            copy_file(Path(working_dir[1]) / FAILURE, copy)
+            with suppress(OSError):  # a full disk; the run goes on
+                copy_file(Path(working_dir[1]) / FAILURE, copy)
 
 
 def choose_plugin(settings: ResourceSettings) -> Plugin:

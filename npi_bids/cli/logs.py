@@ -20,7 +20,7 @@ import tomli_w
 from npi_bids import __version__
 from npi_bids.bids.derivatives import UnitStatus, find_models
 from npi_bids.cli.parser import OutputSettings, Request
-from npi_bids.io.files import LOG_LEVEL, LOG_LINE, write_text
+from npi_bids.io.files import LOG_LEVEL, LOG_LINE, LogFile, write_text
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
@@ -49,7 +49,7 @@ def start_logging(out_dir: Path, output: OutputSettings) -> Path:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel("ERROR" if output.quiet else "DEBUG" if output.verbose else "INFO")
     os.environ[LOG_LEVEL] = logging.getLevelName(terminal.level)
-    file = logging.FileHandler(folder / "npi-bids.log", encoding="utf-8")
+    file = LogFile(folder / "npi-bids.log", encoding="utf-8")
     for handler in (terminal, file):
         handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
         logger.addHandler(handler)

@@ -15,6 +15,7 @@ used it, and seconds to start.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -22,13 +23,15 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from npi_bids.cli.worker_pool import find_workers, release_workers
 from npi_bids.interfaces.workers import note_failure, prepare_pools, run_node
+from npi_bids.io.failures import write_failure
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -36,10 +39,16 @@ if TYPE_CHECKING:
     from networkx import DiGraph
     from nipype.pipeline.engine import Node
 
+_logger = logging.getLogger(__name__)
+
 _LOST = (
     "the process that ran this step was killed, twice, most likely because the "
     "machine ran out of memory; give more memory, use fewer processes (--n-procs 1) or a smaller "
     "atlas"
+)
+_UNREADABLE = (
+    "the result of this step could not be read, twice ({}); on a network file system, files may "
+    "appear only after some seconds: run the same command again"
 )
 _NO_PROCESS = (
     "no process could be started to run this step ({}); use fewer processes (--n-procs) "
@@ -73,6 +82,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._workers = find_workers(self.processors, self._cwd, context)
         self._submitted: dict[int, tuple[Node, bool]] = {}
         self._lost: set[int] = set()
+        self._unreadable: dict[int, str] = {}  # why results could not be read
         self._retried: set[int] = set()
         self._alone: int | None = None
         self._ended = threading.Event()
@@ -85,6 +95,17 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
 
     def _postrun_check(self) -> None:
         """Leave the workers to :meth:`end`."""
+
+    def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str:
+        """Write the crash file, with the error beside it where the node could not record it."""
+        try:
+            path = str(super()._report_crash(node, result))
+            if result is not None and "error" in result:
+                write_failure(result["error"], Path(path).with_suffix(".json"))
+        except OSError as error:  # a full disk; the other nodes go on
+            _logger.error("The crash file of %s cannot be written: %s", node.fullname, error)
+            return ""
+        return path
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -146,6 +167,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         elif (error := future.exception()) is None:
             self._taskresult[taskid] = future.result()
         elif isinstance(error, BrokenProcessPool):
+            # Without a cause, a process was killed.
+            if error.__cause__ is not None:
+                self._unreadable[taskid] = _last_line(str(error.__cause__))
             self._lost.add(taskid)
         else:
             self._fail(taskid, error)
@@ -160,11 +184,13 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             return result
         if taskid in self._retried:
             self._lost.discard(taskid)
-            self._fail(taskid, MemoryError(_LOST))
+            reason = self._unreadable.get(taskid)
+            self._fail(taskid, OSError(_UNREADABLE.format(reason)) if reason else MemoryError(_LOST))
             return self._get_result(taskid)
         if self._alone is None:
             self._alone = taskid
             self._lost.discard(taskid)
+            self._unreadable.pop(taskid, None)
             self._retried.add(taskid)
             self._start(taskid, alone=True)
         return None
@@ -179,3 +205,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if self.pending_tasks and self.proc_done.sum() == n_before:
             self._ended.wait(_WAIT_SECONDS)
         self._ended.clear()
+
+
+def _last_line(traceback: str) -> str:
+    """Return the last line of a traceback, which names the error; other processes quote it."""
+    lines = [line.strip() for line in traceback.splitlines() if line.strip(" '\"")]
+    return lines[-1] if lines else "unknown error"

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -55,7 +54,7 @@ from npi_bids.errors import (
 )
 from npi_bids.group.saving import remove_groups
 from npi_bids.io.claim import claim_dataset
-from npi_bids.io.files import remove_leftovers, write_json
+from npi_bids.io.files import remove_leftovers, wait_until, write_json
 from npi_bids.parcellation.run_files import largest_volume
 from npi_bids.surrogates.base import check_prior, parse_passband
 from npi_bids.surrogates.delay_map import check_delay_map, read_delay_map
@@ -69,9 +68,6 @@ _logger = logging.getLogger(__name__)
 BATCH_SIZE = 150
 # Exit codes of errors that last as long as the input: it cannot be used, or holds too few data.
 _INPUT_CODES = (3, 4)
-# Seconds to wait for another process that is replacing the files of the same model, and between
-# two looks at them.
-_PATIENCE, _PAUSE = 60.0, 0.2
 _NOT_AGAIN = "(Not tried again, since the input is unchanged; --retry-failed tries it.)"
 
 
@@ -420,10 +416,9 @@ def read_outcomes(
     saved
         Names of the models that were saved.
     """
-    end = time.monotonic() + _PATIENCE
     finished = _read_finished(request)
-    while saved - set(finished) and time.monotonic() < end:
-        time.sleep(_PAUSE)
+    if saved - set(finished):
+        wait_until(lambda: not saved - set(_read_finished(request)))
         finished = _read_finished(request)
     crashes = _find_crashes(run_dir)
     return [
@@ -689,9 +684,10 @@ def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:
 def _digest_inputs(task: Task) -> str:
     """Return a digest of the files of a model by size and time; empty if one is missing."""
     state: list[object] = [__version__, task.atlas.folder.name]
-    prior = [Path(task.pretrained), Path(task.pretrained).with_suffix(".json")]
+    prior = Path(task.pretrained)
     try:
-        state += [_describe_file(path) for path in prior if task.pretrained]
+        if task.pretrained:
+            state += [_describe_file(path) for path in (prior, prior.with_suffix(".json"))]
         for run in task.unit.runs:
             state.append(run.tr)
             state += [_describe_file(path) for path in run.files]

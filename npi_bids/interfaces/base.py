@@ -27,6 +27,7 @@ from npi_bids.io.files import (
     LOG_LEVEL,
     LOG_LINE,
     SEAL,
+    LogFile,
     write_json,
 )
 
@@ -217,7 +218,7 @@ def set_up_worker_logging(log_file: str = "", level: str = "") -> None:
     handlers[0].setLevel(terminal_level)
     if log_file:
         # Lines from several processes are appended without being mixed.
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8", delay=True))
+        handlers.append(LogFile(log_file, encoding="utf-8", delay=True))
     for handler in handlers:
         handler.setFormatter(logging.Formatter(LOG_LINE, datefmt="%H:%M:%S"))
         logger.addHandler(handler)

@@ -66,15 +66,19 @@ def run_node(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``result``, ``traceback`` (None on success) and ``taskid``.
+        ``result``, ``traceback`` (None on success) and ``taskid``; ``error`` where it could not be
+        recorded, as on a full disk.
     """
     outcome: dict[str, Any] = {"result": None, "traceback": None, "taskid": taskid}
     try:
         outcome["result"] = node.run(updatehash=updatehash)
     except BaseException as error:  # noqa: BLE001 (the waiting process must learn of any error)
         outcome["traceback"] = format_exception(error)
-        with suppress(OSError):
+        try:
             note_failure(node, error)
+        except OSError as problem:
+            # The problem is the cause of an error without a recorded reason, or follows from it.
+            outcome["error"] = problem
         with suppress(OSError):
             outcome["result"] = node.result
     return outcome

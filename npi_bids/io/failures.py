@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from npi_bids.errors import InputDataError, NPIError
-from npi_bids.io.files import read_json, write_text
+from npi_bids.io.files import is_full, read_json, write_text
 
 # In the folder of the node that failed; Nipype's own files there begin with _ too.
 FAILURE = "_failure.json"
@@ -42,8 +42,17 @@ def describe_failure(error: BaseException) -> Failure:
     >>> describe_failure(InputDataError("<a.tsv> is empty.")).exit_code
     3
     """
+    text = str(error)
+    if isinstance(error, FileNotFoundError) and error.errno is None:
+        # Nipype raises it with the path alone where the result of an earlier step is missing.
+        text = (
+            f"<{text}>, which an earlier step has written, is not there. A network file system "
+            "may show it only after some seconds; run the same command again."
+        )
+    if is_full(error):
+        text += "; make room on the disk, and run the same command again"
     # File names may contain bytes that cannot be encoded in UTF-8.
-    message = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    message = text.encode("utf-8", "backslashreplace").decode("utf-8")
     code = error.exit_code if isinstance(error, NPIError) else 1
     return Failure(
         type(error).__name__, code, message or type(error).__name__, isinstance(error, NPIError)

@@ -6,14 +6,17 @@ import errno
 import glob
 import hashlib
 import json
+import logging
 import math
 import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,52 @@ LOG_LEVEL = "NPI_BIDS_LOG_LEVEL"
 # Sizes of the output files of a workflow node; written last.
 SEAL = "_sizes.json"
 _PARTIAL = ".partial_"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Longest time in seconds for which a network file system may hide what another machine has
+# written (attributes of folders on NFS: acdirmax of nfs(5)), and between two looks.
+_LONGEST_LAG, _PAUSE = 60.0, 0.2
+
+
+class LogFile(logging.FileHandler):
+    """A log file whose loss, as on a full disk, neither ends a command nor shows tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (of logging)
+        """Drop a line that cannot be written; other errors are reported as usual."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; lines that cannot be written are lost."""
+        with suppress(OSError):
+            super().close()
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error is that of a full disk, a used up quota, or a limit of file sizes."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = _LONGEST_LAG) -> bool:
+    """Wait until a condition holds, such as that the file of another machine can be seen.
+
+    Parameters
+    ----------
+    condition
+        The condition.
+    seconds
+        How long to wait at most.
+
+    Returns
+    -------
+    bool
+        Whether the condition held in the end.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def partial_name() -> str:

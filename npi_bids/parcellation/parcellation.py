@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -18,6 +18,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from npi_bids.errors import InputDataError
+from npi_bids.io.files import wait_until
 from npi_bids.io.images import READ_ERRORS, load_image, read_data
 from npi_bids.io.tables import (
     read_table,
@@ -161,10 +162,13 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
     """Write image, table and metadata into a folder, for :func:`read_parcellation`.
 
     The folder appears complete: another process that prepares the same atlas sees all of it or
-    none. An existing folder is kept unless it is incomplete, as after a power cut.
+    none. An existing folder is kept unless it is incomplete, as after a power cut. What another
+    machine has just written may take some time to appear, and is waited for.
     """
-    if folder.is_dir() and not _is_saved(parcellation, folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir():
+        wait_until(lambda: not _missing_files(folder))
+        if not _is_saved(parcellation, folder):
+            shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial_") as scratch:
         complete = Path(scratch) / folder.name
@@ -173,8 +177,13 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
         parcellation.table().to_csv(complete / _TABLE, sep="\t", index=False)
         metadata = {"name": parcellation.name, "space": parcellation.space}
         (complete / _METADATA).write_text(json.dumps(metadata))
-        with contextlib.suppress(OSError):  # another process was faster
+        try:
             complete.rename(folder)
+        except OSError as error:
+            # Another process was faster, perhaps on another machine.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            wait_until(lambda: not _missing_files(folder))
 
 
 def _is_saved(parcellation: Parcellation, folder: Path) -> bool:
@@ -182,6 +191,11 @@ def _is_saved(parcellation: Parcellation, folder: Path) -> bool:
         return digest(read_parcellation(folder)) == digest(parcellation)
     except (InputDataError, KeyError, *READ_ERRORS):
         return False
+
+
+def _missing_files(folder: Path) -> list[str]:
+    image = _GREY if (folder / _GREY).is_file() else _IMAGE
+    return [name for name in (image, _TABLE, _METADATA) if not (folder / name).is_file()]
 
 
 def read_parcellation(folder: Path) -> Parcellation:
@@ -193,8 +207,7 @@ def read_parcellation(folder: Path) -> Parcellation:
         The folder does not hold a parcellation.
     """
     image = _GREY if (folder / _GREY).is_file() else _IMAGE
-    missing = [name for name in (image, _TABLE, _METADATA) if not (folder / name).is_file()]
-    if missing:
+    if missing := _missing_files(folder):
         raise InputDataError(f"<{folder}> does not hold a parcellation: no {join_items(missing)}.")
     table = read_table(folder / _TABLE, text=("name", "network")).fillna({"network": ""})
     metadata = json.loads((folder / _METADATA).read_text())

@@ -42,6 +42,17 @@ def test_what_was_made_is_current_until_a_file_of_it_changes(out):
     assert not MadeFiles(out).is_current("sub-01", "x")
 
 
+def test_processes_at_once_keep_each_others_records(out):
+    """As tasks of an array do, which write pages of different subjects."""
+    one, other = MadeFiles(out), MadeFiles(out)
+    for made, subject in ((one, "01"), (other, "02")):
+        made.record(f"sub-{subject}", "x", page_files(out, subject))
+    one.save()
+    other.save()
+    assert MadeFiles(out).is_current("sub-01", "x")
+    assert MadeFiles(out).is_current("sub-02", "x")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"sub-01": 3}', '{"sub-01": {"sources": "x"}}',
                                      '{"sub-01": {"sources": "x", "files": {}}}'])  # fmt: skip
 def test_a_damaged_record_lets_everything_be_made_again(out, content):

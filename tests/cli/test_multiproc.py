@@ -37,6 +37,16 @@ def killed_once(path):
     return path
 
 
+def unreadable(x):
+    import os
+
+    class Unreadable:
+        def __reduce__(self):
+            return os.stat, (x,)
+
+    return Unreadable()
+
+
 def work(x):
     import time
 
@@ -70,6 +80,19 @@ def test_only_the_node_that_is_killed_fails(tmp_path):
     (crash,) = read_crashes(tmp_path / "crash")
     assert crash.failure.error == "MemoryError"
     assert "ran out of memory" in crash.failure.message
+
+
+@pytest.mark.slow
+def test_a_node_whose_result_cannot_be_read_is_not_said_to_lack_memory(tmp_path):
+    nodes = [node(unreadable, "late", str(tmp_path / "hidden.tsv")), node(work, "work", 1)]
+    well, fates = run(tmp_path, nodes)
+    assert not well
+    assert fates == {"late": "exception", "work": "end"}
+    (crash,) = read_crashes(tmp_path / "crash")
+    assert "memory" not in crash.failure.message
+    assert "FileNotFoundError" in crash.failure.message
+    assert "hidden.tsv" in crash.failure.message
+    assert "run the same command again" in crash.failure.message
 
 
 @pytest.mark.slow

@@ -8,10 +8,12 @@ import pytest
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import DONE, EXCLUDED, FAILED, UnitStatus
 from npi_bids.cli import participant
+from npi_bids.cli.execution import Crash
 from npi_bids.cli.inputs import add_prior_digest
 from npi_bids.cli.participant import choose_exit_code
 from npi_bids.cli.run import describe_failures
 from npi_bids.errors import ConfigurationError, InputDataError, SettingsError
+from npi_bids.io.failures import Failure
 from npi_bids.io.files import write_json
 from npi_bids.parcellation import volumes
 from tests.cli.conftest import request_of
@@ -171,7 +173,7 @@ def test_a_model_that_another_process_is_saving_is_waited_for(shared_model, tmp_
 
 def test_what_was_not_saved_is_not_waited_for(shared_model, tmp_path, monkeypatch):
     request, task, _ = shared_model
-    monkeypatch.setattr(participant.time, "sleep", lambda _: pytest.fail("waits"))
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("waits"))
     monkeypatch.setattr(participant, "_find_crash", lambda *_: None)
     (found,) = participant.read_outcomes([task], request, tmp_path / "logs/x", set())
     assert found.status == FAILED
@@ -190,6 +192,32 @@ def test_the_status_of_a_model_finished_meanwhile_is_kept(shared_model, tmp_path
         asked = replace(request, output=replace(request.output, overwrite=overwrite))
         participant.remove_statuses([task], asked)
         assert (tmp_path / done.path).is_file() == kept
+
+
+def test_a_failure_of_the_input_is_recorded_until_the_input_changes(
+    shared_model, tmp_path, monkeypatch
+):
+    request, task, _ = shared_model
+    failure = Failure("InputDataError", 3, "it cannot be read", on_purpose=True)
+    crash = Crash("node", failure, tmp_path / "crash.txt")
+    monkeypatch.setattr(participant, "_find_crash", lambda *_: crash)
+    files = [tmp_path / name for name in ("series.tsv", "prior.safetensors", "prior.json")]
+    for path in files:
+        path.write_text("first")
+    task.unit = SimpleNamespace(runs=(SimpleNamespace(files=files[:1], tr=2.0),))
+    task.atlas = SimpleNamespace(folder=tmp_path)
+
+    def inputs(pretrained):
+        task.pretrained = pretrained
+        return participant.read_outcomes([task], request, tmp_path, set())[0].inputs
+
+    digests = [inputs(""), inputs(""), inputs(str(files[1]))]
+    for path in files:
+        path.write_text("second")
+        digests.append(inputs(str(files[1])))
+    assert all(digests)
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == len(digests) - 1
 
 
 def test_only_the_series_of_complete_models_stay_in_the_work_folder(tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,37 @@ def finish(three, folder, undisturbed):
     assert done.returncode == 0, done.stdout + done.stderr
     assert contents(folder / "out") == undisturbed
     assert not list((folder / "out").rglob(".partial_*"))
+
+
+def can_mount():
+    """Tell whether a small file system can be mounted in a namespace of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(
+        [*NAMESPACE, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False
+    ).returncode == 0  # fmt: skip
+
+
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
+SMALL = 'mount -t tmpfs -o size="$0" tmpfs "$1"; shift; exec "$@"'
+
+
+@pytest.mark.skipif(not can_mount(), reason="no file system can be mounted without rights here")
+@pytest.mark.parametrize(("full", "size"), [("work", "200k"), ("work", "400k"), ("out", "300k")])
+def test_a_file_system_that_is_full_ends_in_words_and_the_next_run_completes(
+    three, undisturbed, tmp_path, full, size
+):
+    (tmp_path / full).mkdir()
+    command = [*NAMESPACE, SMALL, size, str(tmp_path / full), *words(three, tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert "No space left on device" in said
+    assert "ake room" in said
+    assert "see its crash file" not in said  # where the reason would be unknown
+    assert not [s for s in find_statuses(tmp_path / "out") if s.status == DONE]
+    finish(three, tmp_path, undisturbed)
 
 
 def fill_disk():
@@ -109,3 +141,79 @@ def test_a_participant_needs_fewer_than_120_files(three, tmp_path):
     n_work = sum(1 for _ in (tmp_path / "work/npi_bids_wf/sub_01_wf").rglob("*"))
     assert 40 < n_files + n_work < 120
     shutil.rmtree(tmp_path / "work")
+
+
+@pytest.fixture(scope="module")
+def late_files(tmp_path_factory):
+    """Return the stand-in for network file systems on which files are seen late."""
+    if sys.platform != "linux" or shutil.which("cc") is None:
+        pytest.skip("the stand-in for slow file systems needs Linux and a C compiler")
+    library = tmp_path_factory.mktemp("late") / "stale_files.so"
+    source = Path(__file__).with_name("stale_files.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def on_a_machine(late_files, folder, client=""):
+    """Return the environment of a client of a slow file system; without a name, of many."""
+    marks = folder.with_name(f"{folder.name}_marks")
+    marks.mkdir(exist_ok=True)
+    return {
+        **os.environ, "LD_PRELOAD": str(late_files), "STALE_ROOT": str(folder),
+        "STALE_MARKS": str(marks), "STALE_CLIENT": client, "STALE_SECONDS": "3",
+        "STALE_DELAY": "1",
+    }  # fmt: skip
+
+
+def test_the_stand_in_shows_the_files_of_others_late(late_files, tmp_path):
+    def run_python(program):
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", f"import os; {program}"], cwd=tmp_path, check=True,
+            capture_output=True, text=True, env=on_a_machine(late_files, tmp_path),
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    look = "print(os.listdir(), os.path.exists('a') and open('a').read())"
+    assert run_python(f"open('a', 'w').write('1'); {look}") == "['a'] 1"
+    assert run_python(look) == "[] False"
+    time.sleep(3.1)
+    assert run_python(look) == "['a'] 1"
+    assert run_python(f"open('b', 'w').write('2'); os.replace('b', 'a'); {look}") == "['a'] 2"
+    assert run_python(look) == "['a'] 1"  # what it was before it was replaced
+    time.sleep(3.1)
+    assert run_python(look) == "['a'] 2"
+
+
+def test_machines_that_see_each_others_files_late_do_no_harm(
+    late_files, three, undisturbed, tmp_path
+):
+    """As tasks of an array do, in one output and one work folder; two have the same subject."""
+    labels = {"a": ("01", "02"), "b": ("02", "03"), "c": ("03",)}
+    runs = [
+        subprocess.Popen(
+            [*words(three, tmp_path), "--participant-label", *labels[name]],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=on_a_machine(late_files, tmp_path, name),
+        )
+        for name in labels
+    ]  # fmt: skip
+    for run_ in runs:
+        said, _ = run_.communicate(timeout=900)
+        assert run_.returncode in (0, 6), said  # 6: a page, whose subject was just replaced
+        assert "Traceback" not in said
+    finish(three, tmp_path, undisturbed)
+
+
+def test_processes_that_do_not_see_each_others_files_end_in_words(
+    late_files, three, undisturbed, tmp_path
+):
+    done = subprocess.run(
+        words(three, tmp_path), capture_output=True, text=True, check=False, timeout=900,
+        env=on_a_machine(late_files, tmp_path),
+    )  # fmt: skip
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in said
+    assert "memory" not in said
+    if done.returncode:
+        assert "run the same command again" in said
+    finish(three, tmp_path, undisturbed)

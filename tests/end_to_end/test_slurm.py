@@ -45,10 +45,10 @@ def study(tmp_path_factory):
     return folder
 
 
-def npi(module, *words, code=0):
+def npi(module, *words, code=0, timeout=300):
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=timeout,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
@@ -136,7 +136,7 @@ def test_a_resubmission_completes_exactly_what_is_missing(study):
 
 def test_the_result_is_that_of_one_command(study):
     npi("npi_bids", study / "sim/dataset", study / "one", "participant", "group", *OPTIONS,
-        "-w", study / "work_of_one", "--n-procs", "2")  # fmt: skip
+        "-w", study / "work_of_one", "--n-procs", "2", timeout=1800)  # fmt: skip
     one, cluster = contents(study / "one"), contents(study / "out")
     differ = [name for name in one if one[name] != cluster.get(name)]
     assert not [name for name in differ if not name.endswith(".svg")]

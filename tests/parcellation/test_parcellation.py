@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -58,6 +61,36 @@ def test_a_parcellation_that_is_there_is_kept(tmp_path):
     save_parcellation(TINY, tmp_path / "a")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_a_parcellation_that_appears_late_is_waited_for_and_kept(tmp_path):
+    """On a network file system, a folder may be seen some time before the files in it."""
+    folder = tmp_path / "a"
+    save_parcellation(TINY, folder)
+    before = (folder / "parcellation.tsv").stat().st_ino
+    (folder / "parcellation.tsv").rename(tmp_path / "hidden")
+    later = threading.Timer(0.5, (tmp_path / "hidden").rename, (folder / "parcellation.tsv",))
+    later.start()
+    save_parcellation(TINY, folder)
+    later.join()
+    assert (folder / "parcellation.tsv").stat().st_ino == before
+
+
+def test_a_parcellation_that_stays_incomplete_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr("npi_bids.parcellation.parcellation.wait_until", lambda _: False)
+    save_parcellation(TINY, tmp_path / "a")
+    (tmp_path / "a/parcellation.tsv").unlink()
+    save_parcellation(TINY, tmp_path / "a")
+    assert digest(read_parcellation(tmp_path / "a")) == digest(TINY)
+
+
+def test_a_parcellation_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="quota"):
+        save_parcellation(TINY, tmp_path / "a")
 
 
 def test_digest_follows_names_and_image():
