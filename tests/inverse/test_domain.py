@@ -65,7 +65,7 @@ def test_a_typical_subject_is_inside_by_every_statistic(domain):
     inside = [place for place in labels if place.label == INSIDE]
     assert len(inside) > 40
     assert all(place.p > OUTSIDE_SHARE for place in inside)
-    assert set(inside[0].statistics) == {"mahalanobis", "residual", "classifier"}
+    assert set(inside[0].statistics) == {"mahalanobis", "local", "classifier"}
 
 
 def test_the_classifier_cannot_tell_sections_that_are_alike():
