@@ -32,7 +32,9 @@ def test_white_noise_has_no_structure():
     found = features_of(white(2000))
     for name in ("fc_mean", "autocorrelation1", "lagged_mean", "kurtosis"):
         assert found[name] == pytest.approx(0, abs=0.1)
-    assert found["power_0.1_0.125"] + found["power_0.125_0.15"] == pytest.approx(0.2, abs=0.02)  # of .25 Hz
+    assert found["power_0.1_0.125"] + found["power_0.125_0.15"] == pytest.approx(
+        0.2, abs=0.02
+    )  # of .25 Hz
     assert found["centroid"] == pytest.approx(0.125, abs=0.005)
     assert found["fc_eigenvalue1"] == pytest.approx(1 / N_REGIONS, abs=0.02)
     assert found["global_sd"] == pytest.approx(1 / np.sqrt(N_REGIONS), abs=0.02)
