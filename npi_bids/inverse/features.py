@@ -3,8 +3,7 @@
 All features are computed from signals of mean 0 and SD 1, so that none depends on the units of
 the signals. Those of FC, of FC against structural connectivity and of FC dynamics have no unit;
 powers are shares of the total; autocorrelations are at lags of whole samples; frequencies are in
-Hz. :data:`FEATURES` says what each one is. ``catch22`` (Lubba et al. 2019,
-doi:10.1007/s10618-019-00647-x) is added where the package ``pycatch22`` is installed.
+Hz. :data:`FEATURES` says what each one is. Those of :mod:`npi_bids.inverse.catch22` can be added.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from scipy.signal import hilbert
 from scipy.stats import skew
 
-from npi_bids.errors import SettingsError
+from npi_bids.inverse.catch22 import CATCH22, SHORTEST, compute_catch22
 from npi_bids.inverse.observation import Index, ObservedRun
 from npi_bids.matrices import correlation
 from npi_bids.records import Array, Mask
@@ -197,13 +196,6 @@ def _orthonormal_basis(predictors: Sequence[Array]) -> Array:
 def feature_names(*, catch22: bool) -> tuple[str, ...]:
     """Return the names of all features, in order."""
     return (*FEATURES, *(_catch22_names() if catch22 else ()))
-
-
-def has_catch22() -> bool:
-    """Tell whether ``pycatch22`` is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("pycatch22") is not None
 
 
 def compute_features(
@@ -477,29 +469,14 @@ def _r(one: Array, other: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _load_catch22() -> object:
-    try:
-        import pycatch22
-    except ImportError as error:
-        raise SettingsError(
-            "The features catch22 need pycatch22 (GPL-3), which is not installed; "
-            "pip install 'npi-bids[catch22]', or leave out --infer-catch22."
-        ) from error
-    return pycatch22
-
-
 def _catch22_names() -> tuple[str, ...]:
-    library: object = _load_catch22()
-    names = library.catch22_all([0.0, 1.0, 0.0, 2.0, 1.0] * 4)["names"]  # type: ignore[attr-defined]
-    return tuple(f"catch22_{name}{part}" for name in names for part in ("", "_sd"))
+    return tuple(f"catch22_{name}{part}" for name in CATCH22 for part in ("", "_sd"))
 
 
 def _catch22_features(runs: Sequence[ObservedRun]) -> list[float]:
     """Return the mean and the SD over regions of the 22 features of the longest run."""
-    library: object = _load_catch22()
-    longest = max(runs, key=lambda run: len(run.data))
-    rows = np.array([
-        library.catch22_all(column.tolist())["values"]  # type: ignore[attr-defined]
-        for column in _fill_gaps(longest).T
-    ])  # fmt: skip
+    longest = _fill_gaps(max(runs, key=lambda run: len(run.data)))
+    if len(longest) < SHORTEST:
+        return [float("nan")] * (2 * len(CATCH22))
+    rows = compute_catch22(longest)
     return np.column_stack([rows.mean(axis=0), rows.std(axis=0)]).ravel().tolist()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from npi_bids.errors import SettingsError
+from npi_bids.inverse.catch22 import CATCH22, compute_catch22
 from npi_bids.inverse.features import (
     FEATURES,
     SECTION_FEATURES,
@@ -11,7 +11,6 @@ from npi_bids.inverse.features import (
     compute_section_features,
     describe_structure,
     feature_names,
-    has_catch22,
 )
 from npi_bids.inverse.observation import scale_run
 from tests.inverse.small import N_REGIONS, TR, connectome
@@ -133,18 +132,23 @@ def test_every_feature_is_described():
     assert set(SECTION_FEATURES) < set(FEATURES)
 
 
-@pytest.mark.skipif(has_catch22(), reason="pycatch22 is installed")
-def test_catch22_without_its_package_says_what_to_install():
-    with pytest.raises(SettingsError, match=r"npi-bids\[catch22\]"):
-        feature_names(catch22=True)
+def test_catch22_are_mean_and_sd_over_the_regions_of_the_longest_run():
+    signals = white(200)
+    runs = [scale_run(data, np.arange(len(data))) for data in (white(100, 1), signals)]
+    values = compute_features(runs, STRUCTURE, TR, catch22=True)[len(FEATURES) :]
+    names = feature_names(catch22=True)[len(FEATURES) :]
+    assert names[:2] == ("catch22_DN_HistogramMode_5", "catch22_DN_HistogramMode_5_sd")
+    each = np.array([compute_catch22(region) for region in signals.T])
+    np.testing.assert_allclose(values[0::2], each.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(values[1::2], each.std(axis=0), rtol=1e-9, atol=1e-12)
+    assert len(values) == 2 * len(CATCH22)
 
 
-@pytest.mark.skipif(not has_catch22(), reason="needs pycatch22")
-def test_catch22_adds_mean_and_sd_of_22_features():
-    run = scale_run(white(), np.arange(400))
-    found = compute_features([run], STRUCTURE, TR, catch22=True)
-    assert len(found) == len(feature_names(catch22=True)) == len(FEATURES) + 44
-    assert np.isfinite(found).all()
+def test_runs_that_are_too_short_have_no_catch22():
+    run = scale_run(white(15), np.arange(15))
+    values = compute_features([run], STRUCTURE, TR, catch22=True)
+    assert np.isnan(values[len(FEATURES) :]).all()
+    assert np.isfinite(values[0])
 
 
 def diffusing_noise(leak, n_samples=20000, seed=0):
