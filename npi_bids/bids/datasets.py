@@ -16,7 +16,7 @@ from npi_bids.bids.input_names import (
 )
 from npi_bids.bids.metadata import Listings, list_names, read_sidecar
 from npi_bids.bids.outputs import is_label, printable
-from npi_bids.bids.runs import FOLDER, BoldRun
+from npi_bids.bids.runs import FOLDER, TIMESERIES, BoldRun
 from npi_bids.errors import InputDataError
 
 # Folders below `derivatives/` of a raw dataset that each type of input is looked for in.
@@ -227,6 +227,43 @@ def _is_output(root: Path) -> bool:
         return _dataset(root, "").is_own
     except InputDataError:  # reported where the dataset is used
         return False
+
+
+def find_series(path: Path) -> dict[str, list[Path]]:
+    """Return the tables of cleaned regional series of each participant, sorted.
+
+    Parameters
+    ----------
+    path
+        Root of a dataset of derivatives, such as an output dataset, or the folder of one
+        participant in it.
+
+    Raises
+    ------
+    InputDataError
+        There are none.
+    """
+    folder = path.resolve()
+    is_participant = folder.name.startswith("sub-")
+    root = folder.parent if is_participant else folder
+    own = _is_output(root)
+    participants = [folder] if is_participant else sorted(root.glob("sub-*/"))
+    found = {
+        participant.name: [
+            table
+            for table in sorted(participant.glob("**/func/*_timeseries.tsv"))
+            if find_format(table.name, own=own) == TIMESERIES
+        ]
+        for participant in participants
+    }
+    found = {name: tables for name, tables in found.items() if tables}
+    if not found:
+        raise InputDataError(
+            "There are no tables of regional series (sub-*/**/func/*_timeseries.tsv) in "
+            f"<{path}>; name a table, the folder of a participant, or an output dataset of "
+            "npi-bids or XCP-D."
+        )
+    return found
 
 
 def _dataset(root: Path, link: str) -> Dataset:

@@ -6,16 +6,17 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from npi_bids import __version__
 from npi_bids.cli.arguments import CommandParser
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.parser import SettingsByClass, add_options, make_settings
 from npi_bids.cli.signals import interruptible
-from npi_bids.errors import SettingsError, UsageError
+from npi_bids.errors import InputDataError, SettingsError, UsageError
 
 if TYPE_CHECKING:
+    from npi_bids.records import Array
     from npi_bids.whole_brain.evolution import Individual
     from npi_bids.whole_brain.exploration import Exploration, Point
     from npi_bids.whole_brain.search import BrainTarget
@@ -25,10 +26,12 @@ npi-explore aln mue_ext_mean=0:2:101 --measure max_rate min_rate
 npi-explore aln mue_ext_mean=0:3:31 mui_ext_mean=0:3:31 --measure max_rate
 npi-explore aln K_gl=100:400:5 b=0:20:5 --fit gw --measure fc_fit fcd
 npi-explore aln K_gl=100:400 --fit gw --evolve de --fitness fc_fit=1 fcd=-0.25
+npi-explore hopf K_gl=0:3:16 --sc sc.tsv --subject out/sub-01 --measure fc_fit
 npi-explore aln --fit gw"""
 # The parameters of neurolib's first example of a whole brain, and its integration step (ms).
 _GW_EXAMPLE = {"mue_ext_mean": 1.57, "mui_ext_mean": 1.6, "sigma_ou": 0.09, "b": 5.0,
                "signalV": 2.0, "dt": 0.2}  # fmt: skip
+_DEFAULT_TR = 2.0  # s
 _BOLD_SECONDS, _BOLD_DISCARD = 290.0, 10.0  # as in that example: 5 minutes, the first 10 s dropped
 
 
@@ -97,10 +100,14 @@ def _add_model_options(parser: CommandParser) -> None:
                        help="compare with the five recordings of neurolib's dataset gw, on its "
                        "mean connectome, with the parameters of neurolib's example unless --set; "
                        "without parameters that are varied, print the mean FC fit")  # fmt: skip
-    group.add_argument("--subject", type=Path, nargs="+", default=[], metavar="TSV",
-                       help="series to compare with, one subject each")  # fmt: skip
-    group.add_argument("--tr", type=float, default=2.0, metavar="S",
-                       help="sampling period of BOLD in seconds (default: 2)")  # fmt: skip
+    group.add_argument("--subject", type=Path, nargs="+", default=[], metavar="PATH",
+                       help="recordings to compare with: a table of series (one subject each), "
+                       "the folder of a participant (DATASET/sub-01) or all participants of a "
+                       "dataset of npi-bids or XCP-D; of a dataset, the tables with the regions "
+                       "of --sc")  # fmt: skip
+    group.add_argument("--tr", type=float, metavar="S",
+                       help="sampling period of BOLD in seconds (default: that of the sidecars of "
+                       "--subject, else 2)")  # fmt: skip
     group.add_argument("--seed", type=int, default=0, metavar="N",
                        help="seed of noise and evolution (default: 0)")  # fmt: skip
     group.add_argument("--n-procs", type=int, default=1, metavar="N",
@@ -122,7 +129,7 @@ def _check(args: Namespace) -> None:
     UsageError
         All problems together.
     """
-    own_data = args.subject or args.sc or args.tr != 2.0
+    own_data = args.subject or args.sc or args.tr is not None
     problems = {
         "Nothing is varied; expected NAME=LOW:HIGH:N, such as K_gl=100:400:5.":
             not args.axes and (args.evolve or not (args.fit or args.subject)),
@@ -215,29 +222,94 @@ def _make_exploration(args: Namespace, settings: SettingsByClass) -> Exploration
             sampling=forward.sampling,
         )
     model = ForwardModel(args.model, connectome, parameters)
-    return Exploration(model, forward, measures, _read_subjects(args, model), args.tr, args.seed)
+    subjects, tr = _read_subjects(args, model.labels)
+    return Exploration(model, forward, measures, subjects, tr, args.seed)
 
 
-def _read_subjects(args: Namespace, model: Any) -> tuple[BrainTarget, ...]:
-    """Return the subjects to compare with, their regions in the order of the connectome."""
-    from npi_bids.io.tables import read_series
+def _read_subjects(
+    args: Namespace, labels: tuple[str, ...]
+) -> tuple[tuple[BrainTarget, ...], float]:
+    """Return the subjects to compare with, their regions in the order given, and their TR."""
     from npi_bids.whole_brain.exploration import gw_subjects, read_subjects
-    from npi_bids.wording import join_items
 
     if args.fit:
-        return gw_subjects()
-    runs = []
-    for path in args.subject:
-        series = read_series(path, args.tr)
-        if set(series.labels) != set(model.labels):
-            differing = sorted(set(series.labels) ^ set(model.labels))
-            raise SettingsError(
-                f"<{path}> and the connectome name different regions: "
-                f"{join_items(differing, most=5)}; expected the same names in both."
+        return gw_subjects(), _DEFAULT_TR
+    tables = [runs for path in args.subject for runs in _find_tables(path, labels)]
+    tr = _find_period([path for runs in tables for path in runs], args.tr)
+    return read_subjects([[_read_run(path, tr, labels) for path in t] for t in tables], tr), tr
+
+
+def _find_tables(path: Path, labels: tuple[str, ...]) -> list[list[Path]]:
+    """Return the tables of series of each subject: one for each run, with these regions.
+
+    Raises
+    ------
+    InputDataError
+        A dataset has no such table, or several of one run.
+    """
+    from npi_bids.bids.datasets import find_series
+    from npi_bids.bids.input_names import split_entities
+    from npi_bids.bids.runs import TIMESERIES
+    from npi_bids.io.tables import read_column_names
+
+    if not path.is_dir():
+        return [[path]]
+    subjects = []
+    for name, tables in find_series(path).items():
+        matching = [table for table in tables if set(read_column_names(table)) == set(labels)]
+        runs = {tuple(split_entities(table, TIMESERIES)[0].items()) for table in matching}
+        if len(runs) < len(matching):
+            raise InputDataError(
+                f"{name} of <{path}> has {len(matching)} tables with the regions of the "
+                f"connectome for {len(runs)} run(s), such as <{matching[0].name}>: they differ in "
+                "their atlas or cleaning. Name one table of each subject."
             )
-        order = [series.labels.index(label) for label in model.labels]
-        runs.append(series.data[:, order])
-    return read_subjects(runs, args.tr) if runs else ()
+        if matching:
+            subjects.append(matching)
+        else:
+            sys.stderr.write(f"{name}: no series with the regions of the connectome; left out.\n")
+    if not subjects:
+        raise InputDataError(
+            f"No table of series in <{path}> has the {len(labels)} regions of the connectome "
+            f"({', '.join(labels[:3])}, ...); --sc must name the regions of one of its atlases."
+        )
+    return subjects
+
+
+def _find_period(tables: Sequence[Path], requested: float | None) -> float:
+    """Return the sampling period (s) that the sidecars of the tables say, or that was requested.
+
+    Raises
+    ------
+    SettingsError
+        Sidecars differ from each other or from the request.
+    """
+    from npi_bids.bids.derivatives import read_cleaning
+
+    known = {period for path in tables if (period := read_cleaning(path).tr) is not None}
+    periods = known if requested is None else known | {requested}
+    if len(periods) > 1:
+        raise SettingsError(
+            f"The series differ in their sampling period or from --tr: "
+            f"{', '.join(f'{period:g}' for period in sorted(periods))} s; expected one."
+        )
+    return next(iter(periods), _DEFAULT_TR)
+
+
+def _read_run(path: Path, tr: float, labels: tuple[str, ...]) -> Array:
+    """Return the uncensored samples of a run, with the regions in the order given."""
+    from npi_bids.io.tables import read_series
+    from npi_bids.wording import join_items
+
+    series = read_series(path, tr)
+    if set(series.labels) != set(labels):
+        differing = sorted(set(series.labels) ^ set(labels))
+        raise SettingsError(
+            f"<{path}> and the connectome name different regions: "
+            f"{join_items(differing, most=5)}; expected the same names in both."
+        )
+    order = [series.labels.index(label) for label in labels]
+    return series.data[series.keep][:, order]
 
 
 def _title(args: Namespace) -> str:

@@ -1,11 +1,13 @@
-"""The features catch22 of a signal (Lubba et al. 2019, doi:10.1007/s10618-019-00647-x).
+"""The features catch22 of signals (Lubba et al. 2019, doi:10.1007/s10618-019-00647-x).
 
 Written from the published definitions, whose names the features keep. The signal is standardised,
-so that the features do not depend on its unit.
+so that the features do not depend on its unit. Those that take longest are computed for all
+signals at once.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -18,34 +20,38 @@ from npi_bids.records import Array, Mask
 
 Index = NDArray[np.intp]
 _N_GROUPS = 3  # of symbols
-_SHORTEST = 20  # samples
+SHORTEST = 20  # samples
 
 
-def compute_catch22(signal: Array) -> Array:
-    """Compute the 22 features of a signal.
+def compute_catch22(signals: Array) -> Array:
+    """Compute the 22 features of one or more signals.
 
     Parameters
     ----------
-    signal
-        Shape (n_samples,), in any unit.
+    signals
+        Shape (n_samples,) or (n_samples, n_signals), in any unit.
 
     Returns
     -------
     Array
-        Shape (22,), in the order of ``CATCH22``.
+        Shape (22,) or (n_signals, 22), in the order of ``CATCH22``.
 
     Raises
     ------
     InputDataError
-        The signal is shorter than 20 samples, does not vary, or is not finite.
+        A signal is shorter than 20 samples, does not vary, or is not finite.
     """
-    if len(signal) < _SHORTEST or not np.isfinite(signal).all() or not np.ptp(signal) > 0:
-        raise InputDataError(
-            f"catch22 needs a finite signal that varies, of at least {_SHORTEST} samples; this "
-            f"one has {len(signal)} samples and a range of {np.ptp(signal):g}."
-        )
-    z = (signal - signal.mean()) / signal.std(ddof=1)
-    return np.array([float(feature(z)) for feature in CATCH22.values()])
+    # Sums over rows round alike however many rows there are.
+    rows = np.ascontiguousarray(np.atleast_2d(signals.T))
+    for row in rows:
+        if len(row) < SHORTEST or not np.isfinite(row).all() or not np.ptp(row) > 0:
+            raise InputDataError(
+                f"catch22 needs a finite signal that varies, of at least {SHORTEST} samples; "
+                f"this one has {len(row)} samples and a range of {np.ptp(row):g}."
+            )
+    z = (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, ddof=1, keepdims=True)
+    features = np.column_stack([feature(z) for feature in CATCH22.values()])
+    return features if signals.ndim > 1 else features[0]
 
 
 def _histogram_mode(z: Array, n_bins: int) -> float:
@@ -158,15 +164,25 @@ def _motif_entropy(z: Array) -> float:
     return float(-np.sum(filled * np.log(filled)))
 
 
-def _periodicity(z: Array) -> int:
-    """Return the first clear peak of the autocovariance without slow trends (Wang et al. 2007)."""
-    threshold, order = 0.01, 3
-    n = len(z)
+def _periodicities(z: Array) -> Array:
+    """Return the first clear peak of the autocovariance without slow trends (Wang et al. 2007).
+
+    ``z`` and what follows of this shape is (n_signals, n_samples).
+    """
+    order, n = 3, z.shape[1]
     samples = np.arange(n, dtype=np.float64)
     knots = np.concatenate([np.zeros(order + 1), [n // 2 - 1], np.full(order + 1, n - 1.0)])
-    residual = z - make_lsq_spline(samples, z, knots, order)(samples)
+    residual = z - make_lsq_spline(samples, z.T, knots, order)(samples).T
     lags = np.arange(1, -(-n // 3) + 1)
-    covariance = np.array([residual[:-lag] @ residual[lag:] / (n - lag) for lag in lags])
+    covariance = np.column_stack([
+        np.einsum("ij,ij->i", residual[:, :-lag], residual[:, lag:]) / (n - lag) for lag in lags
+    ])  # fmt: skip
+    return np.array([_first_clear_peak(row) for row in covariance])
+
+
+def _first_clear_peak(covariance: Array) -> int:
+    """Return the index of the first positive peak that is well above the trough before it."""
+    threshold = 0.01
     rises = np.diff(covariance)
     troughs = np.flatnonzero((rises[:-1] < 0) & (rises[1:] > 0)) + 1
     peaks = np.flatnonzero((rises[:-1] > 0) & (rises[1:] < 0)) + 1
@@ -196,11 +212,22 @@ def _embedding_distance(z: Array) -> float:
     return float(np.abs(counts / n - np.maximum(expected, 0)).mean())
 
 
-def _gaussian_information_minimum(z: Array) -> int:
+def _gaussian_information_minima(z: Array) -> Array:
     """Return the first minimum over lags of the mutual information of Gaussian signals."""
-    longest = min(40, -(-len(z) // 2))
-    r = np.array([np.corrcoef(z[:-lag], z[lag:])[0, 1] for lag in range(1, longest + 1)])
-    return _first_local_minimum(-0.5 * np.log(1 - r**2), longest)
+    longest = min(40, -(-z.shape[1] // 2))
+    r = np.column_stack([
+        _correlate(z[:, :-lag], z[:, lag:]) for lag in range(1, longest + 1)
+    ])  # fmt: skip
+    information = -0.5 * np.log(1 - r**2)
+    return np.array([_first_local_minimum(row, longest) for row in information])
+
+
+def _correlate(one: Array, other: Array) -> Array:
+    """Return Pearson's correlation of each row of one matrix with that of another."""
+    centred = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
+    products = [np.einsum("ij,ij->i", a, b) for a in centred for b in centred]
+    r: Array = products[1] / np.sqrt(products[0] * products[3])
+    return r
 
 
 def _prediction_errors(z: Array, n_past: int) -> Array:
@@ -224,16 +251,26 @@ def _outlier_timing(z: Array, sign: int) -> float:
     values = sign * z
     if values.max() < step:
         return 0.0
-    n_thresholds = int(values.max() / step + 1)
+    thresholds = step * np.arange(int(values.max() / step + 1))
+    numbers = len(z) - np.searchsorted(np.sort(values), thresholds, side="left")
     n_sign = np.count_nonzero(values >= 0)
-    times = [np.flatnonzero(values >= k * step) + 1 for k in range(n_thresholds)]
-    numbers = np.array([len(found) for found in times])
     enough = np.flatnonzero((numbers - 1) * 100 / n_sign > fewest)
     # Where a threshold leaves a single sample, there are no intervals between samples.
     single = np.flatnonzero(numbers <= 1)
-    last = min(enough[-1] if len(enough) else 0, single[0] if len(single) else n_thresholds - 1)
-    medians = [np.median(found) / (len(z) / 2) - 1 for found in times[: last + 1]]
-    return float(np.median(medians))
+    last = min(enough[-1] if len(enough) else 0, single[0] if len(single) else len(thresholds) - 1)
+    times = _median_times(values, int(numbers[0]))[numbers[: last + 1] - 1]
+    return float(np.median(times / (len(z) / 2) - 1))
+
+
+def _median_times(values: Array, n_largest: int) -> Array:
+    """Return the median times, from 1, of the largest sample, the two largest, and so on."""
+    times: list[int] = []
+    medians = []
+    for time in np.argsort(-values, kind="stable")[:n_largest].tolist():
+        insort(times, time + 1)
+        middle = len(times) // 2
+        medians.append((times[middle] + times[-middle - 1]) / 2)
+    return np.array(medians)
 
 
 def _spectrum(z: Array) -> tuple[Array, Array]:
@@ -258,70 +295,82 @@ def _spectral_median(z: Array) -> float:
     return float(frequency[np.argmax(cumulative > cumulative[-1] / 2)])
 
 
-def _fluctuation_break(z: Array, lag: int, measure: Callable[[Array], float]) -> float:
+def _fluctuation_breaks(z: Array, lag: int, measure: Callable[[Array], Array]) -> Array:
     """Return where, among the scales, the scaling of fluctuations changes most."""
+    n_signals, n = z.shape
     scales = np.unique(
-        np.floor(np.exp(np.linspace(np.log(5), np.log(len(z) // 2), 50)) + 0.5).astype(int)
+        np.floor(np.exp(np.linspace(np.log(5), np.log(n // 2), 50)) + 0.5).astype(int)
     )
     if len(scales) < 12:
-        return 0.0
-    profile = np.cumsum(z[: len(z) // lag * lag : lag])
-    fluctuations = [measure(_detrended_segments(profile, int(scale))) for scale in scales]
-    x, y = np.log(scales), np.log(fluctuations)
+        return np.zeros(n_signals)
+    profiles = np.cumsum(z[:, : n // lag * lag : lag], axis=1)
+    fluctuations = [measure(_detrended_segments(profiles, int(scale))) for scale in scales]
+    x, y = np.log(scales), np.log(np.column_stack(fluctuations))
     fewest = 6
     splits = range(fewest, len(scales) - fewest + 1)
-    errors = [_line_error(x[:k], y[:k]) + _line_error(x[k - 1 :], y[k - 1 :]) for k in splits]
-    return (int(np.argmin(errors)) + fewest) / len(scales)
+    errors = np.column_stack([
+        _line_errors(x[:k], y[:, :k]) + _line_errors(x[k - 1 :], y[:, k - 1 :]) for k in splits
+    ])  # fmt: skip
+    breaks: Array = (errors.argmin(axis=1) + fewest) / len(scales)
+    return breaks
 
 
-def _detrended_segments(profile: Array, scale: int) -> Array:
-    """Return segments without their linear trends, shape (n_segments, scale)."""
-    segments = profile[: len(profile) // scale * scale].reshape(-1, scale)
+def _detrended_segments(profiles: Array, scale: int) -> Array:
+    """Return segments without their linear trends, shape (n_signals, n_segments, scale)."""
+    n_signals, n = profiles.shape
+    segments = profiles[:, : n // scale * scale].reshape(n_signals, -1, scale)
     time = np.arange(scale) - (scale - 1) / 2
     slopes = segments @ time / (time @ time)
-    residuals: Array = segments - segments.mean(axis=1, keepdims=True) - np.outer(slopes, time)
+    residuals: Array = segments - segments.mean(axis=2, keepdims=True)
+    residuals -= slopes[:, :, None] * time
     return residuals
 
 
-def _line_error(x: Array, y: Array) -> float:
-    """Return the norm of the residuals of a line."""
-    residual = y - np.polyval(np.polyfit(x, y, 1), x)
-    return float(np.linalg.norm(residual))
+def _line_errors(x: Array, y: Array) -> Array:
+    """Return the norm of the residuals of a line through each row."""
+    away, centred = x - x.mean(), y - y.mean(axis=1, keepdims=True)
+    residuals = centred - np.outer(centred @ away / (away @ away), away)
+    return np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
 
 
-def _root_mean_square(residuals: Array) -> float:
-    return float(np.sqrt(np.mean(residuals**2)))
+def _root_mean_square(residuals: Array) -> Array:
+    return np.sqrt(np.mean(residuals**2, axis=(1, 2)))
 
 
-def _root_mean_square_range(residuals: Array) -> float:
-    return float(np.sqrt(np.mean(np.ptp(residuals, axis=1) ** 2)))
+def _root_mean_square_range(residuals: Array) -> Array:
+    return np.sqrt(np.mean(np.ptp(residuals, axis=2) ** 2, axis=1))
 
 
-CATCH22: Mapping[str, Callable[[Array], float]] = {
-    "DN_HistogramMode_5": lambda z: _histogram_mode(z, 5),
-    "DN_HistogramMode_10": lambda z: _histogram_mode(z, 10),
-    "CO_f1ecac": _first_decay,
-    "CO_FirstMin_ac": lambda z: _first_local_minimum(_autocorrelation(z), len(z)),
-    "CO_HistogramAMI_even_2_5": _histogram_mutual_information,
-    "CO_trev_1_num": _time_reversal,
-    "MD_hrv_classic_pnn40": _large_changes,
-    "SB_BinaryStats_mean_longstretch1": _stretch_above_mean,
-    "SB_TransitionMatrix_3ac_sumdiagcov": _transition_variance,
-    "PD_PeriodicityWang_th0_01": _periodicity,
-    "CO_Embed2_Dist_tau_d_expfit_meandiff": _embedding_distance,
-    "IN_AutoMutualInfoStats_40_gaussian_fmmi": _gaussian_information_minimum,
-    "FC_LocalSimple_mean1_tauresrat": _residual_timescale,
-    "DN_OutlierInclude_p_001_mdrmd": lambda z: _outlier_timing(z, 1),
-    "DN_OutlierInclude_n_001_mdrmd": lambda z: _outlier_timing(z, -1),
-    "SP_Summaries_welch_rect_area_5_1": _low_frequency_power,
-    "SB_BinaryStats_diff_longstretch0": _stretch_of_decrease,
-    "SB_MotifThree_quantile_hh": _motif_entropy,
+def _each(feature: Callable[[Array], float]) -> Callable[[Array], Array]:
+    """Return a feature of one signal as one of all rows."""
+    return lambda z: np.array([feature(row) for row in z], dtype=np.float64)
+
+
+CATCH22: Mapping[str, Callable[[Array], Array]] = {
+    "DN_HistogramMode_5": _each(lambda z: _histogram_mode(z, 5)),
+    "DN_HistogramMode_10": _each(lambda z: _histogram_mode(z, 10)),
+    "CO_f1ecac": _each(_first_decay),
+    "CO_FirstMin_ac": _each(lambda z: _first_local_minimum(_autocorrelation(z), len(z))),
+    "CO_HistogramAMI_even_2_5": _each(_histogram_mutual_information),
+    "CO_trev_1_num": _each(_time_reversal),
+    "MD_hrv_classic_pnn40": _each(_large_changes),
+    "SB_BinaryStats_mean_longstretch1": _each(_stretch_above_mean),
+    "SB_TransitionMatrix_3ac_sumdiagcov": _each(_transition_variance),
+    "PD_PeriodicityWang_th0_01": _periodicities,
+    "CO_Embed2_Dist_tau_d_expfit_meandiff": _each(_embedding_distance),
+    "IN_AutoMutualInfoStats_40_gaussian_fmmi": _gaussian_information_minima,
+    "FC_LocalSimple_mean1_tauresrat": _each(_residual_timescale),
+    "DN_OutlierInclude_p_001_mdrmd": _each(lambda z: _outlier_timing(z, 1)),
+    "DN_OutlierInclude_n_001_mdrmd": _each(lambda z: _outlier_timing(z, -1)),
+    "SP_Summaries_welch_rect_area_5_1": _each(_low_frequency_power),
+    "SB_BinaryStats_diff_longstretch0": _each(_stretch_of_decrease),
+    "SB_MotifThree_quantile_hh": _each(_motif_entropy),
     "SC_FluctAnal_2_rsrangefit_50_1_logi_prop_r1": (
-        lambda z: _fluctuation_break(z, 1, _root_mean_square_range)
+        lambda z: _fluctuation_breaks(z, 1, _root_mean_square_range)
     ),
     "SC_FluctAnal_2_dfa_50_1_2_logi_prop_r1": (
-        lambda z: _fluctuation_break(z, 2, _root_mean_square)
+        lambda z: _fluctuation_breaks(z, 2, _root_mean_square)
     ),
-    "SP_Summaries_welch_rect_centroid": _spectral_median,
-    "FC_LocalSimple_mean3_stderr": _prediction_error_sd,
+    "SP_Summaries_welch_rect_centroid": _each(_spectral_median),
+    "FC_LocalSimple_mean3_stderr": _each(_prediction_error_sd),
 }

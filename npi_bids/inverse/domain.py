@@ -5,9 +5,10 @@ one all the same (Schmitt et al. 2024, doi:10.1007/978-3-031-54605-1_35). Three 
 the subject with simulated subjects, each against the same statistic of simulated subjects that
 were left out of the fit:
 
-- the Mahalanobis distance of its features from those of the simulations;
-- the same of what remains of the features after the part that the parameters explain, with the
-  scatter expected at these parameters, which sees features that do not go together;
+- the Mahalanobis distance of its features from those of all simulations;
+- the same from what the simulations with the most similar parameters have, by a regression and a
+  covariance of these simulations alone, which sees features that do not go together, such as FC
+  that does not follow the structure as much as its strength requires;
 - the accuracy of a classifier two-sample test (Lopez-Paz and Oquab 2017): the area under the ROC
   curve, cross-validated, of a linear discriminant between sections of the recording and sections
   of the simulations with the most similar parameters.
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,17 @@ from npi_bids.inverse.estimator import Summaries, fit_summaries
 from npi_bids.records import Array
 
 INSIDE, OUTSIDE = "inside", "outside"
-STATISTICS = ("mahalanobis", "residual", "classifier")
-# Share of simulated subjects that are called outside.
+STATISTICS = ("mahalanobis", "local", "classifier")
+# Share of simulated subjects that are called outside, and how it is divided among the statistics:
+# mostly to the one that sees most.
 OUTSIDE_SHARE = 0.04
+_WEIGHTS = np.array([0.1, 0.8, 0.1])
 _N_FOLDS = 5
-_N_NEIGHBOURS = 30
-_RIDGE = 1.0  # penalty of the regressions on standardized features
-_LEAST_SCATTER = 0.02  # SD of a normal score that its prediction is at least given
+_N_NEIGHBOURS = 30  # whose sections are compared with those of the recording
+_N_LOCAL = 200  # that the local distance is measured from, of at least twice as many
+_LOCAL_SHRINKAGE = 0.2  # of the local correlations of features towards 0
+_LOCAL_PENALTY = 0.3  # of the local regression
+_LEAST_SCATTER = 0.01  # SD of a normal score that its prediction is at least given
 _COMPRESSED_FROM = 4.0  # SD beyond which a deviation counts by its logarithm
 _POSITIONS = (-0.2, 1.2)  # between which estimated positions are cut off
 _EXTREME = 3.0  # SD beyond which a feature is named
@@ -49,14 +53,15 @@ class Position:
         ``inside`` or ``outside``.
     p
         Share of simulated subjects that are at least as far by the statistic by which the subject
-        is furthest, corrected for the choice of the statistic.
+        is furthest, corrected for the choice of the statistic; the local distance counts most.
     statistics
         Value of each of ``STATISTICS``.
     typical
         95 % quantile of each among simulated subjects.
     features
-        Names of the features that are furthest from what the parameters explain, furthest first,
-        with their deviation in standard deviations; at most six, those beyond 3.
+        Names of the features that are furthest from those of the simulations, all or those with
+        similar parameters, furthest first, with their deviation in standard deviations; at most
+        six, those beyond 3.
     """
 
     label: str
@@ -68,36 +73,57 @@ class Position:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fit:
-    """Regressions and covariances of one set of simulations; see :func:`_fit`."""
+    """What one set of simulations has; ``coordinates`` are their estimated positions."""
 
-    mean: Array
+    median: Array
     sd: Array
     summaries: Summaries
-    to_features: Array
-    to_scatter: Array
+    coordinates: Array
     whitening: Array
-    residual_whitening: Array
 
-    def standardise(self, features: Array) -> Array:
-        """Return standardized features, with large deviations compressed."""
-        return _standardise(features, self.mean, self.sd)
-
-    def coordinates(self, features: Array) -> Array:
+    def estimate(self, features: Array) -> Array:
         """Return estimates of the positions of the parameters."""
         estimates: Array = np.clip(self.summaries.estimate(features), *_POSITIONS)
         return estimates
 
-    def residuals(self, features: Array, coordinates: Array) -> Array:
-        """Return deviations from the features at the estimated parameters, in SD.
+    def global_distances(self, features: Array) -> Array:
+        """Return the Mahalanobis distances from all simulations."""
+        standardised = _standardise(features, self.median, self.sd)
+        distances: Array = np.linalg.norm(standardised @ self.whitening, axis=1)
+        return distances
 
-        They are deviations of normal scores, which spread features where simulations are dense:
-        weak FC differs little between simulations, and strong FC much.
+    def measure_locally(self, scores: Array, coordinates: Array) -> tuple[float, Array]:
+        """Return the distance from the simulations with similar parameters, and each deviation.
+
+        Parameters
+        ----------
+        scores
+            Shape (n_features,); normal scores, which spread features where simulations are dense:
+            weak FC differs little between simulations, and strong FC much.
+        coordinates
+            Shape (n_parameters,); estimated positions.
+
+        Returns
+        -------
+        tuple
+            Mahalanobis distance, and the deviation of each feature in SD.
         """
-        terms = _cubic_terms(coordinates)
-        scatter = np.exp(np.clip(terms @ self.to_scatter, np.log(_LEAST_SCATTER), 2))
-        scores = self.summaries.normal_scores(features)
-        deviations: Array = (scores - terms @ self.to_features) / scatter
-        return deviations
+        support = self.summaries.support
+        n_nearest = min(_N_LOCAL, len(support) // 2)
+        nearest = _nearest(self.coordinates, coordinates, n_nearest + 1)
+        distance = np.sum((self.coordinates[nearest] - coordinates) ** 2, axis=1)
+        # Weights fall to 0 at the last of the neighbours.
+        weights = np.sqrt(1 - distance / np.maximum(distance[-1], 1e-12))[:, None]
+        away = self.coordinates[nearest] - coordinates
+        terms = weights * np.column_stack([np.ones(len(away)), away])
+        slopes = _regress(terms, weights * support[nearest], _LOCAL_PENALTY)
+        errors = weights * support[nearest] - terms @ slopes
+        scatter = np.sqrt((errors**2).sum(axis=0) / (weights**2).sum()) + _LEAST_SCATTER
+        deviations = (scores - slopes[0]) / scatter
+        covariance = errors.T @ errors / ((weights**2).sum() * np.outer(scatter, scatter))
+        shrunken = (1 - _LOCAL_SHRINKAGE) * covariance + _LOCAL_SHRINKAGE * np.eye(len(scatter))
+        squared = deviations @ np.linalg.solve(shrunken, deviations)
+        return float(np.sqrt(squared)), deviations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,10 +132,9 @@ class Domain:
 
     names: tuple[str, ...]
     fit: _Fit
-    coordinates: Array
     sections: Array
     reference: Array  # (n_simulations, n_statistics), of simulations left out of the fit
-    least_p: Array  # (n_simulations,), smallest p of each of them, sorted
+    least_p: Array  # (n_simulations,), smallest weighted p of each of them, sorted
 
     def locate(self, features: Array, sections: Array) -> Position:
         """Say where a subject lies.
@@ -121,13 +146,18 @@ class Domain:
         sections
             Shape (n_sections, n_section_features).
         """
-        coordinates = self.fit.coordinates(features[None])
-        nearest = _nearest(self.coordinates, coordinates[0], _N_NEIGHBOURS)
-        observed = np.array([
-            *_distances(self.fit, features[None], coordinates)[0],
-            classify_sections(sections, self.sections[nearest]),
-        ])  # fmt: skip
-        p = _p_values(observed[None], self.reference)[0].min()
+        coordinates = self.fit.estimate(features[None])[0]
+        nearest = _nearest(self.fit.coordinates, coordinates, _N_NEIGHBOURS)
+        scores = self.fit.summaries.normal_scores(features[None])[0]
+        distance, deviations = self.fit.measure_locally(scores, coordinates)
+        observed = np.array(
+            [
+                self.fit.global_distances(features[None])[0],
+                distance,
+                classify_sections(sections, self.sections[nearest]),
+            ]
+        )
+        p = _weighted_p(observed[None], self.reference)[0]
         corrected = (1 + np.searchsorted(self.least_p, p, side="right")) / (1 + len(self.least_p))
         typical = np.nanpercentile(self.reference, 95, axis=0)
         return Position(
@@ -135,12 +165,12 @@ class Domain:
             float(min(1.0, corrected)),
             dict(zip(STATISTICS, map(float, observed), strict=True)),
             dict(zip(STATISTICS, map(float, typical), strict=True)),
-            self._name_extremes(features, self.fit.residuals(features[None], coordinates)[0]),
+            self._name_extremes(features, deviations),
         )
 
-    def _name_extremes(self, features: Array, residuals: Array) -> dict[str, float]:
-        raw = (features - self.fit.mean) / self.fit.sd
-        furthest = np.where(np.abs(raw) > np.abs(residuals), raw, residuals)
+    def _name_extremes(self, features: Array, deviations: Array) -> dict[str, float]:
+        raw = (features - self.fit.median) / self.fit.sd
+        furthest = np.where(np.abs(raw) > np.abs(deviations), raw, deviations)
         order = np.argsort(-np.abs(furthest))[:_MOST_NAMED]
         return {self.names[k]: float(furthest[k]) for k in order if abs(furthest[k]) > _EXTREME}
 
@@ -166,28 +196,28 @@ def fit_domain(names: Sequence[str], positions: Array, features: Array, sections
         fit = _fit(positions[inside], features[inside])
         reference[left_out] = _measure(fit, features, sections, inside)[left_out]
     fit = _fit(positions, features)
-    least_p = np.sort(_p_values(reference, reference).min(axis=1))
-    coordinates = fit.coordinates(features)
-    return Domain(tuple(names), fit, coordinates, sections, reference, least_p)
+    least_p = np.sort(_weighted_p(reference, reference))
+    return Domain(tuple(names), fit, sections, reference, least_p)
 
 
 def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.bool_]) -> Array:
     """Return the statistics of the simulations that are not inside; NaN for the others."""
-    coordinates = fit.coordinates(features)
     values = np.full((len(features), len(STATISTICS)), np.nan)
-    values[:, :2] = _distances(fit, features, coordinates)
-    used = np.flatnonzero(inside)
-    for row in np.flatnonzero(~inside):
-        nearest = used[_nearest(coordinates[used], coordinates[row], _N_NEIGHBOURS)]
+    left_out, used = np.flatnonzero(~inside), np.flatnonzero(inside)
+    values[left_out, 0] = fit.global_distances(features[left_out])
+    coordinates = fit.estimate(features[left_out])
+    scores = fit.summaries.normal_scores(features[left_out])
+    for row, score, place in zip(left_out, scores, coordinates, strict=True):
+        nearest = used[_nearest(fit.coordinates, place, _N_NEIGHBOURS)]
+        values[row, 1] = fit.measure_locally(score, place)[0]
         values[row, 2] = classify_sections(sections[row], sections[nearest])
     return values
 
 
-def _distances(fit: _Fit, features: Array, coordinates: Array) -> Array:
-    """Return the Mahalanobis distances of features and of residuals, shape (n, 2)."""
-    residuals = fit.residuals(features, coordinates)
-    whitened = (fit.standardise(features) @ fit.whitening, residuals @ fit.residual_whitening)
-    return np.column_stack([np.linalg.norm(part, axis=1) for part in whitened])
+def _weighted_p(observed: Array, reference: Array) -> Array:
+    """Return the smallest p of the statistics of each row, each divided by its weight."""
+    smallest: Array = (_p_values(observed, reference) / _WEIGHTS).min(axis=1)
+    return smallest
 
 
 def _p_values(observed: Array, reference: Array) -> Array:
@@ -238,20 +268,12 @@ def _nearest(coordinates: Array, target: Array, n_nearest: int) -> NDArray[np.in
 
 
 def _fit(positions: Array, features: Array) -> _Fit:
-    """Fit the regressions and covariances to simulations."""
+    """Fit the estimates and the covariance of all features to simulations."""
     median, sd = np.median(features, axis=0), features.std(axis=0)
-    standardised = _standardise(features, median, sd)
     summaries, own = fit_summaries(positions, features)
     # Each simulation is estimated without itself, as a subject is.
-    estimates = np.clip(summaries.read_estimates(own), *_POSITIONS)
-    terms = _cubic_terms(estimates)
-    to_features = _regress(terms, summaries.support)
-    deviations = summaries.support - terms @ to_features
-    # The mean of the logarithm of |z| is -.635 for a standard normal z.
-    to_scatter = _regress(terms, np.log(np.abs(deviations) + 1e-3) + 0.635, penalty=10 * _RIDGE)
-    scatter = np.exp(np.clip(terms @ to_scatter, np.log(_LEAST_SCATTER), 2))
-    whitening = _whiten(standardised), _whiten(deviations / scatter)
-    return _Fit(median, sd, summaries, to_features, to_scatter, *whitening)
+    coordinates = np.clip(summaries.read_estimates(own), *_POSITIONS)
+    return _Fit(median, sd, summaries, coordinates, _whiten(_standardise(features, median, sd)))
 
 
 def _standardise(features: Array, mean: Array, sd: Array) -> Array:
@@ -273,17 +295,7 @@ def _whiten(data: Array) -> Array:
     return whitening
 
 
-def _cubic_terms(data: Array) -> Array:
-    """Return all products of up to three columns, centred on the middle of the prior."""
-    centred = 2 * data - 1
-    columns: list[Array] = [np.ones(len(data)), *centred.T]
-    for first, second in combinations_with_replacement(range(data.shape[1]), 2):
-        columns.append(centred[:, first] * centred[:, second])
-    columns += [column**3 for column in centred.T]
-    return np.column_stack(columns)
-
-
-def _regress(predictors: Array, target: Array, penalty: float = _RIDGE) -> Array:
+def _regress(predictors: Array, target: Array, penalty: float) -> Array:
     """Return the weights of a ridge regression whose first predictor is the constant."""
     penalties = np.full(predictors.shape[1], penalty)
     penalties[0] = 0.0

@@ -3,8 +3,7 @@
 All features are computed from signals of mean 0 and SD 1, so that none depends on the units of
 the signals. Those of FC, of FC against structural connectivity and of FC dynamics have no unit;
 powers are shares of the total; autocorrelations are at lags of whole samples; frequencies are in
-Hz. :data:`FEATURES` says what each one is. ``catch22`` (Lubba et al. 2019,
-doi:10.1007/s10618-019-00647-x) is added where the package ``pycatch22`` is installed.
+Hz. :data:`FEATURES` says what each one is. Those of :mod:`npi_bids.inverse.catch22` can be added.
 """
 
 from __future__ import annotations
@@ -17,14 +16,20 @@ import numpy as np
 from scipy.signal import hilbert
 from scipy.stats import skew
 
-from npi_bids.errors import SettingsError
+from npi_bids.inverse.catch22 import CATCH22, SHORTEST, compute_catch22
 from npi_bids.inverse.observation import Index, ObservedRun
 from npi_bids.matrices import correlation
 from npi_bids.records import Array, Mask
 
 _WINDOW = 60.0  # s of a window of FC dynamics (Hansen et al. 2015)
-_BANDS = ((0.0, 0.02), (0.02, 0.04), (0.04, 0.06), (0.06, 0.1), (0.1, 0.15), (0.15, 0.25))  # Hz
+_BANDS = tuple(pairwise(
+    (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25)
+))  # fmt: skip
+_GLOBAL_BANDS = tuple(pairwise((0.0, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25)))
 _QUANTILES = (5, 25, 50, 75, 95)
+# Shares of the eigenvectors of the Laplacian, from the smoothest, that are taken together.
+_SMOOTHNESS = (0.0, 0.011, 0.06, 0.15, 0.35, 0.65, 1.0)
+_LEAKS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of linear models, relative to the mean structural strength
 _N_EIGENVALUES, _N_MODES, _N_LAGS = 5, 6, 3
 _N_SECTIONS = 6  # of a recording, for the classifier two-sample test
 
@@ -43,6 +48,22 @@ FEATURES: Mapping[str, str] = {
     "strength_sc_r": "correlation over regions of mean FC with structural strength",
     **{f"sc_mode{k}": f"variance of the signals along eigenvector {k} of structural connectivity, "
        "relative to the mean over all" for k in range(1, _N_MODES + 1)},
+    **{f"linear_r{k}": "correlation of FC with that of noise that diffuses along structural "
+       f"connectivity and leaks at {leak:g} times its mean strength"
+       for k, leak in enumerate(_LEAKS, 1)},
+    "structural_r2": "share of the variance of FC over pairs of regions that structure explains: "
+                     "connectivity, paths, strengths and linear models",
+    "unstructured_sd": "SD of the remaining FC",
+    **{f"unstructured_eigenvalue{k}": f"eigenvalue {k} of the remaining FC, divided by the number "
+       "of regions" for k in (1, 2)},
+    "unstructured_half_r": "correlation of the remaining FC of the two halves of the samples",
+    "fc_half_r": "correlation of FC of the two halves of the samples",
+    **{f"smooth{k}_power": f"mean variance of the signals along group {k} of the eigenvectors of "
+       "the Laplacian of structural connectivity, from the smoothest"
+       for k in range(1, len(_SMOOTHNESS))},
+    **{f"smooth{k}_autocorrelation{lag}": f"autocorrelation of the signals along group {k} of "
+       f"these eigenvectors at a lag of {lag} samples"
+       for k in range(1, len(_SMOOTHNESS)) for lag in range(1, _N_LAGS + 1)},
     "fcd_mean": "mean of FC dynamics: correlation of FC between windows of 60 s",
     "fcd_sd": "SD of FC dynamics",
     "fcd_q05": "5 % quantile of FC dynamics",
@@ -61,6 +82,8 @@ FEATURES: Mapping[str, str] = {
     "lagged_asymmetry": "norm of the antisymmetric part of lagged correlation over its norm",
     "global_sd": "SD of the mean over regions",
     "global_autocorrelation": "autocorrelation of the mean over regions at a lag of 1 sample",
+    **{f"global_power_{low:g}_{high:g}": f"share of the power of the mean over regions from "
+       f"{low:g} to {high:g} Hz" for low, high in _GLOBAL_BANDS},
     "synchrony": "mean over time of the Kuramoto order parameter",
     "metastability": "SD over time of the Kuramoto order parameter",
     "envelope_cv": "coefficient of variation of the envelope, mean over regions",
@@ -90,6 +113,13 @@ class Structure:
         Shape (n_regions,); sum over both directions.
     modes
         Shape (n_regions, n_modes); leading eigenvectors of the symmetric part.
+    smooth
+        Groups of eigenvectors of the Laplacian of the symmetric part, from the smoothest; each of
+        shape (n_regions, n_group).
+    linear
+        Shape (n_leaks, n_pairs); correlations of linear models on this structure.
+    explained
+        Shape (n_pairs, n_predictors); orthonormal basis of what structure explains.
     """
 
     pairs: tuple[Index, Index]
@@ -99,6 +129,9 @@ class Structure:
     weak: Mask
     strength: Array
     modes: Array
+    smooth: tuple[Array, ...]
+    linear: Array
+    explained: Array
 
 
 def describe_structure(connectome: Array) -> Structure:
@@ -109,27 +142,60 @@ def describe_structure(connectome: Array) -> Structure:
     floor = weights[weights > 0].min()
     values, vectors = np.linalg.eigh(both)
     leading = np.argsort(-values)[: min(_N_MODES, len(values))]
+    logarithm, two_steps = np.log(weights + floor), np.log((both @ both)[pairs] + floor**2)
+    laplacian = np.diag(both.sum(axis=0)) - both
+    linear = _linear_correlations(laplacian)[:, pairs[0], pairs[1]]
+    strength = np.log(both.sum(axis=0) + floor)
+    first, second = strength[pairs[0]], strength[pairs[1]]
+    predictors = [*linear, logarithm, two_steps, first + second, first * second]
     return Structure(
         pairs,
-        np.log(weights + floor),
-        np.log((both @ both)[pairs] + floor**2),
+        logarithm,
+        two_steps,
         weights >= np.percentile(weights, 95),
         weights <= np.percentile(weights, 50),
         both.sum(axis=0),
         vectors[:, leading],
+        _group_smooth(laplacian),
+        linear,
+        _orthonormal_basis(predictors),
     )
+
+
+def _linear_correlations(laplacian: Array) -> Array:
+    """Return correlations of noise that diffuses and leaks, (n_leaks, n_regions, n_regions).
+
+    With a symmetric drift -(leak + L) the covariance is proportional to the inverse of leak + L.
+    """
+    unit = np.eye(len(laplacian))
+    scale = np.diag(laplacian).mean()
+    covariances = np.array([np.linalg.inv(leak * scale * unit + laplacian) for leak in _LEAKS])
+    sd = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    correlations: Array = covariances / (sd[:, :, None] * sd[:, None, :])
+    return correlations
+
+
+def _group_smooth(laplacian: Array) -> tuple[Array, ...]:
+    """Return groups of eigenvectors, from the smoothest; empty ones only below six regions."""
+    _, vectors = np.linalg.eigh(laplacian)
+    shares = np.round(np.array(_SMOOTHNESS) * len(laplacian)).astype(int)
+    edges = np.minimum(np.maximum(shares, np.arange(len(shares))), len(laplacian)).tolist()
+    return tuple(vectors[:, first:last] for first, last in pairwise(edges))
+
+
+def _orthonormal_basis(predictors: Sequence[Array]) -> Array:
+    """Return a basis of the constant and the predictors; empty if there are too few pairs."""
+    table = np.column_stack(predictors)
+    if len(table) < 2 * table.shape[1]:
+        return np.zeros((len(table), 0))
+    scaled = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-12)
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(len(table)), scaled]))
+    return np.asarray(basis, dtype=np.float64)
 
 
 def feature_names(*, catch22: bool) -> tuple[str, ...]:
     """Return the names of all features, in order."""
     return (*FEATURES, *(_catch22_names() if catch22 else ()))
-
-
-def has_catch22() -> bool:
-    """Tell whether ``pycatch22`` is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("pycatch22") is not None
 
 
 def compute_features(
@@ -158,10 +224,14 @@ def compute_features(
     if any(not np.isfinite(run.data).all() for run in runs):
         return np.full(len(feature_names(catch22=catch22)), np.nan)
     values: dict[str, float] = {}
-    fc = correlation(np.concatenate([run.data for run in runs]))
+    samples = np.concatenate([run.data for run in runs])
+    fc = correlation(samples)
     values |= _fc_features(fc, structure)
+    values |= _structural_features(fc, samples, structure)
     values |= _fc_dynamics_features(runs, structure, tr)
-    parts = [_time_features(run, fc.mean(axis=0), tr) for run in runs]
+    parts = [
+        _time_features(run, fc.mean(axis=0), tr) | _smooth_features(run, structure) for run in runs
+    ]
     weights = np.array([len(run.data) for run in runs], dtype=np.float64)
     for name in parts[0]:
         values[name] = float(np.average([part[name] for part in parts], weights=weights))
@@ -232,6 +302,47 @@ def _fc_features(fc: Array, structure: Structure) -> dict[str, float]:
     return features | {f"sc_mode{k + 1}": float(v) for k, v in enumerate(along_modes)}
 
 
+def _structural_features(fc: Array, samples: Array, structure: Structure) -> dict[str, float]:
+    """Return how FC follows structure, and what of FC structure does not explain."""
+    pairs, basis = fc[structure.pairs], structure.explained
+    features = {f"linear_r{k}": _r(pairs, row) for k, row in enumerate(structure.linear, 1)}
+    middle = len(samples) // 2
+    halves = [correlation(half)[structure.pairs] for half in (samples[:middle], samples[middle:])]
+    features["fc_half_r"] = _r(*halves)
+    if not basis.shape[1]:
+        return features
+    rest, first, second = (row - basis @ (basis.T @ row) for row in (pairs, *halves))
+    matrix = np.zeros_like(fc)
+    matrix[structure.pairs] = rest
+    eigenvalues = np.linalg.eigvalsh(matrix + matrix.T)[::-1] / len(fc)
+    return features | {
+        "structural_r2": float(1 - rest.var() / pairs.var()),
+        "unstructured_sd": float(rest.std()),
+        "unstructured_eigenvalue1": float(eigenvalues[0]),
+        "unstructured_eigenvalue2": float(eigenvalues[1]),
+        "unstructured_half_r": _r(first, second),
+    }
+
+
+def _smooth_features(run: ObservedRun, structure: Structure) -> dict[str, float]:
+    """Return variance and autocorrelations along groups of eigenvectors of the Laplacian.
+
+    In a linear model a mode of eigenvalue k decays at a rate of the leak plus G times k.
+    """
+    features = {}
+    lagged = [(lag, *_lagged_pairs(run.position, lag)) for lag in range(1, _N_LAGS + 1)]
+    for number, vectors in enumerate(structure.smooth, 1):
+        if not vectors.shape[1]:
+            continue
+        along = run.data @ vectors
+        power = float((along**2).mean())
+        features[f"smooth{number}_power"] = power
+        for lag, earlier, later in lagged:
+            covariance = float((along[earlier] * along[later]).mean())
+            features[f"smooth{number}_autocorrelation{lag}"] = covariance / power
+    return features
+
+
 def _fc_dynamics_features(
     runs: Sequence[ObservedRun], structure: Structure, tr: float
 ) -> dict[str, float]:
@@ -272,6 +383,7 @@ def _time_features(run: ObservedRun, strength: Array, tr: float) -> dict[str, fl
     return features | {
         "global_sd": float(shared.std()),
         "global_autocorrelation": _lagged_r(shared, run.position),
+        **_global_powers(series.mean(axis=1), tr),
         "synchrony": float(order.mean()),
         "metastability": float(order.std()),
         "envelope_cv": float((envelope.std(axis=0) / envelope.mean(axis=0)).mean()),
@@ -286,14 +398,27 @@ def _spectral_features(series: Array, tr: float) -> dict[str, float]:
     frequency: Array = np.asarray(np.fft.rfftfreq(len(series), tr))[1:, None]
     centroid = (frequency * power).sum(axis=0)
     bandwidth = np.sqrt(((frequency - centroid) ** 2 * power).sum(axis=0))
-    features = {
-        f"power_{low:g}_{high:g}": float(
-            power[(frequency[:, 0] >= low) & (frequency[:, 0] < high)].sum(axis=0).mean()
-        )
-        for low, high in _BANDS
-    }
+    shares = _band_shares(power.mean(axis=1), frequency[:, 0], _BANDS)
+    features = {f"power_{low:g}_{high:g}": share for (low, high), share in shares.items()}
     return features | {"centroid": float(centroid.mean()), "centroid_sd": float(centroid.std()),
                        "bandwidth": float(bandwidth.mean())}  # fmt: skip
+
+
+def _global_powers(shared: Array, tr: float) -> dict[str, float]:
+    power = np.abs(np.fft.rfft(shared)[1:]) ** 2
+    frequency: Array = np.asarray(np.fft.rfftfreq(len(shared), tr))[1:]
+    shares = _band_shares(power / power.sum(), frequency, _GLOBAL_BANDS)
+    return {f"global_power_{low:g}_{high:g}": share for (low, high), share in shares.items()}
+
+
+def _band_shares(
+    power: Array, frequency: Array, bands: Sequence[tuple[float, float]]
+) -> dict[tuple[float, float], float]:
+    """Return the power in each band; 0 in those above the highest frequency."""
+    return {
+        (low, high): float(power[(frequency >= low) & (frequency < high)].sum())
+        for low, high in bands
+    }
 
 
 def _lagged_features(run: ObservedRun, strength: Array) -> dict[str, float]:
@@ -344,29 +469,14 @@ def _r(one: Array, other: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _load_catch22() -> object:
-    try:
-        import pycatch22
-    except ImportError as error:
-        raise SettingsError(
-            "The features catch22 need pycatch22 (GPL-3), which is not installed; "
-            "pip install 'npi-bids[catch22]', or leave out --infer-catch22."
-        ) from error
-    return pycatch22
-
-
 def _catch22_names() -> tuple[str, ...]:
-    library: object = _load_catch22()
-    names = library.catch22_all([0.0, 1.0, 0.0, 2.0, 1.0] * 4)["names"]  # type: ignore[attr-defined]
-    return tuple(f"catch22_{name}{part}" for name in names for part in ("", "_sd"))
+    return tuple(f"catch22_{name}{part}" for name in CATCH22 for part in ("", "_sd"))
 
 
 def _catch22_features(runs: Sequence[ObservedRun]) -> list[float]:
     """Return the mean and the SD over regions of the 22 features of the longest run."""
-    library: object = _load_catch22()
-    longest = max(runs, key=lambda run: len(run.data))
-    rows = np.array([
-        library.catch22_all(column.tolist())["values"]  # type: ignore[attr-defined]
-        for column in _fill_gaps(longest).T
-    ])  # fmt: skip
+    longest = _fill_gaps(max(runs, key=lambda run: len(run.data)))
+    if len(longest) < SHORTEST:
+        return [float("nan")] * (2 * len(CATCH22))
+    rows = compute_catch22(longest)
     return np.column_stack([rows.mean(axis=0), rows.std(axis=0)]).ravel().tolist()

@@ -174,8 +174,8 @@ def simulate_recordings(
             eeg.append(signal)
             if report:
                 report(number + 1, float(values[number]), rate)
-    features = [compute_catch22(signal) for signal in eeg]
-    return Recordings(values, np.array(rates), np.array(eeg), np.array(features))
+    features = compute_catch22(np.array(eeg).T)
+    return Recordings(values, np.array(rates), np.array(eeg), features)
 
 
 def _simulate_recording(

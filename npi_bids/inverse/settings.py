@@ -44,7 +44,7 @@ class InferSettings:
     )
     catch22: bool = option(
         False,
-        "add the mean and the SD over regions of the catch22 features; requires pycatch22 (GPL-3)",
+        "add the mean and the SD over regions of the catch22 features (Lubba et al. 2019)",
         flag="infer-catch22",
     )
 

@@ -35,7 +35,7 @@ from npi_bids.matrices import correlation
 from npi_bids.records import Array
 
 _logger = logging.getLogger(__name__)
-_VERSION = 2  # of models, observation and features; part of the hash of the cache
+_VERSION = 3  # of models, observation and features; part of the hash of the cache
 _MOST_SIGNALS = 5000  # signals of a batch, which bound its memory
 _MOST_SIMULATIONS = 50  # of a batch
 _WORST_FAILURES = 0.5  # share of failed simulations above which nothing is inferred

@@ -276,15 +276,28 @@ def gw_subjects() -> tuple[BrainTarget, ...]:
     return tuple(compute_target([bold], _GW_TR) for bold in series)
 
 
-def read_subjects(runs: Sequence[Array], tr: float) -> tuple[BrainTarget, ...]:
-    """Return FC and FC dynamics of one subject per series, shape (n_samples, n_regions) each."""
-    for number, run in enumerate(runs, start=1):
-        if not np.isfinite(run).all() or (run.std(axis=0) == 0).any():
+def read_subjects(subjects: Sequence[Sequence[Array]], tr: float) -> tuple[BrainTarget, ...]:
+    """Return FC and FC dynamics of subjects.
+
+    Parameters
+    ----------
+    subjects
+        The runs of each subject, of shape (n_samples, n_regions).
+    tr
+        Sampling period (s).
+
+    Raises
+    ------
+    NoUsableDataError
+        A region has missing samples or does not vary, or all runs of a subject are too short.
+    """
+    for number, runs in enumerate(subjects, start=1):
+        if any(not np.isfinite(run).all() or (run.std(axis=0) == 0).any() for run in runs):
             raise NoUsableDataError(
-                f"Series {number} has missing samples or regions without signal; expected all "
+                f"Subject {number} has missing samples or regions without signal; expected all "
                 "regions of the connectome, without gaps."
             )
-    return tuple(compute_target([run], tr) for run in runs)
+    return tuple(compute_target(runs, tr) for runs in subjects)
 
 
 def _load_or_simulate(

@@ -1,5 +1,7 @@
 """The command npi-explore."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,84 @@ def test_the_fit_of_a_recording_is_printed_whatever_the_order_of_its_regions(tmp
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     assert printed[0].startswith("Mean FC/FC correlation: ")
+
+
+def make_output_dataset(root, tr=1.0):
+    """Write series of two runs of sub-01 and one of sub-02, and tables beside them."""
+    rng = np.random.default_rng(0)
+    mixing = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]])
+    root.mkdir()
+    description = {"GeneratedBy": [{"Name": "npi-bids"}], "Name": "x", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(description))
+    keep = np.ones(200, bool)
+    keep[10:15] = False
+    tables = []
+    for subject, run_label in (("01", "1"), ("01", "2"), ("02", "1")):
+        folder = root / f"sub-{subject}" / "func"
+        folder.mkdir(parents=True, exist_ok=True)
+        data = rng.standard_normal((200, 3)) @ mixing
+        stem = f"sub-{subject}_task-rest_run-{run_label}_seg-Toy_desc-simple"
+        for variant, labels in (("", "CAB"), ("Raw", "CAB"), ("Outliers", "xyz")):
+            series = RegionSeries(data, tuple(labels), tr, keep)
+            write_series(series, folder / f"{stem}{variant}_timeseries.tsv")
+        (folder / f"{stem}_timeseries.json").write_text(json.dumps({"RepetitionTime": tr}))
+        other = folder / f"{stem.replace('Toy', 'Other')}_timeseries.tsv"
+        write_series(RegionSeries(data, tuple("PQR"), tr, keep), other)
+        tables.append(folder / f"{stem}_timeseries.tsv")
+    write_matrix(ECResult(np.array([[0.0, 1.0, 0.2], [1.0, 0.0, 0.0], [0.2, 0.0, 0.0]]),
+                          tuple("ABC")), root.parent / "sc.tsv")  # fmt: skip
+    return tables
+
+
+def fit_subjects(tmp_path, capsys, *paths, options=()):
+    words = ["--subject", *map(str, paths), "--sc", str(tmp_path / "sc.tsv"), "--set", "sigma=1"]
+    status = run(tmp_path, *words, "--seconds", "40", "--discard", "2", *options)
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_participants_of_an_output_dataset_are_compared_with(tmp_path, capsys):
+    tables = make_output_dataset(tmp_path / "data")
+    single = fit_subjects(tmp_path, capsys, tmp_path / "data" / "sub-02")
+    assert single[0] == 0
+    assert single == fit_subjects(tmp_path, capsys, tables[2])
+    both = fit_subjects(tmp_path, capsys, tmp_path / "data")
+    assert (
+        both[:2]
+        == fit_subjects(
+            tmp_path, capsys, tmp_path / "data" / "sub-01", tmp_path / "data" / "sub-02"
+        )[:2]
+    )
+    # Two runs are one subject, not two.
+    joined = fit_subjects(tmp_path, capsys, tmp_path / "data" / "sub-01")
+    assert joined[1] != fit_subjects(tmp_path, capsys, *tables[:2])[1]
+
+
+def test_the_sampling_period_is_that_of_the_sidecars(tmp_path, capsys):
+    make_output_dataset(tmp_path / "data")
+    status, _, message = fit_subjects(tmp_path, capsys, tmp_path / "data", options=("--tr", "2"))
+    assert status != 0
+    assert "1, 2 s; expected one" in message
+
+
+def test_a_dataset_with_two_tables_of_a_run_is_refused(tmp_path, capsys):
+    tables = make_output_dataset(tmp_path / "data")
+    twin = tables[2].with_name(tables[2].name.replace("simple", "compcor"))
+    twin.write_text(tables[2].read_text())
+    status, _, message = fit_subjects(tmp_path, capsys, tmp_path / "data")
+    assert status != 0
+    assert "sub-02" in message
+    assert "Name one table of each subject" in message
+
+
+def test_a_dataset_without_the_regions_of_the_connectome_is_refused(tmp_path, capsys):
+    make_output_dataset(tmp_path / "data")
+    write_matrix(ECResult(np.ones((2, 2)) - np.eye(2), ("X", "Y")), tmp_path / "sc.tsv")
+    status, _, message = fit_subjects(tmp_path, capsys, tmp_path / "data")
+    assert status != 0
+    assert "2 regions of the connectome (X, Y" in message
+    (tmp_path / "empty").mkdir()
+    assert "no tables of regional series" in fit_subjects(tmp_path, capsys, tmp_path / "empty")[2]
 
 
 @pytest.mark.parametrize(

