@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +38,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import NPIError
 from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import antisymmetric, pearson
-from npi_bids.records import Quality
+from npi_bids.records import Array, Quality
 from npi_bids.simulate.observation import ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SystemSettings, simulate
 from npi_bids.surrogates.base import TrainSettings
@@ -46,7 +47,7 @@ from npi_bids.surrogates.training import threads
 ROWS = RESULTS / "expected.jsonl"
 _KINDS = ("rnn", "rnn", "rnn", "var", "ou", "ou", "neuromatch", "wbm", "wbm")
 # Weakest and strongest coupling of each type of system, relative to its default.
-_COUPLING = {
+COUPLING = {
     "rnn": (0.2, 2.5),
     "var": (0.15, 1.3),
     "ou": (0.15, 1.3),
@@ -63,7 +64,7 @@ def draw(number: int) -> tuple[str, SystemSettings, ObserveSettings, int, int]:
     n_regions = int(rng.choice([10, 15, 20, 20, 30, 50]))
     n_samples = int(min(np.exp(rng.uniform(np.log(120), np.log(6000))), _MOST / n_regions))
     n_runs = int(rng.integers(1, 5)) if n_samples > 600 else 1
-    low, high = _COUPLING[system_type]
+    low, high = COUPLING[system_type]
     tr = {"rnn": np.exp(rng.uniform(np.log(0.4), np.log(3))), "wbm": rng.choice([0.72, 1.0, 2.0])}
     system = SystemSettings(
         n_regions=n_regions,
@@ -71,12 +72,12 @@ def draw(number: int) -> tuple[str, SystemSettings, ObserveSettings, int, int]:
         tr=round(float(tr.get(system_type, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))), 2),
         seed=number,
     )
-    effects = _effects(rng, n_samples // n_runs) if rng.random() < 0.6 else {}
+    effects = draw_effects(rng, n_samples // n_runs) if rng.random() < 0.6 else {}
     observation = ObserveSettings(**effects)
     return system_type, system, observation, n_runs, n_samples // n_runs
 
 
-def _effects(rng: np.random.Generator, n_samples: int) -> dict[str, Any]:
+def draw_effects(rng: np.random.Generator, n_samples: int) -> dict[str, Any]:
     """Return randomly drawn observation effects, each with its own probability."""
     effects: dict[str, Any] = {}
     for name, chance, most in (
@@ -127,18 +128,23 @@ def one(number: int) -> dict[str, Any]:
     }
 
 
-def read_rows() -> list[dict[str, Any]]:
+def read_rows(path: Path = ROWS) -> list[dict[str, Any]]:
     """Return the results that were simulated so far."""
-    return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def simulate_all(n_draws: int, n_procs: int) -> None:
+def simulate_all(
+    n_draws: int,
+    n_procs: int,
+    simulate_one: Callable[[int], dict[str, Any]] = one,
+    path: Path = ROWS,
+) -> None:
     """Simulate the missing draws, and save each when it is complete."""
-    done = {row["number"] for row in read_rows()}
+    done = {row["number"] for row in read_rows(path)}
     todo = [number for number in range(n_draws) if number not in done]
-    ROWS.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(n_procs) as pool, ROWS.open("a") as file:
-        waiting = [pool.submit(one, number) for number in todo]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(n_procs) as pool, path.open("a") as file:
+        waiting = [pool.submit(simulate_one, number) for number in todo]
         try:
             for count, future in enumerate(as_completed(waiting), start=1):
                 file.write(json.dumps(future.result()) + "\n")
@@ -151,55 +157,89 @@ def simulate_all(n_draws: int, n_procs: int) -> None:
 
 def fit() -> None:
     """Check the prediction on types of systems that were left out, and write the table."""
-    rows = [row for row in read_rows() if "r" in row]
-    figures = np.array([extract_figures(_numbers(row["quality"])) for row in rows])
-    reached = {target: np.array([row[target] for row in rows], dtype=float) for target in TARGETS}
-    usable = np.isfinite(figures).all(axis=1)
-    usable &= np.all([np.isfinite(values) for values in reached.values()], axis=0)
-    rows = [row for row, is_usable in zip(rows, usable, strict=True) if is_usable]
-    table = AccuracyTable(figures[usable], {t: v[usable] for t, v in reached.items()}, {})
-    system_types = np.array([row["kind"] for row in rows])
-    checks: dict[str, Any] = {}
-    for target in TARGETS:
-        expected = _unseen(table, system_types, target)
-        truth = table.accuracy[target]
-        checks[target] = _check(table, system_types, target, expected)
-        lines = {}
-        for system_type in sorted(set(system_types)):
-            chosen = system_types == system_type
-            lines[system_type] = _line(expected[chosen], truth[chosen])
-        lines["all"] = _line(expected, truth)
-        coverage = checks[target]["held"]
-        lines = {
-            system_type: [*line, coverage[system_type]] for system_type, line in lines.items()
-        }
-        show(f"{target}: types left out", ("results", "r", "RMSE", "bias", "90 % coverage"), lines)
-        checks[target]["quantiles"] = error_quantiles(expected, truth, system_types).tolist()
-    unseen = _unseen(table, system_types, "r")
-    _show_verdicts(rows, unseen, table.accuracy["r"])
-    _show_grades(rows, unseen, table.accuracy["r"])
-    content = {
-        "about": "Simulated maps: quality figures, and correlation with the true connectivity.",
-        "made by": "python -m benchmarks.expected",
-        "version": __version__,
-        "results by kind": {
-            system_type: int((system_types == system_type).sum())
-            for system_type in sorted(set(system_types))
-        },
-        "correlation of expected and reached, kinds not seen": {
-            target: round(float(checks[target]["r"]), 3) for target in TARGETS
-        },
-        "types": list(map(str, system_types)),
-        "errors": {
-            target: np.round(checks[target]["quantiles"], 4).tolist() for target in TARGETS
-        },
-        "figures": np.round(table.figures, 4).tolist(),
-        **{target: np.round(values, 4).tolist() for target, values in table.accuracy.items()},
-    }
-    path = Path(__file__).parents[1] / "npi_bids" / "data" / "expected.json"
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    print(f"written to {path} ({path.stat().st_size / 1000:.0f} kB)")
+    table = TableOfRows(read_rows(), extract_figures)
+    checks = table.check()
+    unseen = _unseen(table.table, table.system_types, "r")
+    _show_verdicts(table.rows, unseen, table.table.accuracy["r"])
+    _show_grades(table.rows, unseen, table.table.accuracy["r"])
+    table.write("expected.json", checks, made_by="python -m benchmarks.expected")
     save("expected_checks", checks)
+
+
+class TableOfRows:
+    """The table of simulated results whose figures are all known.
+
+    Parameters
+    ----------
+    rows
+        Simulated results.
+    extract
+        Returns the figures that predict their accuracy from their quality.
+    """
+
+    def __init__(
+        self, rows: list[dict[str, Any]], extract: Callable[[dict[str, float]], Array]
+    ) -> None:
+        rows = [row for row in rows if "r" in row]
+        figures = np.array([extract(_numbers(row["quality"])) for row in rows])
+        reached = {
+            target: np.array([row[target] for row in rows], dtype=float) for target in TARGETS
+        }
+        usable = np.isfinite(figures).all(axis=1)
+        usable &= np.all([np.isfinite(values) for values in reached.values()], axis=0)
+        self.rows = [row for row, is_usable in zip(rows, usable, strict=True) if is_usable]
+        self.table = AccuracyTable(
+            figures[usable], {target: values[usable] for target, values in reached.items()}, {}
+        )
+        self.system_types = np.array([row["kind"] for row in self.rows])
+
+    def check(self) -> dict[str, Any]:
+        """Show and return how well the accuracy of types of systems left out is predicted."""
+        checks: dict[str, Any] = {}
+        columns = ("results", "r", "RMSE", "bias", "90 % coverage")
+        for target in TARGETS:
+            expected = _unseen(self.table, self.system_types, target)
+            truth = self.table.accuracy[target]
+            checks[target] = _check(self.table, self.system_types, target, expected)
+            held = checks[target]["held"]
+            lines = {}
+            for system_type in sorted(set(self.system_types)):
+                chosen = self.system_types == system_type
+                lines[system_type] = _line(expected[chosen], truth[chosen])
+            lines["all"] = _line(expected, truth)
+            lines = {name: [*line, held[name]] for name, line in lines.items()}
+            show(f"{target}: types left out", columns, lines)
+            checks[target]["quantiles"] = error_quantiles(
+                expected, truth, self.system_types
+            ).tolist()
+        return checks
+
+    def write(self, name: str, checks: dict[str, Any], *, made_by: str) -> None:
+        """Write the table into the package."""
+        content = {
+            "about": "Simulated maps: quality figures, and correlation with the true one.",
+            "made by": made_by,
+            "version": __version__,
+            "results by kind": {
+                system_type: int((self.system_types == system_type).sum())
+                for system_type in sorted(set(self.system_types))
+            },
+            "correlation of expected and reached, kinds not seen": {
+                target: round(float(checks[target]["r"]), 3) for target in TARGETS
+            },
+            "types": list(map(str, self.system_types)),
+            "errors": {
+                target: np.round(checks[target]["quantiles"], 4).tolist() for target in TARGETS
+            },
+            "figures": np.round(self.table.figures, 4).tolist(),
+            **{
+                target: np.round(values, 4).tolist()
+                for target, values in self.table.accuracy.items()
+            },
+        }
+        path = Path(__file__).parents[1] / "npi_bids" / "data" / name
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        print(f"written to {path} ({path.stat().st_size / 1000:.0f} kB)")
 
 
 def _numbers(quality: dict[str, Any]) -> dict[str, float]:
@@ -292,15 +332,24 @@ def _show_grades(rows: list[dict[str, Any]], expected: Any, truth: Any) -> None:
 
 def main() -> int:
     """Run the requested part."""
-    argv = sys.argv[1:]
+    return run(sys.argv[1:], __doc__ or "", simulate_all, fit)
+
+
+def run(
+    argv: list[str],
+    usage: str,
+    simulate_draws: Callable[[int, int], None],
+    fit_table: Callable[[], None],
+) -> int:
+    """Simulate or fit, as the arguments say."""
     if argv[:1] == ["fit"]:
-        fit()
+        fit_table()
         return 0
     if argv[:1] == ["simulate"]:
         n_procs = int(argv[argv.index("--n-procs") + 1]) if "--n-procs" in argv else 1
-        simulate_all(int(argv[1]) if len(argv) > 1 and argv[1].isdigit() else 900, n_procs)
+        simulate_draws(int(argv[1]) if len(argv) > 1 and argv[1].isdigit() else 900, n_procs)
         return 0
-    sys.stderr.write(f"{__doc__}\n")
+    sys.stderr.write(f"{usage}\n")
     return 2
 
 

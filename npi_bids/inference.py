@@ -515,7 +515,7 @@ def assess_model(
         quality = _add_agreement(quality, matrices)
         quality = _add_own_share(quality, matrices, windows, refit)
         quality = _add_extent(quality, runs, covered)
-        if family(settings.surrogate).calibrated and prior is None:
+        if family(settings.surrogate).calibrated:
             quality = _add_expected_accuracy(quality)
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
     if uncertainty is not None:
@@ -552,19 +552,20 @@ def assess_model(
 
 
 def _add_agreement(quality: Quality, matrices: Mapping[str, Array]) -> Quality:
-    """Add the agreement of the map with that without prior, and with that without delays."""
+    """Add the agreement of the map with others of the subject, and of those of both halves."""
 
-    def directed(name: str) -> float:
-        return pearson(*(antisymmetric(matrices[key]) for key in ("npi", name)))
+    def agree(name: str, other: str) -> tuple[float, float]:
+        pair = matrices[name], matrices[other]
+        return pearson(*pair), pearson(*map(antisymmetric, pair))
 
     if "npiunshrunk" in matrices:
-        quality = replace(
-            quality,
-            r_unshrunk=pearson(matrices["npi"], matrices["npiunshrunk"]),
-            r_unshrunk_antisymmetric=directed("npiunshrunk"),
-        )
+        r, r_antisymmetric = agree("npi", "npiunshrunk")
+        quality = replace(quality, r_unshrunk=r, r_unshrunk_antisymmetric=r_antisymmetric)
+    if {"npifirsthalf", "npisecondhalf"} <= set(matrices):
+        r, r_antisymmetric = agree("npifirsthalf", "npisecondhalf")
+        quality = replace(quality, r_halves=r, r_halves_antisymmetric=r_antisymmetric)
     if "npiundelayed" in matrices:
-        quality = replace(quality, r_undelayed_antisymmetric=directed("npiundelayed"))
+        quality = replace(quality, r_undelayed_antisymmetric=agree("npi", "npiundelayed")[1])
     return quality
 
 
@@ -818,13 +819,18 @@ def _add_own_share(
     """
     if refit.prior is None or "npiunshrunk" not in matrices:
         return quality
-    shares = own_share(matrices["npi"], matrices["npiunshrunk"], refit.make_group_map(windows))
+    own = matrices["npiunshrunk"]
+    shares = own_share(matrices["npi"], own, refit.make_group_map(windows))
+    others = refit.without_subject.make_group_map(windows)
     return replace(
         quality,
         own_share=shares.all,
         own_share_symmetric=shares.symmetric,
         own_share_antisymmetric=shares.antisymmetric,
-        r_others=pearson(matrices["npiunshrunk"], refit.without_subject.make_group_map(windows)),
+        r_others=pearson(own, others),
+        r_others_antisymmetric=pearson(antisymmetric(own), antisymmetric(others)),
+        r_group=pearson(matrices["npi"], others),
+        r_group_antisymmetric=pearson(antisymmetric(matrices["npi"]), antisymmetric(others)),
     )
 
 

@@ -328,9 +328,16 @@ class Quality:
     own_share, own_share_symmetric, own_share_antisymmetric
         Weight of the subject's own data in a map that is shrunk towards that of a group, and in
         its parts; NaN without such a prior, and where no map without prior can be compared with.
-    r_others
-        Correlation of the map without prior with the map of the group without the subject; NaN
-        without such a prior, and where there is no map without prior.
+    r_others, r_others_antisymmetric
+        Correlation of the map without prior with the map of the group without the subject, and of
+        their antisymmetric parts; NaN without such a prior, and where there is no map without
+        prior.
+    r_group, r_group_antisymmetric
+        Correlation of the map with that of the group without the subject, and of their
+        antisymmetric parts; NaN without such a prior.
+    r_halves, r_halves_antisymmetric
+        Correlation of the maps without prior of both halves, and of their antisymmetric parts; NaN
+        where there are none.
     r_split_oriented
         Agreement of the antisymmetric part of the oriented map; NaN where it was not requested.
     r_seed, r_seed_symmetric, r_seed_antisymmetric
@@ -409,6 +416,11 @@ class Quality:
     own_share_symmetric: float = float("nan")
     own_share_antisymmetric: float = float("nan")
     r_others: float = float("nan")
+    r_others_antisymmetric: float = float("nan")
+    r_group: float = float("nan")
+    r_group_antisymmetric: float = float("nan")
+    r_halves: float = float("nan")
+    r_halves_antisymmetric: float = float("nan")
     r_split_oriented: float = float("nan")
     r_seed: float
     r_seed_symmetric: float

@@ -27,6 +27,7 @@ _KERNEL, _PENALTY = 0.02 * 12, 0.5
 # Percentile at either end of the errors of the least predictable type of system, with which the
 # 90 % intervals hold in types that were left out.
 _TAIL = 0.035
+_LEAST = 1e-3  # reliability of maps whose halves do not agree
 _MIN_RESULTS = 15  # of a type of system in a range, for percentiles of its own
 _ERROR_EDGES = (0.4, 0.75)  # limits of the ranges of expected r with separate error quantiles
 # Multiple of the largest absolute value in the table, beyond which there is no prediction.
@@ -87,6 +88,55 @@ def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
     ])  # fmt: skip
 
 
+def extract_shrunk_figures(quality: Quality | Mapping[str, float]) -> Array:
+    """Return the same of a map that is shrunk towards that of a group.
+
+    How the map, the map without prior, its halves and the group without the subject agree comes
+    first; NaN if one of them is missing.
+    """
+    metrics = quality if isinstance(quality, Mapping) else _as_mapping(quality)
+    agreements = ("r_halves", "r_others", "r_group", "r_unshrunk")
+    ends = ("", "_antisymmetric")
+    return np.array([
+        *(_fisher(combined_accuracy(*(metrics[name + end] for name in agreements)))
+          for end in ends),
+        *(_fisher(metrics[name + end]) for name in agreements for end in ends),
+        _log(metrics["samples_per_parameter"]),
+        _log(metrics["effective_windows"]),
+        _fisher(metrics["fc_r"]),
+        metrics["antisymmetric_share"],
+        _log(metrics["direction_ratio"]),
+        _log(metrics["direction_p"] + 1e-4),
+        _fisher(metrics["fc_r_held_out"]),
+        metrics["r2_own_history"],
+        _known(metrics["removed_delay_sd"], otherwise=0.0),
+    ])  # fmt: skip
+
+
+def combined_accuracy(halves: float, others: float, group: float, unshrunk: float) -> float:
+    """Return the correlation with the truth of a map between a subject's own and its group's.
+
+    The reliability of the subject's own map follows from its halves (Spearman-Brown), its accuracy
+    is the root of it, and that of the group's map what remains of their agreement: their errors
+    are independent. The map is a weighted sum of both. Errors that both share, as those of a wrong
+    observation model, are not seen.
+
+    Parameters
+    ----------
+    halves
+        Correlation of the subject's own maps, without prior, of both halves of the data.
+    others
+        Correlation of the own map and that of the group without the subject.
+    group, unshrunk
+        Correlations of the map with that of the group, and with the own map.
+    """
+    own_accuracy = np.sqrt(max(2 * halves / (1 + halves), _LEAST) if halves > 0 else _LEAST)
+    group_accuracy = np.clip(others / own_accuracy, 0.0, 1.0)
+    agreement = np.clip(others, -_CLIP, _CLIP)
+    weights = np.linalg.solve([[1.0, agreement], [agreement, 1.0]], [unshrunk, group])
+    return float(np.clip(weights @ [own_accuracy, group_accuracy], -1.0, 1.0))
+
+
 def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
     """Predict the accuracy of results by kernel ridge regression on their figures.
 
@@ -105,7 +155,7 @@ def predict(table: AccuracyTable, figures: Array, target: str) -> Array:
     return expected
 
 
-@lru_cache(maxsize=len(TARGETS))
+@lru_cache(maxsize=2 * len(TARGETS))
 def _fit_kernel(table: AccuracyTable, target: str) -> tuple[float, Array]:
     """Return the mean and the weight of each simulated result, after Fisher's transform."""
     simulated, _ = _standardise(table, table.figures)
@@ -132,10 +182,10 @@ def expected_accuracy(quality: Quality, table: AccuracyTable | None = None) -> d
     quality
         Quality of the result.
     table
-        Simulated results; the table of the package if None.
+        Simulated results; if None, those of the package of maps with or without a group's prior.
     """
-    table = table or load_shipped_table()
-    figures = extract_figures(quality)[None]
+    table = table or load_shipped_table(shrunk=quality.shrunk)
+    figures = (extract_shrunk_figures if quality.shrunk else extract_figures)(quality)[None]
     if not np.isfinite(figures).all() or _is_far(table, figures):
         return {}
     by_target = {}
@@ -181,9 +231,10 @@ def error_quantiles(expected: Array, reached: Array, system_types: Sequence[str]
 
 
 @cache
-def load_shipped_table() -> AccuracyTable:
-    """Return the table that is distributed with the package."""
-    text = (files("npi_bids.data") / "expected.json").read_text(encoding="utf-8")
+def load_shipped_table(*, shrunk: bool = False) -> AccuracyTable:
+    """Return the table that is distributed with the package: of shrunken maps or of others."""
+    name = "expected_shrunk.json" if shrunk else "expected.json"
+    text = (files("npi_bids.data") / name).read_text(encoding="utf-8")
     content = json.loads(text)
     return AccuracyTable(
         np.array(content["figures"], dtype=float),

@@ -226,6 +226,36 @@ FIGURES = (
         "or no map without prior",
     ),
     QualityFigure(
+        "r_others_antisymmetric",
+        "r with the other subjects, antisymmetric",
+        "of the directional parts of these two maps",
+        displayed=False,
+    ),
+    QualityFigure(
+        "r_group",
+        "r of the map with the other subjects",
+        "of the map and that of the group without the subject. n/a: not shrunk",
+        displayed=False,
+    ),
+    QualityFigure(
+        "r_group_antisymmetric",
+        "r of the map with the other subjects, antisymmetric",
+        "of the directional parts of these two maps",
+        displayed=False,
+    ),
+    QualityFigure(
+        "r_halves",
+        "r of the halves without prior",
+        "of the maps without prior of both halves of the data. n/a: there are none",
+        displayed=False,
+    ),
+    QualityFigure(
+        "r_halves_antisymmetric",
+        "r of the halves without prior, antisymmetric",
+        "of the directional parts of these two maps",
+        displayed=False,
+    ),
+    QualityFigure(
         "samples_per_parameter",
         "samples per parameter",
         SAMPLES_PER_PARAMETER,

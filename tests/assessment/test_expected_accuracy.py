@@ -10,6 +10,7 @@ import pytest
 from npi_bids.assessment.expected_accuracy import (
     TARGETS,
     AccuracyTable,
+    combined_accuracy,
     error_quantiles,
     expected_accuracy,
     extract_figures,
@@ -24,6 +25,7 @@ from npi_bids.matrices import antisymmetric, pearson
 from npi_bids.simulate.observation import ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SystemSettings, simulate
 from npi_bids.surrogates.base import TrainSettings, preset
+from npi_bids.surrogates.pretraining import pretrain
 
 PUSH = PerturbSettings()
 
@@ -87,9 +89,60 @@ def test_a_free_run_that_diverged_still_has_an_expectation():
     assert np.isfinite(extract_figures(replace(quality, model_fc_r=float("nan")))).all()
 
 
-def test_shipped_table_foresees_its_own_results_and_says_where_it_comes_from():
-    table = load_shipped_table()
-    assert len(table.figures) >= 400
+@pytest.mark.parametrize(("weight", "noise"), [(0.2, 0.5), (0.6, 1.5), (1.0, 1.0), (0.0, 1.0)])
+def test_the_accuracy_of_a_weighted_sum_follows_from_how_its_parts_agree(weight, noise):
+    rng = np.random.default_rng(5)
+    truth, shared = rng.standard_normal((2, 200_000))
+    halves = truth + noise * np.sqrt(2) * rng.standard_normal((2, len(truth)))
+    own, group = halves.mean(axis=0), 2 * (truth + 0.7 * shared)
+    combined = weight * own + (1 - weight) * group
+    maps = {"own": own, "group": group, "combined": combined}
+    expected = combined_accuracy(
+        np.corrcoef(*halves)[0, 1],
+        *(np.corrcoef(maps[a], maps[b])[0, 1]
+          for a, b in (("own", "group"), ("combined", "group"), ("combined", "own"))),
+    )  # fmt: skip
+    assert expected == pytest.approx(np.corrcoef(combined, truth)[0, 1], abs=0.01)
+
+
+def test_nothing_is_expected_of_maps_that_agree_with_nothing():
+    assert combined_accuracy(-0.5, 0.0, 0.1, 0.9) < 0.1
+    assert abs(combined_accuracy(-1.0, -0.3, 0.1, 0.9)) < 0.1
+
+
+@pytest.fixture(scope="module")
+def with_prior():
+    """Return results of a group: of a member, and of a subject with another network."""
+    made = simulate("rnn", SystemSettings(n_regions=12, seed=77), 6, 250)
+    other = simulate("rnn", SystemSettings(n_regions=12, seed=78), 1, 250)
+    series = np.concatenate([other.series, made.series[1:]])
+    runs = as_runs(
+        observe(series, made.tr, ObserveSettings(), np.random.default_rng(0)), made.labels
+    )
+    train = TrainSettings(device="cpu", residual="none")
+    group = pretrain(lambda: ((str(n), [run]) for n, run in enumerate(runs)), train)
+    results = [
+        ec_of_runs([runs[n]], train=train, perturb=PUSH, prior=group.build_prior(str(n)))
+        for n in (1, 0)
+    ]
+    return list(zip(results, (made.truth, other.truth), strict=True))
+
+
+def test_accuracy_of_maps_with_a_prior_is_foreseen(with_prior):
+    for result, truth in with_prior:
+        quality, found = result.quality, result.measures["npi"].matrix
+        assert quality.shrunk
+        reached = pearson(found, truth)
+        assert quality.expected_r_lower <= reached <= quality.expected_r_upper
+    member, stranger = (result.quality for result, _ in with_prior)
+    assert member.expected_r > stranger.expected_r + 0.1
+    assert expected_accuracy(replace(member, r_halves=float("nan"))) == {}
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+def test_shipped_table_foresees_its_own_results_and_says_where_it_comes_from(shrunk):
+    table = load_shipped_table(shrunk=shrunk)
+    assert len(table.figures) >= (200 if shrunk else 400)
     for target in TARGETS:
         expected = predict(table, table.figures, target)
         assert np.corrcoef(expected, table.accuracy[target])[0, 1] > 0.85

@@ -61,7 +61,7 @@ def test_every_figure_is_there(result):
         "r_undelayed_antisymmetric",
         "stripe_share",
         *(f"own_share{part}" for part in ("", "_symmetric", "_antisymmetric")),
-        "r_others",
+        *(f"r_{name}{part}" for name in ("others", "group") for part in ("", "_antisymmetric")),
     }
     assert values["skill_own_history"] == pytest.approx(
         1 - (1 - values["r2"]) / (1 - values["r2_own_history"]), abs=0.05
