@@ -133,7 +133,7 @@ def _number_values(values: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the position of each value among those that occur, in their order."""
     highest = int(values.max(initial=0))
     if highest > _MOST_LISTED:
-        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+        return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
     is_there = np.zeros(highest + 1, dtype=np.int64)  # quicker than sorting
     is_there[values] = 1
     numbers: NDArray[np.int64] = (np.cumsum(is_there) - 1)[values]
