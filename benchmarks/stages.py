@@ -13,7 +13,8 @@ subject
     ``npi-bids`` on one subject in one process, by step; then on two processes; and again, with
     nothing to do.
 cohort
-    20 subjects with two runs each, for three atlases, small images.
+    20 subjects with two runs each, for three atlases, small images, and their groups; then again,
+    with nothing to do at either level.
 published
     The published training and perturbation, as in ``benchmarks.speed``; short ones are repeated.
     ``giga_connectome`` is timed on the cohort's first run where it is installed.
@@ -237,10 +238,11 @@ def subject(folder: Path, quick: bool) -> dict[str, float]:
 
 
 def cohort(folder: Path, quick: bool) -> dict[str, float]:
-    """Measure a cohort: 20 subjects, two runs each, three atlases, small images."""
+    """Measure a cohort and its groups: 20 subjects, two runs each, three atlases, small images."""
     n_subjects = 2 if quick else 20
     atlases = make_dataset(folder, n_subjects, 2, 130, 16)
-    words = [folder / "data", "out", "participant", "--min-time", "60", "--surrogate", "var"]
+    words = [folder / "data", "out", "participant", "group", "--min-time", "60"]
+    words += ["--surrogate", "var"]
     command = ["-m", "npi_bids", *words, "--atlas", *atlases, "-w", "work", "--n-procs", "2"]
     found = {
         "all": computing_time(command, folder),

@@ -404,7 +404,7 @@ def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
         table = pd.read_csv(
             BytesIO("\n".join(rows).encode()), sep="\t", header=None, dtype=np.float64,
             usecols=range(1, n_columns + 1), quoting=csv.QUOTE_NONE, keep_default_na=False,
-            na_values=list(MISSING), skip_blank_lines=False,
+            na_values=list(MISSING), skip_blank_lines=False, low_memory=False,
         )  # fmt: skip
     except ValueError:
         return None

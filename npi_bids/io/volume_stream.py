@@ -46,7 +46,7 @@ class VolumeStream:
         self.intercept = float(proxy.inter) if scaled else 0.0
 
     def __iter__(self) -> Iterator[NDArray[np.number]]:
-        """Yield each volume, flat in Fortran order, as stored; the memory is used again.
+        """Yield each volume, flat in Fortran order, as stored; the memory may be used again.
 
         Raises
         ------
@@ -59,18 +59,21 @@ class VolumeStream:
             raise unreadable(self._path, error) from error
 
     def _read_stream(self) -> Iterator[NDArray[np.number]]:
-        buffer = bytearray(math.prod(self.shape) * self._stored.itemsize)
-        values = np.frombuffer(buffer, dtype=self._stored)
+        n_bytes = math.prod(self.shape) * self._stored.itemsize
         with open_decompressed(self._path) as file:
             _skip(file, self._offset)
             for number in range(self.n_volumes):
-                n_read = _fill(file, memoryview(buffer))
-                if n_read < len(buffer):
+                # What is decompressed is copied once more where it goes into a buffer.
+                content = file.read(n_bytes)
+                while 0 < len(content) < n_bytes and (more := file.read(n_bytes - len(content))):
+                    content += more
+                if len(content) < n_bytes:
                     raise EOFError(f"it ends in volume {number} of {self.n_volumes}")
+                values = np.frombuffer(content, dtype=self._stored)
                 yield values if self._stored.isnative else values.astype(self.dtype)
             # The checksum of a compressed file is compared at its end. Damaged files can unpack to
             # somewhat more than they should; that others hold more volumes is no error.
-            _drain(file, max(len(buffer), 1 << 20))
+            _drain(file, max(n_bytes, 1 << 20))
 
     def _read_slices(self) -> Iterator[NDArray[np.number]]:
         for number in range(self.n_volumes):
@@ -110,14 +113,3 @@ def _skip(file: BinaryIO, n_bytes: int) -> None:
 def _drain(file: BinaryIO, n_bytes: int) -> None:
     while n_bytes > 0 and (block := file.read(min(n_bytes, 1 << 16))):
         n_bytes -= len(block)
-
-
-def _fill(file: Any, view: memoryview) -> int:
-    """Fill a buffer from a file; return how many bytes there were."""
-    n_read = 0
-    while n_read < len(view):
-        n_new = file.readinto(view[n_read:])
-        if not n_new:
-            break
-        n_read += n_new
-    return n_read

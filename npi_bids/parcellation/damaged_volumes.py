@@ -127,14 +127,12 @@ def far_samples(means: Array, counted: Mask) -> Mask:
     counted
         Shape (n_samples,); samples to examine. The others are ignored.
     """
-    from scipy.ndimage import median_filter
-
     far: Mask = np.zeros(len(means), dtype=bool)
     examined = means[counted]
     if len(examined) < _FEWEST:
         return far
     window = min(_WINDOW, len(examined) - 1 + len(examined) % 2)
-    level = median_filter(examined, size=(window, 1), mode="mirror")
+    level = _running_median(examined, window)
     distance = np.abs(examined - level)
     spread = SD_PER_MAD * np.median(distance, axis=0)
     limit = np.maximum(ROBUST_SD * spread, CHANGE * np.abs(level))
@@ -142,3 +140,19 @@ def far_samples(means: Array, counted: Mask) -> Mask:
     if varies.any():
         far[counted] = (distance > limit)[:, varies].mean(axis=1) > SHARE
     return far
+
+
+def _running_median(signals: Array, window: int) -> Array:
+    """Return the running median of each column, mirrored at its ends.
+
+    All columns are filtered as one long row: SciPy filters rows in a tenth of the time that it
+    takes for columns, and what its windows mix at the seams of two columns is cut off.
+    """
+    from scipy.ndimage import median_filter
+
+    reach = window // 2
+    padded = np.pad(signals, ((reach, reach), (0, 0)), mode="reflect")
+    row = np.ascontiguousarray(padded.T).ravel()
+    medians = median_filter(row, window, mode="mirror").reshape(padded.T.shape)
+    level: Array = medians[:, reach : padded.shape[0] - reach].T
+    return level

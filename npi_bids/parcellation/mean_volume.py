@@ -54,7 +54,9 @@ class MeanOfVolumes:
             return
         self._next += self._step
         self._number += 1
-        self._total += np.where(are_usable(volume), volume, 0)
+        usable = True if volume.dtype.kind != "f" else are_usable(volume)
+        with np.errstate(invalid="ignore", over="ignore"):  # of values that are not added
+            np.add(self._total, volume, out=self._total, where=usable)
 
     def finish(self) -> MeanVolume:
         """Return the mean, averaged over blocks of voxels of at least 3.5 mm."""

@@ -17,6 +17,7 @@ from npi_bids.records import Array, Mask
 # Singular values of the Gram matrix of the maps below this share of the largest count as 0, so
 # that maps which are sums of others share their signal.
 _RCOND = 1e-11
+_MOST_LISTED = 2_000_000  # values that a table may list
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +88,11 @@ class RegionSums:
         voxels = np.flatnonzero(used & inside)
         cells = np.zeros(voxels.size, dtype=np.int64)
         for flat in labels.values():
-            _, cells = np.unique(cells * (int(flat.max()) + 1) + flat[voxels], return_inverse=True)
-        order = np.argsort(cells, kind="stable")
+            label = _number_values(flat[voxels])
+            cells = _number_values(cells * (int(label.max(initial=0)) + 1) + label)
+        # Whole numbers of 16 bits are sorted in a tenth of the time.
+        few = cells.max(initial=0) <= np.iinfo(np.uint16).max
+        order = np.argsort(cells.astype(np.uint16) if few else cells, kind="stable")
         self.voxels: NDArray[np.int64] = voxels[order].astype(np.int64)
         self._starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
         first = self.voxels[self._starts]
@@ -123,6 +127,17 @@ class RegionSums:
             RegionSignals(atlas.n_voxels, size, total + level, atlas.gram(held))
             for atlas, total, size, level in zip(self._atlases, sums, sizes, levels, strict=True)
         ]
+
+
+def _number_values(values: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the position of each value among those that occur, in their order."""
+    highest = int(values.max(initial=0))
+    if highest > _MOST_LISTED:
+        return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
+    is_there = np.zeros(highest + 1, dtype=np.int64)  # quicker than sorting
+    is_there[values] = 1
+    numbers: NDArray[np.int64] = (np.cumsum(is_there) - 1)[values]
+    return numbers
 
 
 class _Labels:
@@ -169,7 +184,7 @@ def _flat_maps(atlas: Parcellation, grid: Grid) -> Any:
     rows: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)] * len(atlas.labels)
     weights: list[Array] = [np.zeros(0)] * len(atlas.labels)
     for position, box, values in weights_on_grid(atlas, grid):
-        there = np.nonzero(values)
+        there = np.nonzero(values.T)[::-1]  # in the order of the voxels of a volume
         places = sum(
             (axis + part.start) * stride
             for axis, part, stride in zip(there, box, strides, strict=True)

@@ -250,7 +250,8 @@ class _Judgement:
 
 def _subtract(values: NDArray[np.number], level: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out later
-        differences: Array = np.subtract(values, level, dtype=np.float64)
+        differences: Array = values.astype(np.float64)
+        differences -= level
     return differences
 
 

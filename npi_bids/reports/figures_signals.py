@@ -103,7 +103,7 @@ def draw_matrices(
     # Placed by hand: an automatic layout draws everything twice.
     canvas = Canvas(figsize=(5.6, 5.0))
     axes = canvas.add_axes((0.2, 0.2, 0.62, 0.7))
-    figures = []
+    figures: list[str] = []
     for matrix, style in matrices:
         if figures:
             replace_matrix(axes, matrix, style, networks)

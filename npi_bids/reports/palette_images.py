@@ -96,7 +96,7 @@ def _has_palette(image: AxesImage) -> bool:
 
 def _sample_image(image: AxesImage, dpi: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the index of the colour of each pixel at a resolution, and the palette."""
-    stored = np.ma.filled(image.get_array(), np.nan)
+    stored = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
     image.axes.apply_aspect()
     box, scale = image.get_window_extent(), dpi / image.axes.figure.dpi
     (rows, row_of), (columns, column_of) = (

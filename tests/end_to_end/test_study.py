@@ -463,7 +463,8 @@ def test_results_do_not_depend_on_the_processes(npi_bids, out, fitted):
     words = ("--model", "group", "--n-permutations", "49")
     assert npi_bids("x", out, "group", *words)[0] == 0
     one = {p.name: p.read_bytes() for p in out.glob("tpl-*/func/*.tsv")}
-    done = run_command("x", out, "group", *words, "--n-procs", "2", "-w", out.parent / "w2")
+    further = ("--overwrite", "--n-procs", "2", "-w", out.parent / "w2")
+    done = run_command("x", out, "group", *words, *further)
     assert done.returncode == 0, done.stderr
     assert {p.name: p.read_bytes() for p in out.glob("tpl-*/func/*.tsv")} == one
 

@@ -8,7 +8,7 @@ import pytest
 
 from npi_bids.errors import InputDataError
 from npi_bids.parcellation.cifti import load_grey_atlas
-from npi_bids.parcellation.damaged_volumes import far_samples
+from npi_bids.parcellation.damaged_volumes import _running_median, far_samples
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
 from npi_bids.parcellation.extraction import extract_run, summarise_run
 from npi_bids.parcellation.run_files import RunFiles
@@ -260,3 +260,13 @@ def test_kept_samples_of_greyordinates_that_are_all_damaged_are_no_signal(grey, 
     denoise = DenoiseSettings(denoise="none", dummy_scans="3")
     with pytest.raises(InputDataError, match="holds signal in no region"):
         extract_run(RunFiles(tmp_path / "b.dtseries.nii"), grey, denoise, CoverageSettings())
+
+
+def test_the_running_median_is_that_of_each_column_alone():
+    from scipy.ndimage import median_filter
+
+    rng = np.random.default_rng(0)
+    for n_samples, window in ((60, 21), (7, 7), (6, 5), (5, 5)):
+        signals = rng.standard_normal((n_samples, 4)) + 100 * np.arange(4)
+        expected = median_filter(signals, size=(window, 1), mode="mirror")
+        np.testing.assert_array_equal(_running_median(signals, window), expected)
