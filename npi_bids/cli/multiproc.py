@@ -185,7 +185,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if taskid in self._retried:
             self._lost.discard(taskid)
             reason = self._unreadable.get(taskid)
-            self._fail(taskid, OSError(_UNREADABLE.format(reason)) if reason else MemoryError(_LOST))
+            self._fail(
+                taskid, OSError(_UNREADABLE.format(reason)) if reason else MemoryError(_LOST)
+            )
             return self._get_result(taskid)
         if self._alone is None:
             self._alone = taskid
