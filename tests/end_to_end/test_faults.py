@@ -78,8 +78,8 @@ def test_a_file_system_that_is_full_ends_in_words_and_the_next_run_completes(
     assert done.returncode == 1, said
     assert "Traceback" not in said
     assert "No space left on device" in said
-    assert "ake room" in said
-    assert "see its crash file" not in said  # where the reason would be unknown
+    # Where out_dir is full, the reason itself cannot be written.
+    assert ("No space left on device; make room" if full == "work" else "or make room") in said
     assert not [s for s in find_statuses(tmp_path / "out") if s.status == DONE]
     finish(three, tmp_path, undisturbed)
 
