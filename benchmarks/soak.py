@@ -74,9 +74,9 @@ def soak(folder: Path, n_subjects: int, seed: int, longest: float) -> Counter[st
     """
     rng = np.random.default_rng(seed)
     counts: Counter[str] = Counter()
-    _simulate(folder, n_subjects)
+    simulate(folder, n_subjects)
     started = time.monotonic()
-    undisturbed = _start(folder, "whole", uuid4().hex)
+    undisturbed = start(folder, "whole", uuid4().hex)
     _, err = undisturbed.communicate()
     if undisturbed.returncode:
         raise RuntimeError(err)
@@ -90,7 +90,7 @@ def soak(folder: Path, n_subjects: int, seed: int, longest: float) -> Counter[st
         if ended:
             break
     counts["seconds, disturbed"] = round(time.monotonic() - started)
-    last = _start(folder, "killed", uuid4().hex)
+    last = start(folder, "killed", uuid4().hex)
     _, err = last.communicate()
     counts["last runs that failed"] = int(last.returncode != 0)
     done = [status for status in find_statuses(folder / "killed/out") if status.status == DONE]
@@ -115,16 +115,16 @@ def _can_lock(path: Path) -> bool:
     return True
 
 
-def _simulate(folder: Path, n_subjects: int) -> None:
+def simulate(folder: Path, n_subjects: int) -> None:
+    """Simulate short series of few regions."""
     words = ("var", folder / "sim", "--n-subjects", n_subjects, "--n-runs", 1, "--n-regions", 5,
              "--minutes", 5, "--series-only")  # fmt: skip
     command = [sys.executable, "-m", "npi_bids.cli.simulate", *map(str, words)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _start(
-    folder: Path, name: str, mark: str, *, full_disk: bool = False
-) -> subprocess.Popen[str]:
+def start(folder: Path, name: str, mark: str, *, full_disk: bool = False) -> subprocess.Popen[str]:
+    """Start the participant level in a folder of this name; a mark tells its processes."""
     words = (folder / "sim" / "dataset", folder / name / "out", "participant", "--surrogate",
              "var", "--n-procs", 2, "-w", folder / name / "work")  # fmt: skip
 
@@ -144,7 +144,7 @@ def _disturb_once(
 ) -> bool:
     """Start a run and disturb it until it ends; return whether that was by itself and in order."""
     mark, full_disk = uuid4().hex, rng.random() < _DISK_SHARE
-    process = _start(folder, "killed", mark, full_disk=full_disk)
+    process = start(folder, "killed", mark, full_disk=full_disk)
     counts["runs"] += 1
     counts["disks that were full"] += full_disk
     err = None

@@ -207,8 +207,8 @@ def test_processes_that_do_not_see_each_others_files_end_in_words(
     late_files, three, undisturbed, tmp_path
 ):
     done = subprocess.run(
-        words(three, tmp_path), capture_output=True, text=True, check=False, timeout=900,
-        env=on_a_machine(late_files, tmp_path),
+        [*words(three, tmp_path), "--participant-label", "01"], capture_output=True, text=True,
+        check=False, timeout=900, env=on_a_machine(late_files, tmp_path),
     )  # fmt: skip
     said = " ".join((done.stdout + done.stderr).split())
     assert "Traceback" not in said
