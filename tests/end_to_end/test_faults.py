@@ -213,6 +213,7 @@ def test_processes_that_do_not_see_each_others_files_end_in_words(
     said = " ".join((done.stdout + done.stderr).split())
     assert "Traceback" not in said
     assert "memory" not in said
-    if done.returncode:
+    assert done.returncode in (0, 1, 6), said
+    if done.returncode == 1:
         assert "run the same command again" in said
     finish(three, tmp_path, undisturbed)
