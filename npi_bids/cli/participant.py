@@ -717,8 +717,8 @@ def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStat
         return _make_status(task, request, FAILED, reason=reason)
     reason = (
         "no reason could be recorded, most likely because a worker process was killed for lack of "
-        "memory or the disk with out_dir is full; give more memory, fewer processes (--n-procs 1), "
-        "or make room"
+        "memory or the disk with out_dir is full; give more memory or fewer processes "
+        "(--n-procs 1), or make room"
     )
     return _make_status(task, request, FAILED, reason=reason)
 
