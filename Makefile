@@ -56,7 +56,7 @@ tables: venv
 	$(BIN)/python docs/tables.py
 
 bench: venv
-	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power stability soak array_tasks; do \
+	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power stability soak orphans array_tasks; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python -m benchmarks.site  # docs/data, from which the next lines write tables and pictures
 	$(BIN)/python docs/tables.py

@@ -3,8 +3,8 @@
 usage: python -m benchmarks.array_tasks [number of subjects: 2000] [number of tasks: 8]
 
 Tasks are those of ``npi-bids-slurm --scheduler loop``, all at once. Told are updates that were
-lost (a subject that is missing from a table that every task rewrites), the time per subject in the
-first and in the last tenth, and the number of files per subject.
+lost (a subject that is missing from a file that every task rewrites), the time per fit and per
+page in the first and in the last tenth, and the number of files and folders per subject.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.table import save, show
 from npi_bids.bids.derivatives import DONE, find_statuses
-
-_TABLES = ("participants.tsv", "logs/quality.tsv")
+from npi_bids.bids.outputs import GROUP_TABLE, MADE, QUALITY_TABLE
+from npi_bids.io.files import read_json
 
 
 def main() -> int:
@@ -48,21 +49,28 @@ def run(folder: Path, n_subjects: int, n_tasks: int) -> dict[str, float]:
           "--per-task", per_task, "--at-once", n_tasks)  # fmt: skip
     elapsed = time.time() - started
     out = folder / "out"
-    statuses = [status for status in find_statuses(out) if status.status == DONE]
-    ends = np.sort([(out / status.path).stat().st_mtime for status in statuses]) - started
-    tenth = max(1, len(ends) // 10)
-    figures = {
-        f"lost from {name}": float(n_subjects - _count_rows(out / name)) for name in _TABLES
-    }
+    fits = [out / status.path for status in find_statuses(out) if status.status == DONE]
+    pages = [name for name in read_json(out / MADE) if name.startswith("sub-")]
     return {
-        "lost results": float(n_subjects - len(statuses)),
-        **figures,
-        "lost from the group": float(n_subjects - _count_rows(out / "logs/group.tsv")),
+        "lost results": float(n_subjects - len(fits)),
+        "lost from the table of quality": float(n_subjects - _count_rows(out / QUALITY_TABLE)),
+        "lost from the record of pages": float(n_subjects - len(pages)),
+        "lost from the group": float(n_subjects - _count_rows(out / GROUP_TABLE)),
         "seconds": elapsed,
-        "seconds per subject, first tenth": float(ends[tenth] - ends[0]) / tenth,
-        "seconds per subject, last tenth": float(ends[-1] - ends[-1 - tenth]) / tenth,
+        **_describe_pace("fit", fits),
+        **_describe_pace("page", list(out.glob("sub-*.html"))),
         "files per subject": sum(1 for root in (out, folder / "work") for _ in root.rglob("*"))
         / n_subjects,
+    }
+
+
+def _describe_pace(what: str, paths: Sequence[Path]) -> dict[str, float]:
+    """Return the seconds between two files in the first and in the last tenth."""
+    times = np.sort([path.stat().st_mtime for path in paths])
+    tenth = max(1, len(times) // 10)
+    return {
+        f"seconds per {what}, first tenth": float(times[tenth] - times[0]) / tenth,
+        f"seconds per {what}, last tenth": float(times[-1] - times[-1 - tenth]) / tenth,
     }
 
 

@@ -301,6 +301,11 @@ def remaining_processes(mark: str) -> list[int]:
     return remaining
 
 
+def n_processes(mark: str) -> int:
+    """Return the number of processes of a command."""
+    return len(_processes(mark))
+
+
 def _command_line(pid: int) -> bytes:
     return _read(Path(f"/proc/{pid}/cmdline"))
 

@@ -10,6 +10,7 @@ ends the run with an error; the next one goes on.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -33,11 +34,13 @@ from benchmarks.attack_kills import (
 )
 from benchmarks.table import save
 from npi_bids.bids.derivatives import DONE, find_statuses
+from npi_bids.bids.outputs import CLAIM
 
 _VICTIMS = ("command", "worker", "fork server", "all")
 # Share of disturbances by a full disk, and the largest file in bytes that it leaves room for.
 _DISK_SHARE, _LARGEST_FILE = 0.2, 2000
-_PAUSES = (3.0, 30.0)  # seconds between disturbances, as the machine is fast or busy
+# Pauses between disturbances as shares of the duration of an undisturbed run.
+_PAUSES = (0.02, 0.3)
 
 
 def main() -> int:
@@ -51,7 +54,7 @@ def main() -> int:
         print(f"{what:<36} {number}")
     print(f"written to {save('soak', dict(counts))}")
     failures = ("subjects lost", "files that differ", "processes left", "unfinished files",
-                "last runs that failed", "tracebacks")  # fmt: skip
+                "locks held", "last runs that failed", "tracebacks")  # fmt: skip
     return 1 if any(counts[what] for what in failures) else 0
 
 
@@ -71,21 +74,23 @@ def soak(folder: Path, n_subjects: int, seed: int, longest: float) -> Counter[st
     """
     rng = np.random.default_rng(seed)
     counts: Counter[str] = Counter()
-    _simulate(folder, n_subjects)
+    simulate(folder, n_subjects)
     started = time.monotonic()
-    undisturbed = _start(folder, "whole", uuid4().hex)
+    undisturbed = start(folder, "whole", uuid4().hex)
     _, err = undisturbed.communicate()
     if undisturbed.returncode:
         raise RuntimeError(err)
-    counts["seconds, undisturbed"] = round(time.monotonic() - started)
+    duration = time.monotonic() - started
+    counts["seconds, undisturbed"] = round(duration)
+    pauses = _PAUSES[0] * duration, _PAUSES[1] * duration
     started = time.monotonic()
     while time.monotonic() - started < longest:
-        ended = _disturb_once(folder, rng, counts)
+        ended = _disturb_once(folder, rng, counts, pauses)
         print(f"{time.monotonic() - started:.0f} s: {dict(counts)}", flush=True)
         if ended:
             break
     counts["seconds, disturbed"] = round(time.monotonic() - started)
-    last = _start(folder, "killed", uuid4().hex)
+    last = start(folder, "killed", uuid4().hex)
     _, err = last.communicate()
     counts["last runs that failed"] = int(last.returncode != 0)
     done = [status for status in find_statuses(folder / "killed/out") if status.status == DONE]
@@ -93,19 +98,33 @@ def soak(folder: Path, n_subjects: int, seed: int, longest: float) -> Counter[st
     whole, killed = contents(folder / "whole"), contents(folder / "killed")
     counts["files"], counts["files that differ"] = len(whole), n_differences(whole, killed)
     counts["unfinished files"] = len(list((folder / "killed").rglob(".partial_*")))
+    counts["locks held"] = sum(
+        not _can_lock(folder / "killed" / name) for name in (Path("out", CLAIM), "work/units.lock")
+    )
     return counts
 
 
-def _simulate(folder: Path, n_subjects: int) -> None:
+def _can_lock(path: Path) -> bool:
+    """Tell whether nobody holds a file, with either of the two types of locks."""
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
+def simulate(folder: Path, n_subjects: int) -> None:
+    """Simulate short series of few regions."""
     words = ("var", folder / "sim", "--n-subjects", n_subjects, "--n-runs", 1, "--n-regions", 5,
              "--minutes", 5, "--series-only")  # fmt: skip
     command = [sys.executable, "-m", "npi_bids.cli.simulate", *map(str, words)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _start(
-    folder: Path, name: str, mark: str, *, full_disk: bool = False
-) -> subprocess.Popen[str]:
+def start(folder: Path, name: str, mark: str, *, full_disk: bool = False) -> subprocess.Popen[str]:
+    """Start the participant level in a folder of this name; a mark tells its processes."""
     words = (folder / "sim" / "dataset", folder / name / "out", "participant", "--surrogate",
              "var", "--n-procs", 2, "-w", folder / name / "work")  # fmt: skip
 
@@ -120,27 +139,28 @@ def _start(
     )  # fmt: skip
 
 
-def _disturb_once(folder: Path, rng: np.random.Generator, counts: Counter[str]) -> bool:
-    """Start a run and disturb it; return whether it ended by itself before that, in order."""
+def _disturb_once(
+    folder: Path, rng: np.random.Generator, counts: Counter[str], pauses: tuple[float, float]
+) -> bool:
+    """Start a run and disturb it until it ends; return whether that was by itself and in order."""
     mark, full_disk = uuid4().hex, rng.random() < _DISK_SHARE
-    process = _start(folder, "killed", mark, full_disk=full_disk)
-    name, victim = str(rng.choice(SIGNALS)), str(rng.choice(_VICTIMS))
-    try:
-        process.wait(timeout=rng.uniform(*_PAUSES))
-        completed = process.returncode == 0
-    except subprocess.TimeoutExpired:
-        completed = False
-        hit = send(getattr(signal, name), victim, process.pid, mark)
-        counts[f"{name} to {victim}" if hit else "came too early"] += 1
-        counts["disturbances"] += hit
-    if full_disk:
-        counts["disks that were full"] += 1
-    _, err = process.communicate(timeout=900)
+    process = start(folder, "killed", mark, full_disk=full_disk)
+    counts["runs"] += 1
+    counts["disks that were full"] += full_disk
+    err = None
+    while err is None:
+        try:
+            _, err = process.communicate(timeout=rng.uniform(*pauses))
+        except subprocess.TimeoutExpired:
+            name, victim = str(rng.choice(SIGNALS)), str(rng.choice(_VICTIMS))
+            if send(getattr(signal, name), victim, process.pid, mark):
+                counts["disturbances"] += 1
+                counts[f"{name} to {victim}"] += 1
     if "Traceback" in err:
         counts["tracebacks"] += 1
         print(err)
     counts["processes left"] += len(remaining_processes(mark))
-    return completed and not full_disk
+    return process.returncode == 0 and not full_disk
 
 
 if __name__ == "__main__":

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 _NODE = re.compile(r"^Node: (\S+)", re.MULTILINE)
 _WORKING_DIR = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
 _UNKNOWN_FAILURE = Failure(
-    "", 1, "the step failed without an error message; see its crash file", False
+    "",
+    1,
+    "the step failed, and its reason could not be recorded, as where the disk is full (make room "
+    "then); see its crash file",
+    False,
 )
 _LIBRARIES_GB, _PIECES_GB = 0.5, 0.4
 # Of a worker that fits, in which shared pages count once (python -m benchmarks.estimates).

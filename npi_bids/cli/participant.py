@@ -716,8 +716,9 @@ def _make_failure(task: Task, request: Request, crash: Crash | None) -> UnitStat
         reason = "not run: another model failed before (--stop-on-first-crash); run it again"
         return _make_status(task, request, FAILED, reason=reason)
     reason = (
-        "a worker process ended without a message, most likely killed for lack of memory; give "
-        "more memory, or fewer processes (--n-procs 1)"
+        "no reason could be recorded, most likely because a worker process was killed for lack of "
+        "memory or the disk with out_dir is full; give more memory or fewer processes "
+        "(--n-procs 1), or make room"
     )
     return _make_status(task, request, FAILED, reason=reason)
 

@@ -409,7 +409,10 @@ def _run_report_workflow(
     from npi_bids.workflows.report import init_report_wf
 
     # Pages are always written anew, so other processes must not share their folder.
-    with tempfile.TemporaryDirectory(dir=work_dir, prefix="reports_") as folder:
+    # Network file systems may keep or hide files of it for some time (.nfs...).
+    with tempfile.TemporaryDirectory(
+        dir=work_dir, prefix="reports_", ignore_cleanup_errors=True
+    ) as folder:
         workflow = init_report_wf(
             subjects=subjects,
             out_dir=request.out_dir,

@@ -14,7 +14,7 @@ from nipype.pipeline.plugins.multiproc import process_initializer
 
 from npi_bids.interfaces.base import set_up_worker_logging
 from npi_bids.io.failures import FAILURE, write_failure
-from npi_bids.io.lifeline import end_with_parent, start_tracker
+from npi_bids.io.lifeline import end_with_parent, start_fork_server, start_tracker
 
 
 def prepare_worker(cwd: str, log_file: str = "") -> None:
@@ -46,6 +46,7 @@ def prepare_pools(modules: Iterable[str] = ()) -> None:
     """
     multiprocessing.set_forkserver_preload(["__main__", __name__, *modules])
     start_tracker()
+    start_fork_server()
 
 
 def run_node(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import forkserver, get_context, resource_tracker
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -76,9 +76,24 @@ def start_tracker() -> None:
     It ignores SIGINT and SIGTERM by itself. If it ends before the processes that
     use it, Python starts a new one, which lacks their records and prints tracebacks.
     """
-    # A process inherits the blocked signals; signals that arrive here meanwhile are not lost.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
-    try:
+    with _blocking(ending_signals()):
         resource_tracker.ensure_running()
+
+
+def start_fork_server() -> None:
+    """Start the fork server such that a keyboard interrupt while it loads shows no traceback.
+
+    It ignores SIGINT itself, but only after it has loaded its modules.
+    """
+    with _blocking([signal.SIGINT]):
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _blocking(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Block signals, also in processes that are started; those that arrive here are not lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -170,7 +170,9 @@ def save_parcellation(parcellation: Parcellation, folder: Path) -> None:
         if not _is_saved(parcellation, folder):
             shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial_") as scratch:
+    with tempfile.TemporaryDirectory(
+        dir=folder.parent, prefix=".partial_", ignore_cleanup_errors=True
+    ) as scratch:
         complete = Path(scratch) / folder.name
         complete.mkdir()
         nib.save(parcellation.image, complete / (_GREY if parcellation.grey else _IMAGE))

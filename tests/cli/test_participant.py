@@ -177,7 +177,7 @@ def test_what_was_not_saved_is_not_waited_for(shared_model, tmp_path, monkeypatc
     monkeypatch.setattr(participant, "_find_crash", lambda *_: None)
     (found,) = participant.read_outcomes([task], request, tmp_path / "logs/x", set())
     assert found.status == FAILED
-    assert "a worker process ended without a message" in found.reason
+    assert "no reason could be recorded" in found.reason
 
 
 def test_the_status_of_a_model_finished_meanwhile_is_kept(shared_model, tmp_path):

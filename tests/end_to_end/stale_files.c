@@ -66,7 +66,9 @@ static int is_watched(int folder, const char *path, char *absolute) {
         base[length] = '\0';
     }
     snprintf(absolute, LONG_PATH, path[0] == '/' ? "%s%s" : "%s/%s", base, path);
-    size_t length = strlen(root);
+    size_t length = strlen(absolute);
+    if (length > 2 && strcmp(absolute + length - 2, "/.") == 0) absolute[length - 2] = '\0';
+    length = strlen(root);
     return strncmp(absolute, root, length) == 0 && absolute[length] == '/';
 }
 

@@ -78,8 +78,8 @@ def test_a_file_system_that_is_full_ends_in_words_and_the_next_run_completes(
     assert done.returncode == 1, said
     assert "Traceback" not in said
     assert "No space left on device" in said
-    assert "ake room" in said
-    assert "see its crash file" not in said  # where the reason would be unknown
+    # Where out_dir is full, the reason itself cannot be written.
+    assert ("No space left on device; make room" if full == "work" else "or make room") in said
     assert not [s for s in find_statuses(tmp_path / "out") if s.status == DONE]
     finish(three, tmp_path, undisturbed)
 
@@ -154,34 +154,33 @@ def late_files(tmp_path_factory):
     return library
 
 
-def on_a_machine(late_files, folder, client=""):
+def on_a_machine(late_files, folder, client="", seconds=3):
     """Return the environment of a client of a slow file system; without a name, of many."""
     marks = folder.with_name(f"{folder.name}_marks")
     marks.mkdir(exist_ok=True)
     return {
         **os.environ, "LD_PRELOAD": str(late_files), "STALE_ROOT": str(folder),
-        "STALE_MARKS": str(marks), "STALE_CLIENT": client, "STALE_SECONDS": "3",
+        "STALE_MARKS": str(marks), "STALE_CLIENT": client, "STALE_SECONDS": str(seconds),
         "STALE_DELAY": "1",
     }  # fmt: skip
 
 
 def test_the_stand_in_shows_the_files_of_others_late(late_files, tmp_path):
-    def run_python(program):
+    def run_python(program, seconds=1000):
         done = subprocess.run(
             [sys.executable, "-S", "-c", f"import os; {program}"], cwd=tmp_path, check=True,
-            capture_output=True, text=True, env=on_a_machine(late_files, tmp_path),
+            capture_output=True, text=True,
+            env=on_a_machine(late_files, tmp_path, seconds=seconds),
         )  # fmt: skip
         return done.stdout.strip()
 
     look = "print(os.listdir(), os.path.exists('a') and open('a').read())"
     assert run_python(f"open('a', 'w').write('1'); {look}") == "['a'] 1"
     assert run_python(look) == "[] False"
-    time.sleep(3.1)
-    assert run_python(look) == "['a'] 1"
+    assert run_python(look, seconds=0) == "['a'] 1"
     assert run_python(f"open('b', 'w').write('2'); os.replace('b', 'a'); {look}") == "['a'] 2"
     assert run_python(look) == "['a'] 1"  # what it was before it was replaced
-    time.sleep(3.1)
-    assert run_python(look) == "['a'] 2"
+    assert run_python(look, seconds=0) == "['a'] 2"
 
 
 def test_machines_that_see_each_others_files_late_do_no_harm(
@@ -208,12 +207,13 @@ def test_processes_that_do_not_see_each_others_files_end_in_words(
     late_files, three, undisturbed, tmp_path
 ):
     done = subprocess.run(
-        words(three, tmp_path), capture_output=True, text=True, check=False, timeout=900,
-        env=on_a_machine(late_files, tmp_path),
+        [*words(three, tmp_path), "--participant-label", "01"], capture_output=True, text=True,
+        check=False, timeout=900, env=on_a_machine(late_files, tmp_path),
     )  # fmt: skip
     said = " ".join((done.stdout + done.stderr).split())
     assert "Traceback" not in said
     assert "memory" not in said
-    if done.returncode:
+    assert done.returncode in (0, 1, 6), said
+    if done.returncode == 1:
         assert "run the same command again" in said
     finish(three, tmp_path, undisturbed)

@@ -98,6 +98,28 @@ def test_a_signal_to_all_processes_shows_no_traceback(four, tmp_path, number):
     assert "leaked" not in err
 
 
+def test_a_keyboard_interrupt_while_the_fork_server_loads_shows_no_traceback(tmp_path):
+    (tmp_path / "slow_to_load.py").write_text("import time\ntime.sleep(3)\n")
+    program = (
+        "import signal, time\n"
+        "from npi_bids.interfaces.workers import prepare_pools\n"
+        "prepare_pools(['slow_to_load'])\n"
+        "print('started', flush=True)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "time.sleep(4)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True, preexec_fn=hear_signals,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+    assert run.stdout.readline() == "started\n"
+    time.sleep(1)
+    os.killpg(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert err == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [*ENDED, signal.SIGKILL])
 def test_no_process_outlives_the_command_and_the_next_run_goes_on(

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,3 +155,16 @@ def test_what_is_in_the_queue_is_not_submitted_again(study):
     assert second.participants == ()
     assert f"afterany:{first}" in (folder / "submit.sh").read_text()
     subprocess.run(["scancel", "-u", str(os.getuid())], check=True)
+
+
+def test_every_step_as_a_job_gives_the_same(study):
+    words = (study / "sim/dataset", "participant", "--participant-label", "01", "02",
+             "--surrogate", "var", "--min-time", "60")  # fmt: skip
+    example = Path(__file__).parents[2] / "docs/examples/slurm.yml"
+    for name, how in (("steps", ("--nipype-plugin-file", example)), ("plain", ("--n-procs", 1))):
+        out = npi("npi_bids", words[0], study / name, *words[1:], *how,
+                  "-w", study / f"work_of_{name}", timeout=900)  # fmt: skip
+        assert "finished successfully" in out
+    logs = list((study / "work_of_steps").rglob("batch/slurm-*"))
+    assert len(logs) >= 2 * 5  # a job for each step of each participant
+    assert contents(study / "steps") == contents(study / "plain")
