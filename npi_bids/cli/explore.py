@@ -251,6 +251,7 @@ def _find_tables(path: Path, labels: tuple[str, ...]) -> list[list[Path]]:
     from npi_bids.bids.input_names import split_entities
     from npi_bids.bids.runs import TIMESERIES
     from npi_bids.io.tables import read_column_names
+    from npi_bids.wording import count_noun
 
     if not path.is_dir():
         return [[path]]
@@ -261,8 +262,8 @@ def _find_tables(path: Path, labels: tuple[str, ...]) -> list[list[Path]]:
         if len(runs) < len(matching):
             raise InputDataError(
                 f"{name} of <{path}> has {len(matching)} tables with the regions of the "
-                f"connectome for {len(runs)} run(s), such as <{matching[0].name}>: they differ in "
-                "their atlas or cleaning. Name one table of each subject."
+                f"connectome for {count_noun(len(runs), 'run')}, such as <{matching[0].name}>: "
+                "they differ in their atlas or cleaning. Name one table of each subject."
             )
         if matching:
             subjects.append(matching)

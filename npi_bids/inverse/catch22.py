@@ -330,15 +330,18 @@ def _line_errors(x: Array, y: Array) -> Array:
     """Return the norm of the residuals of a line through each row."""
     away, centred = x - x.mean(), y - y.mean(axis=1, keepdims=True)
     residuals = centred - np.outer(centred @ away / (away @ away), away)
-    return np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
+    errors: Array = np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
+    return errors
 
 
 def _root_mean_square(residuals: Array) -> Array:
-    return np.sqrt(np.mean(residuals**2, axis=(1, 2)))
+    size: Array = np.sqrt(np.mean(residuals**2, axis=(1, 2)))
+    return size
 
 
 def _root_mean_square_range(residuals: Array) -> Array:
-    return np.sqrt(np.mean(np.ptp(residuals, axis=2) ** 2, axis=1))
+    size: Array = np.sqrt(np.mean(np.ptp(residuals, axis=2) ** 2, axis=1))
+    return size
 
 
 def _each(feature: Callable[[Array], float]) -> Callable[[Array], Array]:

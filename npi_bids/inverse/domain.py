@@ -1,14 +1,15 @@
 """Whether a subject lies inside what a model can produce.
 
 A posterior of a subject that the model cannot produce is not to be read: a neural estimator gives
-one all the same (Schmitt et al. 2024, doi:10.1007/978-3-031-54605-1_35). Three statistics compare
+one all the same (Schmitt et al. 2024, doi:10.1007/978-3-031-54605-1_35). Four statistics compare
 the subject with simulated subjects, each against the same statistic of simulated subjects that
 were left out of the fit:
 
 - the Mahalanobis distance of its features from those of all simulations;
 - the same from what the simulations with the most similar parameters have, by a regression and a
-  covariance of these simulations alone, which sees features that do not go together, such as FC
-  that does not follow the structure as much as its strength requires;
+  covariance of these simulations alone, which sees features that do not go together;
+- the same of the features that tell how FC follows structural connectivity: in fewer dimensions
+  it sees FC that does not follow the structure as much as its strength requires;
 - the accuracy of a classifier two-sample test (Lopez-Paz and Oquab 2017): the area under the ROC
   curve, cross-validated, of a linear discriminant between sections of the recording and sections
   of the simulations with the most similar parameters.
@@ -23,18 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npi_bids.inverse.estimator import Summaries, fit_summaries
-from npi_bids.records import Array
+from npi_bids.inverse.features import STRUCTURAL_FEATURES
+from npi_bids.records import Array, Mask
 
 INSIDE, OUTSIDE = "inside", "outside"
-STATISTICS = ("mahalanobis", "local", "classifier")
+STATISTICS = ("mahalanobis", "local", "structural", "classifier")
 # Share of simulated subjects that are called outside, and how it is divided among the statistics:
-# mostly to the one that sees most.
+# mostly to those that see most.
 OUTSIDE_SHARE = 0.04
-_WEIGHTS = np.array([0.1, 0.8, 0.1])
+_WEIGHTS = np.array([0.05, 0.25, 0.65, 0.05])
 _N_FOLDS = 5
 _N_NEIGHBOURS = 30  # whose sections are compared with those of the recording
 _N_LOCAL = 200  # that the local distance is measured from, of at least twice as many
-_LOCAL_SHRINKAGE = 0.2  # of the local correlations of features towards 0
+_LOCAL_SHRINKAGE = 0.1  # of the local correlations of features towards 0
 _LOCAL_PENALTY = 0.3  # of the local regression
 _LEAST_SCATTER = 0.01  # SD of a normal score that its prediction is at least given
 _COMPRESSED_FROM = 4.0  # SD beyond which a deviation counts by its logarithm
@@ -53,7 +55,7 @@ class Position:
         ``inside`` or ``outside``.
     p
         Share of simulated subjects that are at least as far by the statistic by which the subject
-        is furthest, corrected for the choice of the statistic; the local distance counts most.
+        is furthest, corrected for the choice of the statistic; the local distances count most.
     statistics
         Value of each of ``STATISTICS``.
     typical
@@ -80,6 +82,7 @@ class _Fit:
     summaries: Summaries
     coordinates: Array
     whitening: Array
+    structural: Mask
 
     def estimate(self, features: Array) -> Array:
         """Return estimates of the positions of the parameters."""
@@ -92,8 +95,8 @@ class _Fit:
         distances: Array = np.linalg.norm(standardised @ self.whitening, axis=1)
         return distances
 
-    def measure_locally(self, scores: Array, coordinates: Array) -> tuple[float, Array]:
-        """Return the distance from the simulations with similar parameters, and each deviation.
+    def measure_locally(self, scores: Array, coordinates: Array) -> tuple[Array, Array]:
+        """Return distances from the simulations with similar parameters, and each deviation.
 
         Parameters
         ----------
@@ -106,7 +109,8 @@ class _Fit:
         Returns
         -------
         tuple
-            Mahalanobis distance, and the deviation of each feature in SD.
+            Mahalanobis distances of all and of structural features, and the deviation of each
+            feature in SD.
         """
         support = self.summaries.support
         n_nearest = min(_N_LOCAL, len(support) // 2)
@@ -121,9 +125,9 @@ class _Fit:
         scatter = np.sqrt((errors**2).sum(axis=0) / (weights**2).sum()) + _LEAST_SCATTER
         deviations = (scores - slopes[0]) / scatter
         covariance = errors.T @ errors / ((weights**2).sum() * np.outer(scatter, scatter))
-        shrunken = (1 - _LOCAL_SHRINKAGE) * covariance + _LOCAL_SHRINKAGE * np.eye(len(scatter))
-        squared = deviations @ np.linalg.solve(shrunken, deviations)
-        return float(np.sqrt(squared)), deviations
+        parts = (np.ones(len(scores), dtype=bool), self.structural)
+        distances = [_distance(deviations[part], covariance[part][:, part]) for part in parts]
+        return np.array(distances), deviations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,22 +153,22 @@ class Domain:
         coordinates = self.fit.estimate(features[None])[0]
         nearest = _nearest(self.fit.coordinates, coordinates, _N_NEIGHBOURS)
         scores = self.fit.summaries.normal_scores(features[None])[0]
-        distance, deviations = self.fit.measure_locally(scores, coordinates)
+        distances, deviations = self.fit.measure_locally(scores, coordinates)
         observed = np.array(
             [
                 self.fit.global_distances(features[None])[0],
-                distance,
+                *distances,
                 classify_sections(sections, self.sections[nearest]),
             ]
         )
         p = _weighted_p(observed[None], self.reference)[0]
         corrected = (1 + np.searchsorted(self.least_p, p, side="right")) / (1 + len(self.least_p))
-        typical = np.nanpercentile(self.reference, 95, axis=0)
+        typical = [_upper_quantile(column) for column in self.reference.T]
         return Position(
             OUTSIDE if corrected <= OUTSIDE_SHARE else INSIDE,
             float(min(1.0, corrected)),
             dict(zip(STATISTICS, map(float, observed), strict=True)),
-            dict(zip(STATISTICS, map(float, typical), strict=True)),
+            dict(zip(STATISTICS, typical, strict=True)),
             self._name_extremes(features, deviations),
         )
 
@@ -191,11 +195,12 @@ def fit_domain(names: Sequence[str], positions: Array, features: Array, sections
     """
     reference = np.empty((len(features), len(STATISTICS)))
     folds = np.arange(len(features)) % _N_FOLDS
+    structural = np.isin(names, STRUCTURAL_FEATURES)
     for fold in range(_N_FOLDS):
         inside, left_out = folds != fold, folds == fold
-        fit = _fit(positions[inside], features[inside])
+        fit = _fit(positions[inside], features[inside], structural)
         reference[left_out] = _measure(fit, features, sections, inside)[left_out]
-    fit = _fit(positions, features)
+    fit = _fit(positions, features, structural)
     least_p = np.sort(_weighted_p(reference, reference))
     return Domain(tuple(names), fit, sections, reference, least_p)
 
@@ -209,9 +214,23 @@ def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.boo
     scores = fit.summaries.normal_scores(features[left_out])
     for row, score, place in zip(left_out, scores, coordinates, strict=True):
         nearest = used[_nearest(fit.coordinates, place, _N_NEIGHBOURS)]
-        values[row, 1] = fit.measure_locally(score, place)[0]
-        values[row, 2] = classify_sections(sections[row], sections[nearest])
+        values[row, 1:3] = fit.measure_locally(score, place)[0]
+        values[row, 3] = classify_sections(sections[row], sections[nearest])
     return values
+
+
+def _distance(deviations: Array, covariance: Array) -> float:
+    """Return the Mahalanobis distance by a shrunken covariance; NaN of no features."""
+    if not len(deviations):
+        return float("nan")
+    shrunken = (1 - _LOCAL_SHRINKAGE) * covariance + _LOCAL_SHRINKAGE * np.eye(len(deviations))
+    return float(np.sqrt(deviations @ np.linalg.solve(shrunken, deviations)))
+
+
+def _upper_quantile(values: Array) -> float:
+    """Return the 95 % quantile of the values that are defined; NaN if none is."""
+    defined = values[np.isfinite(values)]
+    return float(np.percentile(defined, 95)) if len(defined) else float("nan")
 
 
 def _weighted_p(observed: Array, reference: Array) -> Array:
@@ -267,13 +286,14 @@ def _nearest(coordinates: Array, target: Array, n_nearest: int) -> NDArray[np.in
     return np.argsort(distance, kind="stable")[:n_nearest]
 
 
-def _fit(positions: Array, features: Array) -> _Fit:
+def _fit(positions: Array, features: Array, structural: Mask) -> _Fit:
     """Fit the estimates and the covariance of all features to simulations."""
     median, sd = np.median(features, axis=0), features.std(axis=0)
     summaries, own = fit_summaries(positions, features)
     # Each simulation is estimated without itself, as a subject is.
     coordinates = np.clip(summaries.read_estimates(own), *_POSITIONS)
-    return _Fit(median, sd, summaries, coordinates, _whiten(_standardise(features, median, sd)))
+    whitening = _whiten(_standardise(features, median, sd))
+    return _Fit(median, sd, summaries, coordinates, whitening, structural)
 
 
 def _standardise(features: Array, mean: Array, sd: Array) -> Array:

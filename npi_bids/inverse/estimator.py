@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ _BATCH_SIZES = (50, 100)
 # A member is dropped if its loss is this much above that of the best (nats).
 _WORST_LOSS = 1.0
 _ESTIMATE_SCALE = 4.0  # of estimates, whose range is 1, beside normal scores
+_N_COMPONENTS = 10  # of the normal scores; flows that are given all of them overfit
 # Kernel ridge regression: width of the kernel, candidate penalties, quantiles of each feature.
 _KERNEL, _N_KNOTS = 0.5, 401
 _PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -59,7 +60,7 @@ def check_sbi() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summaries:
-    """What the flows are given: estimates by kernel ridge regression, and the features.
+    """What the flows are given: estimates by kernel ridge regression, and components of features.
 
     The posterior mean of the parameters is a good summary statistic (semi-automatic approximate
     Bayesian computation, Fearnhead and Prangle 2012), and kernel ridge regression finds it from
@@ -74,16 +75,21 @@ class Summaries:
         Shape (n_simulations, n_features); normal scores of the simulations.
     weights
         Shape (n_simulations, n_parameters); weights of the regression on positions minus .5.
+    components
+        Shape (n_features, n_components); leading principal axes of the normal scores.
     """
 
     knots: Array
     support: Array
     weights: Array
+    components: Array
 
     def apply(self, features: Array) -> NDArray[np.float32]:
         """Return the summaries of features of shape (n, n_features)."""
         scores = self.normal_scores(features)
-        return _join_summaries(_kernel(scores, self.support) @ self.weights, scores)
+        return _join_summaries(
+            _kernel(scores, self.support) @ self.weights, scores @ self.components
+        )
 
     def estimate(self, features: Array) -> Array:
         """Return the estimated positions of features of shape (n, n_features)."""
@@ -130,7 +136,16 @@ def fit_summaries(positions: Array, features: Array) -> tuple[Summaries, NDArray
         least[better] = error[better]
         weights[:, better] = candidate[:, better]
         estimates[:, better] = (target - left_out)[:, better]
-    return Summaries(knots, scores, weights), _join_summaries(estimates, scores)
+    components = _principal_axes(scores)
+    summaries = Summaries(knots, scores, weights, components)
+    return summaries, _join_summaries(estimates, scores @ components)
+
+
+def _principal_axes(scores: Array) -> Array:
+    """Return the leading principal axes of normal scores, whose mean is 0."""
+    _, axes = np.linalg.eigh(scores.T @ scores)
+    leading: Array = axes[:, ::-1][:, :_N_COMPONENTS]
+    return leading
 
 
 def _kernel(one: Array, other: Array) -> Array:
@@ -150,9 +165,9 @@ def _normal_scores(features: Array, knots: Array) -> Array:
     return np.column_stack(columns)
 
 
-def _join_summaries(estimates: Array, scores: Array) -> NDArray[np.float32]:
+def _join_summaries(estimates: Array, components: Array) -> NDArray[np.float32]:
     joined: NDArray[np.float32] = np.column_stack(
-        [_ESTIMATE_SCALE * estimates, 0.5 * scores]
+        [_ESTIMATE_SCALE * estimates, 0.5 * components]
     ).astype(np.float32)
     return joined
 
@@ -221,6 +236,7 @@ class Ensemble:
             "knots": self.summaries.knots,
             "support": self.summaries.support,
             "weights": self.summaries.weights,
+            "components": self.summaries.components,
             "n_parameters": np.array([self.n_parameters]),
         }
 
@@ -236,7 +252,7 @@ class Ensemble:
         return cls(
             tuple(members[owner] for owner in ordered),
             tuple(map(float, tensors["losses"])),
-            Summaries(tensors["knots"], tensors["support"], tensors["weights"]),
+            Summaries(*(tensors[field.name] for field in fields(Summaries))),
             int(tensors["n_parameters"][0]),
         )
 

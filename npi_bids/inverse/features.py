@@ -90,6 +90,12 @@ FEATURES: Mapping[str, str] = {
     "kurtosis": "excess kurtosis of the signals, mean over regions",
     "kurtosis_sd": "SD over regions of the excess kurtosis",
 }  # fmt: skip
+_STRUCTURAL = (
+    *("fc_mean", "fc_sd", "fc_eigenvalue", "fc_dimension", "fc_half_r", "fc_sc", "strength_sc"),
+    *("sc_mode", "linear_r", "structural", "unstructured", "smooth"),
+)
+# Features of how FC and the decay of signals follow structural connectivity.
+STRUCTURAL_FEATURES = tuple(name for name in FEATURES if name.startswith(_STRUCTURAL))
 SECTION_FEATURES = (
     *("fc_mean", "fc_sd", "fc_sc_r", "autocorrelation1", "autocorrelation1_sd"),
     *("autocorrelation2", "global_sd", "kurtosis", "centroid", "bandwidth", "lagged_mean"),

@@ -78,6 +78,29 @@ def test_features_that_do_not_go_together_at_these_parameters_are_outside():
     assert share_outside(domain, features[clear], sections[clear]) > 0.9
 
 
+def test_structural_features_have_a_distance_of_their_own():
+    """One structural feature that is off among forty others of noise."""
+
+    def draw(n, seed):
+        rng = np.random.default_rng(seed)
+        positions = rng.random((n, 1))
+        structural = positions + 0.1 * rng.standard_normal((n, 2))
+        features = np.hstack([structural, rng.standard_normal((n, 40))])
+        return positions, features, rng.standard_normal((n, 6, 2))
+
+    names = ["fc_mean", "fc_sc_r", *(f"noise{k}" for k in range(40))]
+    domain = fit_domain(names, *draw(600, 0))
+    _, features, sections = draw(100, 1)
+    features[:, 1] += 0.6
+    places = [domain.locate(f, s) for f, s in zip(features, sections, strict=True)]
+    assert np.mean([place.label == OUTSIDE for place in places]) > 0.8
+    far = [
+        np.mean([place.statistics[name] > place.typical[name] for place in places])
+        for name in ("local", "structural")
+    ]
+    assert far[0] < 0.6 < far[1]
+
+
 def test_sections_of_another_kind_are_outside(domain):
     _, features, _ = simulate(100, 1)
     shifted = simulate(100, 1, shift=2.0)[2]
@@ -90,7 +113,7 @@ def test_a_typical_subject_is_inside_by_every_statistic(domain):
     inside = [place for place in labels if place.label == INSIDE]
     assert len(inside) > 40
     assert all(place.p > OUTSIDE_SHARE for place in inside)
-    assert set(inside[0].statistics) == {"mahalanobis", "local", "classifier"}
+    assert set(inside[0].statistics) == {"mahalanobis", "local", "structural", "classifier"}
 
 
 def test_the_classifier_cannot_tell_sections_that_are_alike():
