@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from npi_bids.reports.cortex import CortexView
@@ -10,20 +9,6 @@ from npi_bids.reports.figures_connectivity import MatrixView
 from npi_bids.reports.network_blocks import BlockTable
 
 ALPHA = 0.05  # q and p below which pages call a connection significant
-_ROUNDING_ERROR = 1e-12  # of a difference of equal numbers
-
-
-def number(value: float | None) -> str:
-    """Write a number with three digits, or n/a.
-
-    >>> number(0.12345), number(1234), number(None), number(2e-16)
-    ('0.123', '1234', 'n/a', '0')
-    """
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, int):
-        return str(value)
-    return "0" if abs(float(value)) < _ROUNDING_ERROR else f"{float(value):.3g}"
 
 
 @dataclass(frozen=True, slots=True)

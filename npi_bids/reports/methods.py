@@ -31,14 +31,14 @@ from npi_bids.io.tables import write_rows
 from npi_bids.parcellation.atlas_table import find_entry
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.citations import read_references, render_html, render_latex
-from npi_bids.reports.components import IndexPage, SortedTable, number
+from npi_bids.reports.components import IndexPage, SortedTable
 from npi_bids.reports.contrasts import name_contrast
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
 from npi_bids.reports.parameters import INSIDE, read_position
 from npi_bids.surrogates.families import WHOLE_BRAIN, families
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
-from npi_bids.wording import count_noun, spell_number
+from npi_bids.wording import count_noun, format_range, rounded, spell_number
 
 _SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the quality table.
@@ -162,7 +162,7 @@ def _describe_grade(row: QualityRow) -> str:
 
 
 def _format_cell(value: str | float | None) -> str:
-    return value if isinstance(value, str) else number(value)
+    return value if isinstance(value, str) else rounded(value)
 
 
 def _read_reasons(row: QualityRow) -> str:
@@ -377,4 +377,4 @@ def _format_range(values: Iterable[float]) -> str:
     if not finite:
         return "n/a"
     low, high = min(finite), max(finite)
-    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+    return rounded(low) if rounded(low) == rounded(high) else format_range(low, high)
