@@ -141,6 +141,6 @@ def describe_association(p: float | None) -> str:
     return (
         f"The kind of fit is associated with this contrast (family-wise p = {rounded(p)}): the "
         "maps that are compared differ in how they were fitted, and an effect cannot be told "
-        "from a difference of their scales. Run participant again with --fit-kind dataset, or add kind "
-        "to --model."
+        "from a difference of their scales. Run participant again with --fit-kind dataset, or "
+        "add kind to --model."
     )

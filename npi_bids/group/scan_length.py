@@ -74,14 +74,14 @@ def describe_length(correlation: float, *, paired: bool = False) -> str:
         return (
             f"What is tested goes along with the change of the number of windows between the "
             f"sessions (|r| = {rounded(correlation)}). The maps of both are shrunk by the same "
-            "share, but what the model of each chose (whitening, memory, VAR or process) can depend "
-            "on the length of the scan, and so can motion and drowsiness. Cut the scans of both "
-            "sessions to the same length."
+            "share, but what the model of each chose (whitening, memory, VAR or process) can "
+            "depend on the length of the scan, and so can motion and drowsiness. Cut the scans of "
+            "both sessions to the same length."
         )
     return (
         f"What is tested correlates with the number of windows of the subjects (|r| = "
         f"{rounded(correlation)}). Their maps are shrunk by the same share, but what the model of "
         "each subject chose (whitening, memory, VAR or process) can depend on the length of the "
-        "scan, and so can motion and drowsiness. Match the subjects, cut the scans to the same length, "
-        "or add minutes to --model."
+        "scan, and so can motion and drowsiness. Match the subjects, cut the scans to the same "
+        "length, or add minutes to --model."
     )

@@ -107,8 +107,7 @@ def view_cortex(
     """Return the cortex of a page, whose regions can be pointed at."""
     absent = [label for number, label in enumerate(regions.labels, start=1)
               if not (vertices == number).any()]  # fmt: skip
-    caption = "Regions on the inflated cortex (fsaverage5). Point at a region for its value; "
-    caption += "click it to see its connections."
+    caption = "Regions on the inflated cortex (fsaverage5)."
     if absent:
         count = count_noun(len(absent), "region")
         caption += f" {count} {'is' if len(absent) == 1 else 'are'} not on the cortex: "

@@ -21,8 +21,9 @@ from npi_bids.reports.figures_signals import svg_text
 from npi_bids.reports.palette_images import encode_palette
 
 _STEP = 2.0  # mm of a slice
-_SLICES = 7
-_SLICE_WIDTH = 1.43  # inches, in figures of slices
+_SLICES, _PER_ROW = 8, 4
+_SLICE_WIDTH = 1.4  # inches, in figures of slices
+_PANEL = (5.8, 3.9)  # inches
 # The field of view in mm: that of the MNI152 template.
 _LOW, _HIGH = np.array([-92.0, -128.0, -72.0]), np.array([92.0, 92.0, 110.0])
 
@@ -110,15 +111,16 @@ def draw_slices(atlas: Path, values: NDArray[np.int64], numbers: Array) -> str:
     limit = float(np.nanmax(np.abs(numbers), initial=0.0)) or 1.0
     norm = mpl.colors.Normalize(-limit, limit)
     colours = mpl.colormaps[SIGNED_COLOURS].with_extremes(bad="#9aa5b1")
-    canvas = Canvas(figsize=(11, 2.3))
+    canvas = Canvas(figsize=(6.6, _PANEL[1]))
     # One panel in inches: a panel for each slice takes twice the time.
-    panel = canvas.add_axes((0.0, 0.0, 0.94, 0.9), xlim=(0, 10.34), ylim=(0, 2.07))
+    panel = canvas.add_axes((0.0, 0.0, _PANEL[0] / 6.6, 1.0))
     panel.axis("off")
     for number, height in enumerate(places.tolist()):
         background = sample_slice(template, height)
         half = 0.5 * _SLICE_WIDTH * background.shape[0] / background.shape[1]
-        left = 1.485 * number
-        place = (left, left + _SLICE_WIDTH, 1.035 - half, 1.035 + half)
+        row, column = divmod(number, _PER_ROW)
+        left, middle = 1.03 * _SLICE_WIDTH * column, _PANEL[1] * (0.73 - 0.5 * row)
+        place = (left, left + _SLICE_WIDTH, middle - half, middle + half)
         panel.imshow(background, cmap="gray", interpolation="bilinear", extent=place,
                      aspect="auto")  # fmt: skip
         regions = index[np.rint(sample_slice(image, height, order=0)).astype(np.int64)]
@@ -127,9 +129,9 @@ def draw_slices(atlas: Path, values: NDArray[np.int64], numbers: Array) -> str:
         panel.imshow(pixels, interpolation="nearest", extent=place, aspect="auto")
         panel.text(left + _SLICE_WIDTH / 2, place[3] + 6 / 72, f"z = {height:.0f}", fontsize=8,
                    ha="center")  # fmt: skip
-    panel.set(xlim=(0, 10.34), ylim=(0, 2.07))
+    panel.set(xlim=(0, _PANEL[0]), ylim=(0, _PANEL[1]))
     canvas.colorbar(
-        mpl.cm.ScalarMappable(norm, colours), cax=canvas.add_axes((0.955, 0.1, 0.01, 0.75))
+        mpl.cm.ScalarMappable(norm, colours), cax=canvas.add_axes((0.9, 0.2, 0.02, 0.6))
     )
     return svg_text(canvas)
 
