@@ -14,7 +14,7 @@ from typing import Any
 _LARGEST_DENOMINATOR = 12
 
 _SIGNIFICANT = 2  # digits of a number below 0.1; larger ones have two decimals
-_LARGE, _SMALL = 100.0, 1e-3  # numbers without decimals, and numbers written with an exponent
+_LARGE, _SMALL = 100.0, 1e-4  # numbers without decimals, and numbers written with an exponent
 _ROUNDING_ERROR = 1e-12  # of a difference of equal numbers
 
 

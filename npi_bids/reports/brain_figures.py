@@ -11,7 +11,8 @@ from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_table
 from npi_bids.matrices import symmetric
-from npi_bids.parcellation.fsaverage import Numbers, find_vertices
+from npi_bids.parcellation.fsaverage import find_vertices
+from npi_bids.parcellation.meshes import Numbers, find_mesh, fslr_name
 from npi_bids.records import Array, ECResult
 from npi_bids.reports import cortex, figures_connectivity
 from npi_bids.reports.components import ALPHA, Figure
@@ -41,9 +42,9 @@ def atlas_images(regions: Regions) -> list[Path]:
 
 
 def place_on_cortex(regions: Regions) -> Numbers | None:
-    """Return the region of each vertex of fsaverage5; None where that cannot be known.
+    """Return the region of each vertex of a mesh; None where that cannot be known.
 
-    That is so where the atlas is neither in MNI space nor on fsaverage5.
+    That is so where the atlas is neither in MNI space nor on a surface whose mesh is at hand.
     """
     for path in atlas_images(regions):
         if path.name.endswith(".dlabel.nii"):
@@ -55,6 +56,12 @@ def place_on_cortex(regions: Regions) -> Numbers | None:
         if found is not None and found.any():
             return found
     return None
+
+
+def name_mesh(vertices: Numbers) -> str:
+    """Return the surface and the shape of the mesh that regions are placed on."""
+    mesh = find_mesh(len(vertices) // 2)
+    return mesh.name if mesh else "the cortex"
 
 
 def split_files(figures: Sequence[Figure]) -> tuple[tuple[Figure, ...], CortexFiles]:
@@ -76,7 +83,10 @@ def _is_mni(regions: Regions) -> bool:
 def why_not_drawn(regions: Regions) -> str:
     """Return why nothing is drawn on the brain, of regions without centres or a usable mesh."""
     if any(path.name.endswith(".dlabel.nii") for path in atlas_images(regions)):
-        return "only the mesh of fsaverage5 is available and the atlas lies on another surface"
+        return (
+            "the mesh of the surface of the atlas is not at hand: fsaverage5 is included, and "
+            f"fsLR 32k is drawn where TemplateFlow's archive holds tpl-fsLR_{fslr_name('left')}"
+        )
     return "the coordinates of the regions are not known"
 
 
@@ -107,7 +117,7 @@ def view_cortex(
     """Return the cortex of a page, whose regions can be pointed at."""
     absent = [label for number, label in enumerate(regions.labels, start=1)
               if not (vertices == number).any()]  # fmt: skip
-    caption = "Regions on the inflated cortex (fsaverage5)."
+    caption = f"Regions on {name_mesh(vertices)}."
     if absent:
         count = count_noun(len(absent), "region")
         caption += f" {count} {'is' if len(absent) == 1 else 'are'} not on the cortex: "
@@ -149,7 +159,7 @@ def draw_connections(
     if vertices is not None:
         figures += [
             Figure(f"{prefix}{_file_name(one)}", one.title.partition(":")[0],
-                   f"{_caption(one)}, on the inflated cortex (fsaverage5).",
+                   f"{_caption(one)}, on {name_mesh(vertices)}.",
                    cortex.draw_cortex(vertices, one),
                    f"Cortical surface with regions coloured by {one.name}", linked=True)
             for one in layers

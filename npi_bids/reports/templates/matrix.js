@@ -94,7 +94,7 @@
   // As rounded() and format_range() of wording.py: two decimals, or two digits below 0.1.
   function countDecimals(value) {
     const size = Math.abs(value);
-    if (size < 1e-3) return null;
+    if (size < 1e-4) return null;
     return size >= 100 ? 0 : Math.max(size >= 10 ? 1 : 2, 1 - Math.floor(Math.log10(size)));
   }
 
