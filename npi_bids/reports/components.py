@@ -105,7 +105,8 @@ class ModelSection:
 
     ``facts`` are the summary box, ``kind`` says in one sentence which kind of model was fitted,
     and ``advice`` what to do next. ``map_figures`` stand beside the matrix, ``place_figures`` are
-    those on the brain, and ``figures`` those of fit and data.
+    those on the brain, and ``figures`` those of fit and data; ``registration`` says what is shown
+    of the place of the regions in the images, and why no more.
     """
 
     title: str
@@ -131,6 +132,7 @@ class ModelSection:
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     files: tuple[str, ...] = ()
+    registration: str = ""
 
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:

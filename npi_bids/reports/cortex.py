@@ -88,12 +88,13 @@ def _sample_triangles(mesh: Mesh, side: str) -> tuple[Array, Numbers, NDArray[np
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionLayer:
-    """One value per region: name and title, and the end of the colour scale."""
+    """One value per region: name and title, and the end of the colour scale if it is fixed."""
 
     name: str
     title: str
     values: Array
     signed: bool = True
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +197,8 @@ def lay_out(regions: Numbers) -> tuple[Numbers, NDArray[np.uint8], list[tuple[st
 
 
 def _find_limit(layer: RegionLayer) -> float:
+    if layer.limit is not None:
+        return layer.limit
     finite = np.abs(layer.values[np.isfinite(layer.values)])
     return float(f"{float(finite.max(initial=0.0)) or 1.0:.3g}")
 

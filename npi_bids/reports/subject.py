@@ -59,6 +59,7 @@ from npi_bids.reports.subject_figures import (
     MAP_FIGURES,
     ModelResults,
     Runs,
+    check_registration,
     draw_figures,
 )
 from npi_bids.surrogates.families import describe_kind
@@ -414,6 +415,7 @@ def _model_section(
         warnings=_list_warnings(model, runs),
         figures=save_figures(out_dir, prefix, draw_figures(DATA_FIGURES, results)),
         files=tuple(p.relative_to(out_dir).as_posix() for p in paths if p.is_file()),
+        registration=check_registration(results).explain(),
     )
 
 

@@ -8,8 +8,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from npi_bids.assessment.grades import NOT_SUPPORTED
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.bids.derivatives import Model, sibling
@@ -19,10 +17,10 @@ from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.records import HIGH_FREQUENCY, ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
-from npi_bids.reports.brain_figures import draw_connections, find_volume, region_values
+from npi_bids.reports.brain_figures import draw_connections
 from npi_bids.reports.components import ALPHA, Figure
 from npi_bids.reports.figures_posterior import draw_posterior_figures
-from npi_bids.reports.figures_slices import draw_registration
+from npi_bids.reports.registration import RegistrationCheck
 from npi_bids.whole_brain.settings import CLOSE_FC, GOOD_FC
 from npi_bids.wording import count_noun, format_range, join_items, rounded
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 Runs = list[tuple[Path, RunSidecar]]
 
 _FULL = 0.95  # coverage that is not worth a bar
-_MOST_CHECKED = 4  # runs whose registration is on the page; others are files
 _MOST_BARS = 25  # regions whose coverage is drawn
 
 
@@ -258,35 +255,14 @@ def _draw_signals(results: ModelResults) -> list[Figure]:
     return figures
 
 
+def check_registration(results: ModelResults) -> RegistrationCheck:
+    """Return what is known of where the regions lie in the runs."""
+    space = results.model.entities.get("space", "individual")
+    return RegistrationCheck(results.regions, results.runs, space, results.run_tables("coverage"))
+
+
 def _draw_registration(results: ModelResults) -> list[Figure]:
-    """Return the outlines of the atlas on the mean of each run, if both are in MNI space."""
-    atlas = find_volume(results.regions)
-    if atlas is None:
-        return []
-    values = np.array(region_values(results.regions))
-    figures = []
-    for number_, (path, sidecar) in enumerate(results.runs, start=1):
-        mean = sibling(path, "timeseries", "mean")
-        if not mean.is_file():
-            continue
-        lost = set(sidecar.regions_not_covered)
-        covered = np.array([label not in lost for label in results.regions.labels])
-        run = f", run {number_}" if len(results.runs) > 1 else ""
-        figures.append(
-            Figure(
-                f"registration{number_}" if run else "registration",
-                f"Registration{run}",
-                "Outlines of the regions on the mean of the run, in turn with the MNI152 "
-                "template: do outlines follow the brain, and do ventricles and edges stay in "
-                f"place? {int(covered.sum())} of {len(covered)} regions are covered; outlines of "
-                "the others are orange. Left is left. Pointing at the figure stops the flicker.",
-                draw_registration(mean, atlas, values, covered),
-                "Slices of the mean of the run with the outlines of the regions",
-                wide=True,
-                linked=number_ > _MOST_CHECKED,
-            )
-        )
-    return figures
+    return check_registration(results).figures()
 
 
 def _draw_coverage(results: ModelResults) -> list[Figure]:
