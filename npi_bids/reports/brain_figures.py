@@ -70,10 +70,15 @@ def split_files(figures: Sequence[Figure]) -> tuple[tuple[Figure, ...], CortexFi
             tuple((figure.title, figure.file) for figure in figures if figure.linked))  # fmt: skip
 
 
+def find_label_image(regions: Regions) -> Path | None:
+    """Return the volume of labels of an atlas, in whatever space, if there is one."""
+    volumes = (path for path in atlas_images(regions) if ".dlabel." not in path.name)
+    return next(volumes, None)
+
+
 def find_volume(regions: Regions) -> Path | None:
-    """Return the image of an atlas in MNI space, if there is one."""
-    volumes = [path for path in atlas_images(regions) if ".dlabel." not in path.name]
-    return volumes[0] if volumes and _is_mni(regions) else None
+    """Return the volume of labels of an atlas in MNI space, if there is one."""
+    return find_label_image(regions) if _is_mni(regions) else None
 
 
 def _is_mni(regions: Regions) -> bool:
@@ -167,7 +172,7 @@ def draw_connections(
     elif regions.centres is not None:
         figures += [
             Figure(f"{prefix}{_file_name(one)}", one.title.partition(":")[0],
-                   f"{_caption(one)}, drawn at its centre.",
+                   f"{_caption(one)}, drawn at its centre.{_note_space(regions)}",
                    figures_connectivity.draw_on_brain(one.values, regions.centres),
                    f"Outline of the brain with one point per region, coloured by {one.name}",
                    wide=True)
@@ -178,6 +183,17 @@ def draw_connections(
 
 def _file_name(layer: RegionLayer) -> str:
     return layer.name.replace(" ", "").replace("-", "")
+
+
+def _note_space(regions: Regions) -> str:
+    """Say that coordinates and the outline of the brain are not of the same space, if so."""
+    space = regions.path.name.partition("_")[0].removeprefix("tpl-")
+    if _is_mni(regions) or find_label_image(regions) is None:
+        return ""
+    return (
+        f" Coordinates are those of the images ({space}), but the outline is that of MNI152: only "
+        "the arrangement can be read."
+    )
 
 
 def _caption(layer: RegionLayer) -> str:
@@ -203,6 +219,7 @@ def _draw_strongest(
         "Arrows point from source to target." if directed
         else "Direction is not supported, so lines show the mean of both directions."
     )  # fmt: skip
+    caption += _note_space(regions)
     centres = np.asarray(regions.centres, dtype=float)
     return Figure(
         f"{prefix}connectome",

@@ -376,5 +376,6 @@ def _format_range(values: Iterable[float]) -> str:
     finite = [float(value) for value in values if isfinite(value)]
     if not finite:
         return "n/a"
-    low, high = min(finite), max(finite)
+    are_counts = all(value.is_integer() for value in finite)
+    low, high = (int(end) if are_counts else end for end in (min(finite), max(finite)))
     return rounded(low) if rounded(low) == rounded(high) else format_range(low, high)

@@ -17,6 +17,7 @@ from npi_bids.records import Array, Mask
 from npi_bids.reports import cortex
 from npi_bids.reports.brain_figures import (
     atlas_images,
+    find_label_image,
     name_mesh,
     place_on_cortex,
     region_values,
@@ -25,7 +26,7 @@ from npi_bids.reports.brain_figures import (
 from npi_bids.reports.components import Figure
 from npi_bids.reports.cortex import RegionLayer
 from npi_bids.reports.figures_slices import draw_registration
-from npi_bids.wording import count_noun, format_range, join_items
+from npi_bids.wording import count_noun, join_items
 
 Runs = Sequence[tuple[Path, RunSidecar]]
 
@@ -70,11 +71,6 @@ class RegistrationCheck:
         """Whether the atlas consists of greyordinates."""
         return any(path.name.endswith(".dlabel.nii") for path in atlas_images(self.regions))
 
-    def find_labels(self) -> Path | None:
-        """Return the volume of labels of the atlas, in whatever space."""
-        volumes = [path for path in atlas_images(self.regions) if ".dlabel." not in path.name]
-        return volumes[0] if volumes else None
-
     def means(self) -> list[Path | None]:
         """Return the mean volume of each run, where there is one."""
         paths = [sibling(path, "timeseries", "mean") for path, _ in self.runs]
@@ -90,7 +86,7 @@ class RegistrationCheck:
         """Return outlines on the mean of each run, or coverage on the cortex."""
         if self.is_grey:
             return self._draw_coverage()
-        labels = self.find_labels()
+        labels = find_label_image(self.regions)
         if labels is None:
             return []
         numbered = enumerate(zip(self.runs, self.means(), strict=True), start=1)
@@ -106,7 +102,7 @@ class RegistrationCheck:
             )
         if self.is_grey:
             return self._explain_greyordinates()
-        if self.find_labels() is None:
+        if find_label_image(self.regions) is None:
             return (
                 "Not shown: the output dataset holds no image of labels of this atlas"
                 f"{' (its regions are probabilistic)' if self._is_probabilistic() else ''}, so "
@@ -147,9 +143,10 @@ class RegistrationCheck:
             return "The coverage of the regions is not known."
         pairs = zip(least.tolist(), self.regions.labels, strict=True)
         low = sorted((share, label) for share, label in pairs if share < _FULL)
+        ends = dict.fromkeys(f"{share:.0%}" for share in (least[known].min(), least[known].max()))
         text = (
             f"Coverage of {count_noun(int(known.sum()), 'region')}: "
-            f"{format_range(float(least[known].min()), float(least[known].max()))}"
+            f"{' to '.join(ends)} of their size"
         )
         if not low:
             return f"{text}."
