@@ -202,7 +202,7 @@ def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]
         "inputs": ", ".join(input_programs(out_dir)),
         "spaces": _join_unique(model.entities.get("space", "individual") for model in models),
         "trs": _join_unique(f"{model.fit.repetition_time:g}" for model in models),
-        "pooled": _describe_pooling(n_runs),
+        "pooled": _describe_pooling(n_runs, len(models)),
         "atlases": _join_unique(_describe_atlas(model, out_dir) for model in models),
         "external": all(not run.regressors and run.denoising != "none" for run in runs),
         "min_coverage": f"{runs[0].minimum_coverage:.0%}",
@@ -253,9 +253,9 @@ def _describe_surrogate(models: Sequence[Model]) -> str:
     if decided:
         were = "was" if len(decided) == 1 else "were"
         text += (
-            f". The kind of fit was decided for the dataset, as that which most subjects chose; "
-            f"{count_noun(len(decided), 'model')} whose own data chose another {were} fitted "
-            "again with it"
+            ". The kind of fit that was selected in most participants was used for all; "
+            f"{count_noun(len(decided), 'model')} for which another had been selected {were} "
+            "refitted"
         )
     return text
 
@@ -264,7 +264,7 @@ def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
     """Gather the fields on uncertainty and on the verdicts."""
     uncertain = models[0].fit.uncertainty
     errors = {
-        "posterior": " Standard errors are posterior standard deviations in closed form.",
+        "posterior": " Standard errors are closed-form posterior standard deviations.",
         "bootstrap": f" Standard errors were estimated from {uncertain.resamples} circular "
         "moving-block bootstrap samples of the windows.",
     }
@@ -277,9 +277,15 @@ def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
     }
 
 
-def _describe_pooling(n_runs: set[int]) -> str:
+def _describe_pooling(n_runs: set[int], n_models: int) -> str:
+    """State the number of runs of a model.
+
+    >>> _describe_pooling({1}, 1), _describe_pooling({2, 3}, 5)
+    (' (one run)', ' (two or three runs each, pooled)')
+    """
     numbers = " or ".join(map(spell_number, sorted(n_runs)))
-    return f", pooling {numbers} runs" if max(n_runs) > 1 else " from a single run"
+    runs = f"{numbers} {'runs' if max(n_runs) > 1 else 'run'}{' each' if n_models > 1 else ''}"
+    return f" ({runs}{', pooled' if max(n_runs) > 1 else ''})"
 
 
 def _describe_uncovered(counts: Sequence[int]) -> str:
