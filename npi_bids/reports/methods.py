@@ -318,7 +318,8 @@ def _describe_atlas(model: Model, out_dir: Path) -> str:
     parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
     cite = (find_entry(parts[0]) or {}).get("cite")
     cited = f" [@{cite}]" if cite else ""
-    return " ".join(parts) + cited + describe_template(out_dir, parts[0])
+    name = "a custom atlas" if parts == ["custom"] else " ".join(parts)
+    return name + cited + describe_template(out_dir, parts[0])
 
 
 def _describe_verdicts(verdicts: Sequence[str]) -> str:

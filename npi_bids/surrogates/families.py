@@ -412,7 +412,8 @@ def _describe_hybrid(trainings: Trainings) -> str:
         f"{_describe_linear(trainings)}. Networks with two hidden layers were trained on the "
         f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and "
         "retained only if they lowered the held-out error by more than "
-        f"{100 * NETWORKS_GAIN:.2g} % and improved cross-validated prediction beyond a linear correction"
+        f"{100 * NETWORKS_GAIN:.2g} % and improved cross-validated prediction beyond a linear "
+        "correction"
         f"{_describe_added_networks(trainings)}{_describe_corrections(trainings)}"
     )
 
