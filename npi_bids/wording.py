@@ -93,6 +93,16 @@ def format_estimate(value: float | None, low: float | None, high: float | None) 
     return f"{_fix(value, decimals)} ({_fix(low, decimals)} to {_fix(high, decimals)})"
 
 
+def format_spread(mean: float | None, sd: float | None) -> str:
+    """Write a mean and its standard deviation with the same decimals.
+
+    >>> format_spread(0.9213, 0.01)
+    '0.92 ± 0.01'
+    """
+    decimals = _count_common_decimals(mean, sd)
+    return f"{_fix(mean, decimals)} ± {_fix(sd, decimals)}"
+
+
 def format_range(low: float | None, high: float | None) -> str:
     """Write a range, both ends with the same decimals.
 

@@ -70,7 +70,7 @@ from npi_bids.reports.network_blocks import tabulate_networks
 from npi_bids.reports.page import group_page
 from npi_bids.reports.parameters import tabulate_group_parameters
 from npi_bids.reports.subject import save_figures
-from npi_bids.wording import join_items, rounded
+from npi_bids.wording import format_spread, join_items, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,7 +270,7 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     halves = group.split_half_of_subjects or SplitHalf()
     if isfinite(halves.mean):  # not below four subjects
         rows.append(
-            Row("split-half r over subjects", f"{rounded(halves.mean)} ± {rounded(halves.sd)}",
+            Row("split-half r over subjects", format_spread(halves.mean, halves.sd),
                 "mean maps of random halves of the subjects")
         )  # fmt: skip
     if motion := group.motion_effect:

@@ -259,6 +259,49 @@ def test_no_number_is_broken_over_lines(page, site, name, width):
     assert broken == []
 
 
+@pytest.fixture
+def paper(page):
+    """Yield a page of A4 paper, 19 cm of which are printed on."""
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False},
+    )
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    yield page
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("name", ["sub-01.html", "group.html", "index.html"])
+def test_paper_shows_all_that_can_be_read_and_nothing_to_click(paper, site, name):
+    paper.open(site / name)
+    paper.run("dispatchEvent(new Event('beforeprint'))")
+    assert paper.run("return document.documentElement.scrollWidth") <= 718
+    shown = (
+        "[...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility()).length"
+    )
+    for hidden in ("nav", "button:not(th button)", "input", ".rating", "details:not([open])"):
+        assert paper.run(f"return {shown}", hidden) == 0, hidden
+    assert paper.run(f"return {shown}", "details.printed") == (2 if name == "sub-01.html" else 0)
+    for rows in paper.all(".abridged tbody"):
+        assert (
+            len([row for row in rows.find_elements("tag name", "tr") if row.is_displayed()]) < 26
+        )
+    paper.run("dispatchEvent(new Event('afterprint'))")
+    assert paper.all("details.printed[open]") == []
+
+
+def test_paper_has_all_rows_of_the_list_of_subjects(paper, tmp_path):
+    rows = tuple((f"sub-{n:04d}", "pass", "") for n in range(150))
+    table = SortedTable("subjects", "All", ("participant", "result", "reason"), rows)
+    (tmp_path / "index.html").write_text(index_page(IndexPage("0", (), table)), encoding="utf-8")
+    paper.open(tmp_path / "index.html")
+    paper.run("dispatchEvent(new Event('beforeprint'))")
+    assert len(paper.all("#subjects tbody tr")) == 150
+    paper.run("dispatchEvent(new Event('afterprint'))")
+    assert len(paper.all("#subjects tbody tr")) == 100
+
+
 def test_a_thousand_rows_are_laid_out_in_parts(page, site, tmp_path):
     rows = tuple((f"sub-{n:04d}", "pass", f"{n / 7:.3f}") for n in range(1000))
     table = SortedTable("subjects", "All", ("participant", "result", "mean FD (mm)"), rows)

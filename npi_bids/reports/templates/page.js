@@ -116,7 +116,7 @@
     const limits = tables.map((table) => table.most);
     addEventListener("beforeprint", () => {
       tables.forEach((table, i) => { limits[i] = table.most; table.most = Infinity; table.lay(); });
-      opened = [...document.querySelectorAll("details.printed:not([open])")];
+      opened = [...document.querySelectorAll("details.printed:not([open]), details.long:not([open])")];
       opened.forEach((details) => { details.open = true; });
     });
     addEventListener("afterprint", () => {
