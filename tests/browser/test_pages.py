@@ -352,7 +352,7 @@ def test_the_cortex_tells_regions_and_shows_their_connections(page, cortex_page)
                 (Math.floor(at / width) + .5) * ratio - box.height / 2];
       });
     """)
-    for place, words in zip(places, ("B: 22.0", "C: 38"), strict=True):
+    for place, words in zip(places, ("B: 22.0", "C: 38.0"), strict=True):
         ActionChains(page.driver).move_to_element_with_offset(canvas, *place).perform()
         assert page.one(".cortex .tooltip strong").text == words
         assert inside_the_window(page, ".cortex .tooltip")
