@@ -47,7 +47,8 @@ def main() -> int:
     if args.n_sets:
         save("inference_series", report(args.n_sets, args.n_pretrained))
     if args.n_contrasts:
-        save("inference_contrasts", group_contrasts.report(args.n_contrasts))
+        tables = group_contrasts.report(args.n_contrasts)
+        save("inference_contrasts", {**tables, "n_sets": args.n_contrasts})
     if not args.n_null:
         return 0
     settings = PermuteSettings(

@@ -144,6 +144,20 @@ _SESSION_POWER = {
     "group:session, two sessions": "`group * session`, where every other subject changes",
 }
 _N_POWER_SETS = 100
+_CONTRASTS = {
+    "T 150 | 400, 12 + 12": "150 against 400 samples, 12 + 12",
+    "T 150 (6) | 400 (18)": "150 (6) against 400 (18)",
+    "T 150 (18) | 400 (6)": "150 (18) against 400 (6)",
+    "labels random, 4 + 4": "labels at random, 4 + 4",
+    "labels random, 12 + 12": "labels at random, 12 + 12",
+    "unrelated covariate, 8": "unrelated covariate, 8",
+    "unrelated covariate, 24": "unrelated covariate, 24",
+    "paired 150 | 400, 12": "sessions of 150 and 400 samples, 12 pairs",
+}
+_DELAY_MAPS = {
+    "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
+    "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
+}
 _PRETRAINING = {
     f"{system} N={n} S={subjects} T={samples}": f"`{system}`, {n}, {subjects}, {samples}"
     for system, n, subjects, samples in (
@@ -243,6 +257,12 @@ def _full_cells(
     yield from found[:n_cells]
 
 
+def _delay_map_cells(results: Results, condition: str) -> Iterator[Cell]:
+    for method in ("no map", "true map", "covariates", "permuted map"):
+        found = results.get(condition, {}).get(method)
+        yield [found["all"], found["antisymmetric"]] if found else None
+
+
 def _session_cells(results: Results, design: str) -> Iterator[Cell]:
     is_complete = results.get("n_sets", 0) >= _N_POWER_SETS
     for n_subjects in (8, 12, 20):
@@ -306,6 +326,18 @@ TABLES = {
          "out-strength of regions, q"), _GROUP_NULL,
         partial(_full_cells, sizes={"n_sets": 504}), best="", digits=(2, 2, 2, 2, 2, 2),
         files=("group_null",),
+    ),
+    "delaymaps": SiteTable(
+        "python -m benchmarks.accuracy delaymaps",
+        ("condition", "no map", "true map", "covariates", "permuted map"), _DELAY_MAPS,
+        _delay_map_cells, best="rows", digits=(3, 3, 3, 3), files=("accuracy_delaymaps",),
+    ),
+    "inference_contrasts": SiteTable(
+        "python -m benchmarks.inference",
+        ("design", "maps, q", "largest t", "without prior, q", "largest t", "in proportion, q",
+         "largest t"), _CONTRASTS,
+        partial(_full_cells, sizes={"n_sets": 100}, section="null"), best="",
+        digits=(2, 2, 2, 2, 2, 2), files=("inference_contrasts",),
     ),
     "session_power": SiteTable(
         "python -m benchmarks.session_power", ("design", "8 subjects", "12", "20"),
