@@ -56,7 +56,7 @@ def main() -> int:
             rows[name].append(float(np.mean(shares)))
     columns = ("400", "1600", "8000", "p < .05, none")
     show(f"Coverage of 95 % intervals by samples, RNN, {len(seeds)} seeds", columns, rows)
-    print(f"written to {save('coverage', rows)}")
+    print(f"written to {save('coverage', {**rows, 'n_seeds': len(seeds)})}")
     return 0
 
 

@@ -67,7 +67,7 @@ def main() -> int:
     limit = float(binom.ppf(0.99, args.n_sets, LEVEL) / args.n_sets)
     show(f"Any finding in {args.n_sets} data sets without effect, real spectra (level {LEVEL:g}; "
          f"sampling allows {limit:.3f})", METHODS, rows)  # fmt: skip
-    save("group_null", {**rows, "limit": limit})
+    save("group_null", {**rows, "limit": limit, "n_sets": args.n_sets})
     return 0 if all(np.nanmax(row) <= limit for row in rows.values()) else 1
 
 

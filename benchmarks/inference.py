@@ -47,7 +47,8 @@ def main() -> int:
     if args.n_sets:
         save("inference_series", report(args.n_sets, args.n_pretrained))
     if args.n_contrasts:
-        save("inference_contrasts", group_contrasts.report(args.n_contrasts))
+        tables = group_contrasts.report(args.n_contrasts)
+        save("inference_contrasts", {**tables, "n_sets": args.n_contrasts})
     if not args.n_null:
         return 0
     settings = PermuteSettings(
@@ -71,7 +72,8 @@ def main() -> int:
     show(f"Power over {args.n_power} data sets of {N_SUBJECTS} subjects", columns, power)
     tables = {name: {key: list(row) for key, row in table.items()} for name, table in
               (("null", rows), ("power", power))}  # fmt: skip
-    save("inference", {**tables, "limit": limit})
+    sizes = {"n_null": args.n_null, "n_power": args.n_power}
+    save("inference", {**tables, **sizes, "limit": limit})
     within = all(value <= limit for row in rows.values() for value in np.delete(row, 3))
     return 0 if within else 1
 

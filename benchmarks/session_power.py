@@ -99,7 +99,7 @@ def main() -> None:
         for n in args.n_subjects
     }
     show("Power of tests over sessions", ("q < .05", "max-T", "false, max-T"), rows)
-    save("session_power", rows)
+    save("session_power", {**rows, "n_sets": args.n_sets})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 usage: python -m benchmarks.site [RESULTS]
 
-Reads ``accuracy_*.json`` of a folder (``benchmarks/results``) and writes ``docs/data/*.json``,
+Reads the results in a folder (``benchmarks/results``) and writes ``docs/data/*.json``,
 which ``docs/tables.py`` sets into the pages. A cell that a run did not compute, or of which it
 computed fewer systems than the table promises (``--quick``), keeps its earlier value.
 """
@@ -14,7 +14,9 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.table import RESULTS
@@ -44,7 +46,9 @@ class SiteTable:
         ``rows`` to print the largest value of each row in bold, ``columns`` that of each
         column, or empty.
     digits
-        Decimals of each column after the first.
+        Decimals of each column after the first; several for a cell of several numbers.
+    files
+        Names of the files of results.
     """
 
     command: str
@@ -52,7 +56,8 @@ class SiteTable:
     rows: Mapping[str, str]
     cells: Callable[[Results, str], Iterator[Cell]]
     best: str
-    digits: tuple[int, ...]
+    digits: tuple[int | Sequence[int], ...]
+    files: tuple[str, ...]
 
 
 _RELEASED = {
@@ -118,6 +123,58 @@ _REAL = {
     "luo2025 mlp": "`--preset luo2025`, `mlp`",
 }
 _N_SUBJECTS = 3
+_COVERAGE = {"hybrid, posterior": "`hybrid`, posterior", "var, posterior": "`var`, posterior"}
+_INFERENCE_NULL = {
+    "two groups, age": "two groups, age as covariate (residuals exchanged)",
+    "mean (signs)": "mean (sign flipping)",
+}
+_INFERENCE_POWER = {f"effect {effect} SD": effect for effect in ("0.8", "1.2", "1.6")}
+_GROUP_NULL = {
+    "no connection, n = 8": "no connection: mean of 8",
+    "no connection, n = 24": "no connection: mean of 24",
+    "two groups, 12 + 12": "same network: groups of 12 and 12",
+    "covariate beside sites, n = 24": "same network: covariate of 24, at three sites",
+    "two sessions, n = 12": "same network: two sessions of 12",
+}
+_SESSION_POWER = {
+    "two sessions": "two sessions, `--model session`",
+    "two sessions, as if of different subjects": "the same maps, as if of different subjects",
+    "three sessions, F": "three sessions (half of the change at the second), F",
+    "three sessions, 03 - 01": 'three sessions, `--contrast "03 - 01"`',
+    "group:session, two sessions": "`group * session`, where every other subject changes",
+}
+_N_POWER_SETS = 100
+_CONTRASTS = {
+    "T 150 | 400, 12 + 12": "150 against 400 samples, 12 + 12",
+    "T 150 (6) | 400 (18)": "150 (6) against 400 (18)",
+    "T 150 (18) | 400 (6)": "150 (18) against 400 (6)",
+    "labels random, 4 + 4": "labels at random, 4 + 4",
+    "labels random, 12 + 12": "labels at random, 12 + 12",
+    "unrelated covariate, 8": "unrelated covariate, 8",
+    "unrelated covariate, 24": "unrelated covariate, 24",
+    "paired 150 | 400, 12": "sessions of 150 and 400 samples, 12 pairs",
+}
+_DELAY_MAPS = {
+    "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
+    "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
+}
+_PRETRAINING = {
+    f"{system} N={n} S={subjects} T={samples}": f"`{system}`, {n}, {subjects}, {samples}"
+    for system, n, subjects, samples in (
+        ("ou", 20, 20, 300), ("ou", 20, 100, 300), ("ou", 100, 20, 300), ("ou", 100, 100, 300),
+        ("rnn", 20, 20, 300), ("rnn", 20, 100, 300), ("ou", 20, 20, 3000), ("rnn", 20, 20, 3000),
+    )
+}  # fmt: skip
+_SUBJECT_MAPS = {
+    "alone": "alone", "prior removed": "prior removed", "pretrain, before": "`pretrain`, before",
+    "pretrain": "`pretrain`", "pretrain, left out": "`pretrain`, left out",
+    "BLUP": "`--subject-maps blup`",
+}  # fmt: skip
+_SUBJECT_MAPS_CASES = {
+    "n = 8, T = 150, 12 data sets": "n = 8, T = 150 (12 data sets)",
+    "n = 24, T = 150, 5 data sets": "n = 24, T = 150 (5)",
+    "n = 8, T = 100/400, 10 data sets": "n = 8, T = 100 and 400 (10)",
+}
 
 
 def _released_cells(results: Results, method: str) -> Iterator[Cell]:
@@ -173,32 +230,132 @@ def _real_cells(results: Results, method: str) -> Iterator[Cell]:
     )
 
 
+def _full_cells(
+    results: Results,
+    row: str,
+    *,
+    sizes: Mapping[str, int] = MappingProxyType({}),
+    section: str = "",
+    n_cells: int | None = None,
+) -> Iterator[Cell]:
+    """Yield the numbers of a row, if the run was as large as the table promises.
+
+    Parameters
+    ----------
+    results, row
+        Results, and name of the row in them.
+    sizes
+        What the results must state of their size, such as the number of data sets.
+    section
+        Part of the results that holds the rows; empty: all of them.
+    n_cells
+        Numbers that the table shows, the first of the row; None: all.
+    """
+    is_complete = all(results.get(name, 0) >= size for name, size in sizes.items())
+    rows = results.get(section, {}) if section else results
+    found = list(rows.get(row, ())) if is_complete else []
+    yield from found[:n_cells]
+
+
+def _delay_map_cells(results: Results, condition: str) -> Iterator[Cell]:
+    for method in ("no map", "true map", "covariates", "permuted map"):
+        found = results.get(condition, {}).get(method)
+        yield [found["all"], found["antisymmetric"]] if found else None
+
+
+def _session_cells(results: Results, design: str) -> Iterator[Cell]:
+    is_complete = results.get("n_sets", 0) >= _N_POWER_SETS
+    for n_subjects in (8, 12, 20):
+        found = results.get(f"{design}, n = {n_subjects}") if is_complete else None
+        yield found[:2] if found else None
+
+
+def _subject_map_cells(results: Results, way: str) -> Iterator[Cell]:
+    for case in _SUBJECT_MAPS_CASES:
+        found = results.get("rows", {}).get(case, {}).get(way)
+        yield found[:3] if found else None
+
+
 TABLES = {
     "released": SiteTable(
         "python -m benchmarks.accuracy released",
         ("method", *map(str, _LENGTHS), "8000, published"), _RELEASED, _released_cells,
-        best="columns", digits=(3, 3, 3, 3, 3, 2),
+        best="columns", digits=(3, 3, 3, 3, 3, 2), files=("accuracy_released",),
     ),
     "observation": SiteTable(
         "python -m benchmarks.accuracy observation",
         ("condition", "default", "as state", "ridge VAR", "`rdcm`", "intervals hold",
          "gain / delays / noise taken"),
         _OBSERVATION, _observation_cells, best="rows", digits=(3, 3, 3, 3, 2, 0),
+        files=("accuracy_observation",),
     ),
     "graphs": SiteTable(
         "python -m benchmarks.accuracy graphs netsim",
         ("method", "ten runs pooled", "one run", "NetSim"), _GRAPHS, _graph_cells,
-        best="columns", digits=(3, 3, 3),
+        best="columns", digits=(3, 3, 3), files=("accuracy_graphs", "accuracy_netsim"),
     ),
     "real": SiteTable(
         "python -m benchmarks.accuracy real",
         ("method", "R² of the other half, by subject", "mean",
          "r of the halves' maps: all / symmetric / antisymmetric"),
         _REAL, _real_cells, best="columns", digits=(3, 3, 2),
+        files=("accuracy_real",),
+    ),
+    "coverage": SiteTable(
+        "python -m benchmarks.coverage",
+        ("", "400 samples", "1600", "8000", "p < .05, no connections"), _COVERAGE,
+        partial(_full_cells, sizes={"n_seeds": 20}), best="", digits=(3, 3, 3, 3),
+        files=("coverage",),
+    ),
+    "inference_null": SiteTable(
+        "python -m benchmarks.inference",
+        ("", "largest t", "NBS", "TFNBS", "FDR", "pairs of networks"), _INFERENCE_NULL,
+        partial(_full_cells, sizes={"n_null": 500}, section="null"), best="",
+        digits=(3, 3, 3, 3, 3), files=("inference",),
+    ),
+    "inference_power": SiteTable(
+        "python -m benchmarks.inference",
+        ("effect (SD)", "any, largest t", "any, NBS", "any, TFNBS", "edges, largest t",
+         "edges, NBS", "edges, TFNBS", "reversed edges, NBS"), _INFERENCE_POWER,
+        partial(_full_cells, sizes={"n_power": 100}, section="power", n_cells=7), best="",
+        digits=(2, 2, 2, 2, 2, 2, 3), files=("inference",),
+    ),
+    "group_null": SiteTable(
+        "python -m benchmarks.group_null --n-sets 504 --n-pools 12",
+        ("null, test", "max-T", "NBS", "TFNBS", "q", "networks, max-T",
+         "out-strength of regions, q"), _GROUP_NULL,
+        partial(_full_cells, sizes={"n_sets": 504}), best="", digits=(2, 2, 2, 2, 2, 2),
+        files=("group_null",),
+    ),
+    "delaymaps": SiteTable(
+        "python -m benchmarks.accuracy delaymaps",
+        ("condition", "no map", "true map", "covariates", "permuted map"), _DELAY_MAPS,
+        _delay_map_cells, best="rows", digits=(3, 3, 3, 3), files=("accuracy_delaymaps",),
+    ),
+    "inference_contrasts": SiteTable(
+        "python -m benchmarks.inference",
+        ("design", "maps, q", "largest t", "without prior, q", "largest t", "in proportion, q",
+         "largest t"), _CONTRASTS,
+        partial(_full_cells, sizes={"n_sets": 100}, section="null"), best="",
+        digits=(2, 2, 2, 2, 2, 2), files=("inference_contrasts",),
+    ),
+    "session_power": SiteTable(
+        "python -m benchmarks.session_power", ("design", "8 subjects", "12", "20"),
+        _SESSION_POWER, _session_cells, best="", digits=(2, 2, 2), files=("session_power",),
+    ),
+    "pretraining": SiteTable(
+        "python -m benchmarks.pretraining",
+        ("system, regions, subjects, samples", "alone", "shrunk", "group surrogate for all",
+         "deviations, alone", "deviations, shrunk"), _PRETRAINING,
+        partial(_full_cells, section="rows", n_cells=5), best="", digits=(3, 3, 3, 3, 3),
+        files=("pretraining",),
+    ),
+    "subject_maps": SiteTable(
+        "python -m benchmarks.subject_maps", ("map", *_SUBJECT_MAPS_CASES.values()),
+        _SUBJECT_MAPS, _subject_map_cells, best="", digits=((3, 3, 1),) * 3,
+        files=("subject_maps",),
     ),
 }  # fmt: skip
-_FILES = {"released": ("released",), "observation": ("observation",),
-          "graphs": ("graphs", "netsim"), "real": ("real",)}  # fmt: skip
 
 
 def _mean(values: Sequence[float], n_systems: int) -> float | None:
@@ -223,8 +380,9 @@ def fill(
     """
     rows = {}
     for key, name in table.rows.items():
-        found = list(table.cells(results, key))
-        before = earlier.get(name, [None] * len(found))
+        n_cells = len(table.columns) - 1
+        found = list(table.cells(results, key)) or [None] * n_cells
+        before = earlier.get(name, [None] * n_cells)
         rows[name] = [
             old if new is None else _rounded(new) for new, old in zip(found, before, strict=True)
         ]
@@ -232,7 +390,7 @@ def fill(
         "made by": f"{table.command}; python -m benchmarks.site",
         "columns": list(table.columns),
         "best": table.best,
-        "digits": list(table.digits),
+        "digits": [each if isinstance(each, int) else list(each) for each in table.digits],
         "rows": rows,
     }
 
@@ -250,7 +408,7 @@ def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
     DATA.mkdir(exist_ok=True)
     for name, table in TABLES.items():
-        files = [folder / f"accuracy_{section}.json" for section in _FILES[name]]
+        files = [folder / f"{file}.json" for file in table.files]
         results: dict[str, Any] = {}
         for file in filter(Path.is_file, files):
             results |= json.loads(file.read_text(encoding="utf-8"))

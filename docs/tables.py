@@ -71,15 +71,17 @@ def data_table(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(cell: Any, digits: int, rivals: Sequence[Any]) -> str:
+def _cell(cell: Any, digits: int | list[int], rivals: Sequence[Any]) -> str:
     """Return a cell as text, with numbers in bold that are above all others at their place."""
     if cell is None or isinstance(cell, str):
         return cell or ""
     if not isinstance(cell, list):
-        return _marked(cell, digits, [rival for rival in rivals if isinstance(rival, float)])
+        own = digits if isinstance(digits, int) else digits[0]
+        return _marked(cell, own, [rival for rival in rivals if isinstance(rival, float)])
     lists = [rival for rival in rivals if isinstance(rival, list)]
+    each = digits if isinstance(digits, list) else [digits] * len(cell)
     return " / ".join(
-        _marked(number, digits, [rival[place] for rival in lists])
+        _marked(number, each[place], [rival[place] for rival in lists])
         for place, number in enumerate(cell)
     )
 
@@ -92,12 +94,12 @@ def _marked(number: float | None, digits: int, rivals: Sequence[float | None]) -
 
 
 def _number(value: float | None, digits: int) -> str:
-    """Return a correlation without its leading zero.
+    """Return a number without a leading zero.
 
-    >>> _number(0.9342, 3), _number(-0.2172, 3)
-    ('.934', '-.217')
+    >>> _number(0.9342, 3), _number(-0.2172, 3), _number(30.81, 1)
+    ('.934', '-.217', '30.8')
     """
-    return "-" if value is None else f"{value:.{digits}f}".replace("0.", ".", 1)
+    return "-" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
 
 
 TABLES: dict[str, Callable[[], str]] = {

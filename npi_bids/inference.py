@@ -67,7 +67,7 @@ from npi_bids.surrogates.spectral_selection import (
 from npi_bids.surrogates.storage import Stored
 from npi_bids.surrogates.training import requested_threads, threads
 from npi_bids.surrogates.windows import cut_windows, expand_to_atlas, shared_regions, split_windows
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun, format_range, join_items, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -261,8 +261,8 @@ def _expected_text(quality: Quality) -> str:
     if np.isnan(quality.expected_r):
         return "not available (no comparable simulation)"
     return (
-        f"r = {quality.expected_r:.2f} with the truth in comparable simulations "
-        f"(90 % interval {quality.expected_r_lower:.2f} to {quality.expected_r_upper:.2f})"
+        f"r = {rounded(quality.expected_r)} with the truth in comparable simulations "
+        f"(90 % interval {format_range(*quality.expected_r_interval)})"
     )
 
 

@@ -459,6 +459,11 @@ class Quality:
     lowest_coverage: float = float("nan")
     band_share: float = float("nan")
 
+    @property
+    def expected_r_interval(self) -> tuple[float, float]:
+        """The 90 % interval of the expected accuracy."""
+        return self.expected_r_lower, self.expected_r_upper
+
 
 @dataclass(frozen=True, slots=True)
 class Grades:

@@ -140,7 +140,25 @@ def test_a_table_takes_complete_results_and_keeps_the_rest():
     assert rows["`rdcm` (regression DCM)"] == [0.1] * 6
 
 
-@pytest.mark.parametrize("name", ["released", "observation", "graphs", "real"])
+def test_a_table_takes_no_numbers_of_a_smaller_run():
+    from benchmarks.site import TABLES, fill
+
+    table = TABLES["group_null"]
+    earlier = {name: [0.1] * 6 for name in table.rows.values()}
+    found = {key: [0.2] * 6 for key in table.rows}
+    assert fill(table, found | {"n_sets": 20}, earlier)["rows"] == earlier
+    rows = fill(table, found | {"n_sets": 504}, earlier)["rows"]
+    assert set(map(tuple, rows.values())) == {(0.2,) * 6}
+
+
+def test_several_numbers_of_a_cell_have_decimals_of_their_own(tmp_path):
+    content = {"columns": ["", "a"], "best": "", "digits": [[3, 1]], "rows": {"A": [[0.5, 30.84]]}}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    table = runpy.run_path(str(DOCS / "tables.py"))["data_table"](tmp_path / "x.json")
+    assert table.splitlines()[2:] == ["| A | .500 / 30.8 |"]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((DOCS / "data").glob("*.json"))])
 def test_a_table_of_the_site_has_the_rows_that_its_benchmark_fills(name):
     from benchmarks.site import TABLES
 

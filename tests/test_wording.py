@@ -4,9 +4,18 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from npi_bids.wording import count_noun, format_number, join_items, suggest_word
+from npi_bids.wording import (
+    count_noun,
+    format_estimate,
+    format_number,
+    format_range,
+    join_items,
+    rounded,
+    suggest_word,
+)
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [*ROOT.glob("npi_bids/**/*.py"), *ROOT.glob("workflows/**/*.py"),
@@ -31,6 +40,22 @@ def test_lists_are_joined_by_commas():
 )
 def test_numbers_are_short(value, text):
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "n/a"), (float("nan"), "n/a"), (3, "3"), (np.int64(3), "3"), (0.73049, "0.73"),
+     (0.7, "0.70"), (0.0987, "0.099"), (-0.0987, "-0.099"), (12.345, "12.3"), (123.4, "123"),
+     (-1e-9, "-1.0e-09"), (1e-13, "0")],
+)  # fmt: skip
+def test_results_have_two_decimals_or_two_digits(value, text):
+    assert rounded(value) == text
+
+
+def test_a_result_and_its_interval_have_the_same_decimals():
+    assert format_estimate(0.887, 0.05, 0.961) == "0.89 (0.05 to 0.96)"
+    assert format_range(-0.0004, 0.3) == "0.00 to 0.30"
+    assert format_range(float("nan"), 0.3) == "n/a to 0.30"
 
 
 def test_nothing_is_suggested_for_what_is_like_nothing():

@@ -13,6 +13,7 @@ import numpy as np
 
 from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
 from npi_bids.records import HIGH_FREQUENCY, Grades, Quality, Verdict
+from npi_bids.wording import fill_in
 
 GOOD, LIMITED, POOR = "good", "limited", "poor"
 # Nothing is below its target, but not every criterion could be rated.
@@ -135,7 +136,7 @@ _DATA_RULES: tuple[DataRule, ...] = (
     (
         POOR,
         lambda q, _: q.samples_per_parameter < DATA_LIMITS.min_samples,
-        "the scan is far too short for its number of regions ({q.samples_per_parameter:.2g} "
+        "the scan is far too short for its number of regions ({q.samples_per_parameter!n} "
         "effective samples per parameter; target: at least {s.good_samples:g}, poor below "
         "{d.min_samples:g})",
     ),
@@ -148,7 +149,7 @@ _DATA_RULES: tuple[DataRule, ...] = (
     (
         POOR,
         lambda q, _: q.mean_fd > DATA_LIMITS.max_fd,
-        "head motion is high (mean framewise displacement {q.mean_fd:.2f} mm; target: at most "
+        "head motion is high (mean framewise displacement {q.mean_fd!n} mm; target: at most "
         "{d.good_fd:g} mm, poor above {d.max_fd:g} mm)",
     ),
     (
@@ -173,13 +174,13 @@ _DATA_RULES: tuple[DataRule, ...] = (
     (
         LIMITED,
         lambda q, s: DATA_LIMITS.min_samples <= q.samples_per_parameter < s.good_samples,
-        "the scan is short for its number of regions ({q.samples_per_parameter:.2g} effective "
+        "the scan is short for its number of regions ({q.samples_per_parameter!n} effective "
         "samples per parameter; target: at least {s.good_samples:g})",
     ),
     (
         LIMITED,
         lambda q, _: DATA_LIMITS.good_fd < q.mean_fd <= DATA_LIMITS.max_fd,
-        "the head moved (mean framewise displacement {q.mean_fd:.2f} mm; target: at most "
+        "the head moved (mean framewise displacement {q.mean_fd!n} mm; target: at most "
         "{d.good_fd:g} mm)",
     ),
     (
@@ -307,7 +308,7 @@ def _describe_data(grades: Grades) -> str:
 def _grade_data(quality: Quality, settings: VerdictSettings) -> tuple[str, tuple[str, ...]]:
     """Return the grade of the data, the lowest of its criteria, and what lowers it."""
     reasons = [
-        (level, text.format(q=quality, s=settings, d=DATA_LIMITS, f=HIGH_FREQUENCY))
+        (level, fill_in(text, q=quality, s=settings, d=DATA_LIMITS, f=HIGH_FREQUENCY))
         for level, applies, text in _DATA_RULES
         if applies(quality, settings)
     ]

@@ -11,6 +11,7 @@ from npi_bids.connectivity.settings import DIVERGENCE_ADVICE
 from npi_bids.records import HIGH_FREQUENCY, Quality, Verdict
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.lagged_evidence import DirectionTest
+from npi_bids.wording import fill_in
 
 PASS, CAUTION, FAIL = "pass", "caution", "fail"
 _UNDIRECTED_SHARE = 0.05  # of the variance of a map below which it is as good as undirected
@@ -140,8 +141,8 @@ def may_be_delays(quality: Quality, settings: VerdictSettings) -> bool:
 
 Rule = tuple[str, Callable[[Quality, VerdictSettings], bool], str]
 
-# Level, condition, and text, which takes its numbers from quality and settings. A comparison with
-# NaN is False, so that a metric that is not available is ignored.
+# Level, condition, and text, which takes its numbers from quality and settings; !n rounds them. A
+# comparison with NaN is False, so that a metric that is not available is ignored.
 _RULES: tuple[Rule, ...] = (
     (
         FAIL,
@@ -165,23 +166,23 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, _: q.removed_delay_sd > 0 and not isnan(q.r_undelayed_antisymmetric),
-        "regional delays (SD {q.removed_delay_sd:.1f} s) were detected and modelled. They are "
+        "regional delays (SD {q.removed_delay_sd!n} s) were detected and modelled. They are "
         "most likely haemodynamic, but a strictly feed-forward hierarchy looks partly similar, so "
         "that some of its direction may have been attributed to delays: the directed parts of the "
         "maps with and without delays (meas-npi, meas-npiundelayed) correlate "
-        "r = {q.r_undelayed_antisymmetric:.2f}, and the signals alone cannot tell which is right",
+        "r = {q.r_undelayed_antisymmetric!n}, and the signals alone cannot tell which is right",
     ),
     (
         CAUTION,
         lambda q, _: q.removed_delay_sd > 0 and isnan(q.r_undelayed_antisymmetric),
-        "regional delays (SD {q.removed_delay_sd:.1f} s) were detected and modelled, and there is "
+        "regional delays (SD {q.removed_delay_sd!n} s) were detected and modelled, and there is "
         "no stable map without them to compare with",
     ),
     (
         FAIL,
         lambda q, s: q.skill_own_history < s.min_skill,
         "held-out samples are predicted worse than from each region's own past "
-        "(skill {q.skill_own_history:.3f}, target: at least {s.min_skill:g})",
+        "(skill {q.skill_own_history!n}, target: at least {s.min_skill:g})",
     ),
     (
         FAIL,
@@ -191,40 +192,40 @@ _RULES: tuple[Rule, ...] = (
     (
         FAIL,
         lambda q, s: not q.shrunk and q.r_split < s.min_split,
-        "the maps of the two halves of the data hardly agree (r = {q.r_split:.2f}, target: at "
+        "the maps of the two halves of the data hardly agree (r = {q.r_split!n}, target: at "
         "least {s.min_split:g})",
     ),
     (
         FAIL,
         lambda q, s: q.shrunk and q.r_others < s.min_split,
         "the map without prior hardly agrees with that of the other subjects (r = "
-        "{q.r_others:.2f}, target: at least {s.min_split:g}), so that their mean does not "
+        "{q.r_others!n}, target: at least {s.min_split:g}), so that their mean does not "
         "describe this subject, or is noise",
     ),
     (
         FAIL,
         lambda q, s: q.expected_r < s.min_expected,
         "in simulations with comparable quality metrics, maps correlated only r = "
-        "{q.expected_r:.2f} with the truth (90 % interval {q.expected_r_lower:.2f} to "
-        "{q.expected_r_upper:.2f}; target: at least {s.min_expected:g})",
+        "{q.expected_r!n} with the truth (90 % interval {q.expected_r_interval!n}; target: at "
+        "least {s.min_expected:g})",
     ),
     (
         CAUTION,
         lambda q, _: not q.direction_supported,
         "direction is not supported: the signals do not differ from their time reversal (ratio "
-        "{q.direction_ratio:.2f}, p = {q.direction_p:.3f}; targets: at least "
+        "{q.direction_ratio!n}, p = {q.direction_p!n}; targets: at least "
         "{s.direction_ratio:g} and below {s.direction_p:g}). Read the map as undirected",
     ),
     (
         CAUTION,
         lambda q, s: s.min_skill <= q.skill_own_history < s.good_skill,
-        "other regions add little to the prediction (skill {q.skill_own_history:.3f} over each "
+        "other regions add little to the prediction (skill {q.skill_own_history!n} over each "
         "region's own past, target: {s.good_skill:g})",
     ),
     (
         CAUTION,
         lambda q, s: not q.shrunk and s.min_split <= q.r_split < s.good_split,
-        "the maps of the two halves of the data agree weakly (r = {q.r_split:.2f}, target: "
+        "the maps of the two halves of the data agree weakly (r = {q.r_split!n}, target: "
         "{s.good_split:g})",
     ),
     (
@@ -235,13 +236,13 @@ _RULES: tuple[Rule, ...] = (
             and q.r_split_antisymmetric < s.good_direction_split
         ),
         "direction is weakly reproducible (the antisymmetric parts of the two halves correlate r "
-        "= {q.r_split_antisymmetric:.2f}, target: {s.good_direction_split:g}): the direction of "
+        "= {q.r_split_antisymmetric!n}, target: {s.good_direction_split:g}): the direction of "
         "single connections in one subject is mostly noise; average over subjects",
     ),
     (
         CAUTION,
         lambda q, s: q.direction_supported and may_be_delays(q, s),
-        "direction may be haemodynamic: fixed regional delays (SD {q.delay_sd:.1f} s) explain "
+        "direction may be haemodynamic: fixed regional delays (SD {q.delay_sd!n} s) explain "
         "{q.delay_share:.0%} of the difference between the signals and their time reversal "
         "(limits: {s.max_delay_sd:g} s and {s.max_delay_share:.0%}). Do not interpret which "
         "region drives which",
@@ -250,14 +251,14 @@ _RULES: tuple[Rule, ...] = (
         CAUTION,
         lambda q, s: q.shrunk and not q.r_split >= s.good_split,
         "individual deviations are weakly reproducible: the deviations of the two halves from "
-        "the group map correlate r = {q.r_split:.2f} (target: {s.good_split:g}). Read the map as "
+        "the group map correlate r = {q.r_split!n} (target: {s.good_split:g}). Read the map as "
         "that of the group, and compare subjects with care",
     ),
     (
         CAUTION,
         lambda q, s: q.r_split_oriented < s.good_direction_split,
         "the directions of the oriented matrix are not reproducible (r = "
-        "{q.r_split_oriented:.2f} between the two halves, target: {s.good_direction_split:g}): "
+        "{q.r_split_oriented!n} between the two halves, target: {s.good_direction_split:g}): "
         "do not interpret them",
     ),
     (
@@ -270,12 +271,12 @@ _RULES: tuple[Rule, ...] = (
         CAUTION,
         lambda q, s: q.model_fc_r < s.good_model_fc,
         "the free-running surrogate reproduces functional connectivity poorly (model FC r = "
-        "{q.model_fc_r:.2f}, target: {s.good_model_fc:g})",
+        "{q.model_fc_r!n}, target: {s.good_model_fc:g})",
     ),
     (
         CAUTION,
         lambda q, s: q.fc_r > s.max_fc_r and q.antisymmetric_share < _UNDIRECTED_SHARE,
-        "the map is little more than functional connectivity (r = {q.fc_r:.2f}, limit: "
+        "the map is little more than functional connectivity (r = {q.fc_r!n}, limit: "
         "{s.max_fc_r:g}; {q.antisymmetric_share:.1%} of its variance is directed)",
     ),
     (
@@ -288,14 +289,13 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, s: s.min_expected <= q.expected_r < s.good_expected,
-        "in simulations with comparable quality metrics, maps correlated r = {q.expected_r:.2f} "
-        "with the truth (90 % interval {q.expected_r_lower:.2f} to {q.expected_r_upper:.2f}; "
-        "target: {s.good_expected:g})",
+        "in simulations with comparable quality metrics, maps correlated r = {q.expected_r!n} "
+        "with the truth (90 % interval {q.expected_r_interval!n}; target: {s.good_expected:g})",
     ),
     (
         CAUTION,
         lambda q, s: q.samples_per_parameter < s.good_samples,
-        "little data: {q.samples_per_parameter:.2g} effective samples per parameter "
+        "little data: {q.samples_per_parameter!n} effective samples per parameter "
         "({q.minutes:.1f} min, {q.n_regions} regions; target: {s.good_samples:g})",
     ),
 )  # fmt: skip
@@ -307,7 +307,7 @@ def judge(quality: Quality, settings: VerdictSettings) -> Verdict:
     A verdict labels a map but never suppresses it.
     """
     reasons = [
-        (level, text.format(q=quality, s=settings))
+        (level, fill_in(text, q=quality, s=settings))
         for level, applies, text in _RULES
         if applies(quality, settings)
     ]

@@ -16,7 +16,7 @@ from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.settings import period_problem
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun, format_range, join_items, rounded
 
 if TYPE_CHECKING:
     from npi_bids.records import ECResult
@@ -187,7 +187,10 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     _say(f"  {'surrogate':<10} {'r':>6} {'r antisymmetric':>15} {'r of transpose':>18}")
     scores = {name: score(result.matrix, truth.matrix) for name, result in maps.items()}
     for name, s in scores.items():
-        _say(f"  {name:<10} {s.r:>6.3f} {s.r_antisymmetric:>15.3f} {s.r_transposed:>18.3f}")
+        _say(
+            f"  {name:<10} {rounded(s.r):>6} {rounded(s.r_antisymmetric):>15} "
+            f"{rounded(s.r_transposed):>18}"
+        )
     _print_subjects(out / "hybrid", truth)
     best = scores["hybrid"]
     right = "right" if best.r > best.r_transposed and best.direction > 0.75 else "WRONG"
@@ -207,11 +210,11 @@ def _print_subjects(out: Path, truth: ECResult) -> None:
     _say("\nAgreement of each subject (hybrid), and what its report expected of such a map:")
     _say(f"  {'subject':<10} {'r':>6} {'expected':>9} {'90 % interval':>15}")
     for model in find_models(out):
-        reached = score(read_matrix(model.path("npi")).matrix, truth.matrix).r
+        reached = rounded(score(read_matrix(model.path("npi")).matrix, truth.matrix).r)
         quality = model.fit.quality
-        interval = f"{quality.expected_r_lower:.2f} to {quality.expected_r_upper:.2f}"
+        interval = format_range(*quality.expected_r_interval)
         _say(
-            f"  {model.entities['sub']:<10} {reached:>6.3f} {quality.expected_r:>9.3f} "
+            f"  {model.entities['sub']:<10} {reached:>6} {rounded(quality.expected_r):>9} "
             f"{interval:>15}"
         )
     _say("")

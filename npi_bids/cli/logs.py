@@ -21,6 +21,7 @@ from npi_bids import __version__
 from npi_bids.bids.derivatives import UnitStatus, find_models
 from npi_bids.cli.parser import OutputSettings, Request
 from npi_bids.io.files import LOG_LEVEL, LOG_LINE, LogFile, write_text
+from npi_bids.wording import rounded
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Node
@@ -86,9 +87,9 @@ def write_settings(request: Request, folder: Path, program: str = "npi-bids") ->
 def print_table(
     statuses: Iterable[UnitStatus],
     skipped: Iterable[str],
-    outcomes: Mapping[str, tuple[str, str]] | None = None,
+    outcomes: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> None:
-    """Print the outcome of each model: participant, status, verdict, kind of surrogate, reason.
+    """Print the outcome of each model: status, verdict, expected accuracy, kind, and reason.
 
     Parameters
     ----------
@@ -97,13 +98,13 @@ def print_table(
     skipped
         Names of models that were complete before.
     outcomes
-        Verdict and kind of surrogate of the models that have a map, by name.
+        Verdict, expected accuracy and kind of surrogate of the models that have a map, by name.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    headings = "participant", "model", "status", "verdict", "surrogate"
+    headings = "participant", "model", "status", "verdict", "expected r", "surrogate"
     table = Table(*headings, box=None, pad_edge=False)
     table.add_column("reason", overflow="fold")  # paths must not be truncated
     colours = {"done": "green", "excluded": "yellow", "failed": "red", "absent": "yellow"}
@@ -117,17 +118,17 @@ def print_table(
             f"sub-{status.entities['sub']}",
             model,
             Text(label, colours.get(status.status, "")),
-            *(outcomes or {}).get(status.name, ("", "")),
+            *(outcomes or {}).get(status.name, ("", "", "")),
             Text(reason or ("nothing to do" if label == "complete" else "")),
         )
     width = None if sys.stdout.isatty() else 160
     Console(file=sys.stdout, width=width, soft_wrap=False).print(table)
 
 
-def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str]]:
-    """Return the verdict and the kind of surrogate of each model of a dataset, by name."""
+def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str, str]]:
+    """Return verdict, expected accuracy and kind of surrogate of the models of a dataset."""
     return {
-        model.name: (model.fit.verdict, model.kind)
+        model.name: (model.fit.verdict, rounded(model.fit.quality.expected_r), model.kind)
         for model in find_models(out_dir, skip_damaged=True)
     }
 

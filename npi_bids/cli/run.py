@@ -343,7 +343,9 @@ def _last_line(code: int, failed: str, request: Request, run_dir: Path) -> str:
         sentence = (
             f"npi-bids finished, the results are complete, but a report failed; see {run_dir}."
         )
-    return f"{sentence} Results: {request.out_dir}"
+    index = request.out_dir / "index.html"
+    pages = f"; all pages: {index}" if index.is_file() else ""
+    return f"{sentence} Results: {request.out_dir}{pages}"
 
 
 def write_pages(

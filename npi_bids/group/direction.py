@@ -20,7 +20,7 @@ from npi_bids.group.permutation import permute, varying_edges
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.matrices import antisymmetric
 from npi_bids.records import Array
-from npi_bids.wording import count_noun
+from npi_bids.wording import count_noun, rounded
 
 N_FLIPS, _SEED = 999, 0
 ALPHA = 0.05  # p up to which a direction of the group, or of a pair, is significant
@@ -83,10 +83,10 @@ def explain_undirected(n_subjects: int, direction: DirectionSummary | None) -> s
     if smallest > ALPHA:
         return (
             f"it cannot be tested with {count_noun(n_subjects, 'subject')} (smallest possible "
-            f"p: {smallest:.2g})"
+            f"p: {rounded(smallest)})"
         )
     if direction.p_together > ALPHA:
-        return f"p = {direction.p_together:.3g} for all pairs of regions together"
+        return f"p = {rounded(direction.p_together)} for all pairs of regions together"
     return ""
 
 

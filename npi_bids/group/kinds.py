@@ -13,7 +13,7 @@ from npi_bids.group.glm import Contrast, Design, depends_on_mean
 from npi_bids.group.permutation import permute, varying_edges
 from npi_bids.group.settings import PermuteSettings
 from npi_bids.records import Array
-from npi_bids.wording import count_noun
+from npi_bids.wording import count_noun, rounded
 
 KIND, OWN_KIND = "kind", "own_kind"  # columns of the subjects' table
 ALPHA = 0.05
@@ -139,8 +139,8 @@ def describe_association(p: float | None) -> str:
     if p is None or p > ALPHA:
         return ""
     return (
-        f"The kind of fit is associated with this contrast (family-wise p = {p:.2g}): the maps "
-        "that are compared differ in how they were fitted, and an effect cannot be told from a "
-        "difference of their scales. Run participant again with --fit-kind dataset, or add kind "
-        "to --model."
+        f"The kind of fit is associated with this contrast (family-wise p = {rounded(p)}): the "
+        "maps that are compared differ in how they were fitted, and an effect cannot be told "
+        "from a difference of their scales. Run participant again with --fit-kind dataset, or "
+        "add kind to --model."
     )

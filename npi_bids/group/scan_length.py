@@ -6,6 +6,7 @@ import numpy as np
 
 from npi_bids.group.glm import Contrast, Design, depends_on_mean
 from npi_bids.records import Array
+from npi_bids.wording import rounded
 
 # Correlation of what is tested with the number of windows above which a test carries a caution.
 LARGEST_CORRELATION = 0.5
@@ -72,15 +73,15 @@ def describe_length(correlation: float, *, paired: bool = False) -> str:
     if paired:
         return (
             f"What is tested goes along with the change of the number of windows between the "
-            f"sessions (|r| = {correlation:.2f}). The maps of both are shrunk by the same share, "
-            "but what the model of each chose (whitening, memory, VAR or process) can depend on "
-            "the length of the scan, and so can motion and drowsiness. Cut the scans of both "
-            "sessions to the same length."
+            f"sessions (|r| = {rounded(correlation)}). The maps of both are shrunk by the same "
+            "share, but what the model of each chose (whitening, memory, VAR or process) can "
+            "depend on the length of the scan, and so can motion and drowsiness. Cut the scans of "
+            "both sessions to the same length."
         )
     return (
         f"What is tested correlates with the number of windows of the subjects (|r| = "
-        f"{correlation:.2f}). Their maps are shrunk by the same share, but what the model of each "
-        "subject chose (whitening, memory, VAR or process) can depend on the length of the scan, "
-        "and so can motion and drowsiness. Match the subjects, cut the scans to the same length, "
-        "or add minutes to --model."
+        f"{rounded(correlation)}). Their maps are shrunk by the same share, but what the model of "
+        "each subject chose (whitening, memory, VAR or process) can depend on the length of the "
+        "scan, and so can motion and drowsiness. Match the subjects, cut the scans to the same "
+        "length, or add minutes to --model."
     )

@@ -13,7 +13,7 @@ from npi_bids.bids.derivatives import Model
 from npi_bids.bids.sidecars import RunSidecar, SelectionFields
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.settings import check_options, option
-from npi_bids.wording import join_items
+from npi_bids.wording import join_items, rounded
 
 _logger = logging.getLogger(__name__)
 VERDICTS = ("fail", "caution", "pass")  # from worst to best
@@ -202,7 +202,7 @@ def _exclusion_reason(model: Model, settings: SelectionSettings) -> str:
     if mean_fd is None:
         return "framewise displacement is not known (--qc-max-mean-fd)"
     if mean_fd > settings.qc_max_mean_fd:
-        return f"mean FD {mean_fd:.2f} mm (--qc-max-mean-fd {settings.qc_max_mean_fd:g})"
+        return f"mean FD {rounded(mean_fd)} mm (--qc-max-mean-fd {settings.qc_max_mean_fd:g})"
     return ""
 
 

@@ -14,6 +14,7 @@ from npi_bids.group.glm import Estimate
 from npi_bids.group.permutation import Component, Permuted
 from npi_bids.io.region_tables import Regions
 from npi_bids.records import Array, ECResult, Mask
+from npi_bids.wording import rounded
 
 # Numbers, or names, of the edges, regions or pairs of networks of a table.
 Column = NDArray[np.generic]
@@ -112,7 +113,7 @@ def edge_rows(
     rows = []
     for source, target, value in rank_edges(result, number):
         s, t = index[source], index[target]
-        cells = [f"{value:.4g}", *(_format_cell(matrix[s, t]) for matrix in details.values())]
+        cells = [rounded(value), *(rounded(float(matrix[s, t])) for matrix in details.values())]
         between = [f"{networks[s]} → {networks[t]}"] if networks else []
         rows.append((source, target, *cells, *between))
     return columns, tuple(rows)
@@ -123,15 +124,11 @@ def table_cells(table: pd.DataFrame, columns: Sequence[str]) -> tuple[tuple[str,
     numbers = {name for name in columns if pd.api.types.is_float_dtype(table[name])}
     return tuple(
         tuple(
-            _format_cell(value) if name in numbers else str(value)
+            rounded(float(value)) if name in numbers else str(value)
             for name, value in zip(columns, row, strict=True)
         )
         for row in table[list(columns)].itertuples(index=False)
     )
-
-
-def _format_cell(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "n/a"
 
 
 def region_table(

@@ -15,7 +15,7 @@ from npi_bids.bids.sidecars import (
 from npi_bids.group.description import FEWEST_FOR_OUTLIERS, outlier_limit
 from npi_bids.group.direction import ALPHA, explain_undirected
 from npi_bids.group.reliability import predict_reliability
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun, join_items, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ def _state_accuracy(expected_r: float) -> Statement | None:
     if not isfinite(expected_r):
         return None
     text = (
-        f"The expected correlation of the mean map with the true connectivity is {expected_r:.2f}"
-        ", from simulated maps that are comparable to those of the subjects."
+        "The expected correlation of the mean map with the true connectivity is "
+        f"{rounded(expected_r)}, from simulated maps that are comparable to those of the subjects."
     )
-    return Statement("expected accuracy", f"r = {expected_r:.2f}", text)
+    return Statement("expected accuracy", f"r = {rounded(expected_r)}", text)
 
 
 def _state_reliability(n_subjects: int, reliability: MapReliability | None) -> Statement | None:
@@ -114,7 +114,7 @@ def _state_direction(
             )
         return Statement("direction", "not supported", text)
     text = (
-        f"The group has a direction (p = {direction.p_together:.3g} for all pairs of regions "
+        f"The group has a direction (p = {rounded(direction.p_together)} for all pairs of regions "
         f"together; {direction.pairs_significant} of "
         f"{count_noun(direction.pairs_tested, 'pair')} with a family-wise p of at most "
         f"{ALPHA:g}), unless haemodynamic delays that differ between regions produce it."
@@ -125,7 +125,7 @@ def _state_direction(
 def _state_heterogeneity(n_subjects: int, found: Heterogeneity | None) -> Statement | None:
     if found is None:
         return None
-    ratio = f"{found.relative_sd:.2g}"
+    ratio = f"{rounded(found.relative_sd)}"
     text = (
         f"The SD of a connection between subjects is {ratio} times the mean connection (root mean "
         "squares), which includes the error of each map."

@@ -43,7 +43,7 @@ _SIDES = (("lh", "rh"), ("hemi-L", "hemi-R"), (".L.", ".R."), ("_L.", "_R."), ("
 _MMP = re.compile(r"(?P<side>[LR])_(?P<area>.+)_ROI")
 _SCHAEFER = re.compile(r"\d+Networks_(?P<rest>[LR]H_(?P<network>[A-Za-z]+)_.*|[LR]H_.*)")
 _TIAN = re.compile(r".+-[lr]h")
-# Vertices per hemisphere of fsaverage5, the only mesh that nilearn ships.
+# Vertices per hemisphere of fsaverage5, the mesh that nilearn ships.
 MESH_VERTICES = 10242
 _CORTEX = {"left": "CIFTI_STRUCTURE_CORTEX_LEFT", "right": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 
@@ -472,8 +472,8 @@ def project_to_surface(
     Returns
     -------
     dict or None
-        ``left`` and ``right``, shape (10242,), NaN where there is no region; None where the atlas
-        does not lie on fsaverage5, the only available mesh.
+        ``left`` and ``right``, shape (n_vertices,), NaN where there is no region; None where the
+        atlas does not lie on both hemispheres, with as many vertices in each.
 
     Raises
     ------
@@ -488,11 +488,13 @@ def project_to_surface(
     lookup = {
         value: value_of_region.get(name, np.nan) for value, (name, _) in names.label[0].items()
     }
+    sizes = {models.nvertices.get(structure) for structure in _CORTEX.values()}
+    n_vertices = sizes.pop()
+    if sizes or n_vertices is None:
+        return None
     hemispheres = {}
     for side, structure in _CORTEX.items():
-        if models.nvertices.get(structure) != MESH_VERTICES:
-            return None
-        vertex_values = np.full(MESH_VERTICES, np.nan)
+        vertex_values = np.full(n_vertices, np.nan)
         rows = np.flatnonzero(models.name == structure)
         vertex_values[models.vertex[rows]] = [
             lookup.get(value, np.nan) for value in data[rows].tolist()

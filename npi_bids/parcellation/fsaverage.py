@@ -1,8 +1,7 @@
-"""Regions of an atlas on fsaverage5, the only mesh of the cortex that nilearn has in its wheel."""
+"""Regions of an atlas on a mesh of the cortex: its own surface, or fsaverage5 for volumes."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,9 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npi_bids.parcellation.cifti import MESH_VERTICES, project_to_surface
+from npi_bids.parcellation.meshes import (
+    SIDES,
+    Numbers,
+    find_mesh,
+    nilearn_surface,
+    read_surface,
+)
 from npi_bids.records import Array
 
-SIDES = ("left", "right")
 _REACH = 4.0  # mm between a region and the cortical ribbon
 _DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # from the white matter to the pial surface
 _MEDIAL_WALL = 1.0  # mm of cortical thickness
@@ -25,10 +30,7 @@ _SAMPLED = 60  # voxels of a region by which it is judged to be cortical
 _TO_MNI152 = np.array([[0.9975, -0.0073, 0.0176, -0.0429], [0.0146, 1.0009, -0.0024, 1.5496],
                        [-0.0130, -0.0093, 0.9971, 1.1840]])  # fmt: skip
 
-Numbers = NDArray[np.int64]
 
-
-@lru_cache(maxsize=16)
 def read_mesh(kind: str, side: str) -> tuple[Array, Numbers]:
     """Return vertices (mm) and triangles of fsaverage5, which nilearn has in its wheel.
 
@@ -39,15 +41,7 @@ def read_mesh(kind: str, side: str) -> tuple[Array, Numbers]:
     side
         ``left`` or ``right``.
     """
-    points, triangles = _read(f"{kind}_{side}")
-    return points.astype(np.float64), triangles.astype(np.int64)
-
-
-def _read(name: str) -> Any:
-    # Importing nilearn takes seconds; its files are read without it.
-    package = importlib.util.find_spec("nilearn")
-    folder = Path(next(iter(package.submodule_search_locations or []))) if package else Path()
-    return nib.load(folder / f"datasets/data/fsaverage5/{name}.gii.gz").agg_data()  # type: ignore[attr-defined]
+    return read_surface(nilearn_surface(f"{kind}_{side}"))
 
 
 def find_vertices(atlas: Path, labels: Sequence[str], values: Sequence[int]) -> Numbers | None:
@@ -56,19 +50,20 @@ def find_vertices(atlas: Path, labels: Sequence[str], values: Sequence[int]) -> 
     Parameters
     ----------
     atlas
-        ``dlabel.nii`` on fsaverage5, or an image of labels in MNI space.
+        ``dlabel.nii``, or an image of labels in MNI space, which is projected to fsaverage5.
     labels, values
         Names of the regions, and their values in an image.
 
     Returns
     -------
     ndarray or None
-        Shape (2 * 10242,); None where the surface of the atlas has no mesh.
+        One entry per vertex, those of the left hemisphere first; None where the mesh of the
+        surface of the atlas is not on this computer.
     """
     if not atlas.name.endswith(".dlabel.nii"):
         return project_volume(atlas, tuple(values))
     sides = project_to_surface(atlas, labels, np.arange(1.0, len(labels) + 1))
-    if sides is None:
+    if sides is None or find_mesh(len(sides[SIDES[0]])) is None:
         return None
     both = np.concatenate([sides[side] for side in SIDES])
     return np.where(np.isfinite(both), both, 0).astype(np.int64)
@@ -134,6 +129,7 @@ def _cortical_ribbon() -> tuple[Array, NDArray[np.bool_]]:
     for side in SIDES:
         white, pial = read_mesh("white", side)[0], read_mesh("pial", side)[0]
         sheets.append([white + depth * (pial - white) for depth in _DEPTHS])
-        is_cortex.append(np.asarray(_read(f"thick_{side}")) > _MEDIAL_WALL)
+        thickness: Any = nib.load(nilearn_surface(f"thick_{side}"))
+        is_cortex.append(np.asarray(thickness.agg_data()) > _MEDIAL_WALL)
     points = np.concatenate(sheets, axis=1)  # (depth, vertex, axis)
     return points @ _TO_MNI152[:, :3].T + _TO_MNI152[:, 3], np.concatenate(is_cortex)

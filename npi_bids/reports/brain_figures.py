@@ -11,7 +11,8 @@ from npi_bids.connectivity.network_measures import compute_flow
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_table
 from npi_bids.matrices import symmetric
-from npi_bids.parcellation.fsaverage import Numbers, find_vertices
+from npi_bids.parcellation.fsaverage import find_vertices
+from npi_bids.parcellation.meshes import Numbers, find_mesh, fslr_name
 from npi_bids.records import Array, ECResult
 from npi_bids.reports import cortex, figures_connectivity
 from npi_bids.reports.components import ALPHA, Figure
@@ -41,9 +42,9 @@ def atlas_images(regions: Regions) -> list[Path]:
 
 
 def place_on_cortex(regions: Regions) -> Numbers | None:
-    """Return the region of each vertex of fsaverage5; None where that cannot be known.
+    """Return the region of each vertex of a mesh; None where that cannot be known.
 
-    That is so where the atlas is neither in MNI space nor on fsaverage5.
+    That is so where the atlas is neither in MNI space nor on a surface whose mesh is at hand.
     """
     for path in atlas_images(regions):
         if path.name.endswith(".dlabel.nii"):
@@ -57,16 +58,27 @@ def place_on_cortex(regions: Regions) -> Numbers | None:
     return None
 
 
+def name_mesh(vertices: Numbers) -> str:
+    """Return the surface and the shape of the mesh that regions are placed on."""
+    mesh = find_mesh(len(vertices) // 2)
+    return mesh.name if mesh else "the cortex"
+
+
 def split_files(figures: Sequence[Figure]) -> tuple[tuple[Figure, ...], CortexFiles]:
     """Return the figures of a page, and titles and paths of those that it only links to."""
     return (tuple(figure for figure in figures if not figure.linked),
             tuple((figure.title, figure.file) for figure in figures if figure.linked))  # fmt: skip
 
 
+def find_label_image(regions: Regions) -> Path | None:
+    """Return the volume of labels of an atlas, in whatever space, if there is one."""
+    volumes = (path for path in atlas_images(regions) if ".dlabel." not in path.name)
+    return next(volumes, None)
+
+
 def find_volume(regions: Regions) -> Path | None:
-    """Return the image of an atlas in MNI space, if there is one."""
-    volumes = [path for path in atlas_images(regions) if ".dlabel." not in path.name]
-    return volumes[0] if volumes and _is_mni(regions) else None
+    """Return the volume of labels of an atlas in MNI space, if there is one."""
+    return find_label_image(regions) if _is_mni(regions) else None
 
 
 def _is_mni(regions: Regions) -> bool:
@@ -76,7 +88,10 @@ def _is_mni(regions: Regions) -> bool:
 def why_not_drawn(regions: Regions) -> str:
     """Return why nothing is drawn on the brain, of regions without centres or a usable mesh."""
     if any(path.name.endswith(".dlabel.nii") for path in atlas_images(regions)):
-        return "only the mesh of fsaverage5 is available and the atlas lies on another surface"
+        return (
+            "the mesh of the surface of the atlas is not at hand: fsaverage5 is included, and "
+            f"fsLR 32k is drawn where TemplateFlow's archive holds tpl-fsLR_{fslr_name('left')}"
+        )
     return "the coordinates of the regions are not known"
 
 
@@ -107,8 +122,7 @@ def view_cortex(
     """Return the cortex of a page, whose regions can be pointed at."""
     absent = [label for number, label in enumerate(regions.labels, start=1)
               if not (vertices == number).any()]  # fmt: skip
-    caption = "Regions on the inflated cortex (fsaverage5). Point at a region for its value; "
-    caption += "click it to see its connections."
+    caption = f"Regions on {name_mesh(vertices)}."
     if absent:
         count = count_noun(len(absent), "region")
         caption += f" {count} {'is' if len(absent) == 1 else 'are'} not on the cortex: "
@@ -150,7 +164,7 @@ def draw_connections(
     if vertices is not None:
         figures += [
             Figure(f"{prefix}{_file_name(one)}", one.title.partition(":")[0],
-                   f"{_caption(one)}, on the inflated cortex (fsaverage5).",
+                   f"{_caption(one)}, on {name_mesh(vertices)}.",
                    cortex.draw_cortex(vertices, one),
                    f"Cortical surface with regions coloured by {one.name}", linked=True)
             for one in layers
@@ -158,7 +172,7 @@ def draw_connections(
     elif regions.centres is not None:
         figures += [
             Figure(f"{prefix}{_file_name(one)}", one.title.partition(":")[0],
-                   f"{_caption(one)}, drawn at its centre.",
+                   f"{_caption(one)}, drawn at its centre.{_note_space(regions)}",
                    figures_connectivity.draw_on_brain(one.values, regions.centres),
                    f"Outline of the brain with one point per region, coloured by {one.name}",
                    wide=True)
@@ -169,6 +183,17 @@ def draw_connections(
 
 def _file_name(layer: RegionLayer) -> str:
     return layer.name.replace(" ", "").replace("-", "")
+
+
+def _note_space(regions: Regions) -> str:
+    """Say that coordinates and the outline of the brain are not of the same space, if so."""
+    space = regions.path.name.partition("_")[0].removeprefix("tpl-")
+    if _is_mni(regions) or find_label_image(regions) is None:
+        return ""
+    return (
+        f" Coordinates are those of the images ({space}), but the outline is that of MNI152: only "
+        "the arrangement can be read."
+    )
 
 
 def _caption(layer: RegionLayer) -> str:
@@ -194,6 +219,7 @@ def _draw_strongest(
         "Arrows point from source to target." if directed
         else "Direction is not supported, so lines show the mean of both directions."
     )  # fmt: skip
+    caption += _note_space(regions)
     centres = np.asarray(regions.centres, dtype=float)
     return Figure(
         f"{prefix}connectome",

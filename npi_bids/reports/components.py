@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from npi_bids.reports.cortex import CortexView
@@ -10,20 +9,6 @@ from npi_bids.reports.figures_connectivity import MatrixView
 from npi_bids.reports.network_blocks import BlockTable
 
 ALPHA = 0.05  # q and p below which pages call a connection significant
-_ROUNDING_ERROR = 1e-12  # of a difference of equal numbers
-
-
-def number(value: float | None) -> str:
-    """Write a number with three digits, or n/a.
-
-    >>> number(0.12345), number(1234), number(None), number(2e-16)
-    ('0.123', '1234', 'n/a', '0')
-    """
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, int):
-        return str(value)
-    return "0" if abs(float(value)) < _ROUNDING_ERROR else f"{float(value):.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +105,8 @@ class ModelSection:
 
     ``facts`` are the summary box, ``kind`` says in one sentence which kind of model was fitted,
     and ``advice`` what to do next. ``map_figures`` stand beside the matrix, ``place_figures`` are
-    those on the brain, and ``figures`` those of fit and data.
+    those on the brain, and ``figures`` those of fit and data; ``registration`` says what is shown
+    of the place of the regions in the images, and why no more.
     """
 
     title: str
@@ -146,6 +132,7 @@ class ModelSection:
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     files: tuple[str, ...] = ()
+    registration: str = ""
 
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:

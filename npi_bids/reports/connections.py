@@ -10,7 +10,8 @@ import numpy as np
 from npi_bids.group.tables import edge_rows, rank_edges
 from npi_bids.matrices import symmetric
 from npi_bids.records import Array, ECResult
-from npi_bids.reports.components import ALPHA, SortedTable, number
+from npi_bids.reports.components import ALPHA, SortedTable
+from npi_bids.wording import rounded
 
 LISTED = 100  # connections in the table of the strongest
 UNDIRECTED = ", whose direction may not be read"
@@ -53,9 +54,9 @@ def name_strongest(ec: ECResult, reading: Reading) -> list[str]:
         return []
     source, target, value = best
     if reading.directed:
-        return [f"The strongest {reading.noun} is {source} → {target} ({number(value)})."]
+        return [f"The strongest {reading.noun} is {source} → {target} ({rounded(value)})."]
     return [
-        f"The strongest {reading.noun} is that between {source} and {target} ({number(value)}, "
+        f"The strongest {reading.noun} is that between {source} and {target} ({rounded(value)}, "
         "mean of both directions)."
     ]
 

@@ -14,12 +14,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from npi_bids.parcellation.cifti import MESH_VERTICES
-from npi_bids.parcellation.fsaverage import SIDES, Numbers, read_mesh
+from npi_bids.errors import ReportError
+from npi_bids.parcellation.meshes import SIDES, Mesh, Numbers, find_mesh
 from npi_bids.records import Array
 from npi_bids.reports.packed_matrices import deflate_bytes, deflate_codes
 
 WIDTH, HEIGHT = 300, 230  # pixels of one view
+_MANY_TRIANGLES = 50_000  # which are so small that few points of each are sampled
 _VIEWS = tuple((side, view) for view in ("lateral", "medial") for side in SIDES)
 
 
@@ -39,19 +40,19 @@ class ViewedMesh:
     shade: NDArray[np.uint8]
 
 
-def view_mesh(side: str, view: str, kind: str = "infl") -> ViewedMesh:
+def view_mesh(mesh: Mesh, side: str, view: str) -> ViewedMesh:
     """Return one hemisphere from its lateral or medial side, with the frontal pole in front."""
-    return _view_hemisphere(side, kind)[view]
+    return _view_hemisphere(mesh, side)[view]
 
 
 @lru_cache(maxsize=8)
-def _view_hemisphere(side: str, kind: str) -> dict[str, ViewedMesh]:
+def _view_hemisphere(mesh: Mesh, side: str) -> dict[str, ViewedMesh]:
     """Draw a hemisphere from both sides.
 
     Triangles are sampled densely; the point next to the eye is what a pixel shows.
     """
-    samples, owners, lights = _sample_triangles(side, kind)
-    points, _ = read_mesh(kind, side)
+    samples, owners, lights = _sample_triangles(mesh, side)
+    points, _ = mesh.read(side)
     middle = (points.max(axis=0) + points.min(axis=0)) / 2
     scale = 0.94 * min(WIDTH / np.ptp(points[:, 1]), HEIGHT / np.ptp(points[:, 2]))
     forwards = scale * (samples[:, 1] - middle[1])
@@ -72,10 +73,10 @@ def _view_hemisphere(side: str, kind: str) -> dict[str, ViewedMesh]:
     return seen
 
 
-def _sample_triangles(side: str, kind: str) -> tuple[Array, Numbers, NDArray[np.uint8]]:
+def _sample_triangles(mesh: Mesh, side: str) -> tuple[Array, Numbers, NDArray[np.uint8]]:
     """Return points within all triangles (mm), the vertex next to each, and its brightness."""
-    points, triangles = read_mesh(kind, side)
-    steps = np.linspace(0, 1, 8)
+    points, triangles = mesh.read(side)
+    steps = np.linspace(0, 1, 8 if len(triangles) < _MANY_TRIANGLES else 5)
     weights = np.array([(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9])
     corners = points[triangles]
     samples = np.einsum("wc,tcd->twd", weights, corners).reshape(-1, 3)
@@ -87,12 +88,13 @@ def _sample_triangles(side: str, kind: str) -> tuple[Array, Numbers, NDArray[np.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionLayer:
-    """One value per region: name and title, and the end of the colour scale."""
+    """One value per region: name and title, and the end of the colour scale if it is fixed."""
 
     name: str
     title: str
     values: Array
     signed: bool = True
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,15 +168,25 @@ def lay_out(regions: Numbers) -> tuple[Numbers, NDArray[np.uint8], list[tuple[st
     ----------
     regions
         Region of each vertex of both hemispheres, from 1; 0 where there is none.
+
+    Raises
+    ------
+    ReportError
+        There is no mesh with so many vertices.
     """
+    mesh = find_mesh(len(regions) // 2)
+    if mesh is None:
+        raise ReportError(
+            f"No mesh of {len(regions) // 2} vertices per hemisphere is at hand to draw on."
+        )
     height = HEIGHT + 20
     picture = np.zeros((2 * height, 2 * WIDTH), dtype=np.int64)
     shade = np.zeros(picture.shape, dtype=np.uint8)
     places = []
     for number, (side, view) in enumerate(_VIEWS):
         row, column = divmod(number, 2)
-        viewed = view_mesh(side, view)
-        first = MESH_VERTICES * SIDES.index(side)
+        viewed = view_mesh(mesh, side, view)
+        first = mesh.n_vertices * SIDES.index(side)
         found = np.where(viewed.vertices >= 0, regions[first + viewed.vertices], 0)
         where = np.s_[
             row * height + 20 : (row + 1) * height, column * WIDTH : (column + 1) * WIDTH
@@ -185,6 +197,8 @@ def lay_out(regions: Numbers) -> tuple[Numbers, NDArray[np.uint8], list[tuple[st
 
 
 def _find_limit(layer: RegionLayer) -> float:
+    if layer.limit is not None:
+        return layer.limit
     finite = np.abs(layer.values[np.isfinite(layer.values)])
     return float(f"{float(finite.max(initial=0.0)) or 1.0:.3g}")
 

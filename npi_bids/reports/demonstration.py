@@ -8,7 +8,7 @@ import numpy as np
 
 from npi_bids.matrices import off_diagonal
 from npi_bids.records import Array
-from npi_bids.reports.components import Figure, number
+from npi_bids.reports.components import Figure
 from npi_bids.reports.figures_signals import draw_matrix
 from npi_bids.reports.validation import ValidationPage, draw_recovery, validation_page
 from npi_bids.validate.demonstrations import (
@@ -17,7 +17,7 @@ from npi_bids.validate.demonstrations import (
     DemonstrationResult,
     compare_with_known,
 )
-from npi_bids.wording import count_noun
+from npi_bids.wording import count_noun, rounded
 
 COLUMNS = (
     "surrogate", "r with the true EC", "r of antisymmetric parts", "r of the transposed map",
@@ -41,7 +41,7 @@ def tabulate_agreement(
     for result in results:
         a: Agreement = compare_with_known(demonstration, result)
         values = (a.truth, a.truth_antisymmetric, a.truth_transposed, a.structure, a.fc)
-        rows.append((result.surrogate, *(number(value) for value in values)))
+        rows.append((result.surrogate, *(rounded(value) for value in values)))
     return tuple(rows)
 
 

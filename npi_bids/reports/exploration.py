@@ -8,12 +8,13 @@ import matplotlib as mpl
 import numpy as np
 
 from npi_bids.records import Array
-from npi_bids.reports.components import Figure, number
+from npi_bids.reports.components import Figure
 from npi_bids.reports.figures_signals import BLUE, GREY, ORANGE, make_canvas, svg_text
 from npi_bids.reports.validation import ValidationPage, validation_page
 from npi_bids.whole_brain.evolution import Fitness, Individual, pareto_front
 from npi_bids.whole_brain.exploration import MEASURES, Point
 from npi_bids.whole_brain.parameters import Axis
+from npi_bids.wording import rounded
 
 _MOST_ROWS = 20
 
@@ -81,9 +82,9 @@ def evolution_page(
     names = list(individuals[0].point.parameters)
     columns = ("individual", "generation", "fitness", *names, *individuals[0].point.measures)
     rows = tuple(
-        (str(i.number), str(i.generation), number(i.fitness),
-         *(number(v) for v in i.point.parameters.values()),
-         *(number(v) for v in i.point.measures.values()))
+        (str(i.number), str(i.generation), rounded(i.fitness),
+         *(rounded(v) for v in i.point.parameters.values()),
+         *(rounded(v) for v in i.point.measures.values()))
         for i in best
     )  # fmt: skip
     terms = ", ".join(f"{weight:g} {name}" for name, weight in fitness.weights.items())
@@ -134,8 +135,8 @@ def _tabulate_extremes(
         finite = [point for point in points if np.isfinite(point.measures[name])]
         for word, pick in (("lowest", min), ("highest", max)) if finite else ():
             point = pick(finite, key=lambda point: point.measures[name])
-            values = [number(point.parameters[axis.name]) for axis in axes]
-            rows.append((name, word, number(point.measures[name]), *values))
+            values = [rounded(point.parameters[axis.name]) for axis in axes]
+            rows.append((name, word, rounded(point.measures[name]), *values))
         if len(finite) < len(points):
             missing = str(len(points) - len(finite))
             rows.append((name, "not defined", missing, *("" for _ in axes)))

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import FancyArrowPatch
 
-from npi_bids.parcellation.fsaverage import SIDES, read_mesh
+from npi_bids.parcellation.fsaverage import read_mesh
+from npi_bids.parcellation.meshes import SIDES
 from npi_bids.plotting import SIGNED_COLOURS, UNSIGNED_COLOURS
 from npi_bids.records import Array, Mask
 from npi_bids.reports.figures_signals import GREY, svg_text

@@ -11,8 +11,9 @@ import numpy as np
 from npi_bids.bids.sidecars import PosteriorFields
 from npi_bids.io.tables import read_matrix, read_table
 from npi_bids.records import Array
-from npi_bids.reports.components import Figure, number
+from npi_bids.reports.components import Figure
 from npi_bids.reports.figures_signals import BLUE, GREY, ORANGE, make_canvas, svg_text
+from npi_bids.wording import format_estimate, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +48,8 @@ def draw_posterior_figures(path: Callable[[str], Path], fields: PosteriorFields)
             f"samples of pairs; orange: the simulation with the best r of FC.{unread}",
             draw_corner(samples, table),
             "; ".join(
-                f"{row['name']}: {number(row['median'])} ({number(row['q025'])} to "
-                f"{number(row['q975'])}), {row['identification']}"
+                f"{row['name']}: {format_estimate(row['median'], row['q025'], row['q975'])}, "
+                f"{row['identification']}"
                 for _, row in table.iterrows()
             ),
             wide=True,
@@ -59,7 +60,7 @@ def draw_posterior_figures(path: Callable[[str], Path], fields: PosteriorFields)
                          for name in ("pearsoncorrelation", "predictedfc"))  # fmt: skip
         caption = (
             "One point per pair of regions: FC of the subject, and mean FC of simulations with "
-            f"parameters from the posterior (r = {number(fields.predicted_fc_r)})."
+            f"parameters from the posterior (r = {rounded(fields.predicted_fc_r)})."
         )
         svg = draw_predicted_fc(fc, predicted)
         figures.append(Figure("predictedfc", "Posterior predictive FC", caption, svg))
@@ -71,7 +72,7 @@ def draw_posterior_figures(path: Callable[[str], Path], fields: PosteriorFields)
             "truth lies in the central interval, which should be on the line. Middle: ranks of "
             "the truth in the posterior, which should be even (simulation-based calibration). "
             "Right: the same for all parameters together (TARP, p = "
-            f"{number(fields.tarp_p)}).",
+            f"{rounded(fields.tarp_p)}).",
             draw_calibration(read_table(path("calibration")), read_table(path("ranks"))),
             wide=True,
         )

@@ -59,7 +59,6 @@ from npi_bids.reports.components import (
     SortedTable,
     Strip,
     TestSection,
-    number,
 )
 from npi_bids.reports.connections import LISTED, UNDIRECTED, Reading, tabulate_strongest
 from npi_bids.reports.contrasts import name_columns, name_contrast
@@ -71,7 +70,7 @@ from npi_bids.reports.network_blocks import tabulate_networks
 from npi_bids.reports.page import group_page
 from npi_bids.reports.parameters import tabulate_group_parameters
 from npi_bids.reports.subject import save_figures
-from npi_bids.wording import join_items
+from npi_bids.wording import format_spread, join_items, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,30 +270,30 @@ def _group_rows(sidecar: GroupSidecar) -> tuple[Row, ...]:
     halves = group.split_half_of_subjects or SplitHalf()
     if isfinite(halves.mean):  # not below four subjects
         rows.append(
-            Row("split-half r over subjects", f"{number(halves.mean)} ± {number(halves.sd)}",
+            Row("split-half r over subjects", format_spread(halves.mean, halves.sd),
                 "mean maps of random halves of the subjects")
         )  # fmt: skip
     if motion := group.motion_effect:
         rows.append(
-            Row("QC-EC", f"median |r| {number(motion.median_absolute_r)}",
+            Row("QC-EC", f"median |r| {rounded(motion.median_absolute_r)}",
                 f"correlation with mean FD over {motion.subjects} subjects; q < 0.05 in "
                 f"{_percent(motion.share_significant)} of the connections; Spearman "
-                f"correlation with distance: {number(motion.spearman_with_distance)}")
+                f"correlation with distance: {rounded(motion.spearman_with_distance)}")
         )  # fmt: skip
     if reliability := group.reliability:
         rows.append(
-            Row("visits", f"median ICC(2,1) {number(reliability.median_icc_21)}, ICC(3,1) "
-                f"{number(reliability.median_icc_31)}",
+            Row("visits", f"median ICC(2,1) {rounded(reliability.median_icc_21)}, ICC(3,1) "
+                f"{rounded(reliability.median_icc_31)}",
                 f"{reliability.subjects} subjects with {reliability.visits} visits; "
-                f"{number(100 * reliability.identification_rate)} % are identified by their map; "
-                f"mean r {number(reliability.mean_r_within)} within and "
-                f"{number(reliability.mean_r_between)} between subjects")
+                f"{rounded(100 * reliability.identification_rate)} % are identified by their map; "
+                f"mean r {rounded(reliability.mean_r_within)} within and "
+                f"{rounded(reliability.mean_r_between)} between subjects")
         )  # fmt: skip
     return tuple(rows)
 
 
 def _percent(share: float) -> str:
-    return f"{number(100 * share)} %" if isfinite(share) else "n/a"
+    return f"{rounded(100 * share)} %" if isfinite(share) else "n/a"
 
 
 def _share_rows(shrinkage: pd.DataFrame | None) -> tuple[Row, ...]:
@@ -531,7 +530,7 @@ def _member_cells(
         *((str(row["model"]),) if has_models else ()),
         "yes" if inside else "no",
         str(row.get("verdict", "n/a")),
-        *(number(cast("float | None", row.get(key))) for key in _FIGURES),
+        *(rounded(cast("float | None", row.get(key))) for key in _FIGURES),
         reason or ("" if inside else "too few subjects for a group"),
     )
 
@@ -552,16 +551,16 @@ def _quality_strips(rows: Sequence[QualityRow], thresholds: dict[str, float]) ->
         low, high = min(values), max(values)
         span = (high - low) or 1.0
         dots = tuple(
-            Dot(str(row["participant_id"]), number(value), 100 * (value - low) / span,
+            Dot(str(row["participant_id"]), rounded(value), 100 * (value - low) / span,
                 str(row.get("verdict", "unknown")),
                 f"{row['participant_id']}.html" if len(finite) <= _MOST_NAMED or
                 row.get("verdict") == "fail" else "")
             for value, row in finite
         )  # fmt: skip
-        if number(high) == number(low):  # alike as far as is shown: in the middle
+        if rounded(high) == rounded(low):  # alike as far as is shown: in the middle
             dots = tuple(replace(dot, position=50.0) for dot in dots)
         threshold_position = None if limit is None else 100 * (limit - low) / span
-        strips.append(Strip(title, dots, number(low), number(high), threshold_position))
+        strips.append(Strip(title, dots, rounded(low), rounded(high), threshold_position))
     return tuple(strips)
 
 

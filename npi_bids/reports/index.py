@@ -28,7 +28,8 @@ def read_methods(out_dir: Path) -> Methods:
     text = path.read_text(encoding="utf-8")
     bibliography = path.with_suffix(".bib")
     bibtex = bibliography.read_text(encoding="utf-8") if bibliography.is_file() else ""
-    return Methods(text, render_html(text, read_references(bibtex)), render_latex(text))
+    body = text.removeprefix("# Methods\n\n")  # the page has a heading of its own
+    return Methods(text, render_html(body, read_references(bibtex)), render_latex(text))
 
 
 def model_title(entities: Mapping[str, str]) -> str:

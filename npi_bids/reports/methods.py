@@ -31,14 +31,14 @@ from npi_bids.io.tables import write_rows
 from npi_bids.parcellation.atlas_table import find_entry
 from npi_bids.parcellation.damaged_volumes import CHANGE, ROBUST_SD, SHARE
 from npi_bids.reports.citations import read_references, render_html, render_latex
-from npi_bids.reports.components import IndexPage, SortedTable, number
+from npi_bids.reports.components import IndexPage, SortedTable
 from npi_bids.reports.contrasts import name_contrast
 from npi_bids.reports.index import model_title, page_context
 from npi_bids.reports.page import bibliography, index_page, methods_text
 from npi_bids.reports.parameters import INSIDE, read_position
 from npi_bids.surrogates.families import WHOLE_BRAIN, families
 from npi_bids.whole_brain.settings import RESPONSE_SECONDS, STIMULUS_SECONDS
-from npi_bids.wording import count_noun, spell_number
+from npi_bids.wording import count_noun, format_range, rounded, spell_number
 
 _SIGNS = {"positive": "increased", "negative": "decreased", "both": "increased and decreased"}
 # Columns of the list of subjects: heading, and field of the quality table.
@@ -162,7 +162,7 @@ def _describe_grade(row: QualityRow) -> str:
 
 
 def _format_cell(value: str | float | None) -> str:
-    return value if isinstance(value, str) else number(value)
+    return value if isinstance(value, str) else rounded(value)
 
 
 def _read_reasons(row: QualityRow) -> str:
@@ -202,7 +202,7 @@ def _methods_fields(out_dir: Path, models: Sequence[Model]) -> dict[str, object]
         "inputs": ", ".join(input_programs(out_dir)),
         "spaces": _join_unique(model.entities.get("space", "individual") for model in models),
         "trs": _join_unique(f"{model.fit.repetition_time:g}" for model in models),
-        "pooled": _describe_pooling(n_runs),
+        "pooled": _describe_pooling(n_runs, len(models)),
         "atlases": _join_unique(_describe_atlas(model, out_dir) for model in models),
         "external": all(not run.regressors and run.denoising != "none" for run in runs),
         "min_coverage": f"{runs[0].minimum_coverage:.0%}",
@@ -253,9 +253,9 @@ def _describe_surrogate(models: Sequence[Model]) -> str:
     if decided:
         were = "was" if len(decided) == 1 else "were"
         text += (
-            f". The kind of fit was decided for the dataset, as that which most subjects chose; "
-            f"{count_noun(len(decided), 'model')} whose own data chose another {were} fitted "
-            "again with it"
+            ". The kind of fit that was selected in most participants was used for all; "
+            f"{count_noun(len(decided), 'model')} for which another had been selected {were} "
+            "refitted"
         )
     return text
 
@@ -264,7 +264,7 @@ def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
     """Gather the fields on uncertainty and on the verdicts."""
     uncertain = models[0].fit.uncertainty
     errors = {
-        "posterior": " Standard errors are posterior standard deviations in closed form.",
+        "posterior": " Standard errors are closed-form posterior standard deviations.",
         "bootstrap": f" Standard errors were estimated from {uncertain.resamples} circular "
         "moving-block bootstrap samples of the windows.",
     }
@@ -277,9 +277,15 @@ def _verdict_fields(models: Sequence[Model]) -> dict[str, object]:
     }
 
 
-def _describe_pooling(n_runs: set[int]) -> str:
+def _describe_pooling(n_runs: set[int], n_models: int) -> str:
+    """State the number of runs of a model.
+
+    >>> _describe_pooling({1}, 1), _describe_pooling({2, 3}, 5)
+    (' (one run)', ' (two or three runs each, pooled)')
+    """
     numbers = " or ".join(map(spell_number, sorted(n_runs)))
-    return f", pooling {numbers} runs" if max(n_runs) > 1 else " from a single run"
+    runs = f"{numbers} {'runs' if max(n_runs) > 1 else 'run'}{' each' if n_models > 1 else ''}"
+    return f" ({runs}{', pooled' if max(n_runs) > 1 else ''})"
 
 
 def _describe_uncovered(counts: Sequence[int]) -> str:
@@ -312,7 +318,8 @@ def _describe_atlas(model: Model, out_dir: Path) -> str:
     parts = [model.entities[key] for key in ("atlas", "seg", "scale") if key in model.entities]
     cite = (find_entry(parts[0]) or {}).get("cite")
     cited = f" [@{cite}]" if cite else ""
-    return " ".join(parts) + cited + describe_template(out_dir, parts[0])
+    name = "a custom atlas" if parts == ["custom"] else " ".join(parts)
+    return name + cited + describe_template(out_dir, parts[0])
 
 
 def _describe_verdicts(verdicts: Sequence[str]) -> str:
@@ -376,5 +383,6 @@ def _format_range(values: Iterable[float]) -> str:
     finite = [float(value) for value in values if isfinite(value)]
     if not finite:
         return "n/a"
-    low, high = min(finite), max(finite)
-    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+    are_counts = all(value.is_integer() for value in finite)
+    low, high = (int(end) if are_counts else end for end in (min(finite), max(finite)))
+    return rounded(low) if rounded(low) == rounded(high) else format_range(low, high)

@@ -8,8 +8,8 @@ from npi_bids.bids.derivatives import Model
 from npi_bids.bids.sidecars import PosteriorFields
 from npi_bids.group.tables import table_cells
 from npi_bids.io.tables import read_table
-from npi_bids.reports.components import SortedTable, number
-from npi_bids.wording import count_noun, join_items
+from npi_bids.reports.components import SortedTable
+from npi_bids.wording import count_noun, format_range, join_items, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def warn_of_position(model: Model) -> tuple[str, ...]:
     differing = f" It differs most in {join_items(features)}." if features else ""
     return (
         f"Do not read the parameters of the {fields.model} model: the signals are outside what it "
-        f"can produce (p = {number(fields.position_p)}; at most 4 % of simulated subjects are as "
+        f"can produce (p = {rounded(fields.position_p)}; at most 4 % of simulated subjects are as "
         f"far).{differing}",
     )
 
@@ -80,23 +80,23 @@ def tabulate_parameters(model: Model, name: str) -> tuple[SortedTable, ...]:
         return ()
     rows = []
     for row in read_table(model.path("parameters")).to_dict("records"):
-        value = number(row["median"])
+        value = rounded(row["median"])
         rows.append((
             str(row["name"]),
             value if row["identification"] != _NOT_IDENTIFIED else f"{value} (prior)",
-            f"{number(row['q025'])} to {number(row['q975'])}",
+            format_range(row["q025"], row["q975"]),
             str(row["identification"]),
-            number(row["contraction"]),
-            f"{number(row['first_half'])} / {number(row['second_half'])}",
+            rounded(row["contraction"]),
+            f"{rounded(row['first_half'])} / {rounded(row['second_half'])}",
             "yes" if row["halves_agree"] else "no",
-            f"{number(row['close_fc_low'])} to {number(row['close_fc_high'])}",
+            format_range(row["close_fc_low"], row["close_fc_high"]),
         ))  # fmt: skip
     caption = (
         f"Posterior of the {fields.model} model from {fields.number_of_simulations} simulations; "
         f"the subject is {fields.position} what the model can produce (p = "
-        f"{number(fields.position_p)}). FC alone does not identify the parameters: the last "
+        f"{rounded(fields.position_p)}). FC alone does not identify the parameters: the last "
         f"column is the range of the {fields.simulations_close_in_fc} simulations whose r of FC "
-        f"is within .02 of the best ({number(fields.best_fc_r)})."
+        f"is within .02 of the best ({rounded(fields.best_fc_r)})."
     )
     columns = ("parameter", "median", "95 % interval", "identification", "contraction",
                "halves", "halves agree", "range by FC")  # fmt: skip

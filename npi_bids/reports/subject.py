@@ -46,7 +46,6 @@ from npi_bids.reports.components import (
     Row,
     SortedTable,
     SubjectPage,
-    number,
 )
 from npi_bids.reports.connections import Reading, name_strongest, tabulate_strongest
 from npi_bids.reports.cortex import CortexView
@@ -60,10 +59,11 @@ from npi_bids.reports.subject_figures import (
     MAP_FIGURES,
     ModelResults,
     Runs,
+    check_registration,
     draw_figures,
 )
 from npi_bids.surrogates.families import describe_kind
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun, format_range, join_items, rounded
 
 # Columns of a table of connections beside the map: output, and heading.
 _DETAILS = {output: CATALOGUE[output].label for output in UNCERTAINTIES if CATALOGUE[output].label}
@@ -118,7 +118,7 @@ class ModelMap:
         why_undirected = explain_undirected(quality, fit.grades, fit.verdict_thresholds)
         lines = self._strongest_lines(directed=not why_undirected)
         share = quality.antisymmetric_share if isfinite(quality.antisymmetric_share) else 0.0
-        share_text = f"{number(100 * share)} % of its variance is directional (antisymmetric)."
+        share_text = f"{rounded(100 * share)} % of its variance is directional (antisymmetric)."
         if why_undirected:  # said before any connection is named, unless none differs from zero
             text = f"Read the map as undirected: {why_undirected}; {share_text}"
             lines.insert(0 if self.has_significant else 1, text)
@@ -131,8 +131,8 @@ class ModelMap:
         if isfinite(quality.expected_r):
             lines.append(
                 "In simulations with comparable quality metrics, maps correlated r = "
-                f"{number(quality.expected_r)} with the truth (90 % interval "
-                f"{number(quality.expected_r_lower)} to {number(quality.expected_r_upper)})."
+                f"{rounded(quality.expected_r)} with the truth (90 % interval "
+                f"{format_range(*quality.expected_r_interval)})."
             )
         if self.regions.centres is None and place_on_cortex(self.regions) is None:
             lines.append(f"Nothing is drawn on the brain, because {why_not_drawn(self.regions)}.")
@@ -257,7 +257,7 @@ def _grade_metric(
     if not isfinite(value):
         return KeyFigure(name, "n/a", target, note, "unknown")
     state = "good" if value >= good else "bad" if bad is not None and value < bad else "caution"
-    return KeyFigure(name, number(value), target, note, state)
+    return KeyFigure(name, rounded(value), target, note, state)
 
 
 def _grade_low_metric(name: str, value: float, limit: float, note: str) -> KeyFigure:
@@ -265,14 +265,14 @@ def _grade_low_metric(name: str, value: float, limit: float, note: str) -> KeyFi
     target = f"≤ {limit:g}"
     if not isfinite(value):
         return KeyFigure(name, "n/a", target, note, "unknown")
-    return KeyFigure(name, number(value), target, note, "good" if value <= limit else "caution")
+    return KeyFigure(name, rounded(value), target, note, "good" if value <= limit else "caution")
 
 
 def _grade_direction(quality: Quality, limits: VerdictSettings) -> KeyFigure:
     yes = quality.direction_supported
     return KeyFigure(
         "direction supported",
-        f"{'yes' if yes else 'no'} (p {number(quality.direction_p)})",
+        f"{'yes' if yes else 'no'} (p {rounded(quality.direction_p)})",
         f"p < {limits.direction_p:g}, ratio ≥ {limits.direction_ratio:g}",
         "time-reversal test: do the data carry directed information? If not, read the map as "
         "undirected",
@@ -296,7 +296,7 @@ def _grade_motion(mean_fd: float) -> KeyFigure:
     if not isfinite(mean_fd):
         return KeyFigure("mean FD", "not known", target, note, "unknown")
     state = "good" if mean_fd <= good else "caution" if mean_fd <= most else "bad"
-    return KeyFigure("mean FD", f"{number(mean_fd)} mm", target, note, state)
+    return KeyFigure("mean FD", f"{rounded(mean_fd)} mm", target, note, state)
 
 
 def _grade_minutes(sidecars: Sequence[RunSidecar]) -> KeyFigure:
@@ -415,6 +415,7 @@ def _model_section(
         warnings=_list_warnings(model, runs),
         figures=save_figures(out_dir, prefix, draw_figures(DATA_FIGURES, results)),
         files=tuple(p.relative_to(out_dir).as_posix() for p in paths if p.is_file()),
+        registration=check_registration(results).explain(),
     )
 
 
@@ -493,7 +494,7 @@ def _quality_rows(model: Model, runs: Runs) -> tuple[Row, ...]:
     # A whole-brain model predicts nothing, so most metrics do not exist for it.
     metrics = [metric for metric in FIGURES if metric.displayed
              and (isfinite(quality[metric.name]) or model.fit.surrogate != "wbm")]  # fmt: skip
-    rows = [Row(metric.title, number(quality[metric.name]), metric.note) for metric in metrics]
+    rows = [Row(metric.title, rounded(quality[metric.name]), metric.note) for metric in metrics]
     rows += _own_share_rows(model.fit.quality)
     n_lost = len({name for _, sidecar in runs for name in sidecar.regions_not_covered})
     rows.append(

@@ -8,8 +8,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from npi_bids.assessment.grades import NOT_SUPPORTED
 from npi_bids.assessment.quality import mean_spectrum
 from npi_bids.bids.derivatives import Model, sibling
@@ -19,12 +17,12 @@ from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
 from npi_bids.records import HIGH_FREQUENCY, ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
-from npi_bids.reports.brain_figures import draw_connections, find_volume, region_values
-from npi_bids.reports.components import ALPHA, Figure, number
+from npi_bids.reports.brain_figures import draw_connections
+from npi_bids.reports.components import ALPHA, Figure
 from npi_bids.reports.figures_posterior import draw_posterior_figures
-from npi_bids.reports.figures_slices import draw_registration
+from npi_bids.reports.registration import RegistrationCheck
 from npi_bids.whole_brain.settings import CLOSE_FC, GOOD_FC
-from npi_bids.wording import count_noun, join_items
+from npi_bids.wording import count_noun, format_range, join_items, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 Runs = list[tuple[Path, RunSidecar]]
 
 _FULL = 0.95  # coverage that is not worth a bar
-_MOST_CHECKED = 4  # runs whose registration is on the page; others are files
 _MOST_BARS = 25  # regions whose coverage is drawn
 
 
@@ -122,11 +119,11 @@ def _draw_search(model: Model) -> list[Figure]:
             "search",
             "Parameter search",
             f"{describe_spread(table)} Of the {len(table)} simulations of "
-            f"{training['sim_minutes']:g} minutes, the best has r = {number(training['r_fc'])} "
+            f"{training['sim_minutes']:g} minutes, the best has r = {rounded(training['r_fc'])} "
             "with empirical FC and a Kolmogorov-Smirnov distance of "
-            f"{number(training['ks_fcd'])} of FC dynamics. Dashed: r = {GOOD_FC:g}, a good fit.",
+            f"{rounded(training['ks_fcd'])} of FC dynamics. Dashed: r = {GOOD_FC:g}, a good fit.",
             figures_signals.draw_search(table),
-            f"Fitness over {len(table)} simulations; best r of FC {number(training['r_fc'])}",
+            f"Fitness over {len(table)} simulations; best r of FC {rounded(training['r_fc'])}",
         )
     ]
     landscape = figures_signals.draw_landscape(table)
@@ -154,7 +151,7 @@ def describe_spread(table: pd.DataFrame) -> str:
     close = table[table["r_fc"] >= table["r_fc"].max() - CLOSE_FC]
     names = [name for name in table.columns[2:-3] if close[name].notna().any()]
     spread = join_items(
-        f"{name} from {number(float(close[name].min()))} to {number(float(close[name].max()))}"
+        f"{name} from {format_range(float(close[name].min()), float(close[name].max()))}"
         for name in names
     )
     return (
@@ -181,7 +178,7 @@ def _draw_prediction(model: Model) -> list[Figure]:
             "Prediction of held-out samples",
             "Mean R² over regions. The gain over each region's own past is due to connectivity.",
             figures_signals.draw_prediction(finite_r2),
-            "; ".join(f"{name}: R² {number(value)}" for name, value in finite_r2.items()),
+            "; ".join(f"{name}: R² {rounded(value)}" for name, value in finite_r2.items()),
         )
     ]
     if model.path("modelfc").is_file():
@@ -193,10 +190,10 @@ def _draw_prediction(model: Model) -> list[Figure]:
                 "Functional connectivity of the surrogate",
                 "FC of the free-running surrogate against that of the data; one point per "
                 "pair. Line: equality. Its "
-                f"SD over pairs is {number(quality.model_fc_ratio)} times that of the data: a "
+                f"SD over pairs is {rounded(quality.model_fc_ratio)} times that of the data: a "
                 "strong prior keeps the pattern, not the strength.",
                 figures_signals.draw_agreement(simulated, fc, quality.model_fc_r),
-                f"Scatter of model FC against FC, r {number(quality.model_fc_r)}",
+                f"Scatter of model FC against FC, r {rounded(quality.model_fc_r)}",
             )
         )
     curve = read_table(model.path("training"))
@@ -258,35 +255,14 @@ def _draw_signals(results: ModelResults) -> list[Figure]:
     return figures
 
 
+def check_registration(results: ModelResults) -> RegistrationCheck:
+    """Return what is known of where the regions lie in the runs."""
+    space = results.model.entities.get("space", "individual")
+    return RegistrationCheck(results.regions, results.runs, space, results.run_tables("coverage"))
+
+
 def _draw_registration(results: ModelResults) -> list[Figure]:
-    """Return the outlines of the atlas on the mean of each run, if both are in MNI space."""
-    atlas = find_volume(results.regions)
-    if atlas is None:
-        return []
-    values = np.array(region_values(results.regions))
-    figures = []
-    for number_, (path, sidecar) in enumerate(results.runs, start=1):
-        mean = sibling(path, "timeseries", "mean")
-        if not mean.is_file():
-            continue
-        lost = set(sidecar.regions_not_covered)
-        covered = np.array([label not in lost for label in results.regions.labels])
-        run = f", run {number_}" if len(results.runs) > 1 else ""
-        figures.append(
-            Figure(
-                f"registration{number_}" if run else "registration",
-                f"Registration{run}",
-                "Outlines of the regions on the mean of the run, in turn with the MNI152 "
-                "template: do outlines follow the brain, and do ventricles and edges stay in "
-                f"place? {int(covered.sum())} of {len(covered)} regions are covered; outlines of "
-                "the others are orange. Left is left. Pointing at the figure stops the flicker.",
-                draw_registration(mean, atlas, values, covered),
-                "Slices of the mean of the run with the outlines of the regions",
-                wide=True,
-                linked=number_ > _MOST_CHECKED,
-            )
-        )
-    return figures
+    return check_registration(results).figures()
 
 
 def _draw_coverage(results: ModelResults) -> list[Figure]:

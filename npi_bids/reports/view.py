@@ -12,11 +12,11 @@ from npi_bids.io.matrix_files import MatrixFile
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson
 from npi_bids.records import ECResult
 from npi_bids.reports import figures_connectivity
-from npi_bids.reports.components import Figure, Row, SortedTable, number
+from npi_bids.reports.components import Figure, Row, SortedTable
 from npi_bids.reports.connections import Reading, tabulate_strongest
 from npi_bids.reports.figures_connectivity import Layer, MatrixView
 from npi_bids.reports.page import render
-from npi_bids.wording import count_noun
+from npi_bids.wording import count_noun, format_range, rounded
 
 # From this share on, differences between the directions may be rounding errors.
 _SYMMETRIC = 1e-6
@@ -89,8 +89,8 @@ def compare_matrices(titles: Sequence[str], results: Sequence[ECResult]) -> Sort
             order = [other.labels.index(label) for label in one.labels]
             aligned = other.matrix[np.ix_(order, order)]
             rows.append((
-                titles[first], titles[second], number(pearson(one.matrix, aligned)),
-                number(pearson(antisymmetric(one.matrix), antisymmetric(aligned))),
+                titles[first], titles[second], rounded(pearson(one.matrix, aligned)),
+                rounded(pearson(antisymmetric(one.matrix), antisymmetric(aligned))),
             ))  # fmt: skip
     if not rows:
         return None
@@ -105,14 +105,14 @@ def _properties(ec: ECResult, *, directed: bool) -> tuple[Row, ...]:
     missing = entries.size - finite.size
     rows = [
         Row("Regions", str(len(ec.labels)), f"{count_noun(missing, 'entry', 'entries')} n/a"),
-        Row("Range", f"{number(finite.min(initial=0.0))} to {number(finite.max(initial=0.0))}",
+        Row("Range", format_range(float(finite.min(initial=0.0)), float(finite.max(initial=0.0))),
             "off the diagonal; 0 included"),
-        Row("Share of entries that are not 0", number(float(np.mean(finite != 0)))
+        Row("Share of entries that are not 0", rounded(float(np.mean(finite != 0)))
             if finite.size else "n/a"),
     ]  # fmt: skip
     both = pearson(ec.matrix, ec.matrix.T)
     note = "correlation of the matrix with its transpose"
-    rows.append(Row("Symmetry", number(both) if directed else "symmetric", note))
+    rows.append(Row("Symmetry", rounded(both) if directed else "symmetric", note))
     return tuple(rows)
 
 
@@ -123,7 +123,11 @@ def _regions(file: MatrixFile, position: int) -> SortedTable:
                "out-strength", "in-strength", "net flow", "hierarchy")  # fmt: skip
     values = zip(flow.out_strength, flow.in_strength, flow.net_flow, flow.hierarchy, strict=True)
     rows = tuple(
-        (label, *file.networks[index : index + 1], *(number(float(value)) for value in row))
+        (
+            label,
+            *file.networks[index : index + 1],
+            *(rounded(float(value)) for value in row),
+        )
         for index, (label, row) in enumerate(zip(file.result.labels, values, strict=True))
     )
     return SortedTable(f"regions-{position}", "Regions", columns, rows, folded=True)

@@ -319,8 +319,8 @@ def _describe_var(trainings: Trainings) -> str:
     if trainings[0].get("var_fit") == "adam":
         return _describe_network("vector autoregression (one linear layer)", trainings)
     return (
-        "It was a vector autoregression, fitted by ridge regression with the penalty of lowest "
-        "leave-one-out error"
+        "It was a vector autoregression fitted by ridge regression, with the penalty chosen by "
+        "leave-one-out cross-validation"
     )
 
 
@@ -356,7 +356,7 @@ def _describe_observation(trainings: Trainings) -> str:
             f"{count_noun(len(delays), 'model')}"
         )
     if n_gain:
-        parts.append(f"{GAIN} in {count_noun(n_gain, 'model')}")
+        parts.append(f"{GAIN} (in {count_noun(n_gain, 'model')})")
     noise = [training["measurement_noise"] for training in observed]
     noise = [share for share in noise if share > 0]
     if noise:
@@ -380,7 +380,7 @@ def _describe_observation(trainings: Trainings) -> str:
         )
     return (
         f". {_condition(observed)}, an observation model was part of the likelihood (Whittle): "
-        f"{', and '.join(parts)}; the prior precisions were then those of highest evidence"
+        f"{', and '.join(parts)}; the prior precisions then maximised the evidence"
     )
 
 
@@ -397,8 +397,8 @@ def _condition(observed: Trainings) -> str:
 _PROCESS_FIT = (
     "The process was fitted by maximum a posteriori estimation to the second moments of the "
     "samples, including the innovations; the ratio of the prior precisions of the symmetric and "
-    "antisymmetric parts of the drift was derived from their lagged evidence with block sampling "
-    "errors, and their size from held-out prediction"
+    "antisymmetric parts of the drift was derived from their lagged evidence, with block sampling "
+    "errors, and their magnitude was chosen by held-out prediction"
 )
 
 
@@ -410,9 +410,10 @@ def _describe_process(trainings: Trainings) -> str:
 def _describe_hybrid(trainings: Trainings) -> str:
     return (
         f"{_describe_linear(trainings)}. Networks with two hidden layers were trained on the "
-        f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and added "
-        f"only if they lowered the held-out error by more than {100 * NETWORKS_GAIN:.2g} % and "
-        "improved cross-validated prediction beyond a linear correction"
+        f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and "
+        "retained only if they lowered the held-out error by more than "
+        f"{100 * NETWORKS_GAIN:.2g} % and improved cross-validated prediction beyond a linear "
+        "correction"
         f"{_describe_added_networks(trainings)}{_describe_corrections(trainings)}"
     )
 
@@ -424,8 +425,8 @@ def _describe_added_networks(trainings: Trainings) -> str:
     if n_networks == n_models:
         return ", which they did" + (" in all models" if n_models > 1 else "")
     if n_networks == 0:
-        return ", which they did not" + (" in any model" if n_models > 1 else "")
-    return f", which they did in {n_networks} of {n_models} models"
+        return ", which was not the case" + (" in any model" if n_models > 1 else "")
+    return f", which was the case in {n_networks} of {n_models} models"
 
 
 def _describe_corrections(trainings: Trainings) -> str:

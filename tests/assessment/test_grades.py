@@ -82,7 +82,7 @@ SOUND = {
 
 @pytest.mark.parametrize(
     ("changes", "data", "reason"),
-    [({"samples_per_parameter": 1.0}, LIMITED, "short for its number of regions (1 effective"),
+    [({"samples_per_parameter": 1.0}, LIMITED, "short for its number of regions (1.00 effective"),
      ({"samples_per_parameter": 0.3}, POOR, "far too short for its number of regions"),
      ({"minutes_kept": 3.0}, POOR, "too short (3.0 min are kept; target: at least 4)"),
      ({"mean_fd": 0.3}, LIMITED, "mean framewise displacement 0.30 mm; target: at most 0.2 mm"),

@@ -57,9 +57,12 @@ def test_the_final_table_has_verdict_and_kind_of_surrogate(capsys):
     entities = {"sub": "01", "task": "rest"}
     done = UnitStatus(entities, "simple", "done", "abc")
     failed = UnitStatus({**entities, "sub": "02"}, "simple", "failed", "abc", reason="no runs")
-    print_table([done, failed], [], {done.name: ("caution", "process, delays")})
+    print_table([done, failed], [], {done.name: ("caution", "0.45", "process, delays")})
     header, first, second = capsys.readouterr().out.splitlines()
-    assert header.split() == ["participant", "model", "status", "verdict", "surrogate", "reason"]
+    assert header.split() == [
+        *("participant", "model", "status", "verdict", "expected", "r", "surrogate", "reason")
+    ]
     assert "caution" in first
+    assert " 0.45 " in first
     assert "process, delays" in first
     assert second.split()[2:] == ["failed", "no", "runs"]

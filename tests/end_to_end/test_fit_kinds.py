@@ -95,7 +95,9 @@ def check_texts(out):
     assert said not in (out / "sub-01.html").read_text()
     group = (out / "group.html").read_text()
     assert "Kinds of fit: process: 3 (decided for the dataset;" in group
-    assert "1 model whose own data chose another was" in (out / "logs/CITATION.md").read_text()
+    assert (
+        "1 model for which another had been selected was" in (out / "logs/CITATION.md").read_text()
+    )
     sidecar = json.loads(next(out.glob("tpl-*/func/*Groupmean_relmat.json")).read_text())
     assert sidecar["KindsOfFit"] == {"process": 3}
     assert sidecar["OwnKindsOfFit"] == {"process": 2, "process, whitened": 1}

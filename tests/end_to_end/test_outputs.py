@@ -204,8 +204,8 @@ def test_run_leaves_its_settings_as_toml(results, tiny):
 
 def test_methods_text_says_what_was_done(results):
     text = (results / "logs" / "CITATION.md").read_text()
-    for words in ("One model was fitted to the data of each of three participants,",
-                  "pooling two runs.",
+    for words in ("A separate model was fitted to the data of each of three participants ",
+                  "(two runs each, pooled).",
                   "0.5 mm were censored", "34 regressors", "Ornstein-Uhlenbeck",
                   "Direction was supported", "(TR 2 s)", "by 1 standard deviation;",
                   "Tiny"):  # fmt: skip

@@ -99,7 +99,7 @@ def test_who_differs_most_is_named():
         relative_sd=1.3, most_different="05", largest_share=0.4, outliers=("02", "05")
     )
     text = describe_group(group(8, heterogeneity=found))
-    assert "1.3 times the mean connection" in text
+    assert "1.30 times the mean connection" in text
     assert "sub-05 differs most from the mean, with 40% of all squared differences (12%" in text
     assert "sub-02, sub-05" in text
 

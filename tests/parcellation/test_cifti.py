@@ -230,9 +230,12 @@ def test_each_vertex_has_the_number_of_its_region(tmp_path):
     assert found["right"][60] == 4.0
 
 
-def test_other_surfaces_have_no_mesh_here(tmp_path):
+def test_regions_are_placed_on_any_surface_of_two_hemispheres(tmp_path):
     path = write_atlas(tmp_path / "a.dlabel.nii", 32492)
-    assert project_to_surface(path, ("R1",), np.array([1.0])) is None
+    found = project_to_surface(path, ("R1",), np.array([1.0]))
+    assert [len(found[side]) for side in ("left", "right")] == [32492, 32492]
+    assert np.flatnonzero(found["left"] == 1).tolist() == list(range(50))
+    assert np.isnan(found["right"]).all()
     (tmp_path / "b.dlabel.nii").write_text("nothing")
     with pytest.raises(InputDataError, match="cannot be read"):
         project_to_surface(tmp_path / "b.dlabel.nii", ("R1",), np.array([1.0]))

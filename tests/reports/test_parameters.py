@@ -61,10 +61,10 @@ def describe(folder, fields):
 
 def test_the_table_says_what_is_only_the_prior(model):
     (table,) = tabulate_parameters(model, "parameters-1")
-    assert table.rows[0][:2] == ("coupling", "1")
-    assert table.rows[1][:2] == ("noise", "0.5 (prior)")
+    assert table.rows[0][:2] == ("coupling", "1.00")
+    assert table.rows[1][:2] == ("noise", "0.50 (prior)")
     assert [row[6] for row in table.rows] == ["yes", "no"]
-    assert table.rows[0][7] == "1 to 4.5"
+    assert table.rows[0][7] == "1.00 to 4.50"
     assert "FC alone does not identify" in table.caption
 
 
@@ -85,7 +85,7 @@ def test_the_group_counts_who_is_left_out():
     })  # fmt: skip
     shown = tabulate_group_parameters(table, "parameters-1")
     assert "2 subjects outside what the model can produce are left out" in shown.caption
-    assert shown.rows == (("coupling", "mean", "5", "4", "1.23", "1", "1.4", "0.2", "n/a"),)
+    assert shown.rows == (("coupling", "mean", "5", "4", "1.23", "1.00", "1.40", "0.20", "n/a"),)
 
 
 def test_without_inference_there_is_nothing(tmp_path):
@@ -98,7 +98,7 @@ def test_figures_show_parameters_fc_and_calibration(model):
     figures = draw_posterior_figures(model.path, FIELDS)
     assert [figure.name for figure in figures] == ["posterior", "predictedfc", "calibration"]
     assert all(figure.svg.startswith("<svg") for figure in figures)
-    assert "coupling: 1 (1 to 1), identified" in figures[0].alt
+    assert "coupling: 1.00 (1.00 to 1.00), identified" in figures[0].alt
     assert draw_posterior_figures(model.path, FIELDS)[0].svg == figures[0].svg
 
 
@@ -109,4 +109,4 @@ def test_the_spread_of_fits_of_fc_names_every_parameter():
     })  # fmt: skip
     text = describe_spread(table)
     assert "2 simulations" in text
-    assert "K_gl from 0.5 to 2.5" in text
+    assert "K_gl from 0.50 to 2.50" in text

@@ -47,7 +47,7 @@ def test_a_map_with_significant_connections_names_the_strongest(make_map):
     q[0, 1] = 0.01
     model_map = make_map(q)
     strongest, count = model_map._strongest_lines()
-    assert "A → B (0.5)" in strongest
+    assert "A → B (0.50)" in strongest
     assert count.startswith("1 of 16")
     assert not model_map.strongest_table().folded
 

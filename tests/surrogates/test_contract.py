@@ -186,7 +186,7 @@ def test_methods_tell_why_there_are_delays(change, said):
     text = families.family("hybrid").describe([{**fitted, **options, **change}])
     assert said in text
     assert ("held-out data supported" in said) == ("held-out data supported" in text)
-    assert ("prior_penalty" in change) != ("highest evidence" in text)
+    assert ("prior_penalty" in change) != ("maximised the evidence" in text)
 
 
 def test_log_has_one_error_per_epoch(windows, settings):

@@ -88,7 +88,25 @@
 
   function text(value) {
     if (Number.isNaN(value)) return "n/a";
-    return value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+    return write(value, countDecimals(value));
+  }
+
+  // As rounded() and format_range() of wording.py: two decimals, or two digits below 0.1.
+  function countDecimals(value) {
+    const size = Math.abs(value);
+    if (size < 1e-4) return null;
+    return size >= 100 ? 0 : Math.max(size >= 10 ? 1 : 2, 1 - Math.floor(Math.log10(size)));
+  }
+
+  function write(value, decimals) {
+    if (Number.isNaN(value)) return "n/a";
+    if (Math.abs(value) < 1e-12) return "0";
+    return decimals === null ? value.toExponential(1) : value.toFixed(decimals);
+  }
+
+  function writeRange(low, high) {
+    const decimals = countDecimals(Math.max(Math.abs(low), Math.abs(high)));
+    return write(low, decimals) + " to " + write(high, decimals);
   }
 
   // A box at the pointer, always inside of the window.
@@ -341,7 +359,7 @@
       const lines = [pair + ": " + (source === target ? "n/a (diagonal)" : text(value))];
       if (this.layer === this.layers[0] && source !== target) {
         const details = Object.fromEntries(this.details.map(([name, numbers]) => [name, numbers[at]]));
-        if ("half" in details) lines.push("95 % interval " + text(value - details.half) + " to " + text(value + details.half));
+        if ("half" in details) lines.push("95 % interval " + writeRange(value - details.half, value + details.half));
         for (const name of Object.keys(details)) if (name !== "half") lines.push(name + " " + text(details[name]));
         if (this.layer.directed) lines.push("reverse " + text(this.layer.numbers[target * this.n + source]));
       }

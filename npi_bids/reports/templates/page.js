@@ -109,8 +109,25 @@
     }
   }
 
+  // On paper nothing can be opened: folded tables are printed, and long ones with all rows.
+  function printAll() {
+    let opened = [];
+    const tables = [...document.querySelectorAll(".tablebox:not(.abridged) table.sortable")].map((table) => table.sorted);
+    const limits = tables.map((table) => table.most);
+    addEventListener("beforeprint", () => {
+      tables.forEach((table, i) => { limits[i] = table.most; table.most = Infinity; table.lay(); });
+      opened = [...document.querySelectorAll("details.printed:not([open]), details.long:not([open])")];
+      opened.forEach((details) => { details.open = true; });
+    });
+    addEventListener("afterprint", () => {
+      tables.forEach((table, i) => { table.most = limits[i]; table.lay(); });
+      opened.forEach((details) => { details.open = false; });
+    });
+  }
+
   document.documentElement.classList.add("script");
   document.querySelectorAll("table.sortable").forEach((table) => { table.sorted = new SortedTable(table); });
+  printAll();
   document.querySelectorAll(".tabs").forEach(tabbed);
   document.querySelectorAll("form.rating").forEach((form) => { form.ratings = new Rating(form); });
   document.querySelectorAll("button[data-copy]").forEach(copyable);
