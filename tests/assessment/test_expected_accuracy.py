@@ -145,7 +145,7 @@ def test_shipped_table_foresees_its_own_results_and_says_where_it_comes_from(shr
     assert len(table.figures) >= (200 if shrunk else 400)
     for target in TARGETS:
         expected = predict(table, table.figures, target)
-        assert np.corrcoef(expected, table.accuracy[target])[0, 1] > 0.85
+        assert np.corrcoef(expected, table.accuracy[target])[0, 1] > (0.8 if shrunk else 0.85)
         low, high = look_up_errors(table, expected, target).T
         assert (low < 0).all()
         assert (high > 0).all()
