@@ -66,9 +66,18 @@ def interruptible(program: str, advice: str) -> Callable[[Command], Command]:
 
 
 def end_workers() -> None:
-    """Kill all worker processes that this process has started through multiprocessing."""
+    """Kill all worker processes that this process has started through multiprocessing.
+
+    And the server that forks them, which does not notice the end of this process while it loads
+    modules.
+    """
     for child in multiprocessing.active_children():
         child.kill()
+    forkserver = sys.modules.get("multiprocessing.forkserver")
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class _Guard:

@@ -230,6 +230,28 @@ def test_a_module_that_is_being_loaded_is_not_interrupted():
     assert run.returncode == 128 + signal.SIGTERM
 
 
+SERVES = """
+import multiprocessing, os, sys
+from multiprocessing import forkserver
+from npi_bids.cli.signals import end_workers
+
+sys.path.insert(0, sys.argv[1])
+end_workers()  # there are none
+multiprocessing.set_forkserver_preload(["slow_to_load"])
+forkserver.ensure_running()
+pid = forkserver._forkserver._forkserver_pid
+end_workers()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_the_fork_server_ends_with_the_workers_while_it_loads(tmp_path):
+    (tmp_path / "slow_to_load.py").write_text("import time\ntime.sleep(60)\n")
+    done = subprocess.run([sys.executable, "-c", SERVES, tmp_path], capture_output=True, text=True,
+                          check=False, timeout=30)  # fmt: skip
+    assert done.stdout == f"{-signal.SIGKILL}\n", done.stderr
+
+
 def test_what_is_ignored_stays_ignored(tmp_path):
     """As nohup wants it."""
     command = [sys.executable, "-m", "npi_bids.cli.simulate", "rnn", str(tmp_path / "out")]
