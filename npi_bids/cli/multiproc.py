@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from npi_bids.cli.stage_times import WORKERS, current_times
 from npi_bids.cli.worker_pool import find_workers, release_workers
 from npi_bids.interfaces.workers import note_failure, prepare_pools, run_node
 from npi_bids.io.failures import write_failure
@@ -86,6 +87,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         self._retried: set[int] = set()
         self._alone: int | None = None
         self._ended = threading.Event()
+        self._times = current_times()  # results arrive in another thread
 
     def end(self) -> None:
         """Kill the workers without waiting, unless they are shared and idle."""
@@ -165,7 +167,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if future.cancelled():
             self._lost.add(taskid)
         elif (error := future.exception()) is None:
-            self._taskresult[taskid] = future.result()
+            self._record(taskid, result := future.result())
+            self._taskresult[taskid] = result
         elif isinstance(error, BrokenProcessPool):
             # Without a cause, a process was killed.
             if error.__cause__ is not None:
@@ -176,6 +179,12 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         if self._alone == taskid:
             self._alone = None
         self._ended.set()
+
+    def _record(self, taskid: int, result: Mapping[str, Any]) -> None:
+        if self._times is not None:
+            workflow, *_, node = self._submitted[taskid][0].fullname.split(".")
+            name = f"{workflow}.{node}"
+            self._times.add(WORKERS, name, result["seconds"], result["cpu_seconds"])
 
     def _get_result(self, taskid: int) -> dict[str, object] | None:
         """Return the result of a task, None while it runs; retry a lost task once."""

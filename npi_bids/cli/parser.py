@@ -286,6 +286,11 @@ class OutputSettings:
         "write the workflow graph to the logs (also as SVG where Graphviz is installed)",
         result=False,
     )
+    profile: bool = option(
+        False,
+        "write how long each stage took, and its computing time, to stages.tsv in the logs",
+        result=False,
+    )
     retry_failed: bool = option(
         False,
         "fit models again that failed because of their input, though it is unchanged",

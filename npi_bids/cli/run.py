@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from npi_bids.cli.entry import run_command
 from npi_bids.cli.signals import interruptible
+from npi_bids.cli.stage_times import record_stages, stage
 from npi_bids.errors import NPIError
 from npi_bids.wording import count_noun
 
@@ -86,9 +87,18 @@ def _run_levels(request: Request) -> int:
         check_results(request.out_dir)
     run_dir = start_logging(request.out_dir, request.output)
     write_settings(request, run_dir)
+    with record_stages(run_dir, wanted=request.output.profile):
+        return _compute(request, work_dir, run_dir, pretrains=pretrains, fits=fits)
+
+
+def _compute(
+    request: Request, work_dir: Path, run_dir: Path, *, pretrains: bool, fits: bool
+) -> int:
+    """Pre-train, and run the other levels, as far as they were asked for."""
     code = 0
     if pretrains:
-        code, request = _pretrain(request, work_dir, run_dir)
+        with stage("pre-train"):
+            code, request = _pretrain(request, work_dir, run_dir)
         if code > 1 or request.levels == ("pretrain",):
             failed = "the pre-training failed" + _REASONS.get(code, "") if code else ""
             sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
@@ -119,16 +129,22 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
 
     code, complete, absent = 0, [], []
     if claims is not None:
-        plan = make_plan(request, work_dir, claims)
+        with stage("find input"):
+            plan = make_plan(request, work_dir, claims)
         write_settings(plan.request, run_dir)  # cleaning depends on the type of input
-        outcome = run_plan(plan, work_dir, run_dir)
+        with stage("fit models"):
+            outcome = run_plan(plan, work_dir, run_dir)
         statuses, complete = outcome.statuses, outcome.untouched
         code = choose_exit_code(statuses)
         absent = plan.absent
     else:
         statuses = find_statuses(request.out_dir)
-    group_code = _run_group(request, work_dir, run_dir) if "group" in request.levels else 0
-    pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
+    group_code = 0
+    if "group" in request.levels:
+        with stage("group level"):
+            group_code = _run_group(request, work_dir, run_dir)
+    with stage("pages and texts"):
+        pages = _write_pages(request, statuses, work_dir, run_dir, group=not group_code)
     failed = describe_failures(code, group_code, statuses)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:

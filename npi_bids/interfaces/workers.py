@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -68,9 +69,10 @@ def run_node(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
     -------
     dict
         ``result``, ``traceback`` (None on success) and ``taskid``; ``error`` where it could not be
-        recorded, as on a full disk.
+        recorded, as on a full disk; ``seconds`` and ``cpu_seconds`` that it took.
     """
     outcome: dict[str, Any] = {"result": None, "traceback": None, "taskid": taskid}
+    started, cpu_started = time.monotonic(), time.process_time()
     try:
         outcome["result"] = node.run(updatehash=updatehash)
     except BaseException as error:  # noqa: BLE001 (the waiting process must learn of any error)
@@ -82,6 +84,8 @@ def run_node(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
             outcome["error"] = problem
         with suppress(OSError):
             outcome["result"] = node.result
+    outcome["seconds"] = time.monotonic() - started
+    outcome["cpu_seconds"] = time.process_time() - cpu_started
     return outcome
 
 

@@ -96,7 +96,7 @@ def test_several_matrices_are_side_by_side_and_those_of_the_same_regions_compare
     assert text.count("<canvas") == 3
     table = text[text.index('id="agreement"') :].partition("</table>")[0]
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table[table.index("<tbody>") :])
-    assert cells == ["A", "B", "1", "1"]  # matched by name; C has other regions
+    assert cells == ["A", "B", "1.00", "1.00"]  # matched by name; C has other regions
 
 
 def test_a_symmetric_matrix_has_no_direction(tmp_path):

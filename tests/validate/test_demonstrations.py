@@ -22,6 +22,7 @@ from npi_bids.validate.demonstrations import (
     rnn_demonstration,
     wbm_demonstration,
 )
+from npi_bids.wording import rounded
 
 LABELS = ("A", "B", "C")
 TRUTH = np.array([[0.0, 1.0, 0.1], [0.2, 0.0, 0.7], [0.0, 0.1, 0.0]])
@@ -81,7 +82,7 @@ def test_maps_and_their_page():
     assert agreement.fc > 0.9
     page = demonstration_page("1", demonstration, results)
     assert "EC against the true EC" in page
-    assert f"{agreement.truth:.3g}" in page
+    assert f">{rounded(agreement.truth)}<" in page
     assert not re.search(r"(src|href)=\"https?:", page)
 
 
@@ -120,7 +121,7 @@ def test_a_recording_of_the_user_is_compared_with_its_structure_by_name(tmp_path
     ec = read_matrix(tmp_path / "out" / "real_hybrid_ec.tsv")
     assert ec.labels == names
     agreement = compare_with_known(network, result_of(ec.matrix))
-    assert f"{agreement.structure:.3g}" in (tmp_path / "out" / "real.html").read_text()
+    assert f">{rounded(agreement.structure)}<" in (tmp_path / "out" / "real.html").read_text()
 
 
 @pytest.mark.parametrize(
