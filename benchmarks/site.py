@@ -154,6 +154,16 @@ _CONTRASTS = {
     "unrelated covariate, 24": "unrelated covariate, 24",
     "paired 150 | 400, 12": "sessions of 150 and 400 samples, 12 pairs",
 }
+_SHARED_DELAYS = {
+    f"{group}, seed {seed}": f"{name} (seed {seed})"
+    for group, name in (
+        ("delays 0.5 s", "delays of SD 0.5 s"),
+        ("delays 1 s", "delays of SD 1 s"),
+        ("no delays", "no delays"),
+        ("hierarchy", "strict hierarchy, no delays"),
+    )
+    for seed in (600, 601)
+}
 _DELAY_MAPS = {
     "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
     "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
@@ -263,6 +273,13 @@ def _delay_map_cells(results: Results, condition: str) -> Iterator[Cell]:
         yield [found["all"], found["antisymmetric"]] if found else None
 
 
+def _shared_delay_cells(results: Results, group: str) -> Iterator[Cell]:
+    for method in ("alone", "pre-trained without delays", "pre-trained", "alone, with the delays"):
+        found = results.get(f"{group}, {method}")
+        is_complete = f"{group}, alone" in results
+        yield found[:2] if found else "none found" if is_complete else None
+
+
 def _session_cells(results: Results, design: str) -> Iterator[Cell]:
     is_complete = results.get("n_sets", 0) >= _N_POWER_SETS
     for n_subjects in (8, 12, 20):
@@ -331,6 +348,12 @@ TABLES = {
         "python -m benchmarks.accuracy delaymaps",
         ("condition", "no map", "true map", "covariates", "permuted map"), _DELAY_MAPS,
         _delay_map_cells, best="rows", digits=(3, 3, 3, 3), files=("accuracy_delaymaps",),
+    ),
+    "shared_delays": SiteTable(
+        "python -m benchmarks.shared_delays",
+        ("group", "alone", "pre-trained without delays", "pre-trained",
+         "alone, with the delays of the group as a map"), _SHARED_DELAYS,
+        _shared_delay_cells, best="rows", digits=(3, 3, 3, 3), files=("shared_delays",),
     ),
     "inference_contrasts": SiteTable(
         "python -m benchmarks.inference",
