@@ -593,7 +593,7 @@ def test_three_sessions_are_compared_within_subjects(npi_bids, tmp_path):
     assert subjects["not_tested_within"].notna().tolist() == [True, *[False] * 9]
     page = (out / "group.html").read_text()
     assert "within subjects" in page
-    assert "effect was estimated in every subject" in page
+    assert "effect was estimated in every participant" in page
     assert (out / "sub-02" / "sub-02_sessions.tsv").is_file()
     code, said, problems = npi_bids(
         "x", out, "group", "--model", "months", "--n-permutations", "19", "--min-subjects", "3",
