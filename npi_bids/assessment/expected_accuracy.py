@@ -71,12 +71,7 @@ def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
     metrics = quality if isinstance(quality, Mapping) else _as_mapping(quality)
     return np.array([
         *(_fisher(metrics[f"r_split{part}"]) for part in ("", "_symmetric", "_antisymmetric")),
-        _log(metrics["samples_per_parameter"]),
-        _log(metrics["effective_windows"]),
-        _fisher(metrics["fc_r"]),
-        metrics["antisymmetric_share"],
-        _log(metrics["direction_ratio"]),
-        _log(metrics["direction_p"] + 1e-4),
+        *_extract_shared(metrics),
         metrics["skill_own_history"],
         _fisher(metrics["fc_r_held_out"]),
         metrics["r2_own_history"],
@@ -101,16 +96,23 @@ def extract_shrunk_figures(quality: Quality | Mapping[str, float]) -> Array:
         *(_fisher(combined_accuracy(*(metrics[name + end] for name in agreements)))
           for end in ends),
         *(_fisher(metrics[name + end]) for name in agreements for end in ends),
+        *_extract_shared(metrics),
+        _fisher(metrics["fc_r_held_out"]),
+        metrics["r2_own_history"],
+        _known(metrics["removed_delay_sd"], otherwise=0.0),
+    ])  # fmt: skip
+
+
+def _extract_shared(metrics: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the figures of the data and of the direction, which predict both kinds of maps."""
+    return (
         _log(metrics["samples_per_parameter"]),
         _log(metrics["effective_windows"]),
         _fisher(metrics["fc_r"]),
         metrics["antisymmetric_share"],
         _log(metrics["direction_ratio"]),
         _log(metrics["direction_p"] + 1e-4),
-        _fisher(metrics["fc_r_held_out"]),
-        metrics["r2_own_history"],
-        _known(metrics["removed_delay_sd"], otherwise=0.0),
-    ])  # fmt: skip
+    )
 
 
 def combined_accuracy(halves: float, others: float, group: float, unshrunk: float) -> float:

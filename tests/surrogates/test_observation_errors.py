@@ -1,12 +1,10 @@
 """What delays and widths take away from the certainty of connections."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from npi_bids.surrogates import observation_errors
-from npi_bids.surrogates.cross_spectra import CrossSpectra, adjoint, cross_spectra
+from npi_bids.surrogates.cross_spectra import adjoint, cross_spectra
 from npi_bids.surrogates.fitted_process import FittedModel
 from npi_bids.surrogates.observation_errors import (
     delay_slopes,
@@ -22,10 +20,13 @@ PRECISION = (20.0, 40.0)
 DRIFT = np.array([[-0.6, 0.3, 0.0], [0.0, -0.8, 0.25], [-0.2, 0.0, -0.5]])
 
 
-def model_of(noise=0.0):
-    """Return a process that was not fitted to the spectra at hand."""
+def spectra():
     rng = np.random.default_rng(3)
-    measured = cross_spectra([run_of(rng.standard_normal((400, N)))])
+    return cross_spectra([run_of(rng.standard_normal((400, N)))])
+
+
+def model_of(measured, noise=0.0):
+    """Return a process that was not fitted to the spectra at hand."""
     prior = SpectralPrior(precision=PRECISION, delay_sd=1.0, gain=True, rate=0.7)
     problem = SpectralProblem(measured.without_noise(noise), prior, full_band=True)
     fit = SpectralFit(DRIFT, np.array([0.7, 0.8, 0.5]), np.zeros(N), 0.0, 0.0)
@@ -34,7 +35,7 @@ def model_of(noise=0.0):
 
 @pytest.fixture(scope="module")
 def model():
-    return model_of()
+    return model_of(spectra())
 
 
 def width_slopes(model):
@@ -59,13 +60,13 @@ def fisher_information(model, *, delays, widths):
     """
     n_parameters = 2 * N + N * N
 
-    def spectra(values):
+    def spectra_at(values):
         transition = model.transition + values[2 * N :].reshape(N, N)
         return expected_spectra(model, transition, values[:N], values[N : 2 * N])
 
-    inverse, step = np.linalg.inv(spectra(np.zeros(n_parameters))), 1e-5
+    inverse, step = np.linalg.inv(spectra_at(np.zeros(n_parameters))), 1e-5
     scores = [
-        inverse @ (spectra(shift) - spectra(-shift)) / (2 * step)
+        inverse @ (spectra_at(shift) - spectra_at(-shift)) / (2 * step)
         for shift in step * np.eye(n_parameters)
     ]
     information = np.empty((n_parameters, n_parameters))
@@ -116,7 +117,7 @@ def test_uncertain_responses_widen_the_errors_of_their_connections(model):
 
 
 def test_subtracted_noise_makes_errors_larger():
-    quiet, noisy = model_of(), model_of(noise=0.3)
+    quiet, noisy = model_of(spectra()), model_of(spectra(), noise=0.3)
     assert quiet.n_informative == pytest.approx(quiet.n_samples)
     shares = noisy.measured.signal_share(0.3)
     used = np.isin(noisy.measured.frequency, noisy.frequency)
@@ -124,16 +125,6 @@ def test_subtracted_noise_makes_errors_larger():
     assert noisy.n_informative == pytest.approx(mean_share * noisy.n_samples, rel=1e-6)
     assert noisy.n_informative < 0.8 * noisy.n_samples
     errors = transition_errors(noisy, PRECISION, delay_slopes(noisy)[:0], np.zeros((0, 0)))
-    optimistic = replace_samples(noisy)
+    optimistic = model_of(spectra().without_noise(0.3))  # as if that made no error
     fewer = transition_errors(optimistic, PRECISION, delay_slopes(noisy)[:0], np.zeros((0, 0)))
     assert (errors > fewer).all()
-
-
-def replace_samples(model):
-    """Return the model as if its noise had been subtracted without error."""
-    spectra = model.measured.without_noise(0.3)
-    exact = CrossSpectra(spectra.frequency, spectra.power, spectra.n_ordinates)
-    prior = SpectralPrior(precision=PRECISION, delay_sd=1.0, gain=True, rate=0.7)
-    problem = SpectralProblem(exact, prior, full_band=True)
-    fit = SpectralFit(DRIFT, np.array([0.7, 0.8, 0.5]), np.zeros(N), 0.0, 0.0)
-    return FittedModel(problem, fit, replace(exact), 0.0)
