@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
+from multiprocessing import forkserver
 from types import FrameType
 from typing import Any, Protocol
 
@@ -73,8 +74,7 @@ def end_workers() -> None:
     """
     for child in multiprocessing.active_children():
         child.kill()
-    forkserver = sys.modules.get("multiprocessing.forkserver")
-    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
