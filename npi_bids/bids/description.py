@@ -51,7 +51,10 @@ the methods text.
 
 
 def dataset_files(
-    out_dir: Path, datasets: Sequence[Dataset], strategies: Mapping[str, str]
+    out_dir: Path,
+    datasets: Sequence[Dataset],
+    strategies: Mapping[str, str],
+    roots: Sequence[Path] = (),
 ) -> dict[str, str]:
     """Return the text of the files at the root of the output dataset.
 
@@ -63,6 +66,9 @@ def dataset_files(
         The inputs.
     strategies
         Description of each denoising strategy, by its ``desc`` label.
+    roots
+        Folders whose ``participants.tsv`` is copied, the first that has one; by default those of
+        the inputs.
     """
     return {
         "dataset_description.json": _json(dataset_description(datasets)),
@@ -78,7 +84,7 @@ def dataset_files(
                 "description": {"Description": "Content of files with this value."},
             }
         ),
-        **_participants(datasets),
+        **_participants(roots or [dataset.root for dataset in datasets]),
     }
 
 
@@ -215,10 +221,10 @@ def _tested(out_dir: Path) -> dict[str, str]:
     }
 
 
-def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
+def _participants(roots: Iterable[Path]) -> dict[str, str]:
     """Copy ``participants.tsv`` of the input, and describe the columns that lack a description."""
-    for dataset in datasets:
-        path = dataset.root / "participants.tsv"
+    for root in roots:
+        path = root / "participants.tsv"
         if not path.is_file():
             continue
         title = "Participants, copied from the input dataset."
@@ -236,7 +242,7 @@ def sessions_file(subject: str) -> str:
     return f"sub-{subject}/sub-{subject}_sessions.tsv"
 
 
-def session_files(datasets: Sequence[Dataset], subjects: Iterable[str]) -> dict[str, str]:
+def session_files(roots: Sequence[Path], subjects: Iterable[str]) -> dict[str, str]:
     """Return the tables of the sessions of subjects, copied from the first input that has them.
 
     Raises
@@ -246,10 +252,10 @@ def session_files(datasets: Sequence[Dataset], subjects: Iterable[str]) -> dict[
     """
     files: dict[str, str] = {}
     for name in map(sessions_file, sorted(subjects)):
-        for dataset in datasets:
-            if (dataset.root / name).is_file():
+        for root in roots:
+            if (root / name).is_file():
                 title = "Sessions of the participant, copied from the input dataset."
-                text, sidecar = _copied_table(dataset.root / name, title)
+                text, sidecar = _copied_table(root / name, title)
                 files |= {name: text, name.replace(".tsv", ".json"): sidecar}
                 break
     return files

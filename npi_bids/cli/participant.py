@@ -149,7 +149,10 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
-        write_dataset(request.out_dir, inputs.datasets, unfinished, strategies, subjects)
+        write_dataset(
+            request.out_dir, inputs.datasets, unfinished, strategies, subjects,
+            bids_dir=request.bids_dir,
+        )  # fmt: skip
     tasks = make_tasks(inputs, {spec: units[spec] for spec in unfinished}, work_dir)
     tasks = assign_pretrained(tasks, request)
     check_tasks_passband(tasks, request)

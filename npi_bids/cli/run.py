@@ -148,7 +148,9 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     failed = describe_failures(code, group_code, statuses)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
-        print_table([*statuses, *absent], complete, find_outcomes(request.out_dir))
+        print_table(
+            [*statuses, *absent], complete, find_outcomes(request.out_dir), request.out_dir
+        )
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
