@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -168,13 +168,16 @@ def write_dataset(
     atlases: Sequence[AtlasSpec],
     strategies: Mapping[str, str],
     subjects: Iterable[str] = (),
+    *,
+    requested: Collection[str] = (),
 ) -> None:
     """Write the files that describe the output dataset, where they are missing or differ.
 
     ``strategies`` explain each value of ``desc`` in words; tables of the sessions of ``subjects``
-    are copied.
+    are copied. The folders of participants who are not ``requested`` are not read, if any are.
     """
-    texts = dataset_files(out_dir, datasets, strategies) | session_files(datasets, subjects)
+    texts = dataset_files(out_dir, datasets, strategies, requested)
+    texts |= session_files(datasets, subjects)
     for spec in atlases:
         texts |= atlas_files(spec)
     for name, text in texts.items():
@@ -183,9 +186,13 @@ def write_dataset(
             write_text(path, text)
 
 
-def update_descriptions(out_dir: Path) -> None:
-    """Make ``descriptions.tsv`` describe the files that exist, and no others."""
+def update_descriptions(out_dir: Path, requested: Collection[str] = ()) -> None:
+    """Make ``descriptions.tsv`` describe the files that exist, and no others.
+
+    The folders of participants who are not ``requested`` are not read, if any are; what the table
+    says of them stays.
+    """
     path = out_dir / "descriptions.tsv"
-    text = descriptions(out_dir)
+    text = descriptions(out_dir, requested=requested)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
