@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def dataset_files(
     datasets: Sequence[Dataset],
     strategies: Mapping[str, str],
     roots: Sequence[Path] = (),
+    requested: Collection[str] = (),
 ) -> dict[str, str]:
     """Return the text of the files at the root of the output dataset.
 
@@ -69,14 +70,18 @@ def dataset_files(
     roots
         Folders whose ``participants.tsv`` is copied, the first that has one; by default those of
         the inputs.
+    requested
+        Labels of the participants whose files are looked at, or none for all; what the existing
+        table says of the others stays.
     """
+    planned = (*RUN_TABLES, "strength")
     return {
         "dataset_description.json": _json(dataset_description(datasets)),
         "README.md": _README.format(
             version=__version__, map=output_pattern(MEASURES[0]).replace("/**", "")
         ),
         ".bidsignore": "\n".join(BIDSIGNORE) + "\n",
-        "descriptions.tsv": descriptions(out_dir, strategies, planned=(*RUN_TABLES, "strength")),
+        "descriptions.tsv": descriptions(out_dir, strategies, planned, requested),
         "descriptions.json": _json(
             {
                 "Description": "What the values of the desc entity mean.",
@@ -146,7 +151,10 @@ def atlas_files(spec: AtlasSpec) -> dict[str, str]:
 
 
 def descriptions(
-    out_dir: Path, strategies: Mapping[str, str] | None = None, planned: Sequence[str] = ()
+    out_dir: Path,
+    strategies: Mapping[str, str] | None = None,
+    planned: Sequence[str] = (),
+    requested: Collection[str] = (),
 ) -> str:
     """Return the table that explains each value of ``desc`` in an output dataset.
 
@@ -158,9 +166,11 @@ def descriptions(
         Descriptions of the denoising strategies, by label; those in the existing table where None.
     planned
         Names of the outputs that will be written, in addition to existing files.
+    requested
+        As in :func:`dataset_files`.
     """
     described = {**_stated_strategies(out_dir), **(strategies or {})}
-    used = _used_labels(out_dir)
+    used = _used_labels(out_dir, requested)
     used |= {
         strategy + CATALOGUE[name].variant for strategy in strategies or () for name in planned
     }
@@ -190,17 +200,39 @@ def _variants() -> dict[str, str]:
     }
 
 
-def _used_labels(out_dir: Path) -> set[str]:
-    """Return all values of ``desc`` in the file names of a dataset."""
-    names = (name for _, _, files in os.walk(out_dir) for name in files)
-    return {match[1] for name in names if (match := _DESC.search(name))}
+def _used_labels(out_dir: Path, requested: Collection[str]) -> set[str]:
+    """Return all values of ``desc`` in the file names of a dataset.
+
+    Those of participants who are not requested are taken from the existing table.
+    """
+    used = set(_stated_rows(out_dir)) if requested else set()
+    for _, folders, names in os.walk(out_dir):
+        folders[:] = [name for name in folders if not is_other_subject(name, requested)]
+        used |= {match[1] for name in names if (match := _DESC.search(name))}
+    return used
+
+
+def is_other_subject(name: str, subjects: Collection[str]) -> bool:
+    """Tell whether a folder is that of a subject who is not among some; no subjects mean all.
+
+    >>> is_other_subject("sub-02", ["01"]), is_other_subject("func", ["01"])
+    (True, False)
+    >>> is_other_subject("sub-02", [])
+    False
+    """
+    return bool(subjects) and name[:4] == "sub-" and name[4:] not in subjects
+
+
+def _stated_rows(out_dir: Path) -> dict[str, str]:
+    """Return the text of each label in the table of a dataset."""
+    path = out_dir / "descriptions.tsv"
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    return dict(line.removeprefix("desc-").partition("\t")[::2] for line in lines)
 
 
 def _stated_strategies(out_dir: Path) -> dict[str, str]:
     """Return the strategies that the table of a dataset describes."""
-    path = out_dir / "descriptions.tsv"
-    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
-    rows = dict(line.removeprefix("desc-").partition("\t")[::2] for line in lines)
+    rows = _stated_rows(out_dir)
     variants = _variants()
 
     def is_variant(label: str) -> bool:

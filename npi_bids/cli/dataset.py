@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -167,22 +167,22 @@ def check_results(out_dir: Path) -> None:
 
 
 def write_dataset(
-    out_dir: Path,
+    request: Request,
     datasets: Sequence[Dataset],
     atlases: Sequence[AtlasSpec],
     strategies: Mapping[str, str],
     subjects: Iterable[str] = (),
-    *,
-    bids_dir: Path,
 ) -> None:
     """Write the files that describe the output dataset, where they are missing or differ.
 
     ``strategies`` explain each value of ``desc`` in words. ``participants.tsv`` and the tables of
     the sessions of ``subjects`` are copied from the inputs, or from ``bids_dir`` where those have
-    none; a copy to which columns were added is kept.
+    none; a copy to which columns were added is kept. The folders of participants who are not
+    requested are not read, if any are.
     """
-    roots = table_roots(datasets, bids_dir)
-    texts = dataset_files(out_dir, datasets, strategies, roots) | session_files(roots, subjects)
+    out_dir, roots = request.out_dir, table_roots(datasets, request.bids_dir)
+    texts = dataset_files(out_dir, datasets, strategies, roots, request.query.labels("sub"))
+    texts |= session_files(roots, subjects)
     for name in _find_extended(out_dir, texts):
         del texts[name], texts[name.replace(".tsv", ".json")]
     for spec in atlases:
@@ -229,9 +229,13 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0].rstrip("\r").removeprefix("\ufeff")
 
 
-def update_descriptions(out_dir: Path) -> None:
-    """Make ``descriptions.tsv`` describe the files that exist, and no others."""
+def update_descriptions(out_dir: Path, requested: Collection[str] = ()) -> None:
+    """Make ``descriptions.tsv`` describe the files that exist, and no others.
+
+    The folders of participants who are not ``requested`` are not read, if any are; what the table
+    says of them stays.
+    """
     path = out_dir / "descriptions.tsv"
-    text = descriptions(out_dir)
+    text = descriptions(out_dir, requested=requested)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

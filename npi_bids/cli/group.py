@@ -257,7 +257,7 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     _logger.debug("Groups to write: %s", [cohort.name for cohort in cohorts])
     configuration = _shared_configuration(cohorts)
     check = partial(_check_unchanged, request.out_dir, configuration)
-    with claim_dataset(request.out_dir / CLAIM, configuration, check):
+    with claim_dataset(request.out_dir / CLAIM, configuration, check, sole=True):
         succeeded = run_workflow(
             workflow, choose_plugin(request.resources), run_dir, lambda *_: None
         )

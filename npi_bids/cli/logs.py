@@ -156,11 +156,11 @@ def _join_entities(entities: Mapping[str, str]) -> str:
     return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
 
 
-def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str, str]]:
-    """Return verdict, expected accuracy and kind of surrogate of the models of a dataset."""
+def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, tuple[str, str, str]]:
+    """Return verdict, expected accuracy and kind of surrogate of the models of some or all."""
     return {
         model.name: (model.fit.verdict, rounded(model.fit.quality.expected_r), model.kind)
-        for model in find_models(out_dir, skip_damaged=True)
+        for model in find_models(out_dir, *subjects, skip_damaged=True)
     }
 
 

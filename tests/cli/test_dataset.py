@@ -179,7 +179,8 @@ def raw(tmp_path):
 
 
 def describe(raw, out):
-    write_dataset(out, [Dataset(raw / "derivatives/fmriprep", "x")], [], {}, ["01"], bids_dir=raw)
+    request = SimpleNamespace(bids_dir=raw, out_dir=out, query=QuerySettings())
+    write_dataset(request, [Dataset(raw / "derivatives/fmriprep", "x")], [], {}, ["01"])
 
 
 def test_tables_of_the_raw_dataset_are_copied_where_derivatives_have_none(raw, tmp_path):
