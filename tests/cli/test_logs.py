@@ -84,6 +84,5 @@ def test_the_final_table_names_pages_below_and_what_models_differ_in(
     assert lines[2:] == [
         ["sub-01", "atlas-A", "done"], ["sub-01.html"], ["sub-02", "atlas-B", "done"]
     ]  # fmt: skip
-    monkeypatch.setenv("COLUMNS", "120")
     print_table([one], [])
     assert "task-rest space-MNI152NLin2009cAsym" in " ".join(capsys.readouterr().out.split())
