@@ -161,9 +161,9 @@ def fit() -> None:
     checks = table.check()
     unseen = _unseen(table.table, table.system_types, "r")
     _show_verdicts(table.rows, unseen, table.table.accuracy["r"])
-    _show_grades(table.rows, unseen, table.table.accuracy["r"])
+    grades = check_grades(table, unseen)
     table.write("expected.json", checks, made_by="python -m benchmarks.expected")
-    save("expected_checks", checks)
+    save("expected_checks", {**checks, "grades": grades})
 
 
 class TableOfRows:
@@ -207,6 +207,7 @@ class TableOfRows:
                 chosen = self.system_types == system_type
                 lines[system_type] = _line(expected[chosen], truth[chosen])
             lines["all"] = _line(expected, truth)
+            checks[target] |= {"rmse": lines["all"][2], "lines": lines}
             lines = {name: [*line, held[name]] for name, line in lines.items()}
             show(f"{target}: types left out", columns, lines)
             checks[target]["quantiles"] = error_quantiles(
@@ -309,25 +310,63 @@ def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> Non
     show("Verdicts of types left out", ("results", "mean r", "lowest r", "r < .4"), lines)
 
 
-def _show_grades(rows: list[dict[str, Any]], expected: Any, truth: Any) -> None:
-    """Show how often each grade of the connections keeps its promise, types left out."""
+def check_grades(table: TableOfRows, expected: Any) -> dict[str, Any]:
+    """Show and return how often each grade keeps its promise, types of systems left out.
+
+    Returns
+    -------
+    dict
+        Of the connections and of the direction, by grade: number of results, means of r and of
+        r of the antisymmetric part, number of promises kept, results and promises kept of each
+        type of system, and the share kept where delays are smaller and larger than 0.5 s.
+    """
     settings = VerdictSettings()
-    promised = {promise.grade: promise.reached for promise in PROMISES}
-    by_grade: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*promised, NOTHING)}
-    for row, value, reached in zip(rows, expected, truth, strict=True):
+    names: dict[str, list[str]] = {"connections": [], "direction": []}
+    for row, value in zip(table.rows, expected, strict=True):
         quality = Quality(**{**_numbers(row["quality"]), "expected_r": float(value)})  # type: ignore[arg-type]
-        name = grade(quality, judge(quality, settings), settings).connections
-        small_delays = row["seen"].get("hrf_delay_sd", 0.0) < 0.5
-        by_grade[name].append((float(reached), small_delays))
-    lines = {}
-    for name, results in by_grade.items():
-        r = np.array([reached for reached, _ in results])
-        small = np.array([is_small for _, is_small in results], dtype=bool)
-        kept = r >= promised.get(name, -1.0)
-        lines[name] = [len(r), *(float(x.mean()) if x.size else float("nan")
-                                 for x in (r, kept, kept[small], kept[~small]))]  # fmt: skip
-    columns = ("results", "mean r", "kept", "kept, delays < .5 s", "kept, larger delays")
-    show("Grades of types left out", columns, lines)
+        grades = grade(quality, judge(quality, settings), settings)
+        names["connections"].append(grades.connections)
+        names["direction"].append(grades.direction)
+    large = np.array([row["seen"].get("hrf_delay_sd", 0.0) >= 0.5 for row in table.rows])
+    promised = {promise.grade: promise.reached for promise in PROMISES}
+    found: dict[str, Any] = {}
+    for part, target in zip(names, TARGETS, strict=True):
+        by_result = np.array(names[part])
+        found[part] = {
+            name: _count_kept(table, by_result == name, large, target, promised.get(name))
+            for name in (*promised, NOTHING)
+        }
+        lines = {
+            name: [counts["results"], *counts["means"], counts["kept"]]
+            for name, counts in found[part].items()
+        }
+        columns = ("results", "mean r", "mean r antisymmetric", "kept")
+        show(f"Grades of the {part}, types left out", columns, lines)
+    return found
+
+
+def _count_kept(
+    table: TableOfRows, has_grade: Any, large_delays: Any, target: str, promise: float | None
+) -> dict[str, Any]:
+    """Return how often a grade keeps its promise; ``kept`` is NaN where nothing is promised."""
+    kept = table.table.accuracy[target] >= (np.inf if promise is None else promise)
+    types = sorted(set(table.system_types))
+    return {
+        "promise": promise,
+        "results": int(has_grade.sum()),
+        "means": [_mean(table.table.accuracy[each][has_grade]) for each in TARGETS],
+        "kept": _mean(kept[has_grade]) if promise is not None else float("nan"),
+        "by type": {
+            name: [int((kept & at).sum()), int(at.sum())]
+            for name in types
+            for at in [has_grade & (table.system_types == name)]
+        },
+        "by delays": [_mean(kept[has_grade & at]) for at in (~large_delays, large_delays)],
+    }
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def main() -> int:

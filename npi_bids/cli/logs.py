@@ -88,8 +88,12 @@ def print_table(
     statuses: Iterable[UnitStatus],
     skipped: Iterable[str],
     outcomes: Mapping[str, tuple[str, str, str]] | None = None,
+    out_dir: Path | None = None,
 ) -> None:
     """Print the outcome of each model: status, verdict, expected accuracy, kind, and reason.
+
+    What all models have in common is said once, above the table, and the page of a participant,
+    relative to ``out_dir``, is on a line of its own, so that rows are narrow.
 
     Parameters
     ----------
@@ -99,37 +103,64 @@ def print_table(
         Names of models that were complete before.
     outcomes
         Verdict, expected accuracy and kind of surrogate of the models that have a map, by name.
+    out_dir
+        Output dataset; only pages that it has are named.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    headings = "participant", "model", "status", "verdict", "expected r", "surrogate"
-    table = Table(*headings, box=None, pad_edge=False)
-    table.add_column("reason", overflow="fold")  # paths must not be truncated
+    statuses = list(statuses)
+    shared = _shared_entities([status.entities for status in statuses])
+    has_models = any(set(status.entities) - {"sub", *shared} for status in statuses)
+    headings = ["participant", *["model"] * has_models, "status", "verdict", "expected r",
+                "surrogate", "reason"]  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # names and paths must not be truncated
     colours = {"done": "green", "excluded": "yellow", "failed": "red", "absent": "yellow"}
     done_before = set(skipped)
     for status in statuses:
-        entities = {key: value for key, value in status.entities.items() if key != "sub"}
-        model = " ".join(f"{key}-{value}" for key, value in entities.items())
         label = "complete" if status.name in done_before else status.status
         reason = status.reason + (f" [crash file: {status.crash}]" if status.crash else "")
+        participant = f"sub-{status.entities['sub']}"
+        page = f"{participant}.html"
+        has_page = out_dir is not None and (out_dir / page).is_file()
+        own = {key: value for key, value in status.entities.items() if key not in shared}
         table.add_row(
-            f"sub-{status.entities['sub']}",
-            model,
+            participant + (f"\n  {page}" if has_page else ""),
+            *[_join_entities(own)] * has_models,
             Text(label, colours.get(status.status, "")),
             *(outcomes or {}).get(status.name, ("", "", "")),
             Text(reason or ("nothing to do" if label == "complete" else "")),
         )
     width = None if sys.stdout.isatty() else 160
-    Console(file=sys.stdout, width=width, soft_wrap=False).print(table)
+    console = Console(file=sys.stdout, width=width, soft_wrap=False)
+    if shared:
+        console.print(f"All models: {_join_entities(shared)}", highlight=False, soft_wrap=True)
+    console.print(table)
 
 
-def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str, str]]:
-    """Return verdict, expected accuracy and kind of surrogate of the models of a dataset."""
+def _shared_entities(models: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the entities, without the subject, that several models have in common."""
+    if len(models) < 2:
+        return {}
+    return {
+        key: value
+        for key, value in models[0].items()
+        if key != "sub" and all(other.get(key) == value for other in models)
+    }
+
+
+def _join_entities(entities: Mapping[str, str]) -> str:
+    return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
+
+
+def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, tuple[str, str, str]]:
+    """Return verdict, expected accuracy and kind of surrogate of the models of some or all."""
     return {
         model.name: (model.fit.verdict, rounded(model.fit.quality.expected_r), model.kind)
-        for model in find_models(out_dir, skip_damaged=True)
+        for model in find_models(out_dir, *subjects, skip_damaged=True)
     }
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from npi_bids.bids.made import MadeFiles, digest_dataset, digest_subject, page_files
+from npi_bids.bids.made import MadeFiles, digest_dataset, digest_subjects, page_files
 
 
 @pytest.fixture
@@ -20,6 +20,10 @@ def out(tmp_path):
     for name in ("logs/CITATION.md", "dataset_description.json", "index.html"):
         write(tmp_path / name, "1")
     return tmp_path
+
+
+def digest_subject(out, subject, *shown):
+    return digest_subjects(out, [subject], *shown)[subject]
 
 
 def write(path, text):

@@ -58,11 +58,31 @@ def test_the_final_table_has_verdict_and_kind_of_surrogate(capsys):
     done = UnitStatus(entities, "simple", "done", "abc")
     failed = UnitStatus({**entities, "sub": "02"}, "simple", "failed", "abc", reason="no runs")
     print_table([done, failed], [], {done.name: ("caution", "0.45", "process, delays")})
-    header, first, second = capsys.readouterr().out.splitlines()
+    shared, header, first, second = capsys.readouterr().out.splitlines()
+    assert shared == "All models: task-rest"
     assert header.split() == [
-        *("participant", "model", "status", "verdict", "expected", "r", "surrogate", "reason")
+        *("participant", "status", "verdict", "expected", "r", "surrogate", "reason")
     ]
     assert "caution" in first
     assert " 0.45 " in first
     assert "process, delays" in first
-    assert second.split()[2:] == ["failed", "no", "runs"]
+    assert second.split() == ["sub-02", "failed", "no", "runs"]
+
+
+def test_the_final_table_names_pages_below_and_what_models_differ_in(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
+    (tmp_path / "sub-01.html").touch()
+    shared = {"task": "rest", "space": "MNI152NLin2009cAsym"}
+    one = UnitStatus({"sub": "01", **shared, "atlas": "A"}, "simple", "done", "abc")
+    two = UnitStatus({"sub": "02", **shared, "atlas": "B"}, "simple", "done", "abc")
+    print_table([one, two], [], {}, tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["All", "models:", "task-rest", "space-MNI152NLin2009cAsym"]
+    assert lines[2:] == [
+        ["sub-01", "atlas-A", "done"], ["sub-01.html"], ["sub-02", "atlas-B", "done"]
+    ]  # fmt: skip
+    print_table([one], [])
+    assert "task-rest space-MNI152NLin2009cAsym" in " ".join(capsys.readouterr().out.split())
