@@ -35,6 +35,31 @@ def _speed_cells(results: Results, figure: str) -> Iterator[Cell]:
         yield None if value is None else f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
+_TIMES = {
+    "extraction: decompression": "extraction: decompression of the run alone (ISA-L)",
+    "extraction: one atlas": "extraction: one atlas",
+    "extraction: four atlases": "extraction: four atlases",
+    "extraction: nilearn, one atlas": "extraction: nilearn's masker, one atlas",
+    "subject: in one process: all": "one subject in one process",
+    "subject: in one process: Parcellate": "of which extraction",
+    "subject: in one process: TrainSurrogate": "of which fit",
+    "subject: in one process: AssessConnectivity": "of which assessment",
+    "subject: in one process: ReportSubject": "of which page",
+    "subject: two processes, all": "one subject in two processes",
+    "subject: again, nothing to do": "the same command again, nothing to do",
+}
+
+
+def _time_cells(results: Results, row: str) -> Iterator[Cell]:
+    """Yield seconds, and for the extraction their ratio to decompression alone."""
+    part, _, name = row.partition(": ")
+    found = results.get(part, {})
+    if name not in found:
+        return
+    yield found[name]
+    yield found[name] / found["decompression"] if part == "extraction" else None
+
+
 TABLES = {
     "filters": SiteTable(
         "python -m benchmarks.filters", ("filter file", "fMRIPrep", "before", "now"), _FILTERS,
@@ -44,5 +69,10 @@ TABLES = {
         "python -m benchmarks.speed",
         ("", "20 regions, 8000 samples", "360 regions, 4 runs of 1170"), _SPEED, _speed_cells,
         best="", digits=(0, 0), files=("speed",), seeds="0",
+    ),
+    "stages": SiteTable(
+        "python -m benchmarks.stages extraction subject",
+        ("", "CPU time (s)", "relative to decompression alone"), _TIMES, _time_cells, best="",
+        digits=(2, 1), files=("stages",), seeds="0",
     ),
 }  # fmt: skip

@@ -114,9 +114,10 @@ def fill(
         is_kept = any(
             new is None and old is not None for new, old in zip(found, before, strict=True)
         )
-        stated = [measured.get(name, "")]
+        earlier_version = measured.get(name, "")
+        stated = [earlier_version]
         if version and any(new is not None for new in found):
-            stated = [*stated[: int(is_kept)], version]
+            stated = [earlier_version.partition(" and ")[0]] * is_kept + [version]
         versions[name] = " and ".join(filter(None, dict.fromkeys(stated)))
     return {
         "made by": f"{table.command}; python -m benchmarks.site",

@@ -137,17 +137,16 @@ def print_table(
     width = None if sys.stdout.isatty() else 160
     console = Console(file=sys.stdout, width=width, soft_wrap=False)
     if shared:
-        console.print(f"All models: {_join_entities(shared)}", highlight=False, soft_wrap=True)
+        label = "All models" if len(statuses) > 1 else "Model"
+        console.print(f"{label}: {_join_entities(shared)}", highlight=False, soft_wrap=True)
     console.print(table)
 
 
 def _shared_entities(models: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return the entities, without the subject, that several models have in common."""
-    if len(models) < 2:
-        return {}
+    """Return the entities, without the subject, that all models have in common."""
     return {
         key: value
-        for key, value in models[0].items()
+        for key, value in (models[0] if models else {}).items()
         if key != "sub" and all(other.get(key) == value for other in models)
     }
 

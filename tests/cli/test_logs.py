@@ -85,4 +85,6 @@ def test_the_final_table_names_pages_below_and_what_models_differ_in(
         ["sub-01", "atlas-A", "done"], ["sub-01.html"], ["sub-02", "atlas-B", "done"]
     ]  # fmt: skip
     print_table([one], [])
-    assert "task-rest space-MNI152NLin2009cAsym" in " ".join(capsys.readouterr().out.split())
+    assert capsys.readouterr().out.startswith(
+        "Model: task-rest space-MNI152NLin2009cAsym atlas-A\n"
+    )
