@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
@@ -238,7 +238,7 @@ def find_models(root: Path, *subjects: str, skip_damaged: bool = False) -> Itera
     InputDataError
         A sidecar is damaged.
     """
-    for path in _find_map_sidecars(root, sorted(set(subjects)) or _list_folders(root)):
+    for path in find_map_sidecars(root, *subjects):
         entities = dict(parse_name(path.name).entities)
         desc = entities.pop("desc")
         entities.pop("meas")
@@ -264,9 +264,12 @@ def _list_folders(root: Path) -> list[str]:
     return sorted(name.removeprefix("sub-") for name in names)
 
 
-def _find_map_sidecars(root: Path, subjects: Iterable[str]) -> Iterator[Path]:
-    """Yield the sidecars of maps; the folder of a subject is read when it is their turn."""
-    for subject in subjects:
+def find_map_sidecars(root: Path, *subjects: str) -> Iterator[Path]:
+    """Yield the sidecars of the maps of subjects, or of all, sorted.
+
+    The folder of a subject is read when it is their turn.
+    """
+    for subject in sorted(set(subjects)) or _list_folders(root):
         pattern = output_pattern(MEASURES[0], subject=glob.escape(subject), extension=".json")
         yield from sorted(root.glob(pattern))
 

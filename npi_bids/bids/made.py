@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from npi_bids import __version__
-from npi_bids.bids.derivatives import find_models, list_units
+from npi_bids.bids.derivatives import find_map_sidecars, list_units
 from npi_bids.bids.outputs import (
     CITATIONS,
     GROUP_PAGE,
     GROUP_TABLE,
     MADE,
-    MEASURES,
     QUALITY_TABLE,
     STATISTICS,
     UNITS,
@@ -92,9 +91,8 @@ def digest_subjects(out_dir: Path, subjects: Iterable[str], *shown: str) -> dict
     """
     # What all pages show is read once: of a subject, this must not take longer with more of them.
     shared = _find_files(out_dir, _SHARED)
-    first = next(find_models(out_dir, skip_damaged=True), None)  # its versions
-    if first is not None:
-        shared.append(first.path(MEASURES[0]).with_suffix(".json"))
+    if (first := next(find_map_sidecars(out_dir), None)) is not None:
+        shared.append(first)  # for its versions
     units = list_units(out_dir)
     texts = [*shown, *units, _read(out_dir / CITATIONS)]
     digests = {}
