@@ -38,7 +38,7 @@ def update(path: Path, table: SiteTable, folder: Path) -> None:
     versions = read_versions(folder)
     found = dict.fromkeys(versions[name] for name in table.files if name in versions)
     content = fill(
-        table, results, earlier["rows"], version=", ".join(found) or "not stated",
+        table, results, earlier["rows"], version=", ".join(found),
         measured=earlier.get("measured with", {}),
     )  # fmt: skip
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
