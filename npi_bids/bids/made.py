@@ -21,6 +21,7 @@ from npi_bids.bids.outputs import (
     unit_name,
 )
 from npi_bids.errors import InputDataError
+from npi_bids.io.claim import locked_folder
 from npi_bids.io.files import read_json, write_text
 
 # What pages and texts show of the whole dataset, beside the sidecars of its subjects.
@@ -63,9 +64,11 @@ class MadeFiles:
 
     def save(self) -> None:
         """Write the record, with what other processes have recorded meanwhile."""
-        self._records = {**self._read(), **self._new}
-        text = json.dumps(self._records, indent=1, sort_keys=True)
-        write_text(self._root / MADE, text + "\n")
+        path = self._root / MADE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked_folder(path.parent):
+            self._records = {**self._read(), **self._new}
+            write_text(path, json.dumps(self._records, indent=1, sort_keys=True) + "\n")
 
     def _measure(self, names: Iterable[str]) -> dict[str, list[int]]:
         measured = {}

@@ -157,7 +157,21 @@ def _content(configuration: str, *, sole: bool) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _lock(file: IO[str], operation: int) -> bool:
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Let one process after the other rewrite files of a folder, until the block ends.
+
+    On file systems without locks for folders nobody is waited for.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(file: IO[str] | int, operation: int) -> bool:
     """Lock a file and return whether this succeeded; it fails on file systems without locks."""
     try:
         fcntl.flock(file, operation)
