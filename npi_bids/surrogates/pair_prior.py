@@ -3,8 +3,9 @@
 Brains, and most graphs, are sparse: few pairs of regions are connected. With one variance for all
 pairs, a prior that is weak enough for the connected ones leaves the others at the mercy of noise,
 and of smooth haemodynamics, whose lagged products suggest influences between any two regions. The
-partial correlation of a pair is read from samples of the same time alone, and is 0 in a process of
-symmetric drift exactly where the drift is. So the prior variance of a pair is
+partial correlation of a pair is read from samples of the same time alone, and in a process of
+symmetric drift and equal noise it is 0 exactly where the drift is. So the prior variance of a pair
+is
 
     v_ij = v [(1 - c) + c p_ij^2 / mean(p^2)],
 
@@ -20,9 +21,6 @@ import numpy as np
 from npi_bids.matrices import off_diagonal, scale_covariance
 from npi_bids.records import Array
 
-# Smallest relative variance, so that no pair is ruled out.
-_LEAST_VARIANCE = 1e-3
-
 
 def pair_variances(covariance: Array, n_samples: int, concentration: float) -> Array | None:
     """Return the prior variance of each pair of regions relative to their mean.
@@ -35,7 +33,7 @@ def pair_variances(covariance: Array, n_samples: int, concentration: float) -> A
         Number of samples.
     concentration
         Share of the prior variance that is in proportion to squared partial correlations, from 0
-        to 1.
+        to below 1, so that no pair is ruled out.
 
     Returns
     -------
@@ -47,7 +45,7 @@ def pair_variances(covariance: Array, n_samples: int, concentration: float) -> A
     --------
     >>> chain = np.linalg.inv(np.array([[1.0, 0.4, 0.0], [0.4, 1.0, 0.4], [0.0, 0.4, 1.0]]))
     >>> pair_variances(chain, 10_000, 0.9)[0].round(1).tolist()
-    [1.0, 1.5, 0.1]
+    [1.0, 1.4, 0.1]
     """
     if not concentration:
         return None
@@ -55,9 +53,7 @@ def pair_variances(covariance: Array, n_samples: int, concentration: float) -> A
     mean = float(off_diagonal(squared).mean())
     if not mean > 0:
         return None
-    variances: Array = np.maximum(
-        (1 - concentration) + concentration * squared / mean, _LEAST_VARIANCE
-    )
+    variances: Array = (1 - concentration) + concentration * squared / mean
     np.fill_diagonal(variances, 1.0)
     return variances
 
