@@ -89,7 +89,8 @@ class MOU(VAR):
         self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
     ) -> MOU:
         """Return the process fitted from scratch with a fixed prior, and the same choices."""
-        choices = replace(self.choices, precision=precision.of_drift(len(windows)))
+        fixed = precision.of_drift(len(windows))
+        choices = replace(self.choices, precision=fixed, concentration=0.0)
         return fit_with_choices(reverse_time(windows) if reverse else windows, choices)
 
     def weight_errors(self, windows: Windows) -> Array:
@@ -112,7 +113,9 @@ class MOU(VAR):
             * self.process.diffusion[:, None]
         )
         shared = len(windows) / np.outer(noise_variances, noise_variances)
-        even, odd = self.choices.precision
+        variances = self.choices.pair_variances(moments)
+        relative = 1.0 if variances is None else variances
+        even, odd = (precision / relative for precision in self.choices.precision)
         information = lagged + shared * shared_slope**2 + (even + odd) / 2
         crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2
         variance = information.T / (information * information.T - crossed**2)
@@ -139,11 +142,12 @@ def fit_mou(
 
     The prior is Gaussian with two precisions. Their *ratio* is that of the lagged evidence for the
     two parts (:func:`~npi_bids.surrogates.lagged_evidence.lagged_evidence`), whose null does not
-    depend on the residuals being white; their *size* is the one of lowest held-out error. If
-    neither part has any lagged evidence, interactions are instantaneous at this sampling rate;
-    then the smooth autoregression common to all regions (haemodynamics) is removed first
-    (``--whitening``). Otherwise regions may have a memory of their own earlier samples, if this
-    lowers the held-out error.
+    depend on the residuals being white; their *size* is the one of lowest held-out error. The
+    prior variance of a pair of regions follows its partial correlation if this lowers the held-out
+    error (:mod:`~npi_bids.surrogates.pair_prior`). If neither part has any lagged evidence,
+    interactions are instantaneous at this sampling rate; then the smooth autoregression common to
+    all regions (haemodynamics) is removed first (``--whitening``). Otherwise regions may have a
+    memory of their own earlier samples, if this lowers the held-out error.
 
     Parameters
     ----------
@@ -198,6 +202,7 @@ def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
     return (
         ("precision_symmetric", choices.precision[0]),
         ("precision_antisymmetric", choices.precision[1]),
+        ("prior_concentration", choices.concentration),
         ("evidence_symmetric", choices.evidence.symmetric),
         ("evidence_antisymmetric", choices.evidence.antisymmetric),
         ("whitening_order", float(len(choices.whitening))),
@@ -219,7 +224,8 @@ def fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None
     """
     mean, scale = region_units(windows)
     past, future = make_pairs(standardise(windows, (mean, scale)), choices)
-    process = fit_ou(second_moments(past, future), choices.precision, start)
+    moments = second_moments(past, future)
+    process = fit_ou(moments, choices.precision, start, variances=choices.pair_variances(moments))
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.lagged_evidence import LaggedEvidence, lagged_evidence
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.pair_prior import pair_variances
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
     COMPARISON_ITERATIONS,
+    CONCENTRATION_GAIN,
+    CONCENTRATIONS,
     LARGEST_PRECISION_RATIO,
     MEMORY_GAIN,
     MOST_REGIONS,
@@ -36,6 +39,7 @@ class ChoicesFields(TypedDict):
     n_windows: int
     error: float | None
     var_error: float | None
+    concentration: NotRequired[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ class Choices:
     error, var_error
         Held-out mean squared error with these choices, and that of a VAR of one lag by ridge
         regression with the same memory, on the same stretches.
+    concentration
+        Share of the prior variance of a pair of regions that follows its partial correlation
+        (:mod:`~npi_bids.surrogates.pair_prior`).
     """
 
     whitening: tuple[float, ...]
@@ -66,6 +73,7 @@ class Choices:
     n_windows: int = 0
     error: float = float("nan")
     var_error: float = float("nan")
+    concentration: float = 0.0
 
     @classmethod
     def from_fields(cls, fields: ChoicesFields) -> Choices:
@@ -80,7 +88,12 @@ class Choices:
             n_windows=int(fields["n_windows"]),
             error=_parse_number(fields["error"]),
             var_error=_parse_number(fields["var_error"]),
+            concentration=float(fields.get("concentration", 0.0)),
         )
+
+    def pair_variances(self, moments: Moments) -> Array | None:
+        """Return the prior variance of each pair relative to their mean; None: all are equal."""
+        return pair_variances(moments.past, moments.n_windows, self.concentration)
 
 
 def _parse_number(value: float | None) -> float:
@@ -125,6 +138,7 @@ def choose_model(windows: Windows, whitening: str) -> Choices:
         if longer and min(longer) < (1 - MEMORY_GAIN) * error:
             near = PRECISIONS[10.001 * symmetric >= PRECISIONS]
             _, chosen = _least_error(parts, plain, orders[int(np.argmin(longer))], near)
+    chosen = _concentrate(parts, chosen)
     memory = fit_memory([windows], len(chosen.memory))
     return replace(chosen, memory=memory, var_error=_var_error(parts, chosen))
 
@@ -148,13 +162,20 @@ def _least_error(
     are worse than the best.
     """
     folds = [_fold_moments(parts[1 - fold :: 2], parts[fold::2], plain, order) for fold in (0, 1)]
+    variances = [plain.pair_variances(train) for train, _ in folds]
     starts: list[OU | None] = [None, None]
     best, chosen, worse = np.inf, plain, 0
     for symmetric in precisions:
         precision = (float(symmetric), float(symmetric) * plain.precision[1])
         error = 0.0
         for fold, (train, test) in enumerate(folds):
-            process = fit_ou(train, precision, starts[fold], COMPARISON_ITERATIONS)
+            process = fit_ou(
+                train,
+                precision,
+                starts[fold],
+                COMPARISON_ITERATIONS,
+                variances=variances[fold],
+            )
             starts[fold] = process
             error += test.error(process.transition) / 2
         if error < best:
@@ -163,6 +184,29 @@ def _least_error(
         elif (worse := worse + 1) == 2:
             break
     return best, chosen
+
+
+def _concentrate(parts: list[Windows], chosen: Choices) -> Choices:
+    """Let the prior variance of pairs follow partial correlations if held-out data ask for it.
+
+    A first look at the smallest concentration, with the precision of equal variances, spares the
+    search in systems in which all regions are connected.
+    """
+    symmetric, antisymmetric = chosen.precision
+    relative = replace(chosen, precision=(1.0, antisymmetric / symmetric))
+    order = len(chosen.memory)
+    best = chosen
+    first = replace(relative, concentration=CONCENTRATIONS[0])
+    if _least_error(parts, first, order, np.array([symmetric]))[0] >= chosen.error:
+        return chosen
+    near = symmetric * 10 ** np.array([0.5, 0.0, -0.5])
+    for concentration in CONCENTRATIONS:
+        candidate = replace(relative, concentration=concentration)
+        error, candidate = _least_error(parts, candidate, order, near)
+        if error >= best.error:
+            break
+        best = candidate
+    return best if best.error < (1 - CONCENTRATION_GAIN) * chosen.error else chosen
 
 
 def _var_error(parts: list[Windows], choices: Choices) -> float:

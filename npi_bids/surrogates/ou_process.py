@@ -121,6 +121,7 @@ def fit_ou(
     start: OU | None = None,
     max_iterations: int = _MAX_ITERATIONS,
     mean: Array | None = None,
+    variances: Array | None = None,
 ) -> OU:
     """Fit drift and diffusion by maximum a posteriori.
 
@@ -142,6 +143,9 @@ def fit_ou(
     mean
         Drift at which the prior is centred, including its diagonal; if None, the prior is centred
         on uncoupled regions and does not constrain the diagonal.
+    variances
+        Shape (n_regions, n_regions), symmetric; prior variance of each pair of regions relative to
+        the inverse of the precision (:mod:`~npi_bids.surrogates.pair_prior`); if None, 1.
 
     Returns
     -------
@@ -155,7 +159,7 @@ def fit_ou(
     """
     if not all(np.isfinite(part).all() for part in (moments.past, moments.cross, moments.future)):
         raise SurrogateError("The second moments of the signals are not finite.")
-    problem = _Problem(moments, precision, mean)
+    problem = _Problem(moments, precision, mean, variances)
     packed_start = problem.pack(start or problem.uncoupled())
     optimum = minimize(
         objective_on_device(problem, problem.ARRAYS, problem.n),
@@ -175,12 +179,16 @@ class _Problem:
     the precision of the prior added.
     """
 
-    ARRAYS = ("past", "cross", "future", "scale", "to_source", "to_target", "mean")
+    ARRAYS = ("past", "cross", "future", "scale", "to_source", "to_target", "mean", "variances")
 
     def __init__(
-        self, moments: Moments, precision: tuple[float, float], mean: Array | None = None
+        self,
+        moments: Moments,
+        precision: tuple[float, float],
+        mean: Array | None = None,
+        variances: Array | None = None,
     ) -> None:
-        self.mean = mean
+        self.mean, self.variances = mean, variances
         n = self.n = len(moments.past)
         ridge = _RIDGE * np.eye(n)
         past, future = moments.past + ridge, moments.future + ridge
@@ -264,4 +272,6 @@ class _Problem:
         deviation = drift - (xp.diag(xp.diag(drift)) if self.mean is None else self.mean)
         even, odd = (deviation + deviation.T) / 2, (deviation - deviation.T) / 2
         by_drift = (self.precision[0] * even + self.precision[1] * odd) / self.n_windows
+        if self.variances is not None:  # equal for both parts, as they are symmetric
+            by_drift = by_drift / self.variances
         return float((by_drift * deviation).sum()) / 2, by_drift
