@@ -182,19 +182,30 @@ def fit_process(
     whitening
         ``auto``, ``on`` or ``off``.
     like
-        A fit whose choices are kept; with more windows than it had they are made again.
+        A fit whose choices are kept; with more windows than it had, precisions are chosen again.
     """
     reuse = like is not None and len(windows) <= like.choices.n_windows
-    choices = like.choices if like and reuse else choose_process(windows, whitening)
+    previous = like.choices if like else None
+    choices = previous if previous and reuse else choose_process(windows, whitening, previous)
     # Parts of the data are fitted from scratch: an uninformative fit stays at its start, and parts
     # that start from the fit to all data would agree spuriously.
     start = like.process if like and not reuse else None
     return fit_with_choices(windows, choices, start), describe_choices(choices)
 
 
-def choose_process(windows: Windows, whitening: str) -> Choices:
-    """Make the choices of a process, on z-scored signals; arguments as of :func:`fit_process`."""
-    return choose_model(standardise(windows), whitening)
+def choose_process(windows: Windows, whitening: str, previous: Choices | None = None) -> Choices:
+    """Make the choices of a process, on z-scored signals.
+
+    Parameters
+    ----------
+    windows
+        Windows to fit.
+    whitening
+        ``auto``, ``on`` or ``off``.
+    previous
+        Choices made on part of the windows, if any.
+    """
+    return choose_model(standardise(windows), whitening, previous)
 
 
 def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:

@@ -47,8 +47,11 @@ DELAY_TOLERANCE_PER_NAT, MAX_DELAY_TOLERANCE = 2.5, 0.05
 TRAIN_FRACTION = 0.8
 # Stretches of time: two train and two validate, then vice versa.
 N_STRETCHES = 4
-# Largest number of regions on which choices are made, evenly spaced if there are more.
+# Largest number of regions on which choices are made, evenly spaced if there are more. The
+# observation model, whose fits take longest, has few numbers that depend on how many there are;
+# precisions, and how well a VAR predicts, depend on it more.
 MOST_REGIONS = 64
+MOST_OBSERVED_REGIONS = 40
 # Iterations of a fit that only compares choices.
 COMPARISON_ITERATIONS = 40
 # Precisions of the prior on the drift, from strong to weak; in units of (drift per sample)^-2.
