@@ -1,4 +1,4 @@
-"""Prior variances that follow partial correlations, on graphs whose partial correlations are known."""
+"""Prior variances that follow partial correlations, on graphs where those are known."""
 
 from __future__ import annotations
 
