@@ -8,7 +8,8 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.toml"
+# What the nodes that take longest do, for the line on the terminal.
+_STAGES = {
+    "extract": "extracting signals",
+    "parcellate": "extracting signals",
+    "train_surrogate": "fitting",
+    "perturb_surrogate": "perturbing",
+    "assess_connectivity": "assessing",
+    "fit_whole_brain": "fitting",
+}
 
 
 def start_logging(out_dir: Path, output: OutputSettings) -> Path:
@@ -200,7 +210,7 @@ class Progress:
         self._names, self._readers, self._clock = names, readers or {}, clock
         self._over: set[str] = set()  # several nodes of a model can fail, and some report twice
         self._failed: set[str] = set()
-        self._running: set[str] = set()
+        self._running: dict[str, str] = {}  # what is being done, by the name of the model
         self._started = clock()
         self._bar: Any = None
         self._task: Any = None
@@ -222,7 +232,7 @@ class Progress:
         models = self._readers.get(unit) or [self._names[unit]]
         for name in models:
             if status == "start":
-                self._running.add(name)
+                self._running[name] = _STAGES.get(node.name.rstrip("_0123456789"), "")
             elif failed or (status == "end" and node.name == "save_model"):
                 self._end(name, node.name if failed else "")
         self._show()
@@ -233,10 +243,11 @@ class Progress:
         return self._over - self._failed
 
     def state(self) -> str:
-        """Return how many models are done, running and failed, and the time left."""
+        """Return how many models are done, running (doing what) and failed, and the time left."""
         n_over = len(self._over)
         parts = [f"{n_over - len(self._failed)} of {len(self._names)} done"]
-        parts.append(f"{len(self._running)} running")
+        stages = " and ".join(sorted({stage for stage in self._running.values() if stage}))
+        parts.append(f"{len(self._running)} running" + (f" ({stages})" if stages else ""))
         if self._failed:
             parts.append(f"{len(self._failed)} failed")
         if n_over:
@@ -245,7 +256,7 @@ class Progress:
         return ", ".join(parts)
 
     def _end(self, name: str, failed_in: str) -> None:
-        self._running.discard(name)
+        self._running.pop(name, None)
         if name in self._over:
             return
         self._over.add(name)
@@ -279,8 +290,25 @@ def _make_bar(n_models: int) -> tuple[Bar, TaskID]:
     from rich.progress import Progress as Bar
 
     columns = BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn()
-    bar = Bar(*columns, console=Console(file=sys.stderr), transient=True)
+    bar = Bar(*columns, console=Console(file=sys.stderr), transient=True, refresh_per_second=1)
     return bar, bar.add_task("models", total=n_models, state="starting")
+
+
+@contextmanager
+def show_elapsed_time(activity: str) -> Iterator[None]:
+    """Show on a terminal what is done within a context, and for how long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), TimeElapsedColumn()
+    console = Console(file=sys.stderr)
+    with Bar(*columns, console=console, transient=True, refresh_per_second=1) as bar:
+        bar.add_task(activity, total=None)
+        yield
 
 
 def format_duration(seconds: float) -> str:
