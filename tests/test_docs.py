@@ -221,6 +221,7 @@ def test_a_table_of_the_site_has_the_rows_that_its_benchmark_fills(name):
     content = json.loads((DOCS / "data" / f"{name}.json").read_text())
     if name in TABLES:
         assert list(content["rows"]) == list(TABLES[name].rows.values())
+        assert list(content["measured with"]) == list(content["rows"])
     else:  # a benchmark that writes its table itself
         module = content["made by"].split()[2].replace(".", "/")
         assert f'"{name.split("_")[0]}_' in (DOCS.parent / f"{module}.py").read_text()
