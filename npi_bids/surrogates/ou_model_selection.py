@@ -129,9 +129,8 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
     whitening
         ``auto``, ``on`` or ``off``.
     previous
-        Choices made on part of the windows: whether there are whitening and a concentration, and
-        the order of the memory, are kept, and precisions are compared from a decade above the
-        chosen one.
+        Choices made on part of the windows: whether there is whitening, and the order of the
+        memory, are kept, and precisions are compared from a decade above the chosen one.
     """
     windows = subset_regions(windows)
     plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan))
@@ -150,8 +149,8 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
     else:
         precisions = _below(10 * previous.precision[0])
         _, chosen = _least_error(parts, plain, len(previous.memory), precisions)
-    if previous is None or previous.concentration:
-        chosen = _concentrate(parts, chosen)
+    # With part of the windows the gain is often not clear yet.
+    chosen = _concentrate(parts, chosen)
     memory = fit_memory([windows], len(chosen.memory))
     return replace(chosen, memory=memory, var_error=_var_error(parts, chosen))
 

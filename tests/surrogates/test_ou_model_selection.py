@@ -31,14 +31,18 @@ def test_choices_on_more_windows_are_those_from_scratch_with_fewer_fits(process,
     windows = windows_of(process, 600)
     first = choose_process(windows.take(slice(0, 480)), "auto")
     fits, fit_ou = [], ou_model_selection.fit_ou
-    monkeypatch.setattr(
-        ou_model_selection, "fit_ou", lambda *args: fits.append(args[1]) or fit_ou(*args)
-    )
+
+    def counted(*args, **options):
+        fits.append(args[1])
+        return fit_ou(*args, **options)
+
+    monkeypatch.setattr(ou_model_selection, "fit_ou", counted)
     anew = choose_process(windows, "auto")
     n_anew = len(fits)
     again = choose_process(windows, "auto", first)
     assert len(fits) - n_anew < n_anew
     assert again.precision == anew.precision
+    assert again.concentration == anew.concentration
     assert (len(again.memory), len(again.whitening)) == (len(anew.memory), len(anew.whitening))
     assert again.n_windows == len(windows)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from npi_bids.matrices import antisymmetric, off_diagonal, pearson
 from npi_bids.surrogates.fixed_precision import WEAK
 from npi_bids.surrogates.ou import load_mou
+from npi_bids.surrogates.ou_model_selection import choose_model
 from npi_bids.surrogates.ou_process import OU, _Problem, fit_ou, second_moments
 from npi_bids.surrogates.pair_prior import pair_variances
-from tests.surrogates.ou_signals import MOU_SETTINGS, fit
+from npi_bids.surrogates.windows import cut_windows, standardise
+from tests.surrogates.ou_signals import MOU_SETTINGS, fit, run_of
 
 N_REGIONS = 12
 
@@ -109,6 +113,14 @@ def test_sparse_systems_gain_and_dense_ones_keep_equal_variances():
         assert details["prior_concentration"] == 0
         assert dense.choices.concentration == 0
     assert np.mean(gains) > 0.02
+
+
+def test_all_windows_may_show_what_part_of_them_does_not():
+    path = draw(random_process(1, 0.12), 300, 1)
+    windows = standardise(cut_windows([run_of(path)], 1))
+    chosen = choose_model(windows, "auto")
+    unseen = replace(chosen, concentration=0.0)
+    assert choose_model(windows, "auto", unseen).concentration == chosen.concentration > 0
 
 
 def test_intervals_are_narrower_where_the_prior_expects_no_connection():
