@@ -6,7 +6,8 @@ usage: python -m benchmarks.expected simulate [N] [--n-procs P]
 ``simulate`` draws N random systems (type, size, length, TR, coupling and observation model),
 infers their EC with the default settings, and saves quality metrics and true accuracy in
 ``benchmarks/results/expected.jsonl``; it resumes where it was interrupted. ``fit`` checks the
-prediction on types of systems that were left out, and writes ``npi_bids/data/expected.json``.
+prediction on types of systems that were left out, and writes ``npi_bids/data/expected.json`` from
+the first 1800 draws. Draws from number 1800 on test how often the grades keep their promises.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import NPIError
 from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import antisymmetric, pearson
-from npi_bids.records import Array, Quality
+from npi_bids.records import Array, Grades, Quality
 from npi_bids.simulate.observation import ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SystemSettings, simulate
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.training import threads
 
 ROWS = RESULTS / "expected.jsonl"
+# Draws from this number on are not in the table: they test the grades, whose limits were set on
+# it.
+N_TABLE = 1800
+_LARGE_DELAYS = 0.5  # SD over regions (s)
 _KINDS = ("rnn", "rnn", "rnn", "var", "ou", "ou", "neuromatch", "wbm", "wbm")
 # Weakest and strongest coupling of each type of system, relative to its default.
 COUPLING = {
@@ -157,11 +162,13 @@ def simulate_all(
 
 def fit() -> None:
     """Check the prediction on types of systems that were left out, and write the table."""
-    table = TableOfRows(read_rows(), extract_figures)
+    rows = read_rows()
+    table = TableOfRows([row for row in rows if row["number"] < N_TABLE], extract_figures)
     checks = table.check()
     unseen = _unseen(table.table, table.system_types, "r")
     _show_verdicts(table.rows, unseen, table.table.accuracy["r"])
-    _show_grades(table.rows, unseen, table.table.accuracy["r"])
+    fresh = [row for row in rows if "r" in row and row["number"] >= N_TABLE]
+    save_grades("grades_kept", table, {"fresh": fresh})
     table.write("expected.json", checks, made_by="python -m benchmarks.expected")
     save("expected_checks", checks)
 
@@ -180,6 +187,7 @@ class TableOfRows:
     def __init__(
         self, rows: list[dict[str, Any]], extract: Callable[[dict[str, float]], Array]
     ) -> None:
+        self.extract = extract
         rows = [row for row in rows if "r" in row]
         figures = np.array([extract(_numbers(row["quality"])) for row in rows])
         reached = {
@@ -309,25 +317,123 @@ def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> Non
     show("Verdicts of types left out", ("results", "mean r", "lowest r", "r < .4"), lines)
 
 
-def _show_grades(rows: list[dict[str, Any]], expected: Any, truth: Any) -> None:
-    """Show how often each grade of the connections keeps its promise, types left out."""
+@dataclass(frozen=True, slots=True)
+class GradedMap:
+    """Grades of a map whose type of system was left out, and its accuracy."""
+
+    system_type: str
+    grades: Grades
+    r: float
+    r_antisymmetric: float
+    has_delays: bool
+
+
+def grade_unseen(table: TableOfRows, others: Sequence[dict[str, Any]]) -> list[GradedMap]:
+    """Grade maps by the accuracy that other types of systems lead to expect.
+
+    Parameters
+    ----------
+    table
+        Simulated results.
+    others
+        Results to grade, of the table or not; those whose figures are not known are left out.
+    """
+    graded = []
+    for system_type in np.unique(table.system_types):
+        known = _without(table.table, table.system_types == system_type)
+        chosen = [row for row in others if row["kind"] == system_type]
+        if chosen:
+            queries = TableOfRows(chosen, table.extract)
+            expected = [predict(known, queries.table.figures, target) for target in TARGETS]
+            graded += map(_grade_map, queries.rows, *expected)
+    return graded
+
+
+def _grade_map(row: dict[str, Any], expected: float, expected_antisymmetric: float) -> GradedMap:
+    quality = Quality(
+        **{
+            **_numbers(row["quality"]),
+            "expected_r": float(expected),
+            "expected_r_antisymmetric": float(expected_antisymmetric),
+        }
+    )  # type: ignore[arg-type]
     settings = VerdictSettings()
-    promised = {promise.grade: promise.reached for promise in PROMISES}
-    by_grade: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*promised, NOTHING)}
-    for row, value, reached in zip(rows, expected, truth, strict=True):
-        quality = Quality(**{**_numbers(row["quality"]), "expected_r": float(value)})  # type: ignore[arg-type]
-        name = grade(quality, judge(quality, settings), settings).connections
-        small_delays = row["seen"].get("hrf_delay_sd", 0.0) < 0.5
-        by_grade[name].append((float(reached), small_delays))
-    lines = {}
-    for name, results in by_grade.items():
-        r = np.array([reached for reached, _ in results])
-        small = np.array([is_small for _, is_small in results], dtype=bool)
-        kept = r >= promised.get(name, -1.0)
-        lines[name] = [len(r), *(float(x.mean()) if x.size else float("nan")
-                                 for x in (r, kept, kept[small], kept[~small]))]  # fmt: skip
-    columns = ("results", "mean r", "kept", "kept, delays < .5 s", "kept, larger delays")
-    show("Grades of types left out", columns, lines)
+    return GradedMap(
+        row["kind"],
+        grade(quality, judge(quality, settings), settings),
+        row["r"],
+        row["r_antisymmetric"],
+        row["seen"]["hrf_delay_sd"] >= _LARGE_DELAYS,
+    )
+
+
+def promises_kept(graded: Sequence[GradedMap]) -> dict[str, list[Any]]:
+    """Return how often each grade kept its promise: what, how many maps, in which types.
+
+    A row has the promise, the number of maps, the share that kept it, the mean r of the map and of
+    its antisymmetric part, how many of how many kept it by type of system, and the shares without
+    and with large delays.
+    """
+    rows = {}
+    for promise in PROMISES:
+        maps = [each for each in graded if each.grades.connections == promise.grade]
+        rows[promise.grade] = _row_of_promise(maps, [each.r for each in maps], promise.reached)
+    for promise in PROMISES:
+        maps = [each for each in graded if each.grades.direction == promise.grade]
+        rows[f"direction: {promise.grade}"] = _row_of_promise(
+            maps, [each.r_antisymmetric for each in maps], promise.reached
+        )
+    rest = [each for each in graded if each.grades.connections == NOTHING]
+    rows[NOTHING] = _row_of_promise(rest, [each.r for each in rest], None)
+    return rows
+
+
+def _row_of_promise(
+    maps: Sequence[GradedMap], values: Sequence[float], reached: float | None
+) -> list[Any]:
+    types = np.array([each.system_type for each in maps])
+    delayed = np.array([each.has_delays for each in maps], dtype=bool)
+    means = [
+        _mean_of([each.r for each in maps]),
+        _mean_of([each.r_antisymmetric for each in maps]),
+    ]
+    if reached is None:
+        return ["", float(len(maps)), None, means, *[_count(types == name) for name in COUPLING],
+                None, None]  # fmt: skip
+    kept = np.array(values) >= reached
+    by_type = [_count(kept[types == name], of=True) for name in COUPLING]
+    promised = f"r of {reached:g}".replace("0.", ".")
+    return [promised, float(len(maps)), _mean_of(kept), means, *by_type,
+            _mean_of(kept[~delayed]), _mean_of(kept[delayed])]  # fmt: skip
+
+
+def _count(kept: Any, *, of: bool = False) -> str:
+    if not len(kept):
+        return "none"
+    return f"{int(np.sum(kept))} of {len(kept)}" if of else str(int(np.sum(kept)))
+
+
+def _mean_of(values: Any) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def save_grades(
+    name: str, table: TableOfRows, others: Mapping[str, Sequence[dict[str, Any]]]
+) -> None:
+    """Show and save how often promises are kept, by the maps of the table and by others."""
+    columns = ("promise", "maps", "kept", "mean r", *COUPLING, "small delays", "large delays")
+    content = {}
+    for title, rows in {"table": table.rows, **others}.items():
+        content[title] = promises_kept(grade_unseen(table, rows))
+        lines = {grade_name: list(map(_text, row)) for grade_name, row in content[title].items()}
+        show(f"Grades of types left out, maps: {title}", columns, lines)
+    save(name, content)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, list):
+        return " / ".join(map(_text, cell))
+    return f"{cell:.3g}" if isinstance(cell, float) else cell or "-"
 
 
 def main() -> int:

@@ -168,6 +168,18 @@ _DELAY_MAPS = {
     "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
     "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
 }
+_GRADES = {
+    name: name for name in (
+        "single connections", "strengths and networks", "group averages",
+        "direction: single connections", "direction: strengths and networks",
+        "direction: group averages", "nothing",
+    )
+}  # fmt: skip
+_DESIGNS = {
+    f"{system} {n_regions} {tr:g}": f"{n_regions}, {tr:g} s, `{system}`"
+    for n_regions in (20, 100, 400) for tr in (0.8, 2) for system in ("rnn", "ou")
+}  # fmt: skip
+_MINUTES = (6, 12, 30, 60)
 _PRETRAINING = {
     f"{system} N={n} S={subjects} T={samples}": f"`{system}`, {n}, {subjects}, {samples}"
     for system, n, subjects, samples in (
@@ -287,6 +299,22 @@ def _session_cells(results: Results, design: str) -> Iterator[Cell]:
         yield found[:2] if found else None
 
 
+def _design_cells(results: Results, design: str) -> Iterator[Cell]:
+    """Yield r, expected r and the first word of the grade, by length of the scan."""
+    found = {
+        (f"{row['system']} {row['regions']} {row['TR']:g}", row["minutes"]): row
+        for row in (dict(zip(results["columns"], row, strict=True)) for row in results["rows"])
+    } if results else {}  # fmt: skip
+    for minutes in _MINUTES:
+        row = found.get((design, minutes))
+        if row is None:
+            yield None
+            continue
+        figures = (f"{row[name]:.2f}".removeprefix("0") for name in ("r", "expected r"))
+        word = row["connections"].removeprefix("group ").split()[0]
+        yield f"{', '.join(figures)}: {word}"
+
+
 def _subject_map_cells(results: Results, way: str) -> Iterator[Cell]:
     for case in _SUBJECT_MAPS_CASES:
         found = results.get("rows", {}).get(case, {}).get(way)
@@ -372,6 +400,26 @@ TABLES = {
          "deviations, alone", "deviations, shrunk"), _PRETRAINING,
         partial(_full_cells, section="rows", n_cells=5), best="", digits=(3, 3, 3, 3, 3),
         files=("pretraining",),
+    ),
+    **{
+        name: SiteTable(
+            f"python -m benchmarks.{command}; python -m benchmarks.{command.split()[0]} fit",
+            ("grade", "promise", "maps", "kept", "mean r / of the antisymmetric part", "`rnn`",
+             "`var`", "`ou`", "`neuromatch`", "`wbm`", "kept, delays below SD 0.5 s",
+             "larger delays"),
+            _GRADES, partial(_full_cells, section=section), best="",
+            digits=(0, 0, 2, 2, 0, 0, 0, 0, 0, 2, 2), files=(file,),
+        )
+        for name, section, command, file in (
+            ("grades", "table", "expected simulate 1800", "grades_kept"),
+            ("grades_fresh", "fresh", "expected simulate 2000", "grades_kept"),
+            ("grades_shrunk", "table", "expected_shrunk simulate 300", "grades_kept_shrunk"),
+        )
+    },
+    "grade_designs": SiteTable(
+        "python -m benchmarks.grades",
+        ("regions, TR, system", *(f"{minutes} min" for minutes in _MINUTES)), _DESIGNS,
+        _design_cells, best="", digits=(0, 0, 0, 0), files=("grades",),
     ),
     "subject_maps": SiteTable(
         "python -m benchmarks.subject_maps", ("map", *_SUBJECT_MAPS_CASES.values()),
