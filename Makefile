@@ -56,8 +56,9 @@ tables: venv
 	$(BIN)/python docs/tables.py
 
 bench: venv
-	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power stability soak orphans array_tasks; do \
+	for name in accuracy speed calibration coverage finding overhead memory fuzz attack attack_kills inference group_null pretraining subject_maps group_size grades session_power shared_delays stability soak orphans array_tasks filters demos stages brain infer; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/npi-validate power --n-regions 100 --tr 0.8 2 --minutes 5 10 20 30 60 --n-subjects 4 -o benchmarks/results/power
 	$(BIN)/python -m benchmarks.site  # docs/data, from which the next lines write tables and pictures
 	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/pictures.py

@@ -4,7 +4,8 @@ usage: python -m benchmarks.array_tasks [number of subjects: 2000] [number of ta
 
 Tasks are those of ``npi-bids-slurm --scheduler loop``, all at once. Told are updates that were
 lost (a subject that is missing from a file that every task rewrites), the time per fit and per
-page in the first and in the last tenth, and the number of files and folders per subject.
+page in the first and in the last tenth, that of the group level, and the number of files and
+folders per subject.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def run(folder: Path, n_subjects: int, n_tasks: int) -> dict[str, float]:
     _call("cluster", folder / "sim/dataset", folder / "out", "participant", "group",
           "--surrogate", "var", "-w", folder / "work", "--scheduler", "loop", "--submit",
           "--per-task", per_task, "--at-once", n_tasks)  # fmt: skip
-    elapsed = time.time() - started
+    ended = time.time()
     out = folder / "out"
+    tasks_ended = max(path.stat().st_mtime for path in out.glob("logs/jobs/*/participant_*.log"))
     fits = [out / status.path for status in find_statuses(out) if status.status == DONE]
     pages = [name for name in read_json(out / MADE) if name.startswith("sub-")]
     return {
@@ -56,7 +58,8 @@ def run(folder: Path, n_subjects: int, n_tasks: int) -> dict[str, float]:
         "lost from the table of quality": float(n_subjects - _count_rows(out / QUALITY_TABLE)),
         "lost from the record of pages": float(n_subjects - len(pages)),
         "lost from the group": float(n_subjects - _count_rows(out / GROUP_TABLE)),
-        "seconds": elapsed,
+        "seconds, tasks": tasks_ended - started,
+        "seconds, group": ended - tasks_ended,
         **_describe_pace("fit", fits),
         **_describe_pace("page", list(out.glob("sub-*.html"))),
         "files per subject": sum(1 for root in (out, folder / "work") for _ in root.rglob("*"))

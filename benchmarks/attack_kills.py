@@ -230,8 +230,14 @@ def _start(command: Attacked, data: Path, output: Path, mark: str) -> subprocess
     return subprocess.Popen(
         [sys.executable, "-m", command.module, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, MARK: mark},
+        env={**os.environ, MARK: mark}, preexec_fn=heed_signals,
     )  # fmt: skip
+
+
+def heed_signals() -> None:
+    """Restore signals that nohup and shells without job control ignore, as commands then do."""
+    for name in SIGNALS[1:]:  # SIGKILL cannot be ignored
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def _run(command: Attacked, data: Path, output: Path) -> subprocess.CompletedProcess[str]:

@@ -15,9 +15,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import NPIError
 from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import antisymmetric, pearson
-from npi_bids.records import Array, Grades, Quality
+from npi_bids.records import Array, Quality
 from npi_bids.simulate.observation import ObserveSettings, as_runs, observe
 from npi_bids.simulate.systems import SystemSettings, simulate
 from npi_bids.surrogates.base import TrainSettings
@@ -49,7 +49,6 @@ ROWS = RESULTS / "expected.jsonl"
 # Draws from this number on are not in the table: they test the grades, whose limits were set on
 # it.
 N_TABLE = 1800
-_LARGE_DELAYS = 0.5  # SD over regions (s)
 _KINDS = ("rnn", "rnn", "rnn", "var", "ou", "ou", "neuromatch", "wbm", "wbm")
 # Weakest and strongest coupling of each type of system, relative to its default.
 COUPLING = {
@@ -164,13 +163,15 @@ def fit() -> None:
     """Check the prediction on types of systems that were left out, and write the table."""
     rows = read_rows()
     table = TableOfRows([row for row in rows if row["number"] < N_TABLE], extract_figures)
+    fresh = TableOfRows([row for row in rows if row["number"] >= N_TABLE], extract_figures)
     checks = table.check()
     unseen = _unseen(table.table, table.system_types, "r")
     _show_verdicts(table.rows, unseen, table.table.accuracy["r"])
-    fresh = [row for row in rows if "r" in row and row["number"] >= N_TABLE]
-    save_grades("grades_kept", table, {"fresh": fresh})
+    grades = check_grades(table, expect_unseen(table, table))
+    if fresh.rows:
+        checks["grades, fresh"] = check_grades(fresh, expect_unseen(table, fresh))
     table.write("expected.json", checks, made_by="python -m benchmarks.expected")
-    save("expected_checks", checks)
+    save("expected_checks", {**checks, "grades": grades})
 
 
 class TableOfRows:
@@ -187,7 +188,6 @@ class TableOfRows:
     def __init__(
         self, rows: list[dict[str, Any]], extract: Callable[[dict[str, float]], Array]
     ) -> None:
-        self.extract = extract
         rows = [row for row in rows if "r" in row]
         figures = np.array([extract(_numbers(row["quality"])) for row in rows])
         reached = {
@@ -215,6 +215,7 @@ class TableOfRows:
                 chosen = self.system_types == system_type
                 lines[system_type] = _line(expected[chosen], truth[chosen])
             lines["all"] = _line(expected, truth)
+            checks[target] |= {"rmse": lines["all"][2], "lines": lines}
             lines = {name: [*line, held[name]] for name, line in lines.items()}
             show(f"{target}: types left out", columns, lines)
             checks[target]["quantiles"] = error_quantiles(
@@ -317,123 +318,75 @@ def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> Non
     show("Verdicts of types left out", ("results", "mean r", "lowest r", "r < .4"), lines)
 
 
-@dataclass(frozen=True, slots=True)
-class GradedMap:
-    """Grades of a map whose type of system was left out, and its accuracy."""
-
-    system_type: str
-    grades: Grades
-    r: float
-    r_antisymmetric: float
-    has_delays: bool
-
-
-def grade_unseen(table: TableOfRows, others: Sequence[dict[str, Any]]) -> list[GradedMap]:
-    """Grade maps by the accuracy that other types of systems lead to expect.
-
-    Parameters
-    ----------
-    table
-        Simulated results.
-    others
-        Results to grade, of the table or not; those whose figures are not known are left out.
-    """
-    graded = []
-    for system_type in np.unique(table.system_types):
+def expect_unseen(table: TableOfRows, queries: TableOfRows) -> dict[str, Array]:
+    """Return the accuracy of results by target that other types of systems lead to expect."""
+    expected = {target: np.full(len(queries.rows), np.nan) for target in TARGETS}
+    for system_type in set(queries.system_types):
         known = _without(table.table, table.system_types == system_type)
-        chosen = [row for row in others if row["kind"] == system_type]
-        if chosen:
-            queries = TableOfRows(chosen, table.extract)
-            expected = [predict(known, queries.table.figures, target) for target in TARGETS]
-            graded += map(_grade_map, queries.rows, *expected)
-    return graded
+        out = queries.system_types == system_type
+        for target in TARGETS:
+            expected[target][out] = predict(known, queries.table.figures[out], target)
+    return expected
 
 
-def _grade_map(row: dict[str, Any], expected: float, expected_antisymmetric: float) -> GradedMap:
-    quality = Quality(
-        **{
-            **_numbers(row["quality"]),
-            "expected_r": float(expected),
-            "expected_r_antisymmetric": float(expected_antisymmetric),
-        }
-    )  # type: ignore[arg-type]
-    settings = VerdictSettings()
-    return GradedMap(
-        row["kind"],
-        grade(quality, judge(quality, settings), settings),
-        row["r"],
-        row["r_antisymmetric"],
-        row["seen"]["hrf_delay_sd"] >= _LARGE_DELAYS,
-    )
+def check_grades(table: TableOfRows, expected: dict[str, Array]) -> dict[str, Any]:
+    """Show and return how often each grade keeps its promise, types of systems left out.
 
-
-def promises_kept(graded: Sequence[GradedMap]) -> dict[str, list[Any]]:
-    """Return how often each grade kept its promise: what, how many maps, in which types.
-
-    A row has the promise, the number of maps, the share that kept it, the mean r of the map and of
-    its antisymmetric part, how many of how many kept it by type of system, and the shares without
-    and with large delays.
+    Returns
+    -------
+    dict
+        Of the connections and of the direction, by grade: number of results, means of r and of
+        r of the antisymmetric part, number of promises kept, results and promises kept of each
+        type of system, and the share kept where delays are smaller and larger than 0.5 s.
     """
-    rows = {}
-    for promise in PROMISES:
-        maps = [each for each in graded if each.grades.connections == promise.grade]
-        rows[promise.grade] = _row_of_promise(maps, [each.r for each in maps], promise.reached)
-    for promise in PROMISES:
-        maps = [each for each in graded if each.grades.direction == promise.grade]
-        rows[f"direction: {promise.grade}"] = _row_of_promise(
-            maps, [each.r_antisymmetric for each in maps], promise.reached
-        )
-    rest = [each for each in graded if each.grades.connections == NOTHING]
-    rows[NOTHING] = _row_of_promise(rest, [each.r for each in rest], None)
-    return rows
+    settings = VerdictSettings()
+    names: dict[str, list[str]] = {"connections": [], "direction": []}
+    for row, *values in zip(table.rows, *(expected[target] for target in TARGETS), strict=True):
+        named = {f"expected_{target}": float(x) for target, x in zip(TARGETS, values, strict=True)}
+        quality = Quality(**{**_numbers(row["quality"]), **named})  # type: ignore[arg-type]
+        grades = grade(quality, judge(quality, settings), settings)
+        names["connections"].append(grades.connections)
+        names["direction"].append(grades.direction)
+    large = np.array([row["seen"].get("hrf_delay_sd", 0.0) >= 0.5 for row in table.rows])
+    promised = {promise.grade: promise.reached for promise in PROMISES}
+    found: dict[str, Any] = {}
+    for part, target in zip(names, TARGETS, strict=True):
+        by_result = np.array(names[part])
+        found[part] = {
+            name: _count_kept(table, by_result == name, large, target, promised.get(name))
+            for name in (*promised, NOTHING)
+        }
+        lines = {
+            name: [counts["results"], *counts["means"], counts["kept"]]
+            for name, counts in found[part].items()
+        }
+        columns = ("results", "mean r", "mean r antisymmetric", "kept")
+        show(f"Grades of the {part}, types left out", columns, lines)
+    return found
 
 
-def _row_of_promise(
-    maps: Sequence[GradedMap], values: Sequence[float], reached: float | None
-) -> list[Any]:
-    types = np.array([each.system_type for each in maps])
-    delayed = np.array([each.has_delays for each in maps], dtype=bool)
-    means = [
-        _mean_of([each.r for each in maps]),
-        _mean_of([each.r_antisymmetric for each in maps]),
-    ]
-    if reached is None:
-        return ["", float(len(maps)), None, means, *[_count(types == name) for name in COUPLING],
-                None, None]  # fmt: skip
-    kept = np.array(values) >= reached
-    by_type = [_count(kept[types == name], of=True) for name in COUPLING]
-    promised = f"r of {reached:g}".replace("0.", ".")
-    return [promised, float(len(maps)), _mean_of(kept), means, *by_type,
-            _mean_of(kept[~delayed]), _mean_of(kept[delayed])]  # fmt: skip
+def _count_kept(
+    table: TableOfRows, has_grade: Any, large_delays: Any, target: str, promise: float | None
+) -> dict[str, Any]:
+    """Return how often a grade keeps its promise; ``kept`` is NaN where nothing is promised."""
+    kept = table.table.accuracy[target] >= (np.inf if promise is None else promise)
+    types = sorted(set(table.system_types))
+    return {
+        "promise": promise,
+        "results": int(has_grade.sum()),
+        "means": [_mean(table.table.accuracy[each][has_grade]) for each in TARGETS],
+        "kept": _mean(kept[has_grade]) if promise is not None else float("nan"),
+        "by type": {
+            name: [int((kept & at).sum()), int(at.sum())]
+            for name in types
+            for at in [has_grade & (table.system_types == name)]
+        },
+        "by delays": [_mean(kept[has_grade & at]) for at in (~large_delays, large_delays)],
+    }
 
 
-def _count(kept: Any, *, of: bool = False) -> str:
-    if not len(kept):
-        return "none"
-    return f"{int(np.sum(kept))} of {len(kept)}" if of else str(int(np.sum(kept)))
-
-
-def _mean_of(values: Any) -> float | None:
-    return float(np.mean(values)) if len(values) else None
-
-
-def save_grades(
-    name: str, table: TableOfRows, others: Mapping[str, Sequence[dict[str, Any]]]
-) -> None:
-    """Show and save how often promises are kept, by the maps of the table and by others."""
-    columns = ("promise", "maps", "kept", "mean r", *COUPLING, "small delays", "large delays")
-    content = {}
-    for title, rows in {"table": table.rows, **others}.items():
-        content[title] = promises_kept(grade_unseen(table, rows))
-        lines = {grade_name: list(map(_text, row)) for grade_name, row in content[title].items()}
-        show(f"Grades of types left out, maps: {title}", columns, lines)
-    save(name, content)
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, list):
-        return " / ".join(map(_text, cell))
-    return f"{cell:.3g}" if isinstance(cell, float) else cell or "-"
+def _mean(values: Any) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def main() -> int:

@@ -28,6 +28,7 @@ from benchmarks.attack_kills import (
     MARK,
     SIGNALS,
     contents,
+    heed_signals,
     n_differences,
     remaining_processes,
     send,
@@ -128,14 +129,16 @@ def start(folder: Path, name: str, mark: str, *, full_disk: bool = False) -> sub
     words = (folder / "sim" / "dataset", folder / name / "out", "participant", "--surrogate",
              "var", "--n-procs", 2, "-w", folder / name / "work")  # fmt: skip
 
-    def fill_disk() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing fails instead, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
+    def prepare() -> None:
+        heed_signals()
+        if full_disk:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing fails instead
+            resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
 
     return subprocess.Popen(
         [sys.executable, "-m", "npi_bids", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, MARK: mark}, preexec_fn=fill_disk if full_disk else None,
+        env={**os.environ, MARK: mark}, preexec_fn=prepare,
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Build the image, run it offline with a read-only root as an unknown user without HOME, and compare
-# its results, bit for bit, with those of npi-bids outside.
+# its results, bit for bit, with those of npi-bids outside. Where there is Charliecloud, the image is
+# also flattened, as Apptainer does it, and run with nothing of the host's environment.
 #
 # usage: docker/test_image.sh TOOL [ATLAS_CACHE] [BUILD_OPTION...]
 #
-# TOOL         a script with `build TAG CONTEXT DOCKERFILE OPTION...` and `run TAG OPTION... -- WORD...`,
-#              where `run` is offline with a read-only root and a /tmp of its own; or: docker
+# TOOL         a script with `build TAG CONTEXT DOCKERFILE OPTION...`, `run TAG OPTION... -- WORD...`,
+#              which is offline with a read-only root and a /tmp of its own, and, for Charliecloud,
+#              `sqfs TAG FILE`; or: docker
 # ATLAS_CACHE  folder of nilearn with the atlases of the image; where it is missing they are downloaded
 # PYTHON       the Python outside (python), with the same versions of packages: docker/requirements.txt
 set -euo pipefail
@@ -25,6 +27,13 @@ run() {  # options of the engine, then -- and the words of the command
   while [ "$1" != -- ]; do options+=("$1"); shift; done; shift
   if [ "$tool" = docker ]; then docker run --rm --network none --read-only --tmpfs /tmp "${options[@]}" "$tag" "$@"
   else bash "$tool" run "$tag" "${options[@]}" -- "$@"; fi
+}
+flatten() {  # into a SquashFS file
+  if [ "$tool" = docker ]; then
+    local container; container=$(docker create "$tag"); mkdir "$scratch/flat"
+    docker export "$container" | tar -x -C "$scratch/flat"; docker rm "$container" > /dev/null
+    mksquashfs "$scratch/flat" "$1" -noappend -quiet -no-progress -comp lz4; rm -rf "$scratch/flat"
+  else bash "$tool" sqfs "$tag" "$1"; fi
 }
 
 mkdir "$scratch/context"
@@ -48,6 +57,9 @@ run --user 23456:23456 --entrypoint npi-bids-fetch -- --offline Schaefer2018:sca
 echo "== SBOM and licences"
 run --user 23456:23456 --entrypoint sh -- -c 'grep -c "\"bom-ref\"" /opt/npi-bids/share/npi-bids/sbom.cdx.json'
 
+echo "== size of the files in the image"
+run --user 0:0 --entrypoint du -- -shx /
+
 echo "== results, inside and outside"
 mkdir "$scratch/data" "$scratch/out"; chmod 777 "$scratch" "$scratch/out"
 "$python" -c "
@@ -62,7 +74,22 @@ run --user 23456:23456 -v "$scratch/data:/data:ro" -v "$scratch/out:/out" -- \
 echo "run inside in $(( SECONDS - started )) s"
 "$python" -m npi_bids "$scratch/data/dataset" "$scratch/out/outside" "${options[@]}" \
   --atlas "$scratch/data/$atlas" -w "$scratch/work"
-"$python" - "$scratch/out" <<'PY'
+others=(inside)
+if command -v ch-run > /dev/null; then
+  echo "== flattened, under Charliecloud"
+  flatten "$scratch/npi-bids.sqfs"
+  du -h "$scratch/npi-bids.sqfs" | cut -f 1
+  # Charliecloud, as Apptainer with --cleanenv, takes the environment of the image alone.
+  run --entrypoint env -- | grep -vE '^(HOSTNAME|TERM|container)=' > "$scratch/environment"
+  sed -i 's#^NPI_BIDS_CONTAINER=docker://#NPI_BIDS_CONTAINER=charliecloud://#' "$scratch/environment"
+  started=$SECONDS
+  USER=${USER:-root} ch-run --unset-env='*' --set-env="$scratch/environment" --private-tmp \
+    --bind "$scratch:/mnt" "$scratch/npi-bids.sqfs" -- npi-bids \
+    /mnt/data/dataset /mnt/out/flattened "${options[@]}" --atlas "/mnt/data/$atlas" -w /tmp/work
+  echo "run flattened in $(( SECONDS - started )) s"
+  others+=(flattened)
+fi
+"$python" - "$scratch/out" "${others[@]}" <<'PY'
 import json, re, sys
 from pathlib import Path
 
@@ -85,11 +112,14 @@ def contents(folder):
     return files, description
 
 
-inside, about = contents("inside")
 outside, _ = contents("outside")
-assert about["GeneratedBy"][0].get("Container"), "the description names no container"
-differ = [name for name in sorted(inside.keys() | outside.keys()) if inside.get(name) != outside.get(name)]
-print(f"{len(inside)} files, {len(differ)} differ", *differ[:20], sep="\n  ")
-sys.exit(1 if differ or len(inside) < 50 else 0)
+code = 0
+for name in sys.argv[2:]:
+    inside, about = contents(name)
+    assert about["GeneratedBy"][0].get("Container"), "the description names no container"
+    differ = [file for file in sorted(inside.keys() | outside.keys()) if inside.get(file) != outside.get(file)]
+    print(f"{name}: {len(inside)} files, {len(differ)} differ", *differ[:20], sep="\n  ")
+    code = code or int(bool(differ) or len(inside) < 50)
+sys.exit(code)
 PY
 echo "the image works"

@@ -86,6 +86,11 @@ nb_execution_cache_path = str(
     DOCS / "_build" / f"notebooks-{code_digest(DOCS / 'case_figures.py')[:12]}"
 )
 nb_execution_timeout = 600
+# Kernels warn of unencrypted TCP, which does not leave this machine.
+_PROFILE = DOCS / "_build" / "ipython" / "profile_default"
+_PROFILE.mkdir(parents=True, exist_ok=True)
+(_PROFILE / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+os.environ["IPYTHONDIR"] = str(_PROFILE.parent)
 nb_execution_raise_on_error = False  # a failed cell is a warning, and the other pages are built
 nb_merge_streams = True
 nb_render_markdown_format = "myst"  # with tables

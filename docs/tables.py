@@ -96,10 +96,10 @@ def _marked(number: float | None, digits: int, rivals: Sequence[float | None]) -
 def _number(value: float | None, digits: int) -> str:
     """Return a number without a leading zero.
 
-    >>> _number(0.9342, 3), _number(-0.2172, 3), _number(30.81, 1)
-    ('.934', '-.217', '30.8')
+    >>> _number(0.9342, 3), _number(-0.2172, 3), _number(30.81, 1), _number(-0.002, 2)
+    ('.934', '-.217', '30.8', '.00')
     """
-    return "-" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+    return "-" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:z.{digits}f}")
 
 
 TABLES: dict[str, Callable[[], str]] = {

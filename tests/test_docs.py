@@ -151,6 +151,62 @@ def test_a_table_takes_no_numbers_of_a_smaller_run():
     assert set(map(tuple, rows.values())) == {(0.2,) * 6}
 
 
+def test_a_row_says_with_which_version_its_cells_were_computed():
+    from benchmarks.site import TABLES, fill
+
+    table = TABLES["wbm"]
+    earlier = {name: [0.1, 0.2] for name in table.rows.values()}
+    sections = ("WBM, 10000 samples", "WBM band-passed 0.01-0.1 Hz")
+    results = {sections[0]: {"FC": {"r": [0.3] * 5}, "rDCM": {"r": [0.3] * 5}}}
+    results[sections[1]] = {"FC": {"r": [0.3] * 5}, "var, ridge": {"r": [0.9] * 4}}
+    measured = dict.fromkeys(table.rows.values(), "old")
+    content = fill(table, results, earlier, version="new", measured=measured)
+    assert content["rows"]["FC"] == [0.3, 0.3]
+    assert content["rows"]["`var` (ridge)"] == [0.1, 0.2]  # four of five systems are not enough
+    found = content["measured with"]
+    assert found["FC"] == "new"
+    assert found["`rdcm`"] == "old and new"
+    assert found["`var` (ridge)"] == "old"
+
+
+def test_versions_of_results_are_kept_beside_them(tmp_path, monkeypatch):
+    from benchmarks import table
+
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    monkeypatch.setattr(table, "find_version", lambda: "abc")
+    table.save("one", {"a": 1})
+    monkeypatch.setattr(table, "find_version", lambda: "def")
+    table.save("two", {})
+    assert table.read_versions(tmp_path) == {"one": "abc", "two": "def"}
+
+
+def test_no_table_of_the_validation_page_is_typed():
+    text = (DOCS / "validation.md").read_text(encoding="utf-8")
+    generated = runpy.run_path(str(DOCS / "tables.py"))["_TABLE"]
+    typed = [line for line in generated.sub("", text).splitlines() if line.startswith("|")]
+    assert not typed, "give the table a data file: benchmarks/site.py"
+
+
+def test_means_of_systems_and_shares_of_promises_are_those_of_the_results():
+    from benchmarks.site import TABLES
+
+    rivals = TABLES["rivals"]
+    scores = {"r": [0.1, 0.2, 0.6], "r_antisymmetric": [float("nan")] * 3}
+    quick = {"r": [0.1], "r_antisymmetric": [0.1]}
+    results = {"NetSim": {"NPI": scores, "rDCM": quick}}
+    default, published, rdcm, *_ = rivals.cells(results, "NetSim")
+    assert default == [pytest.approx(0.3), None]
+    assert (published, rdcm) == (None, None)
+    counts = {"promise": 0.5, "results": 31, "means": [0.7, 0.6], "kept": 0.9,
+              "by type": {"neuromatch": [3, 4], "ou": [24, 25], "rnn": [0, 0], "var": [1, 1],
+                          "wbm": [0, 1]}, "by delays": [0.9, 0.8]}  # fmt: skip
+    cells = TABLES["promises"].cells(
+        {"grades": {"direction": {"group averages": counts}}}, "direction: group averages"
+    )
+    assert list(cells) == ["r of .5", "31", 0.9, [0.7, 0.6], "3 of 4", 0.96, "none", "1 of 1",
+                           "0 of 1", [0.9, 0.8]]  # fmt: skip
+
+
 def test_several_numbers_of_a_cell_have_decimals_of_their_own(tmp_path):
     content = {"columns": ["", "a"], "best": "", "digits": [[3, 1]], "rows": {"A": [[0.5, 30.84]]}}
     (tmp_path / "x.json").write_text(json.dumps(content))
@@ -165,6 +221,7 @@ def test_a_table_of_the_site_has_the_rows_that_its_benchmark_fills(name):
     content = json.loads((DOCS / "data" / f"{name}.json").read_text())
     if name in TABLES:
         assert list(content["rows"]) == list(TABLES[name].rows.values())
+        assert list(content["measured with"]) == list(content["rows"])
     else:  # a benchmark that writes its table itself
         module = content["made by"].split()[2].replace(".", "/")
         assert f'"{name.split("_")[0]}_' in (DOCS.parent / f"{module}.py").read_text()

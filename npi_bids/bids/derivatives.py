@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath, PurePosixPath
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -220,15 +221,15 @@ def find_training_series(path: Path) -> list[Path]:
     return series_files
 
 
-def find_models(root: Path, subject: str = "*", *, skip_damaged: bool = False) -> Iterator[Model]:
+def find_models(root: Path, *subjects: str, skip_damaged: bool = False) -> Iterator[Model]:
     """Yield the models of an output dataset, sorted by name.
 
     Parameters
     ----------
     root
         Root of the output dataset.
-    subject
-        Label of one subject; ``*`` for all.
+    *subjects
+        Labels of the subjects whose models are read; all subjects if there are none.
     skip_damaged
         Whether to skip models with a damaged sidecar.
 
@@ -237,8 +238,7 @@ def find_models(root: Path, subject: str = "*", *, skip_damaged: bool = False) -
     InputDataError
         A sidecar is damaged.
     """
-    subject = subject if subject == "*" else glob.escape(subject)
-    for path in sorted(root.glob(output_pattern(MEASURES[0], subject=subject, extension=".json"))):
+    for path in find_map_sidecars(root, *subjects):
         entities = dict(parse_name(path.name).entities)
         desc = entities.pop("desc")
         entities.pop("meas")
@@ -253,6 +253,25 @@ def find_models(root: Path, subject: str = "*", *, skip_damaged: bool = False) -
         model = Model(root, entities, desc, sidecar)
         if model.path(MEASURES[0]).is_file():
             yield model
+
+
+def _list_folders(root: Path) -> list[str]:
+    """Return the labels of the subjects who have a folder in a dataset, sorted."""
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.name[:4] == "sub-" and entry.is_dir()]
+    return sorted(name.removeprefix("sub-") for name in names)
+
+
+def find_map_sidecars(root: Path, *subjects: str) -> Iterator[Path]:
+    """Yield the sidecars of the maps of subjects, or of all, sorted.
+
+    The folder of a subject is read when it is their turn.
+    """
+    for subject in sorted(set(subjects)) or _list_folders(root):
+        pattern = output_pattern(MEASURES[0], subject=glob.escape(subject), extension=".json")
+        yield from sorted(root.glob(pattern))
 
 
 def find_group_maps(root: Path) -> list[Path]:
@@ -366,16 +385,43 @@ def sibling(path: Path, output_name: str, other: str, measure: str = "") -> Path
     return path.parents[len(func_folder(entities).parts)] / target
 
 
-def find_statuses(
-    root: Path, subject: str = "*", *, skip_damaged: bool = False
-) -> list[UnitStatus]:
+def list_units(root: Path) -> list[str]:
+    """Return the names of the status files of an output dataset, sorted."""
+    folder = root / UNITS
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(name for name in names if name.startswith("sub-") and name.endswith(".json"))
+
+
+def list_subjects_of_units(root: Path) -> list[str]:
+    """Return the labels of all subjects with a unit in an output dataset, sorted."""
+    encoded = {name.partition("_")[0].removeprefix("sub-") for name in list_units(root)}
+    return sorted(unquote(label, errors="surrogatepass") for label in encoded)
+
+
+def find_statuses(root: Path, *subjects: str, skip_damaged: bool = False) -> list[UnitStatus]:
     """Return the status of every unit of an output dataset, sorted by name.
 
-    A damaged file raises an InputDataError unless ``skip_damaged`` is set.
+    Parameters
+    ----------
+    root
+        Root of the output dataset.
+    *subjects
+        Labels of the subjects whose units are read; all subjects if there are none.
+    skip_damaged
+        Whether to skip damaged files.
+
+    Raises
+    ------
+    InputDataError
+        A file is damaged.
     """
     statuses = []
     names = {entry.name for entry in fields(UnitStatus)}
-    for path in sorted((root / UNITS).glob(f"sub-{subject}_*.json")):
+    starts = {unit_name({"sub": subject}) for subject in subjects}
+    for file_name in list_units(root):
+        if starts and file_name.partition("_")[0] not in starts:
+            continue
+        path = root / UNITS / file_name
         try:
             content = read_json(path)
             # A later version may add fields.

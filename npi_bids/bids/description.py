@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,11 @@ the methods text.
 
 
 def dataset_files(
-    out_dir: Path, datasets: Sequence[Dataset], strategies: Mapping[str, str]
+    out_dir: Path,
+    datasets: Sequence[Dataset],
+    strategies: Mapping[str, str],
+    roots: Sequence[Path] = (),
+    requested: Collection[str] = (),
 ) -> dict[str, str]:
     """Return the text of the files at the root of the output dataset.
 
@@ -63,14 +67,21 @@ def dataset_files(
         The inputs.
     strategies
         Description of each denoising strategy, by its ``desc`` label.
+    roots
+        Folders whose ``participants.tsv`` is copied, the first that has one; by default those of
+        the inputs.
+    requested
+        Labels of the participants whose files are looked at, or none for all; what the existing
+        table says of the others stays.
     """
+    planned = (*RUN_TABLES, "strength")
     return {
         "dataset_description.json": _json(dataset_description(datasets)),
         "README.md": _README.format(
             version=__version__, map=output_pattern(MEASURES[0]).replace("/**", "")
         ),
         ".bidsignore": "\n".join(BIDSIGNORE) + "\n",
-        "descriptions.tsv": descriptions(out_dir, strategies, planned=(*RUN_TABLES, "strength")),
+        "descriptions.tsv": descriptions(out_dir, strategies, planned, requested),
         "descriptions.json": _json(
             {
                 "Description": "What the values of the desc entity mean.",
@@ -78,7 +89,7 @@ def dataset_files(
                 "description": {"Description": "Content of files with this value."},
             }
         ),
-        **_participants(datasets),
+        **_participants(roots or [dataset.root for dataset in datasets]),
     }
 
 
@@ -140,7 +151,10 @@ def atlas_files(spec: AtlasSpec) -> dict[str, str]:
 
 
 def descriptions(
-    out_dir: Path, strategies: Mapping[str, str] | None = None, planned: Sequence[str] = ()
+    out_dir: Path,
+    strategies: Mapping[str, str] | None = None,
+    planned: Sequence[str] = (),
+    requested: Collection[str] = (),
 ) -> str:
     """Return the table that explains each value of ``desc`` in an output dataset.
 
@@ -152,9 +166,11 @@ def descriptions(
         Descriptions of the denoising strategies, by label; those in the existing table where None.
     planned
         Names of the outputs that will be written, in addition to existing files.
+    requested
+        As in :func:`dataset_files`.
     """
     described = {**_stated_strategies(out_dir), **(strategies or {})}
-    used = _used_labels(out_dir)
+    used = _used_labels(out_dir, requested)
     used |= {
         strategy + CATALOGUE[name].variant for strategy in strategies or () for name in planned
     }
@@ -184,17 +200,39 @@ def _variants() -> dict[str, str]:
     }
 
 
-def _used_labels(out_dir: Path) -> set[str]:
-    """Return all values of ``desc`` in the file names of a dataset."""
-    names = (name for _, _, files in os.walk(out_dir) for name in files)
-    return {match[1] for name in names if (match := _DESC.search(name))}
+def _used_labels(out_dir: Path, requested: Collection[str]) -> set[str]:
+    """Return all values of ``desc`` in the file names of a dataset.
+
+    Those of participants who are not requested are taken from the existing table.
+    """
+    used = set(_stated_rows(out_dir)) if requested else set()
+    for _, folders, names in os.walk(out_dir):
+        folders[:] = [name for name in folders if not is_other_subject(name, requested)]
+        used |= {match[1] for name in names if (match := _DESC.search(name))}
+    return used
+
+
+def is_other_subject(name: str, subjects: Collection[str]) -> bool:
+    """Tell whether a folder is that of a subject who is not among some; no subjects mean all.
+
+    >>> is_other_subject("sub-02", ["01"]), is_other_subject("func", ["01"])
+    (True, False)
+    >>> is_other_subject("sub-02", [])
+    False
+    """
+    return bool(subjects) and name[:4] == "sub-" and name[4:] not in subjects
+
+
+def _stated_rows(out_dir: Path) -> dict[str, str]:
+    """Return the text of each label in the table of a dataset."""
+    path = out_dir / "descriptions.tsv"
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    return dict(line.removeprefix("desc-").partition("\t")[::2] for line in lines)
 
 
 def _stated_strategies(out_dir: Path) -> dict[str, str]:
     """Return the strategies that the table of a dataset describes."""
-    path = out_dir / "descriptions.tsv"
-    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
-    rows = dict(line.removeprefix("desc-").partition("\t")[::2] for line in lines)
+    rows = _stated_rows(out_dir)
     variants = _variants()
 
     def is_variant(label: str) -> bool:
@@ -215,10 +253,10 @@ def _tested(out_dir: Path) -> dict[str, str]:
     }
 
 
-def _participants(datasets: Sequence[Dataset]) -> dict[str, str]:
+def _participants(roots: Iterable[Path]) -> dict[str, str]:
     """Copy ``participants.tsv`` of the input, and describe the columns that lack a description."""
-    for dataset in datasets:
-        path = dataset.root / "participants.tsv"
+    for root in roots:
+        path = root / "participants.tsv"
         if not path.is_file():
             continue
         title = "Participants, copied from the input dataset."
@@ -236,7 +274,7 @@ def sessions_file(subject: str) -> str:
     return f"sub-{subject}/sub-{subject}_sessions.tsv"
 
 
-def session_files(datasets: Sequence[Dataset], subjects: Iterable[str]) -> dict[str, str]:
+def session_files(roots: Sequence[Path], subjects: Iterable[str]) -> dict[str, str]:
     """Return the tables of the sessions of subjects, copied from the first input that has them.
 
     Raises
@@ -246,10 +284,10 @@ def session_files(datasets: Sequence[Dataset], subjects: Iterable[str]) -> dict[
     """
     files: dict[str, str] = {}
     for name in map(sessions_file, sorted(subjects)):
-        for dataset in datasets:
-            if (dataset.root / name).is_file():
+        for root in roots:
+            if (root / name).is_file():
                 title = "Sessions of the participant, copied from the input dataset."
-                text, sidecar = _copied_table(dataset.root / name, title)
+                text, sidecar = _copied_table(root / name, title)
                 files |= {name: text, name.replace(".tsv", ".json"): sidecar}
                 break
     return files

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from npi_bids import __version__
+from npi_bids.bids.derivatives import find_map_sidecars, list_units
 from npi_bids.bids.outputs import (
     CITATIONS,
     GROUP_PAGE,
@@ -17,8 +18,10 @@ from npi_bids.bids.outputs import (
     QUALITY_TABLE,
     STATISTICS,
     UNITS,
+    unit_name,
 )
 from npi_bids.errors import InputDataError
+from npi_bids.io.claim import locked_folder
 from npi_bids.io.files import read_json, write_text
 
 # What pages and texts show of the whole dataset, beside the sidecars of its subjects.
@@ -61,9 +64,11 @@ class MadeFiles:
 
     def save(self) -> None:
         """Write the record, with what other processes have recorded meanwhile."""
-        self._records = {**self._read(), **self._new}
-        text = json.dumps(self._records, indent=1, sort_keys=True)
-        write_text(self._root / MADE, text + "\n")
+        path = self._root / MADE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked_folder(path.parent):
+            self._records = {**self._read(), **self._new}
+            write_text(path, json.dumps(self._records, indent=1, sort_keys=True) + "\n")
 
     def _measure(self, names: Iterable[str]) -> dict[str, list[int]]:
         measured = {}
@@ -75,30 +80,42 @@ class MadeFiles:
         return measured
 
 
-def digest_subject(out_dir: Path, subject: str, *shown: str) -> str:
-    """Return a digest of what the page of a subject shows.
+def digest_subjects(out_dir: Path, subjects: Iterable[str], *shown: str) -> dict[str, str]:
+    """Return digests of what the pages of subjects show, by their labels.
 
     Parameters
     ----------
     out_dir
         Root of the output dataset.
-    subject
-        Label of the subject.
+    subjects
+        Labels of the subjects.
     shown
-        Texts on the page that are not in the files of the dataset.
+        Texts on the pages that are not in the files of the dataset.
     """
-    label = f"sub-{glob.escape(subject)}"
-    paths = [
+    # What all pages show is read once: of a subject, this must not take longer with more of them.
+    shared = _find_files(out_dir, _SHARED)
+    if (first := next(find_map_sidecars(out_dir), None)) is not None:
+        shared.append(first)  # for its versions
+    units = list_units(out_dir)
+    texts = [*shown, *units, _read(out_dir / CITATIONS)]
+    digests = {}
+    for subject in subjects:
+        label, start = f"sub-{glob.escape(subject)}", unit_name({"sub": subject})
+        own = _find_files(out_dir, (f"{label}/**/*", f"derivatives/*/{label}/**/*"))
+        paths = (out_dir / UNITS / name for name in units if name.partition("_")[0] == start)
+        states = {path: path.read_bytes() for path in paths}
+        digests[subject] = _digest(out_dir, [*own, *shared], states, texts)
+    return digests
+
+
+def _find_files(out_dir: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return what matches patterns, except figures, which are made from the rest."""
+    return [
         path
-        for pattern in (f"{label}/**/*", f"derivatives/*/{label}/**/*", *_SHARED)
+        for pattern in patterns
         for path in out_dir.glob(pattern)
         if path.parent.name != "figures"
     ]
-    first = next(iter(sorted(out_dir.glob("sub-*/**/*_relmat.json"))), None)  # its versions
-    units = sorted((out_dir / UNITS).glob("*.json"))
-    states = {path: path.read_bytes() for path in units if path.name.startswith(f"sub-{subject}_")}
-    texts = [*shown, *(path.name for path in units), _read(out_dir / CITATIONS)]
-    return _digest(out_dir, [*paths, *([first] if first else [])], states, texts)
 
 
 def digest_dataset(out_dir: Path, *shown: str) -> str:

@@ -498,8 +498,10 @@ class PosteriorFields(Record):
         "Share of simulated subjects that are at least as far from the others.", key="PositionP"
     )
     position_statistics: Mapping[str, float] = entry(
-        "Mahalanobis distance of the features, that of their residuals, and area under the ROC "
-        "curve of the classifier two-sample test."
+        "Mahalanobis distance of the features from all simulations, that of all and of structural "
+        "features from simulations with similar parameters, log odds that the regions are in "
+        "another order than those of the structure, and area under the ROC curve of the "
+        "classifier two-sample test."
     )
     position_typical: Mapping[str, float] = entry(
         "95 % quantile of these statistics among simulated subjects."

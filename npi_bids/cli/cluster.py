@@ -22,7 +22,7 @@ from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.wording import count_noun, join_items
 
 if TYPE_CHECKING:
-    from npi_bids.cli.estimates import JobEstimate
+    from npi_bids.cli.estimates import Estimate, JobEstimate
     from npi_bids.cli.parser import Request
     from npi_bids.cli.participant import Plan
     from npi_bids.cli.schedulers import JobRequest
@@ -268,15 +268,12 @@ def _write_submission(
     )
     submission.write(folder)
     speed = find_speed(Path(request.output.work_dir).resolve())
+    estimates: dict[str, list[Estimate]] = {label: [] for label in models}
+    for task in plan.tasks:
+        if (label := task.entities["sub"]) in estimates:
+            estimates[label].append(estimate(task, plan.request.analysis, speed))
     expected = estimate_job(
-        {
-            label: [
-                estimate(task, plan.request.analysis, speed)
-                for task in plan.tasks
-                if task.entities["sub"] == label
-            ]
-            for label in models
-        },
+        estimates,
         n_procs=request.resources.n_procs or 1,
         per_task=submission.per_task,
         machine=speed,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from npi_bids.bids.layout import Dataset, find_datasets
 from npi_bids.cli.parser import Request
 from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import read_json, write_text
+from npi_bids.wording import count_noun, join_items
+
+_logger = logging.getLogger(__name__)
 
 _DESCRIPTION = "dataset_description.json"
 _SUGGESTED = {"out_dir": "npi-bids", "--work-dir": "work"}
@@ -163,7 +167,7 @@ def check_results(out_dir: Path) -> None:
 
 
 def write_dataset(
-    out_dir: Path,
+    request: Request,
     datasets: Sequence[Dataset],
     atlases: Sequence[AtlasSpec],
     strategies: Mapping[str, str],
@@ -171,10 +175,16 @@ def write_dataset(
 ) -> None:
     """Write the files that describe the output dataset, where they are missing or differ.
 
-    ``strategies`` explain each value of ``desc`` in words; tables of the sessions of ``subjects``
-    are copied.
+    ``strategies`` explain each value of ``desc`` in words. ``participants.tsv`` and the tables of
+    the sessions of ``subjects`` are copied from the inputs, or from ``bids_dir`` where those have
+    none; a copy to which columns were added is kept. The folders of participants who are not
+    requested are not read, if any are.
     """
-    texts = dataset_files(out_dir, datasets, strategies) | session_files(datasets, subjects)
+    out_dir, roots = request.out_dir, table_roots(datasets, request.bids_dir)
+    texts = dataset_files(out_dir, datasets, strategies, roots, request.query.labels("sub"))
+    texts |= session_files(roots, subjects)
+    for name in _find_extended(out_dir, texts):
+        del texts[name], texts[name.replace(".tsv", ".json")]
     for spec in atlases:
         texts |= atlas_files(spec)
     for name, text in texts.items():
@@ -183,9 +193,49 @@ def write_dataset(
             write_text(path, text)
 
 
-def update_descriptions(out_dir: Path) -> None:
-    """Make ``descriptions.tsv`` describe the files that exist, and no others."""
+def table_roots(datasets: Sequence[Dataset], bids_dir: Path) -> list[Path]:
+    """Return the folders in which tables of participants and sessions are looked for, in order.
+
+    Derivatives often lack these tables, which are in the dataset that they were made from.
+    """
+    return list(dict.fromkeys([*(dataset.root for dataset in datasets), bids_dir]))
+
+
+def _find_extended(out_dir: Path, texts: Mapping[str, str]) -> list[str]:
+    """Return the tables of the output dataset that have columns which those of the input lack."""
+    extended = []
+    for name, text in texts.items():
+        path = out_dir / name
+        if not name.endswith(("participants.tsv", "_sessions.tsv")) or not path.is_file():
+            continue
+        if added := added_columns(path, text):
+            _logger.warning(
+                "<%s> has %s that the table of the input lacks (%s), and is kept as it is; remove "
+                "it to have that of the input.",
+                path, count_noun(len(added), "column"), join_items(added, most=5),
+            )  # fmt: skip
+            extended.append(name)
+    return extended
+
+
+def added_columns(path: Path, of_input: str) -> list[str]:
+    """Return the columns of a table of the output dataset that the text of the input's lacks."""
+    kept = path.read_text(encoding="utf-8", errors="surrogateescape")
+    columns = _first_line(kept).split("\t")
+    return [column for column in columns if column not in _first_line(of_input).split("\t")]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].rstrip("\r").removeprefix("\ufeff")
+
+
+def update_descriptions(out_dir: Path, requested: Collection[str] = ()) -> None:
+    """Make ``descriptions.tsv`` describe the files that exist, and no others.
+
+    The folders of participants who are not ``requested`` are not read, if any are; what the table
+    says of them stays.
+    """
     path = out_dir / "descriptions.tsv"
-    text = descriptions(out_dir)
+    text = descriptions(out_dir, requested=requested)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

@@ -71,6 +71,7 @@ def _settings_classes() -> tuple[type, ...]:
 
 def _run(args: Namespace) -> int:
     from npi_bids.assessment.verdict import AssessSettings
+    from npi_bids.cli.logs import show_elapsed_time
     from npi_bids.inference import ec, period_problem
     from npi_bids.io.tables import read_series, with_regions_of
     from npi_bids.surrogates.families import WHOLE_BRAIN
@@ -96,15 +97,16 @@ def _run(args: Namespace) -> int:
     runs = [
         with_regions_of(runs[0], run, path) for run, path in zip(runs, args.series, strict=True)
     ]
-    result = ec(
-        [run.data for run in runs],
-        args.tr,
-        labels=runs[0].labels,
-        preset=getattr(args, "preset", None),
-        perturb=perturb,
-        assess=AssessSettings(measures=measures, verdict=verdict),
-        **options[type(train)],
-    )
+    with show_elapsed_time("fitting and assessing"):
+        result = ec(
+            [run.data for run in runs],
+            args.tr,
+            labels=runs[0].labels,
+            preset=getattr(args, "preset", None),
+            perturb=perturb,
+            assess=AssessSettings(measures=measures, verdict=verdict),
+            **options[type(train)],
+        )
     _write_result(result, args.out, args.tr, perturb)
     return 0
 

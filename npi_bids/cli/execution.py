@@ -31,9 +31,9 @@ _WORKING_DIR = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
 _UNKNOWN_FAILURE = Failure(
     "",
     1,
-    "the step failed, and its reason could not be read: the disk may be full (make room then), or a "
-    "shared file system may show the record only after some seconds; see its crash file, and run the "
-    "same command again",
+    "the step failed, and its reason could not be read: the disk may be full (make room then), or "
+    "a shared file system may show the record only after some seconds; see its crash file, and "
+    "run the same command again",
     False,
 )
 _LIBRARIES_GB, _PIECES_GB = 0.5, 0.4

@@ -62,7 +62,7 @@ def find_decisions(request: Request, decider: str) -> dict[str, KindDecision | N
     """
     if decider == UNDECIDED:
         return {}
-    groups = _group_models(request).values()
+    groups = _group_models(request, decider).values()
     return _find_other_kinds([_decide(models, request, decider) for models in groups])
 
 
@@ -90,7 +90,7 @@ def find_refits(
     done = {status.name for status in statuses if status.status == DONE}
     by_name = {task.name: task for task in tasks if task.name in done}
     decided: list[_Decided] = []
-    for name, models in _group_models(request).items():
+    for name, models in _group_models(request, decider).items():
         if decider == UNDECIDED:
             _mention_mixture(name, models)
             continue
@@ -111,11 +111,13 @@ def find_refits(
 
 def find_unchanged(refits: Sequence[Task], request: Request) -> list[Task]:
     """Return the tasks whose second fit has not replaced the first one."""
-    models = {model.name: model for model in find_models(request.out_dir, skip_damaged=True)}
+    subjects = {task.entities["sub"] for task in refits}
+    models = find_models(request.out_dir, *subjects, skip_damaged=True)
+    by_name = {model.name: model for model in models}
     return [
         task
         for task in refits
-        if task.name in models and not _is_decided(models[task.name], task.kind)
+        if task.name in by_name and not _is_decided(by_name[task.name], task.kind)
     ]
 
 
@@ -137,10 +139,14 @@ def _is_decided(model: Model, decision: KindDecision | None) -> bool:
     return (current.settings if current else None) == (decision.settings if decision else None)
 
 
-def _group_models(request: Request) -> dict[str, list[Model]]:
-    """Return the models of this configuration by the group that they are averaged into."""
+def _group_models(request: Request, decider: str) -> dict[str, list[Model]]:
+    """Return the models of this configuration by the group that they are averaged into.
+
+    Those of participants that are not requested are read only where a dataset decides.
+    """
     groups: dict[str, list[Model]] = {}
-    for model in find_models(request.out_dir, skip_damaged=True):
+    subjects = () if decider in (DATASET, CAREFUL) else request.query.labels("sub")
+    for model in find_models(request.out_dir, *subjects, skip_damaged=True):
         if model.configuration == request.analysis.configuration:
             shared = {k: v for k, v in model.entities.items() if k not in WITHIN_GROUP}
             groups.setdefault(join_entities({**shared, "desc": model.desc}), []).append(model)

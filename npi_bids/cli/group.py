@@ -13,7 +13,7 @@ from npi_bids.bids.atlases import split_datasets
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.layout import find_datasets, list_subjects
 from npi_bids.bids.outputs import CLAIM, GROUP_TABLE, KINDS_FILE
-from npi_bids.cli.dataset import update_descriptions
+from npi_bids.cli.dataset import added_columns, table_roots, update_descriptions
 from npi_bids.cli.execution import choose_plugin, read_crashes, run_workflow
 from npi_bids.cli.parser import Request
 from npi_bids.errors import (
@@ -81,15 +81,29 @@ def check_model(request: Request) -> None:
         check_exclusions(read_exclusions(Path(exclusions)), present, warn=False)
     if not request.group.model.effective_formula:
         return
-    roots = [*(dataset.root for dataset in datasets), request.out_dir]
-    tables = [root for root in roots if (root / "participants.tsv").is_file()]
-    people = read_participants(tables[0]) if tables else {}
+    roots = [*table_roots(datasets, request.bids_dir), request.out_dir]
+    people = _find_people(request, roots)
     columns = [*RESULT_COLUMNS, *participant_columns(next(iter(people.values()), {}))]
     of_sessions = [name for root in roots for name in session_columns(root, present, columns)]
     check_formula(request.group.model, [*columns, SESSION, *of_sessions])
     if varies_over_visits(request.group.model, of_sessions):
         check_options_of_visits(request.group.model)
     _check_contrasts(request, people, present)
+
+
+def _find_people(request: Request, roots: Sequence[Path]) -> Mapping[str, Mapping[str, str]]:
+    """Return the rows of the ``participants.tsv`` that the output dataset will have."""
+    name = "participants.tsv"
+    found = [root for root in roots if (root / name).is_file()]
+    own = request.out_dir / name
+    if own.is_file() and "participant" in request.levels and found[0] != request.out_dir:
+        text = (found[0] / name).read_text(encoding="utf-8", errors="surrogateescape")
+        is_replaced = not added_columns(own, text)
+    else:
+        is_replaced = not own.is_file()
+    if not is_replaced:
+        return read_participants(request.out_dir)
+    return read_participants(found[0]) if found else {}
 
 
 def _check_contrasts(
@@ -243,7 +257,7 @@ def run_group(request: Request, work_dir: Path, run_dir: Path) -> int:
     _logger.debug("Groups to write: %s", [cohort.name for cohort in cohorts])
     configuration = _shared_configuration(cohorts)
     check = partial(_check_unchanged, request.out_dir, configuration)
-    with claim_dataset(request.out_dir / CLAIM, configuration, check):
+    with claim_dataset(request.out_dir / CLAIM, configuration, check, sole=True):
         succeeded = run_workflow(
             workflow, choose_plugin(request.resources), run_dir, lambda *_: None
         )

@@ -8,7 +8,8 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.toml"
+# What the nodes that take longest do, for the line on the terminal.
+_STAGES = {
+    "extract": "extracting signals",
+    "parcellate": "extracting signals",
+    "train_surrogate": "fitting",
+    "perturb_surrogate": "perturbing",
+    "assess_connectivity": "assessing",
+    "fit_whole_brain": "fitting",
+}
 
 
 def start_logging(out_dir: Path, output: OutputSettings) -> Path:
@@ -88,8 +98,12 @@ def print_table(
     statuses: Iterable[UnitStatus],
     skipped: Iterable[str],
     outcomes: Mapping[str, tuple[str, str, str]] | None = None,
+    out_dir: Path | None = None,
 ) -> None:
     """Print the outcome of each model: status, verdict, expected accuracy, kind, and reason.
+
+    What all models have in common is said once, above the table, and the page of a participant,
+    relative to ``out_dir``, is on a line of its own, so that rows are narrow.
 
     Parameters
     ----------
@@ -99,37 +113,63 @@ def print_table(
         Names of models that were complete before.
     outcomes
         Verdict, expected accuracy and kind of surrogate of the models that have a map, by name.
+    out_dir
+        Output dataset; only pages that it has are named.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    headings = "participant", "model", "status", "verdict", "expected r", "surrogate"
-    table = Table(*headings, box=None, pad_edge=False)
-    table.add_column("reason", overflow="fold")  # paths must not be truncated
+    statuses = list(statuses)
+    shared = _shared_entities([status.entities for status in statuses])
+    has_models = any(set(status.entities) - {"sub", *shared} for status in statuses)
+    headings = ["participant", *["model"] * has_models, "status", "verdict", "expected r",
+                "surrogate", "reason"]  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # names and paths must not be truncated
     colours = {"done": "green", "excluded": "yellow", "failed": "red", "absent": "yellow"}
     done_before = set(skipped)
     for status in statuses:
-        entities = {key: value for key, value in status.entities.items() if key != "sub"}
-        model = " ".join(f"{key}-{value}" for key, value in entities.items())
         label = "complete" if status.name in done_before else status.status
         reason = status.reason + (f" [crash file: {status.crash}]" if status.crash else "")
+        participant = f"sub-{status.entities['sub']}"
+        page = f"{participant}.html"
+        has_page = out_dir is not None and (out_dir / page).is_file()
+        own = {key: value for key, value in status.entities.items() if key not in shared}
         table.add_row(
-            f"sub-{status.entities['sub']}",
-            model,
+            participant + (f"\n  {page}" if has_page else ""),
+            *[_join_entities(own)] * has_models,
             Text(label, colours.get(status.status, "")),
             *(outcomes or {}).get(status.name, ("", "", "")),
             Text(reason or ("nothing to do" if label == "complete" else "")),
         )
     width = None if sys.stdout.isatty() else 160
-    Console(file=sys.stdout, width=width, soft_wrap=False).print(table)
+    console = Console(file=sys.stdout, width=width, soft_wrap=False)
+    if shared:
+        label = "All models" if len(statuses) > 1 else "Model"
+        console.print(f"{label}: {_join_entities(shared)}", highlight=False, soft_wrap=True)
+    console.print(table)
 
 
-def find_outcomes(out_dir: Path) -> dict[str, tuple[str, str, str]]:
-    """Return verdict, expected accuracy and kind of surrogate of the models of a dataset."""
+def _shared_entities(models: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the entities, without the subject, that all models have in common."""
+    return {
+        key: value
+        for key, value in (models[0] if models else {}).items()
+        if key != "sub" and all(other.get(key) == value for other in models)
+    }
+
+
+def _join_entities(entities: Mapping[str, str]) -> str:
+    return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
+
+
+def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, tuple[str, str, str]]:
+    """Return verdict, expected accuracy and kind of surrogate of the models of some or all."""
     return {
         model.name: (model.fit.verdict, rounded(model.fit.quality.expected_r), model.kind)
-        for model in find_models(out_dir, skip_damaged=True)
+        for model in find_models(out_dir, *subjects, skip_damaged=True)
     }
 
 
@@ -170,7 +210,7 @@ class Progress:
         self._names, self._readers, self._clock = names, readers or {}, clock
         self._over: set[str] = set()  # several nodes of a model can fail, and some report twice
         self._failed: set[str] = set()
-        self._running: set[str] = set()
+        self._running: dict[str, str] = {}  # what is being done, by the name of the model
         self._started = clock()
         self._bar: Any = None
         self._task: Any = None
@@ -192,7 +232,7 @@ class Progress:
         models = self._readers.get(unit) or [self._names[unit]]
         for name in models:
             if status == "start":
-                self._running.add(name)
+                self._running[name] = _STAGES.get(node.name.rstrip("_0123456789"), "")
             elif failed or (status == "end" and node.name == "save_model"):
                 self._end(name, node.name if failed else "")
         self._show()
@@ -203,10 +243,11 @@ class Progress:
         return self._over - self._failed
 
     def state(self) -> str:
-        """Return how many models are done, running and failed, and the time left."""
+        """Return how many models are done, running (doing what) and failed, and the time left."""
         n_over = len(self._over)
         parts = [f"{n_over - len(self._failed)} of {len(self._names)} done"]
-        parts.append(f"{len(self._running)} running")
+        stages = " and ".join(sorted({stage for stage in self._running.values() if stage}))
+        parts.append(f"{len(self._running)} running" + (f" ({stages})" if stages else ""))
         if self._failed:
             parts.append(f"{len(self._failed)} failed")
         if n_over:
@@ -215,7 +256,7 @@ class Progress:
         return ", ".join(parts)
 
     def _end(self, name: str, failed_in: str) -> None:
-        self._running.discard(name)
+        self._running.pop(name, None)
         if name in self._over:
             return
         self._over.add(name)
@@ -249,8 +290,25 @@ def _make_bar(n_models: int) -> tuple[Bar, TaskID]:
     from rich.progress import Progress as Bar
 
     columns = BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn()
-    bar = Bar(*columns, console=Console(file=sys.stderr), transient=True)
+    bar = Bar(*columns, console=Console(file=sys.stderr), transient=True, refresh_per_second=1)
     return bar, bar.add_task("models", total=n_models, state="starting")
+
+
+@contextmanager
+def show_elapsed_time(activity: str) -> Iterator[None]:
+    """Show on a terminal what is done within a context, and for how long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), TimeElapsedColumn()
+    console = Console(file=sys.stderr)
+    with Bar(*columns, console=console, transient=True, refresh_per_second=1) as bar:
+        bar.add_task(activity, total=None)
+        yield
 
 
 def format_duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from npi_bids.analysis import PreparedAtlas, Task
 from npi_bids.bids.accounting import Absence
 from npi_bids.bids.atlases import AtlasSpec
 from npi_bids.bids.derivatives import ABSENT, DONE, FAILED, UnitStatus, find_models, find_statuses
+from npi_bids.bids.description import is_other_subject
 from npi_bids.bids.layout import Dataset
 from npi_bids.bids.outputs import CLAIM, join_entities, parse_name, printable, unit_name
 from npi_bids.bids.runs import Unit
@@ -53,7 +54,7 @@ from npi_bids.errors import (
     find_exit_code,
 )
 from npi_bids.group.saving import remove_groups
-from npi_bids.io.claim import claim_dataset
+from npi_bids.io.claim import claim_dataset, is_sole_configuration
 from npi_bids.io.files import remove_leftovers, wait_until, write_json
 from npi_bids.parcellation.run_files import largest_volume
 from npi_bids.surrogates.base import check_prior, parse_passband
@@ -137,7 +138,8 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     check = partial(_check_configuration, request, requested)
     if claims is not None:
         path = request.out_dir / CLAIM
-        claims.enter_context(claim_dataset(path, request.analysis.configuration, check))
+        sole = not request.output.overwrite  # which may end before it has replaced all models
+        claims.enter_context(claim_dataset(path, request.analysis.configuration, check, sole=sole))
         remove_groups(request.out_dir, request.analysis.configuration)
     done = check()
     complete = _find_complete(request, done)
@@ -149,7 +151,7 @@ def make_plan(request: Request, work_dir: Path, claims: ExitStack | None = None)
     _logger.info("Found %s of %s", count_noun(n_runs, "run"), count_noun(len(subjects), "subject"))
     if not request.output.dry_run:
         strategies = {inputs.desc(spec): inputs.cleaning for spec in specs}
-        write_dataset(request.out_dir, inputs.datasets, unfinished, strategies, subjects)
+        write_dataset(request, inputs.datasets, unfinished, strategies, subjects)
     tasks = make_tasks(inputs, {spec: units[spec] for spec in unfinished}, work_dir)
     tasks = assign_pretrained(tasks, request)
     check_tasks_passband(tasks, request)
@@ -340,7 +342,7 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
     request = plan.request
     out_dir = request.out_dir
     saved: set[str] = set()
-    _remove_outdated(out_dir)
+    _remove_outdated(request)
     for status in [*plan.refused, *plan.failed]:
         _logger.error("%s: %s", status.name, status.reason)
     for status in plan.refused:
@@ -355,9 +357,11 @@ def run_plan(plan: Plan, work_dir: Path, run_dir: Path) -> Outcome:
     refits = _plan_refits(plan, first)
     again = _fit_again(refits, request, work_dir, run_dir)
     statuses = [again.get(status.name, status) for status in first]
+    subjects = request.query.labels("sub")
     with suppress(OSError):  # tidying up must not fail a run
-        remove_leftovers(out_dir)  # of workers killed in this run or an earlier one
-    update_descriptions(out_dir)
+        # Of workers killed in this run or an earlier one.
+        remove_leftovers(out_dir, skipped=partial(is_other_subject, subjects=subjects))
+    update_descriptions(out_dir, subjects)
     if plan.tasks:
         _warn_of_lost_regions(out_dir, plan.tasks)
     return Outcome(
@@ -427,11 +431,16 @@ def read_outcomes(
     ]
 
 
+def _read_statuses(request: Request) -> list[UnitStatus]:
+    """Return the statuses of the requested participants; tasks of an array read no others."""
+    return find_statuses(request.out_dir, *request.query.labels("sub"), skip_damaged=True)
+
+
 def _read_finished(request: Request) -> dict[str, UnitStatus]:
     """Return the statuses of this configuration by name of the model."""
     return {
         status.name: status
-        for status in find_statuses(request.out_dir, skip_damaged=True)
+        for status in _read_statuses(request)
         if status.configuration == request.analysis.configuration
     }
 
@@ -479,11 +488,11 @@ def _find_crash(task: Task, crashes: Mapping[str, Crash]) -> Crash | None:
     return next((crashes[name] for name in names if name in crashes), None)
 
 
-def _remove_outdated(out_dir: Path) -> None:
+def _remove_outdated(request: Request) -> None:
     """Remove failures of earlier runs whose inputs no longer exist or can be read now."""
-    for status in find_statuses(out_dir, skip_damaged=True):
+    for status in _read_statuses(request):
         if status.status == FAILED and status.is_outdated:
-            (out_dir / status.path).unlink(missing_ok=True)
+            (request.out_dir / status.path).unlink(missing_ok=True)
 
 
 def _write_status(status: UnitStatus, out_dir: Path) -> None:
@@ -604,11 +613,14 @@ def _make_task(unit: Unit, atlas: PreparedAtlas, desc: str) -> Task:
 def _check_configuration(request: Request, requested: set[str]) -> set[str]:
     """Return the requested models that exist, and refuse to mix configurations.
 
-    This is checked before anything is written.
+    This is checked before anything is written. Models of participants that are not requested are
+    read only where the claim of the dataset does not say that they are of this configuration.
     """
     configuration = request.analysis.configuration
+    is_sole = is_sole_configuration(request.out_dir / CLAIM, configuration)
+    subjects = request.query.labels("sub") if is_sole else ()
     done = set()
-    for model in find_models(request.out_dir, skip_damaged=True):
+    for model in find_models(request.out_dir, *subjects, skip_damaged=True):
         name = model.name
         existing = model.configuration
         replaced = request.output.overwrite and name in requested
@@ -625,11 +637,10 @@ def _check_configuration(request: Request, requested: set[str]) -> set[str]:
 
 def _find_complete(request: Request, done: set[str]) -> list[UnitStatus]:
     """Return the models among those that exist all of whose files are there."""
-    statuses = find_statuses(request.out_dir, skip_damaged=True)
     return sorted(
         (
             status
-            for status in statuses
+            for status in _read_statuses(request)
             if status.name in done
             and status.status == DONE
             and status.configuration == request.analysis.configuration
@@ -669,7 +680,7 @@ def _find_failures(request: Request, tasks: Sequence[Task]) -> list[UnitStatus]:
     """Return the models that failed because of their input and would fail again."""
     statuses = {
         status.name: status
-        for status in find_statuses(request.out_dir, skip_damaged=True)
+        for status in _read_statuses(request)
         if status.status == FAILED
         and status.inputs
         and status.configuration == request.analysis.configuration
@@ -742,7 +753,8 @@ def _make_status(
 
 def _warn_of_lost_regions(out_dir: Path, tasks: list[Task]) -> None:
     n_regions = {task.name: task.atlas.n_regions for task in tasks}
-    for model in find_models(out_dir, skip_damaged=True):
+    subjects = {task.entities["sub"] for task in tasks}
+    for model in find_models(out_dir, *subjects, skip_damaged=True):
         n_atlas, n_modelled = n_regions.get(model.name, 0), model.fit.regions_in_model
         if n_modelled < n_atlas:
             _logger.warning(

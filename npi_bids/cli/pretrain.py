@@ -48,7 +48,7 @@ def run_pretrain(request: Request, work_dir: Path, run_dir: Path) -> int:
 def _pretrain(inputs: Inputs, request: Request, work_dir: Path, run_dir: Path) -> int:
     """Extract and train, and return the exit code."""
     strategies = {inputs.desc(spec): inputs.cleaning for spec in inputs.specs}
-    write_dataset(request.out_dir, inputs.datasets, inputs.specs, strategies)
+    write_dataset(request, inputs.datasets, inputs.specs, strategies)
     units = {spec: inputs.units(spec) for spec in inputs.specs}
     tasks = make_tasks(inputs, units, work_dir)
     for problem in (problem for task in tasks for problem in task.unit.problems):

@@ -148,7 +148,9 @@ def _run_models(request: Request, work_dir: Path, run_dir: Path, claims: ExitSta
     failed = describe_failures(code, group_code, statuses)
     code = code or group_code or (0 if pages else 6)
     if not request.output.quiet:
-        print_table([*statuses, *absent], complete, find_outcomes(request.out_dir))
+        subjects = {status.entities["sub"] for status in statuses}
+        outcomes = find_outcomes(request.out_dir, *subjects) if subjects else {}
+        print_table([*statuses, *absent], complete, outcomes, request.out_dir)
     sys.stdout.write(_last_line(code, failed, request, run_dir) + "\n")
     return code
 
@@ -380,7 +382,7 @@ def write_pages(
         MadeFiles,
         digest_dataset,
         digest_group_page,
-        digest_subject,
+        digest_subjects,
         group_page_files,
         page_files,
         text_files,
@@ -391,10 +393,11 @@ def write_pages(
     made = MadeFiles(out_dir)
     if not (request.output.reports_only or request.output.boilerplate_only):
         n_pages = len(subjects)
+        digests = digest_subjects(out_dir, subjects, command)
         subjects = [
             subject
-            for subject in subjects
-            if not made.is_current(f"sub-{subject}", digest_subject(out_dir, subject, command))
+            for subject, digest in digests.items()
+            if not made.is_current(f"sub-{subject}", digest)
         ]
         if n_pages > len(subjects):
             n_same = count_noun(n_pages - len(subjects), "page")
@@ -408,8 +411,7 @@ def write_pages(
             return True
     if not _run_report_workflow(request, subjects, work_dir, run_dir, group=group):
         return False
-    for subject in subjects:
-        digest = digest_subject(out_dir, subject, command)
+    for subject, digest in digest_subjects(out_dir, subjects, command).items():
         made.record(f"sub-{subject}", digest, page_files(out_dir, subject))
     if group:
         made.record(GROUP_PAGE, digest_group_page(out_dir, command), group_page_files(out_dir))

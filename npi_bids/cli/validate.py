@@ -39,6 +39,9 @@ _COLUMNS = {
     "delay n": "n_delays",
     "verdict": "verdict",
 }
+# On a terminal; the files have all columns.
+_SHOWN = ("map", "r", "r antisym.", "r transposed", "AUROC", "direction", "95 % hold", "delay r",
+          "delay RMSE (s)", "verdict")  # fmt: skip
 _COMMANDS = """\
 other commands:
   npi-validate power      accuracy to expect from scans of a given length
@@ -133,7 +136,8 @@ def _run_recovery(args: Namespace) -> int:
         _write_recovery(
             folder, comparisons, (rows, readable), (str(args.results), str(args.truth), unit)
         )
-    sys.stdout.write(f"Written: {args.out / 'validation.html'} (and .tsv, .json, .svg)\n")
+    page = args.out / "validation.html"
+    sys.stdout.write(f"Written, with more measures: {page} (and .tsv, .json, .svg)\n")
     return 0
 
 
@@ -176,11 +180,13 @@ def _print_table(rows: Sequence[dict[str, object]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(show_edge=False)
-    for heading in _COLUMNS:
+    cells = {heading: [format_cell(row[_COLUMNS[heading]]) for row in rows] for heading in _SHOWN}
+    cells = {heading: column for heading, column in cells.items() if set(column) != {"n/a"}}
+    table = Table(box=None, pad_edge=False)
+    for heading in cells:
         table.add_column(heading, justify="left" if heading == "map" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(format_cell(row[field]) for field in _COLUMNS.values()))
+    for texts in zip(*cells.values(), strict=True):
+        table.add_row(*texts)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 

@@ -1,7 +1,7 @@
 """Whether a subject lies inside what a model can produce.
 
 A posterior of a subject that the model cannot produce is not to be read: a neural estimator gives
-one all the same (Schmitt et al. 2024, doi:10.1007/978-3-031-54605-1_35). Four statistics compare
+one all the same (Schmitt et al. 2024, doi:10.1007/978-3-031-54605-1_35). Five statistics compare
 the subject with simulated subjects, each against the same statistic of simulated subjects that
 were left out of the fit:
 
@@ -10,6 +10,9 @@ were left out of the fit:
   covariance of these simulations alone, which sees features that do not go together;
 - the same of the features that tell how FC follows structural connectivity: in fewer dimensions
   it sees FC that does not follow the structure as much as its strength requires;
+- the log odds that the regions are in another order than those of the structure, by a logistic
+  regression that was trained to tell simulated subjects from the same with their regions in random
+  order, which have no relation to the structure and else the same signals;
 - the accuracy of a classifier two-sample test (Lopez-Paz and Oquab 2017): the area under the ROC
   curve, cross-validated, of a linear discriminant between sections of the recording and sections
   of the simulations with the most similar parameters.
@@ -28,11 +31,11 @@ from npi_bids.inverse.features import STRUCTURAL_FEATURES
 from npi_bids.records import Array, Mask
 
 INSIDE, OUTSIDE = "inside", "outside"
-STATISTICS = ("mahalanobis", "local", "structural", "classifier")
+STATISTICS = ("mahalanobis", "local", "structural", "order", "classifier")
 # Share of simulated subjects that are called outside, and how it is divided among the statistics:
 # mostly to those that see most.
 OUTSIDE_SHARE = 0.04
-_WEIGHTS = np.array([0.05, 0.25, 0.65, 0.05])
+_WEIGHTS = np.array([0.05, 0.35, 0.35, 0.2, 0.05])
 _N_FOLDS = 5
 _N_NEIGHBOURS = 30  # whose sections are compared with those of the recording
 _N_LOCAL = 200  # that the local distance is measured from, of at least twice as many
@@ -41,6 +44,7 @@ _LOCAL_PENALTY = 0.3  # of the local regression
 _LEAST_SCATTER = 0.01  # SD of a normal score that its prediction is at least given
 _COMPRESSED_FROM = 4.0  # SD beyond which a deviation counts by its logarithm
 _POSITIONS = (-0.2, 1.2)  # between which estimated positions are cut off
+_ORDER_PENALTY = 1.0  # of the logistic regression of the order of regions (inverse of C)
 _EXTREME = 3.0  # SD beyond which a feature is named
 _MOST_NAMED = 6
 
@@ -83,6 +87,7 @@ class _Fit:
     coordinates: Array
     whitening: Array
     structural: Mask
+    order: Array  # intercept and weights of the normal scores
 
     def estimate(self, features: Array) -> Array:
         """Return estimates of the positions of the parameters."""
@@ -94,6 +99,17 @@ class _Fit:
         standardised = _standardise(features, self.median, self.sd)
         distances: Array = np.linalg.norm(standardised @ self.whitening, axis=1)
         return distances
+
+    def measure_order(self, scores: Array) -> Array:
+        """Return the log odds that regions are in another order than those of the structure.
+
+        Parameters
+        ----------
+        scores
+            Shape (..., n_features); normal scores.
+        """
+        odds: Array = self.order[0] + scores @ self.order[1:]
+        return odds
 
     def measure_locally(self, scores: Array, coordinates: Array) -> tuple[Array, Array]:
         """Return distances from the simulations with similar parameters, and each deviation.
@@ -158,6 +174,7 @@ class Domain:
             [
                 self.fit.global_distances(features[None])[0],
                 *distances,
+                self.fit.measure_order(scores),
                 classify_sections(sections, self.sections[nearest]),
             ]
         )
@@ -179,34 +196,56 @@ class Domain:
         return {self.names[k]: float(furthest[k]) for k in order if abs(furthest[k]) > _EXTREME}
 
 
-def fit_domain(names: Sequence[str], positions: Array, features: Array, sections: Array) -> Domain:
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedSubjects:
+    """What a domain is fitted to.
+
+    Attributes
+    ----------
+    positions
+        Shape (n, n_parameters); positions in the prior.
+    features
+        Shape (n, n_features).
+    reordered
+        The same of the same subjects with their regions in random order.
+    sections
+        Shape (n, n_sections, n_section_features).
+    """
+
+    positions: Array
+    features: Array
+    reordered: Array
+    sections: Array
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def fit_domain(names: Sequence[str], subjects: SimulatedSubjects) -> Domain:
     """Fit what a model can produce to simulated subjects.
 
     Parameters
     ----------
     names
         Names of the features.
-    positions
-        Shape (n_simulations, n_parameters); positions in the prior.
-    features
-        Shape (n_simulations, n_features).
-    sections
-        Shape (n_simulations, n_sections, n_section_features).
+    subjects
+        Simulated subjects, drawn from the prior.
     """
-    reference = np.empty((len(features), len(STATISTICS)))
-    folds = np.arange(len(features)) % _N_FOLDS
+    reference = np.empty((len(subjects), len(STATISTICS)))
+    folds = np.arange(len(subjects)) % _N_FOLDS
     structural = np.isin(names, STRUCTURAL_FEATURES)
     for fold in range(_N_FOLDS):
         inside, left_out = folds != fold, folds == fold
-        fit = _fit(positions[inside], features[inside], structural)
-        reference[left_out] = _measure(fit, features, sections, inside)[left_out]
-    fit = _fit(positions, features, structural)
+        fit = _fit(subjects, inside, structural)
+        reference[left_out] = _measure(fit, subjects, inside)[left_out]
+    fit = _fit(subjects, np.ones(len(subjects), dtype=bool), structural)
     least_p = np.sort(_weighted_p(reference, reference))
-    return Domain(tuple(names), fit, sections, reference, least_p)
+    return Domain(tuple(names), fit, subjects.sections, reference, least_p)
 
 
-def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.bool_]) -> Array:
+def _measure(fit: _Fit, subjects: SimulatedSubjects, inside: Mask) -> Array:
     """Return the statistics of the simulations that are not inside; NaN for the others."""
+    features, sections = subjects.features, subjects.sections
     values = np.full((len(features), len(STATISTICS)), np.nan)
     left_out, used = np.flatnonzero(~inside), np.flatnonzero(inside)
     values[left_out, 0] = fit.global_distances(features[left_out])
@@ -215,7 +254,8 @@ def _measure(fit: _Fit, features: Array, sections: Array, inside: NDArray[np.boo
     for row, score, place in zip(left_out, scores, coordinates, strict=True):
         nearest = used[_nearest(fit.coordinates, place, _N_NEIGHBOURS)]
         values[row, 1:3] = fit.measure_locally(score, place)[0]
-        values[row, 3] = classify_sections(sections[row], sections[nearest])
+        values[row, 3] = fit.measure_order(score)
+        values[row, 4] = classify_sections(sections[row], sections[nearest])
     return values
 
 
@@ -286,14 +326,28 @@ def _nearest(coordinates: Array, target: Array, n_nearest: int) -> NDArray[np.in
     return np.argsort(distance, kind="stable")[:n_nearest]
 
 
-def _fit(positions: Array, features: Array, structural: Mask) -> _Fit:
-    """Fit the estimates and the covariance of all features to simulations."""
+def _fit(subjects: SimulatedSubjects, used: Mask, structural: Mask) -> _Fit:
+    """Fit the estimates and the covariance of all features to some simulations."""
+    positions, features = subjects.positions[used], subjects.features[used]
     median, sd = np.median(features, axis=0), features.std(axis=0)
     summaries, own = fit_summaries(positions, features)
     # Each simulation is estimated without itself, as a subject is.
     coordinates = np.clip(summaries.read_estimates(own), *_POSITIONS)
     whitening = _whiten(_standardise(features, median, sd))
-    return _Fit(median, sd, summaries, coordinates, whitening, structural)
+    order = _tell_order(summaries.support, summaries.normal_scores(subjects.reordered[used]))
+    return _Fit(median, sd, summaries, coordinates, whitening, structural, order)
+
+
+def _tell_order(scores: Array, reordered: Array) -> Array:
+    """Return intercept and weights of the log odds that regions are in another order."""
+    from sklearn.linear_model import LogisticRegression
+
+    defined = np.isfinite(reordered).all(axis=1)
+    labels = np.repeat([0, 1], [len(scores), int(defined.sum())])
+    model = LogisticRegression(C=1 / _ORDER_PENALTY, max_iter=1000)
+    model.fit(np.concatenate([scores, reordered[defined]]), labels)
+    weights: Array = np.concatenate([model.intercept_, model.coef_[0]])
+    return weights
 
 
 def _standardise(features: Array, mean: Array, sd: Array) -> Array:

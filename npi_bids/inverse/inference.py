@@ -26,7 +26,13 @@ from npi_bids.inverse.calibration import (
     find_best_fc,
     judge_identification,
 )
-from npi_bids.inverse.domain import OUTSIDE, Domain, Position, fit_domain
+from npi_bids.inverse.domain import (
+    OUTSIDE,
+    Domain,
+    Position,
+    SimulatedSubjects,
+    fit_domain,
+)
 from npi_bids.inverse.estimator import Ensemble, check_sbi, train_ensemble
 from npi_bids.inverse.features import compute_section_features, describe_structure
 from npi_bids.inverse.observation import (
@@ -321,7 +327,13 @@ def prepare_inference(
     calibration = _calibrate(experiment, ensembles[0], training, held_out, usable)
     on_progress("calibrated on held-out subjects")
     names = _names_of(experiment, usable)
-    domain = fit_domain(names, training.positions, training.features[:, usable], training.sections)
+    subjects = SimulatedSubjects(
+        training.positions,
+        training.features[:, usable],
+        training.reordered_features[:, usable],
+        training.sections,
+    )
+    domain = fit_domain(names, subjects)
     return TrainedInference(
         experiment, training, usable, ensembles[0], ensembles[1], calibration, domain
     )

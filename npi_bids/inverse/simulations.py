@@ -11,7 +11,7 @@ import hashlib
 import logging
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -35,7 +35,7 @@ from npi_bids.matrices import correlation
 from npi_bids.records import Array
 
 _logger = logging.getLogger(__name__)
-_VERSION = 3  # of models, observation and features; part of the hash of the cache
+_VERSION = 4  # of models, observation and features; part of the hash of the cache
 _MOST_SIGNALS = 5000  # signals of a batch, which bound its memory
 _MOST_SIMULATIONS = 50  # of a batch
 _WORST_FAILURES = 0.5  # share of failed simulations above which nothing is inferred
@@ -122,6 +122,9 @@ class Simulations:
         Shape (n, n_features); NaN where a simulation failed.
     half_features
         The same of the first half of every run.
+    reordered_features
+        The same as ``features``, with the regions of the signals in random order: how the model
+        would look on a structure that has nothing to do with the one given.
     sections
         Shape (n, n_sections, n_section_features).
     fc
@@ -131,6 +134,7 @@ class Simulations:
     positions: Array
     features: Array
     half_features: Array
+    reordered_features: Array
     sections: Array
     fc: NDArray[np.float16]
 
@@ -234,16 +238,28 @@ def _simulate_batch(experiment: Experiment, number: int) -> Simulations:
     positions = experiment.prior.draw(experiment.batch_size, rng)
     structure = describe_structure(experiment.connectome)
     tr = experiment.observation.tr
-    features, halves, sections, fc = [], [], [], []
+    describe = partial(compute_features, structure=structure, tr=tr, catch22=experiment.catch22)
+    features, halves, reordered, sections, fc = [], [], [], [], []
     for runs in experiment.simulate(positions, rng):
-        features.append(compute_features(runs, structure, tr, catch22=experiment.catch22))
-        half = split_halves(runs)[0]
-        halves.append(compute_features(half, structure, tr, catch22=experiment.catch22))
+        features.append(describe(runs))
+        halves.append(describe(split_halves(runs)[0]))
+        reordered.append(describe(_reorder_regions(runs, rng)))
         sections.append(compute_section_features(runs, structure, tr))
         fc.append(compute_fc(runs)[structure.pairs].astype(np.float16))
     return Simulations(
-        positions, np.array(features), np.array(halves), np.array(sections), np.array(fc)
+        positions,
+        np.array(features),
+        np.array(halves),
+        np.array(reordered),
+        np.array(sections),
+        np.array(fc),
     )
+
+
+def _reorder_regions(runs: list[ObservedRun], rng: np.random.Generator) -> list[ObservedRun]:
+    """Return the runs with their regions in random order, the same in all."""
+    order = rng.permutation(runs[0].data.shape[1])
+    return [replace(run, data=run.data[:, order]) for run in runs]
 
 
 def compute_fc(runs: list[ObservedRun]) -> Array:

@@ -18,16 +18,22 @@ from npi_bids.io.files import current_umask, partial_name
 
 
 class _Claim(TypedDict, total=False):
-    """The process that claims a dataset, and its configuration."""
+    """The process that claims a dataset, and its configuration.
+
+    ``OnlyConfiguration`` is true where the dataset held no results of another one.
+    """
 
     ConfigurationHash: str
+    OnlyConfiguration: bool
     Host: str
     ProcessID: int
     Since: str
 
 
 @contextmanager
-def claim_dataset(path: Path, configuration: str, check: Callable[[], object]) -> Iterator[None]:
+def claim_dataset(
+    path: Path, configuration: str, check: Callable[[], object], *, sole: bool = False
+) -> Iterator[None]:
     """Claim an output dataset for a configuration, until the block ends.
 
     Processes with the same configuration share a claim. Another configuration can take it over
@@ -43,6 +49,8 @@ def claim_dataset(path: Path, configuration: str, check: Callable[[], object]) -
     check
         Raises a ConfigurationError if the dataset contains results that rule out this
         configuration. It is called again once no other process can write results.
+    sole
+        Whether a dataset that passes the check holds no results of another configuration.
 
     Raises
     ------
@@ -51,18 +59,30 @@ def claim_dataset(path: Path, configuration: str, check: Callable[[], object]) -
     """
     check()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _create(path, configuration)
+    _create(path, configuration, sole=sole)
     with _open(path) as file:
-        if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) and _holder(path) != configuration:
+        is_stated = is_sole_configuration if sole else _is_holder
+        if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) and not is_stated(path, configuration):
             check()
             file.seek(0)
             file.truncate()
-            file.write(_content(configuration))
+            file.write(_content(configuration, sole=sole))
             file.flush()
         # Another configuration may take the claim between the two locks.
         _lock(file, fcntl.LOCK_SH)
         check_claim(path, configuration)
         yield
+
+
+def is_sole_configuration(path: Path, configuration: str) -> bool:
+    """Tell whether a claim says that all results of its dataset are of a configuration.
+
+    Since every process that saves a result checks the claim, none of another can have come since.
+    """
+    claim = _read(path)
+    return claim.get("ConfigurationHash") == configuration and (
+        claim.get("OnlyConfiguration") is True
+    )
 
 
 def check_claim(path: Path, configuration: str) -> None:
@@ -83,12 +103,12 @@ def check_claim(path: Path, configuration: str) -> None:
     )
 
 
-def _create(path: Path, configuration: str) -> None:
+def _create(path: Path, configuration: str, *, sole: bool) -> None:
     """Create the claim file with its content, unless it exists."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=partial_name())
     temporary = Path(name)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(_content(configuration))
+        file.write(_content(configuration, sole=sole))
     temporary.chmod(0o666 & ~current_umask())
     try:
         path.hardlink_to(temporary)
@@ -96,7 +116,7 @@ def _create(path: Path, configuration: str) -> None:
         pass
     except OSError:  # a file system without links
         with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
-            file.write(_content(configuration))
+            file.write(_content(configuration, sole=sole))
     finally:
         temporary.unlink()
 
@@ -122,9 +142,14 @@ def _holder(path: Path) -> str | None:
     return _read(path).get("ConfigurationHash")
 
 
-def _content(configuration: str) -> str:
+def _is_holder(path: Path, configuration: str) -> bool:
+    return _holder(path) == configuration
+
+
+def _content(configuration: str, *, sole: bool) -> str:
     content = {
         "ConfigurationHash": configuration,
+        "OnlyConfiguration": sole,
         "Host": socket.gethostname(),
         "ProcessID": os.getpid(),
         "Since": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -132,7 +157,21 @@ def _content(configuration: str) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _lock(file: IO[str], operation: int) -> bool:
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Let one process after the other rewrite files of a folder, until the block ends.
+
+    On file systems without locks for folders nobody is waited for.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(file: IO[str] | int, operation: int) -> bool:
     """Lock a file and return whether this succeeded; it fails on file systems without locks."""
     try:
         fcntl.flock(file, operation)

@@ -84,8 +84,15 @@ def partial_name() -> str:
     return f"{_PARTIAL}{host}-{os.getpid()}_"
 
 
-def remove_leftovers(root: Path) -> int:
+def remove_leftovers(root: Path, skipped: Callable[[str], bool] = lambda _: False) -> int:
     """Remove unfinished files and folders of processes on this machine that were killed.
+
+    Parameters
+    ----------
+    root
+        Where to look for them.
+    skipped
+        Tells by its name whether a folder is left as it is.
 
     Returns
     -------
@@ -97,7 +104,7 @@ def remove_leftovers(root: Path) -> int:
     for folder, folders, names in os.walk(root):
         for name in (*folders, *names):
             removed += _remove_leftover(Path(folder, name))
-        folders[:] = [name for name in folders if not name.startswith(_PARTIAL)]
+        folders[:] = [name for name in folders if not (name.startswith(_PARTIAL) or skipped(name))]
     return removed
 
 

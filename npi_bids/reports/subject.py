@@ -19,7 +19,14 @@ from npi_bids.assessment.grades import (
     grade_letter,
 )
 from npi_bids.assessment.verdict import VerdictSettings
-from npi_bids.bids.derivatives import DONE, Model, UnitStatus, find_models, find_statuses
+from npi_bids.bids.derivatives import (
+    DONE,
+    Model,
+    UnitStatus,
+    find_models,
+    find_statuses,
+    list_subjects_of_units,
+)
 from npi_bids.bids.outputs import CATALOGUE, MODEL, UNCERTAINTIES, output_names
 from npi_bids.bids.quality_columns import FIGURES, SAMPLES_PER_PARAMETER
 from npi_bids.bids.sidecars import RunSidecar
@@ -327,8 +334,7 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
     ReportError
         If the dataset has no results of the subject.
     """
-    all_statuses = find_statuses(out_dir)
-    statuses = [status for status in all_statuses if status.entities["sub"] == subject]
+    statuses = find_statuses(out_dir, subject)
     if not statuses:
         raise ReportError(
             f"<{out_dir}> holds no results of sub-{subject}; run the participant level."
@@ -338,7 +344,7 @@ def write_subject_report(out_dir: Path, subject: str) -> Path:
         _model_section(out_dir, status, models.get(status.name), number)
         for number, status in enumerate(statuses, start=1)
     ]
-    pages = sorted({f"sub-{status.entities['sub']}" for status in all_statuses})
+    pages = [f"sub-{label}" for label in list_subjects_of_units(out_dir)]
     context = page_context(out_dir, pages, f"sub-{subject}")
     page = SubjectPage(subject, __version__, tuple(sections), read_methods(out_dir), context)
     path = out_dir / f"sub-{subject}.html"

@@ -52,7 +52,11 @@ from npi_bids.surrogates.ou import (
     fit_with_choices,
     load_mou,
 )
-from npi_bids.surrogates.ou_model_selection import Choices, subset_regions
+from npi_bids.surrogates.ou_model_selection import (
+    Choices,
+    least_held_out_error,
+    subset_regions,
+)
 from npi_bids.surrogates.residual_networks import (
     ResidualFit,
     fit_residual,
@@ -73,7 +77,7 @@ from npi_bids.surrogates.spectral_selection import (
     name_passband,
 )
 from npi_bids.surrogates.var import VAR, VARFields, fit_narrow_var, load_var
-from npi_bids.surrogates.windows import split_windows
+from npi_bids.surrogates.windows import split_windows, standardise
 from npi_bids.wording import join_items
 
 _LOGGER = logging.getLogger(__name__)
@@ -325,8 +329,15 @@ def _fit_observed(
         parts = replace(parts, gain=False)
     if parts.delays is False and parts.gain is False:
         return None
-    best = min(choices.error, choices.var_error)
-    return find_observation(train, parts, best=best, lagged=present, passband=passband)
+
+    def least_error(windows: Windows) -> float:
+        if windows.target.shape[1] == subset_regions(train).target.shape[1]:
+            return min(choices.error, choices.var_error)
+        return least_held_out_error(standardise(windows), choices)
+
+    return find_observation(
+        train, parts, least_error=least_error, lagged=present, passband=passband
+    )
 
 
 def _observation_requests(settings: TrainSettings, passband: tuple[float, float] | None) -> str:

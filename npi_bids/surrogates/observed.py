@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypedDict
@@ -34,6 +34,7 @@ from npi_bids.surrogates.selection_criteria import (
     CLEAR_DELAY_EVIDENCE,
     DELAY_TOLERANCE_PER_NAT,
     MAX_DELAY_TOLERANCE,
+    MOST_OBSERVED_REGIONS,
 )
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
@@ -294,7 +295,7 @@ def find_observation(
     windows: Windows,
     parts: ObservationParts,
     *,
-    best: float,
+    least_error: Callable[[Windows], float],
     lagged: bool = True,
     passband: tuple[float, float] | None = None,
 ) -> ObservedOU | None:
@@ -311,8 +312,9 @@ def find_observation(
         Windows of the signals.
     parts
         Parts of the observation model that are allowed, or imposed.
-    best
-        Held-out one-step error, relative to the variance, that the fit must undercut.
+    least_error
+        Returns the held-out one-step error of windows with some or all of the regions, relative
+        to the variance, that the fit must undercut.
     lagged
         Whether past samples of other regions are informative; elsewhere nothing may be worse.
     passband
@@ -324,18 +326,18 @@ def find_observation(
     ObservedOU or None
         None if neither delays nor a gain is chosen, or if held-out stretches do not ask for them.
     """
-    subset = subset_regions(windows)
+    subset = subset_regions(windows, MOST_OBSERVED_REGIONS)
     # A named passband is a request: what the other frequencies would predict does not count.
     is_requested = passband is not None or parts.is_imposed
     delay_map = parts.delay_map
     if delay_map is not None:
-        few = delay_map.take(regions_of_subset(windows.target.shape[1]))
+        few = delay_map.take(regions_of_subset(windows.target.shape[1], MOST_OBSERVED_REGIONS))
         parts = replace(parts, delay_map=few)
     try:
         candidate = (
             fit_observed(subset, parts, passband=passband)
             if is_requested
-            else _fit_supported(subset, parts, best, lagged=lagged)
+            else _fit_supported(subset, parts, least_error, lagged=lagged)
         )
         if candidate is None or subset is windows:
             return candidate
@@ -360,7 +362,11 @@ def find_observation(
 
 
 def _fit_supported(
-    windows: Windows, parts: ObservationParts, best: float, *, lagged: bool
+    windows: Windows,
+    parts: ObservationParts,
+    least_error: Callable[[Windows], float],
+    *,
+    lagged: bool,
 ) -> ObservedOU | None:
     """Fit the process with its observation model; None if held-out stretches do not ask for it."""
     model = choose_unless_plain(restore_runs(windows), windows.tr, parts)
@@ -368,7 +374,7 @@ def _fit_supported(
         return None
     candidate = _build_surrogate(windows, model)
     tolerance = _tolerance(model.choice, windows.target.size) if lagged else 0.0
-    supported = held_out_error(windows, candidate) < (1 + tolerance) * best
+    supported = held_out_error(windows, candidate) < (1 + tolerance) * least_error(windows)
     return candidate if supported else None
 
 

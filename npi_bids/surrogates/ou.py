@@ -89,7 +89,8 @@ class MOU(VAR):
         self, windows: Windows, precision: FixedPrecision, *, reverse: bool = False
     ) -> MOU:
         """Return the process fitted from scratch with a fixed prior, and the same choices."""
-        choices = replace(self.choices, precision=precision.of_drift(len(windows)))
+        fixed = precision.of_drift(len(windows))
+        choices = replace(self.choices, precision=fixed, concentration=0.0)
         return fit_with_choices(reverse_time(windows) if reverse else windows, choices)
 
     def weight_errors(self, windows: Windows) -> Array:
@@ -112,7 +113,9 @@ class MOU(VAR):
             * self.process.diffusion[:, None]
         )
         shared = len(windows) / np.outer(noise_variances, noise_variances)
-        even, odd = self.choices.precision
+        variances = self.choices.pair_variances(moments)
+        relative = 1.0 if variances is None else variances
+        even, odd = (precision / relative for precision in self.choices.precision)
         information = lagged + shared * shared_slope**2 + (even + odd) / 2
         crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2
         variance = information.T / (information * information.T - crossed**2)
@@ -139,11 +142,12 @@ def fit_mou(
 
     The prior is Gaussian with two precisions. Their *ratio* is that of the lagged evidence for the
     two parts (:func:`~npi_bids.surrogates.lagged_evidence.lagged_evidence`), whose null does not
-    depend on the residuals being white; their *size* is the one of lowest held-out error. If
-    neither part has any lagged evidence, interactions are instantaneous at this sampling rate;
-    then the smooth autoregression common to all regions (haemodynamics) is removed first
-    (``--whitening``). Otherwise regions may have a memory of their own earlier samples, if this
-    lowers the held-out error.
+    depend on the residuals being white; their *size* is the one of lowest held-out error. The
+    prior variance of a pair of regions follows its partial correlation if this lowers the held-out
+    error (:mod:`~npi_bids.surrogates.pair_prior`). If neither part has any lagged evidence,
+    interactions are instantaneous at this sampling rate; then the smooth autoregression common to
+    all regions (haemodynamics) is removed first (``--whitening``). Otherwise regions may have a
+    memory of their own earlier samples, if this lowers the held-out error.
 
     Parameters
     ----------
@@ -178,19 +182,30 @@ def fit_process(
     whitening
         ``auto``, ``on`` or ``off``.
     like
-        A fit whose choices are kept; with more windows than it had they are made again.
+        A fit whose choices are kept; with more windows than it had, precisions are chosen again.
     """
     reuse = like is not None and len(windows) <= like.choices.n_windows
-    choices = like.choices if like and reuse else choose_process(windows, whitening)
+    previous = like.choices if like else None
+    choices = previous if previous and reuse else choose_process(windows, whitening, previous)
     # Parts of the data are fitted from scratch: an uninformative fit stays at its start, and parts
     # that start from the fit to all data would agree spuriously.
     start = like.process if like and not reuse else None
     return fit_with_choices(windows, choices, start), describe_choices(choices)
 
 
-def choose_process(windows: Windows, whitening: str) -> Choices:
-    """Make the choices of a process, on z-scored signals; arguments as of :func:`fit_process`."""
-    return choose_model(standardise(windows), whitening)
+def choose_process(windows: Windows, whitening: str, previous: Choices | None = None) -> Choices:
+    """Make the choices of a process, on z-scored signals.
+
+    Parameters
+    ----------
+    windows
+        Windows to fit.
+    whitening
+        ``auto``, ``on`` or ``off``.
+    previous
+        Choices made on part of the windows, if any.
+    """
+    return choose_model(standardise(windows), whitening, previous)
 
 
 def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
@@ -198,6 +213,7 @@ def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
     return (
         ("precision_symmetric", choices.precision[0]),
         ("precision_antisymmetric", choices.precision[1]),
+        ("prior_concentration", choices.concentration),
         ("evidence_symmetric", choices.evidence.symmetric),
         ("evidence_antisymmetric", choices.evidence.antisymmetric),
         ("whitening_order", float(len(choices.whitening))),
@@ -219,7 +235,8 @@ def fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None
     """
     mean, scale = region_units(windows)
     past, future = make_pairs(standardise(windows, (mean, scale)), choices)
-    process = fit_ou(second_moments(past, future), choices.precision, start)
+    moments = second_moments(past, future)
+    process = fit_ou(moments, choices.precision, start, variances=choices.pair_variances(moments))
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)

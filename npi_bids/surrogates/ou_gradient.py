@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from npi_bids.records import Array
 from npi_bids.surrogates.devices import array_module
@@ -165,10 +165,11 @@ def invert_covariance(covariance: Array) -> tuple[float, Array] | None:
         Shape (n_regions, n_regions), of numpy or torch; only its lower triangle is read.
     """
     if isinstance(covariance, np.ndarray):
-        factor, failed = lapack.dpotrf(covariance, lower=1, clean=1)
+        factorise, invert = get_lapack_funcs(("potrf", "potri"), (covariance,))
+        factor, failed = factorise(covariance, lower=1, clean=1)
         if failed:
             return None
-        inverse, _ = lapack.dpotri(factor, lower=1)  # the upper triangle stays 0
+        inverse, _ = invert(factor, lower=1)  # the upper triangle stays 0
         inverse = inverse + inverse.T
         inverse[np.diag_indices_from(inverse)] /= 2
         return float(np.log(np.diag(factor)).sum()), inverse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.lagged_evidence import LaggedEvidence, lagged_evidence
 from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.pair_prior import pair_variances
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
     COMPARISON_ITERATIONS,
+    CONCENTRATION_GAIN,
+    CONCENTRATIONS,
     LARGEST_PRECISION_RATIO,
     MEMORY_GAIN,
     MOST_REGIONS,
@@ -24,6 +27,8 @@ from npi_bids.surrogates.selection_criteria import (
     PRECISIONS,
     WHITENING_GAIN,
 )
+
+_NEAR = 0.51  # decades between precisions that are next to each other, and a margin
 
 
 class ChoicesFields(TypedDict):
@@ -36,6 +41,7 @@ class ChoicesFields(TypedDict):
     n_windows: int
     error: float | None
     var_error: float | None
+    concentration: NotRequired[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ class Choices:
     error, var_error
         Held-out mean squared error with these choices, and that of a VAR of one lag by ridge
         regression with the same memory, on the same stretches.
+    concentration
+        Share of the prior variance of a pair of regions that follows its partial correlation
+        (:mod:`~npi_bids.surrogates.pair_prior`).
     """
 
     whitening: tuple[float, ...]
@@ -66,6 +75,7 @@ class Choices:
     n_windows: int = 0
     error: float = float("nan")
     var_error: float = float("nan")
+    concentration: float = 0.0
 
     @classmethod
     def from_fields(cls, fields: ChoicesFields) -> Choices:
@@ -80,53 +90,110 @@ class Choices:
             n_windows=int(fields["n_windows"]),
             error=_parse_number(fields["error"]),
             var_error=_parse_number(fields["var_error"]),
+            concentration=float(fields.get("concentration", 0.0)),
         )
+
+    def pair_variances(self, moments: Moments) -> Array | None:
+        """Return the prior variance of each pair relative to their mean; None: all are equal."""
+        return pair_variances(moments.past, moments.n_windows, self.concentration)
 
 
 def _parse_number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def regions_of_subset(n_regions: int) -> NDArray[np.int64]:
+def regions_of_subset(n_regions: int, n_most: int = MOST_REGIONS) -> NDArray[np.int64]:
     """Return the indices of all regions, or of an evenly spaced subset if there are many."""
-    n_chosen = min(n_regions, MOST_REGIONS)
+    n_chosen = min(n_regions, n_most)
     return np.unique(np.linspace(0, n_regions - 1, n_chosen).astype(np.int64))
 
 
-def subset_regions(windows: Windows) -> Windows:
+def subset_regions(windows: Windows, n_most: int = MOST_REGIONS) -> Windows:
     """Return windows of all regions, or of an evenly spaced subset if there are many."""
     n_regions = windows.target.shape[1]
-    if n_regions <= MOST_REGIONS:
+    if n_regions <= n_most:
         return windows
-    indices = regions_of_subset(n_regions)
+    indices = regions_of_subset(n_regions, n_most)
     return replace(
         windows, history=windows.history[:, :, indices], target=windows.target[:, indices]
     )
 
 
-def choose_model(windows: Windows, whitening: str) -> Choices:
-    """Choose whitening, memory and precisions, on a subset of the regions if there are many."""
+def choose_model(windows: Windows, whitening: str, previous: Choices | None = None) -> Choices:
+    """Choose whitening, memory and precisions, on a subset of the regions if there are many.
+
+    Parameters
+    ----------
+    windows
+        Z-scored signals.
+    whitening
+        ``auto``, ``on`` or ``off``.
+    previous
+        Choices made on part of the windows: whether there are whitening and a concentration, and
+        the order of the memory, are kept, and precisions are compared from a decade above the
+        chosen one.
+    """
     windows = subset_regions(windows)
     plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan))
     evidence = _evidence(windows, plain)
     absent = max(evidence.symmetric, evidence.antisymmetric) < ABSENT_EVIDENCE
-    if whitening == "on" or (whitening == "auto" and absent):
+    is_whitened = bool(previous.whitening) if previous else absent
+    if whitening == "on" or (whitening == "auto" and is_whitened):
         plain = replace(plain, whitening=_fit_common_autoregression(windows))
     remaining = _evidence(windows, plain) if plain.whitening else evidence
     ratio = max(remaining.symmetric - 1, 1e-2) / max(remaining.antisymmetric - 1, 1e-3)
     ratio = float(np.clip(ratio, 1.0, LARGEST_PRECISION_RATIO))
     plain = replace(plain, precision=(1.0, ratio), evidence=evidence, n_windows=len(windows))
     parts = [windows.take(rows) for rows in time_stretches(len(windows))]
-    error, chosen = _least_error(parts, plain, 0, PRECISIONS)
-    if not plain.whitening:
-        symmetric = chosen.precision[0]
-        orders = range(1, windows.n_lags)
-        longer = [_least_error(parts, plain, order, np.array([symmetric]))[0] for order in orders]
-        if longer and min(longer) < (1 - MEMORY_GAIN) * error:
-            near = PRECISIONS[10.001 * symmetric >= PRECISIONS]
-            _, chosen = _least_error(parts, plain, orders[int(np.argmin(longer))], near)
+    if previous is None:
+        chosen = _choose_memory(parts, plain)
+    else:
+        precisions = _below(10 * previous.precision[0])
+        _, chosen = _least_error(parts, plain, len(previous.memory), precisions)
+    if previous is None or previous.concentration:
+        chosen = _concentrate(parts, chosen)
     memory = fit_memory([windows], len(chosen.memory))
     return replace(chosen, memory=memory, var_error=_var_error(parts, chosen))
+
+
+def _choose_memory(parts: list[Windows], plain: Choices) -> Choices:
+    """Choose the order of the memory, and the precision."""
+    error, chosen = _least_error(parts, plain, 0, PRECISIONS)
+    if plain.whitening:
+        return chosen
+    symmetric = chosen.precision[0]
+    orders = range(1, parts[0].n_lags)
+    longer = [_least_error(parts, plain, order, np.array([symmetric]))[0] for order in orders]
+    if longer and min(longer) < (1 - MEMORY_GAIN) * error:
+        order = orders[int(np.argmin(longer))]
+        _, chosen = _least_error(parts, plain, order, _below(10 * symmetric))
+    return chosen
+
+
+def _below(precision: float) -> Array:
+    """Return the precisions that are compared, up to one of them."""
+    rounding = 1.0001
+    precisions: Array = PRECISIONS[rounding * precision >= PRECISIONS]
+    return precisions
+
+
+def least_held_out_error(windows: Windows, choices: Choices) -> float:
+    """Return the held-out error of the process or of the VAR, whichever predicts better.
+
+    Parameters
+    ----------
+    windows
+        Z-scored signals of some of the regions on which the choices were made; how strong the
+        prior has to be depends on their number.
+    choices
+        Choices to keep, except for a step of the precisions.
+    """
+    parts = [windows.take(rows) for rows in time_stretches(len(windows))]
+    symmetric, antisymmetric = choices.precision
+    plain = replace(choices, precision=(1.0, antisymmetric / symmetric))
+    near = PRECISIONS[np.abs(np.log10(PRECISIONS / symmetric)) < _NEAR]
+    error, _ = _least_error(parts, plain, len(choices.memory), near)
+    return min(error, _var_error(parts, choices))
 
 
 def _evidence(windows: Windows, choices: Choices) -> LaggedEvidence:
@@ -148,13 +215,20 @@ def _least_error(
     are worse than the best.
     """
     folds = [_fold_moments(parts[1 - fold :: 2], parts[fold::2], plain, order) for fold in (0, 1)]
+    variances = [plain.pair_variances(train) for train, _ in folds]
     starts: list[OU | None] = [None, None]
     best, chosen, worse = np.inf, plain, 0
     for symmetric in precisions:
         precision = (float(symmetric), float(symmetric) * plain.precision[1])
         error = 0.0
         for fold, (train, test) in enumerate(folds):
-            process = fit_ou(train, precision, starts[fold], COMPARISON_ITERATIONS)
+            process = fit_ou(
+                train,
+                precision,
+                starts[fold],
+                COMPARISON_ITERATIONS,
+                variances=variances[fold],
+            )
             starts[fold] = process
             error += test.error(process.transition) / 2
         if error < best:
@@ -163,6 +237,29 @@ def _least_error(
         elif (worse := worse + 1) == 2:
             break
     return best, chosen
+
+
+def _concentrate(parts: list[Windows], chosen: Choices) -> Choices:
+    """Let the prior variance of pairs follow partial correlations if held-out data ask for it.
+
+    A first look at the smallest concentration, with the precision of equal variances, spares the
+    search in systems in which all regions are connected.
+    """
+    symmetric, antisymmetric = chosen.precision
+    relative = replace(chosen, precision=(1.0, antisymmetric / symmetric))
+    order = len(chosen.memory)
+    best = chosen
+    first = replace(relative, concentration=CONCENTRATIONS[0])
+    if _least_error(parts, first, order, np.array([symmetric]))[0] >= chosen.error:
+        return chosen
+    near = symmetric * 10 ** np.array([0.5, 0.0, -0.5])
+    for concentration in CONCENTRATIONS:
+        candidate = replace(relative, concentration=concentration)
+        error, candidate = _least_error(parts, candidate, order, near)
+        if error >= best.error:
+            break
+        best = candidate
+    return best if best.error < (1 - CONCENTRATION_GAIN) * chosen.error else chosen
 
 
 def _var_error(parts: list[Windows], choices: Choices) -> float:

@@ -8,6 +8,7 @@ covariance ``Q = int_0^1 e^{F's} D e^{Fs} ds`` (Van Loan 1978, doi:10.1109/TAC.1
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,18 @@ from scipy.optimize import minimize
 
 from npi_bids.errors import SurrogateError
 from npi_bids.records import Array
-from npi_bids.surrogates.devices import array_module, objective_on_device
+from npi_bids.surrogates.devices import (
+    array_module,
+    in_single_precision,
+    objective_on_device,
+)
 from npi_bids.surrogates.ou_gradient import invert_covariance, transition
 
 # Added to the variances (of z-scored signals), so that covariances that are close to singular
 # (global signal regression, about as many regions as samples) remain well-conditioned.
 _RIDGE = 0.01
 _INFEASIBLE = 1e10
+_TOLERANCE = 1e-7  # relative change of the objective that ends a fit
 _MAX_ITERATIONS = 150  # further ones change the transition by less than its standard error
 
 
@@ -121,6 +127,7 @@ def fit_ou(
     start: OU | None = None,
     max_iterations: int = _MAX_ITERATIONS,
     mean: Array | None = None,
+    variances: Array | None = None,
 ) -> OU:
     """Fit drift and diffusion by maximum a posteriori.
 
@@ -142,6 +149,9 @@ def fit_ou(
     mean
         Drift at which the prior is centred, including its diagonal; if None, the prior is centred
         on uncoupled regions and does not constrain the diagonal.
+    variances
+        Shape (n_regions, n_regions), symmetric; prior variance of each pair of regions relative to
+        the inverse of the precision (:mod:`~npi_bids.surrogates.pair_prior`); if None, 1.
 
     Returns
     -------
@@ -155,16 +165,28 @@ def fit_ou(
     """
     if not all(np.isfinite(part).all() for part in (moments.past, moments.cross, moments.future)):
         raise SurrogateError("The second moments of the signals are not finite.")
-    problem = _Problem(moments, precision, mean)
-    packed_start = problem.pack(start or problem.uncoupled())
-    optimum = minimize(
-        objective_on_device(problem, problem.ARRAYS, problem.n),
-        packed_start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": max_iterations, "maxcor": 20, "ftol": 1e-7, "gtol": 1e-6},
-    )
-    return problem.unpack(optimum.x)
+    problem = _Problem(moments, precision, mean, variances)
+    packed = problem.pack(start or problem.uncoupled())
+    objective = objective_on_device(problem, problem.ARRAYS, problem.n)
+    single = in_single_precision(problem, problem.ARRAYS, problem.n)
+    if single is not None:
+        approached = _minimise(single, packed, max_iterations, 10 * _TOLERANCE)
+        if objective(approached)[0] < _INFEASIBLE:
+            packed = approached
+    return problem.unpack(_minimise(objective, packed, max_iterations, _TOLERANCE))
+
+
+def _minimise(
+    objective: Callable[[Array], tuple[float, Array]],
+    start: Array,
+    max_iterations: int,
+    tolerance: float,
+) -> Array:
+    """Minimise by L-BFGS until an iteration changes the objective by less than the tolerance."""
+    options = {"maxiter": max_iterations, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6}
+    optimum = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    packed: Array = optimum.x
+    return packed
 
 
 class _Problem:
@@ -175,12 +197,16 @@ class _Problem:
     the precision of the prior added.
     """
 
-    ARRAYS = ("past", "cross", "future", "scale", "to_source", "to_target", "mean")
+    ARRAYS = ("past", "cross", "future", "scale", "to_source", "to_target", "mean", "variances")
 
     def __init__(
-        self, moments: Moments, precision: tuple[float, float], mean: Array | None = None
+        self,
+        moments: Moments,
+        precision: tuple[float, float],
+        mean: Array | None = None,
+        variances: Array | None = None,
     ) -> None:
-        self.mean = mean
+        self.mean, self.variances = mean, variances
         n = self.n = len(moments.past)
         ridge = _RIDGE * np.eye(n)
         past, future = moments.past + ridge, moments.future + ridge
@@ -264,4 +290,6 @@ class _Problem:
         deviation = drift - (xp.diag(xp.diag(drift)) if self.mean is None else self.mean)
         even, odd = (deviation + deviation.T) / 2, (deviation - deviation.T) / 2
         by_drift = (self.precision[0] * even + self.precision[1] * odd) / self.n_windows
+        if self.variances is not None:  # equal for both parts, as they are symmetric
+            by_drift = by_drift / self.variances
         return float((by_drift * deviation).sum()) / 2, by_drift

@@ -297,7 +297,10 @@ def _cut_subject_windows(
 
 
 def _common_choices(subjects: SubjectRuns, n_lags: int, whitening: str) -> Choices:
-    """Choose whitening and memory on the pooled windows of the first subjects."""
+    """Choose whitening and memory on the pooled windows of the first subjects.
+
+    The prior of a group is centred on its map and has the same variance for all pairs.
+    """
     histories, targets, positions = [], [], []
     shared: Mask | None = None
     subset = []
@@ -317,7 +320,7 @@ def _common_choices(subjects: SubjectRuns, n_lags: int, whitening: str) -> Choic
         positions.append(windows.position + start)
         start = int(positions[-1][-1]) + n_lags + 1  # keeps blocks within subjects
     pooled = Windows(np.concatenate(histories), np.concatenate(targets), np.concatenate(positions))
-    return choose_model(pooled, whitening)
+    return replace(choose_model(pooled, whitening), concentration=0.0)
 
 
 def _measure_prediction(

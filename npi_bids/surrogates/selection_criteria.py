@@ -26,6 +26,8 @@ N_BENEFIT_FOLDS, N_BENEFIT_BLOCKS = 5, 40
 NETWORKS_BENEFIT, NETWORKS_BENEFIT_ERRORS = 0.003, 3.0
 # A region's memory of its own past is extended by one sample.
 MEMORY_GAIN = 0.01
+# The prior variance of pairs of regions follows their partial correlations.
+CONCENTRATION_GAIN = 0.001
 # The autoregression common to all regions is extended by one lag.
 WHITENING_GAIN = 0.005
 # Lagged evidence below this is explained by sampling error (whose expectation is 1).
@@ -45,11 +47,16 @@ DELAY_TOLERANCE_PER_NAT, MAX_DELAY_TOLERANCE = 2.5, 0.05
 TRAIN_FRACTION = 0.8
 # Stretches of time: two train and two validate, then vice versa.
 N_STRETCHES = 4
-# Largest number of regions on which choices are made, evenly spaced if there are more.
+# Largest number of regions on which choices are made, evenly spaced if there are more. The
+# observation model, whose fits take longest, has few numbers that depend on how many there are;
+# precisions, and how well a VAR predicts, depend on it more.
 MOST_REGIONS = 64
+MOST_OBSERVED_REGIONS = 40
 # Iterations of a fit that only compares choices.
 COMPARISON_ITERATIONS = 40
 # Precisions of the prior on the drift, from strong to weak; in units of (drift per sample)^-2.
 PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
+# Shares of the prior variance of pairs of regions that follow their partial correlations.
+CONCENTRATIONS = (0.5, 0.9, 0.99)
 # Largest ratio of the precisions of the antisymmetric and the symmetric part of the drift.
 LARGEST_PRECISION_RATIO = 100.0

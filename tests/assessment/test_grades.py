@@ -1,7 +1,8 @@
 """Grades promise what comparable simulations keep, and nothing that direction forbids."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from npi_bids.assessment.grades import (
@@ -20,7 +21,7 @@ from npi_bids.assessment.grades import (
     grade,
 )
 from npi_bids.assessment.verdict import VerdictSettings
-from npi_bids.records import Grades, Verdict
+from npi_bids.records import Verdict
 
 PASS, FAIL = Verdict("pass", ()), Verdict("fail", ("low-passed",))
 
@@ -220,21 +221,24 @@ def test_why_a_map_is_undirected_is_said(result, verdict, changes, reason):
     assert bool(found) == bool(reason)
 
 
-def test_a_promise_is_counted_by_type_of_system():
-    from benchmarks.expected import GradedMap, promises_kept
+def test_promises_are_counted_on_types_that_the_expectation_does_not_know(result):
+    from benchmarks.expected import TableOfRows, check_grades, expect_unseen
 
-    def graded_map(system_type, r, r_antisymmetric, *, has_delays=False):
-        grades = Grades("good", STRENGTHS, STRENGTHS)
-        return GradedMap(system_type, grades, r, r_antisymmetric, has_delays)
-
-    rows = promises_kept([
-        graded_map("rnn", 0.7, 0.6), graded_map("rnn", 0.5, 0.4), graded_map("rnn", 0.6, 0.5),
-        graded_map("wbm", 0.4, 0.1, has_delays=True),
-    ])  # fmt: skip
-    promised, n_maps, kept, means, rnn, *others, wbm, without_delays, with_delays = rows[STRENGTHS]
-    assert (promised, n_maps, kept) == ("r of .5", 4, 0.75)
-    assert means == pytest.approx([0.55, 0.4])
-    assert (rnn, others, wbm) == ("3 of 3", ["none"] * 3, "0 of 1")
-    assert (without_delays, with_delays) == (1.0, 0.0)
-    assert rows[f"direction: {STRENGTHS}"][4] == "2 of 3"
-    assert rows[SINGLE][:4] == ["r of .8", 0, None, [None, None]]
+    rng = np.random.default_rng(0)
+    reached = {"ou": [0.95] * 20, "rnn": [0.95] * 20, "wbm": [0.6, 0.6, 0.9, 0.6]}
+    rows = [
+        {
+            "kind": system_type,
+            "quality": asdict(result.quality) | BEST | {"fc_r": rng.random(), "r2": rng.random()},
+            "seen": {},
+            "r": r,
+            "r_antisymmetric": r,
+        }
+        for system_type, values in reached.items()
+        for r in values
+    ]
+    table = TableOfRows(rows, lambda quality: np.array([quality["fc_r"], quality["r2"]]))
+    expected = expect_unseen(table, table)
+    assert expected["r"][table.system_types == "wbm"] == pytest.approx(0.95)
+    found = check_grades(table, expected)["direction"][SINGLE]
+    assert found["by type"]["wbm"] == [1, 4]

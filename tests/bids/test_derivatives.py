@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
-from npi_bids.bids.derivatives import UnitStatus, find_models, find_statuses
+from npi_bids.bids.derivatives import (
+    UnitStatus,
+    find_models,
+    find_statuses,
+    list_subjects_of_units,
+)
 from npi_bids.errors import InputDataError
 from tests.sidecars import FIELDS, OLD
 
@@ -78,3 +84,29 @@ def test_an_old_dataset_is_read(tmp_path):
         path.with_suffix(".tsv").write_text("")
     (model,) = find_models(tmp_path)
     assert model.fit.quality.n_windows == 490
+
+
+def test_of_some_subjects_nothing_else_is_read(tmp_path):
+    for label in ("1", "10", "2"):
+        path = tmp_path / f"sub-{label}/func/sub-{label}_task-x_meas-npi_desc-simple_relmat.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("damaged" if label == "10" else json.dumps(FIELDS))
+        path.with_suffix(".tsv").touch()
+        status = UnitStatus({"sub": label}, "simple", "done", "x")
+        (tmp_path / status.path).parent.mkdir(parents=True, exist_ok=True)
+        text = "damaged" if label == "10" else json.dumps(asdict(status))
+        (tmp_path / status.path).write_text(text)
+    (tmp_path / "sub-1.html").touch()
+    assert [model.entities["sub"] for model in find_models(tmp_path, "2", "1")] == ["1", "2"]
+    assert [status.entities["sub"] for status in find_statuses(tmp_path, "1", "2")] == ["1", "2"]
+    assert next(find_models(tmp_path)).entities["sub"] == "1"  # before the second is read
+    with pytest.raises(InputDataError, match="sub-10"):
+        list(find_models(tmp_path))
+
+
+def test_labels_that_no_file_name_can_hold_are_read_back(tmp_path):
+    for label in ("Žofie", "a_b", "01"):
+        path = tmp_path / UnitStatus({"sub": label}, "simple", "failed", "x").path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert list_subjects_of_units(tmp_path) == ["01", "a_b", "Žofie"]

@@ -1,10 +1,13 @@
 """What was made is made again when, and only when, what it shows has changed."""
 
+import json
 import os
+from threading import Thread
 
 import pytest
 
-from npi_bids.bids.made import MadeFiles, digest_dataset, digest_subject, page_files
+from npi_bids.bids.made import MadeFiles, digest_dataset, digest_subjects, page_files
+from npi_bids.io.claim import locked_folder
 
 
 @pytest.fixture
@@ -20,6 +23,10 @@ def out(tmp_path):
     for name in ("logs/CITATION.md", "dataset_description.json", "index.html"):
         write(tmp_path / name, "1")
     return tmp_path
+
+
+def digest_subject(out, subject, *shown):
+    return digest_subjects(out, [subject], *shown)[subject]
 
 
 def write(path, text):
@@ -51,6 +58,19 @@ def test_processes_at_once_keep_each_others_records(out):
     other.save()
     assert MadeFiles(out).is_current("sub-01", "x")
     assert MadeFiles(out).is_current("sub-02", "x")
+
+
+def test_a_record_waits_for_the_one_that_another_process_is_writing(out):
+    other = MadeFiles(out)
+    other.record("sub-02", "x", page_files(out, "02"))
+    with locked_folder(out / "logs"):
+        thread = Thread(target=other.save)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        write(out / "logs/made.json", '{"sub-01": {"sources": "x", "files": {}}}')
+    thread.join()
+    assert set(json.loads((out / "logs/made.json").read_text())) == {"sub-01", "sub-02"}
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sub-01": 3}', '{"sub-01": {"sources": "x"}}',

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,28 @@ class Page:
         self.driver.get(f"{path.as_uri()}{fragment}")
         WebDriverWait(self.driver, 20).until(lambda driver: driver.execute_script(
             "return document.querySelector("
-            "  '.matrix:not([data-drawn]), .cortex:not([data-drawn])') === null"
+            "  '.matrix:not([data-complete]), .cortex:not([data-complete])') === null"
             " || !document.documentElement.classList.contains('script')"
         ))  # fmt: skip
         return self
+
+    @contextmanager
+    def before_scripts(self, source):
+        """Run a script before those of the pages that are opened within."""
+        command = self.driver.execute_cdp_cmd
+        added = command("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+        yield
+        command("Page.removeScriptToEvaluateOnNewDocument", added)
+
+    @contextmanager
+    def screen(self, width, height=900):
+        """Show pages on a screen of another size; below 500 pixels it is that of a phone."""
+        command = self.driver.execute_cdp_cmd
+        command("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500,
+        })  # fmt: skip
+        yield
+        command("Emulation.clearDeviceMetricsOverride", {})
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from npi_bids.io.tables import read_matrix
 from npi_bids.parcellation.cifti import MESH_VERTICES
@@ -190,6 +191,83 @@ def test_the_matrix_can_be_saved_as_it_is_shown(page, site):
     assert {">A</text>", ">source</text>", ">target</text>"} <= set(
         re.findall(r">[^<]+</text>", text)
     )
+
+
+def write_matrix_page(path, labels, networks=()):
+    """Write a page with one matrix of regions with these names."""
+    matrix = np.arange(float(len(labels) ** 2)).reshape(len(labels), -1)
+    view = MatrixView("matrix-1", tuple(labels), tuple(networks), [Layer("EC", "t", matrix)], {})
+    section = ModelSection("task-rest", "done", view=view)
+    path.write_text(subject_page(SubjectPage("01", "0", (section,))), encoding="utf-8")
+    return path
+
+
+LONG = [f"{side} inferior cerebellum, lobule {part}" for side in ("left", "right")
+        for part in ("I-IV", "V", "VI", "crus I", "crus II", "VIIb", "VIIIa", "IX")]  # fmt: skip
+MIDDLING = [f"inf cerebellum {number}" for number in range(16)]
+NETWORKS = sorted(
+    f"{name}ly named functional network" for name in ("first", "second", "third") * 40
+)
+# Words at the axes, the room that they have, their widths, and the names below the matrix.
+AXES = """
+  const view = document.querySelector('.matrix').view, pen = view.canvas.getContext('2d');
+  const scale = view.canvas.clientWidth / view.canvas.width;
+  const words = view.marks().filter((mark) => mark.content && !mark.weight);
+  return [words.map((word) => word.content), view.left - 10 - 1.2 * view.letter,
+          words.map((word) => { pen.font = word.height + 'px system-ui, sans-serif';
+                                return pen.measureText(word.content).width; }),
+          [...document.querySelectorAll('.names li')].map((name) => name.innerText),
+          Math.min(...words.map((word) => word.height * scale)), view.svg()];
+"""
+
+
+@pytest.mark.parametrize("width", [320, 420, 1400])
+@pytest.mark.parametrize(
+    ("labels", "networks", "names"),
+    [
+        (MIDDLING, (), MIDDLING),
+        (LONG, (), LONG),
+        ([f"r{k}" for k in range(120)], NETWORKS, sorted(set(NETWORKS))),
+    ],
+    ids=["middling", "long", "networks"],
+)
+def test_names_at_the_axes_are_whole(page, tmp_path, labels, networks, names, width):
+    path = write_matrix_page(tmp_path / "sub-01.html", labels, networks)
+    with page.screen(width):
+        page.open(path)
+        words, room, widths, listed, smallest, svg = page.run(AXES)
+        overflow = page.run("return document.documentElement.scrollWidth - innerWidth")
+    assert max(widths) <= room
+    assert smallest >= 8.9  # pixels on the screen
+    assert overflow <= 1
+    if words[0] == "1":
+        assert width < 500
+        assert words[::2] == [str(number + 1) for number in range(len(names))]
+        assert listed == names
+    else:
+        assert words[::2] == words[1::2] == names
+    assert all(f">{name}</text>" in svg for name in names)
+
+
+def test_figures_out_of_sight_are_drawn_when_they_come_into_sight(page, site):
+    drawn = "return [...document.querySelectorAll('.matrix')].map((m) => 'drawn' in m.dataset)"
+    with page.before_scripts("window.requestIdleCallback = () => {};"), page.screen(1400, 300):
+        page.driver.get((site / "group.html").as_uri())
+        last = page.all(".matrix")[-1]
+        assert page.run(drawn) == [False] * len(page.all(".matrix"))
+        assert (
+            last.find_element("css selector", ".title").text == "This figure is being unpacked …"
+        )
+        page.run("arguments[0].scrollIntoView()", last)
+        WebDriverWait(page.driver, 20).until(lambda _: page.run(drawn)[-1])
+        assert not page.run(drawn)[0]
+        assert "unpacked" not in last.find_element("css selector", ".title").text
+
+
+def test_a_figure_that_cannot_be_unpacked_says_so(page, site):
+    with page.before_scripts("delete window.DecompressionStream;"):
+        page.open(site / "sub-01.html")
+    assert "cannot be drawn by this browser" in page.one(".matrix .title").text
 
 
 def test_the_scale_says_where_colours_end(page, site):

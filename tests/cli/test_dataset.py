@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from npi_bids.bids.layout import QuerySettings
-from npi_bids.cli.dataset import check_folders
+from npi_bids.bids.layout import Dataset, QuerySettings
+from npi_bids.cli.dataset import check_folders, write_dataset
 from npi_bids.errors import SettingsError
 
 RUN = "sub-01/func/sub-01_task-rest_space-MNI152NLin6Asym_desc-preproc_bold.nii.gz"
@@ -164,3 +164,45 @@ def test_a_database_in_the_input_may_be_read_but_not_made_anew(study):
     with pytest.raises(SettingsError, match="nothing is written"):
         check(study / "raw", study / "out", study / "work", bids_database_dir=database,
               reset_database=True)  # fmt: skip
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Return a raw dataset with tables of its subjects, and derivatives that have none."""
+    root = tmp_path / "raw"
+    (root / "sub-01").mkdir(parents=True)
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-01\t30\n")
+    (root / "participants.json").write_text('{"age": {"Description": "Age", "Units": "year"}}')
+    (root / "sub-01/sub-01_sessions.tsv").write_text("session_id\tdose\nses-1\t2\n")
+    (root / "derivatives/fmriprep").mkdir(parents=True)
+    return root
+
+
+def describe(raw, out):
+    request = SimpleNamespace(bids_dir=raw, out_dir=out, query=QuerySettings())
+    write_dataset(request, [Dataset(raw / "derivatives/fmriprep", "x")], [], {}, ["01"])
+
+
+def test_tables_of_the_raw_dataset_are_copied_where_derivatives_have_none(raw, tmp_path):
+    describe(raw, tmp_path / "out")
+    assert (tmp_path / "out/participants.tsv").read_text().endswith("sub-01\t30\n")
+    assert json.loads((tmp_path / "out/participants.json").read_text())["age"]["Units"] == "year"
+    assert "dose" in (tmp_path / "out/sub-01/sub-01_sessions.tsv").read_text()
+    (raw / "derivatives/fmriprep/participants.tsv").write_text("participant_id\tsex\nsub-01\tF\n")
+    describe(raw, tmp_path / "out2")
+    assert "sex" in (tmp_path / "out2/participants.tsv").read_text()
+
+
+def test_a_table_to_which_columns_were_added_is_kept_and_named(raw, tmp_path, caplog):
+    out = tmp_path / "out"
+    describe(raw, out)
+    (raw / "participants.tsv").write_text("participant_id\tage\nsub-01\t31\n")
+    describe(raw, out)
+    assert "31" in (out / "participants.tsv").read_text()  # a newer table of the input is taken
+    assert not caplog.records
+    extended = "participant_id\tage\tscore\nsub-01\t31\t7\n"
+    (out / "participants.tsv").write_text(extended)
+    (raw / "participants.tsv").write_text("participant_id\tage\nsub-01\t32\n")
+    describe(raw, out)
+    assert (out / "participants.tsv").read_text() == extended
+    assert "1 column that the table of the input lacks (score)" in caplog.text

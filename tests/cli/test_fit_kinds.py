@@ -35,7 +35,8 @@ class Dataset:
     def __init__(self, monkeypatch, trainings, **train):
         self.trainings, self.decisions = trainings, {}
         analysis = SimpleNamespace(configuration="c", train=TrainSettings(**train))
-        self.request = SimpleNamespace(out_dir=Path("out"), analysis=analysis)
+        query = SimpleNamespace(labels=lambda _: ())
+        self.request = SimpleNamespace(out_dir=Path("out"), analysis=analysis, query=query)
         monkeypatch.setattr(fit_kinds, "find_models", self.find_models)
 
     def find_models(self, *_, **__):

@@ -1,6 +1,7 @@
 """An output dataset never holds maps of two configurations, whoever writes at the same time."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,8 +9,10 @@ import pytest
 
 from npi_bids.bids.derivatives import find_models
 from npi_bids.bids.outputs import CLAIM
+from npi_bids.bids.sidecars import ModelSidecar
 from npi_bids.cli.simulate import main as simulate
 from npi_bids.io.claim import claim_dataset
+from npi_bids.io.files import partial_name
 from tests.end_to_end.conftest import run_command
 from tests.end_to_end.test_interrupted import wait_for
 
@@ -123,3 +126,31 @@ def test_maps_of_groups_go_when_their_models_are_replaced(series, tmp_path, npi_
     assert surrogates(tmp_path / "out") == {"mou"}
     assert not list((tmp_path / "out").glob("tpl-*/**/*_relmat.tsv"))
     assert not (tmp_path / "out" / "group.html").exists()
+
+
+def test_a_task_of_one_participant_reads_no_results_of_others(
+    series, tmp_path, npi_bids, monkeypatch
+):
+    read = ModelSidecar.read
+    paths = []
+
+    def watch(path):
+        paths.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(ModelSidecar, "read", watch)
+    monkeypatch.setattr("npi_bids.cli.run._run_report_workflow", lambda *_, **__: True)
+    task = (series, "out", "participant", "--surrogate", "var", "--participant-label")
+    assert npi_bids(*task, "01")[0] == 0
+    assert {name[:6] for name in paths} == {"sub-01"}
+    described = (tmp_path / "out" / "descriptions.tsv").read_text()
+    leftover = tmp_path / "out" / "sub-01" / "func" / f"{partial_name()}x.tsv"
+    leftover.with_name(leftover.name.replace(f"-{os.getpid()}_", "-999999999_")).touch()
+    paths.clear()
+    assert npi_bids(*task, "02")[0] == 0
+    assert {name[:6] for name in paths} == {"sub-02"}
+    assert (tmp_path / "out" / "descriptions.tsv").read_text() == described
+    assert list((tmp_path / "out" / "sub-01" / "func").glob(".partial_*"))
+    assert npi_bids(*task[:-1], "--dry-run")[0] == 0
+    assert {name[:6] for name in paths} == {"sub-01", "sub-02"}
+    assert npi_bids(*task, "03", "--strength", "2")[0] == 5  # others are read to refuse it

@@ -1,5 +1,6 @@
 """A study on a real Slurm: what failed, was cancelled or ran out of time is completed later."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -92,9 +93,17 @@ def wait_for_start(job, task):
         time.sleep(0.3)
 
 
+def enough_minutes(study):
+    """Return a walltime in which most subjects end, two at once, but not one 60 times as long."""
+    started = time.monotonic()
+    npi("npi_bids", study / "sim/dataset", study / "timed", "participant", *OPTIONS,
+        "--participant-label", "01", "-w", study / "work_of_timed", "--n-procs", 1)  # fmt: skip
+    return 1 + math.ceil(2 * (time.monotonic() - started) / 60)  # the last minute is the warning's
+
+
 def submit_and_disturb(study):
     """Submit, cancel one task, and wait for the end of all; another one runs out of time."""
-    _, (folder, first) = submit(study, "--job-time", "0:02")
+    _, (folder, first) = submit(study, "--job-time", f"0:{enough_minutes(study):02d}")
     job = read_id(folder / "participant.id")
     assert first.participants == tuple(f"{n:02d}" for n in range(1, 7))
     wait_for_start(job, first.task(CANCELLED))

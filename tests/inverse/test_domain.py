@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from npi_bids.inverse.domain import INSIDE, OUTSIDE, OUTSIDE_SHARE, classify_sections, fit_domain
+from npi_bids.inverse.domain import (
+    INSIDE,
+    OUTSIDE,
+    OUTSIDE_SHARE,
+    SimulatedSubjects,
+    classify_sections,
+    fit_domain,
+)
 
 NAMES = ("level", "square", "together", "noise")
 
@@ -20,9 +27,16 @@ def simulate(n, seed, shift=0.0):
     return positions, features, sections
 
 
+def fit(names, positions, features, sections, reordered=None):
+    """Fit a domain; features do not depend on the order of regions unless others are given."""
+    if reordered is None:
+        reordered = features[np.random.default_rng(9).permutation(len(features))]
+    return fit_domain(names, SimulatedSubjects(positions, features, reordered, sections))
+
+
 @pytest.fixture(scope="module")
 def domain():
-    return fit_domain(NAMES, *simulate(400, 0))
+    return fit(NAMES, *simulate(400, 0))
 
 
 def share_outside(domain, features, sections):
@@ -70,7 +84,7 @@ def simulate_turning(n, seed):
 
 def test_features_that_do_not_go_together_at_these_parameters_are_outside():
     """Over all simulations the two features are uncorrelated."""
-    domain = fit_domain(NAMES, *simulate_turning(1000, 0))
+    domain = fit(NAMES, *simulate_turning(1000, 0))
     _, features, sections = simulate_turning(400, 1)
     assert share_outside(domain, features, sections) == pytest.approx(OUTSIDE_SHARE, abs=0.03)
     clear = (np.abs(features[:, 0] - 0.5) > 0.3) & (np.abs(features[:, 1]) > 1.2)
@@ -89,7 +103,7 @@ def test_structural_features_have_a_distance_of_their_own():
         return positions, features, rng.standard_normal((n, 6, 2))
 
     names = ["fc_mean", "fc_sc_r", *(f"noise{k}" for k in range(40))]
-    domain = fit_domain(names, *draw(600, 0))
+    domain = fit(names, *draw(600, 0))
     _, features, sections = draw(100, 1)
     features[:, 1] += 0.6
     places = [domain.locate(f, s) for f, s in zip(features, sections, strict=True)]
@@ -99,6 +113,26 @@ def test_structural_features_have_a_distance_of_their_own():
         for name in ("local", "structural")
     ]
     assert far[0] < 0.6 < far[1]
+
+
+def test_regions_in_another_order_than_those_of_the_structure_are_outside():
+    """FC follows structure weakly at all parameters, which no feature alone shows."""
+
+    def draw(n, seed, follows=1.0):
+        rng = np.random.default_rng(seed)
+        positions = rng.random((n, 1))
+        strength = 1 + 2 * positions + 0.1 * rng.standard_normal((n, 1))
+        along = strength * follows + 0.5 + 0.2 * rng.standard_normal((n, 1))
+        features = np.hstack([strength, along, rng.standard_normal((n, 60))])
+        return positions, features, rng.standard_normal((n, 6, 2))
+
+    names = ["synchrony", "fc_sc_r", *(f"noise{k}" for k in range(60))]
+    domain = fit(names, *draw(600, 0), reordered=draw(600, 2, follows=0.0)[1])
+    assert share_outside(domain, *draw(200, 1)[1:]) == pytest.approx(OUTSIDE_SHARE, abs=0.04)
+    _, features, sections = draw(200, 3, follows=0.0)
+    places = [domain.locate(f, s) for f, s in zip(features, sections, strict=True)]
+    assert np.mean([place.label == OUTSIDE for place in places]) > 0.9
+    assert np.mean([place.statistics["order"] > place.typical["order"] for place in places]) > 0.95
 
 
 def test_sections_of_another_kind_are_outside(domain):
@@ -113,7 +147,9 @@ def test_a_typical_subject_is_inside_by_every_statistic(domain):
     inside = [place for place in labels if place.label == INSIDE]
     assert len(inside) > 40
     assert all(place.p > OUTSIDE_SHARE for place in inside)
-    assert set(inside[0].statistics) == {"mahalanobis", "local", "structural", "classifier"}
+    assert set(inside[0].statistics) == {
+        *("mahalanobis", "local", "structural", "order", "classifier")
+    }  # fmt: skip
 
 
 def test_the_classifier_cannot_tell_sections_that_are_alike():

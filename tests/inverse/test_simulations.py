@@ -1,5 +1,7 @@
 """Simulated subjects."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,9 +116,7 @@ def test_features_that_do_not_vary_are_not_used(tmp_path):
     names = experiment().feature_names
     features = found.features.copy()
     features[:, names.index("fc_sd")] = 1.0
-    constant = Simulations(
-        found.positions, features, found.half_features, found.sections, found.fc
-    )
+    constant = replace(found, features=features)
     usable = usable_features(constant)
     assert not usable[names.index("fc_sd")]
     assert usable[names.index("fc_mean")]

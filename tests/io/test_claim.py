@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from npi_bids.errors import ConfigurationError
-from npi_bids.io.claim import check_claim, claim_dataset
+from npi_bids.io.claim import check_claim, claim_dataset, is_sole_configuration
 
 HOLD = """
 import sys
@@ -89,6 +89,19 @@ def test_a_claim_is_kept_where_results_forbid_the_new_configuration(path):
         with claim_dataset(path, "bbb", saved_meanwhile):
             pass
     check_claim(path, "aaa")
+
+
+def test_a_claim_says_that_results_are_of_one_configuration_until_they_may_not_be(path):
+    assert not is_sole_configuration(path, "aaa")
+    with claim_dataset(path, "aaa", nothing):
+        assert not is_sole_configuration(path, "aaa")
+    with claim_dataset(path, "aaa", nothing, sole=True):
+        assert is_sole_configuration(path, "aaa")
+        assert not is_sole_configuration(path, "bbb")
+    with claim_dataset(path, "aaa", nothing):  # which can add only results of the same
+        assert is_sole_configuration(path, "aaa")
+    with claim_dataset(path, "bbb", nothing):  # which may leave some of the former
+        assert not is_sole_configuration(path, "bbb")
 
 
 def test_without_locks_the_first_claim_stays(path, monkeypatch):

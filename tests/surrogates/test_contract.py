@@ -163,6 +163,17 @@ def test_every_family_words_its_methods_and_its_defaults(settings):
     assert set(family.resolve_defaults(settings)) == set(families.DEFAULTS)
 
 
+def test_methods_text_states_in_how_many_models_the_prior_followed_partial_correlations():
+    plain = {"linear_is_var": 0.0, "prior_concentration": 0.0, "epochs": 80}
+    sparse = {**plain, "prior_concentration": 0.9}
+    var, observed = {**sparse, "linear_is_var": 1.0}, {**sparse, "common_gain": 1.0}
+    describe = families.family("mou").describe
+    assert "Of the prior variance in 1 model, 90 %" in describe([plain, sparse, var, observed])
+    assert "50 to 90 %" in describe([{**plain, "prior_concentration": 0.5}, sparse])
+    assert "Of the prior variance, 90 %" in families.family("hybrid").describe([sparse])
+    assert "partial correlations" not in describe([plain, var, observed])
+
+
 def test_methods_text_states_how_many_linear_parts_were_corrected():
     describe = families.family("hybrid").describe
     corrected, plain = {"epochs": 80, "linear_correction": 1.0}, {"epochs": 80}

@@ -15,7 +15,7 @@ import torch
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, SurrogateError
-from npi_bids.surrogates import devices, training
+from npi_bids.surrogates import devices, ou_process, training
 from npi_bids.surrogates.base import TrainSettings, resolve
 from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.devices import (
@@ -88,6 +88,46 @@ def test_a_process_is_the_same_by_tensors(system, factored):
         np.corrcoef(tensors.transition.ravel(), ec.ravel())[0, 1]
         > np.corrcoef(tensors.transition.T.ravel(), ec.ravel())[0, 1]
     )  # [source, target]
+
+
+@pytest.fixture
+def precisions(monkeypatch):
+    """Start small fits in single precision, too; return what transitions were computed in."""
+    found, transition = [], ou_process.transition
+
+    def recorded(drift, diffusion, n_halvings):
+        found.append(drift.dtype)
+        return transition(drift, diffusion, n_halvings)
+
+    monkeypatch.setattr(devices, "_MIN_SINGLE_REGIONS", 2)
+    monkeypatch.setattr(ou_process, "transition", recorded)
+    return found
+
+
+def test_a_large_fit_starts_in_single_precision_and_ends_where_double_does(system, precisions):
+    signals, _, _ = system
+    moments = second_moments(signals[:-1], signals[1:])
+    fitted = fit_ou(moments, (20.0, 60.0))
+    assert precisions[0] == np.float32
+    assert precisions[-1] == np.float64
+    devices._MIN_SINGLE_REGIONS = len(fitted.drift) + 1  # restored by the fixture
+    precisions.clear()
+    double = fit_ou(moments, (20.0, 60.0))
+    assert set(precisions) == {np.dtype(np.float64)}
+    np.testing.assert_allclose(fitted.transition, double.transition, atol=2e-4)
+    assert np.corrcoef(fitted.transition.ravel(), double.transition.ravel())[0, 1] > 0.999999
+
+
+def test_a_fit_that_single_precision_leads_astray_starts_again(system, monkeypatch):
+    signals, _, _ = system
+    moments = second_moments(signals[:-1], signals[1:])
+    expected = fit_ou(moments, (20.0, 60.0))
+
+    def uphill(packed):
+        return -1e6 * packed.sum(), np.full_like(packed, -1e6)
+
+    monkeypatch.setattr(ou_process, "in_single_precision", lambda *_: uphill)
+    np.testing.assert_array_equal(fit_ou(moments, (20.0, 60.0)).drift, expected.drift)
 
 
 @pytest.mark.parametrize("gain", [False, True])

@@ -171,10 +171,30 @@ def test_the_predictor_of_an_autoregression_is_itself(weights):
 
 def test_nothing_is_taken_that_predicts_no_better(fitted):
     windows, _ = fitted
-    assert find_observation(windows, ObservationParts(gain=False), best=0.0) is None
-    found = find_observation(windows, ObservationParts(gain=False), best=10.0)
+    assert (
+        find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 0.0) is None
+    )
+    found = find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 10.0)
     assert found is not None
     assert not found.observation.is_plain
+
+
+def test_it_is_chosen_on_some_of_many_regions_and_fitted_to_all(fitted, monkeypatch):
+    windows, _ = fitted
+    from npi_bids.surrogates import observed
+
+    monkeypatch.setattr(observed, "MOST_OBSERVED_REGIONS", 12)
+    compared = []
+
+    def least_error(chosen):
+        compared.append(chosen.target)
+        return 10.0
+
+    found = find_observation(windows, ObservationParts(gain=False), least_error=least_error)
+    assert found is not None
+    assert found.process.drift.shape == (N, N)
+    regions = np.linspace(0, N - 1, 12).astype(int)
+    np.testing.assert_array_equal(compared[0], windows.target[:, regions])
 
 
 def test_what_is_not_taken_is_not_fitted(fitted, monkeypatch):
@@ -188,9 +208,11 @@ def test_what_is_not_taken_is_not_fitted(fitted, monkeypatch):
     monkeypatch.setattr(spectral_selection._Chooser, "refit", fail)
     independent = np.random.default_rng(0).standard_normal(windows.target.shape)
     plain = cut_windows([run_of(independent)], windows.n_lags)
-    assert find_observation(plain, ObservationParts(delays=False), best=10.0) is None
+    assert (
+        find_observation(plain, ObservationParts(delays=False), least_error=lambda _: 10.0) is None
+    )
     with pytest.raises(AssertionError, match="was fitted"):
-        find_observation(windows, ObservationParts(gain=False), best=10.0)
+        find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 10.0)
 
 
 def test_a_process_that_is_not_stable_is_an_error(fitted, monkeypatch):

@@ -35,3 +35,13 @@ def test_without_an_observation_model_it_is_the_process_itself(system):
     spectral = SpectralProblem(cross_spectra([run]), prior, full_band=True).fit()
     assert pearson(spectral.transition, plain.transition) > 0.99
     assert scores(spectral, ec)[0] == pytest.approx(scores(plain, ec)[0], abs=0.01)
+
+
+def test_a_fit_is_given_up_where_another_is_out_of_reach(system):
+    spectra = cross_spectra([run_of(system[0][:600, :5])])
+    prior = SpectralPrior(precision=(20.0, 40.0), delay_sd=0.0, gain=True, rate=0.7)
+    problem = SpectralProblem(spectra, prior, full_band=True)
+    alone = problem.fit(None, 60)
+    given_up = problem.fit(None, 60, alone.objective - 10)
+    assert given_up.objective > alone.objective + 1e-6
+    np.testing.assert_array_equal(problem.fit(None, 60, alone.objective).drift, alone.drift)

@@ -72,16 +72,17 @@
     }
 
     draw() {
-      const { width, height } = this.canvas, image = new ImageData(width, height), seed = this.seed + 1;
+      const { width, height } = this.canvas, image = new ImageData(width, height), pixels = image.data, seed = this.seed + 1;
       const colours = this.layer.values.map((value) => colour(value, this.layer.limit, this.layer.signed));
       const seeded = this.index >= this.data.layers.length;
       for (let i = 0; i < width * height; i++) {
         const region = this.regions[i], light = this.shade[i] / 255;
-        if (!this.shade[i]) { image.data.set([255, 255, 255, 255], 4 * i); continue; }
+        pixels[4 * i + 3] = 255;
+        if (!this.shade[i]) { pixels[4 * i] = pixels[4 * i + 1] = pixels[4 * i + 2] = 255; continue; }
         const edge = region !== this.regions[i + 1] || region !== this.regions[i + width];
         const base = region ? (seeded && region === seed ? [246, 224, 94] : colours[region - 1]) : GREY_CORTEX;
         const dim = light * (edge && region ? 0.72 : 1);
-        image.data.set([base[0] * dim, base[1] * dim, base[2] * dim, 255], 4 * i);
+        for (let part = 0; part < 3; part++) pixels[4 * i + part] = base[part] * dim;
       }
       const pen = this.canvas.getContext("2d");
       pen.putImageData(image, 0, 0);
@@ -109,13 +110,12 @@
     }
   }
 
-  async function showCortex(root) {
-    const data = JSON.parse(root.querySelector("script").textContent);
-    try {
+  // Needs the matrix, for the connections of a region.
+  function showCortex(root) {
+    return drawOnce(root, async () => {
+      const data = JSON.parse(root.querySelector("script").textContent), matrix = document.getElementById(root.dataset.matrix);
+      if (matrix) await showMatrix(matrix);
       const regions = await inflateCodes(data.regions), shade = await inflate(data.shade);
       root.view = new CortexView(root, data, regions, shade);
-    } catch (error) {
-      root.querySelector(".title").textContent = "This figure cannot be drawn by this browser (" + error.message + ").";
-    }
-    root.dataset.drawn = "yes";
+    });
   }

@@ -3,16 +3,22 @@
   const MISSING = 65535, NEGATIVE = 1000, PER_EXPONENT = 2000;
   const SMALLEST = 9;  // pixels of the letters of a name on the screen
 
+  function readBytes(text) {
+    const letters = atob(text), bytes = new Uint8Array(letters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+    return bytes;
+  }
+
   async function inflate(text) {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    const stream = new Blob([readBytes(text)]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
   // Codes stored as their low bytes and then their high bytes.
   async function inflateCodes(text) {
-    const bytes = await inflate(text), n = bytes.length / 2;
-    return Uint16Array.from({ length: n }, (_, i) => bytes[i] + 256 * bytes[n + i]);
+    const bytes = await inflate(text), n = bytes.length / 2, codes = new Uint16Array(n);
+    for (let i = 0; i < n; i++) codes[i] = bytes[i] + 256 * bytes[n + i];
+    return codes;
   }
 
   const isNegative = (code) => code !== MISSING && code % PER_EXPONENT >= NEGATIVE;
@@ -43,27 +49,62 @@
     return codes.map((code, i) => code + expectedAt[isNegative(base[i]) ? base[i] - NEGATIVE : base[i]]);
   }
 
-  function decode(codes, lowest) {
-    return Float64Array.from(codes, (code) => {
-      if (code === MISSING || code === 0) return code === 0 ? 0 : NaN;
+  // Numbers by code: with 65536 of them for all entries of a matrix, a table is faster.
+  const tables = new Map();
+
+  function decodingTable(lowest) {
+    if (tables.has(lowest)) return tables.get(lowest);
+    const table = new Float64Array(MISSING + 1);
+    for (let code = 1; code < MISSING; code++) {
       const rest = code % PER_EXPONENT, power = Math.floor(code / PER_EXPONENT) + lowest - 2;
       const size = power < 0 ? (rest % NEGATIVE) / 10 ** -power : (rest % NEGATIVE) * 10 ** power;
-      return rest >= NEGATIVE ? -size : size;
-    });
+      table[code] = rest >= NEGATIVE ? -size : size;
+    }
+    table[MISSING] = NaN;
+    tables.set(lowest, table);
+    return table;
   }
 
-  // Returns the layers with their numbers, and the details.
-  async function unpack(data) {
-    const n = data.labels.length;
-    const codes = await Promise.all(data.layers.map((layer) => layer.below ? null : unpackCodes(layer, n)));
-    const details = await Promise.all(Object.entries(data.details).map(async ([name, packed]) =>
-      [name, decode(await unpackCodes(packed, n, codes[packed.of]), packed.lowest)]));
-    const layers = data.layers.map((layer, i) => layer.below ? layer : { ...layer, numbers: decode(codes[i], layer.lowest) });
-    return [layers.map((layer) => {
-      if (!layer.below) return layer;
-      const [name, limit] = layer.below, detail = new Map(details).get(name);
-      return { ...layer, numbers: layers[0].numbers.map((value, i) => detail[i] < limit ? value : NaN) };
-    }), details];
+  function decode(codes, lowest) {
+    const table = decodingTable(lowest), numbers = new Float64Array(codes.length);
+    for (let i = 0; i < codes.length; i++) numbers[i] = table[codes[i]];
+    return numbers;
+  }
+
+  // The matrices of a figure, each unpacked when it is asked for.
+  class PackedMatrices {
+    constructor(data) {
+      this.data = data;
+      this.n = data.labels.length;
+      this.asked = new Map();
+    }
+
+    once(key, work) {
+      if (!this.asked.has(key)) this.asked.set(key, work());
+      return this.asked.get(key);
+    }
+
+    codes(index) {
+      return this.once("codes " + index, () => unpackCodes(this.data.layers[index], this.n));
+    }
+
+    // A layer below a limit shows the first layer where a detail is below it.
+    numbers(index) {
+      const layer = this.data.layers[index];
+      return this.once("layer " + index, async () => {
+        if (!layer.below) return decode(await this.codes(index), layer.lowest);
+        const [name, limit] = layer.below, detail = await this.detail(name);
+        return (await this.numbers(0)).map((value, i) => detail[i] < limit ? value : NaN);
+      });
+    }
+
+    detail(name) {
+      const packed = this.data.details[name];
+      return this.once("detail " + name, async () => {
+        const base = packed.of === undefined ? null : await this.codes(packed.of);
+        return decode(await unpackCodes(packed, this.n, base), packed.lowest);
+      });
+    }
   }
 
   function antisymmetric(values, n) {
@@ -84,6 +125,15 @@
     position = Math.min(1, Math.max(0, position)) * (stops.length - 1);
     const low = Math.min(Math.floor(position), stops.length - 2), share = position - low;
     return stops[low].map((part, i) => part + share * (stops[low + 1][i] - part));
+  }
+
+  // Colours of 1025 values from one end of the scale to the other, as bytes.
+  const ramps = new Map();
+
+  function makeRamp(signed) {
+    if (!ramps.has(signed)) ramps.set(signed, Array.from({ length: 1025 }, (_, i) =>
+      colour(signed ? i / 512 - 1 : i / 1024, 1, signed).map(Math.round)));
+    return ramps.get(signed);
   }
 
   function text(value) {
@@ -148,25 +198,41 @@
   const escapeXml = (name) => name.replace(/[&<>"]/g, (letter) => "&#" + letter.charCodeAt(0) + ";");
 
   class MatrixView {
-    constructor(root, data, layers, details) {
+    constructor(root, data) {
       this.root = root;
       this.data = data;
       this.n = data.labels.length;
       this.order = data.order.length ? data.order : [...Array(this.n).keys()];
-      this.layers = layers;
-      this.details = details;
+      this.packed = new PackedMatrices(data);
+      this.layers = data.layers.map((layer, index) => ({ ...layer, unpack: () => this.packed.numbers(index) }));
+      this.details = [];
       const first = this.layers[0];
       if (first.directed) {
-        const numbers = antisymmetric(first.numbers, this.n);
         this.layers.splice(1, 0, { name: "directed part", title: "directed (antisymmetric) part of " +
-          first.title + ": half of A → B minus B → A", directed: true, signed: true, limit: first.limit, numbers });
+          first.title + ": half of A → B minus B → A", directed: true, signed: true, limit: first.limit,
+          unpack: async () => antisymmetric(await this.packed.numbers(0), this.n) });
       }
       this.readout = root.querySelector(".readout");
       this.tooltip = makeTooltip(root);
       this.cell = null;
       this.pinned = false;
+    }
+
+    // Unpacks and shows the first layer.
+    async start() {
       this.build();
-      this.show(0);
+      await this.show(0);
+      return this;
+    }
+
+    // Unpacks what is not shown yet, one after the other.
+    async complete() {
+      for (const layer of this.layers) { await whenIdle(); layer.numbers = await layer.unpack(); }
+      for (const name of Object.keys(this.data.details)) {
+        await whenIdle();
+        this.details.push([name, await this.packed.detail(name)]);
+      }
+      this.say();
     }
 
     build() {
@@ -185,14 +251,23 @@
       this.canvas.addEventListener("mouseleave", () => { if (!this.pinned) this.move(null); });
       this.canvas.addEventListener("keydown", (event) => this.step(event));
       addEventListener("scroll", () => { this.tooltip.hidden = true; }, { passive: true });
-      addEventListener("resize", () => this.draw());
+      this.names = document.createElement("ol");
+      this.names.className = "names";
+      this.canvas.after(this.names);
       this.root.querySelectorAll("[data-download]").forEach((button) =>
         button.addEventListener("click", () => this.download(button.dataset.download)));
     }
 
-    show(index) {
-      this.layer = this.layers[index];
+    async show(index) {
+      const layer = this.wanted = this.layers[index];
       this.root.querySelectorAll(".layers button").forEach((button, i) => button.setAttribute("aria-pressed", i === index));
+      if (!layer.numbers) layer.numbers = await layer.unpack();
+      if (layer === this.wanted) this.showUnpacked(layer);
+    }
+
+    showUnpacked(layer) {
+      const isFirst = !this.layer;
+      this.layer = layer;
       this.root.querySelector(".title").textContent = this.layer.title[0].toUpperCase() + this.layer.title.slice(1);
       const limit = this.layer.limit, signed = this.layer.signed;
       this.root.querySelector(".scale").classList.toggle("plain", !signed);
@@ -204,6 +279,7 @@
       this.picture = this.paint(this.layer);
       this.draw();
       this.say();
+      if (isFirst) new ResizeObserver(() => this.draw()).observe(this.canvas);
     }
 
     // Says where the colours end, and what lies beyond.
@@ -221,11 +297,13 @@
     }
 
     paint(layer) {
-      const n = this.n, image = new ImageData(n, n);
-      for (let row = 0; row < n; row++) for (let column = 0; column < n; column++) {
+      const n = this.n, image = new ImageData(n, n), pixels = image.data, ramp = makeRamp(layer.signed);
+      const missing = colour(NaN), scale = (layer.signed ? 512 : 1024) / layer.limit, zero = layer.signed ? 512 : 0;
+      for (let row = 0, at = 0; row < n; row++) for (let column = 0; column < n; column++, at += 4) {
         const source = this.order[row], target = this.order[column];
         const value = source === target ? NaN : layer.numbers[source * n + target];
-        image.data.set([...colour(value, layer.limit, layer.signed), 255], 4 * (row * n + column));
+        const rgb = Number.isNaN(value) ? missing : ramp[Math.round(Math.min(1024, Math.max(0, zero + value * scale)))];
+        pixels[at] = rgb[0]; pixels[at + 1] = rgb[1]; pixels[at + 2] = rgb[2]; pixels[at + 3] = 255;
       }
       const picture = document.createElement("canvas");
       picture.width = picture.height = n;
@@ -233,21 +311,44 @@
       return picture;
     }
 
-    // Names along the axes: of regions where their letters can be read, else of networks.
-    layOut(pen, size) {
-      const scale = size / (this.canvas.clientWidth || size);
-      this.letter = 13 * scale;  // A page on a phone shrinks the canvas; letters keep their size on the screen.
-      const step = 0.8 * size / this.n;
+    // Names along the axes: of regions where their letters can be read, else of networks. Names that
+    // are too long even in small letters are numbered, and written below. A page on a phone shrinks
+    // the canvas; letters keep their size on the screen.
+    layOut(pen, size, scale, widestMargin) {
+      this.letter = 13 * scale;
+      const step = 0.8 * size / this.n, starts = this.networkStarts();
       this.named = step >= SMALLEST * scale;
-      const starts = this.networkStarts();
       this.grouped = !this.named && starts.length > 0 && starts.length <= 40;
-      const letter = this.nameSize = this.named ? Math.min(0.85 * this.letter, step) : 0.85 * this.letter;
-      const names = this.named ? this.data.labels : this.grouped ? starts.map((start) => this.networkAt(start)) : [];
-      pen.font = letter + "px system-ui, sans-serif";
-      const widest = Math.max(0, ...names.map((name) => pen.measureText(name).width));
-      this.left = Math.round(Math.min(0.4 * size, widest + 1.4 * this.letter + 20));
+      const names = this.named ? this.order.map((region) => this.data.labels[region]) :
+        this.grouped ? starts.map((start) => this.networkAt(start)) : [];
+      const most = widestMargin * size - 1.4 * this.letter - 20, smallest = SMALLEST * scale;
+      this.nameSize = this.named ? Math.min(0.85 * this.letter, step) : 0.85 * this.letter;
+      const measure = (words) => {
+        pen.font = this.nameSize + "px system-ui, sans-serif";
+        return Math.max(0, ...words.map((word) => pen.measureText(word).width));
+      };
+      let widest = measure(names);
+      if (widest > most) this.nameSize = Math.min(this.nameSize, Math.max(smallest, this.nameSize * most / widest));
+      widest = measure(names);
+      this.numbered = widest > most;
+      this.written = this.numbered ? names.map((_, i) => String(i + 1)) : names;
+      if (this.numbered) widest = measure(this.written);
+      this.left = Math.round(widest + 1.4 * this.letter + 20);
       this.room = size - this.left;
       this.canvas.dataset.left = this.left / size;
+      this.listNames(names);
+    }
+
+    // The names below the matrix, where its axes have numbers instead, or no room for each.
+    listNames(names) {
+      const starts = this.networkStarts(), step = this.room / this.n;
+      const narrow = this.grouped && starts.some((start, i) =>
+        ((i + 1 < starts.length ? starts[i + 1] : this.n) - start) * step < 0.8 * this.nameSize);
+      this.names.hidden = !this.numbered && !narrow;
+      const shown = this.names.hidden ? [] : names;
+      if (shown.join() === this.listed) return;
+      this.listed = shown.join();
+      this.names.replaceChildren(...shown.map((name) => Object.assign(document.createElement("li"), { textContent: name })));
     }
 
     networkAt(row) { return this.data.networks[this.order[row]]; }
@@ -271,27 +372,22 @@
       const name = (content, a, b) => {
         if (b - a < 0.8 * this.nameSize) return;
         const middle = (a + b) / 2 + this.nameSize / 3;
-        word(this.fit(content), left - 10, middle, false, "end", this.nameSize);
-        word(this.fit(content), middle, left - 10, true, "start", this.nameSize);
+        word(content, left - 10, middle, false, "end", this.nameSize);
+        word(content, middle, left - 10, true, "start", this.nameSize);
       };
-      if (this.named) this.order.forEach((region, i) => name(this.data.labels[region], left + i * step, left + (i + 1) * step));
+      if (this.named) this.order.forEach((_, i) => name(this.written[i], left + i * step, left + (i + 1) * step));
       else if (this.grouped) starts.forEach((start, i) => {
         const a = left + start * step, b = left + (i + 1 < starts.length ? starts[i + 1] : this.n) * step;
         marks.push({ line: [left - 5, a + 2, left - 5, b - 2] }, { line: [a + 2, left - 5, b - 2, left - 5] });
-        name(this.networkAt(start), a, b);
+        name(this.written[i], a, b);
       });
       return marks;
     }
 
-    // Shortens a name that has no room even in the widest margin.
-    fit(content) {
-      const most = Math.floor((this.left - 1.4 * this.letter - 12) / (0.5 * this.nameSize));
-      return this.left < 0.39 * (this.left + this.room) || content.length <= most ? content : content.slice(0, most - 1) + "…";
-    }
-
     draw() {
       const canvas = this.canvas, pen = canvas.getContext("2d"), size = canvas.width;
-      this.layOut(pen, size);
+      if (!this.picture) return;
+      this.layOut(pen, size, size / (canvas.clientWidth || size), 0.4);
       const { left, room } = this;
       pen.fillStyle = "#ffffff";
       pen.fillRect(0, 0, size, size);
@@ -383,7 +479,7 @@
     download(kind) {
       const name = (this.root.id + "_" + this.layer.name).replace(/[^A-Za-z0-9.]+/g, "-");
       if (kind === "csv") save(name + ".csv", this.csv(), "text/csv");
-      if (kind === "svg") save(name + ".svg", this.svg(), "image/svg+xml");
+      if (kind === "svg") { save(name + ".svg", this.svg(), "image/svg+xml"); this.draw(); }
       if (kind === "png") this.canvas.toBlob((blob) => save(name + ".png", blob));
     }
 
@@ -397,8 +493,11 @@
       return [["source", ...this.order.map((region) => labels[region])], ...rows].map((row) => row.map(quote).join(",")).join("\n") + "\n";
     }
 
+    // The picture of a wide window, in which even long names have room.
     svg() {
-      const size = this.canvas.width, { left, room } = this;
+      const size = this.canvas.width;
+      this.layOut(this.canvas.getContext("2d"), size, 1, 0.7);
+      const { left, room } = this;
       const parts = this.marks().map((mark) => mark.line ?
         `<path d="M${mark.line[0]} ${mark.line[1]}L${mark.line[2]} ${mark.line[3]}" stroke="#1a202c"/>` :
         `<text text-anchor="${mark.anchor}" font-size="${mark.height}" font-weight="${mark.weight || 400}" transform="translate(${mark.x} ${mark.y})${mark.turned ? " rotate(-90)" : ""}">${escapeXml(mark.content)}</text>`);
@@ -429,13 +528,18 @@
     pen.restore();
   }
 
-  async function showMatrix(root) {
-    const data = JSON.parse(root.querySelector("script").textContent);
-    try {
-      root.view = new MatrixView(root, data, ...await unpack(data));
-    } catch (error) {
-      root.querySelector(".title").textContent = "This matrix cannot be drawn by this browser (" + error.message +
+  // Draws a figure the first time it is asked for.
+  function drawOnce(root, draw) {
+    if (!root.drawing) root.drawing = draw().catch((error) => {
+      root.querySelector(".title").textContent = "This figure cannot be drawn by this browser (" + error.message +
         "); a browser of 2023 or later can, and SVG figures are linked below.";
-    }
-    root.dataset.drawn = "yes";
+    }).then(() => { root.dataset.drawn = "yes"; });
+    return root.drawing;
+  }
+
+  function showMatrix(root) {
+    return drawOnce(root, async () => {
+      root.view = new MatrixView(root, JSON.parse(root.querySelector("script").textContent));
+      await root.view.start();
+    });
   }

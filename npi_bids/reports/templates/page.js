@@ -24,7 +24,7 @@
       link.setAttribute("role", "tab");
       link.parentElement.setAttribute("role", "presentation");
       panels[i].setAttribute("role", "tabpanel");
-      link.addEventListener("click", (event) => { event.preventDefault(); open(i); dispatchEvent(new Event("resize")); });
+      link.addEventListener("click", (event) => { event.preventDefault(); open(i); });
       link.addEventListener("keydown", (event) => {
         const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
         if (!by) return;
@@ -125,11 +125,31 @@
     });
   }
 
+  const whenIdle = () => new Promise((resolve) =>
+    window.requestIdleCallback ? requestIdleCallback(resolve, { timeout: 1000 }) : setTimeout(resolve, 50));
+
+  // Figures in sight are drawn first, those elsewhere when the browser has nothing else to do, so
+  // that they are there for scrolling and for paper; layers that are not shown come last.
+  async function drawFigures() {
+    const figures = [...document.querySelectorAll(".matrix, .cortex")];
+    const draw = (root) => root.classList.contains("matrix") ? showMatrix(root) : showCortex(root);
+    figures.forEach((root) => { root.querySelector(".title").textContent = "This figure is being unpacked …"; });
+    const observer = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+      observer.unobserve(entry.target);
+      draw(entry.target);
+    }), { rootMargin: "300px" });
+    figures.forEach((root) => observer.observe(root));
+    for (const root of figures) { await whenIdle(); await draw(root); }
+    for (const root of figures) {
+      if (root.view && root.view.layer && root.view.complete) await root.view.complete();
+      root.dataset.complete = "yes";
+    }
+  }
+
   document.documentElement.classList.add("script");
   document.querySelectorAll("table.sortable").forEach((table) => { table.sorted = new SortedTable(table); });
   printAll();
   document.querySelectorAll(".tabs").forEach(tabbed);
   document.querySelectorAll("form.rating").forEach((form) => { form.ratings = new Rating(form); });
   document.querySelectorAll("button[data-copy]").forEach(copyable);
-  Promise.all([...document.querySelectorAll(".matrix")].map(showMatrix)).then(() =>
-    document.querySelectorAll(".cortex").forEach(showCortex));
+  drawFigures();
