@@ -19,7 +19,9 @@ import numpy as np
 from benchmarks.expected import (
     COUPLING,
     TableOfRows,
+    check_grades,
     draw_effects,
+    expect_unseen,
     read_rows,
     run,
     simulate_all,
@@ -176,14 +178,16 @@ def infer(runs: list[RegionSeries], truths: list[Array]) -> list[dict[str, Any]]
 def fit() -> None:
     """Check the prediction on types of systems that were left out, and write the table."""
     rows = [
-        {"kind": row["kind"], **subject}
+        {"kind": row["kind"], "seen": row["seen"], **subject}
         for row in read_rows(ROWS)
         for subject in row.get("subjects", ())
     ]
     table = TableOfRows(rows, extract_shrunk_figures)
     checks = table.check()
     table.write("expected_shrunk.json", checks, made_by="python -m benchmarks.expected_shrunk")
-    save("expected_shrunk_checks", {f"{target}, shrunk": checks[target] for target in checks})
+    named = {f"{target}, shrunk": checks[target] for target in checks}
+    grades = check_grades(table, expect_unseen(table, table))
+    save("expected_shrunk_checks", {**named, "grades, shrunk": grades})
 
 
 def main() -> int:

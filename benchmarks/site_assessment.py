@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,9 @@ def _expected_cells(results: Results, target: str) -> Iterator[Cell]:
         yield [checks["held"][name], r, bias]
 
 
-def _promise_cells(results: Results, row: str) -> Iterator[Cell]:
+def _promise_cells(results: Results, row: str, *, section: str) -> Iterator[Cell]:
     part, _, name = row.partition(": ")
-    counts = results.get("grades", {}).get(part, {}).get(name)
+    counts = results.get(section, {}).get(part, {}).get(name)
     if counts is None:
         return
     yield "" if counts["promise"] is None else f"r of {_plain(counts['promise'])}"
@@ -133,13 +134,20 @@ TABLES = {
          *(f"`{name}`" for name in _TYPES)), _EXPECTED, _expected_cells, best="",
         digits=(2,) * 8, files=("expected_checks", "expected_shrunk_checks"),
     ),
-    "promises": SiteTable(
-        "python -m benchmarks.expected fit",
-        ("grade", "promise", "results", "kept", "mean r: all / antisymmetric",
-         *(f"`{name}`" for name in _TYPES), "delays of SD below 0.5 s / larger"), _PROMISES,
-        _promise_cells, best="", digits=(0, 0, 2, 2, 2, 2, 2, 2, 2, 2),
-        files=("expected_checks",),
-    ),
+    **{
+        name: SiteTable(
+            f"python -m benchmarks.{benchmark} fit",
+            ("grade", "promise", "results", "kept", "mean r: all / antisymmetric",
+             *(f"`{name}`" for name in _TYPES), "delays of SD below 0.5 s / larger"), _PROMISES,
+            partial(_promise_cells, section=section), best="",
+            digits=(0, 0, 2, 2, 2, 2, 2, 2, 2, 2), files=(f"{benchmark}_checks",),
+        )
+        for name, benchmark, section in (
+            ("promises", "expected", "grades"),
+            ("promises_fresh", "expected", "grades, fresh"),
+            ("promises_shrunk", "expected_shrunk", "grades, shrunk"),
+        )
+    },
     "grades": SiteTable(
         "python -m benchmarks.grades --regions 20 100 400",
         ("design", *(f"{minutes} min" for minutes in _DESIGN_MINUTES)), _DESIGNS, _design_cells,

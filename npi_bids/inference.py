@@ -15,7 +15,14 @@ from npi_bids.assessment.expected_accuracy import expected_accuracy
 from npi_bids.assessment.grades import grade
 from npi_bids.assessment.hazards import find_hazards
 from npi_bids.assessment.near_ties import find_near_ties
-from npi_bids.assessment.quality import Fit, assess_fit, split_delays, split_half, split_oriented
+from npi_bids.assessment.quality import (
+    Fit,
+    antisymmetric_share,
+    assess_fit,
+    split_delays,
+    split_half,
+    split_oriented,
+)
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
 from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
 from npi_bids.connectivity.measures import (
@@ -560,7 +567,12 @@ def _add_agreement(quality: Quality, matrices: Mapping[str, Array]) -> Quality:
 
     if "npiunshrunk" in matrices:
         r, r_antisymmetric = agree("npi", "npiunshrunk")
-        quality = replace(quality, r_unshrunk=r, r_unshrunk_antisymmetric=r_antisymmetric)
+        quality = replace(
+            quality,
+            r_unshrunk=r,
+            r_unshrunk_antisymmetric=r_antisymmetric,
+            antisymmetric_share_unshrunk=antisymmetric_share(matrices["npiunshrunk"]),
+        )
     if {"npifirsthalf", "npisecondhalf"} <= set(matrices):
         r, r_antisymmetric = agree("npifirsthalf", "npisecondhalf")
         quality = replace(quality, r_halves=r, r_halves_antisymmetric=r_antisymmetric)

@@ -367,6 +367,10 @@ class Quality:
         Correlation of the map with that of the same fit almost without prior, and of their
         antisymmetric parts: low where most of what the data say was taken for noise; NaN where
         there is no such map.
+    antisymmetric_share_unshrunk
+        Share of the energy of the map almost without prior that lies in its antisymmetric part:
+        noise has as much as a symmetric part, so that a share near a half is noise or a directed
+        map; NaN where there is no such map.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions
@@ -438,6 +442,7 @@ class Quality:
     r_undelayed_antisymmetric: float = float("nan")
     r_unshrunk: float = float("nan")
     r_unshrunk_antisymmetric: float = float("nan")
+    antisymmetric_share_unshrunk: float = float("nan")
     stripe_share: float = float("nan")
     n_windows: int
     n_train: int

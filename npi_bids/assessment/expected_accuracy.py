@@ -27,6 +27,8 @@ _KERNEL, _PENALTY = 0.02 * 12, 0.5
 # Percentile at either end of the errors of the least predictable type of system, with which the
 # 90 % intervals hold in types that were left out.
 _TAIL = 0.035
+# Share of high frequencies of signals that are sampled too slowly to have any: below all others.
+_TOO_SLOW = -0.1
 _LEAST = 1e-3  # reliability of maps whose halves do not agree
 _MIN_RESULTS = 15  # of a type of system in a range, for percentiles of its own
 _ERROR_EDGES = (0.4, 0.75)  # limits of the ranges of expected r with separate error quantiles
@@ -69,6 +71,7 @@ def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
     NaN if a metric without a neutral value is missing.
     """
     metrics = quality if isinstance(quality, Mapping) else _as_mapping(quality)
+    own_share = metrics["antisymmetric_share"]
     return np.array([
         *(_fisher(metrics[f"r_split{part}"]) for part in ("", "_symmetric", "_antisymmetric")),
         *_extract_shared(metrics),
@@ -80,6 +83,8 @@ def extract_figures(quality: Quality | Mapping[str, float]) -> Array:
         _known(_fisher(metrics["r_unshrunk_antisymmetric"]), otherwise=0.0),
         _known(metrics["removed_delay_sd"], otherwise=0.0),
         _known(metrics["band_share"], otherwise=1.0),
+        _known(metrics["high_frequency_share"], otherwise=_TOO_SLOW),
+        np.sqrt(_known(metrics["antisymmetric_share_unshrunk"], otherwise=own_share)),
     ])  # fmt: skip
 
 

@@ -162,6 +162,12 @@ FIGURES = (
         "of the antisymmetric parts",
     ),
     QualityFigure(
+        "antisymmetric_share_unshrunk",
+        "antisymmetric share without prior",
+        "share of the energy of the map without prior, off the diagonal; n/a: there is no such "
+        "map",
+    ),
+    QualityFigure(
         "free_run_diverged",
         "free run diverged",
         "whether the free-running surrogate grew without bound, so that there is no model FC",

@@ -244,7 +244,9 @@ def _read_lines(path: Path, comment: str = "") -> list[tuple[int, str]]:
         raise InputDataError(f"<{path}> cannot be read as a table: {error}.") from error
     if "\0" in text:
         raise InputDataError(f"<{path}> cannot be read as a table: it is a binary file.")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.rstrip("\n").split("\n")
     numbered = [
         (number, line)
         for number, line in enumerate(lines, start=1)
@@ -395,20 +397,22 @@ def read_matrix(path: Path) -> ECResult:
 def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
     """Return the cells after the first of each row; None if they are not numbers, one a column.
 
-    The type of all columns at once is known, which is several times faster than one by one: a
-    group has thousands of matrices.
+    All cells are read as one column, which is faster than several hundred: a group has thousands
+    of matrices.
     """
     if any(row.count("\t") != n_columns for row in rows):
         return None
+    cells = "\n".join(row.partition("\t")[2] for row in rows).replace("\t", "\n")
     try:
         table = pd.read_csv(
-            BytesIO("\n".join(rows).encode()), sep="\t", header=None, dtype=np.float64,
-            usecols=range(1, n_columns + 1), quoting=csv.QUOTE_NONE, keep_default_na=False,
-            na_values=list(MISSING), skip_blank_lines=False, low_memory=False,
+            BytesIO(cells.encode()), sep="\t", header=None, dtype=np.float64,
+            quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=list(MISSING),
+            skip_blank_lines=False, low_memory=False,
         )  # fmt: skip
     except ValueError:
         return None
-    return table.to_numpy()
+    entries: Array = table.to_numpy().reshape(len(rows), n_columns)
+    return entries
 
 
 def _read_any_matrix(path: Path) -> ECResult:

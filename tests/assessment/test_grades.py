@@ -1,7 +1,8 @@
 """Grades promise what comparable simulations keep, and nothing that direction forbids."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from npi_bids.assessment.grades import (
@@ -25,11 +26,16 @@ from npi_bids.records import Verdict
 PASS, FAIL = Verdict("pass", ()), Verdict("fail", ("low-passed",))
 
 
+BEST = {
+    "direction_ratio": 3.0, "direction_supported": True, "expected_r": 0.95,
+    "expected_r_antisymmetric": 0.95, "r_split_antisymmetric": 0.8,
+}  # fmt: skip
+
+
 @pytest.fixture
 def graded(result):
     def make(verdict=PASS, **changes):
-        best = {"direction_ratio": 3.0, "direction_supported": True, "expected_r": 0.95}
-        return grade(replace(result.quality, **(best | changes)), verdict, VerdictSettings())
+        return grade(replace(result.quality, **(BEST | changes)), verdict, VerdictSettings())
 
     return make
 
@@ -47,10 +53,56 @@ def test_connections_are_graded_by_the_expected_accuracy(graded, expected_r, con
 
 @pytest.mark.parametrize(
     "changes",
-    [{"direction_ratio": 1.3}, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}],
-)
+    [{"direction_ratio": 1.3}, {"r_split_antisymmetric": 0.25}, {"expected_r_antisymmetric": 0.55},
+     {"r_split_antisymmetric": float("nan")},
+     {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0},
+     {"delay_share": 0.6, "delay_sd": 0.2, "removed_delay_sd": 0.0}],
+)  # fmt: skip
 def test_without_clear_direction_only_averages_may_be_read(graded, changes):
     assert graded(**changes).connections == AVERAGES
+
+
+@pytest.mark.parametrize(
+    ("expected_r_antisymmetric", "grade_name"),
+    [(0.86, SINGLE), (0.85, STRENGTHS), (0.60, STRENGTHS), (0.59, AVERAGES)],
+)
+def test_a_grade_requires_its_direction_to_be_expected(
+    graded, expected_r_antisymmetric, grade_name
+):
+    grades = graded(expected_r_antisymmetric=expected_r_antisymmetric)
+    assert (grades.connections, grades.direction) == (grade_name, grade_name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "direction"),
+    [({}, AVERAGES), ({"expected_r_antisymmetric": 0.39}, NOT_SUPPORTED),
+     ({"r_split_antisymmetric": 0.2}, AVERAGES),
+     ({"r_split_antisymmetric": 0.19}, NOT_SUPPORTED),
+     ({"direction_ratio": 1.4}, NOT_SUPPORTED),
+     ({"delay_share": 0.4, "delay_sd": 0.2, "removed_delay_sd": 0.0}, NOT_SUPPORTED),
+     ({"r_split_antisymmetric": float("nan")}, NOT_SUPPORTED),
+     ({"removed_delay_sd": 1.0, "r_undelayed_antisymmetric": 0.6}, AVERAGES)],
+)  # fmt: skip
+def test_direction_is_averaged_where_it_is_expected_and_halves_agree(graded, changes, direction):
+    grades = graded(**({"expected_r": 0.5, "expected_r_antisymmetric": 0.4} | changes))
+    assert (grades.connections, grades.direction) == (AVERAGES, direction)
+
+
+@pytest.mark.parametrize(
+    ("undelayed", "connections"), [(0.6, AVERAGES), (0.4, NOTHING), (float("nan"), NOTHING)]
+)
+def test_a_map_that_modelled_delays_overturn_is_not_averaged(graded, undelayed, connections):
+    delays = {"removed_delay_sd": 1.0, "r_undelayed_antisymmetric": undelayed}
+    assert graded(expected_r=0.5, **delays).connections == connections
+    # Where much of it is expected to hold, the delays are right.
+    assert graded(**delays).connections == SINGLE
+
+
+@pytest.mark.parametrize(("halves", "connections"), [(0.5, SINGLE), (0.2, AVERAGES)])
+def test_halves_of_a_shrunken_map_are_compared_without_the_prior(graded, halves, connections):
+    # The deviations of a subject like its group agree little.
+    grades = graded(shrunk=True, r_split_antisymmetric=0.0, r_halves_antisymmetric=halves)
+    assert grades.connections == connections
 
 
 def test_direction_that_may_be_delays_is_not_read_from_averages_either(graded):
@@ -154,13 +206,39 @@ def test_every_grade_has_a_meaning(graded):
 @pytest.mark.parametrize(
     ("verdict", "changes", "reason"),
     [(PASS, {}, ""), (PASS, {"expected_r": NAN}, ""),
+     (PASS, {"expected_r_antisymmetric": 0.3}, "too little of its direction"),
+     (PASS, {"direction_ratio": 1.4}, "the direction of the signals is weak"),
+     (PASS, {"r_split_antisymmetric": 0.1}, "both halves of the data do not agree"),
+     (PASS, {"delay_share": 0.6, "delay_sd": 0.2, "removed_delay_sd": 0.0}, "delays between"),
      (PASS, {"direction_supported": False}, "the signals do not support direction"),
      (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
      (FAIL, {}, "too little of it can be trusted")],
 )  # fmt: skip
 def test_why_a_map_is_undirected_is_said(result, verdict, changes, reason):
-    best = {"direction_ratio": 3.0, "direction_supported": True, "expected_r": 0.95}
-    quality, settings = replace(result.quality, **(best | changes)), VerdictSettings()
+    quality, settings = replace(result.quality, **(BEST | changes)), VerdictSettings()
     found = explain_undirected(quality, grade(quality, verdict, settings), settings)
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
+
+
+def test_promises_are_counted_on_types_that_the_expectation_does_not_know(result):
+    from benchmarks.expected import TableOfRows, check_grades, expect_unseen
+
+    rng = np.random.default_rng(0)
+    reached = {"ou": [0.95] * 20, "rnn": [0.95] * 20, "wbm": [0.6, 0.6, 0.9, 0.6]}
+    rows = [
+        {
+            "kind": system_type,
+            "quality": asdict(result.quality) | BEST | {"fc_r": rng.random(), "r2": rng.random()},
+            "seen": {},
+            "r": r,
+            "r_antisymmetric": r,
+        }
+        for system_type, values in reached.items()
+        for r in values
+    ]
+    table = TableOfRows(rows, lambda quality: np.array([quality["fc_r"], quality["r2"]]))
+    expected = expect_unseen(table, table)
+    assert expected["r"][table.system_types == "wbm"] == pytest.approx(0.95)
+    found = check_grades(table, expected)["direction"][SINGLE]
+    assert found["by type"]["wbm"] == [1, 4]
