@@ -82,11 +82,18 @@ if command -v ch-run > /dev/null; then
   # Charliecloud, as Apptainer with --cleanenv, takes the environment of the image alone.
   run --entrypoint env -- | grep -vE '^(HOSTNAME|TERM|container)=' > "$scratch/environment"
   sed -i 's#^NPI_BIDS_CONTAINER=docker://#NPI_BIDS_CONTAINER=charliecloud://#' "$scratch/environment"
+  echo "NPI_BIDS_TEST=$scratch" >> "$scratch/environment"
   started=$SECONDS
   USER=${USER:-root} ch-run --unset-env='*' --set-env="$scratch/environment" --private-tmp \
     --bind "$scratch:/mnt" "$scratch/npi-bids.sqfs" -- npi-bids \
     /mnt/data/dataset /mnt/out/flattened "${options[@]}" --atlas "/mnt/data/$atlas" -w /tmp/work
   echo "run flattened in $(( SECONDS - started )) s"
+  # Nothing ends the server of worker processes with the container; it needs the image until it ends.
+  started=$SECONDS
+  while grep -qsa "NPI_BIDS_TEST=$scratch" /proc/[0-9]*/environ; do
+    if (( SECONDS - started > 60 )); then echo "processes are left after 60 s"; exit 1; fi
+    sleep 0.2
+  done
   others+=(flattened)
 fi
 "$python" - "$scratch/out" "${others[@]}" <<'PY'
