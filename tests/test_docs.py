@@ -40,6 +40,7 @@ _OF_OTHERS = {
     *("--index-url", "--job-name", "--mem", "--no-index", "--output", "--parsable", "--rm"),
     *("--time", "--user", "--wrap", "--no-validate", "--partition"),
     *("--bind", "--build-arg", "--containall", "--network", "--read-only", "--tmpfs"),
+    "--extra-index-url",  # of pip
     "--show",  # of docker/npi-bids-docker
     # Of benchmarks.
     *("--n-pools", "--n-sets", "--quick", "--slow"),
