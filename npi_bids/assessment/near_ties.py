@@ -17,6 +17,7 @@ from npi_bids.records import Quality
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
     DELAY_EVIDENCE,
+    MOST_NONLINEARITY,
     NETWORKS_GAIN,
     NOISE_EVIDENCE,
     VAR_GAIN,
@@ -32,6 +33,7 @@ _GATES = (
     ("var_gain", VAR_GAIN, "whether the linear part is a VAR or a process"),
     ("evidence_symmetric", ABSENT_EVIDENCE, "whether lagged evidence counts as present"),
     ("evidence_antisymmetric", ABSENT_EVIDENCE, "whether lagged evidence counts as present"),
+    ("nonlinearity", MOST_NONLINEARITY, "whether delays and a common gain are looked for"),
     ("gain_evidence", 0.0, "whether regions share a gain over frequency"),
     ("noise_evidence", NOISE_EVIDENCE, "whether measurement noise is modelled"),
     ("delay_evidence", DELAY_EVIDENCE, "whether regions have delays"),

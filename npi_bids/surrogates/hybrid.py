@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, cast
@@ -33,6 +34,7 @@ from npi_bids.surrogates.networks import (
     fit_network,
     load_network,
 )
+from npi_bids.surrogates.nonlinearity import measure_nonlinearity
 from npi_bids.surrogates.observed import (
     ObservedFields,
     ObservedOU,
@@ -66,6 +68,7 @@ from npi_bids.surrogates.residual_networks import (
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
     MIN_AUTOCORRELATION,
+    MOST_NONLINEARITY,
     TRAIN_FRACTION,
     VAR_GAIN,
 )
@@ -274,9 +277,8 @@ def _fit_linear(
         check_passband(restore_runs(subset_regions(train)), train.tr, passband)
     choices = choose_process(train, settings.whitening)
     details = describe_choices(choices)
-    observed = None
-    if settings.linear_part != "var" and settings.residual not in KEPT_RESIDUALS:
-        observed = _fit_observed(train, settings, choices, delay_map)
+    observed, found = _try_observation(train, settings, choices, delay_map)
+    details = (*found, *details)
     if delay_map is not None:
         details = (*describe_delay_map(observed, delay_map), *details)
     if passband is not None:
@@ -292,6 +294,19 @@ def _fit_linear(
         return fit_with_choices(train, choices), details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)
+
+
+def _try_observation(
+    train: Windows, settings: TrainSettings, choices: Choices, delay_map: DelayMap | None
+) -> tuple[ObservedOU | None, tuple[tuple[str, float], ...]]:
+    """Fit the observation model where it is asked for, or where dynamics are linear enough."""
+    if settings.linear_part == "var" or settings.residual in KEPT_RESIDUALS:
+        return None, ()
+    nonlinearity = measure_nonlinearity(subset_regions(train))
+    details = (("nonlinearity", nonlinearity),) if math.isfinite(nonlinearity) else ()
+    if nonlinearity > MOST_NONLINEARITY and not _asks_for_observation(settings, delay_map):
+        return None, details
+    return _fit_observed(train, settings, choices, delay_map), details
 
 
 def _is_var_better(train: Windows, choices: Choices) -> bool:
@@ -338,6 +353,12 @@ def _fit_observed(
     return find_observation(
         train, parts, least_error=least_error, lagged=present, passband=passband
     )
+
+
+def _asks_for_observation(settings: TrainSettings, delay_map: DelayMap | None) -> bool:
+    """Tell whether the user asks for delays, a gain, noise, a passband or a map of delays."""
+    passband = parse_passband(settings.passband)
+    return delay_map is not None or bool(_observation_requests(settings, passband))
 
 
 def _observation_requests(settings: TrainSettings, passband: tuple[float, float] | None) -> str:
