@@ -368,9 +368,9 @@ class Quality:
         antisymmetric parts: low where most of what the data say was taken for noise; NaN where
         there is no such map.
     antisymmetric_share_unshrunk
-        Share of the energy of the map almost without prior that lies in its antisymmetric part:
-        noise has as much as a symmetric part, so that a share near a half is noise or a directed
-        map; NaN where there is no such map.
+        Share of the energy of the map almost without prior that lies in its antisymmetric part.
+        Noise divides its energy equally between both parts, so that a share near one half means
+        noise or a strongly directed map; NaN where there is no such map.
     high_frequency_share
         Share of the signals' power above HIGH_FREQUENCY; NaN where sampling is too slow to tell.
     n_windows, n_train, n_valid, n_regions

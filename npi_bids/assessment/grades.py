@@ -1,8 +1,8 @@
 """Grades of a result: which statements about data, connections and direction hold.
 
-Each grade of the connections and of the direction is a promise, kept by nine of ten simulated maps
-of each type of system, even where the expected accuracy was not fitted to that type
-(``python -m benchmarks.expected fit`` makes the table).
+Each grade of the connections and of the direction is a promise, kept by nine of ten simulated
+maps, and by nine of ten of almost every type of system, even where the expected accuracy was not
+fitted to that type (``python -m benchmarks.expected fit`` makes the table).
 """
 
 from __future__ import annotations
@@ -306,6 +306,8 @@ def explain_undirected(quality: Quality, grades: Grades, settings: VerdictSettin
         return "the signals do not support direction"
     if may_be_delays(quality, settings):
         return "delays between regions may explain the direction of the signals"
+    if grades.connections == NOTHING and _depends_on_delays(quality):
+        return "the modelled delays decide which region leads"
     if grades.connections == NOTHING:
         return "too little of it can be trusted for its direction to be read"
     return _doubt_direction(quality, PROMISES[-1], settings)
@@ -372,7 +374,7 @@ def _doubt_direction(quality: Quality, promise: Promise, settings: VerdictSettin
     if not quality.direction_ratio >= _CLEAR_DIRECTION:
         return "the direction of the signals is weak"
     if not halves >= promise.min_direction_split:
-        return "both halves of the data do not agree on the direction"
+        return "the two halves of the data do not agree on the direction"
     if not quality.expected_r_antisymmetric >= promise.min_expected_antisymmetric:
         return "too little of its direction is expected to hold"
     return ""

@@ -203,7 +203,7 @@ def _variants() -> dict[str, str]:
 def _used_labels(out_dir: Path, requested: Collection[str]) -> set[str]:
     """Return all values of ``desc`` in the file names of a dataset.
 
-    Those of participants who are not requested are taken from the existing table.
+    With requested participants, all labels of the existing table are kept.
     """
     used = set(_stated_rows(out_dir)) if requested else set()
     for _, folders, names in os.walk(out_dir):

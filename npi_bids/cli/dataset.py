@@ -230,10 +230,10 @@ def _first_line(text: str) -> str:
 
 
 def update_descriptions(out_dir: Path, requested: Collection[str] = ()) -> None:
-    """Make ``descriptions.tsv`` describe the files that exist, and no others.
+    """Make ``descriptions.tsv`` describe the files that exist.
 
-    The folders of participants who are not ``requested`` are not read, if any are; what the table
-    says of them stays.
+    Without ``requested``, rows of files that no longer exist are removed; with it, only the
+    folders of these participants are read, and every existing row stays.
     """
     path = out_dir / "descriptions.tsv"
     text = descriptions(out_dir, requested=requested)

@@ -157,9 +157,10 @@ def _mention_mixture(name: str, models: Sequence[Model]) -> None:
     """Say how to decide the kind, where subjects differ in it and this run does not decide."""
     if len({model.own_choices for model in models}) > 1:
         _logger.info(
-            "%s: kinds of fit differ (%s). This run is of some subjects alone and decides "
-            "nothing; once all have been fitted, run participant without --participant-label, or "
-            "with --fit-kind dataset, to fit those of other kinds again",
+            "%s: kinds of fit differ among the participants of this run (%s). It has some "
+            "participants alone and decides nothing; once all have been fitted, run participant "
+            "without --participant-label, or with --fit-kind dataset, to fit those of other kinds "
+            "again",
             name, describe_counts(_count_kinds(models)),
         )  # fmt: skip
 

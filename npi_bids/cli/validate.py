@@ -39,7 +39,7 @@ _COLUMNS = {
     "delay n": "n_delays",
     "verdict": "verdict",
 }
-# On a terminal; the files have all columns.
+# Printed; the files have all columns.
 _SHOWN = ("map", "r", "r antisym.", "r transposed", "AUROC", "direction", "95 % hold", "delay r",
           "delay RMSE (s)", "verdict")  # fmt: skip
 _COMMANDS = """\

@@ -12,7 +12,7 @@ were left out of the fit:
   it sees FC that does not follow the structure as much as its strength requires;
 - the log odds that the regions are in another order than those of the structure, by a logistic
   regression that was trained to tell simulated subjects from the same with their regions in random
-  order, which have no relation to the structure and else the same signals;
+  order, whose signals are otherwise the same but bear no relation to the structure;
 - the accuracy of a classifier two-sample test (Lopez-Paz and Oquab 2017): the area under the ROC
   curve, cross-validated, of a linear discriminant between sections of the recording and sections
   of the simulations with the most similar parameters.

@@ -161,7 +161,7 @@ def _content(configuration: str, *, sole: bool) -> str:
 def locked_folder(folder: Path) -> Iterator[None]:
     """Let one process after the other rewrite files of a folder, until the block ends.
 
-    On file systems without locks for folders nobody is waited for.
+    On file systems that cannot lock folders, it does not wait.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:

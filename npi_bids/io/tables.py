@@ -411,6 +411,8 @@ def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
         )  # fmt: skip
     except ValueError:
         return None
+    if table.shape != (len(rows) * n_columns, 1):  # pandas drops an empty cell at the end
+        return None
     entries: Array = table.to_numpy().reshape(len(rows), n_columns)
     return entries
 
@@ -424,7 +426,13 @@ def _read_any_matrix(path: Path) -> ECResult:
         raise InputDataError(
             f"<{path}> does not name the same regions in rows ('source') and columns."
         )
-    matrix = table.drop(columns="source").to_numpy(dtype=np.float64)
+    try:
+        matrix = table.drop(columns="source").to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise InputDataError(
+            f"<{path}> has an entry that is not a number ({error}). Use a point as the decimal "
+            "mark, and n/a for what is missing."
+        ) from error
     return ECResult(matrix, tuple(table.columns[1:]))
 
 

@@ -302,7 +302,7 @@ def _try_observation(
     """Fit the observation model where it is asked for, or where dynamics are linear enough."""
     if settings.linear_part == "var" or settings.residual in KEPT_RESIDUALS:
         return None, ()
-    nonlinearity = measure_nonlinearity(subset_regions(train))
+    nonlinearity = measure_nonlinearity(standardise(subset_regions(train)))
     details = (("nonlinearity", nonlinearity),) if math.isfinite(nonlinearity) else ()
     if nonlinearity > MOST_NONLINEARITY and not _asks_for_observation(settings, delay_map):
         return None, details

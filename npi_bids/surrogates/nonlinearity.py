@@ -23,13 +23,13 @@ def measure_nonlinearity(windows: Windows) -> float:
     Parameters
     ----------
     windows
-        Windows of the signals.
+        Z-scored signals: errors are summed over regions.
 
     Returns
     -------
     float
         Share of the mean squared error, each half of the windows predicted from the other one; 0
-        or below where nothing is gained. NaN with too few windows to tell.
+        or below where nothing is gained. NaN with too few windows to tell, or without any error.
     """
     if len(windows) < _FEWEST_WINDOWS:
         return math.nan
@@ -39,6 +39,8 @@ def measure_nonlinearity(windows: Windows) -> float:
     # Single artefacts must not outweigh all other samples.
     scores = np.clip((recent - recent.mean(axis=0)) / spread, -_LARGEST_SCORE, _LARGEST_SCORE)
     linear = _squared_error(past, windows.target)
+    if not linear > 0:
+        return math.nan
     return 1 - _squared_error(np.hstack([past, scores**3]), windows.target) / linear
 
 

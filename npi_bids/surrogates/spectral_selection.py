@@ -755,13 +755,14 @@ class _Chooser:
         prior = replace(self.prior, gain=True)
         starts: list[tuple[float, SpectralFit | None]] = [(0.5, plain)]
         starts += [(autoregression, None) for autoregression in _START_AUTOREGRESSIONS]
-        best, objective = plain, math.inf
+        best: SpectralFit | None = None
+        objective = math.inf
         for autoregression, start in starts:
             problem = self._problem(prior, autoregression)
             fit = problem.fit(start, _ITERATIONS[0], objective)
-            if fit.objective < objective:
+            if best is None or fit.objective < objective:
                 best, objective, self.autoregression = fit, fit.objective, autoregression
-        return best
+        return plain if best is None else best
 
     def build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
         """Return a fit with the spectra that it expects."""

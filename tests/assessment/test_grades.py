@@ -208,10 +208,12 @@ def test_every_grade_has_a_meaning(graded):
     [(PASS, {}, ""), (PASS, {"expected_r": NAN}, ""),
      (PASS, {"expected_r_antisymmetric": 0.3}, "too little of its direction"),
      (PASS, {"direction_ratio": 1.4}, "the direction of the signals is weak"),
-     (PASS, {"r_split_antisymmetric": 0.1}, "both halves of the data do not agree"),
+     (PASS, {"r_split_antisymmetric": 0.1}, "the two halves of the data do not agree"),
      (PASS, {"delay_share": 0.6, "delay_sd": 0.2, "removed_delay_sd": 0.0}, "delays between"),
      (PASS, {"direction_supported": False}, "the signals do not support direction"),
      (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
+     (PASS, {"expected_r": 0.45, "removed_delay_sd": 1.0, "r_undelayed_antisymmetric": 0.1},
+      "the modelled delays decide which region leads"),
      (FAIL, {}, "too little of it can be trusted")],
 )  # fmt: skip
 def test_why_a_map_is_undirected_is_said(result, verdict, changes, reason):

@@ -73,6 +73,17 @@ def test_matrix_whose_rows_and_columns_differ_is_refused(tmp_path):
         read_matrix(tmp_path / "r.tsv")
 
 
+def test_an_empty_last_cell_is_missing(tmp_path):
+    (tmp_path / "r.tsv").write_text("source\tA\tB\nA\t0\t1\nB\t3\t\n")
+    np.testing.assert_array_equal(read_matrix(tmp_path / "r.tsv").matrix, [[0, 1], [3, np.nan]])
+
+
+def test_a_cell_that_is_no_number_is_told(tmp_path):
+    (tmp_path / "r.tsv").write_text("source\tA\tB\nA\t0\t0,1\nB\t3\t0\n")
+    with pytest.raises(InputDataError, match=r"not a number.*0,1.*decimal mark"):
+        read_matrix(tmp_path / "r.tsv")
+
+
 @pytest.mark.parametrize("reader", [read_tensors, read_table, read_json])
 def test_damaged_files_are_named(tmp_path, reader):
     path = tmp_path / "damaged"

@@ -43,6 +43,14 @@ def test_an_artefact_is_no_nonlinearity():
     assert measure(series) < MOST_NONLINEARITY
 
 
+def test_the_units_of_a_region_do_not_matter(strong):
+    rescaled = strong.copy()
+    rescaled[:, 0] *= 30
+    settings = replace(HYBRID, residual="none", gain="none", delays="none")
+    found = [fit(series, settings)[1]["nonlinearity"] for series in (strong, rescaled)]
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_few_windows_do_not_tell(strong):
     assert math.isnan(measure(strong[:12]))
 
