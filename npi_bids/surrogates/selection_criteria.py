@@ -44,9 +44,9 @@ CLEAR_DELAY_EVIDENCE = 0.003
 DELAY_TOLERANCE_PER_NAT, MAX_DELAY_TOLERANCE = 2.5, 0.05
 
 # Share of the error of a linear model that cubes of the last sample take away, above which delays
-# and a common gain, which are read as those of a linear process, are not looked for: above .06 in
-# strongly coupled networks, at most .03 in all other systems and in real scans.
-MOST_NONLINEARITY = 0.05
+# and a common gain, which are read as those of a linear process, are not looked for: above .04 in
+# strongly coupled networks, at most .02 in all other systems and in real scans.
+MOST_NONLINEARITY = 0.035
 
 # Fraction of the windows used for training if the caller holds none out.
 TRAIN_FRACTION = 0.8
