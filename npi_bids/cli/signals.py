@@ -120,10 +120,13 @@ class _Guard:
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
         os.set_blocking(self._pipe[1], False)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        # All handlers are in place before any signal is delivered.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
         for number in ending_signals():
             # nohup and shells without job control ignore signals on purpose.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._before[number] = signal.signal(number, self._handle)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
     def _uninstall(self, *, exiting: bool) -> None:
         """Restore the signal handlers; if the process is exiting, signals end it silently."""

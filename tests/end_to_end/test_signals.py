@@ -152,6 +152,31 @@ def handles_signals(pid):
     return False
 
 
+EARLY = """
+import os, signal, sys
+from npi_bids.cli.signals import interruptible
+
+install = signal.signal
+
+def install_and_send(number, handler):
+    before = install(number, handler)
+    signal.signal = install  # once is enough
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return before
+
+signal.signal = install_and_send
+sys.exit(interruptible("program", "run it again.")(lambda argv=None: 0)())
+"""
+
+
+def test_a_signal_before_all_handlers_are_in_place_ends_in_words():
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 128 + signal.SIGUSR1
+    assert "program: ended by SIGUSR1; run it again." in done.stderr
+
+
 @pytest.mark.parametrize("number", ENDED)
 @pytest.mark.parametrize("module", ["simulate", "export", "validate", "ec", "fetch", "run"])
 def test_a_signal_during_imports_shows_no_traceback(tmp_path, module, number):
