@@ -117,11 +117,12 @@ class _Guard:
         return 128 + number
 
     def _install(self) -> None:
+        # No signal is delivered, to the main thread or to the new one, before all handlers are in
+        # place; the new thread leaves all signals to the others.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
         os.set_blocking(self._pipe[1], False)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
-        # All handlers are in place before any signal is delivered.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
         for number in ending_signals():
             # nohup and shells without job control ignore signals on purpose.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
