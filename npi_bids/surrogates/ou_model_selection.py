@@ -188,11 +188,16 @@ def least_held_out_error(windows: Windows, choices: Choices) -> float:
         Choices to keep, except for a step of the precisions.
     """
     parts = [windows.take(rows) for rows in time_stretches(len(windows))]
-    symmetric, antisymmetric = choices.precision
-    plain = replace(choices, precision=(1.0, antisymmetric / symmetric))
+    symmetric, plain = choices.precision[0], _relative(choices)
     near = PRECISIONS[np.abs(np.log10(PRECISIONS / symmetric)) < _NEAR]
     error, _ = _least_error(parts, plain, len(choices.memory), near)
     return min(error, _var_error(parts, choices))
+
+
+def _relative(choices: Choices) -> Choices:
+    """Return choices with precisions relative to that of the symmetric part."""
+    symmetric, antisymmetric = choices.precision
+    return replace(choices, precision=(1.0, antisymmetric / symmetric))
 
 
 def _evidence(windows: Windows, choices: Choices) -> LaggedEvidence:
@@ -244,8 +249,7 @@ def _concentrate(parts: list[Windows], chosen: Choices) -> Choices:
     A first look at the smallest concentration, with the precision of equal variances, spares the
     search in systems in which all regions are connected.
     """
-    symmetric, antisymmetric = chosen.precision
-    relative = replace(chosen, precision=(1.0, antisymmetric / symmetric))
+    symmetric, relative = chosen.precision[0], _relative(chosen)
     order = len(chosen.memory)
     best = chosen
     first = replace(relative, concentration=CONCENTRATIONS[0])

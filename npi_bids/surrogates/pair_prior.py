@@ -64,9 +64,10 @@ def _partial_correlation(covariance: Array, n_samples: int) -> Array:
     The correlations are shrunk to 0 by the oracle approximating rule (Chen et al. 2010,
     doi:10.1109/TSP.2010.2053029), which, unlike that of Ledoit and Wolf, needs no samples.
     """
-    correlation = np.nan_to_num(scale_covariance(covariance), nan=0.0)
+    correlation = scale_covariance(covariance)
     n = len(correlation)
-    np.fill_diagonal(correlation, 1.0)
+    # A constant region has no correlations that could concentrate its prior.
+    correlation = np.where(np.isfinite(correlation), correlation, np.eye(n))
     energy = float(np.sum(correlation**2))
     noise = (1 - 2 / n) * energy + n**2
     spread = (n_samples + 1 - 2 / n) * (energy - n)

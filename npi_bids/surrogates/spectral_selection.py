@@ -753,16 +753,13 @@ class _Chooser:
     def _fit_free_gain(self, plain: SpectralFit) -> SpectralFit:
         """Fit with a free gain from several starts, as there are several optima."""
         prior = replace(self.prior, gain=True)
-        starts: list[tuple[float, SpectralFit | None]] = [(0.5, plain)]
-        starts += [(autoregression, None) for autoregression in _START_AUTOREGRESSIONS]
-        best: SpectralFit | None = None
-        objective = math.inf
-        for autoregression, start in starts:
+        best, self.autoregression = self._problem(prior, 0.5).fit(plain, _ITERATIONS[0]), 0.5
+        for autoregression in _START_AUTOREGRESSIONS:
             problem = self._problem(prior, autoregression)
-            fit = problem.fit(start, _ITERATIONS[0], objective)
-            if best is None or fit.objective < objective:
-                best, objective, self.autoregression = fit, fit.objective, autoregression
-        return plain if best is None else best
+            fit = problem.fit(None, _ITERATIONS[0], best.objective)
+            if fit.objective < best.objective:
+                best, self.autoregression = fit, autoregression
+        return best
 
     def build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
         """Return a fit with the spectra that it expects."""
