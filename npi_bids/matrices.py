@@ -33,6 +33,18 @@ def scale_covariance(covariance: Array) -> Array:
     return result
 
 
+def partial_correlations(precision: Array) -> Array:
+    """Return the partial correlations of a precision matrix, with 1 on the diagonal.
+
+    >>> partial_correlations(np.array([[4.0, -1.0], [-1.0, 1.0]])).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+    scale = np.sqrt(np.diag(precision))
+    partial: Array = -precision / np.outer(scale, scale)
+    np.fill_diagonal(partial, 1.0)
+    return partial
+
+
 def off_diagonal(matrix: Array) -> Array:
     """Return the entries off the diagonal as one vector, row by row."""
     entries: Array = matrix[~np.eye(len(matrix), dtype=bool)]

@@ -10,7 +10,7 @@ import numpy as np
 from npi_bids.errors import (
     NoUsableDataError,
 )
-from npi_bids.matrices import correlation
+from npi_bids.matrices import correlation, partial_correlations
 from npi_bids.records import Array, RegionSeries, Windows
 from npi_bids.settings import check_options, option
 from npi_bids.surrogates.ridge import fit_ridge
@@ -115,11 +115,7 @@ def partial_correlation(samples: Array) -> Array:
     ) / n_samples
     share = min(1.0, noise / distance) if distance > 0 else 1.0
     shrunk = (1 - share) * covariance + share * mean_variance * np.eye(n_regions)
-    precision = np.linalg.inv(shrunk)
-    scale = np.sqrt(np.diag(precision))
-    partial: Array = -precision / np.outer(scale, scale)
-    np.fill_diagonal(partial, 1.0)
-    return partial
+    return partial_correlations(np.linalg.inv(shrunk))
 
 
 def lagged_correlation(windows: Windows) -> Array:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npi_bids.matrices import off_diagonal, scale_covariance
+from npi_bids.matrices import off_diagonal, partial_correlations, scale_covariance
 from npi_bids.records import Array
 
 
@@ -67,12 +67,11 @@ def _partial_correlation(covariance: Array, n_samples: int) -> Array:
     correlation = scale_covariance(covariance)
     n = len(correlation)
     # A constant region has no correlations that could concentrate its prior.
-    correlation = np.where(np.isfinite(correlation), correlation, np.eye(n))
+    unknown = np.isnan(correlation)
+    correlation[unknown] = np.eye(n)[unknown]
     energy = float(np.sum(correlation**2))
     noise = (1 - 2 / n) * energy + n**2
     spread = (n_samples + 1 - 2 / n) * (energy - n)
     share = min(1.0, noise / spread) if spread > 0 else 1.0
     precision = np.linalg.inv((1 - share) * correlation + share * np.eye(n))
-    scale = np.sqrt(np.diag(precision))
-    partial: Array = -precision / np.outer(scale, scale)
-    return partial
+    return partial_correlations(np.asarray(precision, dtype=np.float64))
