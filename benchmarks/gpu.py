@@ -224,7 +224,7 @@ def crossover(device: str, sizes: Sequence[int]) -> dict[str, list[float]]:
     for n in sizes:
         windows = cut_windows([as_run(series(n, N_SAMPLES, 0))], 1)
         moments = second_moments(windows.history[:, -1], windows.target)
-        problem = ou_process._Problem(moments, PRECISION)
+        problem = ou_process.Problem(moments, PRECISION)
         at = problem.pack(problem.uncoupled())
         took = []
         for place in (None, torch.device(device)):

@@ -180,6 +180,7 @@ class ObservationFields(TypedDict):
     map_coefficients: Sequence[float]
     log_widths: Sequence[float]
     width_evidence: float
+    delay_doubt: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,9 @@ class Observation:
         one; empty if responses have equal widths.
     width_evidence
         Log posterior that these widths add (nats); NaN where they were not tested.
+    delay_doubt
+        Root mean square of the delays that cannot be excluded, in samples, where there are none in
+        the model; 0 where they were not tested.
     """
 
     gain: bool
@@ -261,6 +265,7 @@ class Observation:
     map_coefficients: tuple[float, ...] = ()
     log_widths: tuple[float, ...] = ()
     width_evidence: float = float("nan")
+    delay_doubt: float = 0.0
 
     @property
     def is_plain(self) -> bool:
@@ -288,6 +293,7 @@ class Observation:
             map_coefficients=tuple(fields.get("map_coefficients", ())),
             log_widths=tuple(fields.get("log_widths", ())),
             width_evidence=float(fields.get("width_evidence", float("nan"))),
+            delay_doubt=float(fields.get("delay_doubt", 0.0)),
         )
 
 

@@ -67,8 +67,11 @@ from npi_bids.surrogates.residual_networks import (
 )
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
+    CLEAR_VAR_GAIN,
+    CLEAR_VAR_LIKELIHOOD,
     MIN_AUTOCORRELATION,
     MOST_NONLINEARITY,
+    MOST_TELLING_ERROR,
     TRAIN_FRACTION,
     VAR_GAIN,
 )
@@ -311,7 +314,13 @@ def _try_observation(
 
 def _is_var_better(train: Windows, choices: Choices) -> bool:
     """Tell whether the VAR predicts better, or regions have no memory."""
-    return choices.var_error < (1 - VAR_GAIN) * choices.error or (
+    gain = 1 - choices.var_error / choices.error
+    is_clear = (
+        choices.error <= MOST_TELLING_ERROR
+        or gain > CLEAR_VAR_GAIN
+        or choices.var_likelihood > CLEAR_VAR_LIKELIHOOD
+    )
+    return (gain > VAR_GAIN and is_clear) or (
         not choices.whitening and _mean_autocorrelation(train) < MIN_AUTOCORRELATION
     )
 

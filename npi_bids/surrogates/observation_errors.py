@@ -18,7 +18,7 @@ import numpy as np
 from npi_bids.records import Array
 from npi_bids.surrogates.cross_spectra import Complex, adjoint
 from npi_bids.surrogates.fitted_process import FittedModel
-from npi_bids.surrogates.ou import innovation_slope, mean_exponential
+from npi_bids.surrogates.ou_errors import innovation_slope, mean_exponential
 
 # Regions above which what delays and connections share is kept in single precision, and how many
 # rows of it are worked on at a time: it has as many numbers as there are regions, to the third.

@@ -16,13 +16,12 @@ import numpy as np
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.fixed_precision import FixedPrecision
+from npi_bids.surrogates.ou_errors import transition_errors
 from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose_model, make_pairs
 from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
 from npi_bids.surrogates.stationary import filtered_correlation
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import region_units, reverse_time, standardise
-
-_TINY = 1e-6
 
 
 class MOUFields(TypedDict):
@@ -96,31 +95,15 @@ class MOU(VAR):
     def weight_errors(self, windows: Windows) -> Array:
         """Return the standard errors of the most recent weights, shape (source, target).
 
-        Posterior standard deviations: lagged products and innovations inform each pair of entries
-        of the drift, the prior adds its precision; for the innovations, regions outside the pair
-        are treated as known, which is accurate for weak coupling.
+        Posterior standard deviations (:mod:`~npi_bids.surrogates.ou_errors`).
         """
         standardised = standardise(windows, (windows.target.mean(axis=0), self.scale))
-        past, future = make_pairs(standardised, self.choices)
-        moments = second_moments(past, future)
-        self_connections = np.diag(self.process.drift)
-        inverse_moment = np.linalg.inv(moments.past + _TINY * np.eye(len(self_connections)))
-        noise_variances = np.mean((future - past @ self.process.transition) ** 2, axis=0)
-        slope = mean_exponential(self_connections[:, None], self_connections[None, :])
-        lagged = len(windows) * slope**2 / np.outer(np.diag(inverse_moment), noise_variances)
-        shared_slope = (
-            innovation_slope(self_connections[:, None] + self_connections[None, :])
-            * self.process.diffusion[:, None]
+        moments = second_moments(*make_pairs(standardised, self.choices))
+        errors = transition_errors(
+            self.process, moments, self.choices.precision, self.choices.pair_variances(moments)
         )
-        shared = len(windows) / np.outer(noise_variances, noise_variances)
-        variances = self.choices.pair_variances(moments)
-        relative = 1.0 if variances is None else variances
-        even, odd = (precision / relative for precision in self.choices.precision)
-        information = lagged + shared * shared_slope**2 + (even + odd) / 2
-        crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2
-        variance = information.T / (information * information.T - crossed**2)
-        errors: Array = slope * np.sqrt(variance) * self.scale[None, :] / self.scale[:, None]
-        return errors
+        scaled: Array = errors * self.scale[None, :] / self.scale[:, None]
+        return scaled
 
 
 def load_mou(tensors: Mapping[str, Array], fields: MOUFields) -> MOU:
@@ -254,17 +237,3 @@ def unroll(transition: Array, choices: Choices, n_lags: int) -> Array:
     for lag, weight in enumerate(choices.memory, start=2):
         weights[-lag] += weight * np.eye(n_regions)
     return weights
-
-
-def mean_exponential(one: Array, other: Array) -> Array:
-    """Return ``(e^a - e^b) / (a - b)``: how the transition depends on an entry of the drift."""
-    half = (one - other) / 2
-    ratio = np.where(np.abs(half) > 1e-6, np.sinh(half) / np.where(half == 0, 1, half), 1.0)
-    slope: Array = np.exp((one + other) / 2) * ratio
-    return slope
-
-
-def innovation_slope(rate: Array) -> Array:
-    """Return ``int_0^1 s e^(rate s) ds``: how the innovations depend on an entry of the drift."""
-    slope: Array = (np.exp(rate) * (rate - 1) + 1) / rate**2
-    return slope

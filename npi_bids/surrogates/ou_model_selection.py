@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -23,6 +24,7 @@ from npi_bids.surrogates.selection_criteria import (
     LARGEST_PRECISION_RATIO,
     MEMORY_GAIN,
     MOST_REGIONS,
+    MOST_TELLING_ERROR,
     N_STRETCHES,
     PRECISIONS,
     WHITENING_GAIN,
@@ -42,6 +44,7 @@ class ChoicesFields(TypedDict):
     error: float | None
     var_error: float | None
     concentration: NotRequired[float]
+    var_likelihood: NotRequired[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ class Choices:
     concentration
         Share of the prior variance of a pair of regions that follows its partial correlation
         (:mod:`~npi_bids.surrogates.pair_prior`).
+    var_likelihood
+        Log likelihood of held-out samples under the VAR over that under the process (nats per
+        sample of a region); NaN where errors of prediction tell the two apart.
     """
 
     whitening: tuple[float, ...]
@@ -76,6 +82,7 @@ class Choices:
     error: float = float("nan")
     var_error: float = float("nan")
     concentration: float = 0.0
+    var_likelihood: float = float("nan")
 
     @classmethod
     def from_fields(cls, fields: ChoicesFields) -> Choices:
@@ -91,6 +98,7 @@ class Choices:
             error=_parse_number(fields["error"]),
             var_error=_parse_number(fields["var_error"]),
             concentration=float(fields.get("concentration", 0.0)),
+            var_likelihood=_parse_number(fields.get("var_likelihood")),
         )
 
     def pair_variances(self, moments: Moments) -> Array | None:
@@ -149,10 +157,13 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
     else:
         precisions = _below(10 * previous.precision[0])
         _, chosen = _least_error(parts, plain, len(previous.memory), precisions)
-    # With part of the windows the gain is often not clear yet.
-    chosen = _concentrate(parts, chosen)
+    if chosen.error > MOST_TELLING_ERROR:
+        chosen = _most_likely(parts, replace(chosen, precision=plain.precision))
+    else:  # With part of the windows the gain is often not clear yet.
+        chosen = _concentrate(parts, chosen)
     memory = fit_memory([windows], len(chosen.memory))
-    return replace(chosen, memory=memory, var_error=_var_error(parts, chosen))
+    var_error, var_likelihood = _compare_var(parts, chosen)
+    return replace(chosen, memory=memory, var_error=var_error, var_likelihood=var_likelihood)
 
 
 def _choose_memory(parts: list[Windows], plain: Choices) -> Choices:
@@ -191,7 +202,7 @@ def least_held_out_error(windows: Windows, choices: Choices) -> float:
     symmetric, plain = choices.precision[0], _relative(choices)
     near = PRECISIONS[np.abs(np.log10(PRECISIONS / symmetric)) < _NEAR]
     error, _ = _least_error(parts, plain, len(choices.memory), near)
-    return min(error, _var_error(parts, choices))
+    return min(error, _compare_var(parts, choices)[0])
 
 
 def _relative(choices: Choices) -> Choices:
@@ -218,7 +229,7 @@ def _least_error(
     Precisions go from strong to weak, each fit starting from the one before, until two in a row
     are worse than the best.
     """
-    folds = [_fold_moments(parts[1 - fold :: 2], parts[fold::2], plain, order) for fold in (0, 1)]
+    folds = _make_folds(parts, plain, order)
     variances = [plain.pair_variances(train) for train, _ in folds]
     starts: list[OU | None] = [None, None]
     best, chosen, worse = np.inf, plain, 0
@@ -243,6 +254,29 @@ def _least_error(
     return best, chosen
 
 
+def _most_likely(parts: list[Windows], plain: Choices) -> Choices:
+    """Return the choices of the highest held-out likelihood.
+
+    Where hardly anything of a sample is predicted from the last one, because regions forget within
+    a sample, errors of prediction do not tell how strong connections are; the covariance of the
+    innovations, which the likelihood includes, does.
+    """
+    folds = _make_folds(parts, plain, len(plain.memory))
+    starts: list[OU | None] = [None, None]
+    best, chosen = np.inf, plain
+    for symmetric in PRECISIONS:
+        precision = (float(symmetric), float(symmetric) * plain.precision[1])
+        value = error = 0.0
+        for fold, (train, test) in enumerate(folds):
+            process = fit_ou(train, precision, starts[fold], COMPARISON_ITERATIONS)
+            starts[fold] = process
+            value += test.negative_log_likelihood(process.transition, process.innovation)
+            error += test.error(process.transition) / 2
+        if value < best:
+            best, chosen = value, replace(plain, precision=precision, error=error)
+    return chosen
+
+
 def _concentrate(parts: list[Windows], chosen: Choices) -> Choices:
     """Let the prior variance of pairs follow partial correlations if held-out data ask for it.
 
@@ -265,25 +299,42 @@ def _concentrate(parts: list[Windows], chosen: Choices) -> Choices:
     return best if best.error < (1 - CONCENTRATION_GAIN) * chosen.error else chosen
 
 
-def _var_error(parts: list[Windows], choices: Choices) -> float:
-    """Return the held-out error of a ridge VAR of one lag with the same memory, on the same folds.
+def _compare_var(parts: list[Windows], choices: Choices) -> tuple[float, float]:
+    """Return the held-out error, and likelihood, of a ridge VAR of one lag with the same memory.
 
-    It is infinite after whitening, which is used if past samples of other regions are
-    uninformative.
+    The error is infinite after whitening, which is used if past samples of other regions are
+    uninformative; the likelihood is that over the process, NaN where errors tell the two apart.
     """
     if choices.whitening:
-        return float("inf")
-    errors = []
-    for fold in (0, 1):
-        train, test = parts[1 - fold :: 2], parts[fold::2]
-        fold_choices = replace(choices, memory=fit_memory(train, len(choices.memory)))
-        sides = [[make_pairs(part, fold_choices) for part in side] for side in (train, test)]
+        return math.inf, math.nan
+    errors, gains = [], []
+    for fold, (train, test) in enumerate(_make_folds(parts, choices, len(choices.memory))):
+        fold_choices = replace(
+            choices, memory=fit_memory(parts[1 - fold :: 2], len(choices.memory))
+        )
+        sides = [
+            [make_pairs(part, fold_choices) for part in parts[side::2]]
+            for side in (1 - fold, fold)
+        ]
         (past, future), (later, outcome) = (
             [np.concatenate(arrays) for arrays in zip(*side, strict=True)] for side in sides
         )
         fitted = fit_ridge(past, future)
         errors.append(float(np.mean((later @ fitted.weights + fitted.offset - outcome) ** 2)))
-    return float(np.mean(errors))
+        if choices.error > MOST_TELLING_ERROR:
+            process = fit_ou(train, choices.precision, None, COMPARISON_ITERATIONS)
+            covariance = fitted.residual.T @ fitted.residual / len(past)
+            gains.append(
+                test.negative_log_likelihood(process.transition, process.innovation)
+                - test.negative_log_likelihood(fitted.weights, covariance)
+            )
+    likelihood = float(np.mean(gains)) / len(train.past) if gains else math.nan
+    return float(np.mean(errors)), likelihood
+
+
+def _make_folds(parts: list[Windows], plain: Choices, order: int) -> list[tuple[Moments, Moments]]:
+    """Return training and test moments of both folds."""
+    return [_fold_moments(parts[1 - fold :: 2], parts[fold::2], plain, order) for fold in (0, 1)]
 
 
 def _fold_moments(

@@ -52,9 +52,18 @@ class Moments:
 
     def error(self, transition: Array) -> float:
         """Return the mean squared one-step error of a transition, mean over regions."""
-        return float(np.trace(self._residual(transition))) / len(self.past)
+        return float(np.trace(self.residual(transition))) / len(self.past)
 
-    def _residual(self, transition: Array) -> Array:
+    def negative_log_likelihood(self, transition: Array, innovation: Array) -> float:
+        """Return that of the next sample given the last one, mean over windows."""
+        inverted = invert_covariance(innovation)
+        if inverted is None:
+            return math.inf
+        half_log_determinant, inverse = inverted
+        return half_log_determinant + float((inverse * self.residual(transition)).sum()) / 2
+
+    def residual(self, transition: Array) -> Array:
+        """Return the covariance of the one-step errors of a transition."""
         crossed = transition.T @ self.cross
         residual: Array = self.future - crossed - crossed.T + transition.T @ self.past @ transition
         return residual
@@ -165,7 +174,7 @@ def fit_ou(
     """
     if not all(np.isfinite(part).all() for part in (moments.past, moments.cross, moments.future)):
         raise SurrogateError("The second moments of the signals are not finite.")
-    problem = _Problem(moments, precision, mean, variances)
+    problem = Problem(moments, precision, mean, variances)
     packed = problem.pack(start or problem.uncoupled())
     objective = objective_on_device(problem, problem.ARRAYS, problem.n)
     single = in_single_precision(problem, problem.ARRAYS, problem.n)
@@ -189,8 +198,8 @@ def _minimise(
     return packed
 
 
-class _Problem:
-    """The objective in coordinates in which it is nearly isotropic.
+class Problem:
+    """The objective of a fit, in coordinates in which it is nearly isotropic.
 
     With U and V the eigenbases of the past and of the residual covariance, the curvature of the
     lagged part by ``U' F V`` is ``c^2 past_i / residual_j``; entries are divided by its root, with
@@ -242,10 +251,12 @@ class _Problem:
         )
 
     def pack(self, process: OU) -> Array:
+        """Return the coordinates of a process: of its drift, then the log of its diffusion."""
         coordinates = self.to_source.T @ process.drift @ self.to_target / self.scale
         return np.concatenate([coordinates.ravel(), np.log(process.diffusion)])
 
     def unpack(self, packed: Array) -> OU:
+        """Return the process with these coordinates."""
         coordinates = packed[: self.n**2].reshape(self.n, self.n)
         drift = self.to_source @ (coordinates * self.scale) @ self.to_target.T
         return OU(drift, array_module(packed).exp(packed[self.n**2 :]))
@@ -280,9 +291,16 @@ class _Problem:
         by_q = (inverse - whitened @ inverse) / 2
         by_drift, by_diffusion = step.gradient(by_w, (by_q + by_q.T) / 2)
         penalty, by_penalty = self._penalty(process.drift)
-        by_drift = self.to_source.T @ (by_drift + by_penalty) @ self.to_target * self.scale
-        gradient = xp.concatenate([by_drift.ravel(), by_diffusion * process.diffusion])
+        gradient = self.gradient_of_coordinates(process, by_drift + by_penalty, by_diffusion)
         return value + penalty, gradient
+
+    def gradient_of_coordinates(self, process: OU, by_drift: Array, by_diffusion: Array) -> Array:
+        """Return the gradient by the coordinates from those by drift and diffusion."""
+        by_coordinates = self.to_source.T @ by_drift @ self.to_target * self.scale
+        gradient: Array = array_module(by_drift).concatenate(
+            [by_coordinates.ravel(), by_diffusion * process.diffusion]
+        )
+        return gradient
 
     def _penalty(self, drift: Array) -> tuple[float, Array]:
         """Return the negative log prior per window and its gradient by the drift."""

@@ -50,6 +50,7 @@ from npi_bids.wording import count_noun
 
 _RATE = 0.7  # per second; median of the prior of the mean rate
 _WIDE_DELAY_SD = 1.5  # s; SD of the delays in the fits that choose the model
+_N_SPREADS = 61  # standard deviations of delays over which their spread is averaged
 _START_PRECISIONS = (30.0, 30.0)  # precisions of the first fits
 # Initial values of the fits with a free gain that start from uncoupled regions. Those that led
 # furthest most often come first, after the start from the fit without a gain, so that others can
@@ -561,6 +562,8 @@ class _Chooser:
             choice = replace(choice, delay_benefit=over_plain, delay_over_var=over_var)
             if imposed or over_plain > 0:
                 return replace(candidate, delay_benefit=over_plain, delay_over_var=over_var), start
+        doubt = expected_spread(fit.delays, information, _WIDE_DELAY_SD / self.tr)
+        choice = replace(choice, delay_doubt=doubt)
         return choice, replace(fit, delays=np.zeros_like(shrunk))
 
     def _follow_map(
@@ -610,11 +613,16 @@ class _Chooser:
         prior = self._prior_of(choice)
         fit = self._fit(prior, start, _ITERATIONS[2])
         model = self.build_model(fit, prior)
-        fixed_delays, slopes, _ = self.known_delay_errors(model, choice)
+        fixed_delays, slopes, widths = self.known_delay_errors(model, choice)
+        n = self.spectra.n_regions
         if not choice.delay_sd:
             unknown = np.full_like(fixed_delays, np.nan)
-            return ObservationModel(choice, fit, model, unknown[0], fixed_delays, unknown)
-        n = self.spectra.n_regions
+            errors = fixed_delays
+            if choice.delay_doubt:  # the map was made as if there were none, whatever they are
+                doubted = np.concatenate([delay_slopes(model), slopes])
+                covariance = block_diag(choice.delay_doubt**2 * np.eye(n), widths)
+                errors = transition_errors(model, choice.precision, doubted, covariance)
+            return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
         delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
         slopes = np.concatenate([delay_slopes(model), slopes])
         covariance = self._posterior_covariance(
@@ -849,16 +857,43 @@ def shrink_delays(delays: Array, information: Array) -> tuple[float, Array, floa
     gain
         Log evidence over that of no delays (nats).
     """
-    values, vectors = np.linalg.eigh(information)
-    determined = values > 1e-6 * values.max()
-    values, vectors = values[determined], vectors[:, determined]
-    projected = vectors.T @ delays
+    projected, variances, vectors = _project_delays(delays, information)
 
     def evidence(sd: float) -> float:
-        variance = sd**2 + 1 / values
-        return float(-0.5 * (np.log(variance) + projected**2 / variance).sum())
+        return _spread_evidence(sd, projected, variances)
 
     negligible = 1e-3
     sd = max([negligible, *np.geomspace(0.02, 5, 60).tolist()], key=evidence)
-    shrunk: Array = vectors @ (projected * sd**2 / (sd**2 + 1 / values))
+    shrunk: Array = vectors @ (projected * sd**2 / (sd**2 + variances))
     return float(sd), shrunk, evidence(sd) - evidence(negligible)
+
+
+def expected_spread(delays: Array, information: Array, largest: float) -> float:
+    """Return the root mean square of the delays that these estimates leave possible.
+
+    Parameters
+    ----------
+    delays, information
+        Estimated delays, and their information, as in :func:`shrink_delays`.
+    largest
+        The spread is as likely at any value up to this one beforehand; in the unit of the delays.
+    """
+    projected, variances, _ = _project_delays(delays, information)
+    spreads = np.linspace(0, largest, _N_SPREADS)
+    evidence = np.array([_spread_evidence(sd, projected, variances) for sd in spreads])
+    weights = np.exp(evidence - evidence.max())
+    return float(np.sqrt(np.average(spreads**2, weights=weights)))
+
+
+def _project_delays(delays: Array, information: Array) -> tuple[Array, Array, Array]:
+    """Return the delays in the eigenbasis of their information, their variances, and the basis."""
+    values, vectors = np.linalg.eigh(information)
+    determined = values > 1e-6 * values.max()
+    values, vectors = values[determined], vectors[:, determined]
+    return vectors.T @ delays, 1 / values, vectors
+
+
+def _spread_evidence(sd: float, projected: Array, variances: Array) -> float:
+    """Return the log evidence of delays of this standard deviation, but for a constant."""
+    variance = sd**2 + variances
+    return float(-0.5 * (np.log(variance) + projected**2 / variance).sum())

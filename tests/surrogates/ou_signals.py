@@ -8,6 +8,7 @@ from scipy.linalg import solve_continuous_lyapunov
 from npi_bids.records import RegionSeries
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.fitting import fit_surrogate
+from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.windows import cut_windows
 
 MOU_SETTINGS = TrainSettings(surrogate="mou", device="cpu")
@@ -38,5 +39,15 @@ def sampled(process, n_samples, seed):
     path = np.empty((n_samples, len(process.drift)))
     path[0] = np.linalg.cholesky(stationary) @ rng.standard_normal(len(process.drift))
     for now in range(1, n_samples):
-        path[now] = path[now - 1] @ process.transition + root @ rng.standard_normal(3)
+        path[now] = path[now - 1] @ process.transition + root @ rng.standard_normal(
+            len(process.drift)
+        )
     return path
+
+
+def fast_process(rate, n, seed=3):
+    """Return a process of strong influences that take a fraction of a sample."""
+    rng = np.random.default_rng(seed)
+    influences = 0.7 * rng.standard_normal((n, n)) / np.sqrt(n)
+    np.fill_diagonal(influences, -1.0)
+    return OU(rate * influences, 2 * rate * np.ones(n))

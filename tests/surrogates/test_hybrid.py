@@ -15,7 +15,7 @@ from npi_bids.surrogates.ou import MOU
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import cut_windows
 from tests.conftest import var_run
-from tests.surrogates.ou_signals import HYBRID, fit, off, run_of, sampled
+from tests.surrogates.ou_signals import HYBRID, fast_process, fit, off, run_of, sampled
 
 
 def test_hybrid_takes_the_var_where_dynamics_are_discrete(weights):
@@ -62,3 +62,16 @@ def test_regions_without_memory_are_fitted_by_the_var():
     matrix = model.linear_weights[-1]
     assert pearson(matrix, weights) > 0.5
     assert abs(pearson(matrix, weights.T)) < 0.2
+
+
+def test_hybrid_keeps_the_process_where_little_is_predicted_unless_the_var_is_clear():
+    _, details, _ = fit(sampled(fast_process(3.0, 12), 800, 2), HYBRID)
+    assert details["linear_is_var"] == 0
+    rng = np.random.default_rng(1)
+    weights = 0.3 * rng.standard_normal((12, 12)) * (rng.random((12, 12)) < 0.12)
+    np.fill_diagonal(weights, 0.15)
+    discrete = np.zeros((800, 12))
+    for now in range(1, 800):
+        discrete[now] = discrete[now - 1] @ weights + rng.standard_normal(12)
+    _, details, _ = fit(discrete, HYBRID)
+    assert details["linear_is_var"] == 1

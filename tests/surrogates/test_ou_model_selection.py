@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from npi_bids.matrices import pearson
 from npi_bids.records import RegionSeries
 from npi_bids.surrogates import ou_model_selection
 from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.ou import choose_process
 from npi_bids.surrogates.ou_model_selection import least_held_out_error
 from npi_bids.surrogates.windows import cut_windows, standardise
-from tests.surrogates.ou_signals import MOU_SETTINGS, fit, sampled
+from tests.surrogates.ou_signals import MOU_SETTINGS, fast_process, fit, sampled
 
 
 def test_whitening_only_where_lagged_samples_of_others_say_nothing(process):
@@ -56,3 +57,16 @@ def test_the_least_error_of_all_regions_is_that_of_the_choices(process):
     unrelated = windows.take(shuffled)
     unrelated.target[:] = windows.target
     assert least_held_out_error(standardise(unrelated), choices) > 1.3 * error
+
+
+def test_where_regions_forget_within_a_sample_the_likelihood_tells_precisions():
+    """Errors of prediction do not: they are all but those of white noise."""
+    process = fast_process(3.5, 16)
+    found, details, windows = fit(sampled(process, 1500, 0), MOU_SETTINGS)
+    choices = choose_process(windows, "auto")
+    assert choices.error > 0.9
+    assert choices.concentration == 0
+    assert details["precision_symmetric"] < 100
+    assert pearson(found.process.transition, process.transition) > 0.8
+    unrelated = np.random.default_rng(0).standard_normal((1500, 16))
+    assert fit(unrelated, MOU_SETTINGS)[1]["precision_symmetric"] > 1000

@@ -9,7 +9,7 @@ from scipy.linalg import expm, solve_continuous_lyapunov
 
 from npi_bids.errors import SurrogateError
 from npi_bids.surrogates.ou_gradient import transition
-from npi_bids.surrogates.ou_process import OU, _Problem, fit_ou, pool, second_moments
+from npi_bids.surrogates.ou_process import OU, Problem, fit_ou, pool, second_moments
 from tests.surrogates.ou_signals import sampled
 
 DRIFT = np.array([[-1.0, 0.8, 0.0], [0.0, -0.7, -0.6], [0.3, 0.0, -0.9]])
@@ -45,7 +45,7 @@ def test_series_and_doublings_equal_the_matrix_exponential(process):
 
 
 def test_gradient_is_that_of_the_objective(process):
-    problem = _Problem(moments_of(sampled(process, 500, 0)), (5.0, 20.0))
+    problem = Problem(moments_of(sampled(process, 500, 0)), (5.0, 20.0))
     at = problem.pack(problem.uncoupled()) + 0.01
     _, gradient = problem.value_and_gradient(at)
     for place in (0, 4, 5, 10):
@@ -112,7 +112,7 @@ def test_innovation_of_a_region_that_forgets_within_a_sample_is_its_stationary_c
 
 
 def test_a_step_beyond_double_precision_is_infeasible_and_warns_nobody(process, recwarn):
-    problem = _Problem(moments_of(sampled(process, 300, seed=3)), (0.1, 0.1))
+    problem = Problem(moments_of(sampled(process, 300, seed=3)), (0.1, 0.1))
     packed = problem.pack(process)
     packed[: problem.n**2] *= 1e80
     value, gradient = problem.value_and_gradient(packed)

@@ -11,7 +11,7 @@ from npi_bids.matrices import antisymmetric, off_diagonal, pearson
 from npi_bids.surrogates.fixed_precision import WEAK
 from npi_bids.surrogates.ou import load_mou
 from npi_bids.surrogates.ou_model_selection import choose_model
-from npi_bids.surrogates.ou_process import OU, _Problem, fit_ou, second_moments
+from npi_bids.surrogates.ou_process import OU, Problem, fit_ou, second_moments
 from npi_bids.surrogates.pair_prior import pair_variances
 from npi_bids.surrogates.windows import cut_windows, standardise
 from tests.surrogates.ou_signals import MOU_SETTINGS, fit, run_of
@@ -77,7 +77,7 @@ def test_gradient_with_variances_is_that_of_the_objective():
     path = draw(random_process(0, 0.3), 300, 1)
     moments = second_moments(path[:-1], path[1:])
     variances = pair_variances(moments.past, 300, 0.9)
-    problem = _Problem(moments, (500.0, 2000.0), variances=variances)
+    problem = Problem(moments, (500.0, 2000.0), variances=variances)
     at = problem.pack(problem.uncoupled()) + 0.01
     _, gradient = problem.value_and_gradient(at)
     for place in (1, N_REGIONS, 40):

@@ -8,9 +8,11 @@ from npi_bids.matrices import pearson
 from npi_bids.surrogates.spectral_selection import (
     ObservationParts,
     choose_observation,
+    expected_spread,
     shrink_delays,
 )
 from tests.surrogates.observed_process import N, run_of, scores
+from tests.surrogates.ou_signals import off
 
 
 def delayed(signals, delays):
@@ -77,3 +79,25 @@ def test_delays_of_noise_are_no_delays():
     sd, shrunk, gain = shrink_delays(rng.standard_normal(30), information)
     assert gain > 12
     assert sd == pytest.approx(1.0, rel=0.4)
+
+
+def test_delays_that_cannot_be_excluded_are_as_large_as_they_may_be():
+    rng = np.random.default_rng(1)
+    delays = 0.5 * rng.standard_normal(40)
+    sharp, blunt = np.eye(40) / 0.05**2, np.eye(40) / 2.0**2
+    assert expected_spread(0 * delays, sharp, 1.5) < 0.1
+    assert expected_spread(delays, sharp, 1.5) == pytest.approx(delays.std(), rel=0.1)
+    # Estimates with errors of 2 s say next to nothing: any spread from 0 to 1.5 s.
+    assert expected_spread(2 * rng.standard_normal(40), blunt, 1.5) == pytest.approx(0.87, abs=0.3)
+
+
+def test_errors_count_delays_that_are_not_in_the_model(system):
+    signals, _, _ = system
+    smooth = run_of(np.apply_along_axis(lambda x: np.convolve(x, np.ones(4), "valid"), 0, signals))
+    fitted = choose_observation([smooth], 1.0, ObservationParts(gain=True))
+    assert fitted.choice.delay_sd == 0
+    assert fitted.choice.delay_doubt > 0
+    excluded = choose_observation([smooth], 1.0, ObservationParts(gain=True, delays=False))
+    assert excluded.choice.delay_doubt == 0
+    assert (off(fitted.transition_errors) >= off(excluded.transition_errors)).all()
+    assert off(fitted.transition_errors).mean() > 1.02 * off(excluded.transition_errors).mean()

@@ -1,0 +1,152 @@
+"""Posterior variances of the transition of an Ornstein-Uhlenbeck process.
+
+In closed form for each pair of regions, and, for how much the rest of the posterior adds, by
+conjugate gradients on the objective of the fit: where regions influence each other strongly within
+a sample, rates, noise and other pairs are far from known.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from npi_bids.records import Array
+from npi_bids.surrogates.ou_gradient import transition
+from npi_bids.surrogates.ou_process import OU, Moments, Problem
+
+_TINY = 1e-6
+# Entries over which the ratio of variances is averaged at least (its error is the root of 2 over
+# them), and the largest number of random vectors that are spent on it.
+_ENTRIES, _MOST_VECTORS = 2000, 16
+_MOST_ITERATIONS, _RESIDUAL = 40, 0.01
+_STEP = 1e-3  # of a central difference, in coordinates of about unit curvature
+
+
+def mean_exponential(one: Array, other: Array) -> Array:
+    """Return ``(e^a - e^b) / (a - b)``: how the transition depends on an entry of the drift."""
+    half = (one - other) / 2
+    ratio = np.where(np.abs(half) > 1e-6, np.sinh(half) / np.where(half == 0, 1, half), 1.0)
+    slope: Array = np.exp((one + other) / 2) * ratio
+    return slope
+
+
+def innovation_slope(rate: Array) -> Array:
+    """Return ``int_0^1 s e^(rate s) ds``: how the innovations depend on an entry of the drift."""
+    slope: Array = (np.exp(rate) * (rate - 1) + 1) / rate**2
+    return slope
+
+
+def transition_errors(
+    process: OU,
+    moments: Moments,
+    precision: tuple[float, float],
+    variances: Array | None = None,
+) -> Array:
+    """Return the posterior standard deviations of the transition.
+
+    Lagged products and innovations inform each pair of entries of the drift, and the prior adds
+    its precision; regions outside the pair are treated as known. Where this leaves out more than
+    it should, all variances are enlarged by the same factor, the ratio of the traces of the
+    covariance of the posterior (Laplace) and of its closed form.
+
+    Parameters
+    ----------
+    process
+        The fit.
+    moments, precision, variances
+        As it was fitted to (:func:`~npi_bids.surrogates.ou_process.fit_ou`).
+
+    Returns
+    -------
+    Array
+        Shape (n_regions, n_regions), indexed ``[source, target]``, in units of the moments.
+    """
+    variance = _pair_variances(process, moments, precision, variances)
+    problem = Problem(moments, precision, variances=variances)
+    ratio = variance_ratio(problem, process, variance)
+    errors: Array = np.sqrt(variance * max(1.0, ratio))
+    return errors
+
+
+def _pair_variances(
+    process: OU, moments: Moments, precision: tuple[float, float], variances: Array | None
+) -> Array:
+    """Return the variances of the transition as if regions outside a pair were known."""
+    n_windows, self_connections = moments.n_windows, np.diag(process.drift)
+    inverse_moment = np.linalg.inv(moments.past + _TINY * np.eye(len(self_connections)))
+    noise_variances = np.diag(moments.residual(process.transition))
+    slope = mean_exponential(self_connections[:, None], self_connections[None, :])
+    lagged = n_windows * slope**2 / np.outer(np.diag(inverse_moment), noise_variances)
+    rates = self_connections[:, None] + self_connections[None, :]
+    shared_slope = innovation_slope(rates) * process.diffusion[:, None]
+    shared = n_windows / np.outer(noise_variances, noise_variances)
+    relative = 1.0 if variances is None else variances
+    even, odd = (part / relative for part in precision)
+    information = lagged + shared * shared_slope**2 + (even + odd) / 2
+    crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2
+    variance: Array = slope**2 * information.T / (information * information.T - crossed**2)
+    return variance
+
+
+def variance_ratio(problem: Problem, process: OU, variance: Array) -> float:
+    """Return the posterior variance of the transition over an approximation of it.
+
+    The trace over all connections, from random signs (Hutchinson 1990,
+    doi:10.1080/03610919008812866): the covariance of the posterior is applied by conjugate
+    gradients, whose products with the Hessian are differences of the gradient.
+
+    Parameters
+    ----------
+    problem
+        The objective of the fit.
+    process
+        Its minimum.
+    variance
+        Shape (n_regions, n_regions); the approximation.
+
+    Returns
+    -------
+    float
+        The ratio; 1 where the objective has no minimum at the process.
+    """
+    n = problem.n
+    connections = ~np.eye(n, dtype=bool)
+    optimum = problem.pack(process)
+    step = transition(process.drift, process.diffusion, problem.n_halvings)
+    rng = np.random.default_rng(0)
+    n_vectors = min(_MOST_VECTORS, math.ceil(_ENTRIES / connections.sum()))
+    traces = []
+    for _ in range(n_vectors):
+        signs = np.where(connections, rng.choice([-1.0, 1.0], (n, n)), 0.0)
+        by_drift, by_diffusion = step.gradient(signs, np.zeros((n, n)))
+        slope = problem.gradient_of_coordinates(process, by_drift, by_diffusion)
+        trace = _apply_covariance(problem, optimum, slope)
+        if trace is None:
+            return 1.0
+        traces.append(trace)
+    return float(np.mean(traces) / variance[connections].sum())
+
+
+def _apply_covariance(problem: Problem, optimum: Array, slope: Array) -> float | None:
+    """Return ``slope' H^-1 slope / n_windows``, H the Hessian; None if H is not positive."""
+    solution, residual = np.zeros_like(slope), slope.copy()
+    direction, energy = residual.copy(), float(residual @ residual)
+    enough = _RESIDUAL**2 * energy
+    for _ in range(_MOST_ITERATIONS):
+        step = _STEP / float(np.abs(direction).max())
+        ahead, behind = (
+            problem.value_and_gradient(optimum + side * step * direction)[1] for side in (1, -1)
+        )
+        curved = (ahead - behind) / (2 * step)
+        curvature = float(direction @ curved)
+        if not curvature > 0:
+            return None
+        length = energy / curvature
+        solution = solution + length * direction
+        residual = residual - length * curved
+        previous, energy = energy, float(residual @ residual)
+        if energy <= enough:
+            break
+        direction = residual + energy / previous * direction
+    return float(slope @ solution) / problem.n_windows
