@@ -180,6 +180,7 @@ class ObservationFields(TypedDict):
     map_coefficients: Sequence[float]
     log_widths: Sequence[float]
     width_evidence: float
+    expected_delay_evidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,9 @@ class Observation:
         one; empty if responses have equal widths.
     width_evidence
         Log posterior that these widths add (nats); NaN where they were not tested.
+    expected_delay_evidence
+        Log evidence (nats) that delays of SD 0.5 s would be expected to have; NaN where delays
+        were not tested.
     """
 
     gain: bool
@@ -261,6 +265,7 @@ class Observation:
     map_coefficients: tuple[float, ...] = ()
     log_widths: tuple[float, ...] = ()
     width_evidence: float = float("nan")
+    expected_delay_evidence: float = float("nan")
 
     @property
     def is_plain(self) -> bool:
@@ -288,6 +293,7 @@ class Observation:
             map_coefficients=tuple(fields.get("map_coefficients", ())),
             log_widths=tuple(fields.get("log_widths", ())),
             width_evidence=float(fields.get("width_evidence", float("nan"))),
+            expected_delay_evidence=float(fields.get("expected_delay_evidence", float("nan"))),
         )
 
 
@@ -354,6 +360,14 @@ class Quality:
     removed_delay_sd
         Spread of the regional delays that the map allows for (s); 0 where it allows for none, NaN
         where the surrogate has no delays.
+    delay_evidence, delay_benefit
+        Log evidence for regional delays, and the log likelihood of held-out stretches with them
+        over that without (nats), whether the map allows for them or not; NaN where they were not
+        looked for, and the second where the evidence is too low.
+    expected_delay_evidence
+        Log evidence (nats) that delays of SD 0.5 s would be expected to have in such data: near 0
+        where delays cannot be told from connections, so that none could have been found; NaN where
+        none were looked for.
     stripe_share
         Share of the variance of the map (off the diagonal) that the means of its rows or of its
         columns explain, whichever explain more.
@@ -438,6 +452,9 @@ class Quality:
     free_run_diverged: bool = False
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
+    delay_evidence: float = float("nan")
+    delay_benefit: float = float("nan")
+    expected_delay_evidence: float = float("nan")
     r_split_delays: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
     r_unshrunk: float = float("nan")

@@ -50,6 +50,7 @@ from npi_bids.wording import count_noun
 
 _RATE = 0.7  # per second; median of the prior of the mean rate
 _WIDE_DELAY_SD = 1.5  # s; SD of the delays in the fits that choose the model
+_TELLING_DELAY_SD = 0.5  # s; SD of delays whose expected evidence tells what data can show
 _START_PRECISIONS = (30.0, 30.0)  # precisions of the first fits
 # Initial values of the fits with a free gain that start from uncoupled regions. Those that led
 # furthest most often come first, after the start from the fit without a gain, so that others can
@@ -164,8 +165,8 @@ def choose_observation(
 
 def choose_unless_plain(
     runs: Sequence[RegionSeries], tr: float, parts: ObservationParts | None = None
-) -> ObservationModel | None:
-    """Choose and fit the observation model; None, without a fit, if it has no delays and no gain.
+) -> tuple[Observation, ObservationModel | None]:
+    """Choose and fit the observation model; no fit is made if it has no delays and no gain.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def choose_unless_plain(
         As in :func:`choose_observation`.
     """
     chooser, choice, start = _choose(runs, tr, parts, None)
-    return None if choice.is_plain else chooser.refit(choice, start)
+    return choice, None if choice.is_plain else chooser.refit(choice, start)
 
 
 def _choose(
@@ -547,7 +548,13 @@ class _Chooser:
             model, prior.precision, delay_slopes(model)
         )
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
-        choice = replace(choice, delay_evidence=evidence)
+        choice = replace(
+            choice,
+            delay_evidence=evidence,
+            expected_delay_evidence=expect_delay_evidence(
+                information, _TELLING_DELAY_SD / self.tr
+            ),
+        )
         candidates = []
         if imposed or evidence >= DELAY_EVIDENCE:
             delayed = replace(choice, delay_sd=delay_sd)
@@ -862,3 +869,26 @@ def shrink_delays(delays: Array, information: Array) -> tuple[float, Array, floa
     sd = max([negligible, *np.geomspace(0.02, 5, 60).tolist()], key=evidence)
     shrunk: Array = vectors @ (projected * sd**2 / (sd**2 + 1 / values))
     return float(sd), shrunk, evidence(sd) - evidence(negligible)
+
+
+def expect_delay_evidence(information: Array, sd: float) -> float:
+    """Return the log evidence that delays of a given spread would be expected to have (nats).
+
+    The mean, over delays drawn from ``N(0, sd^2 I)`` and their errors, of the log density of the
+    estimated delays with that spread over the one without delays: 0 if the data tell nothing of
+    delays.
+
+    Parameters
+    ----------
+    information
+        Shape (n_regions, n_regions); information on the delays, per squared sample.
+    sd
+        Spread of the delays, in samples.
+
+    Examples
+    --------
+    >>> round(expect_delay_evidence(np.eye(2), 1.0), 3)  # 1 - log(2)
+    0.307
+    """
+    ratios = sd**2 * np.maximum(np.linalg.eigvalsh(information), 0.0)
+    return float(0.5 * (ratios - np.log1p(ratios)).sum())

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
+from scipy.stats import multivariate_normal
 
 from npi_bids.matrices import pearson
 from npi_bids.surrogates.spectral_selection import (
     ObservationParts,
     choose_observation,
+    expect_delay_evidence,
     shrink_delays,
 )
 from tests.surrogates.observed_process import N, run_of, scores
@@ -77,3 +79,16 @@ def test_delays_of_noise_are_no_delays():
     sd, shrunk, gain = shrink_delays(rng.standard_normal(30), information)
     assert gain > 12
     assert sd == pytest.approx(1.0, rel=0.4)
+
+
+def test_the_expected_evidence_is_the_mean_over_delays():
+    rng = np.random.default_rng(3)
+    root = rng.standard_normal((6, 8))
+    information, sd = root @ root.T, 0.7
+    errors = np.linalg.inv(information)
+    spread = sd**2 * np.eye(6) + errors
+    drawn = rng.multivariate_normal(np.zeros(6), spread, 20_000)
+    gained = multivariate_normal(np.zeros(6), spread).logpdf(drawn)
+    gained -= multivariate_normal(np.zeros(6), errors).logpdf(drawn)
+    error = gained.std() / np.sqrt(len(gained))
+    assert expect_delay_evidence(information, sd) == pytest.approx(gained.mean(), abs=4 * error)
