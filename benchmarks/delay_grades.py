@@ -6,10 +6,9 @@ usage: python -m benchmarks.delay_grades simulate [N] [--n-procs P]
 ``simulate`` draws N random systems of 8 to 30 regions and N / 4 of 5 to 9 regions, with 150 to
 3000 samples; two thirds have regional delays of SD 0.5 to 1.5 s. It infers their EC with the
 default settings, and saves quality metrics and true accuracy in ``benchmarks/results``; it resumes
-where it was interrupted. ``fit`` counts the promises that are kept; the accuracy is expected by the
-table
-of the package without the type of the system. Limits of the grades were set on draws below number
-96, so that those from there on test them.
+where it was interrupted. ``fit`` counts the promises that are kept; the accuracy is expected by
+the table of the package without the type of the system. Limits of the grades were set on draws
+below number 96, so that those from there on test them.
 """
 
 from __future__ import annotations
