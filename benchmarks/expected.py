@@ -30,6 +30,7 @@ from npi_bids.assessment.expected_accuracy import (
     AccuracyTable,
     error_quantiles,
     extract_figures,
+    load_shipped_table,
     look_up_errors,
     predict,
 )
@@ -46,6 +47,7 @@ from npi_bids.surrogates.base import TrainSettings
 from npi_bids.surrogates.training import threads
 
 ROWS = RESULTS / "expected.jsonl"
+_DATA = Path(__file__).parents[1] / "npi_bids" / "data"
 # Draws from this number on are not in the table: they test the grades, whose limits were set on
 # it.
 N_TABLE = 1800
@@ -61,7 +63,11 @@ COUPLING = {
 _MOST = 60_000  # samples times regions, so that one draw takes seconds
 
 
-def draw(number: int) -> tuple[str, SystemSettings, ObserveSettings, int, int]:
+# Type, settings, observation model, runs and samples per run.
+Draw = tuple[str, SystemSettings, ObserveSettings, int, int]
+
+
+def draw(number: int) -> Draw:
     """Return type, settings, observation model, runs and samples per run of one draw."""
     rng = np.random.default_rng([2026, number])
     system_type = _KINDS[number % len(_KINDS)]
@@ -104,14 +110,19 @@ def draw_effects(rng: np.random.Generator, n_samples: int) -> dict[str, Any]:
 
 def one(number: int) -> dict[str, Any]:
     """Simulate and infer one draw; return its settings, quality metrics and accuracy."""
-    system_type, system, observation, n_runs, n_samples = draw(number)
+    return infer_draw(number, draw(number), seed=2027)
+
+
+def infer_draw(number: int, drawn: Draw, *, seed: int) -> dict[str, Any]:
+    """Simulate and infer a system; ``seed`` is that of what its observation adds."""
+    system_type, system, observation, n_runs, n_samples = drawn
     row: dict[str, Any] = {"number": number, "kind": system_type, "system": asdict(system)}
     row |= {"seen": asdict(observation), "n_runs": n_runs, "n_samples": n_samples}
     started = time.monotonic()
     with threads(1):
         try:
             simulation = simulate(system_type, system, n_runs, n_samples)
-            rng = np.random.default_rng([2027, number])
+            rng = np.random.default_rng([seed, number])
             observed = observe(simulation.series, simulation.tr, observation, rng)
             truth = simulation.truth[np.ix_(observed.recorded, observed.recorded)]
             labels = tuple(np.array(simulation.labels)[observed.recorded])
@@ -246,7 +257,7 @@ class TableOfRows:
                 for target, values in self.table.accuracy.items()
             },
         }
-        path = Path(__file__).parents[1] / "npi_bids" / "data" / name
+        path = _DATA / name
         path.write_text(json.dumps(content) + "\n", encoding="utf-8")
         print(f"written to {path} ({path.stat().st_size / 1000:.0f} kB)")
 
@@ -320,9 +331,21 @@ def _show_verdicts(rows: list[dict[str, Any]], expected: Any, truth: Any) -> Non
 
 def expect_unseen(table: TableOfRows, queries: TableOfRows) -> dict[str, Array]:
     """Return the accuracy of results by target that other types of systems lead to expect."""
+    return _expect_from_other_types(table.table, table.system_types, queries)
+
+
+def expect_from_shipped(queries: TableOfRows) -> dict[str, Array]:
+    """Return the same from the table of the package."""
+    content = json.loads((_DATA / "expected.json").read_text(encoding="utf-8"))
+    return _expect_from_other_types(load_shipped_table(), np.array(content["types"]), queries)
+
+
+def _expect_from_other_types(
+    table: AccuracyTable, system_types: Any, queries: TableOfRows
+) -> dict[str, Array]:
     expected = {target: np.full(len(queries.rows), np.nan) for target in TARGETS}
     for system_type in set(queries.system_types):
-        known = _without(table.table, table.system_types == system_type)
+        known = _without(table, system_types == system_type)
         out = queries.system_types == system_type
         for target in TARGETS:
             expected[target][out] = predict(known, queries.table.figures[out], target)

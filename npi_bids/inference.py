@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -522,6 +523,7 @@ def assess_model(
         quality = _add_agreement(quality, matrices)
         quality = _add_own_share(quality, matrices, windows, refit)
         quality = _add_extent(quality, runs, covered)
+        quality = _add_delay_evidence(quality, trained)
         if family(settings.surrogate).calibrated:
             quality = _add_expected_accuracy(quality)
         uncertainty = _estimate_uncertainty(fit, windows, refit, requested.measures.n_bootstrap)
@@ -589,6 +591,21 @@ def _add_extent(quality: Quality, runs: Sequence[RegionSeries], covered: Mask) -
         covered_share=float(covered.mean()),
         censored_share=float(1 - keep.mean()),
         minutes_kept=float(keep.sum()) * runs[0].tr / 60,
+    )
+
+
+def _add_delay_evidence(quality: Quality, trained: TrainedModel) -> Quality:
+    """Add how clearly delays show, and would have shown, where they were looked for."""
+    details = dict(trained.log.details)
+    evidence, benefit, expected = (
+        details.get(name, math.nan)
+        for name in ("delay_evidence", "delay_benefit", "expected_delay_evidence")
+    )
+    return replace(
+        quality,
+        delay_evidence=evidence,
+        delay_benefit=benefit,
+        expected_delay_evidence=expected,
     )
 
 

@@ -181,6 +181,7 @@ class ObservationFields(TypedDict):
     log_widths: Sequence[float]
     width_evidence: float
     delay_doubt: float
+    expected_delay_evidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,9 @@ class Observation:
     delay_doubt
         Root mean square of the delays that cannot be excluded, in samples, where there are none in
         the model; 0 where they were not tested.
+    expected_delay_evidence
+        Log evidence (nats) that delays of SD 0.5 s would be expected to have; NaN where delays
+        were not tested.
     """
 
     gain: bool
@@ -266,6 +270,7 @@ class Observation:
     log_widths: tuple[float, ...] = ()
     width_evidence: float = float("nan")
     delay_doubt: float = 0.0
+    expected_delay_evidence: float = float("nan")
 
     @property
     def is_plain(self) -> bool:
@@ -294,6 +299,7 @@ class Observation:
             log_widths=tuple(fields.get("log_widths", ())),
             width_evidence=float(fields.get("width_evidence", float("nan"))),
             delay_doubt=float(fields.get("delay_doubt", 0.0)),
+            expected_delay_evidence=float(fields.get("expected_delay_evidence", float("nan"))),
         )
 
 
@@ -360,6 +366,14 @@ class Quality:
     removed_delay_sd
         Spread of the regional delays that the map allows for (s); 0 where it allows for none, NaN
         where the surrogate has no delays.
+    delay_evidence, delay_benefit
+        Log evidence for regional delays, and the log likelihood of held-out stretches with them
+        over that without (nats), whether the map allows for them or not; NaN where they were not
+        looked for, and the second where the evidence is too low.
+    expected_delay_evidence
+        Log evidence (nats) that delays of SD 0.5 s would be expected to have in such data: near 0
+        where delays cannot be told from connections, so that none could have been found; NaN where
+        none were looked for.
     stripe_share
         Share of the variance of the map (off the diagonal) that the means of its rows or of its
         columns explain, whichever explain more.
@@ -444,6 +458,9 @@ class Quality:
     free_run_diverged: bool = False
     common_gain: bool = False
     removed_delay_sd: float = float("nan")
+    delay_evidence: float = float("nan")
+    delay_benefit: float = float("nan")
+    expected_delay_evidence: float = float("nan")
     r_split_delays: float = float("nan")
     r_undelayed_antisymmetric: float = float("nan")
     r_unshrunk: float = float("nan")

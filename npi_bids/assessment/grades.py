@@ -14,6 +14,8 @@ import numpy as np
 
 from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
 from npi_bids.records import HIGH_FREQUENCY, Grades, Quality, Verdict
+from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE
+from npi_bids.surrogates.spectral_selection import MIN_OBSERVATION_REGIONS
 from npi_bids.wording import fill_in
 
 GOOD, LIMITED, POOR = "good", "limited", "poor"
@@ -33,6 +35,10 @@ _CLEAR_DIRECTION = 1.5
 # which a map with modelled delays may be averaged: errors of delays do not average out over
 # subjects. Of 19 simulated maps below it, eight correlated less than .25 with the truth.
 _MIN_UNDELAYED = 0.5
+# Least evidence (nats) that delays of SD 0.5 s would have to have for their absence to count: odds
+# of 20 to 1. In simulations with such delays, maps below it broke their promise in half of the
+# cases (python -m benchmarks.delay_grades).
+_MIN_EXPECTED_EVIDENCE = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,17 +373,54 @@ def _doubt_direction(quality: Quality, promise: Promise, settings: VerdictSettin
     delayed by SD 0.6 s seem to be delayed by 0.2 to 0.4 s.
     """
     halves = quality.r_halves_antisymmetric if quality.shrunk else quality.r_split_antisymmetric
-    if not quality.direction_supported:
-        return "the signals do not support direction"
-    if not quality.removed_delay_sd > 0 and quality.delay_share > settings.max_delay_share:
-        return "delays between regions may explain the direction of the signals"
-    if not quality.direction_ratio >= _CLEAR_DIRECTION:
-        return "the direction of the signals is weak"
-    if not halves >= promise.min_direction_split:
-        return "the two halves of the data do not agree on the direction"
-    if not quality.expected_r_antisymmetric >= promise.min_expected_antisymmetric:
-        return "too little of its direction is expected to hold"
-    return ""
+    expected = quality.expected_r_antisymmetric
+    doubts = (
+        (not quality.direction_supported, "the signals do not support direction"),
+        (
+            not quality.removed_delay_sd > 0 and quality.delay_share > settings.max_delay_share,
+            "delays between regions may explain the direction of the signals",
+        ),
+        *_doubt_absence_of_delays(quality),
+        (
+            not quality.direction_ratio >= _CLEAR_DIRECTION,
+            "the direction of the signals is weak",
+        ),
+        (
+            not halves >= promise.min_direction_split,
+            "the two halves of the data do not agree on the direction",
+        ),
+        (
+            not expected >= promise.min_expected_antisymmetric,
+            "too little of its direction is expected to hold",
+        ),
+    )
+    return next((reason for is_doubtful, reason in doubts if is_doubtful), "")
+
+
+def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
+    """Return whether regions may have delays that the map does not allow for, and why.
+
+    Where delays were not looked for, as with a surrogate that has none, their evidence is NaN, and
+    nothing is concluded from it.
+    """
+    if quality.removed_delay_sd > 0:
+        return ()
+    return (
+        (
+            quality.n_regions < MIN_OBSERVATION_REGIONS,
+            f"with fewer than {MIN_OBSERVATION_REGIONS} regions, delays between them cannot be "
+            "told from connections (use an atlas with more regions)",
+        ),
+        (
+            quality.expected_delay_evidence < _MIN_EXPECTED_EVIDENCE,
+            "delays of half a second between regions could not have been found in these signals, "
+            "and may explain their direction (more data, or a shorter TR, would tell)",
+        ),
+        (
+            quality.delay_evidence >= DELAY_EVIDENCE and quality.delay_benefit > 0,
+            "the signals show delays between regions that the map does not allow for",
+        ),
+    )
 
 
 def _grade_direction(quality: Quality, connections: str, settings: VerdictSettings) -> str:

@@ -140,6 +140,24 @@ FIGURES = (
         "s",
     ),
     QualityFigure(
+        "delay_evidence",
+        "evidence for delays",
+        "nats; log evidence for regional delays, whether the map allows for them or not; n/a: not "
+        "looked for",
+    ),
+    QualityFigure(
+        "delay_benefit",
+        "benefit of delays",
+        "nats; log likelihood of held-out stretches with these delays over that without; n/a: too "
+        "little evidence",
+    ),
+    QualityFigure(
+        "expected_delay_evidence",
+        "evidence expected for delays",
+        "nats; what delays of SD 0.5 s would be expected to have: near 0 where they could not "
+        "have been found; n/a: not looked for",
+    ),
+    QualityFigure(
         "r_split_delays",
         "split-half r, delays",
         "correlation of the delays of regions that the two halves show; delays that do not repeat "

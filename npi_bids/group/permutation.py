@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from npi_bids.errors import (
     NoUsableDataError,
@@ -99,16 +99,49 @@ def threshold_free(statistic: Array, edges: NDArray[np.int64], n_regions: int) -
     edges
         Flat indices of a map of ``n_regions``.
     """
+    n_heights = max(0, int(np.max(statistic, initial=0.0) / _STEP) + 1)
+    heights = np.cumsum(np.full(n_heights, _STEP))
+    # Number of heights that an edge reaches.
+    reached = np.searchsorted(heights, statistic, side="right")
+    inside = np.flatnonzero(reached)
     scores = np.zeros(statistic.size)
-    height = _STEP
-    inside = np.flatnonzero(statistic >= height)
-    while inside.size:
-        member = _members(edges[inside], n_regions)
-        extent = np.bincount(member)[member]
-        scores[inside] += extent**_EXTENT * height**_HEIGHT * _STEP
-        height += _STEP
-        inside = inside[statistic[inside] >= height]
+    if inside.size:
+        extents = _extents(reached[inside], edges[inside], n_regions)
+        steps = extents**_EXTENT * heights[: len(extents), None] ** _HEIGHT * _STEP
+        sources = edges[inside] // n_regions
+        scores[inside] = np.cumsum(steps, axis=0)[reached[inside] - 1, sources]
     return scores
+
+
+def _extents(
+    reached: NDArray[np.int64], edges: NDArray[np.int64], n_regions: int
+) -> NDArray[np.int64]:
+    """Return the number of edges of the network of each region, shape (n_heights, n_regions).
+
+    Networks only merge from one height to the next lower one, and where they do is known from a
+    maximum spanning tree, which is found once.
+    """
+    n_heights = int(reached.max())
+    sources, targets = np.divmod(edges, n_regions)
+    # An edge costs more, the lower it is; of two opposite ones the cheaper counts.
+    graph = csr_array((n_heights + 1 - reached, (sources, targets)), shape=(n_regions, n_regions))
+    tree = minimum_spanning_tree(graph).tocoo()
+    merged_at = n_heights + 1 - tree.data.astype(np.int64)
+    order = np.argsort(-merged_at, kind="stable")
+    merges = zip(merged_at[order], tree.row[order], tree.col[order], strict=True)
+    added = np.zeros((n_heights + 1, n_regions), dtype=np.int64)
+    np.add.at(added, (reached, sources), 1)
+    network = np.arange(n_regions)
+    extents = np.empty((n_heights, n_regions), dtype=np.int64)
+    within = np.zeros(n_regions, dtype=np.int64)  # edges that start in each region, so far
+    merge = next(merges, None)
+    for height in range(n_heights, 0, -1):
+        within += added[height]
+        while merge is not None and merge[0] == height:
+            network[network == network[merge[1]]] = network[merge[2]]
+            merge = next(merges, None)
+        extents[height - 1] = np.bincount(network, within, n_regions)[network]
+    return extents
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,8 +36,10 @@ from npi_bids.surrogates.networks import (
 )
 from npi_bids.surrogates.nonlinearity import measure_nonlinearity
 from npi_bids.surrogates.observed import (
+    FoundObservation,
     ObservedFields,
     ObservedOU,
+    describe_delay_evidence,
     describe_delay_map,
     find_observation,
     fit_observed,
@@ -309,7 +311,10 @@ def _try_observation(
     details = (("nonlinearity", nonlinearity),) if math.isfinite(nonlinearity) else ()
     if nonlinearity > MOST_NONLINEARITY and not _asks_for_observation(settings, delay_map):
         return None, details
-    return _fit_observed(train, settings, choices, delay_map), details
+    found = _fit_observed(train, settings, choices, delay_map)
+    if found.surrogate is None and found.choice is not None:
+        details = (*describe_delay_evidence(found.choice), *details)
+    return found.surrogate, details
 
 
 def _is_var_better(train: Windows, choices: Choices) -> bool:
@@ -327,7 +332,7 @@ def _is_var_better(train: Windows, choices: Choices) -> bool:
 
 def _fit_observed(
     train: Windows, settings: TrainSettings, choices: Choices, delay_map: DelayMap | None
-) -> ObservedOU | None:
+) -> FoundObservation:
     """Fit the process with its observation model if the data support one.
 
     A common gain is considered if a filter has left frequencies without power, or if past samples
@@ -341,7 +346,7 @@ def _fit_observed(
         requests = _observation_requests(settings, passband)
         if requests:
             _LOGGER.warning("%s", describe_few_regions(requests, n_regions))
-        return None
+        return FoundObservation()
     parts = ObservationParts(
         delays=_IS_ALLOWED[settings.delays],
         gain=_IS_ALLOWED[settings.gain],
@@ -352,7 +357,7 @@ def _fit_observed(
     if parts.gain is None and not gain_matters:
         parts = replace(parts, gain=False)
     if parts.delays is False and parts.gain is False:
-        return None
+        return FoundObservation()
 
     def least_error(windows: Windows) -> float:
         if windows.target.shape[1] == subset_regions(train).target.shape[1]:

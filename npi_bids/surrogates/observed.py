@@ -291,6 +291,24 @@ def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> Obser
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundObservation:
+    """What the data say about the observation model.
+
+    Attributes
+    ----------
+    surrogate
+        The process with its observation model; None if neither delays nor a gain is chosen, or if
+        held-out stretches do not ask for them.
+    choice
+        What was chosen, also where held-out stretches did not ask for it; None if nothing could
+        be fitted.
+    """
+
+    surrogate: ObservedOU | None = None
+    choice: Observation | None = None
+
+
 def find_observation(
     windows: Windows,
     parts: ObservationParts,
@@ -298,7 +316,7 @@ def find_observation(
     least_error: Callable[[Windows], float],
     lagged: bool = True,
     passband: tuple[float, float] | None = None,
-) -> ObservedOU | None:
+) -> FoundObservation:
     """Fit the process with its observation model if held-out stretches ask for it.
 
     The one-step prediction must improve; where delays make the spectra of held-out stretches
@@ -320,11 +338,6 @@ def find_observation(
     passband
         Frequencies that are used, lowest and highest (Hz); if None, those that have power. With
         a passband, or an imposed part, the fit is returned whatever it predicts.
-
-    Returns
-    -------
-    ObservedOU or None
-        None if neither delays nor a gain is chosen, or if held-out stretches do not ask for them.
     """
     subset = subset_regions(windows, MOST_OBSERVED_REGIONS)
     # A named passband is a request: what the other frequencies would predict does not count.
@@ -334,19 +347,19 @@ def find_observation(
         few = delay_map.take(regions_of_subset(windows.target.shape[1], MOST_OBSERVED_REGIONS))
         parts = replace(parts, delay_map=few)
     try:
-        candidate = (
-            fit_observed(subset, parts, passband=passband)
-            if is_requested
-            else _fit_supported(subset, parts, least_error, lagged=lagged)
-        )
-        if candidate is None or subset is windows:
-            return candidate
-        choice = candidate.observation
+        if is_requested:
+            requested = fit_observed(subset, parts, passband=passband)
+            found = FoundObservation(requested, requested.observation)
+        else:
+            found = _fit_supported(subset, parts, least_error, lagged=lagged)
+        choice = found.choice
+        if found.surrogate is None or choice is None or subset is windows:
+            return found
         if delay_map is not None and choice.delays is not None:
             weighed = WeighedMap(choice.map_spread, choice.map_coefficients, choice.delay_evidence)
             choice = replace(choice, delays=delay_map.apply(weighed, windows.tr))
         model = refit_observation(restore_runs(windows), windows.tr, choice)
-        return _build_surrogate(windows, model)
+        return FoundObservation(_build_surrogate(windows, model), choice)
     except (SurrogateError, LinAlgError) as error:  # no such process exists
         if passband is not None:
             _LOGGER.warning(
@@ -358,7 +371,7 @@ def find_observation(
                 "The requested delays, gain or noise are not part of the model, as no process "
                 "fits with them: %s", error,
             )  # fmt: skip
-        return None
+        return FoundObservation()
 
 
 def _fit_supported(
@@ -367,15 +380,15 @@ def _fit_supported(
     least_error: Callable[[Windows], float],
     *,
     lagged: bool,
-) -> ObservedOU | None:
-    """Fit the process with its observation model; None if held-out stretches do not ask for it."""
-    model = choose_unless_plain(restore_runs(windows), windows.tr, parts)
+) -> FoundObservation:
+    """Fit the process with its observation model if held-out stretches ask for it."""
+    choice, model = choose_unless_plain(restore_runs(windows), windows.tr, parts)
     if model is None:
-        return None
+        return FoundObservation(choice=choice)
     candidate = _build_surrogate(windows, model)
     tolerance = _tolerance(model.choice, windows.target.size) if lagged else 0.0
     supported = held_out_error(windows, candidate) < (1 + tolerance) * least_error(windows)
-    return candidate if supported else None
+    return FoundObservation(candidate if supported else None, choice)
 
 
 def _tolerance(choice: Observation, n_values: int) -> float:
@@ -492,6 +505,7 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("delay_sd", choice.delay_sd * tr),
         ("delay_evidence", choice.delay_evidence),
         ("delay_benefit", choice.delay_benefit),
+        ("expected_delay_evidence", choice.expected_delay_evidence),
         ("delay_over_var", choice.delay_over_var),
         ("measurement_noise", choice.noise),
         ("noise_evidence", choice.noise_evidence),
@@ -500,6 +514,16 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("precision_symmetric_relative", choice.precision[0]),
         ("precision_antisymmetric_relative", choice.precision[1]),
     )
+
+
+def describe_delay_evidence(choice: Observation) -> tuple[tuple[str, float], ...]:
+    """Return what the data say of delays that are not part of the model, for the training log."""
+    found = (
+        ("delay_evidence", choice.delay_evidence),
+        ("delay_benefit", choice.delay_benefit),
+        ("expected_delay_evidence", choice.expected_delay_evidence),
+    )
+    return tuple((name, value) for name, value in found if not math.isnan(value))
 
 
 def describe_delay_map(

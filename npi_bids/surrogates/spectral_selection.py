@@ -51,6 +51,7 @@ from npi_bids.wording import count_noun
 _RATE = 0.7  # per second; median of the prior of the mean rate
 _WIDE_DELAY_SD = 1.5  # s; SD of the delays in the fits that choose the model
 _N_SPREADS = 61  # standard deviations of delays over which their spread is averaged
+_TELLING_DELAY_SD = 0.5  # s; SD of delays whose expected evidence tells what data can show
 _START_PRECISIONS = (30.0, 30.0)  # precisions of the first fits
 # Initial values of the fits with a free gain that start from uncoupled regions. Those that led
 # furthest most often come first, after the start from the fit without a gain, so that others can
@@ -165,8 +166,8 @@ def choose_observation(
 
 def choose_unless_plain(
     runs: Sequence[RegionSeries], tr: float, parts: ObservationParts | None = None
-) -> ObservationModel | None:
-    """Choose and fit the observation model; None, without a fit, if it has no delays and no gain.
+) -> tuple[Observation, ObservationModel | None]:
+    """Choose and fit the observation model; no fit is made if it has no delays and no gain.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def choose_unless_plain(
         As in :func:`choose_observation`.
     """
     chooser, choice, start = _choose(runs, tr, parts, None)
-    return None if choice.is_plain else chooser.refit(choice, start)
+    return choice, None if choice.is_plain else chooser.refit(choice, start)
 
 
 def _choose(
@@ -548,7 +549,13 @@ class _Chooser:
             model, prior.precision, delay_slopes(model)
         )
         delay_sd, shrunk, evidence = shrink_delays(fit.delays, information)
-        choice = replace(choice, delay_evidence=evidence)
+        choice = replace(
+            choice,
+            delay_evidence=evidence,
+            expected_delay_evidence=expect_delay_evidence(
+                information, _TELLING_DELAY_SD / self.tr
+            ),
+        )
         candidates = []
         if imposed or evidence >= DELAY_EVIDENCE:
             delayed = replace(choice, delay_sd=delay_sd)
@@ -897,3 +904,26 @@ def _spread_evidence(sd: float, projected: Array, variances: Array) -> float:
     """Return the log evidence of delays of this standard deviation, but for a constant."""
     variance = sd**2 + variances
     return float(-0.5 * (np.log(variance) + projected**2 / variance).sum())
+
+
+def expect_delay_evidence(information: Array, sd: float) -> float:
+    """Return the log evidence that delays of a given spread would be expected to have (nats).
+
+    The mean, over delays drawn from ``N(0, sd^2 I)`` and their errors, of the log density of the
+    estimated delays with that spread over the one without delays: 0 if the data tell nothing of
+    delays.
+
+    Parameters
+    ----------
+    information
+        Shape (n_regions, n_regions); information on the delays, per squared sample.
+    sd
+        Spread of the delays, in samples.
+
+    Examples
+    --------
+    >>> round(expect_delay_evidence(np.eye(2), 1.0), 3)  # 1 - log(2)
+    0.307
+    """
+    ratios = sd**2 * np.maximum(np.linalg.eigvalsh(information), 0.0)
+    return float(0.5 * (ratios - np.log1p(ratios)).sum())

@@ -24,11 +24,12 @@ from npi_bids.assessment.verdict import VerdictSettings
 from npi_bids.records import Verdict
 
 PASS, FAIL = Verdict("pass", ()), Verdict("fail", ("low-passed",))
+NAN = float("nan")
 
 
 BEST = {
     "direction_ratio": 3.0, "direction_supported": True, "expected_r": 0.95,
-    "expected_r_antisymmetric": 0.95, "r_split_antisymmetric": 0.8,
+    "expected_r_antisymmetric": 0.95, "r_split_antisymmetric": 0.8, "n_regions": 20,
 }  # fmt: skip
 
 
@@ -115,6 +116,31 @@ def test_delays_that_are_modelled_do_not_lower_the_grade(graded):
     assert grades.connections == SINGLE
 
 
+UNKNOWN_DELAYS = [
+    {"n_regions": 9},
+    {"expected_delay_evidence": 2.9},
+    {"delay_evidence": 13.0, "delay_benefit": 5.0, "expected_delay_evidence": 20.0},
+]
+
+
+@pytest.mark.parametrize("changes", UNKNOWN_DELAYS)
+def test_only_undirected_averages_are_read_where_delays_cannot_be_excluded(graded, changes):
+    grades = graded(**changes)
+    assert (grades.connections, grades.direction) == (AVERAGES, NOT_SUPPORTED)
+    # Delays that are modelled are known.
+    assert graded(removed_delay_sd=1.0, **changes).connections == SINGLE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"n_regions": 10}, {"expected_delay_evidence": 3.0}, {"expected_delay_evidence": NAN},
+     {"delay_evidence": 11.0, "delay_benefit": NAN, "expected_delay_evidence": 20.0},
+     {"delay_evidence": 13.0, "delay_benefit": -5.0, "expected_delay_evidence": 20.0}],
+)  # fmt: skip
+def test_delays_that_would_have_shown_and_did_not_are_excluded(graded, changes):
+    assert graded(removed_delay_sd=0.0, **changes).direction == SINGLE
+
+
 def test_no_direction_is_read_where_the_signals_do_not_support_it(graded):
     assert graded(direction_supported=False).direction == NOT_SUPPORTED
 
@@ -124,7 +150,6 @@ def test_a_map_that_fails_promises_nothing(graded):
     assert (grades.connections, grades.direction) == (NOTHING, NOT_SUPPORTED)
 
 
-NAN = float("nan")
 # A scan that meets every target.
 SOUND = {
     "samples_per_parameter": 10.0, "minutes_kept": 20.0, "mean_fd": 0.1, "censored_share": 0.05,
@@ -211,6 +236,9 @@ def test_every_grade_has_a_meaning(graded):
      (PASS, {"r_split_antisymmetric": 0.1}, "the two halves of the data do not agree"),
      (PASS, {"delay_share": 0.6, "delay_sd": 0.2, "removed_delay_sd": 0.0}, "delays between"),
      (PASS, {"direction_supported": False}, "the signals do not support direction"),
+     (PASS, {"n_regions": 9}, "with fewer than 10 regions"),
+     (PASS, {"expected_delay_evidence": 1.0}, "delays of half a second between regions could not"),
+     (PASS, {"delay_evidence": 20.0, "delay_benefit": 5.0}, "the signals show delays"),
      (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
      (PASS, {"expected_r": 0.45, "removed_delay_sd": 1.0, "r_undelayed_antisymmetric": 0.1},
       "the modelled delays decide which region leads"),

@@ -37,14 +37,23 @@ def test_delays_are_found_saved_drawn_and_told(npi_bids, tmp_path):
     assert about["delay"]["Units"] == "s"
     assert not list((tmp_path / "without").glob("sub-*/func/*Delays*"))
     check_matrices(tmp_path, off)
-    quality = pd.read_csv(tmp_path / "out" / "logs" / "quality.tsv", sep="\t")
-    assert quality["removed_delay_sd"].item() == pytest.approx(table["delay"].std(), rel=0.5)
+    check_quality(tmp_path, table["delay"].std())
     page = next((tmp_path / "out").glob("sub-*.html")).read_text()
     assert "Delays of the regions" in page
     assert "egional delays (SD" in page
     text = " ".join((tmp_path / "out" / "logs" / "CITATION.md").read_text().split())
     assert "a delay of each region (standard deviation over regions" in text
     validate(tmp_path / "out")
+
+
+def check_quality(folder, delay_sd):
+    """Compare the quality with delays with that where none are looked for."""
+    quality, without = (
+        pd.read_csv(folder / out / "logs" / "quality.tsv", sep="\t") for out in ("out", "without")
+    )
+    assert quality["removed_delay_sd"].item() == pytest.approx(delay_sd, rel=0.5)
+    assert quality["expected_delay_evidence"].item() > 12
+    assert without["expected_delay_evidence"].isna().all()
 
 
 def check_matrices(folder, off):

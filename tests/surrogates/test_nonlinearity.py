@@ -11,6 +11,7 @@ import pytest
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn
 from npi_bids.surrogates import hybrid
 from npi_bids.surrogates.nonlinearity import measure_nonlinearity
+from npi_bids.surrogates.observed import FoundObservation
 from npi_bids.surrogates.selection_criteria import MOST_NONLINEARITY
 from npi_bids.surrogates.windows import cut_windows
 from tests.surrogates.ou_signals import HYBRID, fit, run_of
@@ -57,7 +58,12 @@ def test_few_windows_do_not_tell(strong):
 
 def test_no_observation_model_is_fitted_to_nonlinear_dynamics_unless_asked(strong, monkeypatch):
     asked = []
-    monkeypatch.setattr(hybrid, "_fit_observed", lambda *_: asked.append(1))
+
+    def find_nothing(*_):
+        asked.append(1)
+        return FoundObservation()
+
+    monkeypatch.setattr(hybrid, "_fit_observed", find_nothing)
     settings = replace(HYBRID, residual="none")
     _, details, _ = fit(strong, settings)
     assert details["nonlinearity"] > MOST_NONLINEARITY

@@ -23,6 +23,7 @@ from npi_bids.surrogates.observed import (
     predictor,
     restore_runs,
 )
+from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE
 from npi_bids.surrogates.spectral_selection import ObservationParts
 from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.var import ridge_var
@@ -171,12 +172,23 @@ def test_the_predictor_of_an_autoregression_is_itself(weights):
 
 def test_nothing_is_taken_that_predicts_no_better(fitted):
     windows, _ = fitted
-    assert (
-        find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 0.0) is None
+    parts = ObservationParts(gain=False)
+    assert find_observation(windows, parts, least_error=lambda _: 0.0).surrogate is None
+    found = find_observation(windows, parts, least_error=lambda _: 10.0)
+    assert found.surrogate is not None
+    assert not found.surrogate.observation.is_plain
+
+
+def test_delays_that_are_not_taken_leave_their_evidence(fitted):
+    windows, _ = fitted
+    found = find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 0.0)
+    assert found.choice.delay_evidence > DELAY_EVIDENCE
+    assert found.choice.expected_delay_evidence > DELAY_EVIDENCE
+    # The shorter the signals, the less would show.
+    short = find_observation(
+        windows.take(slice(0, 200)), ObservationParts(gain=False), least_error=lambda _: 0.0
     )
-    found = find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 10.0)
-    assert found is not None
-    assert not found.observation.is_plain
+    assert short.choice.expected_delay_evidence < 0.5 * found.choice.expected_delay_evidence
 
 
 def test_it_is_chosen_on_some_of_many_regions_and_fitted_to_all(fitted, monkeypatch):
@@ -191,8 +203,8 @@ def test_it_is_chosen_on_some_of_many_regions_and_fitted_to_all(fitted, monkeypa
         return 10.0
 
     found = find_observation(windows, ObservationParts(gain=False), least_error=least_error)
-    assert found is not None
-    assert found.process.drift.shape == (N, N)
+    assert found.surrogate is not None
+    assert found.surrogate.process.drift.shape == (N, N)
     regions = np.linspace(0, N - 1, 12).astype(int)
     np.testing.assert_array_equal(compared[0], windows.target[:, regions])
 
@@ -208,9 +220,8 @@ def test_what_is_not_taken_is_not_fitted(fitted, monkeypatch):
     monkeypatch.setattr(spectral_selection._Chooser, "refit", fail)
     independent = np.random.default_rng(0).standard_normal(windows.target.shape)
     plain = cut_windows([run_of(independent)], windows.n_lags)
-    assert (
-        find_observation(plain, ObservationParts(delays=False), least_error=lambda _: 10.0) is None
-    )
+    parts = ObservationParts(delays=False)
+    assert find_observation(plain, parts, least_error=lambda _: 10.0).surrogate is None
     with pytest.raises(AssertionError, match="was fitted"):
         find_observation(windows, ObservationParts(gain=False), least_error=lambda _: 10.0)
 

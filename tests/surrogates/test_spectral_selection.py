@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
+from scipy.stats import multivariate_normal
 
 from npi_bids.matrices import pearson
 from npi_bids.surrogates.spectral_selection import (
     ObservationParts,
     choose_observation,
+    expect_delay_evidence,
     expected_spread,
     refit_observation,
     shrink_delays,
@@ -107,3 +109,16 @@ def test_errors_count_delays_that_are_not_in_the_model(system):
     larger = off(fitted.transition_errors) / off(excluded.transition_errors)
     assert larger.min() > 0.99
     assert larger.mean() > 1.02
+
+
+def test_the_expected_evidence_is_the_mean_over_delays():
+    rng = np.random.default_rng(3)
+    root = rng.standard_normal((6, 8))
+    information, sd = root @ root.T, 0.7
+    errors = np.linalg.inv(information)
+    spread = sd**2 * np.eye(6) + errors
+    drawn = rng.multivariate_normal(np.zeros(6), spread, 20_000)
+    gained = multivariate_normal(np.zeros(6), spread).logpdf(drawn)
+    gained -= multivariate_normal(np.zeros(6), errors).logpdf(drawn)
+    error = gained.std() / np.sqrt(len(gained))
+    assert expect_delay_evidence(information, sd) == pytest.approx(gained.mean(), abs=4 * error)
