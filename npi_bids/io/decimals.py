@@ -66,12 +66,12 @@ def read_rows(
     # As many characters before the first cell and after the last as are read with them.
     text = bytes([_ZERO]) * 2 * _WORD + body + bytes([_ZERO]) * _WORD
     characters = np.frombuffer(text, dtype=np.uint8)
-    ends = np.flatnonzero(characters <= _NEWLINE)
-    if not ends.size or ends.size % (n_columns + 1):
+    separated_at = np.flatnonzero(characters <= _NEWLINE)
+    if not separated_at.size or separated_at.size % (n_columns + 1):
         return None
-    starts = np.empty_like(ends)
-    starts[0], starts[1:] = 2 * _WORD, ends[:-1] + 1
-    starts, ends = starts.reshape(-1, n_columns + 1), ends.reshape(-1, n_columns + 1)
+    begins = np.empty_like(separated_at)
+    begins[0], begins[1:] = 2 * _WORD, separated_at[:-1] + 1
+    starts, ends = (at.reshape(-1, n_columns + 1) for at in (begins, separated_at))
     separators = characters[ends]
     if (separators[:, -1] != _NEWLINE).any() or (separators[:, :-1] != _TAB).any():
         return None
@@ -91,10 +91,10 @@ def read_rows(
     if others.size > _MOST_OTHERS * values.size:
         others = np.arange(values.size)
     limits = (at[:, 1:].ravel()[others].tolist() for at in (starts, ends))
-    numbers = read_others([text[start:end] for start, end in zip(*limits, strict=True)])
-    if numbers is None:
+    read = read_others([text[start:end] for start, end in zip(*limits, strict=True)])
+    if read is None:
         return None
-    values.ravel()[others] = numbers
+    values.ravel()[others] = read
     return names, values
 
 
