@@ -165,8 +165,7 @@ def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
         present = np.isfinite(block)
         complete = present.all(axis=0)
         block_results = np.full((len(_FITTED), block.shape[1]), np.nan)
-        whole = block if complete.all() else block[:, complete]
-        block_results[:, complete] = _fit(whole, weighted, contrast)
+        block_results[:, complete] = _fit(block[:, complete], weighted, contrast)
         for columns in _group_columns(present, np.flatnonzero(~complete)):
             rows = present[:, columns[0]]
             block_results[:, columns] = _fit(
