@@ -279,7 +279,7 @@ def subject(folder: Path, quick: bool) -> Times:
             "two processes, all": lambda: whole(atlases[0]),
             "again, nothing to do": lambda: computing_time(again, folder),
             "--help": lambda: computing_time(["-m", "npi_bids", "--help"], folder),
-            "unknown participant": lambda: computing_time(wrong, folder, code=4),
+            "unknown participant": lambda: computing_time(wrong, folder, code=3),
         },
         3,
     )
