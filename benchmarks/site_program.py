@@ -53,8 +53,6 @@ _TIMES = {
     "subject: again, nothing to do": "the same command again, nothing to do",
     "subject: --help": "`--help`",
     "subject: unknown participant": "unknown participant, which is an error",
-    "cohort: all": "20 subjects, two runs, three atlases, with groups",
-    "cohort: again, nothing to do": "the same command again, nothing to do (cohort)",
 }
 
 
@@ -81,7 +79,7 @@ TABLES = {
         best="", digits=(0, 0), files=("speed",), seeds="0",
     ),
     "stages": SiteTable(
-        "python -m benchmarks.stages extraction subject cohort",
+        "python -m benchmarks.stages extraction subject",
         ("", "CPU time (s)", "lowest, highest", "relative to decompression alone"), _TIMES,
         _time_cells, best="", digits=(2, (2, 2), 2), files=("stages",), seeds="0",
     ),
