@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from statistics import median
 
 from benchmarks.site_table import Cell, Results, SiteTable
 from tests.bids.filter_cases import CASES, LOOSER
@@ -36,28 +37,35 @@ def _speed_cells(results: Results, figure: str) -> Iterator[Cell]:
 
 
 _TIMES = {
-    "extraction: decompression": "extraction: decompression of the run alone (ISA-L)",
-    "extraction: one atlas": "extraction: one atlas",
-    "extraction: four atlases": "extraction: four atlases",
-    "extraction: nilearn, one atlas": "extraction: nilearn's masker, one atlas",
-    "subject: in one process: all": "one subject in one process",
+    "extraction: decompression": "run of 600 volumes: decompression alone (ISA-L)",
+    "extraction: one atlas": "extraction for one atlas",
+    "extraction: four atlases": "extraction for four atlases",
+    "extraction: nilearn, one atlas": "nilearn's masker, one atlas",
+    "subject: two processes, all": "whole subject, 104 regions, two processes",
+    "subject: in one process: all": "the same in one process",
     "subject: in one process: Parcellate": "of which extraction",
     "subject: in one process: TrainSurrogate": "of which fit",
+    "subject: in one process: PerturbSurrogate": "of which perturbation",
     "subject: in one process: AssessConnectivity": "of which assessment",
-    "subject: in one process: ReportSubject": "of which page",
-    "subject: two processes, all": "one subject in two processes",
+    "subject: in one process: ReportSubject": "of which page of the subject",
+    "subject: in one process: everything else": "of which loading, scheduling and all else",
+    "subject: two processes, four atlases": "whole subject, four atlases (104, 438, 116, 44)",
     "subject: again, nothing to do": "the same command again, nothing to do",
+    "subject: --help": "`--help`",
+    "subject: unknown participant": "unknown participant, which is an error",
 }
 
 
 def _time_cells(results: Results, row: str) -> Iterator[Cell]:
-    """Yield seconds, and for the extraction their ratio to decompression alone."""
+    """Yield the median, both ends and the number of measurements, and ratios to decompression."""
     part, _, name = row.partition(": ")
-    found = results.get(part, {})
-    if name not in found:
+    times = results.get(part, {})
+    if name not in times:
         return
-    yield found[name]
-    yield found[name] / found["decompression"] if part == "extraction" else None
+    found = times[name]
+    yield median(found)
+    yield (min(found), max(found)) if len(found) > 1 else None
+    yield median(found) / median(times["decompression"]) if part == "extraction" else None
 
 
 TABLES = {
@@ -72,7 +80,7 @@ TABLES = {
     ),
     "stages": SiteTable(
         "python -m benchmarks.stages extraction subject",
-        ("", "CPU time (s)", "relative to decompression alone"), _TIMES, _time_cells, best="",
-        digits=(2, 1), files=("stages",), seeds="0",
+        ("", "CPU time (s)", "lowest, highest", "relative to decompression alone"), _TIMES,
+        _time_cells, best="", digits=(2, (2, 2), 2), files=("stages",), seeds="0",
     ),
 }  # fmt: skip

@@ -4,14 +4,16 @@ usage: python -m benchmarks.stages [extraction] [subject] [cohort] [published] [
 
 All figures are seconds of computing time (user and system) of all processes together, including
 those that end before the command does, so that the load of the machine matters little. Floors and
-comparisons are measured in the same run, as medians of alternating repetitions:
+comparisons are measured in the same run, in alternating repetitions, all of which are saved; the
+tables show their median, the lowest and the highest.
 
 extraction
-    One run of 16-bit integers at 2 mm, compressed, for one and for four atlases of blocks, beside
-    decompression alone and nilearn's masker as a user calls it.
+    One run of 600 volumes of 16-bit integers at 2 mm, compressed, for one and for four atlases of
+    blocks (104, 438, 116 and 44 regions), beside decompression alone and nilearn's masker as a
+    user calls it.
 subject
-    ``npi-bids`` on one subject in one process, by step; then on two processes; and again, with
-    nothing to do.
+    ``npi-bids`` on one subject with such a run, by step, in one process; on two processes, for the
+    first atlas and for all four; again, with nothing to do; and answers that need no work.
 cohort
     20 subjects with two runs each, for three atlases, small images, and their groups; then again,
     with nothing to do at either level.
@@ -32,7 +34,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,9 @@ from npi_bids.simulate.dataset import SimulatedRun, write_description, write_run
 
 _SET_CHILD_SUBREAPER = 36  # of prctl(2)
 _SPACE = "MNI152NLin6Asym"
+_EDGES = (18, 10, 17, 27)  # of blocks of 104, 438, 116 and 44 regions at 2 mm
+Times = dict[str, list[float]]
+Grid = tuple[tuple[int, ...], Any]
 # Each prints the computing time of its work, without that of loading libraries.
 _EXTRACT = """
 import sys, time
@@ -117,14 +122,16 @@ def main() -> int:
     return 0
 
 
-def computing_time(command: Sequence[object], folder: Path) -> float:
+def computing_time(command: Sequence[object], folder: Path, code: int = 0) -> float:
     """Return the computing time of a command and of all processes that it starts (s)."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, *map(str, command)], check=True, cwd=folder, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], check=False, cwd=folder, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    if done.returncode != code:
+        raise RuntimeError(f"exit code {done.returncode} instead of {code}: {done.stderr}")
     while True:
         try:
             os.wait()
@@ -134,13 +141,23 @@ def computing_time(command: Sequence[object], folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def medians(works: dict[str, Callable[[], float]], n: int) -> dict[str, float]:
-    """Return the median of each measurement; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in works}
+def take_turns(works: Mapping[str, Callable[[], float]], n: int) -> Times:
+    """Return all repetitions of each measurement; they take turns."""
+    times: Times = {name: [] for name in works}
     for _ in range(n):
         for name, work in works.items():
             times[name].append(work())
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
+
+
+def show_times(title: str, times: Times, floor: str) -> None:
+    """Print medians and ranges, and how many times the floor a measurement takes."""
+    least = statistics.median(times[floor])
+    rows = {
+        name: (median := statistics.median(values), min(values), max(values), median / least)
+        for name, values in times.items()
+    }
+    show(title, ("CPU s", "lowest", "highest", f"relative to {floor}"), rows)
 
 
 def make_atlas(folder: Path, edge: int, name: str, shape: tuple[int, ...], affine: Any) -> int:
@@ -165,13 +182,13 @@ def make_atlas(folder: Path, edge: int, name: str, shape: tuple[int, ...], affin
     return n_regions
 
 
-def extraction(folder: Path, quick: bool) -> dict[str, float]:
+def extraction(folder: Path, quick: bool) -> Times:
     """Compare one pass with decompression alone, and with nilearn."""
     path = folder / "sub-1_task-rest_desc-preproc_bold.nii.gz"
-    make_run(path, 40 if quick else 200)
-    names = [f"Cubes{edge}" for edge in (9, 12, 15, 20)]
-    for name in names:
-        make_atlas(folder, int(name.removeprefix("Cubes")), name, SHAPE, AFFINE)
+    make_run(path, 40 if quick else 600)
+    names = [f"Cubes{edge}" for edge in _EDGES]
+    for edge, name in zip(_EDGES, names, strict=True):
+        make_atlas(folder, edge, name, SHAPE, AFFINE)
     atlases = [folder / name for name in names]
 
     def child(code: str, *words: object) -> Callable[[], float]:
@@ -179,30 +196,45 @@ def extraction(folder: Path, quick: bool) -> dict[str, float]:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         return lambda: float(subprocess.check_output(command, env=environment, text=True))
 
-    found = medians(
+    found = take_turns(
         {
             "decompression": child(_DECOMPRESS, path),
             "one atlas": child(_EXTRACT, path, atlases[0]),
             "four atlases": child(_EXTRACT, path, *atlases),
         },
-        3,
+        5,
     )
-    found |= medians({"nilearn, one atlas": child(_NILEARN, path, atlases[0])}, 1)
-    floor, nilearn = found["decompression"], found["nilearn, one atlas"]
-    rows = {name: (value, value / floor, nilearn / value) for name, value in found.items()}
-    show("Reading a run at 2 mm", ("CPU s", "times floor", "nilearn / this"), rows)
+    found |= take_turns({"nilearn, one atlas": child(_NILEARN, path, atlases[0])}, 1)
+    show_times("Reading a run at 2 mm", found, "decompression")
     return found
 
 
-def make_dataset(folder: Path, n_subjects: int, n_runs: int, n_samples: int, grid: int) -> Any:
-    """Write runs whose signals differ from region to region; return the files of three atlases."""
+def make_dataset(
+    folder: Path, numbers: tuple[int, int, int], grid: Grid, edges: Sequence[int]
+) -> list[Path]:
+    """Write runs whose signals differ from region to region of the first atlas of blocks.
+
+    Parameters
+    ----------
+    folder
+        Where the dataset goes, as ``data``, and the atlases.
+    numbers
+        Numbers of subjects, of runs of each, and of their samples.
+    grid
+        Shape and affine of the images.
+    edges
+        Length of the edges of the blocks of each atlas, in voxels.
+
+    Returns
+    -------
+    list
+        Files of the atlases.
+    """
+    n_subjects, n_runs, n_samples = numbers
     rng = np.random.default_rng(0)
-    shape, affine = (grid, grid + grid // 5, grid), np.diag([180 / grid] * 3 + [1.0])
     write_description(folder / "data", "stages")
-    names = [f"Cubes{edge}" for edge in (grid // 6, grid // 5, grid // 4)]
-    counts = [
-        make_atlas(folder, int(name.removeprefix("Cubes")), name, shape, affine) for name in names
-    ]
+    names = [f"Cubes{edge}" for edge in edges]
+    counts = [make_atlas(folder, *pair, *grid) for pair in zip(edges, names, strict=True)]
     from npi_bids.parcellation.parcellation import read_parcellation
 
     atlas = read_parcellation(folder / names[0])
@@ -216,41 +248,68 @@ def make_dataset(folder: Path, n_subjects: int, n_runs: int, n_samples: int, gri
     return [folder / f"atlas-{name}_space-{_SPACE}_dseg.nii.gz" for name in names]
 
 
-def subject(folder: Path, quick: bool) -> dict[str, float]:
+def coarse_grid(length: int) -> Grid:
+    """Return a grid that spans the brain with so many voxels from left to right."""
+    return (length, length + length // 5, length), np.diag([180 / length] * 3 + [1.0])
+
+
+def subject(folder: Path, quick: bool) -> Times:
     """Measure the steps of one subject, the whole command, and the command with nothing to do."""
-    atlases = make_dataset(folder, 1, 1, 130 if quick else 300, 24 if quick else 60)
+    grid = coarse_grid(24) if quick else (SHAPE, AFFINE)
+    edges = (4, 5, 6, 8) if quick else _EDGES
+    atlases = make_dataset(folder, (1, 1, 130 if quick else 600), grid, edges)
     (folder / "linear.yml").write_text("plugin: Linear\n")
-    words = [folder / "data", "out", "participant", "--min-time", "60", "--atlas", atlases[0]]
-    linear = ["-w", "linear", "--nipype-plugin-file", folder / "linear.yml"]
-    by_step = folder / "steps.json"
-    computing_time(["-c", _BY_STEP, by_step, words[0], "steps", *words[2:], *linear], folder)
-    steps = json.loads(by_step.read_text())
-    steps["everything else"] = 2 * steps["all"] - sum(steps.values())
-    command = ["-m", "npi_bids", *words, "-w", "work", "--n-procs", "2"]
-    found = {f"in one process: {name}": value for name, value in steps.items()}
-    found["two processes, all"] = computing_time(command, folder)
-    found["again, nothing to do"] = computing_time(command, folder)
-    found["--help"] = computing_time(["-m", "npi_bids", "--help"], folder)
-    total = found["in one process: all"]
-    rows = {name: (value, value / total) for name, value in found.items()}
-    show("One subject, one run, one atlas", ("CPU s", "of one process"), rows)
+    number = iter(range(1000))
+
+    def words(out: object, *atlas_files: object) -> list[object]:
+        return [folder / "data", out, "participant", "--min-time", "60", "--atlas", *atlas_files]
+
+    def whole(*atlas_files: object) -> float:
+        folders = f"out{next(number)}", "-w", f"work{next(number)}"
+        options = [*folders[1:], "--n-procs", "2"]
+        command = ["-m", "npi_bids", *words(folders[0], *atlas_files), *options]
+        return computing_time(command, folder)
+
+    again = ["-m", "npi_bids", *words("out", atlases[0]), "-w", "work", "--n-procs", "2"]
+    computing_time(again, folder)
+    wrong = ["-m", "npi_bids", folder / "data", "out", "participant", "--participant-label", "99"]
+    found = {name: [value] for name, value in _by_step(folder, words("steps", atlases[0])).items()}
+    found |= take_turns(
+        {
+            "two processes, all": lambda: whole(atlases[0]),
+            "again, nothing to do": lambda: computing_time(again, folder),
+            "--help": lambda: computing_time(["-m", "npi_bids", "--help"], folder),
+            "unknown participant": lambda: computing_time(wrong, folder, code=3),
+        },
+        3,
+    )
+    found |= take_turns({"two processes, four atlases": lambda: whole(*atlases)}, 1)
+    show_times("One subject, one run", found, "two processes, all")
     return found
 
 
-def cohort(folder: Path, quick: bool) -> dict[str, float]:
+def _by_step(folder: Path, words: Sequence[object]) -> dict[str, float]:
+    """Return the computing time of the steps of a command in one process, and of all together."""
+    linear = ["-w", "linear", "--nipype-plugin-file", folder / "linear.yml"]
+    by_step = folder / "steps.json"
+    computing_time(["-c", _BY_STEP, by_step, *words, *linear], folder)
+    steps = json.loads(by_step.read_text())
+    steps["everything else"] = 2 * steps["all"] - sum(steps.values())
+    return {f"in one process: {name}": value for name, value in steps.items()}
+
+
+def cohort(folder: Path, quick: bool) -> Times:
     """Measure a cohort and its groups: 20 subjects, two runs each, three atlases, small images."""
     n_subjects = 2 if quick else 20
-    atlases = make_dataset(folder, n_subjects, 2, 130, 16)
+    atlases = make_dataset(folder, (n_subjects, 2, 130), coarse_grid(16), (2, 3, 4))
     words = [folder / "data", "out", "participant", "group", "--min-time", "60"]
     words += ["--surrogate", "var"]
     command = ["-m", "npi_bids", *words, "--atlas", *atlases, "-w", "work", "--n-procs", "2"]
     found = {
-        "all": computing_time(command, folder),
-        "again, nothing to do": computing_time(command, folder),
+        "all": [computing_time(command, folder)],
+        "again, nothing to do": [computing_time(command, folder) for _ in range(3)],
     }
-    n_models = n_subjects * len(atlases)
-    rows = {name: (value, value / n_models) for name, value in found.items()}
-    show(f"{n_subjects} subjects, {n_models} models", ("CPU s", "per model"), rows)
+    show_times(f"{n_subjects} subjects, {n_subjects * len(atlases)} models", found, "all")
     return found
 
 
@@ -271,7 +330,7 @@ def published(folder: Path, quick: bool) -> dict[str, Any]:
     if importlib.util.find_spec("giga_connectome") is None:
         print("giga_connectome is not installed")
         return found
-    make_dataset(folder, 1, 1, 130, 16)
+    make_dataset(folder, (1, 1, 130), coarse_grid(16), (2, 3, 4))
     giga = ["-m", "giga_connectome", folder / "data", folder / "giga", "participant"]
     found["giga_connectome"] = computing_time(giga, folder)
     show("giga_connectome", ("CPU s",), {"one run": (found["giga_connectome"],)})

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -577,6 +578,11 @@ def check_region_names(labels: Sequence[str], owner: str) -> None:
         A name is empty, ``n/a`` (which stands for a missing value), holds a tab or a line break,
         begins or ends with a blank, or repeats.
     """
+    _check_region_names(tuple(labels), owner)
+
+
+@lru_cache(maxsize=16)  # the matrices of a group, thousands of them, have the same names
+def _check_region_names(labels: tuple[str, ...], owner: str) -> None:
     for number, label in enumerate(labels, start=1):
         if label in ("", "n/a") or label != label.strip() or not _ONE_LINE.fullmatch(label):
             raise InputDataError(

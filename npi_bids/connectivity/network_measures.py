@@ -78,9 +78,12 @@ def compute_flow(matrix: Array) -> Flow:
     entries = np.where(finite, off, 0.0)
     magnitude = np.abs(entries)
     positive, negative = np.maximum(entries, 0), np.minimum(entries, 0)
-    two_way = finite & finite.T
-    difference = np.where(two_way, np.abs(entries - entries.T), 0.0).sum(axis=1)
-    total = np.where(two_way, magnitude + magnitude.T, 0.0).sum(axis=1)
+    differences, totals = entries - entries.T, magnitude + magnitude.T
+    np.abs(differences, out=differences)
+    if not _is_complete(finite):  # otherwise the diagonal, which is 0, is all that is missing
+        one_way = ~(finite & finite.T)
+        differences[one_way] = totals[one_way] = 0.0
+    difference, total = differences.sum(axis=1), totals.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         asymmetry = difference / total
     measures = {
@@ -106,13 +109,17 @@ def _trophic_levels(magnitude: Array, covered: Mask) -> Array:
     indices = np.flatnonzero(covered)
     if not indices.size:
         return level
-    weight = magnitude[np.ix_(indices, indices)]
+    weight = magnitude if covered.all() else magnitude[np.ix_(indices, indices)]
     sent, received = weight.sum(axis=1), weight.sum(axis=0)
-    laplacian = np.diag(sent + received) - weight - weight.T
+    laplacian = np.diag(sent + received)
+    laplacian -= weight
+    laplacian -= weight.T
     # The mean makes the matrix regular, as the constant vector is in its kernel.
     mean = float((sent + received).mean()) / indices.size
     try:
-        solution = cho_solve(cho_factor(laplacian + mean), received - sent)
+        regular = (laplacian + mean).T  # which is symmetric, in the order that LAPACK wants
+        factor = cho_factor(regular, overwrite_a=True, check_finite=False)
+        solution = cho_solve(factor, received - sent, check_finite=False)
     except LinAlgError:  # unconnected components: each has a mean of 0
         solution = np.linalg.lstsq(laplacian, received - sent, rcond=None)[0]
     level[indices] = solution - solution.mean() + 0.0
@@ -182,11 +189,20 @@ def network_map(result: ECResult, networks: Sequence[str]) -> ECResult:
     off = result.matrix.copy()
     np.fill_diagonal(off, np.nan)
     finite = np.isfinite(off)
+    if _is_complete(finite):
+        sizes = member.sum(axis=1)
+        n_pairs = np.outer(sizes, sizes) - np.diag(sizes)
+    else:
+        n_pairs = member @ finite @ member.T
+    off[~finite] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Array = (member @ np.where(finite, off, 0.0) @ member.T) / (
-            member @ finite @ member.T
-        )
+        means: Array = (member @ off @ member.T) / n_pairs
     return ECResult(means, names)
+
+
+def _is_complete(finite: Mask) -> bool:
+    """Tell whether all entries but those of the diagonal are finite."""
+    return int(finite.sum()) == finite.size - len(finite)
 
 
 def groupings(

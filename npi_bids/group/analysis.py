@@ -37,7 +37,7 @@ from npi_bids.group.description import (
 )
 from npi_bids.group.direction import ALPHA, GroupDirection, assess_direction, write_changes
 from npi_bids.group.kinds import count_kinds, count_own_kinds, describe_mixture
-from npi_bids.group.map_stack import MapStack, create_maps, write_stack
+from npi_bids.group.map_stack import MapStack, create_maps, read_subjects, write_stack
 from npi_bids.group.motion import MotionEffect, motion_effect
 from npi_bids.group.reliability import expected_group_r, map_reliability, measure_heterogeneity
 from npi_bids.group.settings import GroupSettings
@@ -313,9 +313,8 @@ def _assess_direction(
     """Test the direction of a group; None without maps of reversed time."""
     if not reversed_:
         return None
-    backward = write_stack(reversed_, folder / "reversed")
     changes = create_maps(folder / "changes.npy", tested.maps)
-    write_changes(tested.maps, backward.maps, changes)
+    write_changes(tested.maps, read_subjects(reversed_, tested.labels), changes)
     return assess_direction(changes, weights)
 
 

@@ -166,25 +166,39 @@ def _test_mean(maps: Array, weights: Array | None, min_subjects: int) -> dict[st
 
 def _describe_block(x: Array, weight: Array, trim: float, min_subjects: int) -> dict[str, Array]:
     present = np.isfinite(x) & (np.isfinite(weight) & (weight > 0))[:, None]
+    is_complete = bool(present.all())
     n = present.sum(axis=0).astype(float)
-    w = np.where(present, weight[:, None], 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        w = w / w.sum(axis=0)
-        mean = np.where(present, w * x, 0.0).sum(axis=0)
-        deviation = np.where(present, x - mean, 0.0)
+        if is_complete:
+            # The sum in the order of the rows, as that of the columns of a table.
+            w = (weight / np.cumsum(weight)[-1])[:, None]
+            mean = (w * x).sum(axis=0)
+            deviation = x - mean
+        else:
+            w = np.where(present, weight[:, None], 0.0)
+            w = w / w.sum(axis=0)
+            mean = np.where(present, w * x, 0.0).sum(axis=0)
+            deviation = np.where(present, x - mean, 0.0)
         unbiased = n / (n - 1)
-        sd = np.sqrt((w * deviation**2).sum(axis=0) * unbiased)
-        error = np.sqrt((w**2 * deviation**2).sum(axis=0) * unbiased)
-        change = np.abs(w * deviation) / (1 - w)
+        squares = deviation**2
+        sd = np.sqrt((w * squares).sum(axis=0) * unbiased)
+        error = np.sqrt(np.multiply(w**2, squares, out=squares).sum(axis=0) * unbiased)
+        change = np.multiply(w, deviation, out=deviation)
+        change = np.abs(change, out=change)
+        change /= 1 - w
         influence = np.where(error > 0, change.max(axis=0) / error, np.nan)
-        median, trimmed = _order_statistics(np.where(present, x, np.nan), n, trim)
+        median, trimmed = (
+            _complete_order_statistics(x, trim)
+            if is_complete
+            else _order_statistics(np.where(present, x, np.nan), n, trim)
+        )
     enough, two = n >= min_subjects, n >= max(min_subjects, 2)
     return {
         "mean": np.where(enough, mean, np.nan),
         "sd": np.where(two, sd, np.nan),
         "n": n,
         "influence": np.where(two, influence, np.nan),
-        "influential": np.where(present, change, -1).argmax(axis=0),
+        "influential": (change if is_complete else np.where(present, change, -1)).argmax(axis=0),
         "median": np.where(enough, median, np.nan),
         "trimmed": np.where(enough, trimmed, np.nan),
     }
@@ -201,6 +215,17 @@ def _order_statistics(x: Array, n: Array, trim: float) -> tuple[Array, Array]:
     columns = np.arange(x.shape[1])
     low, high = np.maximum(low, 0), np.minimum(high, len(x) - 1)
     median: Array = (ordered[low, columns] + ordered[high, columns]) / 2
+    return median, trimmed
+
+
+def _complete_order_statistics(x: Array, trim: float) -> tuple[Array, Array]:
+    """Return median and trimmed mean of columns without missing values."""
+    n = len(x)
+    ordered = np.sort(x, axis=0)
+    left_out = int(np.floor(trim * n))
+    inner = ordered[left_out : n - left_out]
+    trimmed: Array = (inner.sum(axis=0) + 0.0) / len(inner)
+    median: Array = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     return median, trimmed
 
 
@@ -222,14 +247,19 @@ def leave_one_out_correlation(maps: Array) -> Array:
     for edges in split_edges(n_rows, n_edges):
         x = np.asarray(maps[:, edges], dtype=np.float64)
         present = np.isfinite(x)
-        filled = np.where(present, x, 0.0)
-        n_other = present.sum(axis=0) - present
-        use = present & (n_other > 0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(use, (filled.sum(axis=0) - filled) / n_other, 0.0)
-        x = np.where(use, filled, 0.0)
-        products = use.astype(float), x, mean, x * x, mean * mean, x * mean
-        sums += np.array([product.sum(axis=1) for product in products])
+        if n_rows > 1 and present.all():
+            mean = (x.sum(axis=0) - x) / (n_rows - 1)
+            number = np.full(n_rows, float(x.shape[1]))
+        else:
+            filled = np.where(present, x, 0.0)
+            n_other = present.sum(axis=0) - present
+            use = present & (n_other > 0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = np.where(use, (filled.sum(axis=0) - filled) / n_other, 0.0)
+            x, number = np.where(use, filled, 0.0), use.astype(float).sum(axis=1)
+        pairs = (x, x), (mean, mean), (x, mean)
+        products = [np.multiply(*pair).sum(axis=1) for pair in pairs]
+        sums += np.array([number, x.sum(axis=1), mean.sum(axis=1), *products])
     n, a, b, aa, bb, ab = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         r: Array = (n * ab - a * b) / np.sqrt((n * aa - a * a) * (n * bb - b * b))

@@ -8,6 +8,7 @@ as its negative, whatever the noise of each region, so that changes of sign test
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -90,7 +91,7 @@ def explain_undirected(n_subjects: int, direction: DirectionSummary | None) -> s
     return ""
 
 
-def write_changes(forward: Array, backward: Array, changes: Array) -> None:
+def write_changes(forward: Iterable[Array], backward: Iterable[Array], changes: Array) -> None:
     """Write half the difference of the antisymmetric parts of each subject's two maps.
 
     Entries below the diagonal, which are those above it with the other sign, are NaN.
@@ -98,14 +99,14 @@ def write_changes(forward: Array, backward: Array, changes: Array) -> None:
     Parameters
     ----------
     forward, backward
-        Shape (n_subjects, n_regions^2); maps without prior, and those of reversed time.
+        Maps without prior, and those of reversed time, shape (n_regions^2,) for each subject.
     changes
-        Array of the same shape that is filled.
+        Array of shape (n_subjects, n_regions^2) that is filled.
     """
-    n_regions = round(forward.shape[1] ** 0.5)
-    below = np.tril_indices(n_regions, k=-1)
-    for row in range(len(forward)):
-        change = (np.asarray(forward[row]) - np.asarray(backward[row])) / 2
+    n_regions = round(changes.shape[1] ** 0.5)
+    below = np.tri(n_regions, k=-1, dtype=bool)
+    for row, (of_forward, of_backward) in enumerate(zip(forward, backward, strict=True)):
+        change = (np.asarray(of_forward) - np.asarray(of_backward)) / 2
         change = antisymmetric(change.reshape(n_regions, n_regions))
         change[below] = np.nan
         changes[row] = change.ravel()

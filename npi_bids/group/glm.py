@@ -157,10 +157,11 @@ def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
     fitted = np.full((len(_FITTED), n_edges), np.nan)
     roots = design.root_weights[:, None]
     weighted = roots * design.matrix
+    is_weighted = bool((roots != 1).any())
     for edges in split_edges(n_rows, n_edges):
         block = np.asarray(maps[:, edges], dtype=np.float64)
         constant = _is_constant(block)
-        block = roots * block
+        block = roots * block if is_weighted else block
         present = np.isfinite(block)
         complete = present.all(axis=0)
         block_results = np.full((len(_FITTED), block.shape[1]), np.nan)
@@ -179,12 +180,15 @@ def estimate(maps: Array, design: Design, contrast: Contrast) -> Estimate:
 def _is_constant(block: Array) -> Mask:
     """Return which columns do not vary over the subjects that have them."""
     present = np.isfinite(block)
-    n = np.maximum(present.sum(axis=0), 1)
-    values = np.where(present, block, 0.0)
-    centred = np.where(present, values - values.sum(axis=0) / n, 0.0)
-    constant: Mask = (centred**2).sum(axis=0) <= 1e-24 * np.maximum(
-        (values**2).sum(axis=0), 1e-300
-    )
+    if present.all():
+        values, centred = block, block - block.sum(axis=0) / len(block)
+    else:
+        n = np.maximum(present.sum(axis=0), 1)
+        values = np.where(present, block, 0.0)
+        centred = np.where(present, values - values.sum(axis=0) / n, 0.0)
+    squares = np.multiply(centred, centred, out=centred).sum(axis=0)
+    squares_of_values = np.multiply(values, values, out=centred).sum(axis=0)
+    constant: Mask = squares <= 1e-24 * np.maximum(squares_of_values, 1e-300)
     return constant
 
 
@@ -227,8 +231,9 @@ def _fit(y: Array, x: Array, contrast: Contrast) -> Array:
         return untestable
     pieces = split_design(x, contrast)
     effect = pieces.effect @ y
-    residuals = y - pieces.basis @ (pieces.basis.T @ y)
-    variance = (residuals**2).sum(axis=0) / free
+    residuals = pieces.basis @ (pieces.basis.T @ y)
+    np.subtract(y, residuals, out=residuals)
+    variance = np.multiply(residuals, residuals, out=residuals).sum(axis=0) / free
     same = np.ones(y.shape[1])
     if contrast.statistic == "t":
         root_spread = np.sqrt(pieces.spread[0, 0])

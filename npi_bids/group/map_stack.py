@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,22 +104,48 @@ def write_stack(matrices: Mapping[str, Sequence[Path]], folder: Path) -> MapStac
     n_edges = len(labels) ** 2
     owner = [number for number, subject in enumerate(subjects) for _ in matrices[subject]]
     folder.mkdir(parents=True, exist_ok=True)
-    maps = _create(folder / _SUBJECTS, (len(subjects), n_edges))
     has_repeats = len(owner) > len(subjects)
-    visits = _create(folder / _VISITS, (len(owner), n_edges)) if has_repeats else maps
-    row = 0
-    for number, subject in enumerate(subjects):
-        results = [align(read_matrix(path), labels) for path in matrices[subject]]
-        for visit in results if has_repeats else ():
-            visits[row] = visit.matrix.ravel()
-            row += 1
-        maps[number] = _average_visits(results).ravel()
-    for array in (maps, visits):
-        array.flush()
+    with ExitStack() as files:
+        write = files.enter_context(_rows_of(folder / _SUBJECTS, (len(subjects), n_edges)))
+        shape = len(owner), n_edges
+        writers = [files.enter_context(_rows_of(folder / _VISITS, shape))] if has_repeats else []
+        for results in _read_visits(matrices, labels):
+            for write_visit in writers:
+                for visit in results:
+                    write_visit(visit.matrix)
+            write(_average_visits(results))
     measure = _find_measure(matrices[subjects[0]][0])
     metadata = {"labels": list(labels), "subjects": subjects, "owner": owner, "measure": measure}
     write_json(folder / _METADATA, metadata)
     return read_stack(folder)
+
+
+def read_subjects(
+    matrices: Mapping[str, Sequence[Path]], labels: tuple[str, ...]
+) -> Iterator[Array]:
+    """Yield the map of each subject, the mean of its visits, as a row of :func:`write_stack`.
+
+    Parameters
+    ----------
+    matrices
+        Files of each subject.
+    labels
+        Region names of rows and columns, in the order of the result.
+
+    Raises
+    ------
+    InputDataError
+        A file cannot be read, or has other regions.
+    """
+    for results in _read_visits(matrices, labels):
+        yield _average_visits(results).ravel()
+
+
+def _read_visits(
+    matrices: Mapping[str, Sequence[Path]], labels: tuple[str, ...]
+) -> Iterator[list[ECResult]]:
+    for subject in sorted(matrices):
+        yield [align(read_matrix(path), labels) for path in matrices[subject]]
 
 
 def write_differences(pairs: Mapping[str, tuple[Path, Path]], folder: Path) -> MapStack:
@@ -159,6 +186,18 @@ def read_stack(folder: Path) -> MapStack:
 def _find_measure(path: Path) -> str:
     """Return the measure in the name of a file."""
     return parse_name(path.name).entities.get("meas", MEASURES[0])
+
+
+@contextmanager
+def _rows_of(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[Array], object]]:
+    """Yield a function that appends rows to an array on disk.
+
+    Writing to the file takes less time than to its pages in memory, which appear one by one.
+    """
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda row: file.write(np.ascontiguousarray(row, dtype="<f8").data)
 
 
 def create_maps(path: Path, like: Array) -> Array:

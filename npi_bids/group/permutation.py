@@ -269,6 +269,7 @@ class _Run:
         self.roots = design.root_weights[:, None]
         self.pieces: Pieces = split_design(self.roots * design.matrix, contrast)
         self.free = design.matrix.shape[0] - design.matrix.shape[1]
+        self._squares = np.full(edges.size, np.nan)
         # The mean over subjects does not depend on their order, but it does depend on signs.
         self.flips = depends_on_mean(design, contrast)
 
@@ -313,7 +314,7 @@ class _Run:
         for start, block in self._residuals(len(shuffles)):
             columns = slice(start, start + block.shape[1])
             explained = (shuffled_rows @ block).reshape(len(shuffles), len(basis), -1)
-            residual = np.einsum("se,se->e", block, block)
+            residual = self._sum_squares(block, columns)
             residual = residual - np.einsum("pce,pce->pe", explained, explained)
             variances[:, columns] = np.maximum(residual, 1e-300) / self.free
             if self.contrast.statistic == "t":
@@ -328,6 +329,13 @@ class _Run:
             numerator /= np.sqrt(moderated) if self.contrast.statistic == "t" else moderated
         return numerators
 
+    def _sum_squares(self, block: Array, columns: slice) -> Array:
+        """Return the sums of squares of a block of residuals, which shuffles do not change."""
+        known = self._squares[columns]
+        if np.isnan(known).any():
+            known[:] = np.einsum("se,se->e", block, block)
+        return known
+
     @staticmethod
     def _reorder_rows(rows: Array, shuffle: _Shuffle) -> Array:
         """Return rows whose product with the data is that of ``rows`` with shuffled data."""
@@ -339,10 +347,13 @@ class _Run:
         """Yield the start of each block of edges, and its residuals after the nuisance."""
         nuisance = self.pieces.nuisance
         rows = len(self.maps) + n_shuffles * (nuisance.shape[1] + 3)
+        is_weighted = bool((self.roots != 1).any())
         for part in split_edges(rows, self.edges.size):
             block = _columns(self.maps, self.edges[part])
-            block = self.roots * block
-            yield part.start, block - nuisance @ (nuisance.T @ block)
+            block = self.roots * block if is_weighted else block
+            if nuisance.shape[1]:
+                block = block - nuisance @ (nuisance.T @ block)
+            yield part.start, block
 
 
 def _columns(maps: Array, edges: NDArray[np.int64]) -> Array:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from contextlib import suppress
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +48,33 @@ class VersionedInputSpec(BaseInterfaceInputSpec):
     """Inputs with the version of npi-bids, so that nodes cached by another version run again."""
 
     version = traits.Str(__version__, usedefault=True, desc="version of npi-bids")
+
+    def _get_sorteddict(
+        self,
+        objekt: Any,
+        dictwithhash: bool = False,
+        hash_method: str | None = None,
+        hash_files: bool = True,
+    ) -> Any:
+        """Hash each file once in a process, where Nipype hashes it twice for every hash of a node.
+
+        For a run of 600 volumes that took as long as its extraction.
+        """
+        if hash_method == "content" and hash_files and isinstance(objekt, str):
+            with suppress(OSError, ValueError):  # a text that is no path
+                state = Path(objekt).stat()
+                if stat.S_ISREG(state.st_mode):
+                    times = state.st_mtime_ns, state.st_ctime_ns
+                    digest = _hash_content(objekt, state.st_ino, state.st_size, times)
+                    return (objekt, digest) if dictwithhash else digest
+        return super()._get_sorteddict(objekt, dictwithhash, hash_method, hash_files)
+
+
+@lru_cache(maxsize=256)
+def _hash_content(path: str, _inode: int, _size: int, _times: tuple[int, int]) -> str:
+    """Return the hash of a file in a state; a processor computes SHA-256 faster than MD5."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class SubjectInputSpec(VersionedInputSpec):

@@ -18,10 +18,15 @@ from nipype.interfaces.base import (
 
 from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
+# Nodes of groups always run, so that hashes of their thousands of files, which Nipype computes
+# several times, would decide nothing.
+_MAP_FILE = File(exists=True)
+
 
 class _GroupInputSpec(VersionedInputSpec):
     matrices = InputMultiObject(
-        File(exists=True),
+        _MAP_FILE,
+        hash_files=False,
         mandatory=True,
         desc="relmat.tsv files, whose names identify the subjects",
     )
@@ -96,10 +101,10 @@ class AverageGroup(_GroupInterface):
 
 class _DescribeInputSpec(_GroupInputSpec):
     unshrunk = InputMultiObject(
-        File(exists=True), desc="maps without prior, of all subjects, which are tested"
+        _MAP_FILE, hash_files=False, desc="maps without prior, of all subjects, which are tested"
     )
     reversed = InputMultiObject(
-        File(exists=True), desc="the same for the signals with time reversed"
+        _MAP_FILE, hash_files=False, desc="the same for the signals with time reversed"
     )
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     settings = traits.Dict(mandatory=True, desc="fields of GroupSettings")
@@ -133,9 +138,13 @@ class DescribeGroup(_GroupInterface):
 
 
 class _ShrinkInputSpec(_GroupInputSpec):
-    unshrunk = InputMultiObject(File(exists=True), desc="maps without prior, of all subjects")
-    first_halves = InputMultiObject(File(exists=True), desc="maps of the first halves of scans")
-    second_halves = InputMultiObject(File(exists=True), desc="maps of the second halves")
+    unshrunk = InputMultiObject(
+        _MAP_FILE, hash_files=False, desc="maps without prior, of all subjects"
+    )
+    first_halves = InputMultiObject(
+        _MAP_FILE, hash_files=False, desc="maps of the first halves of scans"
+    )
+    second_halves = InputMultiObject(_MAP_FILE, hash_files=False, desc="maps of the second halves")
     maps = Directory(exists=True, mandatory=True, desc="folder with all maps as one array")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
 
@@ -162,10 +171,11 @@ class ShrinkSubjects(_GroupInterface):
 
 class _TestInputSpec(_GroupInputSpec):
     unshrunk = InputMultiObject(
-        File(exists=True), desc="maps without prior, of all subjects, for paired tests"
+        _MAP_FILE, hash_files=False, desc="maps without prior, of all subjects, for paired tests"
     )
     proportional = InputMultiObject(
-        File(exists=True),
+        _MAP_FILE,
+        hash_files=False,
         desc="maps with a prior in proportion to their windows, of all subjects, for tests of "
         "differences between subjects or sessions",
     )
@@ -248,7 +258,9 @@ class TestParameters(_GroupInterface):
 
 
 class _SaveGroupsInputSpec(VersionedInputSpec):
-    files = InputMultiObject(File(exists=True), mandatory=True, desc="results of all groups")
+    files = InputMultiObject(
+        _MAP_FILE, hash_files=False, mandatory=True, desc="results of all groups"
+    )
     out_dir = Str(mandatory=True, desc="root of the output dataset")
 
 

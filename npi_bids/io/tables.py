@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import logging
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -16,14 +17,19 @@ import numpy as np
 import pandas as pd
 
 from npi_bids.errors import InputDataError
+from npi_bids.io.decimals import read_rows
 from npi_bids.io.files import replacing
 from npi_bids.records import Array, ECResult, Mask, RegionSeries, check_region_names
 from npi_bids.wording import count_noun, join_items
 
 _DIGITS = "%.9g"
+_TAB = "\t"
+_QUOTED = re.compile(r'["\t\r\n]')  # text with one of these is written between quotes
+_CELLS_AT_ONCE = 100_000
 _SHORT = "%.6g"  # of long tables, whose matrices are written with all digits
 # Representations of a missing value (BIDS 1.11.1, "Tabular files").
-MISSING = ("n/a", "")
+_MISSING = "n/a"
+MISSING = (_MISSING, "")
 _logger = logging.getLogger(__name__)
 # Names of a first column that numbers the samples instead of containing a region.
 _COUNTERS = ("", "time", "index", "sample", "volume", "frame", "unnamed: 0")
@@ -37,8 +43,53 @@ Table = pd.DataFrame
 
 def write_table(table: pd.DataFrame, path: Path, digits: str = _DIGITS) -> None:
     """Write a table without an index; missing values are ``n/a``."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, sep="\t", na_rep="n/a", index=False, float_format=digits)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(_to_text(table, digits))
+
+
+def _to_text(table: pd.DataFrame, digits: str) -> Iterator[str]:
+    """Yield the text of a table in parts; numbers and plain text faster than pandas does."""
+    if not _is_plain(table):
+        yield table.to_csv(
+            sep="\t", na_rep=_MISSING, index=False, float_format=digits, lineterminator="\n"
+        )
+        return
+    yield "\t".join(table.columns) + "\n"
+    step = max(1, _CELLS_AT_ONCE // table.shape[1])
+    for start in range(0, len(table), step):
+        rows = table.iloc[start : start + step]
+        columns = [_cells_of(rows.iloc[:, number], digits) for number in range(rows.shape[1])]
+        yield "".join("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
+
+
+def _is_plain(table: pd.DataFrame) -> bool:
+    """Tell whether a table has several columns of numbers, or of text that needs no quotes."""
+    texts = list(table.columns)
+    for number in range(table.shape[1]):
+        column = table.iloc[:, number]
+        if column.dtype not in (np.float64, np.int64):
+            texts += column.dropna().unique().tolist()
+    return table.shape[1] > 1 and all(
+        isinstance(text, str) and not _QUOTED.search(text) for text in texts
+    )
+
+
+def _cells_of(column: pd.Series[Any], digits: str) -> list[str]:
+    if column.dtype == np.float64:
+        return format_numbers(column.to_numpy(), digits, "\n").split("\n")
+    if column.dtype == np.int64:
+        return list(map(str, column.tolist()))
+    return column.astype("object").where(column.notna(), _MISSING).tolist()
+
+
+def format_numbers(values: Array, digits: str, separator: str) -> str:
+    """Return numbers as text; missing values are ``n/a``.
+
+    >>> format_numbers(np.array([0.5, np.nan, -1e-5]), "%.9g", ", ")
+    '0.5, n/a, -1e-05'
+    """
+    text = separator.join([digits] * len(values)) % tuple(values.tolist())
+    return text.replace("nan", _MISSING)
 
 
 def write_rows(rows: Sequence[Mapping[str, object]], path: Path) -> None:
@@ -64,7 +115,7 @@ def write_connections(labels: Sequence[str], columns: Mapping[str, Array], path:
     table = pd.DataFrame({"source": names[sources], "target": names[targets]})
     for column, matrix in columns.items():
         table[column] = matrix[sources, targets]
-    text = table.to_csv(sep="\t", na_rep="n/a", index=False, float_format=_SHORT)
+    text = "".join(_to_text(table, _SHORT))
     with replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
@@ -232,15 +283,22 @@ def read_region_values(path: Path, column: str) -> dict[str, float]:
     return dict(zip(table["name"], values.to_numpy(dtype=np.float64).tolist(), strict=True))
 
 
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputDataError(f"<{path}> cannot be read as a table: {error}.") from error
+
+
 def _read_lines(path: Path, comment: str = "") -> list[tuple[int, str]]:
     """Return the numbered lines of a text file, without empty lines at its end.
 
     There is at least one line, the header.
     """
+    content = _read_bytes(path)
     try:
-        content = path.read_bytes()
         text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputDataError(f"<{path}> cannot be read as a table: {error}.") from error
     if "\0" in text:
         raise InputDataError(f"<{path}> cannot be read as a table: it is a binary file.")
@@ -372,9 +430,18 @@ def with_regions_of(first: RegionSeries, other: RegionSeries, path: Path) -> Reg
 
 def write_matrix(result: ECResult, path: Path) -> None:
     """Write a ``relmat.tsv``: one row per source with its label first, one column per target."""
-    table = pd.DataFrame(result.matrix, columns=list(result.labels))
-    table.insert(0, "source", list(result.labels))
-    write_table(table, path)
+    if _QUOTED.search("".join(result.labels)):
+        table = pd.DataFrame(result.matrix, columns=list(result.labels))
+        table.insert(0, "source", list(result.labels))
+        write_table(table, path)
+        return
+    lines = ["\t".join(("source", *result.labels))]
+    lines += [
+        f"{label}\t{format_numbers(row, _DIGITS, _TAB)}"
+        for label, row in zip(result.labels, result.matrix, strict=True)
+    ]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="")
 
 
 def read_matrix(path: Path) -> ECResult:
@@ -385,36 +452,36 @@ def read_matrix(path: Path) -> ECResult:
     InputDataError
         Rows and columns do not name the same regions in the same order.
     """
-    lines = [line for _, line in _read_lines(path)]
-    first, *labels = (name.strip() for name in lines[0].split("\t"))
-    rows = [line.partition("\t")[0].strip() for line in lines[1:]]
-    matrix = _read_entries(lines[1:], len(labels))
-    if first != "source" or rows != labels or len(set(labels)) < len(labels) or matrix is None:
+    header, _, body = _read_bytes(path).partition(b"\n")
+    first, *columns = (name.strip() for name in header.split(b"\t"))
+    if first != b"source" or b"\r" in body or b"\0" in body:
         return _read_any_matrix(path)
-    return ECResult(matrix, tuple(labels))
+    read = read_rows(body.rstrip(b"\n") + b"\n", len(columns), _read_numbers)
+    if read is None or [name.strip() for name in read[0]] != columns:
+        return _read_any_matrix(path)
+    try:
+        labels = tuple(column.decode() for column in columns)
+    except UnicodeDecodeError:
+        return _read_any_matrix(path)
+    if len(set(labels)) < len(labels):
+        return _read_any_matrix(path)
+    return ECResult(read[1], labels)
 
 
-def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
-    """Return the cells after the first of each row; None if they are not numbers, one a column.
-
-    All cells are read as one column, which is faster than several hundred: a group has thousands
-    of matrices.
-    """
-    if any(row.count("\t") != n_columns for row in rows):
-        return None
-    cells = "\n".join(row.partition("\t")[2] for row in rows).replace("\t", "\n")
+def _read_numbers(cells: Sequence[bytes]) -> Array | None:
+    """Return the numbers of cells; None if one is neither a number nor missing."""
     try:
         table = pd.read_csv(
-            BytesIO(cells.encode()), sep="\t", header=None, dtype=np.float64,
+            BytesIO(b"\n".join(cells)), sep="\t", header=None, dtype=np.float64,
             quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=list(MISSING),
             skip_blank_lines=False, low_memory=False,
         )  # fmt: skip
     except ValueError:
         return None
-    if table.shape != (len(rows) * n_columns, 1):  # pandas drops an empty cell at the end
+    if table.shape != (len(cells), 1):  # pandas drops an empty cell at the end
         return None
-    entries: Array = table.to_numpy().reshape(len(rows), n_columns)
-    return entries
+    numbers: Array = table.to_numpy().ravel()
+    return numbers
 
 
 def _read_any_matrix(path: Path) -> ECResult:

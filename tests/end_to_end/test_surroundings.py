@@ -1,6 +1,7 @@
 """Where the program may run, and what it leaves there."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from npi_bids.cli.run import prepare_workers
 from tests.end_to_end.conftest import run_command
 from tests.end_to_end.test_behaviour import relmats
 
+ALLOCATION = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 VAR = ("--surrogate", "var", "--n-procs", "2")
 NOBODY = ("setpriv", "--reuid=65533", "--regid=65533", "--clear-groups")
 
@@ -36,12 +38,34 @@ def snapshot(folder):
 def test_threads_go_to_torch_alone(tmp_path, monkeypatch):
     """Two pools that wait for each other took twice the time of one thread."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TMPDIR",
-             "MPLCONFIGDIR", "NIPYPE_NO_ET", "NIPYPE_CONFIG_DIR")  # fmt: skip
+             "MPLCONFIGDIR", "NIPYPE_NO_ET", "NIPYPE_CONFIG_DIR", *ALLOCATION)  # fmt: skip
     for name in names:
         monkeypatch.setenv(name, "x")
     monkeypatch.setattr("tempfile.tempdir", None)
     prepare_workers(tmp_path, 3)
     assert [os.environ[name] for name in names[:3]] == ["3", "1", "1"]
+    assert [os.environ[name] for name in ALLOCATION] == ["x", "x"]  # the user decides
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc")
+def test_workers_reuse_the_memory_of_arrays(tmp_path, monkeypatch):
+    """Pages that were returned and requested again took half of the time of operations."""
+    for name in ("TMPDIR", "MPLCONFIGDIR", "NIPYPE_NO_ET", "NIPYPE_CONFIG_DIR", *ALLOCATION):
+        monkeypatch.setenv(name, "x")
+    for name in ALLOCATION:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    prepare_workers(tmp_path, 1)
+    code = """if True:
+        import resource, numpy as np
+        for number in range(60):
+            if number == 10:
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            a = np.ones(1 << 18); b = a + a; c = b * a; del a, b, c
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    faults = int(subprocess.check_output([sys.executable, "-c", code], text=True))
+    assert faults < 1000  # 512 for each array that is not reused
 
 
 def can_unshare():

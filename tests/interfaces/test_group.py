@@ -304,3 +304,14 @@ def test_saving_puts_files_under_their_names_in_the_dataset(dataset, execute, de
     assert len(saved) == len(described.files)
     assert list(dataset.glob("tpl-T/func/*Groupmean_relmat.tsv"))
     assert list(dataset.glob("derivatives/statistics/tpl-T/func/*_edges.tsv"))
+
+
+def test_maps_of_a_group_are_not_hashed(tmp_path, monkeypatch):
+    """Its nodes always run, and hashes of thousands of maps took longer than reading them."""
+    path = tmp_path / "map.tsv"
+    path.write_text("source\tA\nA\t0\n")
+    paths = [str(path)]
+    interface = DescribeGroup(matrices=paths, unshrunk=paths, reversed=paths)
+    monkeypatch.setattr("npi_bids.interfaces.base._hash_content", lambda *_: pytest.fail("hashed"))
+    interface.inputs.get_hashval(hash_method="content")
+    assert interface.always_run

@@ -21,6 +21,7 @@ from npi_bids.io.tables import (
     shared_regions_of_tables,
     write_matrix,
     write_series,
+    write_table,
 )
 from npi_bids.records import ECResult, RegionSeries
 from npi_bids.surrogates.storage import read_tensors
@@ -298,3 +299,43 @@ def test_published_maps_are_found_to_be_nearly_symmetric(shared_data):
     assert found.labels[0] == "7Networks_LH_Vis_1"
     off = ~np.eye(100, dtype=bool)
     assert np.corrcoef(found.matrix[off], found.matrix.T[off])[0, 1] > 0.98
+
+
+def _table(**columns):
+    rng = np.random.default_rng(0)
+    size = len(next(iter(columns.values())))
+    numbers = rng.standard_normal(size) * 10.0 ** rng.integers(-20, 20, size)
+    return pd.DataFrame({"first": numbers, **columns})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        _table(b=[0.0, -0.0, math.inf, -math.inf, math.nan]),
+        _table(b=["x", "nan", "", "ü", "n/a"], c=[1, -2, 3, 4, 5]),
+        _table(b=["x", None, math.nan, "y", "z"]),
+        _table(b=["x", 'with "quotes"', "a\tb", "c\nd", "e\rf"]),
+        _table(b=[True, False, True, False, True]),
+        _table(b=["x", 1.5, None, 2, "z"]),
+        _table(b=pd.Categorical(["x", None, "y", "x", "y"])),
+        _table(b=np.array([1, 2, 3], dtype=np.float32) / 3),
+        _table(b=[1.0]).rename(columns={"b": 'a"b'}),
+        _table(b=[1.0]).rename(columns={"b": "first"}),
+        _table(b=[1.0])[["b"]],
+        _table(b=[1.0]).iloc[:0],
+    ],
+)
+def test_tables_are_written_as_pandas_writes_them(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("npi_bids.io.tables._CELLS_AT_ONCE", 4)  # in several parts
+    write_table(table, tmp_path / "table.tsv")
+    expected = table.to_csv(sep="\t", na_rep="n/a", index=False, float_format="%.9g")
+    assert (tmp_path / "table.tsv").read_bytes() == expected.encode()
+
+
+@pytest.mark.parametrize("labels", [("A", "B"), ('A "left"', "ü")])
+def test_matrices_are_written_as_pandas_writes_them(labels, tmp_path):
+    matrix = np.array([[math.nan, -0.0], [math.pi * 1e-7, 12345678912.0]])
+    write_matrix(ECResult(matrix, labels), tmp_path / "matrix.tsv")
+    table = pd.DataFrame({"source": labels, labels[0]: matrix[:, 0], labels[1]: matrix[:, 1]})
+    expected = table.to_csv(sep="\t", na_rep="n/a", index=False, float_format="%.9g")
+    assert (tmp_path / "matrix.tsv").read_bytes() == expected.encode()
