@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from npi_bids.errors import InputDataError
-from npi_bids.io.decimals import read_rows
 from npi_bids.io.files import replacing
 from npi_bids.records import Array, ECResult, Mask, RegionSeries, check_region_names
 from npi_bids.wording import count_noun, join_items
@@ -283,22 +282,15 @@ def read_region_values(path: Path, column: str) -> dict[str, float]:
     return dict(zip(table["name"], values.to_numpy(dtype=np.float64).tolist(), strict=True))
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputDataError(f"<{path}> cannot be read as a table: {error}.") from error
-
-
 def _read_lines(path: Path, comment: str = "") -> list[tuple[int, str]]:
     """Return the numbered lines of a text file, without empty lines at its end.
 
     There is at least one line, the header.
     """
-    content = _read_bytes(path)
     try:
+        content = path.read_bytes()
         text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputDataError(f"<{path}> cannot be read as a table: {error}.") from error
     if "\0" in text:
         raise InputDataError(f"<{path}> cannot be read as a table: it is a binary file.")
@@ -452,36 +444,36 @@ def read_matrix(path: Path) -> ECResult:
     InputDataError
         Rows and columns do not name the same regions in the same order.
     """
-    header, _, body = _read_bytes(path).partition(b"\n")
-    first, *columns = (name.strip() for name in header.split(b"\t"))
-    if first != b"source" or b"\r" in body or b"\0" in body:
+    lines = [line for _, line in _read_lines(path)]
+    first, *labels = (name.strip() for name in lines[0].split("\t"))
+    rows = [line.partition("\t")[0].strip() for line in lines[1:]]
+    matrix = _read_entries(lines[1:], len(labels))
+    if first != "source" or rows != labels or len(set(labels)) < len(labels) or matrix is None:
         return _read_any_matrix(path)
-    read = read_rows(body.rstrip(b"\n") + b"\n", len(columns), _read_numbers)
-    if read is None or [name.strip() for name in read[0]] != columns:
-        return _read_any_matrix(path)
-    try:
-        labels = tuple(column.decode() for column in columns)
-    except UnicodeDecodeError:
-        return _read_any_matrix(path)
-    if len(set(labels)) < len(labels):
-        return _read_any_matrix(path)
-    return ECResult(read[1], labels)
+    return ECResult(matrix, tuple(labels))
 
 
-def _read_numbers(cells: Sequence[bytes]) -> Array | None:
-    """Return the numbers of cells; None if one is neither a number nor missing."""
+def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
+    """Return the cells after the first of each row; None if they are not numbers, one a column.
+
+    All cells are read as one column, which is faster than several hundred: a group has thousands
+    of matrices.
+    """
+    if any(row.count("\t") != n_columns for row in rows):
+        return None
+    cells = "\n".join(row.partition("\t")[2] for row in rows).replace("\t", "\n")
     try:
         table = pd.read_csv(
-            BytesIO(b"\n".join(cells)), sep="\t", header=None, dtype=np.float64,
+            BytesIO(cells.encode()), sep="\t", header=None, dtype=np.float64,
             quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=list(MISSING),
             skip_blank_lines=False, low_memory=False,
         )  # fmt: skip
     except ValueError:
         return None
-    if table.shape != (len(cells), 1):  # pandas drops an empty cell at the end
+    if table.shape != (len(rows) * n_columns, 1):  # pandas drops an empty cell at the end
         return None
-    numbers: Array = table.to_numpy().ravel()
-    return numbers
+    entries: Array = table.to_numpy().reshape(len(rows), n_columns)
+    return entries
 
 
 def _read_any_matrix(path: Path) -> ECResult:
