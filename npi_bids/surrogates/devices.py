@@ -31,7 +31,7 @@ _Result = TypeVar("_Result")
 MIN_GPU_REGIONS = 200
 # Regions from which on the first part of a fit is in single precision; in smaller matrices, what
 # goes beside their products takes as long.
-_MIN_SINGLE_REGIONS = 200
+_MIN_SINGLE_REGIONS = 60
 _SINGLE = {"f": np.float32, "c": np.complex64}
 _MOST_PARTS = 1024  # into which work is divided before memory is declared insufficient
 
