@@ -56,7 +56,7 @@ class Effort:
 FULL = Effort()
 # For weak priors, which leave directions of the drift to noise: maps do not agree better with the
 # truth after further iterations.
-ROUGH = Effort(tolerance=1e-5, exact=False)
+ROUGH = Effort(tolerance=3e-5, exact=False)
 # For the comparison of choices by their held-out errors.
 COMPARISON = Effort(max_iterations=COMPARISON_ITERATIONS, tolerance=1e-4, exact=False)
 

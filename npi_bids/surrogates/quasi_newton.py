@@ -85,12 +85,13 @@ def minimise(stages: Sequence[Stage], start: Array, max_iterations: int) -> Arra
     [0.0, 1.0]
     """
     memory, point, iteration = _Memory(len(start)), start, 0
+    decreases: list[float] = []
     for stage in stages:
         place = _Place(point, *stage.evaluate(point))
         if iteration and not place.gradient.any():  # where lower precision led is no such point
             memory.clear()
             place, iteration = _Place(start, *stage.evaluate(start)), 0
-        decreases: list[float] = []
+            decreases = []
         while iteration < max_iterations and place.gradient.any():
             following = _descend(stage.evaluate, place, memory)
             if following is None:
@@ -146,7 +147,7 @@ class _Memory:
     """Pairs of differences of points and of gradients, and the direction that they give."""
 
     def __init__(self, size: int) -> None:
-        # Differences of points, then of gradients; the oldest pair is overwritten.
+        # Rows are differences of points and of gradients by turns; the oldest pair is overwritten.
         self._differences = np.zeros((2 * _MEMORY, size))
         self._products = np.zeros((2 * _MEMORY, 2 * _MEMORY))
         self._order: list[int] = []
@@ -165,14 +166,14 @@ class _Memory:
         if not float(difference @ change) > 1e-10 * float(change @ change):
             return
         if len(self._order) == _MEMORY:
-            slot = self._order.pop(0)
+            self._order.append(self._order.pop(0))
         else:
-            slot = next(index for index in range(_MEMORY) if index not in self._order)
-        self._order.append(slot)
-        rows = [slot, _MEMORY + slot]
-        self._differences[rows] = difference, change
-        products = self._differences @ np.stack([difference, change], axis=1)
-        self._products[:, rows], self._products[rows] = products, products.T
+            self._order.append(len(self._order))
+        row, used = 2 * self._order[-1], 2 * len(self._order)
+        self._differences[row], self._differences[row + 1] = difference, change
+        rows = slice(row, row + 2)
+        products = self._differences[:used] @ self._differences[rows].T
+        self._products[:used, rows], self._products[rows, :used] = products, products.T
 
     def direction(self, gradient: Array) -> Array:
         """Return minus the approximate inverse Hessian times the gradient.
@@ -182,20 +183,22 @@ class _Memory:
         """
         if not self._order:
             return -gradient
-        products, along = self._products, -(self._differences @ gradient)
-        coefficients, weights = np.zeros(2 * _MEMORY), []
-        for slot in reversed(self._order):
-            weight = along[slot] / products[slot, _MEMORY + slot]
-            coefficients[_MEMORY + slot] -= weight
-            along = along - weight * products[_MEMORY + slot]
+        used = 2 * len(self._order)
+        differences, products = self._differences[:used], self._products[:used, :used]
+        along, coefficients, weights = -(differences @ gradient), np.zeros(used), []
+        for pair in reversed(self._order):
+            point, change = 2 * pair, 2 * pair + 1
+            weight = along[point] / products[point, change]
+            coefficients[change] -= weight
+            along = along - weight * products[change]
             weights.append(weight)
-        latest = self._order[-1]
-        changed = _MEMORY + latest
-        scale = products[latest, changed] / products[changed, changed]
+        point, change = 2 * self._order[-1], 2 * self._order[-1] + 1
+        scale = products[point, change] / products[change, change]
         coefficients, along = scale * coefficients, scale * along
-        for slot, weight in zip(self._order, reversed(weights), strict=True):
-            rise = weight - along[_MEMORY + slot] / products[slot, _MEMORY + slot]
-            coefficients[slot] += rise
-            along = along + rise * products[slot]
-        direction: Array = coefficients @ self._differences - scale * gradient
+        for pair, weight in zip(self._order, reversed(weights), strict=True):
+            point, change = 2 * pair, 2 * pair + 1
+            rise = weight - along[change] / products[point, change]
+            coefficients[point] += rise
+            along = along + rise * products[point]
+        direction: Array = coefficients @ differences - scale * gradient
         return direction
