@@ -2,7 +2,7 @@
 
 Nine tenths of the time of the default is the likelihood of Ornstein-Uhlenbeck processes and its
 gradient: products of matrices of all regions in double precision. These, and the networks, are
-computed on a GPU. Everything else stays on the CPU: the line search of L-BFGS-B, choices that are
+computed on a GPU. Everything else stays on the CPU: the search of L-BFGS, choices that are
 made on few regions, standard errors, tests and measures, whose matrices are small or few.
 """
 

@@ -28,8 +28,8 @@ from npi_bids.surrogates.selection_criteria import COMPARISON_ITERATIONS
 # (global signal regression, about as many regions as samples) remain well-conditioned.
 _RIDGE = 0.01
 _INFEASIBLE = 1e10
-# Decrease of the negative log posterior by an iteration, per parameter, that ends a slow fit. The
-# posterior itself lies half a nat per parameter above its minimum, such fits a thousandth.
+# Decrease of the negative log posterior by an iteration, per parameter, that ends a slow fit. Samples
+# of the posterior lie half a nat per parameter above its minimum, such fits about a thousandth.
 _LATE_TOLERANCE = 1e-5
 
 
@@ -56,7 +56,7 @@ class Effort:
 FULL = Effort()
 # For weak priors, which leave directions of the drift to noise: maps do not agree better with the
 # truth after further iterations.
-ROUGH = Effort(tolerance=3e-5, exact=False)
+ROUGH = Effort(tolerance=1e-5, exact=False)
 # For the comparison of choices by their held-out errors.
 COMPARISON = Effort(max_iterations=COMPARISON_ITERATIONS, tolerance=1e-4, exact=False)
 
