@@ -28,8 +28,8 @@ from npi_bids.surrogates.selection_criteria import COMPARISON_ITERATIONS
 # (global signal regression, about as many regions as samples) remain well-conditioned.
 _RIDGE = 0.01
 _INFEASIBLE = 1e10
-# Decrease of the negative log posterior by an iteration, per parameter, that ends a slow fit. Samples
-# of the posterior lie half a nat per parameter above its minimum, such fits about a thousandth.
+# Decrease of the negative log posterior by an iteration, per parameter, that ends a slow fit.
+# Samples of the posterior lie half a nat per parameter above its minimum, such fits a thousandth.
 _LATE_TOLERANCE = 1e-5
 
 
