@@ -58,7 +58,7 @@ FULL = Effort()
 # truth after further iterations.
 ROUGH = Effort(tolerance=1e-5, exact=False)
 # For the comparison of choices by their held-out errors.
-COMPARISON = Effort(max_iterations=COMPARISON_ITERATIONS, tolerance=1e-4, exact=False)
+COMPARISON = Effort(max_iterations=COMPARISON_ITERATIONS, tolerance=3e-5, exact=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
