@@ -2,7 +2,7 @@
 
 Nine tenths of the time of the default is the likelihood of Ornstein-Uhlenbeck processes and its
 gradient: products of matrices of all regions in double precision. These, and the networks, are
-computed on a GPU. Everything else stays on the CPU: the line search of L-BFGS-B, choices that are
+computed on a GPU. Everything else stays on the CPU: the search of L-BFGS, choices that are
 made on few regions, standard errors, tests and measures, whose matrices are small or few.
 """
 
@@ -31,7 +31,7 @@ _Result = TypeVar("_Result")
 MIN_GPU_REGIONS = 200
 # Regions from which on the first part of a fit is in single precision; in smaller matrices, what
 # goes beside their products takes as long.
-_MIN_SINGLE_REGIONS = 200
+_MIN_SINGLE_REGIONS = 60
 _SINGLE = {"f": np.float32, "c": np.complex64}
 _MOST_PARTS = 1024  # into which work is divided before memory is declared insufficient
 

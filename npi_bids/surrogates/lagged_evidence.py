@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 
 from npi_bids.matrices import antisymmetric, off_diagonal, symmetric
 from npi_bids.records import Array, Windows
@@ -86,14 +87,24 @@ def correlation_time(signals: Array, position: NDArray[np.int64]) -> float:
     centred = signals - signals.mean(axis=0)
     energy = (centred**2).sum(axis=0)
     centred = centred[:, energy > 0] / np.sqrt(energy[energy > 0])
-    total = 1.0
-    for lag in range(1, min(_MAX_LAG, len(signals) // 4)):
-        consecutive = position[lag:] - position[:-lag] == lag
-        share = consecutive.mean() if consecutive.any() else 1.0
-        products = np.einsum("ij,ij->j", centred[lag:][consecutive], centred[:-lag][consecutive])
-        squared = float(np.mean((products / share) ** 2)) - 1 / len(signals)
-        total += 2 * max(squared, 0.0)
-    return total
+    n = len(signals)
+    n_lags = max(1, min(_MAX_LAG, n // 4))
+    products, n_products = np.zeros((n_lags, centred.shape[1])), np.zeros(n_lags)
+    for stretch in np.split(centred, np.flatnonzero(np.diff(position) != 1) + 1):
+        lags = min(n_lags, len(stretch))
+        products[:lags] += _autocovariances(stretch, lags)
+        n_products[:lags] += len(stretch) - np.arange(lags)
+    share = np.where(n_products > 0, n_products / (n - np.arange(n_lags)), 1.0)
+    squared = np.mean((products / share[:, None])[1:] ** 2, axis=1) - 1 / n
+    return 1.0 + 2 * float(np.maximum(squared, 0.0).sum())
+
+
+def _autocovariances(signals: Array, n_lags: int) -> Array:
+    """Return the sums of products of samples ``0 .. n_lags - 1`` apart, (n_lags, n_regions)."""
+    size = next_fast_len(len(signals) + n_lags, real=True)
+    spectrum = rfft(signals, size, axis=0)
+    sums: Array = irfft(spectrum.real**2 + spectrum.imag**2, size, axis=0)[:n_lags]
+    return sums
 
 
 def time_blocks(signals: Array, position: NDArray[np.int64]) -> list[slice]:

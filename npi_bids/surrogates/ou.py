@@ -18,7 +18,7 @@ from npi_bids.surrogates.base import Surrogate, TrainLog, TrainSettings
 from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.ou_errors import transition_errors
 from npi_bids.surrogates.ou_model_selection import Choices, ChoicesFields, choose_model, make_pairs
-from npi_bids.surrogates.ou_process import OU, fit_ou, second_moments
+from npi_bids.surrogates.ou_process import FULL, OU, ROUGH, Effort, fit_ou, second_moments
 from npi_bids.surrogates.stationary import filtered_correlation
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import region_units, reverse_time, standardise
@@ -90,7 +90,8 @@ class MOU(VAR):
         """Return the process fitted from scratch with a fixed prior, and the same choices."""
         fixed = precision.of_drift(len(windows))
         choices = replace(self.choices, precision=fixed, concentration=0.0)
-        return fit_with_choices(reverse_time(windows) if reverse else windows, choices)
+        windows = reverse_time(windows) if reverse else windows
+        return fit_with_choices(windows, choices, effort=ROUGH)
 
     def weight_errors(self, windows: Windows) -> Array:
         """Return the standard errors of the most recent weights, shape (source, target).
@@ -204,7 +205,9 @@ def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
     )
 
 
-def fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None) -> MOU:
+def fit_with_choices(
+    windows: Windows, choices: Choices, start: OU | None = None, *, effort: Effort = FULL
+) -> MOU:
     """Fit the process with choices that were made before.
 
     Parameters
@@ -215,11 +218,19 @@ def fit_with_choices(windows: Windows, choices: Choices, start: OU | None = None
         Whitening, memory and precisions.
     start
         Initial process, of z-scored signals; uncoupled regions by default.
+    effort
+        When the fit ends.
     """
     mean, scale = region_units(windows)
     past, future = make_pairs(standardise(windows, (mean, scale)), choices)
     moments = second_moments(past, future)
-    process = fit_ou(moments, choices.precision, start, variances=choices.pair_variances(moments))
+    process = fit_ou(
+        moments,
+        choices.precision,
+        start,
+        variances=choices.pair_variances(moments),
+        effort=effort,
+    )
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)

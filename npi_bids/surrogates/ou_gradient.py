@@ -171,8 +171,8 @@ def invert_covariance(covariance: Array) -> tuple[float, Array] | None:
             return None
         inverse, _ = invert(factor, lower=1)  # the upper triangle stays 0
         inverse = inverse + inverse.T
-        inverse[np.diag_indices_from(inverse)] /= 2
-        return float(np.log(np.diag(factor)).sum()), inverse
+        np.einsum("ii->i", inverse)[:] /= 2  # a view, unlike that of np.diag
+        return float(np.log(np.einsum("ii->i", factor)).sum()), inverse
     xp = array_module(covariance)
     factor, failed = xp.linalg.cholesky_ex(covariance)
     if failed:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.lagged_evidence import LaggedEvidence, lagged_evidence
-from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.ou_process import COMPARISON, OU, Moments, fit_ou, pool, second_moments
 from npi_bids.surrogates.pair_prior import pair_variances
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
-    COMPARISON_ITERATIONS,
     CONCENTRATION_GAIN,
     CONCENTRATIONS,
     LARGEST_PRECISION_RATIO,
@@ -241,7 +240,7 @@ def _least_error(
                 train,
                 precision,
                 starts[fold],
-                COMPARISON_ITERATIONS,
+                COMPARISON,
                 variances=variances[fold],
             )
             starts[fold] = process

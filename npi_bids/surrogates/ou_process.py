@@ -8,12 +8,10 @@ covariance ``Q = int_0^1 e^{F's} D e^{Fs} ds`` (Van Loan 1978, doi:10.1109/TAC.1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import expm
-from scipy.optimize import minimize
 
 from npi_bids.errors import SurrogateError
 from npi_bids.records import Array
@@ -23,13 +21,44 @@ from npi_bids.surrogates.devices import (
     objective_on_device,
 )
 from npi_bids.surrogates.ou_gradient import invert_covariance, transition
+from npi_bids.surrogates.quasi_newton import Stage, minimise
+from npi_bids.surrogates.selection_criteria import COMPARISON_ITERATIONS
 
 # Added to the variances (of z-scored signals), so that covariances that are close to singular
 # (global signal regression, about as many regions as samples) remain well-conditioned.
 _RIDGE = 0.01
 _INFEASIBLE = 1e10
-_TOLERANCE = 1e-7  # relative change of the objective that ends a fit
-_MAX_ITERATIONS = 150  # further ones change the transition by less than its standard error
+# Decrease of the negative log posterior by an iteration, per parameter, that ends a slow fit.
+# Samples of the posterior lie half a nat per parameter above its minimum, such fits a thousandth.
+_LATE_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """When a fit ends.
+
+    Attributes
+    ----------
+    max_iterations
+        Number of iterations at most.
+    tolerance
+        Decrease of the negative log posterior by an iteration, per parameter, that ends the fit.
+    exact
+        Whether it ends in double precision; otherwise, single precision suffices where there are
+        so many regions that it is faster.
+    """
+
+    max_iterations: int = 150
+    tolerance: float = 1e-6
+    exact: bool = True
+
+
+FULL = Effort()
+# For weak priors, which leave directions of the drift to noise: maps do not agree better with the
+# truth after further iterations.
+ROUGH = Effort(tolerance=1e-5, exact=False)
+# For the comparison of choices by their held-out errors.
+COMPARISON = Effort(max_iterations=COMPARISON_ITERATIONS, tolerance=3e-5, exact=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +163,7 @@ def fit_ou(
     moments: Moments,
     precision: tuple[float, float],
     start: OU | None = None,
-    max_iterations: int = _MAX_ITERATIONS,
+    effort: Effort = FULL,
     mean: Array | None = None,
     variances: Array | None = None,
 ) -> OU:
@@ -153,8 +182,8 @@ def fit_ou(
         Precision (inverse variance) of an entry of the symmetric and the antisymmetric part.
     start
         Initial process; uncoupled regions by default.
-    max_iterations
-        Maximum number of iterations; few suffice if only the prediction error is needed.
+    effort
+        When the fit ends.
     mean
         Drift at which the prior is centred, including its diagonal; if None, the prior is centred
         on uncoupled regions and does not constrain the diagonal.
@@ -176,26 +205,13 @@ def fit_ou(
         raise SurrogateError("The second moments of the signals are not finite.")
     problem = Problem(moments, precision, mean, variances)
     packed = problem.pack(start or problem.uncoupled())
-    objective = objective_on_device(problem, problem.ARRAYS, problem.n)
+    unit = len(packed) / moments.n_windows  # the objective is that of a window
+    tolerances = effort.tolerance * unit, max(effort.tolerance, _LATE_TOLERANCE) * unit
+    stages = [Stage(objective_on_device(problem, problem.ARRAYS, problem.n), *tolerances)]
     single = in_single_precision(problem, problem.ARRAYS, problem.n)
     if single is not None:
-        approached = _minimise(single, packed, max_iterations, 10 * _TOLERANCE)
-        if objective(approached)[0] < _INFEASIBLE:
-            packed = approached
-    return problem.unpack(_minimise(objective, packed, max_iterations, _TOLERANCE))
-
-
-def _minimise(
-    objective: Callable[[Array], tuple[float, Array]],
-    start: Array,
-    max_iterations: int,
-    tolerance: float,
-) -> Array:
-    """Minimise by L-BFGS until an iteration changes the objective by less than the tolerance."""
-    options = {"maxiter": max_iterations, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6}
-    optimum = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    packed: Array = optimum.x
-    return packed
+        stages = [Stage(single, *tolerances), *(stages if effort.exact else ())]
+    return problem.unpack(minimise(stages, packed, effort.max_iterations))
 
 
 class Problem:

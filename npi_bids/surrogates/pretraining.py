@@ -25,7 +25,7 @@ from npi_bids.surrogates.group_prior import (
 )
 from npi_bids.surrogates.networks import NetworkSurrogate, SplitNetwork, fit_network
 from npi_bids.surrogates.ou_model_selection import Choices, choose_model, make_pairs
-from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, pool, second_moments
+from npi_bids.surrogates.ou_process import COMPARISON, OU, Moments, fit_ou, pool, second_moments
 from npi_bids.surrogates.prior_variance import (
     SubjectWindows,
     Variances,
@@ -34,7 +34,6 @@ from npi_bids.surrogates.prior_variance import (
 )
 from npi_bids.surrogates.residual_networks import subtract_prediction
 from npi_bids.surrogates.selection_criteria import (
-    COMPARISON_ITERATIONS,
     MOST_REGIONS,
     N_STRETCHES,
     NETWORKS_GAIN,
@@ -366,7 +365,7 @@ class _Fold:
 
     def process_error(self, precision: tuple[float, float]) -> float:
         process = fit_ou(
-            self.train, precision, self.group, COMPARISON_ITERATIONS, mean=self.group.drift
+            self.train, precision, self.group, COMPARISON, mean=self.group.drift
         )  # fmt: skip
         return self.test.error(process.transition)
 

@@ -17,7 +17,7 @@ from npi_bids.surrogates.group_prior import (
     fit_group_weights,
 )
 from npi_bids.surrogates.ou_model_selection import make_pairs
-from npi_bids.surrogates.ou_process import OU, Moments, fit_ou, second_moments
+from npi_bids.surrogates.ou_process import OU, ROUGH, Moments, fit_ou, second_moments
 from npi_bids.surrogates.selection_criteria import MOST_REGIONS
 from npi_bids.surrogates.shared_delays import align_moments
 from npi_bids.surrogates.windows import split_windows, standardise
@@ -141,7 +141,7 @@ class _Comparison:
         except NoUsableDataError:
             return
         moments = [self._summarise(half, included) for half in halves]
-        first, second = (fit_ou(half, WEAK.of_drift(half.n_windows), self.start).drift
+        first, second = (fit_ou(half, WEAK.of_drift(half.n_windows), self.start, ROUGH).drift
                          for half in moments)  # fmt: skip
         self.drifts.add(first, second)
         self.weights.add(*map(fit_group_weights, moments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from npi_bids.wording import count_noun
 
 # Candidate penalties, relative to the mean eigenvalue of the design.
 _PENALTIES = np.logspace(-6, 3, 37)
+_COARSE_STEP = 3  # every how many penalties are compared first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,15 +78,30 @@ def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> Rid
     projected = left_vectors.T @ centred
     candidates = _PENALTIES * scale if penalty is None else np.array([penalty])
     best, chosen, residual = np.inf, candidates[0], centred
-    for candidate in candidates:
-        left_out = _leave_one_out(
-            left_vectors, singular**2 / (singular**2 + candidate), projected, centred
-        )
-        loss = float(np.mean(left_out**2))
-        if loss < best:
-            best, chosen, residual = loss, candidate, left_out
+    losses: dict[int, float] = {}
+    for indices in (range(0, len(candidates), _COARSE_STEP), _around_minima(losses)):
+        for index in indices:
+            shrink = singular**2 / (singular**2 + candidates[index])
+            left_out = _leave_one_out(left_vectors, shrink, projected, centred)
+            losses[index] = float(np.mean(left_out**2))
+            if losses[index] < best or (losses[index] == best and candidates[index] < chosen):
+                best, chosen, residual = losses[index], candidates[index], left_out
     weights = right_vectors.T @ (projected * (singular / (singular**2 + chosen))[:, None])
     return RidgeFit(weights, target_mean - mean @ weights, float(chosen), residual)
+
+
+def _around_minima(losses: Mapping[int, float]) -> Iterator[int]:
+    """Yield the candidates between those that were tried and are no worse than their neighbours.
+
+    The loss is smooth over penalties, so that its minimum is among them.
+    """
+    tried = dict(losses)
+    between = set()
+    for index, loss in tried.items():
+        beside = index - _COARSE_STEP, index + _COARSE_STEP
+        if loss <= min(tried.get(other, np.inf) for other in beside):
+            between |= set(range(max(0, beside[0] + 1), min(beside[1], max(tried) + 1)))
+    yield from sorted(between - set(tried))
 
 
 def _leave_one_out(left_vectors: Array, shrink: Array, projected: Array, centred: Array) -> Array:

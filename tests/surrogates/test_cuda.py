@@ -24,7 +24,7 @@ from npi_bids.surrogates.cross_spectra import cross_spectra
 from npi_bids.surrogates.devices import find_device, fits_on
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.networks import MLP, NetworkSurrogate, make_network
-from npi_bids.surrogates.ou_process import fit_ou, second_moments
+from npi_bids.surrogates.ou_process import Effort, fit_ou, second_moments
 from npi_bids.surrogates.spectral import SpectralPrior, SpectralProblem
 from npi_bids.surrogates.training import train_networks
 from npi_bids.surrogates.windows import cut_windows, split_windows
@@ -176,8 +176,8 @@ def test_a_gpu_without_memory_perturbs_in_smaller_parts_and_says_so(caplog):
 def test_a_process_without_memory_is_fitted_on_the_cpu_and_says_so(any_size, caplog):
     data = simulate(200, 500).data
     moments = second_moments(data[:-1], data[1:])
-    expected = fit_ou(moments, (50.0, 150.0), max_iterations=5)
+    expected = fit_ou(moments, (50.0, 150.0), effort=Effort(max_iterations=5))
     with memory_limited_to(1e6), caplog.at_level(logging.WARNING), fits_on(GPU):
-        found = fit_ou(moments, (50.0, 150.0), max_iterations=5)
+        found = fit_ou(moments, (50.0, 150.0), effort=Effort(max_iterations=5))
     assert "continues on the CPU" in caplog.text
     assert_close(found.drift, expected.drift)

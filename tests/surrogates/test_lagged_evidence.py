@@ -70,6 +70,20 @@ def test_evidence_grows_with_lagged_influence(weights):
     assert min(found.symmetric, found.antisymmetric) > 5
 
 
+def test_correlation_time_leaves_out_products_across_gaps():
+    rng = np.random.default_rng(3)
+    signals = rng.standard_normal((200, 3)).cumsum(axis=0)
+    position = np.sort(rng.choice(260, 200, replace=False))
+    scores = (signals - signals.mean(axis=0)) / signals.std(axis=0)
+    expected = 1.0
+    for lag in range(1, 50):
+        pairs = [t for t in range(200 - lag) if position[t + lag] - position[t] == lag]
+        mean = np.mean([scores[t + lag] * scores[t] for t in pairs], axis=0) if pairs else 0.0
+        share = (200 - lag) / 200
+        expected += 2 * max(0.0, np.mean((mean * share) ** 2) - 1 / 200)
+    assert correlation_time(signals, position) == pytest.approx(expected)
+
+
 def test_correlation_time_of_white_and_of_smooth_signals():
     rng = np.random.default_rng(0)
     position = np.arange(4000)
