@@ -267,7 +267,7 @@ def _most_likely(parts: list[Windows], plain: Choices) -> Choices:
         precision = (float(symmetric), float(symmetric) * plain.precision[1])
         value = error = 0.0
         for fold, (train, test) in enumerate(folds):
-            process = fit_ou(train, precision, starts[fold], COMPARISON_ITERATIONS)
+            process = fit_ou(train, precision, starts[fold], COMPARISON)
             starts[fold] = process
             value += test.negative_log_likelihood(process.transition, process.innovation)
             error += test.error(process.transition) / 2
@@ -321,7 +321,7 @@ def _compare_var(parts: list[Windows], choices: Choices) -> tuple[float, float]:
         fitted = fit_ridge(past, future)
         errors.append(float(np.mean((later @ fitted.weights + fitted.offset - outcome) ** 2)))
         if choices.error > MOST_TELLING_ERROR:
-            process = fit_ou(train, choices.precision, None, COMPARISON_ITERATIONS)
+            process = fit_ou(train, choices.precision, None, COMPARISON)
             covariance = fitted.residual.T @ fitted.residual / len(past)
             gains.append(
                 test.negative_log_likelihood(process.transition, process.innovation)
