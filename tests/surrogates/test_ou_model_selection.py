@@ -69,4 +69,4 @@ def test_where_regions_forget_within_a_sample_the_likelihood_tells_precisions():
     assert details["precision_symmetric"] < 100
     assert pearson(found.process.transition, process.transition) > 0.8
     unrelated = np.random.default_rng(0).standard_normal((1500, 16))
-    assert fit(unrelated, MOU_SETTINGS)[1]["precision_symmetric"] > 1000
+    assert fit(unrelated, MOU_SETTINGS)[1]["precision_symmetric"] > 100
