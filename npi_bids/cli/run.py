@@ -21,8 +21,8 @@ from npi_bids.wording import count_noun
 
 _logger = logging.getLogger(__name__)
 # Names of sockets have 107 bytes at most, of which Python appends less than 40.
-_REUSED_BYTES = 32 << 20  # the largest that glibc accepts
 _LONGEST_SCRATCH = 65
+_REUSED_BYTES = 32 << 20  # the largest threshold that glibc accepts
 # Why something failed, by exit code.
 _REASONS = {
     2: ", because its options cannot be used",
