@@ -42,7 +42,7 @@ from npi_bids.surrogates.windows import cut_windows, split_windows
 
 TOLERANCE = 1e-3  # largest difference of a map between devices, relative to its largest entry
 N_SAMPLES, EPOCHS, PRECISION = 600, 20, (100.0, 300.0)
-_MAXCOR = 20  # pairs of vectors that L-BFGS-B keeps
+_MAXCOR = 20  # pairs of vectors that L-BFGS keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ def n_products(n_halvings: int) -> int:
 def floors(machine: Machine, host: Machine, subject: Subject, n: int) -> dict[str, float]:
     """Return the least time of a subject's products and of its memory traffic (s).
 
-    Memory: three matrices per product, the history of L-BFGS-B on the host twice per iteration,
-    and weights, gradients and moments of Adam at every step.
+    Memory: three matrices per product, the history of L-BFGS on the host three times per
+    iteration, and weights, gradients and moments of Adam at every step.
     """
     products = subject.n_evaluations * n_products(subject.n_halvings)
     n_train = int(0.8 * N_SAMPLES)
@@ -144,7 +144,7 @@ def floors(machine: Machine, host: Machine, subject: Subject, n: int) -> dict[st
         "products": products * 2 * n**3 / machine.double
         + (training + perturbing) / machine.single,
         "memory": (products * 3 * 8 * n**2 + steps * 8 * 4 * sum(layers)) / machine.memory
-        + subject.n_evaluations * 2 * 2 * _MAXCOR * 8 * n**2 / host.memory,
+        + subject.n_evaluations * 3 * 2 * _MAXCOR * 8 * n**2 / host.memory,
     }
 
 

@@ -3,7 +3,7 @@
 usage: python -m benchmarks.stages [extraction] [subject] [cohort] [published] [--quick]
 
 All figures are seconds of computing time (user and system) of all processes together, including
-those that end before the command does, so that the load of the machine matters little. Floors and
+those that end before the command does, so that the load of the machine matters less. Floors and
 comparisons are measured in the same run, in alternating repetitions, all of which are saved; the
 tables show their median, the lowest and the highest.
 

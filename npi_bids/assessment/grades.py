@@ -401,7 +401,7 @@ def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
     """Return whether regions may have delays that the map does not allow for, and why.
 
     Where delays were not looked for, as with a surrogate that has none, their evidence is NaN, and
-    nothing is concluded from it.
+    only the number of regions counts.
     """
     if quality.removed_delay_sd > 0:
         return ()

@@ -16,8 +16,11 @@ from npi_bids.assessment.verdict import VerdictSettings, judge
 from npi_bids.records import Quality
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,
+    CLEAR_VAR_GAIN,
+    CLEAR_VAR_LIKELIHOOD,
     DELAY_EVIDENCE,
     MOST_NONLINEARITY,
+    MOST_TELLING_ERROR,
     NETWORKS_GAIN,
     NOISE_EVIDENCE,
     VAR_GAIN,
@@ -31,6 +34,9 @@ CHOICE_TOLERANCE, VERDICT_TOLERANCE = 1e-4, 1e-6
 # Quantity of the training log, its threshold, and what it decides.
 _GATES = (
     ("var_gain", VAR_GAIN, "whether the linear part is a VAR or a process"),
+    ("var_gain", CLEAR_VAR_GAIN, "whether the linear part is a VAR or a process"),
+    ("var_likelihood", CLEAR_VAR_LIKELIHOOD, "whether the linear part is a VAR or a process"),
+    ("held_out_error", MOST_TELLING_ERROR, "whether errors or likelihoods choose precisions"),
     ("evidence_symmetric", ABSENT_EVIDENCE, "whether lagged evidence counts as present"),
     ("evidence_antisymmetric", ABSENT_EVIDENCE, "whether lagged evidence counts as present"),
     ("nonlinearity", MOST_NONLINEARITY, "whether delays and a common gain are looked for"),

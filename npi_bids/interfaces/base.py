@@ -56,7 +56,7 @@ class VersionedInputSpec(BaseInterfaceInputSpec):
         hash_method: str | None = None,
         hash_files: bool = True,
     ) -> Any:
-        """Hash each file once in a process, where Nipype hashes it twice for every hash of a node.
+        """Hash each file once while it is one of the last 256, not twice for each hash of a node.
 
         For a run of 600 volumes that took as long as its extraction.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,11 @@ from npi_bids.interfaces.base import NPIInterface, VersionedInputSpec, plain
 
 # Nodes of groups always run, so that hashes of their thousands of files, which Nipype computes
 # several times, would decide nothing.
-_MAP_FILE = File(exists=True)
+_Maps = partial(InputMultiObject, File(exists=True), hash_files=False)
 
 
 class _GroupInputSpec(VersionedInputSpec):
-    matrices = InputMultiObject(
-        _MAP_FILE,
-        hash_files=False,
+    matrices = _Maps(
         mandatory=True,
         desc="relmat.tsv files, whose names identify the subjects",
     )
@@ -100,12 +99,8 @@ class AverageGroup(_GroupInterface):
 
 
 class _DescribeInputSpec(_GroupInputSpec):
-    unshrunk = InputMultiObject(
-        _MAP_FILE, hash_files=False, desc="maps without prior, of all subjects, which are tested"
-    )
-    reversed = InputMultiObject(
-        _MAP_FILE, hash_files=False, desc="the same for the signals with time reversed"
-    )
+    unshrunk = _Maps(desc="maps without prior, of all subjects, which are tested")
+    reversed = _Maps(desc="the same for the signals with time reversed")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
     settings = traits.Dict(mandatory=True, desc="fields of GroupSettings")
 
@@ -138,13 +133,9 @@ class DescribeGroup(_GroupInterface):
 
 
 class _ShrinkInputSpec(_GroupInputSpec):
-    unshrunk = InputMultiObject(
-        _MAP_FILE, hash_files=False, desc="maps without prior, of all subjects"
-    )
-    first_halves = InputMultiObject(
-        _MAP_FILE, hash_files=False, desc="maps of the first halves of scans"
-    )
-    second_halves = InputMultiObject(_MAP_FILE, hash_files=False, desc="maps of the second halves")
+    unshrunk = _Maps(desc="maps without prior, of all subjects")
+    first_halves = _Maps(desc="maps of the first halves of scans")
+    second_halves = _Maps(desc="maps of the second halves")
     maps = Directory(exists=True, mandatory=True, desc="folder with all maps as one array")
     rows = traits.List(traits.Dict(), mandatory=True, desc="one row of variables per subject")
 
@@ -170,12 +161,8 @@ class ShrinkSubjects(_GroupInterface):
 
 
 class _TestInputSpec(_GroupInputSpec):
-    unshrunk = InputMultiObject(
-        _MAP_FILE, hash_files=False, desc="maps without prior, of all subjects, for paired tests"
-    )
-    proportional = InputMultiObject(
-        _MAP_FILE,
-        hash_files=False,
+    unshrunk = _Maps(desc="maps without prior, of all subjects, for paired tests")
+    proportional = _Maps(
         desc="maps with a prior in proportion to their windows, of all subjects, for tests of "
         "differences between subjects or sessions",
     )
@@ -258,9 +245,7 @@ class TestParameters(_GroupInterface):
 
 
 class _SaveGroupsInputSpec(VersionedInputSpec):
-    files = InputMultiObject(
-        _MAP_FILE, hash_files=False, mandatory=True, desc="results of all groups"
-    )
+    files = _Maps(mandatory=True, desc="results of all groups")
     out_dir = Str(mandatory=True, desc="root of the output dataset")
 
 

@@ -67,7 +67,10 @@ def _is_plain(table: pd.DataFrame) -> bool:
     for number in range(table.shape[1]):
         column = table.iloc[:, number]
         if column.dtype not in (np.float64, np.int64):
-            texts += column.dropna().unique().tolist()
+            others = column.dropna()
+            if set(map(type, others)) - {str}:
+                return False
+            texts += others.unique().tolist()
     return table.shape[1] > 1 and all(
         isinstance(text, str) and not _QUOTED.search(text) for text in texts
     )

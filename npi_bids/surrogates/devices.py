@@ -3,7 +3,8 @@
 Nine tenths of the time of the default is the likelihood of Ornstein-Uhlenbeck processes and its
 gradient: products of matrices of all regions in double precision. These, and the networks, are
 computed on a GPU. Everything else stays on the CPU: the search of L-BFGS, choices that are
-made on few regions, standard errors, tests and measures, whose matrices are small or few.
+made on few regions, standard errors in closed form, tests and measures, whose matrices are small
+or few.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _Result = TypeVar("_Result")
 # Regions from which on a GPU is faster than one core (``python -m benchmarks.gpu``). Smaller
 # matrices do not fill it, and the start of each operation takes longer than the operation.
 MIN_GPU_REGIONS = 200
-# Regions from which on the first part of a fit is in single precision; in smaller matrices, what
-# goes beside their products takes as long.
+# Regions from which on fits begin in single precision (rough ones end in it); with smaller
+# matrices, what goes beside their products takes as long.
 _MIN_SINGLE_REGIONS = 60
 _SINGLE = {"f": np.float32, "c": np.complex64}
 _MOST_PARTS = 1024  # into which work is divided before memory is declared insufficient

@@ -408,7 +408,7 @@ def _rescale_process(process: OU, windows: Windows, prior: GroupPrior) -> VAR:
     weights = unroll(process.transition, choices, windows.n_lags)
     weights = weights * scale[None, None, :] / scale[None, :, None]
     offset: Array = mean - np.einsum("s,lst->t", mean, weights)
-    return MOU(weights, offset, process, choices, scale)
+    return MOU(weights, offset, process, choices, scale, around_group=True)
 
 
 def _rescale_var(transition: Array, windows: Windows, prior: GroupPrior) -> VAR:

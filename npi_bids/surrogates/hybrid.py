@@ -36,7 +36,7 @@ from npi_bids.surrogates.networks import (
 )
 from npi_bids.surrogates.nonlinearity import measure_nonlinearity
 from npi_bids.surrogates.observed import (
-    FoundObservation,
+    ObservationFit,
     ObservedFields,
     ObservedOU,
     describe_delay_evidence,
@@ -293,8 +293,16 @@ def _fit_linear(
     better = settings.linear_part == "var" or (
         settings.linear_part == "auto" and _is_var_better(train, choices)
     )
-    gain = ("var_gain", 1 - choices.var_error / choices.error)
-    details = (("linear_is_var", float(better)), gain, *details)
+    details = (
+        ("linear_is_var", float(better)),
+        ("var_gain", 1 - choices.var_error / choices.error),
+        *(
+            []
+            if math.isnan(choices.var_likelihood)
+            else [("var_likelihood", choices.var_likelihood)]
+        ),
+        *details,
+    )
     if not better:
         return fit_with_choices(train, choices), details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
@@ -318,7 +326,7 @@ def _try_observation(
 
 
 def _is_var_better(train: Windows, choices: Choices) -> bool:
-    """Tell whether the VAR predicts better, or regions have no memory."""
+    """Tell whether the VAR predicts better, clearly where little is, or regions have no memory."""
     gain = 1 - choices.var_error / choices.error
     is_clear = (
         choices.error <= MOST_TELLING_ERROR
@@ -332,7 +340,7 @@ def _is_var_better(train: Windows, choices: Choices) -> bool:
 
 def _fit_observed(
     train: Windows, settings: TrainSettings, choices: Choices, delay_map: DelayMap | None
-) -> FoundObservation:
+) -> ObservationFit:
     """Fit the process with its observation model if the data support one.
 
     A common gain is considered if a filter has left frequencies without power, or if past samples
@@ -346,7 +354,7 @@ def _fit_observed(
         requests = _observation_requests(settings, passband)
         if requests:
             _LOGGER.warning("%s", describe_few_regions(requests, n_regions))
-        return FoundObservation()
+        return ObservationFit()
     parts = ObservationParts(
         delays=_IS_ALLOWED[settings.delays],
         gain=_IS_ALLOWED[settings.gain],
@@ -357,7 +365,7 @@ def _fit_observed(
     if parts.gain is None and not gain_matters:
         parts = replace(parts, gain=False)
     if parts.delays is False and parts.gain is False:
-        return FoundObservation()
+        return ObservationFit()
 
     def least_error(windows: Windows) -> float:
         if windows.target.shape[1] == subset_regions(train).target.shape[1]:

@@ -292,7 +292,7 @@ def load_observed(tensors: Mapping[str, Array], fields: ObservedFields) -> Obser
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FoundObservation:
+class ObservationFit:
     """What the data say about the observation model.
 
     Attributes
@@ -316,7 +316,7 @@ def find_observation(
     least_error: Callable[[Windows], float],
     lagged: bool = True,
     passband: tuple[float, float] | None = None,
-) -> FoundObservation:
+) -> ObservationFit:
     """Fit the process with its observation model if held-out stretches ask for it.
 
     The one-step prediction must improve; where delays make the spectra of held-out stretches
@@ -349,7 +349,7 @@ def find_observation(
     try:
         if is_requested:
             requested = fit_observed(subset, parts, passband=passband)
-            found = FoundObservation(requested, requested.observation)
+            found = ObservationFit(requested, requested.observation)
         else:
             found = _fit_supported(subset, parts, least_error, lagged=lagged)
         choice = found.choice
@@ -359,7 +359,7 @@ def find_observation(
             weighed = WeighedMap(choice.map_spread, choice.map_coefficients, choice.delay_evidence)
             choice = replace(choice, delays=delay_map.apply(weighed, windows.tr))
         model = refit_observation(restore_runs(windows), windows.tr, choice)
-        return FoundObservation(_build_surrogate(windows, model), choice)
+        return ObservationFit(_build_surrogate(windows, model), choice)
     except (SurrogateError, LinAlgError) as error:  # no such process exists
         if passband is not None:
             _LOGGER.warning(
@@ -371,7 +371,7 @@ def find_observation(
                 "The requested delays, gain or noise are not part of the model, as no process "
                 "fits with them: %s", error,
             )  # fmt: skip
-        return FoundObservation()
+        return ObservationFit()
 
 
 def _fit_supported(
@@ -380,15 +380,15 @@ def _fit_supported(
     least_error: Callable[[Windows], float],
     *,
     lagged: bool,
-) -> FoundObservation:
+) -> ObservationFit:
     """Fit the process with its observation model if held-out stretches ask for it."""
     choice, model = choose_unless_plain(restore_runs(windows), windows.tr, parts)
     if model is None:
-        return FoundObservation(choice=choice)
+        return ObservationFit(choice=choice)
     candidate = _build_surrogate(windows, model)
     tolerance = _tolerance(model.choice, windows.target.size) if lagged else 0.0
     supported = held_out_error(windows, candidate) < (1 + tolerance) * least_error(windows)
-    return FoundObservation(candidate if supported else None, choice)
+    return ObservationFit(candidate if supported else None, choice)
 
 
 def _tolerance(choice: Observation, n_values: int) -> float:

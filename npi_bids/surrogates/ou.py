@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class MOUFields(TypedDict):
     form: Literal["mou"]
     penalty: float
     choices: ChoicesFields
+    around_group: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,11 +45,14 @@ class MOU(VAR):
         Whitening, memory and precisions chosen from the data.
     scale
         Shape (n_regions,); standard deviation of each region.
+    around_group
+        Whether the prior is centred at the process of a group, self-connections included.
     """
 
     process: OU
     choices: Choices
     scale: Array
+    around_group: bool = False
 
     def tensors(self) -> dict[str, Array]:
         """Return weights, drift and diffusion by name."""
@@ -61,8 +65,9 @@ class MOU(VAR):
         }
 
     def fields(self) -> dict[str, object]:
-        """Return penalty and choices."""
-        return {"form": "mou", "penalty": self.penalty, "choices": asdict(self.choices)}
+        """Return penalty, choices, and where the prior is centred."""
+        fields = {"form": "mou", "penalty": self.penalty, "choices": asdict(self.choices)}
+        return fields | {"around_group": self.around_group}
 
     @property
     def free_lags(self) -> int:
@@ -101,7 +106,11 @@ class MOU(VAR):
         standardised = standardise(windows, (windows.target.mean(axis=0), self.scale))
         moments = second_moments(*make_pairs(standardised, self.choices))
         errors = transition_errors(
-            self.process, moments, self.choices.precision, self.choices.pair_variances(moments)
+            self.process,
+            moments,
+            self.choices.precision,
+            self.choices.pair_variances(moments),
+            around_group=self.around_group,
         )
         scaled: Array = errors * self.scale[None, :] / self.scale[:, None]
         return scaled
@@ -115,6 +124,7 @@ def load_mou(tensors: Mapping[str, Array], fields: MOUFields) -> MOU:
         OU(tensors["drift"], tensors["diffusion"]),
         Choices.from_fields(fields["choices"]),
         tensors["scale"],
+        around_group=fields.get("around_group", False),
         penalty=float(fields["penalty"]),
     )
 
@@ -128,9 +138,11 @@ def fit_mou(
     two parts (:func:`~npi_bids.surrogates.lagged_evidence.lagged_evidence`), whose null does not
     depend on the residuals being white; their *size* is the one of lowest held-out error. The
     prior variance of a pair of regions follows its partial correlation if this lowers the held-out
-    error (:mod:`~npi_bids.surrogates.pair_prior`). If neither part has any lagged evidence,
-    interactions are instantaneous at this sampling rate; then the smooth autoregression common to
-    all regions (haemodynamics) is removed first (``--whitening``). Otherwise regions may have a
+    error (:mod:`~npi_bids.surrogates.pair_prior`). Where hardly anything of a sample is predicted,
+    the *size* is that of highest held-out likelihood, and all pairs have the same variance. If
+    neither part has any lagged evidence, interactions are instantaneous at this sampling rate;
+    then the smooth autoregression common to all regions (haemodynamics) is removed first
+    (``--whitening``). Otherwise regions may have a
     memory of their own earlier samples, if this lowers the held-out error.
 
     Parameters
@@ -198,6 +210,7 @@ def describe_choices(choices: Choices) -> tuple[tuple[str, float], ...]:
         ("precision_symmetric", choices.precision[0]),
         ("precision_antisymmetric", choices.precision[1]),
         ("prior_concentration", choices.concentration),
+        ("held_out_error", choices.error),
         ("evidence_symmetric", choices.evidence.symmetric),
         ("evidence_antisymmetric", choices.evidence.antisymmetric),
         ("whitening_order", float(len(choices.whitening))),

@@ -12,8 +12,10 @@ import math
 import numpy as np
 
 from npi_bids.records import Array
+from npi_bids.surrogates.devices import objective_on_device
 from npi_bids.surrogates.ou_gradient import transition
 from npi_bids.surrogates.ou_process import OU, Moments, Problem
+from npi_bids.surrogates.quasi_newton import Evaluate
 
 _TINY = 1e-6
 # Entries over which the ratio of variances is averaged at least (its error is the root of 2 over
@@ -42,6 +44,8 @@ def transition_errors(
     moments: Moments,
     precision: tuple[float, float],
     variances: Array | None = None,
+    *,
+    around_group: bool = False,
 ) -> Array:
     """Return the posterior standard deviations of the transition.
 
@@ -56,6 +60,9 @@ def transition_errors(
         The fit.
     moments, precision, variances
         As it was fitted to (:func:`~npi_bids.surrogates.ou_process.fit_ou`).
+    around_group
+        Whether its prior was centred at another process, self-connections included. How far the
+        process is from it does not matter for the errors.
 
     Returns
     -------
@@ -63,7 +70,8 @@ def transition_errors(
         Shape (n_regions, n_regions), indexed ``[source, target]``, in units of the moments.
     """
     variance = _pair_variances(process, moments, precision, variances)
-    problem = Problem(moments, precision, variances=variances)
+    mean = process.drift if around_group else None
+    problem = Problem(moments, precision, mean, variances)
     ratio = variance_ratio(problem, process, variance)
     errors: Array = np.sqrt(variance * max(1.0, ratio))
     return errors
@@ -114,6 +122,7 @@ def variance_ratio(problem: Problem, process: OU, variance: Array) -> float:
     connections = ~np.eye(n, dtype=bool)
     optimum = problem.pack(process)
     step = transition(process.drift, process.diffusion, problem.n_halvings)
+    evaluate = objective_on_device(problem, problem.ARRAYS, n)
     rng = np.random.default_rng(0)
     n_vectors = min(_MOST_VECTORS, math.ceil(_ENTRIES / connections.sum()))
     traces = []
@@ -121,23 +130,21 @@ def variance_ratio(problem: Problem, process: OU, variance: Array) -> float:
         signs = np.where(connections, rng.choice([-1.0, 1.0], (n, n)), 0.0)
         by_drift, by_diffusion = step.gradient(signs, np.zeros((n, n)))
         slope = problem.gradient_of_coordinates(process, by_drift, by_diffusion)
-        trace = _apply_covariance(problem, optimum, slope)
+        trace = _apply_covariance(evaluate, optimum, slope)
         if trace is None:
             return 1.0
-        traces.append(trace)
+        traces.append(trace / problem.n_windows)
     return float(np.mean(traces) / variance[connections].sum())
 
 
-def _apply_covariance(problem: Problem, optimum: Array, slope: Array) -> float | None:
-    """Return ``slope' H^-1 slope / n_windows``, H the Hessian; None if H is not positive."""
+def _apply_covariance(evaluate: Evaluate, optimum: Array, slope: Array) -> float | None:
+    """Return ``slope' H^-1 slope``, H the matrix of second derivatives; None if not positive."""
     solution, residual = np.zeros_like(slope), slope.copy()
     direction, energy = residual.copy(), float(residual @ residual)
     enough = _RESIDUAL**2 * energy
     for _ in range(_MOST_ITERATIONS):
         step = _STEP / float(np.abs(direction).max())
-        ahead, behind = (
-            problem.value_and_gradient(optimum + side * step * direction)[1] for side in (1, -1)
-        )
+        ahead, behind = (evaluate(optimum + side * step * direction)[1] for side in (1, -1))
         curved = (ahead - behind) / (2 * step)
         curvature = float(direction @ curved)
         if not curvature > 0:
@@ -149,4 +156,4 @@ def _apply_covariance(problem: Problem, optimum: Array, slope: Array) -> float |
         if energy <= enough:
             break
         direction = residual + energy / previous * direction
-    return float(slope @ solution) / problem.n_windows
+    return float(slope @ solution)

@@ -157,7 +157,7 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
         precisions = _below(10 * previous.precision[0])
         _, chosen = _least_error(parts, plain, len(previous.memory), precisions)
     if chosen.error > MOST_TELLING_ERROR:
-        chosen = _most_likely(parts, replace(chosen, precision=plain.precision))
+        chosen = _most_likely(parts, chosen)
     else:  # With part of the windows the gain is often not clear yet.
         chosen = _concentrate(parts, chosen)
     memory = fit_memory([windows], len(chosen.memory))
@@ -253,18 +253,19 @@ def _least_error(
     return best, chosen
 
 
-def _most_likely(parts: list[Windows], plain: Choices) -> Choices:
-    """Return the choices of the highest held-out likelihood.
+def _most_likely(parts: list[Windows], chosen: Choices) -> Choices:
+    """Return the choices with the precisions of the highest held-out likelihood.
 
     Where hardly anything of a sample is predicted from the last one, because regions forget within
     a sample, errors of prediction do not tell how strong connections are; the covariance of the
     innovations, which the likelihood includes, does.
     """
-    folds = _make_folds(parts, plain, len(plain.memory))
+    relative = _relative(chosen)
+    folds = _make_folds(parts, relative, len(chosen.memory))
     starts: list[OU | None] = [None, None]
-    best, chosen = np.inf, plain
+    best = np.inf
     for symmetric in PRECISIONS:
-        precision = (float(symmetric), float(symmetric) * plain.precision[1])
+        precision = (float(symmetric), float(symmetric) * relative.precision[1])
         value = error = 0.0
         for fold, (train, test) in enumerate(folds):
             process = fit_ou(train, precision, starts[fold], COMPARISON)
@@ -272,7 +273,7 @@ def _most_likely(parts: list[Windows], plain: Choices) -> Choices:
             value += test.negative_log_likelihood(process.transition, process.innovation)
             error += test.error(process.transition) / 2
         if value < best:
-            best, chosen = value, replace(plain, precision=precision, error=error)
+            best, chosen = value, replace(chosen, precision=precision, error=error)
     return chosen
 
 
@@ -302,33 +303,29 @@ def _compare_var(parts: list[Windows], choices: Choices) -> tuple[float, float]:
     """Return the held-out error, and likelihood, of a ridge VAR of one lag with the same memory.
 
     The error is infinite after whitening, which is used if past samples of other regions are
-    uninformative; the likelihood is that over the process, NaN where errors tell the two apart.
+    uninformative. The likelihood is that over the process, NaN where errors tell the two apart;
+    with fewer training windows than regions the VAR has no covariance, and is not likely.
     """
     if choices.whitening:
         return math.inf, math.nan
     errors, gains = [], []
-    for fold, (train, test) in enumerate(_make_folds(parts, choices, len(choices.memory))):
-        fold_choices = replace(
-            choices, memory=fit_memory(parts[1 - fold :: 2], len(choices.memory))
-        )
-        sides = [
-            [make_pairs(part, fold_choices) for part in parts[side::2]]
-            for side in (1 - fold, fold)
-        ]
+    for fold in (0, 1):
+        train, test = parts[1 - fold :: 2], parts[fold::2]
+        fold_choices = replace(choices, memory=fit_memory(train, len(choices.memory)))
+        sides = [[make_pairs(part, fold_choices) for part in side] for side in (train, test)]
         (past, future), (later, outcome) = (
             [np.concatenate(arrays) for arrays in zip(*side, strict=True)] for side in sides
         )
         fitted = fit_ridge(past, future)
         errors.append(float(np.mean((later @ fitted.weights + fitted.offset - outcome) ** 2)))
         if choices.error > MOST_TELLING_ERROR:
-            process = fit_ou(train, choices.precision, None, COMPARISON)
             covariance = fitted.residual.T @ fitted.residual / len(past)
-            gains.append(
-                test.negative_log_likelihood(process.transition, process.innovation)
-                - test.negative_log_likelihood(fitted.weights, covariance)
-            )
-    likelihood = float(np.mean(gains)) / len(train.past) if gains else math.nan
-    return float(np.mean(errors)), likelihood
+            process = fit_ou(second_moments(past, future), choices.precision, None, COMPARISON)
+            moments = second_moments(later, outcome)
+            gain = moments.negative_log_likelihood(process.transition, process.innovation)
+            gain -= moments.negative_log_likelihood(fitted.weights, covariance)
+            gains.append(gain / later.shape[1])
+    return float(np.mean(errors)), float(np.mean(gains)) if gains else math.nan
 
 
 def _make_folds(parts: list[Windows], plain: Choices, order: int) -> list[tuple[Moments, Moments]]:

@@ -57,7 +57,8 @@ FULL = Effort()
 # For weak priors, which leave directions of the drift to noise: maps do not agree better with the
 # truth after further iterations.
 ROUGH = Effort(tolerance=1e-5, exact=False)
-# For the comparison of choices by their held-out errors, in which rough fits mistake flat errors.
+# For the comparison of choices by held-out errors, which may be so flat that rough fits choose
+# wrongly.
 COMPARISON = Effort(max_iterations=COMPARISON_ITERATIONS)
 
 

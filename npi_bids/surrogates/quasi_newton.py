@@ -34,7 +34,8 @@ class Stage:
         Returns value and gradient at a point; a large value, and no gradient, where the function
         does not exist.
     tolerance
-        A stage ends once two consecutive iterations each lower the value by no more than this.
+        A stage ends once two consecutive iterations, of which the first may be the last one of
+        the stage before, each lower the value by no more than this.
     late_tolerance
         The same after ``N_EARLY`` iterations of all stages: what is left then is soft.
     """

@@ -79,6 +79,7 @@ def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> Rid
     candidates = _PENALTIES * scale if penalty is None else np.array([penalty])
     best, chosen, residual = np.inf, candidates[0], centred
     losses: dict[int, float] = {}
+    # The second indices are made when the first have been compared.
     for indices in (range(0, len(candidates), _COARSE_STEP), _around_minima(losses)):
         for index in indices:
             shrink = singular**2 / (singular**2 + candidates[index])

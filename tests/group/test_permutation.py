@@ -177,6 +177,19 @@ def test_threshold_free_scores_are_sums_over_heights():
     assert (threshold_free(np.array([-1.0, 0, 0.05]), edges, 5) == 0).all()
 
 
+def test_threshold_free_scores_are_those_of_each_height_alone():
+    rng = np.random.default_rng(0)
+    edges = np.flatnonzero(~np.eye(9, dtype=bool).ravel())
+    statistic = np.round(2 * rng.standard_normal(edges.size), 1) + 0.05
+    expected = np.zeros(edges.size)
+    for height in 0.1 * np.arange(1, 1 + int(10 * statistic.max())):
+        above = edges[statistic >= height]
+        for part in components(above, 9):
+            inside = np.isin(edges, part @ [9, 1])
+            expected[inside] += len(part) ** 0.4 * height**3 * 0.1
+    np.testing.assert_allclose(threshold_free(statistic, edges, 9), expected, rtol=1e-6)
+
+
 def test_a_mean_beside_a_covariate_is_tested_by_changes_of_sign():
     """Exchanging residuals would leave the mean of all subjects as it is."""
     rng = np.random.default_rng(0)

@@ -30,7 +30,8 @@ def test_files_are_hashed_by_what_they_contain(tmp_path):
     assert hash_of(others=[str(first)]) == hash_of(others=[str(same)])
     assert hash_of(others=[str(first)]) != hash_of(others=[str(other)])
     before = hash_of(run=str(first))
-    first.write_text("CONTENT")
+    other.write_text("CONTENT")
+    other.replace(first)
     assert hash_of(run=str(first)) != before
     assert hash_of(text="x\0y") != hash_of(text="x" * 10_000)
 

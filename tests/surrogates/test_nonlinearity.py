@@ -11,7 +11,7 @@ import pytest
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn
 from npi_bids.surrogates import hybrid
 from npi_bids.surrogates.nonlinearity import measure_nonlinearity
-from npi_bids.surrogates.observed import FoundObservation
+from npi_bids.surrogates.observed import ObservationFit
 from npi_bids.surrogates.selection_criteria import MOST_NONLINEARITY
 from npi_bids.surrogates.windows import cut_windows
 from tests.surrogates.ou_signals import HYBRID, fit, run_of
@@ -61,7 +61,7 @@ def test_no_observation_model_is_fitted_to_nonlinear_dynamics_unless_asked(stron
 
     def find_nothing(*_):
         asked.append(1)
-        return FoundObservation()
+        return ObservationFit()
 
     monkeypatch.setattr(hybrid, "_fit_observed", find_nothing)
     settings = replace(HYBRID, residual="none")

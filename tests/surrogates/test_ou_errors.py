@@ -43,6 +43,22 @@ def test_the_ratio_is_that_of_the_whole_covariance(rate):
     assert variance_ratio(problem, process, exact / 2) == pytest.approx(2 * ratio)
 
 
+def test_a_prior_around_a_group_tells_rates_too():
+    truth = fast_process(2.5, 7)
+    moments = moments_of(sampled(truth, 1500, 1))
+    strong = (300.0, 300.0)
+    process = fit_ou(moments, strong, mean=truth.drift)
+    exact = dense_variances(Problem(moments, strong, process.drift), process)
+    ratio = variance_ratio(Problem(moments, strong, process.drift), process, exact)
+    assert ratio == pytest.approx(1.0, abs=0.12)
+    around, alone = (
+        off(transition_errors(process, moments, strong, around_group=around_group))
+        for around_group in (True, False)
+    )
+    assert around.mean() < 0.98 * alone.mean()
+    assert around.mean() > 0.9 * np.sqrt(off(exact).mean())
+
+
 def test_there_is_no_ratio_where_there_is_no_minimum():
     moments = moments_of(sampled(fast_process(2.5, 7), 1500, 1))
     problem = Problem(moments, (0.0, 0.0))

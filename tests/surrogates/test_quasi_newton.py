@@ -69,7 +69,7 @@ def test_what_a_first_stage_learns_shortens_the_second(system):
     assert counts[1] < counts[0] / 2
 
 
-def test_a_slow_fit_ends_at_the_late_tolerance(system):
+def test_a_slow_fit_ends_at_the_late_tolerance():
     curvature = np.diag(np.geomspace(1, 1e6, 200))
     counts = []
     for late in (1e-9, 1e-2):
