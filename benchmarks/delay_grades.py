@@ -39,7 +39,7 @@ from npi_bids.assessment.verdict import VerdictSettings, judge
 from npi_bids.records import Grades, Quality
 from npi_bids.simulate.observation import ObserveSettings
 from npi_bids.simulate.systems import SystemSettings
-from npi_bids.surrogates.spectral_selection import MIN_OBSERVATION_REGIONS
+from npi_bids.surrogates.selection_criteria import MIN_OBSERVATION_REGIONS
 
 ROWS, ROWS_FEW = RESULTS / "delay_grades.jsonl", RESULTS / "delay_grades_few.jsonl"
 SEED, SEED_FEW = 3026, 4026  # of the draws, with a later one for what is observed

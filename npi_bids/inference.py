@@ -67,8 +67,8 @@ from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.fixed_precision import PROPORTIONAL, WEAK
 from npi_bids.surrogates.group_prior import GroupPrior, group_surrogate
 from npi_bids.surrogates.lagged_evidence import direction_test
+from npi_bids.surrogates.selection_criteria import MIN_OBSERVATION_REGIONS
 from npi_bids.surrogates.spectral_selection import (
-    MIN_OBSERVATION_REGIONS,
     describe_few_regions,
     name_passband,
 )

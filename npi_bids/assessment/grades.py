@@ -14,8 +14,7 @@ import numpy as np
 
 from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
 from npi_bids.records import HIGH_FREQUENCY, Grades, Quality, Verdict
-from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE
-from npi_bids.surrogates.spectral_selection import MIN_OBSERVATION_REGIONS
+from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE, MIN_OBSERVATION_REGIONS
 from npi_bids.wording import fill_in
 
 GOOD, LIMITED, POOR = "good", "limited", "poor"

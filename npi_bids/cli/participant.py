@@ -246,8 +246,8 @@ def check_tasks_passband(tasks: Sequence[Task], request: Request) -> None:
     if passband is None or not known:
         return
     from npi_bids.parcellation.volumes import count_values
+    from npi_bids.surrogates.selection_criteria import MIN_OBSERVATION_REGIONS
     from npi_bids.surrogates.spectral_selection import (
-        MIN_OBSERVATION_REGIONS,
         check_passband_before,
         describe_few_regions,
         name_passband,

@@ -72,13 +72,13 @@ from npi_bids.surrogates.selection_criteria import (
     CLEAR_VAR_GAIN,
     CLEAR_VAR_LIKELIHOOD,
     MIN_AUTOCORRELATION,
+    MIN_OBSERVATION_REGIONS,
     MOST_NONLINEARITY,
     MOST_TELLING_ERROR,
     TRAIN_FRACTION,
     VAR_GAIN,
 )
 from npi_bids.surrogates.spectral_selection import (
-    MIN_OBSERVATION_REGIONS,
     ObservationParts,
     check_passband,
     describe_few_regions,

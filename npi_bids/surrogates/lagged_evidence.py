@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
 
 from npi_bids.matrices import antisymmetric, off_diagonal, symmetric
 from npi_bids.records import Array, Windows
@@ -101,9 +100,9 @@ def correlation_time(signals: Array, position: NDArray[np.int64]) -> float:
 
 def _autocovariances(signals: Array, n_lags: int) -> Array:
     """Return the sums of products of samples ``0 .. n_lags - 1`` apart, (n_lags, n_regions)."""
-    size = next_fast_len(len(signals) + n_lags, real=True)
-    spectrum = rfft(signals, size, axis=0)
-    sums: Array = irfft(spectrum.real**2 + spectrum.imag**2, size, axis=0)[:n_lags]
+    size = 1 << (len(signals) + n_lags - 1).bit_length()  # a power of two, which is fast
+    spectrum = np.fft.rfft(signals, size, axis=0)
+    sums: Array = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size, axis=0)[:n_lags]
     return sums
 
 

@@ -37,6 +37,8 @@ MOST_TELLING_ERROR, CLEAR_VAR_GAIN, CLEAR_VAR_LIKELIHOOD = 0.9, 0.01, 0.005
 WHITENING_GAIN = 0.005
 # Lagged evidence below this is explained by sampling error (whose expectation is 1).
 ABSENT_EVIDENCE = 1.3
+# Regions that an observation model needs: with fewer, delays absorb the direction of connections.
+MIN_OBSERVATION_REGIONS = 10
 # Evidence (nats) that delays, and measurement noise, need.
 DELAY_EVIDENCE = 12.0
 NOISE_EVIDENCE = 12.0

@@ -25,9 +25,9 @@ from npi_bids.surrogates.cross_spectra import (
 from npi_bids.surrogates.observed import ObservedOU, build_observed, restore_runs
 from npi_bids.surrogates.ou_model_selection import regions_of_subset
 from npi_bids.surrogates.ou_process import OU, Moments
+from npi_bids.surrogates.selection_criteria import MIN_OBSERVATION_REGIONS
 from npi_bids.surrogates.spectral import SpectralFit
 from npi_bids.surrogates.spectral_selection import (
-    MIN_OBSERVATION_REGIONS,
     choose_pooled_observation,
     refit_pooled_observation,
 )

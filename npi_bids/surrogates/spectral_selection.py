@@ -37,6 +37,7 @@ from npi_bids.surrogates.response_width import (
 from npi_bids.surrogates.ridge import fit_ridge
 from npi_bids.surrogates.selection_criteria import (
     DELAY_EVIDENCE,
+    MIN_OBSERVATION_REGIONS,
     MOST_REGIONS,
     NOISE_EVIDENCE,
 )
@@ -61,7 +62,6 @@ _ITERATIONS = (60, 40, 100)  # of the first fits, of those that choose precision
 # Rounds of the fixed-point iteration for the precisions at most, and the relative change that ends
 # it; a part of the drift that is all noise takes the most.
 _MAX_ROUNDS, _PRECISION_TOLERANCE = 8, 0.02
-MIN_OBSERVATION_REGIONS = 10  # with fewer, delays absorb the direction of connections
 # Share of the information on the delays that is used, since their errors are 1.3 to 2 times
 # what all of it would imply.
 _INFORMATION_SHARE = 0.25
