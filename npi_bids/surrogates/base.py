@@ -500,6 +500,15 @@ class TrainLog:
     best_epoch: int = 1
 
 
+def known_details(**details: float) -> tuple[tuple[str, float], ...]:
+    """Return the results of a fit that are known, by name, for the training log.
+
+    >>> known_details(nonlinearity=0.5, var_likelihood=float("nan"))
+    (('nonlinearity', 0.5),)
+    """
+    return tuple((name, value) for name, value in details.items() if not math.isnan(value))
+
+
 def mean_log(logs: Sequence[TrainLog]) -> TrainLog:
     """Return the mean errors of several networks, up to the length of the shortest log."""
     n_epochs = min(len(log.train) for log in logs)

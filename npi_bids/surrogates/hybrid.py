@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, cast
@@ -17,6 +16,7 @@ from npi_bids.surrogates.base import (
     Surrogate,
     TrainLog,
     TrainSettings,
+    known_details,
     parse_passband,
 )
 from npi_bids.surrogates.corrected import (
@@ -295,12 +295,8 @@ def _fit_linear(
     )
     details = (
         ("linear_is_var", float(better)),
-        ("var_gain", 1 - choices.var_error / choices.error),
-        *(
-            []
-            if math.isnan(choices.var_likelihood)
-            else [("var_likelihood", choices.var_likelihood)]
-        ),
+        ("var_gain", choices.var_gain),
+        *known_details(var_likelihood=choices.var_likelihood),
         *details,
     )
     if not better:
@@ -316,18 +312,18 @@ def _try_observation(
     if settings.linear_part == "var" or settings.residual in KEPT_RESIDUALS:
         return None, ()
     nonlinearity = measure_nonlinearity(standardise(subset_regions(train)))
-    details = (("nonlinearity", nonlinearity),) if math.isfinite(nonlinearity) else ()
+    details = known_details(nonlinearity=nonlinearity)
     if nonlinearity > MOST_NONLINEARITY and not _asks_for_observation(settings, delay_map):
         return None, details
-    found = _fit_observed(train, settings, choices, delay_map)
-    if found.surrogate is None and found.choice is not None:
-        details = (*describe_delay_evidence(found.choice), *details)
-    return found.surrogate, details
+    observed = _fit_observed(train, settings, choices, delay_map)
+    if observed.surrogate is None and observed.choice is not None:
+        details = (*describe_delay_evidence(observed.choice), *details)
+    return observed.surrogate, details
 
 
 def _is_var_better(train: Windows, choices: Choices) -> bool:
     """Tell whether the VAR predicts better, clearly where little is, or regions have no memory."""
-    gain = 1 - choices.var_error / choices.error
+    gain = choices.var_gain
     is_clear = (
         choices.error <= MOST_TELLING_ERROR
         or gain > CLEAR_VAR_GAIN

@@ -18,7 +18,8 @@ import numpy as np
 from npi_bids.records import Array
 from npi_bids.surrogates.cross_spectra import Complex, adjoint
 from npi_bids.surrogates.fitted_process import FittedModel
-from npi_bids.surrogates.ou_errors import innovation_slope, mean_exponential
+from npi_bids.surrogates.ou_errors import closed_form_variances
+from npi_bids.surrogates.ou_process import OU
 
 # Regions above which what delays and connections share is kept in single precision, and how many
 # rows of it are worked on at a time: it has as many numbers as there are regions, to the third.
@@ -182,19 +183,12 @@ def transition_errors(
 
 
 def _variance_of_known_responses(model: FittedModel, precision: tuple[float, float]) -> Array:
-    self_connections = np.diag(model.drift)
-    noise_variances = np.diag(model.innovation)
-    slope = mean_exponential(self_connections[:, None], self_connections[None, :])
-    n_samples = model.n_informative
-    lagged = n_samples * slope**2 / np.outer(model.conditional_precision, noise_variances)
-    scale = np.outer(-self_connections, -self_connections)
+    scale = np.outer(np.diag(model.drift), np.diag(model.drift))
     even, odd = precision
-    shared_slope = (
-        innovation_slope(self_connections[:, None] + self_connections[None, :])
-        * model.diffusion[:, None]
+    return closed_form_variances(
+        OU(model.drift, model.diffusion),
+        model.conditional_precision,
+        np.diag(model.innovation),
+        model.n_informative,
+        (even / scale, odd / scale),
     )
-    shared = n_samples / np.outer(noise_variances, noise_variances)
-    information = lagged + shared * shared_slope**2 + (even + odd) / 2 / scale
-    crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2 / scale
-    variance: Array = slope**2 * information.T / (information * information.T - crossed**2)
-    return variance

@@ -21,6 +21,7 @@ from scipy.linalg import solve, solve_continuous_lyapunov
 from npi_bids.errors import SurrogateError
 from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
+from npi_bids.surrogates.base import known_details
 from npi_bids.surrogates.bold_response import peak_responses
 from npi_bids.surrogates.delay_map import DelayMap, WeighedMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
@@ -349,12 +350,12 @@ def find_observation(
     try:
         if is_requested:
             requested = fit_observed(subset, parts, passband=passband)
-            found = ObservationFit(requested, requested.observation)
+            fitted = ObservationFit(requested, requested.observation)
         else:
-            found = _fit_supported(subset, parts, least_error, lagged=lagged)
-        choice = found.choice
-        if found.surrogate is None or choice is None or subset is windows:
-            return found
+            fitted = _fit_supported(subset, parts, least_error, lagged=lagged)
+        choice = fitted.choice
+        if fitted.surrogate is None or choice is None or subset is windows:
+            return fitted
         if delay_map is not None and choice.delays is not None:
             weighed = WeighedMap(choice.map_spread, choice.map_coefficients, choice.delay_evidence)
             choice = replace(choice, delays=delay_map.apply(weighed, windows.tr))
@@ -518,12 +519,11 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
 
 def describe_delay_evidence(choice: Observation) -> tuple[tuple[str, float], ...]:
     """Return what the data say of delays that are not part of the model, for the training log."""
-    found = (
-        ("delay_evidence", choice.delay_evidence),
-        ("delay_benefit", choice.delay_benefit),
-        ("expected_delay_evidence", choice.expected_delay_evidence),
+    return known_details(
+        delay_evidence=choice.delay_evidence,
+        delay_benefit=choice.delay_benefit,
+        expected_delay_evidence=choice.expected_delay_evidence,
     )
-    return tuple((name, value) for name, value in found if not math.isnan(value))
 
 
 def describe_delay_map(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, cg
 
 from npi_bids.records import Array
 from npi_bids.surrogates.devices import objective_on_device
@@ -81,16 +82,47 @@ def _pair_variances(
     process: OU, moments: Moments, precision: tuple[float, float], variances: Array | None
 ) -> Array:
     """Return the variances of the transition as if regions outside a pair were known."""
-    n_windows, self_connections = moments.n_windows, np.diag(process.drift)
-    inverse_moment = np.linalg.inv(moments.past + _TINY * np.eye(len(self_connections)))
-    noise_variances = np.diag(moments.residual(process.transition))
+    inverse_moment = np.linalg.inv(moments.past + _TINY * np.eye(len(process.drift)))
+    relative = np.ones_like(process.drift) if variances is None else variances
+    even, odd = precision
+    return closed_form_variances(
+        process,
+        np.diag(inverse_moment),
+        np.diag(moments.residual(process.transition)),
+        moments.n_windows,
+        (even / relative, odd / relative),
+    )
+
+
+def closed_form_variances(
+    process: OU,
+    conditional_precision: Array,
+    noise_variances: Array,
+    n_samples: float,
+    precision: tuple[Array, Array],
+) -> Array:
+    """Return the variances of the transition as if regions outside a pair were known.
+
+    Parameters
+    ----------
+    process
+        The fit.
+    conditional_precision, noise_variances
+        Shape (n_regions,); precision of each region given all others at the same time, and
+        variance of its one-step errors.
+    n_samples
+        Number of samples that inform the process.
+    precision
+        Prior precision of each entry of the symmetric and of the antisymmetric part of the drift,
+        shape (n_regions, n_regions).
+    """
+    self_connections = np.diag(process.drift)
     slope = mean_exponential(self_connections[:, None], self_connections[None, :])
-    lagged = n_windows * slope**2 / np.outer(np.diag(inverse_moment), noise_variances)
+    lagged = n_samples * slope**2 / np.outer(conditional_precision, noise_variances)
     rates = self_connections[:, None] + self_connections[None, :]
     shared_slope = innovation_slope(rates) * process.diffusion[:, None]
-    shared = n_windows / np.outer(noise_variances, noise_variances)
-    relative = 1.0 if variances is None else variances
-    even, odd = (part / relative for part in precision)
+    shared = n_samples / np.outer(noise_variances, noise_variances)
+    even, odd = precision
     information = lagged + shared * shared_slope**2 + (even + odd) / 2
     crossed = shared * shared_slope * shared_slope.T + (even - odd) / 2
     variance: Array = slope**2 * information.T / (information * information.T - crossed**2)
@@ -139,21 +171,15 @@ def variance_ratio(problem: Problem, process: OU, variance: Array) -> float:
 
 def _apply_covariance(evaluate: Evaluate, optimum: Array, slope: Array) -> float | None:
     """Return ``slope' H^-1 slope``, H the matrix of second derivatives; None if not positive."""
-    solution, residual = np.zeros_like(slope), slope.copy()
-    direction, energy = residual.copy(), float(residual @ residual)
-    enough = _RESIDUAL**2 * energy
-    for _ in range(_MOST_ITERATIONS):
+    curvatures = []
+
+    def apply_hessian(direction: Array) -> Array:
         step = _STEP / float(np.abs(direction).max())
         ahead, behind = (evaluate(optimum + side * step * direction)[1] for side in (1, -1))
-        curved = (ahead - behind) / (2 * step)
-        curvature = float(direction @ curved)
-        if not curvature > 0:
-            return None
-        length = energy / curvature
-        solution = solution + length * direction
-        residual = residual - length * curved
-        previous, energy = energy, float(residual @ residual)
-        if energy <= enough:
-            break
-        direction = residual + energy / previous * direction
-    return float(slope @ solution)
+        curved: Array = (ahead - behind) / (2 * step)
+        curvatures.append(float(direction @ curved))
+        return curved
+
+    hessian = LinearOperator((len(slope), len(slope)), matvec=apply_hessian, dtype=np.float64)
+    solution, _ = cg(hessian, slope, rtol=_RESIDUAL, maxiter=_MOST_ITERATIONS)
+    return float(slope @ solution) if all(curved > 0 for curved in curvatures) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NotRequired, TypedDict
@@ -99,6 +99,11 @@ class Choices:
             concentration=float(fields.get("concentration", 0.0)),
             var_likelihood=_parse_number(fields.get("var_likelihood")),
         )
+
+    @property
+    def var_gain(self) -> float:
+        """Share by which the held-out error of the VAR is lower."""
+        return 1 - self.var_error / self.error
 
     def pair_variances(self, moments: Moments) -> Array | None:
         """Return the prior variance of each pair relative to their mean; None: all are equal."""
@@ -228,23 +233,9 @@ def _least_error(
     Precisions go from strong to weak, each fit starting from the one before, until two in a row
     are worse than the best.
     """
-    folds = _make_folds(parts, plain, order)
-    variances = [plain.pair_variances(train) for train, _ in folds]
-    starts: list[OU | None] = [None, None]
     best, chosen, worse = np.inf, plain, 0
-    for symmetric in precisions:
-        precision = (float(symmetric), float(symmetric) * plain.precision[1])
-        error = 0.0
-        for fold, (train, test) in enumerate(folds):
-            process = fit_ou(
-                train,
-                precision,
-                starts[fold],
-                COMPARISON,
-                variances=variances[fold],
-            )
-            starts[fold] = process
-            error += test.error(process.transition) / 2
+    for precision, folds in _fit_folds(parts, plain, order, precisions):
+        error = _mean_error(folds)
         if error < best:
             best, worse = error, 0
             chosen = replace(plain, precision=precision, memory=(0.0,) * order, error=error)
@@ -260,21 +251,40 @@ def _most_likely(parts: list[Windows], chosen: Choices) -> Choices:
     a sample, errors of prediction do not tell how strong connections are; the covariance of the
     innovations, which the likelihood includes, does.
     """
-    relative = _relative(chosen)
-    folds = _make_folds(parts, relative, len(chosen.memory))
-    starts: list[OU | None] = [None, None]
-    best = np.inf
-    for symmetric in PRECISIONS:
-        precision = (float(symmetric), float(symmetric) * relative.precision[1])
-        value = error = 0.0
-        for fold, (train, test) in enumerate(folds):
-            process = fit_ou(train, precision, starts[fold], COMPARISON)
-            starts[fold] = process
-            value += test.negative_log_likelihood(process.transition, process.innovation)
-            error += test.error(process.transition) / 2
+    plain, order, best = _relative(chosen), len(chosen.memory), np.inf
+    for precision, folds in _fit_folds(parts, plain, order, PRECISIONS):
+        value = sum(
+            test.negative_log_likelihood(process.transition, process.innovation)
+            for test, process in folds
+        )
         if value < best:
-            best, chosen = value, replace(chosen, precision=precision, error=error)
+            best = value
+            chosen = replace(chosen, precision=precision, error=_mean_error(folds))
     return chosen
+
+
+def _fit_folds(
+    parts: list[Windows], plain: Choices, order: int, precisions: Array
+) -> Iterator[tuple[tuple[float, float], list[tuple[Moments, OU]]]]:
+    """Yield precisions, and the test moments and the fit of each fold with them.
+
+    Each fit starts from the one before.
+    """
+    folds = [_fold_moments(parts[1 - fold :: 2], parts[fold::2], plain, order) for fold in (0, 1)]
+    variances = [plain.pair_variances(train) for train, _ in folds]
+    fits: list[OU | None] = [None, None]
+    for symmetric in precisions:
+        precision = (float(symmetric), float(symmetric) * plain.precision[1])
+        fits = [
+            fit_ou(train, precision, start, COMPARISON, variances=relative)
+            for (train, _), start, relative in zip(folds, fits, variances, strict=True)
+        ]
+        yield precision, [(test, fit) for (_, test), fit in zip(folds, fits, strict=True) if fit]
+
+
+def _mean_error(folds: list[tuple[Moments, OU]]) -> float:
+    """Return the held-out error of fits, mean over folds."""
+    return sum(test.error(process.transition) / 2 for test, process in folds)
 
 
 def _concentrate(parts: list[Windows], chosen: Choices) -> Choices:
@@ -326,11 +336,6 @@ def _compare_var(parts: list[Windows], choices: Choices) -> tuple[float, float]:
             gain -= moments.negative_log_likelihood(fitted.weights, covariance)
             gains.append(gain / later.shape[1])
     return float(np.mean(errors)), float(np.mean(gains)) if gains else math.nan
-
-
-def _make_folds(parts: list[Windows], plain: Choices, order: int) -> list[tuple[Moments, Moments]]:
-    """Return training and test moments of both folds."""
-    return [_fold_moments(parts[1 - fold :: 2], parts[fold::2], plain, order) for fold in (0, 1)]
 
 
 def _fold_moments(

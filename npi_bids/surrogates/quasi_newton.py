@@ -53,7 +53,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Place:
+class _Iterate:
     """A point with the value and the gradient there."""
 
     point: Array
@@ -88,51 +88,51 @@ def minimise(stages: Sequence[Stage], start: Array, max_iterations: int) -> Arra
     memory, point, iteration = _Memory(len(start)), start, 0
     decreases: list[float] = []
     for stage in stages:
-        place = _Place(point, *stage.evaluate(point))
-        if iteration and not place.gradient.any():  # where lower precision led is no such point
+        iterate = _Iterate(point, *stage.evaluate(point))
+        if iteration and not iterate.gradient.any():  # where lower precision led is no such point
             memory.clear()
-            place, iteration = _Place(start, *stage.evaluate(start)), 0
+            iterate, iteration = _Iterate(start, *stage.evaluate(start)), 0
             decreases = []
-        while iteration < max_iterations and place.gradient.any():
-            following = _descend(stage.evaluate, place, memory)
+        while iteration < max_iterations and iterate.gradient.any():
+            following = _descend(stage.evaluate, iterate, memory)
             if following is None:
                 if not memory.n_pairs:
                     break
                 memory.clear()  # its direction was of no use; that of the gradient may be
                 continue
-            decreases.append(place.value - following.value)
-            place, iteration = following, iteration + 1
+            decreases.append(iterate.value - following.value)
+            iterate, iteration = following, iteration + 1
             if stage.is_over(decreases, iteration):
                 break
-        point = place.point
+        point = iterate.point
     return point
 
 
-def _descend(evaluate: Evaluate, place: _Place, memory: _Memory) -> _Place | None:
-    """Return the next place, and keep what leads to it; None if no step lowers the value."""
-    direction = memory.direction(place.gradient)
-    slope = float(place.gradient @ direction)
+def _descend(evaluate: Evaluate, iterate: _Iterate, memory: _Memory) -> _Iterate | None:
+    """Return the next iterate, and keep what leads to it; None if no step lowers the value."""
+    direction = memory.direction(iterate.gradient)
+    slope = float(iterate.gradient @ direction)
     if not slope < 0:
         return None
     first = 1.0 if memory.n_pairs else min(1.0, 1 / math.sqrt(-slope))
-    following = _search(evaluate, place, direction, slope, first)
+    following = _search(evaluate, iterate, direction, slope, first)
     if following is not None:
-        memory.add(following.point - place.point, following.gradient - place.gradient)
+        memory.add(following.point - iterate.point, following.gradient - iterate.gradient)
     return following
 
 
 def _search(
-    evaluate: Evaluate, place: _Place, direction: Array, slope: float, step: float
-) -> _Place | None:
-    """Return a place that meets the weak Wolfe conditions, else the last that is lower."""
+    evaluate: Evaluate, iterate: _Iterate, direction: Array, slope: float, step: float
+) -> _Iterate | None:
+    """Return a iterate that meets the weak Wolfe conditions, else the last that is lower."""
     low, high, lower = 0.0, math.inf, None
     for _ in range(_MOST_STEPS):
-        point = place.point + step * direction
-        tried = _Place(point, *evaluate(point))
-        change = tried.value - place.value
+        point = iterate.point + step * direction
+        tried = _Iterate(point, *evaluate(point))
+        change = tried.value - iterate.value
         if not change <= _DECREASE * step * slope:
             high = step
-            # The minimum of the parabola through both values, with the slope at the place.
+            # The minimum of the parabola through both values, with the slope at the iterate.
             bend = change - slope * step
             guess = -slope * step**2 / (2 * bend) if 0 < bend < math.inf else 0.0
             step = min(max(guess, low + 0.1 * (high - low)), low + 0.5 * (high - low))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,32 +77,33 @@ def fit_ridge(design: Array, target: Array, penalty: float | None = None) -> Rid
     centred = target - target_mean
     projected = left_vectors.T @ centred
     candidates = _PENALTIES * scale if penalty is None else np.array([penalty])
-    best, chosen, residual = np.inf, candidates[0], centred
-    losses: dict[int, float] = {}
-    # The second indices are made when the first have been compared.
-    for indices in (range(0, len(candidates), _COARSE_STEP), _around_minima(losses)):
-        for index in indices:
-            shrink = singular**2 / (singular**2 + candidates[index])
-            left_out = _leave_one_out(left_vectors, shrink, projected, centred)
-            losses[index] = float(np.mean(left_out**2))
-            if losses[index] < best or (losses[index] == best and candidates[index] < chosen):
-                best, chosen, residual = losses[index], candidates[index], left_out
+
+    def leave_one_out(index: int) -> Array:
+        shrink = singular**2 / (singular**2 + candidates[index])
+        return _leave_one_out(left_vectors, shrink, projected, centred)
+
+    def compare(indices: Iterable[int]) -> dict[int, float]:
+        return {index: float(np.mean(leave_one_out(index) ** 2)) for index in indices}
+
+    losses = compare(range(0, len(candidates), _COARSE_STEP))
+    losses |= compare(_around_minima(losses))
+    best = min(losses, key=lambda index: (losses[index], index))
+    chosen, residual = candidates[best], leave_one_out(best)
     weights = right_vectors.T @ (projected * (singular / (singular**2 + chosen))[:, None])
     return RidgeFit(weights, target_mean - mean @ weights, float(chosen), residual)
 
 
-def _around_minima(losses: Mapping[int, float]) -> Iterator[int]:
-    """Yield the candidates between those that were tried and are no worse than their neighbours.
+def _around_minima(losses: Mapping[int, float]) -> set[int]:
+    """Return the candidates beside those that were tried and are no worse than their neighbours.
 
     The loss is smooth over penalties, so that its minimum is among them.
     """
-    tried = dict(losses)
     between = set()
-    for index, loss in tried.items():
+    for index, loss in losses.items():
         beside = index - _COARSE_STEP, index + _COARSE_STEP
-        if loss <= min(tried.get(other, np.inf) for other in beside):
-            between |= set(range(max(0, beside[0] + 1), min(beside[1], max(tried) + 1)))
-    yield from sorted(between - set(tried))
+        if loss <= min(losses.get(other, np.inf) for other in beside):
+            between |= set(range(max(0, beside[0] + 1), min(beside[1], max(losses) + 1)))
+    return between - set(losses)
 
 
 def _leave_one_out(left_vectors: Array, shrink: Array, projected: Array, centred: Array) -> Array:
