@@ -52,30 +52,37 @@ def are_usable(values: NDArray[np.number]) -> Mask:
 
 
 class SampleStatistics:
-    """Number, minimum, maximum and mean of the finite values of each sample."""
+    """Number, minimum, maximum and mean of the finite values of each sample.
 
-    def __init__(self, n_samples: int) -> None:
+    Parameters
+    ----------
+    n_samples
+        Number of samples.
+    with_mean
+        Whether the mean is wanted, which takes longer than all else.
+    """
+
+    def __init__(self, n_samples: int, *, with_mean: bool = True) -> None:
         self.n_finite = np.zeros(n_samples, dtype=np.int64)
         self.low, self.high = np.full(n_samples, np.inf), np.full(n_samples, -np.inf)
-        self._total = np.zeros(n_samples)
+        self._total = np.zeros(n_samples) if with_mean else None
 
     def add(self, sample: int, values: NDArray[np.number]) -> bool:
         """Add values to a sample, and return whether all of them are finite."""
         if not values.size:
             return True
-        with np.errstate(invalid="ignore", over="ignore"):
-            low, high, total = values.min(), values.max(), values.sum(dtype=np.float64)
-        # One value that is not finite makes the sum not finite.
-        all_finite = bool(np.isfinite(total)) and low >= -LARGEST and high <= LARGEST
+        low, high = values.min(), values.max()  # NaN where a value is
+        all_finite = bool(low >= -LARGEST and high <= LARGEST)
         if not all_finite:
             values = values[are_usable(values)]
             if not values.size:
                 return False
-            low, high, total = values.min(), values.max(), values.sum(dtype=np.float64)
+            low, high = values.min(), values.max()
         self.n_finite[sample] += values.size
         self.low[sample] = min(self.low[sample], low)
         self.high[sample] = max(self.high[sample], high)
-        self._total[sample] += total
+        if self._total is not None:
+            self._total[sample] += values.sum(dtype=np.float64)
         return all_finite
 
     def add_block(self, values: NDArray[np.number]) -> None:
@@ -89,11 +96,14 @@ class SampleStatistics:
             values = np.where(usable, values, 0)
         self.low = np.minimum(self.low, low.min(axis=1))
         self.high = np.maximum(self.high, high.max(axis=1))
-        self._total += values.sum(axis=1, dtype=np.float64)
+        if self._total is not None:
+            self._total += values.sum(axis=1, dtype=np.float64)
 
     @property
     def mean(self) -> Array:
-        """Mean of the finite values, NaN where there are none."""
+        """Mean of the finite values, NaN where there are none, or none are wanted."""
+        if self._total is None:
+            return np.full(len(self.n_finite), np.nan)
         with np.errstate(invalid="ignore"):
             mean: Array = self._total / self.n_finite
         return mean

@@ -95,9 +95,7 @@ class VolumeScan:
         sums = found.sums
         if self._smoothing or found.is_provisional:
             sums = list(self._add_up(found))
-        mean = np.full(self.n_samples, np.nan)
-        if self._run.mask is not None:
-            mean = found.statistics.mean * self._stream.slope + self._stream.intercept
+        mean = found.statistics.mean * self._stream.slope + self._stream.intercept
         return Survey(damaged, mean), self._complete(found, sums)
 
     def _judge(self, counted: Mask) -> _Judgement:
@@ -105,10 +103,13 @@ class VolumeScan:
         n_voxels, has_mask = self._regions.voxels.size, self._run.mask is not None
         n_judged = len(self._gathered) if self._smoothing else n_voxels
         reference = self._first_sound_volume(counted).take(self._gathered[:n_judged])
-        judgement = _Judgement(SampleStatistics(self.n_samples), reference)
+        # The mean is that of the brain.
+        statistics = SampleStatistics(self.n_samples, with_mean=has_mask)
+        judgement = _Judgement(statistics, reference)
+        gathered = np.empty(len(self._gathered), dtype=self._stream.dtype)
         for sample, volume in enumerate(self._stream):
             self.mean.add(sample, volume)
-            gathered = volume.take(self._gathered)
+            volume.take(self._gathered, out=gathered, mode="clip")  # none is clipped; half the time
             all_finite = judgement.statistics.add(sample, gathered if has_mask else volume)
             differences = judgement.compare(
                 sample, gathered[:n_judged], counted=bool(counted[sample]), all_finite=all_finite
@@ -124,7 +125,7 @@ class VolumeScan:
             if self._smoothing:
                 values = self._smooth(volume, judgement)
             else:
-                values = _subtract(volume.take(voxels), level)
+                values = _subtract(volume.take(voxels), level, np.empty(voxels.size))
                 values[~are_usable(values)] = 0
             values[lost] = 0
             yield self._regions.add_up(values)
@@ -211,14 +212,18 @@ class _Judgement:
         self.not_finite = ~usable
         self.sums: list[list[Array]] = []
         self._left_out = np.flatnonzero(self.not_finite)
+        self._differences = np.empty(len(reference))
         # Voxels that have not changed in the volumes that count, and in all volumes.
         self._constant = self._constant_throughout = np.arange(len(reference))
 
     def compare(
         self, sample: int, values: NDArray[np.number], *, counted: bool, all_finite: bool
     ) -> Array:
-        """Return the differences from the reference, 0 where a voxel is not finite."""
-        differences = _subtract(values, self.level)
+        """Return the differences from the reference, 0 where a voxel is not finite.
+
+        Their memory is used again.
+        """
+        differences = _subtract(values, self.level, self._differences)
         sound = bool(self.statistics.low[sample] < self.statistics.high[sample])
         if not all_finite:
             lost = ~are_usable(values)
@@ -227,8 +232,11 @@ class _Judgement:
                 self.not_finite |= lost
         differences[self._left_out] = 0
         if sound:
+            are_same = self._constant is self._constant_throughout
             self._constant_throughout = _still_zero(self._constant_throughout, differences)
-            if counted:
+            if counted and are_same:
+                self._constant = self._constant_throughout
+            elif counted:
                 self._constant = _still_zero(self._constant, differences)
         return differences
 
@@ -248,9 +256,9 @@ class _Judgement:
         )
 
 
-def _subtract(values: NDArray[np.number], level: Array) -> Array:
+def _subtract(values: NDArray[np.number], level: Array, differences: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out later
-        differences: Array = values.astype(np.float64)
+        np.copyto(differences, values)
         differences -= level
     return differences
 
@@ -258,7 +266,10 @@ def _subtract(values: NDArray[np.number], level: Array) -> Array:
 def _still_zero(positions: NDArray[np.intp], differences: Array) -> NDArray[np.intp]:
     if positions.size == differences.size:
         return np.flatnonzero(differences == 0)
-    left: NDArray[np.intp] = positions[differences[positions] == 0]
+    changes = differences.take(positions)
+    if not changes.any():
+        return positions
+    left: NDArray[np.intp] = positions[changes == 0]
     return left
 
 
