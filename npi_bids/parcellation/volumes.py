@@ -109,7 +109,8 @@ class VolumeScan:
         gathered = np.empty(len(self._gathered), dtype=self._stream.dtype)
         for sample, volume in enumerate(self._stream):
             self.mean.add(sample, volume)
-            volume.take(self._gathered, out=gathered, mode="clip")  # none is clipped; half the time
+            # No position has to be clipped, but this mode takes half the time.
+            volume.take(self._gathered, out=gathered, mode="clip")
             all_finite = judgement.statistics.add(sample, gathered if has_mask else volume)
             differences = judgement.compare(
                 sample, gathered[:n_judged], counted=bool(counted[sample]), all_finite=all_finite

@@ -282,8 +282,9 @@ def _fit_linear(
         check_passband(restore_runs(subset_regions(train)), train.tr, passband)
     choices = choose_process(train, settings.whitening)
     details = describe_choices(choices)
-    observed, found = _try_observation(train, settings, choices, delay_map)
+    fit, found = _try_observation(train, settings, choices, delay_map)
     details = (*found, *details)
+    observed = fit.surrogate
     if delay_map is not None:
         details = (*describe_delay_map(observed, delay_map), *details)
     if passband is not None:
@@ -300,6 +301,7 @@ def _fit_linear(
         *details,
     )
     if not better:
+        choices = replace(choices, delay_doubt=fit.possible_delays)
         return fit_with_choices(train, choices), details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)
@@ -307,18 +309,18 @@ def _fit_linear(
 
 def _try_observation(
     train: Windows, settings: TrainSettings, choices: Choices, delay_map: DelayMap | None
-) -> tuple[ObservedOU | None, tuple[tuple[str, float], ...]]:
+) -> tuple[ObservationFit, tuple[tuple[str, float], ...]]:
     """Fit the observation model where it is asked for, or where dynamics are linear enough."""
     if settings.linear_part == "var" or settings.residual in KEPT_RESIDUALS:
-        return None, ()
+        return ObservationFit(), ()
     nonlinearity = measure_nonlinearity(standardise(subset_regions(train)))
     details = known_details(nonlinearity=nonlinearity)
     if nonlinearity > MOST_NONLINEARITY and not _asks_for_observation(settings, delay_map):
-        return None, details
+        return ObservationFit(), details
     observed = _fit_observed(train, settings, choices, delay_map)
     if observed.surrogate is None and observed.choice is not None:
         details = (*describe_delay_evidence(observed.choice), *details)
-    return observed.surrogate, details
+    return observed, details
 
 
 def _is_var_better(train: Windows, choices: Choices) -> bool:

@@ -309,6 +309,13 @@ class ObservationFit:
     surrogate: ObservedOU | None = None
     choice: Observation | None = None
 
+    @property
+    def possible_delays(self) -> float:
+        """Root mean square of the delays, in samples, that a plain process would leave out."""
+        if self.choice is None:
+            return 0.0
+        return self.choice.delay_sd or self.choice.delay_doubt
+
 
 def find_observation(
     windows: Windows,

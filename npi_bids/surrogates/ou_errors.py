@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.linalg import solve_continuous_lyapunov
 from scipy.sparse.linalg import LinearOperator, cg
 
 from npi_bids.records import Array
@@ -47,6 +48,7 @@ def transition_errors(
     variances: Array | None = None,
     *,
     around_group: bool = False,
+    delay_spread: float = 0.0,
 ) -> Array:
     """Return the posterior standard deviations of the transition.
 
@@ -64,6 +66,9 @@ def transition_errors(
     around_group
         Whether its prior was centred at another process, self-connections included. How far the
         process is from it does not matter for the errors.
+    delay_spread
+        Standard deviation, in samples, of delays of the regions that the process does not have
+        and that may be there; their variance is added.
 
     Returns
     -------
@@ -74,8 +79,48 @@ def transition_errors(
     mean = process.drift if around_group else None
     problem = Problem(moments, precision, mean, variances)
     ratio = variance_ratio(problem, process, variance)
-    errors: Array = np.sqrt(variance * max(1.0, ratio))
+    total = variance * max(1.0, ratio)
+    if delay_spread:
+        uninformed = _pair_variances(process, moments, (_TINY, _TINY), variances)
+        informed_share = variance / uninformed
+        total = total + (delay_spread * informed_share) ** 2 * delay_sensitivity(process)
+    errors: Array = np.sqrt(total)
     return errors
+
+
+def delay_sensitivity(process: OU) -> Array:
+    """Return how much delays of the regions change a regression of samples on the last ones.
+
+    A delay of region k shifts its row and its column of the lagged covariances in opposite
+    directions: to first order their change is ``d_k`` times row k of their derivative by the lag
+    minus its column k, at lag 1 and, in the mean of both sides, at lag 0.
+
+    Returns
+    -------
+    Array
+        Shape (n_regions, n_regions), indexed ``[source, target]``; sum over the regions of the
+        squared derivative of the transition by their delays, per squared sample.
+    """
+    drift, weights = process.drift, process.transition
+    covariance = solve_continuous_lyapunov(drift.T, -np.diag(process.diffusion))
+    inverse = np.linalg.inv(covariance)
+    at_once = covariance @ drift
+    at_once = (at_once - at_once.T) / 2
+    lagged = covariance @ weights @ drift
+    # With P the inverse covariance, region k changes entry (s, t) of the transition by
+    # P_sk B_kt + (P S)_sk W_kt - (P R)_sk [k = t], where R and S are the derivatives of the
+    # covariances at lags 1 and 0, and B = R - S W.
+    rows = lagged - at_once @ weights
+    by_lag, by_covariance = inverse @ lagged, inverse @ at_once
+    crossed = inverse * np.diag(rows) + by_covariance * np.diag(weights)
+    sensitivity: Array = (
+        inverse**2 @ rows**2
+        + by_covariance**2 @ weights**2
+        + 2 * (inverse * by_covariance) @ (rows * weights)
+        + by_lag**2
+        - 2 * by_lag * crossed
+    )
+    return np.maximum(sensitivity, 0.0)
 
 
 def _pair_variances(

@@ -44,6 +44,7 @@ class ChoicesFields(TypedDict):
     var_error: float | None
     concentration: NotRequired[float]
     var_likelihood: NotRequired[float | None]
+    delay_doubt: NotRequired[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class Choices:
     var_likelihood
         Log likelihood of held-out samples under the VAR over that under the process (nats per
         sample of a region); NaN where errors of prediction tell the two apart.
+    delay_doubt
+        Root mean square of the delays between regions, in samples, that the data leave possible
+        and the process does not have.
     """
 
     whitening: tuple[float, ...]
@@ -82,6 +86,7 @@ class Choices:
     var_error: float = float("nan")
     concentration: float = 0.0
     var_likelihood: float = float("nan")
+    delay_doubt: float = 0.0
 
     @classmethod
     def from_fields(cls, fields: ChoicesFields) -> Choices:
@@ -98,6 +103,7 @@ class Choices:
             var_error=_parse_number(fields["var_error"]),
             concentration=float(fields.get("concentration", 0.0)),
             var_likelihood=_parse_number(fields.get("var_likelihood")),
+            delay_doubt=float(fields.get("delay_doubt", 0.0)),
         )
 
     @property
@@ -142,10 +148,13 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
         ``auto``, ``on`` or ``off``.
     previous
         Choices made on part of the windows: whether there is whitening, and the order of the
-        memory, are kept, and precisions are compared from a decade above the chosen one.
+        memory, are kept, as are possible delays, and precisions are compared from a decade above
+        the chosen one.
     """
     windows = subset_regions(windows)
     plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan))
+    if previous:
+        plain = replace(plain, delay_doubt=previous.delay_doubt)
     evidence = _evidence(windows, plain)
     absent = max(evidence.symmetric, evidence.antisymmetric) < ABSENT_EVIDENCE
     is_whitened = bool(previous.whitening) if previous else absent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.ou import MOU
+from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import cut_windows
 from tests.conftest import var_run
@@ -75,3 +78,23 @@ def test_hybrid_keeps_the_process_where_little_is_predicted_unless_the_var_is_cl
         discrete[now] = discrete[now - 1] @ weights + rng.standard_normal(12)
     _, details, _ = fit(discrete, HYBRID)
     assert details["linear_is_var"] == 1
+
+
+@pytest.mark.parametrize("delays", ["auto", "none"])
+def test_delays_that_are_not_found_widen_the_intervals(delays, tmp_path):
+    process = fast_process(0.5, 12)
+    series = sampled(process, 300, 1)
+    model, _, windows = fit(series, replace(HYBRID, delays=delays))
+    assert isinstance(model, MOU)
+    errors = model.weight_errors(windows)
+    choices = replace(model.choices, delay_doubt=0.0)
+    without = off(replace(model, choices=choices).weight_errors(windows))
+    if delays == "none":
+        assert model.choices.delay_doubt == 0
+    else:
+        assert 0.1 < model.choices.delay_doubt < 1
+        assert np.all(off(errors) > without)
+    path = tmp_path / "model.safetensors"
+    save_surrogate(model, path, family="hybrid", labels="ABCDEFGHIJKL", tr=1.0)
+    restored = load_surrogate(path)
+    np.testing.assert_allclose(restored.weight_errors(windows), errors)

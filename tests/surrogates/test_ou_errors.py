@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.linalg import expm, solve_continuous_lyapunov
 
-from npi_bids.surrogates.ou_errors import transition_errors, variance_ratio
+from npi_bids.surrogates.ou_errors import delay_sensitivity, transition_errors, variance_ratio
 from npi_bids.surrogates.ou_process import OU, Problem, fit_ou, second_moments
 from tests.surrogates.ou_signals import fast_process, off, sampled
 
@@ -79,3 +80,48 @@ def test_intervals_hold_the_truth_where_regions_forget_within_a_sample():
         ratios.append(variance_ratio(Problem(moments, PRECISION), found, errors**2))
     assert 0.9 < np.mean(held) < 0.99
     assert ratios == pytest.approx(np.ones(3))
+
+
+def delayed_transition(process, delays):
+    """Return the regression of samples on the last ones where regions lag behind the process."""
+    stationary = solve_continuous_lyapunov(process.drift.T, -np.diag(process.diffusion))
+
+    def covariance(lag, source, target):
+        ahead = stationary @ expm(process.drift * abs(lag))
+        return ahead[source, target] if lag >= 0 else ahead[target, source]
+
+    n = len(delays)
+    at_once, lagged = (
+        np.array(
+            [[covariance(lag + delays[s] - delays[t], s, t) for t in range(n)] for s in range(n)]
+        )
+        for lag in (0, 1)
+    )
+    return np.linalg.solve(at_once, lagged)
+
+
+def test_delays_change_the_transition_by_their_sensitivity():
+    process, step = fast_process(0.7, 5), 1e-5
+    slopes = [
+        (delayed_transition(process, shift) - delayed_transition(process, -shift)) / (2 * step)
+        for shift in step * np.eye(5)
+    ]
+    expected = np.square(slopes).sum(axis=0)
+    np.testing.assert_allclose(delay_sensitivity(process), expected, rtol=1e-3)
+
+
+def test_delays_that_are_possible_widen_the_errors_less_where_the_prior_decides():
+    moments = moments_of(sampled(fast_process(0.7, 7), 1500, 1))
+    shares = []
+    for precision in (PRECISION, (3000.0, 4000.0)):
+        process = fit_ou(moments, precision)
+        known, possible = (
+            transition_errors(process, moments, precision, delay_spread=spread)
+            for spread in (0.0, 0.5)
+        )
+        added = np.sqrt(possible**2 - known**2) / 0.5
+        shares.append(off(added) / np.sqrt(off(delay_sensitivity(process))))
+    weak, strong = shares
+    assert weak.min() > 0.95
+    assert weak.max() <= 1
+    assert strong.max() < 0.7
