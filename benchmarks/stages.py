@@ -126,6 +126,7 @@ def computing_time(command: Sequence[object], folder: Path, code: int = 0) -> fl
     """Return the computing time of a command and of all processes that it starts (s)."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
     done = subprocess.run(
         [sys.executable, *map(str, command)], check=False, cwd=folder, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
-from scipy.signal import periodogram, welch
 
 from npi_bids.connectivity.measures import oriented_correlation, uncensored_samples
 from npi_bids.errors import NoUsableDataError, SurrogateError
@@ -138,6 +137,8 @@ def high_frequency_share(runs: Sequence[RegionSeries]) -> float:
     NaN if the sampling is too slow for such frequencies, or no stretch without a gap is long
     enough.
     """
+    from scipy.signal import periodogram  # takes a second to load
+
     tr = runs[0].tr
     if 0.5 / tr < 1.1 * HIGH_FREQUENCY:
         return float("nan")
@@ -329,6 +330,8 @@ def mean_spectrum(runs: Sequence[RegionSeries]) -> tuple[Array, Array] | None:
     frequency, power
         Shape (n_frequencies,), without 0 Hz.
     """
+    from scipy.signal import welch  # takes a second to load
+
     stretches = [(_longest_stretch(run), run.covered) for run in runs]
     usable = [
         stretch[:, covered] for stretch, covered in stretches if len(stretch) >= _MIN_STRETCH

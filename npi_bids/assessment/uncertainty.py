@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, norm
+from scipy.special import ndtr
 
 from npi_bids.errors import SurrogateError
 from npi_bids.records import INTERVAL_QUANTILE, Array, Uncertainty, Windows
@@ -32,7 +32,7 @@ def compute_intervals(matrix: Array, standard_error: Array, method: str) -> Unce
     error = standard_error.copy()
     np.fill_diagonal(error, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * norm.sf(np.abs(matrix / error))
+        p = 2 * ndtr(-np.abs(matrix / error))
     p[error == 0] = np.nan
     half = INTERVAL_QUANTILE * error
     return Uncertainty(error, matrix - half, matrix + half, p, fdr_q_values(p), method)
@@ -40,6 +40,8 @@ def compute_intervals(matrix: Array, standard_error: Array, method: str) -> Unce
 
 def fdr_q_values(p: Array) -> Array:
     """Return the q values of Benjamini and Hochberg; NaN stays NaN and is not a test."""
+    from scipy.stats import false_discovery_control  # takes a second to load
+
     q = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
     if tested.any():

@@ -30,9 +30,7 @@ from npi_bids.bids.sidecars import (
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.inference import PerturbedModel, SubjectEC, TrainedModel
 from npi_bids.io.files import read_json, write_json
-from npi_bids.io.json_records import read_record
 from npi_bids.io.tables import read_series, write_matrix, write_table
-from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.records import RegionSeries, Table
 from npi_bids.surrogates.base import TrainLog, TrainSettings, describe_training
 from npi_bids.surrogates.devices import find_device
@@ -43,11 +41,6 @@ _DONE, _EXCLUDED = "done", "excluded"
 _MATRICES = ("matrix", "jacobian", "members", "responses")
 _ELSEWHERE = ("surrogate", "seed", "device")  # settings of the training with separate keys
 _PACKAGES = ("numpy", "scipy", "torch", "nilearn", "nibabel", "nipype")
-
-
-def read_summary(path: Path | str) -> RunSummary:
-    """Read the summary of a run, as written by the interface that extracted its series."""
-    return read_record(RunSummary, Path(path))
 
 
 def _summary(path: str) -> SeriesSummary:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.bids.outputs import CATALOGUE, GROUP_OUTPUTS
@@ -153,7 +153,7 @@ def _test_mean(maps: Array, weights: Array | None, min_subjects: int) -> dict[st
         agrees = np.sign(maps[:, edges]) == np.sign(fit.effect[edges])
         n_agree = np.where(np.isfinite(maps[:, edges]), agrees, 0).sum(axis=0)
         same[edges] = n_agree / np.maximum(fit.n[edges], 1)
-    margin = student.ppf(0.975, fit.df) * fit.standard_error
+    margin = stdtrit(fit.df, 0.975) * fit.standard_error
     enough = fit.n >= max(min_subjects, 2)
     q = fdr_q_values(np.where(enough, fit.p, np.nan))
     tests = {

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import null_space
-from scipy.stats import f as fisher
-from scipy.stats import t as student
+from scipy.special import fdtrc, stdtr
 
 from npi_bids.assessment.uncertainty import fdr_q_values
 from npi_bids.bids.sidecars import FEWEST_FOR_Q
@@ -200,11 +199,11 @@ def _test(fitted: dict[str, Array], contrast: Contrast, design: Design) -> Estim
     with np.errstate(invalid="ignore", divide="ignore"):
         if contrast.statistic == "t":
             statistic = numerator / np.sqrt(moderated)
-            p = 2 * student.sf(np.abs(statistic), df)
+            p = 2 * stdtr(df, -np.abs(statistic))
         else:
             statistic = numerator / moderated
             epsilon = design.epsilon
-            p = fisher.sf(statistic, epsilon * len(contrast.matrix), epsilon * df)
+            p = fdtrc(epsilon * len(contrast.matrix), epsilon * df, statistic)
     q = fdr_q_values(p) if design.n_subjects >= FEWEST_FOR_Q else np.full_like(p, np.nan)
     error = fitted["root_spread"] * np.sqrt(moderated)
     return Estimate(fitted["effect"], error, statistic, p, q, fitted["n"], df)

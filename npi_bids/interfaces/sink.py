@@ -51,17 +51,18 @@ class SaveRun(NPIInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from npi_bids.bids.model_files import read_summary
         from npi_bids.bids.sidecars import Links
         from npi_bids.bids.writing import save_run
+        from npi_bids.io.json_records import read_record
         from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+        from npi_bids.parcellation.extraction import RunSummary
 
         inputs = self.inputs.get_traitsfree()
         written = save_run(
             [Path(inputs[name]) for name in RUN_TABLES if name in inputs],
             Path(self.inputs.out_dir),
             (plain(self.inputs.entities), self.inputs.desc),
-            summary=read_summary(self.inputs.summary),
+            summary=read_record(RunSummary, Path(self.inputs.summary)),
             settings=(
                 DenoiseSettings(**self.inputs.denoise),
                 CoverageSettings(**self.inputs.minimum),

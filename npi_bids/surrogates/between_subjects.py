@@ -7,10 +7,11 @@ differs between the halves in truth counts as error.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from npi_bids.matrices import antisymmetric, off_diagonal, symmetric
 from npi_bids.records import Array
@@ -90,7 +91,8 @@ class SubjectMoments:
         if not error > 0:
             return covariance
         z = covariance / error
-        return float(covariance + error * np.exp(norm.logpdf(z) - norm.logcdf(z)))
+        log_density = -(z**2) / 2 - math.log(2 * math.pi) / 2
+        return float(covariance + error * np.exp(log_density - log_ndtr(z)))
 
     def _pool(self, products: Array, first: Array, second: Array) -> tuple[float, float]:
         """Return the mean over pairs of regions of the covariance, for both parts."""

@@ -211,7 +211,8 @@ def fit_ou(
     stages = [Stage(objective_on_device(problem, problem.ARRAYS, problem.n), *tolerances)]
     single = in_single_precision(problem, problem.ARRAYS, problem.n)
     if single is not None:
-        stages = [Stage(single, *tolerances), *(stages if effort.exact else ())]
+        rounding = float(np.finfo(np.float32).eps)
+        stages = [Stage(single, *tolerances, rounding), *(stages if effort.exact else ())]
     return problem.unpack(minimise(stages, packed, effort.max_iterations))
 
 

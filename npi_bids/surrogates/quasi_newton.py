@@ -38,6 +38,8 @@ class Stage:
         the stage before, each lower the value by no more than this.
     late_tolerance
         The same after ``N_EARLY`` iterations of all stages: what is left then is soft.
+    rounding
+        Relative error of the value. No shorter step is tried where the slope promises less.
     """
 
     N_EARLY = 50
@@ -45,6 +47,7 @@ class Stage:
     evaluate: Evaluate
     tolerance: float
     late_tolerance: float
+    rounding: float = 0.0
 
     def is_over(self, decreases: Sequence[float], iteration: int) -> bool:
         """Return whether the last iterations changed the value too little."""
@@ -94,9 +97,10 @@ def minimise(stages: Sequence[Stage], start: Array, max_iterations: int) -> Arra
             iterate, iteration = _Iterate(start, *stage.evaluate(start)), 0
             decreases = []
         while iteration < max_iterations and iterate.gradient.any():
-            following = _descend(stage.evaluate, iterate, memory)
+            following = _descend(stage, iterate, memory)
             if following is None:
-                if not memory.n_pairs:
+                # What an earlier stage cannot lower is below its precision.
+                if not memory.n_pairs or stage is not stages[-1]:
                     break
                 memory.clear()  # its direction was of no use; that of the gradient may be
                 continue
@@ -108,27 +112,27 @@ def minimise(stages: Sequence[Stage], start: Array, max_iterations: int) -> Arra
     return point
 
 
-def _descend(evaluate: Evaluate, iterate: _Iterate, memory: _Memory) -> _Iterate | None:
+def _descend(stage: Stage, iterate: _Iterate, memory: _Memory) -> _Iterate | None:
     """Return the next iterate, and keep what leads to it; None if no step lowers the value."""
     direction = memory.direction(iterate.gradient)
     slope = float(iterate.gradient @ direction)
     if not slope < 0:
         return None
     first = 1.0 if memory.n_pairs else min(1.0, 1 / math.sqrt(-slope))
-    following = _search(evaluate, iterate, direction, slope, first)
+    following = _search(stage, iterate, direction, slope, first)
     if following is not None:
         memory.add(following.point - iterate.point, following.gradient - iterate.gradient)
     return following
 
 
 def _search(
-    evaluate: Evaluate, iterate: _Iterate, direction: Array, slope: float, step: float
+    stage: Stage, iterate: _Iterate, direction: Array, slope: float, step: float
 ) -> _Iterate | None:
-    """Return a iterate that meets the weak Wolfe conditions, else the last that is lower."""
+    """Return an iterate that meets the weak Wolfe conditions, else the last that is lower."""
     low, high, lower = 0.0, math.inf, None
     for _ in range(_MOST_STEPS):
         point = iterate.point + step * direction
-        tried = _Iterate(point, *evaluate(point))
+        tried = _Iterate(point, *stage.evaluate(point))
         change = tried.value - iterate.value
         if not change <= _DECREASE * step * slope:
             high = step
@@ -136,6 +140,8 @@ def _search(
             bend = change - slope * step
             guess = -slope * step**2 / (2 * bend) if 0 < bend < math.inf else 0.0
             step = min(max(guess, low + 0.1 * (high - low)), low + 0.5 * (high - low))
+            if -slope * step < stage.rounding * abs(iterate.value):
+                break
             continue
         lower, low = tried, step
         if float(tried.gradient @ direction) >= _SLOPE * slope:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.bids.model_files import read_summary
 from npi_bids.errors import InputDataError
 from npi_bids.interfaces.parcellate import (
     DenoiseRegions,
@@ -15,8 +14,10 @@ from npi_bids.interfaces.parcellate import (
     Parcellate,
     ReadSeries,
 )
+from npi_bids.io.json_records import read_record
 from npi_bids.io.tables import read_series
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
+from npi_bids.parcellation.extraction import RunSummary
 from npi_bids.parcellation.parcellation import label_image, save_parcellation
 from npi_bids.parcellation.volumes import count_values
 from tests.conftest import tiny_parcellation
@@ -35,7 +36,7 @@ def test_an_image_becomes_series_of_all_regions_and_six_more_files(tiny, execute
     series = read_series(Path(outputs.timeseries), 2.0)
     assert series.labels == tuple("ABCDE")
     assert series.covered.tolist() == [True] * 4 + [False]
-    assert read_summary(outputs.summary).tr == 2.0
+    assert read_record(RunSummary, Path(outputs.summary)).tr == 2.0
     n_samples, n_voxels = count_values(bold)
     assert n_samples == len(series.data)
     assert n_voxels > 5

@@ -95,3 +95,18 @@ def test_points_where_there_is_no_function_are_avoided():
 
     found = minimise([Stage(evaluate, 1e-14, 1e-14)], np.array([30.0]), 100)
     np.testing.assert_allclose(found, 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rounding", "n_tried"), [(0.0, 20), (1e-6, 1)])
+def test_no_shorter_step_is_tried_where_rounding_hides_what_it_gains(rounding, n_tried):
+    tried = []
+
+    def rises(x):
+        """Return a value that seems to rise whatever the step, by less than its rounding."""
+        tried.append(x)
+        return 1e3 + 1e-4 * (len(tried) > 1), np.array([1e-3])
+
+    stages = [Stage(rises, 0.0, 0.0, rounding), Stage(quadratic(np.eye(1), 0.5), 1e-9, 1e-9)]
+    found = minimise(stages, np.array([3.0]), 50)
+    assert len(tried) == 1 + n_tried
+    np.testing.assert_allclose(found, 0.5, atol=1e-6)
