@@ -87,7 +87,7 @@ TABLES = {
         )
         for name, n_sets, options in (
             ("group_null", 504, "--n-sets 504 --n-pools 12"),
-            ("group_null_pretrained", 168, "--pretrained --n-sets 168 --n-pools 2"),
+            ("group_null_pretrained", 504, "--pretrained --n-sets 504 --n-pools 6"),
         )
     },
     "inference_contrasts": SiteTable(
