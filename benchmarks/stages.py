@@ -125,10 +125,8 @@ def main() -> int:
 def computing_time(command: Sequence[object], folder: Path, code: int = 0) -> float:
     """Return the computing time of a command and of all processes that it starts (s)."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
     done = subprocess.run(
-        [sys.executable, *map(str, command)], check=False, cwd=folder, env=environment,
+        [sys.executable, *map(str, command)], check=False, cwd=folder, env=_environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     if done.returncode != code:
@@ -140,6 +138,13 @@ def computing_time(command: Sequence[object], folder: Path, code: int = 0) -> fl
             break
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of what is measured: one thread, and compiled as if installed."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def take_turns(works: Mapping[str, Callable[[], float]], n: int) -> Times:
@@ -194,8 +199,7 @@ def extraction(folder: Path, quick: bool) -> Times:
 
     def child(code: str, *words: object) -> Callable[[], float]:
         command = [sys.executable, "-c", code, *map(str, words)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        return lambda: float(subprocess.check_output(command, env=environment, text=True))
+        return lambda: float(subprocess.check_output(command, env=_environment(), text=True))
 
     found = take_turns(
         {

@@ -59,7 +59,7 @@ class SampleStatistics:
     n_samples
         Number of samples.
     with_mean
-        Whether the mean is wanted, which takes longer than all else.
+        Whether to add up the mean, which takes longer than all else.
     """
 
     def __init__(self, n_samples: int, *, with_mean: bool = True) -> None:
@@ -101,7 +101,7 @@ class SampleStatistics:
 
     @property
     def mean(self) -> Array:
-        """Mean of the finite values, NaN where there are none, or none are wanted."""
+        """Mean of the finite values, NaN where there are none, or it was not added up."""
         if self._total is None:
             return np.full(len(self.n_finite), np.nan)
         with np.errstate(invalid="ignore"):

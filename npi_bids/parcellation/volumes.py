@@ -88,15 +88,15 @@ class VolumeScan:
             Shape (n_samples,); the volumes by which voxels are judged, except damaged ones.
         """
         counted = keep if keep.sum() > 1 else np.ones_like(keep)
-        found = self._judge(counted)
-        damaged = found.statistics.damaged
-        if (damaged & ~found.statistics.flat & counted).any():  # known only after all volumes
-            found = self._judge(counted & ~damaged)
-        sums = found.sums
-        if self._smoothing or found.is_provisional:
-            sums = list(self._add_up(found))
-        mean = found.statistics.mean * self._stream.slope + self._stream.intercept
-        return Survey(damaged, mean), self._complete(found, sums)
+        judgement = self._judge(counted)
+        damaged = judgement.statistics.damaged
+        if (damaged & ~judgement.statistics.flat & counted).any():  # known only after all volumes
+            judgement = self._judge(counted & ~damaged)
+        sums = judgement.sums
+        if self._smoothing or judgement.is_provisional:
+            sums = list(self._add_up(judgement))
+        mean = judgement.statistics.mean * self._stream.slope + self._stream.intercept
+        return Survey(damaged, mean), self._complete(judgement, sums)
 
     def _judge(self, counted: Mask) -> _Judgement:
         """Find the voxels without signal and, provisionally, the sums of the others."""
@@ -235,10 +235,12 @@ class _Judgement:
         if sound:
             are_same = self._constant is self._constant_throughout
             self._constant_throughout = _still_zero(self._constant_throughout, differences)
-            if counted and are_same:
-                self._constant = self._constant_throughout
-            elif counted:
-                self._constant = _still_zero(self._constant, differences)
+            if counted:
+                self._constant = (
+                    self._constant_throughout
+                    if are_same
+                    else _still_zero(self._constant, differences)
+                )
         return differences
 
     @property
@@ -257,11 +259,11 @@ class _Judgement:
         )
 
 
-def _subtract(values: NDArray[np.number], level: Array, differences: Array) -> Array:
+def _subtract(values: NDArray[np.number], level: Array, out: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out later
-        np.copyto(differences, values)
-        differences -= level
-    return differences
+        np.copyto(out, values)
+        out -= level
+    return out
 
 
 def _still_zero(positions: NDArray[np.intp], differences: Array) -> NDArray[np.intp]:

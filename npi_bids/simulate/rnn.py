@@ -107,7 +107,7 @@ def true_ec(
         Source of the noise.
     every
         Samples between two states.
-    size
+    perturbation
         By how much each source is raised; one number, or shape (n_regions,).
 
     Returns
@@ -117,12 +117,12 @@ def true_ec(
     """
     states = series[:, ::every].reshape(-1, series.shape[-1])
     n_regions = series.shape[-1]
-    noise = rng.standard_normal((system.n_steps, len(states), 1, n_regions))
+    noise = rng.standard_normal((system.n_steps, len(states), n_regions))
     raised = np.concatenate([np.zeros((1, n_regions)), perturbation * np.eye(n_regions)])
     effect = np.zeros((n_regions, n_regions))
-    for place, state in enumerate(states):  # one at a time stays within the cache of a processor
-        unperturbed, *perturbed = _advance(system, state + raised, noise[:, place])
-        effect += np.array(perturbed) - unperturbed
+    for index, state in enumerate(states):  # one at a time stays within the cache of a processor
+        end = _advance(system, state + raised, noise[:, index])
+        effect += end[1:] - end[0]
     return effect / len(states)
 
 

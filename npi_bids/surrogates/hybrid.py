@@ -282,9 +282,9 @@ def _fit_linear(
         check_passband(restore_runs(subset_regions(train)), train.tr, passband)
     choices = choose_process(train, settings.whitening)
     details = describe_choices(choices)
-    fit, found = _try_observation(train, settings, choices, delay_map)
-    details = (*found, *details)
-    observed = fit.surrogate
+    observation, evidence = _try_observation(train, settings, choices, delay_map)
+    details = (*evidence, *details)
+    observed = observation.surrogate
     if delay_map is not None:
         details = (*describe_delay_map(observed, delay_map), *details)
     if passband is not None:
@@ -301,7 +301,7 @@ def _fit_linear(
         *details,
     )
     if not better:
-        choices = replace(choices, delay_doubt=fit.possible_delays)
+        choices = replace(choices, delay_doubt=observation.delay_doubt)
         return fit_with_choices(train, choices), details
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)

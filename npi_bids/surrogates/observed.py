@@ -310,7 +310,7 @@ class ObservationFit:
     choice: Observation | None = None
 
     @property
-    def possible_delays(self) -> float:
+    def delay_doubt(self) -> float:
         """Root mean square of the delays, in samples, that a plain process would leave out."""
         if self.choice is None:
             return 0.0

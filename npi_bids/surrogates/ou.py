@@ -111,7 +111,7 @@ class MOU(VAR):
             self.choices.precision,
             self.choices.pair_variances(moments),
             around_group=self.around_group,
-            delay_spread=self.choices.delay_doubt,
+            delay_doubt=self.choices.delay_doubt,
         )
         scaled: Array = errors * self.scale[None, :] / self.scale[:, None]
         return scaled

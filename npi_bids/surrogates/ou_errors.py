@@ -48,7 +48,7 @@ def transition_errors(
     variances: Array | None = None,
     *,
     around_group: bool = False,
-    delay_spread: float = 0.0,
+    delay_doubt: float = 0.0,
 ) -> Array:
     """Return the posterior standard deviations of the transition.
 
@@ -66,7 +66,7 @@ def transition_errors(
     around_group
         Whether its prior was centred at another process, self-connections included. How far the
         process is from it does not matter for the errors.
-    delay_spread
+    delay_doubt
         Standard deviation, in samples, of delays of the regions that the process does not have
         and that may be there; their variance is added.
 
@@ -80,10 +80,10 @@ def transition_errors(
     problem = Problem(moments, precision, mean, variances)
     ratio = variance_ratio(problem, process, variance)
     total = variance * max(1.0, ratio)
-    if delay_spread:
+    if delay_doubt:
         uninformed = _pair_variances(process, moments, (_TINY, _TINY), variances)
         informed_share = variance / uninformed
-        total = total + (delay_spread * informed_share) ** 2 * delay_sensitivity(process)
+        total = total + (delay_doubt * informed_share) ** 2 * delay_sensitivity(process)
     errors: Array = np.sqrt(total)
     return errors
 

@@ -152,9 +152,8 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
         the chosen one.
     """
     windows = subset_regions(windows)
-    plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan))
-    if previous:
-        plain = replace(plain, delay_doubt=previous.delay_doubt)
+    delay_doubt = previous.delay_doubt if previous else 0.0
+    plain = Choices((), (), (1.0, 1.0), LaggedEvidence(np.nan, np.nan), delay_doubt=delay_doubt)
     evidence = _evidence(windows, plain)
     absent = max(evidence.symmetric, evidence.antisymmetric) < ABSENT_EVIDENCE
     is_whitened = bool(previous.whitening) if previous else absent

@@ -116,8 +116,8 @@ def test_delays_that_are_possible_widen_the_errors_less_where_the_prior_decides(
     for precision in (PRECISION, (3000.0, 4000.0)):
         process = fit_ou(moments, precision)
         known, possible = (
-            transition_errors(process, moments, precision, delay_spread=spread)
-            for spread in (0.0, 0.5)
+            transition_errors(process, moments, precision, delay_doubt=doubt)
+            for doubt in (0.0, 0.5)
         )
         added = np.sqrt(possible**2 - known**2) / 0.5
         shares.append(off(added) / np.sqrt(off(delay_sensitivity(process))))

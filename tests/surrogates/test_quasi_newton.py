@@ -107,6 +107,6 @@ def test_no_shorter_step_is_tried_where_rounding_hides_what_it_gains(rounding, n
         return 1e3 + 1e-4 * (len(tried) > 1), np.array([1e-3])
 
     stages = [Stage(rises, 0.0, 0.0, rounding), Stage(quadratic(np.eye(1), 0.5), 1e-9, 1e-9)]
-    found = minimise(stages, np.array([3.0]), 50)
+    optimum = minimise(stages, np.array([3.0]), 50)
     assert len(tried) == 1 + n_tried
-    np.testing.assert_allclose(found, 0.5, atol=1e-6)
+    np.testing.assert_allclose(optimum, 0.5, atol=1e-6)
