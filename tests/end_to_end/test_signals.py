@@ -296,13 +296,15 @@ def test_a_library_that_swallows_the_interrupt_does_not_stop_the_end(tmp_path):
         "def main(argv=None):\n"
         "    while True:\n"
         "        try:\n"
+        "            print('swallows', flush=True)\n"
         "            time.sleep(60)\n"
         "        except BaseException:\n"
         "            pass\n"
-        "main()\n"
+        "sys.exit(main())\n"
     )
-    run = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: handles_signals(run.pid))
+    command = [sys.executable, "-c", program]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == "swallows\n"  # else the interrupt ends it before the loop
     os.kill(run.pid, signal.SIGTERM)
     _, err = run.communicate(timeout=9)
     assert run.returncode == 128 + signal.SIGTERM
