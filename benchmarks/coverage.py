@@ -12,9 +12,8 @@ import numpy as np
 from benchmarks.calibration import unconnected
 from benchmarks.systems import fresh_rnn
 from benchmarks.table import save, show
-from npi_bids.assessment.verdict import AssessSettings
-from npi_bids.connectivity.measures import MeasureSettings
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.assessment.settings import AssessSettings
+from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
 from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import off_diagonal
 from npi_bids.surrogates.base import TrainSettings

@@ -35,7 +35,8 @@ from benchmarks.expected import (
 from benchmarks.table import RESULTS, save, show
 from npi_bids.assessment.expected_accuracy import TARGETS, extract_figures
 from npi_bids.assessment.grades import PROMISES, grade
-from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.assessment.settings import VerdictSettings
+from npi_bids.assessment.verdict import judge
 from npi_bids.records import Grades, Quality
 from npi_bids.simulate.observation import ObserveSettings
 from npi_bids.simulate.systems import SystemSettings

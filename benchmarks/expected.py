@@ -35,7 +35,8 @@ from npi_bids.assessment.expected_accuracy import (
     predict,
 )
 from npi_bids.assessment.grades import NOTHING, PROMISES, grade
-from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.assessment.settings import VerdictSettings
+from npi_bids.assessment.verdict import judge
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import NPIError
 from npi_bids.inference import ec_of_runs

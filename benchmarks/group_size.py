@@ -24,7 +24,7 @@ import pandas as pd
 import psutil
 
 from benchmarks.table import save
-from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.assessment.settings import VerdictSettings
 from npi_bids.bids.sidecars import (
     FittedModel,
     Links,

@@ -4,14 +4,10 @@
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# The tag of git that it was built from; see pyproject.toml.
-try:
-    __version__ = version("npi-bids")
-except PackageNotFoundError:  # a copy of the source that was not installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    __version__: str
 
 # Module of each function, imported on first use; torch is not loaded for a version number.
 _MODULES = {
@@ -25,6 +21,9 @@ __all__ = ["__version__", "ec", "layout", "load_surrogate", "pybids_config"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # a seventh of the time of --help, which does not show it
+        globals()[name] = _version()
+        return globals()[name]
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'npi_bids' has no attribute {name!r}")
@@ -32,3 +31,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _version() -> str:
+    """Return the tag of git that the package was built from; see pyproject.toml."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("npi-bids")
+    except PackageNotFoundError:  # a copy of the source that was not installed
+        return "0+unknown"

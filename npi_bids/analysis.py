@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.bids.outputs import unit_name
 from npi_bids.bids.runs import CombineSettings, Unit
 from npi_bids.connectivity.settings import PerturbSettings

@@ -24,16 +24,13 @@ from npi_bids.assessment.quality import (
     split_half,
     split_oriented,
 )
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.assessment.uncertainty import bootstrap_error, compute_intervals
-from npi_bids.assessment.verdict import AssessSettings, judge, supports_direction
-from npi_bids.connectivity.measures import (
-    MEASURE_NAMES,
-    functional_connectivity,
-    model_free_measures,
-)
+from npi_bids.assessment.verdict import judge, supports_direction
+from npi_bids.connectivity.measures import functional_connectivity, model_free_measures
 from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.responses import respond_to_sets, response_table
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.settings import MEASURE_NAMES, PerturbSettings
 from npi_bids.connectivity.simulation import model_fc
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, SurrogateError
 from npi_bids.matrices import antisymmetric, pearson

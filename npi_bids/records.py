@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 from npi_bids.errors import InputDataError
 from npi_bids.wording import count_noun, join_items
 
-# Hz; low-pass filters of resting-state pipelines (0.08 to 0.1 Hz) remove what lies above. The
-# threshold on its share of the power was chosen with benchmarks/calibration.py, where maps of
-# signals filtered at 0.1 Hz were no better than functional connectivity.
-HIGH_FREQUENCY = 0.15
 # Standard errors on either side of an estimate in a normal 95 % interval.
 INTERVAL_QUANTILE = 1.96
 _ONE_LINE = re.compile(r"[^\t\n\r\v\f\x00-\x1f\x7f\u2028\u2029]+")

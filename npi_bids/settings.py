@@ -8,8 +8,9 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, field, fields
+from functools import cache
 from numbers import Real
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from npi_bids.errors import SettingsError
 from npi_bids.wording import join_items, suggest_word
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # The slowest protocols (sparse sampling in auditory studies) take 10 to 20 s per volume; larger
 # values are in milliseconds.
 LONGEST_TR = 20.0
+# Types of the fields of a class, by name; they are written as texts, which take long to evaluate.
+field_types = cache(get_type_hints)
 
 
 def period_problem(tr: object) -> str:

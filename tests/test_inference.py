@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import npi_bids
-from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+from npi_bids.assessment.settings import AssessSettings, VerdictSettings
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
 from npi_bids.inference import assess_model, ec_of_runs, perturb_model, train_runs

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.bids import outputs
 from npi_bids.bids.atlases import atlas_description, parse_atlas
 from npi_bids.bids.description import descriptions
@@ -32,8 +32,7 @@ from npi_bids.cli import simulate as command
 from npi_bids.cli.atlases import prepare_atlas
 from npi_bids.cli.parser import build_parser
 from npi_bids.connectivity import measures
-from npi_bids.connectivity.measures import MeasureSettings
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
 from npi_bids.group.description import MapDescription, describe_maps
 from npi_bids.group.permutation import Permuted, permute
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings

@@ -8,7 +8,7 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.interfaces.assess import AssessConnectivity
 from npi_bids.interfaces.perturb import PerturbSurrogate

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
-from npi_bids.records import HIGH_FREQUENCY, Grades, Quality, Verdict
+from npi_bids.assessment.settings import HIGH_FREQUENCY, VerdictSettings
+from npi_bids.assessment.verdict import FAIL, may_be_delays
+from npi_bids.records import Grades, Quality, Verdict
 from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE, MIN_OBSERVATION_REGIONS
 from npi_bids.wording import fill_in
 

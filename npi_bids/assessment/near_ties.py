@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.assessment.settings import VerdictSettings
+from npi_bids.assessment.verdict import judge
 from npi_bids.records import Quality
 from npi_bids.surrogates.selection_criteria import (
     ABSENT_EVIDENCE,

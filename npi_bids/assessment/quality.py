@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from npi_bids.assessment.settings import HIGH_FREQUENCY
 from npi_bids.connectivity.measures import oriented_correlation, uncensored_samples
 from npi_bids.errors import NoUsableDataError, SurrogateError
 from npi_bids.matrices import antisymmetric, correlation, off_diagonal, pearson, symmetric
-from npi_bids.records import HIGH_FREQUENCY, Array, Quality, RegionSeries, Windows
+from npi_bids.records import Array, Quality, RegionSeries, Windows
 from npi_bids.surrogates.base import Surrogate
 from npi_bids.surrogates.lagged_evidence import DirectionTest, correlation_time, fixed_delays
 from npi_bids.surrogates.ridge import fit_ridge

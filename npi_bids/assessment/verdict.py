@@ -3,126 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import isnan
 
-from npi_bids.connectivity.measures import MeasureSettings
+from npi_bids.assessment.settings import HIGH_FREQUENCY, UNDIRECTED_SHARE, VerdictSettings
 from npi_bids.connectivity.settings import DIVERGENCE_ADVICE
-from npi_bids.records import HIGH_FREQUENCY, Quality, Verdict
-from npi_bids.settings import check_options, option
+from npi_bids.records import Quality, Verdict
 from npi_bids.surrogates.lagged_evidence import DirectionTest
 from npi_bids.wording import fill_in
 
 PASS, CAUTION, FAIL = "pass", "caution", "fail"
-_UNDIRECTED_SHARE = 0.05  # of the variance of a map below which it is as good as undirected
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictSettings:
-    """Thresholds of the verdict; the defaults are calibrated on systems with known EC."""
-
-    direction_p: float = option(
-        0.01,
-        "direction is supported if p of the time-reversal test is lower",
-        above=0,
-        below=1,
-        metavar="X",
-    )
-    direction_ratio: float = option(
-        1.2,
-        "... and if the antisymmetric lagged covariance exceeds this many times its energy by "
-        "chance",
-        at_least=1,
-        metavar="X",
-    )
-    min_skill: float = option(
-        -0.001, "fail if the skill over each region's own past is lower", metavar="X"
-    )
-    good_skill: float = option(
-        0.01, "caution if the skill over each region's own past is lower", metavar="X"
-    )
-    min_split: float = option(
-        0.2,
-        "fail if the split-half correlation of the map is lower, or, for a map that is shrunk "
-        "towards a group, the correlation of the map without prior with that of the others",
-        metavar="X",
-    )
-    good_split: float = option(
-        0.6, "caution if the split-half correlation of the map is lower", metavar="X"
-    )
-    good_direction_split: float = option(
-        0.4,
-        "caution if the split-half correlation of the antisymmetric part is lower",
-        metavar="X",
-    )
-    max_delay_share: float = option(
-        1 / 3,
-        "caution if fixed regional delays explain a larger fraction of the direction in the "
-        "signals, and their SD exceeds --max-delay-sd",
-        above=0,
-        below=1,
-        metavar="X",
-    )
-    max_delay_sd: float = option(0.5, "see --max-delay-share", above=0, metavar="SECONDS")
-    good_model_fc: float = option(
-        0.5, "caution if the correlation of model FC and FC is lower", metavar="X"
-    )
-    min_high_frequency: float = option(
-        0.02,
-        f"fail as low-passed if a smaller fraction of the power lies above {HIGH_FREQUENCY:g} Hz",
-        at_least=0,
-        metavar="X",
-    )
-    max_fc_r: float = option(
-        0.85,
-        "caution if the map correlates more with functional connectivity, and less than "
-        f"{100 * _UNDIRECTED_SHARE:g} % of its variance is directed",
-        at_least=0,
-        metavar="X",
-    )
-    max_stripes: float = option(
-        0.5,
-        "caution if the means of sources or of targets explain a larger fraction of the map's "
-        "variance",
-        above=0,
-        metavar="X",
-    )
-    good_samples: float = option(
-        2.0,
-        "caution if there are fewer effective samples per parameter (linear weight that predicts "
-        "a region)",
-        at_least=0,
-        metavar="X",
-    )
-    min_expected: float = option(
-        0.4,
-        "fail if the expected accuracy (r with the truth in comparable simulations) is lower",
-        metavar="X",
-    )
-    good_expected: float = option(
-        0.93,
-        "caution if the expected accuracy is lower",
-        metavar="X",
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssessSettings:
-    """Settings of the measures beyond the map, and of the verdict.
-
-    Attributes
-    ----------
-    measures
-        Matrices to write, and estimation of their uncertainty.
-    verdict
-        Thresholds of the verdict.
-    """
-
-    measures: MeasureSettings = field(default_factory=MeasureSettings)
-    verdict: VerdictSettings = field(default_factory=VerdictSettings)
 
 
 def supports_direction(test: DirectionTest, settings: VerdictSettings) -> bool:
@@ -275,7 +164,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         CAUTION,
-        lambda q, s: q.fc_r > s.max_fc_r and q.antisymmetric_share < _UNDIRECTED_SHARE,
+        lambda q, s: q.fc_r > s.max_fc_r and q.antisymmetric_share < UNDIRECTED_SHARE,
         "the map is little more than functional connectivity (r = {q.fc_r!n}, limit: "
         "{s.max_fc_r:g}; {q.antisymmetric_share:.1%} of its variance is directed)",
     ),

@@ -15,7 +15,7 @@ import pandas as pd
 
 from npi_bids import __version__
 from npi_bids.assessment.grades import grade
-from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.bids.outputs import MEASURES
 from npi_bids.bids.sidecars import (
     DelayMapOrigin,

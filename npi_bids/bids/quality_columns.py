@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from npi_bids.assessment.settings import HIGH_FREQUENCY
 from npi_bids.bids.sidecars import Column, TableSidecar
-from npi_bids.records import HIGH_FREQUENCY
 
 
 @dataclass(frozen=True, slots=True)

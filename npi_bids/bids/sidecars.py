@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from npi_bids import __version__
 from npi_bids.assessment.grades import NOT_RATED, NOT_SUPPORTED
-from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.assessment.settings import VerdictSettings
 from npi_bids.bids.outputs import CATALOGUE, MEASURES, Entities
 from npi_bids.connectivity.network_measures import OF_MAGNITUDE
 from npi_bids.io.json_records import Record, entry, flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import (
     Action,
     ArgumentParser,
@@ -13,13 +14,22 @@ from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, NoReturn
 
-from npi_bids import __version__
 from npi_bids.wording import join_items, suggest_word
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
 
 _WIDTH = 80
+
+
+class _ShowVersion(Action):
+    """Print the version, which is looked up only then, and end."""
+
+    def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
+        from npi_bids import __version__
+
+        sys.stdout.write(f"npi-bids {__version__}\n")
+        parser.exit()
 
 
 class CommandParser(ArgumentParser):
@@ -58,7 +68,7 @@ class CommandParser(ArgumentParser):
         """Add ``--help`` and ``--version``, to a group of options if there is one."""
         container = group or self
         container.add_argument("-h", "--help", action="help", help="show this help and exit")
-        container.add_argument("--version", action="version", version=f"npi-bids {__version__}",
+        container.add_argument("--version", action=_ShowVersion, nargs=0,
                            help="show the version and exit")  # fmt: skip
 
     def read(self, argv: Sequence[str]) -> Namespace:

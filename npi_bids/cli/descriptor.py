@@ -6,12 +6,12 @@ import json
 from argparse import Action
 from collections.abc import Mapping
 from dataclasses import Field, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from npi_bids import __version__
 from npi_bids.cli.parser import GROUPS, LEVELS, build_parser, flag, scalar_type
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError, find_exit_code
-from npi_bids.settings import field_choices
+from npi_bids.settings import field_choices, field_types
 from npi_bids.surrogates.base import PRESETS
 
 _URL = "https://github.com/npi-bids/npi-bids"
@@ -89,7 +89,7 @@ def _options() -> list[dict[str, object]]:
         name: action for action in build_parser()._actions for name in action.option_strings
     }
     items = [
-        _describe_option(field, get_type_hints(settings)[field.name], actions[flag(field)])
+        _describe_option(field, field_types(settings)[field.name], actions[flag(field)])
         for classes in GROUPS.values()
         for settings in classes
         for field in fields(settings)

@@ -17,9 +17,8 @@ from npi_bids.cli.signals import interruptible
 from npi_bids.errors import SettingsError
 
 if TYPE_CHECKING:
-    from npi_bids.assessment.verdict import VerdictSettings
-    from npi_bids.connectivity.measures import MeasureSettings
-    from npi_bids.connectivity.settings import PerturbSettings
+    from npi_bids.assessment.settings import VerdictSettings
+    from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
     from npi_bids.inference import SubjectEC
     from npi_bids.surrogates.base import TrainSettings
 
@@ -61,16 +60,15 @@ def build_parser() -> CommandParser:
 
 def _settings_classes() -> tuple[type, ...]:
     """Return the settings classes whose fields are options."""
-    from npi_bids.assessment.verdict import VerdictSettings
-    from npi_bids.connectivity.measures import MeasureSettings
-    from npi_bids.connectivity.settings import PerturbSettings
+    from npi_bids.assessment.settings import VerdictSettings
+    from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
     from npi_bids.surrogates.base import TrainSettings
 
     return TrainSettings, PerturbSettings, MeasureSettings, VerdictSettings
 
 
 def _run(args: Namespace) -> int:
-    from npi_bids.assessment.verdict import AssessSettings
+    from npi_bids.assessment.settings import AssessSettings
     from npi_bids.cli.logs import show_elapsed_time
     from npi_bids.inference import ec, period_problem
     from npi_bids.io.tables import read_series, with_regions_of

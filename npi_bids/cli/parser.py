@@ -9,23 +9,22 @@ from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 from npi_bids.analysis import AnalysisSettings, GroupAnalysis, ResourceSettings
-from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+from npi_bids.assessment.settings import AssessSettings, VerdictSettings
 from npi_bids.bids.atlases import AtlasSettings
 from npi_bids.bids.layout import QuerySettings
 from npi_bids.bids.runs import CombineSettings
 from npi_bids.cli.arguments import CommandParser, choice_type
-from npi_bids.connectivity.measures import MeasureSettings
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
 from npi_bids.errors import SettingsError, UsageError
 from npi_bids.group.selection import SelectionSettings
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
 from npi_bids.inverse.settings import InferSettings
 from npi_bids.parcellation.atlas_table import read_atlas_table
 from npi_bids.parcellation.denoising import CoverageSettings, DenoiseSettings
-from npi_bids.settings import field_choices, help_text, option
+from npi_bids.settings import field_choices, field_types, help_text, option
 from npi_bids.surrogates.base import PRESETS, TrainSettings
 from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
@@ -61,7 +60,7 @@ def add_options(group: _ActionsContainer, settings: type, without: Sequence[str]
 
 def user_options(args: Namespace, settings: type, problems: list[str]) -> dict[str, object]:
     """Return the options that the user set, converted; add conversion errors to the problems."""
-    hints = get_type_hints(settings)
+    hints = field_types(settings)
     values: dict[str, object] = {}
     for field in fields(settings):
         if not hasattr(args, field.name):
@@ -116,7 +115,7 @@ def _add_option(group: _ActionsContainer, settings: type, field: Field[object]) 
     long = [f"--{alias}" for alias in aliases if len(alias) > 1]
     text = help_text(field.metadata)
     options: dict[str, Any] = {"dest": field.name, "default": SUPPRESS}
-    if get_type_hints(settings)[field.name] is bool and field.default is False:
+    if field_types(settings)[field.name] is bool and field.default is False:
         options["action"] = "store_true"
     else:
         choices = field_choices(field.metadata)
@@ -201,7 +200,7 @@ def read_config(
         cls, field = config_fields[key]
         try:
             options[cls][field.name] = _convert_toml(
-                value, get_type_hints(cls)[field.name], field.default
+                value, field_types(cls)[field.name], field.default
             )
         except TypeError as error:
             problems.append(f"{name} in <{path}> must be {error}, not {_format_toml(value)}.")

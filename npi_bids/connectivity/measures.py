@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,48 +11,7 @@ from npi_bids.errors import (
 )
 from npi_bids.matrices import correlation, partial_correlations
 from npi_bids.records import Array, RegionSeries, Windows
-from npi_bids.settings import check_options, option
 from npi_bids.surrogates.ridge import fit_ridge
-
-# Names of the matrices: on the command line, and in file names.
-MEASURE_NAMES = {
-    "npi": "npi",
-    "jacobian": "jacobian",
-    "fc": "pearsoncorrelation",
-    "modelfc": "modelfc",
-    "partial": "partialcorrelation",
-    "lagged": "laggedcorrelation",
-    "var": "ridgevar",
-    "oriented": "oriented",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasureSettings:
-    """Matrices to write, and estimation of their uncertainty."""
-
-    measures: tuple[str, ...] = option(
-        ("npi", "jacobian", "fc", "modelfc"),
-        f"matrices to write besides npi: {', '.join(MEASURE_NAMES)}",
-        choices=tuple(MEASURE_NAMES),
-        metavar="NAME",
-    )
-    n_bootstrap: int = option(
-        0,
-        "bootstrap samples for the standard errors of the map; 0: closed form for linear "
-        "surrogates, none for others",
-        at_least=0,
-        metavar="N",
-    )
-    null: int = option(
-        2000,
-        "draws from the null distribution of the time-reversal test of direction",
-        at_least=99,
-        metavar="N",
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def functional_connectivity(runs: Sequence[RegionSeries]) -> Array:

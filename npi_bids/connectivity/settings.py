@@ -1,4 +1,4 @@
-"""Settings of perturbations and free runs."""
+"""Settings of perturbations, free runs and measures."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ DIVERGENCE_ADVICE = (
     "those of all sessions) or add runs. Otherwise use fewer regions, a smaller network "
     "(--hidden) or the default surrogate"
 )
+
+# Names of the matrices: on the command line, and in file names.
+MEASURE_NAMES = {
+    "npi": "npi",
+    "jacobian": "jacobian",
+    "fc": "pearsoncorrelation",
+    "modelfc": "modelfc",
+    "partial": "partialcorrelation",
+    "lagged": "laggedcorrelation",
+    "var": "ridgevar",
+    "oriented": "oriented",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +74,31 @@ class PerturbSettings:
                 "--perturbation randomised reads the next sample; it cannot be combined with "
                 "--steps-ahead or --sustained."
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSettings:
+    """Matrices to write, and estimation of their uncertainty."""
+
+    measures: tuple[str, ...] = option(
+        ("npi", "jacobian", "fc", "modelfc"),
+        f"matrices to write besides npi: {', '.join(MEASURE_NAMES)}",
+        choices=tuple(MEASURE_NAMES),
+        metavar="NAME",
+    )
+    n_bootstrap: int = option(
+        0,
+        "bootstrap samples for the standard errors of the map; 0: closed form for linear "
+        "surrogates, none for others",
+        at_least=0,
+        metavar="N",
+    )
+    null: int = option(
+        2000,
+        "draws from the null distribution of the time-reversal test of direction",
+        at_least=99,
+        metavar="N",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

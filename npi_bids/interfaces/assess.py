@@ -50,7 +50,7 @@ class AssessConnectivity(NPIInterface):
         return runtime
 
     def _assess(self, folder: Path) -> tuple[list[Path], Path]:
-        from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+        from npi_bids.assessment.settings import AssessSettings, VerdictSettings
         from npi_bids.bids.model_files import (
             read_perturbed,
             read_regressors,
@@ -58,8 +58,7 @@ class AssessConnectivity(NPIInterface):
             with_runs,
             write_subject,
         )
-        from npi_bids.connectivity.measures import MeasureSettings
-        from npi_bids.connectivity.settings import PerturbSettings
+        from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
         from npi_bids.inference import assess_model
         from npi_bids.surrogates.training import threads
 

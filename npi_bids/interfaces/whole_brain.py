@@ -52,10 +52,9 @@ class FitWholeBrain(NPIInterface):
         return runtime
 
     def _fit(self, runs: Any, folder: Path) -> tuple[list[Path], Path]:
-        from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+        from npi_bids.assessment.settings import AssessSettings, VerdictSettings
         from npi_bids.bids.model_files import read_regressors, with_runs, write_subject
-        from npi_bids.connectivity.measures import MeasureSettings
-        from npi_bids.connectivity.settings import PerturbSettings
+        from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
         from npi_bids.surrogates.base import TrainSettings
         from npi_bids.whole_brain.inference import fit_brain
         from npi_bids.whole_brain.settings import BrainSettings

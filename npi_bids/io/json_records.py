@@ -6,7 +6,6 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -17,11 +16,11 @@ from typing import (
     cast,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 from npi_bids.errors import InputDataError, NPIError
 from npi_bids.io.files import read_json, write_json
+from npi_bids.settings import field_types
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -136,7 +135,7 @@ def described_keys(cls: type) -> dict[str, str]:
     descriptions: dict[str, str] = {}
     for entry_ in fields(cls):
         if entry_.metadata.get("flat"):
-            descriptions |= described_keys(_types(cls)[entry_.name])
+            descriptions |= described_keys(field_types(cls)[entry_.name])
         else:
             descriptions[json_key(entry_)] = str(entry_.metadata.get("description", ""))
     return descriptions
@@ -191,7 +190,7 @@ def decode(cls: type[T], content: Mapping[str, object], owner: str) -> T:
     numbers become NaN.
     """
     values: dict[str, Any] = {}
-    hints = _types(cls)  # type: ignore[arg-type]
+    hints = field_types(cls)  # type: ignore[arg-type]
     for entry_ in fields(cls):  # type: ignore[arg-type]
         hint = hints[entry_.name]
         if entry_.metadata.get("flat"):
@@ -227,9 +226,6 @@ def _with_fields(block: object) -> object:
         if isinstance(block, dict)
         else block
     )
-
-
-_types = cache(get_type_hints)
 
 
 def _typed(hint: Any, value: object, where: str) -> object:

@@ -12,9 +12,10 @@ from npi_bids.assessment.grades import (
     SINGLE,
     STRENGTHS,
 )
-from npi_bids.assessment.verdict import FAIL, VerdictSettings, may_be_delays
+from npi_bids.assessment.settings import HIGH_FREQUENCY, VerdictSettings
+from npi_bids.assessment.verdict import FAIL, may_be_delays
 from npi_bids.bids.sidecars import FittedModel
-from npi_bids.records import HIGH_FREQUENCY, Quality
+from npi_bids.records import Quality
 
 Condition = Callable[[Quality, VerdictSettings], bool]
 

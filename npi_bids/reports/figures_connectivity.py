@@ -12,8 +12,9 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from npi_bids.assessment.settings import HIGH_FREQUENCY
 from npi_bids.plotting import network_order
-from npi_bids.records import HIGH_FREQUENCY, Array
+from npi_bids.records import Array
 from npi_bids.reports.figures_brain import draw_named_connections, draw_on_brain
 from npi_bids.reports.figures_signals import BLUE, ORANGE, make_canvas, svg_text
 from npi_bids.reports.network_blocks import network_colours

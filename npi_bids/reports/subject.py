@@ -18,7 +18,7 @@ from npi_bids.assessment.grades import (
     explain_undirected,
     grade_letter,
 )
-from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.assessment.settings import VerdictSettings
 from npi_bids.bids.derivatives import (
     DONE,
     Model,

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from npi_bids.assessment.grades import NOT_SUPPORTED
 from npi_bids.assessment.quality import mean_spectrum
+from npi_bids.assessment.settings import HIGH_FREQUENCY
 from npi_bids.bids.derivatives import Model, sibling
 from npi_bids.bids.sidecars import PosteriorFields, RunSidecar
 from npi_bids.group.tables import least_coverage
 from npi_bids.io.region_tables import Regions
 from npi_bids.io.tables import read_matrix, read_series, read_table
-from npi_bids.records import HIGH_FREQUENCY, ECResult
+from npi_bids.records import ECResult
 from npi_bids.reports import figures_connectivity, figures_signals
 from npi_bids.reports.brain_figures import draw_connections
 from npi_bids.reports.components import ALPHA, Figure

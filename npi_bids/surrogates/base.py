@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from npi_bids.errors import SettingsError
-from npi_bids.records import Array, Observation, Windows
 from npi_bids.settings import check_options, option
-from npi_bids.surrogates.devices import MIN_GPU_REGIONS
 from npi_bids.surrogates.families import (
     DEFAULTS,
     WHOLE_BRAIN,
@@ -24,6 +22,9 @@ from npi_bids.surrogates.families import (
 from npi_bids.surrogates.fixed_precision import WEAK, FixedPrecision
 from npi_bids.surrogates.kinds import NOT_NAMED
 from npi_bids.wording import join_items
+
+if TYPE_CHECKING:  # the command line reads the settings, and is to help without numpy
+    from npi_bids.records import Array, Observation, Windows
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their
 # simulations and their analysis of the Human Connectome Project.
@@ -40,6 +41,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Regions from which on a GPU is faster than one core (``python -m benchmarks.gpu``). Smaller
+# matrices do not fill it, and the start of each operation takes longer than the operation.
+MIN_GPU_REGIONS = 200
 # The family that fits an observation model, whose frequencies --passband selects.
 OBSERVED_FAMILY = "hybrid"
 # Values of --residual that keep networks or a linear correction whatever they improve; neither can

@@ -20,6 +20,7 @@ import numpy as np
 
 from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.records import Array
+from npi_bids.surrogates.base import MIN_GPU_REGIONS
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-# Regions from which on a GPU is faster than one core (``python -m benchmarks.gpu``). Smaller
-# matrices do not fill it, and the start of each operation takes longer than the operation.
-MIN_GPU_REGIONS = 200
 # Regions from which on fits begin in single precision (rough ones end in it); with smaller
 # matrices, what goes beside their products takes as long.
 _MIN_SINGLE_REGIONS = 60

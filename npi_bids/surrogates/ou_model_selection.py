@@ -29,6 +29,7 @@ from npi_bids.surrogates.selection_criteria import (
     WHITENING_GAIN,
 )
 
+_PRECISIONS: Array = np.array(PRECISIONS)
 _NEAR = 0.51  # decades between precisions that are next to each other, and a margin
 
 
@@ -180,7 +181,7 @@ def choose_model(windows: Windows, whitening: str, previous: Choices | None = No
 
 def _choose_memory(parts: list[Windows], plain: Choices) -> Choices:
     """Choose the order of the memory, and the precision."""
-    error, chosen = _least_error(parts, plain, 0, PRECISIONS)
+    error, chosen = _least_error(parts, plain, 0, _PRECISIONS)
     if plain.whitening:
         return chosen
     symmetric = chosen.precision[0]
@@ -195,7 +196,7 @@ def _choose_memory(parts: list[Windows], plain: Choices) -> Choices:
 def _below(precision: float) -> Array:
     """Return the precisions that are compared, up to one of them."""
     rounding = 1.0001
-    precisions: Array = PRECISIONS[rounding * precision >= PRECISIONS]
+    precisions: Array = _PRECISIONS[rounding * precision >= _PRECISIONS]
     return precisions
 
 
@@ -212,7 +213,7 @@ def least_held_out_error(windows: Windows, choices: Choices) -> float:
     """
     parts = [windows.take(rows) for rows in time_stretches(len(windows))]
     symmetric, plain = choices.precision[0], _relative(choices)
-    near = PRECISIONS[np.abs(np.log10(PRECISIONS / symmetric)) < _NEAR]
+    near = _PRECISIONS[np.abs(np.log10(_PRECISIONS / symmetric)) < _NEAR]
     error, _ = _least_error(parts, plain, len(choices.memory), near)
     return min(error, _compare_var(parts, choices)[0])
 
@@ -260,7 +261,7 @@ def _most_likely(parts: list[Windows], chosen: Choices) -> Choices:
     innovations, which the likelihood includes, does.
     """
     plain, order, best = _relative(chosen), len(chosen.memory), np.inf
-    for precision, folds in _fit_folds(parts, plain, order, PRECISIONS):
+    for precision, folds in _fit_folds(parts, plain, order, _PRECISIONS):
         value = sum(
             test.negative_log_likelihood(process.transition, process.innovation)
             for test, process in folds

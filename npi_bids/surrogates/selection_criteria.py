@@ -7,8 +7,6 @@ replace the simpler model. None of the values is published; ``python -m benchmar
 
 from __future__ import annotations
 
-import numpy as np
-
 # A ridge VAR replaces the Ornstein-Uhlenbeck process, which has the better foundation.
 VAR_GAIN = 0.002
 # Mean correlation of regions with their last sample below which signals are no samples of a
@@ -67,7 +65,7 @@ MOST_OBSERVED_REGIONS = 40
 # Iterations of a fit that only compares choices.
 COMPARISON_ITERATIONS = 40
 # Precisions of the prior on the drift, from strong to weak; in units of (drift per sample)^-2.
-PRECISIONS = 10 ** np.arange(5.0, 0.9, -0.5)
+PRECISIONS = tuple(10.0 ** (half_decades / 2) for half_decades in range(10, 1, -1))
 # Shares of the prior variance of pairs of regions that follow their partial correlations.
 CONCENTRATIONS = (0.5, 0.9, 0.99)
 # Largest ratio of the precisions of the antisymmetric and the symmetric part of the drift.

@@ -18,7 +18,8 @@ from npi_bids.assessment.expected_accuracy import (
     look_up_errors,
     predict,
 )
-from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.assessment.settings import VerdictSettings
+from npi_bids.assessment.verdict import judge
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import antisymmetric, pearson

@@ -20,7 +20,7 @@ from npi_bids.assessment.grades import (
     explain_undirected,
     grade,
 )
-from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.assessment.settings import VerdictSettings
 from npi_bids.records import Verdict
 
 PASS, FAIL = Verdict("pass", ()), Verdict("fail", ("low-passed",))

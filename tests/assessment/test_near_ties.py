@@ -11,7 +11,7 @@ from npi_bids.assessment.near_ties import (
     VERDICT_TOLERANCE,
     find_near_ties,
 )
-from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.assessment.settings import VerdictSettings
 from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE
 
 SETTINGS = VerdictSettings()

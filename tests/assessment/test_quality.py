@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from npi_bids.assessment.quality import agreement, high_frequency_share, mean_spectrum
-from npi_bids.assessment.verdict import AssessSettings
-from npi_bids.connectivity.measures import MeasureSettings
+from npi_bids.assessment.settings import AssessSettings
+from npi_bids.connectivity.settings import MeasureSettings
 from npi_bids.inference import ec_of_runs
 from npi_bids.records import Quality, RegionSeries
 from npi_bids.surrogates.base import TrainSettings

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.assessment.uncertainty import (
     compute_intervals,
     draw_circular_blocks,
     fdr_q_values,
 )
-from npi_bids.assessment.verdict import AssessSettings
-from npi_bids.connectivity.measures import MeasureSettings
+from npi_bids.connectivity.settings import MeasureSettings
 from npi_bids.inference import ec_of_runs
 from npi_bids.surrogates.base import TrainSettings
 from tests.assessment.conftest import DEFAULT, PUSH, VAR, run_of

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.signal import butter, filtfilt
 
-from npi_bids.assessment.verdict import VerdictSettings, judge
+from npi_bids.assessment.settings import VerdictSettings
+from npi_bids.assessment.verdict import judge
 from npi_bids.errors import SettingsError
 from npi_bids.inference import ec_of_runs
 from tests.assessment.conftest import DEFAULT, PUSH, run_of

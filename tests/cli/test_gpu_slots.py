@@ -16,8 +16,7 @@ from npi_bids.cli import execution, multiproc
 from npi_bids.cli.execution import choose_plugin, run_workflow, uses_gpu
 from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.connectivity.settings import PerturbSettings
-from npi_bids.surrogates.base import TrainSettings
-from npi_bids.surrogates.devices import MIN_GPU_REGIONS
+from npi_bids.surrogates.base import MIN_GPU_REGIONS, TrainSettings
 from npi_bids.workflows.ec import init_ec_wf
 
 MANY = MIN_GPU_REGIONS

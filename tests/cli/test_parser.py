@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 import pytest
 
 from npi_bids.analysis import AnalysisSettings, ResourceSettings
-from npi_bids.assessment.verdict import VerdictSettings, judge, supports_direction
+from npi_bids.assessment.settings import VerdictSettings
+from npi_bids.assessment.verdict import judge, supports_direction
 from npi_bids.cli.logs import write_settings
 from npi_bids.cli.parser import GROUPS, build_parser, flag, parse
 from npi_bids.errors import SettingsError, UsageError

@@ -2,13 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from npi_bids.assessment.verdict import AssessSettings
-from npi_bids.connectivity.measures import (
-    MeasureSettings,
-    oriented_correlation,
-    partial_correlation,
-)
-from npi_bids.connectivity.settings import PerturbSettings
+from npi_bids.assessment.settings import AssessSettings
+from npi_bids.connectivity.measures import oriented_correlation, partial_correlation
+from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
 from npi_bids.inference import ec_of_runs
 from npi_bids.surrogates.base import TrainSettings
 

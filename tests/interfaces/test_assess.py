@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
-from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.bids.sidecars import ModelOutcome
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.inference import ec_of_runs

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from npi_bids.assessment.verdict import VerdictSettings
+from npi_bids.assessment.settings import VerdictSettings
 from npi_bids.io.json_records import camel_case, snake_case
 from npi_bids.records import Quality
 from npi_bids.surrogates.base import TrainSettings

@@ -16,15 +16,9 @@ from npi_bids.connectivity.perturbation import infer_ec, mean_jacobian
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import SettingsError, SurrogateError
 from npi_bids.surrogates import devices, ou_process, training
-from npi_bids.surrogates.base import TrainSettings, resolve
+from npi_bids.surrogates.base import MIN_GPU_REGIONS, TrainSettings, resolve
 from npi_bids.surrogates.cross_spectra import cross_spectra
-from npi_bids.surrogates.devices import (
-    MIN_GPU_REGIONS,
-    find_device,
-    fits_on,
-    in_smaller_parts,
-    objective_on_device,
-)
+from npi_bids.surrogates.devices import find_device, fits_on, in_smaller_parts, objective_on_device
 from npi_bids.surrogates.networks import CNN, MLP, NetworkSurrogate, make_network
 from npi_bids.surrogates.ou_process import fit_ou, second_moments
 from npi_bids.surrogates.spectral import SpectralPrior, SpectralProblem

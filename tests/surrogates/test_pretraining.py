@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from npi_bids.assessment.verdict import AssessSettings
+from npi_bids.assessment.settings import AssessSettings
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.errors import InputDataError, NoUsableDataError, SettingsError
 from npi_bids.group.description import describe

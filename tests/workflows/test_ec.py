@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from npi_bids.assessment.verdict import AssessSettings, VerdictSettings
+from npi_bids.assessment.settings import AssessSettings, VerdictSettings
 from npi_bids.bids.sidecars import ModelOutcome
 from npi_bids.cli.execution import Plugin, run_workflow
 from npi_bids.connectivity.settings import PerturbSettings
