@@ -43,11 +43,15 @@ class CrossSpectra:
     n_ordinates
         Shape (n_bins,); independent ordinates, in total as many as there are uncensored samples
         (one each of cosine and sine).
+    lagged_share
+        Products of the prewhitened signals with themselves one sample later, of which each needs
+        three consecutive samples, relative to those of as many samples without gaps.
     """
 
     frequency: Array
     power: Complex
     n_ordinates: Array
+    lagged_share: float = 1.0
 
     @property
     def n_regions(self) -> int:
@@ -84,11 +88,16 @@ class CrossSpectra:
         last = self.n_regions - 1
         regions = np.unique(np.linspace(0, last, min(n_regions, last + 1)).astype(int))
         power = self.power[:, regions[:, None], regions]
-        return CrossSpectra(self.frequency, power, self.n_ordinates)
+        return replace(self, power=power)
 
     def take_bins(self, bins: Mask) -> CrossSpectra:
         """Restrict the spectra to some bins."""
-        return CrossSpectra(self.frequency[bins], self.power[bins], self.n_ordinates[bins])
+        return replace(
+            self,
+            frequency=self.frequency[bins],
+            power=self.power[bins],
+            n_ordinates=self.n_ordinates[bins],
+        )
 
     def fill_bins(self, n_bins: int) -> CrossSpectra:
         """Return spectra with all of ``n_bins`` bins; those that were empty have no ordinates."""
@@ -99,7 +108,7 @@ class CrossSpectra:
         frequency[bins], power[bins], n_ordinates[bins] = (
             self.frequency, self.power, self.n_ordinates,
         )  # fmt: skip
-        return CrossSpectra(frequency, power, n_ordinates)
+        return replace(self, frequency=frequency, power=power, n_ordinates=n_ordinates)
 
     def lagged_moments(self) -> tuple[Array, Array]:
         """Return the mean products of samples with themselves, and (rows) with the next ones."""
@@ -134,10 +143,11 @@ class CrossSpectra:
         noise, signal_share = self.noise_power(share), self.signal_share(share)
         usable = signal_share > _MIN_SIGNAL_SHARE
         power = self.power[usable] - np.diag(noise)
-        return CrossSpectra(
-            self.frequency[usable],
-            _make_positive(power),
-            (self.n_ordinates * signal_share)[usable],
+        return replace(
+            self,
+            frequency=self.frequency[usable],
+            power=_make_positive(power),
+            n_ordinates=(self.n_ordinates * signal_share)[usable],
         )
 
 
@@ -166,10 +176,12 @@ def pool_spectra(parts: Sequence[CrossSpectra]) -> CrossSpectra:
     n_ordinates = np.sum([part.n_ordinates for part in parts], axis=0)
     shares = [part.n_ordinates / np.where(n_ordinates > 0, n_ordinates, 1) for part in parts]
     pairs = list(zip(shares, parts, strict=True))
+    n_samples = [part.n_samples for part in parts]
     return CrossSpectra(
         np.sum([share * part.frequency for share, part in pairs], axis=0),
         np.sum([share[:, None, None] * part.power for share, part in pairs], axis=0),
         n_ordinates,
+        float(np.average([part.lagged_share for part in parts], weights=n_samples)),
     )
 
 
@@ -214,8 +226,14 @@ def cross_spectra(runs: Sequence[RegionSeries], n_bins: int | None = None) -> Cr
     mean = power[occupied] / n_ordinates[occupied][:, None, None]
     if not all(piece.keep.all() for piece in usable):
         mean = _make_positive(mean)
+    n_lagged = sum(
+        int((piece.keep[2:] & piece.keep[1:-1] & piece.keep[:-2]).sum()) for piece in usable
+    )
     return CrossSpectra(
-        summed_frequency[occupied] / n_ordinates[occupied], mean, n_ordinates[occupied]
+        summed_frequency[occupied] / n_ordinates[occupied],
+        mean,
+        n_ordinates[occupied],
+        n_lagged / max(n_uncensored - 2 * len(usable), 1),
     )
 
 

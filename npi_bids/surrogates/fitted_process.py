@@ -62,13 +62,15 @@ class FittedModel:
 
     @property
     def n_informative(self) -> float:
-        """Number of samples without noise that would inform the process as much.
+        """Number of samples without noise and gaps that would inform the process as much.
 
         Bins count by the share s of the signal in the fit, while subtracting the noise adds
         variance in proportion to 1 / s^2: the errors are those of the mean share times as many.
+        Between gaps there are fewer lagged products than the fit assumes.
         """
         used = np.isin(self.measured.frequency, self.frequency)
-        return float(self.n_samples**2 / self.measured.n_ordinates[used].sum())
+        n_without_gaps = self.n_samples**2 / self.measured.n_ordinates[used].sum()
+        return float(n_without_gaps * self.measured.lagged_share)
 
     @property
     def gain(self) -> Array:

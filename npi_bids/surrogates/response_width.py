@@ -131,9 +131,7 @@ def estimate_widths(
     clear = is_clear(signal_share)
     if clear.sum() < _MIN_BINS:
         return None
-    inside = CrossSpectra(
-        spectra.frequency[clear], spectra.power[clear], spectra.n_ordinates[clear]
-    )
+    inside = spectra.take_bins(clear)
     plain = SpectralProblem(
         inside, prior, full_band=False, start_autoregression=start_autoregression
     ).fit(start, _ITERATIONS)

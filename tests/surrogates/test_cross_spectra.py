@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npi_bids.records import RegionSeries
-from npi_bids.surrogates.cross_spectra import choose_n_bins, cross_spectra
+from npi_bids.surrogates.cross_spectra import choose_n_bins, cross_spectra, pool_spectra
 from tests.conftest import var_run
 
 LABELS = ("A", "B", "C", "D")
@@ -77,6 +77,23 @@ def test_what_a_censored_sample_held_does_not_matter(weights):
     second = cross_spectra([RegionSeries(data, LABELS, 2.0, keep)])
     np.testing.assert_array_equal(first.power, second.power)
     assert first.n_samples == pytest.approx(295)
+
+
+def test_gaps_cost_more_lagged_products_than_samples(weights):
+    run = var_run(weights, 2000, seed=1)
+    assert cross_spectra([run]).lagged_share == 1
+    scattered = np.random.default_rng(0).random(2000) > 0.2
+    assert cross_spectra([masked(run, scattered)]).lagged_share == pytest.approx(0.64, abs=0.04)
+    together = np.ones(2000, dtype=bool)
+    together[600:1000] = False
+    assert cross_spectra([masked(run, together)]).lagged_share > 0.99
+    parts = [cross_spectra([run], 16), cross_spectra([masked(run, scattered)], 16)]
+    pooled = pool_spectra(parts)
+    mean = (2000 + parts[1].lagged_share * scattered.sum()) / (2000 + scattered.sum())
+    assert pooled.lagged_share == pytest.approx(mean)
+    assert pooled.within((0.1, 2.0)).without_noise(0.1).of_regions(2).lagged_share == (
+        pooled.lagged_share
+    )
 
 
 def test_the_band_is_where_a_filter_left_power(weights):

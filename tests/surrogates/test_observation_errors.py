@@ -1,5 +1,7 @@
 """What delays and widths take away from the certainty of connections."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,11 @@ def test_subtracted_noise_makes_errors_larger():
     optimistic = model_of(spectra().without_noise(0.3))  # as if that made no error
     fewer = transition_errors(optimistic, PRECISION, delay_slopes(noisy)[:0], np.zeros((0, 0)))
     assert (errors > fewer).all()
+
+
+def test_gaps_make_errors_larger():
+    complete, holey = model_of(spectra()), model_of(replace(spectra(), lagged_share=0.5))
+    assert holey.n_informative == pytest.approx(complete.n_informative / 2)
+    nothing = delay_slopes(complete)[:0], np.zeros((0, 0))
+    smaller, larger = (transition_errors(m, PRECISION, *nothing) for m in (complete, holey))
+    assert (larger > 1.2 * smaller).all()
