@@ -17,6 +17,8 @@ from tests.cli.conftest import request_of
 from tests.conftest import tiny_parcellation
 from tests.interfaces.conftest import write_run_files
 
+pytestmark = pytest.mark.alone
+
 PLUGINS = [Plugin("Linear", {}), Plugin("MultiProc", {"n_procs": 1, "mp_context": "forkserver"})]
 # The message names the file, and a file can have such a name.
 ODD = "Traceback (most recent call last):\nValueError: \ttwo lines.txt"

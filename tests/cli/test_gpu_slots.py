@@ -19,6 +19,8 @@ from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.surrogates.base import MIN_GPU_REGIONS, TrainSettings
 from npi_bids.workflows.ec import init_ec_wf
 
+pytestmark = pytest.mark.alone
+
 MANY = MIN_GPU_REGIONS
 
 

@@ -15,6 +15,8 @@ from npi_bids.cli.multiproc import SteadyMultiProcPlugin
 from npi_bids.cli.worker_pool import shared_workers
 from tests.cli.conftest import node
 
+pytestmark = pytest.mark.alone
+
 MULTIPROC = Plugin("MultiProc", {"n_procs": 2, "mp_context": "forkserver"})
 
 

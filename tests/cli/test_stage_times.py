@@ -10,6 +10,8 @@ from npi_bids.cli.execution import Plugin, run_workflow
 from npi_bids.cli.stage_times import COMMAND, FILE, WORKERS, current_times, record_stages, stage
 from tests.cli.conftest import node
 
+pytestmark = pytest.mark.alone
+
 MULTIPROC = Plugin("MultiProc", {"n_procs": 2, "mp_context": "forkserver"})
 
 

@@ -15,7 +15,7 @@ from npi_bids.bids.derivatives import DONE, find_statuses
 from tests.conftest import make_tiny
 from tests.end_to_end.test_interrupted import contents
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 OPTIONS = ("--surrogate", "var", "--n-procs", "2")
 
 

@@ -13,7 +13,7 @@ from npi_bids.bids.derivatives import find_statuses
 from tests.conftest import make_tiny
 from tests.end_to_end.conftest import validate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 OPTIONS = ("--surrogate", "mlp", "--epochs", "3", "--n-procs", "2")
 
 

@@ -13,6 +13,8 @@ from tests.conftest import make_tiny
 from tests.end_to_end.conftest import run_command
 from tests.end_to_end.test_interrupted import contents, wait_for
 
+pytestmark = pytest.mark.alone
+
 MARK = "NPI_BIDS_TEST_MARK"
 OPTIONS = ("--surrogate", "mlp", "--epochs", "600", "--n-procs", "2")
 ENDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
