@@ -21,7 +21,7 @@ __all__ = ["__version__", "ec", "layout", "load_surrogate", "pybids_config"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":  # a seventh of the time of --help, which does not show it
+    if name == "__version__":  # slow to look up, and not needed for --help
         globals()[name] = _version()
         return globals()[name]
     if name in _MODULES:

@@ -22,7 +22,7 @@ from npi_bids.surrogates.families import WHOLE_BRAIN
 from npi_bids.surrogates.settings import KindSettings, PriorSettings
 from npi_bids.whole_brain.settings import BrainSettings
 
-if TYPE_CHECKING:  # takes a fifth of the time of --help to load
+if TYPE_CHECKING:  # slow to load, and not needed for --help
     from npi_bids.bids.sidecars import KindDecision
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)

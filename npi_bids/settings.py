@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, field, fields
 from functools import cache
 from numbers import Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from npi_bids.errors import SettingsError
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 # The slowest protocols (sparse sampling in auditory studies) take 10 to 20 s per volume; larger
 # values are in milliseconds.
 LONGEST_TR = 20.0
-# Types of the fields of a class, by name; they are written as texts, which take long to evaluate.
-field_types = cache(get_type_hints)
+
+
+@cache
+def field_types(cls: type) -> Mapping[str, Any]:
+    """Return the types of the fields of a class by name; annotations are slow to evaluate."""
+    return MappingProxyType(get_type_hints(cls))
 
 
 def period_problem(tr: object) -> str:

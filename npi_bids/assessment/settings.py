@@ -11,7 +11,7 @@ from npi_bids.settings import check_options, option
 # threshold on its share of the power was chosen with benchmarks/calibration.py, where maps of
 # signals filtered at 0.1 Hz were no better than functional connectivity.
 HIGH_FREQUENCY = 0.15
-# Of the variance of a map, below which it is as good as undirected.
+# Directed share of the variance of a map below which it is practically undirected.
 UNDIRECTED_SHARE = 0.05
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import (
+    SUPPRESS,
     Action,
     ArgumentParser,
     ArgumentTypeError,
@@ -68,7 +69,7 @@ class CommandParser(ArgumentParser):
         """Add ``--help`` and ``--version``, to a group of options if there is one."""
         container = group or self
         container.add_argument("-h", "--help", action="help", help="show this help and exit")
-        container.add_argument("--version", action=_ShowVersion, nargs=0,
+        container.add_argument("--version", action=_ShowVersion, nargs=0, default=SUPPRESS,
                            help="show the version and exit")  # fmt: skip
 
     def read(self, argv: Sequence[str]) -> Namespace:

@@ -59,7 +59,7 @@ class SampleStatistics:
     n_samples
         Number of samples.
     with_mean
-        Whether to add up the mean, which takes longer than all else.
+        Whether to compute the mean, which takes longer than the other statistics.
     """
 
     def __init__(self, n_samples: int, *, with_mean: bool = True) -> None:
@@ -101,7 +101,7 @@ class SampleStatistics:
 
     @property
     def mean(self) -> Array:
-        """Mean of the finite values, NaN where there are none, or it was not added up."""
+        """Mean of the finite values; NaN where there are none, or if it is not computed."""
         if self._total is None:
             return np.full(len(self.n_finite), np.nan)
         with np.errstate(invalid="ignore"):

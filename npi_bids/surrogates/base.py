@@ -23,7 +23,7 @@ from npi_bids.surrogates.fixed_precision import WEAK, FixedPrecision
 from npi_bids.surrogates.kinds import NOT_NAMED
 from npi_bids.wording import join_items
 
-if TYPE_CHECKING:  # the command line reads the settings, and is to help without numpy
+if TYPE_CHECKING:  # the command line needs the settings, and shows help without loading numpy
     from npi_bids.records import Array, Observation, Windows
 
 # The released settings of Luo et al. (2025): lags, epochs and step size differ between their

@@ -44,8 +44,8 @@ class CrossSpectra:
         Shape (n_bins,); independent ordinates, in total as many as there are uncensored samples
         (one each of cosine and sine).
     lagged_share
-        Products of the prewhitened signals with themselves one sample later, of which each needs
-        three consecutive samples, relative to those of as many samples without gaps.
+        Number of products of the prewhitened signals at lag 1 (each needs three consecutive
+        uncensored samples), relative to that of as many samples without gaps.
     """
 
     frequency: Array

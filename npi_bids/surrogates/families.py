@@ -487,9 +487,9 @@ def _describe_rdcm(trainings: Trainings) -> str:
 
 
 # --- Duration of a fit: CPU seconds, fitted to signals with haemodynamics ----------------------
-# (20 to 400 regions, 600 samples, 24 frequency bins; python -m benchmarks.estimates)
+# (20 to 1000 regions, 600 samples, 24 frequency bins; python -m benchmarks.estimates)
 
-_PROCESS = (1.5, 5.7e-4, 1.23e-6)  # per model, and per region squared and cubed
+_PROCESS = (2.0, 2.5e-4, 1.6e-7)  # per model, and per region squared and cubed
 _BINS = 24
 _LINEAR = 2.3e-6  # per sample and region
 _EPOCH = (5.6e-6, 2e-9)  # per sample, and per sample and region squared

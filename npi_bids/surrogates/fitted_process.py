@@ -62,7 +62,7 @@ class FittedModel:
 
     @property
     def n_informative(self) -> float:
-        """Number of samples without noise and gaps that would inform the process as much.
+        """Number of samples without noise or gaps that would inform the process as much.
 
         Bins count by the share s of the signal in the fit, while subtracting the noise adds
         variance in proportion to 1 / s^2: the errors are those of the mean share times as many.

@@ -301,8 +301,15 @@ def _fit_linear(
         *details,
     )
     if not better:
+        if settings.linear_part == "process" and settings.delays == "none":
+            # The kind of the dataset says nothing of this subject's delays.
+            free = replace(settings, delays="auto")
+            observation, _ = _try_observation(train, free, choices, delay_map)
         choices = replace(choices, delay_doubt=observation.delay_doubt)
-        return fit_with_choices(train, choices), details
+        return fit_with_choices(train, choices), (
+            ("possible_delay_sd", choices.delay_doubt * train.tr),
+            *details,
+        )
     narrow, narrow_details = fit_narrow_var(train, len(choices.memory))
     return narrow, (*details, *narrow_details)
 

@@ -311,7 +311,7 @@ class ObservationFit:
 
     @property
     def delay_doubt(self) -> float:
-        """Root mean square of the delays, in samples, that a plain process would leave out."""
+        """Root mean square of the delays of the regions, in samples, a plain process omits."""
         if self.choice is None:
             return 0.0
         return self.choice.delay_sd or self.choice.delay_doubt

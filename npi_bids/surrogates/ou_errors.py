@@ -67,8 +67,8 @@ def transition_errors(
         Whether its prior was centred at another process, self-connections included. How far the
         process is from it does not matter for the errors.
     delay_doubt
-        Standard deviation, in samples, of delays of the regions that the process does not have
-        and that may be there; their variance is added.
+        Root mean square of the delays of the regions, in samples, that the data do not exclude
+        and the process does not model; their variance is added.
 
     Returns
     -------
@@ -81,9 +81,9 @@ def transition_errors(
     ratio = variance_ratio(problem, process, variance)
     total = variance * max(1.0, ratio)
     if delay_doubt:
-        uninformed = _pair_variances(process, moments, (_TINY, _TINY), variances)
-        informed_share = variance / uninformed
-        total = total + (delay_doubt * informed_share) ** 2 * delay_sensitivity(process)
+        without_prior = _pair_variances(process, moments, (_TINY, _TINY), variances)
+        data_share = variance / without_prior
+        total = total + (delay_doubt * data_share) ** 2 * delay_sensitivity(process)
     errors: Array = np.sqrt(total)
     return errors
 

@@ -74,8 +74,8 @@ class Choices:
         Log likelihood of held-out samples under the VAR over that under the process (nats per
         sample of a region); NaN where errors of prediction tell the two apart.
     delay_doubt
-        Root mean square of the delays between regions, in samples, that the data leave possible
-        and the process does not have.
+        Root mean square of the delays of the regions, in samples, that the data do not exclude
+        and the process does not model.
     """
 
     whitening: tuple[float, ...]

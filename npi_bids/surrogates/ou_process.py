@@ -55,8 +55,8 @@ class Effort:
 
 FULL = Effort()
 # For weak priors, which leave directions of the drift to noise: maps do not agree better with the
-# truth after further iterations. Fits to less than one and a half samples per region end at their
-# number; all others end earlier.
+# truth after further iterations. With fewer than 1.5 samples per region, fits end at this
+# limit; all others converge earlier.
 ROUGH = Effort(max_iterations=60, tolerance=1e-5, exact=False)
 # For the comparison of choices by held-out errors, which may be so flat that rough fits choose
 # wrongly.

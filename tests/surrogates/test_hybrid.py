@@ -11,6 +11,7 @@ from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.matrices import pearson
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
+from npi_bids.surrogates.choices import FitChoices, imposing_settings
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.hybrid import Hybrid
 from npi_bids.surrogates.ou import MOU
@@ -80,20 +81,32 @@ def test_hybrid_keeps_the_process_where_little_is_predicted_unless_the_var_is_cl
     assert details["linear_is_var"] == 1
 
 
-@pytest.mark.parametrize("delays", ["auto", "none"])
-def test_delays_that_are_not_found_widen_the_intervals(delays, tmp_path):
-    process = fast_process(0.5, 12)
-    series = sampled(process, 300, 1)
-    model, _, windows = fit(series, replace(HYBRID, delays=delays))
+def test_delays_that_are_not_found_widen_the_intervals():
+    model, details, windows = fit(sampled(fast_process(0.5, 12), 300, 1), HYBRID)
     assert isinstance(model, MOU)
+    assert 0.1 < model.choices.delay_doubt < 1
+    assert details["possible_delay_sd"] == pytest.approx(model.choices.delay_doubt)  # TR 1 s
+    certain = replace(model, choices=replace(model.choices, delay_doubt=0.0))
+    assert np.all(off(model.weight_errors(windows)) > off(certain.weight_errors(windows)))
+
+
+def test_delays_that_the_user_excludes_widen_nothing():
+    model, _, _ = fit(sampled(fast_process(0.5, 12), 300, 1), replace(HYBRID, delays="none"))
+    assert isinstance(model, MOU)
+    assert model.choices.delay_doubt == 0
+
+
+def test_a_kind_without_delays_that_the_dataset_decides_excludes_none():
+    series = sampled(fast_process(0.5, 12), 300, 1)
+    own, _, _ = fit(series, HYBRID)
+    choices = FitChoices("process", delays=False)
+    imposed, _, _ = fit(series, HYBRID.with_kind(imposing_settings(choices)))
+    assert imposed.choices.delay_doubt == pytest.approx(own.choices.delay_doubt, rel=1e-6)
+
+
+def test_possible_delays_are_saved_with_the_surrogate(tmp_path):
+    model, _, windows = fit(sampled(fast_process(0.5, 12), 300, 1), HYBRID)
     errors = model.weight_errors(windows)
-    choices = replace(model.choices, delay_doubt=0.0)
-    without = off(replace(model, choices=choices).weight_errors(windows))
-    if delays == "none":
-        assert model.choices.delay_doubt == 0
-    else:
-        assert 0.1 < model.choices.delay_doubt < 1
-        assert np.all(off(errors) > without)
     path = tmp_path / "model.safetensors"
     save_surrogate(model, path, family="hybrid", labels="ABCDEFGHIJKL", tr=1.0)
     restored = load_surrogate(path)

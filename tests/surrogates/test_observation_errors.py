@@ -133,8 +133,8 @@ def test_subtracted_noise_makes_errors_larger():
 
 
 def test_gaps_make_errors_larger():
-    complete, holey = model_of(spectra()), model_of(replace(spectra(), lagged_share=0.5))
-    assert holey.n_informative == pytest.approx(complete.n_informative / 2)
-    nothing = delay_slopes(complete)[:0], np.zeros((0, 0))
-    smaller, larger = (transition_errors(m, PRECISION, *nothing) for m in (complete, holey))
+    complete, gapped = model_of(spectra()), model_of(replace(spectra(), lagged_share=0.5))
+    assert gapped.n_informative == pytest.approx(complete.n_informative / 2)
+    no_delays = delay_slopes(complete)[:0], np.zeros((0, 0))
+    smaller, larger = (transition_errors(m, PRECISION, *no_delays) for m in (complete, gapped))
     assert (larger > 1.2 * smaller).all()

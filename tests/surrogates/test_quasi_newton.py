@@ -110,3 +110,28 @@ def test_no_shorter_step_is_tried_where_rounding_hides_what_it_gains(rounding, n
     optimum = minimise(stages, np.array([3.0]), 50)
     assert len(tried) == 1 + n_tried
     np.testing.assert_allclose(optimum, 0.5, atol=1e-6)
+
+
+def test_what_a_stage_has_learnt_is_kept_where_its_precision_ends():
+    curvature = np.diag([1.0, 30.0, 900.0])
+    exact, bumps = quadratic(curvature, 0.5), []
+
+    def coarse(x):
+        """Return values that seem to rise once they are near the optimum."""
+        value, gradient = exact(x)
+        bumps.append(value < 1e-3)
+        return value + sum(bumps) * 1e-3, gradient
+
+    def count(stages):
+        calls = []
+
+        def counted(x):
+            calls.append(x)
+            return exact(x)
+
+        optimum = minimise([*stages, Stage(counted, 1e-14, 1e-14)], np.full(3, 3.0), 100)
+        np.testing.assert_allclose(optimum, 0.5, atol=1e-5)
+        return len(calls)
+
+    after_coarse = count([Stage(coarse, 0.0, 0.0, 1e-6)])
+    assert after_coarse < count([]) / 2
