@@ -51,8 +51,8 @@ def test_workloads_take_time():
     assert all(0 < seconds < 5 for seconds in machine.time_workloads())
 
 
-# CPU seconds, at the speed of the machine on which durations were measured, and GB of whole commands
-# with one process (python -m benchmarks.estimates), which goals of a factor 2 and 1.5 refer to.
+# CPU seconds at the speed of the reference machine, and GB, of whole commands with one process
+# (python -m benchmarks.estimates), which goals of a factor 2 and 1.5 refer to.
 MEASURED = {20: (13.5, 0.56), 100: (17.0, 0.57), 400: (62.0, 0.67), 1000: (420.0, 1.43)}
 
 
