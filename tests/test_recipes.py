@@ -32,7 +32,7 @@ from npi_bids.cli import simulate as command
 from npi_bids.cli.atlases import prepare_atlas
 from npi_bids.cli.parser import build_parser
 from npi_bids.connectivity import measures
-from npi_bids.connectivity.settings import MeasureSettings, PerturbSettings
+from npi_bids.connectivity.settings import MEASURE_NAMES, MeasureSettings, PerturbSettings
 from npi_bids.group.description import MapDescription, describe_maps
 from npi_bids.group.permutation import Permuted, permute
 from npi_bids.group.settings import GroupSettings, ModelSettings, PermuteSettings
@@ -96,7 +96,7 @@ def test_a_measure_is_a_function_and_an_output(monkeypatch, run):
     output = dataclasses.replace(CATALOGUE["partialcorrelation"], name=twice, measure=twice)
     monkeypatch.setattr(outputs, "CATALOGUE", {**CATALOGUE, twice: output})
     free = measures.model_free_measures()
-    monkeypatch.setitem(measures.MEASURE_NAMES, "twice", twice)
+    monkeypatch.setitem(MEASURE_NAMES, "twice", twice)
     monkeypatch.setattr("npi_bids.inference.model_free_measures",
                         lambda: {**free, "twice": lambda runs, _: 2 * np.eye(4)})  # fmt: skip
     settings = object.__new__(MeasureSettings)  # whose choices were read when it was defined
