@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
@@ -14,17 +15,19 @@ from npi_bids.inference import ec_of_runs
 from npi_bids.matrices import antisymmetric, pearson, symmetric
 from npi_bids.records import Array, RegionSeries
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
-from npi_bids.surrogates.base import TrainSettings
+from npi_bids.surrogates.base import PRESETS, TrainSettings
 from npi_bids.surrogates.delay_map import DelayMap
 
 N_REGIONS, N_SAMPLES = 20, 1600
 SEEDS = range(500, 504)  # those below 404 were looked at while the rules were made
 _FINE = 0.1  # s; grid on which the haemodynamic response is applied
 _WARM_UP = 60.0  # s
-METHODS = {
+METHODS: dict[str, Mapping[str, Any]] = {
     "default": {},
+    "without delays": {"delays": "none"},
     "signals as state": {"delays": "none", "gain": "none"},
     "ridge VAR": {"surrogate": "var"},
+    "luo2025 mlp": PRESETS["luo2025"],
     "rDCM": {"surrogate": "rdcm"},
 }
 # Prior knowledge of the delays: the true ones, with errors of half their spread, those of wrong
@@ -177,7 +180,7 @@ def observe_regions(
 
 
 def score(
-    drawn: Drawn, options: Mapping[str, str], delay_map: DelayMap | None = None
+    drawn: Drawn, options: Mapping[str, Any], delay_map: DelayMap | None = None
 ) -> dict[str, float]:
     """Infer the EC of a network; return its agreement with the truth and the chosen model."""
     train = TrainSettings(device="cpu", **options)

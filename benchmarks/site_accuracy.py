@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from benchmarks.observation import METHODS
 from benchmarks.site_table import Cell, Results, SiteTable, full_cells, mean
 from npi_bids.validate.power import needed_minutes
 
@@ -184,7 +185,7 @@ def _released_cells(results: Results, method: str) -> Iterator[Cell]:
 
 def _observation_cells(results: Results, condition: str) -> Iterator[Cell]:
     scores = results.get(condition, {})
-    for method in ("default", "signals as state", "ridge VAR", "rDCM"):
+    for method in METHODS:
         found = scores.get(method)
         yield [found["all"], found["antisymmetric"]] if found else None
     default = scores.get("default")
@@ -315,9 +316,9 @@ TABLES = {
     ),
     "observation": SiteTable(
         "python -m benchmarks.accuracy observation",
-        ("condition", "default", "as state", "ridge VAR", "`rdcm`", "intervals hold",
-         "gain / delays / noise taken"),
-        _OBSERVATION, _observation_cells, best="rows", digits=(3, 3, 3, 3, 2, 0),
+        ("condition", "default", "without delays", "as state", "ridge VAR",
+         "`--preset luo2025`, `mlp`", "`rdcm`", "intervals hold", "gain / delays / noise taken"),
+        _OBSERVATION, _observation_cells, best="rows", digits=(3, 3, 3, 3, 3, 3, 2, 0),
         files=("accuracy_observation",),
     ),
     "graphs": SiteTable(
