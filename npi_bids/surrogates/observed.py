@@ -511,6 +511,7 @@ def observation_details(choice: Observation, tr: float) -> tuple[tuple[str, floa
         ("common_gain", float(choice.gain)),
         ("gain_evidence", choice.gain_evidence),
         ("delay_sd", choice.delay_sd * tr),
+        ("possible_delay_sd", choice.delay_doubt * tr),
         ("delay_evidence", choice.delay_evidence),
         ("delay_benefit", choice.delay_benefit),
         ("expected_delay_evidence", choice.expected_delay_evidence),
