@@ -58,6 +58,8 @@ SPELLS = {
     "npi_bids.parcellation.cifti": "the same",
     "npi_bids.io.claim": "the claim of an output dataset",
 }
+# Modules that act when they are imported: a fork server can only be told what to import.
+ACTS_AT_IMPORT = {"npi_bids.interfaces.preloading"}
 CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 SCRIPTS = (
     *("npi-bids", "npi-bids-demo", "npi-bids-fetch", "npi-bids-slurm", "npi-ec"),
@@ -212,10 +214,12 @@ def test_no_pickle_no_print_no_state_at_import(module):
     tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
     modules = {name for name, _ in imports(SOURCES[module])}
     assert not modules & {"pickle", "dill", "cloudpickle"}
-    for statement in tree.body:
-        assert not isinstance(statement, ast.Expr) or isinstance(statement.value, ast.Constant), (
-            f"line {statement.lineno}: a call at import"
-        )
+    calls = [
+        statement.lineno
+        for statement in tree.body
+        if isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Constant)
+    ]
+    assert bool(calls) == (module in ACTS_AT_IMPORT), f"lines {calls}: a call at import"
 
 
 def test_every_package_is_installed():

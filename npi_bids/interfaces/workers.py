@@ -15,6 +15,7 @@ from nipype.pipeline.plugins.multiproc import process_initializer
 
 from npi_bids.interfaces.base import set_up_worker_logging
 from npi_bids.io.failures import FAILURE, write_failure
+from npi_bids.io.garbage import COLLECTED_BY_DEFAULT
 from npi_bids.io.lifeline import end_with_parent, start_fork_server, start_tracker
 
 
@@ -32,6 +33,7 @@ def prepare_worker(cwd: str, log_file: str = "") -> None:
     """
     end_with_parent()
     gc.freeze()  # or each collection looks at all that was loaded, a tenth of the time of a page
+    gc.set_threshold(*COLLECTED_BY_DEFAULT)
     process_initializer(cwd)
     set_up_worker_logging(log_file, "WARNING")
 
@@ -45,7 +47,8 @@ def prepare_pools(modules: Iterable[str] = ()) -> None:
         Modules that the fork server loads once for all workers, unless it is running already.
         Loading torch starts no threads, which would not survive the fork.
     """
-    multiprocessing.set_forkserver_preload(["__main__", __name__, *modules])
+    names = ["__main__", "npi_bids.interfaces.preloading", __name__, *modules]
+    multiprocessing.set_forkserver_preload(names)
     start_tracker()
     start_fork_server()
 

@@ -1,0 +1,5 @@
+"""What the fork server imports first, so that it imports the rest faster."""
+
+from npi_bids.io.garbage import collect_rarely
+
+collect_rarely()
