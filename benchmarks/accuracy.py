@@ -2,7 +2,8 @@
 
 usage: python -m benchmarks.accuracy [--quick] [--slow] [SECTION ...]
 
-Sections: released fresh strong sizes wbm graphs netsim real observation delaymaps rivals.
+Sections: released fresh strong sizes wbm graphs netsim real observation sampled
+hierarchies delaymaps rivals.
 ``--slow`` adds Granger causality and PCMCI where statsmodels and tigramite are installed;
 ``rivals`` compares NPI with Granger causality, PCMCI, rDCM and partial correlation on every
 system, and needs neither.
@@ -23,11 +24,16 @@ from benchmarks.observation import (
     MAP_CONDITIONS,
     MAPS,
     METHODS,
+    SAMPLED_CONDITIONS,
+    SAMPLED_SEEDS,
     SEEDS,
     Condition,
     compare,
     compare_maps,
     draw,
+)
+from benchmarks.observation import (
+    score as score_observed,
 )
 from benchmarks.systems import (
     System,
@@ -53,6 +59,9 @@ from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows, split_windows
 from npi_bids.validate.scores import score, score_graph, true_edges
 
+_PARTS = ("all", "antisymmetric")
+_SAMPLED_METHODS = ("default", "without delays")
+_HIERARCHIES = range(520, 540)
 _LENGTHS = (400, 800, 1600, 3200, 8000)
 Scores = dict[str, dict[str, list[float]]]
 
@@ -219,9 +228,7 @@ def observation_models(bench: Bench) -> None:
     rows = {}
     chosen = ("coverage", "gain", "delays", "noise", "r of delays")
     for name, scores in compare(conditions):
-        rows[name] = [
-            scores[method][part] for method in METHODS for part in ("all", "antisymmetric")
-        ]
+        rows[name] = [scores[method][part] for method in METHODS for part in _PARTS]
         rows[name] += [scores["default"][key] for key in chosen]
         bench.results[name] = scores
         print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
@@ -229,12 +236,51 @@ def observation_models(bench: Bench) -> None:
     show("20 regions under various observation models, means of four networks", columns, rows)
 
 
+def sampled_delays(bench: Bench) -> None:
+    """Compare the default with that without delays where delays shift the samples themselves."""
+    quick = dict(list(SAMPLED_CONDITIONS.items())[:2])
+    conditions = quick if bench.quick else SAMPLED_CONDITIONS
+    rows = {}
+    for name, scores in compare(conditions, SAMPLED_SEEDS, _SAMPLED_METHODS):
+        rows[name] = [scores[key][part] for key in _SAMPLED_METHODS for part in _PARTS]
+        bench.results[name] = scores
+        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
+    columns = [f"{method}, {part}" for method in _SAMPLED_METHODS for part in _PARTS]
+    show("20 regions with delays of their samples, means of six networks", columns, rows)
+
+
+def hierarchies(bench: Bench) -> None:
+    """Compare the default with that without delays in strict hierarchies, which look like delays.
+
+    The differences are those of single networks; the smallest is the worst of them.
+    """
+    rows = {}
+    for name in ("hierarchy", "hierarchy, delays 1 s"):
+        scores: Scores = {method: {} for method in _SAMPLED_METHODS}
+        for seed in _HIERARCHIES[:2] if bench.quick else _HIERARCHIES:
+            drawn = draw(CONDITIONS[name], seed)
+            for method in _SAMPLED_METHODS:
+                for key, value in score_observed(drawn, METHODS[method]).items():
+                    scores[method].setdefault(key, []).append(value)
+        gains = [
+            np.subtract(*(scores[method][part] for method in _SAMPLED_METHODS)) for part in _PARTS
+        ]
+        means = [np.mean(scores[method][part]) for method in _SAMPLED_METHODS for part in _PARTS]
+        rows[name] = [*means, *(f(gain) for gain in gains for f in (np.mean, np.min))]
+        rows[name].append(np.mean(scores["default"]["delays"]))
+        bench.results[name] = scores
+        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
+    columns = [f"{method}, {part}" for method in _SAMPLED_METHODS for part in _PARTS]
+    columns += [f"{which} gain, {part}" for part in _PARTS for which in ("mean", "smallest")]
+    show("Strict hierarchies of 20 regions, twenty networks", [*columns, "delays taken"], rows)
+
+
 def delay_maps(bench: Bench) -> None:
     """Compare maps with right, noisy and wrong prior knowledge of the delays of regions."""
     conditions = MAP_CONDITIONS[1:2] if bench.quick else MAP_CONDITIONS
     rows = {}
     for name, scores in compare_maps(conditions, SEEDS):
-        rows[name] = [scores[known][part] for known in MAPS for part in ("all", "antisymmetric")]
+        rows[name] = [scores[known][part] for known in MAPS for part in _PARTS]
         bench.results[name] = scores
         print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
     columns = [f"{known}{part}" for known in MAPS for part in ("", ", anti")]
@@ -335,6 +381,8 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "netsim": net_sim,
     "real": real,
     "observation": observation_models,
+    "sampled": sampled_delays,
+    "hierarchies": hierarchies,
     "delaymaps": delay_maps,
     "rivals": compare_rivals,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,8 @@ class Condition:
         White noise without a haemodynamic response (SD of the signals).
     dispersion
         Spread over regions of the width of the haemodynamic response (relative).
+    is_sampled
+        Whether delays shift what the samples contain; if not, they act on a grid of 0.1 s.
     """
 
     tr: float = 1.0
@@ -79,6 +81,12 @@ class Condition:
     n_samples: int = N_SAMPLES
     noise: float = 0.0
     dispersion: float = 0.0
+    is_sampled: bool = False
+
+    @property
+    def grid(self) -> float:
+        """Interval on which the network is simulated and observed (s)."""
+        return self.tr if self.is_sampled else _FINE
 
 
 CONDITIONS = {
@@ -110,6 +118,17 @@ CONDITIONS = {
         haemodynamic=True, band_pass=True, delay_sd=0.5
     ),
 }
+SAMPLED_SEEDS = range(510, 516)
+SAMPLED_CONDITIONS = {
+    "clean": Condition(is_sampled=True),
+    "clean, 400 samples": Condition(is_sampled=True, n_samples=400),
+    "clean, 8000 samples": Condition(is_sampled=True, n_samples=8000),
+    "delays 0.5 s": Condition(is_sampled=True, delay_sd=0.5),
+    "delays 1 s": Condition(is_sampled=True, delay_sd=1.0),
+    "delays 1.4 s": Condition(is_sampled=True, delay_sd=1.4),
+    "delays 0.5 s, 400 samples": Condition(is_sampled=True, delay_sd=0.5, n_samples=400),
+    "band-passed": Condition(is_sampled=True, band_pass=True),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,10 +158,10 @@ def draw(condition: Condition, seed: int) -> Drawn:
         rank = rng.permutation(N_REGIONS)
         is_connected = (rng.random(weights.shape) < 0.4) & (rank[:, None] < rank[None, :])
         weights = np.where(is_connected, 2 * np.abs(weights), 0.0)
-    n_fine = round((condition.n_samples * condition.tr + _WARM_UP) / _FINE)
-    fine = RNNSystem(weights, tr=_FINE)
+    n_fine = round((condition.n_samples * condition.tr + _WARM_UP) / condition.grid)
+    fine = RNNSystem(weights, tr=condition.grid)
     state = simulate_rnn(fine, n_runs=1, n_samples=n_fine, rng=rng)[0]
-    step, first = round(condition.tr / _FINE), round(_WARM_UP / _FINE)
+    step, first = (round(seconds / condition.grid) for seconds in (condition.tr, _WARM_UP))
     sampled_state = state[first::step][: condition.n_samples]
     sd = sampled_state.std(axis=0)
     truth = true_ec(RNNSystem(weights, tr=condition.tr), sampled_state[None], rng)
@@ -165,9 +184,9 @@ def draw(condition: Condition, seed: int) -> Drawn:
 def observe_regions(
     state: Array, delays: Array, condition: Condition, seed: int
 ) -> Iterator[Array]:
-    """Yield the signal of each region on the fine grid of 0.1 s."""
-    hz = np.fft.rfftfreq(2 * len(state), _FINE)
-    time = np.arange(0, 40, _FINE)
+    """Yield the signal of each region on the grid of the simulation."""
+    hz = np.fft.rfftfreq(2 * len(state), condition.grid)
+    time = np.arange(0, 40, condition.grid)
     widths = 1 + condition.dispersion * np.random.default_rng([seed, 1]).standard_normal(N_REGIONS)
     for region, (delay, width) in enumerate(zip(delays, widths, strict=True)):
         gain: complex | Array = 1.0
@@ -260,14 +279,16 @@ def _mean_scores(scores: list[dict[str, float]]) -> dict[str, float]:
 
 
 def compare(
-    conditions: Mapping[str, Condition], seeds: range = SEEDS
+    conditions: Mapping[str, Condition],
+    seeds: range = SEEDS,
+    methods: Collection[str] = tuple(METHODS),
 ) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
-    """Yield for each condition the mean scores of each method."""
+    """Yield for each condition the mean scores of the methods named."""
     for name, condition in conditions.items():
         drawn = [draw(condition, seed) for seed in seeds]
         means = {}
-        for method, options in METHODS.items():
-            scores = [score(network, options) for network in drawn]
+        for method in methods:
+            scores = [score(network, METHODS[method]) for network in drawn]
             means[method] = _mean_scores(scores)
         yield name, means
 
