@@ -10,12 +10,14 @@ PYTEST_ARGS ?= -m "not slow and not browser"
 # Two processes of one thread each; the tests of a file share what its fixtures computed.
 PYTEST_PROCS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-browser browser lint venv docs pictures tables bench pins clean
+.PHONY: demo test pytest test-browser browser lint venv docs pictures tables bench pins clean
 
 demo: venv
 	$(BIN)/npi-bids-demo $(DEMO)
 
-test: lint
+test: lint pytest
+
+pytest: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_PROCS) $(PYTEST_ARGS)  # threads would fight for the cores
 
 # What the tests of the pages need beside Python: Debian's Chromium, and axe-core.
