@@ -53,6 +53,22 @@ _OBSERVATION = {
     "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
 }
 _N_NETWORKS = 4  # of each condition
+_SAMPLED = {
+    "clean": "clean",
+    "clean, 400 samples": "clean, 400 samples",
+    "clean, 8000 samples": "clean, 8000 samples",
+    "delays 0.5 s": "delays of SD 0.5 s",
+    "delays 1 s": "delays of SD 1 s",
+    "delays 1.4 s": "delays of SD 1.4 s",
+    "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
+    "band-passed": "band-passed 0.01-0.1 Hz",
+}
+_HIERARCHIES = {
+    "hierarchy": "without delays",
+    "hierarchy, delays 1 s": "with delays of SD 1 s",
+}
+_WITH_AND_WITHOUT = ("default", "without delays")
+_ALL_AND_ANTISYMMETRIC = ("all", "antisymmetric")
 _GRAPHS = {
     "hybrid (default)": "`hybrid`, the default",
     "mou": "`mou`",
@@ -193,6 +209,30 @@ def _observation_cells(results: Results, condition: str) -> Iterator[Cell]:
     yield _taken(default) if default else None
 
 
+def _sampled_cells(results: Results, condition: str) -> Iterator[Cell]:
+    scores = results.get(condition, {})
+    for method in _WITH_AND_WITHOUT:
+        found = scores.get(method)
+        yield [found[part] for part in _ALL_AND_ANTISYMMETRIC] if found else None
+
+
+def _hierarchy_cells(results: Results, condition: str) -> Iterator[Cell]:
+    found = results.get(condition)
+    if not found:
+        yield from (None,) * 5
+        return
+    default, without = (found[method] for method in _WITH_AND_WITHOUT)
+    for scores in (default, without):
+        yield [mean(scores[part], n_systems=20) for part in _ALL_AND_ANTISYMMETRIC]
+    gains = [
+        [x - y for x, y in zip(default[part], without[part], strict=True)]
+        for part in _ALL_AND_ANTISYMMETRIC
+    ]
+    yield [mean(gain, n_systems=20) for gain in gains]
+    yield [min(gain) for gain in gains]
+    yield float(sum(default["delays"]))
+
+
 def _taken(scores: Mapping[str, float]) -> str:
     """Return how often a gain and delays were taken, and the mean noise that was found."""
     gain, delays = (round(_N_NETWORKS * scores[name]) for name in ("gain", "delays"))
@@ -320,6 +360,17 @@ TABLES = {
          "`--preset luo2025`, `mlp`", "`rdcm`", "intervals hold", "gain / delays / noise taken"),
         _OBSERVATION, _observation_cells, best="rows", digits=(3, 3, 3, 3, 3, 3, 2, 0),
         files=("accuracy_observation",),
+    ),
+    "sampled": SiteTable(
+        "python -m benchmarks.accuracy sampled", ("condition", *_WITH_AND_WITHOUT), _SAMPLED,
+        _sampled_cells, best="rows", digits=(3, 3), files=("accuracy_sampled",),
+        seeds="510 to 515",
+    ),
+    "hierarchies": SiteTable(
+        "python -m benchmarks.accuracy hierarchies",
+        ("strict hierarchies", *_WITH_AND_WITHOUT, "mean difference", "smallest difference",
+         "networks with delays"), _HIERARCHIES, _hierarchy_cells, best="",
+        digits=(3, 3, 3, 3, 0), files=("accuracy_hierarchies",), seeds="520 to 539",
     ),
     "graphs": SiteTable(
         "python -m benchmarks.accuracy graphs netsim",

@@ -49,6 +49,9 @@ OBSERVED_FAMILY = "hybrid"
 # Values of --residual that keep networks or a linear correction whatever they improve; neither can
 # be combined with an observation model.
 KEPT_RESIDUALS = ("networks", "correction")
+# Values of --delays with which they are never part of a model; the second counts possible ones.
+POSSIBLE = "possible"
+WITHOUT_DELAYS = ("none", POSSIBLE)
 
 
 class Abilities:
@@ -302,8 +305,9 @@ class TrainSettings:
     delays: str = option(
         "auto",
         "hybrid: allow an observation delay in each region (haemodynamics) if the data support it "
-        "(auto), always (on) or never (none)",
-        choices=("auto", "on", "none"),
+        "(auto), always (on) or never (none); or never, but count delays that the data do not "
+        "exclude in the intervals (possible)",
+        choices=("auto", "on", *WITHOUT_DELAYS),
     )
     gain: str = option(
         "auto",
@@ -372,12 +376,17 @@ class TrainSettings:
     def with_kind(self, settings: Mapping[str, str]) -> TrainSettings:
         """Return the settings with those that impose a kind of fit.
 
+        Delays that the user has ruled out are not counted as possible ones.
+
         Raises
         ------
         SettingsError
             If the other settings exclude it.
         """
-        return replace(self, **cast("dict[str, Any]", settings))
+        kind = dict(settings)
+        if self.delays == "none" and kind.get("delays") == POSSIBLE:
+            del kind["delays"]
+        return replace(self, **cast("dict[str, Any]", kind))
 
     def _check_imposed(self) -> None:
         """Refuse parts of a model that are imposed together but exclude each other."""
@@ -407,11 +416,11 @@ class TrainSettings:
                 f"{self.surrogate}. Omit it, or filter the signals with --low-pass and "
                 "--high-pass."
             )
-        if self.delays == "none" and self.gain == "none":
+        if self.delays in WITHOUT_DELAYS and self.gain == "none":
             raise SettingsError(
                 f"{named} selects the frequencies from which delays and gain are estimated; with "
-                "--delays none and --gain none it would not be used. Omit it, or leave one of "
-                "them at auto."
+                f"--delays {self.delays} and --gain none it would not be used. Omit it, or leave "
+                "one of them at auto."
             )
         if self.linear_part == "var":
             raise SettingsError(

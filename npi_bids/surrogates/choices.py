@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 
+from npi_bids.surrogates.base import POSSIBLE
 from npi_bids.surrogates.kinds import named_passband
 
 _PROCESS, _VAR = "process", "VAR"  # linear parts of a hybrid
@@ -138,7 +139,8 @@ def imposing_settings(choices: FitChoices) -> dict[str, str]:
 
     return {
         "linear_part": "var" if choices.linear == _VAR else "process",
-        "delays": allow(choices.delays),
+        # That most subjects have no delays does not exclude those of one.
+        "delays": "on" if choices.delays else POSSIBLE,
         "gain": allow(choices.gain),
         "noise": allow(choices.noise),
         "residual": residual,

@@ -24,7 +24,7 @@ from npi_bids.errors import InputDataError, SettingsError
 from npi_bids.io.files import digest
 from npi_bids.io.tables import read_column_names, read_numbers
 from npi_bids.records import Array, DelayPrior, Mask
-from npi_bids.surrogates.base import KEPT_RESIDUALS, OBSERVED_FAMILY, TrainSettings
+from npi_bids.surrogates.base import KEPT_RESIDUALS, OBSERVED_FAMILY, WITHOUT_DELAYS, TrainSettings
 from npi_bids.wording import count_noun, join_items
 
 _DELAY, _SD = "delay", ("delay_sd", "standard_error")
@@ -163,8 +163,8 @@ def allows_delays(settings: TrainSettings) -> bool:
 
 def _find_exclusion(settings: TrainSettings) -> str:
     """Return the option that excludes delays, as it was given; empty if there is none."""
-    if settings.delays == "none":
-        return "--delays none"
+    if settings.delays in WITHOUT_DELAYS:
+        return f"--delays {settings.delays}"
     if settings.linear_part == "var":
         return "--linear-part var"
     return f"--residual {settings.residual}" if settings.residual in KEPT_RESIDUALS else ""

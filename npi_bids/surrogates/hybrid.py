@@ -13,6 +13,8 @@ from npi_bids.errors import NoUsableDataError
 from npi_bids.records import Array, Windows
 from npi_bids.surrogates.base import (
     KEPT_RESIDUALS,
+    POSSIBLE,
+    WITHOUT_DELAYS,
     Surrogate,
     TrainLog,
     TrainSettings,
@@ -91,7 +93,7 @@ from npi_bids.wording import join_items
 _LOGGER = logging.getLogger(__name__)
 _RESIDUAL = "residual."  # prefix of the names of the networks' tensors
 # Whether a part of the observation model is used, by the value of its option; None: by the data.
-_IS_ALLOWED = {"auto": None, "on": True, "none": False}
+_IS_ALLOWED = {"auto": None, "on": True, **dict.fromkeys(WITHOUT_DELAYS, False)}
 
 LinearFields = MOUFields | VARFields | ObservedFields
 
@@ -301,10 +303,6 @@ def _fit_linear(
         *details,
     )
     if not better:
-        if settings.linear_part == "process" and settings.delays == "none":
-            # The kind of the dataset says nothing of this subject's delays.
-            free = replace(settings, delays="auto")
-            observation, _ = _try_observation(train, free, choices, delay_map)
         choices = replace(choices, delay_doubt=observation.delay_doubt)
         return fit_with_choices(train, choices), (
             ("possible_delay_sd", choices.delay_doubt * train.tr),
@@ -365,11 +363,12 @@ def _fit_observed(
         gain=_IS_ALLOWED[settings.gain],
         noise=_IS_ALLOWED[settings.noise],
         delay_map=delay_map,
+        counts_possible_delays=settings.delays == POSSIBLE,
     )
     gain_matters = present or passband is not None or parts.noise or _is_filtered(train)
     if parts.gain is None and not gain_matters:
         parts = replace(parts, gain=False)
-    if parts.delays is False and parts.gain is False:
+    if parts.gain is False and not parts.estimates_delays:
         return ObservationFit()
 
     def least_error(windows: Windows) -> float:

@@ -88,12 +88,21 @@ class ObservationParts:
         White measurement noise, where there is a gain.
     delay_map
         What is known of the delays beforehand.
+    counts_possible_delays
+        Whether delays that are ruled out are estimated nevertheless, so that the errors count
+        those that the data do not exclude.
     """
 
     delays: bool | None = None
     gain: bool | None = None
     noise: bool | None = None
     delay_map: DelayMap | None = None
+    counts_possible_delays: bool = False
+
+    @property
+    def estimates_delays(self) -> bool:
+        """Whether delays are estimated, if only for the errors."""
+        return self.delays is not False or self.counts_possible_delays
 
     @property
     def is_imposed(self) -> bool:
@@ -189,7 +198,7 @@ def _choose(
     enough = n_regions >= MIN_OBSERVATION_REGIONS
     band = None if passband is None else _band_in_radians(passband, tr)
     parts = parts or ObservationParts()
-    chooser = _Chooser(runs, tr, delays=parts.delays is not False and enough, band=band)
+    chooser = _Chooser(runs, tr, delays=parts.estimates_delays and enough, band=band)
     chooser.delay_map = parts.delay_map
     if passband is not None:
         _check_bins(passband, tr, len(chooser.spectra.frequency), chooser.n_bins)
@@ -479,7 +488,7 @@ class _Chooser:
         )
         if not self.delays:
             return choice, fit
-        return self._choose_delays(choice, prior, (fit, model), imposed=bool(parts.delays))
+        return self._choose_delays(choice, prior, (fit, model), parts.delays)
 
     def _choose_precisions(
         self, prior: SpectralPrior, fit: SpectralFit
@@ -540,11 +549,13 @@ class _Chooser:
         choice: Observation,
         prior: SpectralPrior,
         fitted: tuple[SpectralFit, FittedModel],
-        *,
-        imposed: bool,
+        allowed: bool | None,
     ) -> tuple[Observation, SpectralFit]:
-        """Add delays to the choice if the evidence and the held-out stretches ask for them."""
-        fit, model = fitted
+        """Add delays to the choice if the evidence and the held-out stretches ask for them.
+
+        They are imposed, ruled out, or by the data, as in :class:`ObservationParts`.
+        """
+        (fit, model), imposed = fitted, allowed is True
         information = _INFORMATION_SHARE * response_information(
             model, prior.precision, delay_slopes(model)
         )
@@ -557,10 +568,10 @@ class _Chooser:
             ),
         )
         candidates = []
-        if imposed or evidence >= DELAY_EVIDENCE:
+        if imposed or (allowed is None and evidence >= DELAY_EVIDENCE):
             delayed = replace(choice, delay_sd=delay_sd)
             candidates.append((delayed, replace(fit, delays=shrunk)))
-        if self.delay_map is not None:
+        if self.delay_map is not None and allowed is not False:
             # Delays that differ from the map must not pass a lower gate because there is one.
             mapped = self._follow_map(choice, prior, fit, information, max(evidence, 0.0))
             candidates = [*mapped, *candidates]

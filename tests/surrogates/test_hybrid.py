@@ -10,6 +10,7 @@ import pytest
 from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.settings import PerturbSettings
 from npi_bids.matrices import pearson
+from npi_bids.simulate.haemodynamics import shift_regions
 from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_ec
 from npi_bids.surrogates.choices import FitChoices, imposing_settings
 from npi_bids.surrogates.fitting import fit_surrogate
@@ -99,9 +100,37 @@ def test_delays_that_the_user_excludes_widen_nothing():
 def test_a_kind_without_delays_that_the_dataset_decides_excludes_none():
     series = sampled(fast_process(0.5, 12), 300, 1)
     own, _, _ = fit(series, HYBRID)
-    choices = FitChoices("process", delays=False)
-    imposed, _, _ = fit(series, HYBRID.with_kind(imposing_settings(choices)))
+    kind = imposing_settings(FitChoices("process", delays=False))
+    imposed, _, _ = fit(series, HYBRID.with_kind(kind))
     assert imposed.choices.delay_doubt == pytest.approx(own.choices.delay_doubt, rel=1e-6)
+    certain, _, _ = fit(series, replace(HYBRID, delays="none").with_kind(kind))
+    assert certain.choices.delay_doubt == 0
+
+
+def test_delays_are_possible_beside_an_imposed_gain_and_widen_its_intervals():
+    series = sampled(fast_process(0.5, 12), 300, 1)
+    kind = imposing_settings(FitChoices("process", gain=True))
+    models = [
+        fit(series, settings.with_kind(kind))
+        for settings in (HYBRID, replace(HYBRID, delays="none"))
+    ]
+    (possible, details, windows), (certain, _, _) = models
+    assert possible.region_delays is None
+    assert details["possible_delay_sd"] > 0.1
+    assert certain.observation.delay_doubt == 0
+    wider = off(possible.weight_errors(windows)) / off(certain.weight_errors(windows))
+    assert np.mean(wider) > 1.03
+
+
+@pytest.mark.parametrize("gain", ["none", "on"])
+def test_possible_delays_are_never_taken_however_clear_they_are(gain):
+    delayed = sampled(fast_process(0.3, 12), 1200, 1)
+    delayed = shift_regions(delayed[None], np.linspace(-1.5, 1.5, 12))[0]
+    _, found, _ = fit(delayed, replace(HYBRID, gain=gain))
+    assert found["delay_sd"] > 0.5
+    model, details, _ = fit(delayed, replace(HYBRID, gain=gain, delays="possible"))
+    assert model.region_delays is None
+    assert details["possible_delay_sd"] > 0.5
 
 
 def test_possible_delays_are_saved_with_the_surrogate(tmp_path):

@@ -81,7 +81,7 @@ def test_a_kind_without_delays_is_fitted_without_the_map_of_delays(tiny, tmp_pat
         for node in workflow._create_flat_graph().nodes
         if node.name == "train_surrogate"
     }
-    assert maps == {("on", True), ("none", False)}
+    assert maps == {("on", True), ("possible", False)}
 
 
 def test_a_run_that_two_atlases_need_is_read_by_one_node(tiny, tmp_path):
