@@ -21,12 +21,16 @@ import numpy as np
 from benchmarks.methods import Method, methods, rivals
 from benchmarks.observation import (
     CONDITIONS,
+    HIERARCHIES,
+    HIERARCHY_SEEDS,
     MAP_CONDITIONS,
     MAPS,
     METHODS,
+    PARTS,
     SAMPLED_CONDITIONS,
     SAMPLED_SEEDS,
     SEEDS,
+    WITH_AND_WITHOUT,
     Condition,
     compare,
     compare_maps,
@@ -59,9 +63,6 @@ from npi_bids.surrogates.training import threads
 from npi_bids.surrogates.windows import cut_windows, split_windows
 from npi_bids.validate.scores import score, score_graph, true_edges
 
-_PARTS = ("all", "antisymmetric")
-_SAMPLED_METHODS = ("default", "without delays")
-_HIERARCHIES = range(520, 540)
 _LENGTHS = (400, 800, 1600, 3200, 8000)
 Scores = dict[str, dict[str, list[float]]]
 
@@ -228,7 +229,7 @@ def observation_models(bench: Bench) -> None:
     rows = {}
     chosen = ("coverage", "gain", "delays", "noise", "r of delays")
     for name, scores in compare(conditions):
-        rows[name] = [scores[method][part] for method in METHODS for part in _PARTS]
+        rows[name] = [scores[method][part] for method in METHODS for part in PARTS]
         rows[name] += [scores["default"][key] for key in chosen]
         bench.results[name] = scores
         print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
@@ -238,14 +239,14 @@ def observation_models(bench: Bench) -> None:
 
 def sampled_delays(bench: Bench) -> None:
     """Compare the default with that without delays where delays shift the samples themselves."""
-    quick = dict(list(SAMPLED_CONDITIONS.items())[:2])
+    quick = {name: SAMPLED_CONDITIONS[name] for name in ("clean", "delays 1 s")}
     conditions = quick if bench.quick else SAMPLED_CONDITIONS
     rows = {}
-    for name, scores in compare(conditions, SAMPLED_SEEDS, _SAMPLED_METHODS):
-        rows[name] = [scores[key][part] for key in _SAMPLED_METHODS for part in _PARTS]
+    for name, scores in compare(conditions, SAMPLED_SEEDS, WITH_AND_WITHOUT):
+        rows[name] = [scores[key][part] for key in WITH_AND_WITHOUT for part in PARTS]
         bench.results[name] = scores
         print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
-    columns = [f"{method}, {part}" for method in _SAMPLED_METHODS for part in _PARTS]
+    columns = [f"{method}, {part}" for method in WITH_AND_WITHOUT for part in PARTS]
     show("20 regions with delays of their samples, means of six networks", columns, rows)
 
 
@@ -255,24 +256,26 @@ def hierarchies(bench: Bench) -> None:
     The differences are those of single networks; the smallest is the worst of them.
     """
     rows = {}
-    for name in ("hierarchy", "hierarchy, delays 1 s"):
-        scores: Scores = {method: {} for method in _SAMPLED_METHODS}
-        for seed in _HIERARCHIES[:2] if bench.quick else _HIERARCHIES:
+    seeds = HIERARCHY_SEEDS[:2] if bench.quick else HIERARCHY_SEEDS
+    for name in HIERARCHIES:
+        scores: Scores = {method: {} for method in WITH_AND_WITHOUT}
+        for seed in seeds:
             drawn = draw(CONDITIONS[name], seed)
-            for method in _SAMPLED_METHODS:
+            for method in WITH_AND_WITHOUT:
                 for key, value in score_observed(drawn, METHODS[method]).items():
                     scores[method].setdefault(key, []).append(value)
         gains = [
-            np.subtract(*(scores[method][part] for method in _SAMPLED_METHODS)) for part in _PARTS
+            np.subtract(*(scores[method][part] for method in WITH_AND_WITHOUT)) for part in PARTS
         ]
-        means = [np.mean(scores[method][part]) for method in _SAMPLED_METHODS for part in _PARTS]
+        means = [np.mean(scores[method][part]) for method in WITH_AND_WITHOUT for part in PARTS]
         rows[name] = [*means, *(f(gain) for gain in gains for f in (np.mean, np.min))]
         rows[name].append(np.mean(scores["default"]["delays"]))
         bench.results[name] = scores
         print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
-    columns = [f"{method}, {part}" for method in _SAMPLED_METHODS for part in _PARTS]
-    columns += [f"{which} gain, {part}" for part in _PARTS for which in ("mean", "smallest")]
-    show("Strict hierarchies of 20 regions, twenty networks", [*columns, "delays taken"], rows)
+    columns = [f"{method}, {part}" for method in WITH_AND_WITHOUT for part in PARTS]
+    columns += [f"{which} gain, {part}" for part in PARTS for which in ("mean", "smallest")]
+    columns.append("share with delays")
+    show(f"Strict hierarchies of 20 regions, {len(seeds)} networks", columns, rows)
 
 
 def delay_maps(bench: Bench) -> None:
@@ -280,7 +283,7 @@ def delay_maps(bench: Bench) -> None:
     conditions = MAP_CONDITIONS[1:2] if bench.quick else MAP_CONDITIONS
     rows = {}
     for name, scores in compare_maps(conditions, SEEDS):
-        rows[name] = [scores[known][part] for known in MAPS for part in _PARTS]
+        rows[name] = [scores[known][part] for known in MAPS for part in PARTS]
         bench.results[name] = scores
         print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
     columns = [f"{known}{part}" for known in MAPS for part in ("", ", anti")]

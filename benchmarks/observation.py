@@ -68,8 +68,9 @@ class Condition:
         White noise without a haemodynamic response (SD of the signals).
     dispersion
         Spread over regions of the width of the haemodynamic response (relative).
-    is_sampled
-        Whether delays shift what the samples contain; if not, they act on a grid of 0.1 s.
+    at_tr
+        Whether the network is simulated at the sampling period, so that delays shift what the
+        samples contain; if not, it is simulated and shifted on a grid of 0.1 s.
     """
 
     tr: float = 1.0
@@ -81,12 +82,12 @@ class Condition:
     n_samples: int = N_SAMPLES
     noise: float = 0.0
     dispersion: float = 0.0
-    is_sampled: bool = False
+    at_tr: bool = False
 
     @property
     def grid(self) -> float:
         """Interval on which the network is simulated and observed (s)."""
-        return self.tr if self.is_sampled else _FINE
+        return self.tr if self.at_tr else _FINE
 
 
 CONDITIONS = {
@@ -118,16 +119,20 @@ CONDITIONS = {
         haemodynamic=True, band_pass=True, delay_sd=0.5
     ),
 }
+PARTS = ("all", "antisymmetric")
+WITH_AND_WITHOUT = ("default", "without delays")  # methods
+HIERARCHIES = ("hierarchy", "hierarchy, delays 1 s")
+HIERARCHY_SEEDS = range(520, 540)
 SAMPLED_SEEDS = range(510, 516)
 SAMPLED_CONDITIONS = {
-    "clean": Condition(is_sampled=True),
-    "clean, 400 samples": Condition(is_sampled=True, n_samples=400),
-    "clean, 8000 samples": Condition(is_sampled=True, n_samples=8000),
-    "delays 0.5 s": Condition(is_sampled=True, delay_sd=0.5),
-    "delays 1 s": Condition(is_sampled=True, delay_sd=1.0),
-    "delays 1.4 s": Condition(is_sampled=True, delay_sd=1.4),
-    "delays 0.5 s, 400 samples": Condition(is_sampled=True, delay_sd=0.5, n_samples=400),
-    "band-passed": Condition(is_sampled=True, band_pass=True),
+    "clean": Condition(at_tr=True),
+    "clean, 400 samples": Condition(at_tr=True, n_samples=400),
+    "clean, 8000 samples": Condition(at_tr=True, n_samples=8000),
+    "delays 0.5 s": Condition(at_tr=True, delay_sd=0.5),
+    "delays 1 s": Condition(at_tr=True, delay_sd=1.0),
+    "delays 1.4 s": Condition(at_tr=True, delay_sd=1.4),
+    "delays 0.5 s, 400 samples": Condition(at_tr=True, delay_sd=0.5, n_samples=400),
+    "band-passed": Condition(at_tr=True, band_pass=True),
 }
 
 

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from benchmarks.observation import METHODS
+import numpy as np
+
+from benchmarks.observation import HIERARCHY_SEEDS, METHODS, PARTS, WITH_AND_WITHOUT
 from benchmarks.site_table import Cell, Results, SiteTable, full_cells, mean
 from npi_bids.validate.power import needed_minutes
 
@@ -52,7 +54,7 @@ _OBSERVATION = {
     "hierarchy": "strict hierarchy",
     "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
 }
-_N_NETWORKS = 4  # of each condition
+_N_NETWORKS = 4  # of each condition of the observation model
 _SAMPLED = {
     "clean": "clean",
     "clean, 400 samples": "clean, 400 samples",
@@ -67,8 +69,6 @@ _HIERARCHIES = {
     "hierarchy": "without delays",
     "hierarchy, delays 1 s": "with delays of SD 1 s",
 }
-_WITH_AND_WITHOUT = ("default", "without delays")
-_ALL_AND_ANTISYMMETRIC = ("all", "antisymmetric")
 _GRAPHS = {
     "hybrid (default)": "`hybrid`, the default",
     "mou": "`mou`",
@@ -211,25 +211,21 @@ def _observation_cells(results: Results, condition: str) -> Iterator[Cell]:
 
 def _sampled_cells(results: Results, condition: str) -> Iterator[Cell]:
     scores = results.get(condition, {})
-    for method in _WITH_AND_WITHOUT:
+    for method in WITH_AND_WITHOUT:
         found = scores.get(method)
-        yield [found[part] for part in _ALL_AND_ANTISYMMETRIC] if found else None
+        yield [found[part] for part in PARTS] if found else None
 
 
 def _hierarchy_cells(results: Results, condition: str) -> Iterator[Cell]:
-    found = results.get(condition)
-    if not found:
-        yield from (None,) * 5
+    scores = results.get(condition, {})
+    default, without = (scores.get(method, {}) for method in WITH_AND_WITHOUT)
+    if len(default.get("all", ())) != len(HIERARCHY_SEEDS):
         return
-    default, without = (found[method] for method in _WITH_AND_WITHOUT)
-    for scores in (default, without):
-        yield [mean(scores[part], n_systems=20) for part in _ALL_AND_ANTISYMMETRIC]
-    gains = [
-        [x - y for x, y in zip(default[part], without[part], strict=True)]
-        for part in _ALL_AND_ANTISYMMETRIC
-    ]
-    yield [mean(gain, n_systems=20) for gain in gains]
-    yield [min(gain) for gain in gains]
+    for method_scores in (default, without):
+        yield [float(np.mean(method_scores[part])) for part in PARTS]
+    gains = [np.subtract(default[part], without[part]) for part in PARTS]
+    yield [float(np.mean(gain)) for gain in gains]
+    yield [float(np.min(gain)) for gain in gains]
     yield float(sum(default["delays"]))
 
 
@@ -362,13 +358,13 @@ TABLES = {
         files=("accuracy_observation",),
     ),
     "sampled": SiteTable(
-        "python -m benchmarks.accuracy sampled", ("condition", *_WITH_AND_WITHOUT), _SAMPLED,
+        "python -m benchmarks.accuracy sampled", ("condition", *WITH_AND_WITHOUT), _SAMPLED,
         _sampled_cells, best="rows", digits=(3, 3), files=("accuracy_sampled",),
         seeds="510 to 515",
     ),
     "hierarchies": SiteTable(
         "python -m benchmarks.accuracy hierarchies",
-        ("strict hierarchies", *_WITH_AND_WITHOUT, "mean difference", "smallest difference",
+        ("strict hierarchies", *WITH_AND_WITHOUT, "mean difference", "smallest difference",
          "networks with delays"), _HIERARCHIES, _hierarchy_cells, best="",
         digits=(3, 3, 3, 3, 0), files=("accuracy_hierarchies",), seeds="520 to 539",
     ),

@@ -58,7 +58,7 @@ SPELLS = {
     "npi_bids.parcellation.cifti": "the same",
     "npi_bids.io.claim": "the claim of an output dataset",
 }
-# Modules that act when they are imported: a fork server can only be told what to import.
+# Modules that act when they are imported: a fork server can be told only what to import.
 ACTS_AT_IMPORT = {"npi_bids.interfaces.preloading"}
 CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 SCRIPTS = (

@@ -14,7 +14,7 @@ from pathlib import Path
 from npi_bids.cli.arguments import help_line
 from npi_bids.errors import NPIError, UsageError
 from npi_bids.io.files import is_full
-from npi_bids.io.garbage import rare_collections
+from npi_bids.io.garbage import less_garbage_collection
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FULL = "Make room and run the same command again; what is complete is kept."
@@ -41,7 +41,7 @@ def run_command(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with one_blas_thread(), rare_collections():
+        with one_blas_thread(), less_garbage_collection():
             return function(arguments)
     except (NPIError, OSError) as error:
         _log_traceback(error, arguments)

@@ -39,7 +39,6 @@ _UNKNOWN_FAILURE = Failure(
 _LIBRARIES_GB, _PIECES_GB = 0.5, 0.4
 # Of a worker that fits, in which shared pages count once (python -m benchmarks.estimates).
 _WORKER_GB = 0.35
-_PAGES = "npi_bids.reports.subject"
 _VOXEL_GB = 60e-9  # of a volume whose arrays take more than the least
 # Measured: the default of 2 s between checks of the queue costs 1 s per node.
 _POLL_SECONDS = 0.005
@@ -274,9 +273,11 @@ def run_workflow(
 
 def _list_modules(workflow: Workflow) -> list[str]:
     """Return the modules that the nodes of a workflow, and the pages after it, load, sorted."""
+    from npi_bids.interfaces.report import ReportSubject
+
     nodes = (workflow.get_node(name) for name in workflow.list_node_names())
     modules = {module for node in nodes for module in getattr(node.interface, "modules", ())}
-    return sorted({*modules, _PAGES})
+    return sorted({*modules, *ReportSubject.modules})
 
 
 class _FreezeThen:

@@ -219,7 +219,8 @@ def _decide(models: Sequence[Model], request: Request, decider: str) -> _Decided
         subject: [model.own_choices for model in members] for subject, members in subjects.items()
     }
     choices = most_frequent(chosen)
-    settings = imposing_settings(choices)
+    excludes_delays = request.analysis.train.delays == "none"
+    settings = imposing_settings(choices, excludes_delays=excludes_delays)
     if not settings or {choices} == {choice for fits in chosen.values() for choice in fits}:
         return _Decided(models)
     kind = next(model.own_kind for model in models if model.own_choices == choices)

@@ -1,5 +1,5 @@
 """What the fork server imports first, so that it imports the rest faster."""
 
-from npi_bids.io.garbage import collect_rarely
+from npi_bids.io.garbage import collect_garbage_less_often
 
-collect_rarely()
+collect_garbage_less_often()

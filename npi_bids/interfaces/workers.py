@@ -15,12 +15,14 @@ from nipype.pipeline.plugins.multiproc import process_initializer
 
 from npi_bids.interfaces.base import set_up_worker_logging
 from npi_bids.io.failures import FAILURE, write_failure
-from npi_bids.io.garbage import COLLECTED_BY_DEFAULT
+from npi_bids.io.garbage import DEFAULT_THRESHOLDS
 from npi_bids.io.lifeline import end_with_parent, start_fork_server, start_tracker
 
 
 def prepare_worker(cwd: str, log_file: str = "") -> None:
     """Prepare a worker process as Nipype does, and tie its life to the process that started it.
+
+    It collects garbage as often as Python does by default, unlike the fork server.
 
     Its warnings appear on the terminal, and all of its messages in the log file.
 
@@ -33,7 +35,7 @@ def prepare_worker(cwd: str, log_file: str = "") -> None:
     """
     end_with_parent()
     gc.freeze()  # or each collection looks at all that was loaded, a tenth of the time of a page
-    gc.set_threshold(*COLLECTED_BY_DEFAULT)
+    gc.set_threshold(*DEFAULT_THRESHOLDS)
     process_initializer(cwd)
     set_up_worker_logging(log_file, "WARNING")
 

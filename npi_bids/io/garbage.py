@@ -1,4 +1,4 @@
-"""How often Python looks for garbage while libraries are loaded."""
+"""How often Python collects garbage while libraries are loaded."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-COLLECTED_BY_DEFAULT = gc.get_threshold()
-# Loading creates some million objects and hardly any garbage; the search for it takes a sixth of
-# the time to load torch, nilearn and Nipype.
-_WHILE_LOADING = (50_000, 50, 50)
+DEFAULT_THRESHOLDS = gc.get_threshold()
+# Loading libraries creates some million objects and hardly any garbage. Older generations are
+# collected after as many collections of the youngest as by default.
+_RAISED_THRESHOLD = 50_000
 
 
-def collect_rarely() -> None:
-    """Look for garbage rarely from now on."""
-    gc.set_threshold(*_WHILE_LOADING)
+def collect_garbage_less_often() -> None:
+    """Raise the number of new objects after which garbage is collected."""
+    gc.set_threshold(_RAISED_THRESHOLD)
 
 
 @contextmanager
-def rare_collections() -> Iterator[None]:
-    """Look for garbage rarely until the context ends."""
+def less_garbage_collection() -> Iterator[None]:
+    """Collect garbage less often until the context ends."""
     before = gc.get_threshold()
-    collect_rarely()
+    collect_garbage_less_often()
     try:
         yield
     finally:

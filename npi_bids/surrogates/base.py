@@ -49,8 +49,7 @@ OBSERVED_FAMILY = "hybrid"
 # Values of --residual that keep networks or a linear correction whatever they improve; neither can
 # be combined with an observation model.
 KEPT_RESIDUALS = ("networks", "correction")
-# Values of --delays with which they are never part of a model; the second counts possible ones.
-POSSIBLE = "possible"
+POSSIBLE = "possible"  # value of --delays: not part of the model, but allowed for in intervals
 WITHOUT_DELAYS = ("none", POSSIBLE)
 
 
@@ -305,8 +304,8 @@ class TrainSettings:
     delays: str = option(
         "auto",
         "hybrid: allow an observation delay in each region (haemodynamics) if the data support it "
-        "(auto), always (on) or never (none); or never, but count delays that the data do not "
-        "exclude in the intervals (possible)",
+        "(auto), always (on) or never (none); or never, but with intervals that allow for delays "
+        "that the data do not exclude (possible)",
         choices=("auto", "on", *WITHOUT_DELAYS),
     )
     gain: str = option(
@@ -376,17 +375,12 @@ class TrainSettings:
     def with_kind(self, settings: Mapping[str, str]) -> TrainSettings:
         """Return the settings with those that impose a kind of fit.
 
-        Delays that the user has ruled out are not counted as possible ones.
-
         Raises
         ------
         SettingsError
             If the other settings exclude it.
         """
-        kind = dict(settings)
-        if self.delays == "none" and kind.get("delays") == POSSIBLE:
-            del kind["delays"]
-        return replace(self, **cast("dict[str, Any]", kind))
+        return replace(self, **cast("dict[str, Any]", settings))
 
     def _check_imposed(self) -> None:
         """Refuse parts of a model that are imposed together but exclude each other."""

@@ -109,13 +109,16 @@ def most_frequent(fits: Mapping[str, Sequence[FitChoices]]) -> FitChoices:
     return min(votes, key=lambda choice: (-votes[choice], choice.simplicity))
 
 
-def imposing_settings(choices: FitChoices) -> dict[str, str]:
+def imposing_settings(choices: FitChoices, *, excludes_delays: bool = False) -> dict[str, str]:
     """Return the training settings that impose choices on every subject.
 
     Parameters
     ----------
     choices
         Choices of the fit of one family.
+    excludes_delays
+        Whether the user excludes delays. If not, intervals of a process allow for possible ones:
+        that most subjects have no delays does not exclude those of one.
 
     Returns
     -------
@@ -133,14 +136,15 @@ def imposing_settings(choices: FitChoices) -> dict[str, str]:
     if choices.linear not in (_PROCESS, _VAR):
         return {}
     residual = "networks" if choices.networks else "correction" if choices.correction else "none"
+    is_observable = choices.linear == _PROCESS and residual == "none"
 
     def allow(part: bool) -> str:
         return "on" if part else "none"
 
+    delays = POSSIBLE if is_observable and not excludes_delays else "none"
     return {
-        "linear_part": "var" if choices.linear == _VAR else "process",
-        # That most subjects have no delays does not exclude those of one.
-        "delays": "on" if choices.delays else POSSIBLE,
+        "linear_part": "process" if choices.linear == _PROCESS else "var",
+        "delays": "on" if choices.delays else delays,
         "gain": allow(choices.gain),
         "noise": allow(choices.noise),
         "residual": residual,

@@ -93,7 +93,7 @@ from npi_bids.wording import join_items
 _LOGGER = logging.getLogger(__name__)
 _RESIDUAL = "residual."  # prefix of the names of the networks' tensors
 # Whether a part of the observation model is used, by the value of its option; None: by the data.
-_IS_ALLOWED = {"auto": None, "on": True, **dict.fromkeys(WITHOUT_DELAYS, False)}
+_IS_ALLOWED = {"auto": None, "on": True, "none": False}
 
 LinearFields = MOUFields | VARFields | ObservedFields
 
@@ -359,7 +359,7 @@ def _fit_observed(
             _LOGGER.warning("%s", describe_few_regions(requests, n_regions))
         return ObservationFit()
     parts = ObservationParts(
-        delays=_IS_ALLOWED[settings.delays],
+        delays=False if settings.delays in WITHOUT_DELAYS else _IS_ALLOWED[settings.delays],
         gain=_IS_ALLOWED[settings.gain],
         noise=_IS_ALLOWED[settings.noise],
         delay_map=delay_map,

@@ -553,9 +553,11 @@ class _Chooser:
     ) -> tuple[Observation, SpectralFit]:
         """Add delays to the choice if the evidence and the held-out stretches ask for them.
 
-        They are imposed, ruled out, or by the data, as in :class:`ObservationParts`.
+        They are imposed, ruled out, or decided by the data, as in :class:`ObservationParts`.
+        Delays that are ruled out are weighed all the same: what they would bring is told, and the
+        errors allow for them.
         """
-        (fit, model), imposed = fitted, allowed is True
+        fit, model = fitted
         information = _INFORMATION_SHARE * response_information(
             model, prior.precision, delay_slopes(model)
         )
@@ -568,7 +570,7 @@ class _Chooser:
             ),
         )
         candidates = []
-        if imposed or (allowed is None and evidence >= DELAY_EVIDENCE):
+        if allowed or evidence >= DELAY_EVIDENCE:
             delayed = replace(choice, delay_sd=delay_sd)
             candidates.append((delayed, replace(fit, delays=shrunk)))
         if self.delay_map is not None and allowed is not False:
@@ -578,7 +580,7 @@ class _Chooser:
         for candidate, start in candidates:
             over_plain, over_var = self._delay_benefit(start, self._prior_of(candidate))
             choice = replace(choice, delay_benefit=over_plain, delay_over_var=over_var)
-            if imposed or over_plain > 0:
+            if allowed or (allowed is None and over_plain > 0):
                 return replace(candidate, delay_benefit=over_plain, delay_over_var=over_var), start
         doubt = expected_spread(fit.delays, information, _WIDE_DELAY_SD / self.tr)
         choice = replace(choice, delay_doubt=doubt)

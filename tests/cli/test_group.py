@@ -40,7 +40,7 @@ def test_comments_hold_the_options_for_another_dataset(tmp_path):
     commented = [line[2:] for line in text.splitlines() if line.startswith("# ") and "=" in line]
     settings = TrainSettings(**tomllib.loads("\n".join(commented)))
     assert (settings.linear_part, settings.whitening) == ("process", "on")
-    assert (settings.delays, settings.residual) == ("none", "none")
+    assert (settings.delays, settings.residual) == ("possible", "none")
 
 
 def test_choices_of_one_kind_leave_no_file(tmp_path):

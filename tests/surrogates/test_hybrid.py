@@ -15,7 +15,10 @@ from npi_bids.simulate.rnn import RNNSystem, random_network, simulate_rnn, true_
 from npi_bids.surrogates.choices import FitChoices, imposing_settings
 from npi_bids.surrogates.fitting import fit_surrogate
 from npi_bids.surrogates.hybrid import Hybrid
+from npi_bids.surrogates.observed import restore_runs
 from npi_bids.surrogates.ou import MOU
+from npi_bids.surrogates.selection_criteria import DELAY_EVIDENCE
+from npi_bids.surrogates.spectral_selection import refit_observation
 from npi_bids.surrogates.storage import load_surrogate, save_surrogate
 from npi_bids.surrogates.var import VAR
 from npi_bids.surrogates.windows import cut_windows
@@ -103,34 +106,42 @@ def test_a_kind_without_delays_that_the_dataset_decides_excludes_none():
     kind = imposing_settings(FitChoices("process", delays=False))
     imposed, _, _ = fit(series, HYBRID.with_kind(kind))
     assert imposed.choices.delay_doubt == pytest.approx(own.choices.delay_doubt, rel=1e-6)
-    certain, _, _ = fit(series, replace(HYBRID, delays="none").with_kind(kind))
-    assert certain.choices.delay_doubt == 0
 
 
-def test_delays_are_possible_beside_an_imposed_gain_and_widen_its_intervals():
+def test_a_kind_of_those_who_exclude_delays_excludes_them():
+    kind = imposing_settings(FitChoices("process"), excludes_delays=True)
+    model, _, _ = fit(sampled(fast_process(0.5, 12), 300, 1), HYBRID.with_kind(kind))
+    assert model.choices.delay_doubt == 0
+
+
+def test_possible_delays_widen_the_intervals_beside_an_imposed_gain():
     series = sampled(fast_process(0.5, 12), 300, 1)
     kind = imposing_settings(FitChoices("process", gain=True))
-    models = [
-        fit(series, settings.with_kind(kind))
-        for settings in (HYBRID, replace(HYBRID, delays="none"))
-    ]
-    (possible, details, windows), (certain, _, _) = models
-    assert possible.region_delays is None
-    assert details["possible_delay_sd"] > 0.1
-    assert certain.observation.delay_doubt == 0
-    wider = off(possible.weight_errors(windows)) / off(certain.weight_errors(windows))
-    assert np.mean(wider) > 1.03
+    model, _, windows = fit(series, HYBRID.with_kind(kind))
+    assert model.region_delays is None
+    assert model.observation.delay_doubt > 0
+    possible, certain = (
+        refit_observation(
+            restore_runs(windows), 1.0, replace(model.observation, delay_doubt=doubt)
+        )
+        for doubt in (model.observation.delay_doubt, 0.0)
+    )
+    wider = off(possible.transition_errors) / off(certain.transition_errors)
+    assert wider.mean() > 1.03
 
 
 @pytest.mark.parametrize("gain", ["none", "on"])
 def test_possible_delays_are_never_taken_however_clear_they_are(gain):
-    delayed = sampled(fast_process(0.3, 12), 1200, 1)
-    delayed = shift_regions(delayed[None], np.linspace(-1.5, 1.5, 12))[0]
-    _, found, _ = fit(delayed, replace(HYBRID, gain=gain))
-    assert found["delay_sd"] > 0.5
-    model, details, _ = fit(delayed, replace(HYBRID, gain=gain, delays="possible"))
+    series = sampled(fast_process(0.3, 12), 1200, 1)
+    series = shift_regions(series[None], np.linspace(-1.5, 1.5, 12))[0]
+    _, details, _ = fit(series, replace(HYBRID, gain=gain))
+    assert details["delay_sd"] > 0.5
+    model, details, _ = fit(series, replace(HYBRID, gain=gain, delays="possible"))
     assert model.region_delays is None
     assert details["possible_delay_sd"] > 0.5
+    # So the grade of direction can say that the map does not allow for delays that are there.
+    assert details["delay_evidence"] >= DELAY_EVIDENCE
+    assert details["delay_benefit"] > 0
 
 
 def test_possible_delays_are_saved_with_the_surrogate(tmp_path):

@@ -19,7 +19,8 @@ BAND = ("0.01", "0.1")
     ("options", "said"),
     [({"surrogate": "var"}, "read by --surrogate hybrid alone, not by var"),
      ({"surrogate": "mlp", "n_lags": 3}, "not by mlp"),
-     ({"delays": "none", "gain": "none"}, "with --delays none and --gain none it would not be")],
+     ({"delays": "none", "gain": "none"}, "with --delays none and --gain none it would not be"),
+     ({"delays": "possible", "gain": "none"}, "with --delays possible and --gain none it would")],
 )  # fmt: skip
 def test_options_that_exclude_a_passband_are_refused(options, said):
     with pytest.raises(SettingsError, match=said):
