@@ -405,6 +405,7 @@ def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
     """
     if quality.removed_delay_sd > 0:
         return ()
+    shows_delays = quality.delay_evidence >= DELAY_EVIDENCE
     return (
         (
             quality.n_regions < MIN_OBSERVATION_REGIONS,
@@ -417,8 +418,14 @@ def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
             "and may explain their direction (more data, or a shorter TR, would tell)",
         ),
         (
-            quality.delay_evidence >= DELAY_EVIDENCE and quality.delay_benefit > 0,
+            shows_delays and quality.delay_benefit > 0,
             "the signals show delays between regions that the map does not allow for",
+        ),
+        (
+            # The one-step prediction and held-out stretches are blind to delays of smooth signals.
+            shows_delays and not quality.delay_benefit > 0,
+            "delays between regions explain the signals as well as directed connections do, and "
+            "the two cannot be told apart here (a map of delays, --delay-map, may tell)",
         ),
     )
 
