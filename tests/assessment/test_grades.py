@@ -240,7 +240,7 @@ def test_every_grade_has_a_meaning(graded):
      (PASS, {"n_regions": 9}, "with fewer than 10 regions"),
      (PASS, {"expected_delay_evidence": 1.0}, "delays of half a second between regions could not"),
      (PASS, {"delay_evidence": 20.0, "delay_benefit": 5.0}, "the signals show delays"),
-     (PASS, {"delay_evidence": 20.0, "delay_benefit": -5.0}, "the two cannot be told apart"),
+     (PASS, {"delay_evidence": 20.0, "delay_benefit": -5.0}, "delays between regions explain"),
      (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
      (PASS, {"expected_r": 0.45, "removed_delay_sd": 1.0, "r_undelayed_antisymmetric": 0.1},
       "the modelled delays decide which region leads"),
