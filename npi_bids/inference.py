@@ -1007,6 +1007,10 @@ def _read_run(
             f"Run {number} has shape {data.shape}; expected (n_samples, n_regions), and a list of "
             "such arrays for several runs."
         )
+    if not data.size:
+        raise InputDataError(
+            f"Run {number} is empty: its shape is {data.shape}; expected (n_samples, n_regions)."
+        )
     if data.shape[0] < data.shape[1] and labels is not None and len(labels) == data.shape[0]:
         raise InputDataError(
             f"Run {number} has shape {data.shape} and there are {len(labels)} labels: time must "

@@ -135,6 +135,7 @@ def test_presets_and_options_are_those_of_the_app(weights):
     ("series", "options", "error", "words"),
     [
         (np.zeros(5), {}, InputDataError, r"shape \(5,\); expected \(n_samples"),
+        (np.zeros((0, 3)), {}, InputDataError, r"is empty: its shape is \(0, 3\)"),
         ([["a", "b"]], {}, InputDataError, "not an array of numbers"),
         (np.ones((3, 50)), {"labels": list("ABC")}, InputDataError, "transpose"),
         (np.ones((30, 3)) * 1j, {}, InputDataError, "complex"),

@@ -118,6 +118,8 @@ def _run_recovery(args: Namespace) -> int:
 
     if not args.truth.is_file():
         raise InputDataError(f"There is no truth at <{args.truth}>; expected a TSV of a matrix.")
+    if not args.results.exists():
+        raise InputDataError(f"There are no results at <{args.results}>: it does not exist.")
     truth = read_matrix(args.truth)
     sidecar = args.truth.with_suffix(".json")
     unit = TruthSidecar.read(sidecar).units if sidecar.is_file() else ""

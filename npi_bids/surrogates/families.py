@@ -428,13 +428,21 @@ def _describe_process(trainings: Trainings) -> str:
 
 
 def _describe_hybrid(trainings: Trainings) -> str:
+    tried = [
+        training
+        for training in trainings
+        if "residual_gain" in training or training.get("residual_networks")
+    ]
+    linear, corrections = _describe_linear(trainings), _describe_corrections(trainings)
+    if not tried:  # beside an observation model, or where a kind of fit without them is imposed
+        return f"{linear}{corrections}"
+    extent = "" if len(tried) == len(trainings) else f" of {count_noun(len(tried), 'model')}"
     return (
-        f"{_describe_linear(trainings)}. Networks with two hidden layers were trained on the "
-        f"residuals (Adam, at most {trainings[0].get('epochs')} epochs, early stopping) and "
+        f"{linear}. Networks with two hidden layers were trained on the "
+        f"residuals{extent} (Adam, at most {tried[0].get('epochs')} epochs, early stopping) and "
         "retained only if they lowered the held-out error by more than "
         f"{100 * NETWORKS_GAIN:.2g} % and improved cross-validated prediction beyond a linear "
-        "correction"
-        f"{_describe_added_networks(trainings)}{_describe_corrections(trainings)}"
+        f"correction{_describe_added_networks(tried)}{corrections}"
     )
 
 

@@ -177,8 +177,9 @@ def split_windows(windows: Windows, fraction: float) -> tuple[Windows, Windows]:
         valid = windows.take(first_sample > train.position[-1])
     if not len(train) or not len(valid):
         raise NoUsableDataError(
-            f"{len(windows)} windows of {windows.n_lags + 1} samples are too few to hold out "
-            f"{1 - fraction:.0%} of them; use longer scans or fewer lags."
+            f"{count_noun(len(windows), 'window')} of {windows.n_lags + 1} samples are too few to "
+            f"hold out {1 - fraction:.0%} of them; use longer scans or fewer lags, and "
+            "check that rows are samples and columns are regions."
         )
     return train, valid
 

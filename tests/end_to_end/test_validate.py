@@ -143,6 +143,8 @@ def test_a_table_of_delays_without_its_column_is_named(results, tmp_path, capsys
 def test_paths_that_lead_nowhere_are_named(tmp_path, truth, capsys):
     assert main([str(tmp_path), str(tmp_path / "nothing.tsv")]) == 3
     assert "no truth at" in capsys.readouterr().err
+    assert main([str(tmp_path / "nowhere"), str(tmp_path / "truth.tsv")]) == 3
+    assert "no results at" in capsys.readouterr().err
     assert main([str(tmp_path), str(tmp_path / "truth.tsv")]) == 3
     assert "holds no map" in capsys.readouterr().err
 

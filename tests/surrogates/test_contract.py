@@ -182,6 +182,15 @@ def test_methods_text_states_how_many_linear_parts_were_corrected():
     assert "linear map" not in describe([plain])
 
 
+def test_methods_text_speaks_of_networks_only_where_they_were_trained():
+    describe = families.family("hybrid").describe
+    tried, imposed = {"epochs": 80, "residual_gain": 0.001}, {"epochs": 80}
+    assert "trained on the residuals (Adam" in describe([tried, tried])
+    assert "not the case in any model" in describe([tried, tried])
+    assert "trained on the residuals of 2 models (Adam" in describe([tried, imposed, tried])
+    assert "Networks" not in describe([imposed, imposed])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
