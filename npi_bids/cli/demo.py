@@ -195,9 +195,12 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     best = scores["hybrid"]
     right = "right" if best.r > best.r_transposed and best.direction > 0.75 else "WRONG"
     _say(f"The direction is {right}: {best.direction:.0%} of the clearly directed pairs.")
-    _say("\nReports (open in a browser):")
-    for name in _RUNS:
-        _say(f"  {(out / name / 'group.html').resolve()}")
+    _say("Reports do not know the truth, and say what the data alone support: three subjects, for")
+    _say("example, are too few to test the direction of a group.")
+    _say("\nReports (open in a browser, the first one first):")
+    pages = [(name, page) for name in _RUNS for page in ("index.html", "group.html")]
+    for name, page in pages:
+        _say(f"  {(out / name / page).resolve()}")
     return 0 if right == "right" else 1
 
 
