@@ -67,7 +67,7 @@ def test_direction_that_was_not_tested_is_not_supported():
 
 def test_subjects_whose_own_signals_have_a_direction_are_counted_where_the_group_has_none():
     text = describe_group(group(3, direction=direction(0.25), subjects_with_direction=2))
-    assert "The signals of 2 of 3 subjects support direction each on their own" in text
+    assert "The signals of 2 of 3 subjects pass the test of direction on their own" in text
     for n, p in ((0, 0.25), (None, 0.25), (8, 0.01)):
         fields = {"direction": direction(p), "subjects_with_direction": n}
         assert "on their own" not in describe_group(group(8, **fields))
