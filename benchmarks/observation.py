@@ -65,7 +65,7 @@ class Condition:
     n_samples
         Number of samples.
     noise
-        White noise without a haemodynamic response (SD of the signals).
+        White noise (SD of the signals); with a haemodynamic response, 0.2 where it is 0.
     dispersion
         Spread over regions of the width of the haemodynamic response (relative).
     at_tr
@@ -112,6 +112,7 @@ CONDITIONS = {
     "clean, 8000 samples": Condition(n_samples=8000),
     "noise 0.5 SD": Condition(noise=0.5),
     "delays 0.5 s, 400 samples": Condition(delay_sd=0.5, n_samples=400),
+    "haemodynamic, TR 1, noise 0.02 SD": Condition(haemodynamic=True, noise=0.02),
     "haemodynamic, TR 1, delays 1 s": Condition(haemodynamic=True, delay_sd=1.0),
     "haemodynamic, TR 1, dispersion 15 %": Condition(haemodynamic=True, dispersion=0.15),
     "haemodynamic, TR 2, dispersion 15 %": Condition(haemodynamic=True, dispersion=0.15, tr=2.0),
@@ -173,7 +174,7 @@ def draw(condition: Condition, seed: int) -> Drawn:
     delays = condition.delay_sd * rng.standard_normal(N_REGIONS)
     signals = np.stack(list(observe_regions(state, delays, condition, seed)), axis=1)
     signals = signals[first::step][: condition.n_samples]
-    noise = 0.2 if condition.haemodynamic else condition.noise
+    noise = condition.noise or (0.2 if condition.haemodynamic else 0.0)
     if noise:
         signals = signals + noise * signals.std(axis=0) * rng.standard_normal(signals.shape)
     if condition.band_pass:

@@ -45,6 +45,7 @@ _OBSERVATION = {
     "band-passed": "band-passed 0.01-0.1 Hz",
     "band-passed, delays 0.5 s": "band-passed, delays of SD 0.5 s",
     "haemodynamic, TR 1": "haemodynamic",
+    "haemodynamic, TR 1, noise 0.02 SD": "haemodynamic, white noise of 0.02 SD",
     "haemodynamic, TR 2": "haemodynamic, TR 2 s",
     "haemodynamic, TR 2, delays 0.5 s": "haemodynamic, TR 2 s, delays of SD 0.5 s",
     "haemodynamic, TR 1, delays 1 s": "haemodynamic, delays of SD 1 s",

@@ -109,9 +109,9 @@ def _state_direction(
         text = f"A direction of the group is not supported: {why_not}."
         if n_directed:
             text += (
-                f" The signals of {n_directed} of {count_noun(n_subjects, 'subject')} pass the test "
-                "of direction on their own; whether the direction of a map may be read, its page "
-                "says."
+                f" The signals of {n_directed} of {count_noun(n_subjects, 'subject')} pass the "
+                "test of direction on their own; whether the direction of a map may be read, its "
+                "page says."
             )
         return Statement("direction", "not supported", text)
     text = (

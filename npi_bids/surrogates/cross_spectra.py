@@ -30,6 +30,25 @@ _MIN_SIGNAL_SHARE = 0.05  # share of a bin's power below which noise has drowned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AutoSpectra:
+    """Spectra of single regions.
+
+    Attributes
+    ----------
+    frequency
+        Shape (n_bins,); radians per sample.
+    power
+        Shape (n_bins, n_regions).
+    n_ordinates
+        Shape (n_bins,); independent ordinates.
+    """
+
+    frequency: Array
+    power: Array
+    n_ordinates: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CrossSpectra:
     """Mean cross-periodograms in frequency bins, pooled over runs.
 
@@ -76,6 +95,13 @@ class CrossSpectra:
         if band is None:
             return self
         return self.take_bins((self.frequency >= band[0]) & (self.frequency <= band[1]))
+
+    def outside(self, band: tuple[float, float] | None) -> AutoSpectra:
+        """Return the spectra of single regions in the bins outside a band; none without one."""
+        low, high = (0.0, np.pi) if band is None else band
+        bins = (self.frequency < low) | (self.frequency > high)
+        power: Array = np.einsum("kii->ki", self.power[bins]).real
+        return AutoSpectra(self.frequency[bins], power, self.n_ordinates[bins])
 
     def without_delays(self, delays: Array) -> CrossSpectra:
         """Return the spectra without the delay of each region, shape (n_regions,), in samples."""

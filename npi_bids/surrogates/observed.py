@@ -589,13 +589,19 @@ def restore_runs(windows: Windows) -> list[RegionSeries]:
 def observed_covariances(fitted: ObservationModel, n_lags: int) -> Array:
     """Return the lagged covariances of the signals that a fitted model implies.
 
-    Shape (n_lags + 1, n_regions, n_regions): mean of ``y_i(t) y_j(t + lag)``.
+    Shape (n_lags + 1, n_regions, n_regions): mean of ``y_i(t) y_j(t + lag)``. Frequencies that are
+    not fitted contribute what they have in each region, as if regions were independent there: a
+    prediction that relied on their absence would magnify even a trace of white noise.
     """
     expected = fitted.model.expected
     phase = np.exp(1j * expected.frequency[None, :] * np.arange(n_lags + 1)[:, None])
     share = expected.n_ordinates / expected.n_samples
     covariances: Array = np.einsum("lk,k,kij->lij", phase, share, expected.power).real
     regions = np.arange(covariances.shape[1])
+    omitted = fitted.omitted
+    phase = np.exp(1j * omitted.frequency[None, :] * np.arange(n_lags + 1)[:, None])
+    share = omitted.n_ordinates / expected.n_samples
+    covariances[:, regions, regions] += np.einsum("lk,k,ki->li", phase, share, omitted.power).real
     covariances[0, regions, regions] *= 1 + _RIDGE
     return covariances
 

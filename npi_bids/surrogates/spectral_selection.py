@@ -12,6 +12,7 @@ from scipy.linalg import block_diag
 from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Observation, RegionSeries
 from npi_bids.surrogates.cross_spectra import (
+    AutoSpectra,
     Complex,
     CrossSpectra,
     choose_n_bins,
@@ -130,6 +131,8 @@ class ObservationModel:
     delay_share
         Shape (n_regions, n_regions); share of their squares that is due to the delays; NaN without
         delays.
+    omitted
+        What the signals contain at frequencies that are not fitted.
     """
 
     choice: Observation
@@ -138,6 +141,7 @@ class ObservationModel:
     delay_errors: Array
     transition_errors: Array
     delay_share: Array
+    omitted: AutoSpectra
 
 
 def choose_observation(
@@ -365,7 +369,7 @@ def describe_fit(
     covariance = block_diag(of_delays, of_widths)
     errors = transition_errors(model, choice.precision, slopes, covariance)
     delay_share = 1 - (fixed_delays / errors) ** 2
-    return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
+    return ObservationModel(choice, fit, model, delay_errors, errors, delay_share, chooser.omitted)
 
 
 def choose_pooled_observation(
@@ -423,6 +427,7 @@ class _Chooser:
         self.delay_map: DelayMap | None = None
         self.band = choice.band if choice else band or spectra.band()
         self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
+        self.omitted = spectra.outside(self.band)
         self.noise = choice.noise if choice else 0.0
         self.log_widths = np.array(choice.log_widths if choice else ())
         self.spectra = self._undo_noise_and_widths(self.measured)
@@ -642,7 +647,7 @@ class _Chooser:
                 doubted = np.concatenate([delay_slopes(model), slopes])
                 covariance = block_diag(choice.delay_doubt**2 * np.eye(n), widths)
                 errors = transition_errors(model, choice.precision, doubted, covariance)
-            return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
+            return ObservationModel(choice, fit, model, unknown[0], errors, unknown, self.omitted)
         delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
         slopes = np.concatenate([delay_slopes(model), slopes])
         covariance = self._posterior_covariance(
@@ -651,7 +656,9 @@ class _Chooser:
         delay_errors = np.sqrt(np.diag(covariance)[:n])
         errors = transition_errors(model, choice.precision, slopes, covariance)
         delay_share = 1 - (fixed_delays / errors) ** 2
-        return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
+        return ObservationModel(
+            choice, fit, model, delay_errors, errors, delay_share, self.omitted
+        )
 
     def known_delay_errors(
         self, model: FittedModel, choice: Observation
@@ -709,7 +716,7 @@ class _Chooser:
         model = self.build_model(fit, prior)
         errors, *_ = self.known_delay_errors(model, choice)
         unknown = np.full_like(errors, np.nan)
-        return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
+        return ObservationModel(choice, fit, model, unknown[0], errors, unknown, self.omitted)
 
     def _delay_benefit(self, delayed: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
         """Return the log likelihood of held-out stretches that delays add.

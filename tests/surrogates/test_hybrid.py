@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import gamma
 
 from npi_bids.connectivity.perturbation import infer_ec
 from npi_bids.connectivity.settings import PerturbSettings
@@ -142,6 +143,21 @@ def test_possible_delays_are_never_taken_however_clear_they_are(gain):
     # So the grade of direction can say that the map does not allow for delays that are there.
     assert details["delay_evidence"] >= DELAY_EVIDENCE
     assert details["delay_benefit"] > 0
+
+
+def test_a_trace_of_white_noise_does_not_hide_the_haemodynamic_response():
+    process = fast_process(0.3, 12)
+    state = sampled(process, 840, 1)
+    time = np.arange(32)
+    response = gamma.pdf(time, 6) - gamma.pdf(time, 16) / 6
+    signals = np.apply_along_axis(np.convolve, 0, state, response)[40:840]
+    signals /= signals.std(axis=0)
+    # Its power is below that of frequencies that are fitted, and above that of the signals there.
+    signals += 0.01 * np.random.default_rng(0).standard_normal(signals.shape)
+    model, details, _ = fit(signals, HYBRID)
+    assert details["common_gain"] == 1
+    assert pearson(model.process.transition, process.transition) > 0.75
+    assert pearson(model.process.transition.T, process.transition) < 0.5
 
 
 def test_possible_delays_are_saved_with_the_surrogate(tmp_path):
