@@ -94,14 +94,16 @@ class CrossSpectra:
         """Return the spectra of the bins within a band."""
         if band is None:
             return self
-        return self.take_bins((self.frequency >= band[0]) & (self.frequency <= band[1]))
+        return self.take_bins(self._lies_within(band))
 
-    def outside(self, band: tuple[float, float] | None) -> AutoSpectra:
-        """Return the spectra of single regions in the bins outside a band; none without one."""
-        low, high = (0.0, np.pi) if band is None else band
-        bins = (self.frequency < low) | (self.frequency > high)
+    def outside(self, band: tuple[float, float]) -> AutoSpectra:
+        """Return the spectra of single regions in the bins outside a band."""
+        bins = ~self._lies_within(band)
         power: Array = np.einsum("kii->ki", self.power[bins]).real
         return AutoSpectra(self.frequency[bins], power, self.n_ordinates[bins])
+
+    def _lies_within(self, band: tuple[float, float]) -> Mask:
+        return (self.frequency >= band[0]) & (self.frequency <= band[1])
 
     def without_delays(self, delays: Array) -> CrossSpectra:
         """Return the spectra without the delay of each region, shape (n_regions,), in samples."""

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
 from npi_bids.records import Array
-from npi_bids.surrogates.cross_spectra import Complex, CrossSpectra, adjoint
+from npi_bids.surrogates.cross_spectra import AutoSpectra, Complex, CrossSpectra, adjoint
 from npi_bids.surrogates.ou_process import OU
 from npi_bids.surrogates.response_width import change_widths
 from npi_bids.surrogates.spectral import SpectralFit, SpectralProblem
@@ -32,6 +32,8 @@ class FittedModel:
     log_ratio
         Shape (n_bins of ``measured``, n_regions); logarithm of the spectra of the responses
         relative to the common one; None if they are equal.
+    omitted
+        What the signals contain at frequencies that are not fitted; None if all are.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class FittedModel:
         measured: CrossSpectra,
         noise: float = 0.0,
         log_ratio: Complex | None = None,
+        omitted: AutoSpectra | None = None,
     ) -> None:
         self.drift, self.diffusion, self.delays = fit.drift, fit.diffusion, fit.delays
         self.frequency, self.share = problem.frequency, problem.share
@@ -50,6 +53,7 @@ class FittedModel:
         self.stationary: Array = solve_discrete_lyapunov(self.transition.T, self.innovation)
         self.filter, self.inverse, self.power = self._state_spectra(self.frequency)
         self.measured, self.noise, self.log_ratio = measured, noise, log_ratio
+        self.omitted = omitted
         self._gain = problem.estimate_gain(fit)
 
     def _state_spectra(self, frequency: Array) -> tuple[Complex, Complex, Complex]:

@@ -23,6 +23,7 @@ from npi_bids.matrices import scale_covariance
 from npi_bids.records import Array, Observation, ObservationFields, RegionSeries, Windows
 from npi_bids.surrogates.base import known_details
 from npi_bids.surrogates.bold_response import peak_responses
+from npi_bids.surrogates.cross_spectra import AutoSpectra, Complex, CrossSpectra
 from npi_bids.surrogates.delay_map import DelayMap, WeighedMap
 from npi_bids.surrogates.fixed_precision import FixedPrecision
 from npi_bids.surrogates.ou_model_selection import (
@@ -593,15 +594,18 @@ def observed_covariances(fitted: ObservationModel, n_lags: int) -> Array:
     not fitted contribute what they have in each region, as if regions were independent there: a
     prediction that relied on their absence would magnify even a trace of white noise.
     """
-    expected = fitted.model.expected
-    phase = np.exp(1j * expected.frequency[None, :] * np.arange(n_lags + 1)[:, None])
-    share = expected.n_ordinates / expected.n_samples
-    covariances: Array = np.einsum("lk,k,kij->lij", phase, share, expected.power).real
+    expected, omitted = fitted.model.expected, fitted.model.omitted
+
+    def weights(spectra: CrossSpectra | AutoSpectra) -> Complex:
+        lags = np.arange(n_lags + 1)[:, None]
+        phase: Complex = np.exp(1j * spectra.frequency * lags)
+        return phase * (spectra.n_ordinates / expected.n_samples)
+
+    covariances: Array = np.einsum("lk,kij->lij", weights(expected), expected.power).real
     regions = np.arange(covariances.shape[1])
-    omitted = fitted.omitted
-    phase = np.exp(1j * omitted.frequency[None, :] * np.arange(n_lags + 1)[:, None])
-    share = omitted.n_ordinates / expected.n_samples
-    covariances[:, regions, regions] += np.einsum("lk,k,ki->li", phase, share, omitted.power).real
+    if omitted is not None:
+        alone = np.einsum("lk,ki->li", weights(omitted), omitted.power).real
+        covariances[:, regions, regions] += alone
     covariances[0, regions, regions] *= 1 + _RIDGE
     return covariances
 

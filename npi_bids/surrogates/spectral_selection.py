@@ -12,7 +12,6 @@ from scipy.linalg import block_diag
 from npi_bids.errors import SettingsError
 from npi_bids.records import Array, Observation, RegionSeries
 from npi_bids.surrogates.cross_spectra import (
-    AutoSpectra,
     Complex,
     CrossSpectra,
     choose_n_bins,
@@ -131,8 +130,6 @@ class ObservationModel:
     delay_share
         Shape (n_regions, n_regions); share of their squares that is due to the delays; NaN without
         delays.
-    omitted
-        What the signals contain at frequencies that are not fitted.
     """
 
     choice: Observation
@@ -141,7 +138,6 @@ class ObservationModel:
     delay_errors: Array
     transition_errors: Array
     delay_share: Array
-    omitted: AutoSpectra
 
 
 def choose_observation(
@@ -369,7 +365,7 @@ def describe_fit(
     covariance = block_diag(of_delays, of_widths)
     errors = transition_errors(model, choice.precision, slopes, covariance)
     delay_share = 1 - (fixed_delays / errors) ** 2
-    return ObservationModel(choice, fit, model, delay_errors, errors, delay_share, chooser.omitted)
+    return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
 
 
 def choose_pooled_observation(
@@ -427,7 +423,7 @@ class _Chooser:
         self.delay_map: DelayMap | None = None
         self.band = choice.band if choice else band or spectra.band()
         self.measured, self.n_bins = spectra.within(self.band), len(spectra.frequency)
-        self.omitted = spectra.outside(self.band)
+        self.omitted = spectra.outside(self.band) if self.band else None
         self.noise = choice.noise if choice else 0.0
         self.log_widths = np.array(choice.log_widths if choice else ())
         self.spectra = self._undo_noise_and_widths(self.measured)
@@ -647,7 +643,7 @@ class _Chooser:
                 doubted = np.concatenate([delay_slopes(model), slopes])
                 covariance = block_diag(choice.delay_doubt**2 * np.eye(n), widths)
                 errors = transition_errors(model, choice.precision, doubted, covariance)
-            return ObservationModel(choice, fit, model, unknown[0], errors, unknown, self.omitted)
+            return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
         delay_sd = choice.delay_sd if choice.delays is None else np.array(choice.delays.sd)
         slopes = np.concatenate([delay_slopes(model), slopes])
         covariance = self._posterior_covariance(
@@ -656,9 +652,7 @@ class _Chooser:
         delay_errors = np.sqrt(np.diag(covariance)[:n])
         errors = transition_errors(model, choice.precision, slopes, covariance)
         delay_share = 1 - (fixed_delays / errors) ** 2
-        return ObservationModel(
-            choice, fit, model, delay_errors, errors, delay_share, self.omitted
-        )
+        return ObservationModel(choice, fit, model, delay_errors, errors, delay_share)
 
     def known_delay_errors(
         self, model: FittedModel, choice: Observation
@@ -716,7 +710,7 @@ class _Chooser:
         model = self.build_model(fit, prior)
         errors, *_ = self.known_delay_errors(model, choice)
         unknown = np.full_like(errors, np.nan)
-        return ObservationModel(choice, fit, model, unknown[0], errors, unknown, self.omitted)
+        return ObservationModel(choice, fit, model, unknown[0], errors, unknown)
 
     def _delay_benefit(self, delayed: SpectralFit, prior: SpectralPrior) -> tuple[float, float]:
         """Return the log likelihood of held-out stretches that delays add.
@@ -799,7 +793,8 @@ class _Chooser:
     def build_model(self, fit: SpectralFit, prior: SpectralPrior) -> FittedModel:
         """Return a fit with the spectra that it expects."""
         log_ratio = self._log_ratio(self.measured) if self.log_widths.size else None
-        return FittedModel(self._problem(prior), fit, self.measured, self.noise, log_ratio)
+        problem = self._problem(prior)
+        return FittedModel(problem, fit, self.measured, self.noise, log_ratio, self.omitted)
 
 
 def _fit_var(training: Sequence[RegionSeries]) -> tuple[Array, Array]:
