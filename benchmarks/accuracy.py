@@ -36,9 +36,6 @@ from benchmarks.observation import (
     compare_maps,
     draw,
 )
-from benchmarks.observation import (
-    score as score_observed,
-)
 from benchmarks.systems import (
     System,
     as_runs,
@@ -223,31 +220,42 @@ def _halves(halves: list[list], settings: TrainSettings) -> dict[str, float]:  #
     return mean | {name: pearson(part(maps[0]), part(maps[1])) for name, part in parts.items()}
 
 
+Compared = Iterable[tuple[str, Mapping[str, Mapping[str, float]]]]
+
+
+def _show_conditions(
+    bench: Bench, title: str, compared: Compared, methods: Sequence[str], *others: str
+) -> None:
+    """Show r by method, and other scores of the default, with one row for each condition."""
+    rows = {}
+    for name, scores in compared:
+        rows[name] = [scores[method][part] for method in methods for part in PARTS]
+        rows[name] += [scores["default"][key] for key in others]
+        bench.results[name] = scores
+        _show_row(name, rows[name])
+    columns = [f"{method}{part}" for method in methods for part in ("", ", anti")]
+    show(title, [*columns, *others], rows)
+
+
+def _show_row(name: str, values: Iterable[float]) -> None:
+    print(name, " ".join(f"{value:.3f}" for value in values), flush=True)
+
+
 def observation_models(bench: Bench) -> None:
     """Compare the default with and without its observation model: delays, filters, gaps."""
     conditions = dict(list(CONDITIONS.items())[:4]) if bench.quick else CONDITIONS
-    rows = {}
-    chosen = ("coverage", "gain", "delays", "noise", "r of delays")
-    for name, scores in compare(conditions):
-        rows[name] = [scores[method][part] for method in METHODS for part in PARTS]
-        rows[name] += [scores["default"][key] for key in chosen]
-        bench.results[name] = scores
-        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
-    columns = [f"{method}{part}" for method in METHODS for part in ("", ", anti")] + list(chosen)
-    show("20 regions under various observation models, means of four networks", columns, rows)
+    title = "20 regions under various observation models, means of four networks"
+    others = "coverage", "gain", "delays", "noise", "r of delays"
+    _show_conditions(bench, title, compare(conditions), list(METHODS), *others)
 
 
 def sampled_delays(bench: Bench) -> None:
     """Compare the default with that without delays where delays shift the samples themselves."""
     quick = {name: SAMPLED_CONDITIONS[name] for name in ("clean", "delays 1 s")}
     conditions = quick if bench.quick else SAMPLED_CONDITIONS
-    rows = {}
-    for name, scores in compare(conditions, SAMPLED_SEEDS, WITH_AND_WITHOUT):
-        rows[name] = [scores[key][part] for key in WITH_AND_WITHOUT for part in PARTS]
-        bench.results[name] = scores
-        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
-    columns = [f"{method}, {part}" for method in WITH_AND_WITHOUT for part in PARTS]
-    show("20 regions with delays of their samples, means of six networks", columns, rows)
+    title = "20 regions with delays of their samples, means of six networks"
+    compared = compare(conditions, SAMPLED_SEEDS, WITH_AND_WITHOUT)
+    _show_conditions(bench, title, compared, WITH_AND_WITHOUT)
 
 
 def hierarchies(bench: Bench) -> None:
@@ -260,9 +268,10 @@ def hierarchies(bench: Bench) -> None:
     for name in HIERARCHIES:
         scores: Scores = {method: {} for method in WITH_AND_WITHOUT}
         for seed in seeds:
-            drawn = draw(CONDITIONS[name], seed)
-            for method in WITH_AND_WITHOUT:
-                for key, value in score_observed(drawn, METHODS[method]).items():
+            alone = range(seed, seed + 1)
+            ((_, network),) = compare({name: CONDITIONS[name]}, alone, WITH_AND_WITHOUT)
+            for method, reached in network.items():
+                for key, value in reached.items():
                     scores[method].setdefault(key, []).append(value)
         gains = [
             np.subtract(*(scores[method][part] for method in WITH_AND_WITHOUT)) for part in PARTS
@@ -271,7 +280,7 @@ def hierarchies(bench: Bench) -> None:
         rows[name] = [*means, *(f(gain) for gain in gains for f in (np.mean, np.min))]
         rows[name].append(np.mean(scores["default"]["delays"]))
         bench.results[name] = scores
-        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
+        _show_row(name, rows[name])
     columns = [f"{method}, {part}" for method in WITH_AND_WITHOUT for part in PARTS]
     columns += [f"{which} gain, {part}" for part in PARTS for which in ("mean", "smallest")]
     columns.append("share with delays")
@@ -281,13 +290,8 @@ def hierarchies(bench: Bench) -> None:
 def delay_maps(bench: Bench) -> None:
     """Compare maps with right, noisy and wrong prior knowledge of the delays of regions."""
     conditions = MAP_CONDITIONS[1:2] if bench.quick else MAP_CONDITIONS
-    rows = {}
-    for name, scores in compare_maps(conditions, SEEDS):
-        rows[name] = [scores[known][part] for known in MAPS for part in PARTS]
-        bench.results[name] = scores
-        print(name, " ".join(f"{value:.3f}" for value in rows[name]), flush=True)
-    columns = [f"{known}{part}" for known in MAPS for part in ("", ", anti")]
-    show("20 regions with what is known of their delays, means of four networks", columns, rows)
+    title = "20 regions with what is known of their delays, means of four networks"
+    _show_conditions(bench, title, compare_maps(conditions, SEEDS), MAPS)
 
 
 def compare_rivals(bench: Bench) -> None:

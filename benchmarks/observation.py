@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,14 +126,17 @@ HIERARCHIES = ("hierarchy", "hierarchy, delays 1 s")
 HIERARCHY_SEEDS = range(520, 540)
 SAMPLED_SEEDS = range(510, 516)
 SAMPLED_CONDITIONS = {
-    "clean": Condition(at_tr=True),
-    "clean, 400 samples": Condition(at_tr=True, n_samples=400),
-    "clean, 8000 samples": Condition(at_tr=True, n_samples=8000),
-    "delays 0.5 s": Condition(at_tr=True, delay_sd=0.5),
-    "delays 1 s": Condition(at_tr=True, delay_sd=1.0),
-    "delays 1.4 s": Condition(at_tr=True, delay_sd=1.4),
-    "delays 0.5 s, 400 samples": Condition(at_tr=True, delay_sd=0.5, n_samples=400),
-    "band-passed": Condition(at_tr=True, band_pass=True),
+    name: replace(CONDITIONS[name], at_tr=True)
+    for name in (
+        "clean",
+        "clean, 400 samples",
+        "clean, 8000 samples",
+        "delays 0.5 s",
+        "delays 1 s",
+        "delays 1.4 s",
+        "delays 0.5 s, 400 samples",
+        "band-passed",
+    )
 }
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
 
-from benchmarks.observation import HIERARCHY_SEEDS, METHODS, PARTS, WITH_AND_WITHOUT
+from benchmarks.observation import (
+    HIERARCHY_SEEDS,
+    METHODS,
+    PARTS,
+    SAMPLED_CONDITIONS,
+    WITH_AND_WITHOUT,
+)
 from benchmarks.site_table import Cell, Results, SiteTable, full_cells, mean
 from npi_bids.validate.power import needed_minutes
 
@@ -56,16 +62,7 @@ _OBSERVATION = {
     "hierarchy, delays 1 s": "strict hierarchy, delays of SD 1 s",
 }
 _N_NETWORKS = 4  # of each condition of the observation model
-_SAMPLED = {
-    "clean": "clean",
-    "clean, 400 samples": "clean, 400 samples",
-    "clean, 8000 samples": "clean, 8000 samples",
-    "delays 0.5 s": "delays of SD 0.5 s",
-    "delays 1 s": "delays of SD 1 s",
-    "delays 1.4 s": "delays of SD 1.4 s",
-    "delays 0.5 s, 400 samples": "delays of SD 0.5 s, 400 samples",
-    "band-passed": "band-passed 0.01-0.1 Hz",
-}
+_SAMPLED = {name: _OBSERVATION[name] for name in SAMPLED_CONDITIONS}
 _HIERARCHIES = {
     "hierarchy": "without delays",
     "hierarchy, delays 1 s": "with delays of SD 1 s",
@@ -202,19 +199,21 @@ def _released_cells(results: Results, method: str) -> Iterator[Cell]:
 
 def _observation_cells(results: Results, condition: str) -> Iterator[Cell]:
     scores = results.get(condition, {})
-    for method in METHODS:
-        found = scores.get(method)
-        yield [found["all"], found["antisymmetric"]] if found else None
+    yield from _method_cells(scores, METHODS)
     default = scores.get("default")
     yield default["coverage"] if default else None
     yield _taken(default) if default else None
 
 
 def _sampled_cells(results: Results, condition: str) -> Iterator[Cell]:
-    scores = results.get(condition, {})
-    for method in WITH_AND_WITHOUT:
-        found = scores.get(method)
-        yield [found[part] for part in PARTS] if found else None
+    return _method_cells(results.get(condition, {}), WITH_AND_WITHOUT)
+
+
+def _method_cells(scores: Results, methods: Iterable[str]) -> Iterator[Cell]:
+    """Yield the r of the map and of its antisymmetric part, by method."""
+    for method in methods:
+        reached = scores.get(method)
+        yield [reached[part] for part in PARTS] if reached else None
 
 
 def _hierarchy_cells(results: Results, condition: str) -> Iterator[Cell]:

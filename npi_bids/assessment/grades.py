@@ -422,7 +422,7 @@ def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
             "the signals show delays between regions that the map does not allow for",
         ),
         (
-            # The one-step prediction and held-out stretches are blind to delays of smooth signals.
+            # The one-step prediction and held-out stretches can miss delays of smooth signals.
             shows_delays and not quality.delay_benefit > 0,
             "delays between regions explain the signals as well as directed connections do, and "
             "the two cannot be told apart here (a map of delays, --delay-map, may tell)",

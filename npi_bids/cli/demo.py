@@ -198,9 +198,9 @@ def run_demo(out: Path, n_procs: str | None = None) -> int:
     _say("Reports do not know the truth, and say what the data alone support: three subjects, for")
     _say("example, are too few to test the direction of a group.")
     _say("\nReports (open in a browser, the first one first):")
-    pages = [(name, page) for name in _RUNS for page in ("index.html", "group.html")]
-    for name, page in pages:
-        _say(f"  {(out / name / page).resolve()}")
+    for name in _RUNS:
+        for page in ("index.html", "group.html"):
+            _say(f"  {(out / name / page).resolve()}")
     return 0 if right == "right" else 1
 
 

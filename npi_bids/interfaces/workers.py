@@ -22,9 +22,8 @@ from npi_bids.io.lifeline import end_with_parent, start_fork_server, start_track
 def prepare_worker(cwd: str, log_file: str = "") -> None:
     """Prepare a worker process as Nipype does, and tie its life to the process that started it.
 
-    It collects garbage as often as Python does by default, unlike the fork server.
-
-    Its warnings appear on the terminal, and all of its messages in the log file.
+    Its warnings appear on the terminal, and all of its messages in the log file. It collects
+    garbage as often as Python does by default, unlike the fork server.
 
     Parameters
     ----------
