@@ -130,7 +130,7 @@ def test_three_subjects_have_neither_q_nor_direction(describe, drawn):
     assert findings(section)["connections"] == "too few subjects for q"
     assert findings(section)["direction"] == "not supported"
     assert "cannot be tested with 3 subjects" in section.summary[0]
-    assert "The signals of 3 of 3 subjects support" in render(section)
+    assert "The signals of 3 of 3 subjects pass the test of direction" in render(section)
     assert "between A and B" in section.summary[1]
     assert drawn == [{"significant": None, "directed": False}]
     assert section.tables[0].title == (
