@@ -6,6 +6,7 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -107,6 +108,7 @@ class Record:
         return cls.from_json(read_json(path), f"<{path}>")
 
 
+@cache
 def camel_case(name: str) -> str:
     """Return the key of a field.
 
@@ -116,6 +118,7 @@ def camel_case(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
+@cache
 def snake_case(key: str) -> str:
     """Return the field name of a key; field names remain unchanged.
 

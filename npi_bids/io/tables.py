@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import simdjson
 
 from npi_bids.errors import InputDataError
 from npi_bids.io.files import replacing
@@ -447,35 +448,55 @@ def read_matrix(path: Path) -> ECResult:
     InputDataError
         Rows and columns do not name the same regions in the same order.
     """
-    lines = [line for _, line in _read_lines(path)]
-    first, *labels = (name.strip() for name in lines[0].split("\t"))
-    rows = [line.partition("\t")[0].strip() for line in lines[1:]]
-    matrix = _read_entries(lines[1:], len(labels))
-    if first != "source" or rows != labels or len(set(labels)) < len(labels) or matrix is None:
-        return _read_any_matrix(path)
-    return ECResult(matrix, tuple(labels))
+    header, *rows = (line for _, line in _read_lines(path))
+    first, *labels = (name.strip() for name in header.split("\t"))
+    parts = [row.partition("\t") for row in rows]
+    named_alike = [name.strip() for name, _, _ in parts] == labels == list(dict.fromkeys(labels))
+    if rows and first == "source" and named_alike:
+        cells = [cells for _, _, cells in parts]
+        for read in (_read_json_numbers, _read_numbers):
+            matrix = read(cells)
+            if matrix is not None and matrix.shape == (len(labels), len(labels)):
+                return ECResult(matrix, tuple(labels))
+    return _read_any_matrix(path)
 
 
-def _read_entries(rows: Sequence[str], n_columns: int) -> Array | None:
-    """Return the cells after the first of each row; None if they are not numbers, one a column.
+def _read_json_numbers(rows: Sequence[str]) -> Array | None:
+    """Return rows of cells; None unless all of them are numbers as JSON writes them.
 
-    All cells are read as one column, which is faster than several hundred: a group has thousands
-    of matrices.
+    A group has thousands of matrices, and this is twice as fast as pandas.
     """
-    if any(row.count("\t") != n_columns for row in rows):
+    if any("[" in row for row in rows):  # a list in a cell would be flattened
         return None
-    cells = "\n".join(row.partition("\t")[2] for row in rows).replace("\t", "\n")
+    text = "],[".join(rows).replace("\t", ",")
+    try:
+        lists = cast("simdjson.Array", simdjson.Parser().parse(f"[[{text}]]".encode()))
+        (n_columns,) = {len(cast("simdjson.Array", cells)) for cells in lists}
+        numbers = memoryview(lists.as_buffer(of_type="d")).cast("d")
+    except (ValueError, TypeError, RuntimeError):  # RuntimeError: an integer of over 64 bits
+        return None
+    return np.array(numbers).reshape(len(rows), n_columns)
+
+
+def _read_numbers(rows: Sequence[str]) -> Array | None:
+    """Return rows of cells, NaN for missing values; None if others are not numbers.
+
+    All cells are read as one column, which is faster than several hundred.
+    """
+    n_columns = {row.count("\t") + 1 for row in rows}
+    if len(n_columns) != 1:
+        return None
+    cells = "\n".join(rows).replace("\t", "\n")
     try:
         table = pd.read_csv(
             BytesIO(cells.encode()), sep="\t", header=None, dtype=np.float64,
             quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=list(MISSING),
             skip_blank_lines=False, low_memory=False,
         )  # fmt: skip
+        # pandas drops an empty cell at the end
+        entries: Array = table.to_numpy().reshape(len(rows), *n_columns)
     except ValueError:
         return None
-    if table.shape != (len(rows) * n_columns, 1):  # pandas drops an empty cell at the end
-        return None
-    entries: Array = table.to_numpy().reshape(len(rows), n_columns)
     return entries
 
 

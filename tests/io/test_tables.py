@@ -85,6 +85,32 @@ def test_a_cell_that_is_no_number_is_told(tmp_path):
         read_matrix(tmp_path / "r.tsv")
 
 
+@pytest.mark.parametrize("cell", ["[1]", "{}", "true", "null", '"1"', "1,2", "1 2", "0x1"])
+def test_cells_that_json_knows_are_no_numbers(tmp_path, cell):
+    (tmp_path / "r.tsv").write_text(f"source\tA\tB\nA\t0\t{cell}\nB\t3\t0\n")
+    with pytest.raises(InputDataError, match="not a number"):
+        read_matrix(tmp_path / "r.tsv")
+
+
+@pytest.mark.parametrize(
+    "cell", ["+1", ".5", "1.", "01", " 2 ", "12345678901234567890123", "1e-400"]
+)
+def test_numbers_that_json_does_not_know_are_read(tmp_path, cell):
+    (tmp_path / "r.tsv").write_text(f"source\tA\tB\nA\t0\t{cell}\nB\t3\t0\n")
+    assert read_matrix(tmp_path / "r.tsv").matrix[0, 1] == float(cell)
+
+
+def test_numbers_of_a_matrix_are_read_to_the_nearest_double(tmp_path):
+    values = np.random.default_rng(0).standard_normal((20, 20)) * 10.0 ** np.arange(-10, 10)
+    labels = tuple(f"R{number}" for number in range(20))
+    rows = [
+        "\t".join([label, *map(repr, row)])
+        for label, row in zip(labels, values.tolist(), strict=True)
+    ]
+    (tmp_path / "r.tsv").write_text("\n".join(["\t".join(["source", *labels]), *rows, ""]))
+    np.testing.assert_array_equal(read_matrix(tmp_path / "r.tsv").matrix, values)
+
+
 @pytest.mark.parametrize("reader", [read_tensors, read_table, read_json])
 def test_damaged_files_are_named(tmp_path, reader):
     path = tmp_path / "damaged"
