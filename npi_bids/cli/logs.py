@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -97,10 +98,12 @@ def write_settings(request: Request, folder: Path, program: str = "npi-bids") ->
 def print_table(
     statuses: Iterable[UnitStatus],
     skipped: Iterable[str],
-    outcomes: Mapping[str, tuple[str, str, str]] | None = None,
+    outcomes: Mapping[str, Outcome] | None = None,
     out_dir: Path | None = None,
 ) -> None:
     """Print the outcome of each model: status, verdict, expected accuracy, kind, and reason.
+
+    The reason is that of the status, or else the most serious one of the verdict.
 
     What all models have in common is said once, above the table, and the page of a participant,
     relative to ``out_dir``, is on a line of its own, so that rows are narrow.
@@ -112,7 +115,7 @@ def print_table(
     skipped
         Names of models that were complete before.
     outcomes
-        Verdict, expected accuracy and kind of surrogate of the models that have a map, by name.
+        Outcomes of the models that have a map, by name.
     out_dir
         Output dataset; only pages that it has are named.
     """
@@ -124,7 +127,7 @@ def print_table(
     shared = _shared_entities([status.entities for status in statuses])
     has_models = any(set(status.entities) - {"sub", *shared} for status in statuses)
     headings = ["participant", *["model"] * has_models, "status", "verdict", "expected r",
-                "surrogate", "reason"]  # fmt: skip
+                "fit", "reason"]  # fmt: skip
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")  # names and paths must not be truncated
@@ -132,6 +135,7 @@ def print_table(
     done_before = set(skipped)
     for status in statuses:
         label = "complete" if status.name in done_before else status.status
+        outcome = (outcomes or {}).get(status.name, Outcome("", "", ""))
         reason = status.reason + (f" [crash file: {status.crash}]" if status.crash else "")
         participant = f"sub-{status.entities['sub']}"
         page = f"{participant}.html"
@@ -141,8 +145,10 @@ def print_table(
             participant + (f"\n  {page}" if has_page else ""),
             *[_join_entities(own)] * has_models,
             Text(label, colours.get(status.status, "")),
-            *(outcomes or {}).get(status.name, ("", "", "")),
-            Text(reason or ("nothing to do" if label == "complete" else "")),
+            outcome.verdict,
+            outcome.expected_r,
+            outcome.kind,
+            Text(reason or ("nothing to do" if label == "complete" else outcome.reason)),
         )
     width = None if sys.stdout.isatty() else 160
     console = Console(file=sys.stdout, width=width, soft_wrap=False)
@@ -165,12 +171,37 @@ def _join_entities(entities: Mapping[str, str]) -> str:
     return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
 
 
-def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, tuple[str, str, str]]:
-    """Return verdict, expected accuracy and kind of surrogate of the models of some or all."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the final table says of a map: verdict, expected accuracy, kind of fit, and reason."""
+
+    verdict: str
+    expected_r: str
+    kind: str
+    reason: str = ""
+
+
+def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, Outcome]:
+    """Return the outcomes of the models of some subjects, or of all, by name."""
     return {
-        model.name: (model.fit.verdict, rounded(model.fit.quality.expected_r), model.kind)
+        model.name: Outcome(
+            model.fit.verdict,
+            rounded(model.fit.quality.expected_r),
+            model.kind,
+            _shorten_reasons(model.fit.verdict_reasons),
+        )
         for model in find_models(out_dir, *subjects, skip_damaged=True)
     }
+
+
+def _shorten_reasons(reasons: Sequence[str]) -> str:
+    """Return the first reason without its figures and advice, and how many there are besides.
+
+    >>> _shorten_reasons(["direction is not supported: p = 0.3", "little data: 0.2 samples"])
+    'direction is not supported (and 1 more)'
+    """
+    first = re.split(r"[:;] | \(", reasons[0])[0] if reasons else ""
+    return first + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
 
 
 def to_toml(value: object) -> object:

@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 from npi_bids.bids.derivatives import UnitStatus
-from npi_bids.cli.logs import Progress, print_table, show_elapsed_time
+from npi_bids.cli.logs import Outcome, Progress, print_table, show_elapsed_time
 
 
 def node(unit, name="save_model"):
@@ -69,19 +69,23 @@ def test_elapsed_time_is_shown_on_a_terminal_alone(capsys, monkeypatch):
     assert "0:00:00" in shown
 
 
-def test_the_final_table_has_verdict_and_kind_of_surrogate(capsys):
+def test_the_final_table_has_verdict_kind_of_fit_and_reason(capsys):
     entities = {"sub": "01", "task": "rest"}
     done = UnitStatus(entities, "simple", "done", "abc")
     failed = UnitStatus({**entities, "sub": "02"}, "simple", "failed", "abc", reason="no runs")
-    print_table([done, failed], [], {done.name: ("caution", "0.45", "process, delays")})
+    print_table(
+        [done, failed],
+        [],
+        {done.name: Outcome("caution", "0.45", "process, delays", "few samples")},
+    )
     shared, header, first, second = capsys.readouterr().out.splitlines()
     assert shared == "All models: task-rest"
     assert header.split() == [
-        *("participant", "status", "verdict", "expected", "r", "surrogate", "reason")
+        *("participant", "status", "verdict", "expected", "r", "fit", "reason")
     ]
     assert "caution" in first
     assert " 0.45 " in first
-    assert "process, delays" in first
+    assert first.endswith("process, delays  few samples")
     assert second.split() == ["sub-02", "failed", "no", "runs"]
 
 
