@@ -12,7 +12,7 @@ PYTEST_PROCS ?= -n 2 --dist loadfile
 
 .PHONY: demo test pytest test-browser browser lint venv docs pictures tables bench pins clean
 
-demo: venv
+demo: $(VENV)/.package
 	$(BIN)/npi-bids-demo $(DEMO)
 
 test: lint pytest
@@ -37,15 +37,22 @@ lint: venv
 
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# The package alone, as users install it, is enough for the demonstration.
+$(VENV)/.package: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(if $(UV),uv venv --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
-	$(call install,test)
+	@echo "Installing the package and what it needs into $(VENV); minutes, once"
+	$(call install,)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.package
+	@echo "Installing what the tests need into $(VENV); minutes, once"
+	$(call install,[test])
 	touch $@
 
 # Nothing is downloaded where the packages are there. Reports and notebooks are made once for each
 # state of the code; NPI_DOCS_QUICK=1 leaves them out.
 docs: venv
-	$(BIN)/python -c "import $(DOCS_PACKAGES)" 2>/dev/null || { $(call install,docs); }
+	$(BIN)/python -c "import $(DOCS_PACKAGES)" 2>/dev/null || { $(call install,[docs]); }
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html $(if $(NPI_DOCS_QUICK),demo cases)
 
@@ -79,6 +86,6 @@ clean:
 
 # uv where it is there; pip where it is not, or where uv cannot see a wheel that pip is told of.
 define install
-	$(if $(UV),uv pip install --python $(BIN)/python -c constraints.txt -e ".[$(1)]" ||) \
-	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(1)]"
+	$(if $(UV),uv pip install --python $(BIN)/python -c constraints.txt -e ".$(1)" ||) \
+	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".$(1)"
 endef
