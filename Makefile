@@ -37,15 +37,15 @@ lint: venv
 
 venv: $(VENV)/.installed
 
-# The package alone, as users install it, is enough for the demonstration.
+# What users install is enough for the demonstration.
 $(VENV)/.package: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(if $(UV),uv venv --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
-	@echo "Installing the package and what it needs into $(VENV); minutes, once"
-	$(call install,)
+	@echo "Installing the package and its dependencies into $(VENV) (minutes, the first time)"
+	$(call install,[templateflow])
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.package
-	@echo "Installing what the tests need into $(VENV); minutes, once"
+	@echo "Installing the tools of the tests into $(VENV) (minutes, the first time)"
 	$(call install,[test])
 	touch $@
 

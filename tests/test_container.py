@@ -125,11 +125,24 @@ def test_every_package_of_the_image_has_a_version_and_hashes(name):
     assert all("--hash=sha256:" in block for block in blocks)
 
 
-def test_every_dependency_of_the_package_is_pinned():
+def requirements():
+    """Return the lowest version of each dependency of the package."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         needed = tomllib.load(file)["project"]["dependencies"]
-    names = {re.split(r"[<>=!~\[; ]", requirement)[0].lower() for requirement in needed}
-    assert names <= set(pins("requirements.txt")[0])
+    return dict(re.fullmatch(r"([\w-]+)(>=.+)", requirement).groups() for requirement in needed)
+
+
+def test_every_dependency_of_the_package_is_pinned():
+    assert set(requirements()) <= set(pins("requirements.txt")[0])
+
+
+def test_the_recipe_of_conda_has_the_dependencies_of_the_package():
+    text = (ROOT / "conda-recipe" / "recipe.yaml").read_text(encoding="utf-8")
+    run = text.partition("  run:\n")[2].partition("\n\n")[0]
+    there = dict(re.findall(r"^    - ([\w-]+) (>=.+)$", run, re.MULTILINE))
+    named_otherwise = {"isal": "python-isal", "matplotlib": "matplotlib-base", "torch": "pytorch"}
+    for name, version in requirements().items():
+        assert there[named_otherwise.get(name, name)] == version
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

@@ -55,7 +55,7 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, _: q.removed_delay_sd > 0 and not isnan(q.r_undelayed_antisymmetric),
-        "regional delays (SD {q.removed_delay_sd!n} s) were detected and modelled. They are "
+        "regional delays were detected and modelled (SD {q.removed_delay_sd!n} s). They are "
         "most likely haemodynamic, but a strictly feed-forward hierarchy looks partly similar, so "
         "that some of its direction may have been attributed to delays: the directed parts of the "
         "maps with and without delays (meas-npi, meas-npiundelayed) correlate "
@@ -64,7 +64,7 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, _: q.removed_delay_sd > 0 and isnan(q.r_undelayed_antisymmetric),
-        "regional delays (SD {q.removed_delay_sd!n} s) were detected and modelled, and there is "
+        "regional delays were detected and modelled (SD {q.removed_delay_sd!n} s), and there is "
         "no stable map without them to compare with",
     ),
     (
@@ -94,9 +94,9 @@ _RULES: tuple[Rule, ...] = (
     (
         FAIL,
         lambda q, s: q.expected_r < s.min_expected,
-        "in simulations with comparable quality metrics, maps correlated only r = "
-        "{q.expected_r!n} with the truth (90 % interval {q.expected_r_interval!n}; target: at "
-        "least {s.min_expected:g})",
+        "the expected accuracy is low: in simulations with comparable quality metrics, maps "
+        "correlated only r = {q.expected_r!n} with the truth (90 % interval "
+        "{q.expected_r_interval!n}; target: at least {s.min_expected:g})",
     ),
     (
         CAUTION,
@@ -178,8 +178,9 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, s: s.min_expected <= q.expected_r < s.good_expected,
-        "in simulations with comparable quality metrics, maps correlated r = {q.expected_r!n} "
-        "with the truth (90 % interval {q.expected_r_interval!n}; target: {s.good_expected:g})",
+        "the expected accuracy is moderate: in simulations with comparable quality metrics, maps "
+        "correlated r = {q.expected_r!n} with the truth (90 % interval "
+        "{q.expected_r_interval!n}; target: {s.good_expected:g})",
     ),
     (
         CAUTION,
@@ -200,6 +201,7 @@ def judge(quality: Quality, settings: VerdictSettings) -> Verdict:
         for level, applies, text in _RULES
         if applies(quality, settings)
     ]
+    reasons.sort(key=lambda reason: reason[0] != FAIL)
     levels = [level for level, _ in reasons]
     label = FAIL if FAIL in levels else CAUTION if CAUTION in levels else PASS
     return Verdict(label, tuple(text for _, text in reasons))

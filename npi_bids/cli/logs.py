@@ -95,6 +95,28 @@ def write_settings(request: Request, folder: Path, program: str = "npi-bids") ->
     write_text(folder / SETTINGS_FILE, tomli_w.dumps(content))
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the final table says of a map.
+
+    Attributes
+    ----------
+    verdict
+        ``pass``, ``caution`` or ``fail``.
+    expected_r
+        Expected accuracy, rounded.
+    kind
+        Kind of fit.
+    reason
+        The most serious reason of the verdict, shortened.
+    """
+
+    verdict: str = ""
+    expected_r: str = ""
+    kind: str = ""
+    reason: str = ""
+
+
 def print_table(
     statuses: Iterable[UnitStatus],
     skipped: Iterable[str],
@@ -103,7 +125,8 @@ def print_table(
 ) -> None:
     """Print the outcome of each model: status, verdict, expected accuracy, kind, and reason.
 
-    The reason is that of the status, or else the most serious one of the verdict.
+    The reason is that of the status, or else of the verdict; models that were complete before have
+    "nothing to do".
 
     What all models have in common is said once, above the table, and the page of a participant,
     relative to ``out_dir``, is on a line of its own, so that rows are narrow.
@@ -135,7 +158,7 @@ def print_table(
     done_before = set(skipped)
     for status in statuses:
         label = "complete" if status.name in done_before else status.status
-        outcome = (outcomes or {}).get(status.name, Outcome("", "", ""))
+        outcome = (outcomes or {}).get(status.name, Outcome())
         reason = status.reason + (f" [crash file: {status.crash}]" if status.crash else "")
         participant = f"sub-{status.entities['sub']}"
         page = f"{participant}.html"
@@ -171,18 +194,16 @@ def _join_entities(entities: Mapping[str, str]) -> str:
     return " ".join(f"{key}-{value}" for key, value in entities.items() if key != "sub")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the final table says of a map: verdict, expected accuracy, kind of fit, and reason."""
-
-    verdict: str
-    expected_r: str
-    kind: str
-    reason: str = ""
-
-
 def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, Outcome]:
-    """Return the outcomes of the models of some subjects, or of all, by name."""
+    """Return the outcome of each model that has a map, by the name of the model.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the output dataset; damaged results are left out.
+    *subjects
+        Labels of the subjects; all of them if there are none.
+    """
     return {
         model.name: Outcome(
             model.fit.verdict,
@@ -195,7 +216,7 @@ def find_outcomes(out_dir: Path, *subjects: str) -> dict[str, Outcome]:
 
 
 def _shorten_reasons(reasons: Sequence[str]) -> str:
-    """Return the first reason without its figures and advice, and how many there are besides.
+    """Return the first reason without details and advice, and the number of further reasons.
 
     >>> _shorten_reasons(["direction is not supported: p = 0.3", "little data: 0.2 samples"])
     'direction is not supported (and 1 more)'

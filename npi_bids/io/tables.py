@@ -451,53 +451,48 @@ def read_matrix(path: Path) -> ECResult:
     header, *rows = (line for _, line in _read_lines(path))
     first, *labels = (name.strip() for name in header.split("\t"))
     parts = [row.partition("\t") for row in rows]
-    named_alike = [name.strip() for name, _, _ in parts] == labels == list(dict.fromkeys(labels))
-    if rows and first == "source" and named_alike:
-        cells = [cells for _, _, cells in parts]
+    same_names = [name.strip() for name, _, _ in parts] == labels == list(dict.fromkeys(labels))
+    if rows and first == "source" and same_names:
+        contents = [content for _, _, content in parts]
         for read in (_read_json_numbers, _read_numbers):
-            matrix = read(cells)
+            matrix = read(contents)
             if matrix is not None and matrix.shape == (len(labels), len(labels)):
                 return ECResult(matrix, tuple(labels))
     return _read_any_matrix(path)
 
 
 def _read_json_numbers(rows: Sequence[str]) -> Array | None:
-    """Return rows of cells; None unless all of them are numbers as JSON writes them.
-
-    A group has thousands of matrices, and this is twice as fast as pandas.
-    """
-    if any("[" in row for row in rows):  # a list in a cell would be flattened
+    """Return rows of cells; None unless each cell is a number as JSON writes it."""
+    # Twice as fast as pandas, which matters to groups, whose thousands of maps rarely lack values.
+    if any("," in row or "[" in row for row in rows):  # they would add cells, or lists of them
         return None
     text = "],[".join(rows).replace("\t", ",")
+    if "-0," in text or "-0]" in text or text.endswith("-0"):  # JSON's integers have no -0
+        return None
     try:
         lists = cast("simdjson.Array", simdjson.Parser().parse(f"[[{text}]]".encode()))
         (n_columns,) = {len(cast("simdjson.Array", cells)) for cells in lists}
-        numbers = memoryview(lists.as_buffer(of_type="d")).cast("d")
+        numbers: Array = np.array(np.frombuffer(lists.as_buffer(of_type="d")))
+        return numbers.reshape(len(rows), n_columns)
     except (ValueError, TypeError, RuntimeError):  # RuntimeError: an integer of over 64 bits
         return None
-    return np.array(numbers).reshape(len(rows), n_columns)
 
 
 def _read_numbers(rows: Sequence[str]) -> Array | None:
-    """Return rows of cells, NaN for missing values; None if others are not numbers.
-
-    All cells are read as one column, which is faster than several hundred.
-    """
-    n_columns = {row.count("\t") + 1 for row in rows}
-    if len(n_columns) != 1:
-        return None
+    """Return rows of cells, NaN for missing values; None if any other cell is not a number."""
+    # All cells are read as one column, which is faster than several hundred.
     cells = "\n".join(rows).replace("\t", "\n")
     try:
+        (n_columns,) = {row.count("\t") + 1 for row in rows}
         table = pd.read_csv(
             BytesIO(cells.encode()), sep="\t", header=None, dtype=np.float64,
             quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=list(MISSING),
             skip_blank_lines=False, low_memory=False,
         )  # fmt: skip
-        # pandas drops an empty cell at the end
-        entries: Array = table.to_numpy().reshape(len(rows), *n_columns)
+        # Fails if the last cell is empty, which pandas drops.
+        return np.array(table.to_numpy().reshape(len(rows), n_columns))
     except ValueError:
         return None
-    return entries
 
 
 def _read_any_matrix(path: Path) -> ECResult:

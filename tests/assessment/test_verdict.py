@@ -80,6 +80,13 @@ def test_the_gravest_reason_gives_the_label_and_all_are_said(result):
     assert len(verdict.reasons) == 2
 
 
+def test_what_fails_a_map_comes_before_what_asks_for_caution(result):
+    quality = replace(result.quality, removed_delay_sd=1.0, spectral_radius=1.2)
+    verdict = judge(quality, VerdictSettings())
+    assert "unstable" in verdict.reasons[0]
+    assert "regional delays" in verdict.reasons[1]
+
+
 def test_thresholds_are_options(result):
     strict = VerdictSettings(good_split=0.999)
     assert judge(result.quality, strict).label == "caution"

@@ -73,12 +73,12 @@ def test_the_final_table_has_verdict_kind_of_fit_and_reason(capsys):
     entities = {"sub": "01", "task": "rest"}
     done = UnitStatus(entities, "simple", "done", "abc")
     failed = UnitStatus({**entities, "sub": "02"}, "simple", "failed", "abc", reason="no runs")
-    print_table(
-        [done, failed],
-        [],
-        {done.name: Outcome("caution", "0.45", "process, delays", "few samples")},
-    )
-    shared, header, first, second = capsys.readouterr().out.splitlines()
+    before = UnitStatus({**entities, "sub": "03"}, "simple", "done", "abc")
+    outcome = Outcome("caution", "0.45", "process, delays", "few samples")
+    outcomes = dict.fromkeys((done.name, failed.name, before.name), outcome)
+    print_table([done, failed, before], [before.name], outcomes)
+    lines = map(str.rstrip, capsys.readouterr().out.splitlines())
+    shared, header, first, second, third = lines
     assert shared == "All models: task-rest"
     assert header.split() == [
         *("participant", "status", "verdict", "expected", "r", "fit", "reason")
@@ -86,7 +86,9 @@ def test_the_final_table_has_verdict_kind_of_fit_and_reason(capsys):
     assert "caution" in first
     assert " 0.45 " in first
     assert first.endswith("process, delays  few samples")
-    assert second.split() == ["sub-02", "failed", "no", "runs"]
+    assert second.startswith("sub-02       failed    caution")
+    assert second.endswith("process, delays  no runs")
+    assert third.endswith("process, delays  nothing to do")
 
 
 def test_the_final_table_names_pages_below_and_what_models_differ_in(

@@ -10,6 +10,8 @@ from npi_bids.errors import InputDataError
 from npi_bids.io.files import read_json
 from npi_bids.io.tables import (
     SeriesRegions,
+    _read_json_numbers,
+    _read_numbers,
     read_cells,
     read_column_names,
     read_external,
@@ -86,29 +88,46 @@ def test_a_cell_that_is_no_number_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["[1]", "{}", "true", "null", '"1"', "1,2", "1 2", "0x1"])
-def test_cells_that_json_knows_are_no_numbers(tmp_path, cell):
+def test_a_cell_that_is_not_a_number_is_refused(tmp_path, cell):
     (tmp_path / "r.tsv").write_text(f"source\tA\tB\nA\t0\t{cell}\nB\t3\t0\n")
     with pytest.raises(InputDataError, match="not a number"):
         read_matrix(tmp_path / "r.tsv")
 
 
+@pytest.mark.parametrize("rows", ["A\t0,5\nB\t1,5", "A\t0\t1\nB\t1,5"])
+def test_commas_do_not_separate_cells(tmp_path, rows):
+    (tmp_path / "r.tsv").write_text(f"source\tA\tB\n{rows}\n")
+    with pytest.raises(InputDataError, match=r"3 columns in its header but 2 cells in line"):
+        read_matrix(tmp_path / "r.tsv")
+
+
 @pytest.mark.parametrize(
-    "cell", ["+1", ".5", "1.", "01", " 2 ", "12345678901234567890123", "1e-400"]
+    "cell",
+    ["1e-5", "+1", ".5", "1.", "01", " 2 ", "12345678901234567890123", "1e-400", "1e400", "-0"],
 )
-def test_numbers_that_json_does_not_know_are_read(tmp_path, cell):
-    (tmp_path / "r.tsv").write_text(f"source\tA\tB\nA\t0\t{cell}\nB\t3\t0\n")
-    assert read_matrix(tmp_path / "r.tsv").matrix[0, 1] == float(cell)
+def test_numbers_are_read_in_any_notation(tmp_path, cell):
+    for row in (f"0\t{cell}", f"{cell}\t0"):
+        (tmp_path / "r.tsv").write_text(f"source\tA\tB\nA\t{row}\nB\t{row}\n")
+        read = read_matrix(tmp_path / "r.tsv").matrix
+        expected = [[float(cell) for cell in row.split("\t")]] * 2
+        np.testing.assert_array_equal(read, expected)
+        np.testing.assert_array_equal(np.signbit(read), np.signbit(expected))
 
 
 def test_numbers_of_a_matrix_are_read_to_the_nearest_double(tmp_path):
     values = np.random.default_rng(0).standard_normal((20, 20)) * 10.0 ** np.arange(-10, 10)
     labels = tuple(f"R{number}" for number in range(20))
-    rows = [
-        "\t".join([label, *map(repr, row)])
-        for label, row in zip(labels, values.tolist(), strict=True)
-    ]
-    (tmp_path / "r.tsv").write_text("\n".join(["\t".join(["source", *labels]), *rows, ""]))
+    rows = ["\t".join(map(repr, row)) for row in values.tolist()]
+    np.testing.assert_array_equal(_read_json_numbers(rows), values)
+    np.testing.assert_array_equal(_read_numbers(rows), values)
+    lines = ["\t".join(["source", *labels]), *map("\t".join, zip(labels, rows, strict=True))]
+    (tmp_path / "r.tsv").write_text("\n".join([*lines, ""]))
     np.testing.assert_array_equal(read_matrix(tmp_path / "r.tsv").matrix, values)
+
+
+def test_missing_values_are_not_numbers_of_json():
+    assert _read_json_numbers(["0\tn/a", "1\t0"]) is None
+    np.testing.assert_array_equal(_read_numbers(["0\tn/a", "1\t0"]), [[0, np.nan], [1, 0]])
 
 
 @pytest.mark.parametrize("reader", [read_tensors, read_table, read_json])
