@@ -427,6 +427,12 @@ def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
             "delays between regions explain the signals as well as directed connections do, and "
             "the two cannot be told apart here (a map of delays, --delay-map, may tell)",
         ),
+        (
+            quality.delay_evidence >= quality.expected_delay_evidence,
+            "the signals give as much evidence for delays between regions as delays of half a "
+            "second would, which is too little for the map to allow for them (more data, or a map "
+            "of delays, --delay-map, may tell)",
+        ),
     )
 
 

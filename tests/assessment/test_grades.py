@@ -122,6 +122,7 @@ UNKNOWN_DELAYS = [
     {"delay_evidence": 13.0, "delay_benefit": 5.0, "expected_delay_evidence": 20.0},
     {"delay_evidence": 13.0, "delay_benefit": -5.0, "expected_delay_evidence": 20.0},
     {"delay_evidence": 13.0, "delay_benefit": NAN, "expected_delay_evidence": 20.0},
+    {"delay_evidence": 6.0, "delay_benefit": NAN, "expected_delay_evidence": 4.5},
 ]
 
 
@@ -241,6 +242,7 @@ def test_every_grade_has_a_meaning(graded):
      (PASS, {"expected_delay_evidence": 1.0}, "delays of half a second between regions could not"),
      (PASS, {"delay_evidence": 20.0, "delay_benefit": 5.0}, "the signals show delays"),
      (PASS, {"delay_evidence": 20.0, "delay_benefit": -5.0}, "delays between regions explain"),
+     (PASS, {"delay_evidence": 6.0, "expected_delay_evidence": 4.5}, "the signals give"),
      (PASS, {"delay_share": 0.6, "delay_sd": 1.0, "removed_delay_sd": 0.0}, "delays between"),
      (PASS, {"expected_r": 0.45, "removed_delay_sd": 1.0, "r_undelayed_antisymmetric": 0.1},
       "the modelled delays decide which region leads"),
