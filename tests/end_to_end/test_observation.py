@@ -40,7 +40,7 @@ def test_delays_are_found_saved_drawn_and_told(npi_bids, tmp_path):
     check_quality(tmp_path, table["delay"].std())
     page = next((tmp_path / "out").glob("sub-*.html")).read_text()
     assert "Delays of the regions" in page
-    assert "egional delays (SD" in page
+    assert "egional delays were detected and modelled (SD" in page
     text = " ".join((tmp_path / "out" / "logs" / "CITATION.md").read_text().split())
     assert "a delay of each region (standard deviation over regions" in text
     validate(tmp_path / "out")
