@@ -428,6 +428,7 @@ def _doubt_absence_of_delays(quality: Quality) -> tuple[tuple[bool, str], ...]:
             "the two cannot be told apart here (a map of delays, --delay-map, may tell)",
         ),
         (
+            # Below what the map would need to allow for delays, which short scans cannot reach.
             quality.delay_evidence >= quality.expected_delay_evidence,
             "the signals give as much evidence for delays between regions as delays of half a "
             "second would, which is too little for the map to allow for them (more data, or a map "

@@ -202,6 +202,5 @@ def judge(quality: Quality, settings: VerdictSettings) -> Verdict:
         if applies(quality, settings)
     ]
     reasons.sort(key=lambda reason: reason[0] != FAIL)
-    levels = [level for level, _ in reasons]
-    label = FAIL if FAIL in levels else CAUTION if CAUTION in levels else PASS
+    label = reasons[0][0] if reasons else PASS
     return Verdict(label, tuple(text for _, text in reasons))
