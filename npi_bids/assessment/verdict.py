@@ -178,8 +178,8 @@ _RULES: tuple[Rule, ...] = (
     (
         CAUTION,
         lambda q, s: s.min_expected <= q.expected_r < s.good_expected,
-        "the expected accuracy is moderate: in simulations with comparable quality metrics, maps "
-        "correlated r = {q.expected_r!n} with the truth (90 % interval "
+        "the expected accuracy is below its target: in simulations with comparable quality "
+        "metrics, maps correlated r = {q.expected_r!n} with the truth (90 % interval "
         "{q.expected_r_interval!n}; target: {s.good_expected:g})",
     ),
     (
